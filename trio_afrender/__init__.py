@@ -1,0 +1,64 @@
+"""A render agent for Afanasy farms, built on trio.
+
+The public names are loaded when first asked for: the plugin host, which is a process of its own
+with a budget of memory, imports this package too and must not drag trio in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trio_afrender.agent.run import AgentHandle, run_agent
+    from trio_afrender.config import Config, Timing, Token
+    from trio_afrender.errors import (
+        AfRenderError,
+        ConfigError,
+        JobError,
+        LinkLost,
+        LinkRefused,
+        PluginError,
+        PluginNotFound,
+        ProtocolError,
+        SpawnError,
+        StoreError,
+        StoreInUse,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = (
+    "AfRenderError",
+    "AgentHandle",
+    "Config",
+    "ConfigError",
+    "JobError",
+    "LinkLost",
+    "LinkRefused",
+    "PluginError",
+    "PluginNotFound",
+    "ProtocolError",
+    "SpawnError",
+    "StoreError",
+    "StoreInUse",
+    "Timing",
+    "Token",
+    "__version__",
+    "run_agent",
+)
+
+_HOMES = {
+    "AgentHandle": "trio_afrender.agent.run",
+    "run_agent": "trio_afrender.agent.run",
+    "Config": "trio_afrender.config",
+    "Timing": "trio_afrender.config",
+    "Token": "trio_afrender.config",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES.get(name, "trio_afrender.errors")), name)

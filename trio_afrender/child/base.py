@@ -1,0 +1,95 @@
+"""One process tree, as supervision sees it. The kernel's ways stay behind this seam.
+
+The order of calls is always: spawn, `exited` (or not), `signal_tree`, `empty`, `reap`. `reap`
+is last because a pid names our process only until then.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from trio_afrender.output.base import RunLog
+
+__all__ = ("Child", "ExitStatus", "Launch", "OutputPipe", "Spawn", "TreeSignal")
+
+
+class TreeSignal(enum.Enum):
+    """What can be sent to a tree; how it is done is the platform's business."""
+
+    TERM = "TERM"
+    KILL = "KILL"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Launch:
+    """What to start: argv as it is (a shell's included), an existing folder, the whole environment.
+
+    `environment` must hold ``AF_TASK_TOKEN``, the random marker by which strays are found.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    environment: Mapping[str, str]
+    nice: int = 0
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ExitStatus:
+    """How the leader of the tree ended: an exit code or a signal, and the raw wait status."""
+
+    code: int | None
+    signal: int | None
+    raw: int
+
+    def __str__(self) -> str:
+        return f"exit code {self.code}" if self.code is not None else f"signal {self.signal}"
+
+
+class OutputPipe(Protocol):
+    """The one pipe that carries stdout and stderr of the whole tree."""
+
+    async def pump(self, log: RunLog) -> None:
+        """Move everything into `log` until all writers are gone. Safe to cancel: nothing is lost
+        that was moved, and a later `pump` goes on."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Child(Protocol):
+    """A spawned tree. Whoever spawned it calls `reap`, whatever happens."""
+
+    @property
+    def pid(self) -> int:
+        """The leader's process id, for people, parsers and meters."""
+        ...
+
+    @property
+    def output(self) -> OutputPipe: ...
+
+    async def exited(self) -> None:
+        """Wait until the leader has ended. Does not reap it: its pid stays ours."""
+        ...
+
+    async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
+        """Signal every member we can find, escapees too; return whom. Safe after the exit."""
+        ...
+
+    async def empty(self, deadline: float) -> tuple[int, ...]:
+        """Kill what is left, again and again, until nothing lives; at most `deadline` seconds.
+
+        Return the pids that are still there (state D), () when the tree is proven empty.
+        """
+        ...
+
+    async def reap(self) -> ExitStatus:
+        """Collect the leader's status and give back every descriptor but the pipe. Last call."""
+        ...
+
+
+Spawn: TypeAlias = Callable[[Launch], Awaitable[Child]]
+"""Start a tree. Raises `SpawnError`; cancelled, nothing was started."""

@@ -1,0 +1,7 @@
+"""The settings of an agent, and where they come from."""
+
+from __future__ import annotations
+
+from trio_afrender.config.settings import Config, PluginSettings, Timing, Token
+
+__all__ = ("Config", "PluginSettings", "Timing", "Token")

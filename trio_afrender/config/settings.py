@@ -1,0 +1,113 @@
+"""What can be set, with its default and unit. Seconds and bytes unless a name says otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+__all__ = ("Config", "PluginSettings", "Timing", "Token")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Timing:
+    """How long things may take. Tests shorten them; users seldom need to."""
+
+    grace: float = 10.0
+    """Between TERM and KILL, unless the task's service asks for another."""
+    drain: float = 1.0
+    """How long a pipe held open by somebody is listened to once the leader has ended."""
+    sweep: float = 30.0
+    """How long killed processes may take to go before they are named as leftovers."""
+    plugin: float = 10.0
+    """How long one call of a service or parser may take before it counts as hung."""
+    heartbeat: float = 1.0
+    resources_period: int = 5
+    """In heartbeats."""
+    zombie: float = 16.0
+    """After so long without us the server gives our tasks to somebody else."""
+    connect: float = 12.0
+    """For connecting, and for the answer to a register."""
+    shutdown: float = 60.0
+    """The one budget of a drain: tasks end or are stopped, results go out, we say goodbye."""
+
+
+@attrs.frozen(slots=True)
+class Token:
+    """A bearer token. Its text never shows in logs, reprs or argv."""
+
+    secret: str = attrs.field(repr=False)
+
+    def __str__(self) -> str:
+        return "<token>"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class PluginSettings:
+    """What services and parsers may know of the settings; JSON plain, so that it travels."""
+
+    paths_map: tuple[tuple[str, str], ...] = ()
+    thumbnail_command: str = ""
+    thumbnail_extensions: tuple[str, ...] = ()
+    post_limit: float = 16.0
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Config:
+    """One agent's settings."""
+
+    name: str
+    """The render's identity on the server."""
+    user_name: str = ""
+    server: str = ""
+    """``ws://``, ``wss://`` (or, to a real afserver, ``af://``)."""
+    token: Token | None = None
+    ca_file: Path | None = None
+    """Certificates to trust instead of the system's."""
+    allow_plain: bool = False
+    """Whether ``ws://`` may leave this host. The token is readable on the way then."""
+    store: Path = Path("/var/tmp/afanasy")  # noqa: S108 - Afanasy's own default, checked by agent.store
+    """Afanasy's store folder; ours is ``trio_afrender/<name>`` below it."""
+    plugins: tuple[Path, ...] = ()
+    """Folders with a studio's ``services``, ``parsers``, ``resources``; earlier ones win."""
+    nimby: str = ""
+    """Empty, ``nimby`` (only the owner's jobs) or ``NIMBY`` (no jobs)."""
+    priority: int = 99
+    capacity: int = 1100
+    max_tasks: int = 4
+    services: tuple[str, ...] = ()
+    """Services to offer; empty: any."""
+    nice: int = 10
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
+    """``cmd_shell`` split by spaces; the command follows as one argument."""
+    paths_map: tuple[tuple[str, str], ...] = ()
+    """Pairs (client, server)."""
+    thumbnail_command: str = ""
+    """``af_thumbnail_cmd``; empty: the built-in thumbnailer, if its extra is installed."""
+    thumbnail_extensions: tuple[str, ...] = (
+        "exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp",
+    )  # fmt: skip
+    post_limit: float = 16.0
+    """Seconds for each post command (``af_task_post_limit_sec``)."""
+    window: int = 1024 * 1024
+    """Bytes of output that the server gets: head and tail."""
+    log_quota: int = 1024 * 1024 * 1024
+    """Bytes of one run's log on disk; beyond it the middle is dropped."""
+    keep_runs: bool = False
+    """Whether run folders stay after the server closed the run (``run --keep``)."""
+    redact: tuple[str, ...] = ("*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY")
+    """Environment names whose values are blotted out of everything that leaves the store."""
+    drain: str = "finish"
+    """What a drain does with running tasks: ``finish`` them within the budget, or ``stop``."""
+    subreaper: bool = False
+    """Adopt orphans of tasks (process-wide: only the command line sets it)."""
+    timing: Timing = Timing()
+
+    def plugin_settings(self) -> PluginSettings:
+        """The part that the plugin host is given."""
+        return PluginSettings(
+            paths_map=self.paths_map,
+            thumbnail_command=self.thumbnail_command,
+            thumbnail_extensions=self.thumbnail_extensions,
+            post_limit=self.post_limit,
+        )

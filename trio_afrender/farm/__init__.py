@@ -1,0 +1,1 @@
+"""The embedded farm: the server's side, for one machine and for tests."""

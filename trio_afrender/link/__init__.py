@@ -1,0 +1,1 @@
+"""One open connection that carries typed messages."""

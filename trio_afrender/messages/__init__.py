@@ -1,0 +1,63 @@
+"""What render and server say to each other: frozen values, no bytes, no I/O.
+
+Field names are Afanasy's own, so that the JSON of a message reads like the server's.
+"""
+
+from __future__ import annotations
+
+from trio_afrender.messages.renders import (
+    Ack,
+    AskedOutput,
+    Deregister,
+    Events,
+    FilesEntry,
+    FromRender,
+    FromServer,
+    ListenedEntry,
+    LogEntry,
+    NetIF,
+    Refused,
+    Register,
+    Registered,
+    RunRef,
+    TaskFile,
+    Unknown,
+    Update,
+)
+from trio_afrender.messages.resources import CustomMeter, HostResources
+from trio_afrender.messages.tasks import (
+    BlockFlags,
+    TaskExec,
+    TaskKey,
+    TaskStatus,
+    TaskUpdate,
+    WhyStep,
+)
+
+__all__ = (
+    "Ack",
+    "AskedOutput",
+    "BlockFlags",
+    "CustomMeter",
+    "Deregister",
+    "Events",
+    "FilesEntry",
+    "FromRender",
+    "FromServer",
+    "HostResources",
+    "ListenedEntry",
+    "LogEntry",
+    "NetIF",
+    "Refused",
+    "Register",
+    "Registered",
+    "RunRef",
+    "TaskExec",
+    "TaskFile",
+    "TaskKey",
+    "TaskStatus",
+    "TaskUpdate",
+    "Unknown",
+    "Update",
+    "WhyStep",
+)

@@ -1,0 +1,181 @@
+"""Tasks as the server hands them out and as the render reports on them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import attrs
+
+__all__ = ("BlockFlags", "TaskExec", "TaskKey", "TaskStatus", "TaskUpdate", "WhyStep")
+
+
+class TaskKey(NamedTuple):
+    """Names a task among those that live now. Ids are reused: a *run* is named by `run`."""
+
+    job: int
+    block: int
+    task: int
+    number: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.job}.{self.block}.{self.task}"
+        return f"{text}.{self.number}" if self.number else text
+
+
+class TaskStatus(enum.IntEnum):
+    """Afanasy's numbers for the state of a task. Those the server mishandles are left out."""
+
+    NoUpdate = 1
+    Started = 2
+    Percent = 3
+    Warning = 4
+    FinishedSuccess = 5
+    FinishedError = 6
+    FinishedKilled = 7
+    FinishedParserError = 8
+    FinishedParserFatalError = 9
+    FinishedParserBadResult = 10
+    FinishedParserSuccess = 11
+    FinishedFailedPost = 12
+    BadRenderedFiles = 13
+    RenderDeregister = 14
+    GiveBack = 15  # Afanasy's RenderExit: the task becomes ready again, no error is counted
+    RenderZombie = 16
+    Skip = 20
+    FailedToStart = 23
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the run is over: everything above Warning."""
+        return self > TaskStatus.Warning
+
+    @property
+    def success(self) -> bool:
+        """Whether the server counts the task as done (a failed post command still is)."""
+        return self in (
+            TaskStatus.FinishedSuccess,
+            TaskStatus.FinishedParserSuccess,
+            TaskStatus.FinishedFailedPost,
+            TaskStatus.Skip,
+        )
+
+    @property
+    def given_back(self) -> bool:
+        """Whether the task goes back to the queue without an error."""
+        return self in (TaskStatus.RenderDeregister, TaskStatus.GiveBack, TaskStatus.RenderZombie)
+
+
+class BlockFlags(enum.IntFlag):
+    """The bits of ``block_flags`` (a job file's ``flags``)."""
+
+    NUMERIC = 1
+    VARCAPACITY = 2
+    MULTIHOST = 4
+    MASTERONSLAVE = 8
+    DEPENDSUBTASK = 16
+    SKIPTHUMBNAILS = 32
+    SKIPEXISTINGFILES = 64
+    CHECKRENDEREDFILES = 128
+    SLAVELOSTIGNORE = 256
+    APPENDEDTASKS = 512
+    SUSPENDNEWTASKS = 1024
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TaskExec:
+    """One run of one task, as Afanasy's TaskExec plus `run`.
+
+    Patterns are not expanded and paths are the server's: the service does both.
+    """
+
+    run: str
+    """Opaque, unique for ever: updates, closes, stops, folders and logs carry it."""
+    job: int
+    block: int
+    task: int
+    number: int = 0
+    name: str = ""
+    block_name: str = ""
+    job_name: str = ""
+    user_name: str = ""
+    service: str = "generic"
+    parser: str = ""
+    command_block: str = ""
+    command_task: str = ""
+    """Empty in numeric blocks."""
+    working_directory: str = ""
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    files_block: tuple[str, ...] = ()
+    files_task: tuple[str, ...] = ()
+    flags: int = 0
+    """Bit 0: somebody listens to the output already."""
+    block_flags: int = 0
+    frame_start: int = 0
+    frame_finish: int = 0
+    """Inclusive, already aligned to `frames_inc`."""
+    frames_inc: int = 1
+    frames_num: int = 1
+    capacity: int = 1000
+    capacity_coeff: int = 0
+    multihost_names: tuple[str, ...] = ()
+    parsed_files: tuple[str, ...] = ()
+    data_integers: Mapping[str, int] = attrs.field(factory=dict)
+    data_strings: Mapping[str, str] = attrs.field(factory=dict)
+    tickets: Mapping[str, int] = attrs.field(factory=dict)
+    time_start: int = 0
+    """Unix time at which the server handed it out."""
+
+    @property
+    def key(self) -> TaskKey:
+        return TaskKey(self.job, self.block, self.task, self.number)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class WhyStep:
+    """One link of the chain that answers "why": what happened, who or what rule, whom it hit."""
+
+    time: float
+    """Unix time."""
+    event: str
+    """A stable word: asked, rule, signal, exit, drain, sweep, leftover, refused, gap, plugin ..."""
+    text: str
+    pids: tuple[int, ...] = ()
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TaskUpdate:
+    """The state of one run. Until `status` is terminal a newer one replaces an older one."""
+
+    run: str
+    job: int
+    block: int
+    task: int
+    number: int = 0
+    status: TaskStatus
+    percent: int = 0
+    frame: int = 0
+    percentframe: int = 0
+    progress_changed: bool = False
+    """Restarts the server's no-progress timer."""
+    activity: str = ""
+    """Empty: keep the last one; so too `report` and `resources`."""
+    report: str = ""
+    resources: str = ""
+    parsed_files: tuple[str, ...] = ()
+    # What follows stands in terminal updates only.
+    output: str = ""
+    """Head and tail of what the task printed, with a mark where the middle was left out."""
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    started: float | None = None
+    """Unix time of the process's start, None if none was started."""
+    finished: float | None = None
+    why: tuple[WhyStep, ...] = ()
+    leftovers: tuple[int, ...] = ()
+    """Pids that survived KILL (state D): the host takes no new task until they are gone."""
+
+    @property
+    def key(self) -> TaskKey:
+        return TaskKey(self.job, self.block, self.task, self.number)

@@ -1,0 +1,1 @@
+"""A run's log: bytes on disk, then lines, batches, windows."""

@@ -1,0 +1,1 @@
+"""Services and parsers by name, and the process they live in."""

@@ -1,0 +1,1 @@
+"""One run: service, command, supervision, parsing, files, outcome."""
