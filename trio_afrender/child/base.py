@@ -1,6 +1,6 @@
 """One process tree, as supervision sees it. The kernel's ways stay behind this seam.
 
-The order of calls is always: spawn, `exited` (or not), `signal_tree`, `empty`, `reap`. `reap`
+The order of calls is always: spawn, `exited` (or not), `signal_tree`, `vacated` (or not), `empty`, `reap`. `reap`
 is last because a pid names our process only until then.
 """
 
@@ -73,6 +73,14 @@ class Child(Protocol):
 
     async def exited(self) -> None:
         """Wait until the leader has ended. Does not reap it: its pid stays ours."""
+        ...
+
+    async def vacated(self) -> None:
+        """Wait until no member lives but the leader's zombie, as far as the platform can see.
+
+        For the grace after TERM: a shell that dies at once must not cost the renderer below it
+        the time to save its frame. Escapees of escapees may be missed here; `empty` finds them.
+        """
         ...
 
     async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:

@@ -189,7 +189,10 @@ class AskedOutput:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Update:
-    """What happened on the render since the last one. At most one outcome's output in each."""
+    """What happened on the render since the last one. At most one outcome's output in each.
+
+    Log, listened and files are applied before tasks: they belong to what the outcome ends.
+    """
 
     seq: int
     """From 1 in each session, without gaps."""
@@ -199,6 +202,8 @@ class Update:
     log: tuple[LogEntry, ...] = ()
     listened: tuple[ListenedEntry, ...] = ()
     files: tuple[FilesEntry, ...] = ()
+    state: int | None = None
+    """The render's state bits when they changed (4, NIMBY: hand out no more tasks); else None."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
