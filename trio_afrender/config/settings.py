@@ -68,6 +68,8 @@ class Config:
     """Whether ``ws://`` may leave this host. The token is readable on the way then."""
     store: Path = Path("/var/tmp/afanasy")  # noqa: S108 - Afanasy's own default, checked by agent.store
     """Afanasy's store folder; ours is ``trio_afrender/<name>`` below it."""
+    disk_path: str = "/"
+    """The disk whose free space is reported (``af_render_hddspace_path``)."""
     plugins: tuple[Path, ...] = ()
     """Folders with a studio's ``services``, ``parsers``, ``resources``; earlier ones win."""
     nimby: str = ""

@@ -1,0 +1,101 @@
+"""Layered settings made into the one value that an agent is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from trio_afrender.config.keys import TIMING, near_key
+from trio_afrender.config.layers import Layered, Settings
+from trio_afrender.config.settings import Config, Timing
+from trio_afrender.errors import ConfigError
+
+__all__ = ("make_config",)
+
+_AT_LEAST: Mapping[str, float] = {
+    "trio_afrender.capacity": 1,
+    "trio_afrender.max_tasks": 1,
+    "trio_afrender.window": 4096,
+    "trio_afrender.log_quota": 65536,
+    "trio_afrender.timing.heartbeat": 0.01,
+    "trio_afrender.timing.resources_period": 1,
+    "trio_afrender.timing.plugin": 0.1,
+    "trio_afrender.timing.connect": 0.1,
+    "trio_afrender.timing.zombie": 1,
+}
+_WORDS = {
+    "trio_afrender.nimby": ("", "nimby", "NIMBY"),
+    "trio_afrender.drain": ("finish", "stop"),
+}
+
+
+def make_config(settings: Settings) -> Config:
+    """Return the settings of an agent, without a token: that is in the file they name.
+
+    Raises `ConfigError` for a value that cannot be meant, naming its layer.
+    """
+    for key, layered in settings.values.items():
+        _check_range(key, layered)
+    prefix = "trio_afrender."
+    ours = {
+        key.removeprefix(prefix): item.value
+        for key, item in settings.values.items()
+        if key.startswith(prefix)
+    }
+    shell = tuple(str(settings["cmd_shell"]).split())
+    if not shell:
+        raise _wrong("cmd_shell", settings.values["cmd_shell"], "must name a shell")
+    timing = {name: cast("float", ours[f"timing.{name}"]) for name in TIMING}
+    period = cast("int", timing.pop("resources_period"))
+    return Config(
+        name=str(settings["name"]),
+        user_name=str(settings["user_name"]),
+        server=cast("str", ours["server"]),
+        ca_file=Path(cast("str", ours["ca_file"])) if ours["ca_file"] else None,
+        allow_plain=cast("bool", ours["allow_plain"]),
+        store=Path(cast("str", settings["af_store_folder"])),
+        disk_path=cast("str", settings["af_render_hddspace_path"]),
+        plugins=tuple(Path(folder) for folder in _texts(ours["plugins"])),
+        nimby=cast("str", ours["nimby"]),
+        priority=cast("int", settings["af_priority"]),
+        capacity=cast("int", ours["capacity"]),
+        max_tasks=cast("int", ours["max_tasks"]),
+        services=_texts(ours["services"]),
+        nice=cast("int", settings["af_render_nice"]),
+        shell=shell,
+        paths_map=_pairs(settings["pathsmap"]),
+        thumbnail_command=cast("str", settings["af_thumbnail_cmd"]),
+        thumbnail_extensions=_texts(settings["af_thumbnail_extensions"]),
+        post_limit=float(cast("int", settings["af_task_post_limit_sec"])),
+        window=cast("int", ours["window"]),
+        log_quota=cast("int", ours["log_quota"]),
+        keep_runs=cast("bool", ours["keep_runs"]),
+        redact=_texts(ours["redact"]),
+        drain=cast("str", ours["drain"]),
+        timing=Timing(resources_period=period, **timing),
+    )
+
+
+def _check_range(key: str, layered: Layered) -> None:
+    value = layered.value
+    if key.startswith("trio_afrender.timing.") and not 0 <= cast("float", value) < float("inf"):
+        raise _wrong(key, layered, "must not be negative or infinite")
+    if key in _AT_LEAST and cast("float", value) < _AT_LEAST[key]:
+        raise _wrong(key, layered, f"must be at least {_AT_LEAST[key]:g}")
+    if key in _WORDS and value not in _WORDS[key]:
+        raise _wrong(key, layered, f"must be a known word, {near_key(str(value), _WORDS[key])}")
+    if key == "name" and not value:
+        raise _wrong(key, layered, "must not be empty: give --name")
+
+
+def _wrong(key: str, layered: Layered, problem: str) -> ConfigError:
+    return ConfigError(f"{layered.origin}: {key} {problem}, got {layered.value!r}")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(cast("list[str]", value))
+
+
+def _pairs(value: object) -> tuple[tuple[str, str], ...]:
+    return tuple((client, server) for client, server in cast("list[list[str]]", value))

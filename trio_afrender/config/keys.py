@@ -1,0 +1,84 @@
+"""The settings we know: CGRU's keys that a render uses, and our own ``trio_afrender{}``.
+
+Values of keys that are not here pass through unread: a CGRU file holds settings of many programs.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+__all__ = ("CGRU", "OURS", "TIMING", "Key", "near_key")
+
+
+@attrs.frozen(slots=True)
+class Key:
+    """One setting: `kind` is ``str``, ``int``, ``float``, ``bool``, ``list`` (of text), ``path``,
+    ``paths`` or ``pairs`` (lists of two texts)."""
+
+    kind: str
+    default: object
+    unit: str = ""
+
+
+_THUMBNAILS = ["exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp"]
+
+CGRU: Mapping[str, Key] = {
+    "af_servername": Key("str", "127.0.0.1"),
+    "af_serverport": Key("int", 51000),
+    "af_store_folder": Key("path", "/var/tmp/afanasy"),  # noqa: S108 - Afanasy's own default
+    "cmd_shell": Key("str", "/bin/sh -c"),
+    "af_priority": Key("int", 99),
+    "af_render_nice": Key("int", 10),
+    "af_render_cut_domain_name": Key("bool", True),
+    "af_user_cut_domain_name": Key("bool", True),
+    "af_render_hddspace_path": Key("str", "/"),
+    "af_thumbnail_extensions": Key("list", _THUMBNAILS),
+    "af_thumbnail_cmd": Key("str", ""),
+    "af_task_post_limit_sec": Key("int", 16, "seconds"),
+    "pathsmap": Key("pairs", []),
+}
+"""CGRU's keys that mean something here, with the defaults of the files CGRU ships. The one
+difference: no thumbnail command, because the built-in thumbnailer needs no other program."""
+
+TIMING: Mapping[str, Key] = {
+    "grace": Key("float", 10.0, "seconds"),
+    "drain": Key("float", 1.0, "seconds"),
+    "sweep": Key("float", 30.0, "seconds"),
+    "plugin": Key("float", 10.0, "seconds"),
+    "heartbeat": Key("float", 1.0, "seconds"),
+    "resources_period": Key("int", 5, "heartbeats"),
+    "zombie": Key("float", 16.0, "seconds"),
+    "connect": Key("float", 12.0, "seconds"),
+    "shutdown": Key("float", 60.0, "seconds"),
+}
+"""Keys of ``trio_afrender{"timing": {}}``: the fields of `settings.Timing`."""
+
+OURS: Mapping[str, Key] = {
+    "server": Key("str", ""),
+    "name": Key("str", ""),
+    "token_file": Key("path", ""),
+    "ca_file": Key("path", ""),
+    "allow_plain": Key("bool", False),
+    "plugins": Key("paths", []),
+    "nimby": Key("str", ""),
+    "capacity": Key("int", 1100),
+    "max_tasks": Key("int", 4),
+    "services": Key("list", []),
+    "window": Key("int", 1024 * 1024, "bytes"),
+    "log_quota": Key("int", 1024 * 1024 * 1024, "bytes"),
+    "keep_runs": Key("bool", False),
+    "redact": Key("list", ["*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"]),
+    "drain": Key("str", "finish"),
+    "timing": Key("timing", {}),
+}
+"""Keys of ``cgru_config.trio_afrender{}``: what Afanasy has no word for."""
+
+
+def near_key(name: str, known: Iterable[str]) -> str:
+    """Return the sentence part that helps with a typo: the nearest name, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
