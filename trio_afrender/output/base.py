@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ("Chunk", "LogReader", "RunLog", "Window")
+__all__ = ("Chunk", "Gone", "LogReader", "RunLog", "Window")
 
 
 @attrs.frozen(slots=True)
@@ -26,6 +26,15 @@ class Chunk:
         return self.offset + len(self.data)
 
 
+@attrs.frozen(slots=True)
+class Gone:
+    """How much of a log is not there any more: dropped by the quota, or never stored."""
+
+    bytes: int = 0
+    lines: int = 0
+    """Line feeds among them."""
+
+
 class LogReader(Protocol):
     """Reads a log by offset. Blocking, stateless, usable from any thread or process."""
 
@@ -36,8 +45,13 @@ class LogReader(Protocol):
     def read(self, offset: int, limit: int) -> Chunk:
         """At most `limit` bytes from `offset` on; empty data when nothing is there yet.
 
-        Where the quota dropped what stood at `offset`, the chunk starts at the next kept byte.
+        Where the quota dropped what stood at `offset`, the chunk starts at the next kept byte;
+        it is empty and starts at the end of the log when all from `offset` on is gone.
         """
+        ...
+
+    def gone(self, before: int) -> Gone:
+        """What stood before the offset `before` and is not there any more."""
         ...
 
 
