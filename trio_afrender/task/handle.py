@@ -1,0 +1,75 @@
+"""The grip that the dispatcher has on a run: stop it, listen to it, wait for its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from trio_afrender.messages import TaskExec
+from trio_afrender.task.verdict import StopCause
+
+__all__ = ("TaskHandle",)
+
+
+@attrs.define(eq=False)
+class TaskHandle:
+    """One run, from the moment it is accepted until its tree is empty and its outcome sent."""
+
+    task: TaskExec
+    predecessor: TaskHandle | None = None
+    """An older run of the same key: this one starts only when that one's tree is empty."""
+    give_backs: int = 0
+    done: trio.Event = attrs.field(factory=trio.Event)
+    cause: StopCause | None = None
+    listening: bool = False
+    pid: int | None = None
+    """The leader of the process that runs now."""
+    percent: int = 0
+    activity: str = ""
+    output: Callable[[], Awaitable[str]] | None = None
+    """Reads the output so far; None until there is a log."""
+    _scope: trio.CancelScope | None = None
+    _grace_scope: trio.CancelScope | None = None
+    _grace: float | None = None
+
+    def stop(self, cause: StopCause, grace: float | None = None) -> None:
+        """Ask for the end. The first cause stays; a later call can only shorten the grace.
+
+        One exception: a silent cause (the server wants no report) replaces a reported one.
+        """
+        if self.cause is None or (cause.kind.silent and not self.cause.kind.silent):
+            self.cause = cause
+        if grace is not None:
+            self._grace = grace if self._grace is None else min(grace, self._grace)
+            if self._grace_scope is not None:
+                deadline = trio.current_time() + grace
+                self._grace_scope.deadline = min(self._grace_scope.deadline, deadline)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    @contextmanager
+    def stoppable(self, limit: float = math.inf) -> Iterator[trio.CancelScope]:
+        """A scope that a stop cancels, at once if there has been one; or `limit` seconds do."""
+        with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
+            self._scope = scope
+            if self.cause is not None:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._scope = None
+
+    @contextmanager
+    def in_grace(self, wish: float) -> Iterator[trio.CancelScope]:
+        """A scope of `wish` seconds, or what a stop allows at the most; a second stop cuts it."""
+        seconds = wish if self._grace is None else min(wish, self._grace)
+        with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
+            self._grace_scope = scope
+            try:
+                yield scope
+            finally:
+                self._grace_scope = None

@@ -1,0 +1,161 @@
+"""Where a run lives on this host: its folder, log, working and thumbnail folders.
+
+The seam lets simulated tests run without a disk: `testing` has a place in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import attrs
+import trio
+
+from trio_afrender.errors import StoreError
+from trio_afrender.messages import TaskExec, TaskFile
+from trio_afrender.output.base import RunLog
+from trio_afrender.output.disk import open_run_log
+from trio_afrender.output.view import View
+
+__all__ = ("DiskPlace", "OpenPlace", "Place", "open_disk_place", "remove_place")
+
+MAX_FILE = 100_000
+"""Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
+STOP_FILE_PATIENCE = 0.5
+
+_files = trio.CapacityLimiter(4)
+"""Disk work of all runs: a stuck disk takes these threads and no others."""
+
+
+class Place(Protocol):
+    """What a run needs of its host's disk."""
+
+    @property
+    def log(self) -> RunLog: ...
+
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def work_dir(self) -> str:
+        """The working folder of a task that names none."""
+        ...
+
+    @property
+    def files_dir(self) -> str:
+        """Afanasy's ``store_dir``: what is put here goes to the server."""
+        ...
+
+    @property
+    def stop_file(self) -> str:
+        """Where `write_stop` writes; the task learns it as ``AF_STOP_FILE``."""
+        ...
+
+    async def is_folder(self, path: str) -> bool:
+        """Whether a task can work there. A hanging mount hangs this run alone."""
+        ...
+
+    async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
+        """Put the JSON that ``AF_STOP_FILE`` promises; gives up after half a second."""
+        ...
+
+    async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
+        """Files that are complete and whose names are not in `seen`. Only call when no command
+        that writes them is running."""
+        ...
+
+
+OpenPlace: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[Place]]
+"""Makes a run's place. Raises `StoreError`. Leaving it closes the log and removes nothing."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class DiskPlace:
+    """A folder of the store; all blocking work happens in threads."""
+
+    folder: Path
+    log: RunLog
+    view: View
+
+    @property
+    def work_dir(self) -> str:
+        return str(self.folder / "work")
+
+    @property
+    def files_dir(self) -> str:
+        return str(self.folder / "files")
+
+    @property
+    def stop_file(self) -> str:
+        return str(self.folder / "stop.json")
+
+    async def is_folder(self, path: str) -> bool:
+        return await trio.to_thread.run_sync(
+            _is_enterable, path, limiter=_files, abandon_on_cancel=True
+        )
+
+    async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
+        text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})
+        # Abandoned when the disk hangs: TERM must not wait for it, and a late note harms nobody.
+        with trio.move_on_after(STOP_FILE_PATIENCE):
+            await trio.to_thread.run_sync(
+                _write_atomically, self.stop_file, text, limiter=_files, abandon_on_cancel=True
+            )
+
+    async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
+        return await trio.to_thread.run_sync(_read_files, self.files_dir, seen, limiter=_files)
+
+
+@asynccontextmanager
+async def open_disk_place(root: Path, task: TaskExec, *, quota: int) -> AsyncIterator[DiskPlace]:
+    """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`."""
+    folder = root / f"{task.key}_{safe_name(task.run)}"
+    async with AsyncExitStack() as stack:
+        try:
+            await trio.to_thread.run_sync(_make_folders, folder, limiter=_files)
+            log = await stack.enter_async_context(open_run_log(folder / "log", quota=quota))
+        except OSError as error:
+            raise StoreError(folder, error.strerror or str(error)) from error
+        yield DiskPlace(folder=folder, log=log, view=View(log, folder / "view"))
+
+
+async def remove_place(root: Path, task: TaskExec) -> None:
+    """Delete a run's folder; what cannot be deleted stays."""
+    folder = root / f"{task.key}_{safe_name(task.run)}"
+    await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True), limiter=_files)
+
+
+def safe_name(run: str) -> str:
+    """A run is the server's word: reduce it to what can only ever be one file name."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in run)[:64]
+
+
+def _make_folders(folder: Path) -> None:
+    for path in (folder, folder / "work", folder / "files"):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _is_enterable(path: str) -> bool:
+    return Path(path).is_dir() and os.access(path, os.X_OK)
+
+
+def _write_atomically(path: str, text: str) -> None:
+    partial = Path(f"{path}.part")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _read_files(folder: str, seen: Collection[str]) -> tuple[TaskFile, ...]:
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            if entry.name in seen or not entry.is_file(follow_symlinks=False):
+                continue
+            if entry.stat(follow_symlinks=False).st_size < MAX_FILE:
+                found.append(TaskFile(name=entry.name, data=Path(entry.path).read_bytes()))
+    return tuple(found)

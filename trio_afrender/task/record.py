@@ -1,0 +1,54 @@
+"""What is known of a run so far: facts that end up in its outcome and its log."""
+
+from __future__ import annotations
+
+from trio_afrender.messages import TaskStatus, TaskUpdate
+from trio_afrender.output.redact import Redactor
+from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.supervise import ProcessEnd
+from trio_afrender.task.tools import Tools
+from trio_afrender.task.verdict import Facts, judge, limit_give_backs
+from trio_afrender.task.why import Chain
+
+__all__ = ("Record",)
+
+
+class Record:
+    """Written by the run alone; nothing in here waits."""
+
+    def __init__(self, handle: TaskHandle, tools: Tools) -> None:
+        self.handle = handle
+        self.tools = tools
+        self.why = Chain(tools.wall)
+        self.started: float | None = None
+        """Unix time at which the task's own process started."""
+        self.finished: float | None = None
+        self.end: ProcessEnd | None = None
+        """Of the task's own process, not of post commands."""
+        self.output = ""
+        self.last: TaskUpdate | None = None
+        """The last progress."""
+        self.secrets: tuple[str, ...] = ()
+        self._notes: list[str] = []
+
+    def note(self, *texts: str) -> None:
+        """Put texts into the task's log; empty ones are passed over."""
+        self._notes.extend(text.rstrip("\n") for text in texts if text.strip())
+
+    def refuse(self, status: TaskStatus, text: str) -> TaskStatus:
+        """Return the status of a run that never got a process, for the reason `text`."""
+        self.why.add("refused", text)
+        return limit_give_backs(status, self.handle.give_backs)
+
+    def stopped_early(self) -> TaskStatus:
+        """Return the status of a run that was stopped before it had a process."""
+        cause = self.handle.cause
+        if cause is None:
+            return TaskStatus.FailedToStart
+        self.why.add("asked", f"{cause.text}, before anything was started")
+        return judge(Facts(stop=cause, give_backs=self.handle.give_backs))
+
+    def log_text(self) -> str:
+        """The task's log as it ends: notes, then the chain of why; secrets blotted out."""
+        text = "\n".join(filter(None, [*self._notes, self.why.text()]))
+        return Redactor(self.secrets).redact(text) + "\n" if text else ""

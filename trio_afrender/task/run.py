@@ -1,0 +1,128 @@
+"""The boundary of one run: whatever happens inside, the server gets one outcome and no process
+is left. The way of a task from here on:
+
+place on disk -> service (command, folder, environment) -> `work` -> log -> outcome
+"""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import trio
+
+from trio_afrender.errors import PluginError, StoreError
+from trio_afrender.messages import TaskStatus, TaskUpdate
+from trio_afrender.plugins.base import PluginSpec, PluginTask
+from trio_afrender.task.events import LogLine, TaskEvent
+from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.info import make_task_info
+from trio_afrender.task.place import Place
+from trio_afrender.task.record import Record
+from trio_afrender.task.tools import Tools
+from trio_afrender.task.work import Work
+
+__all__ = ("run_task",)
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE = 256 * 1024
+"""Characters of log sent in one piece; plugins may be talkative."""
+
+
+async def run_task(
+    handle: TaskHandle, tools: Tools, events: trio.MemorySendChannel[TaskEvent]
+) -> None:
+    """Run the task of `handle` and send its events, the outcome last. Closes `events`.
+
+    A run that was closed or superseded sends no outcome. Raises nothing but cancellation: a bug
+    in here becomes an outcome too. Cancelled, it leaves no process behind, and no outcome.
+    """
+    record = Record(handle, tools)
+    async with events:
+        try:
+            status = await _live(record, events)
+        except Exception as error:
+            # The boundary: whatever it was, the server gets an answer and the agent goes on.
+            logger.exception("task %s: internal error", handle.task.key)
+            record.why.add("bug", f"internal error of the agent: {error!r}")
+            started = record.started is not None
+            status = TaskStatus.FinishedError if started else TaskStatus.FailedToStart
+        finally:
+            handle.done.set()
+        if handle.cause is None or not handle.cause.kind.silent:
+            await _report(record, status, events)
+
+
+async def _live(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> TaskStatus:
+    handle, tools = record.handle, record.tools
+    if handle.predecessor is not None:
+        with handle.stoppable():
+            await handle.predecessor.done.wait()
+        handle.predecessor = None  # or every run of a key would keep all its ancestors alive
+    if handle.cause is not None:
+        return record.stopped_early()
+    try:
+        async with tools.open_place(handle.task) as place:
+            return await _live_at(place, record, events)
+    except StoreError as error:
+        return record.refuse(TaskStatus.GiveBack, str(error))
+
+
+async def _live_at(
+    place: Place, record: Record, events: trio.MemorySendChannel[TaskEvent]
+) -> TaskStatus:
+    task = record.handle.task
+    spec = PluginSpec(
+        service=task.service,
+        parser=task.parser,
+        task_info=make_task_info(task, place.files_dir),
+    )
+    try:
+        async with record.tools.plugins.open_task(spec, place.log) as plugins:
+            record.note(plugins.facts.log)
+            status = await _live_with(plugins, place, record, events)
+            record.note(*plugins.problems(), await plugins.log())
+            return status
+    except PluginError as error:
+        record.note(error.details)
+        return record.refuse(TaskStatus.FailedToStart, str(error))
+
+
+async def _live_with(
+    plugins: PluginTask,
+    place: Place,
+    record: Record,
+    events: trio.MemorySendChannel[TaskEvent],
+) -> TaskStatus:
+    if plugins.facts.skip:
+        record.why.add("rule", "the service skips the task")
+        return TaskStatus.Skip
+    if not plugins.facts.command.strip():
+        return record.refuse(TaskStatus.FailedToStart, "the command is empty")
+    return await Work(plugins, place, record, events).do()
+
+
+async def _report(
+    record: Record, status: TaskStatus, events: trio.MemorySendChannel[TaskEvent]
+) -> None:
+    """Send what is left of the log, then the outcome."""
+    run, text = record.handle.task.run, record.log_text()
+    for start in range(0, len(text), MAX_LINE):
+        await events.send(LogLine(run=run, text=text[start : start + MAX_LINE]))
+    last = record.last or TaskUpdate(run=run, **record.handle.task.key._asdict(), status=status)
+    end = record.end.status if record.end else None
+    await events.send(
+        attrs.evolve(
+            last,
+            status=status,
+            percent=100 if status.success and record.started else last.percent,
+            output=record.output,
+            exit_code=end.code if end else None,
+            exit_signal=end.signal if end else None,
+            started=record.started,
+            finished=record.finished or record.tools.wall(),
+            why=record.why.steps(),
+            leftovers=record.end.leftovers if record.end else (),
+        )
+    )

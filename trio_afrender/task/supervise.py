@@ -1,0 +1,140 @@
+"""One process tree from spawn to reap, with the order that loses neither processes nor output.
+
+Why this order:
+
+- The leader is watched without being reaped, so its pid and group stay ours to signal.
+- End of output is not end of process, nor the other way round: both are waited for, each with
+  a bound, because a grandchild may hold the pipe for ever.
+- KILL goes to the tree after a clean exit too: a politely ended leader proves nothing about a
+  child that it forked a moment before.
+- All of it is shielded and bounded, so it also runs when the agent itself is being cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from trio_afrender.child.base import Child, ExitStatus, TreeSignal
+from trio_afrender.config import Timing
+from trio_afrender.output.base import RunLog
+from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.why import Chain
+
+__all__ = ("ProcessEnd", "supervise")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ProcessEnd:
+    """How a process tree ended."""
+
+    status: ExitStatus | None
+    """None when the leader survived KILL (state D) and could not be reaped."""
+    stopped: bool = False
+    """The stop (or the limit) ended it: it had not ended by itself."""
+    output_complete: bool = True
+    leftovers: tuple[int, ...] = ()
+
+
+async def supervise(
+    child: Child,
+    log: RunLog,
+    handle: TaskHandle,
+    why: Chain,
+    *,
+    timing: Timing,
+    grace: float,
+    limit: float,
+    before_term: Callable[[], Awaitable[None]],
+) -> ProcessEnd:
+    """Wait for the end of `child`, or end it when `handle` is stopped or `limit` seconds passed.
+
+    Its output goes to `log` meanwhile. Returns when the tree is empty (or its leftovers are
+    known). Cancelled from outside, it still terminates, kills and reaps before it lets go;
+    with leftovers the caller owns the unreaped child.
+    """
+    ended = trio.Event()
+    reading = trio.CancelScope(shield=True)
+
+    async def read() -> None:
+        with reading:
+            try:
+                await child.output.pump(log)
+            except OSError as error:
+                why.add("output", f"the output pipe failed: {error}")
+            ended.set()
+
+    end = ProcessEnd(status=None)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        gone = False
+        try:
+            with handle.stoppable(limit):
+                await child.exited()
+                gone = True
+        finally:
+            with trio.CancelScope(shield=True):
+                if not gone:
+                    await before_term()
+                    await _terminate(child, ended, handle, why, grace)
+                else:
+                    await _drain(child, ended, why, timing.drain)
+                leftovers = await _sweep(child, why, timing.sweep, quiet=gone)
+                status = await _reap(child, leftovers, why)
+                with trio.move_on_after(timing.drain):
+                    await ended.wait()
+                reading.cancel()
+                end = ProcessEnd(
+                    status=status,
+                    stopped=not gone,
+                    output_complete=ended.is_set(),
+                    leftovers=leftovers,
+                )
+                await child.output.aclose()
+    if not end.output_complete:
+        why.add("output", "the pipe was still held after the sweep: the output may lack its end")
+    return end
+
+
+async def _terminate(
+    child: Child, ended: trio.Event, handle: TaskHandle, why: Chain, grace: float
+) -> None:
+    """TERM to the whole tree, then wait for all of it: a shell dies faster than its renderer."""
+    pids = await child.signal_tree(TreeSignal.TERM)
+    why.add("signal", f"TERM, up to {grace:g} s to end", pids)
+    with handle.in_grace(grace) as waiting:
+        await child.exited()
+        await child.vacated()
+        await ended.wait()
+    if waiting.cancelled_caught:
+        why.add("grace", "not all had ended when the grace was over")
+
+
+async def _drain(child: Child, ended: trio.Event, why: Chain, drain: float) -> None:
+    with trio.move_on_after(drain) as waiting:
+        await ended.wait()
+    if waiting.cancelled_caught:
+        why.add("drain", f"pid {child.pid} ended, but others held its output for {drain:g} s")
+
+
+async def _sweep(child: Child, why: Chain, deadline: float, *, quiet: bool) -> tuple[int, ...]:
+    """KILL what is left, and wait until nothing is; quiet about a tree that was empty."""
+    pids = await child.signal_tree(TreeSignal.KILL)
+    others = tuple(pid for pid in pids if pid != child.pid)
+    if others:
+        text = "KILL to what the task left behind" if quiet else "KILL to what was left"
+        why.add("sweep", text, others)
+    leftovers = await child.empty(deadline)
+    if leftovers:
+        why.add("leftover", f"still there {deadline:g} s after KILL", leftovers)
+    return leftovers
+
+
+async def _reap(child: Child, leftovers: tuple[int, ...], why: Chain) -> ExitStatus | None:
+    if child.pid in leftovers:
+        return None
+    status = await child.reap()
+    why.add("exit", f"the process ended with {status}", (child.pid,))
+    return status

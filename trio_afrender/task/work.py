@@ -1,0 +1,264 @@
+"""The working part of a run: its process, its checks, its post commands and files."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import trio
+
+from trio_afrender.child.base import Launch
+from trio_afrender.errors import SpawnError
+from trio_afrender.messages import BlockFlags, TaskStatus, TaskUpdate
+from trio_afrender.output.redact import Redactor, find_secrets
+from trio_afrender.output.window import read_window
+from trio_afrender.plugins.base import PluginTask
+from trio_afrender.task.command import make_environment, make_launch
+from trio_afrender.task.events import FilesFound, Listened, TaskEvent
+from trio_afrender.task.listening import Listening
+from trio_afrender.task.parsing import Parsing
+from trio_afrender.task.place import Place
+from trio_afrender.task.record import Record
+from trio_afrender.task.supervise import ProcessEnd, supervise
+from trio_afrender.task.thumbnails import Thumbnails
+from trio_afrender.task.verdict import Facts, StopKind, judge
+
+__all__ = ("Work",)
+
+SHELL_HINTS = {
+    126: "the shell found the command but may not execute it",
+    127: "the shell did not find the command",
+}
+
+
+class Work:
+    """One run that has its place and its plugins."""
+
+    def __init__(
+        self,
+        plugins: PluginTask,
+        place: Place,
+        record: Record,
+        events: trio.MemorySendChannel[TaskEvent],
+    ) -> None:
+        self._plugins = plugins
+        self._place = place
+        self._record = record
+        self._events = events
+        self._handle = record.handle
+        self._tools = record.tools
+        self._why = record.why
+        self._stop_time = 0
+        self._sent_files: set[str] = set()
+        self._environment = make_environment(
+            self._tools.environment(),
+            plugins.facts.environment,
+            self._handle.task,
+            token=self._tools.new_token(),
+            stop_file=place.stop_file,
+        )
+        record.secrets = find_secrets(self._environment, self._tools.config.redact)
+        self._thumbnails = Thumbnails(plugins, record, self._make_launch, self._collect)
+        self._parsing = Parsing(
+            plugins,
+            place,
+            self._handle,
+            self._why,
+            publish=self._publish,
+            resources=self._tools.resources,
+            found_on_the_fly=self._thumbnails.announce,
+        )
+        self._listening = Listening(
+            self._handle,
+            place.view.reader if plugins.facts.has_parser else place.log.reader,
+            self._publish_listened,
+            record.secrets,
+            self._tools.config.timing.heartbeat,
+        )
+
+    async def do(self) -> TaskStatus:
+        """Run the command and all that follows; return the status."""
+        wanted = self._plugins.facts.working_directory
+        if wanted and not await self._place.is_folder(wanted):
+            named = self._handle.task.working_directory
+            mapped = f" (the server's {named})" if named != wanted else ""
+            text = f"working folder {wanted}{mapped} is missing or cannot be entered"
+            return self._record.refuse(TaskStatus.FailedToStart, text)
+        self._handle.output = self._read_output
+        try:
+            async with trio.open_nursery() as helpers:
+                helpers.start_soon(self._listening.run)
+                helpers.start_soon(self._thumbnails.run)
+                status = await self._render()
+                await self._thumbnails.finish()
+                helpers.cancel_scope.cancel()
+        finally:
+            self._handle.output = None
+        await self._collect()
+        await self._catch_up()
+        await self._listening.flush(last=True)
+        await self._finish(status)
+        return status
+
+    async def _render(self) -> TaskStatus:
+        """The task's own process, the checks, the post commands."""
+        try:
+            end = await self._process(self._plugins.facts.command)
+        except SpawnError as error:
+            return self._record.refuse(TaskStatus.FailedToStart, str(error))
+        if end is None:
+            return self._record.stopped_early()
+        self._record.end, self._record.finished = end, self._tools.wall()
+        facts = await self._look(end)
+        status = judge(facts)
+        if status.success and not await self._post():
+            status = judge(attrs.evolve(facts, post_ok=False))
+        return status
+
+    async def _process(self, command: str, *, post: bool = False) -> ProcessEnd | None:
+        """Run one command to its end and parse its last words; None when a stop came first."""
+        limit = await self._post_limit() if post else math.inf
+        if self._handle.cause is not None:
+            return None
+        child = await self._tools.spawn(self._make_launch(command))
+        # No checkpoint from here to `supervise`, which is what terminates and reaps.
+        if not post:
+            self._record.started = self._tools.wall()
+        self._handle.pid = child.pid
+        over = trio.Event()
+        async with trio.open_nursery() as nursery:
+            if self._plugins.facts.has_parser:
+                nursery.start_soon(self._parsing.follow, child.pid, over)
+            nursery.start_soon(self._publish, self._parsing.update(TaskStatus.Percent))
+            try:
+                end = await supervise(
+                    child,
+                    self._place.log,
+                    self._handle,
+                    self._why,
+                    timing=self._tools.config.timing,
+                    grace=self._grace,
+                    limit=limit,
+                    before_term=self._before_term,
+                )
+            finally:
+                over.set()
+        if end.status is None:
+            self._tools.adopt(child, end.leftovers)
+        self._handle.pid = None
+        raw = end.status.raw if end.status else 0
+        await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=not post)
+        return end
+
+    async def _look(self, end: ProcessEnd) -> Facts:
+        """Gather what the verdict depends on."""
+        stop = self._handle.cause if end.stopped else None
+        success = stop is not None and stop.kind is StopKind.PARSER_SUCCESS
+        if success:
+            self._handle.cause = None  # what follows a success may run: checks, thumbnails
+        code = end.status.code if end.status else None
+        exit_ok = code is not None and await self._plugins.check_exit_status(code)
+        if stop is None and code in SHELL_HINTS and not exit_ok:
+            self._why.add("rule", f"exit code {code}: {SHELL_HINTS[code]}")
+        files_ok = True
+        if BlockFlags.CHECKRENDEREDFILES & self._handle.task.block_flags and (success or exit_ok):
+            files_ok = await self._plugins.check_rendered_files()
+        flags = self._parsing.flags
+        return Facts(
+            stop=stop,
+            exit=end.status,
+            exit_ok=exit_ok,
+            fatalerror="fatalerror" in flags,
+            error="error" in flags,
+            badresult="badresult" in flags,
+            finishedsuccess="finishedsuccess" in flags,
+            files_ok=files_ok,
+            give_backs=self._handle.give_backs,
+        )
+
+    async def _post(self) -> bool:
+        """Run the service's post commands; False at the first that fails. A stop skips them."""
+        for command in await self._plugins.do_post():
+            try:
+                end = await self._process(command, post=True)
+            except SpawnError as error:
+                self._why.add("post", f"{command}: {error}")
+                return False
+            if end is None or (end.stopped and self._handle.cause is not None):
+                self._why.add("post", "stopped: the rest of the post commands is left out")
+                return True
+            if end.stopped or end.status is None or end.status.code != 0:
+                self._why.add("post", f"{command}: {'time limit' if end.stopped else end.status}")
+                return False
+        return True
+
+    async def _finish(self, status: TaskStatus) -> None:
+        parsed: tuple[str, ...] = ()
+        if self._parsing.state.files or self._handle.task.parsed_files:
+            parsed = await self._plugins.parsed_files()
+        self._record.last = self._redacted(self._parsing.update(status, parsed))
+        self._record.output = await self._read_window()
+
+    # -- stopping -------------------------------------------------------------------------------
+
+    @property
+    def _grace(self) -> float:
+        wish = self._plugins.facts.grace
+        return self._tools.config.timing.grace if wish is None else wish
+
+    async def _post_limit(self) -> float:
+        limit = await self._plugins.post_limit()
+        return limit if limit > 0 else math.inf
+
+    async def _before_term(self) -> None:
+        """Say why in the chain and in ``AF_STOP_FILE``."""
+        cause, now = self._handle.cause, self._tools.wall()
+        self._stop_time = int(now)
+        text = cause.text if cause else "time limit of the post command, or the agent is ending"
+        self._why.add("asked", text)
+        await self._place.write_stop(text, self._grace, now + self._grace)
+
+    # -- output ---------------------------------------------------------------------------------
+
+    def _make_launch(self, command: str) -> Launch:
+        config = self._tools.config
+        return make_launch(
+            command,
+            shell=config.shell,
+            cwd=self._plugins.facts.working_directory or self._place.work_dir,
+            environment=self._environment,
+            nice=config.nice,
+        )
+
+    async def _publish(self, update: TaskUpdate) -> None:
+        update = attrs.evolve(self._redacted(update), started=self._record.started)
+        await self._events.send(update)
+
+    def _redacted(self, update: TaskUpdate) -> TaskUpdate:
+        redact = Redactor(self._record.secrets).redact
+        return attrs.evolve(update, activity=redact(update.activity), report=redact(update.report))
+
+    async def _publish_listened(self, text: str) -> None:
+        await self._events.send(Listened(run=self._handle.task.run, text=text))
+
+    async def _collect(self) -> None:
+        """Send the files that appeared in the run's files folder."""
+        if files := await self._place.collect(self._sent_files):
+            self._sent_files.update(file.name for file in files)
+            await self._events.send(FilesFound(run=self._handle.task.run, files=files))
+
+    async def _catch_up(self) -> None:
+        """Show what was printed after the parser was dropped, or what no parser consumed."""
+        if (lost := self._place.log.lost) > 0:
+            self._why.add("gap", f"{lost} bytes of output could not be stored")
+        if (size := self._place.log.size) > self._parsing.state.consumed:
+            await self._place.view.apply(size, ())
+
+    async def _read_window(self) -> str:
+        source = self._place.view if self._plugins.facts.has_parser else self._place.log
+        redactor = Redactor(self._record.secrets)
+        return (await read_window(source, self._tools.config.window, redactor)).text
+
+    async def _read_output(self) -> str:
+        """The output so far, for `Events.outputs`; never empty."""
+        return await self._read_window() or "The task has printed nothing so far.\n"
