@@ -1,0 +1,273 @@
+"""Starts and stops runs as the server says, and passes on what they tell.
+
+The order of work within one message is the protocol's: tasks, closes, stops, outputs, listens.
+One message may start and stop the same run; taken in another order the process would stay.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from trio_afrender.agent.outbox import Outbox
+from trio_afrender.child.base import Child
+from trio_afrender.messages import (
+    AskedOutput,
+    Events,
+    Registered,
+    RunRef,
+    TaskExec,
+    TaskKey,
+    TaskStatus,
+    TaskUpdate,
+    WhyStep,
+)
+from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
+from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.run import run_task
+from trio_afrender.task.tools import Tools
+from trio_afrender.task.verdict import StopCause, StopKind, limit_give_backs
+
+__all__ = ("Dispatcher",)
+
+logger = logging.getLogger(__name__)
+
+EVENTS_BUFFER = 64
+
+
+class Dispatcher:
+    """Owns the runs of one agent. `run` must be running for anything to happen."""
+
+    def __init__(
+        self, outbox: Outbox, *, wake: Callable[[], None], forget: Callable[[TaskExec], None]
+    ) -> None:
+        self.running: dict[str, TaskHandle] = {}
+        self.refusing = ""
+        """Why no new task is taken; empty: they are."""
+        self._outbox = outbox
+        self._wake = wake
+        self._forget = forget
+        self._tools: Tools | None = None
+        self._give_backs: dict[TaskKey, int] = {}
+        self._leftovers: set[int] = set()
+        self._changed = trio.Event()
+        self._send, self._receive = trio.open_memory_channel[TaskEvent](EVENTS_BUFFER)
+        self._nursery: trio.Nursery | None = None
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        tools: Tools,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Carry runs until cancelled. Cancelled, every process tree is ended first."""
+        self._tools = tools
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            try:
+                async for event in self._receive:
+                    self._pass_on(event)
+            finally:
+                self._nursery = None
+
+    async def idle(self) -> None:
+        """Wait until nothing runs."""
+        while self.running:
+            await self._changed.wait()
+
+    async def delivered(self) -> None:
+        """Wait until the server has closed every outcome."""
+        while self._outbox.holds:
+            await self._changed.wait()
+
+    def adopt(self, child: Child, leftovers: tuple[int, ...]) -> None:
+        """Keep waiting for a tree that survived KILL; until it is gone no task is taken."""
+        if self._nursery is not None:
+            self._leftovers.update(leftovers)
+            self._nursery.start_soon(self._bury, child, leftovers)
+
+    async def _bury(self, child: Child, leftovers: tuple[int, ...]) -> None:
+        logger.error("pids %s survive KILL: no new tasks until they are gone", leftovers)
+        while await child.empty(60.0):
+            pass
+        await child.reap()
+        self._leftovers.difference_update(leftovers)
+        logger.info("pids %s are gone at last", leftovers)
+
+    # -- what the server says -------------------------------------------------------------------
+
+    def registered(self, answer: Registered) -> None:
+        """Forget what the server took away while we were not in touch; never report it."""
+        for run in answer.stop:
+            if (handle := self.running.get(run)) is not None:
+                handle.stop(StopCause(kind=StopKind.FORGET, text="taken away by the server"))
+            elif self._outbox.has(run):
+                logger.warning("run %s: the server no longer wants its outcome", run)
+            self._outbox.closed(run)
+            self._notify()
+
+    def apply(self, events: Events) -> None:
+        """Do what one message says, in the protocol's order."""
+        for task in events.tasks:
+            self._start(task)
+        for ref in events.closes:
+            self._close(ref)
+        for ref in events.stops:
+            self._stop(ref)
+        for ref in events.outputs:
+            self._ask(ref)
+        for ref in events.listens_add:
+            self._listen(ref, on=True)
+        for ref in events.listens_rem:
+            self._listen(ref, on=False)
+
+    def stop_all(self, kind: StopKind, text: str, grace: float | None = None) -> None:
+        """Stop every run; a later call may shorten the grace."""
+        for handle in self.running.values():
+            handle.stop(StopCause(kind=kind, text=text), grace)
+
+    def _start(self, task: TaskExec) -> None:
+        if task.run in self.running or self._outbox.has(task.run):
+            return  # the server repeats what it has not heard of yet
+        older = self._older_run(task.key)
+        if refusal := self._refusal():
+            self._give_back(task, refusal)
+            return
+        handle = TaskHandle(
+            task,
+            predecessor=older,
+            give_backs=self._give_backs.get(task.key, 0),
+            listening=bool(task.flags & 1),
+        )
+        self.running[task.run] = handle
+        if self._nursery is not None and self._tools is not None:
+            self._nursery.start_soon(self._carry, handle, self._tools)
+
+    def _older_run(self, key: TaskKey) -> TaskHandle | None:
+        """The newest other run of that key: it is over for the server, so it ends unreported."""
+        older = [handle for handle in self.running.values() if handle.task.key == key]
+        for handle in older:
+            text = "the server started the task anew"
+            handle.stop(StopCause(kind=StopKind.CLOSED, text=text))
+        return older[-1] if older else None
+
+    def _refusal(self) -> str:
+        if self._leftovers:
+            pids = ", ".join(map(str, sorted(self._leftovers)))
+            return f"the host waits for pids {pids} that survived KILL"
+        return self.refusing
+
+    def _close(self, ref: RunRef) -> None:
+        if (handle := self.running.get(ref.run)) is not None:
+            handle.stop(StopCause(kind=StopKind.CLOSED, text="closed by the server"))
+        task = self._outbox.task_of(ref.run)
+        self._outbox.closed(ref.run)
+        if task is not None:
+            self._forget(task)
+        self._notify()
+
+    def _stop(self, ref: RunRef) -> None:
+        if (handle := self.running.get(ref.run)) is not None:
+            text = f"stopped by the server: {ref.reason}" if ref.reason else "stopped by the server"
+            handle.stop(StopCause(kind=StopKind.SERVER, text=text))
+        elif not self._outbox.has(ref.run):
+            # Its exec never reached us. Without an answer it would stay running there for ever.
+            self._finish(ref, TaskStatus.FinishedKilled, "stopped before it reached this host")
+
+    def _ask(self, ref: RunRef) -> None:
+        handle = self.running.get(ref.run)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._answer, ref, handle)
+
+    async def _answer(self, ref: RunRef, handle: TaskHandle | None) -> None:
+        text = "This render does not run that task.\n"
+        if handle is not None:
+            text = "The task is being prepared.\n"
+            if handle.output is not None:
+                text = await handle.output()
+        answer = AskedOutput(run=ref.run, **ref.key._asdict(), output=text)
+        self._outbox.put_asked(answer)
+        self._wake()
+
+    def _listen(self, ref: RunRef, *, on: bool) -> None:
+        if (handle := self.running.get(ref.run)) is not None:
+            handle.listening = on
+
+    # -- what the runs say ----------------------------------------------------------------------
+
+    async def _carry(self, handle: TaskHandle, tools: Tools) -> None:
+        try:
+            await run_task(handle, tools, self._send.clone())
+        finally:
+            # The outcome is in the channel; `running` must hold the run until it has been passed
+            # on, or a register in between would list it nowhere. Silent runs say nothing.
+            if handle.cause is not None and handle.cause.kind.silent:
+                self._ended(handle)
+                self._forget(handle.task)
+
+    def _pass_on(self, event: TaskEvent) -> None:
+        match event:
+            case TaskUpdate():
+                self._pass_update(event)
+            case LogLine():
+                self._outbox.put_log(event.run, event.text)
+            case Listened():
+                self._outbox.put_listened(event.run, event.text)
+            case FilesFound():
+                self._outbox.put_files(event.run, event.files)
+        if self._outbox.urgent:
+            self._wake()
+
+    def _pass_update(self, update: TaskUpdate) -> None:
+        if (handle := self.running.get(update.run)) is None:
+            return  # closed or superseded meanwhile
+        if not update.status.terminal:
+            self._outbox.put_progress(update)
+            return
+        if handle.cause is not None and handle.cause.kind.silent:
+            # It had reported already when the server took it away.
+            self._ended(handle)
+            self._forget(handle.task)
+            return
+        key = update.key
+        if update.status.given_back:
+            self._give_backs[key] = self._give_backs.get(key, 0) + 1
+        else:
+            self._give_backs.pop(key, None)
+        self._outbox.put_outcome(update, handle.task)
+        self._ended(handle)
+
+    def _give_back(self, task: TaskExec, text: str) -> None:
+        key = task.key
+        status = limit_give_backs(TaskStatus.GiveBack, self._give_backs.get(key, 0))
+        self._give_backs[key] = self._give_backs.get(key, 0) + 1
+        self._finish(RunRef.of(task), status, text, task)
+
+    def _finish(
+        self, ref: RunRef, status: TaskStatus, text: str, task: TaskExec | None = None
+    ) -> None:
+        """Put the outcome of a run that never started here."""
+        now = self._tools.wall() if self._tools is not None else 0.0
+        update = TaskUpdate(
+            run=ref.run,
+            **ref.key._asdict(),
+            status=status,
+            finished=now,
+            why=(WhyStep(time=now, event="refused", text=text),),
+        )
+        self._outbox.put_log(ref.run, f"{text}\n")
+        self._outbox.put_outcome(update, task)
+        self._wake()
+
+    def _ended(self, handle: TaskHandle) -> None:
+        self.running.pop(handle.task.run, None)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

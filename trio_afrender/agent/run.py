@@ -1,0 +1,307 @@
+"""One render agent, from its store to its goodbye: what the command line starts and what other
+programs embed with ``handle = await nursery.start(run_agent, config)``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from contextlib import AbstractAsyncContextManager
+
+import attrs
+import trio
+
+import trio_afrender
+from trio_afrender.agent.dispatcher import Dispatcher
+from trio_afrender.agent.outbox import Outbox
+from trio_afrender.agent.outside import Outside, open_outside
+from trio_afrender.agent.session import Session, Settings
+from trio_afrender.backoff import Backoff
+from trio_afrender.config import Config
+from trio_afrender.errors import LinkRefused
+from trio_afrender.link.base import Connect
+from trio_afrender.link.websocket import make_connect
+from trio_afrender.messages import HostResources, Register, TaskExec, TaskKey
+from trio_afrender.task.tools import Tools
+from trio_afrender.task.verdict import StopCause, StopKind
+
+__all__ = ("AgentHandle", "RunView", "run_agent")
+
+logger = logging.getLogger(__name__)
+
+ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
+FLUSH = 5.0
+"""Seconds of the drain's budget kept for the last results and the goodbye."""
+HASTE = 2.0
+"""Grace, in seconds, when there is to be no more waiting."""
+FIRST_SAMPLE = 2.0
+
+
+@attrs.frozen(kw_only=True)
+class RunView:
+    """What an agent says of one run, for the program that embeds it."""
+
+    run: str
+    key: TaskKey
+    name: str
+    pid: int | None
+    percent: int
+    activity: str
+
+
+async def run_agent(
+    config: Config,
+    *,
+    connect: Connect | None = None,
+    outside: AbstractAsyncContextManager[Outside] | None = None,
+    task_status: trio.TaskStatus[AgentHandle] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Be a render until drained or cancelled; `started` with an `AgentHandle`.
+
+    Takes no signals and sets nothing process-wide. `connect` and `outside` replace the real
+    server and the real host. Cancelled, it ends every task's process tree before it returns.
+
+    Raises `LinkRefused` when the server will not have us, `StoreInUse` and `StoreError` for the
+    store folder, `ConfigError` for settings that cannot work.
+    """
+    connect = connect if connect is not None else make_connect(config)
+    async with outside if outside is not None else open_outside(config) as opened:
+        await _Agent(config, connect, opened).run(task_status)
+
+
+class AgentHandle:
+    """The grip of the embedding program on its agent. Methods return at once unless awaited."""
+
+    def __init__(self, agent: _Agent) -> None:
+        self._agent = agent
+
+    @property
+    def name(self) -> str:
+        return self._agent.config.name
+
+    @property
+    def state(self) -> str:
+        """``connecting``, ``online``, ``draining`` or ``closed``."""
+        return self._agent.state
+
+    @property
+    def running(self) -> tuple[RunView, ...]:
+        return self._agent.views()
+
+    def drain(self, reason: str, budget: float | None = None) -> None:
+        """Take no new task, let the running ones finish or stop them (`Config.drain`), deliver,
+        say goodbye: all within `budget` seconds (default `Timing.shutdown`)."""
+        self._agent.drain(reason, budget)
+
+    def stop_now(self, reason: str) -> None:
+        """Drain without patience: tasks are stopped with a short grace and given back."""
+        self._agent.hurry(reason)
+
+    def stop_task(self, which: TaskKey | str, reason: str) -> bool:
+        """Stop one run by key or run id and give it back; False if it does not run here."""
+        return self._agent.stop_task(which, reason)
+
+    async def finished(self) -> None:
+        """Wait until the agent has said goodbye."""
+        await self._agent.over.wait()
+
+
+class _Agent:
+    def __init__(self, config: Config, connect: Connect, outside: Outside) -> None:
+        self.config = config
+        self.over = trio.Event()
+        self._outside = outside
+        self._settings = Settings.of(config.timing)
+        self._outbox = Outbox()
+        self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
+        self._session = Session(
+            connect,
+            self._outbox,
+            self._dispatcher,
+            settings=self._settings,
+            backoff=Backoff(dice=outside.dice),
+            make_register=self._make_register,
+            instruct=self._instruct,
+            connect_timeout=config.timing.connect,
+        )
+        self._launched = int(outside.wall())
+        self._resources: HostResources | None = None
+        self._resources_text = ""
+        self._idle_since = trio.current_time()
+        self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
+        self._draining = trio.Event()
+        self._drain_reason = ""
+        self._deadline = math.inf
+        self._finishing = trio.CancelScope()
+        self._delivering = trio.CancelScope()
+
+    @property
+    def state(self) -> str:
+        if self.over.is_set():
+            return "closed"
+        return "draining" if self._draining.is_set() else self._session.state
+
+    def views(self) -> tuple[RunView, ...]:
+        return tuple(
+            RunView(
+                run=handle.task.run,
+                key=handle.task.key,
+                name=handle.task.name,
+                pid=handle.pid,
+                percent=handle.percent,
+                activity=handle.activity,
+            )
+            for handle in self._dispatcher.running.values()
+        )
+
+    async def run(self, task_status: trio.TaskStatus[AgentHandle]) -> None:
+        with trio.move_on_after(FIRST_SAMPLE):
+            await self._measure()
+        refused: LinkRefused | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._dispatcher.run, self._make_tools())
+                nursery.start_soon(self._watch_host)
+                nursery.start_soon(self._remove_places)
+                nursery.start_soon(self._leave, nursery.cancel_scope)
+                task_status.started(AgentHandle(self))
+                try:
+                    await self._session.run()
+                except LinkRefused as error:
+                    refused = error
+                nursery.cancel_scope.cancel()
+        finally:
+            self.over.set()
+        if refused is not None:
+            raise refused
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def drain(self, reason: str, budget: float | None) -> None:
+        seconds = self.config.timing.shutdown if budget is None else budget
+        self._deadline = min(self._deadline, trio.current_time() + seconds)
+        self._finishing.deadline = self._deadline - FLUSH - self.config.timing.grace
+        self._delivering.deadline = max(self._deadline, trio.current_time() + 1.0)
+        if not self._draining.is_set():
+            logger.info("draining: %s", reason)
+            self._drain_reason = reason
+            self._dispatcher.refusing = f"this render is draining: {reason}"
+            self._outbox.put_state(ONLINE | NIMBY)
+            self._wake()
+            self._draining.set()
+
+    def hurry(self, reason: str) -> None:
+        self.drain(reason, FLUSH + HASTE)
+        self._finishing.cancel()
+        self._dispatcher.stop_all(StopKind.AGENT_EXIT, f"the agent ends now: {reason}", HASTE)
+
+    async def _leave(self, scope: trio.CancelScope) -> None:
+        """The drain: finish, stop, deliver, say goodbye; the deadline is one for all of it."""
+        await self._draining.wait()
+        with self._finishing:
+            if self.config.drain == "finish":
+                await self._dispatcher.idle()
+        text = f"the agent is draining: {self._drain_reason}"
+        self._dispatcher.stop_all(StopKind.DRAIN, text, self.config.timing.grace)
+        await self._dispatcher.idle()
+        self._delivering.deadline = max(self._deadline, trio.current_time() + 1.0)
+        with self._delivering:
+            await self._dispatcher.delivered()
+            self._session.say_goodbye(self._drain_reason)
+            await trio.sleep_forever()  # `run` cancels us once the goodbye is out
+        if self._outbox.holds:
+            logger.error("the server did not take every outcome before the drain's deadline")
+        scope.cancel()
+
+    # -- what the session asks for --------------------------------------------------------------
+
+    def _make_register(self) -> Register:
+        config, facts = self.config, self._outside.facts
+        running = tuple(
+            handle.task
+            for handle in self._dispatcher.running.values()
+            if handle.cause is None or not handle.cause.kind.silent
+        )
+        nimby = {"nimby": NIMBY_OWNER, "NIMBY": NIMBY}.get(config.nimby, 0)
+        return Register(
+            name=config.name,
+            user_name=config.user_name or facts.user,
+            host_name=facts.name,
+            engine=f"trio_afrender {trio_afrender.__version__}",
+            os=facts.os,
+            state=ONLINE | (NIMBY if self._draining.is_set() else nimby),
+            priority=config.priority,
+            capacity=config.capacity,
+            max_tasks=config.max_tasks,
+            services=config.services,
+            time_launch=self._launched,
+            address=facts.address,
+            netifs=facts.netifs,
+            resources=self._resources,
+            running=running,
+            undelivered=self._outbox.undelivered(),
+        )
+
+    def _instruct(self, instruction: str, command: str) -> None:
+        if instruction == "exit":
+            self.drain("the server asked for it", None)
+            self._finishing.cancel()
+        else:
+            logger.warning('the server\'s instruction "%s" (%s) is refused', instruction, command)
+
+    def stop_task(self, which: TaskKey | str, reason: str) -> bool:
+        found = [
+            handle
+            for handle in self._dispatcher.running.values()
+            if which in (handle.task.run, handle.task.key)
+        ]
+        for handle in found:
+            handle.stop(StopCause(kind=StopKind.USER, text=f"stopped on this host: {reason}"))
+        return bool(found)
+
+    # -- housekeeping ---------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._session.wake()
+
+    def _forget(self, task: TaskExec) -> None:
+        if not self.config.keep_runs:
+            self._forgotten.send_nowait(task)
+
+    async def _remove_places(self) -> None:
+        async for task in self._to_remove:
+            await self._outside.remove_place(task)
+
+    def _make_tools(self) -> Tools:
+        return Tools(
+            config=self.config,
+            spawn=self._outside.spawn,
+            plugins=self._outside.plugins,
+            open_place=self._outside.open_place,
+            adopt=self._dispatcher.adopt,
+            resources=lambda: self._resources_text,
+            wall=self._outside.wall,
+        )
+
+    async def _measure(self) -> None:
+        self._resources = await self._outside.measure()
+        figures = attrs.asdict(self._resources)
+        self._resources_text = json.dumps({"host_resources": figures})
+
+    async def _watch_host(self) -> None:
+        """Measure every period, beside the heartbeat and never in its way."""
+        while True:
+            await trio.sleep(self._settings.heartbeat * self._settings.resources_period)
+            await self._measure()
+            if self._resources is not None:
+                self._outbox.put_resources(self._resources)
+            self._leave_when_idle()
+
+    def _leave_when_idle(self) -> None:
+        """Exit when the server said so for a render that has had no task for a while."""
+        now = trio.current_time()
+        if self._dispatcher.running or self._outbox.holds:
+            self._idle_since = now
+        limit = self._settings.exit_no_task
+        if limit > 0 and now - self._idle_since >= limit:
+            self.drain(f"no task for {limit:g} s", None)

@@ -1,0 +1,225 @@
+"""The websocket session: register, deliver, take orders; reconnect for ever. Runs never notice.
+
+Nesting is lifetime: the link's context is one connection, the nursery inside it reads and
+writes; whatever ends one of them ends the connection, and the loop around it tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from trio_afrender.agent.dispatcher import Dispatcher
+from trio_afrender.agent.outbox import Outbox
+from trio_afrender.backoff import Backoff
+from trio_afrender.config import Timing
+from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
+from trio_afrender.link.base import Connect, Link
+from trio_afrender.messages import (
+    Ack,
+    Events,
+    Refused,
+    Register,
+    Registered,
+)
+
+__all__ = ("Session", "Settings")
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 16
+"""Updates in flight: enough to keep a link busy, few enough to repeat after a loss."""
+NAME_PATIENCE = 2.0
+"""Zombie times to wait for a taken name: the server may still count our own former self online."""
+
+
+@attrs.define(eq=False)
+class Settings:
+    """What the server may change. Seconds; the resources period counts heartbeats."""
+
+    heartbeat: float
+    resources_period: int
+    zombie: float
+    exit_no_task: float = 0.0
+
+    @classmethod
+    def of(cls, timing: Timing) -> Settings:
+        return cls(
+            heartbeat=timing.heartbeat,
+            resources_period=timing.resources_period,
+            zombie=timing.zombie,
+        )
+
+    def change(self, said: Registered | Events) -> None:
+        """Take over what is positive; 0 means no change."""
+        self.heartbeat = said.heartbeat_sec if said.heartbeat_sec > 0 else self.heartbeat
+        self.zombie = said.zombie_time if said.zombie_time > 0 else self.zombie
+        if said.resources_update_period > 0:
+            self.resources_period = said.resources_update_period
+        if said.exit_no_task_time > 0:
+            self.exit_no_task = said.exit_no_task_time
+
+
+class Session:
+    """One render's talk with its server, over as many links as it takes."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        outbox: Outbox,
+        dispatcher: Dispatcher,
+        *,
+        settings: Settings,
+        backoff: Backoff,
+        make_register: Callable[[], Register],
+        instruct: Callable[[str, str], None],
+        connect_timeout: float,
+    ) -> None:
+        self.state = "connecting"
+        self.render_id = 0
+        self._connect = connect
+        self._outbox = outbox
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._backoff = backoff
+        self._make_register = make_register
+        self._instruct = instruct
+        self._connect_timeout = connect_timeout
+        self._wakeup = trio.Event()
+        self._acked = trio.Event()
+        self._goodbye: str | None = None
+        self._refused_since = math.inf
+
+    def wake(self) -> None:
+        """Say that the outbox holds something that should not wait for the heartbeat."""
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Talk until `say_goodbye`. Raises `LinkRefused` when the server does not want us at all."""
+        while not self.leaving:
+            refusal = await self._try_link()
+            self.state = "closed" if self.leaving else "connecting"
+            self._outbox.lost()
+            if refusal is not None:
+                self._consider(refusal)
+            if not self.leaving:
+                held = bool(self._dispatcher.running) or self._outbox.holds
+                await trio.sleep(self._backoff.delay(held=held, zombie=self._settings.zombie))
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the goodbye has been asked for."""
+        return self._goodbye is not None
+
+    def say_goodbye(self, reason: str) -> None:
+        """Deregister on the present link, if there is one, and end `run`."""
+        self._goodbye = reason
+        self.wake()
+
+    # -- one link -------------------------------------------------------------------------------
+
+    async def _try_link(self) -> LinkRefused | None:
+        """Have one link until it ends; return the server's refusal if that is what ended it."""
+        refusal: LinkRefused | None = None
+        try:
+            await self._one_link()
+        except* (LinkLost, ProtocolError, OSError) as group:
+            level = logging.WARNING if self.state == "online" else logging.INFO
+            logger.log(level, "no link to the server: %s", _first(group))
+        except* LinkRefused as group:
+            error = _first(group)
+            refusal = error if isinstance(error, LinkRefused) else None
+        return refusal
+
+    async def _one_link(self) -> None:
+        with trio.CancelScope(deadline=trio.current_time() + self._connect_timeout) as connecting:
+            async with self._connect() as link:
+                answer = await link.register(self._make_register())
+                connecting.deadline = (
+                    math.inf
+                )  # the scope is around the link, so it must outlive it
+                if isinstance(answer, Refused):
+                    raise LinkRefused(answer.reason, answer.text, retry_after=answer.retry_after)
+                self._registered(answer)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read, link)
+                    await self._write(link)
+                    nursery.cancel_scope.cancel()
+        if connecting.cancelled_caught:
+            raise LinkLost(f"no answer within {self._connect_timeout:g} s")
+
+    def _registered(self, answer: Registered) -> None:
+        self._refused_since = math.inf
+        self.render_id = answer.id
+        self._settings.change(answer)
+        self._dispatcher.registered(answer)
+        self.state = "online"
+        logger.info("registered as render %s%s", answer.id, f": {answer.log}" if answer.log else "")
+
+    async def _read(self, link: Link) -> None:
+        while True:
+            message = await link.receive()
+            # Only something received proves a server: one that accepts and drops is not hammered.
+            self._backoff.reset()
+            match message:
+                case Ack():
+                    self._outbox.acked(message.seq)
+                    self._acked.set()
+                case Events():
+                    self._settings.change(message)
+                    if message.log:
+                        logger.info("server: %s", message.log)
+                    self._dispatcher.apply(message)
+                    if message.instruction:
+                        self._instruct(message.instruction, message.command)
+
+    async def _write(self, link: Link) -> None:
+        seq, beat = 0, False
+        while True:
+            while update := self._outbox.take(seq + 1) or (
+                self._outbox.beat(seq + 1) if beat else None
+            ):
+                beat = False
+                seq += 1
+                await link.send(update)
+                await self._wait_for_window()
+            if self._goodbye is not None:
+                await link.deregister(self._goodbye)
+                return
+            beat = await self._wait_for_beat()
+
+    async def _wait_for_window(self) -> None:
+        while self._outbox.in_flight >= WINDOW:
+            self._acked = trio.Event()
+            await self._acked.wait()
+
+    async def _wait_for_beat(self) -> bool:
+        """Wait for something urgent (False) or the heartbeat (True)."""
+        with trio.move_on_after(self._settings.heartbeat) as pause:
+            await self._wakeup.wait()
+        self._wakeup = trio.Event()
+        return pause.cancelled_caught
+
+    # -- what goes wrong ------------------------------------------------------------------------
+
+    def _consider(self, error: LinkRefused) -> None:
+        """Give up on a refusal that will not change, or on a name that stays taken."""
+        if error.retry_after is None:
+            raise error
+        now = trio.current_time()
+        self._refused_since = min(self._refused_since, now)
+        if now - self._refused_since >= NAME_PATIENCE * self._settings.zombie:
+            raise error
+        logger.warning("%s: trying again", error)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group that holds errors of one situation."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

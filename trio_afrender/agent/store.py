@@ -1,0 +1,92 @@
+"""The agent's own folder: ``<af_store_folder>/trio_afrender/<name>``, ours alone and locked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import attrs
+
+from trio_afrender.errors import StoreError, StoreInUse
+from trio_afrender.task.place import safe_name
+
+__all__ = ("Store", "open_store")
+
+
+@attrs.frozen
+class Store:
+    """A folder that nobody else on this host uses while it is open."""
+
+    path: Path
+
+    @property
+    def runs(self) -> Path:
+        """Where the folders of runs are."""
+        return self.path / "runs"
+
+
+@contextmanager
+def open_store(root: Path, name: str) -> Iterator[Store]:
+    """Make and lock the store of the agent `name` below `root`. Blocks on the disk.
+
+    Raises `StoreInUse` when another agent of that name has it, `StoreError` when it is a link,
+    somebody else's or cannot be made. What an earlier agent left of its runs is removed.
+    """
+    if safe_name(name) != name.replace(".", "-").replace("_", "-") or not name:
+        raise StoreError(
+            root, f'the agent\'s name "{name}" cannot be a folder: use letters, digits, . _ -'
+        )
+    _make_private(root, private=False)
+    _make_private(root / "trio_afrender", private=False)
+    store = Store(root / "trio_afrender" / name)
+    _make_private(store.path, private=True)
+    lock = _lock(store.path)
+    try:
+        shutil.rmtree(store.runs, ignore_errors=True)
+        _make_private(store.runs, private=True)
+        yield store
+    finally:
+        os.close(lock)
+
+
+def _make_private(path: Path, *, private: bool) -> None:
+    """Make a folder, or check the one that is there: no link, and ours if it must be private."""
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700 if private else 0o755, parents=not private)
+        facts = path.lstat()
+    except OSError as error:
+        raise StoreError(path, error.strerror or str(error)) from error
+    if private:
+        if not stat.S_ISDIR(facts.st_mode):
+            raise StoreError(path, "is a link or a file; remove it or choose another --store")
+        if facts.st_uid != os.getuid():
+            raise StoreError(path, f"belongs to user {facts.st_uid}; choose another --store")
+        if facts.st_mode & 0o077:
+            path.chmod(0o700)
+    elif not path.is_dir():
+        raise StoreError(path, "is not a folder; choose another --store")
+
+
+def _lock(path: Path) -> int:
+    try:
+        handle = os.open(
+            path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+    except OSError as error:
+        raise StoreError(path, error.strerror or str(error)) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise StoreInUse(
+            path, "another agent of that name runs here; stop it or use another --name"
+        ) from None
+    os.ftruncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return handle
