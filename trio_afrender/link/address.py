@@ -1,0 +1,100 @@
+"""Where a server is: taking URLs apart, and telling this host from the rest of the world."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+import attrs
+
+from trio_afrender.errors import ConfigError
+
+__all__ = ("Address", "is_loopback", "make_url", "parse_url", "split_host")
+
+_PORTS = {"ws": 80, "wss": 443}
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Address:
+    """A websocket server's place, checked."""
+
+    url: str
+    host: str
+    port: int
+    resource: str
+    tls: bool
+
+    @property
+    def host_header(self) -> str:
+        """What the ``Host`` header says: with the port unless it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = _PORTS["wss" if self.tls else "ws"]
+        return host if self.port == usual else f"{host}:{self.port}"
+
+
+def parse_url(url: str, *, allow_plain: bool = False) -> Address:
+    """Take a server's URL apart. Raises ConfigError for one that cannot or must not be used."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ConfigError(f'server "{url}": {error}') from error
+    if parts.scheme not in _PORTS:
+        raise ConfigError(f'server "{url}": expected ws://HOST:PORT or wss://HOST:PORT')
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(  # without the URL: it holds a secret
+            f'server at "{host}": a URL shows in process lists and logs, '
+            "put the token into a file and name that"
+        )
+    if parts.fragment or not host or not _is_header_text(host, parts.path + parts.query):
+        raise ConfigError(f'server "{url}": expected ws://HOST:PORT or wss://HOST:PORT')
+    tls = parts.scheme == "wss"
+    if not tls and not allow_plain and not is_loopback(host):
+        raise ConfigError(
+            f'server "{url}": the token would be readable on its way to another host; use wss://, '
+            "or allow plain connections (allow_plain) if the whole way can be trusted"
+        )
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    port = _PORTS[parts.scheme] if port is None else port
+    return Address(url=url, host=host, port=port, resource=resource, tls=tls)
+
+
+def _is_header_text(host: str, path: str) -> bool:
+    """Whether both can stand in a request: the library would fail later and in the dark."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return path.isascii() and path.isprintable() and " " not in path
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address never leaves this host."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)
+
+
+def split_host(header: str) -> str:
+    """The name or address in a ``Host`` header: lower case, without port and brackets."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    name, _, port = text.rpartition(":")
+    return (name if name and port.isdigit() else text).rstrip(".")
+
+
+def make_url(host: str, port: int, *, tls: bool) -> str:
+    """The URL under which a server bound to `host` is reached, from this host if to all."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = host or "localhost"
+    else:
+        if address.is_unspecified:
+            address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+        name = f"[{address}]" if address.version == 6 else str(address)
+    return f"{'wss' if tls else 'ws'}://{name}:{port}"

@@ -1,0 +1,65 @@
+"""TLS for both ends, and what it means when it fails, in words."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from trio_afrender.errors import ConfigError
+
+__all__ = ("explain_tls", "make_client_context", "make_server_context")
+
+# OpenSSL's X509_V_ERR_* numbers, which the module `ssl` has no names for.
+_VERIFY_PROBLEMS = {
+    9: "the server's certificate is not valid yet",
+    10: "the server's certificate has expired",
+    18: "the server's certificate is self-signed and not in the CA file",
+    19: "the server's certificate comes from an unknown CA",
+    20: "the server's certificate comes from an unknown CA",
+    21: "the server's certificate comes from an unknown CA",
+    23: "the server's certificate has been revoked",
+    62: "the server's certificate is for another host name",
+    64: "the server's certificate is for another address",
+}
+
+
+def make_client_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Check servers against the CAs in `ca_file`, or else the system's. Raises ConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"CA file {ca_file}: {_name(error)}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def make_server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext:
+    """Show clients a certificate chain (PEM; with its key unless given). Raises ConfigError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        names = f"{certificate} with key {key}" if key else f"{certificate}"
+        raise ConfigError(f"certificate {names}: {_name(error)}") from error
+    return context
+
+
+def explain_tls(error: BaseException | None) -> str:
+    """Why a handshake failed, as part of a sentence about the server."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        problem = _VERIFY_PROBLEMS.get(error.verify_code)
+        detail = error.verify_message
+        return f"{problem} ({detail})" if problem else f"certificate refused: {detail}"
+    if isinstance(error, ssl.SSLError):
+        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+            return "the server does not speak TLS there (ws:// instead of wss://?)"
+        if error.reason and error.reason.startswith(("TLSV1_ALERT", "SSLV3_ALERT")):
+            return f"the server broke off the TLS handshake ({error.reason})"
+    return f"TLS handshake failed ({_name(error) if error else 'connection closed'})"
+
+
+def _name(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
