@@ -39,13 +39,18 @@ class Launch:
 
 @attrs.frozen(slots=True, kw_only=True)
 class ExitStatus:
-    """How the leader of the tree ended: an exit code or a signal, and the raw wait status."""
+    """How the leader of the tree ended: an exit code or a signal, and the raw wait status.
+
+    Neither, and -1 raw, when the host application took the status with a `waitpid` of its own.
+    """
 
     code: int | None
     signal: int | None
     raw: int
 
     def __str__(self) -> str:
+        if self.code is None and self.signal is None:
+            return "an unknown status, taken by another part of this program"
         return f"exit code {self.code}" if self.code is not None else f"signal {self.signal}"
 
 

@@ -1,0 +1,10 @@
+"""Ignores TERM; prints "up" once it does."""
+
+# ruff: noqa: T201 - what it prints is what tests wait for
+
+import signal
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+while True:
+    signal.pause()

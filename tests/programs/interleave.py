@@ -1,0 +1,6 @@
+"""Prints 4000 lines, by turns to stdout and to stderr."""
+
+import os
+
+for number in range(4000):
+    os.write(1 + number % 2, b"line %d\n" % number)

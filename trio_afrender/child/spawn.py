@@ -1,0 +1,45 @@
+"""Where trees come from: the one way in for the rest of the agent."""
+
+from __future__ import annotations
+
+import sys
+
+import trio
+
+from trio_afrender.child.base import Child, Launch, Spawn
+from trio_afrender.errors import SpawnError
+
+__all__ = ("become_subreaper", "make_spawn")
+
+
+def make_spawn(*, subreaper: bool = False) -> Spawn:
+    """Make the function that starts trees on this platform.
+
+    With `subreaper` it relies on `become_subreaper` having succeeded in this process: then daemons
+    that a task leaves behind are found too. Raises `SpawnError` on Windows, where trees would
+    need a job object, which this version does not have.
+    """
+    if sys.platform == "win32":
+        raise SpawnError("tasks cannot be started on Windows: this version runs on Linux and macOS")
+    from trio_afrender.child.launching import launch_child
+
+    # Its own, small limiter: a slow disk under a program to be found, or a look at all
+    # processes, must not use up the threads in which others are spawned.
+    threads = trio.CapacityLimiter(2)
+
+    async def spawn(launch: Launch) -> Child:
+        return await launch_child(launch, subreaper=subreaper, threads=threads)
+
+    return spawn
+
+
+def become_subreaper() -> bool:
+    """Let this process adopt the orphans of its descendants until it ends; False if it cannot.
+
+    For programs of our own, before they start tasks: it is process-wide. Linux only.
+    """
+    if sys.platform != "linux":
+        return False
+    from trio_afrender.child import orphans
+
+    return orphans.become_subreaper()
