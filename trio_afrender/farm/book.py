@@ -1,0 +1,211 @@
+"""Everything the farm knows, and the small steps that keep its counts right.
+
+Sans I/O: what the world outside has to do is collected in `Effects`, which the shell
+(`farm.farm`) takes after each call.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Callable
+
+import attrs
+
+from trio_afrender.farm.records import Job, Render, Run, Task, TaskState
+from trio_afrender.farm.settings import FarmSettings
+from trio_afrender.farm.views import Texts
+from trio_afrender.messages import TaskKey, WhyStep
+
+__all__ = ("Book", "Effects", "FileData", "LogText", "OutputText", "Write", "time_limits")
+
+_WHY_LIMIT = 200
+"""Steps kept for a task; the log has all of them."""
+
+
+@attrs.frozen(slots=True)
+class LogText:
+    """Text for the end of a task's log."""
+
+    key: TaskKey
+    text: str
+
+
+@attrs.frozen(slots=True)
+class OutputText:
+    """The output of one attempt; a later one replaces it."""
+
+    key: TaskKey
+    attempt: int
+    text: str
+
+
+@attrs.frozen(slots=True)
+class FileData:
+    """A small file of a task, by base name."""
+
+    key: TaskKey
+    name: str
+    data: bytes
+
+
+Write = LogText | OutputText | FileData
+
+
+@attrs.define(slots=True, eq=False)
+class Effects:
+    """What is to be done outside: texts to store, people to tell, links to wake or to close."""
+
+    writes: list[Write] = attrs.field(factory=list)
+    heard: list[tuple[TaskKey, str]] = attrs.field(factory=list)
+    answers: list[tuple[str, str]] = attrs.field(factory=list)
+    """(run, output) that somebody asked for."""
+    over: list[str] = attrs.field(factory=list)
+    """Runs that have left their render: nobody will answer for them."""
+    ended: list[TaskKey] = attrs.field(factory=list)
+    """Tasks that came to their end."""
+    dirty: set[str] = attrs.field(factory=set)
+    """Renders with something in their outbox."""
+    drop: list[int] = attrs.field(factory=list)
+    """Sessions whose link must be closed."""
+    changed: bool = False
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Book:
+    settings: FarmSettings
+    wall: Callable[[], float]
+    """Unix time, for stamps only: deadlines go by the farm's own clock."""
+    make_run: Callable[[], str]
+    texts: Texts
+    next_job: int
+    next_render: int = 1
+    jobs: dict[int, Job] = attrs.field(factory=dict)
+    renders: dict[str, Render] = attrs.field(factory=dict)
+    runs: dict[str, Run] = attrs.field(factory=dict)
+    """All there ever were: a render may deliver an outcome twice, or late."""
+    order: list[Job] = attrs.field(factory=list)
+    """Jobs that are not over, in the order in which they are served."""
+    limited: dict[str, Run] = attrs.field(factory=dict)
+    """Current runs with a limit in time."""
+    ready: int = 0
+    free: set[str] = attrs.field(factory=set)
+    """Renders that may have become able to take a task."""
+    everybody: bool = False
+    """Any render may have."""
+    due: float = math.inf
+    """No later than this something has to be looked at; may be too early, never too late."""
+    effects: Effects = attrs.field(factory=Effects)
+
+    def remind(self, when: float) -> None:
+        self.due = min(self.due, when)
+
+    def touch(self, task: Task) -> None:
+        """Say that what people see of a task has changed."""
+        task.view = None
+        task.block.job.view = None
+        self.effects.changed = True
+
+    def wake(self, render: Render) -> None:
+        self.effects.dirty.add(render.name)
+
+    def log(self, task: Task, text: str) -> None:
+        """Put a line of the farm's own into a task's log."""
+        self.effects.writes.append(LogText(task.key, _line(self.wall(), text)))
+
+    def why(self, task: Task, event: str, text: str) -> None:
+        """Add a step of the farm's own to the chain of a task."""
+        self.add_why(task, (WhyStep(time=self.wall(), event=event, text=text),))
+
+    def note(self, task: Task, event: str, text: str) -> None:
+        """Add a step that goes into no log."""
+        task.why.append(WhyStep(time=self.wall(), event=event, text=text))
+        del task.why[:-_WHY_LIMIT]
+        self.touch(task)
+
+    def add_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
+        task.why.extend(steps)
+        del task.why[:-_WHY_LIMIT]
+        lines = "".join(_line(step.time, _describe(step)) for step in steps)
+        if lines:
+            self.effects.writes.append(LogText(task.key, lines))
+        self.touch(task)
+
+    def set_state(self, task: Task, state: TaskState) -> None:
+        """Move a task, and keep all counts."""
+        block, old = task.block, task.state
+        if old is state:
+            return
+        for counts in (block.counts, block.job.counts):
+            counts[old] -= 1
+            counts[state] += 1
+        if old is TaskState.READY:
+            self.ready -= 1
+        task.state = state
+        if state is TaskState.READY:
+            self.ready += 1
+            self.everybody = True
+            number = task.key.task
+            rank = number if block.ranks is None else block.ranks[number]
+            heapq.heappush(block.ready, (rank, number))
+        elif state.over:
+            self.effects.ended.append(task.key)
+        self.touch(task)
+
+    def attach(self, run: Run, now: float) -> None:
+        """Make a run the task's current one."""
+        task, render = run.task, run.render
+        task.run = task.last_run = run
+        run.lost = False
+        run.progressed = now
+        render.running[run.id] = run
+        render.capacity_used += run.capacity
+        task.block.running_on[render.name] += 1
+        task.block.job.running_on[render.name] += 1
+        self.set_state(task, TaskState.RUNNING)
+        limits = time_limits(run)
+        if limits:
+            self.limited[run.id] = run
+            self.remind(min(when for when, _ in limits))
+
+    def detach(self, run: Run) -> None:
+        """Take a run from its render and its task; the task still needs a new state."""
+        task, render = run.task, run.render
+        block, job = task.block, task.block.job
+        task.run = None
+        task.asked = False
+        del render.running[run.id]
+        render.capacity_used -= run.capacity
+        render.outbox.tasks.pop(run.id, None)
+        render.outbox.forget(run.id)
+        block.running_on[render.name] -= 1
+        job.running_on[render.name] -= 1
+        self.limited.pop(run.id, None)
+        self.effects.over.append(run.id)
+        self.free.add(render.name)
+        needs = (block.spec.needs, job.spec.needs)
+        if any(n.max_running_tasks >= 0 or n.max_running_tasks_per_host >= 0 for n in needs):
+            self.everybody = True
+
+
+def time_limits(run: Run) -> tuple[tuple[float, str], ...]:
+    """When the farm will stop a run by itself, and what it will say then."""
+    spec = run.task.block.spec
+    limits = []
+    if spec.task_max_run_time > 0:
+        text = f"task_max_run_time of {spec.task_max_run_time} s is over"
+        limits.append((run.assigned + spec.task_max_run_time, text))
+    if spec.task_progress_change_timeout > 0:
+        text = f"no progress for {spec.task_progress_change_timeout} s"
+        limits.append((run.progressed + spec.task_progress_change_timeout, text))
+    return tuple(limits)
+
+
+def _describe(step: WhyStep) -> str:
+    pids = f" (pids {', '.join(map(str, step.pids))})" if step.pids else ""
+    return f"{step.event}: {step.text}{pids}"
+
+
+def _line(when: float, text: str) -> str:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(when))} {text}\n"

@@ -1,0 +1,275 @@
+"""The embedded farm: the state machine, its store and its clock, and what people ask of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from trio_afrender.farm.jobspec import JobSpec
+from trio_afrender.farm.keeper import Keeper
+from trio_afrender.farm.listeners import Answers, Listeners
+from trio_afrender.farm.report import make_report
+from trio_afrender.farm.server import Session, run_session
+from trio_afrender.farm.settings import FarmSettings
+from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.store import DiskStore, MemoryStore, Store
+from trio_afrender.farm.views import JobView, RenderView
+from trio_afrender.link.base import ServerLink
+from trio_afrender.messages import TaskKey
+
+__all__ = ("Farm", "FarmSettings", "open_farm")
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_farm(
+    folder: Path | None,
+    *,
+    settings: FarmSettings | None = None,
+    wall: Callable[[], float] = time.time,
+) -> AsyncIterator[Farm]:
+    """Open a farm that keeps its texts below `folder`, made with mode 0700; None: in memory.
+
+    A folder serves one farm at a time. Raises `StoreError`. Leaving the context ends all
+    sessions and brings what is queued to disk; what the body raises comes out bare.
+    """
+    store: Store = MemoryStore() if folder is None else DiskStore(folder)
+    # A folder is made at once or not at all; in memory nothing may wait for a thread.
+    first = store.open() if store.in_memory else await trio.to_thread.run_sync(store.open)
+    farm = Farm(store, settings or FarmSettings(), wall, first)
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(farm._keeper.run)  # noqa: SLF001 - opening is a part of the farm
+        nursery.start_soon(farm._run_clock)  # noqa: SLF001 - the same
+        try:
+            yield farm
+        except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery
+            failure = error
+        finally:
+            await farm._close()  # noqa: SLF001 - the same
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+class Farm:
+    """One farm. Made by `open_farm`. Methods that are not `async` act at once.
+
+    Unknown jobs, tasks and renders raise KeyError.
+    """
+
+    def __init__(
+        self, store: Store, settings: FarmSettings, wall: Callable[[], float], first_job: int
+    ) -> None:
+        self.settings = settings
+        self._state = FarmState(store, settings=settings, wall=wall, first_job=first_job)
+        self._keeper = Keeper(store, self._store_failed)
+        self._sessions: dict[int, Session] = {}
+        self._by_name: dict[str, Session] = {}
+        self._next_session = 1
+        self._closed = False
+        self._listeners = Listeners()
+        self._answers = Answers()
+        self._count = 0
+        self._change = trio.Event()
+        self._planned = math.inf
+        self._replan = trio.Event()
+
+    # Jobs
+
+    def submit(self, spec: JobSpec) -> int:
+        """Take a job in and return its id. Raises `JobError`."""
+        job = self._state.submit(spec, trio.current_time())
+        self.act()
+        return job
+
+    async def wait(self, job: int) -> JobView:
+        """Wait until a job is over and its texts are stored."""
+        seen = self._count
+        while not self._state.job_over(job):
+            seen = await self.changed(seen)
+        await self._keeper.settled()
+        return self.view(job)
+
+    def view(self, job: int) -> JobView:
+        return self._state.view(job)
+
+    @property
+    def jobs(self) -> tuple[int, ...]:
+        """The ids of all jobs, oldest first."""
+        return self._state.jobs()
+
+    def why_waiting(self, job: int) -> tuple[str, ...]:
+        """Sentences on why ready tasks are not handed out: no render, no capacity, a mask ..."""
+        return self._state.why_waiting(job, trio.current_time())
+
+    def report(self, job: int) -> dict[str, object]:
+        """The outcome of a job, texts included. Reads the texts of all tasks from the store:
+        with many tasks rather give `report.make_report(farm.view(job))` to a thread."""
+        return make_report(self.view(job))
+
+    def stop_job(self, job: int, reason: str = "stopped") -> None:
+        """Stop what runs of a job, and start nothing more of it."""
+        self._state.end_job(job, reason, trio.current_time(), stop=True)
+        self.act()
+
+    def drain_job(self, job: int, reason: str = "drained") -> None:
+        """Let what runs of a job come to its end, and start nothing more of it."""
+        self._state.end_job(job, reason, trio.current_time(), stop=False)
+        self.act()
+
+    def stop_task(self, key: TaskKey, reason: str = "stopped") -> None:
+        """Stop a task for good: it ends as killed, unless it is done before that."""
+        self._state.stop_task(key, reason, trio.current_time())
+        self.act()
+
+    # Output
+
+    @asynccontextmanager
+    async def listen(self, key: TaskKey) -> AsyncIterator[trio.MemoryReceiveChannel[str]]:
+        """New output of a task as it comes, of later attempts too; ends when the task is over.
+
+        Who reads slowly misses some, and finds a mark that says how much.
+        """
+        listener, receive = self._listeners.add(key)
+        try:
+            if self._state.listen(key):
+                try:
+                    self.act()
+                    yield receive
+                finally:
+                    self._state.unlisten(key)
+                    self.act()
+            else:
+                listener.send.close()
+                yield receive
+        finally:
+            self._listeners.remove(key, listener)
+            receive.close()
+
+    async def ask_output(self, key: TaskKey) -> str:
+        """A running task's output so far; of one that does not run what is stored, or ''."""
+        run = self._state.ask_output(key)
+        if run is not None:
+            self.act()
+            answer = await self._answers.wait(run)
+            if answer is not None:
+                return answer
+        await self._keeper.settled()
+        return await self._keeper.read_output(key, self._state.attempts(key))
+
+    # Renders
+
+    @property
+    def renders(self) -> tuple[RenderView, ...]:
+        return self._state.renders()
+
+    def instruct(self, render: str, instruction: str, command: str = "") -> None:
+        """Have an online render do something: ``exit``, ``launch`` with a command, ..."""
+        self._state.instruct(render, instruction, command)
+        self.act()
+
+    def change_settings(self, settings: FarmSettings) -> None:
+        """Use other settings from now on; renders are told of theirs."""
+        self.settings = settings
+        self._state.change_settings(settings)
+        self.act()
+
+    async def serve_link(self, link: ServerLink) -> None:
+        """Serve one render until its link ends; closes the link. Raises nothing of the link's."""
+        await run_session(self, self._state, link)
+
+    # For people who watch
+
+    async def changed(self, seen: int) -> int:
+        """Wait until something has changed since `seen` (0 at first); return what to give next.
+
+        Many changes at once count as one. Reading `view` afterwards costs little.
+        """
+        while self._count == seen:
+            await self._change.wait()
+        await trio.lowlevel.checkpoint()
+        return self._count
+
+    # What the sessions need
+
+    def add_session(self, link: ServerLink) -> Session:
+        """Give a link its session number."""
+        session = Session(id=self._next_session, link=link)
+        self._next_session += 1
+        self._sessions[session.id] = session
+        if self._closed:
+            session.scope.cancel()
+        return session
+
+    def name_session(self, session: Session, name: str) -> None:
+        """Note which render a session speaks for."""
+        session.name = name
+        self._by_name[name] = session
+
+    def remove_session(self, session: Session) -> None:
+        """Forget a session; its render may come back with another one."""
+        del self._sessions[session.id]
+        if session.name is not None:
+            if self._by_name.get(session.name) is session:
+                del self._by_name[session.name]
+            self._state.unlink(session.name, session.id, trio.current_time())
+            self.act()
+
+    async def act_and_store(self) -> None:
+        """Do what the state wants done, and wait until the texts in it are stored."""
+        self.act()
+        await self._keeper.settled()
+
+    def act(self) -> None:
+        """Do what the state wants done; called after every call that may change it."""
+        effects = self._state.take_effects()
+        self._keeper.put(effects.writes)
+        for key, text in effects.heard:
+            self._listeners.hear(key, text)
+        for run, output in effects.answers:
+            self._answers.give(run, output)
+        for run in effects.over:
+            self._answers.give(run, None)
+        for key in effects.ended:
+            self._listeners.end(key)
+        for number in effects.drop:
+            if number in self._sessions:
+                self._sessions[number].scope.cancel()
+        for name in effects.dirty:
+            if name in self._by_name:
+                self._by_name[name].wake.set()
+        if effects.changed:
+            self._count += 1
+            self._change.set()
+            self._change = trio.Event()
+        if self._state.due < self._planned:
+            self._replan.set()
+
+    def _store_failed(self, key: TaskKey, problem: str) -> None:
+        _log.error("task %s: text not stored: %s", key, problem)
+        self._state.note(key, "store", f"text not stored: {problem}")
+        self.act()
+
+    async def _run_clock(self) -> None:
+        while True:
+            self._planned = self._state.due
+            with trio.move_on_at(self._planned):
+                await self._replan.wait()
+            self._replan = trio.Event()
+            self._state.tick(trio.current_time())
+            self.act()
+
+    async def _close(self) -> None:
+        self._closed = True
+        for session in self._sessions.values():
+            session.scope.cancel()
+        with trio.CancelScope(shield=True), trio.move_on_after(self.settings.flush):
+            await self._keeper.settled()

@@ -1,0 +1,117 @@
+"""Strictly typed values out of a JSON object, with the path of what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from trio_afrender.errors import JobError
+
+__all__ = ("Fields", "is_meaningful")
+
+_T = TypeVar("_T")
+_SHOWN = 60
+_INT_LIMIT = 2**53
+"""Beyond it a JSON number may have lost digits on its way."""
+
+
+def is_meaningful(value: object) -> bool:
+    """Whether a value says anything: not empty, zero, false, null or Afanasy's -1."""
+    return bool(value) and value != -1
+
+
+def _found(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+class Fields:
+    """A JSON object of a job file. An absent key gives the default, a wrong type a `JobError`.
+
+    Keys that nobody asks for are no errors: saved jobs hold many.
+    """
+
+    def __init__(self, data: object, path: str) -> None:
+        if not isinstance(data, dict):
+            raise JobError(path, f"expected an object, found {_found(data)}")
+        self.data: dict[str, object] = data
+        self.path = path
+
+    def at(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.data
+
+    def _get(self, key: str, default: _T, check: Callable[[object, str], _T]) -> _T:
+        return check(self.data[key], self.at(key)) if key in self.data else default
+
+    def text(self, key: str, default: str = "") -> str:
+        return self._get(key, default, _text)
+
+    def number(self, key: str, default: int) -> int:
+        return self._get(key, default, _number)
+
+    def flag(self, key: str) -> bool:
+        return self._get(key, default=False, check=_flag)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts; one text with ``;`` between, as older jobs have it, is one too."""
+        value = self.data.get(key, ())
+        if isinstance(value, str):
+            return tuple(part for part in value.split(";") if part)
+        items = enumerate(_list(value, self.at(key)))
+        return tuple(_text(item, f"{self.at(key)}[{i}]") for i, item in items)
+
+    def table(self, key: str) -> dict[str, str]:
+        """An object whose values are texts, as an environment."""
+        table = Fields(self.data.get(key, {}), self.at(key))
+        return {name: table.text(name) for name in table.data}
+
+    def pattern(self, key: str) -> str:
+        """A text that is a regular expression."""
+        text = self.text(key)
+        try:
+            re.compile(text)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise JobError(self.at(key), f"not a regular expression: {error}") from None
+        return text
+
+    def objects(self, key: str) -> Iterator[Fields]:
+        """The objects of a list, made one by one."""
+        for i, item in enumerate(_list(self.data.get(key, []), self.at(key))):
+            yield Fields(item, f"{self.at(key)}[{i}]")
+
+    def meaningful(self, keys: tuple[str, ...]) -> Iterator[str]:
+        """Those of `keys` that are given and say something."""
+        return (key for key in keys if is_meaningful(self.data.get(key)))
+
+
+def _text(value: object, path: str) -> str:
+    if not isinstance(value, str):
+        raise JobError(path, f"expected str, found {_found(value)}")
+    if "\0" in value:
+        raise JobError(path, "holds a NUL character, which no command or path can")
+    return value
+
+
+def _number(value: object, path: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise JobError(path, f"expected int, found {_found(value)}")
+    if abs(value) > _INT_LIMIT:
+        raise JobError(path, f"{_found(value)} is too large a number")
+    return value
+
+
+def _flag(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise JobError(path, f"expected true or false, found {_found(value)}")
+    return value
+
+
+def _list(value: object, path: str) -> list[object] | tuple[object, ...]:
+    if not isinstance(value, list | tuple):
+        raise JobError(path, f"expected a list, found {_found(value)}")
+    return value

@@ -1,0 +1,80 @@
+"""Records -> views. A view is kept until its record changes, so a quiet task costs nothing."""
+
+from __future__ import annotations
+
+from trio_afrender.farm.records import Job, Render, Task
+from trio_afrender.farm.views import JobView, RenderView, TaskView, Texts
+
+__all__ = ("view_job", "view_render")
+
+
+def view_job(job: Job, texts: Texts) -> JobView:
+    """Snapshot a job. Costs a look at each task, and work only for those that changed."""
+    if job.view is None:
+        tasks = (task for block in job.blocks for task in block.tasks)
+        job.view = JobView(
+            id=job.id,
+            name=job.spec.name,
+            user_name=job.spec.user_name,
+            state=job.state,
+            started=job.started,
+            finished=job.finished,
+            counts={state.value: count for state, count in job.counts.items() if count},
+            tasks=tuple(task.view or _view_task(task, texts) for task in tasks),
+        )
+    return job.view
+
+
+def _view_task(task: Task, texts: Texts) -> TaskView:
+    spec, key, last = task.block.spec, task.key, task.last_run
+    task.view = TaskView(
+        **key._asdict(),
+        run=last.id if last else "",
+        name=spec.task_name(key.task),
+        block_name=spec.name,
+        service=spec.service,
+        render=last.render.name if last else "",
+        state=task.state.value,
+        status=task.status,
+        exit_code=task.exit_code,
+        started=task.started,
+        finished=task.finished,
+        attempts=task.attempts,
+        percent=task.percent,
+        frame=task.frame,
+        percentframe=task.percentframe,
+        activity=task.activity,
+        report=task.report,
+        resources=task.resources,
+        files=tuple(texts.path(key, name) for name in task.files),
+        why=tuple(task.why),
+        attempt=last.attempt if last else 0,
+        texts=texts,
+    )
+    return task.view
+
+
+def view_render(render: Render) -> RenderView:
+    register = render.register
+    state = "offline"
+    if render.online:
+        state = "online"
+    elif render.lost_at is not None:
+        state = "reconnecting"
+    return RenderView(
+        id=render.id,
+        name=render.name,
+        state=state,
+        nimby="NIMBY" if render.state & 4 else "nimby" if render.state & 2 else "",
+        host_name=register.host_name,
+        user_name=register.user_name,
+        engine=register.engine,
+        os=register.os,
+        peer=render.peer,
+        capacity=register.capacity,
+        capacity_used=render.capacity_used,
+        max_tasks=register.max_tasks,
+        services=register.services,
+        running=tuple(run.key for run in render.running.values()),
+        resources=render.resources,
+    )

@@ -1,0 +1,218 @@
+"""Where the farm keeps texts and files of tasks: on disk, or in memory for tests.
+
+    <folder>/<job>/<block>.<task>/log.txt            the task's log, all attempts
+                                 /output.<n>.txt     the output of attempt n
+                                 /files/<name>       thumbnails
+
+Nothing a render says becomes part of a path but a base name that `farm.names` has cleaned.
+Methods block; `farm.farm` calls them in threads of its own limiter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from trio_afrender.errors import StoreError
+from trio_afrender.farm.book import FileData, LogText, OutputText, Write
+from trio_afrender.farm.views import Texts
+from trio_afrender.messages import TaskKey
+
+__all__ = ("DiskStore", "MemoryStore", "Store")
+
+_LOG_LIMIT = 4 * 1024 * 1024
+_OUTPUT_LIMIT = 8 * 1024 * 1024
+_FULL = b"\n[the log of this task is full: nothing more is kept]\n"
+_PRIVATE = 0o700
+# A link planted in our folder must not lead us out of it; Windows has no such flag.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Store(Texts, Protocol):
+    """Keeps what `write` is given. The folder is the farm's alone while it is open."""
+
+    in_memory: bool
+    """Whether calls return at once: they need no thread, and must not have one under a test's
+    clock, which jumps while a thread is waited for."""
+
+    def open(self) -> int:
+        """Make ready; return the first job id that is not taken. Raises `StoreError`."""
+        ...
+
+    def write(self, writes: Iterable[Write]) -> list[tuple[TaskKey, str]]:
+        """Store everything that can be stored; return what could not, with the reason."""
+        ...
+
+
+class DiskStore:
+    """A store in a folder, made with mode 0700."""
+
+    in_memory = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve follows links
+
+    def open(self) -> int:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
+            self._check_ours()
+            taken = [int(name) for name in os.listdir(self.folder) if name.isdecimal()]  # noqa: PTH208 - names, not paths
+        except OSError as error:
+            raise StoreError(self.folder, error.strerror or str(error)) from error
+        # Job 1 is the system's own on Afanasy's server.
+        return max(taken, default=1) + 1
+
+    def _check_ours(self) -> None:
+        status = self.folder.lstat()
+        if stat.S_ISLNK(status.st_mode) or not stat.S_ISDIR(status.st_mode):
+            raise StoreError(self.folder, "is not a folder of its own")
+        if hasattr(os, "getuid") and status.st_uid != os.getuid():
+            raise StoreError(self.folder, "belongs to another user")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            self.folder.chmod(_PRIVATE)
+
+    def write(self, writes: Iterable[Write]) -> list[tuple[TaskKey, str]]:
+        failed: list[tuple[TaskKey, str]] = []
+        for write in _merge_logs(writes):
+            try:
+                self._write_one(write)
+            except OSError as error:
+                failed.append((write.key, error.strerror or str(error)))
+        return failed
+
+    def _write_one(self, write: Write) -> None:
+        match write:
+            case LogText():
+                self._append(self._place(write.key) / "log.txt", _to_bytes(write.text))
+            case OutputText():
+                path = self._place(write.key) / f"output.{write.attempt}.txt"
+                _replace(path, _to_bytes(write.text)[:_OUTPUT_LIMIT])
+            case FileData():
+                _replace(self.path(write.key, write.name), write.data)
+
+    def _append(self, path: Path, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK
+        fd = _open(path, flags)
+        try:
+            size = os.fstat(fd).st_size
+            if size >= _LOG_LIMIT:
+                return
+            if size + len(data) > _LOG_LIMIT:
+                data = data[: _LOG_LIMIT - size] + _FULL
+            _write_all(fd, data)
+        finally:
+            os.close(fd)
+
+    def _place(self, key: TaskKey) -> Path:
+        number = f".{key.number}" if key.number else ""
+        return self.folder / str(key.job) / f"{key.block}.{key.task}{number}"
+
+    def path(self, key: TaskKey, name: str) -> Path:
+        return self._place(key) / "files" / name
+
+    def log(self, key: TaskKey) -> str:
+        return _read(self._place(key) / "log.txt")
+
+    def output(self, key: TaskKey, attempt: int) -> str:
+        return _read(self._place(key) / f"output.{attempt}.txt")
+
+
+class MemoryStore:
+    """A store that forgets everything with the farm. Paths of files lead nowhere."""
+
+    in_memory = True
+
+    def __init__(self) -> None:
+        self.files: dict[tuple[TaskKey, str], bytes] = {}
+        self._logs: dict[TaskKey, str] = {}
+        self._outputs: dict[tuple[TaskKey, int], str] = {}
+
+    def open(self) -> int:
+        return 2
+
+    def write(self, writes: Iterable[Write]) -> list[tuple[TaskKey, str]]:
+        for write in writes:
+            match write:
+                case LogText():
+                    text = self._logs.get(write.key, "") + write.text
+                    self._logs[write.key] = text[:_LOG_LIMIT]
+                case OutputText():
+                    self._outputs[write.key, write.attempt] = write.text[:_OUTPUT_LIMIT]
+                case FileData():
+                    self.files[write.key, write.name] = write.data
+        return []
+
+    def path(self, key: TaskKey, name: str) -> Path:
+        return Path("/memory", str(key.job), f"{key.block}.{key.task}", "files", name)
+
+    def log(self, key: TaskKey) -> str:
+        return _to_bytes(self._logs.get(key, "")).decode("utf-8", "replace")
+
+    def output(self, key: TaskKey, attempt: int) -> str:
+        return _to_bytes(self._outputs.get((key, attempt), "")).decode("utf-8", "replace")
+
+
+def _merge_logs(writes: Iterable[Write]) -> list[Write]:
+    """Put log lines of one task together, so that its log is opened once.
+
+    Only its own place among the log lines of a task matters.
+    """
+    merged: list[Write] = []
+    logs: dict[TaskKey, list[str]] = {}
+    for write in writes:
+        if isinstance(write, LogText):
+            logs.setdefault(write.key, []).append(write.text)
+        else:
+            merged.append(write)
+    merged.extend(LogText(key, "".join(texts)) for key, texts in logs.items())
+    return merged
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file, making its folders only when they are missing: most often they are there."""
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
+        return os.open(path, flags, 0o600)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: people look at thumbnails while they come."""
+    fresh = path.with_name(path.name + ".part")
+    fd = _open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK)
+    try:
+        _write_all(fd, data)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+    finally:
+        os.close(fd)
+    fresh.replace(path)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _to_bytes(text: str) -> bytes:
+    """The bytes that the task printed: others than UTF-8 travel as surrogate escapes."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def _read(path: Path) -> str:
+    """A stored text for people: what is not UTF-8 shows as a replacement character."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
