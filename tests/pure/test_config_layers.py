@@ -162,6 +162,7 @@ def test_variables_of_other_programs_pass_unless_a_file_knows_the_key(tmp_path: 
 
 def test_arguments_must_be_known() -> None:
     assert load(arguments={"af_servername": "farm"})["af_servername"] == "farm"
+    assert load(arguments={"af_ipv6_disable": "0"})["af_ipv6_disable"] == "0"
     with pytest.raises(ConfigError, match=r'--af_servernam: .*did you mean "af_servername"'):
         load(arguments={"af_servernam": "farm"})
     with pytest.raises(ConfigError, match="--af_serverport: expected a whole number"):
@@ -287,12 +288,19 @@ def test_values_out_of_range_are_errors(
 
 
 def test_what_is_shown_hides_what_sounds_secret(tmp_path: Path) -> None:
-    secrets = {"site_password": "hunter2", "api_key": "k", "db": {"port": 1, "Password": "x"}}
+    connection = "host=db password=AfPw user=joe"
+    secrets = {
+        "af_db": connection,
+        "site_password": "hunter2",
+        "api_key": "k",
+        "db": {"port": 1, "Password": "x"},
+    }
     path = write(tmp_path / "a.json", plain="p", **secrets)
     shown = dict(load(files=[path]).shown())
     assert shown["site_password"].value == "<hidden>"
     assert shown["api_key"].value == "<hidden>"
     assert shown["db"].value == {"port": 1, "Password": "<hidden>"}
+    assert shown["af_db"].value == "host=db password=<hidden> user=joe"
     assert shown["plain"].value == "p"
     assert shown["trio_afrender.log_quota"].unit == "bytes"
     assert set(CGRU) <= set(shown)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-__all__ = ("CGRU", "OURS", "TIMING", "Key", "near_key")
+__all__ = ("CGRU", "OTHERS", "OURS", "TIMING", "Key", "near_key")
 
 
 @attrs.frozen(slots=True)
@@ -42,6 +42,33 @@ CGRU: Mapping[str, Key] = {
 }
 """CGRU's keys that mean something here, with the defaults of the files CGRU ships. The one
 difference: no thumbnail command, because the built-in thumbnailer needs no other program."""
+
+OTHERS = frozenset(
+    {
+        "af_ipv6_disable",
+        "af_render_cmd_reboot",
+        "af_render_cmd_shutdown",
+        "af_render_cmd_wolsleep",
+        "af_render_cmd_wolwake",
+        "af_render_customiostat_devices",
+        "af_render_get_cpu_temperature_mod",
+        "af_render_get_hw_info_mod",
+        "af_render_gpuinfo_nvidia_cmd",
+        "af_render_iostat_device",
+        "af_render_networkif",
+        "af_render_resclasses",
+        "af_render_task_read_buffer_size",
+        "af_render_windowsmustdie",
+        "af_so_client_LINGER",
+        "af_so_client_RCVTIMEO_sec",
+        "af_so_client_REUSEADDR",
+        "af_so_client_SNDTIMEO_sec",
+        "af_so_client_TCP_CORK",
+        "af_so_client_TCP_NODELAY",
+        "af_sysjob_wol_service",
+    }
+)
+"""Keys that afrender knows and this agent has no use for: no typos, so they may be given."""
 
 TIMING: Mapping[str, Key] = {
     "grace": Key("float", 10.0, "seconds"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import getpass
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from trio_afrender.config.cgru import Reading
-from trio_afrender.config.keys import CGRU, OURS, TIMING, Key, near_key
+from trio_afrender.config.keys import CGRU, OTHERS, OURS, TIMING, Key, near_key
 from trio_afrender.config.values import check, from_text
 from trio_afrender.errors import ConfigError
 
@@ -32,6 +33,7 @@ _NOT_KEYS = frozenset(
     }
 )
 _SECRET_NAMES = ("*token", "*password*", "*secret*", "*_key")
+_SECRET_PART = re.compile(r"((?:password|passwd|secret|token)\s*=\s*)[^\s;&]+", re.IGNORECASE)
 
 
 @attrs.frozen(slots=True)
@@ -66,7 +68,7 @@ def _without_secrets(key: str, value: object) -> object:
         return "<hidden>"
     if isinstance(value, dict):
         return {name: _without_secrets(name, item) for name, item in value.items()}
-    return value
+    return _SECRET_PART.sub(r"\1<hidden>", value) if isinstance(value, str) else value
 
 
 def load_settings(
@@ -155,6 +157,8 @@ def _like(value: object) -> Key | None:
 def _apply_arguments(reading: Reading, arguments: Mapping[str, str]) -> None:
     for key, text in arguments.items():
         known = CGRU.get(key) or _like(reading.values.get(key))
+        if known is None and key in OTHERS:
+            known = Key("str", "")
         if known is None:
             raise ConfigError(f"--{key}: no such setting, {near_key(key, CGRU)}")
         try:
