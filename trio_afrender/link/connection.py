@@ -60,31 +60,44 @@ def flatten(group: BaseExceptionGroup[Exception]) -> list[Exception]:
 @asynccontextmanager
 async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
     """A nursery for helpers of the body: ended with it, and the body's error comes out bare."""
-    body: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
                 yield nursery
-            except BaseException as error:
-                body = error
-                raise
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if body is None or all(error is not body for error in group.exceptions):
-            raise
+        error = _unwrap(group)
     else:
-        return  # also where the nursery itself was cancelled and kept the body's Cancelled
-    raise body  # here, so that no group becomes its context
+        return
+    raise error  # here, so that no group becomes its context
+
+
+def _unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    real = [error for error in group.exceptions if not isinstance(error, trio.Cancelled)]
+    if len(real) > 1:
+        return group
+    return real[0] if real else group.exceptions[0]
 
 
 class Connection:
-    """An open websocket. One task may send while another receives."""
+    """An open websocket. One task may send while another receives.
+
+    `holding` is the scope in which the library's reader runs. It is shielded from here on, so
+    that a cancelled body can still say goodbye: whoever makes a connection must close it.
+    """
 
     def __init__(
-        self, ws: WebSocketConnection, stream: trio.abc.Stream, guard: GuardedStream, label: str
+        self,
+        ws: WebSocketConnection,
+        holding: trio.CancelScope,
+        stream: trio.abc.Stream,
+        guard: GuardedStream,
+        label: str,
     ) -> None:
+        holding.shield = True
         self._ws = ws
+        self._holding = holding
         self._stream = stream
         self._guard = guard
         self._label = label
@@ -153,6 +166,7 @@ class Connection:
         # Not left to the library: it leaves the stream open after a frame that was too large.
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)
+        self._holding.cancel()
 
     def _make_lost(self, error: ConnectionClosed) -> LinkLost | ProtocolError:
         reason = error.reason
@@ -161,9 +175,8 @@ class Connection:
         if reason is None:
             return LinkLost(f"{self._label}: connection broken")
         text = printable(reason.reason or "")
-        if reason.code == _TOO_LARGE and text.endswith(f"size: {MAX_FRAME} bytes"):
-            # The library's own words about what it received: a peer of ours never says them,
-            # because no frame of ours is that large.
+        if reason.code == _TOO_LARGE and isinstance(error.__context__, trio.ClosedResourceError):
+            # The library shut its own queue: it judged the peer's frame, not the peer ours.
             return ProtocolError(f"{self._label}: a frame of more than {MAX_FRAME} bytes")
         what = f"{reason.code} {reason.name}" + (f", {text}" if text else "")
         return LinkLost(f"{self._label}: connection closed ({what})")

@@ -34,8 +34,8 @@ from trio_afrender.wire.jsonframes import MAX_FRAME, SUBPROTOCOL, decode_from_re
 
 __all__ = ("Bound", "Handler", "WebSocketServerLink", "serve_websocket")
 
-_Opened: TypeAlias = tuple[WebSocketConnection, tuple[str, ...]]
-"""A websocket and the patterns of names that its token may use."""
+_Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, tuple[str, ...]]
+"""A websocket, the scope of its reader, and the patterns of names that its token may use."""
 
 _SHAKING_LIMIT = 256
 """Connections that may be in their handshake at once; more are closed at once."""
@@ -154,8 +154,8 @@ class _Server:
                 guard = GuardedStream(stream, backlog=BACKLOG)
                 opened = await self._open(nursery, stream, guard, peer, local)
                 if opened is not None:
-                    ws, patterns = opened
-                    connection = Connection(ws, stream, guard, peer)
+                    ws, holding, patterns = opened
+                    connection = Connection(ws, holding, stream, guard, peer)
                     nursery.start_soon(connection.keep_alive, self.keepalive)
                     await self._handle(WebSocketServerLink(connection, peer, patterns))
         except Exception:  # noqa: BLE001 - one connection must not end the others
@@ -212,7 +212,7 @@ class _Server:
                 patterns = await self._admit(request, local)
                 ws = await request.accept(subprotocol=SUBPROTOCOL)
                 guard.opened = True
-                task_status.started((ws, patterns))
+                task_status.started((ws, nursery.cancel_scope, patterns))
         except* Exception as group:  # noqa: BLE001 - whatever the library dies of ends the link
             failures.extend(flatten(group))
         finally:

@@ -144,8 +144,8 @@ async def open_websocket_link(
         async with open_bare_nursery() as nursery:
             guard = GuardedStream(stream, backlog=BACKLOG)
             with _answer_until(deadline, url, timeout):
-                ws = await nursery.start(_run_client, address, token, stream, guard)
-            connection = Connection(ws, stream, guard, url)
+                ws, holding = await nursery.start(_run_client, address, token, stream, guard)
+            connection = Connection(ws, holding, stream, guard, url)
             nursery.start_soon(connection.keep_alive, keepalive)
             try:
                 yield WebSocketLink(connection, timeout)
@@ -210,7 +210,7 @@ async def _run_client(
     stream: trio.abc.Stream,
     guard: GuardedStream,
     *,
-    task_status: trio.TaskStatus[WebSocketConnection],
+    task_status: trio.TaskStatus[tuple[WebSocketConnection, trio.CancelScope]],
 ) -> None:
     """Shake hands, then be the nursery of the library's reader: its death just ends the link."""
     headers = [(b"Authorization", b"Bearer " + token.secret.encode("ascii"))] if token else []
@@ -230,7 +230,7 @@ async def _run_client(
             )
             if ws.subprotocol == SUBPROTOCOL:
                 guard.opened = True
-                task_status.started(ws)
+                task_status.started((ws, nursery.cancel_scope))
             else:
                 nursery.cancel_scope.cancel()
     except* Exception as group:  # noqa: BLE001 - whatever the library dies of ends the link

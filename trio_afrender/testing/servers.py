@@ -74,21 +74,24 @@ _Pipe: TypeAlias = trio.StapledStream[
 class _Wire(trio.abc.Stream):
     """One end of a connection in memory that can be cut or go dead."""
 
-    def __init__(self, stream: _Pipe) -> None:
-        self._stream = stream
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
         self._dead = False
+        self._closed = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
         if self._dead:
             await trio.lowlevel.checkpoint()
-            return
-        await self._stream.send_all(data)
+        else:
+            await self._pipe.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
+        await self._pipe.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self._stream.receive_some(max_bytes)
+        return await self._pipe.receive_some(max_bytes)
 
     async def aclose(self) -> None:
         self.cut()
@@ -96,11 +99,13 @@ class _Wire(trio.abc.Stream):
 
     def cut(self) -> None:
         """Close at once; what was on the way is lost."""
-        self._stream.send_stream.close()
-        self._stream.receive_stream.close()
+        self._closed = True
+        self._pipe.receive_stream.close()
+        if not self._dead:
+            self._pipe.send_stream.close()
 
     def fall_silent(self) -> None:
-        """Lose from now on whatever is sent, without telling anybody."""
+        """From now on the far end gets nothing of what is sent, nor of a close."""
         self._dead = True
 
 
