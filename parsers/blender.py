@@ -1,0 +1,57 @@
+r"""Blender 2.7 to 5: Cycles, Eevee, Workbench and whatever else prints ``Fra:``.
+
+Up to 4.x a line of progress is ``Fra:12 Mem:... | ... | Sample 16/64`` (Cycles), ``... | Rendered
+3/16 Tiles`` (large images), ``... | Rendering 26 / 64 samples`` (Eevee); since 5.0 it is a log line,
+``00:01.250  render           | Fra: 12 | ...``, printed only when asked for, so that a saved file is
+all there is to tell that a frame is done.
+"""
+
+from __future__ import annotations
+
+from parsers._rules import Found, RuleParser, frame_percent, image, mark, new_frame, rule
+
+__all__ = ("blender",)
+
+
+def _tiles(parser: RuleParser, found: Found) -> None:
+    """Tiles done, and of the present one the samples done."""
+    done, tiles, sample, samples = (int(group or 0) for group in found.groups())
+    if tiles > 0:
+        # All samples done is said of the tile before, too: that one is counted already.
+        share = sample / samples if sample < samples else 0
+        parser.grow_frame(100 * (done + share) / tiles)
+
+
+def _written(parser: RuleParser, found: Found) -> None:
+    """A frame is on disk. Where no line has told its number, that is what counts it."""
+    if parser.marked is None and parser.numframes > 1:
+        parser.next_frame()
+    else:
+        parser.grow_frame(100)
+    if found.re.groups:
+        image(parser, found)
+
+
+_SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*?))(?:\s+Time: .*)?\s*$"""
+
+
+class blender(RuleParser):
+    """Frames by their number, percents by samples or tiles, files as they are saved."""
+
+    rules = (
+        rule("Fra:", r"Fra: ?(-?\d+)", new_frame),
+        rule("Sample ", r"\| Sample (\d+)/(\d+)", frame_percent),
+        rule(" Tiles", r"\| Rendered (\d+)/(\d+) Tiles(?:, Sample (\d+)/(\d+))?", _tiles),
+        rule("Path Tracing Tile ", r"Path Tracing Tile (\d+)/(\d+)", frame_percent),
+        rule(" samples", r"\bRendering (\d+) / (\d+) samples", frame_percent),
+        rule("Saved: ", _SAVED, _written),
+        rule("ppend frame ", r"[Aa]ppend frame -?\d+", _written),
+        rule("cannot save", r"Render error\b.*\bcannot save", mark("error")),
+    )
+    errors = (
+        "Warning: Unable to open",
+        "Error: CUDA error",
+        "Error: Cannot read file",
+        "Cannot render, no camera",
+        "No camera found in scene",
+    )

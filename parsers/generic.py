@@ -1,0 +1,21 @@
+"""Any command that prints Afanasy's markers."""
+
+from __future__ import annotations
+
+from parsers._rules import RuleParser, frame_percent, new_frame, rule
+
+__all__ = ("generic",)
+
+
+class generic(RuleParser):
+    """``FRAME: N`` begins a frame, ``PROGRESS: N%`` is how much of it is done."""
+
+    rules = (
+        rule("FRAME: ", r"FRAME: +(-?\d+)?", new_frame),
+        rule("PROGRESS: ", r"PROGRESS: +(\d+(?:\.\d*)?) *%", frame_percent),
+    )
+    warnings = ("[ PARSER WARNING ]",)
+    errors = ("[ PARSER ERROR ]",)
+    badresults = ("[ PARSER BAD RESULT ]",)
+    fatalerrors = ("[ PARSER FATAL ERROR ]",)
+    successes = ("[ PARSER FINISHED SUCCESS ]",)

@@ -1,0 +1,34 @@
+r"""Mitsuba 3, its command line and scripts that log at level Info.
+
+A render begins with ``Starting render job``; its progress is a bar, ``\rRendering [====    ] (1.2s,
+ETA: 3.4s)``, drawn again and again (not in the JIT variants); ``Developing "file"`` tells the file
+of the command line, ``Writing OpenEXR file "file"`` any file when debugging. Scripts that write a
+file themselves say ``@IMAGE@file``.
+"""
+
+from __future__ import annotations
+
+from parsers._rules import Found, RuleParser, frame_end, image, mark, new_frame, rule
+
+__all__ = ("mitsuba",)
+
+
+def _bar(parser: RuleParser, found: Found) -> None:
+    done, left = map(len, found.groups())
+    if done + left:
+        parser.grow_frame(100 * done / (done + left))
+
+
+class mitsuba(RuleParser):
+    """A frame each ``Starting render job``, percents by the bar."""
+
+    rules = (
+        rule("Starting render job", r"Starting render job", new_frame),
+        rule("Rendering [", r"Rendering \[(=*)( *)\]", _bar),
+        rule("Rendering finished.", r"Rendering finished\.", frame_end),
+        rule('Developing "', r'Developing "(.+)"', image),
+        rule("Writing ", r'\bWriting \w+ file "(.+)" \(', image),
+        rule(" WARN ", r"\d WARN +\[", mark("warning")),
+        rule(" ERROR ", r"\d ERROR +\[", mark("error")),
+    )
+    errors = ("Caught a critical exception", "LLVM ERROR:")

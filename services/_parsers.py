@@ -1,0 +1,36 @@
+"""Parsers for a service that was made by hand: from the package `parsers`, by name."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+
+from trio_afrender.errors import PluginError, PluginNotFound
+
+__all__ = ("describe", "load")
+
+
+def load(name: str) -> type:
+    """The class `name` of the module ``parsers.<name>``.
+
+    Raises `PluginNotFound` and, for a module that is broken, `PluginError`.
+    """
+    if not name.isidentifier():
+        raise PluginNotFound("parser", name)
+    try:
+        found = getattr(importlib.import_module(f"parsers.{name}"), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != f"parsers.{name}":
+            raise PluginError(describe(name, error), traceback.format_exc()) from error
+        raise PluginNotFound("parser", name) from None
+    except (Exception, SystemExit) as error:
+        raise PluginError(describe(name, error), traceback.format_exc()) from error
+    if not isinstance(found, type):
+        raise PluginError(f'parser "{name}": its module has no class of that name')
+    return found
+
+
+def describe(name: str, error: BaseException) -> str:
+    """One sentence, and where it happened."""
+    trace = "".join(traceback.format_exception(error))
+    return f'parser "{name}" cannot be made: {type(error).__name__}: {error}\n{trace}'.rstrip()

@@ -1,0 +1,130 @@
+"""Commands that make thumbnails: their names, and values put into them so that the shell sees one word.
+
+`af_thumbnail_cmd` is a text with ``%(image)s`` and the like, usually between quotes. Names of
+files come from anywhere, so each value is quoted for the place where it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+
+__all__ = ("Names", "NoThumbnailer", "command", "extension", "pre_args")
+
+_LONGEST_NAME = 160
+_MARK = "\0"
+
+
+class NoThumbnailer(Exception):
+    """No thumbnails can be made; the text says why."""
+
+
+class Names:
+    """Names for thumbnails in one folder: alike for one image, different for different ones."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def name(self, path: str) -> str:
+        """``<base name>.jpg``, with a number where another image has that already."""
+        if path not in self._names:
+            base = _shortened(os.path.basename(path))  # noqa: PTH119 - a text
+            name, number = f"{base}.jpg", 2
+            while name.casefold() in self._taken:
+                name, number = f"{base}.{number}.jpg", number + 1
+            self._taken.add(name.casefold())
+            self._names[path] = name
+        return self._names[path]
+
+
+def extension(path: str) -> str:
+    """The last extension, folded to lower case, without its dot."""
+    return os.path.splitext(path)[1][1:].casefold()  # noqa: PTH122 - a text
+
+
+def pre_args(path: str) -> str:
+    """Options by which ImageMagick reads an image of this kind rightly."""
+    kind = extension(path)
+    if kind in ("dpx", "cin"):
+        return "-set colorspace Log"
+    return "-set colorspace RGB" if kind == "exr" else ""
+
+
+def command(template: str, info: Mapping[str, object], quote: Callable[[list[str]], str]) -> str:
+    """The command for ``info['image']``; raises NoThumbnailer.
+
+    `quote` joins words for this host's shell; without a template our own program does it.
+    """
+    if template:
+        return _fill(template, info, posix=quote is shlex.join)
+    if find_spec("OpenImageIO") is None:
+        raise NoThumbnailer(
+            "No thumbnails: the extra is not installed (pip install 'trio_afrender[thumbnails]'),"
+            " and no af_thumbnail_cmd is set."
+        )
+    # -E and -P: neither the task's PYTHON... variables nor its folder lead the interpreter astray.
+    words = [sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail", "--"]
+    return quote([*words, str(info["image"]), str(info["thumbnail"])])
+
+
+def _shortened(base: str) -> str:
+    """The end of a name that would be too long with what is put behind it."""
+    while len(os.fsencode(base)) > _LONGEST_NAME:
+        base = base[1:]
+    return base
+
+
+def _fill(template: str, info: Mapping[str, object], *, posix: bool) -> str:
+    """Format the template, each text quoted for its place (the words of `pre_args` stay words)."""
+    texts = {key: value for key, value in info.items() if isinstance(value, str)}
+    texts.pop("pre_args", None)
+    keys = list(texts)
+    marked = {key: f"{_MARK}{index}{_MARK}" for index, key in enumerate(keys)}
+    try:
+        formatted = template.replace(_MARK, "") % {**info, **marked}
+    except (KeyError, ValueError, TypeError) as error:
+        raise NoThumbnailer(
+            f"No thumbnails: af_thumbnail_cmd cannot be used: {type(error).__name__}: {error}"
+        ) from None
+    pieces = formatted.split(_MARK)
+    context = _Quotes() if posix else None
+    filled = []
+    for index, piece in enumerate(pieces):
+        if index % 2 == 0:
+            filled.append(piece)
+            if context:
+                context.read(piece)
+        else:
+            value = texts[keys[int(piece)]]
+            filled.append(context.quoted(value) if context else value)
+    return "".join(filled)
+
+
+class _Quotes:
+    """Follows which quotes of a POSIX shell are open."""
+
+    def __init__(self) -> None:
+        self._open = ""
+
+    def read(self, text: str) -> None:
+        escaped = False
+        for char in text:
+            if escaped:
+                escaped = False
+            elif char == "\\" and self._open != "'":
+                escaped = True
+            elif char == self._open:
+                self._open = ""
+            elif char in "\"'" and not self._open:
+                self._open = char
+
+    def quoted(self, value: str) -> str:
+        if self._open == "'":
+            return value.replace("'", "'\\''")
+        if self._open == '"':
+            return "".join(f"\\{char}" if char in '"\\$`' else char for char in value)
+        return shlex.quote(value)

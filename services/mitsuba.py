@@ -1,0 +1,13 @@
+"""Mitsuba 3, by its command line or a script."""
+
+from __future__ import annotations
+
+from services import service
+
+__all__ = ("mitsuba",)
+
+parser = "mitsuba"
+
+
+class mitsuba(service.service):
+    """The base class as it is."""

@@ -1,0 +1,172 @@
+"""Paths of the server and of this host: turned into each other wherever they stand in a text.
+
+A map is a list of pairs (client, server). A text - a command, a value of the environment - is
+scanned from left to right. Where a path may begin, the pairs are tried in the order of the map
+and the first that matches whole path elements wins; scanning goes on behind the path, so nothing
+is mapped twice. Servers speak with slashes; on Windows client paths have backslashes, and what
+the client says is compared without regard to case and kind of slash.
+
+A path may begin at the start of the text and behind white space, quotes and other punctuation of
+shells, lists and options; also directly behind a one-letter option (``-f/ps/prj``). It does not
+begin behind a drive's colon, nor at the host of a ``scheme://``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ("PathMap",)
+
+_STOPS = r"""\s"'`;:=,<>|&"""  # what ends a path in a text
+_BEFORE = _STOPS + r"(\[{@"  # what may stand before one; a closing bracket as of ${X}/ps may not
+_AFTER = _STOPS + r")\]}"  # what may stand right behind a folder of the map
+_BEGIN = (
+    rf"(?:(?<![^{_BEFORE}])|(?<=[{_BEFORE}]-[A-Za-z])|(?<=\A-[A-Za-z]))"
+    rf"(?<!\A[A-Za-z]:)(?<![{_BEFORE}][A-Za-z]:)"
+)
+_REST = re.compile(rf"[^{_STOPS}]*")
+# Behind a quote that opens right before the path, spaces belong to the path, unless something
+# follows that begins anew: an option, another path, a drive letter.
+_QUOTED_REST = re.compile(rf"[^{_STOPS}]*(?:[ ](?![-/\\ ]|[A-Za-z]:)[^{_STOPS}]*)*")
+_SCHEME = re.compile(rf"(?:\A|[{_BEFORE}])[A-Za-z][A-Za-z0-9+.-]+:\Z")
+_LONGEST_SCHEME = 32
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+class PathMap:
+    """Turns paths in texts; a map without pairs leaves them as they are.
+
+    `windows`: whether the client is one. `unix_separators`: client paths keep slashes there too.
+    Pairs that cannot be used are left out and told in `problems`.
+    """
+
+    def __init__(
+        self,
+        pairs: Iterable[Sequence[str]] = (),
+        *,
+        windows: bool = False,
+        unix_separators: bool = False,
+    ) -> None:
+        self.windows = windows
+        self.unix_separators = unix_separators
+        good = []
+        problems = []
+        for number, pair in enumerate(pairs, start=1):
+            problem = _problem(pair)
+            if problem:
+                problems.append(f"pair {number} of the paths map is not used: {problem}")
+            else:
+                good.append((_bare(pair[0]), _bare(pair[1])))
+        self.pairs: tuple[tuple[str, str], ...] = tuple(good)
+        self.problems: tuple[str, ...] = tuple(problems)
+        self._to_client = _Translation([(b, a) for a, b in good], self._client_form, windows)
+        self._to_server = _Translation(good, self._server_form, windows, blind=windows)
+
+    def to_client(self, text: str, *, whole: bool = False) -> str:
+        """The text with this host's paths for the server's.
+
+        `whole`: the text is one path, whatever punctuation and spaces it holds.
+        """
+        return self._to_client(text, whole=whole)
+
+    def to_server(self, text: str, *, whole: bool = False) -> str:
+        """The text with the server's paths for this host's; `whole` as for `to_client`."""
+        return self._to_server(text, whole=whole)
+
+    def _client_form(self, folder: str, rest: str) -> str:
+        if not rest and (not folder or _DRIVE.fullmatch(folder)):
+            rest = "/"  # "P:" alone would be the current folder of that drive
+        path = folder + rest
+        return path.replace("/", "\\") if self.windows and not self.unix_separators else path
+
+    def _server_form(self, folder: str, rest: str) -> str:
+        path = folder + (rest.replace("\\", "/") if self.windows else rest)
+        return path or "/"
+
+
+class _Translation:
+    """One way through the map. `pairs` are (from, to), without slashes at their ends."""
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        form: Callable[[str, str], str],
+        windows: bool,
+        *,
+        blind: bool = False,
+    ) -> None:
+        """`form` joins the new folder and the rest; `blind` to case and kind of slash."""
+        self._targets = [target for _, target in pairs]
+        self._form = form
+        self._windows = windows
+        slash = r"/\\" if windows else "/"  # elsewhere a backslash quotes the next character
+        flags = re.IGNORECASE if blind else 0
+        sources = [_source(source, blind=blind) for source, _ in pairs]
+        self._anywhere = re.compile(
+            _BEGIN + _alternatives(sources, rf"(?=[{slash}{_AFTER}]|\Z)", slash), flags
+        )
+        self._at_start = re.compile(_alternatives(sources, rf"(?=[{slash}]|\Z)", slash), flags)
+
+    def __call__(self, text: str, *, whole: bool) -> str:
+        if not self._targets or not text:
+            return text
+        if whole:
+            found = self._at_start.match(text)
+            return self._replaced(found, text[found.end() :]) if found else text
+        return "".join(self._pieces(text))
+
+    def _pieces(self, text: str) -> Iterable[str]:
+        done = 0
+        while found := self._anywhere.search(text, done):
+            yield text[done : found.start()]
+            rest = self._rest(text, found)
+            if _is_host(text, found.start()):
+                yield found.group() + rest
+            else:
+                yield self._replaced(found, rest)
+            done = found.end() + len(rest)
+        yield text[done:]
+
+    def _rest(self, text: str, found: re.Match[str]) -> str:
+        """What belongs to the path behind the folder that was found."""
+        quoted = self._windows and text[found.start() - 1 : found.start()] in ('"', "'")
+        rest = (_QUOTED_REST if quoted else _REST).match(text, found.end())
+        return rest.group() if rest else ""
+
+    def _replaced(self, found: re.Match[str], rest: str) -> str:
+        return self._form(self._targets[int((found.lastgroup or "p0")[1:])], rest)
+
+
+def _alternatives(sources: Sequence[str], end: str, slash: str) -> str:
+    """The sources in order, each with its end; an empty one is the root: any absolute path."""
+    return "(?:{})".format(
+        "|".join(
+            f"(?P<p{number}>{source}{end if source else f'(?=[{slash}])'})"
+            for number, source in enumerate(sources)
+        )
+    )
+
+
+def _source(text: str, *, blind: bool) -> str:
+    escaped = re.escape(text)
+    return escaped.replace("/", r"[/\\]") if blind else escaped
+
+
+def _bare(text: str) -> str:
+    return text.replace("\\", "/").rstrip("/")
+
+
+def _is_host(text: str, start: int) -> bool:
+    """Whether what begins at `start` is the host of a ``scheme://``."""
+    if not text.startswith("//", start):
+        return False
+    return _SCHEME.search(text[max(0, start - _LONGEST_SCHEME) : start]) is not None
+
+
+def _problem(pair: Sequence[str]) -> str:
+    if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
+        return "it must be two texts, the client's folder and the server's"
+    if not all(side.strip() for side in pair):
+        return "a side of it is empty"
+    return ""
