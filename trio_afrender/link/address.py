@@ -46,26 +46,29 @@ def parse_url(url: str, *, allow_plain: bool = False) -> Address:
             f'server at "{host}": a URL shows in process lists and logs, '
             "put the token into a file and name that"
         )
-    if parts.fragment or not host or not _is_header_text(host, parts.path + parts.query):
-        raise ConfigError(f'server "{url}": expected ws://HOST:PORT or wss://HOST:PORT')
     tls = parts.scheme == "wss"
+    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    port = _PORTS[parts.scheme] if port is None else port
+    address = Address(url=url, host=host, port=port, resource=resource, tls=tls)
+    if parts.fragment or not host or not _can_be_sent(address):
+        raise ConfigError(f'server "{url}": expected ws://HOST:PORT or wss://HOST:PORT')
     if not tls and not allow_plain and not is_loopback(host):
         raise ConfigError(
             f'server "{url}": the token would be readable on its way to another host; use wss://, '
             "or allow plain connections (allow_plain) if the whole way can be trusted"
         )
-    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    port = _PORTS[parts.scheme] if port is None else port
-    return Address(url=url, host=host, port=port, resource=resource, tls=tls)
+    return address
 
 
-def _is_header_text(host: str, path: str) -> bool:
-    """Whether both can stand in a request: the library would fail later and in the dark."""
+def _can_be_sent(address: Address) -> bool:
+    """Whether it can stand in a request: the library would fail later and in the dark."""
     try:
-        host.encode("idna")
+        address.host.encode("idna")
+        address.host_header.encode("idna")
     except UnicodeError:
         return False
-    return path.isascii() and path.isprintable() and " " not in path
+    resource = address.resource
+    return resource.isascii() and resource.isprintable() and " " not in resource
 
 
 def is_loopback(host: str) -> bool:

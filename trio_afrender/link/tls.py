@@ -52,14 +52,16 @@ def explain_tls(error: BaseException | None) -> str:
         detail = error.verify_message
         return f"{problem} ({detail})" if problem else f"certificate refused: {detail}"
     if isinstance(error, ssl.SSLError):
-        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        reason = getattr(error, "reason", None) or ""
+        if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
             return "the server does not speak TLS there (ws:// instead of wss://?)"
-        if error.reason and error.reason.startswith(("TLSV1_ALERT", "SSLV3_ALERT")):
-            return f"the server broke off the TLS handshake ({error.reason})"
+        if "_ALERT_" in reason:
+            return f"the server broke off the TLS handshake ({reason})"
     return f"TLS handshake failed ({_name(error) if error else 'connection closed'})"
 
 
 def _name(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLError):
-        return error.reason or str(error)
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    for word in ("reason", "strerror"):  # ssl.SSLError has the first, other OSErrors the second
+        if text := getattr(error, word, None):
+            return str(text)
+    return str(error) or type(error).__name__
