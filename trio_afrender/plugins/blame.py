@@ -1,0 +1,86 @@
+"""Decides whose plugin it was when the plugin host hangs or dies. Plain rules over figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+__all__ = ("CallView", "Suspicion", "absolve", "find_hung", "judge_death", "restart_delay")
+
+STALL = 2.0
+"""Seconds a plugin may hold the interpreter lock, whatever the time limit of a call."""
+LEAST_CPU = 0.03
+"""Seconds of processor time below which nobody counts as busy."""
+BUSY_SHARE = 0.8
+PROBATION = 2
+"""So many deaths of the host with a run's call under way, and its calls are made alone."""
+FREE_RESTARTS = 3
+RESTART_WINDOW = 60.0
+MAX_DELAY = 5.0
+
+
+@attrs.frozen
+class CallView:
+    """A call that is under way: of which run, for how long, and what its thread has used."""
+
+    run: int
+    age: float
+    cpu: float
+    """Seconds of processor time since the last sign of life was asked for."""
+
+
+def find_hung(calls: Sequence[CallView], *, silent: float, limit: float) -> int | None:
+    """The run whose call hangs, None when none does or it is too early to say.
+
+    `silent` is how long the host has not answered a sign of life, 0 when it has. Silence means
+    that no thread but one can run: who burns the processor holds the interpreter lock, however
+    young its call is. A call that waits for that lock is not to blame for being late. On a host
+    that answers, the late call itself is to blame.
+    """
+    if not calls:
+        return None
+    if silent > 0:
+        busiest = max(calls, key=lambda call: call.cpu)
+        total = sum(call.cpu for call in calls)
+        sure = busiest.cpu >= LEAST_CPU and busiest.cpu >= BUSY_SHARE * total
+        return busiest.run if sure and silent >= min(limit, STALL) else None
+    late = [call for call in calls if call.age >= limit]
+    return max(late, key=lambda call: (call.cpu, call.age)).run if late else None
+
+
+@attrs.define
+class Suspicion:
+    """What deaths of the host say about one run."""
+
+    strikes: int = 0
+    """Deaths while a call of it was under way."""
+    alone: bool = False
+    """Its calls are made while no other is under way: the next death would be its own."""
+
+
+def judge_death(active: Sequence[Suspicion]) -> Suspicion | None:
+    """The host died while calls of these runs were under way: the guilty one, if that is sure.
+
+    It is when a single call was under way and that run was suspected before: once may be chance
+    or somebody's kill. Else all of them become suspects.
+    """
+    if len(active) == 1 and active[0].alone:
+        return active[0]
+    for suspicion in active:
+        suspicion.strikes += 1
+        suspicion.alone = True
+    return None
+
+
+def absolve(suspicion: Suspicion) -> None:
+    """A suspect's call has gone well. After several strikes it stays under watch all the same."""
+    suspicion.alone = suspicion.strikes >= PROBATION
+
+
+def restart_delay(ends: Sequence[float], now: float) -> float:
+    """Seconds to wait before a restart, given the times at which hosts ended: few are free."""
+    recent = sum(1 for end in ends if now - end <= RESTART_WINDOW)
+    if recent <= FREE_RESTARTS:
+        return 0.0
+    return min(MAX_DELAY, 0.25 * 2.0 ** (recent - FREE_RESTARTS - 1))

@@ -1,0 +1,211 @@
+"""The plugin host: the process in which services and parsers live. ``python -m`` of the agent's.
+
+One thread reads requests; each run has a thread of its own, which makes the run's objects and
+works off its requests one after another. Whatever a plugin does to this process, the agent only
+loses the process: it is built to be killed at any moment and keeps nothing of its own.
+
+It ends with the agent, also while a plugin holds the interpreter lock and no thread of ours can
+run: the kernel kills the whole process group when the agent's end of the lifeline is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NoReturn
+
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.errors import PluginError, ProtocolError
+from trio_afrender.output.segments import open_reader
+from trio_afrender.plugins.exchange import (
+    Frames,
+    error_to,
+    facts_to,
+    pack,
+    settings_from,
+    spec_from,
+    state_to,
+)
+from trio_afrender.plugins.modules import claim_packages
+from trio_afrender.plugins.names import load_class
+from trio_afrender.plugins.problems import route_prints
+from trio_afrender.plugins.worker import Worker
+
+__all__ = ("main",)
+
+Message = dict[str, Any]
+
+RECEIVED = 256 * 1024
+"""Bytes asked of the socket at once."""
+SWITCH = 0.001
+"""Seconds a busy thread keeps the interpreter from the one that reads requests."""
+
+
+class _Host:
+    """The requests' way in and the answers' way out."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._sending = threading.Lock()
+        self._runs: dict[int, _Run] = {}
+        self.settings = PluginSettings()
+        self.folders: tuple[Path, ...] = ()
+
+    def serve(self) -> None:
+        """Hand out requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
+        frames = Frames()
+        while data := self._link.recv(RECEIVED):
+            for message in frames.feed(data):
+                self._handle(message)
+
+    def send(self, message: Message) -> None:
+        """Send an answer, from any thread."""
+        try:
+            frame = pack(message)
+        except (ProtocolError, ValueError, TypeError) as error:
+            frame = pack({"id": message.get("id"), "error": {"text": f"the answer: {error}"}})
+        try:
+            with self._sending:
+                self._link.sendall(frame)
+        except OSError:
+            os._exit(0)  # the agent is gone
+
+    def _handle(self, message: Message) -> None:
+        op = message["op"]
+        if op == "ping":
+            self.send({"id": message["id"], "value": None})
+        elif op == "setup":
+            self.settings = settings_from(message["settings"])
+            self.folders = tuple(map(Path, message["folders"]))
+        elif op == "open":
+            run = self._runs[message["run"]] = _Run(self)
+            run.requests.put(message)
+            run.start()
+        elif op == "close":
+            self._runs.pop(message["run"]).requests.put(None)
+        else:
+            self._runs[message["run"]].requests.put(message)
+
+
+class _Run(threading.Thread):
+    """The thread of one run."""
+
+    def __init__(self, host: _Host) -> None:
+        super().__init__(daemon=True)
+        self.requests: SimpleQueue[Message | None] = SimpleQueue()
+        self._host = host
+        self._worker: Worker | None = None
+
+    def run(self) -> None:
+        while (request := self.requests.get()) is not None:
+            if request["op"] == "open":
+                # Told before plugin code runs: should it never come back, this names the thread.
+                ids = [threading.get_native_id(), threading.get_ident()]
+                self._host.send({"run": request["run"], "thread": ids})
+            self._host.send({"id": request["id"], **self._answer(request)})
+
+    def _answer(self, request: Message) -> Message:
+        try:
+            value = self._do(request)
+        except PluginError as error:
+            return {"error": error_to(error)}
+        except BaseException as error:  # noqa: BLE001 - this thread must answer whatever happens
+            text = f"{type(error).__name__}: {error}"
+            return {"error": {"text": text, "details": traceback.format_exc()}}
+        worker = self._worker
+        if worker is None:
+            return {"error": {"text": "the run has no objects"}}
+        return {
+            "value": value,
+            "position": worker.position,
+            "problems": worker.problems(),
+        }
+
+    def _do(self, request: Message) -> object:
+        op = request["op"]
+        if op == "open":
+            reader = open_reader(Path(request["folder"]))
+            spec = spec_from(request["spec"])
+            self._worker = Worker(spec, reader, self._host.settings, self._host.folders)
+            return facts_to(self._worker.facts)
+        worker = self._worker
+        if worker is None:
+            raise PluginError("the run has no objects")
+        if op == "parse":
+            state = worker.parse(
+                request["upto"],
+                mode=request["mode"],
+                pid=request["pid"],
+                resources=request["resources"],
+                more=request["more"],
+            )
+            return state_to(state)
+        if op == "check_exit_status":
+            return worker.check_exit_status(request["code"])
+        if op == "on_the_fly":
+            return worker.on_the_fly(request["files"])
+        if op in ("check_rendered_files", "parsed_files", "do_post", "post_limit", "log"):
+            return getattr(worker, op)()
+        raise PluginError(f"no such request: {op}")
+
+
+def _hold_lifeline(fd: int) -> None:
+    """Have the kernel kill this process group when the other end of the pipe `fd` is closed."""
+    os.set_inheritable(fd, False)
+    try:
+        import fcntl
+
+        # To the group: what plugins have started goes too. KILL: nothing can ignore it.
+        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+    except (ImportError, AttributeError):
+        return  # not on this platform: then the end of the socket has to do
+
+
+def _leave_to_the_parent(*fds: int) -> None:
+    """Keep a process that a plugin forks from holding our ends open."""
+
+    def close() -> None:
+        for fd in fds:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    os.register_at_fork(after_in_child=close)
+
+
+def main() -> NoReturn:
+    """Serve the agent at the other end of the socket in argv. Never returns."""
+    link = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(link.fileno(), False)
+    _hold_lifeline(int(sys.argv[2]))
+    _leave_to_the_parent(link.fileno(), int(sys.argv[2]))
+    faulthandler.enable(2)
+    faulthandler.register(signal.SIGUSR1, 2, all_threads=True)
+    sys.setswitchinterval(SWITCH)
+    claim_packages()
+    host = _Host(link)
+    for kind in ("service", "parser"):
+        with contextlib.suppress(PluginError):
+            load_class(kind, "generic")  # what most tasks need: not at the first one's expense
+    route_prints()
+    host.send({"hello": os.getpid()})
+    try:
+        host.serve()
+    except BaseException:  # noqa: BLE001 - the agent reads what we print, and sees us end
+        traceback.print_exc()
+        sys.stderr.flush()
+    # At once: no plugin's exit handler, no thread that never ends may keep us.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

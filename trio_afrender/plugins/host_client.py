@@ -1,0 +1,305 @@
+"""Runs plugins in a process of their own and keeps that process worth having.
+
+Each run has a task here that makes its calls, one after another, and builds its objects anew when
+the host has been restarted. A call under way when the host ends is simply made again, unless it
+was the one to blame: then its run is dropped, and goes on with what the base class would do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.errors import PluginError, ProtocolError
+from trio_afrender.output.base import RunLog
+from trio_afrender.plugins.base import PluginSpec, PluginTask
+from trio_afrender.plugins.blame import absolve, judge_death, restart_delay
+from trio_afrender.plugins.exchange import facts_from, spec_to
+from trio_afrender.plugins.gate import Gate
+from trio_afrender.plugins.host_process import open_host_process
+from trio_afrender.plugins.host_task import HostTask, feed_request
+from trio_afrender.plugins.life import Answer, HostLife, LifeOver, Limits, Request, Trouble
+from trio_afrender.plugins.runs import Call, Run
+
+__all__ = ("HostRunner", "open_plugin_host")
+
+logger = logging.getLogger(__name__)
+
+MEMORY = 1024 * 1024 * 1024
+"""Bytes the host may have resident."""
+TRIES = 3
+"""Starts that may fail, one after another, before those who wait are told."""
+MYSTERIES = 5
+"""Ends that nobody can be blamed for within a minute: then all runs are dropped."""
+MYSTERY_WINDOW = 60.0
+
+
+class HostRunner:
+    """A `PluginRunner` with a process behind it. Made by `open_plugin_host`."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        settings: PluginSettings,
+        folders: Sequence[Path],
+        limits: Limits,
+    ) -> None:
+        self._nursery = nursery
+        self._settings = settings
+        self._folders = tuple(folder.resolve() for folder in folders)
+        self._limits = limits
+        self._gate = Gate()
+        self._life: HostLife | None = None
+        self._wanted = trio.Event()
+        self._changed = trio.Event()
+        self._runs: dict[int, Run] = {}
+        self._numbers = count(1)
+        self._ends: list[float] = []
+        self._mysteries: list[float] = []
+        self._failed_starts: list[str] = []
+
+    @property
+    def pid(self) -> int | None:
+        """The host's process id, None while there is none."""
+        return self._life.process.pid if self._life is not None else None
+
+    async def warm(self) -> None:
+        """Wait until the host is up, so that the first task need not. Raises `PluginError`."""
+        await trio.lowlevel.checkpoint()
+        await self._get_life()
+
+    @asynccontextmanager
+    async def open_task(self, spec: PluginSpec, log: RunLog) -> AsyncIterator[PluginTask]:
+        """Make the objects of a run. Raises `PluginNotFound`, `PluginError`.
+
+        The log must be on disk: the host reads it there. Leaving does not wait for the host.
+        """
+        if log.folder is None:
+            raise PluginError("the plugin host needs a log on disk")
+        async with AsyncExitStack() as stack:
+            run = await stack.enter_async_context(self._open_run(spec, log.folder.absolute()))
+            assert run.facts is not None  # noqa: S101 - an open run has them
+            yield HostTask(run, run.facts, stack, self._open_run)
+
+    @asynccontextmanager
+    async def _open_run(self, spec: PluginSpec, folder: Path) -> AsyncIterator[Run]:
+        send, receive = trio.open_memory_channel[Call](1)
+        run = Run(next(self._numbers), spec, folder, send)
+        async with send:
+            self._runs[run.number] = run
+            self._nursery.start_soon(self._drive, run, receive)
+            call = run.pending = Call(None)
+            send.send_nowait(call)
+            await call.done.wait()
+            if run.error is not None:
+                raise run.error
+            if run.facts is None:
+                text = f'service "{spec.service}" could not be made: {run.dropped}'
+                raise PluginError(text, run.details)
+            yield run
+
+    # -- a run's calls --------------------------------------------------------------------------
+
+    async def _drive(self, run: Run, calls: trio.MemoryReceiveChannel[Call]) -> None:
+        """Make the calls of one run, until it is closed."""
+        async with calls:
+            async for call in calls:
+                call.answer = await self._fulfil(run, call)
+                run.pending = None
+                call.done.set()
+        del self._runs[run.number]
+        if run.life is not None:
+            run.life.forget(run)
+
+    async def _fulfil(self, run: Run, call: Call) -> Answer | None:
+        """Make a call, again and again if it must be; None when the run is dropped."""
+        while not run.dropped and run.error is None:
+            try:
+                life = await self._get_life()
+            except PluginError as error:
+                run.dropped = str(error)
+                break
+            try:
+                if run.life is not life:
+                    await self._build(run, life)
+                answer = await self._make_call(run, life, call)
+            except LifeOver:
+                await life.judged.wait()
+                continue
+            absolve(run.suspicion)
+            return answer
+        return None
+
+    async def _make_call(self, run: Run, life: HostLife, call: Call) -> Answer | None:
+        """Make a call on the objects, if they are there; take over what came of it."""
+        if call.request is None or run.life is None:
+            return None
+        try:
+            answer = await self._ask(run, life, call.request)
+        except ProtocolError as too_large:
+            answer = Answer(error=PluginError(str(too_large)))
+        run.tell(*answer.problems)
+        if answer.error is not None:
+            run.tell(f"{call.request.op}: {answer.error}\n{answer.error.details}")
+        elif call.feed is not None:
+            run.note_fed(call.feed, answer.value, answer.position)
+        return answer
+
+    async def _build(self, run: Run, life: HostLife) -> None:
+        """Make a run's objects and bring them to where they were; on failure leave none."""
+        run.grown = 0.0
+        fields = {"spec": spec_to(run.spec), "folder": str(run.folder)}
+        try:
+            answer = await self._ask(run, life, Request("open", fields, facts_from))
+        except ProtocolError as too_large:
+            answer = Answer(error=PluginError(str(too_large)))
+        if answer.error is not None:
+            life.forget(run)
+            if run.facts is None:
+                run.error = answer.error
+            else:
+                run.drop(f"it could not be built anew: {answer.error}", answer.error.details)
+            return
+        if run.facts is None:
+            run.facts = answer.value
+            run.tell(*answer.problems)
+        # What comes back was told the first time: only the parser's own state counts.
+        for feed in run.history:
+            await self._ask(run, life, feed_request(feed))
+        run.life = life
+
+    async def _ask(self, run: Run, life: HostLife, request: Request) -> Answer:
+        alone = run.suspicion.alone
+        await self._gate.enter(alone=alone)
+        try:
+            return await life.ask(run, request)
+        finally:
+            self._gate.leave(alone=alone)
+
+    # -- the host's lives -----------------------------------------------------------------------
+
+    async def _get_life(self) -> HostLife:
+        """The host, started when there is none. Raises `PluginError` when it does not start."""
+        while self._life is None:
+            self._wanted.set()
+            await self._changed.wait()
+            if len(self._failed_starts) >= TRIES:
+                raise PluginError(f"the plugin host does not start: {self._failed_starts[-1]}")
+        return self._life
+
+    async def keep(self) -> None:
+        """Have a host whenever one is wanted. Runs until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            if len(self._failed_starts) >= TRIES:
+                self._failed_starts.clear()
+            await trio.sleep(restart_delay(self._ends, trio.current_time()))
+            try:
+                await self._live()
+            except PluginError as error:
+                logger.warning("plugin host: %s", error)
+                self._failed_starts.append(str(error))
+            self._ends = [*self._ends[-9:], trio.current_time()]
+            self._announce(None)
+
+    async def _live(self) -> None:
+        """One host from its start to its end, and the judgement on it. Raises `PluginError`."""
+        life: HostLife | None = None
+        try:
+            async with open_host_process() as process:
+                life = HostLife(process, self._limits, self._announce)
+                trouble = await life.run(self._settings, self._folders)
+            if trouble.died:
+                text = f"{trouble.text} ({process.how_it_ended()})"
+                trouble = attrs.evolve(trouble, text=text)
+            if not life.greeted.is_set():
+                raise PluginError(f"it {trouble.text}: {trouble.details.strip()}")
+            self._judge(life, trouble)
+        finally:
+            self._life = None
+            if life is not None:
+                life.release()
+
+    def _announce(self, life: HostLife | None) -> None:
+        if life is not None:
+            self._failed_starts.clear()
+        self._life = life
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # -- whose fault ----------------------------------------------------------------------------
+
+    def _judge(self, life: HostLife, trouble: Trouble) -> None:
+        """Drop who is to blame, tell the others; their objects are built anew when next needed."""
+        numbers = {caller.number for caller in life.active()}
+        active = [run for number, run in self._runs.items() if number in numbers]
+        hit = [run for run in self._runs.values() if run.life is life or run in active]
+        guilty = self._find_guilty(active, trouble)
+        logger.warning(
+            "plugin host %d: %s; %d runs, %s",
+            life.process.pid, trouble.text, len(hit),
+            "nobody to blame" if guilty is None else f"to blame: {guilty.spec.service}",
+        )  # fmt: skip
+        if guilty is None and not (trouble.died and active):
+            self._note_mystery(hit, trouble)
+        for run in hit:
+            run.life = None
+            if run is guilty:
+                run.drop(trouble.text, trouble.details)
+            elif guilty is not None:
+                run.tell("the plugin host was restarted because of another task's plugin")
+            elif run in active:
+                run.tell(
+                    f"the plugin host {trouble.text} in a call of this task, which is repeated"
+                )
+            else:
+                run.tell(f"the plugin host {trouble.text} and was restarted")
+
+    def _find_guilty(self, active: Sequence[Run], trouble: Trouble) -> Run | None:
+        if trouble.run is not None or not trouble.died:
+            return self._runs.get(trouble.run or 0)
+        suspicion = judge_death([run.suspicion for run in active])
+        return next((run for run in active if run.suspicion is suspicion), None)
+
+    def _note_mystery(self, hit: Sequence[Run], trouble: Trouble) -> None:
+        now = trio.current_time()
+        self._mysteries = [at for at in self._mysteries if now - at < MYSTERY_WINDOW]
+        self._mysteries.append(now)
+        if len(self._mysteries) >= MYSTERIES:
+            self._mysteries.clear()
+            for run in hit:
+                run.drop(f"{trouble.text}, again and again", trouble.details)
+
+
+@asynccontextmanager
+async def open_plugin_host(
+    settings: PluginSettings,
+    *,
+    folders: Sequence[Path] = (),
+    time_limit: float = 10.0,
+    memory_limit: int = MEMORY,
+) -> AsyncIterator[HostRunner]:
+    """Have a plugin host, which starts with the first task, or with `HostRunner.warm`.
+
+    One call of a plugin may take `time_limit` seconds, the host `memory_limit` bytes. Leaving
+    kills the host and all that plugins have started in it. Errors of the body come out bare.
+    """
+    raised: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        runner = HostRunner(nursery, settings, folders, Limits(time_limit, memory_limit))
+        nursery.start_soon(runner.keep)
+        try:
+            yield runner
+        except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
+            raised = error
+        nursery.cancel_scope.cancel()
+    if raised is not None:
+        raise raised

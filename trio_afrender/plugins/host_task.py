@@ -1,0 +1,136 @@
+"""The service and parser of one run, living in the plugin host: a `PluginTask`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import attrs
+import trio
+
+from trio_afrender.errors import PluginError
+from trio_afrender.plugins.base import ParserState, PluginSpec, ServiceFacts
+from trio_afrender.plugins.exchange import (
+    flag_from,
+    seconds_from,
+    state_from,
+    text_from,
+    texts_from,
+)
+from trio_afrender.plugins.life import Answer, Request
+from trio_afrender.plugins.runs import Call, Feed, Run
+
+__all__ = ("HostTask", "OpenRun", "feed_request")
+
+T = TypeVar("T")
+OpenRun: TypeAlias = Callable[[PluginSpec, Path], AbstractAsyncContextManager[Run]]
+
+STEP = 1024 * 1024
+"""Bytes of log in one request: the time limit is for that much."""
+
+
+def feed_request(feed: Feed) -> Request:
+    return Request("parse", attrs.asdict(feed), state_from)
+
+
+class HostTask:
+    """Each method may be called from any task; cancelled, the call is still made to its end."""
+
+    def __init__(
+        self, run: Run, facts: ServiceFacts, stack: AsyncExitStack, open_run: OpenRun
+    ) -> None:
+        self.facts = facts
+        self._run = run
+        self._stack = stack
+        self._open_run = open_run
+        self._base: Run | None = None
+        self._base_failed = False
+        self._making_base = trio.Lock()
+
+    @property
+    def dropped(self) -> str:
+        """Why there are no plugins any more, empty while there are."""
+        return self._run.dropped
+
+    async def parse(
+        self, upto: int, *, mode: str = "RUN", pid: int = 0, resources: str = ""
+    ) -> ParserState:
+        """Feed the log up to `upto`, step by step. What a cancelled call saw, the next returns."""
+        run = self._run
+        await trio.lowlevel.checkpoint()
+        if not self.facts.has_parser:
+            return ParserState(consumed=upto)
+        if mode == "RUN" and upto <= run.position and not self.facts.wants_ticks:
+            return run.take_state()
+        step = run.position
+        while not run.dropped:
+            step = min(step + STEP, upto)
+            more = step < upto
+            feed = Feed(step, "RUN" if more else mode, pid, resources, more)
+            answer = await self._call(run, feed_request(feed), feed)
+            if answer is None or answer.error is not None or not more:
+                break
+        return run.take_state()
+
+    async def check_exit_status(self, code: int) -> bool:
+        """See `PluginTask`, as for all that follow."""
+        return await self._ask("check_exit_status", flag_from, code == 0, code=code)
+
+    async def check_rendered_files(self) -> bool:
+        return await self._ask("check_rendered_files", flag_from, True)
+
+    async def parsed_files(self) -> tuple[str, ...]:
+        return await self._ask("parsed_files", texts_from, ())
+
+    async def do_post(self) -> tuple[str, ...]:
+        return await self._ask("do_post", texts_from, ())
+
+    async def post_limit(self) -> float:
+        return await self._ask("post_limit", seconds_from, 0.0)
+
+    async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
+        return await self._ask("on_the_fly", texts_from, (), files=files)
+
+    async def log(self) -> str:
+        if self.dropped:
+            await trio.lowlevel.checkpoint()
+            return ""  # what it would have said went with it; `problems` tells why
+        return await self._ask("log", text_from, "")
+
+    def problems(self) -> tuple[str, ...]:
+        own = self._run.take_problems()
+        return own if self._base is None else own + self._base.take_problems()
+
+    async def _ask(self, op: str, read: Callable[[object], T], default: T, **fields: object) -> T:
+        """A method's answer: of the service, else of the base class, else `default`."""
+        request = Request(op, fields, read)
+        answer = await self._call(self._run, request)
+        if answer is None and (base := await self._get_base()) is not None:
+            answer = await self._call(base, request)
+        if answer is None or answer.error is not None:
+            return default
+        value: T = answer.value
+        return value
+
+    async def _call(self, run: Run, request: Request, feed: Feed | None = None) -> Answer | None:
+        while run.pending is not None:
+            await run.pending.done.wait()
+        call = run.pending = Call(request, feed)
+        run.calls.send_nowait(call)
+        await call.done.wait()
+        return call.answer
+
+    async def _get_base(self) -> Run | None:
+        """An object of the base class to go on with when the run's own were dropped."""
+        async with self._making_base:
+            if self._base is None and not self._base_failed:
+                spec = attrs.evolve(self._run.spec, service="service", parser="")
+                try:
+                    opening = self._open_run(spec, self._run.folder)
+                    self._base = await self._stack.enter_async_context(opening)
+                except PluginError as error:
+                    self._base_failed = True
+                    self._run.tell(f"the base class cannot stand in: {error}")
+        return self._base

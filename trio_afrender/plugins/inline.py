@@ -1,0 +1,101 @@
+"""Plugins in this very process: for tests under virtual time, and for hosts that trust theirs.
+
+A plugin that hangs here hangs the agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.output.base import RunLog
+from trio_afrender.plugins.base import ParserState, PluginSpec, PluginTask, ServiceFacts
+from trio_afrender.plugins.values import merge_states
+from trio_afrender.plugins.worker import Worker
+
+__all__ = ("InlineRunner", "InlineTask")
+
+STEP = 1024 * 1024
+"""Bytes of log parsed between two checkpoints."""
+_DEFAULTS = PluginSettings()
+
+
+class InlineTask:
+    """A `PluginTask` whose calls are made at once."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.facts: ServiceFacts = worker.facts
+        self._worker = worker
+
+    @property
+    def dropped(self) -> str:
+        """Nothing is ever dropped here."""
+        return ""
+
+    async def parse(
+        self, upto: int, *, mode: str = "RUN", pid: int = 0, resources: str = ""
+    ) -> ParserState:
+        """Feed the log up to `upto`, a checkpoint before each step of it."""
+        state: ParserState | None = None
+        position = self._worker.position
+        while True:
+            await trio.lowlevel.checkpoint()
+            position = min(position + STEP, upto)
+            if position < upto:
+                part = self._worker.parse(position, pid=pid, resources=resources, more=True)
+                state = merge_states(state, part)
+                continue
+            part = self._worker.parse(upto, mode=mode, pid=pid, resources=resources)
+            return merge_states(state, part)
+
+    async def check_exit_status(self, code: int) -> bool:
+        """See `PluginTask`, as for all that follow."""
+        await trio.lowlevel.checkpoint()
+        return self._worker.check_exit_status(code)
+
+    async def check_rendered_files(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return self._worker.check_rendered_files()
+
+    async def parsed_files(self) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._worker.parsed_files()
+
+    async def do_post(self) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._worker.do_post()
+
+    async def post_limit(self) -> float:
+        await trio.lowlevel.checkpoint()
+        return self._worker.post_limit()
+
+    async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._worker.on_the_fly(files)
+
+    async def log(self) -> str:
+        await trio.lowlevel.checkpoint()
+        return self._worker.log()
+
+    def problems(self) -> tuple[str, ...]:
+        return self._worker.problems()
+
+
+class InlineRunner:
+    """A `PluginRunner` without a process."""
+
+    def __init__(
+        self, settings: PluginSettings = _DEFAULTS, *, folders: Sequence[Path] = ()
+    ) -> None:
+        self._settings = settings
+        self._folders = tuple(folder.resolve() for folder in folders)
+
+    @asynccontextmanager
+    async def open_task(self, spec: PluginSpec, log: RunLog) -> AsyncIterator[PluginTask]:
+        """Make the objects. Raises `PluginNotFound`, `PluginError`."""
+        await trio.lowlevel.checkpoint()
+        yield InlineTask(Worker(spec, log.reader(), self._settings, self._folders))

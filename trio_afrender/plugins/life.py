@@ -1,0 +1,337 @@
+"""One plugin host from its start to its end: the calls under way, and what ends it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.errors import PluginError, ProtocolError
+from trio_afrender.plugins.blame import CallView, find_hung
+from trio_afrender.plugins.exchange import error_from, settings_to
+from trio_afrender.plugins.host_process import HostProcess
+
+__all__ = ("Answer", "Caller", "HostLife", "LifeOver", "Limits", "Request", "Trouble")
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Limits:
+    """How much plugins may take."""
+
+    time: float
+    """Seconds for one call."""
+    memory: int
+    """Bytes the host may have resident."""
+    start: float = 60.0
+    """Seconds a host may take to come up."""
+    exit: float = 0.5
+    """Seconds a host that has closed its socket may take to end by itself."""
+
+    @property
+    def look(self) -> float:
+        """Seconds after which a call is slow enough to be watched, and between two looks."""
+        return min(0.25, self.time / 4)
+
+
+class Caller(Protocol):
+    """Whose call it is: a run."""
+
+    number: int
+    grown: float
+    """Bytes by which the host grew while its calls were under way."""
+
+
+@attrs.frozen(eq=False)
+class Request:
+    """What is asked; `read` makes a value of the answer and raises `ProtocolError`."""
+
+    op: str
+    fields: Mapping[str, object]
+    read: Callable[[object], Any]
+
+
+@attrs.frozen
+class Answer:
+    """What came back: a value, or an error."""
+
+    value: Any = None
+    error: PluginError | None = None
+    position: int = 0
+    problems: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Trouble:
+    """What ended a host."""
+
+    text: str
+    run: int | None = None
+    """The run that is to blame, when that is sure."""
+    details: str = ""
+    died: bool = False
+    """Whether it ended by itself: then whose calls were under way is all there is to go by."""
+
+
+class LifeOver(Exception):
+    """The host has ended, or is about to, before it answered."""
+
+
+@attrs.define(eq=False)
+class _Asked:
+    caller: Caller
+    request: Request
+    started: float
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    answer: Answer | None = None
+
+
+class HostLife:
+    """Made for one `HostProcess`. `run` serves it until something is wrong."""
+
+    def __init__(
+        self, process: HostProcess, limits: Limits, ready: Callable[[HostLife], None]
+    ) -> None:
+        self.process = process
+        self.greeted = trio.Event()
+        """Set when the host is up; `ready` is called then, too."""
+        self.judged = trio.Event()
+        """Set when it is over and it has been decided whose fault that was."""
+        self.trouble: Trouble | None = None
+        self._ended = trio.Event()
+        self._ready = ready
+        self._limits = limits
+        self._asked: dict[int, _Asked] = {}
+        self._threads: dict[int, tuple[int, int]] = {}
+        self._number = 0
+        self._slow = trio.Event()
+        self._ping: tuple[int, float] | None = None
+        self._used: dict[int, float] = {}  # by run: processor time at the ping
+        self._resident: int | None = None
+        self._weighed = -math.inf
+        self._active: set[Caller] = set()
+
+    @property
+    def over(self) -> bool:
+        return self.trouble is not None
+
+    def active(self) -> list[Caller]:
+        """Whose calls are under way."""
+        return [asked.caller for asked in self._asked.values()]
+
+    def fail(self, trouble: Trouble) -> None:
+        """Say that the host is of no further use; the first to say so gives the reason."""
+        if self.trouble is None:
+            self.trouble = trouble
+            self._ended.set()
+
+    def release(self) -> None:
+        """Let everybody go who still waits for an answer, after the judgement."""
+        self.judged.set()
+        for asked in self._asked.values():
+            asked.answered.set()
+
+    async def run(self, settings: PluginSettings, folders: Sequence[Path]) -> Trouble:
+        """Serve the host until it must be ended; return why."""
+        async with trio.open_nursery() as nursery:
+            listened = trio.Event()
+            nursery.start_soon(self._listen, listened)
+            nursery.start_soon(self.process.write)
+            nursery.start_soon(self._receive)
+            nursery.start_soon(self._watch_process)
+            nursery.start_soon(self._watch_calls)
+            self._send(
+                {
+                    "op": "setup",
+                    "settings": settings_to(settings),
+                    "folders": [str(folder) for folder in folders],
+                }
+            )
+            with trio.move_on_after(self._limits.start):
+                await self._wait_first(self.greeted, self._ended)
+            if not self.greeted.is_set():
+                self.fail(Trouble(f"did not come up within {self._limits.start:g} s"))
+            await self._ended.wait()
+            trouble = await self._explain(listened)
+            nursery.cancel_scope.cancel()
+        return trouble
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    async def ask(self, caller: Caller, request: Request) -> Answer:
+        """Make a call and wait for the answer. Raises `LifeOver`, `ProtocolError`.
+
+        Whoever calls must stay until it returns: a call under way is never given up.
+        """
+        if self.over:
+            raise LifeOver
+        self._number += 1
+        number = self._number
+        self._send({"id": number, "op": request.op, "run": caller.number, **request.fields})
+        asked = _Asked(caller, request, trio.current_time())
+        self._asked[number] = asked
+        self._active.add(caller)
+        with trio.move_on_after(self._limits.look):
+            await asked.answered.wait()
+        if not asked.answered.is_set():
+            self._slow.set()
+            await asked.answered.wait()
+        if asked.answer is None:
+            raise LifeOver
+        self._weigh(trio.current_time())
+        return asked.answer
+
+    def forget(self, caller: Caller) -> None:
+        """Let the host drop a run's objects. Does not wait."""
+        self._active.discard(caller)
+        if self._threads.pop(caller.number, None) is not None and not self.over:
+            self._send({"op": "close", "run": caller.number})
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        self.process.send(message)
+
+    # -- what comes back ------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        try:
+            while not self.over and (messages := await self.process.receive()):
+                for message in messages:
+                    self._take(message)
+        except ProtocolError as error:
+            self.fail(Trouble(f"answered nonsense: {error}", died=True))
+            return
+        with trio.move_on_after(self._limits.exit):
+            await self.process.exited()
+        self.fail(Trouble("died", died=True))
+
+    def _take(self, message: Mapping[str, object]) -> None:
+        """One message of the host. Raises `ProtocolError`."""
+        if "hello" in message:
+            self.greeted.set()
+            self._ready(self)
+            return
+        if "thread" in message:
+            run, ids = message.get("run"), message["thread"]
+            if not isinstance(run, int) or not isinstance(ids, list):
+                raise ProtocolError("a thread without its numbers")
+            self._threads[run] = (ids[0], ids[1])
+            return
+        number = message.get("id")
+        if self._ping is not None and number == self._ping[0]:
+            self._ping = None
+            return
+        asked = self._asked.get(number) if isinstance(number, int) else None
+        if asked is None:
+            raise ProtocolError("an answer to what nobody asked")
+        if "error" in message:
+            asked.answer = Answer(error=error_from(message["error"]))
+        else:
+            asked.answer = _read_answer(asked.request, message)
+        assert isinstance(number, int)  # noqa: S101 - it was a key
+        del self._asked[number]
+        asked.answered.set()
+
+    async def _listen(self, over: trio.Event) -> None:
+        await self.process.listen()
+        over.set()
+
+    # -- what goes wrong ------------------------------------------------------------------------
+
+    async def _watch_process(self) -> None:
+        await self.process.exited()
+        # What it answered before it died is still in the socket: `_receive` ends at its end.
+        await trio.sleep(self._limits.exit)
+        self.fail(Trouble("died", died=True))
+
+    async def _watch_calls(self) -> None:
+        """Look after calls that take long; sleep while there are none."""
+        while True:
+            await self._slow.wait()
+            self._slow = trio.Event()
+            while self._asked:
+                self._look(trio.current_time())
+                await trio.sleep(self._limits.look)
+
+    def _look(self, now: float) -> None:
+        self._weigh(now)
+        if self._ping is None:
+            silent = 0.0
+        else:
+            silent = now - self._ping[1]
+            if silent >= 3 * self._limits.time:
+                self.fail(Trouble("does not answer, and nothing in it seems to run", died=True))
+                return
+        views = [self._view(asked, now) for asked in self._asked.values()]
+        hung = find_hung(views, silent=silent, limit=self._limits.time)
+        if hung is not None:
+            what = "holds the interpreter lock" if silent else "does not come back"
+            op = next(a.request.op for a in self._asked.values() if a.caller.number == hung)
+            age = max(view.age for view in views if view.run == hung)
+            self.fail(Trouble(f"the call {op} {what} after {age:.1f} s", hung))
+        elif self._ping is None:
+            self._number += 1
+            self._ping = (self._number, now)
+            self._used = {run: self.process.cpu(ids[0]) for run, ids in self._threads.items()}
+            self._send({"id": self._number, "op": "ping"})
+
+    def _view(self, asked: _Asked, now: float) -> CallView:
+        run = asked.caller.number
+        native = self._threads.get(run, (0, 0))[0]
+        used = self.process.cpu(native) - self._used.get(run, 0.0)
+        return CallView(run, now - asked.started, max(0.0, used))
+
+    def _weigh(self, now: float) -> None:
+        """Look at the host's memory, at most once a second; blame who made it grow."""
+        if now - self._weighed < min(1.0, self._limits.time):
+            return
+        self._weighed = now
+        before, resident = self._resident, self.process.resident()
+        self._resident = resident
+        active, self._active = self._active, {asked.caller for asked in self._asked.values()}
+        for caller in active:
+            caller.grown += (resident - (before or resident)) / len(active)
+        if resident > self._limits.memory:
+            worst = max(active, key=lambda caller: caller.grown, default=None)
+            sure = worst is not None and worst.grown > self._limits.memory / 2
+            text = f"the plugin host has grown to {resident // 2**20} MiB"
+            self.fail(Trouble(text, worst.number if worst is not None and sure else None))
+
+    async def _explain(self, listened: trio.Event) -> Trouble:
+        """The trouble with what can be learned from a process that is about to be ended."""
+        trouble = self.trouble
+        assert trouble is not None  # noqa: S101 - `_ended` was set with it
+        if trouble.run is not None and trouble.run in self._threads:
+            where = await self.process.where_is(self._threads[trouble.run][1])
+            return attrs.evolve(trouble, details=where)
+        with trio.move_on_after(self._limits.exit):
+            await listened.wait()
+        return attrs.evolve(trouble, details=self.process.printed)
+
+    @staticmethod
+    async def _wait_first(*events: trio.Event) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def wait(event: trio.Event) -> None:
+                await event.wait()
+                nursery.cancel_scope.cancel()
+
+            for event in events:
+                nursery.start_soon(wait, event)
+
+
+def _read_answer(request: Request, message: Mapping[str, object]) -> Answer:
+    position, problems = message.get("position"), message.get("problems")
+    if type(position) is not int or not isinstance(problems, list):
+        raise ProtocolError("an answer without its parts")
+    return Answer(
+        value=request.read(message.get("value")),
+        position=position,
+        problems=tuple(str(problem) for problem in problems),
+    )
