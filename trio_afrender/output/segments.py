@@ -42,6 +42,7 @@ LOST = "lost"
 _SEGMENT = ".log"
 _COUNTED_AT_ONCE = 1024 * 1024
 _TRIES = 100
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
 
 
 @attrs.frozen(slots=True)
@@ -78,7 +79,7 @@ def list_folder(folder: Path) -> Listing:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Listing()
     starts: list[int] = []
     notes: dict[tuple[str, int], GoneRange] = {}
@@ -121,7 +122,7 @@ def read_segments(folder: Path, starts: Sequence[int], offset: int, limit: int) 
             finally:
                 os.close(fd)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EIO):
+            if error.errno not in _NOT_THERE:
                 raise
             continue
         if data:

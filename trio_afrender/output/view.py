@@ -41,6 +41,21 @@ class Replacement(Protocol):
     def text(self) -> str: ...
 
 
+@attrs.frozen(slots=True)
+class _Part:
+    start: int
+    end: int
+    text: str
+
+    def reaches_beyond(self, settled: int) -> bool:
+        """Whether it replaces, or adds to, what is not shown yet."""
+        return self.end > settled or self.start == self.end == settled
+
+
+def _start_of(part: _Part) -> int:
+    return part.start
+
+
 class _Store(Protocol):
     """Where the view's own bytes go: a folder or memory."""
 
@@ -100,9 +115,10 @@ class View:
         be read. Cancelled before it began: nothing happened; else it is completed.
         """
         async with self._lock:
-            ahead = sorted(
-                (part for part in replaced if part.end > self._settled), key=lambda part: part.start
-            )
+            size = self._log.size  # nothing is settled beyond: the view's size never goes back
+            parts = (_Part(min(p.start, size), min(p.end, size), p.text) for p in replaced)
+            ahead = sorted((p for p in parts if p.reaches_beyond(self._settled)), key=_start_of)
+            consumed = min(consumed, size)
             if not ahead and self._own is None:
                 self._settled = max(self._settled, consumed)
                 self._reader = attrs.evolve(self._reader, raw_end=self._settled)
@@ -116,7 +132,7 @@ class View:
         else:
             await work_in_thread(work)
 
-    def _copy(self, consumed: int, replaced: list[Replacement]) -> None:
+    def _copy(self, consumed: int, replaced: list[_Part]) -> None:
         own = self._own
         try:
             for part in replaced:
