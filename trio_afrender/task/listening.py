@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from trio_afrender.output.base import LogReader
+from trio_afrender.output.base import Chunk, LogReader
 from trio_afrender.output.redact import Redactor
+from trio_afrender.output.threads import work_in_thread
 from trio_afrender.task.handle import TaskHandle
 
 __all__ = ("Listening",)
@@ -25,13 +26,16 @@ class Listening:
         reader: Callable[[], LogReader],
         publish: Callable[[str], Awaitable[None]],
         secrets: tuple[str, ...],
+        *,
         period: float,
+        on_disk: bool,
     ) -> None:
         self._handle = handle
         self._reader = reader
         self._publish = publish
         self._secrets = secrets
         self._period = period
+        self._on_disk = on_disk
         self._offset: int | None = None
         self._reset()
 
@@ -56,7 +60,7 @@ class Listening:
             self._offset = 0 if self._handle.task.flags & 1 else reader.size()
             self._reset()
         while reader.size() > self._offset:
-            chunk = await trio.to_thread.run_sync(reader.read, self._offset, PIECE)
+            chunk = await self._read(reader, self._offset)
             if not chunk.data:
                 break
             gap = chunk.offset - self._offset
@@ -70,3 +74,9 @@ class Listening:
             + self._redactor.finish()
         ):
             await self._publish(rest)
+
+    async def _read(self, reader: LogReader, offset: int) -> Chunk:
+        if not self._on_disk:
+            await trio.lowlevel.checkpoint()
+            return reader.read(offset, PIECE)
+        return await work_in_thread(lambda: reader.read(offset, PIECE), abandon=True)

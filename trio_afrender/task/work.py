@@ -73,7 +73,8 @@ class Work:
             place.view.reader if plugins.facts.has_parser else place.log.reader,
             self._publish_listened,
             record.secrets,
-            self._tools.config.timing.heartbeat,
+            period=self._tools.config.timing.heartbeat,
+            on_disk=place.log.folder is not None,
         )
 
     async def do(self) -> TaskStatus:

@@ -1,0 +1,527 @@
+"""A whole agent in virtual time, against a server that the test plays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import pairwise
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_afrender import AgentHandle, Config, LinkRefused, Timing, run_agent
+from trio_afrender.child.base import TreeSignal
+from trio_afrender.messages import (
+    Deregister,
+    Events,
+    Refused,
+    Register,
+    Registered,
+    RunRef,
+    TaskExec,
+    TaskStatus,
+    TaskUpdate,
+    Update,
+)
+from trio_afrender.testing import MemoryHost, ScriptedLink, ScriptedServer, open_scripted_server
+
+TIMING = Timing(grace=10.0, drain=1.0, shutdown=60.0, heartbeat=1.0)
+
+
+def make_task(run: str = "r1", task: int = 0, **fields: object) -> TaskExec:
+    base = TaskExec(
+        run=run, job=2, block=0, task=task, parser="generic", command_block=f"render {task}"
+    )
+    return attrs.evolve(base, **fields)
+
+
+@attrs.define(eq=False)
+class Stage:
+    """An agent on a host in memory, and the server it talks to."""
+
+    server: ScriptedServer
+    host: MemoryHost
+    agent: AgentHandle
+    config: Config
+
+
+@asynccontextmanager
+async def open_stage(**settings: object) -> AsyncIterator[Stage]:
+    """Start an agent; leaving ends it without ceremony."""
+    config = attrs.evolve(Config(name="n1", timing=TIMING), **settings)
+    host = MemoryHost()
+    async with open_scripted_server() as server, trio.open_nursery() as nursery:
+        agent = await nursery.start(
+            partial(run_agent, config, connect=server.connect, outside=host.open())
+        )
+        yield Stage(server, host, agent, config)
+        nursery.cancel_scope.cancel()
+
+
+async def expect_task(link: ScriptedLink, *, over: bool | None = None, run: str = "") -> TaskUpdate:
+    """The next update of a task (of `run`; that is `over` or not)."""
+
+    def fits(task: TaskUpdate) -> bool:
+        return (not run or task.run == run) and over in (None, task.status.terminal)
+
+    update = await link.expect(Update, lambda u: any(fits(t) for t in u.tasks))
+    return next(t for t in update.tasks if fits(t))
+
+
+@asynccontextmanager
+async def keep_reading(link: ScriptedLink) -> AsyncIterator[list[TaskUpdate]]:
+    """Read while the body waits for something else: a server that does not read looks dead."""
+    heard: list[TaskUpdate] = []
+
+    async def read() -> None:
+        while True:
+            heard.extend((await link.expect(Update)).tasks)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        yield heard
+        nursery.cancel_scope.cancel()
+
+
+async def test_it_registers_with_what_it_is(autojump_clock: MockClock) -> None:
+    async with open_stage(nimby="nimby", capacity=500) as stage:
+        link = await stage.server.accept()
+        register = await link.welcome()
+        assert (register.name, register.state, register.capacity) == ("n1", 3, 500)
+        assert register.engine.startswith("trio_afrender ")
+        assert register.running == register.undelivered == ()
+        await link.expect(Update)
+        assert stage.agent.state == "online"
+
+
+async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        before = trio.current_time()
+        assert (await expect_task(link)).status is TaskStatus.Percent
+        assert trio.current_time() == before, "a start is told at once"
+        await child.write(b"PROGRESS: 40%\n")
+        assert (await expect_task(link)).percent == 40
+        before = trio.current_time()
+        child.exit(0)
+        outcome = await expect_task(link, over=True)
+        assert trio.current_time() == before, "so is an end"
+        assert outcome.status is TaskStatus.FinishedSuccess
+        assert outcome.output == "PROGRESS: 40%\n"
+        assert not stage.host.places["r1"].removed
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        await trio.sleep(1)
+        assert stage.host.places["r1"].removed
+
+
+async def test_heartbeats_go_on_whatever_happens(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome(Registered(id=7, heartbeat_sec=3.0))
+        first = await link.expect(Update)
+        times = []
+        for _ in range(5):
+            beat = await link.expect(Update)
+            times.append(trio.current_time())
+        assert beat.seq == first.seq + 5
+        assert [round(b - a, 6) for a, b in pairwise(times)] == [3.0] * 4
+
+
+async def test_resources_come_every_period(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome(Registered(id=7, resources_update_period=4))
+        await link.expect(Update, lambda u: u.resources is not None)
+        start = trio.current_time()
+        await link.expect(Update, lambda u: u.resources is not None)
+        assert 3.0 <= trio.current_time() - start <= 5.0
+
+
+async def test_order_within_one_message(autojump_clock: MockClock) -> None:
+    """The start and the stop of one run in one message: started, then stopped."""
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        task = make_task()
+        await link.send(Events(tasks=(task,), stops=(RunRef.of(task, "changed my mind"),)))
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.FinishedKilled
+        assert "changed my mind" in outcome.why[0].text
+        assert stage.agent.running == ()
+
+
+async def test_a_stop_of_a_run_we_never_had_is_answered(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(stops=(RunRef(run="lost", job=2, block=0, task=9),)))
+        outcome = await expect_task(link, over=True, run="lost")
+        assert outcome.status is TaskStatus.FinishedKilled
+        assert outcome.key == (2, 0, 9, 0)
+
+
+async def test_a_close_of_a_running_run_kills_and_says_nothing(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        task = make_task()
+        await link.send(Events(tasks=(task,)))
+        child = await stage.host.spawn.next()
+        await expect_task(link)
+        await link.send(Events(closes=(RunRef.of(task),)))
+        await child.signalled()
+        for _ in range(5):
+            update = await link.expect(Update)
+            assert not [t for t in update.tasks if t.status.terminal]
+        assert stage.agent.running == ()
+        assert stage.host.places["r1"].removed
+
+
+async def test_a_new_run_of_a_key_waits_for_the_old_tree(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        stage.host.spawn.dies_of = frozenset({TreeSignal.KILL})
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r1"),)))
+        old = await stage.host.spawn.next()
+        await expect_task(link)
+        asked = trio.current_time()
+        await link.send(Events(tasks=(make_task("r2"),)))
+        new = await stage.host.spawn.next()
+        assert trio.current_time() - asked == pytest.approx(10)
+        assert old.reaped
+        new.exit(0)
+        outcome = await expect_task(link, over=True)
+        assert outcome.run == "r2", "the old run is closed, not reported"
+
+
+async def test_a_repeated_exec_starts_nothing(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        await link.send(Events(tasks=(make_task(),)))
+        await trio.sleep(1)
+        child.exit(0)
+        await expect_task(link, over=True)
+        await link.send(Events(tasks=(make_task(),)))
+        await trio.sleep(1)
+        assert len(stage.host.spawn.launches) == 1
+
+
+async def test_a_lost_link_leaves_runs_alone_and_loses_nothing(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r1", 1), make_task("r2", 2))))
+        first, second = await stage.host.spawn.next(), await stage.host.spawn.next()
+        await expect_task(link, run="r2")
+        stage.server.refuse(True)
+        stage.server.cut()
+        await trio.sleep(1)
+        await first.write(b"printed in the dark\n")
+        first.exit(0)
+        await trio.sleep(60)
+        assert second.signals == []
+        stage.server.refuse(False)
+        link = await stage.server.accept()
+        register = await link.welcome(Registered(id=1, resume=("r1", "r2")))
+        over = first.launch.environment["AF_TASK_ID"]
+        assert [str(t.task) for t in register.undelivered] == [over]
+        assert [str(t.task) for t in register.running] == ["2" if over == "1" else "1"]
+        outcome = await expect_task(link, over=True)
+        assert outcome.output == "printed in the dark\n"
+
+
+async def test_reconnects_stay_quick_while_something_is_held(autojump_clock: MockClock) -> None:
+    """The server gives our tasks away after a zombie time: we must be back before that."""
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        await stage.host.spawn.next()
+        await expect_task(link)
+        stage.server.refuse(True)
+        stage.server.cut()
+        await trio.sleep(300)
+        stage.server.refuse(False)
+        before = trio.current_time()
+        await stage.server.accept()
+        assert trio.current_time() - before <= 4.0
+
+
+async def test_a_stop_in_a_register_answer_is_never_reported(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r1", 1), make_task("r2", 2))))
+        by_task = {}
+        for _ in range(2):
+            child = await stage.host.spawn.next()
+            by_task[child.launch.environment["AF_TASK_ID"]] = child
+        await expect_task(link, run="r2")
+        await link.cut()
+        by_task["1"].exit(0)
+        link = await stage.server.accept()
+        await link.welcome(Registered(id=2, stop=("r1", "r2")))
+        await by_task["2"].signalled()
+        for _ in range(20):
+            update = await link.expect(Update)
+            assert not [t for t in update.tasks if t.status.terminal]
+        assert stage.agent.running == ()
+
+
+async def test_a_server_that_speaks_nonsense_costs_the_link_alone(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        await expect_task(link)
+        await link.send_text('{"type": "events", "tasks": 7}')
+        link = await stage.server.accept()
+        register = await link.welcome(Registered(id=1, resume=("r1",)))
+        assert [t.run for t in register.running] == ["r1"]
+        child.exit(0)
+        assert (await expect_task(link, over=True)).status is TaskStatus.FinishedSuccess
+
+
+async def test_a_taken_name_is_tried_for_a_while_then_given_up(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    config = Config(name="n1", timing=TIMING)
+    async with open_scripted_server() as server, trio.open_nursery() as nursery:
+
+        async def refuse() -> None:
+            while True:
+                link = await server.accept(within=1000)
+                await link.expect(Register)
+                await link.send(Refused(reason="name-taken", retry_after=1.0))
+                await link.aclose()
+
+        nursery.start_soon(refuse)
+        started = trio.current_time()
+        with pytest.raises(LinkRefused, match="name-taken"):
+            await run_agent(config, connect=server.connect, outside=host.open())
+        assert 32 <= trio.current_time() - started <= 200
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_refusal_for_good_ends_at_once(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_scripted_server() as server, trio.open_nursery() as nursery:
+
+        async def refuse() -> None:
+            link = await server.accept()
+            await link.expect(Register)
+            await link.send(Refused(reason="version", text="too old"))
+
+        nursery.start_soon(refuse)
+        with pytest.raises(LinkRefused, match="too old"):
+            await run_agent(
+                Config(name="n1", timing=TIMING), connect=server.connect, outside=host.open()
+            )
+        nursery.cancel_scope.cancel()
+
+
+async def test_drain_finishes_delivers_and_says_goodbye(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r1", 1),)))
+        child = await stage.host.spawn.next()
+        await expect_task(link)
+        stage.agent.drain("maintenance")
+        await link.expect(Update, lambda u: u.state == 5)
+        await link.send(Events(tasks=(make_task("r2", 2),)))
+        refused = await expect_task(link, over=True)
+        assert refused.status is TaskStatus.GiveBack
+        assert "maintenance" in refused.why[0].text
+        await link.send(Events(closes=(RunRef.of(refused),)))
+        await trio.sleep(5)
+        assert child.signals == []
+        child.exit(0)
+        outcome = await expect_task(link, over=True, run="r1")
+        assert outcome.status is TaskStatus.FinishedSuccess
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        goodbye = None
+        while not isinstance(goodbye, Deregister):
+            goodbye = await link.receive()
+        assert goodbye.reason == "maintenance"
+        await stage.agent.finished()
+
+
+async def test_drain_stops_what_does_not_end_within_the_budget(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        await expect_task(link)
+        start = trio.current_time()
+        stage.agent.drain("spot notice", 60)
+        async with keep_reading(link) as heard:
+            await child.signalled()
+            await trio.sleep(1)
+        assert trio.current_time() - start == pytest.approx(46), "60 s less grace and flush"
+        assert heard[-1].status is TaskStatus.GiveBack
+
+
+async def test_a_drain_without_a_server_ends_within_its_budget(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        await expect_task(link)
+        stage.server.refuse(True)
+        stage.server.cut()
+        child.exit(0)
+        start = trio.current_time()
+        stage.agent.drain("going down", 30)
+        await stage.agent.finished()
+        assert trio.current_time() - start <= 30
+
+
+async def test_stop_now_is_quick_and_still_reports(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        stage.host.spawn.dies_of = frozenset({TreeSignal.KILL})
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        await expect_task(link)
+        start = trio.current_time()
+        stage.agent.drain("first signal")
+        await trio.sleep(1)
+        stage.agent.stop_now("second signal")
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.GiveBack
+        assert [(when - start, name) for when, name in child.signals] == [
+            (pytest.approx(1), "TERM"),
+            (pytest.approx(3), "KILL"),
+        ]
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        await stage.agent.finished()
+        assert trio.current_time() - start <= 4
+
+
+async def test_the_server_can_send_an_agent_away(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        await expect_task(link)
+        await link.send(Events(instruction="exit"))
+        await child.signalled()
+        outcome = await expect_task(link, over=True)
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        await stage.agent.finished()
+
+
+async def test_an_idle_agent_leaves_when_the_server_says_so(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome(Registered(id=1, exit_no_task_time=30.0))
+        await link.expect_end(within=100)
+        assert 30 <= trio.current_time() <= 45
+
+
+async def test_an_embedded_stop_gives_back_twice_then_it_is_an_error(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        statuses = []
+        for i in range(3):
+            task = make_task(f"r{i}")
+            await link.send(Events(tasks=(task,)))
+            await stage.host.spawn.next()
+            await expect_task(link, run=f"r{i}")
+            assert stage.agent.stop_task(task.key, "the artist is back")
+            outcome = await expect_task(link, over=True, run=f"r{i}")
+            statuses.append(outcome.status)
+            await link.send(Events(closes=(RunRef.of(outcome),)))
+        assert statuses == [TaskStatus.GiveBack, TaskStatus.GiveBack, TaskStatus.FinishedError]
+
+
+async def test_listening_and_asking(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        task = make_task(parser="")
+        await link.send(Events(tasks=(task,)))
+        child = await stage.host.spawn.next()
+        await child.write(b"early\n")
+        ref, unknown = RunRef.of(task), RunRef(run="no", job=9, block=9, task=9)
+        await trio.sleep(2)
+        await link.send(Events(listens_add=(ref,), outputs=(ref, unknown)))
+        texts = {}
+        while len(texts) < 2:
+            update = await link.expect(Update, lambda u: bool(u.outputs))
+            texts.update((answer.run, answer.output) for answer in update.outputs)
+        assert texts == {"r1": "early\n", "no": "This render does not run that task.\n"}
+        await trio.sleep(2)
+        await child.write(b"late\n")
+        update = await link.expect(Update, lambda u: bool(u.listened))
+        assert "".join(e.text for e in update.listened) == "late\n"
+        await link.send(Events(listens_rem=(ref,)))
+        await trio.sleep(2)
+        await child.write(b"unheard\n")
+        for _ in range(5):
+            assert not (await link.expect(Update)).listened
+
+
+async def test_leftovers_keep_new_tasks_away_until_they_are_gone(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r1", 1),)))
+        child = await stage.host.spawn.next()
+        child.dies_of, child.leftovers = set(), (child.pid,)
+        await expect_task(link)
+        await link.send(Events(stops=(RunRef.of(make_task("r1", 1)),)))
+        outcome = await expect_task(link, over=True)
+        assert outcome.leftovers == (child.pid,)
+        await link.send(Events(tasks=(make_task("r2", 2),)))
+        refused = await expect_task(link, over=True, run="r2")
+        assert refused.status is TaskStatus.GiveBack
+        assert str(child.pid) in refused.why[0].text
+        child.leftovers = ()
+        child.exit(signal=9)
+        async with keep_reading(link):
+            await trio.sleep(100)
+        await link.send(Events(tasks=(make_task("r3", 3),)))
+        (await stage.host.spawn.next()).exit(0)
+        assert (await expect_task(link, over=True, run="r3")).status is TaskStatus.FinishedSuccess
+
+
+def test_a_whole_session_is_the_same_twenty_times() -> None:
+    async def scenario() -> list[object]:
+        said: list[object] = []
+        async with open_stage() as stage:
+            link = await stage.server.accept()
+            said.append(await link.welcome())
+            await link.send(Events(tasks=(make_task(),)))
+            child = await stage.host.spawn.next()
+            said.append(attrs.evolve(await expect_task(link)))
+            await trio.sleep(3)
+            await link.cut()
+            child.exit(3)
+            link = await stage.server.accept()
+            said.append(await link.welcome(Registered(id=2, resume=("r1",))))
+            said.append(await expect_task(link, over=True))
+        return said
+
+    texts = {repr(trio.run(scenario, clock=MockClock(autojump_threshold=0))) for _ in range(20)}
+    assert len(texts) == 1

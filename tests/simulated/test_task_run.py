@@ -1,0 +1,466 @@
+"""One run in virtual time: what it tells, in which order, and what it does to its process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_afrender.child.base import Child, TreeSignal
+from trio_afrender.config import Config, Timing
+from trio_afrender.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
+from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
+from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.run import run_task
+from trio_afrender.task.tools import Tools
+from trio_afrender.task.verdict import StopCause, StopKind
+from trio_afrender.testing import FakeChild, MemoryHost
+from trio_afrender.testing.hosts import virtual_wall
+
+TASK = TaskExec(
+    run="r1",
+    job=2,
+    block=0,
+    task=0,
+    name="frame 1",
+    service="generic",
+    parser="generic",
+    command_block="render",
+)
+SERVER_STOP = StopCause(kind=StopKind.SERVER, text="stopped by the server")
+
+
+@attrs.define(eq=False)
+class Bench:
+    """One run on a host in memory, and what it said."""
+
+    host: MemoryHost
+    handle: TaskHandle
+    events: list[TaskEvent] = attrs.field(factory=list)
+    adopted: list[tuple[Child, tuple[int, ...]]] = attrs.field(factory=list)
+    over: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def outcome(self) -> TaskUpdate:
+        (last,) = [e for e in self.events if isinstance(e, TaskUpdate) and e.status.terminal]
+        assert self.events[-1] is last, "the outcome comes last"
+        return last
+
+    @property
+    def log(self) -> str:
+        return "".join(e.text for e in self.events if isinstance(e, LogLine))
+
+    def progress(self) -> list[int]:
+        updates = [e for e in self.events if isinstance(e, TaskUpdate)]
+        return [u.percent for u in updates if not u.status.terminal]
+
+
+@asynccontextmanager
+async def open_bench(
+    task: TaskExec = TASK, *, host: MemoryHost | None = None, **settings: object
+) -> AsyncIterator[Bench]:
+    """Run `task`; leaving waits for its end."""
+    host = host or MemoryHost()
+    bench = Bench(host, TaskHandle(task))
+    timing = Timing(grace=10.0, drain=1.0, sweep=30.0)
+    config = attrs.evolve(Config(name="r1", timing=timing), **settings)
+    send, receive = trio.open_memory_channel[TaskEvent](0)
+    async with host.open() as outside, trio.open_nursery() as nursery:
+        tools = Tools(
+            config=config,
+            spawn=outside.spawn,
+            plugins=outside.plugins,
+            open_place=outside.open_place,
+            adopt=lambda child, pids: bench.adopted.append((child, pids)),
+            wall=virtual_wall,
+            environment=dict,
+        )
+
+        async def listen() -> None:
+            async for event in receive:
+                bench.events.append(event)
+            bench.over.set()
+
+        nursery.start_soon(listen)
+        nursery.start_soon(run_task, bench.handle, tools, send)
+        yield bench
+        await bench.over.wait()
+
+
+async def test_a_clean_run_reports_start_progress_and_end(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        assert bench.host.spawn.launches[0].argv == ("/bin/sh", "-c", "render")
+        await trio.sleep(1)
+        await child.write(b"PROGRESS: 25%\n")
+        await trio.sleep(1)
+        await child.write(b"PROGRESS: 75%\nthe last word")
+        await trio.sleep(1)
+        child.exit(0)
+    assert bench.progress() == [0, 25, 75]
+    outcome = bench.outcome
+    assert outcome.status is TaskStatus.FinishedSuccess
+    assert (outcome.exit_code, outcome.percent) == (0, 100)
+    assert outcome.output == "PROGRESS: 25%\nPROGRESS: 75%\nthe last word"
+    assert outcome.started is not None
+    assert outcome.finished is not None
+    assert outcome.finished - outcome.started == pytest.approx(3)
+    assert child.signals == [], "nothing was left to sweep"
+    assert child.reaped
+
+
+async def test_environment_and_folder(autojump_clock: MockClock) -> None:
+    task = attrs.evolve(
+        TASK, working_directory="/shots/a", environment={"PROJECT": "demo", "EMPTY": ""}
+    )
+    async with open_bench(task, host=MemoryHost(folders={"/shots/a"})) as bench:
+        (await bench.host.spawn.next()).exit(0)
+    launch = bench.host.spawn.launches[0]
+    assert launch.cwd == "/shots/a"
+    assert launch.nice == 10
+    environment = dict(launch.environment)
+    assert len(environment.pop("AF_TASK_TOKEN")) == 32
+    assert environment == {
+        "PROJECT": "demo",
+        "AF_JOB_ID": "2",
+        "AF_BLOCK_ID": "0",
+        "AF_TASK_ID": "0",
+        "AF_STOP_FILE": "/memory/stop.json",
+    }
+
+
+async def test_a_missing_folder_is_named_and_nothing_starts(autojump_clock: MockClock) -> None:
+    async with open_bench(attrs.evolve(TASK, working_directory="/shots/none")) as bench:
+        pass
+    assert bench.outcome.status is TaskStatus.FailedToStart
+    assert "/shots/none is missing" in bench.log
+    assert bench.host.spawn.launches == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command_block": ""}, "the command is empty"),
+        ({"service": "genric"}, 'no service "genric", did you mean "generic"?'),
+    ],
+)
+async def test_what_cannot_start_says_why(
+    autojump_clock: MockClock, change: dict[str, str], said: str
+) -> None:
+    async with open_bench(attrs.evolve(TASK, **change)) as bench:
+        pass
+    assert bench.outcome.status is TaskStatus.FailedToStart
+    assert said in bench.log
+    assert said in bench.outcome.why[-1].text
+
+
+async def test_an_unknown_parser_does_not_keep_a_task_from_running(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_bench(attrs.evolve(TASK, parser="blendr")) as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"PROGRESS: 25%\n")
+        child.exit(0)
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+    assert bench.progress() == [0]
+    assert bench.outcome.output == "PROGRESS: 25%\n"
+    assert 'no parser "blendr", did you mean "blender"?' in bench.log
+
+
+async def test_a_failed_spawn_is_an_outcome(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    host.spawn.fail("no shell here")
+    async with open_bench(host=host) as bench:
+        pass
+    assert bench.outcome.status is TaskStatus.FailedToStart
+    assert "no shell here" in bench.log
+
+
+async def test_a_full_store_gives_the_task_back(autojump_clock: MockClock) -> None:
+    async with open_bench(host=MemoryHost(full=True)) as bench:
+        pass
+    assert bench.outcome.status is TaskStatus.GiveBack
+    assert "No space left on device" in bench.log
+
+
+async def test_a_bad_exit_is_an_error_with_a_hint(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"sh: rendr: not found\n")
+        child.exit(127)
+    assert bench.outcome.status is TaskStatus.FinishedError
+    assert bench.outcome.exit_code == 127
+    assert "the shell did not find the command" in bench.log
+
+
+async def test_a_signal_of_its_own_is_killed(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        (await bench.host.spawn.next()).exit(signal=11)
+    assert bench.outcome.status is TaskStatus.FinishedKilled
+    assert bench.outcome.exit_signal == 11
+
+
+async def test_stop_is_term_grace_kill_with_a_note_to_the_task(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.dies_of = {TreeSignal.KILL}
+        await trio.sleep(3)
+        bench.handle.stop(SERVER_STOP)
+    assert child.signals == [(3.0, "TERM"), (13.0, "KILL")]
+    assert bench.outcome.status is TaskStatus.FinishedKilled
+    assert bench.host.places["r1"].stops == [(3.0, "stopped by the server")]
+    events = [step.event for step in bench.outcome.why]
+    assert events[:2] == ["asked", "signal"]
+    assert "grace" in events
+    assert "Why:" in bench.log
+
+
+async def test_a_polite_task_ends_within_its_grace(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await trio.sleep(3)
+        bench.handle.stop(SERVER_STOP)
+    assert child.signals == [(3.0, "TERM")]
+    assert bench.outcome.status is TaskStatus.FinishedKilled
+
+
+async def test_a_second_stop_can_only_shorten_the_grace(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.dies_of = {TreeSignal.KILL}
+        await trio.sleep(1)
+        bench.handle.stop(SERVER_STOP)
+        await trio.sleep(1)
+        bench.handle.stop(StopCause(kind=StopKind.DRAIN, text="drain"), grace=2)
+        bench.handle.stop(StopCause(kind=StopKind.DRAIN, text="drain"), grace=500)
+    assert child.signals == [(1.0, "TERM"), (4.0, "KILL")]
+    assert bench.outcome.status is TaskStatus.FinishedKilled, "the first cause stays"
+
+
+async def test_an_end_that_crosses_a_stop_counts(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.exit(0)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.handle.stop(SERVER_STOP)
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+
+
+async def test_a_stop_before_the_process_starts_nothing(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_bench(host=host) as bench:
+        bench.handle.stop(StopCause(kind=StopKind.DRAIN, text="drain"))
+    assert host.spawn.launches == []
+    assert bench.outcome.status is TaskStatus.GiveBack
+
+
+@pytest.mark.parametrize("kind", [StopKind.CLOSED, StopKind.FORGET])
+async def test_silent_stops_kill_and_say_nothing(autojump_clock: MockClock, kind: StopKind) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        bench.handle.stop(StopCause(kind=kind, text="silence"))
+    assert child.signals
+    assert not [e for e in bench.events if isinstance(e, TaskUpdate) and e.status.terminal]
+    assert bench.handle.done.is_set()
+
+
+async def test_a_held_pipe_is_waited_for_a_while_then_swept(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.hold_output()
+        await child.write(b"before\n")
+        await trio.sleep(1)
+        child.exit(0)
+    assert child.signals == [(2.0, "KILL")], "after the drain of one second"
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+    assert bench.outcome.output == "before\n"
+    assert "held its output" in bench.log
+
+
+async def test_leftovers_are_named_and_the_child_is_handed_on(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.dies_of = set()
+        child.leftovers = (child.pid,)
+        bench.handle.stop(SERVER_STOP)
+    assert bench.adopted == [(child, (child.pid,))]
+    assert bench.outcome.leftovers == (child.pid,)
+    assert bench.outcome.status is TaskStatus.FinishedKilled
+    assert "still there 30 s after KILL" in bench.log
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"[ PARSER ERROR ]\n", TaskStatus.FinishedParserError),
+        (b"[ PARSER FATAL ERROR ]\n", TaskStatus.FinishedParserFatalError),
+        (b"[ PARSER FINISHED SUCCESS ]\n", TaskStatus.FinishedParserSuccess),
+    ],
+)
+async def test_the_parser_can_end_a_task(
+    autojump_clock: MockClock, line: bytes, status: TaskStatus
+) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await trio.sleep(2)
+        await child.write(line)
+    assert child.signals[0] == (2.0, "TERM")
+    assert bench.outcome.status is status
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"[ PARSER ERROR ]", TaskStatus.FinishedParserError),
+        (b"[ PARSER BAD RESULT ]\n", TaskStatus.FinishedParserBadResult),
+        (b"[ PARSER FINISHED SUCCESS ]", TaskStatus.FinishedParserSuccess),
+    ],
+)
+async def test_the_parser_judges_a_task_that_ended(
+    autojump_clock: MockClock, line: bytes, status: TaskStatus
+) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await child.write(line)
+        child.exit(0)
+    assert bench.outcome.status is status
+
+
+async def test_a_warning_shows_while_it_runs(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"[ PARSER WARNING ]\n")
+        await trio.sleep(1)
+        child.exit(0)
+    statuses = [e.status for e in bench.events if isinstance(e, TaskUpdate)]
+    assert TaskStatus.Warning in statuses
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
+
+
+async def test_rendered_files_are_checked_when_the_block_says_so(autojump_clock: MockClock) -> None:
+    flags = BlockFlags.NUMERIC | BlockFlags.CHECKRENDEREDFILES
+    task = attrs.evolve(
+        TASK, block_flags=int(flags), files_block=("none.@#@.exr",), frame_start=1, frame_finish=1
+    )
+    async with open_bench(task) as bench:
+        (await bench.host.spawn.next()).exit(0)
+    assert bench.outcome.status is TaskStatus.BadRenderedFiles
+    assert "File does not exist" in bench.log
+
+
+async def test_files_are_sent_before_the_outcome(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        bench.host.places["r1"].files["thumb.jpg"] = b"jpeg"
+        child.exit(0)
+    (files,) = [e for e in bench.events if isinstance(e, FilesFound)]
+    assert [f.name for f in files.files] == ["thumb.jpg"]
+    assert bench.outcome
+
+
+async def test_listeners_get_what_is_new_and_no_secrets(autojump_clock: MockClock) -> None:
+    task = attrs.evolve(TASK, environment={"LICENCE_TOKEN": "hush-hush"}, parser="")
+    async with open_bench(task) as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"early\n")
+        await trio.sleep(5)
+        bench.handle.listening = True
+        await trio.sleep(2)
+        await child.write(b"the token is hush-")
+        await trio.sleep(2)
+        await child.write(b"hush \xff\n")
+        await trio.sleep(2)
+        child.exit(0)
+    heard = "".join(e.text for e in bench.events if isinstance(e, Listened))
+    assert heard == "the token is [redacted] \udcff\n"
+    assert "hush-hush" not in bench.outcome.output
+
+
+async def test_asked_output_is_never_empty(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        assert bench.handle.output is not None
+        assert await bench.handle.output() == "The task has printed nothing so far.\n"
+        await child.write(b"something\n")
+        await trio.sleep(1)
+        assert await bench.handle.output() == "something\n"
+        child.exit(0)
+
+
+async def test_a_run_waits_for_the_tree_of_the_older_run_of_its_key(
+    autojump_clock: MockClock,
+) -> None:
+    older = TaskHandle(attrs.evolve(TASK, run="r0"))
+    async with open_bench() as bench:
+        # The bench's own handle was created without one: this run starts at once; the next waits.
+        first = await bench.host.spawn.next()
+        first.exit(0)
+    handle = TaskHandle(attrs.evolve(TASK, run="r2"), predecessor=older)
+    send, receive = trio.open_memory_channel[TaskEvent](100)
+    host = MemoryHost()
+    async with host.open() as outside, trio.open_nursery() as nursery:
+        tools = Tools(
+            config=Config(name="r1"),
+            spawn=outside.spawn,
+            plugins=outside.plugins,
+            open_place=outside.open_place,
+            adopt=lambda child, pids: None,
+            wall=virtual_wall,
+        )
+        nursery.start_soon(run_task, handle, tools, send)
+        await trio.sleep(100)
+        assert host.spawn.launches == []
+        older.done.set()
+        (await host.spawn.next()).exit(0)
+        async with receive:
+            async for event in receive:
+                assert event.run == "r2"
+
+
+async def test_a_cancelled_agent_leaves_no_process(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    children: list[FakeChild] = []
+
+    async def cancelled() -> None:
+        async with open_bench(host=host) as bench:
+            children.append(await bench.host.spawn.next())
+            children[0].dies_of = {TreeSignal.KILL}
+            await trio.sleep_forever()
+
+    with trio.move_on_after(5):
+        await cancelled()
+    assert [name for _, name in children[0].signals][:2] == ["TERM", "KILL"]
+    assert children[0].reaped
+
+
+async def test_output_of_a_flood_is_a_window_with_a_mark(autojump_clock: MockClock) -> None:
+    async with open_bench(attrs.evolve(TASK, parser=""), window=2000) as bench:
+        child = await bench.host.spawn.next()
+        for i in range(1000):
+            await child.write(f"line {i:04}\n".encode())
+        child.exit(0)
+    output = bench.outcome.output
+    assert output.startswith("line 0000\n")
+    assert output.endswith("line 0999\n")
+    assert len(output) < 2500
+    assert "left out" in output
+
+
+def test_the_same_twice() -> None:
+    """Virtual time makes a run repeatable to the last event."""
+
+    async def scenario() -> list[TaskEvent]:
+        async with open_bench() as bench:
+            child = await bench.host.spawn.next()
+            await child.write(b"PROGRESS: 25%\n")
+            await trio.sleep(1)
+            bench.handle.stop(SERVER_STOP)
+        return bench.events
+
+    runs = [trio.run(scenario, clock=MockClock(autojump_threshold=0)) for _ in range(5)]
+    texts = [[repr(event) for event in run] for run in runs]
+    assert all(text == texts[0] for text in texts)

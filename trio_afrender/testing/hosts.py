@@ -1,0 +1,124 @@
+"""A render host that exists in memory alone: no disk, no processes, no threads, any clock.
+
+async with trio.open_nursery() as nursery:
+    host = MemoryHost()
+    config = Config(name="r1", server="ws://farm")
+    agent = await nursery.start(partial(run_agent, config, connect=..., outside=host.open()))
+    child = await host.spawn.next()
+    child.exit(0)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.agent.outside import Outside
+from trio_afrender.config import PluginSettings
+from trio_afrender.errors import StoreError
+from trio_afrender.host.facts import HostFacts
+from trio_afrender.messages import HostResources, TaskExec, TaskFile
+from trio_afrender.output.memory import MemoryLog
+from trio_afrender.output.view import View
+from trio_afrender.plugins.base import PluginRunner
+from trio_afrender.plugins.inline import InlineRunner
+from trio_afrender.testing.children import FakeSpawn
+
+__all__ = ("MemoryHost", "MemoryPlace", "virtual_wall")
+
+EPOCH = 1_800_000_000.0
+_NOWHERE = Path("/memory")
+
+
+def virtual_wall() -> float:
+    """Unix time that goes with trio's clock: virtual under a mock clock, and repeatable."""
+    return EPOCH + trio.current_time()
+
+
+@attrs.define(eq=False, kw_only=True)
+class MemoryPlace:
+    """Where a run lives; a test puts files into `files` and looks at `stops`."""
+
+    host: MemoryHost
+    log: MemoryLog = attrs.field(factory=MemoryLog)
+    view: View = attrs.field(init=False)
+    work_dir: str = "/memory/work"
+    files_dir: str = "/memory/files"
+    stop_file: str = "/memory/stop.json"
+    files: dict[str, bytes] = attrs.field(factory=dict)
+    stops: list[tuple[float, str]] = attrs.field(factory=list)
+    """(virtual time, reason) of each note written for ``AF_STOP_FILE``."""
+    removed: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.view = View(self.log, None)
+
+    async def is_folder(self, path: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return path in self.host.folders
+
+    async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self.stops.append((trio.current_time(), reason))
+
+    async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
+        await trio.lowlevel.checkpoint()
+        return tuple(
+            TaskFile(name=name, data=data)
+            for name, data in sorted(self.files.items())
+            if name not in seen
+        )
+
+
+@attrs.define(eq=False, kw_only=True)
+class MemoryHost:
+    """What an agent finds outside itself; every part may be replaced before `open`."""
+
+    spawn: FakeSpawn = attrs.field(factory=FakeSpawn)
+    plugins: PluginRunner = attrs.field(factory=lambda: InlineRunner(PluginSettings()))
+    folders: set[str] = attrs.field(factory=set)
+    """Working folders that exist."""
+    places: dict[str, MemoryPlace] = attrs.field(factory=dict)
+    """By run id, also after the run."""
+    full: bool = False
+    """Whether the store takes no new run."""
+    facts: HostFacts = attrs.field(factory=lambda: HostFacts(name="memory"))
+    resources: Callable[[], HostResources] = HostResources
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Outside]:
+        """Give it to `run_agent` as `outside`."""
+        await trio.lowlevel.checkpoint()
+        yield Outside(
+            spawn=self.spawn,
+            plugins=self.plugins,
+            open_place=self._open_place,
+            remove_place=self._remove_place,
+            facts=self.facts,
+            measure=self._measure,
+            wall=virtual_wall,
+            dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
+        )
+
+    @asynccontextmanager
+    async def _open_place(self, task: TaskExec) -> AsyncIterator[MemoryPlace]:
+        await trio.lowlevel.checkpoint()
+        if self.full:
+            raise StoreError(_NOWHERE, "No space left on device")
+        place = self.places[task.run] = MemoryPlace(host=self)
+        yield place
+        place.log.end()
+
+    async def _remove_place(self, task: TaskExec) -> None:
+        await trio.lowlevel.checkpoint()
+        if (place := self.places.get(task.run)) is not None:
+            place.removed = True
+
+    async def _measure(self) -> HostResources:
+        await trio.lowlevel.checkpoint()
+        return self.resources()
