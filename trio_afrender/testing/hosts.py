@@ -33,6 +33,7 @@ __all__ = ("MemoryHost", "MemoryPlace", "virtual_wall")
 
 EPOCH = 1_800_000_000.0
 _NOWHERE = Path("/memory")
+_FACTS = HostFacts(name="memory", os="unix", address="", netifs=(), hw_info="none", user="tester")
 
 
 def virtual_wall() -> float:
@@ -87,7 +88,7 @@ class MemoryHost:
     """By run id, also after the run."""
     full: bool = False
     """Whether the store takes no new run."""
-    facts: HostFacts = attrs.field(factory=lambda: HostFacts(name="memory"))
+    facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
 
     @asynccontextmanager
