@@ -1,0 +1,72 @@
+"""``trio_afrender agent``: one render, until it is drained."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.agent.run import AgentHandle, run_agent
+from trio_afrender.child.spawn import become_subreaper
+from trio_afrender.cli.logs import logging_to
+from trio_afrender.cli.options import load_options
+from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.terminal import say
+from trio_afrender.config import Config
+from trio_afrender.config.build import make_config
+from trio_afrender.errors import ConfigError
+from trio_afrender.link.tokens import read_token_file
+
+__all__ = ("run",)
+
+
+def run(options: Namespace) -> int:
+    """Run the agent; 0 once it is drained. Raises what `run_agent` raises, and `ConfigError`."""
+    settings = load_options(options)
+    config = make_config(settings)
+    if not config.server:
+        raise ConfigError(
+            "no server: give --server wss://HOST:PORT, or set it in "
+            'a config file ("cgru_config": {"trio_afrender": {"server": ...}})'
+        )
+    token_file = str(settings["trio_afrender.token_file"])
+    token = read_token_file(Path(token_file)) if token_file else None
+    config = attrs.evolve(config, token=token, subreaper=become_subreaper())
+    level = logging.DEBUG if options.verbose else logging.INFO
+    with logging_to(say, level):
+        trio.run(_serve, config)
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    """The signals' task outlives the agent, whatever that one raises."""
+    async with trio.open_nursery() as outer:
+        patience = _Patience()
+        await outer.start(watch_signals, patience.less)
+        try:
+            with patience.scope:
+                async with trio.open_nursery() as inner:
+                    patience.handle = await inner.start(run_agent, config)
+        finally:
+            outer.cancel_scope.cancel()
+
+
+class _Patience:
+    """First signal: drain. Second: stop tasks now. Third, or before the start: cancel."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.handle: AgentHandle | None = None
+
+    def less(self, count: int, name: str) -> None:
+        if self.handle is None or count > 2:
+            self.scope.cancel()
+        elif count == 1:
+            say(f"{name}: no new tasks; leaving when the running ones are over, again: now")
+            self.handle.drain(name)
+        else:
+            say(f"{name}: stopping the running tasks")
+            self.handle.stop_now(name)

@@ -1,0 +1,172 @@
+"""What can stand on the command line, and what to say to what cannot. Imports nothing slow."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from trio_afrender.config.keys import CGRU, OTHERS
+from trio_afrender.errors import ConfigError
+
+__all__ = ("COMMANDS", "HELP", "near_word", "parse", "split_overrides")
+
+COMMANDS = ("agent", "run", "config")
+HELP = """\
+usage: trio_afrender [agent] [nimby|NIMBY] --server wss://HOST:PORT [options]
+       trio_afrender run JOB.json [options]
+       trio_afrender config [options]
+
+A render agent for Afanasy farms.
+
+  agent     be a render of a farm (what happens without a command)
+  run       run a job file on this machine, with a farm of its own
+  config    print every setting and where it comes from
+
+  COMMAND --help   the options of a command
+  --version        print the version
+  --debug          with any command: show the traceback of an error
+
+Exit codes: 0 done, 1 some task failed, 2 bad usage or input, 3 no server or refused.
+"""
+_OLD_WORDS = {
+    "-nimby": "nimby",
+    "-NIMBY": "NIMBY",
+    "-hostname": "--name",
+    "-username": "--user",
+    "-V": "-v",
+    "--Verbose": "-v",
+}
+"""How Afanasy's users type these."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command. Raises `ConfigError`; ``--help`` exits."""
+    words, overrides = split_overrides([_OLD_WORDS.get(word, word) for word in words])
+    parser = _PARSERS[command]()
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - argparse has no other way to ask
+        hint = near_word(unknown[0].partition("=")[0], known)
+        parser.error(f'unknown argument "{unknown[0]}"{hint}')
+    options.overrides = overrides
+    return options
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Take ``--<CGRU key> <value>`` out of the arguments; of several for one key the first."""
+    rest: list[str] = []
+    overrides: dict[str, str] = {}
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.removeprefix("--").partition("=")
+        is_key = name.startswith("af_") or name in CGRU or name in OTHERS
+        if not (word.startswith("--") and is_key):
+            rest.append(word)
+            continue
+        if not equals:
+            try:
+                value = next(left)
+            except StopIteration:
+                raise ConfigError(f"--{name}: expected a value") from None
+        overrides.setdefault(name, value)
+    return rest, overrides
+
+
+def near_word(word: str, known: Sequence[str]) -> str:
+    """Return ``, did you mean "x"?`` or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f', did you mean "{close[0]}"?' if close else ""
+
+
+def _make(command: str, text: str) -> _Parser:
+    parser = _Parser(
+        prog=f"trio_afrender {command}",
+        description=text,
+        allow_abbrev=False,
+        epilog="Any key of CGRU's config files can be given too, as --af_render_nice 5.",
+    )
+    parser.add_argument(
+        "--config",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="another config file, over CGRU's own; may be given again",
+    )
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="tell more; -vv: all")
+    return parser
+
+
+def _agent() -> _Parser:
+    parser = _make("agent", "Be a render: register with a farm's server and run its tasks.")
+    parser.add_argument(
+        "nimby",
+        nargs="?",
+        choices=("nimby", "NIMBY"),
+        help="start for the owner's jobs only (nimby), or for nobody's (NIMBY)",
+    )
+    add = parser.add_argument
+    add("--server", metavar="URL", help="wss://HOST:PORT; ws:// only to this host")
+    add("--name", help="the render's name (default: AF_HOSTNAME, else this computer's)")
+    add("--user", help="the owner's name (default: AF_USERNAME, else your login)")
+    add("--token-file", type=Path, metavar="FILE", help="the server's token; mode 0600")
+    add("--ca-file", type=Path, metavar="FILE", help="certificates to trust, not the system's")
+    add("--allow-plain", action="store_true", help="allow ws:// to other hosts, token readable")
+    _add_folders(parser, "where tasks have their folders and logs")
+    return parser
+
+
+def _run() -> _Parser:
+    parser = _make("run", "Run a job file on this machine, with a farm of its own.")
+    add = parser.add_argument
+    add("job", type=Path, metavar="JOB.json", help="Afanasy's job JSON")
+    add("--agents", type=_count, default=1, metavar="N", help="how many renders to run (1)")
+    add("--retries", type=_number, default=1, metavar="N", help="tries after an error (1)")
+    add("--report", metavar="FILE", help="write the outcome of every task as JSON; - for stdout")
+    add("--no-progress", action="store_true", help="only the summary")
+    add("--keep", action="store_true", help="keep the folders of tasks, logs, thumbnails")
+    _add_folders(parser, "where tasks have their folders and logs (default: a temporary folder)")
+    return parser
+
+
+def _config() -> _Parser:
+    parser = _make("config", "Print every setting and where it comes from.")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _add_folders(parser: _Parser, store: str) -> None:
+    parser.add_argument("--store", type=Path, metavar="DIR", help=store)
+    parser.add_argument(
+        "--plugins",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="a folder with services and parsers of your own; may be given again",
+    )
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1000, got {number}")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 64:
+        raise argparse.ArgumentTypeError(f"expected 1 to 64, got {number}")
+    return number
+
+
+_number.__name__ = _count.__name__ = "number"  # argparse puts it into its message
+_PARSERS = {"agent": _agent, "run": _run, "config": _config}

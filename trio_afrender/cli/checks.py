@@ -1,0 +1,37 @@
+"""What can be known to be wrong with a job before any of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.errors import JobError, PluginNotFound
+from trio_afrender.farm.jobfile import JobSpec
+from trio_afrender.plugins.names import list_plugins, near
+
+__all__ = ("check_plugins", "tell_notes")
+
+_NO_PARSER = ("", "none", "parser")
+
+
+def check_plugins(spec: JobSpec, folders: Sequence[Path]) -> None:
+    """Raise `JobError` for a service or parser that does not exist, naming near ones."""
+    services = {*list_plugins("service", folders), "service"}
+    parsers = {*list_plugins("parser", folders), *_NO_PARSER}
+    for number, block in enumerate(spec.blocks):
+        for kind, name, known in (
+            ("service", block.service, services),
+            ("parser", block.parser, parsers),
+        ):
+            if name not in known:
+                error = PluginNotFound(kind, clean(name), near(kind, name, folders))
+                raise JobError(f"blocks[{number}].{kind}", str(error))
+
+
+def tell_notes(spec: JobSpec) -> None:
+    """Name on stderr what the embedded farm passes over, and what is probably not meant."""
+    for path in spec.unhonoured:
+        say(f"warning: {clean(path)} has no effect here")
+    for note in spec.notes:
+        say(f"warning: {clean(note)}")

@@ -1,0 +1,52 @@
+"""Log records to the terminal, by a thread of the logging library's own: the loop never waits."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from logging.handlers import QueueHandler, QueueListener
+
+from trio_afrender.cli.terminal import clean
+
+__all__ = ("logging_to",)
+
+_LIMIT = 10_000
+"""Records that may wait for a terminal that stands still; further ones are dropped."""
+
+
+class _Dropping(QueueHandler):
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+
+class _Lines(logging.Handler):
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).split("\n"):
+            self._write(clean(line))
+
+
+@contextmanager
+def logging_to(write: Callable[[str], None], level: int) -> Iterator[None]:
+    """Send what this process logs to `write`, a line a call, from another thread."""
+    records: queue.Queue[logging.LogRecord] = queue.Queue(_LIMIT)
+    listener = QueueListener(records, _Lines(write))
+    handler = _Dropping(records)
+    root, ours = logging.getLogger(), logging.getLogger("trio_afrender")
+    before = ours.level
+    root.addHandler(handler)
+    ours.setLevel(level)
+    listener.start()
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        ours.setLevel(before)
+        listener.stop()

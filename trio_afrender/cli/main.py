@@ -1,0 +1,108 @@
+"""The way in: find the command, run it, turn what it raises into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+
+import trio_afrender
+from trio_afrender.cli.arguments import COMMANDS, HELP, near_word, parse
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.errors import (
+    AfRenderError,
+    ConfigError,
+    LinkLost,
+    LinkRefused,
+    PluginError,
+    StoreError,
+    StoreInUse,
+)
+
+__all__ = ("main",)
+
+FAILED, USAGE, NO_SERVER, INTERRUPTED = 1, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 some task failed, 2 bad usage or
+    input, 3 no server or refused."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except BrokenPipeError:  # whoever read our stdout has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
+        if debug:
+            traceback.print_exception(error)
+        return _explain(error, debug=debug)
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] in (["--help"], ["-h"], ["help"]):
+        sys.stdout.write(HELP)
+        return 0
+    if words[:1] == ["--version"]:
+        sys.stdout.write(f"trio_afrender {trio_afrender.__version__}\n")
+        return 0
+    command = _take_command(words)
+    options = parse(command, words)
+    match command:
+        case "run":
+            from trio_afrender.cli.run import run
+        case "config":
+            from trio_afrender.cli.config import run
+        case _:
+            from trio_afrender.cli.agent import run
+    return run(options)
+
+
+def _take_command(words: list[str]) -> str:
+    """Take the command out of the words. Options may stand before it; without one: agent."""
+    first = words[0] if words else ""
+    if first in COMMANDS:
+        return words.pop(0)
+    if first.startswith("-") or first in ("", "nimby", "NIMBY"):
+        return "agent"
+    hint = near_word(first, (*COMMANDS, "nimby", "NIMBY"))
+    if first.endswith(".json"):
+        hint = f', did you mean "trio_afrender run {first}"?'
+    raise ConfigError(f'no command "{first}"{hint}; see trio_afrender --help')
+
+
+def _explain(error: BaseException, *, debug: bool) -> int:
+    """Say what happened in a sentence; return the exit code."""
+    known = [leaf for leaf in _leaves(error) if isinstance(leaf, AfRenderError)]
+    if known:
+        say(f"trio_afrender: {clean(str(known[0]))}")
+        if isinstance(known[0], PluginError) and known[0].details and not debug:
+            say("(--debug shows the traceback)")
+        return _exit_code(known[0])
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in _leaves(error)):
+        return INTERRUPTED
+    first = next(_leaves(error))
+    hint = "" if debug else "; --debug shows where"
+    say(f"trio_afrender: internal error: {type(first).__name__}: {clean(str(first))}{hint}")
+    return FAILED
+
+
+def _exit_code(error: AfRenderError) -> int:
+    if isinstance(error, LinkRefused | LinkLost | StoreInUse):
+        return NO_SERVER
+    if isinstance(error, ConfigError | StoreError | PluginError):
+        return USAGE
+    return FAILED
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

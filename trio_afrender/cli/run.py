@@ -1,0 +1,200 @@
+"""``trio_afrender run``: a farm and its agents in this process, for one job, to its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.agent.run import AgentHandle, run_agent
+from trio_afrender.child.spawn import become_subreaper
+from trio_afrender.cli.checks import check_plugins, tell_notes
+from trio_afrender.cli.logs import logging_to
+from trio_afrender.cli.options import load_options
+from trio_afrender.cli.progress import open_progress
+from trio_afrender.cli.room import Room, open_room
+from trio_afrender.cli.screens import Screen, choose_screen
+from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.summary import summarize
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.config import Config
+from trio_afrender.config.build import make_config
+from trio_afrender.errors import ConfigError
+from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
+from trio_afrender.farm.jobfile import JobSpec, load_job
+from trio_afrender.farm.report import make_report
+from trio_afrender.farm.views import JobView
+from trio_afrender.link.serve import Bound, serve_websocket
+from trio_afrender.link.tokens import TokenTable, make_token
+
+__all__ = ("run",)
+
+
+def run(options: Namespace) -> int:
+    """Run a job file; 0 when all of it is done, 1 when not. Raises `AfRenderError`."""
+    spec = load_job(options.job)
+    settings = load_options(options)
+    config = make_config(settings)
+    check_plugins(spec, config.plugins)
+    report = _check_report(options.report)
+    tell_notes(spec)
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
+    screen = choose_screen(quiet=options.no_progress)
+    with (
+        open_room(
+            options.store, keep_farm=options.keep or bool(report), keep_store=options.keep
+        ) as room,
+        logging_to(screen.line, level),
+    ):
+        configs = _make_configs(config, options.agents, spec, room, keep=options.keep)
+        play = _Play(spec, configs, FarmSettings(errors_retries=options.retries), room, screen)
+        try:
+            trio.run(play.run)
+        finally:
+            if play.view is not None:
+                _conclude(play.view, room, report)
+    return 0 if play.view is not None and play.view.state == "done" else 1
+
+
+def _make_configs(
+    config: Config, agents: int, spec: JobSpec, room: Room, *, keep: bool
+) -> list[Config]:
+    """Return the settings of each agent: this host's, without what makes it part of a farm."""
+    host = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node().partition(".")[0]).strip("-") or "host"
+    largest = max(block.capacity for block in spec.blocks)
+    return [
+        attrs.evolve(
+            config,
+            name=host if agents == 1 else f"{host}-{number + 1}",
+            token=make_token(),
+            ca_file=None,
+            store=room.store,
+            nimby="",
+            services=(),
+            capacity=max(config.capacity, largest),
+            keep_runs=keep,
+            subreaper=become_subreaper(),
+        )
+        for number in range(agents)
+    ]
+
+
+@attrs.define(slots=True)
+class _Play:
+    """The whole of a run. `view` is the job as it ended, None if it never started."""
+
+    spec: JobSpec
+    configs: Sequence[Config]
+    settings: FarmSettings
+    room: Room
+    screen: Screen
+    view: JobView | None = None
+    _end: Callable[[int, str], None] | None = None
+
+    async def run(self) -> None:
+        """Raises what agents and farm raise, in groups. Leaves no process behind."""
+        async with trio.open_nursery() as outer:
+            scope = trio.CancelScope()
+            await outer.start(watch_signals, lambda count, name: self._signal(scope, count, name))
+            try:
+                with scope:
+                    async with open_farm(self.room.farm, settings=self.settings) as farm:
+                        await self._run_farm(farm)
+            finally:
+                outer.cancel_scope.cancel()
+
+    def _signal(self, scope: trio.CancelScope, count: int, name: str) -> None:
+        if self._end is None or count > 2:
+            scope.cancel()
+        else:
+            self._end(count, name)
+
+    async def _run_farm(self, farm: Farm) -> None:
+        tokens = TokenTable()
+        for config in self.configs:
+            assert config.token is not None  # noqa: S101 - made so above
+            tokens.add(config.name, config.token)
+        async with trio.open_nursery() as servers:
+            bound: Bound = await servers.start(_serve, farm, tokens)
+            async with trio.open_nursery() as agents:
+                handles: list[AgentHandle] = [
+                    await agents.start(run_agent, attrs.evolve(config, server=bound.url))
+                    for config in self.configs
+                ]
+                job = farm.submit(self.spec)
+                self._end = _Ending(farm, job, handles, self.screen).signal
+                try:
+                    async with open_progress(farm, job, self.screen):
+                        await farm.wait(job)
+                finally:
+                    self.view = farm.view(job)
+                for handle in handles:
+                    handle.drain("the job is over")
+            servers.cancel_scope.cancel()
+
+
+async def _serve(
+    farm: Farm, tokens: TokenTable, task_status: trio.TaskStatus[Bound] = trio.TASK_STATUS_IGNORED
+) -> None:
+    await serve_websocket(farm.serve_link, tokens=tokens, task_status=task_status)
+
+
+@attrs.frozen(slots=True)
+class _Ending:
+    """First signal: running tasks finish, no others start. Second: they are stopped now."""
+
+    farm: Farm
+    job: int
+    handles: Sequence[AgentHandle]
+    screen: Screen
+
+    def signal(self, count: int, name: str) -> None:
+        if count == 1:
+            self.screen.line(
+                f"{name}: running tasks finish, no others start; {name} again stops them"
+            )
+            self.farm.drain_job(self.job, name)
+        else:
+            self.screen.line(f"{name}: stopping the running tasks")
+            self.farm.stop_job(self.job, f"second {name}")
+
+
+def _check_report(text: str | None) -> Path | None:
+    """Find out before the job whether its report could be written after it."""
+    if text is None or text == "-":
+        return None if text is None else Path("-")
+    path = Path(text).expanduser().absolute()
+    if path.is_dir():
+        raise ConfigError(f"--report {text}: is a folder")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"--report {text}: the folder {path.parent} cannot be written to")
+    return path
+
+
+def _conclude(view: JobView, room: Room, report: Path | None) -> None:
+    """Write report and summary, whatever the end was."""
+    say(*summarize(view))
+    if report is not None:
+        text = json.dumps(make_report(view), indent=2) + "\n"
+        if str(report) == "-":
+            sys.stdout.write(text)
+        else:
+            partial = report.with_name(f".{report.name}.{os.getpid()}")
+            partial.write_text(text)
+            partial.replace(report)
+            say(f"report: {clean(str(report))}")
+    if room.keep_farm:
+        say(f"logs, output and thumbnails: {clean(str(room.farm / str(view.id)))}")
+    elif view.state != "done":
+        say("logs were not kept: --keep keeps them")
+    if room.keep_store:
+        say(f"folders of tasks: {clean(str(room.store))}")

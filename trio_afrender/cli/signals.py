@@ -1,0 +1,24 @@
+"""One task owns SIGINT and SIGTERM: it counts them and says how much patience is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import trio
+
+__all__ = ("watch_signals",)
+
+
+async def watch_signals(
+    act: Callable[[int, str], None],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Call `act` with the count and the name of each signal until cancelled."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        count = 0
+        async for number in signals:
+            count += 1
+            act(count, "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)

@@ -1,0 +1,87 @@
+"""What a person wants to know once a job is over: plain lines, foreign text made harmless."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from trio_afrender.cli.terminal import clean, tail
+from trio_afrender.farm.views import JobView, TaskView
+
+__all__ = ("describe_failure", "label", "name_failure", "seconds_text", "state_text", "summarize")
+
+_FAILURES = 10
+"""Failed tasks told in full; the others are counted."""
+_SLOWEST = 3
+_LAST_LINES, _LAST_STEPS = 5, 3
+_STATES = ("done", "skipped", "error", "killed", "not run", "running", "ready", "waiting")
+
+
+def label(task: TaskView) -> str:
+    """How a task is called in front of people."""
+    return clean(f"{task.block_name} / {task.name}")
+
+
+def state_text(task: TaskView) -> str:
+    """The state of a task; one that was given up before it ever ran was not killed."""
+    return "not run" if task.state == "killed" and not task.attempts else task.state
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a length of time as a person reads it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
+
+
+def summarize(job: JobView) -> list[str]:
+    """Return the lines that stand after a run. Reads texts of failed tasks: blocking."""
+    counts = Counter(state_text(task) for task in job.tasks)
+    states = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
+    lines = [f'job "{clean(job.name)}": {job.state}{_duration(job)}; tasks: {states}']
+    slowest = sorted(job.tasks, key=_seconds, reverse=True)[:_SLOWEST]
+    told = [f"{label(task)} {seconds_text(_seconds(task))}" for task in slowest if _seconds(task)]
+    if told and len(job.tasks) > 1:
+        lines.append(f"slowest: {', '.join(told)}")
+    failed = [task for task in job.tasks if task.state == "error"]
+    for task in failed[:_FAILURES]:
+        lines += describe_failure(task)
+    if len(failed) > _FAILURES:
+        lines.append(f"... and {len(failed) - _FAILURES} more failed tasks")
+    return lines
+
+
+def name_failure(task: TaskView) -> list[str]:
+    """Return in short that an attempt failed, and the last it printed. Reads it: blocking."""
+    lines = tail(task.output, 2) or [clean(step.text) for step in task.why[-1:]]
+    return [f"failed: {label(task)}: {_ending(task)}", *(f"    | {line}" for line in lines)]
+
+
+def describe_failure(task: TaskView) -> list[str]:
+    """Return why a task failed and the last it printed. Reads its texts: blocking."""
+    reasons = [f"    why: {clean(step.text)}" for step in task.why[-_LAST_STEPS:]]
+    lines = [f"    | {line}" for line in tail(task.output, _LAST_LINES)]
+    return [f"failed: {label(task)}: {_ending(task)}", *reasons, *lines]
+
+
+def _ending(task: TaskView) -> str:
+    tries = "1 try" if task.attempts == 1 else f"{task.attempts} tries"
+    if task.exit_code is None:
+        return tries
+    if task.exit_code < 0:
+        return f"ended by signal {-task.exit_code}, {tries}"
+    return f"exit code {task.exit_code}, {tries}"
+
+
+def _seconds(task: TaskView) -> float:
+    if task.started is None or task.finished is None:
+        return 0.0
+    return max(0.0, task.finished - task.started)
+
+
+def _duration(job: JobView) -> str:
+    if job.started is None or job.finished is None:
+        return ""
+    return f" in {seconds_text(job.finished - job.started)}"

@@ -1,0 +1,77 @@
+"""Text for people: on stderr, with nothing in it that a terminal would obey."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable
+
+__all__ = ("clean", "cut", "say", "tail")
+
+# Control characters, line ends of all kinds, marks that turn the direction of text, surrogates.
+_OBEYED = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_NAMES = {"\n": "\\n", "\r": "\\r", "\t": "    "}
+
+
+def clean(text: str) -> str:
+    """Return `text` in one line with every character shown that a terminal would obey."""
+    return _OBEYED.sub(_show, text)
+
+
+def _show(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    if character in _NAMES:
+        return _NAMES[character]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def cut(text: str, width: int) -> str:
+    """Return cleaned text of at most `width` columns, with an ellipsis if it was longer."""
+    text = clean(text)
+    if sum(_columns(c) for c in text) <= width:
+        return text
+    kept, room = [], width - 1
+    for character in text:
+        room -= _columns(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def tail(text: str, lines: int, width: int = 200) -> list[str]:
+    """Return the last lines that say anything; of a progress bar drawn over itself the last state."""
+    found: list[str] = []
+    for line in reversed(text[-64 * 1024 :].split("\n")):
+        last = next((part for part in reversed(line.split("\r")) if part.strip()), "")
+        if last:
+            found.append(cut(last.rstrip(), width))
+        if len(found) == lines:
+            break
+    return found[::-1]
+
+
+def say(*lines: str) -> None:
+    """Write lines to stderr; a reader that went away is no error."""
+    _write(f"{line}\n" for line in lines)
+
+
+def _write(lines: Iterable[str]) -> None:
+    try:
+        sys.stderr.write("".join(lines))
+        sys.stderr.flush()
+    except (BrokenPipeError, UnicodeEncodeError) as error:
+        if isinstance(error, BrokenPipeError):
+            # Else the interpreter complains once more when it closes the stream.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
