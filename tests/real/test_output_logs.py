@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
@@ -270,3 +271,45 @@ async def test_a_disk_log_reads_as_its_folder_does(tmp_path: Path) -> None:
         assert live.gone(10_000).bytes == 6000
         for at in range(0, 10_000, 501):
             assert live.read(at, 700) == folder.read(at, 700)
+
+
+FILLER = """
+import sys, trio
+from pathlib import Path
+from trio_afrender.output.disk import open_run_log
+
+async def main():
+    async with open_run_log(Path(sys.argv[1]), quota=1 << 28, segment=1 << 18) as log:
+        while await log.fill_from(int(sys.argv[2])):
+            pass
+
+trio.run(main)
+"""
+
+
+async def test_an_agent_killed_while_filling_loses_no_byte(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    data = b"".join(b"%07d\n" % number for number in range(500_000))
+    reader = open_reader(folder)
+    with trio.fail_after(60), open_pipe() as (out, write, close):
+
+        def flood() -> None:
+            piece = data
+            while piece:
+                piece = piece[write(piece[:40_000]) :]
+            close()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, flood)
+            for share in range(1, 4):
+                command = [sys.executable, "-c", FILLER, str(folder), str(out)]
+                process = await trio.lowlevel.open_process(command, pass_fds=[out])
+                while reader.size() < share * len(data) // 5:
+                    assert process.poll() is None
+                    await trio.lowlevel.checkpoint()
+                process.kill()
+                await process.wait()
+            async with open_run_log(folder, quota=1 << 28) as log:
+                while await log.fill_from(out):
+                    pass
+    assert read_all(open_reader(folder)) == data

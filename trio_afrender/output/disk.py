@@ -113,8 +113,9 @@ async def open_run_log(
         yield log
     finally:
         log.end()
-        with trio.CancelScope(shield=True):
-            await fill_in_thread(writer.close)
+        if not writer.settled:  # a thread for nothing would be dear for tiny tasks
+            with trio.CancelScope(shield=True):
+                await fill_in_thread(writer.close)
 
 
 def _open_writer(folder: Path, quota: int, segment: int, held: int) -> SegmentWriter:

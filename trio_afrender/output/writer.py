@@ -36,6 +36,8 @@ _CHUNK = 1024 * 1024
 _CALL = 4 * 1024 * 1024
 _ROUNDS = 64
 """Moves a call makes at most: a writer of single bytes must not keep a thread for ever."""
+_QUIET = 64 * 1024
+"""Below that a call closes its file again: a thousand quiet runs hold no descriptors."""
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -108,12 +110,19 @@ class SegmentWriter:
             return moved or None
         finally:
             self._publish()
+            self._rest_if_quiet(moved)
         return moved
 
     def append(self, data: bytes) -> None:
         """Put bytes at the end. Never raises for what the disk does."""
         self._store(data)
         self._publish()
+        self._rest_if_quiet(len(data))
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is open and nothing held: `close` would find nothing to do."""
+        return self._fd is None and not self._held
 
     def park(self) -> None:
         """Hold no descriptor until the next bytes come."""
@@ -132,6 +141,10 @@ class SegmentWriter:
 
     def reader(self) -> LiveReader:
         return LiveReader(self)
+
+    def _rest_if_quiet(self, moved: int) -> None:
+        if moved < _QUIET:
+            self.park()
 
     def _move(self, fd: int) -> int:
         if self._splices and not self._held and (room := self._room_or_none()):
