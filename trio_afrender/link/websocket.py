@@ -48,8 +48,6 @@ OpenStream: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 
 _UNKNOWN_LIMIT = 64
 """Types of unknown messages that one link logs."""
-_PAUSE_LIMIT = 3600.0
-"""Seconds that a server may send us away for."""
 _log = logging.getLogger(__name__)
 
 
@@ -266,11 +264,9 @@ def _judge(
             return LinkRefused("host", f'the server does not go by the name "{address.host}"')
         case 426:
             return LinkRefused("version", f"{address.url} does not speak {SUBPROTOCOL}")
+        case 503:
+            return LinkLost(f"{address.url}: the server is full or starting (HTTP 503)")
         case status if status >= 500 or status in (408, 425, 429):
-            wait = dict(rejected.headers).get(b"retry-after", b"")
-            if wait.isdigit():
-                pause = min(float(wait), _PAUSE_LIMIT)
-                return LinkRefused("busy", f"{address.url}: HTTP {status}", retry_after=pause)
             return LinkLost(f"{address.url}: HTTP {status}")
         case status:
             return LinkRefused(f"http-{status}", f"{address.url}: no farm answers there")
