@@ -49,7 +49,8 @@ JOB = {
 
 async def watch(farm: Farm, job_id: int) -> None:
     """Print what happens, and stop the endless task once everything else is done."""
-    seen, shown = 0, {}
+    seen = 0
+    shown: dict[str, tuple[str, int]] = {}
     while True:
         seen = await farm.changed(seen)
         view = farm.view(job_id)

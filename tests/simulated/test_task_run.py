@@ -61,13 +61,13 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    task: TaskExec = TASK, *, host: MemoryHost | None = None, **settings: object
+    task: TaskExec = TASK, *, host: MemoryHost | None = None, window: int = 1024 * 1024
 ) -> AsyncIterator[Bench]:
     """Run `task`; leaving waits for its end."""
     host = host or MemoryHost()
     bench = Bench(host, TaskHandle(task))
     timing = Timing(grace=10.0, drain=1.0, sweep=30.0)
-    config = attrs.evolve(Config(name="r1", timing=timing), **settings)
+    config = Config(name="r1", timing=timing, window=window)
     send, receive = trio.open_memory_channel[TaskEvent](0)
     async with host.open() as outside, trio.open_nursery() as nursery:
         tools = Tools(
@@ -142,16 +142,16 @@ async def test_a_missing_folder_is_named_and_nothing_starts(autojump_clock: Mock
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("task", "said"),
     [
-        ({"command_block": ""}, "the command is empty"),
-        ({"service": "genric"}, 'no service "genric", did you mean "generic"?'),
+        (attrs.evolve(TASK, command_block=""), "the command is empty"),
+        (attrs.evolve(TASK, service="genric"), 'no service "genric", did you mean "generic"?'),
     ],
 )
 async def test_what_cannot_start_says_why(
-    autojump_clock: MockClock, change: dict[str, str], said: str
+    autojump_clock: MockClock, task: TaskExec, said: str
 ) -> None:
-    async with open_bench(attrs.evolve(TASK, **change)) as bench:
+    async with open_bench(task) as bench:
         pass
     assert bench.outcome.status is TaskStatus.FailedToStart
     assert said in bench.log
@@ -359,7 +359,7 @@ async def test_files_are_sent_before_the_outcome(autojump_clock: MockClock) -> N
         child.exit(0)
     (files,) = [e for e in bench.events if isinstance(e, FilesFound)]
     assert [f.name for f in files.files] == ["thumb.jpg"]
-    assert bench.outcome
+    assert bench.outcome.status is TaskStatus.FinishedSuccess
 
 
 async def test_listeners_get_what_is_new_and_no_secrets(autojump_clock: MockClock) -> None:

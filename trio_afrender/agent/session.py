@@ -102,13 +102,18 @@ class Session:
         """Talk until `say_goodbye`. Raises `LinkRefused` when the server does not want us at all."""
         while not self.leaving:
             refusal = await self._try_link()
-            self.state = "closed" if self.leaving else "connecting"
+            self.state = "connecting"
             self._outbox.lost()
             if refusal is not None:
                 self._consider(refusal)
-            if not self.leaving:
-                held = bool(self._dispatcher.running) or self._outbox.holds
-                await trio.sleep(self._backoff.delay(held=held, zombie=self._settings.zombie))
+            await self._pause()
+        self.state = "closed"
+
+    async def _pause(self) -> None:
+        """Wait before the next try; not at all when we are leaving."""
+        if not self.leaving:
+            held = bool(self._dispatcher.running) or self._outbox.holds
+            await trio.sleep(self._backoff.delay(held=held, zombie=self._settings.zombie))
 
     @property
     def leaving(self) -> bool:
