@@ -2,7 +2,7 @@
 
 The child ignores TERM and holds the output; "setsid": in a session of its own; "daemon": in
 a session of its own and without its parent (the double fork); "quiet": without the output;
-"stay": the leader does not end; "bare": started with an empty environment.
+"stay": the leader does not end.
 """
 
 # ruff: noqa: T201 - what it prints is what tests wait for
@@ -18,6 +18,7 @@ def live(ready: int) -> None:
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
+    signal.alarm(100)  # longer than any test, but not for ever where a test broke
     os.write(ready, b"%d\n" % os.getpid())
     while True:
         signal.pause()

@@ -1,4 +1,8 @@
-"""Orphans that this process adopted as their subreaper: whose they are, and their burial.
+"""Orphans that escaped from their tree: who adopted them, whose they are, and their burial.
+
+A process that loses its parent becomes a child of its nearest ancestor that is a subreaper, or
+of init. That is this process (`ADOPTED`), or one of its own ancestors (`STRAYS`); both have a list
+of children that costs microseconds to read.
 
 Children belong to a process as a whole, so this is the one piece of state that all spawns of a
 process share. Nobody here ever waits for "any child": each zombie is collected by its pid, and
@@ -9,15 +13,21 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 import attrs
 import trio
 
-from trio_afrender.child.processes import ProcessFacts, list_adopted, read_facts, read_token
+from trio_afrender.child.processes import (
+    ProcessFacts,
+    list_adopted,
+    list_beside,
+    read_facts,
+    read_token,
+)
 
-__all__ = ("ORPHANS", "Orphan", "Orphans", "become_subreaper")
+__all__ = ("ADOPTED", "STRAYS", "Orphan", "Orphans", "become_subreaper")
 
 UNCLAIMED = 10.0
 """Seconds after which a zombie that nobody asked for is buried. Owners that wait by event take
@@ -43,9 +53,15 @@ class Orphan:
 
 @final
 class Orphans:
-    """The adopted children of this process."""
+    """The processes among which escaped members may be found, and what is known of them.
 
-    def __init__(self) -> None:
+    Who was seen to belong to no task is not looked at again for `trust` seconds.
+    """
+
+    def __init__(self, list_pids: Callable[[], list[int]], *, trust: float = 0.0) -> None:
+        self._list_pids = list_pids
+        self._trust = trust
+        self._strangers: dict[int, float] = {}
         self._leaders: set[int] = set()
         self._foreign: frozenset[_Key] = frozenset()
         self._tokens: dict[_Key, str] = {}
@@ -64,39 +80,44 @@ class Orphans:
         present = [read_facts(pid) for pid in list_adopted()]
         self._foreign = frozenset((facts.pid, facts.started) for facts in present if facts)
 
-    async def look(self) -> tuple[Orphan, ...]:
-        """Return all adopted processes, dead or alive, that no `claim` excludes.
+    async def look(self) -> tuple[tuple[Orphan, ...], bool]:
+        """Return all orphans, dead or alive, that no `claim` excludes, and whether that is final.
 
-        Complete: whoever descends from a dead leader lives below one of these, or does not live.
+        It is not when a zombie is new to us. A parent that dies while we read hands its children
+        over before it shows as a zombie, but they may land behind the end of what we had read.
+        Else whoever descends from a dead leader lives below one of these, or does not live.
         Checkpoints only when it has to wait for a process that is just executing a program.
         """
+        final = True
         for pause in RETRIES:
+            known = self._dead_since.keys()
             orphans = self._list()
+            final = self._dead_since.keys() <= known
             undecided = [each for each in orphans if each.token is None and each.facts.alive]
             if not undecided:
-                return orphans
+                return orphans, final
             await trio.sleep(pause)
         for each in undecided:
             self._tokens[each.key] = ""  # it was started with no environment at all
-        return self._list()
+        return orphans, final
 
     def _list(self) -> tuple[Orphan, ...]:
-        # A parent that dies while we read hands its children over before it shows as a zombie,
-        # but they may land behind the end of what we had read. So a zombie that is new to us
-        # asks for another look.
-        while True:
-            found = [self._identify(facts) for facts in map(read_facts, self._pids()) if facts]
-            dead = {each.key for each in found if not each.facts.alive}
-            fresh = dead - self._dead_since.keys()
-            now = trio.current_time()
-            self._dead_since = {key: self._dead_since.get(key, now) for key in dead}
-            if not fresh:
-                keys = {each.key for each in found}
-                self._tokens = {key: self._tokens[key] for key in keys & self._tokens.keys()}
-                return tuple(found)
+        now = trio.current_time()
+        # The youngest first: of a chain of daemons that fork and end it is the one that lives.
+        pids = reversed(self._pids(now))
+        found = [self._identify(facts) for facts in map(read_facts, pids) if facts]
+        self._strangers |= {each.facts.pid: now for each in found if each.token == ""}
+        dead = [each.key for each in found if not each.facts.alive]
+        self._dead_since = {key: self._dead_since.get(key, now) for key in dead}
+        keys = {each.key for each in found}
+        self._tokens = {key: self._tokens[key] for key in keys & self._tokens.keys()}
+        return tuple(found)
 
-    def _pids(self) -> list[int]:
-        return [pid for pid in list_adopted() if pid not in self._leaders]
+    def _pids(self, now: float) -> list[int]:
+        since = now - self._trust
+        self._strangers = {pid: seen for pid, seen in self._strangers.items() if seen > since}
+        skip = self._leaders | self._strangers.keys()
+        return [pid for pid in self._list_pids() if pid not in skip]
 
     def _identify(self, facts: ProcessFacts) -> Orphan:
         key = facts.pid, facts.started
@@ -105,11 +126,14 @@ class Orphans:
             self._tokens[key] = token
         return Orphan(facts, token)
 
-    def collect(self, facts: ProcessFacts) -> None:
-        """Bury a zombie that belongs to the caller's tree."""
-        if not facts.alive and facts.pid not in self._leaders:
-            with suppress(ChildProcessError):
-                os.waitpid(facts.pid, os.WNOHANG)
+    def collect(self, facts: ProcessFacts) -> bool:
+        """Bury a zombie that belongs to the caller's tree; False when it is not ours to bury."""
+        if facts.alive or facts.pid in self._leaders:
+            return False
+        try:
+            return os.waitpid(facts.pid, os.WNOHANG)[0] == facts.pid
+        except ChildProcessError:
+            return False
 
     def bury(self) -> None:
         """Collect the zombies that nobody has asked for in `UNCLAIMED` seconds."""
@@ -122,7 +146,10 @@ class Orphans:
                 self.collect(orphan.facts)
 
 
-ORPHANS: Final = Orphans()
+ADOPTED: Final = Orphans(list_adopted)
+"""Orphans of a process that is a subreaper. Complete, once the leader of a tree has ended."""
+STRAYS: Final = Orphans(list_beside, trust=1.0)
+"""Orphans of one that is not, as far as they can be seen: hidden processes (`hidepid`) cannot."""
 
 
 def become_subreaper() -> bool:
@@ -137,5 +164,5 @@ def become_subreaper() -> bool:
 
     if ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) != 0:  # PR_SET_CHILD_SUBREAPER
         return False
-    ORPHANS.spare_present()
+    ADOPTED.spare_present()
     return True

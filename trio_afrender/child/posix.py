@@ -11,9 +11,12 @@ Who belongs to the tree, and how that is known:
   its leader or on an adopted child. Adopted children carry their task's token in their
   environment. That makes the end of a tree provable from the list of our own children.
 
-Without a subreaper a process that started a session of its own *and* lost its parent before
-anybody looked (the double fork of a daemon) cannot be told from a stranger and stays. So does, in
-any case, one that did this with the token removed from its environment.
+- In a process that is no subreaper (an embedded agent) orphans become children of one of our
+  ancestors. There they are found by their token as well, unless the host hides processes.
+
+Not covered: a process that started a session of its own, lost its parent before anybody looked
+(the double fork of a daemon), *and* dropped the token from its environment. It cannot be told from
+a stranger. And without a subreaper, a chain of such daemons that fork and end faster than we look.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import trio
 
 from trio_afrender.child.base import ExitStatus, TreeSignal
 from trio_afrender.child.members import find_members
-from trio_afrender.child.orphans import ORPHANS, Orphan
+from trio_afrender.child.orphans import ADOPTED, STRAYS, Orphan
 from trio_afrender.child.pipe import Pipe
 from trio_afrender.child.processes import (
     ProcessFacts,
@@ -67,13 +70,14 @@ class PosixChild:
         self._output = output
         self._token = token
         self._subreaper = subreaper
+        self._orphans = ADOPTED if subreaper else STRAYS
         self._threads = threads
         self._ended = False
+        self._empty = False
         self._status: ExitStatus | None = None
         self._others: dict[int, ProcessFacts] = {}  # members beside the leader, once seen
-        self._adopted: list[ProcessFacts] = []  # those of the last look, not collected since
         self._sessions = {self._pid}
-        ORPHANS.claim(self._pid)
+        ADOPTED.claim(self._pid)
 
     @property
     def pid(self) -> int:
@@ -94,7 +98,7 @@ class PosixChild:
                     await self._watch.wait()
                 self._ended = True
             if not self._ended:
-                ORPHANS.bury()
+                ADOPTED.bury()
 
     def _has_ended(self) -> bool:
         self._ended = self._ended or has_ended(self._pid)
@@ -105,7 +109,7 @@ class PosixChild:
 
     async def vacated(self) -> None:
         await self.exited()
-        while not await self._is_proven_empty():
+        while not await self._is_empty():
             members = await self._find()
             if not members:
                 return
@@ -118,7 +122,9 @@ class PosixChild:
         TERM is followed by CONT, so that a stopped member can obey it. KILL to a tree whose leader
         has ended may collect the leader: from then on only `reap` knows its status.
         """
-        if await self._is_proven_empty(kill=signal is TreeSignal.KILL):
+        if signal is TreeSignal.KILL:
+            self._freeze()
+        if await self._is_empty():
             await trio.lowlevel.checkpoint()
             return ()
         members = await self._find()
@@ -133,11 +139,12 @@ class PosixChild:
         """
         clean = 0
         with trio.move_on_after(deadline):
-            while not await self._is_proven_empty(kill=True):
-                members = await self._find()
-                clean = 0 if members or self._subreaper or not self._has_ended() else clean + 1
-                if clean == 2:
+            while clean < 2:
+                self._freeze()
+                if await self._is_empty(kill=True):
                     break
+                members = await self._find(kill=True)
+                clean = 0 if members or self._subreaper or not self._has_ended() else clean + 1
                 self._send(members, TreeSignal.KILL)
                 for facts in members:
                     await wait_gone(facts)
@@ -155,7 +162,7 @@ class PosixChild:
     def _collect(self) -> ExitStatus:
         if self._status is None:
             self._status = take_status(self._process)
-            ORPHANS.release(self._pid)
+            ADOPTED.release(self._pid)
         return self._status
 
     def _freeze(self) -> None:
@@ -171,32 +178,42 @@ class PosixChild:
                     os.killpg(self._pid, signal.SIGSTOP)
             self._collect()
 
-    async def _is_proven_empty(self, *, kill: bool = False) -> bool:
-        """Prove in microseconds that nothing is left; False when there may be something.
+    async def _is_empty(self, *, kill: bool = False) -> bool:
+        """As `_is_proven_empty`; remembers a proof, for nothing is born of an empty tree."""
+        self._empty = self._empty or await self._is_proven_empty(kill=kill)
+        return self._empty
 
-        With `kill`, when KILL is to follow anyway, group and leader may be given up for the proof.
-        """
+    async def _is_proven_empty(self, *, kill: bool) -> bool:
+        """Prove in microseconds that nothing is left; False when there may be something."""
         if not self._has_ended():
             return False
-        if kill:
-            self._freeze()
         if self._subreaper:
-            return not await self._has_adopted()
+            return not await self._has_orphans(kill=kill)
         if self._others or self._status is None:
             return False
-        return not is_number_used(self._watch.descriptor, self._pid)
+        if is_number_used(self._watch.descriptor, self._pid):
+            return False
+        return not await self._has_orphans(kill=kill)
 
-    async def _has_adopted(self) -> bool:
-        """Tell whether an adopted member lives; note the living, bury the dead."""
+    async def _has_orphans(self, *, kill: bool) -> bool:
+        """Tell whether a member lives that lost its parent; note the living, bury the dead.
+
+        With `kill` their groups are killed on sight. Among adopted children even a dead one, until
+        it is collected, keeps the number of its group from strangers, and a group dies as a
+        whole. So a chain of daemons that each fork and end does not get away either.
+        """
         while True:
-            mine = [each.facts for each in await ORPHANS.look() if self._owns(each)]
-            for facts in mine:
-                self._sessions.add(facts.session)
-                ORPHANS.collect(facts)
-            self._adopted = [facts for facts in mine if facts.alive]
-            self._others |= {facts.pid: facts for facts in self._adopted}
-            if self._adopted or not mine:
-                return bool(self._adopted)
+            orphans, final = await self._orphans.look()
+            mine = [each.facts for each in orphans if self._owns(each)]
+            self._sessions |= {facts.session for facts in mine}
+            living = {facts.pid: facts for facts in mine if facts.alive}
+            self._others |= living
+            if kill:
+                for facts in mine if self._subreaper else living.values():
+                    kill_group(facts)
+            buried = [self._orphans.collect(facts) for facts in mine]
+            if living or (final and not any(buried)):
+                return bool(living)
             await trio.lowlevel.checkpoint()
 
     def _owns(self, orphan: Orphan) -> bool:
@@ -207,10 +224,9 @@ class PosixChild:
             known is not None and known.started == orphan.facts.started
         )
 
-    async def _find(self) -> tuple[ProcessFacts, ...]:
+    async def _find(self, *, kill: bool = False) -> tuple[ProcessFacts, ...]:
         """Look at all processes and return the living members."""
-        if self._subreaper:
-            await self._has_adopted()
+        await self._has_orphans(kill=kill)
         table = await trio.to_thread.run_sync(scan, limiter=self._threads)
         roots = [
             pid
@@ -234,9 +250,7 @@ class PosixChild:
         rest = [facts for facts in members if not (pinned and facts.group == self._pid)]
         if what is TreeSignal.KILL:
             numbers: tuple[signal.Signals, ...] = (signal.SIGKILL,)
-            # Adopted children that died meanwhile too: uncollected, they keep the number of their
-            # group from strangers, so not even a chain of daemons that fork and exit gets away.
-            for facts in (*rest, *self._adopted):
+            for facts in rest:
                 kill_group(facts)
         else:
             numbers = (signal.SIGTERM, signal.SIGCONT)

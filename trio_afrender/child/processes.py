@@ -6,10 +6,12 @@ blocking: `scan` belongs in a thread, the rest is a few microseconds.
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -22,6 +24,7 @@ __all__ = (
     "is_alive",
     "kill_group",
     "list_adopted",
+    "list_beside",
     "open_pidfd",
     "parse_children",
     "parse_stat",
@@ -165,6 +168,29 @@ def list_adopted() -> list[int]:
         return parse_children(_read(f"/proc/self/task/{own}/children"))
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
         return [facts.pid for facts in scan().values() if facts.parent == own]
+
+
+def list_beside() -> list[int]:
+    """Return the children of all our ancestors: there orphans go when we are no subreaper.
+
+    Nearly exact: an ancestor that loses a child while we read may make us miss the next one.
+    """
+    found: list[int] = []
+    for ancestor in _list_ancestors(os.getppid(), int(time.monotonic())):
+        with suppress(OSError):  # hidden from us, or no such file on this system
+            found += parse_children(_read(f"/proc/{ancestor}/task/{ancestor}/children"))
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _list_ancestors(parent: int, _second: int) -> tuple[int, ...]:
+    """Follow the parents up to init; remembered for this second, in which they hardly change."""
+    found = []
+    while parent > 0:
+        found.append(parent)
+        facts = read_facts(parent)
+        parent = facts.parent if facts is not None else 0
+    return tuple(found)
 
 
 def is_alive(facts: ProcessFacts) -> bool:

@@ -1,0 +1,124 @@
+"""Runs one scenario in a process that adopts orphans; prints "ok" when it held.
+
+Usage: subreaper.py SCENARIO, with this folder's parent on the path.
+"""
+
+# ruff: noqa: T201 - what it prints is what tests wait for
+
+import os
+import sys
+from pathlib import Path
+
+import trio
+from trio.testing import MockClock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from child_contract import CHECKS, GUARD, KILL, TERM
+from child_stage import RealStage, lives, make_program, make_shell
+
+from trio_afrender.child.orphans import ADOPTED
+from trio_afrender.child.processes import list_adopted, read_facts
+from trio_afrender.child.spawn import become_subreaper
+
+
+async def contract(stage: RealStage) -> None:
+    for check in CHECKS:
+        await check(stage)
+
+
+async def left(stage: RealStage, *words: str) -> None:
+    """A leader ends by itself and leaves a daemon: KILL names it, then it is gone and buried."""
+    async with stage.run(make_program("leave.py", *words)) as played:
+        await played.child.exited()
+        assert await played.child.signal_tree(TERM) == played.members
+        assert await played.child.signal_tree(KILL) == played.members
+        await played.child.vacated()
+        assert await played.child.empty(GUARD) == ()
+
+
+async def living(stage: RealStage) -> None:
+    """Leader and daemon are found together while both live."""
+    async with stage.run(make_program("leave.py", "daemon", "stay")) as played:
+        pids = (played.child.pid, *played.members)
+        assert await played.child.signal_tree(TERM) == pids
+        await played.child.exited()
+        assert await played.child.signal_tree(KILL) == played.members
+        assert await played.child.empty(GUARD) == ()
+
+
+async def storm(stage: RealStage, *words: str) -> None:
+    async with stage.run(make_program("storm.py", *words)) as played:
+        assert await played.child.empty(GUARD) == ()
+
+
+async def neighbours(stage: RealStage) -> None:
+    """Two tasks with a daemon each: what ends one does not touch the other."""
+    daemon = make_program("leave.py", "daemon")
+    other = make_program("leave.py", "daemon")
+    async with stage.run(daemon) as played, stage.run(other) as neighbour:
+        await played.child.exited()
+        await neighbour.child.exited()
+        assert await played.child.signal_tree(KILL) == played.members
+        assert await played.child.empty(GUARD) == ()
+        assert lives(neighbour.members[0])
+        assert neighbour.members[0] in list_adopted()
+        assert await neighbour.child.signal_tree(KILL) == neighbour.members
+
+
+async def foreign(stage: RealStage) -> None:
+    """A child of another part of the program is neither killed nor robbed of its status."""
+    sleeper = await trio.lowlevel.open_process(["/bin/sleep", "1000"])
+    ended = await trio.lowlevel.open_process(["/bin/sh", "-c", "exit 7"])
+    async with stage.run(make_program("leave.py", "daemon")) as played:
+        await played.child.exited()
+        assert await played.child.signal_tree(KILL) == played.members
+        assert await played.child.empty(GUARD) == ()
+    assert sleeper.poll() is None
+    sleeper.kill()
+    assert await sleeper.wait() == -9
+    assert await ended.wait() == 7
+
+
+async def unclaimed(stage: RealStage) -> None:
+    """A zombie of no task is buried after ten seconds, not before: its owner may be slow."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    await trio.run_process(["/bin/sh", "-c", "(exec sleep 0 &)"])
+    await wait_for_zombie()
+    async with stage.run(make_shell("echo up")) as played:
+        await played.child.exited()
+    clock.jump(9)
+    ADOPTED.bury()
+    assert len(list_adopted()) == 1
+    clock.jump(2)
+    ADOPTED.bury()
+    assert list_adopted() == []
+
+
+async def wait_for_zombie() -> None:
+    while any(facts.alive for facts in map(read_facts, list_adopted()) if facts):
+        await trio.lowlevel.checkpoint()
+    assert len(list_adopted()) == 1
+
+
+def main() -> None:
+    name, *words = sys.argv[1:]
+    assert become_subreaper()
+    clock = MockClock() if name == "unclaimed" else None
+    scenario = {
+        each.__name__: each
+        for each in (contract, left, living, storm, neighbours, foreign, unclaimed)
+    }[name]
+
+    async def run() -> None:
+        await scenario(RealStage(subreaper=True), *words)
+
+    trio.run(run, clock=clock)
+    try:
+        print("left behind:", os.waitpid(-1, os.WNOHANG))
+    except ChildProcessError:
+        print("ok")
+
+
+main()

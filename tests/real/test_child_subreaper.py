@@ -1,0 +1,43 @@
+"""Trees of a process that adopts orphans, each scenario in such a process of its own.
+
+This process must not become one itself: it would adopt the orphans of all other tests.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import trio
+from child_stage import PROGRAMS
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "contract",
+        "left",
+        "left setsid",
+        "left daemon",
+        "left daemon quiet",
+        "living",
+        "storm",
+        "storm stay",
+        "storm setsid",
+        "storm setsid stay",
+        "neighbours",
+        "foreign",
+        "unclaimed",
+    ],
+)
+async def test_as_a_subreaper(scenario: str) -> None:
+    with trio.fail_after(60):
+        done = await trio.run_process(
+            [sys.executable, "-W", "error", str(PROGRAMS / "subreaper.py"), *scenario.split()],
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    assert done.stdout.decode() == "ok\n"
+    assert done.returncode == 0
