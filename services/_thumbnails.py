@@ -7,6 +7,7 @@ files come from anywhere, so each value is quoted for the place where it stands.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from importlib.util import find_spec
 __all__ = ("Names", "NoThumbnailer", "command", "extension", "pre_args")
 
 _LONGEST_NAME = 160
-_MARK = "\0"
+_TOKEN = re.compile(r"%(?:%|\((\w+)\)([-+ #0-9.]*[a-zA-Z])|.|$)", re.DOTALL)
 
 
 class NoThumbnailer(Exception):
@@ -79,29 +80,33 @@ def _shortened(base: str) -> str:
 
 
 def _fill(template: str, info: Mapping[str, object], *, posix: bool) -> str:
-    """Format the template, each text quoted for its place (the words of `pre_args` stay words)."""
-    texts = {key: value for key, value in info.items() if isinstance(value, str)}
-    texts.pop("pre_args", None)
-    keys = list(texts)
-    marked = {key: f"{_MARK}{index}{_MARK}" for index, key in enumerate(keys)}
+    """Format the template, each value quoted for its place (the words of `pre_args` stay words)."""
+    quotes = _Quotes() if posix else None
+    filled: list[str] = []
+    done = 0
+    for token in _TOKEN.finditer(template):
+        literal = template[done : token.start()]
+        done = token.end()
+        text, plain = _formatted(token, info)
+        if quotes:
+            quotes.read(literal)
+            text = text if plain else quotes.quoted(text)
+        filled += (literal, text)
+    return "".join([*filled, template[done:]])
+
+
+def _formatted(token: re.Match[str], info: Mapping[str, object]) -> tuple[str, bool]:
+    """What stands for a token, and whether it goes into the command as it is."""
+    key, form = token.groups()
     try:
-        formatted = template.replace(_MARK, "") % {**info, **marked}
+        if key is None:
+            return token.group() % (), True  # "%%", or what is no token at all
+        value = info[key]
+        return f"%{form}" % (value,), key == "pre_args" or isinstance(value, int | float)
     except (KeyError, ValueError, TypeError) as error:
         raise NoThumbnailer(
             f"No thumbnails: af_thumbnail_cmd cannot be used: {type(error).__name__}: {error}"
         ) from None
-    pieces = formatted.split(_MARK)
-    context = _Quotes() if posix else None
-    filled = []
-    for index, piece in enumerate(pieces):
-        if index % 2 == 0:
-            filled.append(piece)
-            if context:
-                context.read(piece)
-        else:
-            value = texts[keys[int(piece)]]
-            filled.append(context.quoted(value) if context else value)
-    return "".join(filled)
 
 
 class _Quotes:
