@@ -18,6 +18,7 @@ import trustme
 from trio_afrender.config.settings import Config, Token
 from trio_afrender.errors import ConfigError, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.link.base import ServerLink
+from trio_afrender.link.connection import open_bare_nursery
 from trio_afrender.link.serve import Bound, Handler, serve_websocket
 from trio_afrender.link.tls import explain_tls, make_client_context, make_server_context
 from trio_afrender.link.tokens import TokenTable, make_token
@@ -41,7 +42,7 @@ async def echo(link: ServerLink) -> None:
 
 @asynccontextmanager
 async def serving(
-    ssl_context: ssl.SSLContext | None = None, handler: Handler = echo
+    ssl_context: ssl.SSLContext | None = None, handler: Handler = echo, handshake: float = 10.0
 ) -> AsyncIterator[Bound]:
     serve = partial(
         serve_websocket,
@@ -49,11 +50,11 @@ async def serving(
         tokens=TokenTable.single(TOKEN, "n*"),
         host="localhost",
         ssl_context=ssl_context,
+        handshake=handshake,
     )
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
+        async with open_bare_nursery() as nursery:
             yield await nursery.start(serve)
-            nursery.cancel_scope.cancel()
 
 
 async def register(url: str, *, ca_file: Path | None = None, token: Token | None = TOKEN) -> None:
@@ -291,6 +292,29 @@ async def test_clients_that_misbehave_end_nothing_but_themselves(
         await tls.send_all(b"\xff\x00 nonsense within TLS\r\n\r\n")
         await trio.aclose_forcefully(tls)
         await register(bound.url, ca_file=ca_file)
+
+
+async def test_a_client_that_never_starts_tls_is_dropped(ca: trustme.CA, tmp_path: Path) -> None:
+    context = make_context(ca.issue_cert("localhost"), tmp_path)
+    async with serving(context, handshake=0.05) as bound:
+        stream = await trio.open_tcp_stream("localhost", bound.port)
+        async with stream:
+            assert await stream.receive_some() == b""
+
+
+async def test_a_link_cut_in_mid_frame_is_lost() -> None:
+    lost = trio.Event()
+
+    async def receive_half(link: ServerLink) -> None:
+        with pytest.raises(LinkLost, match="1006"):
+            await link.receive()
+        lost.set()
+
+    async with serving(handler=receive_half) as bound:
+        stream, _ = await shake_hands(bound.port)
+        await stream.send_all(b"\x81\xfe\x10\x00" + bytes(4) + b'{"type":')
+        await stream.aclose()
+        await lost.wait()
 
 
 async def test_a_session_leaves_no_descriptor_open() -> None:

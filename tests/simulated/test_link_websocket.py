@@ -21,6 +21,7 @@ from trio_afrender.messages import (
     Ack,
     Deregister,
     Events,
+    LogEntry,
     Refused,
     Register,
     Registered,
@@ -782,3 +783,76 @@ async def test_a_failed_assertion_of_a_handler_fails_the_test(
     with pytest.raises(AssertionError):
         async with open_memory_server(wrong) as server, server.connect() as link:
             await link.register(ME)
+
+
+class SlowStream(trio.abc.Stream):
+    """A way that takes a second for each piece."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.sleep(1)
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_a_large_frame_on_a_slow_way_is_no_silence(autojump_clock: trio.abc.Clock) -> None:
+    listener, token = MemoryListener(), make_token()
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        return SlowStream(await listener.connect())
+
+    serve = partial(serve_websocket, echo, tokens=TokenTable.single(token), listeners=[listener])
+    async with open_bare_nursery() as nursery:
+        await nursery.start(serve)
+        async with open_websocket_link(
+            "ws://localhost", token=token, open_stream=connect, keepalive=5
+        ) as link:
+            await link.register(ME)
+            start = trio.current_time()
+            await link.send(Update(seq=1, log=(LogEntry(run="r", n=1, text="x" * 6_000_000),)))
+            assert await link.receive() == Ack(seq=1)
+            assert trio.current_time() - start > 90
+
+
+async def test_a_send_that_makes_no_headway_is_a_dead_peer(autojump_clock: trio.abc.Clock) -> None:
+    class StuckStream(SlowStream):
+        stuck = False
+
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            if self.stuck:
+                await trio.sleep_forever()
+            await self._stream.send_all(data)
+
+    listener, token = MemoryListener(), make_token()
+    streams: list[StuckStream] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        streams.append(StuckStream(await listener.connect()))
+        return streams[0]
+
+    serve = partial(
+        serve_websocket,
+        echo,
+        tokens=TokenTable.single(token),
+        listeners=[listener],
+        keepalive=1000,
+    )
+    async with open_bare_nursery() as nursery:
+        await nursery.start(serve)
+        async with open_websocket_link(
+            "ws://localhost", token=token, open_stream=connect, keepalive=5
+        ) as link:
+            await link.register(ME)
+            streams[0].stuck = True
+            with trio.fail_after(6), pytest.raises(LinkLost, match="no sign of life for 5 s"):
+                await link.receive()

@@ -3,17 +3,23 @@
 `open_memory_server` runs a handler (a farm's ``serve_link``, or a function of a test) for each
 render that connects; `open_scripted_server` lets a test play the server line by line::
 
-    async def test_a_task_is_acknowledged(autojump_clock: trio.abc.Clock) -> None:
+    async def test_an_outcome_survives_a_cut_link(autojump_clock: trio.abc.Clock) -> None:
+        host = MemoryHost()
         async with open_scripted_server() as server, trio.open_nursery() as nursery:
-            await nursery.start(partial(run_agent, Config(name="n1"), connect=server.connect))
+            agent = partial(run_agent, connect=server.connect, outside=host.open())
+            await nursery.start(agent, Config(name="n1", server="ws://localhost"))
             render = await server.accept()
-            register = await render.welcome()
-            assert register.name == "n1"
-            await render.send(Events(tasks=(TaskExec(run="r1", job=1, block=0, task=0),)))
-            update = await render.expect(Update, lambda update: bool(update.tasks))
-            assert update.tasks[0].run == "r1"
-            server.cut()  # the agent connects again
-            render = await server.accept()
+            assert (await render.welcome()).name == "n1"
+            task = TaskExec(run="r1", job=1, block=0, task=0, command_block="true")
+            await render.send(Events(tasks=(task,)))
+            child = await host.spawn.next()
+            server.cut()
+            child.exit(0)
+            render = await server.accept()  # the agent connects again by itself
+            await render.welcome(Registered(id=1, resume=("r1",)))
+            update = await render.expect(Update, lambda update: any(u.finished for u in update.tasks))
+            assert update.tasks[0].status is TaskStatus.FinishedSuccess
+            nursery.cancel_scope.cancel()
 
 Everything is deterministic under ``MockClock(autojump_threshold=0)``, but for the order in which
 trio runs tasks that are ready at the same time. Streams in memory never push back: for tests of
