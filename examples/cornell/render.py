@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24, help="length of one round")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--size", type=int, default=240, help="pixels a side")
-    parser.add_argument("--samples", type=int, default=36, help="light paths a pixel")
+    parser.add_argument("--samples", type=int, default=25, help="light paths a pixel")
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     options = parser.parse_args()
 

@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=24, help="frames of one round")
     parser.add_argument("--size", type=int, default=240, help="pixels a side")
-    parser.add_argument("--samples", type=int, default=36, help="light paths a pixel")
+    parser.add_argument("--samples", type=int, default=25, help="light paths a pixel")
     parser.add_argument("--output", type=Path, default=HERE / "out", help="folder of the images")
     options = parser.parse_args()
     job = make_job(options.output.resolve(), options.frames, options.size, options.samples)

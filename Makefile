@@ -1,0 +1,58 @@
+# Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+# Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
+
+.PHONY: help demo test lint check bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := examples/cornell/out
+
+help:
+	@echo "make demo   render an animated scene and make a movie of it, into $(DEMO)"
+	@echo "make test   run all tests"
+	@echo "make lint   formatting, style, types"
+	@echo "make check  lint and test"
+	@echo "make bench  the benchmarks (minutes)"
+	@echo "make clean  remove $(VENV) and $(DEMO)"
+
+demo: $(VENV)/.demo
+	@mkdir -p $(DEMO)
+	$(BIN)/python examples/cornell/submit.py > $(DEMO)/cornell.json
+	$(BIN)/trio_afrender run $(DEMO)/cornell.json --agents 2 --store $(DEMO) --report $(DEMO)/report.json
+	@echo "movie: $(DEMO)/cornell.mp4    all frames: $(DEMO)/contact.png"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+bench: $(VENV)/.test
+	$(BIN)/python tests/benchmarks
+
+clean:
+	rm -rf $(VENV) $(DEMO)
+
+# A candidate counts if it starts, is new enough and can make virtual environments: a name may be
+# there without a program behind it, and some systems ship Python without ensurepip.
+$(BIN)/python:
+	@for each in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+		if "$$each" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "making $(VENV) with $$each ($$("$$each" --version 2>&1))"; \
+			exec "$$each" -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "make: no Python 3.11 or newer with venv and ensurepip found; install one (Debian: apt install python3-venv) or say make PYTHON=/path/to/python3" >&2; \
+	exit 1
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,lint]'
+	@touch $@ $(VENV)/.demo
