@@ -1,0 +1,11 @@
+"""Replaces portions that hold a number sign, a line at a time."""
+
+from parsers import parser
+
+
+class replaces(parser.parser):
+    def do(self, i_args: dict[str, object]) -> str | None:
+        data = str(i_args["data"])
+        if i_args["mode"] != "RUN":
+            return data + "[the end]"
+        return data.replace("#", "<hash>") if "#" in data else None

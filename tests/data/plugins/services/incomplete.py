@@ -1,0 +1,9 @@
+"""Not a service at all: most methods are missing."""
+
+
+class incomplete:
+    def __init__(self, taskInfo: dict[str, object], i_verbose: bool = False) -> None:
+        pass
+
+    def getCommand(self) -> str:
+        return "true"

@@ -1,0 +1,10 @@
+"""A service of its own mind: only exit code 7 is good."""
+
+from services import service
+
+
+class strict(service.service):
+    grace = 3
+
+    def checkExitStatus(self, i_status: int) -> bool:
+        return i_status == 7

@@ -1,0 +1,112 @@
+"""What travels between agent and plugin host comes out as it went in, or is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plugins_stage import make_spec
+
+from trio_afrender.config import PluginSettings
+from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
+from trio_afrender.plugins import exchange
+from trio_afrender.plugins.base import ParserState, Replaced, ServiceFacts
+
+TEXT = st.text(st.characters(), max_size=20)
+
+
+def travel(value: object) -> object:
+    return json.loads(json.dumps(value))
+
+
+@given(st.lists(st.dictionaries(TEXT, TEXT, max_size=3), max_size=5), st.integers(1, 50))
+def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: int) -> None:
+    stream = b"".join(map(exchange.pack, messages))
+    frames = exchange.Frames()
+    found = [
+        message
+        for at in range(0, len(stream), size)
+        for message in frames.feed(stream[at : at + size])
+    ]
+    assert found == messages
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack(">I", exchange.MAX_FRAME + 1),
+        struct.pack(">I", 2) + b"[]",
+        struct.pack(">I", 3) + b"{x}",
+        struct.pack(">I", 2) + b"\xff\xff",
+        struct.pack(">I", 100_000) + b"[" * 100_000,
+        b"this is no frame",
+    ],
+)
+def test_nonsense_is_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        exchange.Frames().feed(data)
+
+
+def test_nothing_too_large_is_sent() -> None:
+    with pytest.raises(ProtocolError, match="too large"):
+        exchange.pack({"x": "y" * exchange.MAX_FRAME})
+
+
+@given(TEXT, st.integers(), st.booleans(), st.lists(TEXT, max_size=3))
+def test_values_come_out_as_they_went_in(
+    text: str, number: int, flag: bool, texts: list[str]
+) -> None:
+    names = tuple(texts)
+    facts = ServiceFacts(
+        working_directory=text, command=text, environment={text: text}, files=names, skip=flag,
+        has_parser=flag, wants_ticks=flag, wants_tail=flag, grace=2.0 if flag else None, log=text,
+    )  # fmt: skip
+    assert exchange.facts_from(travel(exchange.facts_to(facts))) == facts
+    state = ParserState(
+        percent=number, warning=flag, activity=text, files=names, files_onthefly=names,
+        consumed=number, replaced=(Replaced(start=0, end=number, text=text),) if flag else (),
+    )  # fmt: skip
+    assert exchange.state_from(travel(exchange.state_to(state))) == state
+    settings = PluginSettings(paths_map=((text, text),), thumbnail_extensions=names)
+    assert exchange.settings_from(travel(exchange.settings_to(settings))) == settings  # type: ignore[arg-type]  # a dict by make
+    spec = make_spec(text, environment={text: text})
+    assert exchange.spec_from(travel(exchange.spec_to(spec))) == spec  # type: ignore[arg-type]  # a dict by make
+
+
+def test_errors_keep_their_class() -> None:
+    lost = exchange.error_from(travel(exchange.error_to(PluginNotFound("parser", "x", ("y",)))))
+    assert isinstance(lost, PluginNotFound)
+    assert (lost.kind, lost.name, lost.near) == ("parser", "x", ("y",))
+    broken = exchange.error_from(travel(exchange.error_to(PluginError("text", "details"))))
+    assert type(broken) is PluginError
+    assert (str(broken), broken.details) == ("text", "details")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], {"percent": "1"}, {"warning": 1}, {"activity": None}, {"files": "a"},
+     {"files": [1]}, {"replaced": [[1, 2]]}, {"replaced": [[1, 2, 3]]}, {"replaced": 7},
+     {"percent": True}],
+)  # fmt: skip
+def test_a_state_of_wrong_types_is_refused(value: object) -> None:
+    with pytest.raises(ProtocolError):
+        exchange.state_from(value)
+
+
+def test_answers_of_wrong_types_are_refused() -> None:
+    with pytest.raises(ProtocolError):
+        exchange.flag_from(1)
+    with pytest.raises(ProtocolError):
+        exchange.texts_from("text")
+    with pytest.raises(ProtocolError):
+        exchange.text_from(None)
+    with pytest.raises(ProtocolError):
+        exchange.seconds_from(True)
+    with pytest.raises(ProtocolError):
+        exchange.error_from("no object")
+    with pytest.raises(ProtocolError):
+        exchange.facts_from({"environment": {"a": 1}})
+    assert exchange.seconds_from(3) == 3.0
