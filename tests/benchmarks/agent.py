@@ -1,0 +1,321 @@
+"""The whole agent against bare loops of the same run: starts, tiny tasks, output, quiet times.
+
+The agent is the real one: its plugin host, its store on disk, its websocket over loopback. The
+server is a few lines here, so that a farm's own cost is not counted.
+``python tests/benchmarks/agent.py [scale]``: scale 1 takes about two minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import attrs
+import psutil
+import trio
+
+from trio_afrender.agent.outside import Outside, open_outside
+from trio_afrender.agent.run import run_agent
+from trio_afrender.child.base import Child, Launch
+from trio_afrender.config import Config
+from trio_afrender.link.base import ServerLink
+from trio_afrender.link.serve import serve_websocket
+from trio_afrender.link.tokens import TokenTable, make_token
+from trio_afrender.messages import Ack, Events, Register, Registered, RunRef, TaskExec, Update
+
+SHELL = ["/bin/sh", "-c"]
+PRINTER = (
+    f"{sys.executable} -c 'import sys\n"
+    'block = b"".join('
+    'b"Fra:1 Mem:123.45M (Peak 150.00M) | Time:00:01.23 | Mem:0.00M | Sample %d/4096\\n" % n'
+    " for n in range(4096))\n"
+    "[sys.stdout.buffer.write(block) for _ in range(int(sys.argv[1]) * 1000000 // len(block))]'"
+)
+
+
+@attrs.define(eq=False)
+class Bench:
+    """A server's view of one agent."""
+
+    link: ServerLink
+    started: list[float] = attrs.field(factory=list)
+    """Times at which processes had been started."""
+    count: int = 0
+
+    def make_task(self, command: str, parser: str = "") -> TaskExec:
+        self.count += 1
+        return TaskExec(
+            run=f"r{self.count}",
+            job=2,
+            block=0,
+            task=self.count,
+            parser=parser,
+            command_block=command,
+            frames_num=1,
+        )
+
+    async def run(self, tasks: list[TaskExec], at_once: int) -> None:
+        """Run tasks, `at_once` at a time, each acknowledged and closed."""
+        waiting = list(reversed(tasks))
+        running = 0
+        while waiting or running:
+            fresh = []
+            while waiting and running < at_once:
+                fresh.append(waiting.pop())
+                running += 1
+            if fresh:
+                await self.link.send(Events(tasks=tuple(fresh)))
+            running -= await self._hear()
+
+    async def _hear(self) -> int:
+        message = await self.link.receive()
+        if not isinstance(message, Update):
+            return 0
+        await self.link.send(Ack(seq=message.seq))
+        over = [RunRef.of(task) for task in message.tasks if task.status.terminal]
+        if over:
+            await self.link.send(Events(closes=tuple(over)))
+        return len(over)
+
+
+@asynccontextmanager
+async def open_bench(folder: Path) -> AsyncIterator[Bench]:
+    """A real agent in this process, registered and warm."""
+    token = make_token()
+    found, links = trio.open_memory_channel[ServerLink](1)
+    started: list[float] = []
+
+    async def hand_over(link: ServerLink) -> None:
+        await found.send(link)
+        await trio.sleep_forever()
+
+    @asynccontextmanager
+    async def watched(config: Config) -> AsyncIterator[Outside]:
+        async with open_outside(config) as outside:
+
+            async def spawn(launch: Launch) -> Child:
+                child = await outside.spawn(launch)
+                started.append(time.perf_counter())
+                return child
+
+            yield attrs.evolve(outside, spawn=spawn)
+
+    async with trio.open_nursery() as nursery:
+        bound = await nursery.start(
+            partial(serve_websocket, hand_over, tokens=TokenTable.single(token))
+        )
+        config = Config(name="bench", server=bound.url, token=token, store=folder)
+        await nursery.start(partial(run_agent, config, outside=watched(config)))
+        link = await links.receive()
+        first = await link.receive()
+        if not isinstance(first, Register):
+            raise RuntimeError(f"the agent did not register: {first}")  # noqa: TRY004 - no argument
+        await link.send(Registered(id=1))
+        bench = Bench(link, started)
+        await bench.run([bench.make_task("true") for _ in range(3)], 1)
+        yield bench
+        nursery.cancel_scope.cancel()
+
+
+async def measure_starts(bench: Bench, count: int) -> list[float]:
+    """Seconds from handing a message to the link until the process is there."""
+    taken = []
+    for _ in range(count):
+        task = bench.make_task("true", parser="generic")
+        bench.started.clear()
+        begin = time.perf_counter()
+        await bench.run([task], 1)
+        taken.append(bench.started[0] - begin)
+    return taken
+
+
+async def bare_starts(count: int) -> list[float]:
+    taken = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        process = await trio.lowlevel.open_process([*SHELL, "true"], stdin=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - begin)
+        await process.wait()
+    return taken
+
+
+async def bare_tiny(count: int) -> float:
+    """A bare spawn loop: merged pipe read to its end, process reaped, one after another."""
+    begin = time.perf_counter()
+    for _ in range(count):
+        process = await trio.lowlevel.open_process(
+            [*SHELL, "true"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        while await process.stdout.receive_some():
+            pass
+        await process.wait()
+        await process.stdout.aclose()
+    return count / (time.perf_counter() - begin)
+
+
+async def measure_tiny(bench: Bench, count: int, at_once: int) -> float:
+    tasks = [bench.make_task("true") for _ in range(count)]
+    begin = time.perf_counter()
+    await bench.run(tasks, at_once)
+    return count / (time.perf_counter() - begin)
+
+
+async def bare_output(megabytes: int) -> float:
+    """Read the printer's pipe and forget what it printed; seconds from its first byte."""
+    process = await trio.lowlevel.open_process(
+        [*SHELL, f"{PRINTER} {megabytes}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    size, begin = len(await process.stdout.receive_some()), time.perf_counter()
+    while data := await process.stdout.receive_some():
+        size += len(data)
+    taken = time.perf_counter() - begin
+    await process.wait()
+    await process.stdout.aclose()
+    return size / taken / 1e6
+
+
+async def measure_output(bench: Bench, megabytes: int, parser: str) -> tuple[float, float, float]:
+    """MB/s from message to close; how far the memory of the agent and of its host rose, MiB."""
+    agent = psutil.Process()
+    before = agent.memory_info().rss
+    peaks = [0, 0]
+
+    async def watch() -> None:
+        while True:
+            peaks[0] = max(peaks[0], agent.memory_info().rss)
+            peaks[1] = max(peaks[1], _plugin_host_memory(agent))
+            await trio.sleep(0.02)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        begin = time.perf_counter()
+        await bench.run([bench.make_task(f"{PRINTER} {megabytes}", parser)], 1)
+        taken = time.perf_counter() - begin
+        nursery.cancel_scope.cancel()
+    return megabytes / taken, (peaks[0] - before) / 2**20, peaks[1] / 2**20
+
+
+def _plugin_host_memory(agent: psutil.Process) -> int:
+    for child in agent.children():
+        with contextlib.suppress(psutil.Error):
+            if "trio_afrender.plugins.host" in child.cmdline():
+                return int(child.memory_info().rss)
+    return 0
+
+
+async def measure_quiet(folder: Path, seconds: float, *, task: bool) -> tuple[float, float, float]:
+    """An agent in a process of its own: percent of a core, wake-ups a second, MiB resident."""
+    token = make_token()
+    token_file = folder / "token"
+    token_file.write_text(token.secret)
+    token_file.chmod(0o600)
+    ready = trio.Event()
+
+    async def serve(link: ServerLink) -> None:
+        await link.receive()
+        await link.send(Registered(id=1))
+        bench = Bench(link)
+        if task:
+            await link.send(Events(tasks=(bench.make_task("sleep 600", "generic"),)))
+        with trio.move_on_after(3):
+            while True:
+                await bench._hear()
+        ready.set()
+        while True:
+            await bench._hear()
+
+    async with trio.open_nursery() as nursery:
+        bound = await nursery.start(
+            partial(serve_websocket, serve, tokens=TokenTable.single(token))
+        )
+        command = [sys.executable, "-m", "trio_afrender", "agent", "--server", bound.url]
+        command += ["--name", "quiet", "--token-file", str(token_file), "--store", str(folder)]
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            await ready.wait()
+            watched = psutil.Process(process.pid)
+            cpu, wakes = _used(watched)
+            await trio.sleep(seconds)
+            more_cpu, more_wakes = _used(watched)
+            resident = watched.memory_info().rss / 2**20
+        finally:
+            process.terminate()
+            await process.wait()
+            nursery.cancel_scope.cancel()
+    return (more_cpu - cpu) / seconds * 100, (more_wakes - wakes) / seconds, resident
+
+
+def _used(process: psutil.Process) -> tuple[float, int]:
+    times = process.cpu_times()
+    wakes = 0
+    for thread in Path(f"/proc/{process.pid}/task").iterdir():
+        status = (thread / "status").read_text()
+        wakes += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    return times.user + times.system, wakes
+
+
+def say(what: str, ours: str, bare: str = "", ratio: str = "") -> None:
+    sys.stdout.write(f"| {what} | {ours} | {bare} | {ratio} |\n")
+    sys.stdout.flush()
+
+
+async def main(scale: float) -> None:
+    say("what", "ours", "bare loop, same run", "ratio")
+    say("---", "---", "---", "---")
+    with tempfile.TemporaryDirectory() as name:
+        async with open_bench(Path(name)) as bench:
+            starts = await measure_starts(bench, int(200 * scale))
+            bare = await bare_starts(int(200 * scale))
+            ours_ms, bare_ms = statistics.median(starts) * 1e3, statistics.median(bare) * 1e3
+            say(
+                "message to process started, median (best)",
+                f"{ours_ms:.2f} ms ({min(starts) * 1e3:.2f})",
+                f"{bare_ms:.2f} ms",
+                f"{ours_ms / bare_ms:.1f} x",
+            )
+            speeds = [await bare_tiny(int(300 * scale)) for _ in range(3)]
+            for at_once in (1, 4, 16):
+                tiny = [await measure_tiny(bench, int(300 * scale), at_once) for _ in range(3)]
+                say(
+                    f"tiny tasks a second, {at_once} at once, best of 3",
+                    f"{max(tiny):.0f}/s",
+                    f"{max(speeds):.0f}/s",
+                    f"{max(tiny) / max(speeds):.2f}",
+                )
+            size = int(200 * scale)
+            flow = await bare_output(size)
+            for parser in ("", "generic", "blender"):
+                speed, grown, host = await measure_output(bench, size, parser)
+                say(
+                    f"{size} MB of output, parser {parser or 'none'}",
+                    f"{speed:.0f} MB/s, agent +{grown:.1f} MiB, plugin host {host:.0f} MiB",
+                    f"{flow:.0f} MB/s",
+                    f"{speed / flow:.2f}",
+                )
+    for task in (False, True):
+        with tempfile.TemporaryDirectory() as name:
+            cpu, wakes, resident = await measure_quiet(Path(name), 20 * scale, task=task)
+        say(
+            "one quiet task" if task else "idle agent",
+            f"{cpu:.2f} % of a core, {wakes:.1f} wake-ups/s, {resident:.0f} MiB",
+        )
+
+
+if __name__ == "__main__":
+    trio.run(main, float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
