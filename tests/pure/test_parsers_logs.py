@@ -1,94 +1,33 @@
-"""What each parser makes of recorded logs, and that it does not matter how they were cut."""
+"""What each parser makes of recorded logs, and that it does not matter how they were cut.
+
+The properties here are for all parsers and all tables of the other parser tests, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+import re
+from functools import cache
 from pathlib import Path
 
-import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parsers_stage import (
+    NAMES,
+    PARSERS,
+    Case,
+    Outcome,
+    all_cases,
+    check,
+    cut,
+    follow,
+    ids,
+    load,
+    read,
+)
 
-from parsers.blender import blender
-from parsers.blender_cycles import blender_cycles
-from parsers.ffmpeg import ffmpeg
-from parsers.generic import generic
-from parsers.mitsuba import mitsuba
-from parsers.parser import parser
-from trio_afrender.output.lines import LineBatcher
-
-LOGS = Path(__file__).parents[1] / "data" / "logs"
-NAMES = tuple(sorted(path.stem for path in LOGS.glob("*.log")))
-PARSERS: dict[str, type[parser]] = {
-    made.__name__: made for made in (parser, blender, blender_cycles, ffmpeg, generic, mitsuba)
-}
-FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """What a host knows in the end: flags it has seen once, texts as long as none is newer."""
-
-    percent: int = 0
-    frame: int = 0
-    percentframe: int = 0
-    flags: frozenset[str] = frozenset()
-    activity: str = ""
-    report: str = ""
-    files: tuple[str, ...] = ()
-    on_the_fly: tuple[str, ...] = ()
-
-
-def _read(name: str) -> bytes:
-    return (LOGS / f"{name}.log").read_bytes()
-
-
-def _follow(
-    made: parser, chunks: Iterable[bytes], frames: int = 1, folder: str = ""
-) -> tuple[Outcome, list[int]]:
-    """Give a parser the chunks as the agent would; return the outcome and all percents seen."""
-    made.setTaskInfo({"frames_num": frames, "wdir": folder})
-    batcher = LineBatcher()
-    outcome, percents, flying = Outcome(), [], []
-
-    def take(data: str, mode: str) -> None:
-        nonlocal outcome
-        made.parse({"data": data, "mode": mode, "pid": 1, "resources": ""})
-        assert made.problem == ""
-        flying.extend(made.getFilesOnTheFly())
-        percents.append(made.percent)
-        outcome = attrs.evolve(
-            outcome,
-            flags=outcome.flags | {flag for flag in FLAGS if getattr(made, flag)},
-            activity=made.activity or outcome.activity,
-            report=made.report or outcome.report,
-        )
-
-    for chunk in chunks:
-        for batch in batcher.feed(chunk):
-            take(batch, "RUN")
-    rest = batcher.finish()
-    take(rest[0] if rest else "", "0:0")
-    outcome = attrs.evolve(
-        outcome,
-        percent=made.percent,
-        frame=made.frame,
-        percentframe=made.percentframe,
-        files=tuple(made.getFiles()),
-        on_the_fly=tuple(flying),
-    )
-    return outcome, percents
-
-
-def _cut(data: bytes, places: Sequence[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in pairwise(edges)]
-
-
-EXPECTED = [
-    (
+CASES = (
+    Case(
         "blender",
         "blender42_cycles",
         3,
@@ -99,7 +38,7 @@ EXPECTED = [
             files=tuple(f"out_4.2.23/f.{frame:04d}.png" for frame in (1, 2, 3)),
         ),
     ),
-    (
+    Case(
         "blender",
         "blender42_eevee",
         2,
@@ -110,7 +49,7 @@ EXPECTED = [
             files=("out_e/f.0001.png", "out_e/f.0002.png"),
         ),
     ),
-    (
+    Case(
         "blender",
         "blender42_tiles",
         1,
@@ -118,7 +57,7 @@ EXPECTED = [
             percent=100, percentframe=100, flags=frozenset({"error"}), files=("out_t/t.0005.png",)
         ),
     ),
-    (
+    Case(
         "blender",
         "blender50_quiet",
         4,
@@ -128,7 +67,7 @@ EXPECTED = [
             files=tuple(f"out_5.0.1/f.{frame:04d}.png" for frame in (1, 2, 3)),
         ),
     ),
-    (
+    Case(
         "blender",
         "blender50_info",
         2,
@@ -140,7 +79,7 @@ EXPECTED = [
             files=("50/f.0101.exr",),
         ),
     ),
-    (
+    Case(
         "blender_cycles",
         "blender27_cycles",
         2,
@@ -152,27 +91,27 @@ EXPECTED = [
             files=("27/f_0010.png",),
         ),
     ),
-    ("ffmpeg", "ffmpeg_encode", 1, Outcome(files=("movie.mp4",))),  # its length is not known
-    (
+    Case("ffmpeg", "ffmpeg_encode", 1, Outcome(files=("movie.mp4",))),  # its length is not known
+    Case(
         "ffmpeg",
         "ffmpeg_transcode",
         1,
         Outcome(percent=100, percentframe=100, files=("out2.mov",)),
     ),
-    ("ffmpeg", "ffmpeg_progress", 1, Outcome(percent=99, percentframe=99, files=("out3.mov",))),
-    ("ffmpeg", "ffmpeg_missing", 1, Outcome(flags=frozenset({"error"}))),
-    ("ffmpeg", "ffmpeg_empty", 1, Outcome(flags=frozenset({"badresult"}), files=("y.mov",))),
-    ("mitsuba", "mitsuba_cli", 1, Outcome(percent=100, percentframe=100, files=("out.exr",))),
-    (
+    Case("ffmpeg", "ffmpeg_progress", 1, Outcome(percent=99, percentframe=99, files=("out3.mov",))),
+    Case("ffmpeg", "ffmpeg_missing", 1, Outcome(flags=frozenset({"error"}))),
+    Case("ffmpeg", "ffmpeg_empty", 1, Outcome(flags=frozenset({"badresult"}), files=("y.mov",))),
+    Case("mitsuba", "mitsuba_cli", 1, Outcome(percent=100, percentframe=100, files=("out.exr",))),
+    Case(
         "mitsuba",
         "mitsuba_verbose",
         1,
         Outcome(percent=100, percentframe=100, files=("out.exr",)),
     ),
-    ("mitsuba", "mitsuba_script", 2, Outcome(percent=100, frame=1, percentframe=100)),
-    ("mitsuba", "mitsuba_script", 4, Outcome(percent=50, frame=1, percentframe=100)),
-    ("mitsuba", "mitsuba_missing", 1, Outcome(flags=frozenset({"error"}))),
-    (
+    Case("mitsuba", "mitsuba_script", 2, Outcome(percent=100, frame=1, percentframe=100)),
+    Case("mitsuba", "mitsuba_script", 4, Outcome(percent=50, frame=1, percentframe=100)),
+    Case("mitsuba", "mitsuba_missing", 1, Outcome(flags=frozenset({"error"}))),
+    Case(
         "mitsuba",
         "mitsuba_debug",
         1,
@@ -184,7 +123,7 @@ EXPECTED = [
         ),
     ),
     *(
-        (
+        Case(
             "generic",
             name,
             3,
@@ -201,44 +140,46 @@ EXPECTED = [
         )
         for name in ("generic", "generic_crlf")
     ),
-]
+)
 
 
-@pytest.mark.parametrize(("name", "log", "frames", "expected"), EXPECTED)
-def test_what_a_parser_sees(
-    tmp_path: Path, name: str, log: str, frames: int, expected: Outcome
-) -> None:
-    for file in (*expected.files, *expected.on_the_fly):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_bytes(b"x")
-    data = _read(log)
-    wanted = attrs.evolve(
-        expected,
-        files=tuple(str(tmp_path / file) for file in expected.files),
-        on_the_fly=tuple(str(tmp_path / file) for file in expected.on_the_fly),
-    )
-    for chunks in ([data], [bytes([byte]) for byte in data], data.splitlines(keepends=True)):
-        outcome, percents = _follow(PARSERS[name](), chunks, frames, str(tmp_path))
-        assert outcome == wanted
-        assert percents == sorted(percents)  # progress never jumps back
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_what_a_parser_sees(tmp_path: Path, case: Case) -> None:
+    check(case, tmp_path)
 
 
 def test_every_log_is_expected_by_somebody() -> None:
-    assert {log for _, log, _, _ in EXPECTED} == set(NAMES)
+    assert {case.log for case in all_cases()} == set(NAMES)
+
+
+def test_every_parser_has_a_log() -> None:
+    assert {case.parser for case in all_cases()} | {"parser"} == set(PARSERS)
+
+
+@cache
+def _own_logs(name: str) -> tuple[str, ...]:
+    """The logs that a parser is meant for; all for one that is meant for any."""
+    return tuple(sorted({case.log for case in all_cases() if case.parser == name})) or NAMES
+
+
+@cache
+def _fragments(name: str) -> tuple[str, ...]:
+    """Lines of a parser's logs, and pieces of them: what such a program might also print."""
+    lines = {line for log in _own_logs(name) for line in read(log).decode().splitlines()}
+    pieces = {piece for line in lines for piece in re.split(r"(?<=[ :|%])", line)}
+    return (*sorted(lines), *sorted(pieces))
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=60, deadline=None)
-@given(
-    log=st.sampled_from(NAMES),
-    places=st.lists(st.integers(0, 1 << 20), max_size=30),
-    frames=st.sampled_from([1, 2, 3, 100]),
-)
-def test_cuts_make_no_difference(name: str, log: str, places: list[int], frames: int) -> None:
-    data = _read(log)
-    whole, _ = _follow(PARSERS[name](), [data], frames)
-    cut, percents = _follow(PARSERS[name](), _cut(data, places), frames)
-    assert cut == whole
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_cuts_make_no_difference(name: str, data: st.DataObject) -> None:
+    log = read(data.draw(st.sampled_from(_own_logs(name)) | st.sampled_from(NAMES)))
+    places = data.draw(st.lists(st.integers(0, 1 << 20), max_size=30))
+    frames = data.draw(st.sampled_from([1, 2, 3, 100]))
+    whole, _ = follow(load(name)(), [log], frames)
+    pieces, percents = follow(load(name)(), cut(log, places), frames)
+    assert pieces == whole
     assert percents == sorted(percents)
 
 
@@ -258,18 +199,15 @@ PARTS = st.sampled_from(
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=150, deadline=None)
-@given(
-    parts=st.lists(PARTS, max_size=40),
-    places=st.lists(st.integers(0, 1 << 20), max_size=20),
-    frames=st.sampled_from([1, 2, 50]),
-)
-def test_cuts_make_no_difference_to_any_text(
-    name: str, parts: list[str], places: list[int], frames: int
-) -> None:
-    data = "".join(parts).encode()
-    whole, percents = _follow(PARSERS[name](), [data], frames)
-    cut, more = _follow(PARSERS[name](), _cut(data, places), frames)
-    assert cut == whole
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_cuts_make_no_difference_to_any_text(name: str, data: st.DataObject) -> None:
+    some = st.sampled_from(_fragments(name)) | PARTS | st.sampled_from(["\n", "\r\n"])
+    text = "".join(data.draw(st.lists(some, max_size=40))).encode()
+    places = data.draw(st.lists(st.integers(0, 1 << 20), max_size=20))
+    frames = data.draw(st.sampled_from([1, 2, 50]))
+    whole, percents = follow(load(name)(), [text], frames)
+    pieces, more = follow(load(name)(), cut(text, places), frames)
+    assert pieces == whole
     assert percents == sorted(percents)
     assert more == sorted(more)
