@@ -45,6 +45,7 @@ Message = dict[str, Any]
 
 RECEIVED = 256 * 1024
 """Bytes asked of the socket at once."""
+_STATM = Path("/proc/self/statm")
 SWITCH = 0.001
 """Seconds a busy thread keeps the interpreter from the one that reads requests."""
 
@@ -110,7 +111,8 @@ class _Run(threading.Thread):
                 # Told before plugin code runs: should it never come back, this names the thread.
                 ids = [threading.get_native_id(), threading.get_ident()]
                 self._host.send({"run": request["run"], "thread": ids})
-            self._host.send({"id": request["id"], **self._answer(request)})
+            answer = self._answer(request)
+            self._host.send({"id": request["id"], "resident": _resident(), **answer})
 
     def _answer(self, request: Message) -> Message:
         try:
@@ -155,6 +157,14 @@ class _Run(threading.Thread):
         if op in ("check_rendered_files", "parsed_files", "do_post", "post_limit", "log"):
             return getattr(worker, op)()
         raise PluginError(f"no such request: {op}")
+
+
+def _resident() -> int:
+    """Bytes of memory this process has; 0 where the system does not say."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _hold_lifeline(fd: int) -> None:

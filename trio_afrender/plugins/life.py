@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,6 +105,7 @@ class HostLife:
         """Set when it is over and it has been decided whose fault that was."""
         self.trouble: Trouble | None = None
         self._ended = trio.Event()
+        self._exited = trio.Event()
         self._ready = ready
         self._limits = limits
         self._asked: dict[int, _Asked] = {}
@@ -114,9 +114,7 @@ class HostLife:
         self._slow = trio.Event()
         self._ping: tuple[int, float] | None = None
         self._used: dict[int, float] = {}  # by run: processor time at the ping
-        self._resident: int | None = None
-        self._weighed = -math.inf
-        self._active: set[Caller] = set()
+        self._resident = 0
 
     @property
     def over(self) -> bool:
@@ -177,7 +175,6 @@ class HostLife:
         self._send({"id": number, "op": request.op, "run": caller.number, **request.fields})
         asked = _Asked(caller, request, trio.current_time())
         self._asked[number] = asked
-        self._active.add(caller)
         with trio.move_on_after(self._limits.look):
             await asked.answered.wait()
         if not asked.answered.is_set():
@@ -185,12 +182,10 @@ class HostLife:
             await asked.answered.wait()
         if asked.answer is None:
             raise LifeOver
-        self._weigh(trio.current_time())
         return asked.answer
 
     def forget(self, caller: Caller) -> None:
         """Let the host drop a run's objects. Does not wait."""
-        self._active.discard(caller)
         if self._threads.pop(caller.number, None) is not None and not self.over:
             self._send({"op": "close", "run": caller.number})
 
@@ -207,8 +202,9 @@ class HostLife:
         except ProtocolError as error:
             self.fail(Trouble(f"answered nonsense: {error}", died=True))
             return
+        # It has closed its end, as a rule by dying: see how it ends before it is killed.
         with trio.move_on_after(self._limits.exit):
-            await self.process.exited()
+            await self._exited.wait()
         self.fail(Trouble("died", died=True))
 
     def _take(self, message: Mapping[str, object]) -> None:
@@ -237,6 +233,8 @@ class HostLife:
         assert isinstance(number, int)  # noqa: S101 - it was a key
         del self._asked[number]
         asked.answered.set()
+        if isinstance(resident := message.get("resident"), int):
+            self._weigh(resident, asked.caller)
 
     async def _listen(self, over: trio.Event) -> None:
         await self.process.listen()
@@ -246,6 +244,7 @@ class HostLife:
 
     async def _watch_process(self) -> None:
         await self.process.exited()
+        self._exited.set()
         # What it answered before it died is still in the socket: `_receive` ends at its end.
         await trio.sleep(self._limits.exit)
         self.fail(Trouble("died", died=True))
@@ -260,7 +259,7 @@ class HostLife:
                 await trio.sleep(self._limits.look)
 
     def _look(self, now: float) -> None:
-        self._weigh(now)
+        self._weigh(self.process.resident())
         if self._ping is None:
             silent = 0.0
         else:
@@ -287,18 +286,15 @@ class HostLife:
         used = self.process.cpu(native) - self._used.get(run, 0.0)
         return CallView(run, now - asked.started, max(0.0, used))
 
-    def _weigh(self, now: float) -> None:
-        """Look at the host's memory, at most once a second; blame who made it grow."""
-        if now - self._weighed < min(1.0, self._limits.time):
-            return
-        self._weighed = now
-        before, resident = self._resident, self.process.resident()
+    def _weigh(self, resident: int, *callers: Caller) -> None:
+        """Take note of the host's memory; blame those whose calls were made when it grew."""
+        callers = (*callers, *(asked.caller for asked in self._asked.values()))
+        grown = resident - (self._resident or resident)
         self._resident = resident
-        active, self._active = self._active, {asked.caller for asked in self._asked.values()}
-        for caller in active:
-            caller.grown += (resident - (before or resident)) / len(active)
+        for caller in callers:
+            caller.grown += grown / len(callers)
         if resident > self._limits.memory:
-            worst = max(active, key=lambda caller: caller.grown, default=None)
+            worst = max(callers, key=lambda caller: caller.grown, default=None)
             sure = worst is not None and worst.grown > self._limits.memory / 2
             text = f"the plugin host has grown to {resident // 2**20} MiB"
             self.fail(Trouble(text, worst.number if worst is not None and sure else None))
