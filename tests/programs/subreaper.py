@@ -1,6 +1,7 @@
 """Runs one scenario in a process that adopts orphans; prints "ok" when it held.
 
-Usage: subreaper.py SCENARIO, with this folder's parent on the path.
+Usage: subreaper.py SCENARIO [--embedded], which plays an agent that does not know what its process is:
+so it is for one in a host application that is init of a container.
 """
 
 # ruff: noqa: T201 - what it prints is what tests wait for
@@ -105,6 +106,8 @@ async def wait_for_zombie() -> None:
 def main() -> None:
     name, *words = sys.argv[1:]
     assert become_subreaper()
+    embedded = "--embedded" in words
+    words = [word for word in words if word != "--embedded"]
     clock = MockClock() if name == "unclaimed" else None
     scenario = {
         each.__name__: each
@@ -112,7 +115,7 @@ def main() -> None:
     }[name]
 
     async def run() -> None:
-        await scenario(RealStage(subreaper=True), *words)
+        await scenario(RealStage(subreaper=not embedded), *words)
 
     trio.run(run, clock=clock)
     try:

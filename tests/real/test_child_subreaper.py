@@ -29,6 +29,10 @@ from child_stage import PROGRAMS
         "neighbours",
         "foreign",
         "unclaimed",
+        "contract --embedded",
+        "left daemon --embedded",
+        "storm setsid --embedded",
+        "foreign --embedded",
     ],
 )
 async def test_as_a_subreaper(scenario: str) -> None:

@@ -27,7 +27,7 @@ from trio_afrender.child.processes import (
     read_token,
 )
 
-__all__ = ("ADOPTED", "STRAYS", "Orphan", "Orphans", "become_subreaper")
+__all__ = ("ADOPTED", "STRAYS", "Orphan", "Orphans", "become_subreaper", "claim", "release")
 
 UNCLAIMED = 10.0
 """Seconds after which a zombie that nobody asked for is buried. Owners that wait by event take
@@ -51,6 +51,19 @@ class Orphan:
         return self.facts.pid, self.facts.started
 
 
+_LEADERS: Final[set[int]] = set()
+
+
+def claim(leader: int) -> None:
+    """Say that the child `leader` is no orphan, and will be collected by whoever spawned it."""
+    _LEADERS.add(leader)
+
+
+def release(leader: int) -> None:
+    """Say that `leader` has been collected: its number may come again."""
+    _LEADERS.discard(leader)
+
+
 @final
 class Orphans:
     """The processes among which escaped members may be found, and what is known of them.
@@ -62,18 +75,9 @@ class Orphans:
         self._list_pids = list_pids
         self._trust = trust
         self._strangers: dict[int, float] = {}
-        self._leaders: set[int] = set()
         self._foreign: frozenset[_Key] = frozenset()
         self._tokens: dict[_Key, str] = {}
         self._dead_since: dict[_Key, float] = {}
-
-    def claim(self, leader: int) -> None:
-        """Say that `leader` will be collected by whoever spawned it."""
-        self._leaders.add(leader)
-
-    def release(self, leader: int) -> None:
-        """Say that `leader` has been collected: its number may come again."""
-        self._leaders.discard(leader)
 
     def spare_present(self) -> None:
         """Never bury the children that this process has now: they were not adopted."""
@@ -116,7 +120,7 @@ class Orphans:
     def _pids(self, now: float) -> list[int]:
         since = now - self._trust
         self._strangers = {pid: seen for pid, seen in self._strangers.items() if seen > since}
-        skip = self._leaders | self._strangers.keys()
+        skip = _LEADERS | self._strangers.keys()
         return [pid for pid in self._list_pids() if pid not in skip]
 
     def _identify(self, facts: ProcessFacts) -> Orphan:
@@ -128,7 +132,7 @@ class Orphans:
 
     def collect(self, facts: ProcessFacts) -> bool:
         """Bury a zombie that belongs to the caller's tree; False when it is not ours to bury."""
-        if facts.alive or facts.pid in self._leaders:
+        if facts.alive or facts.pid in _LEADERS:
             return False
         try:
             return os.waitpid(facts.pid, os.WNOHANG)[0] == facts.pid
@@ -149,7 +153,7 @@ class Orphans:
 ADOPTED: Final = Orphans(list_adopted)
 """Orphans of a process that is a subreaper. Complete, once the leader of a tree has ended."""
 STRAYS: Final = Orphans(list_beside, trust=1.0)
-"""Orphans of one that is not, as far as they can be seen: hidden processes (`hidepid`) cannot."""
+"""Orphans of one that did not ask for them, as far as they can be seen: hidden processes (`hidepid`) cannot."""
 
 
 def become_subreaper() -> bool:

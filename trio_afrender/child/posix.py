@@ -30,7 +30,7 @@ import trio
 
 from trio_afrender.child.base import ExitStatus, TreeSignal
 from trio_afrender.child.members import find_members
-from trio_afrender.child.orphans import ADOPTED, STRAYS, Orphan
+from trio_afrender.child.orphans import ADOPTED, STRAYS, Orphan, claim, release
 from trio_afrender.child.pipe import Pipe
 from trio_afrender.child.processes import (
     ProcessFacts,
@@ -45,6 +45,10 @@ __all__ = ("PosixChild",)
 
 BURIAL = 30.0
 """Seconds between looks for zombies that a long task leaves to us."""
+
+
+BLIND = 0.05
+"""Seconds until another look when there was no descriptor left to look with."""
 
 
 @final
@@ -77,7 +81,7 @@ class PosixChild:
         self._status: ExitStatus | None = None
         self._others: dict[int, ProcessFacts] = {}  # members beside the leader, once seen
         self._sessions = {self._pid}
-        ADOPTED.claim(self._pid)
+        claim(self._pid)
 
     @property
     def pid(self) -> int:
@@ -98,7 +102,8 @@ class PosixChild:
                     await self._watch.wait()
                 self._ended = True
             if not self._ended:
-                ADOPTED.bury()
+                with suppress(OSError):  # no descriptor left to look with: next time
+                    ADOPTED.bury()
 
     def _has_ended(self) -> bool:
         self._ended = self._ended or has_ended(self._pid)
@@ -109,12 +114,18 @@ class PosixChild:
 
     async def vacated(self) -> None:
         await self.exited()
-        while not await self._is_empty():
-            members = await self._find()
-            if not members:
-                return
-            for facts in members:
-                await wait_gone(facts)
+        while True:
+            try:
+                if await self._is_empty():
+                    return
+                members = await self._find()
+                for facts in members:
+                    await wait_gone(facts)
+            except OSError:
+                await trio.sleep(BLIND)
+            else:
+                if not members:
+                    return
 
     async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
         """Signal all members; return their pids, the leader's first.
@@ -124,11 +135,15 @@ class PosixChild:
         """
         if signal is TreeSignal.KILL:
             self._freeze()
-        if await self._is_empty():
-            await trio.lowlevel.checkpoint()
-            return ()
-        members = await self._find()
-        self._send(members, signal)
+        try:
+            if await self._is_empty():
+                await trio.lowlevel.checkpoint()
+                return ()
+            members = await self._find()
+            self._send(members, signal)
+        except OSError:
+            self._send((), signal)  # no descriptor to look with: the group can still be reached
+            return () if self._has_ended() else (self._pid,)
         return tuple(sorted((facts.pid for facts in members), key=lambda pid: pid != self._pid))
 
     async def empty(self, deadline: float) -> tuple[int, ...]:
@@ -141,16 +156,24 @@ class PosixChild:
         with trio.move_on_after(deadline):
             while clean < 2:
                 self._freeze()
-                if await self._is_empty(kill=True):
-                    break
-                members = await self._find(kill=True)
-                clean = 0 if members or self._subreaper or not self._has_ended() else clean + 1
-                self._send(members, TreeSignal.KILL)
-                for facts in members:
-                    await wait_gone(facts)
+                try:
+                    if await self._is_empty(kill=True):
+                        break
+                    members = await self._find(kill=True)
+                    sure = not (members or self._subreaper) and self._has_ended()
+                    clean = clean + 1 if sure else 0
+                    self._send(members, TreeSignal.KILL)
+                    for facts in members:
+                        await wait_gone(facts)
+                except OSError:
+                    self._send((), TreeSignal.KILL)
+                    await trio.sleep(BLIND)
             await trio.lowlevel.checkpoint()
             return ()
-        return tuple(facts.pid for facts in await self._find())
+        try:
+            return tuple(facts.pid for facts in await self._find())
+        except OSError:
+            return (self._pid, *self._others)  # unproven, so it counts as not empty
 
     async def reap(self) -> ExitStatus:
         """Collect the leader's status, waiting for its end if need be. May be called again."""
@@ -162,7 +185,7 @@ class PosixChild:
     def _collect(self) -> ExitStatus:
         if self._status is None:
             self._status = take_status(self._process)
-            ADOPTED.release(self._pid)
+            release(self._pid)
         return self._status
 
     def _freeze(self) -> None:

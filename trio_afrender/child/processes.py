@@ -1,7 +1,8 @@
 """What the kernel tells about processes: who lives, whose child, in which group and session.
 
 On Linux this reads ``/proc`` itself (7 us a process); elsewhere psutil is asked. All of it is
-blocking: `scan` belongs in a thread, the rest is a few microseconds.
+blocking: `scan` belongs in a thread, the rest is a few microseconds. Where no descriptor is left
+to look with, `OSError` is raised: to see nothing must never be taken for nobody being there.
 """
 
 from __future__ import annotations
@@ -92,6 +93,10 @@ def parse_token(environment: bytes) -> str:
     return ""
 
 
+_GONE = (FileNotFoundError, ProcessLookupError)
+"""How ``/proc`` says that a process has ended: at the opening, or at the reading."""
+
+
 def _read(path: str) -> bytes:
     # Thousands of reads a second: a Path and a file object each would triple their price.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -111,7 +116,7 @@ def read_facts(pid: int) -> ProcessFacts | None:
         return _ask_psutil(psutil.Process(pid)) if psutil.pid_exists(pid) else None
     try:
         return parse_stat(_read(f"/proc/{pid}/stat"))
-    except OSError:
+    except _GONE:
         return None
 
 
@@ -152,7 +157,7 @@ def read_token(pid: int) -> str | None:
         return parse_token(block) if (block := _read(f"/proc/{pid}/environ")) else None
     except (psutil.AccessDenied, PermissionError):
         return ""
-    except (psutil.Error, OSError):
+    except (psutil.Error, *_GONE):
         return None
 
 
@@ -171,13 +176,14 @@ def list_adopted() -> list[int]:
 
 
 def list_beside() -> list[int]:
-    """Return the children of all our ancestors: there orphans go when we are no subreaper.
+    """Return where orphans go when we did not ask for them: the children of all our ancestors.
 
+    And our own: this process may be init in a container, or a subreaper by somebody else's will.
     Nearly exact: an ancestor that loses a child while we read may make us miss the next one.
     """
-    found: list[int] = []
+    found = list_adopted()
     for ancestor in _list_ancestors(os.getppid(), int(time.monotonic())):
-        with suppress(OSError):  # hidden from us, or no such file on this system
+        with suppress(PermissionError, *_GONE):  # hidden, or no such file on this system
             found += parse_children(_read(f"/proc/{ancestor}/task/{ancestor}/children"))
     return found
 
@@ -206,19 +212,18 @@ def send_signal(facts: ProcessFacts, number: int) -> bool:
     """
     if not PIDFD:
         # Between look and shot the pid could change hands; nothing better exists here.
-        if not is_alive(facts):
-            return False
         try:
-            os.kill(facts.pid, number)
-        except OSError:
+            if sent := is_alive(facts):
+                os.kill(facts.pid, number)
+        except (ProcessLookupError, PermissionError):
             return False
-        return True
+        return sent
     descriptor = open_pidfd(facts)
     if descriptor is None:
         return False
     try:
         signal.pidfd_send_signal(descriptor, number)
-    except OSError:
+    except (ProcessLookupError, PermissionError):
         return False
     finally:
         os.close(descriptor)
@@ -247,10 +252,13 @@ def open_pidfd(facts: ProcessFacts) -> int | None:
     except ProcessLookupError:
         return None
     # Looked at after the opening: from here on the descriptor cannot name another process.
-    if is_alive(facts) and not _is_readable(descriptor):
-        return descriptor
-    os.close(descriptor)
-    return None
+    alive = False
+    try:
+        alive = is_alive(facts) and not _is_readable(descriptor)
+    finally:
+        if not alive:
+            os.close(descriptor)
+    return descriptor if alive else None
 
 
 def _is_readable(descriptor: int) -> bool:

@@ -15,8 +15,8 @@ __all__ = ("become_subreaper", "make_spawn")
 def make_spawn(*, subreaper: bool = False) -> Spawn:
     """Make the function that starts trees on this platform.
 
-    With `subreaper` it relies on `become_subreaper` having succeeded in this process: then daemons
-    that a task leaves behind are found too. Raises `SpawnError` on Windows, where trees would
+    A program of our own says `make_spawn(subreaper=become_subreaper())`: then whatever a task leaves
+    behind comes to this process, and the end of a tree can be proven. Raises `SpawnError` on Windows, where trees would
     need a job object, which this version does not have.
     """
     if sys.platform == "win32":
