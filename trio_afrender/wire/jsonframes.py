@@ -90,7 +90,7 @@ def encode(message: FromRender | FromServer) -> str:
     else:
         fields = {"type": _TAGS[type(message)], **_converter.unstructure(message)}
     try:
-        text = json.dumps(fields, allow_nan=False, separators=(",", ":"))
+        text = _writer.encode(fields)
     except ValueError as error:
         raise ProtocolError(f"{_TAGS.get(type(message), 'message')}: {error}") from error
     if len(text) > MAX_FRAME:
@@ -133,7 +133,7 @@ def _parse(frame: str | bytes) -> tuple[str, dict[str, Any]]:
         raise ProtocolError(f"frame of {len(frame)} bytes, at most {MAX_FRAME} are allowed")
     try:
         text = frame if isinstance(frame, str) else frame.decode("utf-8")
-        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_make_object)
+        value = _reader.decode(text)
     except RecursionError:
         raise ProtocolError("frame nested too deeply") from None
     except ValueError as error:
@@ -228,3 +228,5 @@ def _make_files_hook(converter: cattrs.Converter) -> Hook:
 
 
 _converter = _make_converter()
+_writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_reader = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_make_object)
