@@ -9,25 +9,49 @@ r"""Parsers as tables: a class lists its rules, each a text to look for, a patte
 
 Rules are applied line by line, in the order of the table, and an action knows nothing of where
 the output was cut into portions: so the cuts make no difference. Progress only grows.
+
+Renderers print little else than progress, megabytes of it. So lines with nothing but progress
+are not looked at one by one: between two lines that hold anything else the greatest counts.
 """
 
 from __future__ import annotations
 
-import re
 import traceback
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator
 
-from parsers import _text
+from parsers._actions import (
+    Found,
+    Progress,
+    Rule,
+    activity,
+    fraction,
+    frame_done,
+    frame_end,
+    frame_percent,
+    frame_share,
+    image,
+    image_onthefly,
+    mark,
+    new_frame,
+    report,
+    rule,
+    say,
+    task_percent,
+    task_share,
+)
 from parsers.parser import ACTIVITY, REPORT, parser
 
 __all__ = (
+    "Found",
+    "Progress",
     "Rule",
     "RuleParser",
     "activity",
+    "fraction",
     "frame_done",
     "frame_end",
     "frame_percent",
+    "frame_share",
     "image",
     "image_onthefly",
     "mark",
@@ -36,9 +60,8 @@ __all__ = (
     "rule",
     "say",
     "task_percent",
+    "task_share",
 )
-
-Found: TypeAlias = re.Match[str]
 
 
 class RuleParser(parser):
@@ -53,6 +76,9 @@ class RuleParser(parser):
     badresults: tuple[str, ...] = ()
     fatalerrors: tuple[str, ...] = ()
     successes: tuple[str, ...] = ()
+    names_repeat = True
+    """Whether a frame told again by the same text is still that frame: then nobody looks twice.
+    False in a class whose own actions change `marked`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,36 +93,100 @@ class RuleParser(parser):
             present.extend(text for text in texts if text not in present)
         self.marked: str | None = None
         """What told the present frame from others; None before the first one."""
+        self._repeated = ""
+        """The text by which the last frame was told, with the character behind it."""
+        self._whole = 0
         self._moved = False
+        self._trouble = ""
 
     def findMarkers(self, i_data: str) -> None:
         """Nothing: the markers are rules too, so that they keep their place among the others."""
 
     def do(self, i_args: dict[str, object]) -> str | None:
-        data = str(i_args.get("data", ""))
-        # Most rules are not met in most portions: a search of the whole is much cheaper than
-        # one in each line.
-        rules = [rule for rule in (*MARKERS, *self.rules) if rule.token in data]
+        text = str(i_args.get("data", ""))
+        # Most rules are not met in most portions: a search of the whole costs next to nothing.
+        rules = [one for one in (*MARKERS, *self.rules) if one.token in text]
         if rules:
-            self._apply(rules, _text.lines(data))
+            if "\r" in text:
+                text = text.replace("\r\n", "\n").replace("\r", "\n")
+            self._apply(rules, text)
         return None
 
-    def _apply(self, rules: list[Rule], lines: list[str]) -> None:
-        trouble = ""
-        for line in lines:
-            for token, pattern, action in rules:
-                if token not in line:
-                    continue
-                try:
-                    for found in pattern.finditer(line):
-                        action(self, found)
-                except Exception:  # noqa: BLE001 - one odd line must not hide the next ones
-                    trouble = trouble or traceback.format_exc()
-        if trouble:
-            self._complain(trouble)
+    def _apply(self, rules: list[Rule], text: str) -> None:
+        bulk = [one for one in rules if one.bulk]
+        single = [one for one in rules if not one.bulk]
+        starts: set[int] = set()
+        for one in single:
+            starts.update(self._lines_with(one, text))
+        done = 0
+        for start in sorted(starts):
+            self._grow(bulk, text, done, start)
+            done = _line_end(text, start)
+            self._apply_to_line(rules, text[start:done])
+        self._grow(bulk, text, done, len(text))
+        if self._trouble:
+            self._complain(self._trouble)
+            self._trouble = ""
         if self._moved:
             self._moved = False
             self.calculate()
+
+    def _lines_with(self, one: Rule, text: str) -> Iterator[int]:
+        """Where the lines begin that hold the rule's token (not those that repeat a frame's name)."""
+        repeats = one.action is new_frame and one.pattern.groups > 0 and self._has_one_name()
+        at = text.find(one.token)
+        while at >= 0:
+            if repeats and self._repeated and text.startswith(self._repeated, at):
+                at = text.find(one.token, at + len(self._repeated) - 1)
+                continue
+            start = text.rfind("\n", 0, at) + 1
+            end = _line_end(text, start)
+            yield start
+            if repeats:
+                self._repeated = _last_name(one, text, start, end)
+            at = text.find(one.token, end)
+
+    def _has_one_name(self) -> bool:
+        """Whether one rule alone names frames, so that its last name is the present frame's."""
+        return self.names_repeat and 1 == sum(one.action is new_frame for one in self.rules) == 1
+
+    def _grow(self, rules: list[Rule], text: str, start: int, end: int) -> None:
+        """Apply rules of progress to whole lines that hold nothing else."""
+        for one in rules:
+            if isinstance(one.action, Progress) and text.find(one.token, start, end) >= 0:
+                told = one.pattern.findall(text, start, end)
+                if one.pattern.groups < 2:
+                    told = [(group,) for group in told]
+                self._take_progress(one.action, told)
+
+    def _apply_to_line(self, rules: list[Rule], line: str) -> None:
+        for token, pattern, action, _ in rules:
+            if token not in line:
+                continue
+            for found in pattern.finditer(line):
+                if isinstance(action, Progress):
+                    self._take_progress(action, [found.groups("") or (found.group(),)])
+                    continue
+                try:
+                    action(self, found)
+                except Exception:  # noqa: BLE001 - one odd line must not hide the next ones
+                    self._trouble = self._trouble or traceback.format_exc()
+
+    def _take_progress(self, action: Progress, told: list[tuple[str, ...]]) -> None:
+        """Grow by the greatest of what was told, each item the groups of a match."""
+        if action.wanted is not None and not action.wanted(self):
+            return
+        share, greatest = action.share, -1.0
+        for groups in told:
+            try:
+                percent = share(self, groups)
+            except Exception:  # noqa: BLE001 - as above
+                self._trouble = self._trouble or traceback.format_exc()
+                continue
+            if percent is not None and percent > greatest:
+                greatest = percent
+        if greatest >= 0:
+            (self.grow_task if action.whole else self.grow_frame)(greatest)
 
     # What actions do.
 
@@ -115,122 +205,44 @@ class RuleParser(parser):
 
     def grow_task(self, percent: float) -> None:
         """So much of the whole task is done; for programs that do not speak of frames."""
-        self.percent = max(self.percent, min(int(percent), 100))
-        self.percentframe = max(self.percentframe, self.percent)
+        if percent > self._whole:
+            self._whole = min(int(percent), 100)
+            self.percentframe = max(self.percentframe, self._whole)
+            self._moved = True
+
+    def calculate(self) -> None:
+        """As the base class does, but never below what was told of the whole task."""
+        super().calculate()
+        self.percent = max(self.percent, self._whole)
 
 
-Action: TypeAlias = Callable[["RuleParser", Found], None]
+def _line_end(text: str, start: int) -> int:
+    end = text.find("\n", start)
+    return end + 1 if end >= 0 else len(text)
 
 
-class Rule(NamedTuple):
-    """Made by `rule`."""
+def _last_name(one: Rule, text: str, start: int, end: int) -> str:
+    """How the line's last frame is told, from the token on, with the character behind it.
 
-    token: str
-    pattern: re.Pattern[str]
-    action: Callable[..., None]
-
-
-def rule(token: str, pattern: str, action: Callable[..., None]) -> Rule:
-    """Call `action(parser, match)` for each match of `pattern` in each line that holds `token`.
-
-    The token is plain text and only there for speed: one that is long and rare is best.
+    Empty where that would not tell this frame from another.
     """
-    return Rule(token, re.compile(pattern), action)
-
-
-def fraction(found: Found) -> float | None:
-    """Percents: the first group as a number, or first of second (``12/64``); None for of zero."""
-    groups = [float(group) for group in found.groups()[:2] if group is not None]
-    if len(groups) == 2:
-        return 100 * groups[0] / groups[1] if groups[1] > 0 else None
-    return groups[0] if groups else None
-
-
-# Actions.
-
-
-def new_frame(parser: RuleParser, found: Found) -> None:
-    """A frame begins: the one before is done, if there was one.
-
-    With a group in the pattern only a text other than the last one is another frame.
-    """
-    told = found.group(1) if found.re.groups else None
-    if parser.marked is not None and (told is None or told != parser.marked):
-        parser.next_frame()
-    parser.marked = told or ""
-
-
-def frame_done(parser: RuleParser, found: Found) -> None:
-    """A frame has ended (or was skipped)."""
-    parser.next_frame()
-
-
-def frame_end(parser: RuleParser, found: Found) -> None:
-    """The present frame is complete, but only the beginning of the next one counts it."""
-    parser.grow_frame(100)
-
-
-def frame_percent(parser: RuleParser, found: Found) -> None:
-    """Percents of the present frame: ``(\\d+)%`` or ``(\\d+)/(\\d+)``."""
-    percent = fraction(found)
-    if percent is not None:
-        parser.grow_frame(percent)
-
-
-def task_percent(parser: RuleParser, found: Found) -> None:
-    """Percents of the whole task."""
-    percent = fraction(found)
-    if percent is not None:
-        parser.grow_task(percent)
-
-
-def image(parser: RuleParser, found: Found) -> None:
-    """A file was, or will be, written: its name is the last group that has matched."""
-    parser.appendFile(found.group(found.lastindex or 0))
-
-
-def image_onthefly(parser: RuleParser, found: Found) -> None:
-    """As `image`, with its thumbnail made at once."""
-    parser.appendFile(found.group(found.lastindex or 0), True)
-
-
-def activity(parser: RuleParser, found: Found) -> None:
-    """What the program does now: the last group that has matched."""
-    parser.activity = found.group(found.lastindex or 0).strip() or parser.activity
-
-
-def report(parser: RuleParser, found: Found) -> None:
-    """Text for the job: the last group that has matched."""
-    parser.report = found.group(found.lastindex or 0).strip() or parser.report
-
-
-def say(text: str) -> Action:
-    """The activity is this text."""
-
-    def act(parser: RuleParser, found: Found) -> None:
-        parser.activity = text
-
-    return act
-
-
-def mark(flag: str) -> Action:
-    """Set a flag (``error``, ``warning``, ...) where plain texts are not enough."""
-    if flag not in ("warning", "error", "badresult", "fatalerror", "finishedsuccess"):
-        raise ValueError(f"no flag {flag!r}")
-
-    def act(parser: RuleParser, found: Found) -> None:
-        setattr(parser, flag, True)
-
-    return act
+    name = ""
+    for found in one.pattern.finditer(text[start:end]):
+        at = text.find(one.token, start + found.start(), start + found.end())
+        stop = start + found.end() + 1
+        name = text[at:stop] if start + found.start() <= at and stop <= end else ""
+        if at > start + found.start(1):
+            name = ""  # the name stands before the token
+    return name
 
 
 def _image_line(parser: RuleParser, found: Found) -> None:
-    parser.findImage(found.string)
+    parser.findImage(found.string.rstrip("\n"))
 
 
 MARKERS = (
-    rule(ACTIVITY, rf".*{ACTIVITY}\s*(\S.*)", activity),
-    rule(REPORT, rf".*{REPORT}\s*(\S.*)", report),
+    rule(ACTIVITY, rf".*{ACTIVITY}[ \t]*(\S.*)", activity),
+    rule(REPORT, rf".*{REPORT}[ \t]*(\S.*)", report),
     rule("@IMAGE", r"@IMAGE!?@", _image_line),
     rule("Image: ", r"^Image: (?!.*@IMAGE@)", _image_line),
 )

@@ -8,18 +8,26 @@ all there is to tell that a frame is done.
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, frame_percent, image, mark, new_frame, rule
+from parsers._rules import (
+    Found,
+    RuleParser,
+    frame_percent,
+    frame_share,
+    image,
+    mark,
+    new_frame,
+    rule,
+)
 
 __all__ = ("blender",)
 
 
-def _tiles(parser: RuleParser, found: Found) -> None:
+def _tiles(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
     """Tiles done, and of the present one the samples done."""
-    done, tiles, sample, samples = (int(group or 0) for group in found.groups())
-    if tiles > 0:
-        # All samples done is said of the tile before, too: that one is counted already.
-        share = sample / samples if sample < samples else 0
-        parser.grow_frame(100 * (done + share) / tiles)
+    done, tiles, sample, samples = (int(group or 0) for group in groups)
+    # All samples done is said of the tile before, too: that one is counted already.
+    share = sample / samples if sample < samples else 0
+    return 100 * (done + share) / tiles if tiles > 0 else None
 
 
 def _written(parser: RuleParser, found: Found) -> None:
@@ -41,7 +49,9 @@ class blender(RuleParser):
     rules = (
         rule("Fra:", r"Fra: ?(-?\d+)", new_frame),
         rule("Sample ", r"\| Sample (\d+)/(\d+)", frame_percent),
-        rule(" Tiles", r"\| Rendered (\d+)/(\d+) Tiles(?:, Sample (\d+)/(\d+))?", _tiles),
+        rule(
+            " Tiles", r"\| Rendered (\d+)/(\d+) Tiles(?:, Sample (\d+)/(\d+))?", frame_share(_tiles)
+        ),
         rule("Path Tracing Tile ", r"Path Tracing Tile (\d+)/(\d+)", frame_percent),
         rule(" samples", r"\bRendering (\d+) / (\d+) samples", frame_percent),
         rule("Saved: ", _SAVED, _written),

@@ -6,15 +6,15 @@ and with ``-progress``; ``Frames: N`` is printed by wrappers that know the numbe
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, image, rule
+from parsers._rules import Found, RuleParser, image, rule, task_share
 
 __all__ = ("ffmpeg",)
 
 _CLOCK = r"(\d+):(\d\d):(\d\d(?:\.\d+)?)"
 
 
-def _seconds(found: Found) -> float:
-    hours, minutes, seconds = found.groups()
+def _seconds(groups: tuple[str, ...]) -> float:
+    hours, minutes, seconds = groups
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
@@ -31,23 +31,33 @@ class ffmpeg(RuleParser):
         self.duration = 0.0
 
     def take_frames(self, found: Found) -> None:
+        """How many frames there will be, as a wrapper knows it."""
         self.frames = int(found.group(1))
 
     def take_duration(self, found: Found) -> None:
-        self.duration = max(self.duration, _seconds(found))
+        """How long an input is."""
+        self.duration = max(self.duration, _seconds(found.groups()))
 
-    def take_frame(self, found: Found) -> None:
-        if self.frames > 0:
-            self.grow_task(100 * int(found.group(1)) / self.frames)
+    def knows_frames(self) -> bool:
+        """Whether progress is told by frames."""
+        return self.frames > 0
 
-    def take_time(self, found: Found) -> None:
-        if self.frames <= 0 and self.duration > 0:
-            self.grow_task(100 * _seconds(found) / self.duration)
+    def share_by_frame(self, groups: tuple[str, ...]) -> float:
+        """Percents by the frame ffmpeg has come to."""
+        return 100 * int(groups[0]) / self.frames
+
+    def knows_duration(self) -> bool:
+        """Whether progress is told by time."""
+        return self.frames <= 0 and self.duration > 0
+
+    def share_by_time(self, groups: tuple[str, ...]) -> float:
+        """Percents by the time ffmpeg has come to."""
+        return 100 * _seconds(groups) / self.duration
 
     rules = (
         rule("Frames: ", r"\bFrames: (\d+)", take_frames),
         rule("Duration: ", rf"\bDuration: {_CLOCK}", take_duration),
         rule("Output #", r"^Output #\d+, .*?, to '(.+)':", image),
-        rule("frame=", r"\bframe= *(\d+)", take_frame),
-        rule("time=", rf"time={_CLOCK}", take_time),
+        rule("frame=", r"frame= *(\d+)", task_share(share_by_frame, knows_frames)),
+        rule("time=", rf"time={_CLOCK}", task_share(share_by_time, knows_duration)),
     )

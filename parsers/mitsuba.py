@@ -8,15 +8,14 @@ file themselves say ``@IMAGE@file``.
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, frame_end, image, mark, new_frame, rule
+from parsers._rules import RuleParser, frame_end, frame_share, image, mark, new_frame, rule
 
 __all__ = ("mitsuba",)
 
 
-def _bar(parser: RuleParser, found: Found) -> None:
-    done, left = map(len, found.groups())
-    if done + left:
-        parser.grow_frame(100 * done / (done + left))
+def _bar(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
+    done, left = map(len, groups)
+    return 100 * done / (done + left) if done + left else None
 
 
 class mitsuba(RuleParser):
@@ -24,7 +23,7 @@ class mitsuba(RuleParser):
 
     rules = (
         rule("Starting render job", r"Starting render job", new_frame),
-        rule("Rendering [", r"Rendering \[(=*)( *)\]", _bar),
+        rule("Rendering [", r"Rendering \[(=*)( *)\]", frame_share(_bar)),
         rule("Rendering finished.", r"Rendering finished\.", frame_end),
         rule('Developing "', r'Developing "(.+)"', image),
         rule("Writing ", r'\bWriting \w+ file "(.+)" \(', image),

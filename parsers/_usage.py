@@ -1,0 +1,67 @@
+r"""Parsers that tell in `resources` what a task used: the host's figures, and the program's own.
+
+    class arnold(UsageParser):
+        rules = (rule("peak CPU memory", r"peak CPU memory used +([\d.]+) *(\w+)", memory("arnold_gb")),)
+
+makes ``mem_peak_mb:9000 arnold_gb:1.5 cpu_avg:97``. Of figures told again the greatest stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from parsers._rules import Found, RuleParser
+
+__all__ = ("UsageParser", "greatest", "memory")
+
+_UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4}
+
+
+class UsageParser(RuleParser):
+    """A table whose actions may also be `memory` and `greatest`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: dict[str, float] = {}
+        """What the program told of itself, by the names that `resources` has."""
+
+    def do(self, i_args: dict[str, object]) -> str | None:
+        result = super().do(i_args)
+        figures: dict[str, float | None] = {
+            "mem_peak_mb": self.res_mem_peak_mb,
+            **self.used,
+            "cpu_avg": self.res_cpu_agv,
+        }
+        self.resources = " ".join(
+            f"{name}:{_plain(value)}" for name, value in figures.items() if value is not None
+        )
+        return result
+
+    def use(self, name: str, value: float) -> None:
+        """So much was used, at least."""
+        self.used[name] = max(value, self.used.get(name, 0))
+
+
+def memory(name: str) -> Callable[[UsageParser, Found], None]:
+    """Gigabytes from a number and a unit, the first two groups; units nobody knows do not count."""
+
+    def act(parser: UsageParser, found: Found) -> None:
+        power = _UNITS.get(found.group(2).lower())
+        if power is not None:
+            parser.use(name, float(found.group(1)) * 1024.0 ** (power - 3))
+
+    return act
+
+
+def greatest(name: str) -> Callable[[UsageParser, Found], None]:
+    """The first group as a whole number; commas between thousands do not matter."""
+
+    def act(parser: UsageParser, found: Found) -> None:
+        parser.use(name, int(found.group(1).replace(",", "")))
+
+    return act
+
+
+def _plain(value: float) -> str:
+    """At most two digits behind the point, and no zeros at their end."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,271 @@
+"""Parsers made of rules: each action, their order, and that bulk and single lines agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parsers._rules import (
+    Found,
+    RuleParser,
+    activity,
+    frame_done,
+    frame_end,
+    frame_percent,
+    frame_share,
+    image,
+    image_onthefly,
+    mark,
+    new_frame,
+    report,
+    rule,
+    say,
+    task_percent,
+    task_share,
+)
+
+
+def _parse(made: RuleParser, text: str, frames: int = 1, folder: str = "") -> RuleParser:
+    made.setTaskInfo({"frames_num": frames, "wdir": folder})
+    made.parse({"data": text, "mode": "RUN"})
+    return made
+
+
+class _Frames(RuleParser):
+    rules = (
+        rule("named ", r"named (\w+)", new_frame),
+        rule("% of it", r"(\d+)% of it", frame_percent),
+        rule("ended", "ended", frame_end),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "frame", "percentframe", "percent"),
+    [
+        ("named a\n", 0, 0, 0),
+        ("named a\nnamed a\nnamed a\n50% of it\n", 0, 50, 12),
+        ("50% of it\nnamed a\n", 0, 50, 12),
+        ("named a\n50% of it\nnamed b\n20% of it\n", 1, 20, 30),
+        ("named a\n50% of it\nnamed ab\nnamed a\n", 2, 0, 50),
+        ("named a named b named c\n", 2, 0, 50),
+        ("named a 80% of it named b 10% of it\n", 1, 80, 45),  # rule by rule in a line
+        ("named a\n50% of it\n20% of it\n", 0, 50, 12),
+        ("named a\n150% of it\n", 0, 100, 25),
+        ("named a\nended\n", 0, 100, 25),
+        ("".join(f"named {name}\n" for name in "abcdefgh"), 4, 0, 100),
+    ],
+)
+def test_frames(text: str, frame: int, percentframe: int, percent: int) -> None:
+    made = _parse(_Frames(), text, frames=4)
+    assert (made.frame, made.percentframe, made.percent) == (frame, percentframe, percent)
+
+
+def test_the_only_frame_does_not_start_again() -> None:
+    made = _parse(_Frames(), "named a\n50% of it\nnamed b\n20% of it\n")
+    assert (made.percent, made.percentframe) == (50, 50)
+
+
+class _Counted(RuleParser):
+    rules = (
+        rule("begin", "begin", new_frame),
+        rule("done", r"done", frame_done),
+        rule("part ", r"part (\d+)/(\d+)", frame_percent),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "frame", "percentframe"),
+    [
+        ("begin\n", 0, 0),
+        ("begin\nbegin\nbegin\n", 2, 0),
+        ("done\ndone done\n", 3, 0),
+        ("part 3/4\n", 0, 75),
+        ("part 3/0\n", 0, 0),
+        ("part 3/4\ndone\npart 1/4\n", 1, 25),
+    ],
+)
+def test_frames_without_names(text: str, frame: int, percentframe: int) -> None:
+    made = _parse(_Counted(), text, frames=10)
+    assert (made.frame, made.percentframe) == (frame, percentframe)
+
+
+class _Task(RuleParser):
+    rules = (
+        rule("all: ", r"all: (\d+(?:\.\d+)?)%", task_percent),
+        rule("at ", r"at (\d+)", task_share(lambda parser, groups: int(groups[0]) / 10)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"),
+    [
+        ("all: 12.9%\n", 12),
+        ("all: 50%\nall: 12%\n", 50),
+        ("all: 500%\n", 100),
+        ("at 200\n", 20),
+        ("all: x%\n", 0),
+    ],
+)
+def test_whole_tasks(text: str, percent: int) -> None:
+    made = _parse(_Task(), text, frames=10)
+    assert (made.percent, made.percentframe, made.frame) == (percent, percent, 0)
+
+
+def test_frames_and_whole_tasks_do_not_disturb_each_other() -> None:
+    class Both(RuleParser):
+        rules = (*_Frames.rules, *_Task.rules)
+
+    whole, lines = Both(), Both()
+    text = "named a\nnamed b\nall: 60%\nnamed c\n50% of it\n"
+    _parse(whole, text, frames=10)
+    percents = [_parse(lines, line, frames=10).percent for line in text.splitlines(keepends=True)]
+    assert percents == [0, 10, 60, 60, 60]
+    assert (whole.percent, whole.frame, whole.percentframe) == (60, 2, 50)
+
+
+class _Others(RuleParser):
+    rules = (
+        rule("stage ", r"stage (\w+)", activity),
+        rule("busy", "busy", say("very busy")),
+        rule("told ", r"told (.*)", report),
+        rule("wrote ", r"wrote (?:'(.+)'|(\S+))", image),
+        rule("shows ", r"shows (\S+)", image_onthefly),
+        rule("license", r"(?i)invalid .* license", mark("error")),
+        rule("fog", r"fog", mark("warning")),
+    )
+    warnings = ("Mist",)
+    errors = ("RAIN",)
+    badresults = ("snow",)
+    fatalerrors = ("fire",)
+    successes = ("sun",)
+
+
+def test_texts_and_flags() -> None:
+    made = _parse(_Others(), "stage one\nbusy\ntold 12 moths \nInvalid X license\nfog\n")
+    assert (made.activity, made.report) == ("very busy", "12 moths")
+    assert made.error
+    assert made.warning
+    made = _parse(_Others(), "busy\nstage one\nACTIVITY: two\nREPORT: x\ntold \n")
+    assert (made.activity, made.report) == ("two", "x")
+    made = _parse(_Others(), "mist, rain, SNOW, fire, sun\n")
+    assert made.warning
+    assert made.error
+    assert made.badresult
+    assert made.fatalerror
+    assert made.finishedsuccess
+
+
+def test_files_in_the_order_of_the_output(tmp_path: Path) -> None:
+    for name in ("a b", "c", "d", "e"):
+        (tmp_path / name).write_bytes(b"x")
+    text = "wrote 'a b'\r\n@IMAGE@c\r\nwrote d\r\nshows e\r\nImage: gone\r\n"
+    made = _parse(_Others(), text, folder=str(tmp_path))
+    assert made.getFiles() == [str(tmp_path / name) for name in ("a b", "c", "d")]
+    assert made.getFilesOnTheFly() == [str(tmp_path / "e")]
+    assert made.frame == 1
+
+
+def test_no_flag_of_that_name() -> None:
+    with pytest.raises(ValueError, match="no flag 'eror'"):
+        mark("eror")
+
+
+def test_a_rule_needs_a_token() -> None:
+    with pytest.raises(ValueError, match="text to look for"):
+        rule("", "x", frame_done)
+
+
+def _odd(parser: RuleParser, found: Found) -> None:
+    if found.group(1) == "odd":
+        raise KeyError(found.group())
+    parser.next_frame()
+
+
+class _Odd(RuleParser):
+    rules = (
+        rule("frame ", r"frame (\w+)", _odd),
+        rule("share ", r"share (\w+)", frame_share(lambda parser, groups: float(groups[0]))),
+    )
+
+
+def test_an_action_that_raises_harms_its_line_alone() -> None:
+    made = _parse(_Odd(), "frame one\nframe odd\nshare x\nframe three\nshare 7\n", frames=9)
+    assert (made.frame, made.percentframe) == (2, 7)
+    assert made.problem.count("Traceback") == 1
+    assert "KeyError" in made.problem
+
+
+@pytest.mark.parametrize(
+    ("token", "pattern", "bulk"),
+    [
+        ("a ", r"a (\d+)%", True),
+        ("[a", r"\[a(=*)( *)\]", True),
+        ("| a", r"\| a (\d+)/(\d+)", True),
+        ("b", r"a (\d+)%", False),
+        ("a", r"a\s(\d+)%", False),
+        ("a", r"a[^%]*?(\d+)%", False),
+        ("a", r"a|b(\d+)", False),
+    ],
+)
+def test_what_is_looked_at_in_bulk(token: str, pattern: str, bulk: bool) -> None:
+    assert rule(token, pattern, frame_percent).bulk is bulk
+    assert rule(token, pattern, frame_done).bulk is False
+
+
+class _Mixed(RuleParser):
+    rules = (
+        rule("n:", r"n:(\w+)", new_frame),
+        rule("p", r"\bp(\d+)\b", frame_percent),
+        rule("q", r"q\s*(\d+)", frame_percent),
+        rule("r", r"^r(\d+)$", task_percent),
+        rule("d", r"d\b", frame_done),
+        rule("e", r"e$", frame_end),
+        rule("s", r"s (.+)", activity),
+        rule("x", r"x(\d+)", frame_share(lambda parser, groups: parser.frame + int(groups[0]))),
+    )
+
+
+class _Twice(RuleParser):
+    """Two rules name frames."""
+
+    rules = (
+        rule("n:", r"n:(\w+)", new_frame),
+        rule("s ", r"s (\d)", new_frame),
+        rule("p", r"p(\d+)", frame_percent),
+    )
+
+
+class _Behind(RuleParser):
+    """The name stands before the token."""
+
+    rules = (
+        rule(":", r"(\w):", new_frame),
+        rule("p", r"p(\d+)", frame_percent),
+    )
+
+
+WORDS = st.sampled_from(
+    ["n:1", "n:12", "n:2", "n:1 ", "n:", "p5", "p40", "p40 ", " p90", "q 7", "q", "q80", "r3", "r30", "d", "d ", "e",
+     "s 1", "s 2", "x1", "x50", " ", "12:", "\n", "\n", "\n", "\r\n", "\r"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [_Mixed, _Twice, _Behind])
+@settings(max_examples=300, deadline=None)
+@given(words=st.lists(WORDS, max_size=40), frames=st.sampled_from([1, 3, 40]))
+def test_many_lines_at_once_are_as_good_as_one_by_one(
+    made: type[RuleParser], words: list[str], frames: int
+) -> None:
+    text = "".join(words).replace("\r\n", "\n").replace("\r", "\n")
+    whole = _parse(made(), text, frames)
+    lines, said = made(), ""
+    for line in text.splitlines(keepends=True):
+        _parse(lines, line, frames)
+        said = lines.activity or said
+    for name in ("frame", "percentframe", "percent", "marked"):
+        assert getattr(whole, name) == getattr(lines, name), name
+    assert whole.activity == said
+    assert whole.problem == lines.problem == ""
