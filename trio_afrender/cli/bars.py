@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console, Group
@@ -11,8 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from trio_afrender.cli.news import OVER
-from trio_afrender.cli.summary import label, seconds_text
+from trio_afrender.cli.summary import label, seconds_text, state_text
 from trio_afrender.cli.terminal import clean, cut
 from trio_afrender.farm.views import JobView, TaskView
 
@@ -20,6 +20,8 @@ __all__ = ("Bars",)
 
 _SPARE_ROWS = 5
 """Rows of the terminal that stay free of bars: the total, what waits, lines above."""
+_ECHO = 3
+"""Columns left free: a terminal that echoes ``^C`` behind a full row would move the picture."""
 
 
 class Bars:
@@ -45,7 +47,7 @@ class Bars:
         self._live.update(self._picture(job, waiting), refresh=True)
 
     def _picture(self, job: JobView, waiting: str) -> Group:
-        width, height = self.console.size
+        width, height = self.console.width - _ECHO, self.console.height
         running = [task for task in job.tasks if task.state == "running"]
         room = max(1, height - _SPARE_ROWS)
         shown = running if len(running) <= room else running[: room - 1]
@@ -59,7 +61,8 @@ class Bars:
 
 def _bars(tasks: list[TaskView], width: int) -> Table:
     name = max(10, min(40, width // 3))
-    table = Table.grid(padding=(0, 1), expand=True)
+    table = Table.grid(padding=(0, 1))
+    table.width = width
     table.add_column(width=min(name, max(len(label(task)) for task in tasks)), no_wrap=True)
     table.add_column(ratio=2, min_width=8)
     table.add_column(width=4, justify="right", no_wrap=True)
@@ -87,19 +90,22 @@ def _details(task: TaskView) -> str:
 
 
 def _total(job: JobView, width: int) -> Table:
-    over = sum(task.state in OVER for task in job.tasks)
-    progress = over + sum(task.percent for task in job.tasks if task.state == "running") / 100
-    failed = sum(task.state in ("error", "killed") for task in job.tasks)
-    table = Table.grid(padding=(0, 1), expand=True)
+    states = Counter(state_text(task) for task in job.tasks)
+    over = sum(states[state] for state in ("done", "skipped", "error", "killed"))
+    running = sum(task.percent for task in job.tasks if task.state == "running") / 100
+    table = Table.grid(padding=(0, 1))
+    table.width = width
     table.add_column(no_wrap=True)
     table.add_column(ratio=1, min_width=8)
     table.add_column(no_wrap=True)
-    counts = f"{over} of {len(job.tasks)}" + (f", {failed} failed" if failed else "")
+    counts = f"{over} of {len(job.tasks)}"
+    for state, word in (("error", "failed"), ("killed", "stopped"), ("not run", "not run")):
+        counts += f", {states[state]} {word}" if states[state] else ""
     if job.started is not None:
         counts += f", {seconds_text(max(0.0, time.time() - job.started))}"
     table.add_row(
         Text(cut(job.name, width // 3), style="bold"),
-        ProgressBar(total=max(1, len(job.tasks)), completed=progress),
+        ProgressBar(total=max(1, len(job.tasks)), completed=over + running),
         Text(counts),
     )
     return table

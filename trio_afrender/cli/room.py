@@ -38,7 +38,7 @@ def open_room(parent: Path | None, *, keep_farm: bool, keep_store: bool) -> Iter
 
     Blocks on the disk. Raises `StoreError`.
     """
-    where = parent if parent is not None else Path(tempfile.gettempdir())
+    where = (parent if parent is not None else Path(tempfile.gettempdir())).absolute()
     try:
         where.mkdir(parents=True, exist_ok=True)
         room = Room(

@@ -62,7 +62,10 @@ def run(options: Namespace) -> int:
         finally:
             if play.view is not None:
                 _conclude(play.view, room, report)
-    return 0 if play.view is not None and play.view.state == "done" else 1
+    if play.view is None:
+        say("interrupted before the job started")
+        return 1
+    return 0 if play.view.state == "done" else 1
 
 
 def _make_configs(
@@ -166,6 +169,8 @@ class _Ending:
         else:
             self.screen.line(f"{name}: stopping the running tasks")
             self.farm.stop_job(self.job, f"second {name}")
+            for handle in self.handles:
+                handle.stop_now(f"second {name}")
 
 
 def _check_report(text: str | None) -> Path | None:
