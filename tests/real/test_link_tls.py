@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -153,13 +155,23 @@ async def test_tls_to_a_plain_server_and_back_are_named(
         await register(bound.url, ca_file=ca_file)
 
 
+class UnknowingResolver(trio.abc.HostnameResolver):
+    async def getaddrinfo(self, *_: object, **__: object) -> NoReturn:
+        await trio.lowlevel.checkpoint()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def getnameinfo(self, *_: object) -> NoReturn:
+        raise NotImplementedError
+
+
 async def test_nobody_there_and_unknown_hosts_are_named() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     await listeners[0].aclose()
     with pytest.raises(LinkLost, match=r"nobody listens there \(connection refused\)"):
         await register(f"ws://127.0.0.1:{port}")
-    with pytest.raises(LinkLost, match="unknown host"):
+    trio.socket.set_custom_hostname_resolver(UnknowingResolver())  # no real one is bothered
+    with pytest.raises(LinkLost, match=r"unknown host \(Name or service not known\)"):
         await register("wss://no-such-host.invalid")
 
 
