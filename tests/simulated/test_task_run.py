@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from trio_afrender.child.base import Child, TreeSignal
 from trio_afrender.config import Config, Timing
 from trio_afrender.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
+from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.handle import TaskHandle
 from trio_afrender.task.run import run_task
@@ -77,7 +78,7 @@ async def open_bench(
             open_place=outside.open_place,
             adopt=lambda child, pids: bench.adopted.append((child, pids)),
             wall=virtual_wall,
-            environment=dict,
+            environment=AgentEnvironment({}, (), config.redact),
         )
 
         async def listen() -> None:

@@ -5,9 +5,10 @@ A simulated agent gets another one of these, and nothing else about it changes.
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -41,6 +42,8 @@ class Outside:
     remove_place: Callable[[TaskExec], Awaitable[None]]
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
+    environ: Mapping[str, str] = attrs.field(factory=dict)
+    """The variables that tasks inherit, before what they may not have is taken out."""
     wall: Callable[[], float] = time.time
     dice: random.Random = attrs.field(factory=random.Random)
 
@@ -67,4 +70,5 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 remove_place=partial(remove_place, store.runs),
                 facts=await trio.to_thread.run_sync(host_facts, limiter=_sampling),
                 measure=measure,
+                environ=dict(os.environ),
             )

@@ -22,6 +22,7 @@ from trio_afrender.errors import LinkRefused
 from trio_afrender.link.base import Connect
 from trio_afrender.link.websocket import make_connect
 from trio_afrender.messages import HostResources, Register, TaskExec, TaskKey
+from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.tools import Tools
 from trio_afrender.task.verdict import StopCause, StopKind
 
@@ -281,6 +282,7 @@ class _Agent:
             adopt=self._dispatcher.adopt,
             resources=lambda: self._resources_text,
             wall=self._outside.wall,
+            environment=AgentEnvironment.of(self._outside.environ, self.config.redact),
         )
 
     async def _measure(self) -> None:

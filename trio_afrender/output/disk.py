@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -98,14 +98,21 @@ class DiskLog:
 
 @asynccontextmanager
 async def open_run_log(
-    folder: Path, *, quota: int = QUOTA, segment: int = SEGMENT, held: int = HELD
+    folder: Path,
+    *,
+    quota: int = QUOTA,
+    segment: int = SEGMENT,
+    held: int = HELD,
+    beside: Sequence[Path] = (),
 ) -> AsyncIterator[DiskLog]:
     """Make the log in `folder`, or go on at the end of the one there; leaving ends and closes it.
 
-    At most `quota` bytes are kept: the first segment and the newest ones. Raises `StoreError`.
+    At most `quota` bytes are kept: the first segment and the newest ones. Folders in `beside`
+    are made on the same way to the disk. Raises `StoreError`.
     """
+    folders = (*beside, folder)
     try:
-        writer = await fill_in_thread(partial(_open_writer, folder, quota, segment, held))
+        writer = await fill_in_thread(partial(_open_writer, folders, quota, segment, held))
     except OSError as error:
         raise StoreError(folder, error.strerror or str(error)) from error
     log = DiskLog(writer)
@@ -118,6 +125,7 @@ async def open_run_log(
                 await fill_in_thread(writer.close)
 
 
-def _open_writer(folder: Path, quota: int, segment: int, held: int) -> SegmentWriter:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return open_writer(folder, quota=quota, segment=segment, held=held)
+def _open_writer(folders: Sequence[Path], quota: int, segment: int, held: int) -> SegmentWriter:
+    for folder in folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open_writer(folders[-1], quota=quota, segment=segment, held=held)

@@ -9,27 +9,27 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import attrs
 import trio
 
-from trio_afrender.errors import StoreError
 from trio_afrender.messages import TaskExec, TaskFile
-from trio_afrender.output.base import RunLog
+from trio_afrender.output.base import LogReader, RunLog
 from trio_afrender.output.disk import open_run_log
+from trio_afrender.output.redact import Redactor
+from trio_afrender.output.threads import work_in_thread
 from trio_afrender.output.view import View
+from trio_afrender.output.window import make_window
 
 __all__ = ("DiskPlace", "OpenPlace", "Place", "open_disk_place", "remove_place")
 
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
 STOP_FILE_PATIENCE = 0.5
-
-_files = trio.CapacityLimiter(4)
-"""Disk work of all runs: a stuck disk takes these threads and no others."""
 
 
 class Place(Protocol):
@@ -69,6 +69,16 @@ class Place(Protocol):
         that writes them is running."""
         ...
 
+    async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
+        """Head and tail of what was printed; `viewed`: as the parser would have it shown."""
+        ...
+
+    async def close_up(
+        self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
+    ) -> tuple[tuple[TaskFile, ...], str]:
+        """`collect` and `read_window` at the end of a run, on one way to the disk."""
+        ...
+
 
 OpenPlace: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[Place]]
 """Makes a run's place. Raises `StoreError`. Leaving it closes the log and removes nothing."""
@@ -95,49 +105,55 @@ class DiskPlace:
         return str(self.folder / "stop.json")
 
     async def is_folder(self, path: str) -> bool:
-        return await trio.to_thread.run_sync(
-            _is_enterable, path, limiter=_files, abandon_on_cancel=True
-        )
+        # Working folders are on the network: a hung mount must not hold threads of the store.
+        return await trio.to_thread.run_sync(_is_enterable, path, abandon_on_cancel=True)
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})
         # Abandoned when the disk hangs: TERM must not wait for it, and a late note harms nobody.
         with trio.move_on_after(STOP_FILE_PATIENCE):
-            await trio.to_thread.run_sync(
-                _write_atomically, self.stop_file, text, limiter=_files, abandon_on_cancel=True
-            )
+            await work_in_thread(partial(_write_atomically, self.stop_file, text), abandon=True)
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
-        return await trio.to_thread.run_sync(_read_files, self.files_dir, seen, limiter=_files)
+        return await work_in_thread(lambda: _read_files(self.files_dir, seen))
+
+    async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
+        source = self._reader(viewed)
+        return await work_in_thread(lambda: make_window(source, limit, redactor).text, abandon=True)
+
+    async def close_up(
+        self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
+    ) -> tuple[tuple[TaskFile, ...], str]:
+        source = self._reader(viewed)
+
+        def look() -> tuple[tuple[TaskFile, ...], str]:
+            text = make_window(source, limit, redactor).text if source.size() else ""
+            return _read_files(self.files_dir, seen), text
+
+        return await work_in_thread(look)
+
+    def _reader(self, viewed: bool) -> LogReader:
+        return self.view.reader() if viewed else self.log.reader()
 
 
 @asynccontextmanager
 async def open_disk_place(root: Path, task: TaskExec, *, quota: int) -> AsyncIterator[DiskPlace]:
     """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`."""
     folder = root / f"{task.key}_{safe_name(task.run)}"
-    async with AsyncExitStack() as stack:
-        try:
-            await trio.to_thread.run_sync(_make_folders, folder, limiter=_files)
-            log = await stack.enter_async_context(open_run_log(folder / "log", quota=quota))
-        except OSError as error:
-            raise StoreError(folder, error.strerror or str(error)) from error
-        yield DiskPlace(folder=folder, log=log, view=View(log, folder / "view"))
+    log = open_run_log(folder / "log", quota=quota, beside=(folder / "work", folder / "files"))
+    async with log as opened:
+        yield DiskPlace(folder=folder, log=opened, view=View(opened, folder / "view"))
 
 
 async def remove_place(root: Path, task: TaskExec) -> None:
     """Delete a run's folder; what cannot be deleted stays."""
     folder = root / f"{task.key}_{safe_name(task.run)}"
-    await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True), limiter=_files)
+    await work_in_thread(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def safe_name(run: str) -> str:
     """A run is the server's word: reduce it to what can only ever be one file name."""
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in run)[:64]
-
-
-def _make_folders(folder: Path) -> None:
-    for path in (folder, folder / "work", folder / "files"):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _is_enterable(path: str) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import attrs
 
 from trio_afrender.child.base import Child, Spawn
 from trio_afrender.config import Config
 from trio_afrender.plugins.base import PluginRunner
+from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.place import OpenPlace
 
 __all__ = ("Tools",)
@@ -35,4 +35,4 @@ class Tools:
     """The host's load as JSON text, for parsers."""
     wall: Callable[[], float] = time.time
     new_token: Callable[[], str] = _new_token
-    environment: Callable[[], Mapping[str, str]] = lambda: os.environ
+    environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))

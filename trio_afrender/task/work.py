@@ -9,11 +9,10 @@ import trio
 
 from trio_afrender.child.base import Launch
 from trio_afrender.errors import SpawnError
-from trio_afrender.messages import BlockFlags, TaskStatus, TaskUpdate
-from trio_afrender.output.redact import Redactor, find_secrets
-from trio_afrender.output.window import read_window
+from trio_afrender.messages import BlockFlags, TaskFile, TaskStatus, TaskUpdate
+from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import PluginTask
-from trio_afrender.task.command import make_environment, make_launch
+from trio_afrender.task.command import make_launch
 from trio_afrender.task.events import FilesFound, Listened, TaskEvent
 from trio_afrender.task.listening import Listening
 from trio_afrender.task.parsing import Parsing
@@ -50,14 +49,12 @@ class Work:
         self._why = record.why
         self._stop_time = 0
         self._sent_files: set[str] = set()
-        self._environment = make_environment(
-            self._tools.environment(),
+        self._environment, record.secrets = self._tools.environment.make(
             plugins.facts.environment,
             self._handle.task,
             token=self._tools.new_token(),
             stop_file=place.stop_file,
         )
-        record.secrets = find_secrets(self._environment, self._tools.config.redact)
         self._thumbnails = Thumbnails(plugins, record, self._make_launch, self._collect)
         self._parsing = Parsing(
             plugins,
@@ -95,7 +92,6 @@ class Work:
                 helpers.cancel_scope.cancel()
         finally:
             self._handle.output = None
-        await self._collect()
         await self._catch_up()
         await self._listening.flush(last=True)
         await self._finish(status)
@@ -198,7 +194,13 @@ class Work:
         if self._parsing.state.files or self._handle.task.parsed_files:
             parsed = await self._plugins.parsed_files()
         self._record.last = self._redacted(self._parsing.update(status, parsed))
-        self._record.output = await self._read_window()
+        files, self._record.output = await self._place.close_up(
+            self._sent_files,
+            viewed=self._plugins.facts.has_parser,
+            limit=self._tools.config.window,
+            redactor=Redactor(self._record.secrets),
+        )
+        await self._send_files(files)
 
     # -- stopping -------------------------------------------------------------------------------
 
@@ -244,7 +246,10 @@ class Work:
 
     async def _collect(self) -> None:
         """Send the files that appeared in the run's files folder."""
-        if files := await self._place.collect(self._sent_files):
+        await self._send_files(await self._place.collect(self._sent_files))
+
+    async def _send_files(self, files: tuple[TaskFile, ...]) -> None:
+        if files:
             self._sent_files.update(file.name for file in files)
             await self._events.send(FilesFound(run=self._handle.task.run, files=files))
 
@@ -255,11 +260,11 @@ class Work:
         if (size := self._place.log.size) > self._parsing.state.consumed:
             await self._place.view.apply(size, ())
 
-    async def _read_window(self) -> str:
-        source = self._place.view if self._plugins.facts.has_parser else self._place.log
-        redactor = Redactor(self._record.secrets)
-        return (await read_window(source, self._tools.config.window, redactor)).text
-
     async def _read_output(self) -> str:
         """The output so far, for `Events.outputs`; never empty."""
-        return await self._read_window() or "The task has printed nothing so far.\n"
+        text = await self._place.read_window(
+            viewed=self._plugins.facts.has_parser,
+            limit=self._tools.config.window,
+            redactor=Redactor(self._record.secrets),
+        )
+        return text or "The task has printed nothing so far.\n"

@@ -24,7 +24,9 @@ from trio_afrender.errors import StoreError
 from trio_afrender.host.facts import HostFacts
 from trio_afrender.messages import HostResources, TaskExec, TaskFile
 from trio_afrender.output.memory import MemoryLog
+from trio_afrender.output.redact import Redactor
 from trio_afrender.output.view import View
+from trio_afrender.output.window import make_window
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.inline import InlineRunner
 from trio_afrender.testing.children import FakeSpawn
@@ -74,6 +76,17 @@ class MemoryPlace:
             for name, data in sorted(self.files.items())
             if name not in seen
         )
+
+    async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
+        await trio.lowlevel.checkpoint()
+        source = self.view.reader() if viewed else self.log.reader()
+        return make_window(source, limit, redactor).text
+
+    async def close_up(
+        self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
+    ) -> tuple[tuple[TaskFile, ...], str]:
+        text = await self.read_window(viewed=viewed, limit=limit, redactor=redactor)
+        return await self.collect(seen), text
 
 
 @attrs.define(eq=False, kw_only=True)
