@@ -93,6 +93,7 @@ class Session:
         self._acked = trio.Event()
         self._goodbye: str | None = None
         self._refused_since = math.inf
+        self._complaint = ""
 
     def wake(self) -> None:
         """Say that the outbox holds something that should not wait for the heartbeat."""
@@ -133,8 +134,7 @@ class Session:
         try:
             await self._one_link()
         except* (LinkLost, ProtocolError, OSError) as group:
-            level = logging.WARNING if self.state == "online" else logging.INFO
-            logger.log(level, "no link to the server: %s", _first(group))
+            self._report_loss(str(_first(group)))
         except* LinkRefused as group:
             error = _first(group)
             refusal = error if isinstance(error, LinkRefused) else None
@@ -159,6 +159,7 @@ class Session:
 
     def _registered(self, answer: Registered) -> None:
         self._refused_since = math.inf
+        self._complaint = ""
         self.render_id = answer.id
         self._settings.change(answer)
         self._dispatcher.registered(answer)
@@ -210,6 +211,12 @@ class Session:
         return pause.cancelled_caught
 
     # -- what goes wrong ------------------------------------------------------------------------
+
+    def _report_loss(self, text: str) -> None:
+        """Say it once loudly; an agent that waits a night for its server is not to fill a log."""
+        level = logging.INFO if text == self._complaint else logging.WARNING
+        self._complaint = text
+        logger.log(level, "no link to the server: %s; trying again", text)
 
     def _consider(self, error: LinkRefused) -> None:
         """Give up on a refusal that will not change, or on a name that stays taken."""
