@@ -192,7 +192,7 @@ class RuleParser(parser):
 
     def next_frame(self) -> None:
         """The present frame is done."""
-        self.frame += 1
+        self.frame = min(self.frame + 1, max(1, self.numframes))
         if self.numframes > 1:
             self.percentframe = 0
         self._moved = True

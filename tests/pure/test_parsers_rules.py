@@ -82,6 +82,7 @@ class _Counted(RuleParser):
         ("begin\n", 0, 0),
         ("begin\nbegin\nbegin\n", 2, 0),
         ("done\ndone done\n", 3, 0),
+        ("done\n" * 12, 10, 0),
         ("part 3/4\n", 0, 75),
         ("part 3/0\n", 0, 0),
         ("part 3/4\ndone\npart 1/4\n", 1, 25),
