@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.child.base import Child, Launch, Spawn, TreeSignal
 from trio_afrender.errors import SpawnError
@@ -169,7 +170,7 @@ async def check_many_may_wait_for_the_exit(stage: Stage) -> None:
     async with stage.play("obeys") as played, trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(played.child.exited)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         await played.child.signal_tree(TERM)
 
 

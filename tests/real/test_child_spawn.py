@@ -18,6 +18,7 @@ import pytest
 import trio
 from child_contract import GUARD
 from child_stage import RealStage, make_launch, make_program, make_shell
+from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.child.base import Child, Launch
 from trio_afrender.child.spawn import make_spawn
@@ -167,7 +168,7 @@ async def test_closing_wakes_a_waiting_pump() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(child.output.pump, log)
                 await log.wait_beyond(2)
-                await trio.testing.wait_all_tasks_blocked()
+                await wait_all_tasks_blocked()
                 await child.output.aclose()
         assert await child.empty(GUARD) == ()
         await child.reap()

@@ -15,6 +15,7 @@ import pytest
 import trio
 from child_contract import CHECKS, GUARD, KILL, TERM, Shape, Stage
 from child_stage import RealStage, lives, make_program
+from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.child import processes
 from trio_afrender.child.base import Child
@@ -122,7 +123,7 @@ async def test_blindness_is_not_emptiness(stage: RealStage, shape: Shape) -> Non
             with no_descriptor_left():
                 nursery.start_soon(child.vacated)
                 nursery.start_soon(expect_empty, child)
-                await trio.testing.wait_all_tasks_blocked()
+                await wait_all_tasks_blocked()
         await played.ended.wait()
 
 
@@ -183,7 +184,7 @@ async def test_one_thread_waits_for_a_child_however_often_it_is_asked() -> None:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch.wait)
-                await trio.testing.wait_all_tasks_blocked()
+                await wait_all_tasks_blocked()
                 scope.cancel()
     own = processes.scan()[os.getpid()]
     assert own.alive

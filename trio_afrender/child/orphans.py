@@ -1,8 +1,8 @@
 """Orphans that escaped from their tree: who adopted them, whose they are, and their burial.
 
 A process that loses its parent becomes a child of its nearest ancestor that is a subreaper, or
-of init. That is this process (`ADOPTED`), or one of its own ancestors (`STRAYS`); both have a list
-of children that costs microseconds to read.
+of init. That is this process (`ADOPTED`) or one of its own ancestors (`STRAYS`). Both have a
+list of children that costs microseconds to read.
 
 Children belong to a process as a whole, so this is the one piece of state that all spawns of a
 process share. Nobody here ever waits for "any child": each zombie is collected by its pid, and
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
@@ -68,12 +70,21 @@ def release(leader: int) -> None:
 class Orphans:
     """The processes among which escaped members may be found, and what is known of them.
 
-    Who was seen to belong to no task is not looked at again for `trust` seconds.
+    Who was seen to belong to no task is not looked at again for `trust` seconds. The clock is not
+    trio's, and there is a lock, because a process may run several loops: in turn or in threads.
     """
 
-    def __init__(self, list_pids: Callable[[], list[int]], *, trust: float = 0.0) -> None:
+    def __init__(
+        self,
+        list_pids: Callable[[], list[int]],
+        *,
+        trust: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._list_pids = list_pids
         self._trust = trust
+        self._clock = clock
+        self._lock = threading.Lock()
         self._strangers: dict[int, float] = {}
         self._foreign: frozenset[_Key] = frozenset()
         self._tokens: dict[_Key, str] = {}
@@ -101,20 +112,21 @@ class Orphans:
             if not undecided:
                 return orphans, final
             await trio.sleep(pause)
-        for each in undecided:
-            self._tokens[each.key] = ""  # it was started with no environment at all
+        with self._lock:  # they were started with no environment at all
+            self._tokens |= {each.key: "" for each in undecided}
         return orphans, final
 
     def _list(self) -> tuple[Orphan, ...]:
-        now = trio.current_time()
-        # The youngest first: of a chain of daemons that fork and end it is the one that lives.
-        pids = reversed(self._pids(now))
-        found = [self._identify(facts) for facts in map(read_facts, pids) if facts]
-        self._strangers |= {each.facts.pid: now for each in found if each.token == ""}
-        dead = [each.key for each in found if not each.facts.alive]
-        self._dead_since = {key: self._dead_since.get(key, now) for key in dead}
-        keys = {each.key for each in found}
-        self._tokens = {key: self._tokens[key] for key in keys & self._tokens.keys()}
+        now = self._clock()
+        with self._lock:
+            # The youngest first: of a chain of daemons that fork and end it is the one that lives.
+            pids = reversed(self._pids(now))
+            found = [self._identify(facts) for facts in map(read_facts, pids) if facts]
+            self._strangers |= {each.facts.pid: now for each in found if each.token == ""}
+            dead = [each.key for each in found if not each.facts.alive]
+            self._dead_since = {key: self._dead_since.get(key, now) for key in dead}
+            keys = {each.key for each in found}
+            self._tokens = {key: self._tokens[key] for key in keys & self._tokens.keys()}
         return tuple(found)
 
     def _pids(self, now: float) -> list[int]:
@@ -141,7 +153,7 @@ class Orphans:
 
     def bury(self) -> None:
         """Collect the zombies that nobody has asked for in `UNCLAIMED` seconds."""
-        latest = trio.current_time() - UNCLAIMED
+        latest = self._clock() - UNCLAIMED
         for orphan in self._list():
             if (
                 orphan.key not in self._foreign
@@ -153,7 +165,7 @@ class Orphans:
 ADOPTED: Final = Orphans(list_adopted)
 """Orphans of a process that is a subreaper. Complete, once the leader of a tree has ended."""
 STRAYS: Final = Orphans(list_beside, trust=1.0)
-"""Orphans of one that did not ask for them, as far as they can be seen: hidden processes (`hidepid`) cannot."""
+"""Orphans of one that did not ask for them. A host that hides processes (`hidepid`) hides them too."""
 
 
 def become_subreaper() -> bool:

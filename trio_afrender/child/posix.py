@@ -10,13 +10,12 @@ Who belongs to the tree, and how that is known:
 - As a subreaper this process adopts whoever lost its parent, so a living tree always hangs on
   its leader or on an adopted child. Adopted children carry their task's token in their
   environment. That makes the end of a tree provable from the list of our own children.
-
 - In a process that is no subreaper (an embedded agent) orphans become children of one of our
   ancestors. There they are found by their token as well, unless the host hides processes.
 
 Not covered: a process that started a session of its own, lost its parent before anybody looked
 (the double fork of a daemon), *and* dropped the token from its environment. It cannot be told from
-a stranger. And without a subreaper, a chain of such daemons that fork and end faster than we look.
+a stranger.
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ __all__ = ("PosixChild",)
 
 BURIAL = 30.0
 """Seconds between looks for zombies that a long task leaves to us."""
-
 
 BLIND = 0.05
 """Seconds until another look when there was no descriptor left to look with."""
