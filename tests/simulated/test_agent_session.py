@@ -389,6 +389,18 @@ async def test_a_drain_without_a_server_ends_within_its_budget(autojump_clock: M
         assert trio.current_time() - start <= 30
 
 
+async def test_a_drain_with_nothing_to_deliver_waits_for_no_server(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        stage.server.refuse(True)
+        await trio.sleep(100)
+        start = trio.current_time()
+        stage.agent.drain("going down", 60)
+        await stage.agent.finished()
+        assert trio.current_time() == start
+
+
 async def test_stop_now_is_quick_and_still_reports(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         stage.host.spawn.dies_of = frozenset({TreeSignal.KILL})

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
 FLUSH = 5.0
 """Seconds of the drain's budget kept for the last results and the goodbye."""
+GOODBYE = 2.0
+"""Seconds for a server that is there to take the goodbye."""
 HASTE = 2.0
 """Grace, in seconds, when there is to be no more waiting."""
 FIRST_SAMPLE = 2.0
@@ -209,7 +211,9 @@ class _Agent:
         with self._delivering:
             await self._dispatcher.delivered()
             self._session.say_goodbye(self._drain_reason)
-            await trio.sleep_forever()  # `run` cancels us once the goodbye is out
+            if self._session.state == "online":
+                with trio.move_on_after(GOODBYE):
+                    await trio.sleep_forever()  # `run` cancels us once the goodbye is out
         if self._outbox.holds:
             logger.error("the server did not take every outcome before the drain's deadline")
         scope.cancel()

@@ -214,7 +214,7 @@ class Session:
 
     def _report_loss(self, text: str) -> None:
         """Say it once loudly; an agent that waits a night for its server is not to fill a log."""
-        level = logging.INFO if text == self._complaint else logging.WARNING
+        level = logging.DEBUG if text == self._complaint else logging.WARNING
         self._complaint = text
         logger.log(level, "no link to the server: %s; trying again", text)
 
