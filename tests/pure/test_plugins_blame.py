@@ -33,6 +33,8 @@ MIB = 1024 * 1024
         ([CallView(1, 12.0, 0.0), CallView(2, 1.5, 1.4)], 1.5, None),
         # Nobody burns: a machine that has no time for us, or a host that was stopped.
         ([CallView(1, 12.0, 0.0), CallView(2, 12.0, 0.01)], 5.0, None),
+        # It burns, but has had little time for it yet.
+        ([CallView(1, 12.0, 0.0), CallView(2, 2.5, 0.9)], 2.5, None),
         # Two burn: then the lock is not held, the host will answer.
         ([CallView(1, 9.0, 1.0), CallView(2, 9.0, 1.1)], 2.5, None),
         # The host answers: who is late is to blame, the busiest first, then the eldest.

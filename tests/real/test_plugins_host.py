@@ -67,6 +67,13 @@ async def until(there: Callable[[], bool]) -> None:
         await trio.sleep(0.01)
 
 
+async def kill(runner: HostRunner) -> None:
+    """Kill the host, and wait until the runner has seen it."""
+    pid = runner.pid
+    os.kill(pid or 0, signal.SIGKILL)
+    await until(lambda: runner.pid != pid)
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -213,6 +220,17 @@ async def test_a_service_that_ends_it_all_while_it_is_made(
             assert (await feed(good, log, b"FRAME\n")).frame == 2
 
 
+async def test_a_parser_that_is_never_made_is_done_without(tmp_path: Path) -> None:
+    async with runner_of() as runner:
+        async with task_of(runner, tmp_path, make_spec("bad_made")) as (task, log):
+            assert not task.facts.has_parser
+            assert task.facts.command == "render -f 1"
+            assert "bad_made.py" in task.facts.log
+            assert "without its parser" in task.facts.log
+            assert (await feed(task, log, b"x\n")).consumed == 2
+            assert not task.dropped
+
+
 async def test_one_crash_may_be_chance(tmp_path: Path) -> None:
     spec = make_spec("bad_crash_once", store_dir=str(tmp_path))
     async with runner_of() as runner, task_of(runner, tmp_path, spec) as (task, log):
@@ -232,6 +250,23 @@ async def test_a_host_killed_from_outside_is_built_anew(tmp_path: Path) -> None:
         assert state.frame == 3
         assert not task.dropped
         assert "signal SIGKILL" in told(task)
+
+
+async def test_a_host_that_ends_for_no_reason_again_and_again(tmp_path: Path) -> None:
+    async with runner_of() as runner:
+        async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
+            await feed(task, log, b"FRAME\n")
+            for _ in range(5):
+                await runner.warm()
+                assert not task.dropped
+                await kill(runner)
+                if not task.dropped:
+                    await feed(task, log, b"")
+            await until(lambda: bool(task.dropped))
+            assert "again and again" in task.dropped
+            assert (await task.parse(log.size)).frame == 1
+        async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
+            assert (await feed(task, log, b"FRAME\n")).frame == 1
 
 
 async def test_a_host_that_is_stopped_is_replaced(tmp_path: Path) -> None:
@@ -261,10 +296,12 @@ async def test_a_cancelled_call_loses_nothing(tmp_path: Path) -> None:
         async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
             await log.append(b"BADFRAME\n")
             with trio.CancelScope() as scope:
+                os.kill(runner.pid or 0, signal.SIGSTOP)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(task.parse, log.size)
                     await trio.testing.wait_all_tasks_blocked()
                     scope.cancel()
+            os.kill(runner.pid or 0, signal.SIGCONT)
             state = await feed(task, log, b"FRAME\n")
             assert (state.frame, state.warning) == (2, True)
             assert (await task.parse(log.size)).frame == 2

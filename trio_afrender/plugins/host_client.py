@@ -41,6 +41,10 @@ MYSTERIES = 5
 MYSTERY_WINDOW = 60.0
 
 
+class DroppedError(PluginError):
+    """The objects of a run hung, or ended the host, while they were made."""
+
+
 class HostRunner:
     """A `PluginRunner` with a process behind it. Made by `open_plugin_host`."""
 
@@ -83,10 +87,21 @@ class HostRunner:
         """
         if log.folder is None:
             raise PluginError("the plugin host needs a log on disk")
+        folder = log.folder.absolute()
         async with AsyncExitStack() as stack:
-            run = await stack.enter_async_context(self._open_run(spec, log.folder.absolute()))
+            said = ""
+            try:
+                run = await stack.enter_async_context(self._open_run(spec, folder))
+            except DroppedError as error:
+                if spec.parser in ("", "none"):
+                    raise
+                # Perhaps it was only the parser, and a task can do without one.
+                spec = attrs.evolve(spec, parser="")
+                run = await stack.enter_async_context(self._open_run(spec, folder))
+                said = f"{error}\n{error.details}\nThe task runs without its parser."
             assert run.facts is not None  # noqa: S101 - an open run has them
-            yield HostTask(run, run.facts, stack, self._open_run)
+            facts = attrs.evolve(run.facts, log=f"{run.facts.log}\n{said}".strip())
+            yield HostTask(run, facts, stack, self._open_run)
 
     @asynccontextmanager
     async def _open_run(self, spec: PluginSpec, folder: Path) -> AsyncIterator[Run]:
@@ -102,7 +117,7 @@ class HostRunner:
                 raise run.error
             if run.facts is None:
                 text = f'service "{spec.service}" could not be made: {run.dropped}'
-                raise PluginError(text, run.details)
+                raise DroppedError(text, run.details)
             yield run
 
     # -- a run's calls --------------------------------------------------------------------------
@@ -209,6 +224,8 @@ class HostRunner:
                 self._failed_starts.append(str(error))
             self._ends = [*self._ends[-9:], trio.current_time()]
             self._announce(None)
+            if any(not run.dropped for run in self._runs.values()):
+                self._wanted.set()
 
     async def _live(self) -> None:
         """One host from its start to its end, and the judgement on it. Raises `PluginError`."""
@@ -246,7 +263,8 @@ class HostRunner:
         logger.warning(
             "plugin host %d: %s; %d runs, %s",
             life.process.pid, trouble.text, len(hit),
-            "nobody to blame" if guilty is None else f"to blame: {guilty.spec.service}",
+            "nobody to blame" if guilty is None
+            else f"to blame: {guilty.spec.service} / {guilty.spec.parser or 'no parser'}",
         )  # fmt: skip
         if guilty is None and not (trouble.died and active):
             self._note_mystery(hit, trouble)

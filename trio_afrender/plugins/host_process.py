@@ -28,10 +28,11 @@ logger = logging.getLogger(__name__)
 SECRET = ("*TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
 """Names of variables that are not for children."""
 RECEIVED = 256 * 1024
-PRINTED = 16 * 1024
-"""Characters kept of what the process printed past our capturing."""
+PRINTED = 64 * 1024
+"""Characters kept of what the process printed past our capturing: a dump of all its threads."""
+FLOOD = 16 * 1024
 FLOOD_PAUSE = 0.05
-"""Seconds between two looks at a process that prints without end: it waits, not we."""
+"""Seconds between two looks at a process that prints `FLOOD` bytes at once: it waits, not we."""
 TRACE_TIME = 0.5
 """Seconds it may take to print where its threads are."""
 REAP_TIME = 5.0
@@ -68,7 +69,7 @@ class HostProcess:
         self._writable = trio.Event()
         self._printed = ""
         self._print_seen = trio.Event()
-        self._pidfd = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
+        self._pidfd = _open_pidfd(process.pid)
 
     @property
     def pid(self) -> int:
@@ -128,11 +129,11 @@ class HostProcess:
         assert stream is not None  # noqa: S101 - asked for when it was started
         while data := await stream.receive_some(RECEIVED // 4):
             text = data.decode("utf-8", "replace")
-            logger.debug("the plugin host printed: %s", text[:PRINTED])
+            logger.debug("the plugin host printed: %s", text[:FLOOD])
             self._printed = (self._printed + text)[-PRINTED:]
             self._print_seen.set()
             self._print_seen = trio.Event()
-            if len(data) > PRINTED:
+            if len(data) > FLOOD:
                 await trio.sleep(FLOOD_PAUSE)
 
     async def exited(self) -> None:
@@ -177,7 +178,7 @@ class HostProcess:
         """Kill and reap it and what it has started; returns within `REAP_TIME`."""
         with trio.CancelScope(shield=True):
             # The group exists as long as its leader is not reaped, so the number is still ours.
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
             with trio.move_on_after(REAP_TIME) as reaping:
                 await self._process.wait()
@@ -200,6 +201,14 @@ class HostProcess:
             return f"signal {signal.Signals(-code).name}"
         except ValueError:
             return f"signal {-code}"
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """A descriptor of the process, None where the system has none to give."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
 
 
 def _find_trace(printed: str, thread: int) -> str:

@@ -14,7 +14,7 @@ import trio
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.output.base import RunLog
 from trio_afrender.plugins.base import ParserState, PluginSpec, PluginTask, ServiceFacts
-from trio_afrender.plugins.values import merge_states
+from trio_afrender.plugins.values import merge_states, without_news
 from trio_afrender.plugins.worker import Worker
 
 __all__ = ("InlineRunner", "InlineTask")
@@ -30,6 +30,7 @@ class InlineTask:
     def __init__(self, worker: Worker) -> None:
         self.facts: ServiceFacts = worker.facts
         self._worker = worker
+        self._state = ParserState()
 
     @property
     def dropped(self) -> str:
@@ -42,6 +43,9 @@ class InlineTask:
         """Feed the log up to `upto`, a checkpoint before each step of it."""
         state: ParserState | None = None
         position = self._worker.position
+        if mode == "RUN" and upto <= position and not self.facts.wants_ticks:
+            await trio.lowlevel.checkpoint()
+            return self._state
         while True:
             await trio.lowlevel.checkpoint()
             position = min(position + STEP, upto)
@@ -50,7 +54,9 @@ class InlineTask:
                 state = merge_states(state, part)
                 continue
             part = self._worker.parse(upto, mode=mode, pid=pid, resources=resources)
-            return merge_states(state, part)
+            state = merge_states(state, part)
+            self._state = without_news(state)
+            return state
 
     async def check_exit_status(self, code: int) -> bool:
         """See `PluginTask`, as for all that follow."""

@@ -179,7 +179,8 @@ class _Imports:
         else:
             top, _, sub = name.partition(".")
             found = _KINDS.get(top)
-            if found is None:
+            # "resources" is many people's word: it means meters only among meters.
+            if found is None or (top == "resources" and self._kind != "meter"):
                 return builtins.__import__(name, globals, locals, fromlist or (), level)
             kind = found
         if sub:

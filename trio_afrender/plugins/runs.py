@@ -12,8 +12,8 @@ from trio_afrender.errors import PluginError
 from trio_afrender.plugins.base import ParserState, PluginSpec, ServiceFacts
 from trio_afrender.plugins.blame import Suspicion
 from trio_afrender.plugins.life import Answer, HostLife, Request
-from trio_afrender.plugins.problems import Problems
-from trio_afrender.plugins.values import merge_states
+from trio_afrender.plugins.problems import Problems, shorten
+from trio_afrender.plugins.values import merge_states, without_news
 
 __all__ = ("Call", "Feed", "History", "Run")
 
@@ -105,7 +105,7 @@ class Run:
 
     def drop(self, reason: str, details: str = "") -> None:
         """Give up the run's objects for good."""
-        self.dropped, self.details = reason, details
+        self.dropped, self.details = reason, shorten(details)
         self.tell(f"the plugins are dropped, the output goes on unparsed: {reason}\n{details}")
 
     def tell(self, *problems: str) -> None:
@@ -126,8 +126,6 @@ class Run:
         """The state for the caller; without news, the last one."""
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
-            self.state = attrs.evolve(
-                fresh, files_onthefly=(), replaced=(), problem="", progress_changed=False
-            )
+            self.state = without_news(fresh)
             return fresh
         return self.state

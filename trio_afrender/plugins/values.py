@@ -24,6 +24,7 @@ __all__ = (
     "read_seconds",
     "read_text",
     "read_texts",
+    "without_news",
 )
 
 NUMBERS = ("percent", "frame", "percentframe")
@@ -172,6 +173,11 @@ class StateReader:
         if len(bounded) < len(names):
             self._complain(f"parser.{name}(): more files than can be told; the first are kept")
         return bounded
+
+
+def without_news(state: ParserState) -> ParserState:
+    """What a call without new output tells: the state that was told last."""
+    return attrs.evolve(state, files_onthefly=(), replaced=(), problem="", progress_changed=False)
 
 
 def merge_states(earlier: ParserState | None, later: ParserState) -> ParserState:

@@ -1,0 +1,10 @@
+"""Its constructor never ends."""
+
+from parsers import parser
+
+
+class bad_made(parser.parser):
+    def __init__(self) -> None:
+        super().__init__()
+        while True:
+            pass
