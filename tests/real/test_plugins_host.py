@@ -279,6 +279,39 @@ async def test_a_host_that_is_stopped_is_replaced(tmp_path: Path) -> None:
         assert not task.dropped
 
 
+async def test_a_large_log_survives_a_kill_in_the_middle(tmp_path: Path) -> None:
+    data = b"".join(b"FRAME %d \xc3\xa9\n" % number for number in range(400_000))
+    inline, memory = InlineRunner(folders=[PLUGINS]), MemoryLog()
+    async with inline.open_task(make_spec("counts"), memory) as task:
+        expected = await feed(task, memory, data, "0:0")
+    async with runner_of(5.0) as runner:
+        async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
+            await log.append(data)
+            half = await task.parse(len(data) // 2)
+            assert half.consumed > len(data) // 2 - 100
+            os.kill(runner.pid or 0, signal.SIGSTOP)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(task.parse, len(data))
+                await trio.testing.wait_all_tasks_blocked()
+                await kill(runner)
+            state = await task.parse(len(data), mode="0:0")
+    assert state.resources == expected.resources
+    assert state.frame == expected.frame == 400_000
+
+
+async def test_large_things_travel_both_ways(tmp_path: Path) -> None:
+    """More than a socket takes at once, from either end."""
+    value = "é\udc80" * 500_000
+    spec = make_spec("replaces", environment={"LARGE": value})
+    async with runner_of(20.0) as runner, task_of(runner, tmp_path, spec) as (task, log):
+        assert task.facts.environment == {"LARGE": value}
+        state = await feed(task, log, "é#".encode() * 200_000 + b"\n")
+        assert "".join(part.text for part in state.replaced) == "é<hash>" * 200_000 + "\n"
+        assert await task.on_the_fly(("x" * 40_000_000,)) == ()
+        assert "too large" in told(task)
+        assert (await feed(task, log, b"#\n")).replaced[0].text == "<hash>\n"
+
+
 async def test_on_the_fly_files_are_not_told_again_by_a_replay(tmp_path: Path) -> None:
     (tmp_path / "a.exr").touch()
     (tmp_path / "b.exr").touch()
