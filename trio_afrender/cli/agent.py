@@ -11,6 +11,7 @@ import trio
 
 from trio_afrender.agent.run import AgentHandle, run_agent
 from trio_afrender.child.spawn import become_subreaper
+from trio_afrender.cli.checks import check_folders
 from trio_afrender.cli.logs import logging_to
 from trio_afrender.cli.options import load_options
 from trio_afrender.cli.signals import watch_signals
@@ -32,6 +33,7 @@ def run(options: Namespace) -> int:
             "no server: give --server wss://HOST:PORT, or set it in "
             'a config file ("cgru_config": {"trio_afrender": {"server": ...}})'
         )
+    check_folders(config.plugins)
     token_file = str(settings["trio_afrender.token_file"])
     token = read_token_file(Path(token_file)) if token_file else None
     config = attrs.evolve(config, token=token, subreaper=become_subreaper())

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trio_afrender.cli.terminal import clean, say
-from trio_afrender.errors import JobError, PluginNotFound
+from trio_afrender.errors import ConfigError, JobError, PluginNotFound
 from trio_afrender.farm.jobfile import JobSpec
 from trio_afrender.plugins.names import list_plugins, near
 
-__all__ = ("check_plugins", "tell_notes")
+__all__ = ("check_folders", "check_plugins", "tell_notes")
 
 _NO_PARSER = ("", "none", "parser")
+
+
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raise `ConfigError` for a plugin folder that is not there: its plugins would be missed."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"plugin folder {folder} does not exist")
 
 
 def check_plugins(spec: JobSpec, folders: Sequence[Path]) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from trio_afrender.agent.run import AgentHandle, run_agent
 from trio_afrender.child.spawn import become_subreaper
-from trio_afrender.cli.checks import check_plugins, tell_notes
+from trio_afrender.cli.checks import check_folders, check_plugins, tell_notes
 from trio_afrender.cli.logs import logging_to
 from trio_afrender.cli.options import load_options
 from trio_afrender.cli.progress import open_progress
@@ -44,6 +44,7 @@ def run(options: Namespace) -> int:
     spec = load_job(options.job)
     settings = load_options(options)
     config = make_config(settings)
+    check_folders(config.plugins)
     check_plugins(spec, config.plugins)
     report = _check_report(options.report)
     tell_notes(spec)
@@ -193,9 +194,7 @@ def _conclude(view: JobView, room: Room, report: Path | None) -> None:
         if str(report) == "-":
             sys.stdout.write(text)
         else:
-            partial = report.with_name(f".{report.name}.{os.getpid()}")
-            partial.write_text(text)
-            partial.replace(report)
+            _write_whole(report, text)
             say(f"report: {clean(str(report))}")
     if room.keep_farm:
         say(f"logs, output and thumbnails: {clean(str(room.farm / str(view.id)))}")
@@ -203,3 +202,13 @@ def _conclude(view: JobView, room: Room, report: Path | None) -> None:
         say("logs were not kept: --keep keeps them")
     if room.keep_store:
         say(f"folders of tasks: {clean(str(room.store))}")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that is never seen half. Raises `ConfigError`."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"report {path}: {error.strerror or error}") from error

@@ -1,0 +1,135 @@
+"""Runs the command line as a person does: in a process of its own, watched through its pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import termios
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import psutil
+import trio
+
+GUARD = 60.0
+"""Seconds after which a test gives up; nothing here takes so long."""
+_MARK = "CLI_STAGE_MARK"
+
+
+@attrs.define(slots=True)
+class Command:
+    """A running command line; `out` and `err` are what it wrote so far."""
+
+    process: trio.Process
+    mark: str
+    out: str = ""
+    err: str = ""
+    _news: trio.Event = attrs.field(factory=trio.Event)
+
+    def take(self, name: str, data: bytes) -> None:
+        setattr(self, name, getattr(self, name) + data.decode("utf-8", "replace"))
+        self._news.set()
+        self._news = trio.Event()
+
+    async def says(self, text: str) -> None:
+        """Wait until stderr has `text`."""
+        while text not in self.err:
+            await self._news.wait()
+
+    async def wait(self) -> int:
+        return await self.process.wait()
+
+    def strays(self) -> list[str]:
+        """What the command started and what still lives, found by a mark in the environment."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(_MARK) == self.mark:
+                    found.append(f"{process.pid} {process.cmdline()}")
+            except psutil.Error:
+                continue
+        return found
+
+
+def make_environment(home: Path, **more: str) -> dict[str, str]:
+    """An environment with a home and a temporary folder of its own, and nothing of CGRU's."""
+    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "PYTHONPATH")}
+    (home / "tmp").mkdir(exist_ok=True)
+    return {**kept, "HOME": str(home), "TMPDIR": str(home / "tmp"), "LC_ALL": "C.UTF-8", **more}
+
+
+@asynccontextmanager
+async def open_command(
+    *words: str | Path, home: Path, terminal: bool = False, **more: str
+) -> AsyncIterator[Command]:
+    """Start `trio_afrender`; at the end nothing that it started may live.
+
+    With `terminal` its stderr is one of 80 columns.
+    """
+    mark = uuid.uuid4().hex
+    environment = make_environment(home, **{_MARK: mark, **more})
+    ours, theirs = os.openpty() if terminal else os.pipe()
+    if terminal:
+        termios.tcsetwinsize(theirs, (24, 80))
+    try:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "trio_afrender", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env=environment,
+            cwd=home,
+        )
+    finally:
+        os.close(theirs)
+    command = Command(process, mark)
+    try:
+        with trio.fail_after(GUARD):
+            async with trio.lowlevel.FdStream(ours) as err, trio.open_nursery() as nursery:
+                assert process.stdout is not None
+                nursery.start_soon(_read, command, "out", process.stdout)
+                nursery.start_soon(_read, command, "err", err)
+                yield command
+                await command.wait()
+        assert command.strays() == []
+    finally:
+        if process.returncode is None:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+async def _read(command: Command, name: str, stream: trio.abc.ReceiveStream) -> None:
+    try:
+        async for data in stream:
+            command.take(name, bytes(data))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):  # how a terminal ends, or a test
+        pass
+
+
+async def run_command(*words: str | Path, home: Path) -> tuple[int, str, str]:
+    """Run `trio_afrender` to its end: exit code, stdout, stderr."""
+    async with open_command(*words, home=home) as command:
+        await command.wait()
+    assert command.process.returncode is not None
+    return command.process.returncode, command.out, command.err
+
+
+def make_gate(path: Path) -> Path:
+    """A pipe with a name: whoever opens one end waits for somebody at the other."""
+    os.mkfifo(path)
+    return path
+
+
+async def pass_gate(path: Path) -> str:
+    """Wait until a task has written to the gate, and return what."""
+    return await trio.to_thread.run_sync(path.read_text, abandon_on_cancel=True)
+
+
+async def open_gate(path: Path) -> None:
+    """Let a task go on that reads from the gate."""
+    await trio.to_thread.run_sync(path.write_text, "go\n", abandon_on_cancel=True)

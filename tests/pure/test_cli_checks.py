@@ -1,0 +1,66 @@
+"""Input that `run` refuses before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trio_afrender.cli.main import main
+
+
+def block(**keys: object) -> str:
+    tasks = [{"name": "a", "command": "true"}]
+    return json.dumps({"job": {"name": "j", "blocks": [{"name": "b", "tasks": tasks, **keys}]}})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "not JSON: "),
+        ("[]", "not a job"),
+        ("{}", "missing: this is no job file"),
+        (block(tasks=5), "blocks[0].tasks: expected"),
+        (block(tasks=[{"command": 5}]), "blocks[0].tasks[0].command: expected"),
+        (block(tasks=[]), "blocks[0].tasks: empty"),
+        (block(frames_per_task="x"), "blocks[0].frames_per_task: expected"),
+        (block(service="blendr"), 'blocks[0].service: no service "blendr", did you mean "blender"?'),
+        (block(parser="genric"), 'blocks[0].parser: no parser "genric", did you mean "generic"?'),
+        (block(service="../x"), 'blocks[0].service: no service "../x"'),
+        (block(service="a\x1b[31mb"), r'no service "a\x1b[31mb"'),
+    ],
+)  # fmt: skip
+def test_a_bad_job_is_named_by_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, sentence: str
+) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(text)
+    assert main(["run", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--report", "{tmp}/no/report.json"], "--report {tmp}/no/report.json: the folder {tmp}/no cannot be written to"),
+        (["--report", "{tmp}"], "--report {tmp}: is a folder"),
+        (["--plugins", "{tmp}/no"], "plugin folder {tmp}/no does not exist"),
+        (["--store", "{tmp}/job.json"], "store folder {tmp}/job.json: "),
+        (["--config", "{tmp}/no.json"], "config file {tmp}/no.json does not exist"),
+        (["--cmd_shell", " "], "cmd_shell must name a shell"),
+    ],
+)  # fmt: skip
+def test_bad_options_are_named_before_the_job_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    (tmp_path / "job.json").write_text(block())
+    made = [word.format(tmp=tmp_path) for word in words]
+    assert main(["run", str(tmp_path / "job.json"), *made]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence.format(tmp=tmp_path) in err
+    assert err.count("\n") == 1

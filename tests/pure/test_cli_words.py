@@ -1,0 +1,97 @@
+"""The command line's words, and the sentences it answers with."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_afrender.cli.arguments import parse, split_overrides
+from trio_afrender.cli.main import main
+from trio_afrender.errors import ConfigError
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rnu", "x.json"], 'no command "rnu", did you mean "run"?'),
+        (["nimbi"], 'no command "nimbi", did you mean "nimby"?'),
+        (["zzz"], 'no command "zzz"; see trio_afrender --help'),
+        (["job.json"], 'no command "job.json", did you mean "trio_afrender run job.json"?'),
+        (["run"], "the following arguments are required: JOB.json; see trio_afrender run --help"),
+        (["run", "x", "--agent", "2"], 'unknown argument "--agent", did you mean "--agents"?'),
+        (["run", "x", "--web"], 'unknown argument "--web"'),
+        (["run", "x", "--agents", "two"], "argument --agents: invalid number value: 'two'"),
+        (["run", "x", "--agents", "0"], "argument --agents: expected 1 to 64, got 0"),
+        (["run", "x", "--retries", "-1"], "expected 0 to 1000, got -1"),
+        (["run", "x", "--config"], "argument --config: expected one argument"),
+        (["agent", "Nimby"], "argument nimby: invalid choice: 'Nimby'"),
+        (["--af_servername"], "--af_servername: expected a value"),
+        (["--af_servernam", "x"], '--af_servernam: no such setting, did you mean "af_servername"?'),
+        (["config", "--af_priority", "x"], '--af_priority: expected a whole number, got "x"'),
+        ([], "no server: give --server wss://HOST:PORT"),
+        (["--server", "af://farm"], 'server "af://farm": expected ws://HOST:PORT or wss://'),
+        (["--server", "ws://farm.example:1"], "the token would be readable"),
+        (["run", "no/such/job.json"], "no/such/job.json: No such file or directory"),
+        (["run", "\x1b[31mred.json"], r"\x1b[31mred.json: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_sentence_on_stderr_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("trio_afrender: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback_too(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "--debug", "run", "no/such.json")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.endswith("trio_afrender: no/such.json: No such file or directory\n")
+
+
+def test_version_and_help_are_for_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, "trio_afrender 0.1.0\n", "")
+    code, out, err = run(capsys, "--help")
+    assert (code, err) == (0, "")
+    assert "trio_afrender run JOB.json" in out
+
+
+@pytest.mark.parametrize("command", ["agent", "run", "config"])
+def test_each_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: trio_afrender {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "nimby", "name"),
+    [
+        (["nimby"], "nimby", None),
+        (["-NIMBY", "-hostname", "r1"], "NIMBY", "r1"),
+        (["--name", "r1", "nimby"], "nimby", "r1"),
+        (["-nimby"], "nimby", None),
+        ([], None, None),
+    ],
+)
+def test_the_words_of_afanasys_users(words: list[str], nimby: str | None, name: str | None) -> None:
+    options = parse("agent", words)
+    assert (options.nimby, options.name) == (nimby, name)
+
+
+def test_cgru_keys_are_taken_out_wherever_they_stand_and_the_first_counts() -> None:
+    words = ["a", "--af_priority", "5", "--pathsmap=[]", "--af_priority=6", "--name", "--af_x", "7"]
+    assert split_overrides(words) == (
+        ["a", "--name"],
+        {"af_priority": "5", "pathsmap": "[]", "af_x": "7"},
+    )
+    with pytest.raises(ConfigError, match="--cmd_shell: expected a value"):
+        split_overrides(["--cmd_shell"])

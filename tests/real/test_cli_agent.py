@@ -1,0 +1,186 @@
+"""`trio_afrender agent` against a farm on loopback."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from cli_stage import Command, make_gate, open_command, open_gate, pass_gate, run_command
+
+from trio_afrender.agent.store import open_store
+from trio_afrender.farm.farm import Farm, open_farm
+from trio_afrender.farm.jobfile import parse_job
+from trio_afrender.link.serve import Bound, serve_websocket
+from trio_afrender.link.tokens import TokenTable, make_token
+
+
+@asynccontextmanager
+async def open_server(tmp_path: Path) -> AsyncIterator[tuple[Farm, str]]:
+    """A farm and its URL; the token is in the file ``token``."""
+    token = make_token()
+    write_token(tmp_path / "token", token.secret)
+    async with open_farm(None) as farm, trio.open_nursery() as nursery:
+
+        async def serve(task_status: trio.TaskStatus[Bound]) -> None:
+            tokens = TokenTable.single(token, "render-*")
+            await serve_websocket(farm.serve_link, tokens=tokens, task_status=task_status)
+
+        bound: Bound = await nursery.start(serve)
+        yield farm, bound.url
+        nursery.cancel_scope.cancel()
+
+
+def write_token(path: Path, secret: str, mode: int = 0o600) -> None:
+    path.touch(mode=mode)
+    path.write_text(secret)
+
+
+@asynccontextmanager
+async def open_agent(
+    tmp_path: Path, url: str, *words: str, name: str = "render-1"
+) -> AsyncIterator[Command]:
+    words = ("--server", url, "--token-file", "token", "--name", name, "--store", "store", *words)
+    async with open_command(*words, home=tmp_path) as command:
+        yield command
+
+
+def submit(farm: Farm, *commands: str) -> int:
+    tasks = [{"name": f"t{i}", "command": command} for i, command in enumerate(commands)]
+    return farm.submit(parse_job({"job": {"name": "j", "blocks": [{"name": "b", "tasks": tasks}]}}))
+
+
+async def test_an_agent_runs_tasks_and_leaves_when_told(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (farm, url):
+        async with open_agent(tmp_path, url) as command:
+            job = await farm.wait(submit(farm, "echo one", "exit 3"))
+            assert [task.state for task in job.tasks] == ["done", "error"]
+            assert job.tasks[0].output == "one\n"
+            assert [render.name for render in farm.renders] == ["render-1"]
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+        assert farm.renders[0].state == "offline"
+    assert command.out == ""
+    assert "registered as render" in command.err
+    assert "SIGTERM: no new tasks" in command.err
+
+
+async def test_a_drain_lets_the_running_task_finish(tmp_path: Path) -> None:
+    up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
+    async with open_server(tmp_path) as (farm, url):
+        async with open_agent(tmp_path, url) as command:
+            job = submit(farm, f"echo up > {up}; read x < {hold}; echo finished", "echo never")
+            await pass_gate(up)
+            command.process.send_signal(signal.SIGTERM)
+            await command.says("no new tasks")
+            await open_gate(hold)
+            assert await command.wait() == 0
+        first, second = farm.view(job).tasks
+        assert (first.state, second.attempts) == ("done", 0)
+
+
+async def test_a_second_signal_gives_tasks_back_and_nothing_stays(tmp_path: Path) -> None:
+    up = make_gate(tmp_path / "up")
+    async with open_server(tmp_path) as (farm, url):
+        async with open_agent(tmp_path, url) as command:
+            job = submit(farm, f"(setsid sleep 1000 &); echo up > {up}; sleep 1000")
+            await pass_gate(up)
+            command.process.send_signal(signal.SIGINT)
+            await command.says("no new tasks")
+            command.process.send_signal(signal.SIGINT)
+            assert await command.wait() == 0
+        [task] = farm.view(job).tasks
+        assert task.state == "ready"
+
+
+async def test_nimby_registers_as_that(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (farm, url), open_agent(tmp_path, url, "NIMBY") as command:
+        await command.says("registered as render")
+        assert farm.renders[0].nimby == "NIMBY"
+        command.process.send_signal(signal.SIGTERM)
+
+
+async def test_a_wrong_token_and_a_name_it_is_not_for_end_with_3(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (_, url):
+        async with open_agent(tmp_path, url, name="other-1") as command:
+            assert await command.wait() == 3
+        assert "refused by the server: unauthorized" in command.err
+        write_token(tmp_path / "token", make_token().secret)
+        async with open_agent(tmp_path, url) as command:
+            assert await command.wait() == 3
+        assert "refused by the server: unauthorized" in command.err
+        assert (tmp_path / "token").read_text() not in command.err
+        async with open_command("--server", url, "--name", "render-1", "--store", "s", home=tmp_path) as command:  # fmt: skip
+            assert await command.wait() == 3
+        assert "unauthorized" in command.err
+
+
+async def test_a_second_agent_of_one_name_ends_with_3(tmp_path: Path) -> None:
+    write_token(tmp_path / "token", make_token().secret)
+    with open_store(tmp_path / "store", "render-1"):
+        async with open_agent(tmp_path, "ws://127.0.0.1:1") as command:
+            assert await command.wait() == 3
+    assert "another agent of that name runs here" in command.err
+
+
+async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    write_token(tmp_path / "token", make_token().secret)
+    async with open_agent(tmp_path, "ws://127.0.0.1:1") as command:
+        await command.says("no link to the server")
+        command.process.send_signal(signal.SIGINT)
+        assert await command.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--token-file", "open"], "can be read by others (mode 0644)"),
+        (["--token-file", "none"], "none: No such file or directory"),
+        (["--token-file", "empty"], "empty is empty"),
+        (["--ca-file", "none"], "none"),
+        (["--name", "a/b"], 'the agent\'s name "a/b" cannot be a folder'),
+        (["--store", "token"], "store folder"),
+        (["--plugins", "none"], "none does not exist"),
+    ],
+)
+async def test_options_that_cannot_work_end_with_2(
+    tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    write_token(tmp_path / "token", make_token().secret)
+    write_token(tmp_path / "open", make_token().secret, 0o644)
+    write_token(tmp_path / "empty", "")
+    given = ["--server", "wss://127.0.0.1:1", "--store", "store", *words]
+    code, out, err = await run_command("agent", *given, home=tmp_path)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+async def test_a_store_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "store" / "trio_afrender").mkdir(parents=True)
+    (tmp_path / "store" / "trio_afrender" / "render-1").symlink_to(elsewhere)
+    words = ("--server", "wss://127.0.0.1:1", "--name", "render-1", "--store", "store")
+    code, _, err = await run_command(*words, home=tmp_path)
+    assert code == 2
+    assert "is a link or a file" in err
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_settings_of_the_agent_come_from_a_file_too(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (farm, url):
+        ours = {"server": url, "token_file": "token", "name": "render-7", "max_tasks": 3}
+        config = {"cgru_config": {"af_store_folder": "store", "trio_afrender": ours}}
+        (tmp_path / "site.json").write_text(json.dumps(config))
+        words = ("agent", "--config", "site.json", "nimby", "--af_priority", "5")
+        async with open_command(*words, home=tmp_path) as command:
+            await command.says("registered as render")
+            [render] = farm.renders
+            assert (render.name, render.max_tasks, render.nimby) == ("render-7", 3, "nimby")
+            command.process.send_signal(signal.SIGTERM)
+    assert (tmp_path / "store" / "trio_afrender" / "render-7").is_dir()
