@@ -178,14 +178,12 @@ def test_a_render_that_fails_is_avoided_while_there_is_another() -> None:
 def test_one_task_avoids_a_render() -> None:
     stage = Stage(errors_retries=20)
     stage.job(listed(2, errors_task_same_host=1))
-    a, b = stage.render("a", priority=200), stage.render("b", priority=10, max_tasks=1)
-    first, second = sorted((*a.take(), *b.take()), key=lambda task: task.task)
-    holder = a if first.run in a.tasks else b
-    holder.end(first, TaskStatus.FinishedError)
-    fresh = [task.task for task in (a if holder is b else b).take()]
-    assert fresh in ([0], [])
-    assert not [task for task in holder.take() if task.task == 0]
-    assert second.task == 1
+    a, b = stage.render("a", max_tasks=1), stage.render("b", max_tasks=1)
+    (first,), (second,) = a.take(), b.take()
+    a.end(first, TaskStatus.FinishedError)
+    assert a.take() == [], "b will have room for it"
+    b.end(second)
+    assert b.take_one().key == first.key
 
 
 def test_errors_are_forgiven() -> None:
@@ -342,6 +340,24 @@ def test_task_progress_change_timeout() -> None:
     assert view.state == "error"
 
 
+def test_a_run_that_comes_back_has_time_again() -> None:
+    stage = Stage()
+    job = stage.job(listed(task_progress_change_timeout=20))
+    render = stage.render()
+    task = render.take_one()
+    render.cut()
+    stage.pass_time(18.0)
+    render.register(running=[task])
+    assert stage.states(job) == ["running"]
+    stage.pass_time(10.0)
+    render.send()
+    stage.pass_time(9.0)
+    assert render.stops() == []
+    render.send()
+    stage.pass_time(1.0)
+    assert len(render.stops()) == 1
+
+
 def test_somebodys_stop_outweighs_a_limit() -> None:
     stage = Stage()
     job = stage.job(listed(task_max_run_time=5))
@@ -485,6 +501,16 @@ def test_asking_for_output() -> None:
     render.end(task)
     assert stage.collect().over == [task.run]
     assert stage.state.ask_output(key) is None
+
+
+def test_what_is_asked_of_a_task_does_not_overtake_it() -> None:
+    stage = Stage()
+    job = stage.job(listed(40, capacity=1))
+    render = stage.render(max_tasks=40)
+    stage.state.ask_output(TaskKey(job, 0, 39))
+    stage.state.ask_output(TaskKey(job, 0, 0))
+    assert len(render.take()) == 40
+    assert [[ref.task for ref in events.outputs] for events in render.events] == [[0], [39]]
 
 
 def test_instructions_and_settings() -> None:

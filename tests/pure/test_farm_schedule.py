@@ -127,6 +127,15 @@ def test_max_running_tasks_of_a_block() -> None:
     assert len(a.take()) + len(b.take()) == 1
 
 
+def test_the_place_of_one_render_may_go_to_another() -> None:
+    stage = Stage()
+    stage.job(listed(2, needs=HostNeeds(max_running_tasks=1)))
+    a, b = stage.render("a"), stage.render("b")
+    a.send(make_update(a.take_one()), state=5)
+    assert a.take() == []
+    assert len(b.take()) == 1
+
+
 def test_nimby_while_running() -> None:
     stage = Stage()
     stage.job(listed(3))

@@ -163,7 +163,7 @@ def _group_done(book: Book, group: Group) -> None:
     for other in group.unlocks:
         other.waits -= 1
         block = other.tasks[0].block
-        if other.waits == 0 and block.waits == 0 and not block.job.held:
+        if other.waits == 0 and block.waits == 0:
             _make_ready(book, other.tasks)
 
 
@@ -191,7 +191,7 @@ def put_back(book: Book, run: Run, now: float) -> None:
 def regain(book: Book, run: Run, now: float) -> bool:
     """Take a lost run up again: its task is still wanted and nobody else has it."""
     task = run.task
-    if not run.lost or task.state is not TaskState.READY:
+    if task.state is not TaskState.READY:
         return False
     book.why(task, "resumed", f'render "{run.render.name}" is back with it')
     book.attach(run, now)
