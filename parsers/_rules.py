@@ -200,13 +200,13 @@ class RuleParser(parser):
     def grow_frame(self, percent: float) -> None:
         """So much of the present frame is done; less than before changes nothing."""
         if percent > self.percentframe:
-            self.percentframe = min(int(percent), 100)
+            self.percentframe = int(min(percent, 100))
             self._moved = True
 
     def grow_task(self, percent: float) -> None:
         """So much of the whole task is done; for programs that do not speak of frames."""
         if percent > self._whole:
-            self._whole = min(int(percent), 100)
+            self._whole = int(min(percent, 100))
             self.percentframe = max(self.percentframe, self._whole)
             self._moved = True
 

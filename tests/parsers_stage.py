@@ -97,9 +97,9 @@ def follow(
     batcher = LineBatcher()
     outcome, percents, flying = Outcome(), [], []
 
-    def take(data: str, mode: str) -> None:
+    def take(data: str, mode: str, **more: str) -> None:
         nonlocal outcome
-        made.parse({"data": data, "mode": mode, "pid": 1, "resources": ""})
+        made.parse({"data": data, "mode": mode, "pid": 1, "resources": "", **more})
         assert made.problem == ""
         flying.extend(made.getFilesOnTheFly())
         percents.append(made.percent)
@@ -113,6 +113,8 @@ def follow(
     for chunk in chunks:
         for batch in batcher.feed(chunk):
             take(batch, "RUN")
+        if made.tail and batcher.tail:
+            take("", "RUN", tail=batcher.tail)
     rest = batcher.finish()
     take(rest[0] if rest else "", "0:0")
     outcome = attrs.evolve(
