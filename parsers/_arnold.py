@@ -1,0 +1,55 @@
+r"""What Arnold prints, whoever runs it: kick or a plugin of Maya, Houdini, Cinema 4D.
+
+    00:00:02   288MB         | rendering image at 1920 x 1080, 3 AA samples
+    00:00:05   301MB         |     5% done - 110 rays/pixel
+    00:00:09   310MB         | render done in 0:07.120
+    00:00:09   310MB         | [driver_exr] writing file `/out/a.0001.exr'
+
+The level stands before the bar, padded: ``ERROR   |``. So it is in Arnold 4 to 7. Progressive
+renders first make images of less than one sample (``-3 AA samples``), which count for nothing.
+"""
+
+from __future__ import annotations
+
+from parsers._laps import LapParser, lap_end, laps
+from parsers._rules import Found, Rule, image, rule
+from parsers._usage import UsageParser, memory
+
+__all__ = ("ArnoldParser",)
+
+
+def _image(parser: ArnoldParser, found: Found) -> None:
+    parser.preview = int(found.group(1)) <= 0
+    if not parser.preview:
+        parser.begin_lap()
+
+
+class ArnoldParser(LapParser, UsageParser):
+    """Percents of each frame, files, and the memory that Arnold took at most."""
+
+    preview = False
+    """Whether what is rendered now is but a coarse image of the frame."""
+
+    def grow_frame(self, percent: float) -> None:
+        if not self.preview:
+            super().grow_frame(percent)
+
+    def begin_lap(self) -> None:
+        if not self.preview:
+            super().begin_lap()
+
+    def end_lap(self) -> None:
+        if not self.preview:
+            super().end_lap()
+
+    rules: tuple[Rule, ...] = (
+        rule("AA sample", r"\| +rendering image at .*?, (-?\d{1,9}) AA sample", _image),
+        *laps("% done", r"(\d+(?:\.\d+)?) *% done", "100% done", r"\b100% done"),
+        rule("render done in ", r"\| +render done in ", lap_end),
+        rule("writing file ", r"\| +\[driver_\w+\] writing file [`'\"](.+)['\"]", image),
+        rule(
+            "peak CPU memory used",
+            r"peak CPU memory used +(\d{1,12}(?:\.\d+)?) *([A-Za-z]+)",
+            memory("arnold_gb"),
+        ),
+    )

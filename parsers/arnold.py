@@ -1,0 +1,36 @@
+"""Arnold's kick, versions 4 to 7.
+
+Lines of progress and of errors are as the log page of Arnold's manual shows them, licence failures
+as Arnold 7 words them. Of a GPU render we have no log; its progress is said to be the same.
+"""
+
+from __future__ import annotations
+
+from parsers._arnold import ArnoldParser
+from parsers._rules import Rule, mark, rule
+
+__all__ = ("arnold",)
+
+_FATAL = (
+    r"\[ass\] can't (?:open|read in)",
+    r"\[texturesys\] unspecified OIIO error ",
+    r"\[alembic\] invalid archive",
+    r"signal caught: SIGABRT -- Abnormal process abort",
+)
+
+
+class arnold(ArnoldParser):
+    """What Arnold prints, and the errors after which an image is not worth having."""
+
+    rules: tuple[Rule, ...] = (
+        *ArnoldParser.rules,
+        rule("ERROR ", rf"ERROR +\| +(?:{'|'.join(_FATAL)})", mark("error")),
+    )
+    warnings = ("rendering with watermarks because of failed authorization",)
+    errors: tuple[str, ...] = (
+        "Error reading pixel data from image file",
+        "can't create file",
+        "[rlm] error initializing license system",
+        "aborting render because",
+        "render aborted due to earlier errors",
+    )
