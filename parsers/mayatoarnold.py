@@ -1,0 +1,20 @@
+"""Export of Arnold scenes (.ass) from Maya."""
+
+from __future__ import annotations
+
+from parsers._laps import frame_finished
+from parsers._rules import rule
+from parsers.arnold import arnold
+from parsers.maya import maya
+
+__all__ = ("mayatoarnold",)
+
+
+class mayatoarnold(maya, arnold):
+    """A frame each scene that is written; the errors of both."""
+
+    rules = (
+        rule("writing scene to", r"writing scene to", frame_finished),
+        *(one for one in arnold.rules if one.token == "ERROR "),  # noqa: S105 - no secret
+    )
+    errors = (*maya.errors, *arnold.errors)

@@ -1,0 +1,14 @@
+"""Export of mental ray scenes from Maya, by a script that prints Afanasy's markers."""
+
+from __future__ import annotations
+
+from parsers._rules import RuleParser
+from parsers.generic import generic
+
+__all__ = ("mayatomr",)
+
+
+class mayatomr(RuleParser):
+    """``FRAME: N`` and ``PROGRESS: N%``."""
+
+    rules = generic.rules
