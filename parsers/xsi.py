@@ -1,0 +1,16 @@
+"""mental ray in Softimage (XSI), last version 2015."""
+
+from __future__ import annotations
+
+from parsers._rules import RuleParser, frame_percent, new_frame, rule
+
+__all__ = ("xsi",)
+
+
+class xsi(RuleParser):
+    """``Rendering frame N``, and mental ray's percents."""
+
+    rules = (
+        rule("Rendering frame ", r"Rendering frame +(-?\d+)", new_frame),
+        rule("progr:", r"\bprogr: *(\d+)(?:\.\d+)?% +rendered", frame_percent),
+    )

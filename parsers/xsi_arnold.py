@@ -1,0 +1,18 @@
+"""Arnold in Softimage (SItoA)."""
+
+from __future__ import annotations
+
+from parsers._rules import Rule, frame_percent, rule
+from parsers._xsi import XsiParser, skipped
+
+__all__ = ("xsi_arnold",)
+
+
+class xsi_arnold(XsiParser):
+    """Percents as Arnold tells them, frames and stages as Softimage does."""
+
+    rules: tuple[Rule, ...] = (
+        *XsiParser.frame_rules,
+        *skipped("Skipping Frame ", r"Skipping Frame +-?\d+"),
+        rule("% done", r"(\d+(?:\.\d+)?) *% done", frame_percent),
+    )

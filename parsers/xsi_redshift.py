@@ -1,0 +1,18 @@
+"""Redshift in Softimage."""
+
+from __future__ import annotations
+
+from parsers._rules import frame_percent, rule
+from parsers._xsi import XsiParser, skipped
+
+__all__ = ("xsi_redshift",)
+
+
+class xsi_redshift(XsiParser):
+    """Percents by blocks, which come in any order; frames and stages as Softimage tells them."""
+
+    rules = (
+        *XsiParser.frame_rules,
+        *skipped(" skipped", r"\b\d+ skipped"),
+        rule("rendered by GPU", r"Block +(\d+)/(\d+).*rendered by GPU", frame_percent),
+    )
