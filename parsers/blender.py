@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from parsers._rules import (
     Found,
+    Rule,
     RuleParser,
     frame_percent,
     frame_share,
@@ -46,7 +47,7 @@ _SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*?))(?:\s+Time: .*)?\s*$"""
 class blender(RuleParser):
     """Frames by their number, percents by samples or tiles, files as they are saved."""
 
-    rules = (
+    rules: tuple[Rule, ...] = (
         rule("Fra:", r"Fra: ?(-?\d+)", new_frame),
         rule("Sample ", r"\| Sample (\d+)/(\d+)", frame_percent),
         rule(

@@ -1,0 +1,11 @@
+"""Blender's internal engine: the same as `blender_render`."""
+
+from __future__ import annotations
+
+from parsers.blender_render import blender_render
+
+__all__ = ("blender_internal",)
+
+
+class blender_internal(blender_render):
+    """The name that the service of that name asks for."""

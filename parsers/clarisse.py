@@ -1,0 +1,18 @@
+"""Isotropix Clarisse's cnode, to Clarisse 5 (2023, the last)."""
+
+from __future__ import annotations
+
+from parsers._laps import frame_finished
+from parsers._rules import RuleParser, frame_percent, image, rule
+
+__all__ = ("clarisse",)
+
+
+class clarisse(RuleParser):
+    """Percents of each image, a frame each image that is saved."""
+
+    rules = (
+        rule("Progress for ", r"Progress for .*: *(\d+(?:\.\d+)?) *%", frame_percent),
+        rule("Saving Image:", r"Saving Image:", frame_finished),
+        rule("File '", r"\bFile '(.+?)'", image),
+    )

@@ -1,0 +1,17 @@
+"""LightWave's lwsn (ScreamerNet), to LightWave 2020. We have no log of a present version."""
+
+from __future__ import annotations
+
+from parsers._laps import frame_finished
+from parsers._rules import RuleParser, frame_percent, rule
+
+__all__ = ("lightwave",)
+
+
+class lightwave(RuleParser):
+    """``Render Complete N%`` and ``Finished frame: N``."""
+
+    rules = (
+        rule("Render Complete ", r"Render Complete +(\d+(?:\.\d+)?) *%", frame_percent),
+        rule("Finished frame: ", r"Finished frame: +-?\d+", frame_finished),
+    )

@@ -1,0 +1,31 @@
+"""YafRay (to 0.0.9): ``Render pass: [#############]``, a mark at a time, 13 in all."""
+
+from __future__ import annotations
+
+from parsers._rules import Rule, RuleParser, frame_share, rule
+
+__all__ = ("yafray",)
+
+_MARKS = 13
+
+
+def _bar(parser: RuleParser, groups: tuple[str, ...]) -> float:
+    return 100 * len(groups[0]) / _MARKS
+
+
+class yafray(RuleParser):
+    """Percents by the marks, also while their line is not finished."""
+
+    tail = True
+
+    rules: tuple[Rule, ...] = (rule("Render pass: [", r"Render pass: \[(#+)", frame_share(_bar)),)
+
+    def do(self, i_args: dict[str, object]) -> str | None:
+        tail = str(i_args.get("tail", ""))
+        if tail:
+            # What it shows only grows, so the whole line will show no less.
+            for one in yafray.rules:
+                for found in one.pattern.finditer(tail):
+                    self.grow_frame(_bar(self, (found.group(1),)))
+            self.calculate()
+        return super().do(i_args)
