@@ -44,7 +44,7 @@ class ArnoldParser(LapParser, UsageParser):
 
     rules: tuple[Rule, ...] = (
         rule("AA sample", r"\| +rendering image at .*?, (-?\d{1,9}) AA sample", _image),
-        *laps("% done", r"(\d+(?:\.\d+)?) *% done", "100% done", r"\b100% done"),
+        *laps("% done", r"\| +(\d+(?:\.\d+)?) *% done", "100% done", r"\| +100% done"),
         rule("render done in ", r"\| +render done in ", lap_end),
         rule("writing file ", r"\| +\[driver_\w+\] writing file [`'\"](.+)['\"]", image),
         rule(

@@ -8,7 +8,7 @@ another one begins: then the first percent after a complete frame tells it.
 
 from __future__ import annotations
 
-from parsers._rules import Found, Rule, RuleParser, fraction, frame_share, rule
+from parsers._rules import Found, Rule, RuleParser, frame_share, rule
 
 __all__ = ("LapParser", "frame_finished", "lap_end", "laps")
 
@@ -43,9 +43,9 @@ def laps(token: str, percent: str, end_token: str, end: str) -> tuple[Rule, Rule
     return rule(token, percent, frame_share(_share)), rule(end_token, end, lap_end)
 
 
-def _share(parser: LapParser, groups: tuple[str, ...]) -> float | None:
-    percent = fraction(parser, groups)
-    if percent is not None and percent < 100:
+def _share(parser: LapParser, groups: tuple[str, ...]) -> float:
+    percent = float(groups[0])
+    if parser.lapped and percent < 100:
         parser.begin_lap()
     return percent
 

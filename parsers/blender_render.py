@@ -13,5 +13,5 @@ class blender_render(blender):
 
     rules: tuple[Rule, ...] = (
         *blender.rules,
-        rule("Part ", r"[ |]Part (\d+)-(\d+)", frame_percent),
+        rule("Part ", r"Part (?<=.Part )(\d+)-(\d+)", frame_percent),
     )

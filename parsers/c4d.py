@@ -16,7 +16,7 @@ class c4d(RuleParser):
 
     rules = (
         rule("Rendering frame ", r"Rendering frame +(-?\d+)", new_frame),
-        rule("Progress: ", r"\bProgress: +(\d+(?:\.\d+)?) *%", frame_percent),
+        rule("Progress: ", r"Progress: +(\d+(?:\.\d+)?) *%", frame_percent),
     )
     errors = (
         "Files cannot be written - please check output paths!",

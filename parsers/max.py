@@ -16,7 +16,7 @@ class max(RuleParser):  # noqa: A001 - the name by which jobs ask for it
 
     rules = (
         rule(" completed", r"Frame +-?\d+ completed", frame_finished),
-        rule("progr:", r"\bprogr: *(\d+)(?:\.\d+)? *% +rendered", frame_percent),
+        rule("progr:", r"progr: *(\d+)(?:\.\d+)? *% +rendered", frame_percent),
     )
     errors = (
         "Error occured while rendering job.",  # so it is spelled there

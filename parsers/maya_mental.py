@@ -21,6 +21,6 @@ class maya_mental(maya):
             r"progr: +begin scene preprocessing for frame (-?\d+)",
             new_frame,
         ),
-        rule("rendered on", r"\bprogr: *(\d+(?:\.\d+)?) *%.*rendered on", frame_percent),
+        rule("rendered on", r"progr: *(\d+(?:\.\d+)?) *%.*rendered on", frame_percent),
         rule("writing image file ", r'progr: +writing image file "?(.+?)"? +\(frame', image),
     )

@@ -17,9 +17,9 @@ class mentalray(LapParser):
     rules = (
         *laps(
             "rendered on",
-            r"\bprogr: *(\d+(?:\.\d+)?) *%.*rendered on",
+            r"progr: *(\d+(?:\.\d+)?) *%.*rendered on",
             "100.0%",
-            r"\bprogr: *100\.0% .*rendered on",
+            r"progr: *100\.0% .*rendered on",
         ),
         rule("writing image file ", r'progr: +writing image file "?(.+?)"? +\(frame', image),
     )

@@ -16,12 +16,7 @@ class prman(LapParser):
     """Percents of each frame, files from the lines of displays, failures of the licence."""
 
     rules: tuple[Rule, ...] = (
-        *laps(
-            "%",
-            r"(?:^|R90000)[ \t]*(\d+(?:\.\d+)?)%[ \t]*$",
-            "100%",
-            r"(?:^|R90000)[ \t]*100%[ \t]*$",
-        ),
+        *laps("R90000", r"R90000 +(\d+(?:\.\d+)?) *%", "100%", r"R90000 +100 *%"),
         rule("mode = rgba", r'^.*?"(.+?)".*mode = rgba', image),
         rule("{SEVERE}", r"\{SEVERE\} +License", mark("error")),
     )

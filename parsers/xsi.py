@@ -12,5 +12,5 @@ class xsi(RuleParser):
 
     rules = (
         rule("Rendering frame ", r"Rendering frame +(-?\d+)", new_frame),
-        rule("progr:", r"\bprogr: *(\d+)(?:\.\d+)?% +rendered", frame_percent),
+        rule("progr:", r"progr: *(\d+)(?:\.\d+)?% +rendered", frame_percent),
     )

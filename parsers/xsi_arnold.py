@@ -14,5 +14,5 @@ class xsi_arnold(XsiParser):
     rules: tuple[Rule, ...] = (
         *XsiParser.frame_rules,
         *skipped("Skipping Frame ", r"Skipping Frame +-?\d+"),
-        rule("% done", r"(\d+(?:\.\d+)?) *% done", frame_percent),
+        rule("% done", r"\| +(\d+(?:\.\d+)?) *% done", frame_percent),
     )
