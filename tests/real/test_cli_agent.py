@@ -127,6 +127,18 @@ async def test_a_second_agent_of_one_name_ends_with_3(tmp_path: Path) -> None:
     assert "another agent of that name runs here" in command.err
 
 
+async def test_a_name_that_is_taken_elsewhere_is_told_and_waited_for(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (_, url), open_agent(tmp_path, url) as first:
+        await first.says("registered as render")
+        words = ("--server", url, "--token-file", "token", "--name", "render-1", "--store", "other")
+        async with open_command(*words, home=tmp_path) as second:
+            await second.says('name-taken (a render "render-1" is online from')
+            first.process.send_signal(signal.SIGTERM)
+            await second.says("registered as render")
+            second.process.send_signal(signal.SIGTERM)
+            assert await second.wait() == 0
+
+
 async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
     write_token(tmp_path / "token", make_token().secret)
     async with open_agent(tmp_path, "ws://127.0.0.1:1") as command:

@@ -17,6 +17,8 @@ __all__ = ("open_progress",)
 
 _PAUSE = 0.1
 """Between a change and the look at it: many changes are one, and texts are on disk by then."""
+_SHARE = 10
+"""A look that takes t is followed by a pause of at least so many t: large jobs are seen less often."""
 _TICK = 0.5
 """A running clock is drawn so often even if nothing changes."""
 _WAITING = 2.0
@@ -50,6 +52,7 @@ class _Follower:
         self._before: JobView | None = None
         self._idle_since = trio.current_time()
         self._told = 0
+        self._pause = _PAUSE
 
     async def run(self) -> None:
         seen = 0
@@ -60,13 +63,16 @@ class _Follower:
 
     async def look(self) -> None:
         """See what is new and tell it. A terminal that stands still stops nothing else."""
-        view, now = self._farm.view(self._job), trio.current_time()
+        now = trio.current_time()
+        view = self._farm.view(self._job)
         waiting = self._why_waiting(view, now)
-        await trio.sleep(_PAUSE)
-        before, self._before = self._before, view
+        cost = trio.current_time() - now
+        await trio.sleep(self._pause)
+        before, self._before, now = self._before, view, trio.current_time()
         await trio.to_thread.run_sync(
             self._tell, before, view, waiting, now, abandon_on_cancel=True, limiter=_terminal
         )
+        self._pause = max(_PAUSE, _SHARE * (cost + trio.current_time() - now))
 
     def _why_waiting(self, view: JobView, now: float) -> str:
         if view.state != "running" or any(task.state == "running" for task in view.tasks):

@@ -42,7 +42,9 @@ def summarize(job: JobView) -> list[str]:
     states = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
     lines = [f'job "{clean(job.name)}": {job.state}{_duration(job)}; tasks: {states}']
     slowest = sorted(job.tasks, key=_seconds, reverse=True)[:_SLOWEST]
-    told = [f"{label(task)} {seconds_text(_seconds(task))}" for task in slowest if _seconds(task)]
+    told = [
+        f"{label(task)} {seconds_text(_seconds(task))}" for task in slowest if _seconds(task) >= 0.1
+    ]
     if told and len(job.tasks) > 1:
         lines.append(f"slowest: {', '.join(told)}")
     failed = [task for task in job.tasks if task.state == "error"]
