@@ -129,7 +129,8 @@ class PosixChild:
         """Signal all members; return their pids, the leader's first.
 
         TERM is followed by CONT, so that a stopped member can obey it. KILL to a tree whose leader
-        has ended may collect the leader: from then on only `reap` knows its status.
+        has ended may collect the leader: from then on only `reap` knows its status. Cancelled there,
+        members may be left stopped; `empty` ends them.
         """
         if signal is TreeSignal.KILL:
             self._freeze()
