@@ -171,10 +171,13 @@ def tick(book: Book, now: float) -> None:
 def _tick_render(book: Book, render: Render, now: float) -> None:
     zombie = book.settings.zombie_time
     if render.session is not None:
-        silent = now - render.last_seen
-        if render.busy or silent < zombie:
-            book.remind(now + zombie if render.busy else render.last_seen + zombie)
+        # The same sum decides and reminds: a difference may round to less than `zombie` at the
+        # very moment we are reminded of, and a virtual clock would stand still there for ever.
+        given_up = render.last_seen + zombie
+        if render.busy or now < given_up:
+            book.remind(now + zombie if render.busy else given_up)
         else:
+            silent = now - render.last_seen
             book.effects.drop.append(render.session)
             _end_session(book, render, now)
             _take_all(book, render, f'render "{render.name}" silent for {silent:.0f} s', now)

@@ -47,8 +47,13 @@ class GuardedStream(trio.abc.Stream):
 
     async def wait_silent(self, limit: float) -> None:
         """Return once nothing has been heard for `limit` seconds."""
-        while (quiet := self.quiet_for()) < limit:  # noqa: ASYNC110 - an event a chunk costs more
-            await trio.sleep(limit - quiet)
+        # By deadlines, not by what is left: a remainder too small to move the clock would spin.
+        while trio.current_time() < (deadline := self._patience_ends(limit)):
+            await trio.sleep_until(deadline)
+
+    def _patience_ends(self, limit: float) -> float:
+        deaf = not self._listening and not self._sending
+        return (trio.current_time() if deaf else self._heard) + limit
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         self._heard = trio.current_time()
