@@ -7,14 +7,16 @@ so it is for one in a host application that is init of a container.
 # ruff: noqa: T201 - what it prints is what tests wait for
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from child_contract import CHECKS, GUARD, KILL, TERM
+from child_contract import CHECKS, GUARD, KILL, TERM, watch
 from child_stage import RealStage, lives, make_program, make_shell
 
 from trio_afrender.child.orphans import Orphans
@@ -80,6 +82,35 @@ async def foreign(stage: RealStage) -> None:
     assert await ended.wait() == 7
 
 
+async def bare(stage: RealStage) -> None:
+    """The limit: an orphan without an environment is nobody's; it costs a pause, and no more."""
+    script = "(exec env -i setsid sh -c 'echo member $$; echo up; exec sleep 100' >&1 &)"
+    child = await stage.spawn(make_shell(script))
+    async with watch(child) as played:
+        await played.child.exited()
+        assert await played.child.signal_tree(KILL) == ()
+        assert list_adopted() == list(played.members)
+        os.kill(played.members[0], signal.SIGKILL)
+    await wait_for_zombie()
+    os.waitpid(played.members[0], 0)  # noqa: ASYNC222 - a zombie
+
+
+async def long(stage: RealStage) -> None:
+    """A long task wakes now and then to bury what others left, and goes on waiting."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    child = await stage.spawn(make_shell("exec sleep 1000"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.exited)
+        for _ in range(3):
+            await wait_all_tasks_blocked()
+            clock.jump(31)
+        assert len(nursery.child_tasks) == 1
+        assert await child.signal_tree(KILL) == (child.pid,)
+    await child.reap()
+    await child.output.aclose()
+
+
 async def unclaimed(stage: RealStage) -> None:
     """A zombie of no task is buried after ten seconds, not before: its owner may be slow."""
     await trio.run_process(["/bin/sh", "-c", "(exec sleep 0 &)"])
@@ -106,13 +137,13 @@ def main() -> None:
     words = [word for word in words if word != "--embedded"]
     scenario = {
         each.__name__: each
-        for each in (contract, left, living, storm, neighbours, foreign, unclaimed)
+        for each in (contract, left, living, storm, neighbours, foreign, bare, long, unclaimed)
     }[name]
 
     async def run() -> None:
         await scenario(RealStage(subreaper=not embedded), *words)
 
-    trio.run(run)
+    trio.run(run, clock=MockClock() if name == "long" else None)
     try:
         print("left behind:", os.waitpid(-1, os.WNOHANG))
     except ChildProcessError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,8 +21,10 @@ from child_contract import GUARD
 from child_stage import RealStage, make_launch, make_program, make_shell
 from trio.testing import wait_all_tasks_blocked
 
+from trio_afrender.child import launching
 from trio_afrender.child.base import Child, Launch
 from trio_afrender.child.spawn import make_spawn
+from trio_afrender.child.watch import Watch
 from trio_afrender.errors import SpawnError
 from trio_afrender.output.memory import MemoryLog
 
@@ -293,6 +296,25 @@ async def test_no_descriptor_left_at_any_point() -> None:
         for descriptor in ballast:
             os.close(descriptor)
     assert 3 <= failed < 12
+
+
+async def test_a_child_that_cannot_be_watched_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last descriptor may go while the program starts: it must not run on without us."""
+
+    def refuse(pid: int) -> Watch:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(launching, "make_watch", refuse)
+    with nothing_leaks(), pytest.raises(SpawnError, match="too many open files"):
+        await make_spawn()(make_shell("exec sleep 1000"))
+
+
+async def test_a_host_without_nice_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/no/such")
+    with pytest.raises(SpawnError, match='no program "nice"'):
+        await make_spawn()(make_launch("/bin/sh", nice=3))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have their own words for it")

@@ -28,6 +28,8 @@ from child_stage import PROGRAMS
         "storm setsid stay",
         "neighbours",
         "foreign",
+        "bare",
+        "long",
         "unclaimed",
         "contract --embedded",
         "left daemon --embedded",

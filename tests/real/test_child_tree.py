@@ -248,6 +248,9 @@ async def test_a_number_is_used_until_group_and_session_are_gone(stage: RealStag
 
 async def test_facts_and_tokens_of_real_processes(stage: RealStage) -> None:
     launch = make_program("obey.py")
+    # Larger than one read of it, and in front of the marker.
+    padding = {"PADDING": "x" * 100_000}
+    launch = attrs.evolve(launch, environment={**padding, **launch.environment})
     async with stage.run(launch) as played:
         facts = present(played.child.pid)
         assert facts.group == facts.session == facts.pid == played.child.pid
