@@ -23,7 +23,7 @@ from trio_afrender.cli.options import load_options
 from trio_afrender.cli.progress import open_progress
 from trio_afrender.cli.room import Room, open_room
 from trio_afrender.cli.screens import Screen, choose_screen
-from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, say
 from trio_afrender.config import Config
@@ -61,6 +61,7 @@ def run(options: Namespace) -> int:
         try:
             trio.run(play.run)
         finally:
+            ignore_signals()
             if play.view is not None:
                 _conclude(play.view, room, report)
     if play.view is None:

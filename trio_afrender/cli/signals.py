@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-__all__ = ("watch_signals",)
+__all__ = ("ignore_signals", "watch_signals")
 
 
 async def watch_signals(
@@ -22,3 +22,9 @@ async def watch_signals(
         async for number in signals:
             count += 1
             act(count, "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+
+def ignore_signals() -> None:
+    """Let nobody interrupt the end of this process: what is left to do is quick and must be done."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
