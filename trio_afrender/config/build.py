@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from trio_afrender.config.keys import TIMING, near_key
+from trio_afrender.config.keys import PLUGIN, TIMING, near_key
 from trio_afrender.config.layers import Layered, Settings
 from trio_afrender.config.settings import Config, Timing
 from trio_afrender.errors import ConfigError
@@ -68,6 +68,7 @@ def make_config(settings: Settings) -> Config:
         thumbnail_command=cast("str", settings["af_thumbnail_cmd"]),
         thumbnail_extensions=_texts(settings["af_thumbnail_extensions"]),
         post_limit=float(cast("int", settings["af_task_post_limit_sec"])),
+        plugin_variables={key: str(settings[key]) for key in PLUGIN},
         window=cast("int", ours["window"]),
         log_quota=cast("int", ours["log_quota"]),
         keep_runs=cast("bool", ours["keep_runs"]),

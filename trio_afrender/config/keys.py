@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-__all__ = ("CGRU", "OTHERS", "OURS", "TIMING", "Key", "near_key")
+__all__ = ("CGRU", "OTHERS", "OURS", "PLUGIN", "TIMING", "Key", "near_key")
 
 
 @attrs.frozen(slots=True)
@@ -22,6 +22,14 @@ class Key:
     default: object
     unit: str = ""
 
+
+PLUGIN: Mapping[str, Key] = {
+    "af_render_cmd_wolsleep": Key("str", "wolsleep"),
+    "af_render_cmd_wolwake": Key("str", "wolwake"),
+    "email_send_cmd": Key("str", "emailsend"),
+    "email_sender_address_host": Key("str", "cgru.info"),
+}
+"""CGRU's keys that only services read."""
 
 _THUMBNAILS = ["exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp"]
 
@@ -39,6 +47,7 @@ CGRU: Mapping[str, Key] = {
     "af_thumbnail_cmd": Key("str", ""),
     "af_task_post_limit_sec": Key("int", 16, "seconds"),
     "pathsmap": Key("pairs", []),
+    **PLUGIN,
 }
 """CGRU's keys that mean something here, with the defaults of the files CGRU ships. The one
 difference: no thumbnail command, because the built-in thumbnailer needs no other program."""
@@ -48,8 +57,6 @@ OTHERS = frozenset(
         "af_ipv6_disable",
         "af_render_cmd_reboot",
         "af_render_cmd_shutdown",
-        "af_render_cmd_wolsleep",
-        "af_render_cmd_wolwake",
         "af_render_customiostat_devices",
         "af_render_get_cpu_temperature_mod",
         "af_render_get_hw_info_mod",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
+from trio_afrender.config.keys import PLUGIN
+
 __all__ = ("Config", "PluginSettings", "Timing", "Token")
+
+
+def _plugin_variables() -> dict[str, str]:
+    return {name: str(key.default) for name, key in PLUGIN.items()}
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -50,6 +57,8 @@ class PluginSettings:
     thumbnail_command: str = ""
     thumbnail_extensions: tuple[str, ...] = ()
     post_limit: float = 16.0
+    variables: Mapping[str, str] = attrs.field(factory=_plugin_variables, hash=False)
+    """What services may read besides: the keys of `config.keys.PLUGIN`."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -91,6 +100,8 @@ class Config:
     )  # fmt: skip
     post_limit: float = 16.0
     """Seconds for each post command (``af_task_post_limit_sec``)."""
+    plugin_variables: Mapping[str, str] = attrs.field(factory=_plugin_variables, hash=False)
+    """What only services read, by CGRU's names (``af_render_cmd_wolsleep``, ...)."""
     window: int = 1024 * 1024
     """Bytes of output that the server gets: head and tail."""
     log_quota: int = 1024 * 1024 * 1024
@@ -112,4 +123,5 @@ class Config:
             thumbnail_command=self.thumbnail_command,
             thumbnail_extensions=self.thumbnail_extensions,
             post_limit=self.post_limit,
+            variables=self.plugin_variables,
         )

@@ -98,6 +98,7 @@ def settings_from(value: Mapping[str, Any]) -> PluginSettings:
         thumbnail_command=value["thumbnail_command"],
         thumbnail_extensions=tuple(value["thumbnail_extensions"]),
         post_limit=value["post_limit"],
+        variables=value["variables"],
     )
 
 
