@@ -1,0 +1,13 @@
+"""Houdini's batch mode that has Karma render."""
+
+from __future__ import annotations
+
+from services import service
+
+__all__ = ("hbatch_karma",)
+
+parser = "hbatch_karma"
+
+
+class hbatch_karma(service.service):
+    """The base class as it is."""

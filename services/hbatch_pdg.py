@@ -1,0 +1,13 @@
+"""Houdini's batch mode that cooks a PDG graph."""
+
+from __future__ import annotations
+
+from services import service
+
+__all__ = ("hbatch_pdg",)
+
+parser = "generic"
+
+
+class hbatch_pdg(service.service):
+    """The base class as it is."""

@@ -1,0 +1,13 @@
+"""Houdini's batch mode that has Redshift render."""
+
+from __future__ import annotations
+
+from services import service
+
+__all__ = ("hbatch_redshift",)
+
+parser = "hbatch_redshift"
+
+
+class hbatch_redshift(service.service):
+    """The base class as it is."""

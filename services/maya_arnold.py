@@ -1,0 +1,13 @@
+"""Maya that has Arnold render."""
+
+from __future__ import annotations
+
+from services import service
+
+__all__ = ("maya_arnold",)
+
+parser = "maya_arnold"
+
+
+class maya_arnold(service.service):
+    """The base class as it is."""

@@ -1,0 +1,13 @@
+"""Maya that has mental ray render."""
+
+from __future__ import annotations
+
+from services import service
+
+__all__ = ("maya_mental",)
+
+parser = "maya_mental"
+
+
+class maya_mental(service.service):
+    """The base class as it is."""

@@ -1,0 +1,13 @@
+"""Softimage that has Arnold render."""
+
+from __future__ import annotations
+
+from services import service
+
+__all__ = ("xsi_arnold",)
+
+parser = "xsi_arnold"
+
+
+class xsi_arnold(service.service):
+    """The base class as it is."""
