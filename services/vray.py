@@ -1,0 +1,32 @@
+"""V-Ray Standalone; on several hosts when the command says ``@AF_HOSTS@``."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from services import _hosts, service
+
+__all__ = ("vray",)
+
+parser = "vray"
+
+
+class vray(service.service):
+    """Hosts are given as ``-renderhost="10.0.0.1;10.0.0.2"``."""
+
+    look_up: Callable[[str], str] = staticmethod(socket.gethostbyname)
+    """Finds a host's address; raises OSError."""
+    look_up_limit = 4.0
+    """Seconds for all hosts of a task."""
+
+    def applyCmdHosts(self, command: str) -> str:
+        names = self.taskInfo["hosts"]
+        if not names or self.str_hosts not in command:
+            return command
+        found = _hosts.addresses(names, self.look_up, self.look_up_limit)
+        for name in names:
+            if name not in found:
+                self.addLog(f"The address of {name} was not found: it is called by its name.")
+        hosts = ";".join(found.get(name, name) for name in names)
+        return command.replace(self.str_hosts, f'-renderhost="{hosts}"')
