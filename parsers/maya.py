@@ -23,7 +23,7 @@ class maya(RuleParser):
 
     rules: tuple[Rule, ...] = (
         rule("Finished Rendering ", r"Finished Rendering (\S.*?)\.?\s*$", image),
-        rule("Finished Rendering ", r"Finished Rendering (.*\.)(\d+)\.[^.\s]+\.?\s*$", _written),
+        rule("Finished Rendering ", r"Finished Rendering (.*[._])(\d+)\.[^.\s]+\.?\s*$", _written),
     )
     errors: tuple[str, ...] = (
         "Frame aborted",

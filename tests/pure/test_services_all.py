@@ -8,6 +8,7 @@ import pkgutil
 import shlex
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -21,7 +22,10 @@ from services.mentalray import mentalray
 from services.service import service
 from services.vray import vray
 from services.wakeonlan import wakeonlan
+from trio_afrender.config.build import make_config
+from trio_afrender.config.layers import load_settings
 from trio_afrender.config.settings import PluginSettings
+from trio_afrender.plugins.exchange import settings_from, settings_to
 
 NUMERIC = 1
 NO_PARSER = object()
@@ -426,3 +430,20 @@ def test_a_studio_has_methods_of_its_own() -> None:
 def test_numbers_in_a_task_of_the_server_stay(made: Callable[..., service]) -> None:
     task = {"command_block": '{"a": "@#@"}', "command_task": "", "block_flags": 0}
     assert made(task).getCommand() == ""
+
+
+def test_settings_of_services_come_from_config_and_travel_to_the_plugin_host(
+    tmp_path: Path,
+) -> None:
+    environment = {"CGRU_AF_RENDER_CMD_WOLSLEEP": "nap -v", "CGRU_EMAIL_SEND_CMD": "mail"}
+    environment |= {"HOME": str(tmp_path), "AF_HOSTNAME": "r1", "AF_USERNAME": "joe"}
+    config = make_config(load_settings(environment=environment))
+    settings = config.plugin_settings()
+    assert settings_from(json.loads(json.dumps(settings_to(settings)))) == settings
+    assert settings.variables == {
+        "af_render_cmd_wolsleep": "nap -v",
+        "af_render_cmd_wolwake": "wolwake",
+        "email_send_cmd": "mail",
+        "email_sender_address_host": "cgru.info",
+    }
+    assert _wol(RENDER, "SLEEP", settings).getCommand().startswith("nap -v --sleep --ip ")
