@@ -148,7 +148,7 @@ class RuleParser(parser):
 
     def _has_one_name(self) -> bool:
         """Whether one rule alone names frames, so that its last name is the present frame's."""
-        return self.names_repeat and 1 == sum(one.action is new_frame for one in self.rules) == 1
+        return self.names_repeat and sum(one.action is new_frame for one in self.rules) == 1
 
     def _grow(self, rules: list[Rule], text: str, start: int, end: int) -> None:
         """Apply rules of progress to whole lines that hold nothing else."""
