@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.errors import StoreError, StoreInUse
-from trio_afrender.task.place import safe_name
 
 __all__ = ("Store", "open_store")
+
+NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
 
 
 @attrs.frozen
@@ -37,10 +39,8 @@ def open_store(root: Path, name: str) -> Iterator[Store]:
     Raises `StoreInUse` when another agent of that name has it, `StoreError` when it is a link,
     somebody else's or cannot be made. What an earlier agent left of its runs is removed.
     """
-    if safe_name(name) != name.replace(".", "-").replace("_", "-") or not name:
-        raise StoreError(
-            root, f'the agent\'s name "{name}" cannot be a folder: use letters, digits, . _ -'
-        )
+    if not NAME.fullmatch(name):
+        raise StoreError(root, f'the name "{name}" cannot be a folder: use letters, digits, . _ -')
     _make_private(root, private=False)
     _make_private(root / "trio_afrender", private=False)
     store = Store(root / "trio_afrender" / name)

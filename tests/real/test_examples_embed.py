@@ -1,0 +1,38 @@
+"""examples/embed.py is a test too: an agent inside another program's nursery."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+from pathlib import Path
+
+import psutil
+import trio
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "embed.py"
+
+
+def count_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+async def test_embed(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("embed_example", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    descriptors = count_descriptors()
+    handler = signal.getsignal(signal.SIGTERM)
+    with trio.fail_after(60):
+        states = await module.main(tmp_path)
+    assert states == {
+        "frame 1": "done",
+        "frame 2": "done",
+        "frame 3": "done",
+        "sleeps": "killed",
+    }
+    assert signal.getsignal(signal.SIGTERM) is handler, "an embedded agent takes no signals"
+    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+    assert count_descriptors() == descriptors
