@@ -26,7 +26,7 @@ class arnold(ArnoldParser):
         *ArnoldParser.rules,
         rule("ERROR ", rf"ERROR +\| +(?:{'|'.join(_FATAL)})", mark("error")),
     )
-    warnings = ("rendering with watermarks because of failed authorization",)
+    warnings: tuple[str, ...] = ("rendering with watermarks because of failed authorization",)
     errors: tuple[str, ...] = (
         "Error reading pixel data from image file",
         "can't create file",

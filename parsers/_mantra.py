@@ -1,0 +1,86 @@
+r"""What Houdini's renderers print, Mantra and Karma, when told to show progress as Alfred wants it.
+
+    Generating Image: /out/a.0001.exr (1920x1080)
+    ALF_PROGRESS 45%
+    Peak Memory Usage: 3.21 GB
+
+A PDG work item tells its files as ``PDG_RESULT:5;__PDG_DIR__/render/a.exr;file/image;0``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from parsers._laps import LapParser, laps
+from parsers._rules import Found, Rule, mark, rule
+from parsers._text import text_of
+from parsers._usage import UsageParser
+
+__all__ = ("HOUDINI_ERRORS", "MantraParser", "warnings_of")
+
+HOUDINI_ERRORS = (
+    "No licenses could be found to run this application",
+    "Please check for a valid license server host",
+)
+
+_IMAGES = {
+    ".dpx",
+    ".exr",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".psd",
+    ".xcf",
+    ".insp",
+    ".dng",
+}
+
+
+def warnings_of(program: str) -> tuple[str, ...]:
+    """What is no error, of the program that prints its name before it."""
+    return (
+        "Unable to access file",
+        "Unable to load texture",
+        "Recompress failed",
+        "WARNING: A procedural of",
+        " Unknown parameter: ",
+        " is rendering as a packed procedural but has a mix of packed and non-packed primitives",
+        f"{program}: No velocity attribute found for motion blur",
+        " primitives which may not be rendered directly",
+        "Procedural generated out of bounds geometry",
+        f"{program}: WARNING:",
+    )
+
+
+def _result(parser: MantraParser, found: Found) -> None:
+    """A file of a PDG work item: an image by its extension, ``__NAME__`` from the environment."""
+    environment = parser.taskInfo.get("environment")
+    name = found.group(1).strip()
+    if isinstance(environment, dict):
+        name = re.sub(
+            r"__([A-Za-z]\w*?)__",
+            lambda one: text_of(environment.get(one.group(1), one.group())),
+            name,
+        )
+    if os.path.splitext(name)[1].lower() in _IMAGES:  # noqa: PTH122 - a text of any system
+        parser.appendFile(name)
+
+
+class MantraParser(LapParser, UsageParser):
+    """Percents of each frame, files, memory, and the errors that both renderers have."""
+
+    rules: tuple[Rule, ...] = (
+        # -1 is told too, before there is anything to tell.
+        *laps(
+            "ALF_PROGRESS ",
+            r"ALF_PROGRESS +(\d+(?:\.\d+)?)",
+            "ALF_PROGRESS 100",
+            r"ALF_PROGRESS 100\b",
+        ),
+        rule("PDG_RESULT:", r"PDG_RESULT:[^;\n]*;([^;\n]+);[^;\n]*;", _result),
+        rule("Error loading geometry ", r"Error loading geometry .* from stdin", mark("error")),
+    )
+    errors: tuple[str, ...] = (*HOUDINI_ERRORS, "Failed to create file")

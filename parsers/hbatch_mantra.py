@@ -1,0 +1,16 @@
+"""Mantra inside of Houdini."""
+
+from __future__ import annotations
+
+from parsers.hbatch import hbatch
+from parsers.mantra import mantra
+
+__all__ = ("hbatch_mantra",)
+
+
+class hbatch_mantra(hbatch, mantra):
+    """Houdini's frames, Mantra's progress, files and memory, errors and warnings of both."""
+
+    rules = (*mantra.rules, *hbatch.rules)
+    errors = (*hbatch.errors, *mantra.errors)
+    warnings = (*hbatch.warnings, *mantra.warnings)

@@ -1,0 +1,15 @@
+"""RenderMan inside of Houdini."""
+
+from __future__ import annotations
+
+from parsers.hbatch import hbatch
+from parsers.prman import prman
+
+__all__ = ("hbatch_prman",)
+
+
+class hbatch_prman(hbatch, prman):
+    """Houdini's frames, RenderMan's percents of each, errors of both."""
+
+    rules = (*prman.rules, *hbatch.rules)
+    errors = (*hbatch.errors, *prman.errors)

@@ -1,0 +1,16 @@
+"""Arnold inside of Houdini, and export of its scenes (HtoA)."""
+
+from __future__ import annotations
+
+from parsers.arnold import arnold
+from parsers.hbatch import hbatch
+
+__all__ = ("houdinitoarnold",)
+
+
+class houdinitoarnold(hbatch, arnold):
+    """Houdini's frames, Arnold's progress, files and memory, errors and warnings of both."""
+
+    rules = (*arnold.rules, *hbatch.rules)
+    errors = (*hbatch.errors, *arnold.errors)
+    warnings = (*hbatch.warnings, *arnold.warnings)

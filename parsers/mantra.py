@@ -1,0 +1,24 @@
+"""Houdini's Mantra, with verbosity in Alfred's style (``mantra -V 2a``)."""
+
+from __future__ import annotations
+
+from parsers._mantra import MantraParser, warnings_of
+from parsers._rules import Rule, image, rule
+from parsers._usage import memory
+
+__all__ = ("mantra",)
+
+
+class mantra(MantraParser):
+    """Percents, images as they begin, memory at most."""
+
+    rules: tuple[Rule, ...] = (
+        *MantraParser.rules,
+        rule("Generating Image: ", r"Generating Image: (.+?)(?: +\(\d+ *x *\d+\))?\s*$", image),
+        rule(
+            "Peak Memory Usage: ",
+            r"Peak Memory Usage: +(\d{1,12}(?:\.\d+)?) +([A-Za-z]+)",
+            memory("mantra_gb"),
+        ),
+    )
+    warnings = warnings_of("mantra")
