@@ -1,0 +1,114 @@
+r"""Fusion and its render node.
+
+    Rendered frame 10 (11 of 20), took 0.09 secs
+    Render completed successfully at Thu 3:24PM - Total Time: 0h 0m 1.66s
+
+Windows builds print nothing: what they have to say goes to the file that ``/log FILE`` of the command
+names, by default ``fusion_render.log`` in the folder for temporary files. Of that file only what is
+new since the task began is read. Tasks that run beside each other on a host must name a file each.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from parsers._rules import Found, Rule, RuleParser, mark, rule
+from parsers._text import text_of
+
+__all__ = ("fusion",)
+
+_LOG = re.compile(r"""[/-]log[ =]+(?:"([^"]+)"|'([^']+)'|(\S+))""", re.IGNORECASE)
+_VARIABLE = re.compile(r"%(\w+)%|\$(\w+)|\$\{(\w+)\}")
+_MOST = 4 * 1024 * 1024  # of the file at one look
+_LONGEST_LOG = 16 * 1024
+
+
+def _rendered(parser: RuleParser, found: Found) -> None:
+    """So many frames of the render are done; it may have another number of frames than the task."""
+    done, frames = int(found.group(1)), int(found.group(2))
+    if not 0 < done <= frames:
+        return
+    if parser.numframes > 1:
+        while parser.frame < done * parser.numframes // frames:
+            parser.next_frame()
+    else:
+        parser.grow_frame(100 * done / frames)
+
+
+class fusion(RuleParser):
+    """Frames, the end of the render, and errors, from the output and from Fusion's own log."""
+
+    ticks = True
+    rules: tuple[Rule, ...] = (
+        rule("Rendered frame ", r"Rendered frame -?\d+ \((\d{1,9}) of (\d{1,9})\)", _rendered),
+        rule("Render failed", r"Render failed", mark("error")),
+        rule("Render completed", r"Render completed", mark("finishedsuccess")),
+    )
+    errors = ("Error ",)
+    successes = ("Closing outstanding documents",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.file: Path | None = None
+        """Fusion's own log."""
+        self.seen = 0
+        """How much of it was there before the task, or was read."""
+
+    def setTaskInfo(self, i_info: dict[str, object]) -> None:
+        super().setTaskInfo(i_info)
+        self.file = _log_file(i_info)
+        try:
+            self.seen = self.file.stat().st_size
+        except (OSError, ValueError):
+            self.seen = 0
+
+    def do(self, i_args: dict[str, object]) -> str | None:
+        result = super().do(i_args)
+        last = i_args.get("mode", "RUN") != "RUN"
+        while news := self._read(last):
+            self.log = ((self.log or "") + news)[-_LONGEST_LOG:]
+            lowered = news.lower()
+            self.error = self.error or any(one.lower() in lowered for one in self.str_error)
+            self.finishedsuccess = self.finishedsuccess or any(
+                one.lower() in lowered for one in self.str_finishedsuccess
+            )
+            super().do({"data": news})
+        return result
+
+    def _read(self, last: bool) -> str:
+        """What is new in the file: whole lines, but for the last time."""
+        if self.file is None:
+            return ""
+        try:
+            size = self.file.stat().st_size
+            if size < self.seen:
+                self.seen = 0  # Fusion began it anew
+            if size == self.seen:
+                return ""
+            with self.file.open("rb") as file:
+                file.seek(self.seen)
+                news = file.read(_MOST)
+        except (OSError, ValueError):
+            return ""
+        if not last and len(news) < _MOST:
+            news = news[: news.rfind(b"\n") + 1]
+        self.seen += len(news)
+        return news.decode("utf-8", "replace")
+
+
+def _log_file(info: dict[str, object]) -> Path:
+    """Where Fusion writes its log in this task."""
+    own = info.get("environment")
+    environment = {**os.environ, **(own if isinstance(own, dict) else {})}
+    found = _LOG.search(text_of(info.get("command")))
+    if found is None:
+        temp = environment.get("TEMP") or environment.get("TMP") or tempfile.gettempdir()
+        return Path(text_of(temp), "fusion_render.log")
+    name = _VARIABLE.sub(
+        lambda one: text_of(environment.get(one.group(one.lastindex or 0), one.group())),
+        found.group(found.lastindex or 0),
+    )
+    return Path(text_of(info.get("wdir")), name)

@@ -1,0 +1,89 @@
+r"""Nuke's command line (``nuke -x``), to version 16.
+
+    Writing /out/comp.1077.exr took 0.13 seconds
+    Frame 1077 (1 of 10)
+
+While a frame takes long its tenths are told, a number at a time: ``.1.2.3``, in a line of their own
+or, by older versions, behind the name of the file. The lines are those of Nuke 15.1; of 16 we have
+seen no log.
+"""
+
+from __future__ import annotations
+
+import re
+
+from parsers._laps import frame_finished
+from parsers._rules import Found, Rule, RuleParser, activity, frame_share, image, mark, rule
+from parsers._written import frame_number
+
+__all__ = ("LICENCE_ERROR", "VIEW", "nuke")
+
+VIEW = rule('EXECUTING VIEW "', r'EXECUTING VIEW "([^"\n]+)"', activity)
+LICENCE_ERROR = rule(" license key", r"Invalid .* license key", mark("error"))
+
+_STAMP = r"^(?:\[\d\d:\d\d[.:]\d\d\] *)?"
+_WRITING = rf"{_STAMP}Writing (.+?)(?: took | ((?:\.[1-9])+)|\s*$)"
+_TENTHS = rf"{_STAMP}((?:\.[1-9])+)"
+
+
+def _writing(parser: nuke, found: Found) -> None:
+    """A file of a frame. Where frames themselves are not told, another number is another frame."""
+    number = frame_number(found.group(1))
+    if number is not None and not parser.told:
+        if parser.marked is not None and number != parser.marked:
+            parser.next_frame()
+        parser.marked = number
+    if found.group(2):
+        parser.grow_frame(_tenths(parser, (found.group(2),)))
+
+
+def _tenths(parser: RuleParser, groups: tuple[str, ...]) -> float:
+    return 10 * int(groups[0][-1])
+
+
+def _frame(parser: nuke, found: Found) -> None:
+    """A frame is done, with all of its files."""
+    # The file that began another frame may have counted the first one already.
+    if parser.told or parser.frame < int(found.group(1)):
+        frame_finished(parser, found)
+    parser.told = True
+
+
+class nuke(RuleParser):
+    """Frames as they are done, tenths of each, files, views, and Nuke's ways to say that it failed."""
+
+    tail = True
+    told = False
+    """Whether frames are told as they are done."""
+
+    rules: tuple[Rule, ...] = (
+        VIEW,
+        rule("Writing ", _WRITING, _writing),
+        rule("Writing ", rf"{_STAMP}Writing (.+?)(?: took [\d.]+ seconds)?(?: [\d.]+)?\s*$", image),
+        rule(".", _TENTHS, frame_share(_tenths)),
+        rule("Frame ", rf"{_STAMP}Frame -?\d+ \((\d{{1,9}}) of \d+\)", _frame),
+        LICENCE_ERROR,
+    )
+    errors = (
+        "Worker process failed",
+        "Segmentation fault",
+        "Node execution error:",
+        "A license for nuke was not found",
+        "FOUNDRY LICENSE ERROR REPORT",
+        "There are no active Write operators",
+    )
+
+    def do(self, i_args: dict[str, object]) -> str | None:
+        tail = str(i_args.get("tail", ""))
+        if tail:
+            self._look_at(tail)
+        return super().do(i_args)
+
+    def _look_at(self, tail: str) -> None:
+        """Take the tenths of a line that still grows: the whole line will tell no less."""
+        writing, tenths = re.match(_WRITING, tail), re.match(_TENTHS, tail)
+        if writing and writing.group(2):
+            _writing(self, writing)
+        elif tenths:
+            self.grow_frame(_tenths(self, (tenths.group(1),)))
+        self.calculate()
