@@ -1,0 +1,46 @@
+r"""The AWS command line, 1 and 2: ``aws s3 cp`` and its like.
+
+    Completed 14.1 MiB/14.6 MiB (18.4 MiB/s) with 2 file(s) remaining
+    Completed 3 of 10 part(s) with 1 file(s) remaining
+
+The second is of versions before 1.11. As long as ``~`` is said the amount is not known yet.
+"""
+
+from __future__ import annotations
+
+from parsers._rules import RuleParser, mark, rule, task_percent, task_share
+
+__all__ = ("awscli",)
+
+_UNITS = {"Byte": 0, "Bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4, "PiB": 5, "EiB": 6}
+_SIZE = rf"(\d{{1,15}}(?:\.\d+)?) ({'|'.join(sorted(_UNITS, reverse=True))})"
+
+
+def _bytes(number: str, unit: str) -> float:
+    return float(number) * 1024.0 ** _UNITS[unit]
+
+
+def _sizes(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
+    done, whole = _bytes(*groups[:2]), _bytes(*groups[2:])
+    return 100 * done / whole if whole > 0 else None
+
+
+def _files(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
+    done, left = map(float, groups)
+    return 100 * done / (done + left) if done + left > 0 else None
+
+
+class awscli(RuleParser):
+    """Percents of all that is transferred; files that failed are warnings, the exit status counts."""
+
+    rules = (
+        rule("Completed ", rf"Completed {_SIZE}/{_SIZE}", task_share(_sizes)),
+        rule("Completed ", r"Completed (\d{1,15}) of (\d{1,15}) part", task_percent),
+        rule(
+            "Completed ",
+            r"Completed (\d{1,15}) file\(s\) with (\d{1,15}) file\(s\) remaining",
+            task_share(_files),
+        ),
+        rule(" failed: ", r"^(?:upload|download|copy|move|delete) failed: ", mark("warning")),
+        rule("warning: ", r"^warning: ", mark("warning")),
+    )

@@ -1,0 +1,13 @@
+"""Publishing to ftrack: ``FTRACK ERROR`` is all that its scripts tell."""
+
+from __future__ import annotations
+
+from parsers._rules import RuleParser
+
+__all__ = ("ftrack",)
+
+
+class ftrack(RuleParser):
+    """Whether publishing failed."""
+
+    errors = ("FTRACK ERROR",)

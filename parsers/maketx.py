@@ -1,0 +1,27 @@
+r"""OpenImageIO's maketx: what is wrong, and with ``-v`` how far it is.
+
+The file that it says to write is a temporary one that takes its name only in the end.
+"""
+
+from __future__ import annotations
+
+from parsers._rules import activity, mark, rule
+from parsers._usage import UsageParser, memory
+
+__all__ = ("maketx",)
+
+
+class maketx(UsageParser):
+    """The stage, memory at most, errors."""
+
+    rules = (
+        rule("Reading file: ", r"^(Reading) file: ", activity),
+        rule("Mipmapping...", r"^ *(Mipmapping)\.\.\.", activity),
+        rule(
+            "maketx peak memory used: ",
+            r"^maketx peak memory used: +(\d{1,12}(?:\.\d+)?) +([A-Za-z]+)",
+            memory("maketx_gb"),
+        ),
+        rule(" ERROR", r"^(?:maketx|make_texture) ERROR", mark("badresult")),
+        rule(" WARNING", r"^(?:maketx|make_texture) WARNING", mark("warning")),
+    )

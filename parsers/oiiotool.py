@@ -1,0 +1,28 @@
+r"""OpenImageIO's oiiotool, with ``-v``: ``Writing out.0012.jpg``.
+
+Frames of ``--frames`` may be done in any order (``--parallel-frames``). It goes on after an error
+only when told to: so an error means a bad result, not that there is nothing more to come.
+"""
+
+from __future__ import annotations
+
+from parsers._rules import rule
+from parsers._usage import UsageParser, memory
+from parsers._written import file_written
+
+__all__ = ("oiiotool",)
+
+
+class oiiotool(UsageParser):
+    """Files as they are written, frames by the numbers of those."""
+
+    rules = (
+        rule("Writing ", r"^Writing (.+?)\s*$", file_written),
+        rule(
+            "Peak memory: ",
+            r"^ *Peak memory: +(\d{1,12}(?:\.\d+)?) +([A-Za-z]+)",
+            memory("oiiotool_gb"),
+        ),
+    )
+    warnings = ("oiiotool WARNING",)
+    badresults = ("oiiotool ERROR",)
