@@ -84,7 +84,7 @@ def make_scene(angle: float, size: int, samples: int) -> dict[str, object]:
             "type": "sphere",
             "center": ball,
             "radius": 0.28,
-            "material": {"type": "roughconductor", "material": "Au", "alpha": 0.15},
+            "material": {"type": "roughconductor", "material": "Au", "alpha": 0.2},
         },
     }
 

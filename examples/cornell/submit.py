@@ -23,7 +23,8 @@ DISPLAY = (
     + ":".join(rf"{channel}=65535*pow(val/65535\,1/2.2)" for channel in "rgb")
     + ",setparams=color_primaries=bt709:color_trc=bt709"
 )
-QUIETER = "format=gbrp,nlmeans=s=4:p=5:r=11"
+# Lonely bright pixels first, then what noise is left.
+QUIETER = "format=gbrp,removegrain=2:2:2,nlmeans=s=4:p=5:r=11"
 
 
 def main() -> None:
