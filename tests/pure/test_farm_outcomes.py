@@ -122,12 +122,17 @@ def test_a_success_that_was_too_quick() -> None:
 
 def test_why_goes_into_the_log_too() -> None:
     stage = Stage()
-    job = stage.job()
+    job = stage.job(listed(2))
     render = stage.render()
     why = (WhyStep(time=0.0, event="signal", text="TERM", pids=(4, 5)),)
-    render.end(render.take_one(), why=why)
+    bare, told = render.take()
+    render.end(bare, why=why)
     assert stage.task(job).why == why
     assert "1970-01-01 00:00:00Z signal: TERM (pids 4, 5)\n" in stage.task(job).log
+    render.send(log=(LogEntry(run=told.run, n=1, text="Why:\n  signal: TERM\n"),))
+    render.end(told, why=why)
+    assert stage.task(job, 1).why == why
+    assert stage.task(job, 1).log.count("signal: TERM") == 1
 
 
 def test_a_give_back_pauses_the_render() -> None:

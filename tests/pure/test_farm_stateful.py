@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farm_stage import FakeRender, Stage, make_update, with_fields
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -272,5 +272,10 @@ class FarmMachine(RuleBasedStateMachine):
         assert not self.running()
 
 
-FarmMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+FarmMachine.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
+)
 TestFarm = FarmMachine.TestCase

@@ -116,21 +116,21 @@ class Book:
 
     def why(self, task: Task, event: str, text: str) -> None:
         """Add a step of the farm's own to the chain of a task."""
-        self.add_why(task, (WhyStep(time=self.wall(), event=event, text=text),))
+        step = WhyStep(time=self.wall(), event=event, text=text)
+        self.add_why(task, (step,))
+        self.log_why(task, (step,))
 
-    def note(self, task: Task, event: str, text: str) -> None:
-        """Add a step that goes into no log."""
-        task.why.append(WhyStep(time=self.wall(), event=event, text=text))
+    def add_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
+        """Add steps to the chain, and not to the log."""
+        task.why.extend(steps)
         del task.why[:-_WHY_LIMIT]
         self.touch(task)
 
-    def add_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
-        task.why.extend(steps)
-        del task.why[:-_WHY_LIMIT]
+    def log_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
+        """Show steps in the task's log."""
         lines = "".join(_line(step.time, _describe(step)) for step in steps)
         if lines:
             self.effects.writes.append(LogText(task.key, lines))
-        self.touch(task)
 
     def set_state(self, task: Task, state: TaskState) -> None:
         """Move a task, and keep all counts."""

@@ -24,6 +24,7 @@ from trio_afrender.messages import (
     RunRef,
     TaskKey,
     Update,
+    WhyStep,
 )
 
 __all__ = ("FarmState",)
@@ -172,7 +173,8 @@ class FarmState:
 
     def note(self, key: TaskKey, event: str, text: str) -> None:
         """Add a step to a task's "why" but not to its log: that may be what cannot be stored."""
-        self._book.note(self._task(key), event, text)
+        step = WhyStep(time=self._book.wall(), event=event, text=text)
+        self._book.add_why(self._task(key), (step,))
 
     # Snapshots
 

@@ -144,6 +144,9 @@ def _end(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
     if update.output:
         book.effects.writes.append(OutputText(task.key, run.attempt, update.output))
     book.add_why(task, update.why)
+    if run.log_n < 0:
+        # A render that sends log texts puts its chain at their end.
+        book.log_why(task, update.why)
     if update.leftovers:
         book.why(task, "leftover", f"still alive there: {', '.join(map(str, update.leftovers))}")
     book.log(task, f"{update.status.name} ({int(update.status)}) from {render.name!r}")
