@@ -40,6 +40,9 @@ MIB = 1024 * 1024
         # The host answers: who is late is to blame, the busiest first, then the eldest.
         ([CallView(1, 11.0, 0.1), CallView(2, 10.5, 5.0), CallView(3, 9.0, 9.0)], 0.0, 2),
         ([CallView(1, 10.5, 0.0), CallView(2, 11.0, 0.0)], 0.0, 2),
+        # It cannot help it: the machine is busy. For a while.
+        ([CallView(1, 29.0, 0.0, True), CallView(2, 9.0, 5.0)], 0.0, None),
+        ([CallView(1, 30.0, 0.0, True), CallView(2, 9.0, 5.0)], 0.0, 1),
     ],
 )
 def test_who_hangs(calls: list[CallView], silent: float, hung: int | None) -> None:

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 
 import attrs
 
-__all__ = ("CallView", "Suspicion", "absolve", "find_hung", "judge_death", "restart_delay")
+__all__ = (
+    "PATIENCE",
+    "CallView",
+    "Suspicion",
+    "absolve",
+    "find_hung",
+    "judge_death",
+    "restart_delay",
+)
 
 STALL = 2.0
 """Seconds a plugin may hold the interpreter lock, whatever the time limit of a call."""
+PATIENCE = 3
+"""So many time limits for what cannot help being slow."""
 BUSY_SHARE = 0.8
 """Of the processor time all calls have used, what one must have to be the only one that runs."""
 PROBATION = 2
@@ -27,6 +37,8 @@ class CallView:
     age: float
     cpu: float
     """Seconds of processor time since the last sign of life was asked for."""
+    starved: bool = False
+    """Whether its thread could run but is not let: by a busy machine, a slow disk, a full memory."""
 
 
 def find_hung(calls: Sequence[CallView], *, silent: float, limit: float) -> int | None:
@@ -35,7 +47,8 @@ def find_hung(calls: Sequence[CallView], *, silent: float, limit: float) -> int 
     `silent` is how long the host has not answered a sign of life, 0 when it has. Silence means
     that no thread but one can run: who burns the processor holds the interpreter lock, however
     young its call is. A call that waits for that lock is not to blame for being late. On a host
-    that answers, the late call itself is to blame.
+    that answers, the late call itself is to blame; one that is starved gets `PATIENCE` times as
+    long.
     """
     if not calls:
         return None
@@ -46,7 +59,7 @@ def find_hung(calls: Sequence[CallView], *, silent: float, limit: float) -> int 
         # By processor time, not by the clock: on a busy machine all of us get less of it.
         sure = busiest.cpu >= stall / 2 and busiest.cpu >= BUSY_SHARE * total
         return busiest.run if sure and silent >= stall else None
-    late = [call for call in calls if call.age >= limit]
+    late = [call for call in calls if call.age >= limit * (PATIENCE if call.starved else 1)]
     return max(late, key=lambda call: (call.cpu, call.age)).run if late else None
 
 

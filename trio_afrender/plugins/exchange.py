@@ -93,13 +93,15 @@ def settings_to(settings: PluginSettings) -> dict[str, object]:
 
 
 def settings_from(value: Mapping[str, Any]) -> PluginSettings:
-    return PluginSettings(
-        paths_map=tuple((client, server) for client, server in value["paths_map"]),
-        thumbnail_command=value["thumbnail_command"],
-        thumbnail_extensions=tuple(value["thumbnail_extensions"]),
-        post_limit=value["post_limit"],
-        variables=value["variables"],
-    )
+    """By name: the agent may be of another version when we were updated under it."""
+    names = (field.name for field in attrs.fields(PluginSettings))
+    fields: dict[str, Any] = {name: _frozen(value[name]) for name in names if name in value}
+    return PluginSettings(**fields)
+
+
+def _frozen(value: object) -> object:
+    """JSON's lists as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def spec_to(spec: PluginSpec) -> dict[str, object]:

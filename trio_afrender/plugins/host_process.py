@@ -157,14 +157,18 @@ class HostProcess:
             return lines
         return ""
 
-    def cpu(self, native_id: int) -> float:
-        """Seconds of processor time a thread has used; 0 where the system does not say."""
+    def thread(self, native_id: int) -> tuple[float, bool]:
+        """Seconds of processor time a thread has used, and whether it wants processor or disk.
+
+        Nothing where the system does not say.
+        """
         try:
             stat = Path(f"/proc/{self.pid}/task/{native_id}/stat").read_text(encoding="ascii")
             fields = stat.rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            return used, fields[0] in "RD"
         except (OSError, ValueError, IndexError):
-            return 0.0
+            return 0.0, False
 
     def resident(self) -> int:
         """Bytes of memory it has; 0 where the system does not say."""

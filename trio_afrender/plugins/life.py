@@ -12,13 +12,16 @@ import trio
 
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, ProtocolError
-from trio_afrender.plugins.blame import CallView, find_hung
+from trio_afrender.plugins.blame import PATIENCE, CallView, find_hung
 from trio_afrender.plugins.exchange import error_from, settings_to
 from trio_afrender.plugins.host_process import HostProcess
 
 __all__ = ("Answer", "Caller", "HostLife", "LifeOver", "Limits", "Request", "Trouble")
 
 logger = logging.getLogger(__name__)
+
+STARVED = 0.3
+"""Share of the time below which a thread that could run is not let run."""
 
 
 @attrs.frozen
@@ -113,7 +116,8 @@ class HostLife:
         self._number = 0
         self._slow = trio.Event()
         self._ping: tuple[int, float] | None = None
-        self._used: dict[int, float] = {}  # by run: processor time at the ping
+        self._used: dict[int, float] = {}  # by run: processor time when last asked for life
+        self._used_at = 0.0
         self._resident = 0
 
     @property
@@ -214,10 +218,11 @@ class HostLife:
             self._ready(self)
             return
         if "thread" in message:
-            run, ids = message.get("run"), message["thread"]
-            if not isinstance(run, int) or not isinstance(ids, list):
-                raise ProtocolError("a thread without its numbers")
-            self._threads[run] = (ids[0], ids[1])
+            match (message.get("run"), message["thread"]):
+                case (int(run), [int(native), int(ident)]):
+                    self._threads[run] = (native, ident)
+                case _:
+                    raise ProtocolError("a thread without its numbers")
             return
         number = message.get("id")
         if self._ping is not None and number == self._ping[0]:
@@ -264,7 +269,7 @@ class HostLife:
             silent = 0.0
         else:
             silent = now - self._ping[1]
-            if silent >= 3 * self._limits.time:
+            if silent >= PATIENCE * self._limits.time:
                 self.fail(Trouble("does not answer, and nothing in it seems to run", died=True))
                 return
         views = [self._view(asked, now) for asked in self._asked.values()]
@@ -277,14 +282,20 @@ class HostLife:
         elif self._ping is None:
             self._number += 1
             self._ping = (self._number, now)
-            self._used = {run: self.process.cpu(ids[0]) for run, ids in self._threads.items()}
+            self._used_at = now
+            self._used = {a.caller.number: self._thread_of(a)[0] for a in self._asked.values()}
             self._send({"id": self._number, "op": "ping"})
 
     def _view(self, asked: _Asked, now: float) -> CallView:
         run = asked.caller.number
-        native = self._threads.get(run, (0, 0))[0]
-        used = self.process.cpu(native) - self._used.get(run, 0.0)
-        return CallView(run, now - asked.started, max(0.0, used))
+        cpu, ready = self._thread_of(asked)
+        # Of a call that came after the last sign of life was asked for we know from now on.
+        used = cpu - self._used.setdefault(run, cpu)
+        starved = ready and used < STARVED * (now - self._used_at)
+        return CallView(run, now - asked.started, used, starved)
+
+    def _thread_of(self, asked: _Asked) -> tuple[float, bool]:
+        return self.process.thread(self._threads.get(asked.caller.number, (0, 0))[0])
 
     def _weigh(self, resident: int, *callers: Caller) -> None:
         """Take note of the host's memory; blame those whose calls were made when it grew."""

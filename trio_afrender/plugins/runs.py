@@ -106,7 +106,9 @@ class Run:
     def drop(self, reason: str, details: str = "") -> None:
         """Give up the run's objects for good."""
         self.dropped, self.details = reason, shorten(details)
-        self.tell(f"the plugins are dropped, the output goes on unparsed: {reason}\n{details}")
+        plugins = f"{self.spec.service} / {self.spec.parser or 'no parser'}"
+        text = f"the plugins ({plugins}) are dropped, the output goes on unparsed: {reason}"
+        self.tell(f"{text}\n{details}")
 
     def tell(self, *problems: str) -> None:
         """Add to what `problems` of the task gives."""
