@@ -34,6 +34,20 @@ CASES = (
     ),
     Case("arnold", "arnold7_licence", 1, Outcome(flags=ERROR)),
     Case(
+        "houdinitoarnold",
+        "htoa_render",
+        2,
+        Outcome(
+            percent=70,
+            frame=1,
+            percentframe=40,
+            flags=WARNING | ERROR,
+            resources="arnold_gb:0.75",
+            files=("out/h.0001.exr",),
+        ),
+    ),
+    Case("houdinitoarnold", "htoa_export", 4, Outcome(percent=50, frame=2, flags=ERROR)),
+    Case(
         "maya",
         "maya_software",
         2,
@@ -338,6 +352,7 @@ def test_yafray_wants_the_unfinished_line(name: str) -> None:
         ("maya_delight", ["maya"]),
         ("mayafumefx", ["maya"]),
         ("mayatoarnold", ["maya", "arnold"]),
+        ("houdinitoarnold", ["hbatch", "arnold"]),
         ("blender_render", ["blender"]),
         ("blender_yafray", ["blender", "yafray"]),
     ],
