@@ -111,8 +111,15 @@ class Book:
         self.effects.dirty.add(render.name)
 
     def log(self, task: Task, text: str) -> None:
-        """Put a line of the farm's own into a task's log."""
-        self.effects.writes.append(LogText(task.key, _line(self.wall(), text)))
+        """Put a line of the farm's own into a task's log, together with the next text for it."""
+        task.unsaved += _line(self.wall(), text)
+
+    def write_log(self, task: Task, text: str) -> None:
+        """Put text into a task's log now."""
+        text = task.unsaved + text
+        task.unsaved = ""
+        if text:
+            self.effects.writes.append(LogText(task.key, text))
 
     def why(self, task: Task, event: str, text: str) -> None:
         """Add a step of the farm's own to the chain of a task."""
@@ -128,9 +135,7 @@ class Book:
 
     def log_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
         """Show steps in the task's log."""
-        lines = "".join(_line(step.time, _describe(step)) for step in steps)
-        if lines:
-            self.effects.writes.append(LogText(task.key, lines))
+        self.write_log(task, "".join(_line(step.time, _describe(step)) for step in steps))
 
     def set_state(self, task: Task, state: TaskState) -> None:
         """Move a task, and keep all counts."""

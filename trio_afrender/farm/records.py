@@ -125,6 +125,8 @@ class Task:
     activity: str = ""
     report: str = ""
     resources: str = ""
+    unsaved: str = ""
+    """Lines for the log that are not worth a write of their own."""
     files: dict[str, None] = attrs.field(factory=dict)
     """Base names, in the order they came."""
     why: list[WhyStep] = attrs.field(factory=list)

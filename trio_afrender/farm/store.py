@@ -55,6 +55,7 @@ class DiskStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path.resolve follows links
+        self._root = str(self.folder)
 
     def open(self) -> int:
         try:
@@ -87,38 +88,27 @@ class DiskStore:
     def _write_one(self, write: Write) -> None:
         match write:
             case LogText():
-                self._append(self._place(write.key) / "log.txt", _to_bytes(write.text))
+                _append(self._place(write.key, "log.txt"), _to_bytes(write.text))
             case OutputText():
-                path = self._place(write.key) / f"output.{write.attempt}.txt"
+                path = self._place(write.key, f"output.{write.attempt}.txt")
                 _replace(path, _to_bytes(write.text)[:_OUTPUT_LIMIT])
             case FileData():
-                _replace(self.path(write.key, write.name), write.data)
+                _replace(self._place(write.key, "files", write.name), write.data)
 
-    def _append(self, path: Path, data: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK
-        fd = _open(path, flags)
-        try:
-            size = os.fstat(fd).st_size
-            if size >= _LOG_LIMIT:
-                return
-            if size + len(data) > _LOG_LIMIT:
-                data = data[: _LOG_LIMIT - size] + _FULL
-            _write_all(fd, data)
-        finally:
-            os.close(fd)
-
-    def _place(self, key: TaskKey) -> Path:
+    def _place(self, key: TaskKey, *below: str) -> str:
+        # Text and not Path: with tiny tasks this is a good part of what a write costs.
         number = f".{key.number}" if key.number else ""
-        return self.folder / str(key.job) / f"{key.block}.{key.task}{number}"
+        task = f"{key.block}.{key.task}{number}"
+        return os.path.join(self._root, str(key.job), task, *below)  # noqa: PTH118 - as above
 
     def path(self, key: TaskKey, name: str) -> Path:
-        return self._place(key) / "files" / name
+        return Path(self._place(key, "files", name))
 
     def log(self, key: TaskKey) -> str:
-        return _read(self._place(key) / "log.txt")
+        return _read(self._place(key, "log.txt"))
 
     def output(self, key: TaskKey, attempt: int) -> str:
-        return _read(self._place(key) / f"output.{attempt}.txt")
+        return _read(self._place(key, f"output.{attempt}.txt"))
 
 
 class MemoryStore:
@@ -172,28 +162,41 @@ def _merge_logs(writes: Iterable[Write]) -> list[Write]:
     return merged
 
 
-def _open(path: Path, flags: int) -> int:
+def _open(path: str, flags: int) -> int:
     """Open a file, making its folders only when they are missing: most often they are there."""
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
+        os.makedirs(os.path.dirname(path), mode=_PRIVATE, exist_ok=True)  # noqa: PTH103, PTH120 - as `_place`
         return os.open(path, flags, 0o600)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _append(path: str, data: bytes) -> None:
+    fd = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK)
+    try:
+        size = os.fstat(fd).st_size
+        if size >= _LOG_LIMIT:
+            return
+        if size + len(data) > _LOG_LIMIT:
+            data = data[: _LOG_LIMIT - size] + _FULL
+        _write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def _replace(path: str, data: bytes) -> None:
     """Write a file whole or not at all: people look at thumbnails while they come."""
-    fresh = path.with_name(path.name + ".part")
+    fresh = path + ".part"
     fd = _open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK)
     try:
         _write_all(fd, data)
     except OSError:
         with contextlib.suppress(OSError):
-            fresh.unlink()
+            os.unlink(fresh)  # noqa: PTH108 - as `_place`
         raise
     finally:
         os.close(fd)
-    fresh.replace(path)
+    os.replace(fresh, path)  # noqa: PTH105 - as `_place`
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -210,9 +213,9 @@ def _to_bytes(text: str) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     """A stored text for people: what is not UTF-8 shows as a replacement character."""
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return Path(path).read_bytes().decode("utf-8", "replace")
     except OSError:
         return ""

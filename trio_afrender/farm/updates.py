@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from trio_afrender.farm.book import Book, FileData, LogText, OutputText
+from trio_afrender.farm.book import Book, FileData, OutputText
 from trio_afrender.farm.lifecycle import finish, put_back, regain
 from trio_afrender.farm.names import clean_name
 from trio_afrender.farm.records import Block, Render, Run, StopKind, Task, TaskState
@@ -65,7 +65,7 @@ def _apply_log(book: Book, render: Render, entry: LogEntry) -> None:
     if run is None or entry.n <= run.log_n:
         return
     run.log_n = entry.n
-    book.effects.writes.append(LogText(run.key, entry.text))
+    book.write_log(run.task, entry.text)
 
 
 def _apply_listened(book: Book, render: Render, entry: ListenedEntry) -> None:
@@ -150,6 +150,7 @@ def _end(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
     if update.leftovers:
         book.why(task, "leftover", f"still alive there: {', '.join(map(str, update.leftovers))}")
     book.log(task, f"{update.status.name} ({int(update.status)}) from {render.name!r}")
+    book.write_log(task, "")
     if not update.status.given_back:
         render.given_back = 0
     _judge(book, run, update, now)
