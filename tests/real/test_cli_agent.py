@@ -154,7 +154,7 @@ async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
         (["--token-file", "none"], "none: No such file or directory"),
         (["--token-file", "empty"], "empty is empty"),
         (["--ca-file", "none"], "none"),
-        (["--name", "a/b"], 'the agent\'s name "a/b" cannot be a folder'),
+        (["--name", "a/b"], 'name "a/b" cannot be a folder'),
         (["--store", "token"], "store folder"),
         (["--plugins", "none"], "none does not exist"),
     ],
