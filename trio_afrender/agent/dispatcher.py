@@ -220,8 +220,7 @@ class Dispatcher:
                 self._outbox.put_listened(event.run, event.text)
             case FilesFound():
                 self._outbox.put_files(event.run, event.files)
-        if self._outbox.urgent:
-            self._wake()
+        self._wake()
 
     def _pass_update(self, update: TaskUpdate) -> None:
         if (handle := self.running.get(update.run)) is None:

@@ -177,6 +177,11 @@ class Outbox:
             or any(run not in self._known for run in self._progress)
         )
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to say at all, urgent or not."""
+        return bool(self._progress) or self._resources is not None or self.urgent
+
     def take(self, seq: int) -> Update | None:
         """Hand out the next update, None when there is nothing to say.
 

@@ -301,6 +301,7 @@ class _Agent:
             await self._measure()
             if self._resources is not None:
                 self._outbox.put_resources(self._resources)
+                self._wake()
             self._leave_when_idle()
 
     def _leave_when_idle(self) -> None:

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 16
 """Updates in flight: enough to keep a link busy, few enough to repeat after a loss."""
+QUIET_BEAT = 4.0
+"""Seconds between signs of life of a render that has nothing to say (or a quarter of the zombie
+time, or the heartbeat): pings watch the link meanwhile."""
 NAME_PATIENCE = 2.0
 """Zombie times to wait for a taken name: the server may still count our own former self online."""
 
@@ -96,7 +99,7 @@ class Session:
         self._complaint = ""
 
     def wake(self) -> None:
-        """Say that the outbox holds something that should not wait for the heartbeat."""
+        """Say that the outbox holds something new; what is urgent goes out at once."""
         self._wakeup.set()
 
     async def run(self) -> None:
@@ -196,19 +199,28 @@ class Session:
             if self._goodbye is not None:
                 await link.deregister(self._goodbye)
                 return
-            beat = await self._wait_for_beat()
+            beat = await self._wait_for_turn()
 
     async def _wait_for_window(self) -> None:
         while self._outbox.in_flight >= WINDOW:
             self._acked = trio.Event()
             await self._acked.wait()
 
-    async def _wait_for_beat(self) -> bool:
-        """Wait for something urgent (False) or the heartbeat (True)."""
-        with trio.move_on_after(self._settings.heartbeat) as pause:
-            await self._wakeup.wait()
-        self._wakeup = trio.Event()
-        return pause.cancelled_caught
+    async def _wait_for_turn(self) -> bool:
+        """Wait for what is urgent; for the heartbeat if there is anything else to say; or for
+        the time to give an empty sign of life (True). So a quiet agent hardly ever wakes."""
+        now = trio.current_time()
+        heartbeat = self._settings.heartbeat
+        until = now + max(heartbeat, min(QUIET_BEAT, self._settings.zombie / 4))
+        while not (self._outbox.urgent or self.leaving):
+            if self._outbox.has_news:
+                until = min(until, now + heartbeat)
+            with trio.move_on_at(until) as pause:
+                await self._wakeup.wait()
+            self._wakeup = trio.Event()
+            if pause.cancelled_caught:
+                return True
+        return False
 
     # -- what goes wrong ------------------------------------------------------------------------
 
