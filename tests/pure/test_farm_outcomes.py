@@ -99,6 +99,19 @@ def test_a_fatal_error_is_not_tried_again() -> None:
     assert stage.states(job) == ["error"]
 
 
+def test_long_texts_do_not_pile_up() -> None:
+    stage = Stage()
+    job = stage.job()
+    render = stage.render()
+    long = "x" * 100_000
+    why = (WhyStep(time=0.0, event="rule", text=long),) * 1000
+    texts = {"activity": long, "report": long, "resources": long}
+    render.end(render.take_one(), why=why, **texts)
+    view = stage.task(job)
+    assert [len(t) for t in (view.activity, view.report, view.resources)] == [2000] * 3
+    assert (len(view.why), len(view.why[0].text)) == (200, 2000)
+
+
 def test_a_signal_shows_as_a_negative_code() -> None:
     stage = Stage(errors_retries=0)
     job = stage.job()

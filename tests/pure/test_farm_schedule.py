@@ -334,7 +334,9 @@ def test_many_tasks_in_pieces_that_fit_a_message() -> None:
     render = stage.render(max_tasks=100)
     assert len(render.take()) == 100
     assert [len(events.tasks) for events in render.events] == [32, 32, 32, 4]
-    stage.job(listed(3, capacity=1, command="x" * 2_000_000))
+    stage.job(listed(3, capacity=1, command="é" * 300_000))
     render = stage.render("b", max_tasks=100)
     render.take()
     assert [len(events.tasks) for events in render.events] == [1, 1, 1]
+    with pytest.raises(JobError, match=r"^blocks\[0\]: 2,401,\d+ bytes, more than fit"):
+        stage.job(listed(1, command="é" * 400_000))

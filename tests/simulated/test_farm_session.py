@@ -279,7 +279,10 @@ async def test_unknown_messages_are_skipped(
         assert len([r for r in caplog.records if "unknown type" in r.message]) == 20
 
 
-async def test_a_writer_that_loses_the_link_ends_the_session(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("error", [LinkLost, ProtocolError])
+async def test_a_writer_that_loses_the_link_ends_the_session(
+    autojump_clock: MockClock, error: type[Exception]
+) -> None:
     class OneWay(FakeLink):
         """Its render can be heard, but not be told anything."""
 
@@ -287,7 +290,7 @@ async def test_a_writer_that_loses_the_link_ends_the_session(autojump_clock: Moc
 
         async def send(self, message: object) -> None:
             if self.dead:
-                raise LinkLost("cannot send")
+                raise error("cannot send")
             await super().send(message)  # type: ignore[arg-type]  # only forwarded
 
     async with open_stage() as (farm, nursery):

@@ -17,14 +17,13 @@ from trio_afrender.errors import JobError
 from trio_afrender.farm.depends import find_dependencies
 from trio_afrender.farm.fields import Fields
 from trio_afrender.farm.jobspec import BlockSpec, HostNeeds, JobSpec, TaskSpec
+from trio_afrender.farm.limits import check_sizes
 from trio_afrender.messages import BlockFlags
 
 __all__ = ("BlockSpec", "HostNeeds", "JobSpec", "TaskSpec", "load_job", "parse_job")
 
 _MAX_FILE = 256 * 1024 * 1024
 _MAX_TASKS = 200_000
-_MAX_TEXT = 2 * 1024 * 1024
-"""JSON characters of one task, well below what one message to a render can hold."""
 
 _JOB_UNHONOURED = (
     "offline", "time_life", "ppa", "maintenance", "pools", "need_properties", "command_pre",
@@ -102,6 +101,7 @@ def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
             *(path for fields in job.objects("blocks") for path in _unhonoured(fields)),
         ),
     )
+    check_sizes(spec)
     find_dependencies(spec)  # raises when blocks wait for each other
     return attrs.evolve(spec, notes=tuple(_notes(spec)))
 
@@ -142,7 +142,7 @@ def _block(fields: Fields, folder: Path | None) -> BlockSpec:
     tasks = tuple(_task(task) for task in fields.objects("tasks"))
     flags = _flags(fields, tasks)
     numeric = bool(flags & BlockFlags.NUMERIC)
-    block = BlockSpec(
+    return BlockSpec(
         name=fields.text("name", "block"),
         service=fields.text("service") or "generic",
         parser=fields.text("parser"),
@@ -175,8 +175,6 @@ def _block(fields: Fields, folder: Path | None) -> BlockSpec:
         parser_coeff=fields.number("parser_coeff", 1),
         custom_data=fields.text("custom_data"),
     )
-    _check_size(block, fields)
-    return block
 
 
 def _task(fields: Fields) -> TaskSpec:
@@ -250,19 +248,6 @@ def _folder(text: str, base: Path | None) -> str:
     if PurePosixPath(text).is_absolute() or windows.drive or windows.root:
         return text
     return str(base / text)
-
-
-def _check_size(block: BlockSpec, fields: Fields) -> None:
-    size = _json_size(attrs.evolve(block, tasks=()))
-    if size > _MAX_TEXT:
-        raise JobError(fields.path, f"{size:,} characters, more than fit into one message")
-    for i, task in enumerate(block.tasks):
-        if size + _json_size(task) > _MAX_TEXT:
-            raise JobError(fields.at(f"tasks[{i}]"), "too large for one message")
-
-
-def _json_size(value: BlockSpec | TaskSpec) -> int:
-    return len(json.dumps(attrs.asdict(value)))
 
 
 def _unhonoured(fields: Fields) -> list[str]:

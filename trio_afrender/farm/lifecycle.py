@@ -9,6 +9,7 @@ from trio_afrender.errors import JobError
 from trio_afrender.farm.book import Book
 from trio_afrender.farm.depends import FrameGroups, find_dependencies, make_groups, overlaps
 from trio_afrender.farm.jobspec import HostNeeds, JobSpec
+from trio_afrender.farm.limits import check_sizes
 from trio_afrender.farm.order import rank_tasks
 from trio_afrender.farm.records import Block, Group, Job, Masks, Run, StopKind, Task, TaskState
 from trio_afrender.messages import TaskKey
@@ -26,7 +27,9 @@ __all__ = (
 
 
 def submit(book: Book, spec: JobSpec, now: float) -> Job:
-    """Take a job in. Raises `JobError` when its blocks wait for each other or a mask is none."""
+    """Take a job in. Raises `JobError` for blocks that wait for each other, a mask that is none,
+    a task too large to be sent."""
+    check_sizes(spec)
     depends = find_dependencies(spec)
     job = Job(id=book.next_job, spec=spec, masks=_compile(spec.needs, ""))
     for number, block_spec in enumerate(spec.blocks):

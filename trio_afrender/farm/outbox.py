@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import attrs
 
+from trio_afrender.farm.limits import weigh
 from trio_afrender.messages import Events, RunRef, TaskExec
 
 __all__ = ("Outbox",)
 
 _TASKS_AT_ONCE = 32
 _WEIGHT_AT_ONCE = 3 * 1024 * 1024
-"""Characters of tasks in one message: escaped they stay below the largest frame."""
+"""Bytes of tasks in one message."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -66,7 +67,7 @@ class Outbox:
         taken: list[TaskExec] = []
         weight = 0
         for task in self.tasks.values():
-            weight += _weigh(task)
+            weight += weigh(task)
             if taken and (len(taken) == _TASKS_AT_ONCE or weight > _WEIGHT_AT_ONCE):
                 break
             taken.append(task)
@@ -79,11 +80,3 @@ class Outbox:
         for ref in taken:
             del refs[ref.run]
         return taken
-
-
-def _weigh(task: TaskExec) -> int:
-    """About how many characters a task is."""
-    texts = (task.command_block, task.command_task, *task.files_block, *task.files_task)
-    tables = (task.environment, task.data_strings)
-    size = sum(map(len, texts))
-    return 1000 + size + sum(len(k) + len(v) for table in tables for k, v in table.items())

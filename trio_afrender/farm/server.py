@@ -75,7 +75,7 @@ async def _serve(farm: Farm, state: FarmState, session: Session) -> None:
     async def write() -> None:
         try:
             await _write(state, session)
-        except LinkLost as error:
+        except (LinkLost, ProtocolError) as error:
             ends.append(error)
             nursery.cancel_scope.cancel()
 

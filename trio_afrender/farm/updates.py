@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import attrs
+
 from trio_afrender.farm.book import Book, FileData, OutputText
 from trio_afrender.farm.lifecycle import finish, put_back, regain
 from trio_afrender.farm.names import clean_name
@@ -22,6 +24,9 @@ from trio_afrender.messages import (
 __all__ = ("apply_update",)
 
 _MAX_FILE = 100_000
+_MAX_TEXT = 2000
+"""Characters kept of what people see of a task all the time; outputs and logs go to the store."""
+_MAX_WHY = 200
 _MAX_FILES = 1000
 """Names kept for a task."""
 
@@ -126,9 +131,9 @@ def _take_progress(book: Book, run: Run, update: TaskUpdate, now: float) -> None
         task.percent = update.percent
         task.frame = update.frame
         task.percentframe = update.percentframe
-    task.activity = update.activity or task.activity
-    task.report = update.report or task.report
-    task.resources = update.resources or task.resources
+    task.activity = update.activity[:_MAX_TEXT] or task.activity
+    task.report = update.report[:_MAX_TEXT] or task.report
+    task.resources = update.resources[:_MAX_TEXT] or task.resources
     book.touch(task)
 
 
@@ -143,10 +148,11 @@ def _end(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
     task.finished = book.wall() if update.finished is None else update.finished
     if update.output:
         book.effects.writes.append(OutputText(task.key, run.attempt, update.output))
-    book.add_why(task, update.why)
+    why = tuple(attrs.evolve(step, text=step.text[:_MAX_TEXT]) for step in update.why[-_MAX_WHY:])
+    book.add_why(task, why)
     if run.log_n < 0:
         # A render that sends log texts puts its chain at their end.
-        book.log_why(task, update.why)
+        book.log_why(task, why)
     if update.leftovers:
         book.why(task, "leftover", f"still alive there: {', '.join(map(str, update.leftovers))}")
     book.log(task, f"{update.status.name} ({int(update.status)}) from {render.name!r}")
