@@ -105,8 +105,7 @@ def test_long_texts_do_not_pile_up() -> None:
     render = stage.render()
     long = "x" * 100_000
     why = (WhyStep(time=0.0, event="rule", text=long),) * 1000
-    texts = {"activity": long, "report": long, "resources": long}
-    render.end(render.take_one(), why=why, **texts)
+    render.end(render.take_one(), why=why, activity=long, report=long, resources=long)
     view = stage.task(job)
     assert [len(t) for t in (view.activity, view.report, view.resources)] == [2000] * 3
     assert (len(view.why), len(view.why[0].text)) == (200, 2000)
