@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from farm_stage import Stage, listed, make_update
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from trio_afrender.messages import Refused, Registered, TaskExec, TaskStatus
 
@@ -98,6 +100,23 @@ def test_a_silent_render_is_lost_and_its_link_closed() -> None:
     assert stage.collect().drop == [render.session]
     render.cut()
     assert stage.state.renders()[0].state == "offline"
+
+
+@settings(deadline=None)
+@given(start=st.floats(0.0, 1e6), zombie=st.floats(0.1, 100.0))
+@example(start=0.1, zombie=16.3)
+def test_no_sum_of_times_makes_the_clock_spin(start: float, zombie: float) -> None:
+    """`Stage.pass_time` fails when a reminder that is due reminds of the same moment again."""
+    stage = Stage(zombie_time=zombie)
+    stage.now = start
+    limits = {"task_max_run_time": 3, "task_progress_change_timeout": 2}
+    stage.job(listed(**limits), time_wait=int(1_000_000 + start) + 1)
+    stage.render("silent")
+    cut = stage.render("cut")
+    cut.cut()
+    stage.pass_time(10.0)
+    stage.pass_time(2 * zombie + 1)
+    assert [view.state for view in stage.state.renders()] == ["offline", "offline"]
 
 
 def test_a_render_whose_update_we_work_on_is_not_silent() -> None:
