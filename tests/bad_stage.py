@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 import psutil
 import trio
-from cli_stage import GUARD, make_gate, open_gate, pass_gate
+from cli_stage import GUARD, Command, make_gate, open_command, open_gate, pass_gate
 
 from trio_afrender import Config, run_agent
 from trio_afrender.agent.run import AgentHandle
@@ -26,7 +26,17 @@ from trio_afrender.farm.views import JobView, TaskView
 from trio_afrender.link.serve import Bound, Handler, serve_websocket
 from trio_afrender.link.tokens import TokenTable, make_token
 
-__all__ = ("HASTY", "Gated", "Server", "Stage", "block", "open_stage", "stored", "told")
+__all__ = (
+    "HASTY",
+    "Gated",
+    "Server",
+    "Stage",
+    "block",
+    "open_agent",
+    "open_stage",
+    "stored",
+    "told",
+)
 
 HASTY = Timing(grace=0.5, drain=0.2, heartbeat=0.2)
 """Waits that end nothing early on a busy machine, and hold nothing up either."""
@@ -175,6 +185,20 @@ async def open_stage(folder: Path, *, settings: FarmSettings = ONCE) -> AsyncIte
                 servers.cancel_scope.cancel()
     assert stage.strays() == []
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@asynccontextmanager
+async def open_agent(
+    home: Path, server: Server, *words: str | Path, name: str = "render-1"
+) -> AsyncIterator[Command]:
+    """An agent from the command line; whoever starts it ends it."""
+    token = home / "token"
+    if not token.exists():
+        token.touch(mode=0o600)
+        token.write_text(server.token.secret)
+    given = ("--server", server.url, "--token-file", token, "--name", name, "--store", "store")
+    async with open_command(*given, *words, home=home) as command:
+        yield command
 
 
 @attrs.frozen
