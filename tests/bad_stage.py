@@ -6,6 +6,7 @@ the agent is still there and of use, and no process is left.
 
 from __future__ import annotations
 
+import ssl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,12 +70,14 @@ class Server:
     token: Token
     _nursery: trio.Nursery
     port: int = 0
+    ssl_context: ssl.SSLContext | None = None
+    """Changed while it is shut, it counts from the next opening on."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _shut: trio.Event = attrs.field(factory=trio.Event)
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return f"{'wss' if self.ssl_context else 'ws'}://127.0.0.1:{self.port}"
 
     async def open(
         self, handler: Handler | None = None, *, tokens: TokenTable | None = None
@@ -86,6 +89,7 @@ class Server:
             handler or self.farm.serve_link,
             tokens=tokens or TokenTable.single(self.token),
             port=self.port,
+            ssl_context=self.ssl_context,
         )
         bound: Bound = await self._nursery.start(self._run, serve)
         self.port = bound.port
