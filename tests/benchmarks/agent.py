@@ -7,7 +7,6 @@ server is a few lines here, so that a farm's own cost is not counted.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import trio
 from trio_afrender.agent.outside import Outside, open_outside
 from trio_afrender.agent.run import run_agent
 from trio_afrender.child.base import Child, Launch
-from trio_afrender.config import Config
+from trio_afrender.config import Config, Token
 from trio_afrender.link.base import ServerLink
 from trio_afrender.link.serve import serve_websocket
 from trio_afrender.link.tokens import TokenTable, make_token
@@ -49,10 +48,11 @@ class Bench:
     started: list[float] = attrs.field(factory=list)
     """Times at which processes had been started."""
     count: int = 0
+    last: TaskExec = TaskExec(run="", job=0, block=0, task=0)  # noqa: RUF009 - frozen
 
     def make_task(self, command: str, parser: str = "") -> TaskExec:
         self.count += 1
-        return TaskExec(
+        self.last = TaskExec(
             run=f"r{self.count}",
             job=2,
             block=0,
@@ -61,6 +61,7 @@ class Bench:
             command_block=command,
             frames_num=1,
         )
+        return self.last
 
     async def run(self, tasks: list[TaskExec], at_once: int) -> None:
         """Run tasks, `at_once` at a time, each acknowledged and closed."""
@@ -73,9 +74,9 @@ class Bench:
                 running += 1
             if fresh:
                 await self.link.send(Events(tasks=tuple(fresh)))
-            running -= await self._hear()
+            running -= await self.hear()
 
-    async def _hear(self) -> int:
+    async def hear(self) -> int:
         message = await self.link.receive()
         if not isinstance(message, Update):
             return 0
@@ -87,15 +88,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(folder: Path) -> AsyncIterator[Bench]:
-    """A real agent in this process, registered and warm."""
-    token = make_token()
-    found, links = trio.open_memory_channel[ServerLink](1)
+async def open_near(folder: Path) -> AsyncIterator[Bench]:
+    """An agent in this process, so that the moment of a process's start can be seen."""
     started: list[float] = []
-
-    async def hand_over(link: ServerLink) -> None:
-        await found.send(link)
-        await trio.sleep_forever()
 
     @asynccontextmanager
     async def watched(config: Config) -> AsyncIterator[Outside]:
@@ -108,20 +103,65 @@ async def open_bench(folder: Path) -> AsyncIterator[Bench]:
 
             yield attrs.evolve(outside, spawn=spawn)
 
-    async with trio.open_nursery() as nursery:
-        bound = await nursery.start(
-            partial(serve_websocket, hand_over, tokens=TokenTable.single(token))
-        )
-        config = Config(name="bench", server=bound.url, token=token, store=folder)
+    async with open_server() as server, trio.open_nursery() as nursery:
+        config = Config(name="bench", server=server.url, token=server.token, store=folder)
         await nursery.start(partial(run_agent, config, outside=watched(config)))
-        link = await links.receive()
+        yield await server.welcome(started)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_far(folder: Path) -> AsyncIterator[tuple[Bench, psutil.Process]]:
+    """An agent as users have it: the command, in a process of its own."""
+    async with open_server() as server:
+        token_file = folder / "token"
+        token_file.write_text(server.token.secret)
+        token_file.chmod(0o600)
+        command = [sys.executable, "-m", "trio_afrender", "agent", "--server", server.url]
+        command += ["--name", "bench", "--token-file", str(token_file), "--store", str(folder)]
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            yield await server.welcome([]), psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+@attrs.frozen
+class Server:
+    url: str
+    token: Token
+    links: trio.MemoryReceiveChannel[ServerLink]
+
+    async def welcome(self, started: list[float]) -> Bench:
+        """Take the agent in and warm it up."""
+        link = await self.links.receive()
         first = await link.receive()
         if not isinstance(first, Register):
             raise RuntimeError(f"the agent did not register: {first}")  # noqa: TRY004 - no argument
         await link.send(Registered(id=1))
         bench = Bench(link, started)
         await bench.run([bench.make_task("true") for _ in range(3)], 1)
-        yield bench
+        return bench
+
+
+@asynccontextmanager
+async def open_server() -> AsyncIterator[Server]:
+    token = make_token()
+    found, links = trio.open_memory_channel[ServerLink](1)
+
+    async def hand_over(link: ServerLink) -> None:
+        await found.send(link)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        bound = await nursery.start(
+            partial(serve_websocket, hand_over, tokens=TokenTable.single(token))
+        )
+        yield Server(bound.url, token, links)
         nursery.cancel_scope.cancel()
 
 
@@ -188,76 +228,47 @@ async def bare_output(megabytes: int) -> float:
     return size / taken / 1e6
 
 
-async def measure_output(bench: Bench, megabytes: int, parser: str) -> tuple[float, float, float]:
-    """MB/s from message to close; how far the memory of the agent and of its host rose, MiB."""
-    agent = psutil.Process()
+async def measure_output(
+    bench: Bench, agent: psutil.Process, megabytes: int, parser: str
+) -> tuple[float, float, float]:
+    """MB/s from message to close; MiB by which the agent's peak rose; the plugin host's peak."""
     before = agent.memory_info().rss
-    peaks = [0, 0]
+    clear_peak(agent.pid)
+    begin = time.perf_counter()
+    await bench.run([bench.make_task(f"{PRINTER} {megabytes}", parser)], 1)
+    taken = time.perf_counter() - begin
+    (host,) = (c for c in agent.children() if "trio_afrender.plugins.host" in c.cmdline())
+    return megabytes / taken, read_peak(agent.pid) - before / 2**20, read_peak(host.pid)
 
-    async def watch() -> None:
-        while True:
-            peaks[0] = max(peaks[0], agent.memory_info().rss)
-            peaks[1] = max(peaks[1], _plugin_host_memory(agent))
-            await trio.sleep(0.02)
 
+def clear_peak(pid: int) -> None:
+    """Have the kernel start the peak of resident memory anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def read_peak(pid: int) -> float:
+    """The peak of resident memory, MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+async def measure_quiet(
+    bench: Bench, agent: psutil.Process, seconds: float
+) -> tuple[float, float, float]:
+    """Percent of a core, wake-ups a second (all threads), MiB resident."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch)
-        begin = time.perf_counter()
-        await bench.run([bench.make_task(f"{PRINTER} {megabytes}", parser)], 1)
-        taken = time.perf_counter() - begin
-        nursery.cancel_scope.cancel()
-    return megabytes / taken, (peaks[0] - before) / 2**20, peaks[1] / 2**20
 
-
-def _plugin_host_memory(agent: psutil.Process) -> int:
-    for child in agent.children():
-        with contextlib.suppress(psutil.Error):
-            if "trio_afrender.plugins.host" in child.cmdline():
-                return int(child.memory_info().rss)
-    return 0
-
-
-async def measure_quiet(folder: Path, seconds: float, *, task: bool) -> tuple[float, float, float]:
-    """An agent in a process of its own: percent of a core, wake-ups a second, MiB resident."""
-    token = make_token()
-    token_file = folder / "token"
-    token_file.write_text(token.secret)
-    token_file.chmod(0o600)
-    ready = trio.Event()
-
-    async def serve(link: ServerLink) -> None:
-        await link.receive()
-        await link.send(Registered(id=1))
-        bench = Bench(link)
-        if task:
-            await link.send(Events(tasks=(bench.make_task("sleep 600", "generic"),)))
-        with trio.move_on_after(3):
+        async def read() -> None:
             while True:
-                await bench._hear()
-        ready.set()
-        while True:
-            await bench._hear()
+                await bench.hear()
 
-    async with trio.open_nursery() as nursery:
-        bound = await nursery.start(
-            partial(serve_websocket, serve, tokens=TokenTable.single(token))
-        )
-        command = [sys.executable, "-m", "trio_afrender", "agent", "--server", bound.url]
-        command += ["--name", "quiet", "--token-file", str(token_file), "--store", str(folder)]
-        process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            await ready.wait()
-            watched = psutil.Process(process.pid)
-            cpu, wakes = _used(watched)
-            await trio.sleep(seconds)
-            more_cpu, more_wakes = _used(watched)
-            resident = watched.memory_info().rss / 2**20
-        finally:
-            process.terminate()
-            await process.wait()
-            nursery.cancel_scope.cancel()
+        nursery.start_soon(read)
+        await trio.sleep(3)
+        cpu, wakes = _used(agent)
+        await trio.sleep(seconds)
+        more_cpu, more_wakes = _used(agent)
+        nursery.cancel_scope.cancel()
+    resident = agent.memory_info().rss / 2**20
     return (more_cpu - cpu) / seconds * 100, (more_wakes - wakes) / seconds, resident
 
 
@@ -278,43 +289,51 @@ def say(what: str, ours: str, bare: str = "", ratio: str = "") -> None:
 async def main(scale: float) -> None:
     say("what", "ours", "bare loop, same run", "ratio")
     say("---", "---", "---", "---")
+    count, size = int(300 * scale), int(200 * scale)
     with tempfile.TemporaryDirectory() as name:
-        async with open_bench(Path(name)) as bench:
-            starts = await measure_starts(bench, int(200 * scale))
-            bare = await bare_starts(int(200 * scale))
-            ours_ms, bare_ms = statistics.median(starts) * 1e3, statistics.median(bare) * 1e3
-            say(
-                "message to process started, median (best)",
-                f"{ours_ms:.2f} ms ({min(starts) * 1e3:.2f})",
-                f"{bare_ms:.2f} ms",
-                f"{ours_ms / bare_ms:.1f} x",
-            )
-            speeds = [await bare_tiny(int(300 * scale)) for _ in range(3)]
+        async with open_near(Path(name)) as bench:
+            starts = await measure_starts(bench, count)
+        bare = await bare_starts(count)
+        ours_ms, bare_ms = statistics.median(starts) * 1e3, statistics.median(bare) * 1e3
+        say(
+            "message to process started, median (best)",
+            f"{ours_ms:.2f} ms ({min(starts) * 1e3:.2f})",
+            f"{bare_ms:.2f} ms",
+            f"{ours_ms / bare_ms:.1f} x",
+        )
+    with tempfile.TemporaryDirectory() as name:
+        async with open_far(Path(name)) as (bench, agent):
+            await main_idle(bench, agent, 20 * scale)
             for at_once in (1, 4, 16):
-                tiny = [await measure_tiny(bench, int(300 * scale), at_once) for _ in range(3)]
+                speed = max([await bare_tiny(count) for _ in range(3)])
+                tiny = max([await measure_tiny(bench, count, at_once) for _ in range(3)])
                 say(
                     f"tiny tasks a second, {at_once} at once, best of 3",
-                    f"{max(tiny):.0f}/s",
-                    f"{max(speeds):.0f}/s",
-                    f"{max(tiny) / max(speeds):.2f}",
+                    f"{tiny:.0f}/s",
+                    f"{speed:.0f}/s",
+                    f"{tiny / speed:.2f}",
                 )
-            size = int(200 * scale)
             flow = await bare_output(size)
             for parser in ("", "generic", "blender"):
-                speed, grown, host = await measure_output(bench, size, parser)
+                fast, grown, host = await measure_output(bench, agent, size, parser)
                 say(
                     f"{size} MB of output, parser {parser or 'none'}",
-                    f"{speed:.0f} MB/s, agent +{grown:.1f} MiB, plugin host {host:.0f} MiB",
+                    f"{fast:.0f} MB/s, agent +{grown:.1f} MiB, plugin host at most {host:.0f} MiB",
                     f"{flow:.0f} MB/s",
-                    f"{speed / flow:.2f}",
+                    f"{fast / flow:.2f}",
                 )
-    for task in (False, True):
-        with tempfile.TemporaryDirectory() as name:
-            cpu, wakes, resident = await measure_quiet(Path(name), 20 * scale, task=task)
-        say(
-            "one quiet task" if task else "idle agent",
-            f"{cpu:.2f} % of a core, {wakes:.1f} wake-ups/s, {resident:.0f} MiB",
-        )
+
+
+async def main_idle(bench: Bench, agent: psutil.Process, seconds: float) -> None:
+    """The agent before and while it runs one task that says nothing."""
+    for what in ("idle agent", "one quiet task"):
+        cpu, wakes, resident = await measure_quiet(bench, agent, seconds)
+        say(what, f"{cpu:.2f} % of a core, {wakes:.1f} wake-ups/s, {resident:.0f} MiB")
+        if what == "idle agent":
+            await bench.link.send(Events(tasks=(bench.make_task("sleep 600", "generic"),)))
+    await bench.link.send(Events(stops=(RunRef.of(bench.last),)))
+    while not await bench.hear():
+        pass
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from plugins_stage import make_spec
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
 from trio_afrender.plugins import exchange
-from trio_afrender.plugins.base import ParserState, Replaced, ServiceFacts
+from trio_afrender.plugins.base import Conclusion, ParserState, Replaced, ServiceFacts
 
 TEXT = st.text(st.characters(), max_size=20)
 
@@ -100,15 +100,16 @@ def test_a_state_of_wrong_types_is_refused(value: object) -> None:
 
 def test_answers_of_wrong_types_are_refused() -> None:
     with pytest.raises(ProtocolError):
-        exchange.flag_from(1)
+        exchange.conclusion_from({"exit_ok": 1})
     with pytest.raises(ProtocolError):
         exchange.texts_from("text")
     with pytest.raises(ProtocolError):
         exchange.text_from(None)
     with pytest.raises(ProtocolError):
-        exchange.seconds_from(True)
+        exchange.conclusion_from({"exit_ok": True, "post_limit": True})
     with pytest.raises(ProtocolError):
         exchange.error_from("no object")
     with pytest.raises(ProtocolError):
         exchange.facts_from({"environment": {"a": 1}})
-    assert exchange.seconds_from(3) == 3.0
+    said = Conclusion(exit_ok=True, post=("a", "b"), post_limit=3.5, log="text")
+    assert exchange.conclusion_from(json.loads(json.dumps(exchange.conclusion_to(said)))) == said

@@ -123,6 +123,7 @@ from_render: st.SearchStrategy[FromRender] = st.one_of(
     build(
         Update,
         tasks=some(updates),
+        state=st.none() | ints,
         outputs=some(build(AskedOutput)),
         resources=st.none() | resources,
         log=some(build(LogEntry)),

@@ -100,9 +100,8 @@ async def test_answers_are_those_of_the_inline_runner(tmp_path: Path) -> None:
                 ]
                 answers.append((
                     task.facts, states,
-                    await task.check_exit_status(7), await task.check_exit_status(0),
-                    await task.check_rendered_files(), await task.parsed_files(),
-                    await task.do_post(), await task.post_limit(),
+                    await task.conclude(7, check_files=True, post=True),
+                    await task.conclude(0, check_files=True, post=True),
                     await task.on_the_fly(("a.exr",)), await task.log(), told(task), task.dropped,
                 ))  # fmt: skip
     assert answers[0] == answers[1]
@@ -185,8 +184,8 @@ async def test_the_guilty_is_dropped_and_the_other_goes_on(
             assert "plugin host" in told(good)
             # What is left of the guilty: the last state, and the base class.
             assert (await feed(bad, bad_log, b"more\n")).consumed == 9
-            assert not await bad.check_exit_status(7)
-            assert await bad.check_exit_status(0)
+            assert not (await bad.conclude(7, check_files=False, post=False)).exit_ok
+            assert (await bad.conclude(0, check_files=False, post=False)).exit_ok
             assert await bad.log() == ""
         assert runner.pid != pid
         assert not psutil.pid_exists(pid or 0)
@@ -196,11 +195,11 @@ async def test_the_base_class_stands_in_for_what_was_dropped(tmp_path: Path) -> 
     spec = make_spec("counts", "bad_checks", wdir=str(tmp_path), files_block=["a.exr"])
     async with runner_of() as runner, task_of(runner, tmp_path, spec) as (task, log):
         assert (await feed(task, log, b"FRAME\n")).frame == 1
-        assert not await task.check_exit_status(7)
-        assert "check_exit_status does not come back" in task.dropped
-        assert not await task.check_rendered_files()
+        assert not (await task.conclude(7, check_files=True, post=True)).exit_ok
+        assert "conclude does not come back" in task.dropped
+        assert not (await task.conclude(0, check_files=True, post=True)).files_ok
         (tmp_path / "a.exr").touch()
-        assert await task.check_rendered_files()
+        assert (await task.conclude(0, check_files=True, post=True)).files_ok
         assert (await task.parse(log.size, mode="0:0")).frame == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,11 @@ async def test_a_run_from_facts_to_thumbnails(tmp_path: Path, autojump_clock: ob
         assert (state.percentframe, state.files) == (50, (str(tmp_path / "a.exr"),))
         assert state.consumed == log.size - 4
         assert (await task.parse(log.size, mode="0:0")).consumed == log.size
-        assert await task.check_exit_status(0)
-        assert not await task.check_exit_status(1)
-        assert await task.check_rendered_files()
-        assert await task.parsed_files() == (str(tmp_path / "a.exr"),)
-        assert await task.post_limit() == 16
-        assert await task.do_post() == ()
+        good = await task.conclude(0, check_files=True, post=True)
+        assert (good.exit_ok, good.files_ok, good.post) == (True, True, ())
+        assert good.parsed_files == (str(tmp_path / "a.exr"),)
+        bad = await task.conclude(1, check_files=True, post=True)
+        assert (bad.exit_ok, bad.post) == (False, ())
         assert await task.on_the_fly(("a.exr",)) == ()
         assert await task.log() == ""
         assert (task.problems(), task.dropped) == ((), "")
@@ -69,7 +69,7 @@ async def test_a_long_log_is_parsed_in_steps_with_room_for_others() -> None:
 
 async def test_all_calls_are_checkpoints() -> None:
     async with InlineRunner().open_task(make_spec(), MemoryLog()) as task:
-        for call in (task.check_rendered_files, task.do_post, task.log, task.post_limit):
+        for call in (task.log, partial(task.conclude, 0, check_files=True, post=True)):
             with assert_checkpoints():
                 await call()
 

@@ -369,7 +369,7 @@ async def test_listeners_get_what_is_new_and_no_secrets(autojump_clock: MockCloc
         child = await bench.host.spawn.next()
         await child.write(b"early\n")
         await trio.sleep(5)
-        bench.handle.listening = True
+        bench.handle.listen(on=True)
         await trio.sleep(2)
         await child.write(b"the token is hush-")
         await trio.sleep(2)

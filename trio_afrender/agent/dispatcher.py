@@ -196,7 +196,7 @@ class Dispatcher:
 
     def _listen(self, ref: RunRef, *, on: bool) -> None:
         if (handle := self.running.get(ref.run)) is not None:
-            handle.listening = on
+            handle.listen(on=on)
 
     # -- what the runs say ----------------------------------------------------------------------
 

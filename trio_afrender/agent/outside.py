@@ -51,7 +51,7 @@ class Outside:
 @asynccontextmanager
 async def open_outside(config: Config) -> AsyncIterator[Outside]:
     """Open the real thing. Raises `StoreError`, `StoreInUse`."""
-    sampler = Sampler()
+    sampler = Sampler(config.disk_path)
 
     async def measure() -> HostResources:
         return await trio.to_thread.run_sync(

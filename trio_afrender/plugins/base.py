@@ -14,7 +14,15 @@ import attrs
 
 from trio_afrender.output.base import RunLog
 
-__all__ = ("ParserState", "PluginRunner", "PluginSpec", "PluginTask", "Replaced", "ServiceFacts")
+__all__ = (
+    "Conclusion",
+    "ParserState",
+    "PluginRunner",
+    "PluginSpec",
+    "PluginTask",
+    "Replaced",
+    "ServiceFacts",
+)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -86,6 +94,22 @@ class ParserState:
     """Traceback of what the parser raised in this call, for the task's log; rate limited."""
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class Conclusion:
+    """What a service says at the end of a run's own process."""
+
+    exit_ok: bool
+    files_ok: bool = True
+    post: tuple[str, ...] = ()
+    """Shell commands to run after a good end (thumbnails), in order."""
+    post_limit: float = 0.0
+    """Seconds each of them may take; 0 or less: no limit."""
+    parsed_files: tuple[str, ...] = ()
+    """Files found by the parser, as server paths."""
+    log: str = ""
+    """The parser's and the service's log texts, as the task's log shows them."""
+
+
 class PluginTask(Protocol):
     """The service and parser objects of one run.
 
@@ -107,20 +131,12 @@ class PluginTask(Protocol):
         call for this process, ``<raw wait status>:<stop time>``: the unfinished line goes too."""
         ...
 
-    async def check_exit_status(self, code: int) -> bool: ...
+    async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
+        """All that is asked after the last `parse`, in one call: tiny tasks pay for each.
 
-    async def check_rendered_files(self) -> bool: ...
-
-    async def parsed_files(self) -> tuple[str, ...]:
-        """Files found by the parser, as server paths."""
-        ...
-
-    async def do_post(self) -> tuple[str, ...]:
-        """Shell commands to run after a good end (thumbnails), in order."""
-        ...
-
-    async def post_limit(self) -> float:
-        """Seconds each post command may take; 0 or less: no limit."""
+        In Afanasy's order, each only if the one before was good: checkExitStatus of `code` (None:
+        it does not count), checkRenderedFiles if `check_files`, doPost if `post`.
+        """
         ...
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:

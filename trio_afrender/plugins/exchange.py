@@ -16,18 +16,18 @@ import attrs
 
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
-from trio_afrender.plugins.base import ParserState, PluginSpec, Replaced, ServiceFacts
+from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, Replaced, ServiceFacts
 
 __all__ = (
     "MAX_FRAME",
     "Frames",
+    "conclusion_from",
+    "conclusion_to",
     "error_from",
     "error_to",
     "facts_from",
     "facts_to",
-    "flag_from",
     "pack",
-    "seconds_from",
     "settings_from",
     "settings_to",
     "spec_from",
@@ -150,13 +150,13 @@ def state_from(value: object) -> ParserState:
     return ParserState(**_checked(value, _STATE))
 
 
-def flag_from(value: object) -> bool:
+def conclusion_to(conclusion: Conclusion) -> dict[str, object]:
+    return attrs.asdict(conclusion)
+
+
+def conclusion_from(value: object) -> Conclusion:
     """Raises `ProtocolError`, as those that follow."""
-    return cast("bool", _checked({"value": value}, {"value": _FLAG})["value"])
-
-
-def seconds_from(value: object) -> float:
-    return float(_checked({"value": value}, {"value": _is(int, float)})["value"])
+    return Conclusion(**{"exit_ok": False, **_checked(value, _CONCLUSION)})
 
 
 def text_from(value: object) -> str:
@@ -234,6 +234,14 @@ _STATE: Mapping[str, Callable[[object], Any]] = {
     "files": _texts,
     "files_onthefly": _texts,
     "replaced": _replaced,
+}
+_CONCLUSION: Mapping[str, Callable[[object], Any]] = {
+    "exit_ok": _FLAG,
+    "files_ok": _FLAG,
+    "post": _texts,
+    "post_limit": _is(int, float),
+    "parsed_files": _texts,
+    "log": _TEXT,
 }
 _ERROR: Mapping[str, Callable[[object], Any]] = {
     "text": _TEXT,

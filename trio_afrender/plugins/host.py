@@ -27,6 +27,7 @@ from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.output.segments import open_reader
 from trio_afrender.plugins.exchange import (
     Frames,
+    conclusion_to,
     error_to,
     facts_to,
     pack,
@@ -150,12 +151,13 @@ class _Run(threading.Thread):
                 more=request["more"],
             )
             return state_to(state)
-        if op == "check_exit_status":
-            return worker.check_exit_status(request["code"])
+        if op == "conclude":
+            fields = {name: request[name] for name in ("code", "check_files", "post")}
+            return conclusion_to(worker.conclude(**fields))
         if op == "on_the_fly":
             return worker.on_the_fly(request["files"])
-        if op in ("check_rendered_files", "parsed_files", "do_post", "post_limit", "log"):
-            return getattr(worker, op)()
+        if op == "log":
+            return worker.log()
         raise PluginError(f"no such request: {op}")
 
 

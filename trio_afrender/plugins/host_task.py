@@ -11,10 +11,9 @@ import attrs
 import trio
 
 from trio_afrender.errors import PluginError
-from trio_afrender.plugins.base import ParserState, PluginSpec, ServiceFacts
+from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, ServiceFacts
 from trio_afrender.plugins.exchange import (
-    flag_from,
-    seconds_from,
+    conclusion_from,
     state_from,
     text_from,
     texts_from,
@@ -74,21 +73,11 @@ class HostTask:
                 break
         return run.take_state()
 
-    async def check_exit_status(self, code: int) -> bool:
+    async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
         """See `PluginTask`, as for all that follow."""
-        return await self._ask("check_exit_status", flag_from, code == 0, code=code)
-
-    async def check_rendered_files(self) -> bool:
-        return await self._ask("check_rendered_files", flag_from, True)
-
-    async def parsed_files(self) -> tuple[str, ...]:
-        return await self._ask("parsed_files", texts_from, ())
-
-    async def do_post(self) -> tuple[str, ...]:
-        return await self._ask("do_post", texts_from, ())
-
-    async def post_limit(self) -> float:
-        return await self._ask("post_limit", seconds_from, 0.0)
+        default = Conclusion(exit_ok=code in (0, None))
+        fields = {"code": code, "check_files": check_files, "post": post}
+        return await self._ask("conclude", conclusion_from, default, **fields)
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         return await self._ask("on_the_fly", texts_from, (), files=files)

@@ -13,7 +13,7 @@ import trio
 
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.output.base import RunLog
-from trio_afrender.plugins.base import ParserState, PluginSpec, PluginTask, ServiceFacts
+from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, PluginTask, ServiceFacts
 from trio_afrender.plugins.values import merge_states, without_news
 from trio_afrender.plugins.worker import Worker
 
@@ -58,26 +58,10 @@ class InlineTask:
             self._state = without_news(state)
             return state
 
-    async def check_exit_status(self, code: int) -> bool:
+    async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
         """See `PluginTask`, as for all that follow."""
         await trio.lowlevel.checkpoint()
-        return self._worker.check_exit_status(code)
-
-    async def check_rendered_files(self) -> bool:
-        await trio.lowlevel.checkpoint()
-        return self._worker.check_rendered_files()
-
-    async def parsed_files(self) -> tuple[str, ...]:
-        await trio.lowlevel.checkpoint()
-        return self._worker.parsed_files()
-
-    async def do_post(self) -> tuple[str, ...]:
-        await trio.lowlevel.checkpoint()
-        return self._worker.do_post()
-
-    async def post_limit(self) -> float:
-        await trio.lowlevel.checkpoint()
-        return self._worker.post_limit()
+        return self._worker.conclude(code, check_files=check_files, post=post)
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()

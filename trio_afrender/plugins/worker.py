@@ -17,7 +17,7 @@ import attrs
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 from trio_afrender.output.base import LogReader
-from trio_afrender.plugins.base import ParserState, PluginSpec, Replaced, ServiceFacts
+from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, Replaced, ServiceFacts
 from trio_afrender.plugins.names import is_builtin, load_class
 from trio_afrender.plugins.portions import Portions
 from trio_afrender.plugins.problems import Captured, Problems, capturing, shorten
@@ -182,6 +182,20 @@ class Worker:
     def position(self) -> int:
         """Offset up to which the log was read: beyond `consumed` by the unfinished line."""
         return self._portions.position
+
+    def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
+        """See `PluginTask.conclude`."""
+        exit_ok = code is None or self.check_exit_status(code)
+        files_ok = not (exit_ok and check_files) or self.check_rendered_files()
+        commands = self.do_post() if exit_ok and files_ok and post else ()
+        return Conclusion(
+            exit_ok=exit_ok,
+            files_ok=files_ok,
+            post=commands,
+            post_limit=self.post_limit() if commands else 0.0,
+            parsed_files=self.parsed_files(),
+            log=self.log(),
+        )
 
     def check_exit_status(self, code: int) -> bool:
         return self._ask("checkExitStatus", read_flag, True, "a bool", code)

@@ -26,15 +26,28 @@ class TaskHandle:
     done: trio.Event = attrs.field(factory=trio.Event)
     cause: StopCause | None = None
     listening: bool = False
+    """Whether somebody listens; set by `listen`."""
     pid: int | None = None
     """The leader of the process that runs now."""
     percent: int = 0
     activity: str = ""
     output: Callable[[], Awaitable[str]] | None = None
     """Reads the output so far; None until there is a log."""
+    _listened: trio.Event = attrs.field(factory=trio.Event)
     _scope: trio.CancelScope | None = None
     _grace_scope: trio.CancelScope | None = None
     _grace: float | None = None
+
+    def listen(self, *, on: bool) -> None:
+        """Somebody on the server begins or ceases to listen to the output."""
+        self.listening = on
+        self._listened.set()
+        self._listened = trio.Event()
+
+    async def listened(self) -> None:
+        """Wait until somebody listens."""
+        while not self.listening:
+            await self._listened.wait()
 
     def stop(self, cause: StopCause, grace: float | None = None) -> None:
         """Ask for the end. The first cause stays; a later call can only shorten the grace.

@@ -44,15 +44,17 @@ class Listening:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
     async def run(self) -> None:
-        """Send what is new every period until cancelled."""
+        """Send what is new every period until cancelled; sleep while nobody listens."""
         while True:
+            if not self._handle.listening:
+                self._offset = None
+                await self._handle.listened()
             await self.flush()
             await trio.sleep(self._period)
 
     async def flush(self, *, last: bool = False) -> None:
         """Send what is new now; with `last` also what was held back at the end."""
         if not self._handle.listening:
-            self._offset = None
             return
         reader = self._reader()
         if self._offset is None:

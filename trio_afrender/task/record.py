@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trio_afrender.messages import TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
+from trio_afrender.plugins.base import PluginTask
 from trio_afrender.task.handle import TaskHandle
 from trio_afrender.task.supervise import ProcessEnd
 from trio_afrender.task.tools import Tools
@@ -34,6 +35,15 @@ class Record:
     def note(self, *texts: str) -> None:
         """Put texts into the task's log; empty ones are passed over."""
         self._notes.extend(text.rstrip("\n") for text in texts if text.strip())
+
+    async def note_plugins(self, plugins: PluginTask, log: str | None = None) -> None:
+        """Put what the plugins have to say into the task's log; asks for `log` if it is None.
+
+        Asking comes first: it may add to the problems. Dropped plugins say nothing any more;
+        then what the service said at its making counts.
+        """
+        said = await plugins.log() if log is None else log
+        self.note(said or plugins.facts.log, *plugins.problems())
 
     def refuse(self, status: TaskStatus, text: str) -> TaskStatus:
         """Return the status of a run that never got a process, for the reason `text`."""

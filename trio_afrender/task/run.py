@@ -80,10 +80,7 @@ async def _live_at(
     )
     try:
         async with record.tools.plugins.open_task(spec, place.log) as plugins:
-            record.note(plugins.facts.log)
-            status = await _live_with(plugins, place, record, events)
-            record.note(*plugins.problems(), await plugins.log())
-            return status
+            return await _live_with(plugins, place, record, events)
     except PluginError as error:
         record.note(error.details)
         return record.refuse(TaskStatus.FailedToStart, str(error))
@@ -95,11 +92,15 @@ async def _live_with(
     record: Record,
     events: trio.MemorySendChannel[TaskEvent],
 ) -> TaskStatus:
+    refusal: TaskStatus | None = None
     if plugins.facts.skip:
         record.why.add("rule", "the service skips the task")
-        return TaskStatus.Skip
-    if not plugins.facts.command.strip():
-        return record.refuse(TaskStatus.FailedToStart, "the command is empty")
+        refusal = TaskStatus.Skip
+    elif not plugins.facts.command.strip():
+        refusal = record.refuse(TaskStatus.FailedToStart, "the command is empty")
+    if refusal is not None:
+        await record.note_plugins(plugins)
+        return refusal
     return await Work(plugins, place, record, events).do()
 
 

@@ -11,7 +11,7 @@ from trio_afrender.child.base import Launch
 from trio_afrender.errors import SpawnError
 from trio_afrender.messages import BlockFlags, TaskFile, TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
-from trio_afrender.plugins.base import PluginTask
+from trio_afrender.plugins.base import Conclusion, PluginTask
 from trio_afrender.task.command import make_launch
 from trio_afrender.task.events import FilesFound, Listened, TaskEvent
 from trio_afrender.task.listening import Listening
@@ -20,7 +20,7 @@ from trio_afrender.task.place import Place
 from trio_afrender.task.record import Record
 from trio_afrender.task.supervise import ProcessEnd, supervise
 from trio_afrender.task.thumbnails import Thumbnails
-from trio_afrender.task.verdict import Facts, StopKind, judge
+from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
 
 __all__ = ("Work",)
 
@@ -49,6 +49,7 @@ class Work:
         self._why = record.why
         self._stop_time = 0
         self._sent_files: set[str] = set()
+        self._parsed_files: tuple[str, ...] = ()
         self._environment, record.secrets = self._tools.environment.make(
             plugins.facts.environment,
             self._handle.task,
@@ -99,6 +100,7 @@ class Work:
 
     async def _render(self) -> TaskStatus:
         """The task's own process, the checks, the post commands."""
+        end: ProcessEnd | None = None
         try:
             end = await self._process(self._plugins.facts.command)
         except SpawnError as error:
@@ -106,20 +108,18 @@ class Work:
         if end is None:
             return self._record.stopped_early()
         self._record.end, self._record.finished = end, self._tools.wall()
-        facts = await self._look(end)
-        status = judge(facts)
-        if status.success and not await self._post():
-            status = judge(attrs.evolve(facts, post_ok=False))
-        return status
+        return await self._conclude(end)
 
-    async def _process(self, command: str, *, post: bool = False) -> ProcessEnd | None:
-        """Run one command to its end and parse its last words; None when a stop came first."""
-        limit = await self._post_limit() if post else math.inf
+    async def _process(self, command: str, *, post_limit: float | None = None) -> ProcessEnd | None:
+        """Run one command to its end and parse its last words; None when a stop came first.
+
+        With `post_limit` it is a post command, and that is how many seconds it may take.
+        """
         if self._handle.cause is not None:
             return None
         child = await self._tools.spawn(self._make_launch(command))
         # No checkpoint from here to `supervise`, which is what terminates and reaps.
-        if not post:
+        if post_limit is None:
             self._record.started = self._tools.wall()
         self._handle.pid = child.pid
         over = trio.Event()
@@ -135,7 +135,7 @@ class Work:
                     self._why,
                     timing=self._tools.config.timing,
                     grace=self._grace,
-                    limit=limit,
+                    limit=math.inf if post_limit is None else post_limit,
                     before_term=self._before_term,
                 )
             finally:
@@ -144,22 +144,38 @@ class Work:
             self._tools.adopt(child, end.leftovers)
         self._handle.pid = None
         raw = end.status.raw if end.status else 0
-        await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=not post)
+        await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=post_limit is None)
         return end
 
-    async def _look(self, end: ProcessEnd) -> Facts:
-        """Gather what the verdict depends on."""
+    async def _conclude(self, end: ProcessEnd) -> TaskStatus:
+        """What the service says of the end, the post commands, and the status that follows."""
         stop = self._handle.cause if end.stopped else None
         success = stop is not None and stop.kind is StopKind.PARSER_SUCCESS
         if success:
             self._handle.cause = None  # what follows a success may run: checks, thumbnails
         code = end.status.code if end.status else None
-        exit_ok = code is not None and await self._plugins.check_exit_status(code)
-        if stop is None and code in SHELL_HINTS and not exit_ok:
+        if not success and (stop is not None or code is None):
+            await self._record.note_plugins(self._plugins)
+            return judge(self._facts(end, stop, exit_ok=False))
+        wanted = bool(BlockFlags.CHECKRENDEREDFILES & self._handle.task.block_flags)
+        clean = not self._parsing.flags & {"fatalerror", "error", "badresult"}
+        said = await self._plugins.conclude(
+            None if success else code, check_files=wanted, post=clean
+        )
+        if not said.exit_ok and code in SHELL_HINTS:
             self._why.add("rule", f"exit code {code}: {SHELL_HINTS[code]}")
-        files_ok = True
-        if BlockFlags.CHECKRENDEREDFILES & self._handle.task.block_flags and (success or exit_ok):
-            files_ok = await self._plugins.check_rendered_files()
+        self._parsed_files = said.parsed_files
+        facts = self._facts(end, stop, exit_ok=said.exit_ok, files_ok=said.files_ok)
+        log: str | None = said.log
+        if said.post and judge(facts).success:
+            facts = attrs.evolve(facts, post_ok=await self._post(said))
+            log = None  # it may have grown
+        await self._record.note_plugins(self._plugins, log)
+        return judge(facts)
+
+    def _facts(
+        self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True
+    ) -> Facts:
         flags = self._parsing.flags
         return Facts(
             stop=stop,
@@ -173,11 +189,12 @@ class Work:
             give_backs=self._handle.give_backs,
         )
 
-    async def _post(self) -> bool:
+    async def _post(self, said: Conclusion) -> bool:
         """Run the service's post commands; False at the first that fails. A stop skips them."""
-        for command in await self._plugins.do_post():
+        limit = said.post_limit if said.post_limit > 0 else math.inf
+        for command in said.post:
             try:
-                end = await self._process(command, post=True)
+                end = await self._process(command, post_limit=limit)
             except SpawnError as error:
                 self._why.add("post", f"{command}: {error}")
                 return False
@@ -190,10 +207,8 @@ class Work:
         return True
 
     async def _finish(self, status: TaskStatus) -> None:
-        parsed: tuple[str, ...] = ()
-        if self._parsing.state.files or self._handle.task.parsed_files:
-            parsed = await self._plugins.parsed_files()
-        self._record.last = self._redacted(self._parsing.update(status, parsed))
+        update = self._parsing.update(status, self._parsed_files)
+        self._record.last = self._redacted(update)
         files, self._record.output = await self._place.close_up(
             self._sent_files,
             viewed=self._plugins.facts.has_parser,
@@ -208,10 +223,6 @@ class Work:
     def _grace(self) -> float:
         wish = self._plugins.facts.grace
         return self._tools.config.timing.grace if wish is None else wish
-
-    async def _post_limit(self) -> float:
-        limit = await self._plugins.post_limit()
-        return limit if limit > 0 else math.inf
 
     async def _before_term(self) -> None:
         """Say why in the chain and in ``AF_STOP_FILE``."""
