@@ -239,6 +239,8 @@ class Dispatcher:
         else:
             self._give_backs.pop(key, None)
         self._outbox.put_outcome(update, handle.task)
+        text = update.why[-1].text if update.why else ""
+        logger.info("task %s (%s): %s; %s", key, handle.task.name, update.status.name, text)
         self._ended(handle)
 
     def _give_back(self, task: TaskExec, text: str) -> None:

@@ -61,7 +61,7 @@ def _make_private(path: Path, *, private: bool) -> None:
             path.mkdir(mode=0o700 if private else 0o755, parents=not private)
         facts = path.lstat()
     except OSError as error:
-        raise StoreError(path, error.strerror or str(error)) from error
+        raise StoreError(path, f"{error.strerror or error}; choose another --store") from error
     if private:
         if not stat.S_ISDIR(facts.st_mode):
             raise StoreError(path, "is a link or a file; remove it or choose another --store")
