@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -193,7 +193,11 @@ async def open_stage(folder: Path, *, settings: FarmSettings = ONCE) -> AsyncIte
 
 @asynccontextmanager
 async def open_agent(
-    home: Path, server: Server, *words: str | Path, name: str = "render-1"
+    home: Path,
+    server: Server,
+    *words: str | Path,
+    name: str = "render-1",
+    wrapper: Sequence[str] = (),
 ) -> AsyncIterator[Command]:
     """An agent from the command line; whoever starts it ends it."""
     token = home / "token"
@@ -201,7 +205,7 @@ async def open_agent(
         token.touch(mode=0o600)
         token.write_text(server.token.secret)
     given = ("--server", server.url, "--token-file", token, "--name", name, "--store", "store")
-    async with open_command(*given, *words, home=home) as command:
+    async with open_command(*given, *words, home=home, wrapper=wrapper) as command:
         yield command
 
 

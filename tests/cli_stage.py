@@ -7,7 +7,7 @@ import subprocess
 import sys
 import termios
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -64,11 +64,16 @@ def make_environment(home: Path, **more: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_command(
-    *words: str | Path, home: Path, terminal: bool = False, **more: str
+    *words: str | Path,
+    home: Path,
+    terminal: bool = False,
+    wrapper: Sequence[str] = (),
+    **more: str,
 ) -> AsyncIterator[Command]:
     """Start `trio_afrender`; at the end nothing that it started may live.
 
-    With `terminal` its stderr is one of 80 columns.
+    With `terminal` its stderr is one of 80 columns. A `wrapper` is a command that prepares its
+    process and then executes what follows.
     """
     mark = uuid.uuid4().hex
     environment = make_environment(home, **{_MARK: mark, **more})
@@ -77,7 +82,7 @@ async def open_command(
         termios.tcsetwinsize(theirs, (24, 80))
     try:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trio_afrender", *map(str, words)],
+            [*wrapper, sys.executable, "-m", "trio_afrender", *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=theirs,
