@@ -66,6 +66,7 @@ class HostProcess:
         self._link = link
         self._frames = Frames()
         self._backlog = bytearray()
+        self._later = bytearray()
         self._writable = trio.Event()
         self._printed = ""
         self._print_seen = trio.Event()
@@ -86,7 +87,8 @@ class HostProcess:
         Raises `ProtocolError` for a message that is too large. That the process is gone is for
         `receive` to find.
         """
-        frame = pack(message)
+        frame = bytes(self._later) + pack(message)
+        self._later.clear()
         if not self._backlog:
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 frame = frame[self._link.send(frame) :]
@@ -94,6 +96,10 @@ class HostProcess:
                 return
         self._backlog += frame
         self._writable.set()
+
+    def send_later(self, message: Mapping[str, object]) -> None:
+        """Send a message together with the next one: it is not worth waking the process for."""
+        self._later += pack(message)
 
     async def write(self) -> None:
         """Send what did not go at once. Runs until cancelled or the process is gone."""

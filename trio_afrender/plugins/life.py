@@ -189,9 +189,9 @@ class HostLife:
         return asked.answer
 
     def forget(self, caller: Caller) -> None:
-        """Let the host drop a run's objects. Does not wait."""
+        """Let the host drop a run's objects, before it does anything else. Does not wait."""
         if self._threads.pop(caller.number, None) is not None and not self.over:
-            self._send({"op": "close", "run": caller.number})
+            self.process.send_later({"op": "close", "run": caller.number})
 
     def _send(self, message: Mapping[str, object]) -> None:
         self.process.send(message)
