@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: help demo test lint check bench clean
+.PHONY: help demo test lint check repeat bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,7 @@ help:
 	@echo "make test   run all tests"
 	@echo "make lint   formatting, style, types"
 	@echo "make check  lint and test"
+	@echo "make repeat the simulated tests 50 times (minutes)"
 	@echo "make bench  the benchmarks (minutes)"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
@@ -30,6 +31,12 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 check: lint test
+
+repeat: $(VENV)/.test
+	@for turn in $$(seq 50); do \
+		echo "turn $$turn"; \
+		$(BIN)/python -m pytest -q tests/simulated || exit 1; \
+	done
 
 bench: $(VENV)/.test
 	$(BIN)/python tests/benchmarks
