@@ -13,11 +13,11 @@ import os
 import re
 
 from parsers._laps import LapParser, laps
-from parsers._rules import Found, Rule, mark, rule
+from parsers._rules import Found, Rule, RuleParser, mark, rule
 from parsers._text import text_of
 from parsers._usage import UsageParser
 
-__all__ = ("HOUDINI_ERRORS", "MantraParser", "warnings_of")
+__all__ = ("HOUDINI_ERRORS", "MantraParser", "sized_image", "warnings_of")
 
 HOUDINI_ERRORS = (
     "No licenses could be found to run this application",
@@ -38,6 +38,8 @@ _IMAGES = {
     ".dng",
 }
 
+_SIZE = re.compile(r"\d{1,9} *x *\d{1,9}\)")
+
 
 def warnings_of(program: str) -> tuple[str, ...]:
     """What is no error, of the program that prints its name before it."""
@@ -53,6 +55,12 @@ def warnings_of(program: str) -> tuple[str, ...]:
         "Procedural generated out of bounds geometry",
         f"{program}: WARNING:",
     )
+
+
+def sized_image(parser: RuleParser, found: Found) -> None:
+    """A file, perhaps with its size behind it: ``a.exr (1920x1080)``."""
+    name, _, size = found.group(1).strip().rpartition("(")
+    parser.appendFile(name if _SIZE.fullmatch(size) else found.group(1))
 
 
 def _result(parser: MantraParser, found: Found) -> None:
@@ -76,9 +84,9 @@ class MantraParser(LapParser, UsageParser):
         # -1 is told too, before there is anything to tell.
         *laps(
             "ALF_PROGRESS ",
-            r"ALF_PROGRESS +(\d+(?:\.\d+)?)",
-            "ALF_PROGRESS 100",
-            r"ALF_PROGRESS 100\b",
+            r"ALF_PROGRESS (\d\d?(?:\.\d+)?)(?!\d)",
+            "ALF_PROGRESS 1",
+            r"ALF_PROGRESS 100(?!\d)",
         ),
         rule("PDG_RESULT:", r"PDG_RESULT:[^;\n]*;([^;\n]+);[^;\n]*;", _result),
         rule("Error loading geometry ", r"Error loading geometry .* from stdin", mark("error")),

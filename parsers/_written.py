@@ -17,13 +17,13 @@ def frame_number(name: str) -> str | None:
 
     Of ``left.0012.exr`` and ``right.0012.exr`` it is the same: they are of one frame.
     """
-    found = _NUMBER.search(name.strip())
+    found = _NUMBER.search(name)
     return found.group(1).lstrip("-0") or "0" if found else None
 
 
 def file_written(parser: RuleParser, found: Found) -> None:
     """A file was written, its name is the last group that has matched: so its frame is done."""
-    name = found.group(found.lastindex or 0)
+    name = found.group(found.lastindex or 0).strip()
     parser.appendFile(name)
     number = frame_number(name)
     if number is None or number != parser.marked:

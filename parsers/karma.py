@@ -5,8 +5,8 @@ Of a log of Karma XPU only the lines of progress are known to us; they are those
 
 from __future__ import annotations
 
-from parsers._mantra import MantraParser, warnings_of
-from parsers._rules import Rule, image, rule
+from parsers._mantra import MantraParser, sized_image, warnings_of
+from parsers._rules import Rule, rule
 from parsers._usage import memory
 
 __all__ = ("karma",)
@@ -17,7 +17,7 @@ class karma(MantraParser):
 
     rules: tuple[Rule, ...] = (
         *MantraParser.rules,
-        rule("Image: ", r"(?:^|\s)Image: (.+?)(?: +\(\d+ *x *\d+\))?\s*$", image),
+        rule("Image: ", r"(?:^|\s)Image: (.+)", sized_image),
         rule(
             "Peak Memory Usage: ",
             r"Peak Memory Usage: +(\d{1,12}(?:\.\d+)?) +([A-Za-z]+)",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parsers._mantra import MantraParser, warnings_of
-from parsers._rules import Rule, image, rule
+from parsers._mantra import MantraParser, sized_image, warnings_of
+from parsers._rules import Rule, rule
 from parsers._usage import memory
 
 __all__ = ("mantra",)
@@ -14,7 +14,7 @@ class mantra(MantraParser):
 
     rules: tuple[Rule, ...] = (
         *MantraParser.rules,
-        rule("Generating Image: ", r"Generating Image: (.+?)(?: +\(\d+ *x *\d+\))?\s*$", image),
+        rule("Generating Image: ", r"Generating Image: (.+)", sized_image),
         rule(
             "Peak Memory Usage: ",
             r"Peak Memory Usage: +(\d{1,12}(?:\.\d+)?) +([A-Za-z]+)",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from parsers._laps import frame_finished
-from parsers._rules import Found, Rule, RuleParser, activity, frame_share, image, mark, rule
+from parsers._rules import Found, Rule, RuleParser, activity, frame_share, mark, rule
 from parsers._written import frame_number
 
 __all__ = ("LICENCE_ERROR", "VIEW", "nuke")
@@ -22,23 +22,36 @@ VIEW = rule('EXECUTING VIEW "', r'EXECUTING VIEW "([^"\n]+)"', activity)
 LICENCE_ERROR = rule(" license key", r"Invalid .* license key", mark("error"))
 
 _STAMP = r"^(?:\[\d\d:\d\d[.:]\d\d\] *)?"
-_WRITING = rf"{_STAMP}Writing (.+?)(?: took | ((?:\.[1-9])+)|\s*$)"
+_WRITING = rf"{_STAMP}Writing (.+)"
+_BEHIND_NAME = re.compile(r" took | ((?:\.[1-9])+)")
 _TENTHS = rf"{_STAMP}((?:\.[1-9])+)"
 
 
 def _writing(parser: nuke, found: Found) -> None:
-    """A file of a frame. Where frames themselves are not told, another number is another frame."""
-    number = frame_number(found.group(1))
+    """A file of a frame is written, or its tenths are still being told."""
+    rest = found.group(1)
+    behind = _BEHIND_NAME.search(rest)
+    _begin(parser, rest[: behind.start()] if behind else rest)
+    if behind and behind.group(1):
+        parser.grow_frame(_tenths(parser, (behind.group(1),)))
+        rest = rest[: behind.start()]
+    elif behind:
+        rest = rest.rpartition(" took ")[0]
+    parser.appendFile(rest)
+
+
+def _begin(parser: nuke, name: str) -> None:
+    """Where frames themselves are not told, another number in the name is another frame."""
+    number = frame_number(name.strip())
     if number is not None and not parser.told:
         if parser.marked is not None and number != parser.marked:
             parser.next_frame()
         parser.marked = number
-    if found.group(2):
-        parser.grow_frame(_tenths(parser, (found.group(2),)))
 
 
 def _tenths(parser: RuleParser, groups: tuple[str, ...]) -> float:
-    return 10 * int(groups[0][-1])
+    # Not the last one: of a line that still grows there must be seen no more than of the whole.
+    return 10 * max(map(int, groups[0][1::2]))
 
 
 def _frame(parser: nuke, found: Found) -> None:
@@ -59,7 +72,6 @@ class nuke(RuleParser):
     rules: tuple[Rule, ...] = (
         VIEW,
         rule("Writing ", _WRITING, _writing),
-        rule("Writing ", rf"{_STAMP}Writing (.+?)(?: took [\d.]+ seconds)?(?: [\d.]+)?\s*$", image),
         rule(".", _TENTHS, frame_share(_tenths)),
         rule("Frame ", rf"{_STAMP}Frame -?\d+ \((\d{{1,9}}) of \d+\)", _frame),
         LICENCE_ERROR,
@@ -82,8 +94,10 @@ class nuke(RuleParser):
     def _look_at(self, tail: str) -> None:
         """Take the tenths of a line that still grows: the whole line will tell no less."""
         writing, tenths = re.match(_WRITING, tail), re.match(_TENTHS, tail)
-        if writing and writing.group(2):
-            _writing(self, writing)
-        elif tenths:
+        behind = _BEHIND_NAME.search(writing.group(1)) if writing else None
+        if writing and behind and behind.group(1):
+            _begin(self, writing.group(1)[: behind.start()])
+            tenths = behind
+        if tenths and tenths.group(1):
             self.grow_frame(_tenths(self, (tenths.group(1),)))
         self.calculate()

@@ -17,7 +17,7 @@ class oiiotool(UsageParser):
     """Files as they are written, frames by the numbers of those."""
 
     rules = (
-        rule("Writing ", r"^Writing (.+?)\s*$", file_written),
+        rule("Writing ", r"^Writing (.+)", file_written),
         rule(
             "Peak memory: ",
             r"^ *Peak memory: +(\d{1,12}(?:\.\d+)?) +([A-Za-z]+)",

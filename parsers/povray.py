@@ -19,7 +19,7 @@ class povray(RuleParser):
 
     rules = (
         rule("Rendering frame ", r"^Rendering frame (\d+) of \d+", new_frame),
-        rule("Output file..", r"^ *Output file\.\.+(.+?), \d+ bpp", image),
+        rule("Output file..", r"^ *Output file\.{10}(.+), \d+ bpp", image),
         rule(" pixels", r"Rendered (\d{1,15}) of (\d{1,15}) pixels", frame_percent),
         rule("POV-Ray finished", r"^POV-Ray finished", frame_end),
         rule("Warning: ", r"\b(?:Parse|Render) Warning: ", mark("warning")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -331,6 +332,11 @@ def test_nuke_takes_other_numbers_for_no_tenths(line: str) -> None:
     assert _percents("nuke", [line]) == [0]
 
 
+def test_nuke_shows_no_more_of_a_growing_line_than_of_the_whole() -> None:
+    assert _percents("nuke", [".1.2.3.4.123 2024"]) == [40]
+    assert _percents("nuke", ["Writing a.1.tif .1.2.3.13"]) == [30]
+
+
 def test_nuke_counts_frames_not_files() -> None:
     frames = [
         line
@@ -446,6 +452,55 @@ def test_fusion_keeps_the_end_of_a_long_log(tmp_path: Path) -> None:
     assert log is not None
     assert len(log) == 16 * 1024
     assert log.endswith("(1 of 2)\n")
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "file"),
+    [
+        ("mantra", "Generating Image: {}  (1920x1080)", "a (b).exr"),
+        ("mantra", "12:00 Generating Image: {}", "a b.exr"),
+        ("karma", "[12:00:00] Image: {} (19 x 10)", "a.exr"),
+        ("karma", "Image: {} (beauty)", ""),
+        ("nuke", "[10:47.47] Writing {} took 0.13 seconds", "we took 5.0012.exr"),
+        ("nuke", "Writing {} .1.2.3", "a b.0012.exr"),
+        ("nuke", "Writing {}  ", "a b.mov"),
+        ("oiiotool", "Writing {} ", "a b.0012.jpg"),
+        ("povray", "  Output file..........{}, 24 bpp PNG", "./a, b.png"),
+    ],
+)
+def test_names_are_found_among_other_words(tmp_path: Path, name: str, line: str, file: str) -> None:
+    if file:
+        (tmp_path / file).write_bytes(b"x")
+    made = load(name)()
+    made.setTaskInfo({"wdir": str(tmp_path)})
+    made.parse({"data": line.format(file) + "\n", "mode": "RUN"})
+    assert [Path(path).name for path in made.getFiles()] == [Path(file).name] * bool(file)
+
+
+OF_HERE = sorted({case.parser for case in CASES})
+FILLS = (" ", "0", ".", " 0", ".1", "a", "/", "-", ":", "#", " 1", "%", " (", "__a", "Image: ")
+
+
+@pytest.mark.parametrize("name", OF_HERE)
+def test_no_line_takes_long(name: str) -> None:
+    """Where a pattern tries each end for each begin, a line as long as they come takes seconds."""
+    tokens = {one.token for one in getattr(load(name), "rules", ())} | {""}
+    lines = [
+        (before + token + fill * (60_000 // len(fill)))[:60_000] + "x"
+        for token in tokens
+        for before in ("", " ")
+        for fill in FILLS
+    ]
+    slowest = 0.0
+    for line in lines:
+        made = load(name)()
+        begun = time.process_time()
+        made.parse({"data": line + "\n", "mode": "RUN"})
+        slowest = max(slowest, time.process_time() - begun)
+    assert slowest < 2
 
 
 # Transfers.
