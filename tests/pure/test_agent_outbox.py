@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -13,7 +14,9 @@ from trio_afrender.messages import (
     TaskStatus,
     TaskUpdate,
     Update,
+    WhyStep,
 )
+from trio_afrender.wire.jsonframes import MAX_FRAME, encode
 
 
 def make_task(run: str) -> TaskExec:
@@ -131,6 +134,23 @@ def test_progress_after_the_outcome_is_dropped() -> None:
     assert not outbox.put_progress(make_update("r1", TaskStatus.Percent, percent=3))
     (update,) = take_all(outbox)
     assert [t.status for t in update.tasks] == [TaskStatus.FinishedError]
+
+
+def test_the_largest_outcome_fits_into_a_frame() -> None:
+    outbox = Outbox()
+    worst = "\x01"
+    update = attrs.evolve(
+        make_update("r1", TaskStatus.FinishedError, output=worst * 1024 * 1024),
+        parsed_files=tuple(f"/shots/{i:06}/{worst * 100}" for i in range(20_000)),
+        activity=worst * 1000,
+        report=worst * 10_000,
+        resources=worst * 10_000,
+        why=tuple(WhyStep(time=1.0, event="more", text=worst * 1000) for _ in range(101)),
+    )
+    outbox.put_outcome(update, make_task("r1"))
+    (sent,) = take_all(outbox)
+    assert len(encode(sent)) <= MAX_FRAME
+    assert 100 < len(sent.tasks[0].parsed_files) < 20_000
 
 
 class Delivery(RuleBasedStateMachine):

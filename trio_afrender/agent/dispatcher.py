@@ -211,9 +211,20 @@ class Dispatcher:
                 self._forget(handle.task)
 
     def _pass_on(self, event: TaskEvent) -> None:
+        handle = self.running.get(event.run)
+        if handle is None:
+            return
+        if handle.cause is not None and handle.cause.kind.silent:
+            if isinstance(event, TaskUpdate) and event.status.terminal:
+                # It had reported already when the server took it away.
+                self._ended(handle)
+                self._forget(handle.task)
+            return
         match event:
+            case TaskUpdate() if event.status.terminal:
+                self._pass_outcome(event, handle)
             case TaskUpdate():
-                self._pass_update(event)
+                self._outbox.put_progress(event)
             case LogLine():
                 self._outbox.put_log(event.run, event.text)
             case Listened():
@@ -222,17 +233,7 @@ class Dispatcher:
                 self._outbox.put_files(event.run, event.files)
         self._wake()
 
-    def _pass_update(self, update: TaskUpdate) -> None:
-        if (handle := self.running.get(update.run)) is None:
-            return  # closed or superseded meanwhile
-        if not update.status.terminal:
-            self._outbox.put_progress(update)
-            return
-        if handle.cause is not None and handle.cause.kind.silent:
-            # It had reported already when the server took it away.
-            self._ended(handle)
-            self._forget(handle.task)
-            return
+    def _pass_outcome(self, update: TaskUpdate, handle: TaskHandle) -> None:
         key = update.key
         if update.status.given_back:
             self._give_backs[key] = self._give_backs.get(key, 0) + 1

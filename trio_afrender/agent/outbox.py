@@ -38,6 +38,8 @@ LIMIT = 7 * 1024 * 1024
 FILES_LIMIT = 3 * 1024 * 1024
 SMALL = 4096
 """Bytes: the price of a message without its long texts, generously."""
+PARSED_LIMIT = 256 * 1024
+"""Bytes of an outcome's list of parsed files."""
 LISTENED_LIMIT = 1024 * 1024
 """Characters of listened text kept for a run while the link is away; older text gives way."""
 
@@ -101,9 +103,13 @@ class Outbox:
             self._append(entry, len(file.data) * 4 // 3 + SMALL)
 
     def put_outcome(self, update: TaskUpdate, task: TaskExec | None) -> None:
-        """Hold the terminal `update` until the server closes the run; `task` None: never had it."""
+        """Hold the terminal `update` until the server closes the run; `task` None: never had it.
+
+        Of very many parsed files those that fit are told: an outcome too large for a frame would
+        be sent again for ever.
+        """
         self._progress.pop(update.run, None)
-        self._outcomes[update.run] = _Outcome(update, task)
+        self._outcomes[update.run] = _Outcome(_trim(update), task)
 
     def put_asked(self, answer: AskedOutput) -> None:
         self._asked.append(answer)
@@ -301,6 +307,15 @@ class _Room:
 def _small_cost(update: TaskUpdate) -> int:
     texts = (update.activity, update.report, update.resources, *update.parsed_files)
     return SMALL + sum(map(cost, texts)) + sum(cost(step.text) + 200 for step in update.why)
+
+
+def _trim(update: TaskUpdate) -> TaskUpdate:
+    room = PARSED_LIMIT
+    for index, name in enumerate(update.parsed_files):
+        room -= cost(name) + 4
+        if room < 0:
+            return attrs.evolve(update, parsed_files=update.parsed_files[:index])
+    return update
 
 
 def _text(entry: Entry) -> str:

@@ -9,7 +9,7 @@ from trio_afrender.messages import WhyStep
 __all__ = ("Chain",)
 
 MAX_STEPS = 100
-MAX_TEXT = 2000
+MAX_TEXT = 1000
 
 
 class Chain:

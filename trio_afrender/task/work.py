@@ -24,6 +24,8 @@ from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
 
 __all__ = ("Work",)
 
+MAX_WINDOW = 1024 * 1024
+"""Bytes: what fits into a frame whatever they are."""
 SHELL_HINTS = {
     126: "the shell found the command but may not execute it",
     127: "the shell did not find the command",
@@ -212,7 +214,7 @@ class Work:
         files, self._record.output = await self._place.close_up(
             self._sent_files,
             viewed=self._plugins.facts.has_parser,
-            limit=self._tools.config.window,
+            limit=min(self._tools.config.window, MAX_WINDOW),
             redactor=Redactor(self._record.secrets),
         )
         await self._send_files(files)
@@ -275,7 +277,7 @@ class Work:
         """The output so far, for `Events.outputs`; never empty."""
         text = await self._place.read_window(
             viewed=self._plugins.facts.has_parser,
-            limit=self._tools.config.window,
+            limit=min(self._tools.config.window, MAX_WINDOW),
             redactor=Redactor(self._record.secrets),
         )
         return text or "The task has printed nothing so far.\n"
