@@ -200,7 +200,7 @@ def _listed(item: dict[str, object], key: str, kind: type[T]) -> frozenset[T]:
     listed = item.get(key, [])
     if not isinstance(listed, list) or not all(type(one) is kind for one in listed):
         raise ValueError(f"{key} must be a list of {'numbers' if kind is int else 'texts'}")
-    if any(one == "" for one in listed):
+    if not all(map(str, listed)):
         raise ValueError(f"{key} has an empty text, which is found everywhere")
     return frozenset(listed)
 
