@@ -53,6 +53,7 @@ _KINDS: dict[str, type] = {
     "exit": list,
     "signal": list,
 }
+_MANY: dict[type, str] = {int: "numbers", str: "texts"}
 
 
 @attrs.frozen(slots=True)
@@ -199,7 +200,7 @@ def _name(kind: type) -> str:
 def _listed(item: dict[str, object], key: str, kind: type[T]) -> frozenset[T]:
     listed = item.get(key, [])
     if not isinstance(listed, list) or not all(type(one) is kind for one in listed):
-        raise ValueError(f"{key} must be a list of {'numbers' if kind is int else 'texts'}")
+        raise ValueError(f"{key} must be a list of {_MANY[kind]}")
     if not all(map(str, listed)):
         raise ValueError(f"{key} has an empty text, which is found everywhere")
     return frozenset(listed)
