@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import attrs
 import pytest
 from bad_stage import HASTY, Gated, block, open_stage, stored, told
+from cli_stage import run_command
 from plugins_stage import PLUGINS
 
 QUICK = attrs.evolve(HASTY, plugin=0.5)
@@ -84,3 +86,40 @@ async def test_a_service_that_cannot_be_made_is_a_failed_start(
         assert service in told(failed)
         assert beside.state == "done"
         await stage.check_alive()
+
+
+RAISING = """
+from parsers import parser
+
+
+class broken(parser.parser):
+    def do(self, args):
+        raise ValueError("what is this?\\x1b[2J")
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "raised"),
+    [
+        (RAISING, "ValueError: what is this?\\x1b[2J"),
+        ("raise ImportError('not for this version')", "ImportError: not for this version"),
+    ],
+)
+async def test_whoever_watches_is_told_in_a_line_what_a_parser_raised(
+    tmp_path: Path, text: str, raised: str
+) -> None:
+    """The task is done, so nobody would look into its log."""
+    folder = tmp_path / "plugins" / "parsers"
+    folder.mkdir(parents=True)
+    (folder / "broken.py").write_text(text)
+    job = {"job": {"name": "j", "blocks": [block("echo one", parser="broken")]}}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    words = ("run", "job.json", "--plugins", "plugins", "--report", "-")
+    code, out, err = await run_command(*words, home=tmp_path)
+    assert code == 0
+    [warning] = [line for line in err.splitlines() if "WARNING" in line]
+    assert warning.endswith(f"task 2.0.0: a plugin (generic / broken) raised {raised}")
+    assert "Traceback" not in err
+    [task] = json.loads(out)["tasks"]
+    assert (task["state"], task["output"]) == ("done", "one\n")
+    assert "Traceback" in task["log"]

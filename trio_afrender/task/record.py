@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from trio_afrender.messages import TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import PluginTask
@@ -12,6 +14,11 @@ from trio_afrender.task.verdict import Facts, judge, limit_give_backs
 from trio_afrender.task.why import Chain
 
 __all__ = ("Record",)
+
+logger = logging.getLogger(__name__)
+
+MAX_RAISED = 300
+"""Characters of an exception that are logged; the task's log has all of it."""
 
 
 class Record:
@@ -43,7 +50,18 @@ class Record:
         then what the service said at its making counts.
         """
         said = await plugins.log() if log is None else log
-        self.note(said or plugins.facts.log, *plugins.problems())
+        texts = (said or plugins.facts.log, *plugins.problems())
+        self.note(*texts)
+        for text in texts:
+            self._warn_of(text)
+
+    def _warn_of(self, text: str) -> None:
+        """Tell whoever watches the agent what a plugin raised: few people read a good task's log."""
+        if raised := _find_raised(text):
+            task = self.handle.task
+            plugins = f"{task.service} / {task.parser or 'no parser'}"
+            hidden = Redactor(self.secrets).redact(raised)[:MAX_RAISED]
+            logger.warning("task %s: a plugin (%s) raised %s", task.key, plugins, hidden)
 
     def refuse(self, status: TaskStatus, text: str) -> TaskStatus:
         """Return the status of a run that never got a process, for the reason `text`."""
@@ -62,3 +80,10 @@ class Record:
         """The task's log as it ends: notes, then the chain of why; secrets blotted out."""
         text = "\n".join(filter(None, [*self._notes, self.why.text()]))
         return Redactor(self.secrets).redact(text) + "\n" if text else ""
+
+
+def _find_raised(text: str) -> str:
+    """Return the exception at the end of the last traceback in `text`; empty if there is none."""
+    _, found, rest = text.rpartition("Traceback (most recent call last):\n")
+    lines = rest.splitlines() if found else []
+    return next((line for line in lines if not line.startswith(" ")), "")
