@@ -155,7 +155,9 @@ async def test_a_certificate_that_expires_is_named_and_costs_nothing_once_renewe
     ]
 
 
-async def test_the_command_line_says_that_a_certificate_has_expired_and_tries_again(tmp_path: Path) -> None:
+async def test_the_command_line_says_that_a_certificate_has_expired_and_tries_again(
+    tmp_path: Path,
+) -> None:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     async with open_stage(tmp_path) as stage:
