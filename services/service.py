@@ -186,7 +186,7 @@ class service:
 
     def addLog(self, i_text: str) -> None:
         """Add a line to the service's log."""
-        self.log += i_text + "\n"
+        self.log = f"{self.log or ''}{i_text}\n"  # a plugin may have put None there
 
     # While it runs.
 
@@ -303,6 +303,6 @@ class service:
         try:
             return [_thumbnails.command(self.settings.thumbnail_command, info, self._quote)]
         except _thumbnails.NoThumbnailer as error:
-            if str(error) not in self.log:
+            if str(error) not in (self.log or ""):
                 self.addLog(str(error))
             return []

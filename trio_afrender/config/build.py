@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from trio_afrender.config.keys import PLUGIN, TIMING, near_key
+from trio_afrender.config.keys import TIMING, near_key
 from trio_afrender.config.layers import Layered, Settings
 from trio_afrender.config.settings import Config, Timing
 from trio_afrender.errors import ConfigError
@@ -24,6 +24,8 @@ _AT_LEAST: Mapping[str, float] = {
     "trio_afrender.timing.connect": 0.1,
     "trio_afrender.timing.zombie": 1,
 }
+_OURS_ALONE = frozenset({"name", "user_name"})
+"""Values that stand among CGRU's keys without being any."""
 _WORDS = {
     "trio_afrender.nimby": ("", "nimby", "NIMBY"),
     "trio_afrender.drain": ("finish", "stop"),
@@ -68,7 +70,11 @@ def make_config(settings: Settings) -> Config:
         thumbnail_command=cast("str", settings["af_thumbnail_cmd"]),
         thumbnail_extensions=_texts(settings["af_thumbnail_extensions"]),
         post_limit=float(cast("int", settings["af_task_post_limit_sec"])),
-        plugin_variables={key: str(settings[key]) for key in PLUGIN},
+        plugin_variables={
+            key: item.value
+            for key, item in settings.values.items()
+            if not key.startswith(prefix) and key not in _OURS_ALONE
+        },
         window=cast("int", ours["window"]),
         log_quota=cast("int", ours["log_quota"]),
         keep_runs=cast("bool", ours["keep_runs"]),

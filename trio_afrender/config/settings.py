@@ -12,8 +12,8 @@ from trio_afrender.config.keys import PLUGIN
 __all__ = ("Config", "PluginSettings", "Timing", "Token")
 
 
-def _plugin_variables() -> dict[str, str]:
-    return {name: str(key.default) for name, key in PLUGIN.items()}
+def _plugin_variables() -> dict[str, object]:
+    return {name: key.default for name, key in PLUGIN.items()}
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -57,8 +57,9 @@ class PluginSettings:
     thumbnail_command: str = ""
     thumbnail_extensions: tuple[str, ...] = ()
     post_limit: float = 16.0
-    variables: Mapping[str, str] = attrs.field(factory=_plugin_variables, hash=False)
-    """What services may read besides: the keys of `config.keys.PLUGIN`."""
+    variables: Mapping[str, object] = attrs.field(factory=_plugin_variables, hash=False, repr=False)
+    """What plugins may read besides, by CGRU's names: the keys of `config.keys.PLUGIN`, and
+    whatever else stands in the config files, as JSON."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -100,8 +101,11 @@ class Config:
     )  # fmt: skip
     post_limit: float = 16.0
     """Seconds for each post command (``af_task_post_limit_sec``)."""
-    plugin_variables: Mapping[str, str] = attrs.field(factory=_plugin_variables, hash=False)
-    """What only services read, by CGRU's names (``af_render_cmd_wolsleep``, ...)."""
+    plugin_variables: Mapping[str, object] = attrs.field(
+        factory=_plugin_variables, hash=False, repr=False
+    )
+    """What plugins read, by CGRU's names (``af_render_cmd_wolsleep``, a studio's own keys). Not
+    in the repr: a studio may keep secrets there."""
     window: int = 1024 * 1024
     """Bytes of output that the server gets: head and tail."""
     log_quota: int = 1024 * 1024 * 1024

@@ -2,9 +2,10 @@
 
 A plugin file says ``from parsers import parser`` or ``from services import blender``. Which file
 that means depends on the folder the sentence stands in: its own first, then the built-in
-packages; the base classes are always ours. So each plugin module gets an ``__import__`` of its own
-(a module's ``__builtins__`` are looked up per module); nothing of the process's own import system
-is changed, and no other code sees these names.
+packages; the base classes are always ours. It also imports CGRU's helper modules, which are ours
+here, and the studio's own, which lie in the folder. So each plugin module gets an ``__import__`` of
+its own (a module's ``__builtins__`` are looked up per module); nothing of the process's own import
+system is changed, and no other code sees these names.
 
 A loaded module stays valid as long as its file, and the files it imported this way, are
 unchanged. After that the next `load_file` makes a new module; who has the old one keeps it.
@@ -28,6 +29,8 @@ from zlib import crc32
 import attrs
 
 import trio_afrender
+from trio_afrender.plugins import compat
+from trio_afrender.plugins.helpers import Chain, find_chain, find_module, is_shadowable
 
 __all__ = (
     "BASES",
@@ -125,7 +128,7 @@ def _load(path: Path, folder: PluginFolder, kind: str) -> _Loaded:
         return _Loaded(_thread.begun[path], {})
     stamp = _stamp(path)
     module = _make_module(path, stamp)
-    imports = _Imports(folder, kind, {path: stamp})
+    imports = _Imports(path, folder, kind, {path: stamp})
     # A copy, so that only this module's import statements come to us.
     module.__dict__["__builtins__"] = {**vars(builtins), "__import__": imports}
     _thread.begun[path] = module
@@ -152,6 +155,8 @@ def _make_module(path: Path, stamp: tuple[int, int]) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path)
     module.__package__ = ""
+    if path.name == "__init__.py":
+        module.__path__ = [str(path.parent)]
     module.__spec__ = ModuleSpec(name, None, origin=str(path))
     return module
 
@@ -160,9 +165,10 @@ class _Imports:
     """The ``__import__`` of one plugin module."""
 
     def __init__(
-        self, folder: PluginFolder, kind: str, stamps: dict[Path, tuple[int, int]]
+        self, path: Path, folder: PluginFolder, kind: str, stamps: dict[Path, tuple[int, int]]
     ) -> None:
         self.stamps = stamps
+        self._path = path
         self._folder = folder
         self._kind = kind
 
@@ -174,20 +180,83 @@ class _Imports:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
-        if level == 1:
-            kind, _, sub = self._kind, "", name
-        else:
-            top, _, sub = name.partition(".")
-            found = _KINDS.get(top)
-            # "resources" is many people's word: it means meters only among meters.
-            if found is None or (top == "resources" and self._kind != "meter"):
-                return builtins.__import__(name, globals, locals, fromlist or (), level)
-            kind = found
+        wanted = tuple(fromlist or ())
+        if level > 0:
+            return self._relative(name, wanted, level)
+        top, _, sub = name.partition(".")
+        # "resources" is many people's word: it means meters only among meters.
+        if top in _KINDS and (top != "resources" or self._kind == "meter"):
+            return self._plugin(_KINDS[top], sub, wanted)
+        if name in compat.NAMES:
+            return compat.serve(name)
+        root = self._folder.path
+        # Without sub-folders what lies in it is a plugin first of all.
+        flat = root in self._folder.places(self._kind)
+        if not flat and (module := self._helper(root, name, wanted)) is not None:
+            return module
+        try:
+            return builtins.__import__(name, globals, locals, wanted, level)
+        except ModuleNotFoundError as error:
+            if error.name == top and (module := self._helper(self._path.parent, name, wanted)):
+                return module
+            raise
+
+    def _plugin(self, kind: str, sub: str, wanted: Sequence[str]) -> ModuleType:
         if sub:
             module = self._import(kind, sub)
-            if fromlist:
+            if wanted:
                 return module
         return self._package(kind)
+
+    def _relative(self, name: str, wanted: Sequence[str], level: int) -> ModuleType:
+        """``from .name import wanted``: the plugins beside a plugin, else a package's modules."""
+        place = self._path.parents[level - 1]
+        if level == 1 and place in self._folder.places(self._kind):
+            return self._plugin(self._kind, name, wanted)
+        if not place.is_relative_to(self._folder.path):
+            raise ImportError("attempted relative import beyond the plugin folder")
+        if name:
+            chain = find_chain(place, name)
+            if chain is None:
+                raise ModuleNotFoundError(f"No module named {name!r} in {place}", name=name)
+            return self._follow(chain, wanted)
+        start = place / "__init__.py"
+        if start.is_file():
+            return self._follow(Chain((place.name,), (start,)), wanted)
+        package = ModuleType(place.name)
+        self._add_modules(package, place, wanted)
+        return package
+
+    def _helper(self, place: Path, name: str, wanted: Sequence[str]) -> ModuleType | None:
+        """A helper module from that folder, None when there is none."""
+        if not is_shadowable(name.partition(".")[0]):
+            return None
+        chain = find_chain(place, name)
+        if chain is None or chain.files[0] == self._path:
+            return None
+        return self._follow(chain, wanted)
+
+    def _follow(self, chain: Chain, wanted: Sequence[str]) -> ModuleType:
+        """Load the modules of a chain; gives what an import statement is given."""
+        modules = [self._take(file) for file in chain.files]
+        for outer, part, inner in zip(modules, chain.parts[1:], modules[1:], strict=False):
+            setattr(outer, part, inner)
+        if wanted and (inside := chain.inside) is not None:
+            self._add_modules(modules[-1], inside, wanted)
+        return modules[-1] if wanted else modules[0]
+
+    def _add_modules(self, package: ModuleType, place: Path, wanted: Sequence[str]) -> None:
+        """Import what a package has no attribute for but a module of that name."""
+        if "*" in wanted:
+            wanted = getattr(package, "__all__", ())
+        for name in wanted:
+            if not hasattr(package, name) and (file := find_module(place, name)) is not None:
+                setattr(package, name, self._take(file))
+
+    def _take(self, file: Path) -> ModuleType:
+        loaded = _load(file, self._folder, self._kind)
+        self.stamps.update(loaded.stamps)
+        return loaded.module
 
     def _package(self, kind: str) -> ModuleType:
         """What ``parsers`` is to this module: an attribute asked for is a module imported."""

@@ -18,6 +18,8 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 from trio_afrender.output.base import LogReader
 from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, Replaced, ServiceFacts
+from trio_afrender.plugins.compat import current
+from trio_afrender.plugins.compat.calls import thumbnail_arguments
 from trio_afrender.plugins.names import is_builtin, load_class
 from trio_afrender.plugins.portions import Portions
 from trio_afrender.plugins.problems import Captured, Problems, capturing, shorten
@@ -63,6 +65,7 @@ class Worker:
         self._portions = Portions(reader)
         self._state = StateReader(self._problems.add)
         self._tail = ""
+        current.use(settings)
         with capturing(self._printed):
             self._service: Any = self._make_service(spec, settings)
             self.facts = self._make_facts()
@@ -213,7 +216,8 @@ class Worker:
         return self._ask("doPostLimitSec", read_seconds, 0.0, "seconds")
 
     def on_the_fly(self, files: Sequence[str]) -> tuple[str, ...]:
-        return self._ask("generateThumbnail", read_texts, (), "a list", True, list(files))
+        arguments = thumbnail_arguments(self._service, files)
+        return self._ask("generateThumbnail", read_texts, (), "a list", *arguments)
 
     def log(self) -> str:
         text = self._ask("getLog", read_text, "", "a str")

@@ -1,0 +1,78 @@
+"""``afcommon``: flags of blocks, and patterns with numbers in them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from trio_afrender.frames import fill_numbers
+from trio_afrender.plugins.compat.missing import tell_missing
+from trio_afrender.plugins.modules import import_builtin
+
+if TYPE_CHECKING:
+    from services._blockflags import FLAGS
+else:
+    FLAGS = import_builtin("service", "_blockflags").FLAGS
+
+__all__ = (
+    "BlockFlags",
+    "checkBlockFlag",
+    "fillNumbers",
+    "filterFileName",
+    "patternFromDigits",
+    "patternFromFile",
+    "patternFromStdC",
+    "setBlockFlag",
+)
+
+BlockFlags = dict(FLAGS)
+
+_NOT_IN_NAMES = re.compile(r"""[ ~`!@#$%^&*()+\[\]{};:'",<>/?\\|]""")
+_HASHES = re.compile(r"@#+@|#+")
+_PRINTF = re.compile(r"%(\d*)d")
+_LAST_DIGITS = re.compile(r"(?<=.)(?<!\d)(\d+)(?=\.[^.]*\Z)|\A(\d+)(?=\.[^.]*\Z)", re.DOTALL)
+
+
+def checkBlockFlag(i_flags: int, i_name: str) -> int:
+    """The bit of that flag if it is set, else 0; 0 and a printed line if there is no such flag."""
+    return i_flags & _bit(i_name)
+
+
+def setBlockFlag(i_flags: int, i_name: str) -> int:
+    """The flags with that one set; as they were, and a printed line, if there is no such flag."""
+    return i_flags | _bit(i_name)
+
+
+def _bit(name: str) -> int:
+    if name not in BlockFlags:
+        known = ", ".join(BlockFlags)
+        print(f'There is no block flag "{name}". Flags: {known}')  # noqa: T201 - to the task's log
+    return BlockFlags.get(name, 0)
+
+
+def fillNumbers(i_pattern: str, i_start: int, i_end: int) -> str:
+    """Put numbers for ``@#@``, ``@##@`` ...: start and end in turn."""
+    return fill_numbers(i_pattern, i_start, i_end)
+
+
+def filterFileName(filename: str) -> str:
+    """The text with ``_`` for what shells and file systems take amiss."""
+    return _NOT_IN_NAMES.sub("_", filename)
+
+
+def patternFromDigits(path: str, verbose: bool = False) -> str:
+    """``a.####.exr`` as a pattern: ``a.@####@.exr``; what is one already stays."""
+    return _HASHES.sub(lambda found: f"@{found.group().strip('@')}@", path)
+
+
+def patternFromStdC(path: str, verbose: bool = False) -> str:
+    """``a.%04d.exr`` as a pattern: ``a.@####@.exr``."""
+    return _PRINTF.sub(lambda found: f"@{'#' * max(1, int(found[1] or 1))}@", path)
+
+
+def patternFromFile(path: str) -> str:
+    """``a.0012.exr`` as a pattern: the digits before the last dot become ``@####@``."""
+    return _LAST_DIGITS.sub(lambda found: f"@{'#' * len(found.group())}@", path)
+
+
+__getattr__ = tell_missing("afcommon")

@@ -1,0 +1,98 @@
+"""``cgruconfig``: the settings as plugins read them, ``cgruconfig.VARS['af_render_nice']``.
+
+Nothing is read or written here: the agent has read the config files, and `VARS` shows what it has.
+Keys that only the studio knows are there as they stand in its files.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from trio_afrender.config.cgru import platform_tokens
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.plugins.compat import current
+from trio_afrender.plugins.compat.missing import tell_missing
+
+__all__ = ("VARS", "getVar", "reconfigure")
+
+VARS: dict[str, Any] = {}
+"""Settings by name. A plugin may put things here; they last until the agent's settings change."""
+
+_PLATFORMS = ("unix", "windows", "macosx", "linux")
+
+
+def getVar(i_var: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """A setting, None when there is none of that name."""
+    return VARS.get(i_var)
+
+
+def reconfigure() -> None:
+    """Make `VARS` what the agent's settings say."""
+    _fill(current.settings())
+
+
+def _fill(settings: PluginSettings) -> None:
+    made = {**_surroundings(), **settings.variables, **_own(settings)}
+    for name in VARS.keys() - made.keys():
+        del VARS[name]
+    VARS.update(made)
+
+
+def _own(settings: PluginSettings) -> dict[str, Any]:
+    limit = settings.post_limit
+    return {
+        "pathsmap": [list(pair) for pair in settings.paths_map],
+        "af_thumbnail_cmd": settings.thumbnail_command or _thumbnailer(),
+        "af_thumbnail_extensions": list(settings.thumbnail_extensions),
+        "af_task_post_limit_sec": int(limit) if limit.is_integer() else limit,
+    }
+
+
+def _thumbnailer() -> str:
+    """Our own program as a command to format with taskInfo."""
+    program = sys.executable.replace("%", "%%")
+    return f'"{program}" -E -P -m trio_afrender.thumbnail -- "%(image)s" "%(thumbnail)s"'
+
+
+def _surroundings() -> dict[str, Any]:
+    """What the original finds out by itself rather than in files."""
+    location = os.environ.get("CGRU_LOCATION", "")
+    home = os.environ.get("APPDATA") or os.environ.get("HOME") or str(Path.home())
+    own = Path(home) / ("cgru" if os.environ.get("APPDATA") else ".cgru")
+    return {
+        "platform": [token for token in platform_tokens() if token in _PLATFORMS],
+        "HOSTNAME": platform.node().lower(),
+        "USERNAME": _user_name(),
+        "HOME": home,
+        "HOME_CGRU": str(own),
+        "config_file_home": str(own / "config.json"),
+        "filenames": [],
+        "CGRU_LOCATION": location,
+        "CGRU_VERSION": os.environ.get("CGRU_VERSION", ""),
+        "CGRU_PYTHONEXE": os.environ.get("CGRU_PYTHONEXE", "python"),
+        "CGRU_UPDATE_CMD": os.environ.get("CGRU_UPDATE_CMD"),
+        "AF_ROOT": os.environ.get("AF_ROOT")
+        or (str(Path(location) / "afanasy") if location else ""),
+        "company": "CGRU",
+    }
+
+
+def _user_name() -> str:
+    for variable in ("CGRU_USERNAME", "AF_USERNAME", "USER", "USERNAME"):
+        if name := os.environ.get(variable):
+            break
+    else:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError):
+            name = "unknown"
+    return name.rpartition("/" if "/" in name else "\\")[2].lower()
+
+
+current.follow(_fill)
+__getattr__ = tell_missing("cgruconfig")
