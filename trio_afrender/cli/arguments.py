@@ -13,16 +13,19 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("COMMANDS", "HELP", "near_word", "parse", "split_overrides")
 
-COMMANDS = ("agent", "run", "config")
+COMMANDS = ("agent", "run", "check", "config")
+CHECKED = ("parser", "service", "meter")
 HELP = """\
 usage: trio_afrender [agent] [nimby|NIMBY] --server wss://HOST:PORT [options]
        trio_afrender run JOB.json [options]
+       trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [options]
 
 A render agent for Afanasy farms.
 
   agent     be a render of a farm (what happens without a command)
   run       run a job file on this machine, with a farm of its own
+  check     try a parser on a log, a service on a task, a meter, or all plugins
   config    print every setting and where it comes from
 
   COMMAND --help   the options of a command
@@ -50,6 +53,8 @@ class _Parser(argparse.ArgumentParser):
 def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
     """Return the options of a command. Raises `ConfigError`; ``--help`` exits."""
     words, overrides = split_overrides([_OLD_WORDS.get(word, word) for word in words])
+    if command == "check":
+        command = _take_kind(words)
     parser = _PARSERS[command]()
     options, unknown = parser.parse_known_args(words)
     if unknown:
@@ -58,6 +63,15 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
         parser.error(f'unknown argument "{unknown[0]}"{hint}')
     options.overrides = overrides
     return options
+
+
+def _take_kind(words: list[str]) -> str:
+    """Take the kind of plugin out of the words behind ``check``. Raises `ConfigError`."""
+    first = words[0] if words else ""
+    if first in ("", *CHECKED) or first.startswith("-"):
+        return f"check {words.pop(0)}" if first in CHECKED else "check"
+    hint = near_word(first, CHECKED) or f": expected {', '.join(CHECKED)}, or none of them for all"
+    raise ConfigError(f'check: no kind "{first}"{hint}; see trio_afrender check --help')
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -143,8 +157,64 @@ def _config() -> _Parser:
     return parser
 
 
+def _check() -> _Parser:
+    parser = _make_check("", "Load, make and use every plugin; say what is wrong with which.")
+    parser.epilog = (
+        "check parser NAME LOG, check service NAME TASK.json and check meter NAME try one; "
+        "each has its own --help."
+    )
+    return parser
+
+
+def _check_parser() -> _Parser:
+    parser = _make_check("parser", "Replay a log through a parser: which line did what.")
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the parser")
+    add("logs", metavar="LOG", nargs="+", help="what a task has printed; - for stdin")
+    add("--frames", type=_frames, default=1, metavar="N", help="frames of the task (1)")
+    add(
+        "--chunk",
+        default="line",
+        metavar="SIZE",
+        help="how to cut the log: bytes, line (as usual), whole, random or random:SEED",
+    )
+    add("--folder", default="", metavar="DIR", help="the task's working folder (this one)")
+    add("--html", type=Path, metavar="FILE", help="write the log as a page, coloured by the parser")
+    return parser
+
+
+def _check_service() -> _Parser:
+    parser = _make_check("service", "Show what a service makes of a task.")
+    parser.add_argument("name", metavar="NAME", help="the service")
+    parser.add_argument(
+        "task",
+        type=Path,
+        metavar="TASK.json",
+        help="keys of taskInfo, or a job: the first task of each block",
+    )
+    return parser
+
+
+def _check_meter() -> _Parser:
+    parser = _make_check("meter", "Update a meter some times and show its properties.")
+    parser.add_argument("name", metavar="NAME", help="the meter")
+    return parser
+
+
+def _make_check(kind: str, text: str) -> _Parser:
+    parser = _make(f"check {kind}".rstrip(), text)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(kind=kind)
+    _add_plugins(parser)
+    return parser
+
+
 def _add_folders(parser: _Parser, store: str) -> None:
     parser.add_argument("--store", type=Path, metavar="DIR", help=store)
+    _add_plugins(parser)
+
+
+def _add_plugins(parser: _Parser) -> None:
     parser.add_argument(
         "--plugins",
         action="append",
@@ -168,5 +238,22 @@ def _count(text: str) -> int:
     return number
 
 
-_number.__name__ = _count.__name__ = "number"  # argparse puts it into its message
-_PARSERS = {"agent": _agent, "run": _run, "config": _config}
+def _frames(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 2**31 - 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number
+
+
+_frames.__name__ = _number.__name__ = _count.__name__ = (
+    "number"  # argparse puts it into its message
+)
+_PARSERS = {
+    "agent": _agent,
+    "run": _run,
+    "config": _config,
+    "check": _check,
+    "check parser": _check_parser,
+    "check service": _check_service,
+    "check meter": _check_meter,
+}

@@ -58,6 +58,8 @@ def _run(words: list[str]) -> int:
     match command:
         case "run":
             from trio_afrender.cli.run import run
+        case "check":
+            from trio_afrender.cli.check import run
         case "config":
             from trio_afrender.cli.config import run
         case _:

@@ -1,6 +1,7 @@
-"""The harness that users' tests import: servers, hosts and children that exist in memory alone.
+"""The harness that users' tests import: servers, hosts and children that exist in memory alone,
+and replays of logs and tasks for authors of plugins.
 
-`docs/testing.md` has a complete example.
+`docs/testing.md` and `docs/plugins.md` have complete examples.
 """
 
 from __future__ import annotations
@@ -8,6 +9,17 @@ from __future__ import annotations
 from trio_afrender.output.memory import MemoryLog
 from trio_afrender.testing.children import FakeChild, FakeSpawn
 from trio_afrender.testing.hosts import MemoryHost, MemoryPlace, virtual_wall
+from trio_afrender.testing.plugins import (
+    Event,
+    Replay,
+    Report,
+    ServiceView,
+    check_meter,
+    check_plugins,
+    make_service,
+    read_tasks,
+    replay_parser,
+)
 from trio_afrender.testing.servers import (
     MemoryServer,
     ScriptedLink,
@@ -17,15 +29,24 @@ from trio_afrender.testing.servers import (
 )
 
 __all__ = (
+    "Event",
     "FakeChild",
     "FakeSpawn",
     "MemoryHost",
     "MemoryLog",
     "MemoryPlace",
     "MemoryServer",
+    "Replay",
+    "Report",
     "ScriptedLink",
     "ScriptedServer",
+    "ServiceView",
+    "check_meter",
+    "check_plugins",
+    "make_service",
     "open_memory_server",
     "open_scripted_server",
+    "read_tasks",
+    "replay_parser",
     "virtual_wall",
 )
