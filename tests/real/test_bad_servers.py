@@ -100,7 +100,8 @@ async def test_a_server_that_comes_back_without_its_memory_ends_what_it_does_not
         job = stage.submit(block(gate.command(before="(setsid sleep 1000 &)")))
         await gate.is_up()
         await cut_off(stage, agent)
-        assert len(stage.strays()) >= 2
+        while len(stage.strays()) < 2:  # noqa: ASYNC110 - the escaped one comes when it likes
+            await trio.sleep(0.01)
         async with open_farm(tmp_path / "another") as fresh:
             await stage.server.open(fresh.serve_link)
             while agent.running:  # noqa: ASYNC110 - as above
