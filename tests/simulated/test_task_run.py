@@ -198,6 +198,25 @@ async def test_a_bad_exit_is_an_error_with_a_hint(autojump_clock: MockClock) -> 
     assert "the shell did not find the command" in bench.log
 
 
+async def test_a_failure_is_told_by_its_kind(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"write failed: No space left on device\n")
+        child.exit(1)
+    (step,) = [step for step in bench.outcome.why if step.event == "class"]
+    assert step.text.startswith("disk-full: ")
+    assert step.text in bench.log
+
+
+async def test_what_we_ended_is_no_kind_of_error(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        await child.write(b"write failed: No space left on device\n")
+        await trio.sleep(1)
+        bench.handle.stop(SERVER_STOP)
+    assert not [step for step in bench.outcome.why if step.event == "class"]
+
+
 async def test_a_signal_of_its_own_is_killed(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         (await bench.host.spawn.next()).exit(signal=11)

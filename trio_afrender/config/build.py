@@ -78,6 +78,7 @@ def make_config(settings: Settings) -> Config:
         window=cast("int", ours["window"]),
         log_quota=cast("int", ours["log_quota"]),
         keep_runs=cast("bool", ours["keep_runs"]),
+        error_rules=Path(cast("str", ours["error_rules"])) if ours["error_rules"] else None,
         redact=_texts(ours["redact"]),
         drain=cast("str", ours["drain"]),
         timing=Timing(resources_period=period, **timing),

@@ -104,6 +104,7 @@ OURS: Mapping[str, Key] = {
     "window": Key("int", 1024 * 1024, "bytes"),
     "log_quota": Key("int", 1024 * 1024 * 1024, "bytes"),
     "keep_runs": Key("bool", False),
+    "error_rules": Key("path", ""),
     "redact": Key("list", ["*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"]),
     "drain": Key("str", "finish"),
     "timing": Key("timing", {}),

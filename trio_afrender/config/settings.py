@@ -7,13 +7,13 @@ from pathlib import Path
 
 import attrs
 
-from trio_afrender.config.keys import PLUGIN
+from trio_afrender.config.keys import CGRU
 
 __all__ = ("Config", "PluginSettings", "Timing", "Token")
 
 
 def _plugin_variables() -> dict[str, object]:
-    return {name: key.default for name, key in PLUGIN.items()}
+    return {name: key.default for name, key in CGRU.items()}
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -57,8 +57,10 @@ class PluginSettings:
     thumbnail_command: str = ""
     thumbnail_extensions: tuple[str, ...] = ()
     post_limit: float = 16.0
+    error_rules: str = ""
+    """A file of rules that class errors; empty: the built-in rules alone."""
     variables: Mapping[str, object] = attrs.field(factory=_plugin_variables, hash=False, repr=False)
-    """What plugins may read besides, by CGRU's names: the keys of `config.keys.PLUGIN`, and
+    """What plugins may read besides, by CGRU's names: the keys of `config.keys.CGRU`, and
     whatever else stands in the config files, as JSON."""
 
 
@@ -112,6 +114,8 @@ class Config:
     """Bytes of one run's log on disk; beyond it the middle is dropped."""
     keep_runs: bool = False
     """Whether run folders stay after the server closed the run (``run --keep``)."""
+    error_rules: Path | None = None
+    """A file of rules that tell what kind of error a failed task had, over the built-in ones."""
     redact: tuple[str, ...] = ("*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY")
     """Environment names whose values are blotted out of everything that leaves the store."""
     drain: str = "finish"
@@ -125,6 +129,7 @@ class Config:
         return PluginSettings(
             paths_map=self.paths_map,
             thumbnail_command=self.thumbnail_command,
+            error_rules=str(self.error_rules or ""),
             thumbnail_extensions=self.thumbnail_extensions,
             post_limit=self.post_limit,
             variables=self.plugin_variables,

@@ -13,6 +13,7 @@ from typing import Protocol
 import attrs
 
 from trio_afrender.output.base import RunLog
+from trio_afrender.plugins.classes import ErrorClass
 
 __all__ = (
     "Conclusion",
@@ -137,6 +138,10 @@ class PluginTask(Protocol):
         In Afanasy's order, each only if the one before was good: checkExitStatus of `code` (None:
         it does not count), checkRenderedFiles if `check_files`, doPost if `post`.
         """
+        ...
+
+    async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
+        """What kind of error a failed run had, by its exit code or signal and the end of its log."""
         ...
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ import attrs
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
 from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, Replaced, ServiceFacts
+from trio_afrender.plugins.classes import ErrorClass
 
 __all__ = (
     "MAX_FRAME",
     "Frames",
+    "classes_from",
     "conclusion_from",
     "conclusion_to",
     "error_from",
@@ -159,6 +161,11 @@ def conclusion_from(value: object) -> Conclusion:
     return Conclusion(**{"exit_ok": False, **_checked(value, _CONCLUSION)})
 
 
+def classes_from(value: object) -> tuple[ErrorClass, ...]:
+    found = _checked({"value": value}, {"value": _classes})["value"]
+    return cast("tuple[ErrorClass, ...]", found)
+
+
 def text_from(value: object) -> str:
     return cast("str", _checked({"value": value}, {"value": _TEXT})["value"])
 
@@ -235,6 +242,18 @@ _STATE: Mapping[str, Callable[[object], Any]] = {
     "files_onthefly": _texts,
     "replaced": _replaced,
 }
+
+
+def _classes(value: object) -> tuple[ErrorClass, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    kinds = (str, str, bool)
+    for one in value:
+        if not isinstance(one, list) or tuple(map(type, one)) != kinds:
+            raise TypeError
+    return tuple(ErrorClass(*one) for one in value)
+
+
 _CONCLUSION: Mapping[str, Callable[[object], Any]] = {
     "exit_ok": _FLAG,
     "files_ok": _FLAG,

@@ -22,6 +22,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
+import attrs
+
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.output.segments import open_reader
@@ -156,6 +158,10 @@ class _Run(threading.Thread):
             return conclusion_to(worker.conclude(**fields))
         if op == "on_the_fly":
             return worker.on_the_fly(request["files"])
+        if op == "explain":
+            return [
+                attrs.astuple(one) for one in worker.explain(request["code"], request["signal"])
+            ]
         if op == "log":
             return worker.log()
         raise PluginError(f"no such request: {op}")

@@ -12,7 +12,9 @@ import trio
 
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, ServiceFacts
+from trio_afrender.plugins.classes import ErrorClass
 from trio_afrender.plugins.exchange import (
+    classes_from,
     conclusion_from,
     state_from,
     text_from,
@@ -78,6 +80,9 @@ class HostTask:
         default = Conclusion(exit_ok=code in (0, None))
         fields = {"code": code, "check_files": check_files, "post": post}
         return await self._ask("conclude", conclusion_from, default, **fields)
+
+    async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
+        return await self._ask("explain", classes_from, (), code=code, signal=signal)
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         return await self._ask("on_the_fly", texts_from, (), files=files)

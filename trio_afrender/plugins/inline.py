@@ -14,6 +14,7 @@ import trio
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.output.base import RunLog
 from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, PluginTask, ServiceFacts
+from trio_afrender.plugins.classes import ErrorClass
 from trio_afrender.plugins.values import merge_states, without_news
 from trio_afrender.plugins.worker import Worker
 
@@ -62,6 +63,10 @@ class InlineTask:
         """See `PluginTask`, as for all that follow."""
         await trio.lowlevel.checkpoint()
         return self._worker.conclude(code, check_files=check_files, post=post)
+
+    async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._worker.explain(code, signal)
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()

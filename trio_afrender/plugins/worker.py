@@ -18,8 +18,10 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 from trio_afrender.output.base import LogReader
 from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, Replaced, ServiceFacts
+from trio_afrender.plugins.classes import ErrorClass
 from trio_afrender.plugins.compat import current
 from trio_afrender.plugins.compat.calls import thumbnail_arguments
+from trio_afrender.plugins.explain import explain_end
 from trio_afrender.plugins.names import is_builtin, load_class
 from trio_afrender.plugins.portions import Portions
 from trio_afrender.plugins.problems import Captured, Problems, capturing, shorten
@@ -62,6 +64,8 @@ class Worker:
         self._folders = tuple(folders)
         self._problems = Problems()
         self._printed = Captured()
+        self._reader = reader
+        self._error_rules = settings.error_rules
         self._portions = Portions(reader)
         self._state = StateReader(self._problems.add)
         self._tail = ""
@@ -199,6 +203,13 @@ class Worker:
             parsed_files=self.parsed_files(),
             log=self.log(),
         )
+
+    def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
+        """See `PluginTask.explain`; what is wrong with the rules goes to the problems."""
+        found, problems = explain_end(self._reader, self._error_rules, code, signal)
+        for problem in problems:
+            self._problems.add(problem)
+        return found
 
     def check_exit_status(self, code: int) -> bool:
         return self._ask("checkExitStatus", read_flag, True, "a bool", code)

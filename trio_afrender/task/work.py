@@ -157,6 +157,8 @@ class Work:
             self._handle.cause = None  # what follows a success may run: checks, thumbnails
         code = end.status.code if end.status else None
         if not success and (stop is not None or code is None):
+            if stop is None:
+                await self._explain(end)
             await self._record.note_plugins(self._plugins)
             return judge(self._facts(end, stop, exit_ok=False))
         wanted = bool(BlockFlags.CHECKRENDEREDFILES & self._handle.task.block_flags)
@@ -172,8 +174,19 @@ class Work:
         if said.post and judge(facts).success:
             facts = attrs.evolve(facts, post_ok=await self._post(said))
             log = None  # it may have grown
+        status = judge(facts)
+        if not status.success:
+            await self._explain(end)
         await self._record.note_plugins(self._plugins, log)
-        return judge(facts)
+        return status
+
+    async def _explain(self, end: ProcessEnd) -> None:
+        """Say what kind of error it was, when rules know; never of a run that we ended."""
+        if end.status is None:
+            return
+        for found in await self._plugins.explain(end.status.code, end.status.signal):
+            blame = "; the host is to blame" if found.host_to_blame else ""
+            self._why.add("class", f"{found.name}: {found.note}{blame}")
 
     def _facts(
         self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.errors import ConfigError
-from trio_afrender.task.classes import (
+from trio_afrender.plugins.classes import (
     MAX_RULES,
     MAX_TAIL,
     ErrorClass,

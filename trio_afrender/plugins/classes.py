@@ -29,7 +29,7 @@ from typing import TypeVar
 import attrs
 
 from trio_afrender.errors import ConfigError
-from trio_afrender.task.known_errors import BUILT_IN
+from trio_afrender.plugins.known_errors import BUILT_IN
 
 __all__ = ("ErrorClass", "ErrorRule", "ErrorRules", "built_in", "classify", "load_rules")
 

@@ -1,4 +1,4 @@
-r"""The built-in rules of `trio_afrender.task.classes`, as the text that a file of rules would have.
+r"""The built-in rules of `trio_afrender.plugins.classes`, as the text that a file of rules would have.
 
 Of a class the first rule that holds counts. So what tells whether the host is to blame stands
 before what does not, and classes that explain others before those: a licence server that cannot be
