@@ -258,7 +258,8 @@ class service:
 
     def doPost(self) -> list[str]:
         """Commands to run one after another after a good end: they make thumbnails."""
-        return [] if self.checkBlockFlag("skipthumbnails") else self.generateThumbnail()
+        # With its one argument: an override may know no other and no default.
+        return [] if self.checkBlockFlag("skipthumbnails") else self.generateThumbnail(False)
 
     def doPostLimitSec(self) -> float:
         """Seconds each of those may take; 0 or less: no limit."""

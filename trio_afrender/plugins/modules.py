@@ -88,10 +88,16 @@ class _Loaded:
     """A module, and the files whose state it was made from."""
 
     module: ModuleType
-    stamps: Mapping[Path, tuple[int, int]]
+    stamps: dict[Path, tuple[int, int]]
+
+    def adopt(self, name: str, inner: _Loaded) -> None:
+        """Make a module an attribute of this package, which is no fresher than that."""
+        setattr(self.module, name, inner.module)
+        self.stamps.update(inner.stamps)
 
     def fresh(self) -> bool:
-        return all(_stamp(path) == stamp for path, stamp in self.stamps.items())
+        # A copy: an import inside a function of another thread may add to them.
+        return all(_stamp(path) == stamp for path, stamp in self.stamps.copy().items())
 
 
 _loaded: dict[Path, _Loaded] = {}
@@ -223,9 +229,9 @@ class _Imports:
         start = place / "__init__.py"
         if start.is_file():
             return self._follow(Chain((place.name,), (start,)), wanted)
-        package = ModuleType(place.name)
+        package = _Loaded(ModuleType(place.name), {})
         self._add_modules(package, place, wanted)
-        return package
+        return package.module
 
     def _helper(self, place: Path, name: str, wanted: Sequence[str]) -> ModuleType | None:
         """A helper module from that folder, None when there is none."""
@@ -238,25 +244,27 @@ class _Imports:
 
     def _follow(self, chain: Chain, wanted: Sequence[str]) -> ModuleType:
         """Load the modules of a chain; gives what an import statement is given."""
-        modules = [self._take(file) for file in chain.files]
-        for outer, part, inner in zip(modules, chain.parts[1:], modules[1:], strict=False):
-            setattr(outer, part, inner)
+        chained = [self._take(file) for file in chain.files]
+        for outer, part, inner in zip(chained, chain.parts[1:], chained[1:], strict=False):
+            outer.adopt(part, inner)
+        last = chained[-1]
         if wanted and (inside := chain.inside) is not None:
-            self._add_modules(modules[-1], inside, wanted)
-        return modules[-1] if wanted else modules[0]
+            self._add_modules(last, inside, wanted)
+        return last.module if wanted else chained[0].module
 
-    def _add_modules(self, package: ModuleType, place: Path, wanted: Sequence[str]) -> None:
+    def _add_modules(self, package: _Loaded, place: Path, wanted: Sequence[str]) -> None:
         """Import what a package has no attribute for but a module of that name."""
         if "*" in wanted:
-            wanted = getattr(package, "__all__", ())
+            wanted = getattr(package.module, "__all__", ())
         for name in wanted:
-            if not hasattr(package, name) and (file := find_module(place, name)) is not None:
-                setattr(package, name, self._take(file))
+            known = hasattr(package.module, name)
+            if not known and (file := find_module(place, name)) is not None:
+                package.adopt(name, self._take(file))
 
-    def _take(self, file: Path) -> ModuleType:
+    def _take(self, file: Path) -> _Loaded:
         loaded = _load(file, self._folder, self._kind)
         self.stamps.update(loaded.stamps)
-        return loaded.module
+        return loaded
 
     def _package(self, kind: str) -> ModuleType:
         """What ``parsers`` is to this module: an attribute asked for is a module imported."""

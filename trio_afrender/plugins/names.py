@@ -86,11 +86,19 @@ def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
         loaded = load()
     except (Exception, SystemExit) as error:
         text = f'{kind} "{name}" cannot be loaded from {where}: {type(error).__name__}: {error}'
-        raise PluginError(text[:1000], traceback.format_exc()[-MAX_DETAILS:]) from error
+        text = text[:1000] + _hint(error)
+        raise PluginError(text, traceback.format_exc()[-MAX_DETAILS:]) from error
     found = _find_class(loaded, name) if isinstance(loaded, ModuleType) else loaded
     if not isinstance(found, type):
         raise PluginError(f'{kind} "{name}": {where} has no class "{name}"')
     return found
+
+
+def _hint(error: BaseException) -> str:
+    """What a message of Python's own does not tell an author of plugins."""
+    if isinstance(error, TypeError) and str(error).startswith("module() takes at most"):
+        return " (a class of it is derived from a module: it must say module.class)"
+    return ""
 
 
 def _find_class(module: ModuleType, name: str) -> type | None:

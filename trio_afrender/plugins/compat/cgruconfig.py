@@ -10,6 +10,7 @@ import getpass
 import os
 import platform
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def reconfigure() -> None:
 
 
 def _fill(settings: PluginSettings) -> None:
-    made = {**_surroundings(), **settings.variables, **_own(settings)}
+    # A copy: what plugins do to a list in it must not reach the settings.
+    made = {**_surroundings(), **deepcopy(dict(settings.variables)), **_own(settings)}
     for name in VARS.keys() - made.keys():
         del VARS[name]
     VARS.update(made)
