@@ -15,9 +15,10 @@ from bad_stage import Gated, Stage, block, open_agent, open_stage, stored
 from cli_stage import open_command
 
 from trio_afrender.agent.run import AgentHandle
+from trio_afrender.errors import LinkLost
 from trio_afrender.farm.farm import open_farm
 from trio_afrender.link.serve import WebSocketServerLink
-from trio_afrender.messages import FromServer
+from trio_afrender.messages import FromRender, FromServer, Update
 from trio_afrender.wire.jsonframes import MAX_FRAME
 
 HUGE = 100_000_000
@@ -115,6 +116,36 @@ async def test_a_server_that_comes_back_without_its_memory_ends_what_it_does_not
         [task] = (await stage.farm.wait(job)).tasks
         assert task.state == "killed"
         await stage.registered()
+        await stage.check_alive()
+
+
+async def test_an_outcome_that_dies_with_the_server_is_sent_again(tmp_path: Path) -> None:
+    """Handed over is not stored: only a close frees the agent of it."""
+    died = trio.Event()
+
+    async def serve(link: WebSocketServerLink) -> None:
+        async def receive_or_die() -> FromRender:
+            message = await link.receive()
+            if isinstance(message, Update) and any(t.status.terminal for t in message.tasks):
+                died.set()
+                raise LinkLost("killed with an outcome in its hands")
+            return message
+
+        dying = PoliteLink(link)
+        dying.receive = receive_or_die
+        await stage.farm.serve_link(dying)
+
+    async with open_stage(tmp_path) as stage:
+        await stage.server.shut()
+        await stage.server.open(serve)
+        await stage.agent()
+        job = stage.submit(block("echo once >> ran; echo told; cat ran; exit 3"))
+        await died.wait()
+        await stage.server.shut()
+        assert stage.farm.view(job).tasks[0].state == "running"
+        await stage.server.open()
+        [task] = (await stage.farm.wait(job)).tasks
+        assert (task.exit_code, task.attempts, task.output) == (3, 1, "told\nonce\n")
         await stage.check_alive()
 
 
