@@ -14,7 +14,6 @@ from parsers._rules import (
     RuleParser,
     frame_percent,
     frame_share,
-    image,
     mark,
     new_frame,
     rule,
@@ -38,10 +37,12 @@ def _written(parser: RuleParser, found: Found) -> None:
     else:
         parser.grow_frame(100)
     if found.re.groups:
-        image(parser, found)
+        quoted, double, bare = found.groups()
+        # Without quotes the time may follow on the line; a pattern for that takes the square of it.
+        parser.appendFile(quoted or double or bare.partition(" Time: ")[0].rstrip())
 
 
-_SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*?))(?:\s+Time: .*)?\s*$"""
+_SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*))"""
 
 
 class blender(RuleParser):

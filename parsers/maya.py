@@ -6,9 +6,14 @@ Of progress it tells no more than the files it has written.
 from __future__ import annotations
 
 from parsers._laps import frame_finished
-from parsers._rules import Found, Rule, RuleParser, image, rule
+from parsers._rules import Found, Rule, RuleParser, rule
 
 __all__ = ("maya",)
+
+
+def _image(parser: RuleParser, found: Found) -> None:
+    """The file's name up to the full stop of the sentence, if there is one."""
+    parser.appendFile(found.group(1).rstrip().removesuffix("."))
 
 
 def _written(parser: RuleParser, found: Found) -> None:
@@ -22,7 +27,7 @@ class maya(RuleParser):
     """The errors of Maya. Renderers that run inside of it have parsers of their own."""
 
     rules: tuple[Rule, ...] = (
-        rule("Finished Rendering ", r"Finished Rendering (\S.*?)\.?\s*$", image),
+        rule("Finished Rendering ", r"Finished Rendering (\S.*)", _image),
         rule("Finished Rendering ", r"Finished Rendering (.*[._])(\d+)\.[^.\s]+\.?\s*$", _written),
     )
     errors: tuple[str, ...] = (
