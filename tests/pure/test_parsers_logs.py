@@ -156,6 +156,12 @@ def test_every_parser_has_a_log() -> None:
     assert {case.parser for case in all_cases()} | {"parser"} == set(PARSERS)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _tables() -> None:
+    """Read all tables before any property does: reading runs tests' own @given otherwise."""
+    all_cases()
+
+
 @cache
 def _own_logs(name: str) -> tuple[str, ...]:
     """The logs that a parser is meant for; all for one that is meant for any."""
