@@ -64,7 +64,12 @@ class service:
 
         taskInfo["wdir"] = self.pm.to_client(taskInfo["wdir"], whole=True)
         command = self.pm.to_client(self.processCommandPattern())
-        taskInfo["command"] = self.applyCmdHosts(self.applyCmdCapacity(command))
+        # Overrides count on being asked only where there is something to put in.
+        if taskInfo["capacity_coeff"] > 0:
+            command = self.applyCmdCapacity(command)
+        if taskInfo["hosts"]:
+            command = self.applyCmdHosts(command)
+        taskInfo["command"] = command
         taskInfo["files"] = [
             self.pm.to_client(name, whole=True) for name in self.processFilesPattern()
         ]

@@ -18,7 +18,7 @@ from trio_afrender.config.build import make_config
 from trio_afrender.config.layers import load_settings
 from trio_afrender.errors import PluginError
 from trio_afrender.output.memory import MemoryStore
-from trio_afrender.plugins import compat
+from trio_afrender.plugins import compat, names
 from trio_afrender.plugins.compat import (
     afcommon,
     cgruconfig,
@@ -370,8 +370,8 @@ def test_patterns(function: Callable[[str], str], text: str, pattern: str) -> No
 
 
 def test_sequences(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ["/d/b.9.exr", "/d/a.010.exr", "/d/a.009.exr", "/d/b.10.exr", "/d/a.012.exr", "/d/x"]
-    found = cgrusequence.cgruSequence(names, True)
+    files = ["/d/b.9.exr", "/d/a.010.exr", "/d/a.009.exr", "/d/b.10.exr", "/d/a.012.exr", "/d/x"]
+    found = cgrusequence.cgruSequence(files, True)
     told = [(one["name"], one["seq"], one["first"], one["last"], one["count"]) for one in found]
     assert told == [
         ("/d/a.009.exr", True, 9, 10, 2),
@@ -482,6 +482,11 @@ def test_a_service_of_the_studio(tmp_path: Path) -> None:
     assert worker.log() == "Service: Lumen had warnings."
 
 
+def test_without_hosts_an_override_of_them_is_not_asked(tmp_path: Path) -> None:
+    worker, _ = lumen(tmp_path, command_block="lumen @AF_HOSTS@")
+    assert worker.facts.command.startswith("lumen @AF_HOSTS@ --user")
+
+
 def test_a_parser_of_the_studio(tmp_path: Path) -> None:
     for name in ("one.exr", "look.exr"):
         (tmp_path / name).touch()
@@ -509,3 +514,37 @@ def test_a_meter_of_the_studio() -> None:
     made: Any = load_class("meter", "lumen_licences", [STUDIO])()
     assert made.do() is made
     assert made.label == "1/4"
+
+
+# -- installed packages ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "base"),
+    [
+        ("service", "services", "services.service:service"),
+        ("parser", "parsers", "parsers.parser:parser"),
+        ("meter", "resmeters", "resmeters.resbase:resbase"),
+    ],
+)
+def test_an_installed_package_announces_every_kind(
+    kind: str, group: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, _, name = base.partition(":")
+    write(
+        tmp_path / f"studio_{group}.py",
+        f"from {module} import {name}\nclass orchid({name}): got = 'package'\n",
+    )
+    info = tmp_path / "studio_plugins-1.0.dist-info"
+    write(info / "METADATA", "Metadata-Version: 2.1\nName: studio_plugins\nVersion: 1.0\n")
+    write(info / "entry_points.txt", f"[trio_afrender.{group}]\norchid = studio_{group}:orchid\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    names._entry_points.cache_clear()
+    try:
+        assert "orchid" in names.list_plugins(kind)
+        found = load_class(kind, "orchid", [STUDIO])
+        assert vars(found)["got"] == "package"
+        assert issubclass(found, load_class(kind, name))
+    finally:
+        names._entry_points.cache_clear()
+        sys.modules.pop(f"studio_{group}", None)
