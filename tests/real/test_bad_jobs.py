@@ -35,10 +35,6 @@ def job(*blocks: dict[str, object], **fields: object) -> str:
             job({"tasks": TASKS}, {"tasks": TASKS, "service": "blendr"}),
             'trio_afrender: blocks[1].service: no service "blendr", did you mean "blender"?',
         ),
-        (
-            job({"tasks": TASKS, "parser": "mitsbua"}),
-            'trio_afrender: blocks[0].parser: no parser "mitsbua", did you mean "mitsuba"?',
-        ),
     ],
 )
 async def test_a_job_that_is_none_is_refused_before_anything_is_made(

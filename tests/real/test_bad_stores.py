@@ -118,7 +118,7 @@ async def test_a_store_of_somebody_else_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in store.rglob("*")] == ["runs", "theirs"]
 
 
-@pytest.mark.parametrize("what", ["a file", "a link", "a link that leads nowhere"])
+@pytest.mark.parametrize("what", ["a file", "a link"])
 async def test_what_is_no_folder_is_refused_and_left_as_it_is(tmp_path: Path, what: str) -> None:
     place = tmp_path / "store" / "trio_afrender" / "render-1"
     elsewhere = tmp_path / "elsewhere"
@@ -127,8 +127,6 @@ async def test_what_is_no_folder_is_refused_and_left_as_it_is(tmp_path: Path, wh
         place.write_text("precious")
     else:
         place.symlink_to(elsewhere)
-    if what == "a link":
-        elsewhere.mkdir()
     code, out, err = await run_command(*words_for("render-1"), home=tmp_path)
     assert (code, out) == (2, "")
     assert err == (
@@ -138,17 +136,13 @@ async def test_what_is_no_folder_is_refused_and_left_as_it_is(tmp_path: Path, wh
     if what == "a file":
         assert place.read_text() == "precious"
     else:
-        assert elsewhere.exists() is (what == "a link")
-        assert list(elsewhere.glob("*")) == []
+        assert not elsewhere.exists(), "not even made through the link"
 
 
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("precious")
-    for store, problem in (
-        ("store", "is not a folder; choose another --store"),
-        ("store/deeper", "Not a directory; choose another --store"),
-    ):
-        words = (*words_for("render-1"), "--store", store)
-        code, _, err = await run_command(*words, home=tmp_path)
-        assert (code, err) == (2, f"trio_afrender: store folder {tmp_path}/{store}: {problem}\n")
+    words = (*words_for("render-1"), "--store", "store/deeper")
+    code, _, err = await run_command(*words, home=tmp_path)
+    problem = "Not a directory; choose another --store"
+    assert (code, err) == (2, f"trio_afrender: store folder {tmp_path}/store/deeper: {problem}\n")
     assert (tmp_path / "store").read_text() == "precious"
