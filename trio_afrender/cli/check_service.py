@@ -19,7 +19,7 @@ __all__ = ("run_service",)
 
 
 def run_service(options: Namespace, config: Config) -> int:
-    """Show each task; 1 if the service's code did anything wrong. Raises `AfRenderError`."""
+    """Show each task; 1 if something is wrong with one. Raises `AfRenderError`."""
     views = []
     for info in read_tasks(options.task):
         _tell_odd(info, options.name)
@@ -29,13 +29,14 @@ def run_service(options: Namespace, config: Config) -> int:
             )
         )
     if options.json:
-        json.dump([attrs.asdict(view) for view in views], sys.stdout, indent=2)
+        shown = [{**attrs.asdict(view), "good": view.good} for view in views]
+        json.dump(shown, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
         write, paint = writer()
         for view in views:
             write(*_lines(view, paint))
-    return 1 if any(view.problems for view in views) else 0
+    return 0 if all(view.good for view in views) else 1
 
 
 def _tell_odd(info: Mapping[str, object], name: str) -> None:
@@ -50,14 +51,15 @@ def _tell_odd(info: Mapping[str, object], name: str) -> None:
 
 def _lines(view: ServiceView, paint: Paint) -> Iterator[str]:
     yield paint.strong(clean(f"{view.service}: {view.task or 'task'}"))
-    yield f"  command      {clean(view.command)}"
+    command = clean(view.command) or paint.bad("empty: the task would fail to start")
+    yield f"  command      {command}"
     yield f"  folder       {clean(view.working_directory) or 'one of its own'}"
     for name, value in view.environment.items():
         yield f"  environment  {clean(f'{name}={value}')}"
     for file in view.files:
         yield f"  file         {clean(file)}"
-    for command in view.thumbnails:
-        yield f"  thumbnail    {clean(command)}"
+    for made in view.thumbnails:
+        yield f"  thumbnail    {clean(made)}"
     parser = view.parser if view.has_parser else "none"
     yield f"  parser       {clean(parser)}"
     if view.grace is not None:

@@ -35,15 +35,20 @@ def cut_log(data: bytes, chunk: str) -> list[int]:
     if chunk == "whole":
         return [len(data)] if data else []
     if chunk == "line":
-        ends, end = [], 0
-        for line in data.splitlines(keepends=True):
-            end += len(line)
-            ends.append(end)
-        return ends
+        return _cut_lines(data)
     if chunk.startswith("random:"):
         return _cut_randomly(len(data), chunk.partition(":")[2])
     size = int(chunk)
     return [*range(size, len(data), size), *([len(data)] if data else [])]
+
+
+def _cut_lines(data: bytes) -> list[int]:
+    ends, end = [], 0
+    for line in data.splitlines(keepends=True):
+        end += len(line)
+        # A \r waits for what follows it: with that the line is given.
+        ends.append(min(len(data), end + line.endswith(b"\r")))
+    return ends
 
 
 def _cut_randomly(size: int, seed: str) -> list[int]:

@@ -120,9 +120,12 @@ def replay_parser(
     made = follow(spelled)
     events = tuple(made.events)
     if spelled != "line":
-        events = tuple(_locate(events, follow("line").events))
+        located = _locate(events, follow("line").events)
+        events = tuple(sorted(located, key=lambda event: event.line))
     differences = () if spelled == "whole" else _compare(made, follow("whole"))
     concluded = made.probe.conclude(0, check_files=False, post=False)
+    page = made.probe.to_html(data.decode("utf-8", "replace")) if html else ""
+    made.take_problems()
     return Replay(
         parser=name,
         chunk=spelled,
@@ -135,7 +138,7 @@ def replay_parser(
         problems=tuple(made.problems),
         differences=differences,
         log=concluded.log,
-        html=made.probe.to_html(data.decode("utf-8", "replace")) if html else "",
+        html=page,
     )
 
 
@@ -191,7 +194,11 @@ class _Follower:
         for end in cut_log(self._data, chunk):
             self._take(self.probe.parse(end, pid=_PID), end)
         self._take(self.probe.parse(len(self._data), mode=_LAST_MODE), len(self._data))
-        self.problems.extend(p for p in self.probe.problems() if p not in self.problems)
+        self.take_problems()
+
+    def take_problems(self) -> None:
+        """Note what the probe has to complain about, each once."""
+        self.problems.extend(text for text in self.probe.problems() if text not in self.problems)
 
     def output(self) -> str:
         """The log with what was put in the place of its portions."""
@@ -230,7 +237,6 @@ class _Follower:
             if part.text != self._data[part.start : part.end].decode("utf-8", "replace"):
                 yield "output", part.text
         if state.problem:
-            self.problems.append(state.problem)
             yield "problem", state.problem.rstrip().rpartition("\n")[2]
 
     def _new_files(self, state: ParserState) -> Iterator[str]:

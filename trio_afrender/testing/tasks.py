@@ -54,6 +54,11 @@ class ServiceView:
     problems: tuple[str, ...]
     """What the service's code did wrong."""
 
+    @property
+    def good(self) -> bool:
+        """Whether nothing went wrong and the task has the parser that it names."""
+        return not self.problems and (self.has_parser or self.parser in ("", "none"))
+
 
 def make_service(
     name: str,
@@ -102,6 +107,8 @@ def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
         data = json.loads(path.read_text(encoding="utf-8-sig", errors="surrogateescape"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not JSON that can be a task: nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict):
