@@ -26,7 +26,6 @@ def block(**keys: object) -> str:
         (block(tasks=[]), "blocks[0].tasks: empty"),
         (block(frames_per_task="x"), "blocks[0].frames_per_task: expected"),
         (block(service="blendr"), 'blocks[0].service: no service "blendr", did you mean "blender"?'),
-        (block(parser="genric"), 'blocks[0].parser: no parser "genric", did you mean "generic"?'),
         (block(service="../x"), 'blocks[0].service: no service "../x"'),
         (block(service="a\x1b[31mb"), r'no service "a\x1b[31mb"'),
     ],

@@ -138,6 +138,13 @@ async def test_what_has_no_effect_is_named(tmp_path: Path) -> None:
     assert 'warning: blocks[0].depend_mask: "nobody" matches no other block\n' in err
 
 
+async def test_an_unknown_parser_is_named_and_the_job_runs(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one", parser="genric")
+    code, _, err = await run_command("run", job, home=tmp_path)
+    assert code == 0
+    assert 'blocks[0].parser: no parser "genric", did you mean "generic"?' in err
+
+
 async def test_a_parser_of_ones_own_that_raises_costs_only_itself(tmp_path: Path) -> None:
     folder = tmp_path / "plugins" / "parsers"
     folder.mkdir(parents=True)

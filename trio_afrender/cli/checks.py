@@ -23,17 +23,24 @@ def check_folders(folders: Sequence[Path]) -> None:
 
 
 def check_plugins(spec: JobSpec, folders: Sequence[Path]) -> None:
-    """Raise `JobError` for a service or parser that does not exist, naming near ones."""
+    """Raise `JobError` for a service that does not exist; say on stderr which parsers do not.
+
+    Without its service a task cannot start. Without its parser it can, and on an Afanasy farm it
+    does: a job from there must run here unchanged.
+    """
     services = {*list_plugins("service", folders), "service"}
     parsers = {*list_plugins("parser", folders), *_NO_PARSER}
     for number, block in enumerate(spec.blocks):
-        for kind, name, known in (
-            ("service", block.service, services),
-            ("parser", block.parser, parsers),
-        ):
-            if name not in known:
-                error = PluginNotFound(kind, clean(name), near(kind, name, folders))
-                raise JobError(f"blocks[{number}].{kind}", str(error))
+        if block.service not in services:
+            raise JobError(f"blocks[{number}].service", _missing("service", block.service, folders))
+    for number, block in enumerate(spec.blocks):
+        if block.parser not in parsers:
+            text = _missing("parser", block.parser, folders)
+            say(f"warning: blocks[{number}].parser: {text}; its output is not parsed")
+
+
+def _missing(kind: str, name: str, folders: Sequence[Path]) -> str:
+    return str(PluginNotFound(kind, clean(name), near(kind, name, folders)))
 
 
 def tell_notes(spec: JobSpec) -> None:
