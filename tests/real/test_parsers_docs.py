@@ -58,6 +58,7 @@ def test_every_block_is_a_file_or_a_text() -> None:
         "studio/parsers/secretive.py",
         "studio/services/moth.py",
         "studio/resmeters/moths.py",
+        "test_moth.py",
         "try_moth.py",
         "try_service.py",
     }
@@ -80,6 +81,17 @@ def test_the_first_parser_finds_its_files(studio: Path) -> None:
     assert moth.getFiles() == [str(studio / "moths" / name) for name in ("one.png", "two.png")]
     assert (moth.warning, moth.error, moth.activity) == (True, True, "moth 3")
     assert moth.problem == ""
+
+
+def test_the_first_test_passes(studio: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_moth.py"],
+        cwd=studio,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "4 passed" in done.stdout, done.stdout
 
 
 def test_the_first_service_prints_what_is_shown(studio: Path) -> None:
