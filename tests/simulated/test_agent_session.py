@@ -26,7 +26,13 @@ from trio_afrender.messages import (
     TaskUpdate,
     Update,
 )
-from trio_afrender.testing import MemoryHost, ScriptedLink, ScriptedServer, open_scripted_server
+from trio_afrender.testing import (
+    FakeChild,
+    MemoryHost,
+    ScriptedLink,
+    ScriptedServer,
+    open_scripted_server,
+)
 
 TIMING = Timing(grace=10.0, drain=1.0, shutdown=60.0, heartbeat=1.0)
 
@@ -70,6 +76,16 @@ async def expect_task(link: ScriptedLink, *, over: bool | None = None, run: str 
 
     update = await link.expect(Update, lambda u: any(fits(t) for t in u.tasks))
     return next(t for t in update.tasks if fits(t))
+
+
+async def begin(stage: Stage) -> tuple[ScriptedLink, FakeChild]:
+    """Accept the render, hand out one task, and wait until it is told to run."""
+    link = await stage.server.accept()
+    await link.welcome()
+    await link.send(Events(tasks=(make_task(),)))
+    child = await stage.host.spawn.next()
+    await expect_task(link)
+    return link, child
 
 
 @asynccontextmanager
@@ -246,11 +262,7 @@ async def test_a_lost_link_leaves_runs_alone_and_loses_nothing(autojump_clock: M
 async def test_reconnects_stay_quick_while_something_is_held(autojump_clock: MockClock) -> None:
     """The server gives our tasks away after a zombie time: we must be back before that."""
     async with open_stage() as stage:
-        link = await stage.server.accept()
-        await link.welcome()
-        await link.send(Events(tasks=(make_task(),)))
-        await stage.host.spawn.next()
-        await expect_task(link)
+        await begin(stage)
         stage.server.refuse(True)
         stage.server.cut()
         await trio.sleep(300)
@@ -285,11 +297,7 @@ async def test_a_server_that_speaks_nonsense_costs_the_link_alone(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage() as stage:
-        link = await stage.server.accept()
-        await link.welcome()
-        await link.send(Events(tasks=(make_task(),)))
-        child = await stage.host.spawn.next()
-        await expect_task(link)
+        link, child = await begin(stage)
         await link.send_text('{"type": "events", "tasks": 7}')
         link = await stage.server.accept()
         register = await link.welcome(Registered(id=1, resume=("r1",)))
@@ -361,11 +369,7 @@ async def test_drain_finishes_delivers_and_says_goodbye(autojump_clock: MockCloc
 
 async def test_drain_stops_what_does_not_end_within_the_budget(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
-        link = await stage.server.accept()
-        await link.welcome()
-        await link.send(Events(tasks=(make_task(),)))
-        child = await stage.host.spawn.next()
-        await expect_task(link)
+        link, child = await begin(stage)
         start = trio.current_time()
         stage.agent.drain("spot notice", 60)
         async with keep_reading(link) as heard:
@@ -377,11 +381,7 @@ async def test_drain_stops_what_does_not_end_within_the_budget(autojump_clock: M
 
 async def test_a_drain_without_a_server_ends_within_its_budget(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
-        link = await stage.server.accept()
-        await link.welcome()
-        await link.send(Events(tasks=(make_task(),)))
-        child = await stage.host.spawn.next()
-        await expect_task(link)
+        link, child = await begin(stage)
         stage.server.refuse(True)
         stage.server.cut()
         child.exit(0)
@@ -406,11 +406,7 @@ async def test_a_drain_with_nothing_to_deliver_waits_for_no_server(
 async def test_stop_now_is_quick_and_still_reports(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         stage.host.spawn.dies_of = frozenset({TreeSignal.KILL})
-        link = await stage.server.accept()
-        await link.welcome()
-        await link.send(Events(tasks=(make_task(),)))
-        child = await stage.host.spawn.next()
-        await expect_task(link)
+        link, child = await begin(stage)
         start = trio.current_time()
         stage.agent.drain("first signal")
         await trio.sleep(1)
@@ -428,11 +424,7 @@ async def test_stop_now_is_quick_and_still_reports(autojump_clock: MockClock) ->
 
 async def test_the_server_can_send_an_agent_away(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
-        link = await stage.server.accept()
-        await link.welcome()
-        await link.send(Events(tasks=(make_task(),)))
-        child = await stage.host.spawn.next()
-        await expect_task(link)
+        link, child = await begin(stage)
         await link.send(Events(instruction="exit"))
         await child.signalled()
         outcome = await expect_task(link, over=True)
