@@ -381,7 +381,7 @@ async def test_drain_stops_what_does_not_end_within_the_budget(autojump_clock: M
 
 async def test_a_drain_without_a_server_ends_within_its_budget(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
-        link, child = await begin(stage)
+        _, child = await begin(stage)
         stage.server.refuse(True)
         stage.server.cut()
         child.exit(0)
