@@ -87,7 +87,8 @@ async def _serve(farm: Farm, state: FarmState, session: Session) -> None:
             ends.append(error)
         nursery.cancel_scope.cancel()
     if ends:
-        raise ends[0]
+        # While the reader closes on nonsense, the writer may find the link closed: that is no cause.
+        raise next((end for end in ends if isinstance(end, ProtocolError)), ends[0])
 
 
 async def _greet(farm: Farm, state: FarmState, session: Session) -> bool:
