@@ -133,7 +133,7 @@ async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
         assert outcome.output == "PROGRESS: 40%\n"
         assert not stage.host.places["r1"].removed
         await link.send(Events(closes=(RunRef.of(outcome),)))
-        await trio.sleep(1)
+        await trio.sleep(3)
         assert stage.host.places["r1"].removed
 
 

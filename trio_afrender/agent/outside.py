@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -24,7 +24,7 @@ from trio_afrender.host.sampler import Sampler
 from trio_afrender.messages import HostResources, TaskExec
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.host_client import open_plugin_host
-from trio_afrender.task.place import OpenPlace, open_disk_place, remove_place
+from trio_afrender.task.place import OpenPlace, open_disk_place, remove_places
 
 __all__ = ("Outside", "open_outside")
 
@@ -39,7 +39,7 @@ class Outside:
     spawn: Spawn
     plugins: PluginRunner
     open_place: OpenPlace
-    remove_place: Callable[[TaskExec], Awaitable[None]]
+    remove_places: Callable[[Sequence[TaskExec]], Awaitable[None]]
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
     environ: Mapping[str, str] = attrs.field(factory=dict)
@@ -67,7 +67,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 spawn=make_spawn(subreaper=config.subreaper),
                 plugins=plugins,
                 open_place=partial(open_disk_place, store.runs, quota=config.log_quota),
-                remove_place=partial(remove_place, store.runs),
+                remove_places=partial(remove_places, store.runs),
                 facts=await trio.to_thread.run_sync(host_facts, limiter=_sampling),
                 measure=measure,
                 environ=dict(os.environ),

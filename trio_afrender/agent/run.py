@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 
 import attrs
 import trio
@@ -38,6 +38,8 @@ GOODBYE = 2.0
 HASTE = 2.0
 """Grace, in seconds, when there is to be no more waiting."""
 FIRST_SAMPLE = 2.0
+TIDY = 1.0
+"""Seconds between two rounds of removing the folders of finished runs."""
 
 
 @attrs.frozen(kw_only=True)
@@ -274,8 +276,14 @@ class _Agent:
             self._forgotten.send_nowait(task)
 
     async def _remove_places(self) -> None:
+        """Folders of finished runs, a second's worth at a time."""
         async for task in self._to_remove:
-            await self._outside.remove_place(task)
+            await trio.sleep(TIDY)
+            tasks = [task]
+            with suppress(trio.WouldBlock):
+                while True:
+                    tasks.append(self._to_remove.receive_nowait())
+            await self._outside.remove_places(tasks)
 
     def _make_tools(self) -> Tools:
         return Tools(

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import trio
@@ -92,11 +92,13 @@ async def _prefix_nice(launch: Launch, threads: trio.CapacityLimiter) -> tuple[s
         return launch.argv
     # A missing program must stay an error of ours: `nice` would only print it and exit with 127.
     await trio.to_thread.run_sync(partial(_check_program, launch), limiter=threads)
-    return (_find_nice(), "-n", str(launch.nice), *launch.argv)
+    return (_find_nice(os.environ.get("PATH")), "-n", str(launch.nice), *launch.argv)
 
 
-def _find_nice() -> str:
-    found = shutil.which("nice")
+@cache
+def _find_nice(path: str | None) -> str:
+    """Looked for once: a search of the whole PATH for each tiny task would be dear."""
+    found = shutil.which("nice", path=path)
     if found is None:
         raise SpawnError('there is no program "nice" on this host, set the priority to 0')
     return found

@@ -47,7 +47,7 @@ class Parsing:
         handle: TaskHandle,
         why: Chain,
         *,
-        publish: Callable[[TaskUpdate], Awaitable[None]],
+        publish: Callable[[TaskStatus], Awaitable[None]],
         resources: Callable[[], str],
         found_on_the_fly: Callable[[tuple[str, ...]], None],
     ) -> None:
@@ -61,7 +61,7 @@ class Parsing:
         self._publish = publish
         self._resources = resources
         self._found_on_the_fly = found_on_the_fly
-        self._published: TaskUpdate | None = None
+        self._published: tuple[TaskStatus, ParserState] | None = None
         self._seen = 0  # log size at the last call: beyond `consumed` by the unfinished line
 
     async def follow(self, pid: int, over: trio.Event) -> None:
@@ -96,8 +96,15 @@ class Parsing:
         if not verdict:
             self.flags = before
 
-    def update(self, status: TaskStatus, parsed_files: tuple[str, ...] = ()) -> TaskUpdate:
-        """What the server should know now."""
+    def update(
+        self,
+        status: TaskStatus,
+        *,
+        started: float | None,
+        redact: Callable[[str], str],
+        parsed_files: tuple[str, ...] = (),
+    ) -> TaskUpdate:
+        """What the server should know now; `redact` goes over texts that the task wrote."""
         state = self.state
         return TaskUpdate(
             run=self._handle.task.run,
@@ -107,10 +114,11 @@ class Parsing:
             frame=state.frame,
             percentframe=min(max(state.percentframe, 0), 100),
             progress_changed=state.progress_changed,
-            activity=shorten(state.activity),
-            report=shorten(state.report, 10_000),
+            activity=redact(shorten(state.activity)),
+            report=redact(shorten(state.report, 10_000)),
             resources=shorten(state.resources, 10_000),
             parsed_files=parsed_files,
+            started=started,
         )
 
     async def _wait_for_output(self, over: trio.Event, tick: float | None) -> bool:
@@ -151,11 +159,10 @@ class Parsing:
 
     async def _tell(self) -> None:
         status = TaskStatus.Warning if "warning" in self.flags else TaskStatus.Percent
-        update = self.update(status)
-        self._handle.percent, self._handle.activity = update.percent, update.activity
-        if update != self._published:
-            self._published = update
-            await self._publish(update)
+        self._handle.percent, self._handle.activity = self.state.percent, self.state.activity
+        if (status, self.state) != self._published:
+            self._published = (status, self.state)
+            await self._publish(status)
 
 
 async def _wait_first(

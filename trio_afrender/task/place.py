@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from trio_afrender.output.threads import work_in_thread
 from trio_afrender.output.view import View
 from trio_afrender.output.window import make_window
 
-__all__ = ("DiskPlace", "OpenPlace", "Place", "open_disk_place", "remove_place")
+__all__ = ("DiskPlace", "OpenPlace", "Place", "open_disk_place", "remove_places")
 
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
@@ -145,10 +145,15 @@ async def open_disk_place(root: Path, task: TaskExec, *, quota: int) -> AsyncIte
         yield DiskPlace(folder=folder, log=opened, view=View(opened, folder / "view"))
 
 
-async def remove_place(root: Path, task: TaskExec) -> None:
-    """Delete a run's folder; what cannot be deleted stays."""
-    folder = root / f"{task.key}_{safe_name(task.run)}"
-    await work_in_thread(lambda: shutil.rmtree(folder, ignore_errors=True))
+async def remove_places(root: Path, tasks: Sequence[TaskExec]) -> None:
+    """Delete the folders of runs; what cannot be deleted stays."""
+    folders = [root / f"{task.key}_{safe_name(task.run)}" for task in tasks]
+
+    def remove() -> None:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    await work_in_thread(remove)
 
 
 def safe_name(run: str) -> str:

@@ -58,6 +58,7 @@ class Work:
             token=self._tools.new_token(),
             stop_file=place.stop_file,
         )
+        self._redact = Redactor(record.secrets).redact if record.secrets else str
         self._thumbnails = Thumbnails(plugins, record, self._make_launch, self._collect)
         self._parsing = Parsing(
             plugins,
@@ -128,7 +129,7 @@ class Work:
         async with trio.open_nursery() as nursery:
             if self._plugins.facts.has_parser:
                 nursery.start_soon(self._parsing.follow, child.pid, over)
-            nursery.start_soon(self._publish, self._parsing.update(TaskStatus.Percent))
+            nursery.start_soon(self._publish, TaskStatus.Percent)
             try:
                 end = await supervise(
                     child,
@@ -222,8 +223,7 @@ class Work:
         return True
 
     async def _finish(self, status: TaskStatus) -> None:
-        update = self._parsing.update(status, self._parsed_files)
-        self._record.last = self._redacted(update)
+        self._record.last = self._update(status, self._parsed_files)
         files, self._record.output = await self._place.close_up(
             self._sent_files,
             viewed=self._plugins.facts.has_parser,
@@ -259,13 +259,16 @@ class Work:
             nice=config.nice,
         )
 
-    async def _publish(self, update: TaskUpdate) -> None:
-        update = attrs.evolve(self._redacted(update), started=self._record.started)
-        await self._events.send(update)
+    async def _publish(self, status: TaskStatus) -> None:
+        await self._events.send(self._update(status))
 
-    def _redacted(self, update: TaskUpdate) -> TaskUpdate:
-        redact = Redactor(self._record.secrets).redact
-        return attrs.evolve(update, activity=redact(update.activity), report=redact(update.report))
+    def _update(self, status: TaskStatus, parsed_files: tuple[str, ...] = ()) -> TaskUpdate:
+        return self._parsing.update(
+            status,
+            started=self._record.started,
+            redact=self._redact,
+            parsed_files=parsed_files,
+        )
 
     async def _publish_listened(self, text: str) -> None:
         await self._events.send(Listened(run=self._handle.task.run, text=text))

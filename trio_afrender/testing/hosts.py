@@ -11,7 +11,7 @@ async with trio.open_nursery() as nursery:
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class MemoryHost:
             spawn=self.spawn,
             plugins=self.plugins,
             open_place=self._open_place,
-            remove_place=self._remove_place,
+            remove_places=self._remove_places,
             facts=self.facts,
             measure=self._measure,
             wall=virtual_wall,
@@ -128,10 +128,11 @@ class MemoryHost:
         yield place
         place.log.end()
 
-    async def _remove_place(self, task: TaskExec) -> None:
+    async def _remove_places(self, tasks: Sequence[TaskExec]) -> None:
         await trio.lowlevel.checkpoint()
-        if (place := self.places.get(task.run)) is not None:
-            place.removed = True
+        for task in tasks:
+            if (place := self.places.get(task.run)) is not None:
+                place.removed = True
 
     async def _measure(self) -> HostResources:
         await trio.lowlevel.checkpoint()
