@@ -18,12 +18,12 @@ import attrs
 import trio
 
 from trio_afrender.messages import TaskExec, TaskFile
-from trio_afrender.output.base import LogReader, RunLog
+from trio_afrender.output.base import RunLog
 from trio_afrender.output.disk import open_run_log
 from trio_afrender.output.redact import Redactor
 from trio_afrender.output.threads import work_in_thread
 from trio_afrender.output.view import View
-from trio_afrender.output.window import make_window
+from trio_afrender.output.window import make_window, read_window
 
 __all__ = ("DiskPlace", "OpenPlace", "Place", "open_disk_place", "remove_places")
 
@@ -118,22 +118,18 @@ class DiskPlace:
         return await work_in_thread(lambda: _read_files(self.files_dir, seen))
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
-        source = self._reader(viewed)
-        return await work_in_thread(lambda: make_window(source, limit, redactor).text, abandon=True)
+        return (await read_window(self.view if viewed else self.log, limit, redactor)).text
 
     async def close_up(
         self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
     ) -> tuple[tuple[TaskFile, ...], str]:
-        source = self._reader(viewed)
+        source = (self.view if viewed else self.log).reader()
 
         def look() -> tuple[tuple[TaskFile, ...], str]:
             text = make_window(source, limit, redactor).text if source.size() else ""
             return _read_files(self.files_dir, seen), text
 
         return await work_in_thread(look)
-
-    def _reader(self, viewed: bool) -> LogReader:
-        return self.view.reader() if viewed else self.log.reader()
 
 
 @asynccontextmanager

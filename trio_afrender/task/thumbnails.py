@@ -64,6 +64,7 @@ class Thumbnails:
     async def _make(self, command: str) -> None:
         tools, record = self._record.tools, self._record
         output, handle = MemoryLog(), TaskHandle(record.handle.task)
+        limit = tools.config.post_limit
         try:
             child = await tools.spawn(self._make_launch(command))
         except SpawnError as error:
@@ -76,14 +77,9 @@ class Thumbnails:
             Chain(tools.wall),
             timing=tools.config.timing,
             grace=0,
-            limit=await self._limit(),
+            limit=limit if limit > 0 else math.inf,
             before_term=trio.lowlevel.checkpoint,
         )
         if end.status is None or end.status.code != 0:
             said = output.reader().read(0, MAX_OUTPUT).data.decode("utf-8", "replace").strip()
             record.note(f"thumbnail: {command} ended with {end.status}: {said}")
-
-    async def _limit(self) -> float:
-        limit = self._record.tools.config.post_limit
-        await trio.lowlevel.checkpoint()
-        return limit if limit > 0 else math.inf

@@ -26,7 +26,7 @@ from trio_afrender.messages import HostResources, TaskExec, TaskFile
 from trio_afrender.output.memory import MemoryLog
 from trio_afrender.output.redact import Redactor
 from trio_afrender.output.view import View
-from trio_afrender.output.window import make_window
+from trio_afrender.output.window import read_window
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.inline import InlineRunner
 from trio_afrender.testing.children import FakeSpawn
@@ -78,9 +78,7 @@ class MemoryPlace:
         )
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
-        await trio.lowlevel.checkpoint()
-        source = self.view.reader() if viewed else self.log.reader()
-        return make_window(source, limit, redactor).text
+        return (await read_window(self.view if viewed else self.log, limit, redactor)).text
 
     async def close_up(
         self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
