@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
+from trio_afrender.agent.health import Pulse
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.child.base import Child
 from trio_afrender.messages import (
@@ -35,6 +37,9 @@ __all__ = ("Dispatcher",)
 logger = logging.getLogger(__name__)
 
 EVENTS_BUFFER = 64
+LOOP = "the dispatcher"
+PATIENCE = 10.0
+"""Seconds in which what is in the channel should have been passed on."""
 
 
 class Dispatcher:
@@ -53,7 +58,7 @@ class Dispatcher:
         self._give_backs: dict[TaskKey, int] = {}
         self._leftovers: set[int] = set()
         self._changed = trio.Event()
-        self._send, self._receive = trio.open_memory_channel[TaskEvent](EVENTS_BUFFER)
+        self._send, self._receive = trio.open_memory_channel[TaskEvent | Pulse](EVENTS_BUFFER)
         self._nursery: trio.Nursery | None = None
 
     # -- life -----------------------------------------------------------------------------------
@@ -71,9 +76,19 @@ class Dispatcher:
             task_status.started()
             try:
                 async for event in self._receive:
-                    self._pass_on(event)
+                    if isinstance(event, Pulse):
+                        event.promise(LOOP)
+                    else:
+                        self._pass_on(event)
             finally:
                 self._nursery = None
+
+    def probe(self, pulse: Pulse) -> None:
+        """Have the loop that passes events on give a sign of life to `pulse`."""
+        if not pulse.expects(LOOP):
+            pulse.promise(LOOP, PATIENCE)
+        with suppress(trio.WouldBlock):  # full: the next call tries again, the promise stands
+            self._send.send_nowait(pulse)
 
     async def idle(self) -> None:
         """Wait until nothing runs."""

@@ -17,6 +17,7 @@ import trio
 
 from trio_afrender.agent.store import open_store
 from trio_afrender.child.base import Spawn
+from trio_afrender.child.commands import Ask, RunAside, ask_command, run_aside
 from trio_afrender.child.spawn import make_spawn
 from trio_afrender.config import Config
 from trio_afrender.host.facts import HostFacts, host_facts
@@ -24,6 +25,7 @@ from trio_afrender.host.sampler import Sampler
 from trio_afrender.messages import HostResources, TaskExec
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.host_client import open_plugin_host
+from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.place import OpenPlace, open_disk_place, remove_places
 
 __all__ = ("Outside", "open_outside")
@@ -42,6 +44,8 @@ class Outside:
     remove_places: Callable[[Sequence[TaskExec]], Awaitable[None]]
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
+    run_aside: RunAside
+    ask: Ask
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, before what they may not have is taken out."""
     wall: Callable[[], float] = time.time
@@ -58,6 +62,8 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
             sampler.sample, limiter=_sampling, abandon_on_cancel=True
         )
 
+    environ = dict(os.environ)
+    plain = AgentEnvironment.of(environ, ()).variables
     with open_store(config.store, config.name) as store:
         settings = config.plugin_settings()
         async with open_plugin_host(
@@ -70,5 +76,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 remove_places=partial(remove_places, store.runs),
                 facts=await trio.to_thread.run_sync(host_facts, limiter=_sampling),
                 measure=measure,
-                environ=dict(os.environ),
+                environ=environ,
+                run_aside=partial(run_aside, environment=plain),
+                ask=partial(ask_command, environment=plain),
             )

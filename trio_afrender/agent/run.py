@@ -13,6 +13,9 @@ import trio
 
 import trio_afrender
 from trio_afrender.agent.dispatcher import Dispatcher
+from trio_afrender.agent.errands import Errands
+from trio_afrender.agent.health import Pulse
+from trio_afrender.agent.instructions import make_plan
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.agent.outside import Outside, open_outside
 from trio_afrender.agent.session import Session, Settings
@@ -38,6 +41,10 @@ GOODBYE = 2.0
 HASTE = 2.0
 """Grace, in seconds, when there is to be no more waiting."""
 FIRST_SAMPLE = 2.0
+HOST_PATIENCE = 60.0
+"""Seconds that a measurement may take: it may be behind a slow disk or driver."""
+AT_LAST = 10.0
+"""Seconds to see how a reboot command ends; it goes on without us."""
 TIDY = 1.0
 """Seconds between two rounds of removing the folders of finished runs."""
 
@@ -106,6 +113,14 @@ class AgentHandle:
         """Stop one run by key or run id and give it back; False if it does not run here."""
         return self._agent.stop_task(which, reason)
 
+    def check(self) -> tuple[str, ...]:
+        """Name the loops of the agent that hang, () when all is well; for a watchdog.
+
+        An answer that has to be waited for is judged by the next call, seconds later. A server
+        that is away is no complaint.
+        """
+        return self._agent.check()
+
     async def finished(self) -> None:
         """Wait until the agent has said goodbye."""
         await self._agent.over.wait()
@@ -117,6 +132,9 @@ class _Agent:
         self.over = trio.Event()
         self._outside = outside
         self._settings = Settings.of(config.timing)
+        self._pulse = Pulse(trio.current_time)
+        self._errands = Errands(config, outside)
+        self._at_last = ""
         self._outbox = Outbox()
         self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
         self._session = Session(
@@ -128,6 +146,7 @@ class _Agent:
             make_register=self._make_register,
             instruct=self._instruct,
             connect_timeout=config.timing.connect,
+            pulse=self._pulse,
         )
         self._launched = int(outside.wall())
         self._resources: HostResources | None = None
@@ -145,6 +164,10 @@ class _Agent:
         if self.over.is_set():
             return "closed"
         return "draining" if self._draining.is_set() else self._session.state
+
+    def check(self) -> tuple[str, ...]:
+        self._dispatcher.probe(self._pulse)
+        return self._pulse.broken()
 
     def views(self) -> tuple[RunView, ...]:
         return tuple(
@@ -167,6 +190,7 @@ class _Agent:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._dispatcher.run, self._make_tools())
                 nursery.start_soon(self._watch_host)
+                nursery.start_soon(self._errands.run, lambda reason: self.drain(reason, None))
                 nursery.start_soon(self._remove_places)
                 nursery.start_soon(self._leave, nursery.cancel_scope)
                 task_status.started(AgentHandle(self))
@@ -175,6 +199,9 @@ class _Agent:
                 except LinkRefused as error:
                     refused = error
                 nursery.cancel_scope.cancel()
+            if self._at_last:
+                with trio.move_on_after(AT_LAST):
+                    await self._errands.launched(self._at_last)
         finally:
             self.over.set()
         if refused is not None:
@@ -250,11 +277,20 @@ class _Agent:
         )
 
     def _instruct(self, instruction: str, command: str) -> None:
-        if instruction == "exit":
-            self.drain("the server asked for it", None)
-            self._finishing.cancel()
-        else:
-            logger.warning('the server\'s instruction "%s" (%s) is refused', instruction, command)
+        plan = make_plan(instruction, command, self.config)
+        if plan.refusal:
+            logger.warning("refused: %s", plan.refusal)
+            return
+        logger.info('the server says "%s" %s', instruction, command)
+        if plan.launch:
+            self._errands.launch(plan.launch)
+        if plan.sleep:
+            self._errands.sleep(plan.sleep)
+        self._at_last = plan.at_last or self._at_last
+        if plan.leave:
+            self.drain(plan.leave, None)
+            if not plan.finish:
+                self._finishing.cancel()
 
     def stop_task(self, which: TaskKey | str, reason: str) -> bool:
         found = [
@@ -305,7 +341,9 @@ class _Agent:
     async def _watch_host(self) -> None:
         """Measure every period, beside the heartbeat and never in its way."""
         while True:
-            await trio.sleep(self._settings.heartbeat * self._settings.resources_period)
+            period = self._settings.heartbeat * self._settings.resources_period
+            self._pulse.promise("the host's measurement", period + HOST_PATIENCE)
+            await trio.sleep(period)
             await self._measure()
             if self._resources is not None:
                 self._outbox.put_resources(self._resources)

@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.dispatcher import Dispatcher
+from trio_afrender.agent.health import Pulse
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Timing
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 16
 """Updates in flight: enough to keep a link busy, few enough to repeat after a loss."""
+LOOP = "the session"
+MARGIN = 10.0
+"""Seconds late that a loop may be before it counts as hanging."""
 QUIET_BEAT = 4.0
 """Seconds between signs of life of a render that has nothing to say (or a quarter of the zombie
 time, or the heartbeat): pings watch the link meanwhile."""
@@ -81,6 +85,7 @@ class Session:
         make_register: Callable[[], Register],
         instruct: Callable[[str, str], None],
         connect_timeout: float,
+        pulse: Pulse,
     ) -> None:
         self.state = "connecting"
         self.render_id = 0
@@ -92,6 +97,7 @@ class Session:
         self._make_register = make_register
         self._instruct = instruct
         self._connect_timeout = connect_timeout
+        self._pulse = pulse
         self._wakeup = trio.Event()
         self._acked = trio.Event()
         self._goodbye: str | None = None
@@ -105,6 +111,7 @@ class Session:
     async def run(self) -> None:
         """Talk until `say_goodbye`. Raises `LinkRefused` when the server does not want us at all."""
         while not self.leaving:
+            self._pulse.promise(LOOP, self._connect_timeout + MARGIN)
             refusal = await self._try_link()
             self.state = "connecting"
             self._outbox.lost()
@@ -112,12 +119,15 @@ class Session:
                 self._consider(refusal)
             await self._pause()
         self.state = "closed"
+        self._pulse.promise(LOOP)
 
     async def _pause(self) -> None:
         """Wait before the next try; not at all when we are leaving."""
         if not self.leaving:
             held = bool(self._dispatcher.running) or self._outbox.holds
-            await trio.sleep(self._backoff.delay(held=held, zombie=self._settings.zombie))
+            delay = self._backoff.delay(held=held, zombie=self._settings.zombie)
+            self._pulse.promise(LOOP, delay + MARGIN)
+            await trio.sleep(delay)
 
     @property
     def leaving(self) -> bool:
@@ -212,6 +222,8 @@ class Session:
         now = trio.current_time()
         heartbeat = self._settings.heartbeat
         until = now + max(heartbeat, min(QUIET_BEAT, self._settings.zombie / 4))
+        # A send may hang for as long as it takes the pings to notice a dead peer.
+        self._pulse.promise(LOOP, until - now + self._settings.zombie + MARGIN)
         while not (self._outbox.urgent or self.leaving):
             if self._outbox.has_news:
                 until = min(until, now + heartbeat)

@@ -13,6 +13,7 @@ from trio_afrender.agent.run import AgentHandle, run_agent
 from trio_afrender.child.spawn import become_subreaper
 from trio_afrender.cli.checks import check_folders
 from trio_afrender.cli.logs import logging_to
+from trio_afrender.cli.manager import report_to_manager
 from trio_afrender.cli.options import load_options
 from trio_afrender.cli.signals import watch_signals
 from trio_afrender.cli.terminal import say
@@ -52,6 +53,7 @@ async def _serve(config: Config) -> None:
             with patience.scope:
                 async with trio.open_nursery() as inner:
                     patience.handle = await inner.start(run_agent, config)
+                    inner.start_soon(report_to_manager, patience.handle)
         finally:
             outer.cancel_scope.cancel()
 

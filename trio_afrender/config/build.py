@@ -8,7 +8,7 @@ from typing import cast
 
 from trio_afrender.config.keys import TIMING, near_key
 from trio_afrender.config.layers import Layered, Settings
-from trio_afrender.config.settings import Config, Timing
+from trio_afrender.config.settings import INSTRUCTIONS, Config, Timing
 from trio_afrender.errors import ConfigError
 
 __all__ = ("make_config",)
@@ -23,6 +23,7 @@ _AT_LEAST: Mapping[str, float] = {
     "trio_afrender.timing.plugin": 0.1,
     "trio_afrender.timing.connect": 0.1,
     "trio_afrender.timing.zombie": 1,
+    "trio_afrender.timing.notice": 0.5,
 }
 _OURS_ALONE = frozenset({"name", "user_name"})
 """Values that stand among CGRU's keys without being any."""
@@ -81,6 +82,11 @@ def make_config(settings: Settings) -> Config:
         error_rules=Path(cast("str", ours["error_rules"])) if ours["error_rules"] else None,
         redact=_texts(ours["redact"]),
         drain=cast("str", ours["drain"]),
+        instructions=_texts(ours["instructions"]),
+        reboot_command=cast("str", settings["af_render_cmd_reboot"]),
+        shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),
+        sleep_service=cast("str", settings["af_sysjob_wol_service"]),
+        notice_command=cast("str", ours["notice_command"]),
         timing=Timing(resources_period=period, **timing),
     )
 
@@ -93,6 +99,11 @@ def _check_range(key: str, layered: Layered) -> None:
         raise _wrong(key, layered, f"must be at least {_AT_LEAST[key]:g}")
     if key in _WORDS and value not in _WORDS[key]:
         raise _wrong(key, layered, f"must be a known word, {near_key(str(value), _WORDS[key])}")
+    if key == "trio_afrender.instructions":
+        for word in _texts(value):
+            if word not in INSTRUCTIONS:
+                near = near_key(word, INSTRUCTIONS)
+                raise _wrong(key, layered, f'holds "{word}", which is no instruction, {near}')
     if key == "name" and not value:
         raise _wrong(key, layered, "must not be empty: give --name")
 

@@ -46,6 +46,9 @@ CGRU: Mapping[str, Key] = {
     "af_thumbnail_extensions": Key("list", _THUMBNAILS),
     "af_thumbnail_cmd": Key("str", ""),
     "af_task_post_limit_sec": Key("int", 16, "seconds"),
+    "af_render_cmd_reboot": Key("str", "reboot"),
+    "af_render_cmd_shutdown": Key("str", "shutdown -P 1 afrequest"),
+    "af_sysjob_wol_service": Key("str", "wakeonlan"),
     "pathsmap": Key("pairs", []),
     **PLUGIN,
 }
@@ -55,8 +58,6 @@ difference: no thumbnail command, because the built-in thumbnailer needs no othe
 OTHERS = frozenset(
     {
         "af_ipv6_disable",
-        "af_render_cmd_reboot",
-        "af_render_cmd_shutdown",
         "af_render_customiostat_devices",
         "af_render_get_cpu_temperature_mod",
         "af_render_get_hw_info_mod",
@@ -72,7 +73,6 @@ OTHERS = frozenset(
         "af_so_client_SNDTIMEO_sec",
         "af_so_client_TCP_CORK",
         "af_so_client_TCP_NODELAY",
-        "af_sysjob_wol_service",
     }
 )
 """Keys that afrender knows and this agent has no use for: no typos, so they may be given."""
@@ -87,6 +87,7 @@ TIMING: Mapping[str, Key] = {
     "zombie": Key("float", 16.0, "seconds"),
     "connect": Key("float", 12.0, "seconds"),
     "shutdown": Key("float", 60.0, "seconds"),
+    "notice": Key("float", 5.0, "seconds"),
 }
 """Keys of ``trio_afrender{"timing": {}}``: the fields of `settings.Timing`."""
 
@@ -107,6 +108,8 @@ OURS: Mapping[str, Key] = {
     "error_rules": Key("path", ""),
     "redact": Key("list", ["*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"]),
     "drain": Key("str", "finish"),
+    "instructions": Key("list", []),
+    "notice_command": Key("str", ""),
     "timing": Key("timing", {}),
 }
 """Keys of ``cgru_config.trio_afrender{}``: what Afanasy has no word for."""

@@ -9,7 +9,10 @@ import attrs
 
 from trio_afrender.config.keys import CGRU
 
-__all__ = ("Config", "PluginSettings", "Timing", "Token")
+__all__ = ("INSTRUCTIONS", "Config", "PluginSettings", "Timing", "Token")
+
+INSTRUCTIONS = ("exit", "drain", "launch", "launch_exit", "reboot", "shutdown", "sleep")
+"""What a server may say to a render besides handing out tasks."""
 
 
 def _plugin_variables() -> dict[str, object]:
@@ -37,6 +40,8 @@ class Timing:
     """For connecting, and for the answer to a register."""
     shutdown: float = 60.0
     """The one budget of a drain: tasks end or are stopped, results go out, we say goodbye."""
+    notice: float = 5.0
+    """Between two questions of `Config.notice_command`, which may take as long itself."""
 
 
 @attrs.frozen(slots=True)
@@ -120,6 +125,18 @@ class Config:
     """Environment names whose values are blotted out of everything that leaves the store."""
     drain: str = "finish"
     """What a drain does with running tasks: ``finish`` them within the budget, or ``stop``."""
+    instructions: tuple[str, ...] = ()
+    """What the server may make of this host besides ``exit`` and ``drain``: ``launch``,
+    ``launch_exit``, ``reboot``, ``shutdown``, ``sleep``."""
+    reboot_command: str = "reboot"
+    """``af_render_cmd_reboot``, by the shell."""
+    shutdown_command: str = "shutdown -P 1 afrequest"
+    """``af_render_cmd_shutdown``, by the shell."""
+    sleep_service: str = "wakeonlan"
+    """The service that makes the command for ``sleep`` (``af_sysjob_wol_service``)."""
+    notice_command: str = ""
+    """A shell command, asked every `Timing.notice` seconds: exit code 0 says that this host is
+    about to be taken away (a spot instance), and the agent drains. Empty: none."""
     subreaper: bool = False
     """Adopt orphans of tasks (process-wide: only the command line sets it)."""
     timing: Timing = Timing()

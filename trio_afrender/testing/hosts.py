@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.outside import Outside
+from trio_afrender.child.commands import Answer
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
 from trio_afrender.host.facts import HostFacts
@@ -101,6 +102,12 @@ class MemoryHost:
     """Whether the store takes no new run."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
+    stuck: bool = False
+    """Whether measuring hangs, as with a sick driver."""
+    launched: list[str] = attrs.field(factory=list)
+    """Commands that the agent started on their own: instructions of the server."""
+    notice: Answer = attrs.field(factory=lambda: Answer(1))
+    """What the notice command answers; code 0: the host is about to be taken away."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Outside]:
@@ -113,6 +120,8 @@ class MemoryHost:
             remove_places=self._remove_places,
             facts=self.facts,
             measure=self._measure,
+            run_aside=self._run_aside,
+            ask=self._ask,
             wall=virtual_wall,
             dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
         )
@@ -132,6 +141,17 @@ class MemoryHost:
             if (place := self.places.get(task.run)) is not None:
                 place.removed = True
 
+    async def _run_aside(self, argv: Sequence[str]) -> int:
+        await trio.lowlevel.checkpoint()
+        self.launched.append(argv[-1])
+        return 0
+
+    async def _ask(self, argv: Sequence[str], limit: float) -> Answer:
+        await trio.lowlevel.checkpoint()
+        return self.notice
+
     async def _measure(self) -> HostResources:
         await trio.lowlevel.checkpoint()
+        if self.stuck:
+            await trio.sleep_forever()
         return self.resources()

@@ -1,0 +1,135 @@
+"""What a server may make of a host, in virtual time."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+from agent_stage import CONFIG, begin, expect_task, open_stage
+from trio.testing import MockClock
+
+from trio_afrender.agent.instructions import Plan, make_plan
+from trio_afrender.child.commands import Answer
+from trio_afrender.config.settings import INSTRUCTIONS
+from trio_afrender.messages import Events, RunRef, TaskStatus
+
+EVERYTHING = attrs.evolve(CONFIG, instructions=INSTRUCTIONS)
+
+
+@pytest.mark.parametrize("instruction", ["launch", "launch_exit", "reboot", "shutdown", "sleep"])
+def test_what_the_owner_did_not_allow_is_refused(instruction: str) -> None:
+    plan = make_plan(instruction, "something", CONFIG)
+    assert instruction in plan.refusal
+    assert "instructions" in plan.refusal
+    assert plan == Plan(refusal=plan.refusal)
+
+
+def test_an_unknown_instruction_is_refused() -> None:
+    assert "unknown" in make_plan("dance", "", EVERYTHING).refusal
+
+
+@pytest.mark.parametrize("instruction", ["launch", "launch_exit", "sleep"])
+def test_a_command_that_is_missing_is_refused(instruction: str) -> None:
+    assert "without a command" in make_plan(instruction, "  ", EVERYTHING).refusal
+
+
+def test_an_empty_reboot_command_is_refused() -> None:
+    config = attrs.evolve(EVERYTHING, reboot_command=" ")
+    assert "af_render_cmd_reboot is empty" in make_plan("reboot", "", config).refusal
+
+
+def test_exit_and_drain_need_no_leave() -> None:
+    assert not make_plan("exit", "", CONFIG).finish
+    assert make_plan("drain", "", CONFIG).finish
+
+
+async def test_launch_goes_on_beside_the_task(autojump_clock: MockClock) -> None:
+    async with open_stage(EVERYTHING) as stage:
+        link, child = await begin(stage)
+        await link.send(Events(instruction="launch", command="cleanup --all"))
+        await trio.sleep(1)
+        assert stage.host.launched == ["cleanup --all"]
+        assert child.signals == []
+        assert stage.agent.state == "online"
+
+
+async def test_launch_exit_launches_then_leaves(autojump_clock: MockClock) -> None:
+    async with open_stage(EVERYTHING) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(instruction="launch_exit", command="upgrade"))
+        await stage.agent.finished()
+        assert stage.host.launched == ["upgrade"]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "command"), [("reboot", "reboot"), ("shutdown", "shutdown -P 1 afrequest")]
+)
+async def test_the_host_goes_down_only_when_the_farm_is_left(
+    instruction: str, command: str, autojump_clock: MockClock
+) -> None:
+    async with open_stage(EVERYTHING) as stage:
+        link, child = await begin(stage)
+        await link.send(Events(instruction=instruction))
+        await child.signalled()
+        assert stage.host.launched == []
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.GiveBack
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        await stage.agent.finished()
+        assert stage.host.launched == [command]
+
+
+async def test_sleep_asks_the_service_for_its_command(autojump_clock: MockClock) -> None:
+    async with open_stage(EVERYTHING) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        render = '{"name": "r1", "address": {"ip": "10.0.0.7"}, "netifs": [{"mac": "00:11:22:33:44:55"}]}'
+        await link.send(Events(instruction="sleep", command=render))
+        await trio.sleep(1)
+        [command] = stage.host.launched
+        assert command.startswith("wolsleep --sleep --ip 10.0.0.7")
+        assert command.endswith("001122334455")
+        assert stage.agent.state == "online"
+
+
+async def test_sleep_for_nonsense_launches_nothing(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_stage(EVERYTHING) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(instruction="sleep", command="no JSON"))
+        await trio.sleep(1)
+        assert stage.host.launched == []
+        assert "makes no command" in caplog.text
+
+
+async def test_a_notice_drains_the_agent(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = attrs.evolve(CONFIG, notice_command="is-this-host-leaving", drain="stop")
+    caplog.set_level("INFO")
+    async with open_stage(config) as stage:
+        link, child = await begin(stage)
+        await trio.sleep(20)
+        assert stage.agent.state == "online"
+        stage.host.notice = Answer(0, "spot termination at 12:00\nmore")
+        await child.signalled()
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.GiveBack
+        assert any("spot termination at 12:00" in step.text for step in outcome.why)
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        await stage.agent.finished()
+
+
+async def test_a_notice_command_that_hangs_is_said_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = attrs.evolve(CONFIG, notice_command="is-this-host-leaving")
+    async with open_stage(config) as stage:
+        stage.host.notice = Answer(None)
+        await begin(stage)
+        await trio.sleep(60)
+        assert stage.agent.running
+        assert caplog.text.count("the notice command: no answer in 5 s") == 1
