@@ -7,8 +7,9 @@ so it is for one in a host application that is init of a container.
 # ruff: noqa: T201 - what it prints is what tests wait for
 
 import os
-import signal
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import trio
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from child_contract import CHECKS, GUARD, KILL, TERM, watch
 from child_stage import RealStage, lives, make_program, make_shell
 
+from trio_afrender.child.base import Child
 from trio_afrender.child.orphans import Orphans
 from trio_afrender.child.processes import list_adopted, read_facts
 from trio_afrender.child.spawn import become_subreaper
@@ -83,16 +85,45 @@ async def foreign(stage: RealStage) -> None:
 
 
 async def bare(stage: RealStage) -> None:
-    """The limit: an orphan without an environment is nobody's; it costs a pause, and no more."""
+    """An orphan without an environment is known by the pipe that it holds."""
     script = "(exec env -i setsid sh -c 'echo member $$; echo up; exec sleep 100' >&1 &)"
-    child = await stage.spawn(make_shell(script))
-    async with watch(child) as played:
+    first = await stage.spawn(make_shell(script))
+    other = await stage.spawn(make_shell("exec sleep 1000"))
+    async with watch(first) as played:
         await played.child.exited()
-        assert await played.child.signal_tree(KILL) == ()
-        assert list_adopted() == list(played.members)
-        os.kill(played.members[0], signal.SIGKILL)
-    await wait_for_zombie()
-    os.waitpid(played.members[0], 0)  # noqa: ASYNC222 - a zombie
+        assert await played.child.signal_tree(KILL) == tuple(played.members)
+        assert await played.child.empty(10) == ()
+    await end(other)
+
+
+async def bare_quiet(stage: RealStage) -> None:
+    """One that holds no pipe either belongs to the only tree that can have started it; if there
+    are two, it ends with the last of them."""
+    early = await stage.spawn(make_shell("exec sleep 1000"))
+    gate = f"{tempfile.mkdtemp()}/gate"
+    os.mkfifo(gate)
+    hidden = f"exec >{gate} 2>&1; echo \\$\\$; exec sleep 100"
+    child = await stage.spawn(make_shell(f'(exec env -i setsid sh -c "{hidden}" >&1 &)'))
+    reader = os.open(gate, os.O_RDWR | os.O_NONBLOCK)
+    await trio.lowlevel.wait_readable(reader)
+    member = int(os.read(reader, 20))
+    os.close(reader)
+    shutil.rmtree(Path(gate).parent)
+    late = await stage.spawn(make_shell("exec sleep 1000"))
+    await child.exited()  # until then the way from it to its member can be seen
+    await end(child)
+    assert member in list_adopted(), "two trees were there when it came: whose it is nobody knows"
+    await end(late)
+    assert member in list_adopted(), "this one came later: it cannot be its"
+    await end(early)
+    assert member not in list_adopted()
+
+
+async def end(child: Child) -> None:
+    await child.signal_tree(KILL)
+    assert await child.empty(10) == ()
+    await child.reap()
+    await child.output.aclose()
 
 
 async def long(stage: RealStage) -> None:
@@ -137,7 +168,18 @@ def main() -> None:
     words = [word for word in words if word != "--embedded"]
     scenario = {
         each.__name__: each
-        for each in (contract, left, living, storm, neighbours, foreign, bare, long, unclaimed)
+        for each in (
+            contract,
+            left,
+            living,
+            storm,
+            neighbours,
+            foreign,
+            bare,
+            bare_quiet,
+            long,
+            unclaimed,
+        )
     }[name]
 
     async def run() -> None:

@@ -29,6 +29,7 @@ from child_stage import PROGRAMS
         "neighbours",
         "foreign",
         "bare",
+        "bare_quiet",
         "long",
         "unclaimed",
         "contract --embedded",

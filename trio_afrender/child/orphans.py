@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
@@ -22,6 +23,7 @@ import attrs
 import trio
 
 from trio_afrender.child.processes import (
+    TOKEN_NAME,
     ProcessFacts,
     list_adopted,
     list_beside,
@@ -29,7 +31,18 @@ from trio_afrender.child.processes import (
     read_token,
 )
 
-__all__ = ("ADOPTED", "STRAYS", "Orphan", "Orphans", "become_subreaper", "claim", "release")
+__all__ = (
+    "ADOPTED",
+    "STRAYS",
+    "Orphan",
+    "Orphans",
+    "become_subreaper",
+    "claim",
+    "clear",
+    "is_sole_suspect",
+    "release",
+    "suspect",
+)
 
 UNCLAIMED = 10.0
 """Seconds after which a zombie that nobody asked for is buried. Owners that wait by event take
@@ -54,6 +67,9 @@ class Orphan:
 
 
 _LEADERS: Final[set[int]] = set()
+_SUSPECTS: Final[dict[str, float]] = {}
+"""Trees that are not proven empty: token and start. Whoever has no token is a member of one of
+those that were there when it was started."""
 
 
 def claim(leader: int) -> None:
@@ -64,6 +80,27 @@ def claim(leader: int) -> None:
 def release(leader: int) -> None:
     """Say that `leader` has been collected: its number may come again."""
     _LEADERS.discard(leader)
+
+
+def suspect(token: str, started: float) -> None:
+    """Say that the tree of `token` lives since `started` (the kernel's unit)."""
+    _SUSPECTS[token] = started
+
+
+def clear(token: str) -> None:
+    """Say that the tree of `token` is at its end: whoever it may have started is looked for now.
+
+    Before the look, not after it: of two trees that end together one must be the last.
+    """
+    _SUSPECTS.pop(token, None)
+
+
+def is_sole_suspect(token: str, facts: ProcessFacts) -> bool:
+    """Whether no other living tree than that of `token` can have started this adopted process.
+
+    While several can it belongs to nobody; the last of them to end finds it.
+    """
+    return not any(started <= facts.started for each, started in _SUSPECTS.items() if each != token)
 
 
 @final
@@ -180,5 +217,8 @@ def become_subreaper() -> bool:
 
     if ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) != 0:  # PR_SET_CHILD_SUBREAPER
         return False
+    # Our own helpers inherit it: so an adopted process without any token is no helper of ours,
+    # it is a task's, which has dropped its environment.
+    os.environ.setdefault(TOKEN_NAME.decode().rstrip("="), f"agent-{uuid.uuid4().hex}")
     ADOPTED.spare_present()
     return True

@@ -26,6 +26,11 @@ class Pipe:
         self._closed = False
         self._filling = False
 
+    @property
+    def inode(self) -> int:
+        """The pipe's number, 0 once closed: who has it open belongs to the tree."""
+        return 0 if self._closed else os.fstat(self._descriptor).st_ino
+
     async def pump(self, log: RunLog) -> None:
         """Move everything into `log` until all writers are gone.
 

@@ -13,9 +13,11 @@ Who belongs to the tree, and how that is known:
 - In a process that is no subreaper (an embedded agent) orphans become children of one of our
   ancestors. There they are found by their token as well, unless the host hides processes.
 
-Not covered: a process that started a session of its own, lost its parent before anybody looked
-(the double fork of a daemon), *and* dropped the token from its environment. It cannot be told from
-a stranger.
+- A daemon (a session of its own, its parent gone before anybody looked) that also dropped its
+  environment belongs to the tree whose output pipe it holds, or else to the only tree that can have
+  started it. While several can, it lives until the last of them ends.
+
+Not covered in a process that is no subreaper: such a daemon cannot be told from a stranger there.
 """
 
 from __future__ import annotations
@@ -29,11 +31,22 @@ import trio
 
 from trio_afrender.child.base import ExitStatus, TreeSignal
 from trio_afrender.child.members import find_members
-from trio_afrender.child.orphans import ADOPTED, STRAYS, Orphan, claim, release
+from trio_afrender.child.orphans import (
+    ADOPTED,
+    STRAYS,
+    Orphan,
+    claim,
+    clear,
+    is_sole_suspect,
+    release,
+    suspect,
+)
 from trio_afrender.child.pipe import Pipe
 from trio_afrender.child.processes import (
     ProcessFacts,
+    holds_pipe,
     kill_group,
+    read_facts,
     scan,
     send_signal,
 )
@@ -76,10 +89,15 @@ class PosixChild:
         self._threads = threads
         self._ended = False
         self._empty = False
+        self._ending = False
         self._status: ExitStatus | None = None
         self._others: dict[int, ProcessFacts] = {}  # members beside the leader, once seen
         self._sessions = {self._pid}
         claim(self._pid)
+        facts = read_facts(self._pid)
+        self._started = facts.started if facts is not None else float("inf")
+        if subreaper:
+            suspect(token, self._started)
 
     @property
     def pid(self) -> int:
@@ -133,6 +151,7 @@ class PosixChild:
         members may be left stopped; `empty` ends them.
         """
         if signal is TreeSignal.KILL:
+            self._end()
             self._freeze()
         try:
             if await self._is_empty():
@@ -152,6 +171,7 @@ class PosixChild:
         names neither group nor session any more, or two looks at all processes without a member.
         """
         clean = 0
+        self._end()
         with trio.move_on_after(deadline):
             while clean < 2:
                 self._freeze()
@@ -178,6 +198,7 @@ class PosixChild:
         """Collect the leader's status, waiting for its end if need be. May be called again."""
         await self.exited()
         status = self._collect()
+        clear(self._token)
         self._watch.close()
         return status
 
@@ -186,6 +207,11 @@ class PosixChild:
             self._status = take_status(self._process)
             release(self._pid)
         return self._status
+
+    def _end(self) -> None:
+        """From here on all that can only be ours dies, and no other tree waits for us."""
+        self._ending = True
+        clear(self._token)
 
     def _freeze(self) -> None:
         """Prepare the cheap proof for a tree that is to be killed and whose leader has ended.
@@ -202,8 +228,12 @@ class PosixChild:
 
     async def _is_empty(self, *, kill: bool = False) -> bool:
         """As `_is_proven_empty`; remembers a proof, for nothing is born of an empty tree."""
-        self._empty = self._empty or await self._is_proven_empty(kill=kill)
-        return self._empty
+        if self._empty:
+            return True
+        proven = await self._is_proven_empty(kill=kill)
+        # Before its end others may have been suspected of an orphan that is ours after all.
+        self._empty = proven and self._ending
+        return proven
 
     async def _is_proven_empty(self, *, kill: bool) -> bool:
         """Prove in microseconds that nothing is left; False when there may be something."""
@@ -242,8 +272,22 @@ class PosixChild:
         if orphan.token:
             return orphan.token == self._token
         known = self._others.get(orphan.facts.pid)
-        return orphan.facts.session in self._sessions or (
+        if orphan.facts.session in self._sessions or (
             known is not None and known.started == orphan.facts.started
+        ):
+            return True
+        # A daemon that has dropped its environment. Dead ones tell nothing: a dead helper of ours
+        # looks the same, and its status is not ours to take.
+        return (
+            self._subreaper
+            and orphan.facts.alive
+            and (
+                holds_pipe(orphan.facts.pid, self._output.inode)
+                or (
+                    self._started <= orphan.facts.started
+                    and is_sole_suspect(self._token, orphan.facts)
+                )
+            )
         )
 
     async def _find(self, *, kill: bool = False) -> tuple[ProcessFacts, ...]:

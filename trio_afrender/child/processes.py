@@ -15,13 +15,16 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import attrs
 import psutil
 
 __all__ = (
     "PIDFD",
+    "TOKEN_NAME",
     "ProcessFacts",
+    "holds_pipe",
     "is_alive",
     "kill_group",
     "list_adopted",
@@ -63,6 +66,15 @@ class ProcessFacts:
     """In the kernel's own unit; to be compared, not read."""
     alive: bool
     """False for a zombie: it runs nothing, and only waits for its parent."""
+
+
+def holds_pipe(pid: int, inode: int) -> bool:
+    """Whether stdout or stderr of `pid` is the pipe `inode`; False where that cannot be told."""
+    for number in (1, 2):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/fd/{number}").stat().st_ino == inode:
+                return True
+    return False
 
 
 def parse_stat(text: bytes) -> ProcessFacts:
