@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: help demo test lint check repeat bench clean
+.PHONY: help demo test lint check repeat bench chaos clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,7 @@ help:
 	@echo "make check  lint and test"
 	@echo "make repeat the simulated tests 50 times (minutes)"
 	@echo "make bench  the benchmarks (minutes)"
+	@echo "make chaos  rounds of trouble for a real agent (minutes); ROUNDS=300 SEED=1 repeat a run"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
 demo: $(VENV)/.demo
@@ -40,6 +41,10 @@ repeat: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python tests/benchmarks
+
+ROUNDS ?= 300
+chaos: $(VENV)/.test
+	$(BIN)/python tests/chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) $(DEMO)
