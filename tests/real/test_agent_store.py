@@ -27,13 +27,37 @@ def test_it_is_made_private_and_locked(tmp_path: Path) -> None:
         assert True, "the lock is gone with its owner"
 
 
-def test_what_an_earlier_agent_left_is_removed(tmp_path: Path) -> None:
+def test_of_what_an_earlier_agent_left_only_what_is_needed_stays(tmp_path: Path) -> None:
     with open_store(tmp_path, "n1") as store:
         (store.runs / "2.0.0_r1" / "log").mkdir(parents=True)
+        (store.runs / "2.0.1_r2" / "log").mkdir(parents=True)
         (store.path / "kept").write_text("not a run")
     with open_store(tmp_path, "n1") as store:
-        assert list(store.runs.iterdir()) == []
+        store.remove_runs({"2.0.1_r2"})
+        assert [each.name for each in store.runs.iterdir()] == ["2.0.1_r2"]
         assert (store.path / "kept").exists()
+
+
+def test_its_identity_is_made_once_and_is_its_own(tmp_path: Path) -> None:
+    with open_store(tmp_path, "n1") as store, open_store(tmp_path, "n2") as other:
+        assert store.identity() == store.identity() != other.identity()
+        first = store.identity()
+        (other.path / "identity").write_text("torn")
+        assert len(other.identity()) == len(first)
+    with open_store(tmp_path, "n1") as store:
+        assert store.identity() == first
+
+
+def test_an_agent_that_was_killed_is_noticed(tmp_path: Path) -> None:
+    with open_store(tmp_path, "n1") as store:
+        assert not store.crashed
+    with open_store(tmp_path, "n1") as store:
+        assert not store.crashed
+        mark = [each for each in store.path.iterdir() if each.name == "unclean"]
+    assert not mark[0].exists()
+    mark[0].touch()
+    with open_store(tmp_path, "n1") as store:
+        assert store.crashed
 
 
 def test_an_open_mode_is_closed(tmp_path: Path) -> None:

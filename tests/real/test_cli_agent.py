@@ -196,3 +196,27 @@ async def test_settings_of_the_agent_come_from_a_file_too(tmp_path: Path) -> Non
             assert (render.name, render.max_tasks, render.nimby) == ("render-7", 3, "nimby")
             command.process.send_signal(signal.SIGTERM)
     assert (tmp_path / "store" / "trio_afrender" / "render-7").is_dir()
+
+
+async def test_an_agent_killed_in_mid_task_leaves_nothing_and_the_next_one_tells(
+    tmp_path: Path,
+) -> None:
+    up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
+    async with open_server(tmp_path) as (farm, url):
+        job = submit(farm, f"setsid sleep 1000 & echo first; echo up > {up}; read x < {hold}")
+        async with open_agent(tmp_path, url) as command:
+            await pass_gate(up)
+            command.process.kill()
+            await command.wait()
+            assert len(command.strays()) >= 2, "nobody ends them when the agent is killed"
+            # The next one, with the same store, ends them before it asks for work.
+            async with open_agent(tmp_path, url) as second:
+                await second.says("was killed: ended its processes")
+                await second.says("lost its agent: given back")
+                await pass_gate(up)
+                await open_gate(hold)
+                [task] = (await farm.wait(job)).tasks
+                assert (task.state, task.attempts) == ("done", 2)
+                assert "The agent was killed" in task.log
+                second.process.send_signal(signal.SIGTERM)
+                assert await second.wait() == 0

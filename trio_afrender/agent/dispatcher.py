@@ -160,6 +160,7 @@ class Dispatcher:
             listening=bool(task.flags & 1),
         )
         self.running[task.run] = handle
+        self._outbox.put_accepted(task)
         if self._nursery is not None and self._tools is not None:
             self._nursery.start_soon(self._carry, handle, self._tools)
 

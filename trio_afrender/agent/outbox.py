@@ -19,12 +19,15 @@ from collections.abc import Iterable
 
 import attrs
 
+from trio_afrender.agent.journal import Entry, Held, Journal, NoJournal, make_record, say_entry
 from trio_afrender.messages import (
     AskedOutput,
+    Events,
     FilesEntry,
     HostResources,
     ListenedEntry,
     LogEntry,
+    RunRef,
     TaskExec,
     TaskFile,
     TaskUpdate,
@@ -43,7 +46,9 @@ PARSED_LIMIT = 256 * 1024
 LISTENED_LIMIT = 1024 * 1024
 """Characters of listened text kept for a run while the link is away; older text gives way."""
 
-Entry = LogEntry | ListenedEntry | FilesEntry
+RESTART_GAP = 1_000_000
+"""Added to a run's numbers when its agent was restarted: listened text, which is not journaled,
+may have used the next ones already."""
 
 
 def cost(text: str) -> int:
@@ -55,6 +60,8 @@ def cost(text: str) -> int:
 class _Outcome:
     update: TaskUpdate
     task: TaskExec | None
+    position: int = 0
+    """In the journal: it is sent when that is durable."""
     sent: bool = False
 
 
@@ -69,6 +76,7 @@ class Outbox:
     """The agent's side of acknowledged delivery."""
 
     limit: int = LIMIT
+    journal: Journal = attrs.field(factory=NoJournal)
     _progress: dict[str, TaskUpdate] = attrs.field(factory=dict)
     _known: set[str] = attrs.field(factory=set)
     """Runs whose start the server has been told in this session."""
@@ -89,8 +97,14 @@ class Outbox:
         self._progress[update.run] = update
         return update.run not in self._known
 
+    def put_accepted(self, task: TaskExec) -> None:
+        """Note a run that is about to start, so that an agent after us knows of it."""
+        self.journal.write(make_record(Events(tasks=(task,))))
+
     def put_log(self, run: str, text: str) -> None:
-        self._append(LogEntry(run=run, n=self._next(run), text=text), cost(text))
+        entry = LogEntry(run=run, n=self._next(run), text=text)
+        self.journal.write(make_record(say_entry(entry)))
+        self._append(entry, cost(text))
 
     def put_listened(self, run: str, text: str) -> None:
         self._append(ListenedEntry(run=run, n=self._next(run), text=text), cost(text))
@@ -100,6 +114,7 @@ class Outbox:
         for file in files:
             # One entry a file: a split over updates then needs no thought.
             entry = FilesEntry(run=run, n=self._next(run), files=(file,))
+            self.journal.write(make_record(say_entry(entry)))
             self._append(entry, len(file.data) * 4 // 3 + SMALL)
 
     def put_outcome(self, update: TaskUpdate, task: TaskExec | None) -> None:
@@ -109,7 +124,32 @@ class Outbox:
         be sent again for ever.
         """
         self._progress.pop(update.run, None)
-        self._outcomes[update.run] = _Outcome(_trim(update), task)
+        update = _trim(update)
+        position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)
+        self._outcomes[update.run] = _Outcome(update, task, position)
+
+    def restore(self, held: Held) -> None:
+        """Take over what an earlier agent's journal holds: entries and outcomes, in their order."""
+        for entry in held.entries:
+            self._numbers[entry.run] = entry.n
+            size = len(entry.text) if isinstance(entry, LogEntry) else 0
+            files = entry.files if isinstance(entry, FilesEntry) else ()
+            self._append(entry, size * 2 + sum(len(f.data) * 4 // 3 + SMALL for f in files))
+        for run in self._numbers:
+            self._numbers[run] += RESTART_GAP
+        for run, update in held.outcomes.items():
+            self._outcomes[run] = _Outcome(update, held.tasks.get(run))
+
+    def held(self, running: Iterable[TaskExec]) -> Held:
+        """What a compact journal has to say, beside the runs that are `running`."""
+        entries = [q.entry for _, queued in self._in_flight for q in queued]
+        entries += [q.entry for q in self._queue]
+        tasks = [outcome.task for outcome in self._outcomes.values() if outcome.task is not None]
+        return Held(
+            tasks={task.run: task for task in (*tasks, *running)},
+            outcomes={run: outcome.update for run, outcome in self._outcomes.items()},
+            entries=[entry for entry in entries if not isinstance(entry, ListenedEntry)],
+        )
 
     def put_asked(self, answer: AskedOutput) -> None:
         self._asked.append(answer)
@@ -129,6 +169,8 @@ class Outbox:
 
     def closed(self, run: str) -> None:
         """The server closed the run: nothing of it is needed any more. Unknown runs are fine."""
+        ref = RunRef(run=run, job=0, block=0, task=0)  # only the run counts
+        self.journal.write(make_record(Events(closes=(ref,))))
         self._outcomes.pop(run, None)
         self._progress.pop(run, None)
         self._known.discard(run)
@@ -179,7 +221,7 @@ class Outbox:
         return (
             bool(self._queue or self._asked)
             or self._state is not None
-            or any(not outcome.sent for outcome in self._outcomes.values())
+            or any(self._may_go(outcome) for outcome in self._outcomes.values())
             or any(run not in self._known for run in self._progress)
         )
 
@@ -245,7 +287,7 @@ class Outbox:
         taken: list[TaskUpdate] = []
         with_output = False
         for run, outcome in self._outcomes.items():
-            if outcome.sent or run in waiting:
+            if run in waiting or not self._may_go(outcome):
                 continue
             update = outcome.update
             price = cost(update.output) + _small_cost(update)
@@ -268,6 +310,9 @@ class Outbox:
             self._known.add(run)
             taken.append(update)
         return taken
+
+    def _may_go(self, outcome: _Outcome) -> bool:
+        return not outcome.sent and outcome.position <= self.journal.durable
 
     # -- inside ---------------------------------------------------------------------------------
 

@@ -5,33 +5,60 @@ A simulated agent gets another one of these, and nothing else about it changes.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Protocol
 
 import attrs
 import trio
 
-from trio_afrender.agent.store import open_store
+from trio_afrender.agent.journal import Held, Journal
+from trio_afrender.agent.journal_file import open_journal
+from trio_afrender.agent.store import Store, open_store
 from trio_afrender.child.base import Spawn
 from trio_afrender.child.commands import Ask, RunAside, ask_command, run_aside
 from trio_afrender.child.spawn import make_spawn
+from trio_afrender.child.strays import end_strays
 from trio_afrender.config import Config
 from trio_afrender.host.facts import HostFacts, host_facts
 from trio_afrender.host.sampler import Sampler
 from trio_afrender.messages import HostResources, TaskExec
+from trio_afrender.output.redact import Redactor
+from trio_afrender.output.threads import work_in_thread
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.host_client import open_plugin_host
 from trio_afrender.task.command import AgentEnvironment
-from trio_afrender.task.place import OpenPlace, open_disk_place, remove_places
+from trio_afrender.task.place import (
+    OpenPlace,
+    open_disk_place,
+    place_name,
+    read_left,
+    remove_places,
+)
 
-__all__ = ("Outside", "open_outside")
+__all__ = ("AgentJournal", "Outside", "open_outside")
+
+logger = logging.getLogger(__name__)
 
 _sampling = trio.CapacityLimiter(2)
 """psutil and NVML can hang with a sick driver: theirs are the only threads that do then."""
+
+
+class AgentJournal(Journal, Protocol):
+    """The journal as the agent runs it."""
+
+    @property
+    def held(self) -> Held:
+        """What an earlier agent left, as of the opening."""
+        ...
+
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], Held]) -> None: ...
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -46,6 +73,13 @@ class Outside:
     measure: Callable[[], Awaitable[HostResources]]
     run_aside: RunAside
     ask: Ask
+    journal: AgentJournal
+    read_left: Callable[[TaskExec, Redactor], Awaitable[str]]
+    """The output of a run whose agent was killed, from its folder."""
+    new_token: Callable[[], str]
+    """Makes a run's ``AF_TASK_TOKEN``."""
+    strays: tuple[int, ...] = ()
+    """Processes that a killed agent had left and that were ended before we began."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, before what they may not have is taken out."""
     wall: Callable[[], float] = time.time
@@ -65,6 +99,11 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
     environ = dict(os.environ)
     plain = AgentEnvironment.of(environ, ()).variables
     with open_store(config.store, config.name) as store:
+        identity = await work_in_thread(store.identity)
+        strays = await _end_strays(store, identity, config)
+        journal = await work_in_thread(partial(open_journal, store.journal))
+        kept = {place_name(task) for task in journal.held.tasks.values()}
+        await work_in_thread(partial(store.remove_runs, kept))
         settings = config.plugin_settings()
         async with open_plugin_host(
             settings, folders=config.plugins, time_limit=config.timing.plugin
@@ -79,4 +118,26 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 environ=environ,
                 run_aside=partial(run_aside, environment=plain),
                 ask=partial(ask_command, environment=plain),
+                journal=journal,
+                read_left=partial(_read_left, store, config),
+                new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
+                strays=strays,
             )
+
+
+async def _end_strays(store: Store, identity: str, config: Config) -> tuple[int, ...]:
+    """End what a killed agent left behind, before anything is started anew."""
+    if not store.crashed:
+        return ()
+    timing = config.timing
+    found, left = await end_strays(f"{identity}-", timing.grace, timing.sweep)
+    if found:
+        logger.warning("the agent before this one was killed: ended its processes %s", found)
+    if left:
+        logger.error("pids %s of the agent before this one survive KILL", left)
+    return found
+
+
+async def _read_left(store: Store, config: Config, task: TaskExec, redactor: Redactor) -> str:
+    limit = min(config.window, 1024 * 1024)
+    return await read_left(store.runs, task, limit=limit, redactor=redactor)

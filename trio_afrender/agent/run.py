@@ -16,8 +16,10 @@ from trio_afrender.agent.dispatcher import Dispatcher
 from trio_afrender.agent.errands import Errands
 from trio_afrender.agent.health import Pulse
 from trio_afrender.agent.instructions import make_plan
+from trio_afrender.agent.journal import Held
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.agent.outside import Outside, open_outside
+from trio_afrender.agent.recovery import recover
 from trio_afrender.agent.session import Session, Settings
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Config
@@ -135,7 +137,7 @@ class _Agent:
         self._pulse = Pulse(trio.current_time)
         self._errands = Errands(config, outside)
         self._at_last = ""
-        self._outbox = Outbox()
+        self._outbox = Outbox(journal=outside.journal)
         self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
         self._session = Session(
             connect,
@@ -187,8 +189,11 @@ class _Agent:
             await self._measure()
         refused: LinkRefused | None = None
         try:
+            tools = self._make_tools()
+            await recover(self._outside, self._outbox, tools)
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._dispatcher.run, self._make_tools())
+                nursery.start_soon(self._keep_journal)
+                await nursery.start(self._dispatcher.run, tools)
                 nursery.start_soon(self._watch_host)
                 nursery.start_soon(self._errands.run, lambda reason: self.drain(reason, None))
                 nursery.start_soon(self._remove_places)
@@ -321,6 +326,13 @@ class _Agent:
                     tasks.append(self._to_remove.receive_nowait())
             await self._outside.remove_places(tasks)
 
+    async def _keep_journal(self) -> None:
+        def now() -> Held:
+            running = (handle.task for handle in self._dispatcher.running.values())
+            return self._outbox.held(running)
+
+        await self._outside.journal.run(saved=self._wake, now=now)
+
     def _make_tools(self) -> Tools:
         return Tools(
             config=self.config,
@@ -330,6 +342,7 @@ class _Agent:
             adopt=self._dispatcher.adopt,
             resources=lambda: self._resources_text,
             wall=self._outside.wall,
+            new_token=self._outside.new_token,
             environment=AgentEnvironment.of(self._outside.environ, self.config.redact),
         )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from trio_afrender.errors import StoreError, StoreInUse
 
 __all__ = ("Store", "open_store")
 
+UNCLEAN = "unclean"
+"""A file that is there while an agent lives, and after it was killed."""
+IDENTITY = 16
+"""Characters."""
 NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
 
 
@@ -25,11 +30,40 @@ class Store:
     """A folder that nobody else on this host uses while it is open."""
 
     path: Path
+    crashed: bool = False
+    """Whether the agent before us did not come to its end: its processes may still be there."""
 
     @property
     def runs(self) -> Path:
         """Where the folders of runs are."""
         return self.path / "runs"
+
+    @property
+    def journal(self) -> Path:
+        """What the server still has to hear."""
+        return self.path / "journal"
+
+    def identity(self) -> str:
+        """The random name of this store, made once. Processes of its tasks are known by it.
+
+        Raises `StoreError`.
+        """
+        path = self.path / "identity"
+        try:
+            with suppress(FileNotFoundError):
+                if len(text := path.read_text(errors="replace").strip()) == IDENTITY:
+                    return text
+            text = secrets.token_hex(IDENTITY // 2)
+            path.write_text(f"{text}\n")
+        except OSError as error:
+            raise StoreError(path, error.strerror or str(error)) from error
+        return text
+
+    def remove_runs(self, kept: Collection[str]) -> None:
+        """Delete the folders of runs, but those whose names are `kept`. Blocks on the disk."""
+        for folder in self.runs.iterdir():
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -37,7 +71,7 @@ def open_store(root: Path, name: str) -> Iterator[Store]:
     """Make and lock the store of the agent `name` below `root`. Blocks on the disk.
 
     Raises `StoreInUse` when another agent of that name has it, `StoreError` when it is a link,
-    somebody else's or cannot be made. What an earlier agent left of its runs is removed.
+    somebody else's or cannot be made. What an earlier agent left of its runs is still there.
     """
     if not NAME.fullmatch(name):
         raise StoreError(root, f'the name "{name}" cannot be a folder: use letters, digits, . _ -')
@@ -47,9 +81,11 @@ def open_store(root: Path, name: str) -> Iterator[Store]:
     _make_private(store.path, private=True)
     lock = _lock(store.path)
     try:
-        shutil.rmtree(store.runs, ignore_errors=True)
         _make_private(store.runs, private=True)
-        yield store
+        crashed = _mark(store.path)
+        yield attrs.evolve(store, crashed=crashed)
+        with suppress(OSError):
+            (store.path / UNCLEAN).unlink()
     finally:
         os.close(lock)
 
@@ -71,6 +107,17 @@ def _make_private(path: Path, *, private: bool) -> None:
             path.chmod(0o700)
     elif not path.is_dir():
         raise StoreError(path, "is not a folder; choose another --store")
+
+
+def _mark(path: Path) -> bool:
+    """Leave the mark that only a clean end removes; return whether it was there."""
+    try:
+        (path / UNCLEAN).touch(exist_ok=False)
+    except FileExistsError:
+        return True
+    except OSError as error:
+        raise StoreError(path, error.strerror or str(error)) from error
+    return False
 
 
 def _lock(path: Path) -> int:

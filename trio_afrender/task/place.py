@@ -19,13 +19,21 @@ import trio
 
 from trio_afrender.messages import TaskExec, TaskFile
 from trio_afrender.output.base import RunLog
-from trio_afrender.output.disk import open_run_log
+from trio_afrender.output.disk import open_reader, open_run_log
 from trio_afrender.output.redact import Redactor
 from trio_afrender.output.threads import work_in_thread
 from trio_afrender.output.view import View
 from trio_afrender.output.window import make_window, read_window
 
-__all__ = ("DiskPlace", "OpenPlace", "Place", "open_disk_place", "remove_places")
+__all__ = (
+    "DiskPlace",
+    "OpenPlace",
+    "Place",
+    "open_disk_place",
+    "place_name",
+    "read_left",
+    "remove_places",
+)
 
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
@@ -135,7 +143,7 @@ class DiskPlace:
 @asynccontextmanager
 async def open_disk_place(root: Path, task: TaskExec, *, quota: int) -> AsyncIterator[DiskPlace]:
     """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`."""
-    folder = root / f"{task.key}_{safe_name(task.run)}"
+    folder = root / place_name(task)
     log = open_run_log(folder / "log", quota=quota, beside=(folder / "work", folder / "files"))
     async with log as opened:
         yield DiskPlace(folder=folder, log=opened, view=View(opened, folder / "view"))
@@ -143,13 +151,28 @@ async def open_disk_place(root: Path, task: TaskExec, *, quota: int) -> AsyncIte
 
 async def remove_places(root: Path, tasks: Sequence[TaskExec]) -> None:
     """Delete the folders of runs; what cannot be deleted stays."""
-    folders = [root / f"{task.key}_{safe_name(task.run)}" for task in tasks]
+    folders = [root / place_name(task) for task in tasks]
 
     def remove() -> None:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
     await work_in_thread(remove)
+
+
+def place_name(task: TaskExec) -> str:
+    """The name of a run's folder."""
+    return f"{task.key}_{safe_name(task.run)}"
+
+
+async def read_left(root: Path, task: TaskExec, *, limit: int, redactor: Redactor) -> str:
+    """What is left of the output of a run whose agent is dead, head and tail; '' for nothing."""
+
+    def read() -> str:
+        reader = open_reader(root / place_name(task) / "log")
+        return make_window(reader, limit, redactor).text if reader.size() else ""
+
+    return await work_in_thread(read)
 
 
 def safe_name(run: str) -> str:

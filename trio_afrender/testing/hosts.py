@@ -18,6 +18,7 @@ from pathlib import Path
 import attrs
 import trio
 
+from trio_afrender.agent.journal import Held, read_records, replay
 from trio_afrender.agent.outside import Outside
 from trio_afrender.child.commands import Answer
 from trio_afrender.config import PluginSettings
@@ -88,6 +89,28 @@ class MemoryPlace:
         return await self.collect(seen), text
 
 
+@attrs.define(eq=False)
+class MemoryJournal:
+    """A journal in `data`, durable as soon as it is written."""
+
+    data: bytearray
+    held: Held = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.held = replay(read_records(bytes(self.data), 0)[0])
+
+    @property
+    def durable(self) -> int:
+        return len(self.data)
+
+    def write(self, record: bytes, *, sync: bool = False) -> int:
+        self.data += record
+        return len(self.data)
+
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], Held]) -> None:
+        await trio.sleep_forever()
+
+
 @attrs.define(eq=False, kw_only=True)
 class MemoryHost:
     """What an agent finds outside itself; every part may be replaced before `open`."""
@@ -102,6 +125,10 @@ class MemoryHost:
     """Whether the store takes no new run."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
+    journal: bytearray = attrs.field(factory=bytearray)
+    """What an agent's journal says; the next agent on this host begins with it."""
+    tokens: int = 0
+    """How many runs were given a token."""
     stuck: bool = False
     """Whether measuring hangs, as with a sick driver."""
     launched: list[str] = attrs.field(factory=list)
@@ -122,6 +149,9 @@ class MemoryHost:
             measure=self._measure,
             run_aside=self._run_aside,
             ask=self._ask,
+            journal=MemoryJournal(self.journal),
+            read_left=self._read_left,
+            new_token=self._new_token,
             wall=virtual_wall,
             dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
         )
@@ -140,6 +170,16 @@ class MemoryHost:
         for task in tasks:
             if (place := self.places.get(task.run)) is not None:
                 place.removed = True
+
+    async def _read_left(self, task: TaskExec, redactor: Redactor) -> str:
+        place = self.places.get(task.run)
+        if place is None:
+            return ""
+        return await place.read_window(viewed=False, limit=1024 * 1024, redactor=redactor)
+
+    def _new_token(self) -> str:
+        self.tokens += 1
+        return f"token-{self.tokens}"
 
     async def _run_aside(self, argv: Sequence[str]) -> int:
         await trio.lowlevel.checkpoint()

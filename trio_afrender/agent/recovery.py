@@ -1,0 +1,52 @@
+"""After an agent was killed: its outcomes are still to be delivered, its runs are to be given back."""
+
+from __future__ import annotations
+
+import logging
+
+from trio_afrender.agent.outbox import Outbox
+from trio_afrender.agent.outside import Outside
+from trio_afrender.messages import TaskExec, TaskStatus, TaskUpdate, WhyStep
+from trio_afrender.output.redact import Redactor, find_secrets
+from trio_afrender.task.tools import Tools
+
+__all__ = ("recover",)
+
+logger = logging.getLogger(__name__)
+
+
+async def recover(outside: Outside, outbox: Outbox, tools: Tools) -> None:
+    """Fill `outbox` with what the journal holds; runs without an outcome get one: given back.
+
+    Their processes have been ended by then. What they printed goes along.
+    """
+    held = outside.journal.held
+    outbox.restore(held)
+    if held.outcomes:
+        logger.info("%s results of an earlier agent are still to be delivered", len(held.outcomes))
+    for task in held.unfinished:
+        logger.warning("task %s (%s) lost its agent: given back", task.key, task.name)
+        update = await _give_back(task, outside, tools)
+        outbox.put_log(task.run, "The agent was killed while the task ran: given back.\n")
+        outbox.put_outcome(update, task)
+
+
+async def _give_back(task: TaskExec, outside: Outside, tools: Tools) -> TaskUpdate:
+    secrets = (
+        *tools.environment.secrets,
+        *find_secrets(task.environment, tools.environment.redact),
+    )
+    now = tools.wall()
+    text = "the agent was killed while the task ran"
+    why = [WhyStep(time=now, event="crash", text=text)]
+    if outside.strays:
+        text = "what that agent had started was ended before this one began"
+        why.append(WhyStep(time=now, event="sweep", text=text, pids=outside.strays))
+    return TaskUpdate(
+        run=task.run,
+        **task.key._asdict(),
+        status=TaskStatus.GiveBack,
+        output=await outside.read_left(task, Redactor(secrets)),
+        finished=now,
+        why=tuple(why),
+    )
