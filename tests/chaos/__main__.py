@@ -37,7 +37,7 @@ async def main(rounds: int, seed: int, *, heavy: bool) -> int:
                 except RoundFailed as error:
                     failed += 1
                     _print(f"round {number} of seed {seed}: {error}")
-                if number == WARM:
+                if first is None and number >= WARM:
                     first = world.footprint()
                 if number and number % 50 == 0:
                     _print(f"{number} rounds, {failed} failed, {world.footprint()}")

@@ -18,6 +18,7 @@ __all__ = ("RoundFailed", "play")
 
 GUARD = 60.0
 """Seconds after which a round counts as hanging."""
+KILL = "kill_agent"
 GAP = re.compile(r"--- trio_afrender: .* left out here ---")
 
 
@@ -28,7 +29,12 @@ class RoundFailed(Exception):
 async def play(world: World, dice: random.Random, *, heavy: bool = False) -> tuple[Plan, ...]:
     """Play one round and check what is left of it. Raises `RoundFailed`."""
     plans = tuple(plan_task(dice, heavy=heavy) for _ in range(dice.randint(1, 6)))
-    faults = [dice.choice(FAULTS) for _ in range(dice.choice((0, 0, 1, 2)))]
+    faults = [dice.choice((*FAULTS, KILL)) for _ in range(dice.choice((0, 0, 1, 2)))]
+    if KILL in faults:
+        # The next agent knows processes by their environment: one without is beyond it.
+        plans = tuple(plan for plan in plans if plan.shape != "daemon")
+    if not plans:
+        return ()
     mark = f"chaos-{uuid.uuid4().hex}"
     tasks = [{"name": f"t{i}", "command": plan.command(mark)} for i, plan in enumerate(plans)]
     job = world.farm.submit(
@@ -53,7 +59,10 @@ async def play(world: World, dice: random.Random, *, heavy: bool = False) -> tup
 async def _trouble(world: World, dice: random.Random, faults: list[str]) -> None:
     for fault in faults:
         await trio.sleep(dice.uniform(0.0, 0.6))
-        await world.proxy.hurt(fault, dice)
+        if fault == KILL:
+            await world.kill_agent()
+        else:
+            await world.proxy.hurt(fault, dice)
 
 
 async def _stop(world: World, job: int, number: int, after: float) -> None:

@@ -50,14 +50,24 @@ class World:
 
     farm: Farm
     proxy: Proxy
-    agent: psutil.Process
-    log: Path
+    folder: Path
+    process: trio.Process
+
+    @property
+    def log(self) -> str:
+        """What all its agents have said."""
+        return (self.folder / "agent.log").read_text()
+
+    async def kill_agent(self) -> None:
+        """End the agent without a word and start the next one of that name."""
+        self.process.kill()
+        await self.process.wait()
+        self.process = await _start_agent(self.folder, self.proxy.port)
 
     def footprint(self) -> Footprint:
-        with self.agent.oneshot():
-            return Footprint(
-                self.agent.num_fds(), self.agent.num_threads(), self.agent.memory_info().rss
-            )
+        agent = psutil.Process(self.process.pid)
+        with agent.oneshot():
+            return Footprint(agent.num_fds(), agent.num_threads(), agent.memory_info().rss)
 
 
 @asynccontextmanager
@@ -78,17 +88,23 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         bound: Bound = await nursery.start(serve)
         proxy = Proxy(bound.port)
         await nursery.start(proxy.run)
-        async with _open_agent(folder, proxy.port) as (process, log):
-            yield World(farm, proxy, psutil.Process(process.pid), log)
+        world = World(farm, proxy, folder, await _start_agent(folder, proxy.port))
+        try:
+            yield world
+        finally:
+            with trio.CancelScope(shield=True):
+                world.process.terminate()
+                with trio.move_on_after(30):
+                    await world.process.wait()
+                world.process.kill()
+                await world.process.wait()
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def _open_agent(folder: Path, port: int) -> AsyncIterator[tuple[trio.Process, Path]]:
+async def _start_agent(folder: Path, port: int) -> trio.Process:
     words = ("--server", f"ws://127.0.0.1:{port}", "--token-file", "token", "--name", "chaos")
-    log = folder / "agent.log"
-    with log.open("wb") as output:
-        process = await trio.lowlevel.open_process(
+    with (folder / "agent.log").open("ab") as output:
+        return await trio.lowlevel.open_process(
             [
                 *(sys.executable, "-m", "trio_afrender", "agent", *words),
                 *("--store", "store", "--config", "config.json"),
@@ -99,12 +115,3 @@ async def _open_agent(folder: Path, port: int) -> AsyncIterator[tuple[trio.Proce
             stdout=output,
             stderr=output,
         )
-    try:
-        yield process, log
-    finally:
-        with trio.CancelScope(shield=True):
-            process.terminate()
-            with trio.move_on_after(30):
-                await process.wait()
-            process.kill()
-            await process.wait()
