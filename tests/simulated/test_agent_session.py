@@ -461,3 +461,16 @@ def test_a_whole_session_is_the_same_twenty_times() -> None:
 
     texts = {repr(trio.run(scenario, clock=MockClock(autojump_threshold=0))) for _ in range(20)}
     assert len(texts) == 1
+
+
+async def test_a_silent_end_is_noted_for_whoever_asks_on_the_host(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        link, child = await begin(stage)
+        await link.send(Events(closes=(RunRef.of(make_task()),)))
+        await child.signalled()
+        await trio.sleep(15)
+        [line] = stage.host.history
+        assert (line["run"], line["state"]) == ("r1", "FinishedKilled")
+        assert "closed by the server" in line["why"][0]["text"]

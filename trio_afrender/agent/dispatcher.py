@@ -223,8 +223,22 @@ class Dispatcher:
             # The outcome is in the channel; `running` must hold the run until it has been passed
             # on, or a register in between would list it nowhere. Silent runs say nothing.
             if handle.cause is not None and handle.cause.kind.silent:
+                self._note_silent(handle, tools)
                 self._ended(handle)
                 self._forget(handle.task)
+
+    def _note_silent(self, handle: TaskHandle, tools: Tools) -> None:
+        """The server hears nothing of it; whoever asks on this host does."""
+        now, text = tools.wall(), handle.cause.text if handle.cause else ""
+        update = TaskUpdate(
+            run=handle.task.run,
+            **handle.task.key._asdict(),
+            status=TaskStatus.FinishedKilled,
+            percent=handle.percent,
+            finished=now,
+            why=(WhyStep(time=now, event="asked", text=f"{text}: ended without a report"),),
+        )
+        self._outbox.ended(update, handle.task)
 
     def _pass_on(self, event: TaskEvent) -> None:
         handle = self.running.get(event.run)

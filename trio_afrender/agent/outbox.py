@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
@@ -77,6 +77,8 @@ class Outbox:
 
     limit: int = LIMIT
     journal: Journal = attrs.field(factory=NoJournal)
+    ended: Callable[[TaskUpdate, TaskExec | None], None] = lambda _update, _task: None
+    """Told of each outcome as it is put in."""
     _progress: dict[str, TaskUpdate] = attrs.field(factory=dict)
     _known: set[str] = attrs.field(factory=set)
     """Runs whose start the server has been told in this session."""
@@ -125,6 +127,7 @@ class Outbox:
         """
         self._progress.pop(update.run, None)
         update = _trim(update)
+        self.ended(update, task)
         position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)
         self._outcomes[update.run] = _Outcome(update, task, position)
 

@@ -18,6 +18,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from trio_afrender.agent.history import DiskHistory, History
 from trio_afrender.agent.journal import Held, Journal
 from trio_afrender.agent.journal_file import open_journal
 from trio_afrender.agent.store import Store, open_store
@@ -74,6 +75,7 @@ class Outside:
     run_aside: RunAside
     ask: Ask
     journal: AgentJournal
+    history: History
     read_left: Callable[[TaskExec, Redactor], Awaitable[str]]
     """The output of a run whose agent was killed, from its folder."""
     new_token: Callable[[], str]
@@ -119,6 +121,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 run_aside=partial(run_aside, environment=plain),
                 ask=partial(ask_command, environment=plain),
                 journal=journal,
+                history=DiskHistory(store.path),
                 read_left=partial(_read_left, store, config),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
                 strays=strays,

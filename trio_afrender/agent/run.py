@@ -137,7 +137,7 @@ class _Agent:
         self._pulse = Pulse(trio.current_time)
         self._errands = Errands(config, outside)
         self._at_last = ""
-        self._outbox = Outbox(journal=outside.journal)
+        self._outbox = Outbox(journal=outside.journal, ended=outside.history.note)
         self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
         self._session = Session(
             connect,
@@ -193,6 +193,7 @@ class _Agent:
             await recover(self._outside, self._outbox, tools)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_journal)
+                nursery.start_soon(self._outside.history.run)
                 await nursery.start(self._dispatcher.run, tools)
                 nursery.start_soon(self._watch_host)
                 nursery.start_soon(self._errands.run, lambda reason: self.drain(reason, None))

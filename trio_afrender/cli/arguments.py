@@ -13,13 +13,14 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("COMMANDS", "HELP", "near_word", "parse", "split_overrides")
 
-COMMANDS = ("agent", "run", "check", "config")
+COMMANDS = ("agent", "run", "check", "config", "why")
 CHECKED = ("parser", "service", "meter")
 HELP = """\
 usage: trio_afrender [agent] [nimby|NIMBY] --server wss://HOST:PORT [options]
        trio_afrender run JOB.json [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [options]
+       trio_afrender why JOB.BLOCK.TASK [options]
 
 A render agent for Afanasy farms.
 
@@ -27,6 +28,7 @@ A render agent for Afanasy farms.
   run       run a job file on this machine, with a farm of its own
   check     try a parser on a log, a service on a task, a meter, or all plugins
   config    print every setting and where it comes from
+  why       what became of a task on this host, and why
 
   COMMAND --help   the options of a command
   --version        print the version
@@ -157,6 +159,16 @@ def _config() -> _Parser:
     return parser
 
 
+def _why() -> _Parser:
+    parser = _make("why", "Say what became of a task on this host, and why.")
+    add = parser.add_argument
+    add("task", metavar="TASK", help="as JOB.BLOCK.TASK, or the id of a run")
+    add("--name", metavar="NAME", help="the render; without it all of this host")
+    add("--store", type=Path, metavar="DIR", help="the store folder (af_store_folder)")
+    add("--json", action="store_true", help="as JSON")
+    return parser
+
+
 def _check() -> _Parser:
     parser = _make_check("", "Load, make and use every plugin; say what is wrong with which.")
     parser.epilog = (
@@ -252,6 +264,7 @@ _PARSERS = {
     "agent": _agent,
     "run": _run,
     "config": _config,
+    "why": _why,
     "check": _check,
     "check parser": _check_parser,
     "check service": _check_service,

@@ -60,6 +60,8 @@ def _run(words: list[str]) -> int:
             from trio_afrender.cli.run import run
         case "check":
             from trio_afrender.cli.check import run
+        case "why":
+            from trio_afrender.cli.why import run
         case "config":
             from trio_afrender.cli.config import run
         case _:

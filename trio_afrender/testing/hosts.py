@@ -14,17 +14,19 @@ import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
 
+from trio_afrender.agent.history import make_line
 from trio_afrender.agent.journal import Held, read_records, replay
 from trio_afrender.agent.outside import Outside
 from trio_afrender.child.commands import Answer
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
 from trio_afrender.host.facts import HostFacts
-from trio_afrender.messages import HostResources, TaskExec, TaskFile
+from trio_afrender.messages import HostResources, TaskExec, TaskFile, TaskUpdate
 from trio_afrender.output.memory import MemoryLog
 from trio_afrender.output.redact import Redactor
 from trio_afrender.output.view import View
@@ -111,6 +113,19 @@ class MemoryJournal:
         await trio.sleep_forever()
 
 
+@attrs.define(eq=False)
+class MemoryHistory:
+    """A history in a list."""
+
+    lines: list[dict[str, Any]]
+
+    def note(self, update: TaskUpdate, task: TaskExec | None) -> None:
+        self.lines.append(make_line(update, task))
+
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+
 @attrs.define(eq=False, kw_only=True)
 class MemoryHost:
     """What an agent finds outside itself; every part may be replaced before `open`."""
@@ -127,6 +142,8 @@ class MemoryHost:
     resources: Callable[[], HostResources] = HostResources
     journal: bytearray = attrs.field(factory=bytearray)
     """What an agent's journal says; the next agent on this host begins with it."""
+    history: list[dict[str, Any]] = attrs.field(factory=list)
+    """The ends of runs, as `why` would show them."""
     tokens: int = 0
     """How many runs were given a token."""
     stuck: bool = False
@@ -150,6 +167,7 @@ class MemoryHost:
             run_aside=self._run_aside,
             ask=self._ask,
             journal=MemoryJournal(self.journal),
+            history=MemoryHistory(self.history),
             read_left=self._read_left,
             new_token=self._new_token,
             wall=virtual_wall,
