@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_afrender.config.keys import CGRU, OURS, TIMING, Key
+from trio_afrender.config.keys import CGRU, NESTED, OURS, Key
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| `")]
@@ -16,8 +16,8 @@ ROWS = [line for line in PAGE.splitlines() if line.startswith("| `")]
     ("name", "key"),
     [
         *CGRU.items(),
-        *((name, key) for name, key in OURS.items() if key.kind != "timing"),
-        *((f"timing.{name}", key) for name, key in TIMING.items()),
+        *((name, key) for name, key in OURS.items() if key.kind not in NESTED),
+        *((f"{kind}.{name}", key) for kind, keys in NESTED.items() for name, key in keys.items()),
     ],
 )
 def test_the_page_has_a_row_for_each_setting(name: str, key: Key) -> None:

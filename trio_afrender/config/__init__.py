@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from trio_afrender.config.settings import Config, PluginSettings, Timing, Token
+from trio_afrender.config.settings import Config, Limits, PluginSettings, Timing, Token
 
-__all__ = ("Config", "PluginSettings", "Timing", "Token")
+__all__ = ("Config", "Limits", "PluginSettings", "Timing", "Token")

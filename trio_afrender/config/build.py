@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from trio_afrender.config.keys import TIMING, near_key
+from trio_afrender.config.keys import LIMITS, TIMING, near_key
 from trio_afrender.config.layers import Layered, Settings
-from trio_afrender.config.settings import INSTRUCTIONS, Config, Timing
+from trio_afrender.config.settings import INSTRUCTIONS, Config, Limits, Timing
 from trio_afrender.errors import ConfigError
 
 __all__ = ("make_config",)
@@ -27,6 +27,7 @@ _AT_LEAST: Mapping[str, float] = {
 }
 _OURS_ALONE = frozenset({"name", "user_name"})
 """Values that stand among CGRU's keys without being any."""
+_NESTED = ("trio_afrender.timing.", "trio_afrender.limits.")
 _WORDS = {
     "trio_afrender.nimby": ("", "nimby", "NIMBY"),
     "trio_afrender.drain": ("finish", "stop"),
@@ -87,13 +88,17 @@ def make_config(settings: Settings) -> Config:
         shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),
         sleep_service=cast("str", settings["af_sysjob_wol_service"]),
         notice_command=cast("str", ours["notice_command"]),
+        limits=Limits(
+            output=cast("int", ours["limits.output"]),
+            **{name: cast("float", ours[f"limits.{name}"]) for name in LIMITS if name != "output"},
+        ),
         timing=Timing(resources_period=period, **timing),
     )
 
 
 def _check_range(key: str, layered: Layered) -> None:
     value = layered.value
-    if key.startswith("trio_afrender.timing.") and not 0 <= cast("float", value) < float("inf"):
+    if key.startswith(_NESTED) and not 0 <= cast("float", value) < float("inf"):
         raise _wrong(key, layered, "must not be negative or infinite")
     if key in _AT_LEAST and cast("float", value) < _AT_LEAST[key]:
         raise _wrong(key, layered, f"must be at least {_AT_LEAST[key]:g}")

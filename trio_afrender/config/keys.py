@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-__all__ = ("CGRU", "OTHERS", "OURS", "PLUGIN", "TIMING", "Key", "near_key")
+__all__ = ("CGRU", "LIMITS", "NESTED", "OTHERS", "OURS", "PLUGIN", "TIMING", "Key", "near_key")
 
 
 @attrs.frozen(slots=True)
@@ -91,6 +91,17 @@ TIMING: Mapping[str, Key] = {
 }
 """Keys of ``trio_afrender{"timing": {}}``: the fields of `settings.Timing`."""
 
+LIMITS: Mapping[str, Key] = {
+    "run_time": Key("float", 0.0, "seconds"),
+    "no_output": Key("float", 0.0, "seconds"),
+    "no_progress": Key("float", 0.0, "seconds"),
+    "output": Key("int", 0, "bytes"),
+}
+"""Keys of ``trio_afrender{"limits": {}}``: the fields of `settings.Limits`."""
+
+NESTED: Mapping[str, Mapping[str, Key]] = {"timing": TIMING, "limits": LIMITS}
+"""Objects among our own keys, by their kind, which is their name."""
+
 OURS: Mapping[str, Key] = {
     "server": Key("str", ""),
     "name": Key("str", ""),
@@ -110,6 +121,7 @@ OURS: Mapping[str, Key] = {
     "drain": Key("str", "finish"),
     "instructions": Key("list", []),
     "notice_command": Key("str", ""),
+    "limits": Key("limits", {}),
     "timing": Key("timing", {}),
 }
 """Keys of ``cgru_config.trio_afrender{}``: what Afanasy has no word for."""

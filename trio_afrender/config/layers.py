@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.config.cgru import Reading
-from trio_afrender.config.keys import CGRU, OTHERS, OURS, TIMING, Key, near_key
+from trio_afrender.config.keys import CGRU, NESTED, OTHERS, OURS, Key, near_key
 from trio_afrender.config.values import check, from_text
 from trio_afrender.errors import ConfigError
 
@@ -172,11 +172,12 @@ def _own(reading: Reading) -> dict[str, Layered]:
     values = {
         f"trio_afrender.{key}": Layered(known.default, unit=known.unit)
         for key, known in OURS.items()
-        if known.kind != "timing"
+        if known.kind not in NESTED
     }
     values |= {
-        f"trio_afrender.timing.{key}": Layered(known.default, unit=known.unit)
-        for key, known in TIMING.items()
+        f"trio_afrender.{kind}.{key}": Layered(known.default, unit=known.unit)
+        for kind, keys in NESTED.items()
+        for key, known in keys.items()
     }
     _fill(values, ("trio_afrender",), reading.values.get("trio_afrender", {}), OURS, reading)
     return values
@@ -197,8 +198,8 @@ def _fill(
         if name not in known:
             near = near_key(name, known)
             raise ConfigError(f'{origin}: no setting "{name}" in {place}, {near}')
-        if known[name].kind == "timing":
-            _fill(values, (*where, name), value, TIMING, reading)
+        if known[name].kind in NESTED:
+            _fill(values, (*where, name), value, NESTED[known[name].kind], reading)
             continue
         folder = Path(origin.removeprefix("file ")).parent
         try:

@@ -9,7 +9,7 @@ import attrs
 
 from trio_afrender.config.keys import CGRU
 
-__all__ = ("INSTRUCTIONS", "Config", "PluginSettings", "Timing", "Token")
+__all__ = ("INSTRUCTIONS", "Config", "Limits", "PluginSettings", "Timing", "Token")
 
 INSTRUCTIONS = ("exit", "drain", "launch", "launch_exit", "reboot", "shutdown", "sleep")
 """What a server may say to a render besides handing out tasks."""
@@ -42,6 +42,20 @@ class Timing:
     """The one budget of a drain: tasks end or are stopped, results go out, we say goodbye."""
     notice: float = 5.0
     """Between two questions of `Config.notice_command`, which may take as long itself."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Limits:
+    """What a task's own process may take before it is stopped as an error. 0: no limit."""
+
+    run_time: float = 0.0
+    """Seconds since its start."""
+    no_output: float = 0.0
+    """Seconds without a byte of output."""
+    no_progress: float = 0.0
+    """Seconds in which neither percent nor frame moved, for a task that has a parser."""
+    output: int = 0
+    """Bytes printed. The log keeps `Config.log_quota` of them; this ends the task."""
 
 
 @attrs.frozen(slots=True)
@@ -139,6 +153,7 @@ class Config:
     about to be taken away (a spot instance), and the agent drains. Empty: none."""
     subreaper: bool = False
     """Adopt orphans of tasks (process-wide: only the command line sets it)."""
+    limits: Limits = Limits()
     timing: Timing = Timing()
 
     def plugin_settings(self) -> PluginSettings:

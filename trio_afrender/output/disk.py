@@ -49,6 +49,10 @@ class DiskLog:
         return self._writer.state.lost
 
     @property
+    def grown(self) -> float:
+        return self._growth.grown
+
+    @property
     def ended(self) -> bool:
         return self._growth.ended
 

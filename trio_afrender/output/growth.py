@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 __all__ = ("Growth",)
@@ -13,12 +15,15 @@ class Growth:
     def __init__(self, size: int = 0) -> None:
         self.size = size
         self.ended = False
+        self.grown = -math.inf
+        """When it grew last, in trio's time."""
         self._changed = trio.Event()
 
     def grow(self, size: int) -> None:
         """Set the size, if it is larger, and wake who waits."""
         if size > self.size:
             self.size = size
+            self.grown = trio.current_time()
             self._wake()
 
     def end(self) -> None:

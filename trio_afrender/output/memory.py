@@ -62,6 +62,10 @@ class MemoryLog:
         return 0
 
     @property
+    def grown(self) -> float:
+        return self._growth.grown
+
+    @property
     def ended(self) -> bool:
         return self._growth.ended
 

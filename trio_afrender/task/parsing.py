@@ -6,6 +6,7 @@ waits for it. It is not called more often than it pays: what was printed meanwhi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -62,6 +63,8 @@ class Parsing:
         self._resources = resources
         self._found_on_the_fly = found_on_the_fly
         self._published: tuple[TaskStatus, ParserState] | None = None
+        self.progressed = -math.inf
+        """When percent or frame moved last, in trio's time."""
         self._seen = 0  # log size at the last call: beyond `consumed` by the unfinished line
 
     async def follow(self, pid: int, over: trio.Event) -> None:
@@ -134,6 +137,12 @@ class Parsing:
     async def _call(self, upto: int, mode: str, pid: int) -> None:
         self._seen = upto
         state = await self._plugins.parse(upto, mode=mode, pid=pid, resources=self._resources())
+        if (state.percent, state.frame, state.percentframe) != (
+            self.state.percent,
+            self.state.frame,
+            self.state.percentframe,
+        ):
+            self.progressed = trio.current_time()
         self.state = state
         self.flags.update(
             name

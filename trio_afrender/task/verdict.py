@@ -29,6 +29,8 @@ class StopKind(enum.Enum):
     AGENT_EXIT = "agent exit"
     USER = "user"
     STORE_FULL = "store full"
+    LIMIT = "limit"
+    """It took more time or output than the host's limits allow."""
     PARSER_ERROR = "parser error"
     PARSER_FATAL_ERROR = "parser fatal error"
     PARSER_SUCCESS = "parser success"
@@ -48,6 +50,7 @@ STATUS_OF_STOP = {
     StopKind.AGENT_EXIT: TaskStatus.GiveBack,
     StopKind.USER: TaskStatus.GiveBack,
     StopKind.STORE_FULL: TaskStatus.GiveBack,
+    StopKind.LIMIT: TaskStatus.FinishedError,
     StopKind.PARSER_ERROR: TaskStatus.FinishedParserError,
     StopKind.PARSER_FATAL_ERROR: TaskStatus.FinishedParserFatalError,
 }

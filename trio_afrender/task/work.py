@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import attrs
 import trio
 
 from trio_afrender.child.base import Launch
+from trio_afrender.config import Limits
 from trio_afrender.errors import SpawnError
 from trio_afrender.messages import BlockFlags, TaskFile, TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import Conclusion, PluginTask
 from trio_afrender.task.command import make_launch
 from trio_afrender.task.events import FilesFound, Listened, TaskEvent
+from trio_afrender.task.limiting import watch_limits
 from trio_afrender.task.listening import Listening
 from trio_afrender.task.parsing import Parsing
 from trio_afrender.task.place import Place
@@ -130,6 +133,8 @@ class Work:
             if self._plugins.facts.has_parser:
                 nursery.start_soon(self._parsing.follow, child.pid, over)
             nursery.start_soon(self._publish, TaskStatus.Percent)
+            if post_limit is None and self._tools.config.limits != Limits():
+                nursery.start_soon(self._watch_limits, over)
             try:
                 end = await supervise(
                     child,
@@ -149,6 +154,23 @@ class Work:
         raw = end.status.raw if end.status else 0
         await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=post_limit is None)
         return end
+
+    async def _watch_limits(self, over: trio.Event) -> None:
+        """Until the process is `over`, or stopped for a limit."""
+        parsing = self._parsing if self._plugins.facts.has_parser else None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                partial(
+                    watch_limits,
+                    self._tools.config.limits,
+                    self._place.log,
+                    self._handle,
+                    self._why,
+                    progressed=None if parsing is None else lambda: parsing.progressed,
+                )
+            )
+            await over.wait()
+            nursery.cancel_scope.cancel()
 
     async def _conclude(self, end: ProcessEnd) -> TaskStatus:
         """What the service says of the end, the post commands, and the status that follows."""

@@ -1,0 +1,48 @@
+"""Watches one process for its limits, and stops it when one is reached. Sleeps in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from trio_afrender.config import Limits
+from trio_afrender.output.base import RunLog
+from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.limits import Usage, next_look, over_limit
+from trio_afrender.task.verdict import StopCause, StopKind
+from trio_afrender.task.why import Chain
+
+__all__ = ("watch_limits",)
+
+
+async def watch_limits(
+    limits: Limits,
+    log: RunLog,
+    handle: TaskHandle,
+    why: Chain,
+    *,
+    progressed: Callable[[], float] | None,
+) -> None:
+    """Stop the run at the first limit that it reaches; cancelled when its process is over.
+
+    `progressed` tells when percent or frame moved last, in trio's time; None: nobody can tell.
+    """
+    start, before = trio.current_time(), log.size
+    while True:
+        now = trio.current_time()
+        usage = Usage(
+            running=now - start,
+            silent=now - max(start, log.grown),
+            stalled=now - max(start, progressed()) if progressed is not None else None,
+            printed=log.size - before,
+        )
+        if text := over_limit(limits, usage):
+            why.add("rule", f"{text}: the task is stopped")
+            handle.stop(StopCause(kind=StopKind.LIMIT, text=text))
+            return
+        with trio.move_on_after(next_look(limits, usage)):
+            if limits.output:  # else nobody here wakes for each line that is printed
+                await log.wait_beyond(before + limits.output - 1)
+            if not limits.output or log.ended:
+                await trio.sleep_forever()
