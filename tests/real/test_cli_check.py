@@ -108,3 +108,22 @@ async def test_a_terminal_gets_no_colours_on_a_pipe(tmp_path: Path) -> None:
     async with open_command(*words, home=tmp_path, terminal=True) as command:
         await command.wait()
     assert "\x1b" not in command.out
+
+
+async def test_a_plugin_that_hangs_is_told_of_with_its_line(tmp_path: Path) -> None:
+    for kind, body in (
+        ("parser", "def do(self, i_args):\n        try:\n            re.match(r'(a+)+$', 'a' * 60 + 'b')\n        except:\n            pass\n        while True: pass"),
+        ("service", "def __init__(self, *words):\n        re.match(r'(a+)+$', 'a' * 60 + 'b')"),
+    ):  # fmt: skip
+        folder = tmp_path / "plugins" / f"{kind}s"
+        folder.mkdir(parents=True)
+        source = f"import re\nfrom {kind}s import {kind}\nclass evil({kind}.{kind}):\n    {body}\n"
+        (folder / "evil.py").write_text(source)
+    (tmp_path / "x.log").write_bytes(LOG)
+    (tmp_path / "x.json").write_text('{"command_block": "true"}')
+    for kind, file in (("parser", "x.log"), ("service", "x.json")):
+        words = ("check", kind, "evil", file, "--plugins", "plugins", "--limit", "1")
+        code, out, err = await run_command(*words, home=tmp_path)
+        assert (code, out) == (2, "")
+        assert f'{kind} "evil" did not come to an end in 1 s; it was at' in err
+        assert "evil.py, line" in err

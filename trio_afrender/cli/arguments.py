@@ -180,6 +180,7 @@ def _check() -> _Parser:
 
 def _check_parser() -> _Parser:
     parser = _make_check("parser", "Replay a log through a parser: which line did what.")
+    _add_limit(parser)
     add = parser.add_argument
     add("name", metavar="NAME", help="the parser")
     add("logs", metavar="LOG", nargs="+", help="what a task has printed; - for stdin")
@@ -197,6 +198,7 @@ def _check_parser() -> _Parser:
 
 def _check_service() -> _Parser:
     parser = _make_check("service", "Show what a service makes of a task.")
+    _add_limit(parser)
     parser.add_argument("name", metavar="NAME", help="the service")
     parser.add_argument(
         "task",
@@ -211,6 +213,16 @@ def _check_meter() -> _Parser:
     parser = _make_check("meter", "Update a meter some times and show its properties.")
     parser.add_argument("name", metavar="NAME", help="the meter")
     return parser
+
+
+def _add_limit(parser: _Parser) -> None:
+    parser.add_argument(
+        "--limit",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="for all of it (60); 0: none",
+    )
 
 
 def _make_check(kind: str, text: str) -> _Parser:
@@ -250,6 +262,13 @@ def _count(text: str) -> int:
     return number
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text}")
+    return seconds
+
+
 def _frames(text: str) -> int:
     number = int(text)
     if not 1 <= number <= 2**31 - 1:
@@ -257,7 +276,7 @@ def _frames(text: str) -> int:
     return number
 
 
-_frames.__name__ = _number.__name__ = _count.__name__ = (
+_seconds.__name__ = _frames.__name__ = _number.__name__ = _count.__name__ = (
     "number"  # argparse puts it into its message
 )
 _PARSERS = {

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from trio_afrender.cli.checks import check_folders
 from trio_afrender.cli.options import load_options
 from trio_afrender.cli.paint import Paint, writer
+from trio_afrender.cli.patience import limited
 from trio_afrender.cli.terminal import clean
 from trio_afrender.config import Config
 from trio_afrender.config.build import make_config
@@ -26,11 +27,13 @@ def run(options: Namespace) -> int:
         case "parser":
             from trio_afrender.cli.check_parser import run_parser
 
-            return run_parser(options, config)
+            with limited(options.limit, f'parser "{options.name}"'):
+                return run_parser(options, config)
         case "service":
             from trio_afrender.cli.check_service import run_service
 
-            return run_service(options, config)
+            with limited(options.limit, f'service "{options.name}"'):
+                return run_service(options, config)
         case "meter":
             return _run_meter(options, config)
         case _:
