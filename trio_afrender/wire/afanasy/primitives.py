@@ -1,0 +1,320 @@
+"""What every binary message is made of: numbers, strings, lists, maps, records, big-endian.
+
+A kind writes a value behind a buffer's end and reads it from a `Source`. What is read comes from
+a stranger: no length is believed before it has been compared with the bytes that are there, and
+a message holds a bounded number of items, so that memory stays a small multiple of its size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+import attrs
+
+__all__ = (
+    "BOOL",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "MOST_ITEMS",
+    "STR",
+    "U8",
+    "U16",
+    "U32",
+    "Kind",
+    "Listed",
+    "Mapped",
+    "Misfit",
+    "Number",
+    "Optional",
+    "Raw",
+    "Record",
+    "Repeated",
+    "Source",
+)
+
+MOST_ITEMS = 65_536
+"""Items of all lists and maps of one message together, when it is read."""
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+V = TypeVar("V")
+
+
+class Misfit(ValueError):
+    """Something does not fit its place; `at` prepends the place, from the inside out."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.problem = problem
+        self.path = path
+
+    def at(self, place: str) -> Misfit:
+        joint = "" if not self.path or self.path.startswith("[") else "."
+        return Misfit(self.problem, f"{place}{joint}{self.path}")
+
+
+class Source:
+    """Bytes that are read from the front, and the number of items that may still come."""
+
+    def __init__(self, data: bytes, *, items: int = MOST_ITEMS) -> None:
+        self.data = data
+        self.position = 0
+        self._items = items
+
+    @property
+    def left(self) -> int:
+        """Bytes not read yet."""
+        return len(self.data) - self.position
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        if count > self.left:
+            raise Misfit(f"expected {count} bytes, {self.left} are left")
+        start = self.position
+        self.position += count
+        return self.data[start : self.position]
+
+    def count(self, count: int, least: int) -> int:
+        """Check the announced length of a list whose items take `least` bytes each or more."""
+        if count < 0 or count * least > self.left:
+            raise Misfit(f"announces {count} items, {self.left} bytes are left")
+        self._items -= count
+        if self._items < 0:
+            raise Misfit(f"more than {MOST_ITEMS} items in a message")
+        return count
+
+
+class Kind(Protocol[T]):
+    """How one value looks in bytes. Both methods raise `Misfit`."""
+
+    @property
+    def least(self) -> int:
+        """Bytes that the shortest value takes."""
+        ...
+
+    def write(self, out: bytearray, value: T) -> None: ...
+
+    def read(self, source: Source) -> T: ...
+
+
+class Number:
+    """An integer of a fixed size; `code` is its letter in `struct`."""
+
+    def __init__(self, code: str) -> None:
+        self._format = struct.Struct(f">{code}")
+        self.least = self._format.size
+        self.code = code
+
+    def write(self, out: bytearray, value: int) -> None:
+        try:
+            out += self._format.pack(value)
+        except struct.error:
+            sort = "unsigned " if self.code.isupper() else ""
+            raise Misfit(f"{value!r} is no {sort}integer of {8 * self.least} bits") from None
+
+    def read(self, source: Source) -> int:
+        value: int = self._format.unpack(source.take(self.least))[0]
+        return value
+
+
+class Flag:
+    """A truth value, spelled out: ``y`` or ``n``."""
+
+    least = 1
+
+    def write(self, out: bytearray, value: bool) -> None:
+        out += b"y" if value else b"n"
+
+    def read(self, source: Source) -> bool:
+        byte = source.take(1)
+        if byte not in (b"y", b"n"):
+            raise Misfit(f"0x{byte.hex()} is neither y nor n")
+        return byte == b"y"
+
+
+def _to_bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise Misfit(f"no text: {error.reason} at {error.start}") from None
+
+
+class String:
+    """Bytes with their length, which counts a NUL at the end. As text: UTF-8, what is not as
+    surrogate escapes, so that every content comes out as it went in."""
+
+    least = 5
+
+    def write(self, out: bytearray, value: str) -> None:
+        content = _to_bytes(value)
+        out += struct.pack(">I", len(content) + 1)  # never 0: that ends the server
+        out += content
+        out.append(0)
+
+    def read(self, source: Source) -> str:
+        length = U32.read(source)
+        if length == 0:
+            raise Misfit("a string of length 0: its NUL counts")
+        content = source.take(length)
+        if content[-1] != 0:
+            raise Misfit("a string without its NUL")
+        return content[:-1].decode("utf-8", "surrogateescape")
+
+
+I8, I16, I32, I64 = Number("b"), Number("h"), Number("i"), Number("q")
+U8, U16, U32 = Number("B"), Number("H"), Number("I")
+BOOL, STR = Flag(), String()
+
+
+@attrs.frozen
+class Raw:
+    """So many bytes, as they are."""
+
+    least: int
+
+    def write(self, out: bytearray, value: bytes) -> None:
+        if len(value) != self.least:
+            raise Misfit(f"{len(value)} bytes instead of {self.least}")
+        out += value
+
+    def read(self, source: Source) -> bytes:
+        return source.take(self.least)
+
+
+@attrs.frozen
+class Listed(Generic[T]):
+    """A list: the count, then the items."""
+
+    item: Kind[T]
+    length: Number = U32
+
+    @property
+    def least(self) -> int:
+        return self.length.least
+
+    def write(self, out: bytearray, value: tuple[T, ...]) -> None:
+        self.length.write(out, len(value))
+        for index, item in enumerate(value):
+            try:
+                self.item.write(out, item)
+            except Misfit as error:
+                raise error.at(f"[{index}]") from None
+
+    def read(self, source: Source) -> tuple[T, ...]:
+        count = source.count(self.length.read(source), self.item.least)
+        items: list[T] = []
+        try:
+            for _ in range(count):
+                items.append(self.item.read(source))  # noqa: PERF401 - the count tells the index
+        except Misfit as error:
+            raise error.at(f"[{len(items)}]") from None
+        return tuple(items)
+
+
+@attrs.frozen
+class Repeated(Generic[T]):
+    """So many items of one kind, without a count."""
+
+    item: Kind[T]
+    times: int
+
+    @property
+    def least(self) -> int:
+        return self.item.least * self.times
+
+    def write(self, out: bytearray, value: tuple[T, ...]) -> None:
+        if len(value) != self.times:
+            raise Misfit(f"{len(value)} items instead of {self.times}")
+        for item in value:
+            self.item.write(out, item)
+
+    def read(self, source: Source) -> tuple[T, ...]:
+        return tuple(self.item.read(source) for _ in range(self.times))
+
+
+@attrs.frozen
+class Mapped(Generic[V]):
+    """A map from strings, written in the byte order of its keys; any order is read."""
+
+    value: Kind[V]
+    least = 4
+
+    def write(self, out: bytearray, value: Mapping[str, V]) -> None:
+        U32.write(out, len(value))
+        for key in sorted(value, key=_to_bytes):
+            STR.write(out, key)
+            try:
+                self.value.write(out, value[key])
+            except Misfit as error:
+                raise error.at(f"[{key[:64]!r}]") from None
+
+    def read(self, source: Source) -> dict[str, V]:
+        count = source.count(U32.read(source), STR.least + self.value.least)
+        found: dict[str, V] = {}
+        for _ in range(count):
+            key = STR.read(source)
+            try:
+                found[key] = self.value.read(source)
+            except Misfit as error:
+                raise error.at(f"[{key[:64]!r}]") from None
+        return found
+
+
+@attrs.frozen
+class Optional(Generic[T]):
+    """A value that may be missing, behind a truth value that says whether it is there."""
+
+    value: Kind[T]
+    least = 1
+
+    def write(self, out: bytearray, value: T | None) -> None:
+        BOOL.write(out, value is not None)
+        if value is not None:
+            self.value.write(out, value)
+
+    def read(self, source: Source) -> T | None:
+        return self.value.read(source) if BOOL.read(source) else None
+
+
+class Record(Generic[T]):
+    """The parts of a value in their order: names of attributes, and the kind of each.
+
+    A name may be several, joined by spaces: their kind has them as one tuple. `fixed` are
+    attributes that the bytes do not hold.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., T],
+        *parts: tuple[str, Kind[Any]],
+        fixed: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.make = make
+        self.parts = tuple((tuple(names.split()), kind) for names, kind in parts)
+        self.fixed = dict(fixed or {})
+        self.least = sum(kind.least for _, kind in parts)
+
+    def write(self, out: bytearray, value: T) -> None:
+        for names, kind in self.parts:
+            found = tuple(getattr(value, name) for name in names)
+            try:
+                kind.write(out, found if len(names) > 1 else found[0])
+            except Misfit as error:
+                raise error.at(names[0]) from None
+
+    def read(self, source: Source) -> T:
+        found: dict[str, Any] = dict(self.fixed)
+        for names, kind in self.parts:
+            try:
+                value = kind.read(source)
+            except Misfit as error:
+                raise error.at(names[0]) from None
+            if len(names) > 1:
+                found.update(zip(names, value, strict=True))
+            else:
+                found[names[0]] = value
+        return self.make(**found)
