@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from parsers._rules import RuleParser
 
 __all__ = (
+    "Aside",
     "Found",
     "Progress",
     "Rule",
@@ -21,8 +22,10 @@ __all__ = (
     "frame_share",
     "image",
     "image_onthefly",
+    "is_progress",
     "mark",
     "new_frame",
+    "progress_only",
     "report",
     "rule",
     "say",
@@ -32,10 +35,12 @@ __all__ = (
 
 Found: TypeAlias = re.Match[str]
 Action: TypeAlias = Callable[["RuleParser", Found], None]
+Method = TypeVar("Method", bound=Callable[..., object])
 Share: TypeAlias = Callable[..., float | None]
 """Called with the parser and the groups of a match; percents, or None for nothing told."""
 
 _FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
+_PLAIN_START = re.compile(r"(?:[\w @:=\"'!,-]|\\[^\w\s]){3}(?![*+?{])")
 _MAY_CROSS_LINES = re.compile(r"\\[sWDnr]|\[\^|\(\?[a-z]*s|\\x0|\\[AZ]")
 
 
@@ -53,14 +58,43 @@ class Progress(NamedTuple):
     """Called with the parser: whether it can tell at all, as long as no other rule acts."""
 
 
+class Aside:
+    """The kind of action that progress does not depend on: texts, flags, files, figures.
+
+    Where all others of a table touch nothing but progress (`progress_only`), these are done for
+    a whole portion at once, and only as often as it makes a difference.
+    """
+
+    __slots__ = ("_act", "attribute", "counts")
+
+    def __init__(self, act: Action, counts: str, attribute: str = "") -> None:
+        self._act = act
+        self.counts = counts
+        """Which matches: the ``first`` alone, the ``last`` that says something, or ``each``."""
+        self.attribute = attribute
+        """What it sets, unless each match counts."""
+
+    def __call__(self, parser: RuleParser, found: Found) -> None:
+        self._act(parser, found)
+
+
 class Rule(NamedTuple):
     """Made by `rule`."""
 
     token: str
     pattern: re.Pattern[str]
-    action: Action | Progress
-    bulk: bool
-    """Whether all matches in a text of many lines are those in its lines."""
+    action: Action | Progress | Aside
+    within: bool
+    """Whether all matches in a text of many lines are those in its lines that hold the token."""
+
+    fast: bool
+    """Whether such a text may be searched at once, and the pattern begins with plain text, which
+    makes that as fast as a search for plain text."""
+
+    @property
+    def bulk(self) -> bool:
+        """Whether it says how much is done and may be searched for in many lines at once."""
+        return self.within and isinstance(self.action, Progress)
 
 
 def rule(token: str, pattern: str, action: Callable[..., None] | Progress) -> Rule:
@@ -72,8 +106,9 @@ def rule(token: str, pattern: str, action: Callable[..., None] | Progress) -> Ru
     """
     if not token:
         raise ValueError("a rule needs a text to look for")
-    bulk = isinstance(action, Progress) and _matches_within_lines(token, pattern)
-    return Rule(token, re.compile(pattern, re.MULTILINE), action, bulk)
+    within = _matches_within_lines(token, pattern)
+    fast = within and _PLAIN_START.match(pattern) is not None
+    return Rule(token, re.compile(pattern, re.MULTILINE), action, within, fast)
 
 
 def _matches_within_lines(token: str, pattern: str) -> bool:
@@ -81,6 +116,20 @@ def _matches_within_lines(token: str, pattern: str) -> bool:
     spelled = re.sub(r"\\(.)", r"\1", pattern)
     alternatives = "|" in re.sub(r"\\.", "", pattern)
     return token in spelled and not alternatives and not _MAY_CROSS_LINES.search(pattern)
+
+
+_only_progress: set[object] = set()
+
+
+def progress_only(function: Method) -> Method:
+    """Mark an action, or a method that changes progress: it touches no texts, flags or files."""
+    _only_progress.add(function)
+    return function
+
+
+def is_progress(function: object) -> bool:
+    """Whether it was marked by `progress_only`."""
+    return function in _only_progress
 
 
 # Progress.
@@ -114,6 +163,7 @@ def task_share(share: Share, wanted: Callable[..., bool] | None = None) -> Progr
 # Frames.
 
 
+@progress_only
 def new_frame(parser: RuleParser, found: Found) -> None:
     """A frame begins: the one before is done, if there was one.
 
@@ -125,11 +175,13 @@ def new_frame(parser: RuleParser, found: Found) -> None:
     parser.marked = told or ""
 
 
+@progress_only
 def frame_done(parser: RuleParser, found: Found) -> None:
     """A frame has ended (or was skipped)."""
     parser.next_frame()
 
 
+@progress_only
 def frame_end(parser: RuleParser, found: Found) -> None:
     """The present frame is complete, but only the beginning of the next one counts it."""
     parser.grow_frame(100)
@@ -138,36 +190,49 @@ def frame_end(parser: RuleParser, found: Found) -> None:
 # Files, texts, flags.
 
 
-def image(parser: RuleParser, found: Found) -> None:
-    """A file was, or will be, written: its name is the last group that has matched."""
-    parser.appendFile(found.group(found.lastindex or 0))
+def _last_group(found: Found) -> str:
+    return str(found.group(found.lastindex or 0))
 
 
-def image_onthefly(parser: RuleParser, found: Found) -> None:
-    """As `image`, with its thumbnail made at once."""
-    parser.appendFile(found.group(found.lastindex or 0), True)
+def _image(parser: RuleParser, found: Found) -> None:
+    parser.appendFile(_last_group(found))
 
 
-def activity(parser: RuleParser, found: Found) -> None:
-    """What the program does now: the last group that has matched."""
-    parser.activity = found.group(found.lastindex or 0).strip() or parser.activity
+def _image_onthefly(parser: RuleParser, found: Found) -> None:
+    parser.appendFile(_last_group(found), True)
 
 
-def report(parser: RuleParser, found: Found) -> None:
-    """Text for the job: the last group that has matched."""
-    parser.report = found.group(found.lastindex or 0).strip() or parser.report
+def _activity(parser: RuleParser, found: Found) -> None:
+    parser.activity = _last_group(found).strip() or parser.activity
 
 
-def say(text: str) -> Action:
+def _report(parser: RuleParser, found: Found) -> None:
+    parser.report = _last_group(found).strip() or parser.report
+
+
+image = Aside(_image, "each")
+"""A file was, or will be, written: its name is the last group that has matched."""
+
+image_onthefly = Aside(_image_onthefly, "each")
+"""As `image`, with its thumbnail made at once."""
+
+activity = Aside(_activity, "last", "activity")
+"""What the program does now: the last group that has matched."""
+
+report = Aside(_report, "last", "report")
+"""Text for the job: the last group that has matched."""
+
+
+def say(text: str) -> Aside:
     """The activity is this text."""
 
     def act(parser: RuleParser, found: Found) -> None:
         parser.activity = text
 
-    return act
+    return Aside(act, "last", "activity")
 
 
-def mark(flag: str) -> Action:
+def mark(flag: str) -> Aside:
     """Set a flag (``error``, ``warning``, ...) where plain texts are not enough."""
     if flag not in _FLAGS:
         raise ValueError(f"no flag {flag!r}")
@@ -175,4 +240,4 @@ def mark(flag: str) -> Action:
     def act(parser: RuleParser, found: Found) -> None:
         setattr(parser, flag, True)
 
-    return act
+    return Aside(act, "first", flag)

@@ -12,12 +12,13 @@ renders first make images of less than one sample (``-3 AA samples``), which cou
 from __future__ import annotations
 
 from parsers._laps import LapParser, lap_end, laps
-from parsers._rules import Found, Rule, image, rule
+from parsers._rules import Found, Rule, image, progress_only, rule
 from parsers._usage import UsageParser, memory
 
 __all__ = ("ArnoldParser",)
 
 
+@progress_only
 def _image(parser: ArnoldParser, found: Found) -> None:
     parser.preview = int(found.group(1)) <= 0
     if not parser.preview:
@@ -30,14 +31,17 @@ class ArnoldParser(LapParser, UsageParser):
     preview = False
     """Whether what is rendered now is but a coarse image of the frame."""
 
+    @progress_only
     def grow_frame(self, percent: float) -> None:
         if not self.preview:
             super().grow_frame(percent)
 
+    @progress_only
     def begin_lap(self) -> None:
         if not self.preview:
             super().begin_lap()
 
+    @progress_only
     def end_lap(self) -> None:
         if not self.preview:
             super().end_lap()

@@ -8,7 +8,7 @@ another one begins: then the first percent after a complete frame tells it.
 
 from __future__ import annotations
 
-from parsers._rules import Found, Rule, RuleParser, frame_share, rule
+from parsers._rules import Found, Rule, RuleParser, frame_share, progress_only, rule
 
 __all__ = ("LapParser", "frame_finished", "lap_end", "laps")
 
@@ -19,15 +19,18 @@ class LapParser(RuleParser):
     lapped = False
     """Whether the present frame is complete, and what comes next belongs to another one."""
 
+    @progress_only
     def next_frame(self) -> None:
         self.lapped = False
         super().next_frame()
 
+    @progress_only
     def begin_lap(self) -> None:
         """Something of a frame that is not complete was told."""
         if self.lapped:
             self.next_frame()
 
+    @progress_only
     def end_lap(self) -> None:
         """The present frame is complete; told again it is the same frame still."""
         self.grow_frame(100)
@@ -50,11 +53,13 @@ def _share(parser: LapParser, groups: tuple[str, ...]) -> float:
     return percent
 
 
+@progress_only
 def lap_end(parser: LapParser, found: Found) -> None:
     """The present frame is complete, but only what comes next counts it."""
     parser.end_lap()
 
 
+@progress_only
 def frame_finished(parser: RuleParser, found: Found) -> None:
     """A frame was finished or skipped; if there is but one, all is done."""
     parser.next_frame()

@@ -17,9 +17,10 @@ are not looked at one by one: between two lines that hold anything else the grea
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from parsers._actions import (
+    Aside,
     Found,
     Progress,
     Rule,
@@ -31,17 +32,22 @@ from parsers._actions import (
     frame_share,
     image,
     image_onthefly,
+    is_progress,
     mark,
     new_frame,
+    progress_only,
     report,
     rule,
     say,
     task_percent,
     task_share,
 )
+from parsers._asides import line_end, take_asides
+from parsers._leap import leap
 from parsers.parser import ACTIVITY, REPORT, parser
 
 __all__ = (
+    "Aside",
     "Found",
     "Progress",
     "Rule",
@@ -56,12 +62,16 @@ __all__ = (
     "image_onthefly",
     "mark",
     "new_frame",
+    "progress_only",
     "report",
     "rule",
     "say",
     "task_percent",
     "task_share",
 )
+
+
+_MOVES = ("next_frame", "grow_frame", "grow_task", "begin_lap", "end_lap", "use")
 
 
 class RuleParser(parser):
@@ -113,17 +123,13 @@ class RuleParser(parser):
         return None
 
     def _apply(self, rules: list[Rule], text: str) -> None:
-        bulk = [one for one in rules if one.bulk]
-        single = [one for one in rules if not one.bulk]
-        starts: set[int] = set()
-        for one in single:
-            starts.update(self._lines_with(one, text))
-        done = 0
-        for start in sorted(starts):
-            self._grow(bulk, text, done, start)
-            done = _line_end(text, start)
-            self._apply_to_line(rules, text[start:done])
-        self._grow(bulk, text, done, len(text))
+        if self._are_independent(rules):
+            asides = [one for one in rules if isinstance(one.action, Aside)]
+            if asides:
+                take_asides(self, asides, text)
+                rules = [one for one in rules if not isinstance(one.action, Aside)]
+        if rules:
+            self._apply_in_order(rules, text, leap(self, rules, text))
         if self._trouble:
             self._complain(self._trouble)
             self._trouble = ""
@@ -131,26 +137,59 @@ class RuleParser(parser):
             self._moved = False
             self.calculate()
 
-    def _lines_with(self, one: Rule, text: str) -> Iterator[int]:
-        """Where the lines begin that hold the rule's token (not those that repeat a frame's name)."""
+    def _are_independent(self, rules: list[Rule]) -> bool:
+        """Whether progress is all that these rules touch, but for those that are asides."""
+        return _has_known_methods(type(self)) and all(
+            isinstance(one.action, Aside | Progress) or is_progress(one.action) for one in rules
+        )
+
+    def _apply_in_order(self, rules: list[Rule], text: str, done: int) -> None:
+        """Line by line from `done` on, as far as lines hold more than progress."""
+        bulk = [index for index, one in enumerate(rules) if one.bulk]
+        many = [rules[index] for index in bulk]
+        hits: dict[int, list[int]] = {}
+        ends: dict[int, int] = {}
+        for index, one in enumerate(rules):
+            if index not in bulk:
+                for start, end in self._lines_with(one, text, done):
+                    hits.setdefault(start, []).append(index)
+                    ends[start] = end
+        for start in sorted(hits):
+            if done < start:
+                self.take_progress(many, text, done, start)
+            done = ends[start]
+            line, here = text[start:done], hits[start]
+            for index in bulk:
+                if rules[index].token in line:
+                    here.append(index)
+            for index in sorted(here) if len(here) > 1 else here:  # as the table has them
+                self._apply_to_line(rules[index], line)
+        self.take_progress(many, text, done, len(text))
+
+    def _lines_with(self, one: Rule, text: str, done: int) -> Iterator[tuple[int, int]]:
+        """Where the lines begin and end that hold the rule's token (not those that repeat a frame's name)."""
         repeats = one.action is new_frame and one.pattern.groups > 0 and self._has_one_name()
-        at = text.find(one.token)
+        at = text.find(one.token, done)
         while at >= 0:
             if repeats and self._repeated and text.startswith(self._repeated, at):
                 at = text.find(one.token, at + len(self._repeated) - 1)
                 continue
             start = text.rfind("\n", 0, at) + 1
-            end = _line_end(text, start)
-            yield start
+            end = line_end(text, start)
+            yield start, end
             if repeats:
                 self._repeated = _last_name(one, text, start, end)
             at = text.find(one.token, end)
+
+    def forget_repeated(self) -> None:
+        """The present frame was told by other lines than those looked at one by one."""
+        self._repeated = ""
 
     def _has_one_name(self) -> bool:
         """Whether one rule alone names frames, so that its last name is the present frame's."""
         return self.names_repeat and sum(one.action is new_frame for one in self.rules) == 1
 
-    def _grow(self, rules: list[Rule], text: str, start: int, end: int) -> None:
+    def take_progress(self, rules: list[Rule], text: str, start: int, end: int) -> None:
         """Apply rules of progress to whole lines that hold nothing else."""
         for one in rules:
             if isinstance(one.action, Progress) and text.find(one.token, start, end) >= 0:
@@ -159,18 +198,21 @@ class RuleParser(parser):
                     told = [(group,) for group in told]
                 self._take_progress(one.action, told)
 
-    def _apply_to_line(self, rules: list[Rule], line: str) -> None:
-        for token, pattern, action, _ in rules:
-            if token not in line:
-                continue
-            for found in pattern.finditer(line):
-                if isinstance(action, Progress):
-                    self._take_progress(action, [found.groups("") or (found.group(),)])
-                    continue
-                try:
-                    action(self, found)
-                except Exception:  # noqa: BLE001 - one odd line must not hide the next ones
-                    self._trouble = self._trouble or traceback.format_exc()
+    def _apply_to_line(self, one: Rule, line: str) -> None:
+        action = one.action
+        if isinstance(action, Progress):
+            for found in one.pattern.finditer(line):
+                self._take_progress(action, [found.groups("") or (found.group(),)])
+        else:
+            for found in one.pattern.finditer(line):
+                self.act(action, found)
+
+    def act(self, action: Callable[[RuleParser, Found], None], found: Found) -> None:
+        """Do what a match calls for: one odd line must not hide the next ones."""
+        try:
+            action(self, found)
+        except Exception:  # noqa: BLE001 - as the line above says
+            self._trouble = self._trouble or traceback.format_exc()
 
     def _take_progress(self, action: Progress, told: list[tuple[str, ...]]) -> None:
         """Grow by the greatest of what was told, each item the groups of a match."""
@@ -180,7 +222,7 @@ class RuleParser(parser):
         for groups in told:
             try:
                 percent = share(self, groups)
-            except Exception:  # noqa: BLE001 - as above
+            except Exception:  # noqa: BLE001 - as in `act`
                 self._trouble = self._trouble or traceback.format_exc()
                 continue
             if percent is not None and percent > greatest:
@@ -190,6 +232,7 @@ class RuleParser(parser):
 
     # What actions do.
 
+    @progress_only
     def next_frame(self) -> None:
         """The present frame is done."""
         self.frame = min(self.frame + 1, max(1, self.numframes))
@@ -197,12 +240,14 @@ class RuleParser(parser):
             self.percentframe = 0
         self._moved = True
 
+    @progress_only
     def grow_frame(self, percent: float) -> None:
         """So much of the present frame is done; less than before changes nothing."""
         if percent > self.percentframe:
             self.percentframe = int(min(percent, 100))
             self._moved = True
 
+    @progress_only
     def grow_task(self, percent: float) -> None:
         """So much of the whole task is done; for programs that do not speak of frames."""
         if percent > self._whole:
@@ -216,9 +261,11 @@ class RuleParser(parser):
         self.percent = max(self.percent, self._whole)
 
 
-def _line_end(text: str, start: int) -> int:
-    end = text.find("\n", start)
-    return end + 1 if end >= 0 else len(text)
+def _has_known_methods(made: type[RuleParser]) -> bool:
+    """Whether the methods that actions call are ours or marked: others may do anything."""
+    return made.appendFile is parser.appendFile and all(
+        is_progress(getattr(made, name, new_frame)) for name in _MOVES
+    )
 
 
 def _last_name(one: Rule, text: str, start: int, end: int) -> str:
@@ -237,13 +284,16 @@ def _last_name(one: Rule, text: str, start: int, end: int) -> str:
 
 
 def _image_line(parser: RuleParser, found: Found) -> None:
-    parser.findImage(found.string.rstrip("\n"))
+    """What the line of the match announces, whether the match is of that line or of many."""
+    text = found.string
+    start = text.rfind("\n", 0, found.start()) + 1
+    parser.findImage(text[start : line_end(text, start)].rstrip("\n"))
 
 
 MARKERS = (
     rule(ACTIVITY, rf".*{ACTIVITY}[ \t]*(\S.*)", activity),
     rule(REPORT, rf".*{REPORT}[ \t]*(\S.*)", report),
-    rule("@IMAGE", r"@IMAGE!?@", _image_line),
+    rule("@IMAGE", r"@IMAGE!?@", Aside(_image_line, "each")),
     rule("Image: ", r"^Image: (?!.*@IMAGE@)", _image_line),
 )
 """What the base class looks for, as rules."""

@@ -8,9 +8,7 @@ makes ``mem_peak_mb:9000 arnold_gb:1.5 cpu_avg:97``. Of figures told again the g
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from parsers._rules import Found, RuleParser
+from parsers._rules import Aside, Found, RuleParser, progress_only
 
 __all__ = ("UsageParser", "greatest", "memory")
 
@@ -37,29 +35,32 @@ class UsageParser(RuleParser):
         )
         return result
 
+    @progress_only
     def use(self, name: str, value: float) -> None:
         """So much was used, at least."""
         self.used[name] = max(value, self.used.get(name, 0))
 
 
-def memory(name: str) -> Callable[[UsageParser, Found], None]:
+def memory(name: str) -> Aside:
     """Gigabytes from a number and a unit, the first two groups; units nobody knows do not count."""
 
-    def act(parser: UsageParser, found: Found) -> None:
+    def act(parser: RuleParser, found: Found) -> None:
+        assert isinstance(parser, UsageParser)  # noqa: S101 - as the docstring of the module says
         power = _UNITS.get(found.group(2).lower())
         if power is not None:
             parser.use(name, float(found.group(1)) * 1024.0 ** (power - 3))
 
-    return act
+    return Aside(act, "each")
 
 
-def greatest(name: str) -> Callable[[UsageParser, Found], None]:
+def greatest(name: str) -> Aside:
     """The first group as a whole number; commas between thousands do not matter."""
 
-    def act(parser: UsageParser, found: Found) -> None:
+    def act(parser: RuleParser, found: Found) -> None:
+        assert isinstance(parser, UsageParser)  # noqa: S101 - as above
         parser.use(name, int(found.group(1).replace(",", "")))
 
-    return act
+    return Aside(act, "each")
 
 
 def _plain(value: float) -> str:

@@ -6,7 +6,7 @@ and with ``-progress``; ``Frames: N`` is printed by wrappers that know the numbe
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, image, rule, task_share
+from parsers._rules import Found, RuleParser, image, progress_only, rule, task_share
 
 __all__ = ("ffmpeg",)
 
@@ -30,10 +30,12 @@ class ffmpeg(RuleParser):
         self.frames = 0
         self.duration = 0.0
 
+    @progress_only
     def take_frames(self, found: Found) -> None:
         """How many frames there will be, as a wrapper knows it."""
         self.frames = int(found.group(1))
 
+    @progress_only
     def take_duration(self, found: Found) -> None:
         """How long an input is."""
         self.duration = max(self.duration, _seconds(found.groups()))

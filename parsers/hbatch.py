@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from parsers._laps import LapParser
 from parsers._mantra import HOUDINI_ERRORS
-from parsers._rules import Rule, frame_percent, new_frame, rule
+from parsers._rules import Rule, frame_percent, new_frame, progress_only, rule
 
 __all__ = ("hbatch",)
 
@@ -30,6 +30,7 @@ class hbatch(LapParser):
     errors: tuple[str, ...] = HOUDINI_ERRORS
     warnings: tuple[str, ...] = ("OpenCL Exception", "Failed to create")
 
+    @progress_only
     def begin_lap(self) -> None:
         """Nothing once frames are told: a frame may be rendered in several goes."""
         if self.marked is None:

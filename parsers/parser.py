@@ -76,11 +76,13 @@ class parser:
         self._known = dict.fromkeys(_NUMBERS, 0)
         self._announced: dict[str, bool] = {}
         self._places: dict[str, int] = {}
+        self._told: set[str] = set()
         self._looked = -self.recheck
 
     def setTaskInfo(self, i_info: dict[str, object]) -> None:
         """Learn the task: called once, right after the parser was made."""
         self.taskInfo = i_info
+        self._told.clear()  # the same names may be other files now
         frames = i_info.get("frames_num", 1)
         self.numframes = max(1, frames) if isinstance(frames, int) else 1
 
@@ -171,12 +173,15 @@ class parser:
 
         It counts once it is there: one that is not is looked for again until the end.
         """
+        if i_file in self._told:
+            return
         name = _text.text_of(i_file).strip()
         path = os.path.join(_text.text_of(self.taskInfo.get("wdir", "")), name)  # noqa: PTH118 - a text
         key = os.path.normpath(path)
         if not name or key in self._places or len(self._places) >= _MOST_FILES:
             return
         self.files_all.append(name)
+        self._told.add(i_file)
         self._places[key] = len(self._places)
         self._announced[path] = i_onthefly
         self._look_for((path,))

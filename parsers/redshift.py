@@ -11,12 +11,13 @@ Redshift 2024 and later call a missing licence a ``Maxon licensing error``.
 from __future__ import annotations
 
 from parsers._laps import frame_finished
-from parsers._rules import Found, Rule, RuleParser, frame_percent, rule
+from parsers._rules import Found, Rule, RuleParser, frame_percent, progress_only, rule
 from parsers._usage import UsageParser, greatest
 
 __all__ = ("redshift",)
 
 
+@progress_only
 def _all_done(parser: RuleParser, found: Found) -> None:
     while parser.frame < parser.numframes:
         frame_finished(parser, found)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from parsers._rules import (
     Found,
+    Rule,
     RuleParser,
     activity,
     frame_done,
@@ -270,3 +271,92 @@ def test_many_lines_at_once_are_as_good_as_one_by_one(
         assert getattr(whole, name) == getattr(lines, name), name
     assert whole.activity == said
     assert whole.problem == lines.problem == ""
+
+
+class _Dense(RuleParser):
+    """What `leap` and asides are for."""
+
+    rules: tuple[Rule, ...] = (
+        rule("frame", r"frame(\d+)?", new_frame),
+        rule("part:", r"part:(\d+)", frame_percent),
+        rule("task:", r"task:(\d+)/(\d+)", task_percent),
+        rule("doing", r"doing (\w+)", activity),
+        rule("stage", r"in stage (\w*)", activity),
+        rule("file:", r"file:(\w+)", image),
+        rule("wrote ", r"\bwrote (\w+)", image),
+        rule("bad", r"too bad", mark("error")),
+        rule("bad", r"not\s+bad", mark("warning")),
+    )
+
+
+class _Unnamed(_Dense):
+    rules = (rule("frame", r"frame", new_frame), *_Dense.rules[1:])
+
+
+class _OwnFrames(_Dense):
+    """Overrides what a leap would pass by."""
+
+    def next_frame(self) -> None:
+        super().next_frame()
+        self.activity = f"frame {self.frame}"
+
+
+class _OwnFiles(_Dense):
+    """A file counts a frame here."""
+
+    def appendFile(self, i_file: str, i_onthefly: bool = False) -> None:
+        super().appendFile(i_file, i_onthefly)
+        self.next_frame()
+
+
+DENSE = st.sampled_from(
+    ["frame1", "frame1 ", "frame2", "frame", "frame12", "part:5", "part:40", "part:40 ", "part:90 ", "task:3/10",
+     "task:4/0", "task:9/10", "doing this", "doing that", "in stage ", "in stage one", "file:a ", "file:b", "wrote b",
+     "wrote c", "too bad", "not bad", "ACTIVITY: x ", "ACTIVITY: ", "@IMAGE@a", "Image: d", "\n", "\n", "\n", "\n"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("made", [_Dense, _Unnamed, _OwnFrames, _OwnFiles])
+@settings(max_examples=400, deadline=None)
+@given(words=st.lists(DENSE, max_size=60), frames=st.sampled_from([1, 3, 40]))
+def test_a_whole_portion_is_as_good_as_its_lines(
+    made: type[RuleParser], words: list[str], frames: int
+) -> None:
+    text = "".join(words)
+    whole = _parse(made(), text, frames)
+    lines, said, flags = made(), "", (False, False)
+    for line in text.splitlines(keepends=True):
+        _parse(lines, line, frames)
+        said = lines.activity or said
+        flags = (flags[0] or lines.error, flags[1] or lines.warning)
+    for name in ("frame", "percentframe", "percent", "marked", "files_all"):
+        assert getattr(whole, name) == getattr(lines, name), name
+    assert whole.activity == said
+    assert (whole.error, whole.warning) == flags
+    assert whole.problem == lines.problem == ""
+
+
+def test_only_the_last_frames_of_a_portion_are_looked_at() -> None:
+    """Counted by what an action would do if it were called for each."""
+    text = "".join(f"frame{number}\npart:{number % 100}\n" for number in range(1000))
+    made = _Dense()
+    made.setTaskInfo({"frames_num": 2000})
+    taken: list[float] = []
+    made.grow_frame = taken.append  # type: ignore[assignment,method-assign] # counts the calls
+    made.parse({"data": text, "mode": "RUN"})
+    assert made.frame == 999
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("token", "pattern", "fast"),
+    [
+        ("frame", r"frame +(\d+)", True),
+        ("| a", r"\| a (\d+)/(\d+)", True),
+        ("fr", r"fr?(\d+)", False),
+        ("frame", r"\bframe", False),
+        ("frame", r"frame\s", False),
+    ],
+)
+def test_what_is_searched_for_at_once(token: str, pattern: str, fast: bool) -> None:
+    assert rule(token, pattern, activity).fast is fast
