@@ -30,10 +30,12 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["run", "x", "--retries", "-1"], "expected 0 to 1000, got -1"),
         (["run", "x", "--config"], "argument --config: expected one argument"),
         (["agent", "Nimby"], "argument nimby: invalid choice: 'Nimby'"),
+        (["-hostnam", "x"], 'unknown argument "-hostnam", did you mean "-hostname"?'),
+        (["-cmd"], "argument -cmd/--cmd: expected one argument"),
         (["--af_servername"], "--af_servername: expected a value"),
         (["--af_servernam", "x"], '--af_servernam: no such setting, did you mean "af_servername"?'),
         (["config", "--af_priority", "x"], '--af_priority: expected a whole number, got "x"'),
-        ([], "no server: give --server wss://HOST:PORT"),
+        ([], "no server: give --server af://HOST:PORT or wss://HOST:PORT"),
         (["--server", "af://farm"], 'server "af://farm": expected ws://HOST:PORT or wss://'),
         (["--server", "ws://farm.example:1"], "the token would be readable"),
         (["run", "no/such/job.json"], "no/such/job.json: No such file or directory"),
@@ -64,6 +66,12 @@ def test_version_and_help_are_for_stdout(capsys: pytest.CaptureFixture[str]) -> 
     assert "trio_afrender run JOB.json" in out
 
 
+@pytest.mark.parametrize("word", ["-h", "help", "-", "--", "-?", "?", "/?"])
+def test_afanasys_words_for_help(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    code, out, _ = run(capsys, word)
+    assert (code, out.partition(" ")[0]) == (0, "usage:")
+
+
 @pytest.mark.parametrize("command", ["agent", "run", "config"])
 def test_each_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -79,12 +87,33 @@ def test_each_command_has_its_own_help(capsys: pytest.CaptureFixture[str], comma
         (["-NIMBY", "-hostname", "r1"], "NIMBY", "r1"),
         (["--name", "r1", "nimby"], "nimby", "r1"),
         (["-nimby"], "nimby", None),
+        (["-NIMBY", "-nimby"], "NIMBY", None),
+        (["nimby", "-NIMBY"], "NIMBY", None),
+        (["-nimby", "nimby"], "nimby", None),
         ([], None, None),
     ],
 )
 def test_the_words_of_afanasys_users(words: list[str], nimby: str | None, name: str | None) -> None:
     options = parse("agent", words)
     assert (options.nimby, options.name) == (nimby, name)
+
+
+def test_afrenders_other_words() -> None:
+    words = ["-nor", "-log_nodate", "-V", "-username", "ann", "-cmd", "echo -nimby"]
+    options = parse("agent", words)
+    assert (options.no_redirect, options.log_nodate, options.verbose) == (True, True, 1)
+    assert (options.user, options.cmd, options.nimby) == ("ann", "echo -nimby", None)
+
+
+def test_config_takes_what_the_agent_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["NIMBY", "-hostname", "r1", "-username", "Ann", "--server", "wss://farm:1"]
+    code, out, _ = run(capsys, "config", *words)
+    assert code == 0
+    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in out.splitlines()}
+    assert rows["name"] == '"r1"  [command line --name]'
+    assert rows["user_name"] == '"Ann"  [command line --user]'
+    assert rows["server"] == '"wss://farm:1"  [command line --server]'
+    assert rows["trio_afrender.nimby"] == '"NIMBY"  [command line nimby]'
 
 
 def test_cgru_keys_are_taken_out_wherever_they_stand_and_the_first_counts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trio_afrender.config import Config, Timing
 from trio_afrender.config.build import make_config
 from trio_afrender.config.keys import CGRU, OURS, TIMING
 from trio_afrender.config.layers import Settings, load_settings
+from trio_afrender.config.values import Layered
 from trio_afrender.errors import ConfigError
 
 BARE = {"HOSTNAME": "Node7.Farm.Local", "USER": "STUDIO\\Joe"}
@@ -219,6 +221,78 @@ def test_the_name_of_the_user(
     assert load(environment, files=[write(tmp_path / "a.json", **keys)])["user_name"] == name
 
 
+@pytest.mark.parametrize(
+    ("environment", "arguments", "keys", "url", "origin"),
+    [
+        ({}, {}, {}, "", "default"),
+        ({}, {}, {"af_servername": "farm"}, "af://farm:51000", "af_servername and af_serverport, file"),
+        ({}, {}, {"af_servername": "::1"}, "af://[::1]:51000", "af_servername and af_serverport, file"),
+        ({"CGRU_AF_SERVERPORT": "7"}, {}, {"af_servername": "farm"}, "af://farm:7", "af_servername and af_serverport, environment CGRU_AF_SERVERPORT"),
+        ({"AF_SERVERNAME": "env"}, {}, {"af_servername": "farm"}, "af://env:51000", "af_servername and af_serverport, environment AF_SERVERNAME"),
+        ({"AF_SERVERNAME": "env", "CGRU_AF_SERVERNAME": "cgru"}, {}, {}, "af://cgru:51000", "af_servername and af_serverport, environment CGRU_AF_SERVERNAME"),
+        ({"AF_SERVERNAME": "env"}, {"af_servername": "typed"}, {}, "af://typed:51000", "af_servername and af_serverport, command line --af_servername"),
+        ({}, {}, {"af_servername": "farm", "trio_afrender": {"server": "wss://gate"}}, "wss://gate", "file"),
+        ({"AF_SERVERNAME": "env"}, {}, {"trio_afrender": {"server": "wss://gate"}}, "wss://gate", "file"),
+        ({}, {"af_serverport": "7"}, {"af_servername": "farm", "trio_afrender": {"server": "wss://gate"}}, "af://farm:7", "af_servername and af_serverport, command line --af_serverport"),
+    ],
+)  # fmt: skip
+def test_where_the_server_is(
+    tmp_path: Path,
+    environment: dict[str, str],
+    arguments: dict[str, str],
+    keys: dict[str, object],
+    url: str,
+    origin: str,
+) -> None:
+    files = [write(tmp_path / "a.json", **keys)]
+    settings = load(environment, arguments=arguments, files=files)
+    found = settings.values["server"]
+    assert found.value == url
+    assert found.origin.startswith(origin)
+    assert make_config(settings).server == url
+
+
+def test_what_is_given_as_an_option_wins_over_every_name_of_a_server() -> None:
+    options = {"trio_afrender.server": "wss://typed", "user_name": "Ann"}
+    settings = load({"AF_USERNAME": "Bob"}, arguments={"af_servername": "farm"}, options=options)
+    assert settings.values["server"].origin == "command line --server"
+    assert settings.values["user_name"] == Layered("Ann", "command line --user")
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "prefix", "origin"),
+    [
+        ({}, {}, "site", "file"),
+        ({"CGRU_AF_CMDPREFIX": "env"}, {}, "env", "environment CGRU_AF_CMDPREFIX"),
+        ({"CGRU_AF_CMDPREFIX": "e", "AF_CMD_PREFIX": "own"}, {}, "own", "environment AF_CMD_PREFIX"),
+        ({"AF_CMD_PREFIX": ""}, {}, "", "environment AF_CMD_PREFIX"),
+        ({"AF_CMD_PREFIX": "own"}, {"af_cmdprefix": "typed"}, "typed", "command line --af_cmdprefix"),
+    ],
+)  # fmt: skip
+def test_the_prefix_of_commands(
+    tmp_path: Path, environment: dict[str, str], arguments: dict[str, str], prefix: str, origin: str
+) -> None:
+    files = [write(tmp_path / "a.json", af_cmdprefix="site")]
+    found = load(environment, arguments=arguments, files=files).values["af_cmdprefix"]
+    assert found.value == prefix
+    assert found.origin.startswith(origin)
+
+
+def test_plugins_of_cgrus_own_path_come_after_ours(tmp_path: Path) -> None:
+    (tmp_path / "custom" / "parsers").mkdir(parents=True)
+    (tmp_path / "modules").mkdir()
+    custom = os.pathsep.join([str(tmp_path / "modules"), "", str(tmp_path / "custom")])
+    environment = {"CGRU_CUSTOM_PYTHONPATH": custom}
+    found = load(environment).values["trio_afrender.plugins"]
+    assert found == Layered([f"{tmp_path}/custom"], "environment CGRU_CUSTOM_PYTHONPATH")
+    files = [write(tmp_path / "a.json", trio_afrender={"plugins": ["own"]})]
+    found = load(environment, files=files).values["trio_afrender.plugins"]
+    assert found.value == [f"{tmp_path}/own", f"{tmp_path}/custom"]
+    assert found.origin == f"file {tmp_path}/a.json, environment CGRU_CUSTOM_PYTHONPATH"
+    environment["CGRU_CUSTOM_PYTHONPATH"] = str(tmp_path / "modules")
+    assert load(environment)["trio_afrender.plugins"] == []
+
+
 def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) -> None:
     path = write(
         tmp_path / "site" / "a.json",
@@ -293,12 +367,14 @@ def test_what_is_shown_hides_what_sounds_secret(tmp_path: Path) -> None:
         "af_db": connection,
         "site_password": "hunter2",
         "api_key": "k",
+        "pswd_visor": "73bc",
         "db": {"port": 1, "Password": "x"},
     }
     path = write(tmp_path / "a.json", plain="p", **secrets)
     shown = dict(load(files=[path]).shown())
     assert shown["site_password"].value == "<hidden>"
     assert shown["api_key"].value == "<hidden>"
+    assert shown["pswd_visor"].value == "<hidden>"
     assert shown["db"].value == {"port": 1, "Password": "<hidden>"}
     assert shown["af_db"].value == "host=db password=<hidden> user=joe"
     assert shown["plain"].value == "p"

@@ -104,6 +104,52 @@ async def test_nimby_registers_as_that(tmp_path: Path) -> None:
         command.process.send_signal(signal.SIGTERM)
 
 
+async def test_without_redirection_tasks_print_on_the_agents_console(tmp_path: Path) -> None:
+    (tmp_path / "site.json").write_text(
+        '{"cgru_config": {"trio_afrender": {"limits": {"no_output": 0.05}}}}'
+    )
+    async with open_server(tmp_path) as (farm, url):
+        async with open_agent(tmp_path, url, "-nor", "--config", "site.json") as command:
+            tasks = [
+                {
+                    "name": "t",
+                    "command": "echo PROGRESS: 50%; echo to stderr >&2; sleep 0.2; exit 3",
+                }
+            ]
+            block = {"name": "b", "parser": "generic", "errors_retries": 0, "tasks": tasks}
+            job = farm.submit(parse_job({"job": {"name": "j", "blocks": [block]}}))
+            [task] = (await farm.wait(job)).tasks
+            # Nothing of it was parsed, and no limit on output took the silence for a fault.
+            assert (task.state, task.exit_code, task.percent) == ("error", 3, 0)
+            assert "without redirection (-nor): the output is on its console" in task.output
+            await command.says("to stderr\n")
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert command.out == "PROGRESS: 50%\n"
+
+
+async def test_the_log_may_be_without_times(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (_, url):
+        async with open_agent(tmp_path, url, "-log_nodate") as command:
+            await command.says("registered as render")
+            command.process.send_signal(signal.SIGTERM)
+    assert "\nINFO registered as render" in "\n" + command.err
+
+
+async def test_a_command_alone_is_run_as_tasks_are(tmp_path: Path) -> None:
+    # -u: the variable is not there, as for any task.
+    words = ("-cmd", "echo $NOTIFY_SOCKET", "--cmd_shell", "/bin/sh -u -c")
+    async with open_command(*words, home=tmp_path, NOTIFY_SOCKET="/no") as command:
+        assert await command.wait() == 2
+    words_of_two = ("-cmd", "echo one; echo err >&2; exit 7")
+    assert await run_command(*words_of_two, home=tmp_path) == (7, "one\n", "err\n")
+    code, _, err = await run_command("-cmd", "true", "--cmd_shell", "/no/such/sh -c", home=tmp_path)
+    assert code == 1
+    assert err == (
+        'trio_afrender: cmd_shell: cannot start "/no/such/sh": No such file or directory\n'
+    )
+
+
 async def test_a_wrong_token_and_a_name_it_is_not_for_end_with_3(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (_, url):
         async with open_agent(tmp_path, url, name="other-1") as command:

@@ -35,6 +35,8 @@ class Launch:
     cwd: str
     environment: Mapping[str, str]
     nice: int = 0
+    console: bool = False
+    """Whether it prints on our own stdout and stderr; its pipe is empty then."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -69,8 +69,8 @@ async def _open_process(launch: Launch, argv: tuple[str, ...], writer: int) -> t
             cwd=launch.cwd,
             env=launch.environment,
             stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=subprocess.STDOUT,
+            stdout=None if launch.console else writer,
+            stderr=None if launch.console else subprocess.STDOUT,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:

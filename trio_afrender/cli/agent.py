@@ -12,14 +12,17 @@ import trio
 from trio_afrender.agent.run import AgentHandle, run_agent
 from trio_afrender.child.spawn import become_subreaper
 from trio_afrender.cli.checks import check_folders
+from trio_afrender.cli.command import run_by_shell
 from trio_afrender.cli.logs import logging_to
 from trio_afrender.cli.manager import report_to_manager
 from trio_afrender.cli.options import load_options
 from trio_afrender.cli.signals import watch_signals
-from trio_afrender.cli.terminal import say
+from trio_afrender.cli.terminal import clean, say
 from trio_afrender.config import Config
 from trio_afrender.config.build import make_config
+from trio_afrender.config.layers import Settings
 from trio_afrender.errors import ConfigError
+from trio_afrender.link.address import is_loopback
 from trio_afrender.link.tokens import read_token_file
 
 __all__ = ("run",)
@@ -29,19 +32,40 @@ def run(options: Namespace) -> int:
     """Run the agent; 0 once it is drained. Raises what `run_agent` raises, and `ConfigError`."""
     settings = load_options(options)
     config = make_config(settings)
+    if options.cmd is not None:
+        run_by_shell(config.shell, options.cmd)
     if not config.server:
         raise ConfigError(
-            "no server: give --server wss://HOST:PORT, or set it in "
-            'a config file ("cgru_config": {"trio_afrender": {"server": ...}})'
+            "no server: give --server af://HOST:PORT or wss://HOST:PORT, or set af_servername in "
+            'a config file ("cgru_config": {"af_servername": ...})'
         )
+    _warn_of_loopback(settings)
     check_folders(config.plugins)
     token_file = str(settings["trio_afrender.token_file"])
     token = read_token_file(Path(token_file)) if token_file else None
     config = attrs.evolve(config, token=token, subreaper=become_subreaper())
+    if options.no_redirect:
+        config = _without_redirection(config)
     level = logging.DEBUG if options.verbose else logging.INFO
-    with logging_to(say, level):
+    with logging_to(say, level, times=not options.log_nodate):
         trio.run(_serve, config)
     return 0
+
+
+def _without_redirection(config: Config) -> Config:
+    """Limits on output and on what is parsed of it would see silence."""
+    limits = attrs.evolve(config.limits, no_output=0.0, no_progress=0.0, output=0)
+    return attrs.evolve(config, console=True, limits=limits)
+
+
+def _warn_of_loopback(settings: Settings) -> None:
+    """The files that CGRU ships name this host: on a render host the site's own file is missing."""
+    host = settings.values["af_servername"]
+    ours = settings.values["server"].origin.startswith("af_servername")
+    if ours and host.origin.startswith("file ") and is_loopback(str(host.value)):
+        say(
+            f"warning: the server is this host: {clean(host.origin)} has af_servername {host.value}"
+        )
 
 
 async def _serve(config: Config) -> None:

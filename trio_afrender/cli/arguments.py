@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -11,12 +12,12 @@ from typing import NoReturn
 from trio_afrender.config.keys import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
 
-__all__ = ("COMMANDS", "HELP", "near_word", "parse", "split_overrides")
+__all__ = ("COMMANDS", "HELP", "HELP_WORDS", "near_word", "parse", "split_overrides")
 
 COMMANDS = ("agent", "run", "check", "config", "why")
 CHECKED = ("parser", "service", "meter")
 HELP = """\
-usage: trio_afrender [agent] [nimby|NIMBY] --server wss://HOST:PORT [options]
+usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender run JOB.json [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [options]
@@ -36,9 +37,11 @@ A render agent for Afanasy farms.
 
 Exit codes: 0 done, 1 some task failed, 2 bad usage or input, 3 no server or refused.
 """
+_LONG_WORD = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
+"""An option with one dash and several letters; ``-vv`` is none."""
+HELP_WORDS = ("--help", "-h", "help", "-", "--", "-?", "?", "/?")
+"""First words that ask for help; those without letters are Afanasy's."""
 _OLD_WORDS = {
-    "-nimby": "nimby",
-    "-NIMBY": "NIMBY",
     "-hostname": "--name",
     "-username": "--user",
     "-V": "-v",
@@ -58,12 +61,18 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
     if command == "check":
         command = _take_kind(words)
     parser = _PARSERS[command]()
-    options, unknown = parser.parse_known_args(words)
+    known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - argparse has no other way to ask
+    # argparse would take "-hostnam" for "-h" with something glued to it.
+    unknown = [word for word in words if _LONG_WORD.fullmatch(word) and word not in known]
+    if not unknown:
+        options, unknown = parser.parse_known_args(words)
     if unknown:
-        known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - argparse has no other way to ask
-        hint = near_word(unknown[0].partition("=")[0], known)
+        hint = near_word(unknown[0].partition("=")[0], (*known, *_OLD_WORDS))
         parser.error(f'unknown argument "{unknown[0]}"{hint}')
     options.overrides = overrides
+    if getattr(options, "nimbies", None):
+        given = {options.nimby, *options.nimbies}
+        options.nimby = "NIMBY" if "NIMBY" in given else "nimby"
     return options
 
 
@@ -123,6 +132,21 @@ def _make(command: str, text: str) -> _Parser:
 
 def _agent() -> _Parser:
     parser = _make("agent", "Be a render: register with a farm's server and run its tasks.")
+    _add_render(parser)
+    add = parser.add_argument
+    add("-cmd", "--cmd", metavar="COMMAND", help="run this by the shell of tasks, and nothing else")
+    add(
+        "-nor",
+        "--no-redirect",
+        action="store_true",
+        help="tasks print here; the server gets none of it, and no parser",
+    )
+    add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
+    return parser
+
+
+def _add_render(parser: _Parser) -> None:
+    """What one may say about a render; Afanasy's ``-nimby`` and ``-NIMBY`` may stand together."""
     parser.add_argument(
         "nimby",
         nargs="?",
@@ -130,14 +154,21 @@ def _agent() -> _Parser:
         help="start for the owner's jobs only (nimby), or for nobody's (NIMBY)",
     )
     add = parser.add_argument
-    add("--server", metavar="URL", help="wss://HOST:PORT; ws:// only to this host")
+    for word in ("nimby", "NIMBY"):
+        add(
+            f"-{word}",
+            action="append_const",
+            dest="nimbies",
+            const=word,
+            help="the same, as afrender has it",
+        )
+    add("--server", metavar="URL", help="af://HOST:PORT, wss://HOST:PORT; ws:// only to this host")
     add("--name", help="the render's name (default: AF_HOSTNAME, else this computer's)")
     add("--user", help="the owner's name (default: AF_USERNAME, else your login)")
     add("--token-file", type=Path, metavar="FILE", help="the server's token; mode 0600")
     add("--ca-file", type=Path, metavar="FILE", help="certificates to trust, not the system's")
     add("--allow-plain", action="store_true", help="allow ws:// to other hosts, token readable")
     _add_folders(parser, "where tasks have their folders and logs")
-    return parser
 
 
 def _run() -> _Parser:
@@ -154,7 +185,8 @@ def _run() -> _Parser:
 
 
 def _config() -> _Parser:
-    parser = _make("config", "Print every setting and where it comes from.")
+    parser = _make("config", "Print every setting of a render and where it comes from.")
+    _add_render(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     return parser
 

@@ -23,10 +23,11 @@ class _Dropping(QueueHandler):
 
 
 class _Lines(logging.Handler):
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], *, times: bool) -> None:
         super().__init__()
         self._write = write
-        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        form = "%(asctime)s %(levelname)s %(message)s" if times else "%(levelname)s %(message)s"
+        self.setFormatter(logging.Formatter(form, "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
         for line in self.format(record).split("\n"):
@@ -34,10 +35,10 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def logging_to(write: Callable[[str], None], level: int) -> Iterator[None]:
+def logging_to(write: Callable[[str], None], level: int, *, times: bool = True) -> Iterator[None]:
     """Send what this process logs to `write`, a line a call, from another thread."""
     records: queue.Queue[logging.LogRecord] = queue.Queue(_LIMIT)
-    listener = QueueListener(records, _Lines(write))
+    listener = QueueListener(records, _Lines(write, times=times))
     handler = _Dropping(records)
     root, ours = logging.getLogger(), logging.getLogger("trio_afrender")
     before = ours.level

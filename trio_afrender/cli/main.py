@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 import trio_afrender
-from trio_afrender.cli.arguments import COMMANDS, HELP, near_word, parse
+from trio_afrender.cli.arguments import COMMANDS, HELP, HELP_WORDS, near_word, parse
 from trio_afrender.cli.terminal import clean, say
 from trio_afrender.errors import (
     AfRenderError,
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] in (["--help"], ["-h"], ["help"]):
+    if words and words[0] in HELP_WORDS:
         sys.stdout.write(HELP)
         return 0
     if words[:1] == ["--version"]:

@@ -20,6 +20,7 @@ _KEYS = {
     "nimby": "trio_afrender.nimby",
     "plugins": "trio_afrender.plugins",
     "store": "af_store_folder",
+    "user": "user_name",
 }
 
 
@@ -33,11 +34,8 @@ def load_options(options: Namespace) -> Settings:
         for name, key in _KEYS.items()
         if (value := getattr(options, name, None)) not in (None, False)
     }
-    environment = dict(os.environ)
-    if getattr(options, "user", None):
-        environment["AF_USERNAME"] = options.user
     settings = load_settings(
-        environment=environment,
+        environment=os.environ,
         files=options.config,
         arguments=options.overrides,
         options=given,

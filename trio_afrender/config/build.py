@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from trio_afrender.config.keys import LIMITS, TIMING, near_key
-from trio_afrender.config.layers import Layered, Settings
+from trio_afrender.config.layers import Settings
 from trio_afrender.config.settings import INSTRUCTIONS, Config, Limits, Timing
+from trio_afrender.config.values import Layered
 from trio_afrender.errors import ConfigError
 
 __all__ = ("make_config",)
@@ -25,7 +26,7 @@ _AT_LEAST: Mapping[str, float] = {
     "trio_afrender.timing.zombie": 1,
     "trio_afrender.timing.notice": 0.5,
 }
-_OURS_ALONE = frozenset({"name", "user_name"})
+_OURS_ALONE = frozenset({"name", "user_name", "server"})
 """Values that stand among CGRU's keys without being any."""
 _NESTED = ("trio_afrender.timing.", "trio_afrender.limits.")
 _WORDS = {
@@ -55,7 +56,7 @@ def make_config(settings: Settings) -> Config:
     return Config(
         name=str(settings["name"]),
         user_name=str(settings["user_name"]),
-        server=cast("str", ours["server"]),
+        server=str(settings["server"]),
         ca_file=Path(cast("str", ours["ca_file"])) if ours["ca_file"] else None,
         allow_plain=cast("bool", ours["allow_plain"]),
         store=Path(cast("str", settings["af_store_folder"])),

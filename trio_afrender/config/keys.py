@@ -38,6 +38,7 @@ CGRU: Mapping[str, Key] = {
     "af_serverport": Key("int", 51000),
     "af_store_folder": Key("path", "/var/tmp/afanasy"),  # noqa: S108 - Afanasy's own default
     "cmd_shell": Key("str", "/bin/sh -c"),
+    "af_cmdprefix": Key("str", ""),
     "af_priority": Key("int", 99),
     "af_render_nice": Key("int", 10),
     "af_render_cut_domain_name": Key("bool", True),

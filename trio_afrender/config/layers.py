@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import getpass
-import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +11,13 @@ import attrs
 
 from trio_afrender.config.cgru import Reading
 from trio_afrender.config.keys import CGRU, NESTED, OTHERS, OURS, Key, near_key
-from trio_afrender.config.values import check, from_text
+from trio_afrender.config.together import host_name, plugin_folders, server, user_name
+from trio_afrender.config.values import Layered, check, from_text
 from trio_afrender.errors import ConfigError
 
-__all__ = ("Layered", "Settings", "load_settings")
+__all__ = ("Settings", "load_settings")
 
+_NOTHING = Layered(None)
 _NOT_KEYS = frozenset(
     {
         "CGRU_LOCATION",
@@ -32,17 +32,8 @@ _NOT_KEYS = frozenset(
         "CGRU_PLATFORM",
     }
 )
-_SECRET_NAMES = ("*token", "*password*", "*secret*", "*_key")
+_SECRET_NAMES = ("*token", "*password*", "*passwd*", "*pswd*", "*secret*", "*_key")
 _SECRET_PART = re.compile(r"((?:password|passwd|secret|token)\s*=\s*)[^\s;&]+", re.IGNORECASE)
-
-
-@attrs.frozen(slots=True)
-class Layered:
-    """A value, its unit, and where it was set."""
-
-    value: object
-    origin: str = "default"
-    unit: str = ""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -50,7 +41,8 @@ class Settings:
     """Every value with its layer, and what was wrong with files that could be passed over."""
 
     values: Mapping[str, Layered]
-    """CGRU's keys by their names, ours as ``trio_afrender.name``, and ``name``, ``user_name``."""
+    """CGRU's keys by their names, ours as ``trio_afrender.name``; and what several keys make
+    together: ``name``, ``user_name``, ``server``."""
     files: tuple[Path, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -88,7 +80,9 @@ def load_settings(
     _read_cgru_files(reading, environment)
     for path in files:
         reading.read(Path.cwd() / path.expanduser(), required=True)
+    _apply_users_variables(reading, environment)
     _apply_environment(reading, environment)
+    _apply_prefix(reading, environment)
     _apply_arguments(reading, arguments or {})
     values = {key: Layered(known.default, unit=known.unit) for key, known in CGRU.items()}
     for key, value in reading.values.items():
@@ -96,12 +90,15 @@ def load_settings(
             unit = CGRU[key].unit if key in CGRU else ""
             values[key] = Layered(value, reading.origins[(key,)], unit)
     values |= _own(reading)
-    values |= {
-        key: attrs.evolve(values[key], value=value, origin=f"command line {_option(key)}")
+    typed = {
+        key: Layered(value, f"command line {_option(key)}", values.get(key, _NOTHING).unit)
         for key, value in (options or {}).items()
     }
-    values["name"] = _host_name(environment, values)
-    values["user_name"] = _user_name(environment, values)
+    values |= typed
+    values["trio_afrender.plugins"] = plugin_folders(environment, values)
+    values["server"] = server(values)
+    values["name"] = host_name(environment, values)
+    values["user_name"] = typed.get("user_name") or user_name(environment, values)
     return Settings(values=values, files=tuple(reading.files), problems=tuple(reading.problems))
 
 
@@ -135,6 +132,21 @@ def _apply_environment(reading: Reading, environment: Mapping[str, str]) -> None
                 reading.set(key, from_text(known, text), f"environment {variable}")
             except ConfigError as error:
                 raise ConfigError(f"{variable}: {error}") from error
+
+
+def _apply_users_variables(reading: Reading, environment: Mapping[str, str]) -> None:
+    """``AF_SERVERNAME`` is the word of container start scripts, which write it into the site's
+    file: it stands over the files and below ``CGRU_AF_SERVERNAME``."""
+    if environment.get("AF_SERVERNAME"):
+        name = environment["AF_SERVERNAME"]
+        reading.set("af_servername", name, "environment AF_SERVERNAME")
+
+
+def _apply_prefix(reading: Reading, environment: Mapping[str, str]) -> None:
+    """``AF_CMD_PREFIX`` wins over the key by being there, empty too."""
+    if "AF_CMD_PREFIX" in environment:
+        prefix = environment["AF_CMD_PREFIX"]
+        reading.set("af_cmdprefix", prefix, "environment AF_CMD_PREFIX")
 
 
 def _like(value: object) -> Key | None:
@@ -210,37 +222,9 @@ def _fill(
 
 
 def _option(key: str) -> str:
-    names = {"af_store_folder": "--store", "trio_afrender.nimby": "nimby"}
+    names = {
+        "af_store_folder": "--store",
+        "trio_afrender.nimby": "nimby",
+        "user_name": "--user",
+    }
     return names.get(key, "--" + key.removeprefix("trio_afrender.").replace("_", "-"))
-
-
-def _host_name(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
-    own = values["trio_afrender.name"]
-    if own.value and own.origin.startswith("command line"):
-        return own
-    if environment.get("AF_HOSTNAME"):
-        return Layered(environment["AF_HOSTNAME"], "environment AF_HOSTNAME")
-    if own.value:
-        return own
-    name = environment.get("HOSTNAME") or environment.get("COMPUTERNAME") or platform.node()
-    name = name.lower()
-    if values["af_render_cut_domain_name"].value:
-        name = name.partition(".")[0]
-    return Layered(name, "this computer's name")
-
-
-def _user_name(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
-    for variable in ("AF_USERNAME", "CGRU_USERNAME"):
-        if environment.get(variable):
-            return Layered(environment[variable], f"environment {variable}")
-    name = environment.get("USER") or environment.get("USERNAME") or _login()
-    if values["af_user_cut_domain_name"].value:
-        name = name.rpartition("/" if "/" in name else "\\")[2]
-    return Layered(name.lower(), "this login's name")
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -151,6 +151,9 @@ class Config:
     notice_command: str = ""
     """A shell command, asked every `Timing.notice` seconds: exit code 0 says that this host is
     about to be taken away (a spot instance), and the agent drains. Empty: none."""
+    console: bool = False
+    """Whether tasks print on the agent's own stdout and stderr: nothing of it is parsed, kept or
+    sent (``-nor``)."""
     subreaper: bool = False
     """Adopt orphans of tasks (process-wide: only the command line sets it)."""
     limits: Limits = Limits()

@@ -6,10 +6,12 @@ import json
 import os
 from pathlib import Path
 
+import attrs
+
 from trio_afrender.config.keys import Key
 from trio_afrender.errors import ConfigError
 
-__all__ = ("check", "from_text", "is_pair")
+__all__ = ("Layered", "check", "from_text", "is_pair")
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
@@ -23,6 +25,15 @@ _NAMES = {
     "paths": "a list of paths",
     "pairs": "a list of pairs",
 }
+
+
+@attrs.frozen(slots=True)
+class Layered:
+    """A value, its unit, and where it was set."""
+
+    value: object
+    origin: str = "default"
+    unit: str = ""
 
 
 def check(key: Key, value: object, folder: Path) -> object:

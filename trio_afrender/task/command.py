@@ -57,7 +57,14 @@ class AgentEnvironment:
 
 
 def make_launch(
-    command: str, *, shell: Iterable[str], cwd: str, environment: Mapping[str, str], nice: int
+    command: str,
+    *,
+    shell: Iterable[str],
+    cwd: str,
+    environment: Mapping[str, str],
+    nice: int,
+    console: bool = False,
 ) -> Launch:
     """Return how the configured shell runs `command` in the existing folder `cwd`."""
-    return Launch(argv=(*shell, command), cwd=cwd, environment=environment, nice=nice)
+    argv = (*shell, command)
+    return Launch(argv=argv, cwd=cwd, environment=environment, nice=nice, console=console)

@@ -75,7 +75,7 @@ async def _live_at(
     task = record.handle.task
     spec = PluginSpec(
         service=task.service,
-        parser=task.parser,
+        parser="" if record.tools.config.console else task.parser,
         task_info=make_task_info(task, place.files_dir),
     )
     try:

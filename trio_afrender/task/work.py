@@ -29,6 +29,7 @@ __all__ = ("Work",)
 
 MAX_WINDOW = 1024 * 1024
 """Bytes: what fits into a frame whatever they are."""
+CONSOLE = "This render runs without redirection (-nor): the output is on its console.\n"
 SHELL_HINTS = {
     126: "the shell found the command but may not execute it",
     127: "the shell did not find the command",
@@ -252,6 +253,8 @@ class Work:
             limit=min(self._tools.config.window, MAX_WINDOW),
             redactor=Redactor(self._record.secrets),
         )
+        if self._tools.config.console:
+            self._record.output = CONSOLE
         await self._send_files(files)
 
     # -- stopping -------------------------------------------------------------------------------
@@ -279,6 +282,7 @@ class Work:
             cwd=self._plugins.facts.working_directory or self._place.work_dir,
             environment=self._environment,
             nice=config.nice,
+            console=config.console,
         )
 
     async def _publish(self, status: TaskStatus) -> None:
@@ -318,4 +322,8 @@ class Work:
             limit=min(self._tools.config.window, MAX_WINDOW),
             redactor=Redactor(self._record.secrets),
         )
-        return text or "The task has printed nothing so far.\n"
+        return (
+            CONSOLE
+            if self._tools.config.console
+            else text or "The task has printed nothing so far.\n"
+        )
