@@ -155,6 +155,36 @@ async def check_the_leader_is_named_first(stage: Stage) -> None:
         assert await child.empty(5) == ()
 
 
+async def check_members_are_who_lives(stage: Stage) -> None:
+    async with stage.play("forks") as played:
+        child = played.child
+        assert await child.members() == (child.pid, *played.members)
+    async with stage.play("leaves") as played:
+        child = played.child
+        await child.exited()
+        assert await child.members() == played.members, "the leader is a zombie"
+        assert await child.empty(5) == ()
+        assert await child.members() == ()
+        await child.reap()
+        assert await child.members() == ()
+
+
+async def check_members_may_be_asked_for_beside_the_end(stage: Stage) -> None:
+    async with stage.play("forks") as played, trio.open_nursery() as nursery:
+        child = played.child
+
+        async def ask() -> None:
+            for _ in range(20):
+                assert {child.pid, *played.members}.issuperset(await child.members())
+
+        nursery.start_soon(ask)
+        nursery.start_soon(ask)
+        assert await child.signal_tree(TERM) == (child.pid, *played.members)
+        await child.vacated()
+        assert await child.empty(5) == ()
+        await child.reap()
+
+
 async def check_reap_waits_for_the_end(stage: Stage) -> None:
     async with stage.play("obeys") as played:
         child = played.child
@@ -204,6 +234,8 @@ CHECKS: tuple[Callable[[Stage], Awaitable[None]], ...] = (
     check_a_member_that_outlives_the_leader_is_killed,
     check_empty_alone_is_enough,
     check_the_leader_is_named_first,
+    check_members_are_who_lives,
+    check_members_may_be_asked_for_beside_the_end,
     check_reap_waits_for_the_end,
     check_many_may_wait_for_the_exit,
     check_a_pump_at_the_end_says_so_again,

@@ -34,6 +34,7 @@ from trio_afrender.messages import (
     TaskFile,
     TaskStatus,
     TaskUpdate,
+    TaskUsage,
     Unknown,
     Update,
     WhyStep,
@@ -109,6 +110,7 @@ updates = build(
     started=st.none() | floats,
     finished=st.none() | floats,
     why=some(build(WhyStep, pids=some(ints))),
+    usage=st.none() | build(TaskUsage),
     leftovers=some(ints),
 )
 from_render: st.SearchStrategy[FromRender] = st.one_of(

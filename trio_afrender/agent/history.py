@@ -57,6 +57,7 @@ def make_line(update: TaskUpdate, task: TaskExec | None) -> dict[str, Any]:
         "finished": update.finished,
         "percent": update.percent,
         "resources": update.resources,
+        "usage": attrs.asdict(update.usage) if update.usage is not None else None,
         "why": [attrs.asdict(step) for step in update.why],
     }
 

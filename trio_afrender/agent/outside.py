@@ -29,12 +29,14 @@ from trio_afrender.child.strays import end_strays
 from trio_afrender.config import Config
 from trio_afrender.host.facts import HostFacts, host_facts
 from trio_afrender.host.sampler import Sampler
+from trio_afrender.host.usage import make_usage_reader
 from trio_afrender.messages import HostResources, TaskExec
 from trio_afrender.output.redact import Redactor
 from trio_afrender.output.threads import work_in_thread
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.host_client import open_plugin_host
 from trio_afrender.task.command import AgentEnvironment
+from trio_afrender.task.gauge import ThreadGauge
 from trio_afrender.task.place import (
     OpenPlace,
     open_disk_place,
@@ -42,6 +44,7 @@ from trio_afrender.task.place import (
     read_left,
     remove_places,
 )
+from trio_afrender.task.tools import Gauge
 
 __all__ = ("AgentJournal", "Outside", "open_outside")
 
@@ -80,6 +83,8 @@ class Outside:
     """The output of a run whose agent was killed, from its folder."""
     new_token: Callable[[], str]
     """Makes a run's ``AF_TASK_TOKEN``."""
+    gauge: Gauge
+    """The figures of tasks' processes."""
     strays: tuple[int, ...] = ()
     """Processes that a killed agent had left and that were ended before we began."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
@@ -123,6 +128,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 journal=journal,
                 history=DiskHistory(store.path),
                 read_left=partial(_read_left, store, config),
+                gauge=ThreadGauge(make_usage_reader()),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
                 strays=strays,
             )

@@ -342,6 +342,8 @@ class _Agent:
             open_place=self._outside.open_place,
             adopt=self._dispatcher.adopt,
             resources=lambda: self._resources_text,
+            gauge=self._outside.gauge,
+            period=self._settings.period,
             wall=self._outside.wall,
             new_token=self._outside.new_token,
             environment=AgentEnvironment.of(self._outside.environ, self.config.redact),
@@ -355,7 +357,7 @@ class _Agent:
     async def _watch_host(self) -> None:
         """Measure every period, beside the heartbeat and never in its way."""
         while True:
-            period = self._settings.heartbeat * self._settings.resources_period
+            period = self._settings.period()
             self._pulse.promise("the host's measurement", period + HOST_PATIENCE)
             await trio.sleep(period)
             await self._measure()

@@ -61,6 +61,10 @@ class Settings:
             zombie=timing.zombie,
         )
 
+    def period(self) -> float:
+        """Seconds between two measurements of the host and of the tasks' trees."""
+        return self.heartbeat * self.resources_period
+
     def change(self, said: Registered | Events) -> None:
         """Take over what is positive; 0 means no change."""
         self.heartbeat = said.heartbeat_sec if said.heartbeat_sec > 0 else self.heartbeat

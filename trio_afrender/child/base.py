@@ -90,6 +90,14 @@ class Child(Protocol):
         """
         ...
 
+    async def members(self) -> tuple[int, ...]:
+        """Return the pids of the tree that live, the leader's first, as of half a second ago.
+
+        For figures: cheap enough for every few seconds, and safe beside all the other calls, of
+        which it changes nothing. Raises `OSError` where nothing can be seen at the moment.
+        """
+        ...
+
     async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
         """Signal every member we can find, escapees too; return whom. Safe after the exit."""
         ...

@@ -16,6 +16,7 @@ import trio
 from trio_afrender.child.base import Launch
 from trio_afrender.child.pipe import Pipe, open_pipe
 from trio_afrender.child.posix import PosixChild
+from trio_afrender.child.table import Table
 from trio_afrender.child.watch import make_watch
 from trio_afrender.errors import SpawnError
 
@@ -23,7 +24,7 @@ __all__ = ("launch_child",)
 
 
 async def launch_child(
-    launch: Launch, *, subreaper: bool, threads: trio.CapacityLimiter
+    launch: Launch, *, subreaper: bool, threads: trio.CapacityLimiter, table: Table
 ) -> PosixChild:
     """Start `launch` in a session of its own, with one pipe for all that it prints.
 
@@ -59,6 +60,7 @@ async def launch_child(
         token=token,
         subreaper=subreaper,
         threads=threads,
+        table=table,
     )
 
 

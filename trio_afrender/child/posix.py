@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import final
 
@@ -51,6 +52,7 @@ from trio_afrender.child.processes import (
     send_signal,
 )
 from trio_afrender.child.status import has_ended, is_number_used, is_pinned, take_status
+from trio_afrender.child.table import Facts, Table
 from trio_afrender.child.watch import Watch, wait_gone
 
 __all__ = ("PosixChild",)
@@ -66,7 +68,7 @@ BLIND = 0.05
 class PosixChild:
     """A `Child` whose leader is an unreaped child of this process. Methods take turns: one caller.
 
-    Only `exited` may be waited for by several tasks at once.
+    Only `exited` may be waited for by several tasks at once, and `members` asked for at any time.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class PosixChild:
         token: str,
         subreaper: bool,
         threads: trio.CapacityLimiter,
+        table: Table,
     ) -> None:
         self._process = process
         self._pid = process.pid
@@ -87,6 +90,7 @@ class PosixChild:
         self._subreaper = subreaper
         self._orphans = ADOPTED if subreaper else STRAYS
         self._threads = threads
+        self._table = table
         self._ended = False
         self._empty = False
         self._ending = False
@@ -142,6 +146,18 @@ class PosixChild:
             else:
                 if not members:
                     return
+
+    async def members(self) -> tuple[int, ...]:
+        # Nothing that is seen here is kept: a session noted for hours might be a stranger's in the end.
+        table = await self._table.look()
+        if self._empty:
+            return ()
+        orphans, _ = await self._orphans.look()
+        adopted = [each.facts for each in orphans if each.facts.alive and self._owns(each)]
+        found = self._select(table, adopted)
+        pids = {facts.pid for facts in (*found, *adopted) if facts.alive} - {self._pid}
+        leader = () if self._has_ended() else (self._pid,)
+        return (*leader, *sorted(pids))
 
     async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
         """Signal all members; return their pids, the leader's first.
@@ -294,10 +310,17 @@ class PosixChild:
         """Look at all processes and return the living members."""
         await self._has_orphans(kill=kill)
         table = await trio.to_thread.run_sync(scan, limiter=self._threads)
+        members = [facts for facts in self._select(table) if facts.alive]
+        self._others = {facts.pid: facts for facts in members if facts.pid != self._pid}
+        self._sessions |= {facts.session for facts in members}
+        return tuple(members)
+
+    def _select(self, table: Facts, known: Iterable[ProcessFacts] = ()) -> tuple[ProcessFacts, ...]:
+        """Return who of `table` belongs to the tree, zombies too, given who is known to."""
         roots = [
-            pid
-            for pid, facts in self._others.items()
-            if pid in table and table[pid].started == facts.started
+            facts.pid
+            for facts in (*known, *self._others.values())
+            if facts.pid in table and table[facts.pid].started == facts.started
         ]
         sessions = set(self._sessions)
         if self._is_pinned():
@@ -305,11 +328,7 @@ class PosixChild:
         elif self._pid in table:
             # The number could be given away only after group and session were empty.
             sessions.discard(self._pid)
-        found = find_members(table, roots, sessions, outside=os.getpid())
-        members = [facts for facts in found if facts.alive]
-        self._others = {facts.pid: facts for facts in members if facts.pid != self._pid}
-        self._sessions |= {facts.session for facts in members}
-        return tuple(members)
+        return find_members(table, roots, sessions, outside=os.getpid())
 
     def _send(self, members: tuple[ProcessFacts, ...], what: TreeSignal) -> None:
         pinned = self._is_pinned()

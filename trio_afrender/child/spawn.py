@@ -22,13 +22,15 @@ def make_spawn(*, subreaper: bool = False) -> Spawn:
     if sys.platform == "win32":
         raise SpawnError("tasks cannot be started on Windows: this version runs on Linux and macOS")
     from trio_afrender.child.launching import launch_child
+    from trio_afrender.child.table import Table
 
     # Its own, small limiter: a slow disk under a program to be found, or a look at all
     # processes, must not use up the threads in which others are spawned.
     threads = trio.CapacityLimiter(2)
+    table = Table(threads)
 
     async def spawn(launch: Launch) -> Child:
-        return await launch_child(launch, subreaper=subreaper, threads=threads)
+        return await launch_child(launch, subreaper=subreaper, threads=threads, table=table)
 
     return spawn
 

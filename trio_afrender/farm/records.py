@@ -11,7 +11,7 @@ import attrs
 from trio_afrender.farm.jobspec import BlockSpec, JobSpec
 from trio_afrender.farm.outbox import Outbox
 from trio_afrender.farm.views import JobView, TaskView
-from trio_afrender.messages import HostResources, Register, RunRef, TaskKey, WhyStep
+from trio_afrender.messages import HostResources, Register, RunRef, TaskKey, TaskUsage, WhyStep
 
 __all__ = (
     "Block",
@@ -125,6 +125,7 @@ class Task:
     activity: str = ""
     report: str = ""
     resources: str = ""
+    usage: TaskUsage | None = None
     unsaved: str = ""
     """Lines for the log that are not worth a write of their own."""
     files: dict[str, None] = attrs.field(factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from trio_afrender.farm.views import JobView, TaskView
 
 __all__ = ("make_report",)
@@ -42,6 +44,7 @@ def _task(task: TaskView) -> dict[str, object]:
         "activity": task.activity,
         "report": task.report,
         "resources": task.resources,
+        "usage": attrs.asdict(task.usage) if task.usage is not None else None,
         "log": task.log,
         "output": task.output,
         "files": [str(path) for path in task.files],

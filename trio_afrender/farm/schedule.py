@@ -81,6 +81,7 @@ def _hand_out(book: Book, render: Render, task: Task, now: float) -> None:
     task.status = task.exit_code = task.finished = None
     task.percent = task.frame = task.percentframe = 0
     task.activity = task.report = task.resources = ""
+    task.usage = None
     task.started = book.wall()
     if job.started is None:
         job.started = task.started

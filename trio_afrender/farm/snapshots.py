@@ -46,6 +46,7 @@ def _view_task(task: Task, texts: Texts) -> TaskView:
         activity=task.activity,
         report=task.report,
         resources=task.resources,
+        usage=task.usage,
         files=tuple(texts.path(key, name) for name in task.files),
         why=tuple(task.why),
         attempt=last.attempt if last else 0,

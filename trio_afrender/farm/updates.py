@@ -134,6 +134,7 @@ def _take_progress(book: Book, run: Run, update: TaskUpdate, now: float) -> None
     task.activity = update.activity[:_MAX_TEXT] or task.activity
     task.report = update.report[:_MAX_TEXT] or task.report
     task.resources = update.resources[:_MAX_TEXT] or task.resources
+    task.usage = update.usage or task.usage
     book.touch(task)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import attrs
 
-from trio_afrender.messages import HostResources, TaskKey, WhyStep
+from trio_afrender.messages import HostResources, TaskKey, TaskUsage, WhyStep
 
 __all__ = ("JobView", "RenderView", "TaskView", "Texts")
 
@@ -53,6 +53,8 @@ class TaskView:
     activity: str = ""
     report: str = ""
     resources: str = ""
+    usage: TaskUsage | None = None
+    """What the run's process tree uses and has used, as it was told last."""
     files: tuple[Path, ...] = ()
     why: tuple[WhyStep, ...] = ()
     _attempt: int = attrs.field(repr=False)

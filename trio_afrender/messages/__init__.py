@@ -31,6 +31,7 @@ from trio_afrender.messages.tasks import (
     TaskKey,
     TaskStatus,
     TaskUpdate,
+    TaskUsage,
     WhyStep,
 )
 
@@ -57,6 +58,7 @@ __all__ = (
     "TaskKey",
     "TaskStatus",
     "TaskUpdate",
+    "TaskUsage",
     "Unknown",
     "Update",
     "WhyStep",

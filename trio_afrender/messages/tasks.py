@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 import attrs
 
-__all__ = ("BlockFlags", "TaskExec", "TaskKey", "TaskStatus", "TaskUpdate", "WhyStep")
+__all__ = (
+    "BlockFlags",
+    "TaskExec",
+    "TaskKey",
+    "TaskStatus",
+    "TaskUpdate",
+    "TaskUsage",
+    "WhyStep",
+)
 
 
 class TaskKey(NamedTuple):
@@ -145,6 +153,29 @@ class WhyStep:
 
 
 @attrs.frozen(slots=True, kw_only=True)
+class TaskUsage:
+    """What the whole process tree of a run uses, and has used since its start. Sizes in bytes."""
+
+    resident: int = 0
+    """Memory now; what processes share counts once, where the kernel tells it cheaply."""
+    resident_peak: int = 0
+    cpu_seconds: float = 0.0
+    """Of all that ever belonged to the tree."""
+    cpu_percent: float = 0.0
+    """Since the measurement before; 100 is one core."""
+    read_bytes: int = 0
+    """From devices, not from caches; so too `written_bytes`."""
+    written_bytes: int = 0
+    processes: int = 0
+    processes_peak: int = 0
+    gpu_memory: int = 0
+    """On all cards."""
+    gpu_memory_peak: int = 0
+    gpu_percent: float = 0.0
+    """Of the cards' time, added up; 100 is one card."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
 class TaskUpdate:
     """The state of one run. Until `status` is terminal a newer one replaces an older one."""
 
@@ -164,6 +195,8 @@ class TaskUpdate:
     report: str = ""
     resources: str = ""
     parsed_files: tuple[str, ...] = ()
+    usage: TaskUsage | None = None
+    """None: nothing has been measured."""
     # What follows stands in terminal updates only.
     output: str = ""
     """Head and tail of what the task printed, with a mark where the middle was left out."""

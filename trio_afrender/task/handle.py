@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import attrs
 import trio
 
-from trio_afrender.messages import TaskExec
+from trio_afrender.messages import TaskExec, TaskUsage
 from trio_afrender.task.verdict import StopCause
 
 __all__ = ("TaskHandle",)
@@ -31,9 +31,14 @@ class TaskHandle:
     """The leader of the process that runs now."""
     percent: int = 0
     activity: str = ""
+    usage: TaskUsage | None = None
+    """What the process tree uses, as it was measured last; set by `measure`."""
+    passed: int = 0
+    """Bytes that went through read and write calls of the tree, of any kind: a sign of life."""
     output: Callable[[], Awaitable[str]] | None = None
     """Reads the output so far; None until there is a log."""
     _listened: trio.Event = attrs.field(factory=trio.Event)
+    _measured: trio.Event = attrs.field(factory=trio.Event)
     _scope: trio.CancelScope | None = None
     _grace_scope: trio.CancelScope | None = None
     _grace: float | None = None
@@ -48,6 +53,16 @@ class TaskHandle:
         """Wait until somebody listens."""
         while not self.listening:
             await self._listened.wait()
+
+    def measure(self, usage: TaskUsage, passed: int) -> None:
+        """The process tree has been measured."""
+        self.usage, self.passed = usage, passed
+        self._measured.set()
+        self._measured = trio.Event()
+
+    async def measured(self) -> None:
+        """Wait until the process tree is measured again."""
+        await self._measured.wait()
 
     def stop(self, cause: StopCause, grace: float | None = None) -> None:
         """Ask for the end. The first cause stays; a later call can only shorten the grace.

@@ -67,6 +67,11 @@ class Parsing:
         """When percent or frame moved last, in trio's time."""
         self._seen = 0  # log size at the last call: beyond `consumed` by the unfinished line
 
+    @property
+    def status(self) -> TaskStatus:
+        """The status of a run that goes on."""
+        return TaskStatus.Warning if "warning" in self.flags else TaskStatus.Percent
+
     async def follow(self, pid: int, over: trio.Event) -> None:
         """Parse what comes until `over`; then return at once, with the rest unparsed."""
         ticks = self._plugins.facts.wants_ticks
@@ -167,7 +172,7 @@ class Parsing:
                 return
 
     async def _tell(self) -> None:
-        status = TaskStatus.Warning if "warning" in self.flags else TaskStatus.Percent
+        status = self.status
         self._handle.percent, self._handle.activity = self.state.percent, self.state.activity
         if (status, self.state) != self._published:
             self._published = (status, self.state)

@@ -7,6 +7,7 @@ import logging
 from trio_afrender.messages import TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import PluginTask
+from trio_afrender.task.figures import usage_sentence
 from trio_afrender.task.handle import TaskHandle
 from trio_afrender.task.supervise import ProcessEnd
 from trio_afrender.task.tools import Tools
@@ -77,9 +78,17 @@ class Record:
         return judge(Facts(stop=cause, give_backs=self.handle.give_backs))
 
     def log_text(self) -> str:
-        """The task's log as it ends: notes, then the chain of why; secrets blotted out."""
-        text = "\n".join(filter(None, [*self._notes, self.why.text()]))
+        """The task's log as it ends: notes, then the chain of why, then what was used at most;
+        secrets blotted out."""
+        text = "\n".join(filter(None, [*self._notes, self.why.text(), self._peak()]))
         return Redactor(self.secrets).redact(text) + "\n" if text else ""
+
+    def _peak(self) -> str:
+        usage, end = self.handle.usage, self.finished
+        if usage is None:
+            return ""
+        took = end - self.started if end is not None and self.started is not None else None
+        return f"Used at most: {usage_sentence(usage, took)}"
 
 
 def _find_raised(text: str) -> str:

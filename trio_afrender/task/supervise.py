@@ -48,12 +48,14 @@ async def supervise(
     grace: float,
     limit: float,
     before_term: Callable[[], Awaitable[None]],
+    at_exit: Callable[[], None] = lambda: None,
 ) -> ProcessEnd:
     """Wait for the end of `child`, or end it when `handle` is stopped or `limit` seconds passed.
 
     Its output goes to `log` meanwhile. Returns when the tree is empty (or its leftovers are
     known). Cancelled from outside, it still terminates, kills and reaps before it lets go;
-    with leftovers the caller owns the unreaped child.
+    with leftovers the caller owns the unreaped child. `at_exit` is called when the leader has ended
+    by itself and is not collected yet.
     """
     ended = trio.Event()
     reading = trio.CancelScope(shield=True)
@@ -80,6 +82,7 @@ async def supervise(
                     await before_term()
                     await _terminate(child, ended, handle, why, grace)
                 else:
+                    at_exit()
                     await _drain(child, ended, why, timing.drain)
                 leftovers = await _sweep(child, why, timing.sweep, quiet=gone)
                 status = await _reap(child, leftovers, why)

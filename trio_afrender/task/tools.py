@@ -4,21 +4,55 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 import attrs
+import trio
 
 from trio_afrender.child.base import Child, Spawn
 from trio_afrender.config import Config
+from trio_afrender.host.usage import ProcessUsage
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.task.command import AgentEnvironment
+from trio_afrender.task.figures import GpuShare
 from trio_afrender.task.place import OpenPlace
 
-__all__ = ("Tools",)
+__all__ = ("Gauge", "NoGauge", "Tools")
 
 
 def _new_token() -> str:
     return secrets.token_hex(16)
+
+
+class Gauge(Protocol):
+    """Where the figures of processes come from."""
+
+    async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        """Return those that exist, zombies too; () when that takes too long."""
+        ...
+
+    def peek(self, pid: int) -> ProcessUsage | None:
+        """Return what a process has used that may be a zombie already. Returns at once."""
+        ...
+
+    def shares(self) -> Mapping[int, GpuShare]:
+        """What processes have of the cards, by pid, as it was measured last."""
+        ...
+
+
+class NoGauge:
+    """Measures nothing."""
+
+    async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    def peek(self, pid: int) -> ProcessUsage | None:
+        return None
+
+    def shares(self) -> Mapping[int, GpuShare]:
+        return {}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -33,6 +67,9 @@ class Tools:
     """Takes over a child whose tree could not be emptied; reaps it when it is gone at last."""
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
+    gauge: Gauge = attrs.field(factory=NoGauge)
+    period: Callable[[], float] = lambda: 5.0
+    """Seconds between two measurements of a task's tree."""
     wall: Callable[[], float] = time.time
     new_token: Callable[[], str] = _new_token
     environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))

@@ -16,8 +16,10 @@ from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import Conclusion, PluginTask
 from trio_afrender.task.command import make_launch
 from trio_afrender.task.events import FilesFound, Listened, TaskEvent
+from trio_afrender.task.figures import usage_words
 from trio_afrender.task.limiting import watch_limits
 from trio_afrender.task.listening import Listening
+from trio_afrender.task.measuring import Measuring
 from trio_afrender.task.parsing import Parsing
 from trio_afrender.task.place import Place
 from trio_afrender.task.record import Record
@@ -72,6 +74,13 @@ class Work:
             publish=self._publish,
             resources=self._tools.resources,
             found_on_the_fly=self._thumbnails.announce,
+        )
+        self._measuring = Measuring(
+            self._tools.gauge,
+            self._handle,
+            self._why,
+            period=self._tools.period,
+            publish=lambda: self._publish(self._parsing.status),
         )
         self._listening = Listening(
             self._handle,
@@ -134,6 +143,7 @@ class Work:
             if self._plugins.facts.has_parser:
                 nursery.start_soon(self._parsing.follow, child.pid, over)
             nursery.start_soon(self._publish, TaskStatus.Percent)
+            nursery.start_soon(self._measuring.follow, child, over)
             if post_limit is None and self._tools.config.limits != Limits():
                 nursery.start_soon(self._watch_limits, over)
             try:
@@ -146,6 +156,7 @@ class Work:
                     grace=self._grace,
                     limit=math.inf if post_limit is None else post_limit,
                     before_term=self._before_term,
+                    at_exit=partial(self._measuring.close, child),
                 )
             finally:
                 over.set()
@@ -268,6 +279,7 @@ class Work:
         """Say why in the chain and in ``AF_STOP_FILE``."""
         cause, now = self._handle.cause, self._tools.wall()
         self._stop_time = int(now)
+        await self._measuring.freeze()
         text = cause.text if cause else "time limit of the post command, or the agent is ending"
         self._why.add("asked", text)
         await self._place.write_stop(text, self._grace, now + self._grace)
@@ -289,12 +301,16 @@ class Work:
         await self._events.send(self._update(status))
 
     def _update(self, status: TaskStatus, parsed_files: tuple[str, ...] = ()) -> TaskUpdate:
-        return self._parsing.update(
+        update = self._parsing.update(
             status,
             started=self._record.started,
             redact=self._redact,
             parsed_files=parsed_files,
         )
+        if (usage := self._handle.usage) is None:
+            return update
+        words = f"{update.resources} {usage_words(usage)}".lstrip()
+        return attrs.evolve(update, resources=words, usage=usage)
 
     async def _publish_listened(self, text: str) -> None:
         await self._events.send(Listened(run=self._handle.task.run, text=text))

@@ -137,6 +137,10 @@ class FakeChild:
         for member in list(self._others.values()):
             await member.gone.wait()
 
+    async def members(self) -> tuple[int, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._living()
+
     async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
         await trio.lowlevel.checkpoint()
         living = self._living()

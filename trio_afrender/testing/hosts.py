@@ -26,6 +26,7 @@ from trio_afrender.child.commands import Answer
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
 from trio_afrender.host.facts import HostFacts
+from trio_afrender.host.usage import ProcessUsage
 from trio_afrender.messages import HostResources, TaskExec, TaskFile, TaskUpdate
 from trio_afrender.output.memory import MemoryLog
 from trio_afrender.output.redact import Redactor
@@ -33,9 +34,10 @@ from trio_afrender.output.view import View
 from trio_afrender.output.window import read_window
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.inline import InlineRunner
+from trio_afrender.task.figures import GpuShare
 from trio_afrender.testing.children import FakeSpawn
 
-__all__ = ("MemoryHost", "MemoryPlace", "virtual_wall")
+__all__ = ("FakeGauge", "MemoryHost", "MemoryPlace", "virtual_wall")
 
 EPOCH = 1_800_000_000.0
 _NOWHERE = Path("/memory")
@@ -126,6 +128,34 @@ class MemoryHistory:
         await trio.sleep_forever()
 
 
+@attrs.define(eq=False)
+class FakeGauge:
+    """Tells of each process what a test says."""
+
+    usage: dict[int, ProcessUsage] = attrs.field(factory=dict)
+    """By pid; who is not here does not exist."""
+    cards: dict[int, GpuShare] = attrs.field(factory=dict)
+    reads: list[float] = attrs.field(factory=list)
+    """The virtual times of the measurements."""
+
+    def use(self, pid: int, *, memory: int = 0, cpu: float = 0.0, parent: int = 1) -> None:
+        """Let the process `pid` use so many bytes and have used so many seconds."""
+        self.usage[pid] = ProcessUsage(
+            pid=pid, started=1.0, parent=parent, resident=memory, peak=memory, cpu=cpu
+        )
+
+    async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        await trio.lowlevel.checkpoint()
+        self.reads.append(trio.current_time())
+        return tuple(self.usage[pid] for pid in sorted(pids) if pid in self.usage)
+
+    def peek(self, pid: int) -> ProcessUsage | None:
+        return self.usage.get(pid)
+
+    def shares(self) -> dict[int, GpuShare]:
+        return self.cards
+
+
 @attrs.define(eq=False, kw_only=True)
 class MemoryHost:
     """What an agent finds outside itself; every part may be replaced before `open`."""
@@ -140,6 +170,8 @@ class MemoryHost:
     """Whether the store takes no new run."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
+    gauge: FakeGauge = attrs.field(factory=FakeGauge)
+    """What the tasks' processes use."""
     journal: bytearray = attrs.field(factory=bytearray)
     """What an agent's journal says; the next agent on this host begins with it."""
     history: list[dict[str, Any]] = attrs.field(factory=list)
@@ -169,6 +201,7 @@ class MemoryHost:
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
             read_left=self._read_left,
+            gauge=self.gauge,
             new_token=self._new_token,
             wall=virtual_wall,
             dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
