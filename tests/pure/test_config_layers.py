@@ -306,7 +306,10 @@ def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) 
             "max_tasks": 2,
             "services": ["blender"],
             "timing": {"grace": 3, "resources_period": 7},
+            "disk_folders": ["scratch", "/"],
+            "licences": [["nuke", "lmstat\\x | grep '3 of 4'"]],
         },
+        af_render_resclasses=["", "licence"],
     )
     settings = load(files=[path])
     assert settings["trio_afrender.token_file"] == f"{tmp_path}/site/token"
@@ -316,6 +319,10 @@ def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) 
     assert config.shell == ("/bin/bash", "-e", "-c")
     assert config.paths_map == (("P:/", "/p/"),)
     assert config.timing == Timing(grace=3, resources_period=7)
+    assert config.meters == ("licence",)
+    plugin = config.plugin_settings()
+    assert plugin.disk_folders == (f"{tmp_path}/site/scratch", "/")
+    assert plugin.licences == (("nuke", "lmstat\\x | grep '3 of 4'"),)  # a command stays as it is
     assert (config.max_tasks, config.services, config.server) == (2, ("blender",), "wss://farm/")
 
 
@@ -327,6 +334,7 @@ def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) 
         ({"timing": {"grac": 2}}, 'no setting "grac" in trio_afrender.timing, did you mean "grace"?'),
         ({"max_tasks": "2"}, 'trio_afrender.max_tasks: expected a whole number, got "2"'),
         ({"timing": {"grace": True}}, "trio_afrender.timing.grace: expected a number, got true"),
+        ({"licences": ["nuke"]}, 'expected a list of pairs of a name and a command, got ["nuke"]'),
         ({"timing": 5}, '"trio_afrender.timing" must be an object'),
         (5, '"trio_afrender" must be an object'),
     ],

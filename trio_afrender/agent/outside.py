@@ -35,6 +35,7 @@ from trio_afrender.output.redact import Redactor
 from trio_afrender.output.threads import work_in_thread
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.host_client import open_plugin_host
+from trio_afrender.plugins.meters import Meters, MeterSource, NoMeters
 from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.gauge import ThreadGauge
 from trio_afrender.task.place import (
@@ -85,6 +86,7 @@ class Outside:
     """Makes a run's ``AF_TASK_TOKEN``."""
     gauge: Gauge
     """The figures of tasks' processes."""
+    meters: MeterSource = attrs.field(factory=NoMeters)
     strays: tuple[int, ...] = ()
     """Processes that a killed agent had left and that were ended before we began."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
@@ -129,6 +131,9 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 history=DiskHistory(store.path),
                 read_left=partial(_read_left, store, config),
                 gauge=ThreadGauge(make_usage_reader()),
+                meters=Meters(
+                    config.meters, settings, config.plugins, time_limit=config.timing.plugin
+                ),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
                 strays=strays,
             )

@@ -196,6 +196,7 @@ class _Agent:
                 nursery.start_soon(self._outside.history.run)
                 await nursery.start(self._dispatcher.run, tools)
                 nursery.start_soon(self._watch_host)
+                nursery.start_soon(self._outside.meters.run, self._settings.period)
                 nursery.start_soon(self._errands.run, lambda reason: self.drain(reason, None))
                 nursery.start_soon(self._remove_places)
                 nursery.start_soon(self._leave, nursery.cancel_scope)
@@ -350,7 +351,9 @@ class _Agent:
         )
 
     async def _measure(self) -> None:
-        self._resources = await self._outside.measure()
+        measured = await self._outside.measure()
+        meters = self._outside.meters.latest()
+        self._resources = attrs.evolve(measured, custom=(*measured.custom, *meters))
         figures = attrs.asdict(self._resources)
         self._resources_text = json.dumps({"host_resources": figures})
 

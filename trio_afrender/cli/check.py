@@ -19,6 +19,10 @@ from trio_afrender.testing.survey import KINDS, Report, check_meter, check_plugi
 __all__ = ("run",)
 
 
+PAUSE = 0.5
+"""Seconds between two updates of a meter: rates need some time to be of."""
+
+
 def run(options: Namespace) -> int:
     """Check what was named; 0 when it is good, 1 when not. Raises `AfRenderError`."""
     config = make_config(load_options(options))
@@ -41,7 +45,13 @@ def run(options: Namespace) -> int:
 
 
 def _run_meter(options: Namespace, config: Config) -> int:
-    report = check_meter(options.name, config.plugins, limit=config.timing.plugin)
+    report = check_meter(
+        options.name,
+        config.plugins,
+        limit=config.timing.plugin,
+        settings=config.plugin_settings(),
+        pause=PAUSE,
+    )
     if options.json:
         _dump(_as_json(report))
     else:

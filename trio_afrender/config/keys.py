@@ -16,7 +16,7 @@ __all__ = ("CGRU", "LIMITS", "NESTED", "OTHERS", "OURS", "PLUGIN", "TIMING", "Ke
 @attrs.frozen(slots=True)
 class Key:
     """One setting: `kind` is ``str``, ``int``, ``float``, ``bool``, ``list`` (of text), ``path``,
-    ``paths`` or ``pairs`` (lists of two texts)."""
+    ``paths``, ``pairs`` (lists of two texts) or ``commands`` (pairs of a name and a command)."""
 
     kind: str
     default: object
@@ -24,12 +24,13 @@ class Key:
 
 
 PLUGIN: Mapping[str, Key] = {
+    "af_render_customiostat_devices": Key("str", "sda"),
     "af_render_cmd_wolsleep": Key("str", "wolsleep"),
     "af_render_cmd_wolwake": Key("str", "wolwake"),
     "email_send_cmd": Key("str", "emailsend"),
     "email_sender_address_host": Key("str", "cgru.info"),
 }
-"""CGRU's keys that only services read."""
+"""CGRU's keys that only plugins read."""
 
 _THUMBNAILS = ["exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp"]
 
@@ -44,6 +45,7 @@ CGRU: Mapping[str, Key] = {
     "af_render_cut_domain_name": Key("bool", True),
     "af_user_cut_domain_name": Key("bool", True),
     "af_render_hddspace_path": Key("str", "/"),
+    "af_render_resclasses": Key("list", []),
     "af_thumbnail_extensions": Key("list", _THUMBNAILS),
     "af_thumbnail_cmd": Key("str", ""),
     "af_task_post_limit_sec": Key("int", 16, "seconds"),
@@ -59,13 +61,11 @@ difference: no thumbnail command, because the built-in thumbnailer needs no othe
 OTHERS = frozenset(
     {
         "af_ipv6_disable",
-        "af_render_customiostat_devices",
         "af_render_get_cpu_temperature_mod",
         "af_render_get_hw_info_mod",
         "af_render_gpuinfo_nvidia_cmd",
         "af_render_iostat_device",
         "af_render_networkif",
-        "af_render_resclasses",
         "af_render_task_read_buffer_size",
         "af_render_windowsmustdie",
         "af_so_client_LINGER",
@@ -118,6 +118,8 @@ OURS: Mapping[str, Key] = {
     "log_quota": Key("int", 1024 * 1024 * 1024, "bytes"),
     "keep_runs": Key("bool", False),
     "error_rules": Key("path", ""),
+    "disk_folders": Key("paths", []),
+    "licences": Key("commands", []),
     "redact": Key("list", ["*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"]),
     "drain": Key("str", "finish"),
     "instructions": Key("list", []),

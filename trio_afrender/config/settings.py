@@ -70,7 +70,7 @@ class Token:
 
 @attrs.frozen(slots=True, kw_only=True)
 class PluginSettings:
-    """What services and parsers may know of the settings; JSON plain, so that it travels."""
+    """What plugins may know of the settings; JSON plain, so that it travels."""
 
     paths_map: tuple[tuple[str, str], ...] = ()
     thumbnail_command: str = ""
@@ -78,6 +78,10 @@ class PluginSettings:
     post_limit: float = 16.0
     error_rules: str = ""
     """A file of rules that class errors; empty: the built-in rules alone."""
+    disk_folders: tuple[str, ...] = ()
+    """What the meter `disk_space` looks at; empty: the disk of ``af_render_hddspace_path``."""
+    licences: tuple[tuple[str, str], ...] = ()
+    """Pairs of a name and a command, for the meter `licence`."""
     variables: Mapping[str, object] = attrs.field(factory=_plugin_variables, hash=False, repr=False)
     """What plugins may read besides, by CGRU's names: the keys of `config.keys.CGRU`, and
     whatever else stands in the config files, as JSON."""
@@ -135,6 +139,12 @@ class Config:
     """Whether run folders stay after the server closed the run (``run --keep``)."""
     error_rules: Path | None = None
     """A file of rules that tell what kind of error a failed task had, over the built-in ones."""
+    meters: tuple[str, ...] = ()
+    """Meters of the host's load, by name (``af_render_resclasses``)."""
+    disk_folders: tuple[str, ...] = ()
+    """Folders for the meter `disk_space`."""
+    licences: tuple[tuple[str, str], ...] = ()
+    """Pairs (name, command) for the meter `licence`."""
     redact: tuple[str, ...] = ("*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY")
     """Environment names whose values are blotted out of everything that leaves the store."""
     drain: str = "finish"
@@ -167,5 +177,7 @@ class Config:
             error_rules=str(self.error_rules or ""),
             thumbnail_extensions=self.thumbnail_extensions,
             post_limit=self.post_limit,
+            disk_folders=self.disk_folders,
+            licences=self.licences,
             variables=self.plugin_variables,
         )

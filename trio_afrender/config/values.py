@@ -24,6 +24,7 @@ _NAMES = {
     "list": "a list of texts",
     "paths": "a list of paths",
     "pairs": "a list of pairs",
+    "commands": "a list of pairs of a name and a command",
 }
 
 
@@ -56,6 +57,9 @@ def check(key: Key, value: object, folder: Path) -> object:
             if all(isinstance(item, str) for item in value):
                 paths = key.kind == "paths"
                 return [_full(item, folder) if paths else item for item in value]
+        case "commands" if isinstance(value, list):
+            if all(is_pair(item) for item in value):
+                return value
         case "pairs" if isinstance(value, list):
             if all(is_pair(item) for item in value):
                 return [[part.replace("\\", "/") for part in item] for item in value]
@@ -90,7 +94,7 @@ def from_text(key: Key, text: str) -> object:
 
 
 def _listed(key: Key, text: str) -> object:
-    if key.kind != "pairs" and not text.lstrip().startswith("["):
+    if key.kind not in ("pairs", "commands") and not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
     try:
         return json.loads(text)

@@ -1,4 +1,4 @@
-"""The plugin host: the process in which services and parsers live. ``python -m`` of the agent's.
+"""The plugin host: the process in which services, parsers and meters live. ``python -m`` of the agent's.
 
 One thread reads requests; each run has a thread of its own, which makes the run's objects and
 works off its requests one after another. Whatever a plugin does to this process, the agent only
@@ -37,6 +37,7 @@ from trio_afrender.plugins.exchange import (
     spec_from,
     state_to,
 )
+from trio_afrender.plugins.meter_worker import MeterWorker
 from trio_afrender.plugins.modules import claim_packages
 from trio_afrender.plugins.names import load_class
 from trio_afrender.plugins.problems import route_prints
@@ -89,7 +90,7 @@ class _Host:
         elif op == "setup":
             self.settings = settings_from(message["settings"])
             self.folders = tuple(map(Path, message["folders"]))
-        elif op == "open":
+        elif op in ("open", "open_meter"):
             run = self._runs[message["run"]] = _Run(self)
             run.requests.put(message)
             run.start()
@@ -107,10 +108,11 @@ class _Run(threading.Thread):
         self.requests: SimpleQueue[Message | None] = SimpleQueue()
         self._host = host
         self._worker: Worker | None = None
+        self._meter: MeterWorker | None = None
 
     def run(self) -> None:
         while (request := self.requests.get()) is not None:
-            if request["op"] == "open":
+            if request["op"] in ("open", "open_meter"):
                 # Told before plugin code runs: should it never come back, this names the thread.
                 ids = [threading.get_native_id(), threading.get_ident()]
                 self._host.send({"run": request["run"], "thread": ids})
@@ -125,7 +127,7 @@ class _Run(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - this thread must answer whatever happens
             text = f"{type(error).__name__}: {error}"
             return {"error": {"text": text, "details": traceback.format_exc()}}
-        worker = self._worker
+        worker = self._meter or self._worker
         if worker is None:
             return {"error": {"text": "the run has no objects"}}
         return {
@@ -136,6 +138,11 @@ class _Run(threading.Thread):
 
     def _do(self, request: Message) -> object:
         op = request["op"]
+        if op == "open_meter":
+            self._meter = MeterWorker(request["name"], self._host.settings, self._host.folders)
+            return None
+        if op == "measure" and self._meter is not None:
+            return attrs.asdict(self._meter.measure())
         if op == "open":
             reader = open_reader(Path(request["folder"]))
             spec = spec_from(request["spec"])

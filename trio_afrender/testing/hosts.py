@@ -34,6 +34,7 @@ from trio_afrender.output.view import View
 from trio_afrender.output.window import read_window
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.inline import InlineRunner
+from trio_afrender.plugins.meters import MeterSource, NoMeters
 from trio_afrender.task.figures import GpuShare
 from trio_afrender.testing.children import FakeSpawn
 
@@ -172,6 +173,7 @@ class MemoryHost:
     resources: Callable[[], HostResources] = HostResources
     gauge: FakeGauge = attrs.field(factory=FakeGauge)
     """What the tasks' processes use."""
+    meters: MeterSource = attrs.field(factory=NoMeters)
     journal: bytearray = attrs.field(factory=bytearray)
     """What an agent's journal says; the next agent on this host begins with it."""
     history: list[dict[str, Any]] = attrs.field(factory=list)
@@ -202,6 +204,7 @@ class MemoryHost:
             history=MemoryHistory(self.history),
             read_left=self._read_left,
             gauge=self.gauge,
+            meters=self.meters,
             new_token=self._new_token,
             wall=virtual_wall,
             dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run

@@ -13,13 +13,16 @@ from typing import IO
 
 import attrs
 
+from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.plugins.exchange import settings_to
 from trio_afrender.plugins.names import list_plugins, near
 
 __all__ = ("KINDS", "Report", "check_meter", "check_plugins")
 
 KINDS = ("service", "parser", "meter")
 LIMIT = 10.0
+_SETTINGS = PluginSettings()
 _START = 60.0
 """Seconds until the process must be there, on a busy machine."""
 _ENDED = None
@@ -43,33 +46,49 @@ def check_plugins(
     *,
     names: Sequence[tuple[str, str]] | None = None,
     limit: float = LIMIT,
+    settings: PluginSettings = _SETTINGS,
+    pause: float = 0.0,
 ) -> tuple[Report, ...]:
     """Load, make and use plugins, in another process; return a report for each.
 
     Without `names`, pairs of kind and name, all are tried that can be found. One that takes more
-    than `limit` seconds is ended and told of. Blocking.
+    than `limit` seconds is ended and told of. Meters are updated some times, with `pause` seconds
+    between. Blocking.
     """
     folders = tuple(folder.resolve() for folder in folders)
     if names is None:
         names = [(kind, name) for kind in KINDS for name in list_plugins(kind, folders)]
     reports: list[Report] = []
     while len(reports) < len(names):
-        reports.extend(_try(names[len(reports) :], folders, limit))
+        reports.extend(_try(names[len(reports) :], folders, limit, settings, pause))
     return tuple(reports)
 
 
-def check_meter(name: str, folders: Sequence[Path] = (), *, limit: float = LIMIT) -> Report:
+def check_meter(
+    name: str,
+    folders: Sequence[Path] = (),
+    *,
+    limit: float = LIMIT,
+    settings: PluginSettings = _SETTINGS,
+    pause: float = 0.0,
+) -> Report:
     """Make a meter and update it some times; see `check_plugins`.
 
     Raises `PluginNotFound`.
     """
     if name not in list_plugins("meter", folders):
         raise PluginNotFound("meter", name, near("meter", name, folders))
-    return check_plugins(folders, names=[("meter", name)], limit=limit)[0]
+    return check_plugins(
+        folders, names=[("meter", name)], limit=limit + 2 * pause, settings=settings, pause=pause
+    )[0]
 
 
 def _try(
-    names: Sequence[tuple[str, str]], folders: Sequence[Path], limit: float
+    names: Sequence[tuple[str, str]],
+    folders: Sequence[Path],
+    limit: float,
+    settings: PluginSettings,
+    pause: float,
 ) -> Iterator[Report]:
     """Reports of one process, up to the plugin that ended it. Raises `PluginError`."""
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -80,6 +99,8 @@ def _try(
         "trio_afrender.testing.survey_process",
         json.dumps(names),
         json.dumps([str(folder) for folder in folders]),
+        json.dumps(settings_to(settings)),
+        str(pause),
     ]
     with subprocess.Popen(
         command,

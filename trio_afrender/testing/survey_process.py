@@ -1,7 +1,7 @@
 """Tries plugins one after another and prints a line of JSON for each: the child of `survey`.
 
 Plugins may hang, crash or end the process: so it is one of its own. Its arguments: a list of
-[kind, name], a list of folders.
+[kind, name], a list of folders, the settings, seconds between two updates of a meter.
 """
 
 from __future__ import annotations
@@ -9,10 +9,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import attrs
+
+from trio_afrender.config import PluginSettings
 from trio_afrender.errors import AfRenderError, PluginError
+from trio_afrender.plugins.exchange import settings_from
+from trio_afrender.plugins.meter_worker import MeterWorker
 from trio_afrender.plugins.names import load_class
 from trio_afrender.plugins.problems import Captured, capturing
 from trio_afrender.testing.replay import replay_parser
@@ -30,16 +36,18 @@ TASK = {
     "frame_start": 1, "frame_finish": 2, "frames_num": 2, "wdir": "/", "task_name": "frame 1-2",
     "environment": {"A": "1"},
 }  # fmt: skip
-_METER_NUMBERS = (
-    "value", "valuemax", "width", "height", "labelsize", "graphr", "graphg", "graphb", "labelr",
-    "labelg", "labelb", "bgcolorr", "bgcolorg", "bgcolorb",
-)  # fmt: skip
-_METER_TEXTS = ("label", "tooltip")
 _UPDATES = 3
+_SETTINGS = PluginSettings()
 _BASES = {"parser": "parser", "service": "service", "meter": "resbase"}
 
 
-def try_plugin(kind: str, name: str, folders: tuple[Path, ...]) -> tuple[list[str], dict[str, Any]]:
+def try_plugin(
+    kind: str,
+    name: str,
+    folders: tuple[Path, ...],
+    settings: PluginSettings = _SETTINGS,
+    pause: float = 0.0,
+) -> tuple[list[str], dict[str, Any]]:
     """Load, make and use a plugin; return what is wrong with it, and a meter's properties."""
     problems: list[str] = []
     values: dict[str, Any] = {}
@@ -52,7 +60,7 @@ def try_plugin(kind: str, name: str, folders: tuple[Path, ...]) -> tuple[list[st
         elif kind == "service":
             problems += _try_service(made, name, folders)
         else:
-            values, wrong = _try_meter(made)
+            values, wrong = _try_meter(name, folders, settings, pause)
             problems += wrong
     except PluginError as error:
         problems.append(f"{error}\n{error.details}".strip())
@@ -79,23 +87,22 @@ def _try_service(made: type, name: str, folders: tuple[Path, ...]) -> list[str]:
     return problems
 
 
-def _try_meter(made: type) -> tuple[dict[str, Any], list[str]]:
+def _try_meter(
+    name: str, folders: tuple[Path, ...], settings: PluginSettings, pause: float
+) -> tuple[dict[str, Any], list[str]]:
     """The properties after some updates. A meter that is not valid has nothing to measure here."""
-    meter: Any = made()
+    worker = MeterWorker(name, settings, folders)
     problems: list[str] = []
-    if meter.valid is True:
-        for _ in range(_UPDATES):
-            meter.update()
-    elif meter.valid is not False:
-        problems.append(f"valid is {meter.valid!r:.50}, not a bool")
-    values: dict[str, Any] = {"valid": meter.valid is True}
-    for names, wanted in ((_METER_NUMBERS, int), (_METER_TEXTS, str)):
-        for key in names:
-            value = getattr(meter, key, None)
-            if type(value) is wanted:
-                values[key] = value
-            else:
-                problems.append(f"{key} is {value!r:.50}, not of type {wanted.__name__}")
+    values: dict[str, Any] = {}
+    for update in range(_UPDATES):
+        if update:
+            time.sleep(pause)
+        shown = worker.measure().shown
+        problems += worker.problems()
+        if shown is None:
+            odd = [text for text in problems if "not a bool" in text]
+            return {"valid": False, "tooltip": "\n".join(problems)}, odd
+        values = {"valid": True, **attrs.asdict(shown)}
     return values, problems
 
 
@@ -104,12 +111,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     items, folders = json.loads(sys.argv[1]), tuple(map(Path, json.loads(sys.argv[2])))
+    settings, pause = settings_from(json.loads(sys.argv[3])), float(sys.argv[4])
     answers.write("\n")
     answers.flush()
     for kind, name in items:
         printed = Captured()
         with capturing(printed):
-            problems, values = try_plugin(kind, name, folders)
+            problems, values = try_plugin(kind, name, folders, settings, pause)
         answers.write(json.dumps([problems, values, printed.take()]) + "\n")
         answers.flush()
     os._exit(0)  # threads of plugins must not keep it

@@ -1,0 +1,7 @@
+"""Has nothing to measure."""
+
+from resmeters import resbase
+
+
+class meter_invalid(resbase.resbase):
+    pass

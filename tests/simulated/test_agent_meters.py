@@ -1,0 +1,87 @@
+"""Meters on their way to the farm: at whose period they are asked, and what waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+from trio.testing import MockClock
+
+from trio_afrender import Config, run_agent
+from trio_afrender.farm.farm import open_farm
+from trio_afrender.farm.settings import FarmSettings
+from trio_afrender.messages import CustomMeter, HostResources
+from trio_afrender.testing import MemoryHost, open_memory_server, virtual_wall
+
+
+@attrs.define(eq=False)
+class ScriptedMeters:
+    """Meters that take their time."""
+
+    seconds: float = 0.0
+    times: list[float] = attrs.field(factory=list)
+    shown: tuple[CustomMeter, ...] = ()
+
+    def latest(self) -> tuple[CustomMeter, ...]:
+        return self.shown
+
+    async def run(self, period: Callable[[], float]) -> None:
+        while True:
+            self.times.append(trio.current_time())
+            await trio.sleep(self.seconds)
+            meter = CustomMeter(value=len(self.times), graphb=3, bgcolorg=5, label="m\nn")
+            self.shown = (meter,)
+            await trio.sleep(period())
+
+
+async def farm_sees(meters: ScriptedMeters, seconds: float, period: int = 0) -> list[HostResources]:
+    """What a farm knows of the host's load after each of so many seconds."""
+    seen: list[HostResources] = []
+    card = CustomMeter(label="card 0")
+    host = MemoryHost(meters=meters, resources=lambda: HostResources(cpu_num=4, custom=(card,)))
+    async with (
+        open_farm(None, wall=virtual_wall) as farm,
+        open_memory_server(farm.serve_link) as server,
+        trio.open_nursery() as nursery,
+    ):
+        if period:
+            farm.change_settings(FarmSettings(resources_update_period=period))
+        config = Config(name="r1")
+        await nursery.start(
+            lambda **status: run_agent(
+                config, connect=server.connect_as("r1"), outside=host.open(), **status
+            )
+        )
+        for _ in range(round(seconds)):
+            await trio.sleep(1)
+            seen += [render.resources for render in farm.renders if render.resources is not None]
+        nursery.cancel_scope.cancel()
+    return seen
+
+
+async def test_meters_reach_the_farm_beside_what_the_host_has(autojump_clock: MockClock) -> None:
+    meters = ScriptedMeters()
+    seen = await farm_sees(meters, 21)
+    last = seen[-1]
+    assert last.cpu_num == 4
+    assert [each.label for each in last.custom] == ["card 0", "m\nn"]
+    assert last.custom[1] == CustomMeter(
+        value=last.custom[1].value, graphb=3, bgcolorg=5, label="m\nn"
+    )
+    assert last.custom[1].value >= 4
+    gaps = {round(b - a) for a, b in zip(meters.times, meters.times[1:], strict=False)}
+    assert gaps == {5}
+
+
+async def test_the_servers_period_is_the_meters_too(autojump_clock: MockClock) -> None:
+    meters = ScriptedMeters()
+    await farm_sees(meters, 60, period=20)
+    assert meters.times[-1] - meters.times[-2] == 20
+
+
+async def test_nothing_waits_for_a_slow_meter(autojump_clock: MockClock) -> None:
+    meters = ScriptedMeters(seconds=1000)
+    seen = await farm_sees(meters, 30)
+    assert {len(resources.custom) for resources in seen} == {1}  # the host's own figures came
+    assert len(meters.times) == 1

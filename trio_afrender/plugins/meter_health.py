@@ -1,0 +1,60 @@
+"""When a meter is asked again: soon while it is well, ever later while it is not. Plain rules."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ("MeterHealth",)
+
+PATIENT = 3
+"""So many failures in a row cost nothing: a driver may be asleep, a server restarted."""
+SLOWEST = 600.0
+"""Seconds; a meter that keeps failing is tried this often for ever."""
+QUARANTINE = 60.0
+"""Seconds for which a meter that hung or ended the plugin host is left alone the first time."""
+LONGEST = 3600.0
+
+
+@attrs.define
+class MeterHealth:
+    """What became of a meter's last measurements."""
+
+    failures: int = 0
+    """In a row."""
+    hangs: int = 0
+    """Since it was last well for longer than its quarantine had been."""
+    absent: bool = False
+    """Whether it says that there is nothing to measure, or there is no such meter."""
+    _out: bool = False
+    _well: float = 0.0
+
+    def note_good(self, period: float) -> None:
+        self.failures, self.absent, self._out = 0, False, False
+        self._well += period
+        if self.hangs and self._well >= self._quarantine():
+            self.hangs, self._well = 0, 0.0
+
+    def note_raised(self) -> None:
+        self.failures += 1
+        self.absent = self._out = False
+
+    def note_absent(self) -> None:
+        self.absent = True
+        self._out = False
+
+    def note_hung(self) -> None:
+        """It hung, or the plugin host had to be ended because of it."""
+        self.hangs += 1
+        self._out, self._well = True, 0.0
+
+    def delay(self, period: float) -> float:
+        """Seconds until it is asked again."""
+        if self._out:
+            return max(self._quarantine(), period)
+        if self.absent:
+            return max(SLOWEST, period)
+        over = min(max(self.failures - PATIENT, 0), 16)
+        return max(period, min(period * 2.0**over, SLOWEST))
+
+    def _quarantine(self) -> float:
+        return min(QUARANTINE * 4.0 ** (self.hangs - 1), LONGEST) if self.hangs else 0.0
