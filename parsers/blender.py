@@ -24,7 +24,7 @@ __all__ = ("blender",)
 
 def _tiles(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
     """Tiles done, and of the present one the samples done."""
-    done, tiles, sample, samples = (int(group or 0) for group in groups)
+    done, tiles, sample, samples = (float(group or 0) for group in groups)
     # All samples done is said of the tile before, too: that one is counted already.
     share = sample / samples if sample < samples else 0
     return 100 * (done + share) / tiles if tiles > 0 else None
