@@ -442,6 +442,7 @@ def test_settings_of_services_come_from_config_and_travel_to_the_plugin_host(
     settings = config.plugin_settings()
     assert settings_from(json.loads(json.dumps(settings_to(settings)))) == settings
     assert {key: settings.variables[key] for key in PLUGIN} == {
+        "af_render_customiostat_devices": "sda",
         "af_render_cmd_wolsleep": "nap -v",
         "af_render_cmd_wolwake": "wolwake",
         "email_send_cmd": "mail",
