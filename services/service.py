@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess  # for the quoting rules of Windows only
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from services import _blockflags, _parsers, _paths, _taskinfo, _thumbnails
@@ -40,6 +40,11 @@ class service:
     """Finds a parser's class by name; raises PluginError."""
     grace: float | None = None
     """Seconds between TERM and KILL; None: the agent's setting."""
+    limits: Mapping[str, float] | None = None
+    """Limits of such tasks, as in the config file (``{"run_time": 3600}``), over the agent's own;
+    what the config file says of this service by name is over these."""
+    stuck: Mapping[str, float | str] | None = None
+    """What counts as stuck, and what is done then; the same way."""
 
     str_capacity = str_capacity
     str_hosts = str_hosts

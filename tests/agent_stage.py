@@ -42,9 +42,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(config: Config = CONFIG) -> AsyncIterator[Stage]:
+async def open_stage(
+    config: Config = CONFIG, *, host: MemoryHost | None = None
+) -> AsyncIterator[Stage]:
     """Start an agent; leaving ends it without ceremony."""
-    host = MemoryHost()
+    host = host if host is not None else MemoryHost()
     async with open_scripted_server() as server, trio.open_nursery() as nursery:
         agent = await nursery.start(
             partial(run_agent, config, connect=server.connect, outside=host.open())

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from trio_afrender.config import Config, Timing
+from trio_afrender.config import Config, Limits, Stuck, Timing
 from trio_afrender.config.build import make_config
 from trio_afrender.config.keys import CGRU, OURS, TIMING
 from trio_afrender.config.layers import Settings, load_settings
@@ -326,6 +326,24 @@ def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) 
     assert (config.max_tasks, config.services, config.server) == (2, ("blender",), "wss://farm/")
 
 
+def test_a_table_by_services_sets_what_stands_beside_it(tmp_path: Path) -> None:
+    limits = {
+        "run_time": 60,
+        "services": {"nuke": {"run_time": 5, "output": 7}, "a.b": {"memory": 9}},
+    }
+    stuck = {"services": {"nuke": {"policy": "stop"}}}
+    path = write(tmp_path / "a.json", trio_afrender={"limits": limits, "stuck": stuck})
+    settings = load(files=[path])
+    assert settings["trio_afrender.limits.services.nuke.run_time"] == 5
+    config = make_config(settings)
+    assert config.limits == Limits(run_time=60)
+    assert config.limits_of("nuke", {"memory": 3}) == Limits(run_time=5, output=7, memory=3)
+    assert config.limits_of("a.b", {"memory": 3}) == Limits(run_time=60, memory=9)
+    assert config.limits_of("maya", {}) == Limits(run_time=60)
+    assert config.stuck_of("nuke", {"policy": "off"}) == Stuck(policy="stop")
+    assert config.stuck_of("maya", {"policy": "off"}) == Stuck(policy="off")
+
+
 @pytest.mark.parametrize(
     ("section", "problem"),
     [
@@ -336,6 +354,10 @@ def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) 
         ({"timing": {"grace": True}}, "trio_afrender.timing.grace: expected a number, got true"),
         ({"licences": ["nuke"]}, 'expected a list of pairs of a name and a command, got ["nuke"]'),
         ({"timing": 5}, '"trio_afrender.timing" must be an object'),
+        ({"limits": {"services": 5}}, '"trio_afrender.limits.services" must be an object'),
+        ({"limits": {"services": {"nuke": 5}}}, '"trio_afrender.limits.services.nuke" must be an object'),
+        ({"limits": {"services": {"nuke": {"runtime": 5}}}}, 'no setting "runtime" in trio_afrender.limits.services.nuke, did you mean "run_time"?'),
+        ({"limits": {"services": {"nuke": {"services": {}}}}}, 'no setting "services" in trio_afrender.limits.services.nuke'),
         (5, '"trio_afrender" must be an object'),
     ],
 )  # fmt: skip
@@ -357,9 +379,12 @@ def test_a_typo_in_our_section_is_an_error_that_names_the_file(
         ({"trio_afrender": {"nimby": "nimbi"}}, 'did you mean "nimby"?'),
         ({"trio_afrender": {"drain": "kill"}}, "trio_afrender.drain must be a known word"),
         ({"cmd_shell": " "}, "cmd_shell must name a shell"),
+        ({"trio_afrender": {"limits": {"services": {"nuke": {"memory": -1}}}}}, "limits.services.nuke.memory must not be negative"),
+        ({"trio_afrender": {"stuck": {"policy": "stopp"}}}, 'stuck.policy must be a known word, did you mean "stop"?'),
+        ({"trio_afrender": {"stuck": {"services": {"nuke": {"policy": "x"}}}}}, "must be a known word, known: off, stop, warn"),
         ({"trio_afrender": {"timing": {"heartbeat": 0}}}, "must be at least 0.01"),
     ],
-)
+)  # fmt: skip
 def test_values_out_of_range_are_errors(
     tmp_path: Path, keys: dict[str, object], problem: str
 ) -> None:

@@ -65,6 +65,7 @@ def test_values_come_out_as_they_went_in(
     facts = ServiceFacts(
         working_directory=text, command=text, environment={text: text}, files=names, skip=flag,
         has_parser=flag, wants_ticks=flag, wants_tail=flag, grace=2.0 if flag else None, log=text,
+        limits={"output": number, "run_time": 2.5}, stuck={"policy": text, "cpu": 0.5},
     )  # fmt: skip
     assert exchange.facts_from(travel(exchange.facts_to(facts))) == facts
     state = ParserState(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from trio_afrender.config.settings import Config, Limits, PluginSettings, Timing, Token
+from trio_afrender.config.limits import Limits, MemoryGuard, Stuck
+from trio_afrender.config.settings import Config, PluginSettings, Timing, Token
 
-__all__ = ("Config", "Limits", "PluginSettings", "Timing", "Token")
+__all__ = ("Config", "Limits", "MemoryGuard", "PluginSettings", "Stuck", "Timing", "Token")

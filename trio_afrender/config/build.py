@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from trio_afrender.config.keys import LIMITS, TIMING, near_key
+from trio_afrender.config.keys import (
+    GUARD,
+    LIMITS,
+    NESTED,
+    POLICIES,
+    SERVICES,
+    STUCK,
+    TIMING,
+    Key,
+    near_key,
+)
 from trio_afrender.config.layers import Settings
-from trio_afrender.config.settings import INSTRUCTIONS, Config, Limits, Timing
+from trio_afrender.config.limits import Limits, MemoryGuard, Stuck
+from trio_afrender.config.settings import INSTRUCTIONS, Config, Timing
 from trio_afrender.config.values import Layered
 from trio_afrender.errors import ConfigError
 
@@ -28,7 +39,7 @@ _AT_LEAST: Mapping[str, float] = {
 }
 _OURS_ALONE = frozenset({"name", "user_name", "server"})
 """Values that stand among CGRU's keys without being any."""
-_NESTED = ("trio_afrender.timing.", "trio_afrender.limits.")
+_NESTED = tuple(f"trio_afrender.{kind}." for kind in NESTED)
 _WORDS = {
     "trio_afrender.nimby": ("", "nimby", "NIMBY"),
     "trio_afrender.drain": ("finish", "stop"),
@@ -92,22 +103,29 @@ def make_config(settings: Settings) -> Config:
         shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),
         sleep_service=cast("str", settings["af_sysjob_wol_service"]),
         notice_command=cast("str", ours["notice_command"]),
-        limits=Limits(
-            output=cast("int", ours["limits.output"]),
-            **{name: cast("float", ours[f"limits.{name}"]) for name in LIMITS if name != "output"},
-        ),
+        limits=Limits(**_section(ours, "limits", LIMITS)),
+        stuck=Stuck(**_section(ours, "stuck", STUCK)),
+        service_limits=_by_service(ours, "limits"),
+        service_stuck=_by_service(ours, "stuck"),
+        memory_guard=MemoryGuard(**_section(ours, "memory_guard", GUARD)),
         timing=Timing(resources_period=period, **timing),
     )
 
 
 def _check_range(key: str, layered: Layered) -> None:
     value = layered.value
-    if key.startswith(_NESTED) and not 0 <= cast("float", value) < float("inf"):
+    if (
+        key.startswith(_NESTED)
+        and not isinstance(value, str)
+        and not 0 <= cast("float", value) < float("inf")
+    ):
         raise _wrong(key, layered, "must not be negative or infinite")
     if key in _AT_LEAST and cast("float", value) < _AT_LEAST[key]:
         raise _wrong(key, layered, f"must be at least {_AT_LEAST[key]:g}")
     if key in _WORDS and value not in _WORDS[key]:
         raise _wrong(key, layered, f"must be a known word, {near_key(str(value), _WORDS[key])}")
+    if key.startswith("trio_afrender.stuck.") and key.endswith(".policy") and value not in POLICIES:
+        raise _wrong(key, layered, f"must be a known word, {near_key(str(value), POLICIES)}")
     if key == "trio_afrender.instructions":
         for word in _texts(value):
             if word not in INSTRUCTIONS:
@@ -115,6 +133,21 @@ def _check_range(key: str, layered: Layered) -> None:
                 raise _wrong(key, layered, f'holds "{word}", which is no instruction, {near}')
     if key == "name" and not value:
         raise _wrong(key, layered, "must not be empty: give --name")
+
+
+def _section(ours: Mapping[str, object], kind: str, known: Mapping[str, Key]) -> dict[str, Any]:
+    return {name: ours[f"{kind}.{name}"] for name, key in known.items() if key.kind != SERVICES}
+
+
+def _by_service(ours: Mapping[str, object], kind: str) -> dict[str, dict[str, object]]:
+    """The table of `kind` by services' names; a name may hold anything, dots too."""
+    prefix = f"{kind}.{SERVICES}."
+    table: dict[str, dict[str, object]] = {}
+    for path, value in ours.items():
+        if path.startswith(prefix):
+            service, _, name = path.removeprefix(prefix).rpartition(".")
+            table.setdefault(service, {})[name] = value
+    return table
 
 
 def _wrong(key: str, layered: Layered, problem: str) -> ConfigError:

@@ -10,7 +10,25 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-__all__ = ("CGRU", "LIMITS", "NESTED", "OTHERS", "OURS", "PLUGIN", "TIMING", "Key", "near_key")
+__all__ = (
+    "CGRU",
+    "GUARD",
+    "LIMITS",
+    "NESTED",
+    "OTHERS",
+    "OURS",
+    "PLUGIN",
+    "POLICIES",
+    "SERVICES",
+    "STUCK",
+    "TIMING",
+    "Key",
+    "near_key",
+)
+
+SERVICES = "services"
+"""The kind of a table by services' names, each of which may set what stands beside the table."""
+POLICIES = ("off", "warn", "stop")
 
 
 @attrs.frozen(slots=True)
@@ -97,10 +115,33 @@ LIMITS: Mapping[str, Key] = {
     "no_output": Key("float", 0.0, "seconds"),
     "no_progress": Key("float", 0.0, "seconds"),
     "output": Key("int", 0, "bytes"),
+    "memory": Key("int", 0, "bytes"),
+    "post_time": Key("float", 0.0, "seconds"),
+    SERVICES: Key(SERVICES, {}),
 }
-"""Keys of ``trio_afrender{"limits": {}}``: the fields of `settings.Limits`."""
+"""Keys of ``trio_afrender{"limits": {}}``: the fields of `limits.Limits`, and a table."""
 
-NESTED: Mapping[str, Mapping[str, Key]] = {"timing": TIMING, "limits": LIMITS}
+STUCK: Mapping[str, Key] = {
+    "policy": Key("str", "warn"),
+    "warn_after": Key("float", 600.0, "seconds"),
+    "stop_after": Key("float", 1800.0, "seconds"),
+    "cpu": Key("float", 0.01, "cores"),
+    SERVICES: Key(SERVICES, {}),
+}
+"""Keys of ``trio_afrender{"stuck": {}}``: the fields of `limits.Stuck`, and a table."""
+
+GUARD: Mapping[str, Key] = {
+    "floor": Key("int", 256 * 1024 * 1024, "bytes"),
+    "room": Key("int", 512 * 1024 * 1024, "bytes"),
+}
+"""Keys of ``trio_afrender{"memory_guard": {}}``: the fields of `limits.MemoryGuard`."""
+
+NESTED: Mapping[str, Mapping[str, Key]] = {
+    "timing": TIMING,
+    "limits": LIMITS,
+    "stuck": STUCK,
+    "memory_guard": GUARD,
+}
 """Objects among our own keys, by their kind, which is their name."""
 
 OURS: Mapping[str, Key] = {
@@ -125,6 +166,8 @@ OURS: Mapping[str, Key] = {
     "instructions": Key("list", []),
     "notice_command": Key("str", ""),
     "limits": Key("limits", {}),
+    "stuck": Key("stuck", {}),
+    "memory_guard": Key("memory_guard", {}),
     "timing": Key("timing", {}),
 }
 """Keys of ``cgru_config.trio_afrender{}``: what Afanasy has no word for."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.config.cgru import Reading
-from trio_afrender.config.keys import CGRU, NESTED, OTHERS, OURS, Key, near_key
+from trio_afrender.config.keys import CGRU, NESTED, OTHERS, OURS, SERVICES, Key, near_key
 from trio_afrender.config.together import host_name, plugin_folders, server, user_name
 from trio_afrender.config.values import Layered, check, from_text
 from trio_afrender.errors import ConfigError
@@ -190,6 +190,7 @@ def _own(reading: Reading) -> dict[str, Layered]:
         f"trio_afrender.{kind}.{key}": Layered(known.default, unit=known.unit)
         for kind, keys in NESTED.items()
         for key, known in keys.items()
+        if known.kind != SERVICES
     }
     _fill(values, ("trio_afrender",), reading.values.get("trio_afrender", {}), OURS, reading)
     return values
@@ -213,12 +214,31 @@ def _fill(
         if known[name].kind in NESTED:
             _fill(values, (*where, name), value, NESTED[known[name].kind], reading)
             continue
+        if known[name].kind == SERVICES:
+            _fill_services(values, (*where, name), value, known, reading)
+            continue
         folder = Path(origin.removeprefix("file ")).parent
         try:
             checked = check(known[name], value, folder)
         except ConfigError as error:
             raise ConfigError(f"{origin}: {place}.{name}: {error}") from error
         values[f"{place}.{name}"] = Layered(checked, origin, known[name].unit)
+
+
+def _fill_services(
+    values: dict[str, Layered],
+    where: tuple[str, ...],
+    table: object,
+    known: Mapping[str, Key],
+    reading: Reading,
+) -> None:
+    """Take what a table by services' names sets: the keys that stand beside it."""
+    if not isinstance(table, dict):
+        place = ".".join(where)
+        raise ConfigError(f'{reading.origins[where]}: "{place}" must be an object')
+    keys = {name: key for name, key in known.items() if key.kind != SERVICES}
+    for service, section in table.items():
+        _fill(values, (*where, service), section, keys, reading)
 
 
 def _option(key: str) -> str:

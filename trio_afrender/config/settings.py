@@ -8,8 +8,9 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.config.keys import CGRU
+from trio_afrender.config.limits import Limits, MemoryGuard, Stuck, for_service
 
-__all__ = ("INSTRUCTIONS", "Config", "Limits", "PluginSettings", "Timing", "Token")
+__all__ = ("INSTRUCTIONS", "Config", "PluginSettings", "Timing", "Token")
 
 INSTRUCTIONS = ("exit", "drain", "launch", "launch_exit", "reboot", "shutdown", "sleep")
 """What a server may say to a render besides handing out tasks."""
@@ -42,20 +43,6 @@ class Timing:
     """The one budget of a drain: tasks end or are stopped, results go out, we say goodbye."""
     notice: float = 5.0
     """Between two questions of `Config.notice_command`, which may take as long itself."""
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class Limits:
-    """What a task's own process may take before it is stopped as an error. 0: no limit."""
-
-    run_time: float = 0.0
-    """Seconds since its start."""
-    no_output: float = 0.0
-    """Seconds without a byte of output."""
-    no_progress: float = 0.0
-    """Seconds in which neither percent nor frame moved, for a task that has a parser."""
-    output: int = 0
-    """Bytes printed. The log keeps `Config.log_quota` of them; this ends the task."""
 
 
 @attrs.frozen(slots=True)
@@ -166,8 +153,21 @@ class Config:
     sent (``-nor``)."""
     subreaper: bool = False
     """Adopt orphans of tasks (process-wide: only the command line sets it)."""
-    limits: Limits = Limits()
+    limits: Limits = attrs.field(factory=Limits)
+    stuck: Stuck = attrs.field(factory=Stuck)
+    service_limits: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, hash=False)
+    """By a service's name: fields of `Limits` that are otherwise for its tasks."""
+    service_stuck: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, hash=False)
+    memory_guard: MemoryGuard = attrs.field(factory=MemoryGuard)
     timing: Timing = Timing()
+
+    def limits_of(self, service: str, own: Mapping[str, object]) -> Limits:
+        """The limits of a task of `service`, whose class says `own` of itself."""
+        return for_service(self.limits, own, self.service_limits.get(service, {}))
+
+    def stuck_of(self, service: str, own: Mapping[str, object]) -> Stuck:
+        """As `limits_of`, for what counts as stuck."""
+        return for_service(self.stuck, own, self.service_stuck.get(service, {}))
 
     def plugin_settings(self) -> PluginSettings:
         """The part that the plugin host is given."""

@@ -56,6 +56,10 @@ class ServiceFacts:
     """The parser also sees the unfinished line (class attribute ``tail = True``)."""
     grace: float | None = None
     """Seconds between TERM and KILL that the service asks for; None: the agent's."""
+    limits: Mapping[str, float] = attrs.field(factory=dict, hash=False)
+    """Fields of `config.Limits` that the service has of its own."""
+    stuck: Mapping[str, float | str] = attrs.field(factory=dict, hash=False)
+    """Fields of `config.Stuck` that the service has of its own."""
     log: str = ""
     """The service's own log so far, and what went wrong with the parser, for the task's log."""
 

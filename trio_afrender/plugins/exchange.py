@@ -209,6 +209,17 @@ def _pairs(value: object) -> dict[str, str]:
     return value
 
 
+def _rules(*kinds: type) -> Callable[[object], object]:
+    """A table of `kinds`, by names."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, dict) or any(type(item) not in kinds for item in value.values()):
+            raise TypeError
+        return value
+
+    return check
+
+
 def _replaced(value: object) -> tuple[Replaced, ...]:
     parts = []
     for start, end, text in cast("list[tuple[object, object, object]]", value):
@@ -229,6 +240,8 @@ _FACTS: Mapping[str, Callable[[object], Any]] = {
     "wants_ticks": _FLAG,
     "wants_tail": _FLAG,
     "grace": _is(float, type(None)),
+    "limits": _rules(int, float),
+    "stuck": _rules(float, str),
     "log": _TEXT,
 }
 _STATE: Mapping[str, Callable[[object], Any]] = {

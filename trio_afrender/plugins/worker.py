@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from trio_afrender.config.limits import read_rules
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 from trio_afrender.output.base import LogReader
@@ -119,11 +120,20 @@ class Worker:
             wants_ticks=ticks,
             wants_tail=read_flag(getattr(parser, "tail", False)) or False,
             grace=read_seconds(grace),
+            limits=self._read_rules("limits"),
+            stuck=self._read_rules("stuck"),
             log=self._join(
                 self._ask("getLog", read_text, "", "a str"),
                 read_text(getattr(service, "parser_problem", "")) or "",
             ),
         )
+
+    def _read_rules(self, kind: str) -> dict[str, Any]:
+        """What the service's class says by its attribute `kind`."""
+        rules, problems = read_rules(kind, getattr(self._service, kind, None))
+        for problem in problems:
+            self._problems.add(problem)
+        return rules
 
     def _demand(self, name: str, read: Callable[[object], T | None], wanted: str) -> T:
         """The answer of a method without which there is nothing to run."""

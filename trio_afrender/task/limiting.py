@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -36,13 +36,31 @@ async def watch_limits(
             silent=now - max(start, log.grown),
             stalled=now - max(start, progressed()) if progressed is not None else None,
             printed=log.size - before,
+            resident=handle.usage.resident if handle.usage is not None else None,
         )
         if text := over_limit(limits, usage):
             why.add("rule", f"{text}: the task is stopped")
             handle.stop(StopCause(kind=StopKind.LIMIT, text=text))
             return
         with trio.move_on_after(next_look(limits, usage)):
-            if limits.output:  # else nobody here wakes for each line that is printed
-                await log.wait_beyond(before + limits.output - 1)
-            if not limits.output or log.ended:
+            await _news(limits, log, handle, before + limits.output - 1)
+
+
+async def _news(limits: Limits, log: RunLog, handle: TaskHandle, allowed: int) -> None:
+    """Wait until a figure may have passed its limit; nobody wakes here for one without a limit."""
+    async with trio.open_nursery() as nursery:
+
+        async def first(what: Callable[[], Awaitable[None]]) -> None:
+            await what()
+            nursery.cancel_scope.cancel()
+
+        async def printed() -> None:
+            await log.wait_beyond(allowed)
+            if log.ended:
                 await trio.sleep_forever()
+
+        if limits.output:
+            nursery.start_soon(first, printed)
+        if limits.memory:
+            nursery.start_soon(first, handle.measured)
+        await trio.sleep_forever()

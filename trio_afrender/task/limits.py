@@ -22,6 +22,8 @@ class Usage:
     """Since percent or frame moved last, or the start; None: it has no parser."""
     printed: int
     """Bytes."""
+    resident: int | None = None
+    """Bytes of memory of the whole tree; None: not measured."""
 
 
 def over_limit(limits: Limits, usage: Usage) -> str:
@@ -37,6 +39,11 @@ def over_limit(limits: Limits, usage: Usage) -> str:
         )
     if limits.output and usage.printed >= limits.output:
         return f"it printed {usage.printed} bytes, the limit output is {limits.output}"
+    if limits.memory and usage.resident is not None and usage.resident >= limits.memory:
+        return (
+            f"its processes have {usage.resident} bytes of memory,"
+            f" the limit memory is {limits.memory}"
+        )
     return ""
 
 

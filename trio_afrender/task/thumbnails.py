@@ -57,9 +57,14 @@ class Thumbnails:
             if not self._receive.statistics().current_buffer_used:
                 self._idle.set()
 
-    async def finish(self) -> None:
-        """Wait until all that was announced is made; each is bounded by the post limit."""
-        await self._idle.wait()
+    async def finish(self, deadline: float) -> bool:
+        """Wait until all that was announced is made, each bounded by the post limit.
+
+        Return whether it is; False: trio's time `deadline` came first.
+        """
+        with trio.move_on_at(deadline):
+            await self._idle.wait()
+        return self._idle.is_set()
 
     async def _make(self, command: str) -> None:
         tools, record = self._record.tools, self._record

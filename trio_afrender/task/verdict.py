@@ -30,7 +30,7 @@ class StopKind(enum.Enum):
     USER = "user"
     STORE_FULL = "store full"
     LIMIT = "limit"
-    """It took more time or output than the host's limits allow."""
+    """It took more time, output or memory than the host's limits allow."""
     PARSER_ERROR = "parser error"
     PARSER_FATAL_ERROR = "parser fatal error"
     PARSER_SUCCESS = "parser success"
@@ -82,6 +82,8 @@ class Facts:
     badresult: bool = False
     finishedsuccess: bool = False
     files_ok: bool = True
+    post_in_time: bool = True
+    """Whether what follows the process ended within the limit for all of it."""
     post_ok: bool = True
     give_backs: int = 0
     """How often in a row this host gave this task back before."""
@@ -101,6 +103,7 @@ def judge(facts: Facts) -> TaskStatus:
         (facts.error, TaskStatus.FinishedParserError),
         (facts.badresult, TaskStatus.FinishedParserBadResult),
         (not facts.files_ok, TaskStatus.BadRenderedFiles),
+        (not facts.post_in_time, TaskStatus.FinishedError),
         (not facts.post_ok, TaskStatus.FinishedFailedPost),
         (facts.finishedsuccess, TaskStatus.FinishedParserSuccess),
     )

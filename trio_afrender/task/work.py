@@ -56,8 +56,11 @@ class Work:
         self._tools = record.tools
         self._why = record.why
         self._stop_time = 0
+        self._late = False  # whether what follows the own process was stopped for its limit
         self._sent_files: set[str] = set()
         self._parsed_files: tuple[str, ...] = ()
+        service = self._handle.task.service
+        self._limits = self._tools.config.limits_of(service, plugins.facts.limits)
         self._environment, record.secrets = self._tools.environment.make(
             plugins.facts.environment,
             self._handle.task,
@@ -105,7 +108,6 @@ class Work:
                 helpers.start_soon(self._listening.run)
                 helpers.start_soon(self._thumbnails.run)
                 status = await self._render()
-                await self._thumbnails.finish()
                 helpers.cancel_scope.cancel()
         finally:
             self._handle.output = None
@@ -124,7 +126,28 @@ class Work:
         if end is None:
             return self._record.stopped_early()
         self._record.end, self._record.finished = end, self._tools.wall()
-        return await self._conclude(end)
+        return await self._follow_up(end)
+
+    async def _follow_up(self, end: ProcessEnd) -> TaskStatus:
+        """Checks, post commands and thumbnails, within the limit for all that follows."""
+        allowed = self._limits.post_time or math.inf
+        deadline = trio.current_time() + allowed
+        async with trio.open_nursery() as nursery:
+            if allowed < math.inf:
+                nursery.start_soon(self._watch_post_time, allowed)
+            status = await self._conclude(end)
+            nursery.cancel_scope.cancel()
+        if not await self._thumbnails.finish(deadline):
+            text = f"the limit post_time is {allowed:g} s: the rest of the thumbnails is left out"
+            self._why.add("rule", text)
+        return status
+
+    async def _watch_post_time(self, allowed: float) -> None:
+        await trio.sleep(allowed)
+        text = f"what follows its end took {allowed:g} s, the limit post_time is {allowed:g} s"
+        self._why.add("rule", f"{text}: the rest of it is stopped")
+        self._late = self._handle.cause is None
+        self._handle.stop(StopCause(kind=StopKind.LIMIT, text=text))
 
     async def _process(self, command: str, *, post_limit: float | None = None) -> ProcessEnd | None:
         """Run one command to its end and parse its last words; None when a stop came first.
@@ -144,7 +167,7 @@ class Work:
                 nursery.start_soon(self._parsing.follow, child.pid, over)
             nursery.start_soon(self._publish, TaskStatus.Percent)
             nursery.start_soon(self._measuring.follow, child, over)
-            if post_limit is None and self._tools.config.limits != Limits():
+            if post_limit is None and self._limits != Limits():
                 nursery.start_soon(self._watch_limits, over)
             try:
                 end = await supervise(
@@ -174,7 +197,7 @@ class Work:
             nursery.start_soon(
                 partial(
                     watch_limits,
-                    self._tools.config.limits,
+                    self._limits,
                     self._place.log,
                     self._handle,
                     self._why,
@@ -207,7 +230,8 @@ class Work:
         facts = self._facts(end, stop, exit_ok=said.exit_ok, files_ok=said.files_ok)
         log: str | None = said.log
         if said.post and judge(facts).success:
-            facts = attrs.evolve(facts, post_ok=await self._post(said))
+            post_ok = await self._post(said)
+            facts = attrs.evolve(facts, post_ok=post_ok, post_in_time=not self._late)
             log = None  # it may have grown
         status = judge(facts)
         if not status.success:
