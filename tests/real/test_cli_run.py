@@ -57,7 +57,7 @@ async def test_the_report_has_every_task(tmp_path: Path) -> None:
     good, bad = data["tasks"]
     assert set(good) == {
         "job", "block", "task", "number", "run", "name", "render", "state", "status", "exit_code", "started",
-        "finished", "attempts", "percent", "frame", "activity", "report", "resources", "log", "output", "files", "why",
+        "finished", "attempts", "percent", "frame", "activity", "report", "resources", "usage", "log", "output", "files", "why",
     }  # fmt: skip
     assert (good["state"], good["status"], good["exit_code"], good["output"]) == (
         "done",
