@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.host.usage import ProcessUsage
+from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.messages import TaskUsage
-from trio_afrender.task.figures import GpuShare, Ledger, show_bytes, usage_sentence, usage_words
+from trio_afrender.task.figures import Ledger, show_bytes, usage_sentence, usage_words
 
 MIB = 1024**2
 LEADER = ProcessUsage(pid=10, started=1, parent=1, resident=100 * MIB, peak=150 * MIB, cpu=1.0)

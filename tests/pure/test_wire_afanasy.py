@@ -163,7 +163,7 @@ def spell_address(address: Address) -> dict[str, Any]:
 def spell_resources(resources: HostResources | None) -> dict[str, Any] | None:
     if resources is None:
         return None
-    made = plain(resources, "cpu_loadavg", "custom")
+    made = plain(resources, "cpu_loadavg", "custom", "gpus", "stale")
     made.update({f"cpu_loadavg{i + 1}": load for i, load in enumerate(resources.cpu_loadavg)})
     return {**made, "custom": [plain(meter) for meter in resources.custom]}
 

@@ -22,6 +22,8 @@ from trio_afrender.messages import (
     FilesEntry,
     FromRender,
     FromServer,
+    GpuCard,
+    GpuProcess,
     HostResources,
     ListenedEntry,
     LogEntry,
@@ -86,6 +88,18 @@ resources = build(
     cpu_loadavg=st.tuples(ints, ints, ints),
     logged_in_users=strings,
     custom=some(meters),
+    gpus=some(
+        build(
+            GpuCard,
+            part=st.none() | ints,
+            util=st.none() | ints,
+            temp=st.none() | ints,
+            power_watt=st.none() | ints,
+            power_limit_watt=st.none() | ints,
+            processes=some(build(GpuProcess)),
+        )
+    ),
+    stale=strings,
 )
 execs = build(
     TaskExec,

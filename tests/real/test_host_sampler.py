@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import platform
 import socket
-import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from trio_afrender.host import facts, sampler
+from trio_afrender.host import facts, traffic
 from trio_afrender.host.facts import host_facts
-from trio_afrender.host.gpu import Gpu, GpuLoad
-from trio_afrender.host.sampler import Sampler
+from trio_afrender.host.sampler import Sampler, Wishes
 from trio_afrender.messages import HostResources, Register
 from trio_afrender.wire.jsonframes import decode_from_render, encode
 
@@ -97,7 +94,7 @@ def test_without_a_way_out_an_interface_gives_the_address(monkeypatch: pytest.Mo
 
 def test_a_measurement_is_plausible_and_travels(tmp_path: Path) -> None:
     time = [100.0]
-    measure = Sampler(str(tmp_path), clock=lambda: time[0])
+    measure = Sampler(Wishes(disk_path=str(tmp_path)), clock=lambda: time[0])
     first = measure.sample()
     assert (first.hdd_rd_kbsec, first.hdd_wr_kbsec, first.hdd_busy) == (0, 0, 0)
     assert (first.net_recv_kbsec, first.net_send_kbsec) == (0, 0)
@@ -126,7 +123,7 @@ def test_traffic_and_times_are_taken_since_the_last_measurement(
     monkeypatch.setattr(psutil, "cpu_times", lambda: types.SimpleNamespace(**now["cpu"]))
     monkeypatch.setattr(psutil, "disk_io_counters", lambda **_: now["disks"])
     monkeypatch.setattr(psutil, "net_io_counters", lambda **_: now["nets"])
-    monkeypatch.setattr(sampler, "_is_whole", lambda disk: disk == "sda")
+    monkeypatch.setattr(traffic, "_is_whole", lambda disk: disk == "sda")
 
     def disk(read: int, written: int, busy: int) -> types.SimpleNamespace:
         return types.SimpleNamespace(read_bytes=read, write_bytes=written, busy_time=busy)
@@ -162,130 +159,48 @@ def test_a_part_that_fails_is_named_once_and_spoils_nothing_else(
     assert (found.cpu_idle, found.mem_total_mb) == (default.cpu_idle, default.mem_total_mb)
     assert found.hdd_total_gb > 0
     texts = [record.getMessage() for record in caplog.records]
-    assert texts.count("cannot measure memory: sick") == 1
+    assert texts.count("cannot measure the memory: sick") == 1
     assert len(texts) == 4
 
 
 def test_a_disk_path_that_is_not_there_leaves_the_rest(tmp_path: Path) -> None:
-    found = Sampler(str(tmp_path / "none")).sample()
+    found = Sampler(Wishes(disk_path=str(tmp_path / "none"))).sample()
     assert found.hdd_total_gb == 0
     assert found.mem_total_mb > 0
-
-
-def test_the_processors_own_sensor_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chip(*degrees: float | None) -> list[types.SimpleNamespace]:
-        return [types.SimpleNamespace(current=each) for each in degrees]
-
-    chips = {"nvme": chip(80.0), "coretemp": chip(51.0, 55.9, None)}
-    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: chips, raising=False)
-    assert Sampler().sample().cpu_temp == 55
-    del chips["coretemp"]
-    assert Sampler().sample().cpu_temp == 80
-    chips.clear()
-    assert Sampler().sample().cpu_temp == 0
-    monkeypatch.delattr(psutil, "sensors_temperatures")
-    assert Sampler().sample().cpu_temp == 0
-
-
-def test_the_clock_rate_only_grows(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates: list[types.SimpleNamespace | None] = [
-        types.SimpleNamespace(max=0.0, current=900.4),
-        types.SimpleNamespace(max=0.0, current=3100.9),
-        types.SimpleNamespace(max=0.0, current=800.0),
-        None,
-    ]
-    monkeypatch.setattr(psutil, "cpu_freq", lambda: rates.pop(0))
-    measure = Sampler()
-    assert [measure.sample().cpu_mhz for _ in range(4)] == [900, 3100, 3100, 3100]
-
-
-class FakeNvml(types.ModuleType):
-    """NVML as its binding shows it, with one card that can be sick."""
-
-    NVML_TEMPERATURE_GPU = 0
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, *, driver: bool = True) -> None:
-        super().__init__("pynvml")
-        self.driver = driver
-        self.sick = False
-        self.inits = 0
-
-    def nvmlInit(self) -> None:
-        self.inits += 1
-        if not self.driver:
-            raise self.NVMLError("Driver Not Loaded")
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        if self.sick:
-            raise self.NVMLError("GPU is lost")
-        return index
-
-    def nvmlDeviceGetMemoryInfo(self, card: int) -> types.SimpleNamespace:
-        return types.SimpleNamespace(total=141 * 1024**3, used=3 * 1024**2)
-
-    def nvmlDeviceGetName(self, card: int) -> bytes:
-        return b"NVIDIA H200"
-
-    def nvmlDeviceGetUtilizationRates(self, card: int) -> types.SimpleNamespace:
-        return types.SimpleNamespace(gpu=42)
-
-    def nvmlDeviceGetTemperature(self, card: int, kind: int) -> int:
-        return 33
-
-
-def test_the_first_card_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
-    found = Sampler().sample()
-    assert (found.gpu_gpu_util, found.gpu_gpu_temp) == (42, 33)
-    assert (found.gpu_mem_total_mb, found.gpu_mem_used_mb) == (141 * 1024, 3)
-    assert found.gpu_string == "NVIDIA H200"
-
-
-def test_without_a_driver_nobody_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = FakeNvml(driver=False)
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    card = Gpu()
-    assert [card.read() for _ in range(3)] == [GpuLoad()] * 3
-    assert nvml.inits == 1
-
-
-def test_without_the_binding_there_is_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    card = Gpu()
-    assert [card.read(), card.read()] == [GpuLoad()] * 2
-
-
-def test_a_sick_card_gives_zeros_and_may_recover(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    nvml = FakeNvml()
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    card = Gpu()
-    assert card.read().util == 42
-    nvml.sick = True
-    assert [card.read(), card.read()] == [GpuLoad()] * 2
-    assert caplog.text.count("GPU is lost") == 1
-    nvml.sick = False
-    assert card.read().util == 42
 
 
 @pytest.mark.skipif(not os.path.isdir("/sys/block"), reason="only Linux lists its disks there")  # noqa: PTH112 - at import
 def test_partitions_are_no_disks() -> None:
     disks = os.listdir("/sys/block")  # noqa: PTH208 - names are wanted
-    assert all(sampler._is_whole(disk) for disk in disks)
-    assert not sampler._is_whole("no-such-disk1")
+    assert all(traffic._is_whole(disk) for disk in disks)
+    assert not traffic._is_whole("no-such-disk1")
 
 
-def test_the_cpu_is_read_where_linux_tells_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("vendor", "product", "model"),
+    [
+        ("Dell Inc.\n", "PowerEdge R640\n", " Dell Inc. PowerEdge R640"),
+        ("QEMU", "QEMU", " QEMU"),
+        ("To Be Filled By O.E.M.", "System Product Name", ""),
+        ("", "Default string", ""),
+        (None, None, ""),
+    ],
+)
+def test_the_hardware_is_read_where_linux_tells_it(
+    vendor: str | None,
+    product: str | None,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    text = "processor\t: 0\nmodel name\t: Some(R) CPU 9000 @ 3GHz\n"
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
-    assert facts.find_hw_info() == "Some 9000"
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "nothing\n")
+    for name, text in (("sys_vendor", vendor), ("product_name", product)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Some(R) CPU 9000 @ 3GHz\n")
+    monkeypatch.setattr(facts, "_DMI", tmp_path)
+    monkeypatch.setattr(facts, "_CPUINFO", cpuinfo)
+    assert facts.find_hw_info() == f"Some 9000{model}"
+    cpuinfo.write_text("nothing\n")
     monkeypatch.setattr(platform, "processor", lambda: "i386")
-    assert facts.find_hw_info() == "i386"
+    assert facts.find_hw_info() == f"i386{model}"

@@ -6,8 +6,8 @@ import trio
 from agent_stage import begin, expect_task, keep_reading, open_stage
 from trio.testing import MockClock
 
+from trio_afrender.host.usage import GpuShare
 from trio_afrender.messages import Events, RunRef, TaskStatus, Update
-from trio_afrender.task.figures import GpuShare
 
 MIB = 1024**2
 

@@ -28,7 +28,7 @@ from trio_afrender.child.spawn import make_spawn
 from trio_afrender.child.strays import end_strays
 from trio_afrender.config import Config
 from trio_afrender.host.facts import HostFacts, host_facts
-from trio_afrender.host.sampler import Sampler
+from trio_afrender.host.sampler import Sampler, make_wishes
 from trio_afrender.host.usage import make_usage_reader
 from trio_afrender.messages import HostResources, TaskExec
 from trio_afrender.output.redact import Redactor
@@ -50,9 +50,6 @@ from trio_afrender.task.tools import Gauge
 __all__ = ("AgentJournal", "Outside", "open_outside")
 
 logger = logging.getLogger(__name__)
-
-_sampling = trio.CapacityLimiter(2)
-"""psutil and NVML can hang with a sick driver: theirs are the only threads that do then."""
 
 
 class AgentJournal(Journal, Protocol):
@@ -98,13 +95,7 @@ class Outside:
 @asynccontextmanager
 async def open_outside(config: Config) -> AsyncIterator[Outside]:
     """Open the real thing. Raises `StoreError`, `StoreInUse`."""
-    sampler = Sampler(config.disk_path)
-
-    async def measure() -> HostResources:
-        return await trio.to_thread.run_sync(
-            sampler.sample, limiter=_sampling, abandon_on_cancel=True
-        )
-
+    sampler = Sampler(make_wishes(config))
     environ = dict(os.environ)
     plain = AgentEnvironment.of(environ, ()).variables
     with open_store(config.store, config.name) as store:
@@ -122,15 +113,15 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 plugins=plugins,
                 open_place=partial(open_disk_place, store.runs, quota=config.log_quota),
                 remove_places=partial(remove_places, store.runs),
-                facts=await trio.to_thread.run_sync(host_facts, limiter=_sampling),
-                measure=measure,
+                facts=await trio.to_thread.run_sync(host_facts),
+                measure=sampler.measure,
                 environ=environ,
                 run_aside=partial(run_aside, environment=plain),
                 ask=partial(ask_command, environment=plain),
                 journal=journal,
                 history=DiskHistory(store.path),
                 read_left=partial(_read_left, store, config),
-                gauge=ThreadGauge(make_usage_reader()),
+                gauge=ThreadGauge(make_usage_reader(), sampler.shares),
                 meters=Meters(
                     config.meters, settings, config.plugins, time_limit=config.timing.plugin
                 ),

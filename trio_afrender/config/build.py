@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -72,6 +73,9 @@ def make_config(settings: Settings) -> Config:
         allow_plain=cast("bool", ours["allow_plain"]),
         store=Path(cast("str", settings["af_store_folder"])),
         disk_path=cast("str", settings["af_render_hddspace_path"]),
+        io_disks=cast("str", settings["af_render_iostat_device"]),
+        networks=cast("str", settings["af_render_networkif"]),
+        gpu_command=cast("str", settings["af_render_gpuinfo_nvidia_cmd"]),
         plugins=tuple(Path(folder) for folder in _texts(ours["plugins"])),
         nimby=cast("str", ours["nimby"]),
         priority=cast("int", settings["af_priority"]),
@@ -131,6 +135,11 @@ def _check_range(key: str, layered: Layered) -> None:
             if word not in INSTRUCTIONS:
                 near = near_key(word, INSTRUCTIONS)
                 raise _wrong(key, layered, f'holds "{word}", which is no instruction, {near}')
+    if key == "af_render_networkif" and value != "*":
+        try:
+            re.compile(str(value))
+        except re.error as error:
+            raise _wrong(key, layered, f"must be a regular expression ({error})") from None
     if key == "name" and not value:
         raise _wrong(key, layered, "must not be empty: give --name")
 

@@ -64,6 +64,9 @@ CGRU: Mapping[str, Key] = {
     "af_user_cut_domain_name": Key("bool", True),
     "af_render_hddspace_path": Key("str", "/"),
     "af_render_resclasses": Key("list", []),
+    "af_render_iostat_device": Key("str", "*"),
+    "af_render_networkif": Key("str", ""),
+    "af_render_gpuinfo_nvidia_cmd": Key("str", ""),
     "af_thumbnail_extensions": Key("list", _THUMBNAILS),
     "af_thumbnail_cmd": Key("str", ""),
     "af_task_post_limit_sec": Key("int", 16, "seconds"),
@@ -73,17 +76,14 @@ CGRU: Mapping[str, Key] = {
     "pathsmap": Key("pairs", []),
     **PLUGIN,
 }
-"""CGRU's keys that mean something here, with the defaults of the files CGRU ships. The one
-difference: no thumbnail command, because the built-in thumbnailer needs no other program."""
+"""CGRU's keys that mean something here, with the defaults of the files CGRU ships. The two
+differences: no commands for thumbnails and for the GPU, because no other program is needed."""
 
 OTHERS = frozenset(
     {
         "af_ipv6_disable",
         "af_render_get_cpu_temperature_mod",
         "af_render_get_hw_info_mod",
-        "af_render_gpuinfo_nvidia_cmd",
-        "af_render_iostat_device",
-        "af_render_networkif",
         "af_render_task_read_buffer_size",
         "af_render_windowsmustdie",
         "af_so_client_LINGER",

@@ -92,6 +92,14 @@ class Config:
     """Afanasy's store folder; ours is ``trio_afrender/<name>`` below it."""
     disk_path: str = "/"
     """The disk whose free space is reported (``af_render_hddspace_path``)."""
+    io_disks: str = "*"
+    """The disks whose traffic is reported (``af_render_iostat_device``): patterns as of a shell."""
+    networks: str = ""
+    """The interfaces whose traffic is reported (``af_render_networkif``): a regular expression for
+    the whole name. Empty: those that packets leave the host by."""
+    gpu_command: str = ""
+    """Prints load, temperature, memory, memory used, name of the first card
+    (``af_render_gpuinfo_nvidia_cmd``). Empty, or `nvidia-smi`: the driver is asked itself."""
     plugins: tuple[Path, ...] = ()
     """Folders with a studio's ``services``, ``parsers``, ``resources``; earlier ones win."""
     nimby: str = ""

@@ -24,6 +24,11 @@ __all__ = ("HostFacts", "find_hw_info", "host_facts", "shorten_cpu", "shorten_ho
 _SYSTEMS = {"linux": "unix linux", "darwin": "unix macosx", "windows": "windows"}
 _NOISE = re.compile(r"\((?:R|TM|C)\)|\b(?:CPU|Processor|\d+-Core)\b|@.*|\s+with\s.*", re.IGNORECASE)
 _UNFIT = re.compile(r"[^ -~]|[\"\\]")
+_UNFILLED = re.compile(
+    r"to be filled|default string|system (?:product|manufacturer)|^none$|^$", re.I
+)
+_CPUINFO = Path("/proc/cpuinfo")
+_DMI = Path("/sys/class/dmi/id")
 _DISCARD_PORT = 9
 
 
@@ -120,13 +125,26 @@ def _find_address(netifs: Iterable[NetIF]) -> str:
 
 
 def find_hw_info() -> str:
-    """The processor's short name; empty when it has none."""
-    return shorten_cpu(_find_cpu())
+    """The processor's short name, and the machine's; empty when they have none."""
+    return f"{shorten_cpu(_find_cpu())} {shorten_cpu(_find_model())}".strip()
+
+
+def _find_model() -> str:
+    """What the board's maker calls the machine; makers of boards alone leave it to be filled in."""
+    words: list[str] = []
+    for name in ("sys_vendor", "product_name"):
+        try:
+            text = (_DMI / name).read_text(errors="replace").strip()
+        except OSError:  # no such table, as on most machines that are no PCs
+            continue
+        if not _UNFILLED.search(text) and text not in words:
+            words.append(text)
+    return " ".join(words)
 
 
 def _find_cpu() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+        for line in _CPUINFO.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
             if key.strip().lower() in ("model name", "hardware", "cpu model"):
                 return value.strip()

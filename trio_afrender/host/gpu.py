@@ -1,74 +1,175 @@
-"""The first NVIDIA card, if there is one, its driver and the Python binding."""
+"""All cards of this host, whatever becomes of their driver.
+
+Which way they are read by: a command of the host's settings; the driver's library; the driver's
+program, where the library cannot be loaded. A driver that is not there is looked for again after
+a minute: it may be installed, or loaded, while we run. One that dies costs its figures alone.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
-from typing import Any
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-import attrs
+from trio_afrender.host.facts import shorten_cpu
+from trio_afrender.host.nvidia_smi import NvidiaSmi, parse_first_card, run_program
+from trio_afrender.host.nvml import Nvml
+from trio_afrender.host.usage import GpuShare
+from trio_afrender.messages import CustomMeter, GpuCard
 
-__all__ = ("Gpu", "GpuLoad")
+__all__ = ("Cards", "card_meters", "classic_fields", "shares_of")
 
 _log = logging.getLogger(__name__)
-_MIB = 1024 * 1024
+_AGAIN = 60.0
+_MIB = 1024**2
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class GpuLoad:
-    """One measurement; all zero and no name where there is no card."""
+class _Way(Protocol):
+    def read(self) -> tuple[GpuCard, ...]: ...
 
-    util: int = 0
-    temp: int = 0
-    mem_total_mb: int = 0
-    mem_used_mb: int = 0
-    name: str = ""
+    def close(self) -> None: ...
 
 
-class Gpu:
-    """Reads card 0. Loads the driver's library at the first call; blocks while the driver does."""
+class _Command:
+    """A command of the host's settings, for the first card of any maker."""
 
-    def __init__(self) -> None:
-        self._nvml: Any = None
-        self._absent = False
-        self._failing = False
+    def __init__(self, command: str, shell: Sequence[str]) -> None:
+        self._argv = (*shell, command)
 
-    def read(self) -> GpuLoad:
-        """Measure. Never raises; an absent card is not looked for again, a sick one is."""
-        if self._absent:
-            return GpuLoad()
+    def read(self) -> tuple[GpuCard, ...]:
+        return parse_first_card(run_program(self._argv))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Cards:
+    """Measures the cards. Blocks for as long as their driver does; one call at a time."""
+
+    def __init__(
+        self,
+        command: str = "",
+        shell: Sequence[str] = ("/bin/sh", "-c"),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._command = "" if command.split()[:1] == ["nvidia-smi"] else command
+        self._shell = shell
+        self._clock = clock
+        self._way: _Way | None = None
+        self._due = -math.inf
+        self._complaint = ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to measure, and it is not yet time to look again."""
+        return self._way is None and not self._complaint and self._clock() < self._due
+
+    def read(self) -> tuple[GpuCard, ...]:
+        """Measure; () where there is nothing to measure. Raises OSError for a driver that died."""
+        if self._way is None and self._clock() < self._due:
+            if self._complaint:
+                raise OSError(self._complaint)
+            return ()
+        had = self._way is not None
         try:
-            return self._read()
+            if self._way is None:
+                self._way = self._find()
+            cards = self._way.read() if self._way is not None else ()
+        except Exception as error:  # the library's errors come from a module that may be absent
+            self._fail(str(error) or type(error).__name__, lost=had)
+            raise OSError(str(error) or type(error).__name__) from error
+        self._complaint = ""
+        if self._way is None:
+            self._due = self._clock() + _AGAIN
+        return cards
+
+    def _find(self) -> _Way | None:
+        if self._command:
+            return _Command(self._command, self._shell)
+        try:
+            library = importlib.import_module("pynvml")
         except ImportError:
-            self._absent = True
-        except Exception as error:  # noqa: BLE001 - NVML errors come from a module that may be absent
-            self._judge(error)
-        return GpuLoad()
+            return self._find_program("the library's binding is not installed")
+        try:
+            return Nvml(library)
+        except library.NVMLError as error:
+            kind = type(error).__name__
+            if kind in {"NVMLError_LibraryNotFound", "NVMLError_FunctionNotFound"}:
+                return self._find_program(str(error))
+            if kind in {"NVMLError_DriverNotLoaded", "NVMLError_NotFound"}:
+                _log.debug("no GPU is measured: %s", error)
+                return None
+            raise  # a driver that is there, and sick
 
-    def _read(self) -> GpuLoad:
-        if self._nvml is None:
-            import pynvml
+    def _find_program(self, problem: str) -> _Way | None:
+        if shutil.which("nvidia-smi") is None:
+            _log.debug("no GPU is measured: %s, and there is no nvidia-smi", problem)
+            return None
+        _log.info("GPUs are measured with nvidia-smi: %s", problem)
+        return NvidiaSmi()
 
-            pynvml.nvmlInit()
-            self._nvml = pynvml
-        nvml = self._nvml
-        card = nvml.nvmlDeviceGetHandleByIndex(0)
-        memory = nvml.nvmlDeviceGetMemoryInfo(card)
-        name = nvml.nvmlDeviceGetName(card)
-        load = GpuLoad(
-            util=int(nvml.nvmlDeviceGetUtilizationRates(card).gpu),
-            temp=int(nvml.nvmlDeviceGetTemperature(card, nvml.NVML_TEMPERATURE_GPU)),
-            mem_total_mb=int(memory.total) // _MIB,
-            mem_used_mb=int(memory.used) // _MIB,
-            name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
-        )
-        self._failing = False
-        return load
+    def _fail(self, problem: str, *, lost: bool) -> None:
+        """Say once what is wrong; begin anew in a minute."""
+        if problem != self._complaint:
+            verb = "can no longer be measured" if lost else "cannot be measured"
+            _log.warning("GPUs %s: %s", verb, problem)
+        self._complaint = problem
+        if self._way is not None:
+            self._way.close()
+        self._way, self._due = None, self._clock() + _AGAIN
 
-    def _judge(self, error: Exception) -> None:
-        kind = type(error).__name__
-        if self._nvml is None or kind == "NVMLError_NotFound":
-            self._absent = True  # no driver, or a driver without a card
-            _log.debug("no GPU is measured: %s", error)
-        elif not self._failing:
-            self._failing = True
-            _log.warning("the GPU cannot be measured now: %s", error)
+
+def classic_fields(cards: Sequence[GpuCard]) -> Mapping[str, object]:
+    """The five fields that Afanasy knows: those of the first card, its parts added up."""
+    if not cards:
+        return {}
+    first = [card for card in cards if card.index == cards[0].index]
+    return {
+        "gpu_gpu_util": min(max((card.util or 0 for card in first), default=0), 100),
+        "gpu_gpu_temp": min(max(first[0].temp or 0, 0), 127),
+        "gpu_mem_total_mb": sum(card.mem_total_mb for card in first),
+        "gpu_mem_used_mb": sum(card.mem_used_mb for card in first),
+        "gpu_string": shorten_cpu(first[0].name),
+    }
+
+
+def card_meters(cards: Sequence[GpuCard]) -> tuple[CustomMeter, ...]:
+    """A meter for each card, where there are several: Afanasy itself knows of one alone."""
+    return tuple(map(_meter, cards)) if len(cards) > 1 else ()
+
+
+def _meter(card: GpuCard) -> CustomMeter:
+    part = "" if card.part is None else f".{card.part}"
+    share = card.mem_used_mb / card.mem_total_mb if card.mem_total_mb else 0.0
+    util = "" if card.util is None else f" {card.util}%"
+    temp = "" if card.temp is None else f" {card.temp}C"
+    power = "" if card.power_watt is None else f", {card.power_watt} W"
+    many = len(card.processes)
+    return CustomMeter(
+        value=card.mem_used_mb,
+        valuemax=max(card.mem_total_mb, 1),
+        graphr=int(255 * min(share, 1.0)),
+        graphg=int(255 * (1.0 - min(share, 1.0))),
+        label=f"GPU{card.index}{part}{util}{temp}",
+        tooltip=(
+            f"{shorten_cpu(card.name)}\n{card.mem_used_mb} of {card.mem_total_mb} MiB{power},"
+            f" {many} process{'es' if many != 1 else ''}"
+        ),
+    )
+
+
+def shares_of(cards: Sequence[GpuCard]) -> dict[int, GpuShare]:
+    """What each process has of all cards together."""
+    found: dict[int, GpuShare] = {}
+    for card in cards:
+        for each in card.processes:
+            old = found.get(each.pid, GpuShare())
+            found[each.pid] = GpuShare(
+                memory=old.memory + each.memory_mb * _MIB, percent=old.percent + each.percent
+            )
+    return found

@@ -1,4 +1,4 @@
-"""How busy this machine is: one blocking measurement at a time, each part on its own.
+"""How busy this machine is: all of Afanasy's fields, each from a source that may fail alone.
 
 Percents and rates are about the time since the measurement before; the first one has the
 percents since boot and no rates. Time is monotonic, so a stepped clock makes no nonsense.
@@ -6,170 +6,169 @@ percents since boot and no rates. Time is monotonic, so a stepped clock makes no
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
+import attrs
 import psutil
 
-from trio_afrender.host.facts import find_hw_info, shorten_cpu
-from trio_afrender.host.gpu import Gpu
-from trio_afrender.host.rates import Counters, make_shares
+from trio_afrender.config import Config
+from trio_afrender.host.container import Bounds, Container
+from trio_afrender.host.cpu import STATES, Processors
+from trio_afrender.host.facts import find_hw_info
+from trio_afrender.host.gpu import Cards, card_meters, classic_fields, shares_of
+from trio_afrender.host.memory import read_memory
+from trio_afrender.host.parts import Fields, Part
+from trio_afrender.host.sensors import Thermometer
+from trio_afrender.host.traffic import Disks, Nets
+from trio_afrender.host.usage import GpuShare
 from trio_afrender.messages import HostResources
 
-__all__ = ("Sampler",)
+__all__ = ("Sampler", "Wishes", "make_wishes")
 
-_log = logging.getLogger(__name__)
+PATIENCE = 1.0
+"""Seconds that a measurement waits for its slowest source."""
 _MIB, _GIB = 1024**2, 1024**3
-_CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
-_VIRTUAL_DISKS = ("loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd")
-_VIRTUAL_NETS = ("lo", "veth", "docker", "br-", "virbr")
-_CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "acpitz")
+_CPU = ("cpu_num", "cpu_mhz", "cpu_loadavg", *(f"cpu_{state}" for state in STATES), "hw_info")
+_MEMORY = (
+    "mem_total_mb", "mem_free_mb", "mem_cached_mb", "mem_buffers_mb", "swap_total_mb", "swap_used_mb",
+)  # fmt: skip
+_GPU = (
+    "gpu_gpu_util", "gpu_gpu_temp", "gpu_mem_total_mb", "gpu_mem_used_mb", "gpu_string", "gpus",
+)  # fmt: skip
+_NOBODY = {"", "reboot", "runlevel", "LOGIN"}
 
-Fields = Mapping[str, Any]
+
+@attrs.frozen(slots=True, kw_only=True)
+class Wishes:
+    """What to measure, where there is a choice."""
+
+    disk_path: str = "/"
+    disks: str = "*"
+    nets: str = ""
+    gpu_command: str = ""
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
+
+
+def make_wishes(config: Config) -> Wishes:
+    """Return what an agent's settings say about it."""
+    return Wishes(
+        disk_path=config.disk_path,
+        disks=config.io_disks,
+        nets=config.networks,
+        gpu_command=config.gpu_command,
+        shell=config.shell,
+    )
 
 
 class Sampler:
-    """Measures this host. Not thread-safe: one measurement after the other, in any thread."""
+    """Measures this host. One measurement after the other, never two at once."""
 
     def __init__(
-        self, disk_path: str = "/", *, clock: Callable[[], float] = time.monotonic
+        self, wishes: Wishes = Wishes(), *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._disk_path = disk_path
-        self._clock = clock
-        self._gpu = Gpu()
-        self._cpu_times: tuple[float, ...] = (0.0,) * len(_CPU_STATES)
-        self._read, self._written, self._busy = Counters(), Counters(), Counters()
-        self._received, self._sent = Counters(), Counters()
-        self._mhz = 0
-        self._hw_info: str | None = None
-        self._failed: set[str] = set()
+        self._wishes = wishes
+        self._container = Container()
+        self._cpu = Processors(clock=clock)
+        self._disks, self._nets = Disks(wishes.disks, clock=clock), Nets(wishes.nets, clock=clock)
+        self._thermometer = Thermometer(clock=clock)
+        self._cards = Cards(wishes.gpu_command, wishes.shell, clock=clock)
+        self._bounds = Bounds()
+        self._hw_info = ""
+        # Answered by the kernel from memory: they share a thread. The others may hang.
+        self._kernel = (
+            Part("the container's limits", (), self._read_bounds),
+            Part("the processors", _CPU, self._read_cpu),
+            Part("the memory", _MEMORY, self._read_memory),
+            Part(
+                "the disks' traffic", ("hdd_rd_kbsec", "hdd_wr_kbsec", "hdd_busy"), self._disks.read
+            ),
+            Part("the network", ("net_recv_kbsec", "net_send_kbsec"), self._nets.read),
+        )
+        self._cards_part = Part("GPUs", _GPU, self._read_cards, idle=lambda: self._cards.idle)
+        self._threads = (
+            Part("the kernel", (*_CPU, *_MEMORY), self._read_kernel),
+            Part("the disk's space", ("hdd_total_gb", "hdd_free_gb"), self._read_space),
+            Part(
+                "the temperature",
+                ("cpu_temp",),
+                self._read_temperature,
+                idle=lambda: self._thermometer.idle,
+            ),
+            Part("users", ("logged_in_users",), self._read_users),
+            self._cards_part,
+        )
+
+    async def measure(self) -> HostResources:
+        """Measure. What gives no answer in a second keeps its values and is `stale`.
+
+        One source after the other: threads that fight for the interpreter cost twice as much.
+        """
+        for part in self._threads:
+            await part.ask(PATIENCE)
+        return self._collect()
 
     def sample(self) -> HostResources:
-        """Measure. Blocks for milliseconds as a rule; never raises.
+        """Measure here and now, blocking for as long as the slowest source. Never raises."""
+        for part in self._threads:
+            part.measure()
+        return self._collect()
 
-        A part that fails keeps its defaults and is named in the log once.
-        """
-        parts = (
-            self._cpu,
-            self._mhz_and_load,
-            self._memory,
-            self._swap,
-            self._disk_space,
-            self._disk_traffic,
-            self._net_traffic,
-            self._temperature,
-            self._users,
-            self._card,
-            self._hardware,
-        )
+    def shares(self) -> Mapping[int, GpuShare]:
+        """What processes have of the cards, as it was measured last."""
+        return shares_of(self._cards_part.values.get("gpus", ()))
+
+    def _collect(self) -> HostResources:
         fields: dict[str, Any] = {}
-        for part in parts:
-            try:
-                fields.update(part())
-            except Exception as error:  # noqa: BLE001 - the other parts are still wanted
-                if part.__name__ not in self._failed:
-                    self._failed.add(part.__name__)
-                    _log.warning("cannot measure %s: %s", part.__name__.strip("_"), error)
-        return HostResources(**fields)
+        stale: list[str] = []
+        for part in (*self._kernel, *self._threads):
+            fields.update(part.values)
+            stale.extend(part.stale)
+        return HostResources(**fields, stale=tuple(dict.fromkeys(stale)))
 
-    def _cpu(self) -> Fields:
-        times = psutil.cpu_times()
-        now = tuple(float(getattr(times, state, 0.0)) for state in _CPU_STATES)
-        shares = make_shares(self._cpu_times, now)
-        self._cpu_times = now
-        fields = {f"cpu_{state}": share for state, share in zip(_CPU_STATES, shares, strict=True)}
-        return fields if any(shares) else {}
+    def _read_kernel(self) -> Fields:
+        for part in self._kernel:
+            part.measure()
+        return {}
 
-    def _mhz_and_load(self) -> Fields:
-        frequency = psutil.cpu_freq()
-        if frequency is not None:  # only grows, as idle cores are clocked down
-            self._mhz = max(self._mhz, int(frequency.max or 0), int(frequency.current or 0))
-        load = tuple(min(max(int(each * 10), 0), 255) for each in psutil.getloadavg())
-        return {"cpu_num": psutil.cpu_count() or 1, "cpu_mhz": self._mhz, "cpu_loadavg": load}
+    def _read_bounds(self) -> Fields:
+        self._bounds = self._container.read()
+        return {}
 
-    def _memory(self) -> Fields:
-        memory = psutil.virtual_memory()
+    def _read_cpu(self) -> Fields:
+        shares = self._cpu.shares(self._bounds)
+        self._hw_info = self._hw_info or find_hw_info()
+        return {
+            "hw_info": self._hw_info,
+            "cpu_num": self._cpu.count(self._bounds),
+            "cpu_mhz": self._cpu.mhz(),
+            "cpu_loadavg": self._cpu.load(),
+            **{f"cpu_{state}": share for state, share in shares.items()},
+        }
+
+    def _read_memory(self) -> Fields:
+        memory = read_memory(self._bounds)
         return {
             "mem_total_mb": memory.total // _MIB,
             "mem_free_mb": memory.available // _MIB,
-            "mem_cached_mb": getattr(memory, "cached", 0) // _MIB,
-            "mem_buffers_mb": getattr(memory, "buffers", 0) // _MIB,
+            "mem_cached_mb": memory.cached // _MIB,
+            "mem_buffers_mb": memory.buffers // _MIB,
+            "swap_total_mb": memory.swap_total // _MIB,
+            "swap_used_mb": memory.swap_used // _MIB,
         }
 
-    def _swap(self) -> Fields:
-        swap = psutil.swap_memory()
-        return {"swap_total_mb": swap.total // _MIB, "swap_used_mb": swap.used // _MIB}
-
-    def _disk_space(self) -> Fields:
-        usage = psutil.disk_usage(self._disk_path)
+    def _read_space(self) -> Fields:
+        usage = psutil.disk_usage(self._wishes.disk_path)
         return {"hdd_total_gb": usage.total // _GIB, "hdd_free_gb": usage.free // _GIB}
 
-    def _disk_traffic(self) -> Fields:
-        found = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
-        disks = {
-            name: each
-            for name, each in found.items()
-            if not name.startswith(_VIRTUAL_DISKS) and _is_whole(name)
-        }
-        now = self._clock()
-        read = self._read.advance(_pick(disks, "read_bytes"), now)
-        written = self._written.advance(_pick(disks, "write_bytes"), now)
-        busy = self._busy.advance(_pick(disks, "busy_time"), now)
-        percent = int(busy.most / (busy.seconds * 10)) if busy.seconds else 0  # milliseconds
-        return {
-            "hdd_rd_kbsec": read.rate(),
-            "hdd_wr_kbsec": written.rate(),
-            "hdd_busy": min(percent, 100),
-        }
+    def _read_users(self) -> Fields:
+        names = {each.name for each in psutil.users()}
+        return {"logged_in_users": tuple(sorted(names - _NOBODY))}
 
-    def _net_traffic(self) -> Fields:
-        nets = {
-            name: each
-            for name, each in psutil.net_io_counters(pernic=True, nowrap=False).items()
-            if not name.startswith(_VIRTUAL_NETS)
-        }
-        now = self._clock()
-        return {
-            "net_recv_kbsec": self._received.advance(_pick(nets, "bytes_recv"), now).rate(),
-            "net_send_kbsec": self._sent.advance(_pick(nets, "bytes_sent"), now).rate(),
-        }
+    def _read_temperature(self) -> Fields:
+        return {"cpu_temp": self._thermometer.read()}
 
-    def _temperature(self) -> Fields:
-        if not hasattr(psutil, "sensors_temperatures"):
-            return {}  # not on this system
-        chips = psutil.sensors_temperatures()
-        of_cpu = [each for name in _CPU_SENSORS for each in chips.get(name, ())]
-        sensors = of_cpu or [each for chip in chips.values() for each in chip]
-        hottest = max((each.current for each in sensors if each.current), default=0)
-        return {"cpu_temp": min(max(int(hottest), 0), 127)}
-
-    def _users(self) -> Fields:
-        return {"logged_in_users": tuple(sorted({each.name for each in psutil.users()} - {""}))}
-
-    def _card(self) -> Fields:
-        load = self._gpu.read()
-        return {
-            "gpu_gpu_util": load.util,
-            "gpu_gpu_temp": load.temp,
-            "gpu_mem_total_mb": load.mem_total_mb,
-            "gpu_mem_used_mb": load.mem_used_mb,
-            "gpu_string": shorten_cpu(load.name),
-        }
-
-    def _hardware(self) -> Fields:
-        if self._hw_info is None:
-            self._hw_info = find_hw_info()
-        return {"hw_info": self._hw_info}
-
-
-def _pick(devices: Mapping[str, Any], counter: str) -> Mapping[str, float]:
-    return {name: float(getattr(each, counter, 0)) for name, each in devices.items()}
-
-
-def _is_whole(disk: str) -> bool:
-    """Whether it is no partition, whose traffic its disk has counted already."""
-    blocks = Path("/sys/block")
-    return not blocks.is_dir() or (blocks / disk.replace("/", "!")).exists()
+    def _read_cards(self) -> Fields:
+        cards = self._cards.read()
+        return {**classic_fields(cards), "gpus": cards, "custom": card_meters(cards)}

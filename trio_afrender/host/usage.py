@@ -15,7 +15,14 @@ from typing import Protocol, TypeAlias
 import attrs
 import psutil
 
-__all__ = ("ProcReader", "ProcessUsage", "UsageReader", "make_usage_reader", "parse_stat")
+__all__ = (
+    "GpuShare",
+    "ProcReader",
+    "ProcessUsage",
+    "UsageReader",
+    "make_usage_reader",
+    "parse_stat",
+)
 
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 _SHARE = 500.0
@@ -52,6 +59,14 @@ class ProcessUsage:
     @property
     def key(self) -> tuple[int, float]:
         return self.pid, self.started
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GpuShare:
+    """What one process has of the cards: bytes, and percent of one card's time, added up."""
+
+    memory: int = 0
+    percent: float = 0.0
 
 
 class UsageReader(Protocol):

@@ -24,7 +24,7 @@ from trio_afrender.messages.renders import (
     Unknown,
     Update,
 )
-from trio_afrender.messages.resources import CustomMeter, HostResources
+from trio_afrender.messages.resources import CustomMeter, GpuCard, GpuProcess, HostResources
 from trio_afrender.messages.tasks import (
     BlockFlags,
     TaskExec,
@@ -45,6 +45,8 @@ __all__ = (
     "FilesEntry",
     "FromRender",
     "FromServer",
+    "GpuCard",
+    "GpuProcess",
     "HostResources",
     "ListenedEntry",
     "LogEntry",

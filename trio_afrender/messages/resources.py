@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ("CustomMeter", "HostResources")
+__all__ = ("CustomMeter", "GpuCard", "GpuProcess", "HostResources")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -27,6 +27,38 @@ class CustomMeter:
     bgcolorb: int = 5
     label: str = ""
     tooltip: str = ""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GpuProcess:
+    """What one process has of a card."""
+
+    pid: int
+    """As the driver sees it: the machine's number, also in a container that has others."""
+    memory_mb: int = 0
+    percent: int = 0
+    """Of the card's time, since the measurement before."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GpuCard:
+    """One card, or one part of a card that is divided (MIG). None: the driver does not tell."""
+
+    index: int = 0
+    """The driver's number, in the order of the bus."""
+    uuid: str = ""
+    name: str = ""
+    part: int | None = None
+    """The number of a part within its card; None: the whole."""
+    util: int | None = None
+    """Percent of the time in which something ran; of parts this is not known."""
+    mem_total_mb: int = 0
+    mem_used_mb: int = 0
+    temp: int | None = None
+    """Degrees Celsius."""
+    power_watt: int | None = None
+    power_limit_watt: int | None = None
+    processes: tuple[GpuProcess, ...] = ()
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -66,3 +98,7 @@ class HostResources:
     logged_in_users: tuple[str, ...] = ()
     hw_info: str = ""
     custom: tuple[CustomMeter, ...] = ()
+    gpus: tuple[GpuCard, ...] = ()
+    """All cards; the first one's figures are in the five fields above as well."""
+    stale: tuple[str, ...] = ()
+    """Names of fields that could not be measured this time: they have their last values, or none."""

@@ -11,21 +11,13 @@ from typing import TypeAlias
 
 import attrs
 
-from trio_afrender.host.usage import ProcessUsage
+from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.messages import TaskUsage
 
-__all__ = ("GpuShare", "Ledger", "show_bytes", "usage_sentence", "usage_words")
+__all__ = ("Ledger", "show_bytes", "usage_sentence", "usage_words")
 
 _Key: TypeAlias = tuple[int, float]
 _MIB = 1024**2
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class GpuShare:
-    """What one process has of the cards: bytes, and percent of one card's time, added up."""
-
-    memory: int = 0
-    percent: float = 0.0
 
 
 @attrs.define

@@ -8,8 +8,7 @@ from typing import final
 
 import trio
 
-from trio_afrender.host.usage import ProcessUsage, UsageReader
-from trio_afrender.task.figures import GpuShare
+from trio_afrender.host.usage import GpuShare, ProcessUsage, UsageReader
 
 __all__ = ("ThreadGauge",)
 

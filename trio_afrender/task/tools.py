@@ -12,10 +12,9 @@ import trio
 
 from trio_afrender.child.base import Child, Spawn
 from trio_afrender.config import Config
-from trio_afrender.host.usage import ProcessUsage
+from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.task.command import AgentEnvironment
-from trio_afrender.task.figures import GpuShare
 from trio_afrender.task.place import OpenPlace
 
 __all__ = ("Gauge", "NoGauge", "Tools")

@@ -26,7 +26,7 @@ from trio_afrender.child.commands import Answer
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
 from trio_afrender.host.facts import HostFacts
-from trio_afrender.host.usage import ProcessUsage
+from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.messages import HostResources, TaskExec, TaskFile, TaskUpdate
 from trio_afrender.output.memory import MemoryLog
 from trio_afrender.output.redact import Redactor
@@ -35,7 +35,6 @@ from trio_afrender.output.window import read_window
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.inline import InlineRunner
 from trio_afrender.plugins.meters import MeterSource, NoMeters
-from trio_afrender.task.figures import GpuShare
 from trio_afrender.testing.children import FakeSpawn
 
 __all__ = ("FakeGauge", "MemoryHost", "MemoryPlace", "virtual_wall")

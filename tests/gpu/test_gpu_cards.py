@@ -1,0 +1,92 @@
+"""A real NVIDIA card: what we say of it, beside what the driver's own program says."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from trio_afrender.host.gpu import Cards, classic_fields, shares_of
+from trio_afrender.host.nvidia_smi import NvidiaSmi
+from trio_afrender.host.sampler import Sampler
+from trio_afrender.messages import GpuCard
+
+HOLD = """
+import ctypes, os, sys
+cuda = ctypes.CDLL("libcuda.so.1")
+device, context, block = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
+for code in (cuda.cuInit(0), cuda.cuDeviceGet(ctypes.byref(device), 0),
+             cuda.cuCtxCreate_v2(ctypes.byref(context), 0, device),
+             cuda.cuMemAlloc_v2(ctypes.byref(block), ctypes.c_size_t(512 << 20))):
+    assert code == 0, code
+print("up", flush=True)
+sys.stdin.read()
+"""
+"""Holds half a GiB of the first card."""
+
+
+def find_cards() -> tuple[GpuCard, ...]:
+    try:
+        return Cards().read()
+    except OSError:
+        return ()
+
+
+CARDS = find_cards()
+pytestmark = pytest.mark.skipif(not CARDS, reason="no NVIDIA card with a driver here")
+
+
+@pytest.fixture
+def holder() -> Iterator[int]:
+    """A process that holds memory of the first card."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if process.stdout.readline() != b"up\n":
+            pytest.skip("the card cannot be used by CUDA here")
+        yield process.pid
+        process.stdin.close()
+
+
+def test_all_cards_are_those_of_the_drivers_program() -> None:
+    if shutil.which("nvidia-smi") is None:
+        pytest.skip("no nvidia-smi here")
+    query = [
+        "nvidia-smi",
+        "--query-gpu=index,uuid,name,memory.total",
+        "--format=csv,noheader,nounits",
+    ]
+    text = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    told = [[word.strip() for word in row] for row in csv.reader(text.splitlines())]
+    whole = [card for card in CARDS if card.part is None]
+    assert [(str(c.index), c.uuid, c.name) for c in whole] == [
+        (row[0], row[1], row[2]) for row in told if any(c.uuid == row[1] for c in whole)
+    ]
+    by_program = NvidiaSmi().read()
+    assert {c.uuid for c in whole} <= {c.uuid for c in by_program}
+
+
+def test_figures_are_plausible() -> None:
+    for card in CARDS:
+        assert card.mem_total_mb > 0
+        assert 0 <= card.mem_used_mb <= card.mem_total_mb
+        assert card.util is None or 0 <= card.util <= 100
+        assert card.temp is None or 0 < card.temp < 120
+        assert card.power_watt is None or 0 < card.power_watt < 2000
+    fields = classic_fields(CARDS)
+    assert fields["gpu_string"]
+    assert Sampler().sample().gpu_string == fields["gpu_string"]
+
+
+def test_the_memory_of_a_process_is_its_own(holder: int) -> None:
+    shares = shares_of(Cards().read())
+    if holder not in shares and os.getpid() != 1:
+        pytest.skip("the driver tells other process numbers than this container's")
+    assert shares[holder].memory >= 512 * 1024**2
