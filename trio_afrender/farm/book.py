@@ -18,7 +18,16 @@ from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.views import Texts
 from trio_afrender.messages import TaskKey, WhyStep
 
-__all__ = ("Book", "Effects", "FileData", "LogText", "OutputText", "Write", "time_limits")
+__all__ = (
+    "Book",
+    "Effects",
+    "FileData",
+    "LogText",
+    "OutputText",
+    "Removal",
+    "Write",
+    "time_limits",
+)
 
 _WHY_LIMIT = 200
 """Steps kept for a task; the log has all of them."""
@@ -50,7 +59,14 @@ class FileData:
     data: bytes
 
 
-Write = LogText | OutputText | FileData
+@attrs.frozen(slots=True)
+class Removal:
+    """All texts and files of a job are to go. `key` is any of its tasks."""
+
+    key: TaskKey
+
+
+Write = LogText | OutputText | FileData | Removal
 
 
 @attrs.define(slots=True, eq=False)
@@ -84,7 +100,7 @@ class Book:
     jobs: dict[int, Job] = attrs.field(factory=dict)
     renders: dict[str, Render] = attrs.field(factory=dict)
     runs: dict[str, Run] = attrs.field(factory=dict)
-    """All there ever were: a render may deliver an outcome twice, or late."""
+    """All of the jobs there are: a render may deliver an outcome twice, or late."""
     order: list[Job] = attrs.field(factory=list)
     """Jobs that are not over, in the order in which they are served."""
     limited: dict[str, Run] = attrs.field(factory=dict)

@@ -130,6 +130,15 @@ class Farm:
         self._state.stop_task(key, reason, trio.current_time())
         self.act()
 
+    async def forget_job(self, job: int) -> None:
+        """Drop a job that is over, with all its texts: a farm that runs for months is not to grow.
+
+        Views taken before go on, but their texts are gone. Raises `JobError` for one that runs.
+        """
+        self._state.forget_job(job)
+        self.act()
+        await self._keeper.settled()
+
     # Output
 
     @asynccontextmanager

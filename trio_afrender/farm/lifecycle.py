@@ -6,7 +6,7 @@ import re
 from bisect import insort
 
 from trio_afrender.errors import JobError
-from trio_afrender.farm.book import Book
+from trio_afrender.farm.book import Book, Removal
 from trio_afrender.farm.depends import FrameGroups, find_dependencies, make_groups, overlaps
 from trio_afrender.farm.jobspec import HostNeeds, JobSpec
 from trio_afrender.farm.limits import check_sizes
@@ -17,6 +17,7 @@ from trio_afrender.messages import TaskKey
 __all__ = (
     "end_unstarted",
     "finish",
+    "forget",
     "put_back",
     "regain",
     "release_held",
@@ -230,6 +231,20 @@ def settle(book: Book, job: Job, now: float) -> None:
     book.order.remove(job)
     book.effects.changed = True
     release_held(book, now)
+
+
+def forget(book: Book, job: Job) -> None:
+    """Drop a job that is over, its runs and its texts. Raises `JobError` for one that is not.
+
+    What a render still says of its runs is then answered as for any run that is not known.
+    """
+    if not job.over:
+        raise JobError("", f'job {job.id} "{job.spec.name}" is {job.state}: stop it first')
+    del book.jobs[job.id]
+    for run in [run for run in book.runs.values() if run.task.block.job is job]:
+        del book.runs[run.id]
+    book.effects.writes.append(Removal(TaskKey(job.id, 0, 0)))
+    book.effects.changed = True
 
 
 def _kill_blocked(book: Book, job: Job) -> None:

@@ -139,6 +139,10 @@ class FarmState:
         steering.end_job(self._book, self._job(job), reason, now, stop=stop)
         self._settle(now)
 
+    def forget_job(self, job: int) -> None:
+        """Drop a job that is over. Raises `JobError` for one that is not."""
+        lifecycle.forget(self._book, self._job(job))
+
     def listen(self, key: TaskKey) -> bool:
         """Begin to listen; False when the task is over and will say nothing more."""
         task = self._task(key)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from trio_afrender.errors import StoreError
-from trio_afrender.farm.book import FileData, LogText, OutputText, Write
+from trio_afrender.farm.book import FileData, LogText, OutputText, Removal, Write
 from trio_afrender.farm.views import Texts
 from trio_afrender.messages import TaskKey
 
@@ -94,6 +95,8 @@ class DiskStore:
                 _replace(path, _to_bytes(write.text)[:_OUTPUT_LIMIT])
             case FileData():
                 _replace(self._place(write.key, "files", write.name), write.data)
+            case Removal():
+                shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
 
     def _place(self, key: TaskKey, *below: str) -> str:
         # Text and not Path: with tiny tasks this is a good part of what a write costs.
@@ -134,7 +137,14 @@ class MemoryStore:
                     self._outputs[write.key, write.attempt] = write.text[:_OUTPUT_LIMIT]
                 case FileData():
                     self.files[write.key, write.name] = write.data
+                case Removal():
+                    self._remove(write.key.job)
         return []
+
+    def _remove(self, job: int) -> None:
+        self._logs = {key: text for key, text in self._logs.items() if key.job != job}
+        self._outputs = {key: text for key, text in self._outputs.items() if key[0].job != job}
+        self.files = {key: data for key, data in self.files.items() if key[0].job != job}
 
     def path(self, key: TaskKey, name: str) -> Path:
         return Path("/memory", str(key.job), f"{key.block}.{key.task}", "files", name)
@@ -149,15 +159,21 @@ class MemoryStore:
 def _merge_logs(writes: Iterable[Write]) -> list[Write]:
     """Put log lines of one task together, so that its log is opened once.
 
-    Only its own place among the log lines of a task matters.
+    Only its own place among the log lines of a task matters, and that nothing of a job passes
+    its removal.
     """
     merged: list[Write] = []
     logs: dict[TaskKey, list[str]] = {}
     for write in writes:
-        if isinstance(write, LogText):
-            logs.setdefault(write.key, []).append(write.text)
-        else:
-            merged.append(write)
+        match write:
+            case LogText():
+                logs.setdefault(write.key, []).append(write.text)
+            case Removal():
+                merged = [other for other in merged if other.key.job != write.key.job]
+                logs = {key: texts for key, texts in logs.items() if key.job != write.key.job}
+                merged.append(write)
+            case _:
+                merged.append(write)
     merged.extend(LogText(key, "".join(texts)) for key, texts in logs.items())
     return merged
 
