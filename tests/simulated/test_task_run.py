@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
@@ -20,7 +20,7 @@ from trio_afrender.task.run import run_task
 from trio_afrender.task.tools import Tools
 from trio_afrender.task.verdict import StopCause, StopKind
 from trio_afrender.testing import FakeChild, MemoryHost
-from trio_afrender.testing.hosts import virtual_wall
+from trio_afrender.testing.hosts import MemoryPlace, virtual_wall
 
 TASK = TaskExec(
     run="r1",
@@ -62,7 +62,11 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    task: TaskExec = TASK, *, host: MemoryHost | None = None, window: int = 1024 * 1024
+    task: TaskExec = TASK,
+    *,
+    host: MemoryHost | None = None,
+    window: int = 1024 * 1024,
+    wall: Callable[[], float] = virtual_wall,
 ) -> AsyncIterator[Bench]:
     """Run `task`; leaving waits for its end."""
     host = host or MemoryHost()
@@ -77,7 +81,7 @@ async def open_bench(
             plugins=outside.plugins,
             open_place=outside.open_place,
             adopt=lambda child, pids: bench.adopted.append((child, pids)),
-            wall=virtual_wall,
+            wall=wall,
             environment=AgentEnvironment({}, (), config.redact),
         )
 
@@ -237,6 +241,45 @@ async def test_stop_is_term_grace_kill_with_a_note_to_the_task(autojump_clock: M
     assert events[:2] == ["asked", "signal"]
     assert "grace" in events
     assert "Why:" in bench.log
+
+
+async def test_a_full_store_keeps_no_task_from_being_stopped(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        bench.host.full = True
+        await trio.sleep(3)
+        bench.handle.stop(SERVER_STOP)
+    assert child.signals == [(3.0, "TERM")]
+    assert child.reaped
+    assert bench.outcome.status is TaskStatus.FinishedKilled
+    assert "AF_STOP_FILE could not be written: No space left on device" in bench.log
+
+
+async def test_a_bug_before_term_keeps_no_tree_alive(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(MemoryPlace, "write_stop", fail)
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        bench.handle.stop(SERVER_STOP)
+    assert [name for _, name in child.signals] == ["TERM"]
+    assert child.reaped
+    assert bench.outcome.status is TaskStatus.FinishedKilled
+    assert "internal error of the agent: ZeroDivisionError('ours')" in bench.log
+
+
+async def test_a_clock_that_jumps_makes_no_task_shorter(autojump_clock: MockClock) -> None:
+    jumps: list[float] = [0.0]
+    async with open_bench(wall=lambda: virtual_wall() + jumps[0]) as bench:
+        child = await bench.host.spawn.next()
+        jumps[0] = -315_360_000.0
+        await trio.sleep(3)
+        child.exit(0)
+    assert bench.outcome.started is not None
+    assert bench.outcome.finished == pytest.approx(bench.outcome.started + 3)
 
 
 async def test_a_polite_task_ends_within_its_grace(autojump_clock: MockClock) -> None:

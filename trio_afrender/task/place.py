@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -191,11 +191,13 @@ def _write_atomically(path: str, text: str) -> None:
 
 
 def _read_files(folder: str, seen: Collection[str]) -> tuple[TaskFile, ...]:
+    """What is there; a task may remove files, or the folder, at any moment."""
     found = []
-    with os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda e: e.name):
             if entry.name in seen or not entry.is_file(follow_symlinks=False):
                 continue
-            if entry.stat(follow_symlinks=False).st_size < MAX_FILE:
-                found.append(TaskFile(name=entry.name, data=Path(entry.path).read_bytes()))
+            with suppress(FileNotFoundError):
+                if entry.stat(follow_symlinks=False).st_size < MAX_FILE:
+                    found.append(TaskFile(name=entry.name, data=Path(entry.path).read_bytes()))
     return tuple(found)

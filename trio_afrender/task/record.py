@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import trio
+
 from trio_afrender.messages import TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import PluginTask
@@ -32,6 +34,8 @@ class Record:
         self.started: float | None = None
         """Unix time at which the task's own process started."""
         self.finished: float | None = None
+        """As far from the start as the run took: a wall clock that jumps makes no task shorter."""
+        self._began = 0.0
         self.end: ProcessEnd | None = None
         """Of the task's own process, not of post commands."""
         self.output = ""
@@ -39,6 +43,16 @@ class Record:
         """The last progress."""
         self.secrets: tuple[str, ...] = ()
         self._notes: list[str] = []
+
+    def begin(self) -> None:
+        """Note the start of the task's own process."""
+        self.started, self._began = self.tools.wall(), trio.current_time()
+
+    def finish(self, end: ProcessEnd) -> None:
+        """Note its end."""
+        self.end = end
+        if self.started is not None:
+            self.finished = self.started + trio.current_time() - self._began
 
     def note(self, *texts: str) -> None:
         """Put texts into the task's log; empty ones are passed over."""

@@ -12,6 +12,7 @@ Why this order:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -24,6 +25,8 @@ from trio_afrender.task.handle import TaskHandle
 from trio_afrender.task.why import Chain
 
 __all__ = ("ProcessEnd", "supervise")
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -79,7 +82,7 @@ async def supervise(
         finally:
             with trio.CancelScope(shield=True):
                 if not gone:
-                    await before_term()
+                    await _prepare(before_term, why)
                     await _terminate(child, ended, handle, why, grace)
                 else:
                     at_exit()
@@ -99,6 +102,15 @@ async def supervise(
     if not end.output_complete:
         why.add("output", "the pipe was still held after the sweep: the output may lack its end")
     return end
+
+
+async def _prepare(before_term: Callable[[], Awaitable[None]], why: Chain) -> None:
+    """Whatever it raises, the tree is terminated afterwards."""
+    try:
+        await before_term()
+    except Exception as error:
+        logger.exception("internal error before TERM")
+        why.add("bug", f"internal error of the agent: {error!r}")
 
 
 async def _terminate(

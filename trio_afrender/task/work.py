@@ -125,7 +125,7 @@ class Work:
             return self._record.refuse(TaskStatus.FailedToStart, str(error))
         if end is None:
             return self._record.stopped_early()
-        self._record.end, self._record.finished = end, self._tools.wall()
+        self._record.finish(end)
         return await self._follow_up(end)
 
     async def _follow_up(self, end: ProcessEnd) -> TaskStatus:
@@ -159,7 +159,7 @@ class Work:
         child = await self._tools.spawn(self._make_launch(command))
         # No checkpoint from here to `supervise`, which is what terminates and reaps.
         if post_limit is None:
-            self._record.started = self._tools.wall()
+            self._record.begin()
         self._handle.pid = child.pid
         over = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -306,7 +306,11 @@ class Work:
         await self._measuring.freeze()
         text = cause.text if cause else "time limit of the post command, or the agent is ending"
         self._why.add("asked", text)
-        await self._place.write_stop(text, self._grace, now + self._grace)
+        try:
+            await self._place.write_stop(text, self._grace, now + self._grace)
+        except OSError as error:
+            # A full disk is a reason to be stopped, never one to go on.
+            self._why.add("note", f"AF_STOP_FILE could not be written: {error.strerror or error}")
 
     # -- output ---------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ async with trio.open_nursery() as nursery:
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -73,6 +75,8 @@ class MemoryPlace:
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         await trio.lowlevel.checkpoint()
+        if self.host.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.stops.append((trio.current_time(), reason))
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
@@ -167,7 +171,7 @@ class MemoryHost:
     places: dict[str, MemoryPlace] = attrs.field(factory=dict)
     """By run id, also after the run."""
     full: bool = False
-    """Whether the store takes no new run."""
+    """Whether the store takes no new run, and no note to one that is stopped."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
     gauge: FakeGauge = attrs.field(factory=FakeGauge)
