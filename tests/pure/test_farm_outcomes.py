@@ -132,6 +132,14 @@ def test_a_success_that_was_too_quick() -> None:
     assert (stage.task(job).status, stage.task(job).why[0].event) == (6, "rule")
 
 
+def test_a_render_whose_clock_jumped_back_has_done_its_work() -> None:
+    stage = Stage()
+    job = stage.job()
+    render = stage.render()
+    render.end(render.take_one(), started=1000.0, finished=10.0)
+    assert stage.states(job) == ["done"]
+
+
 def test_why_goes_into_the_log_too() -> None:
     stage = Stage()
     job = stage.job(listed(2))

@@ -183,7 +183,7 @@ def _succeed(book: Book, run: Run, now: float) -> None:
     task = run.task
     least = task.block.spec.task_min_run_time
     took = (task.finished or 0.0) - (task.started or 0.0)
-    if took < least and task.status != TaskStatus.FinishedParserSuccess:
+    if least and took < least and task.status != TaskStatus.FinishedParserSuccess:
         book.why(task, "rule", f"done after {took:.1f} s, task_min_run_time is {least} s")
         task.status = int(TaskStatus.FinishedError)
         _fail(book, run, now, final=False)
