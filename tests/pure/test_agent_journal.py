@@ -127,12 +127,14 @@ class Memory:
 
     data: bytearray = attrs.field(factory=lambda: bytearray(MAGIC))
     durable: int = 0
+    written: int = 0
     synced: int = 0
 
     def write(self, record: bytes, *, sync: bool = False) -> int:
         self.data += record
         self.synced += sync
-        return len(self.data)
+        self.written += len(record)
+        return self.written
 
 
 def test_an_outcome_waits_until_it_is_durable() -> None:
@@ -145,7 +147,7 @@ def test_an_outcome_waits_until_it_is_durable() -> None:
     outbox.put_outcome(update, None)
     assert journal.synced == 1
     assert (outbox.urgent, outbox.take(2)) == (False, None), "not yet durable"
-    journal.durable = len(journal.data)
+    journal.durable = journal.written
     assert outbox.urgent
     taken = outbox.take(2)
     assert taken is not None
@@ -159,7 +161,7 @@ STEPS = st.lists(
         st.tuples(st.just("log"), RUNS),
         st.tuples(st.just("files"), RUNS),
         st.tuples(st.just("end"), RUNS),
-        st.tuples(st.sampled_from(["send", "lost", "crash"]), st.just("")),
+        st.tuples(st.sampled_from(["send", "lost", "crash", "compact"]), st.just("")),
         st.tuples(st.just("close"), RUNS),
     ),
     max_size=40,
@@ -179,13 +181,15 @@ def test_through_any_crashes_the_server_hears_all_of_it_in_order(
     seen: set[tuple[str, int]] = set()
     ended: set[str] = set()
     accepted: set[str] = set()
+    delivered: set[str] = set()
     seq = 0
 
     def send(*, ack: bool) -> None:
         nonlocal seq
-        journal.durable = len(journal.data)
+        journal.durable = journal.written
         while (update := outbox.take(seq + 1)) is not None:
             seq += 1
+            delivered.update(task.run for task in update.tasks)
             entries: list[LogEntry | FilesEntry] = [*update.log, *update.files]
             for entry in sorted(entries, key=lambda each: each.n):
                 if (entry.run, entry.n) not in seen:
@@ -201,6 +205,9 @@ def test_through_any_crashes_the_server_hears_all_of_it_in_order(
             assert good == len(journal.data)
             outbox, seq = Outbox(journal=journal), 0
             outbox.restore(replay(messages))
+        elif step == "compact":
+            running = [accept(each).tasks[0] for each in accepted - ended]
+            journal.data[:] = MAGIC + b"".join(outbox.held(running).records())
         elif step == "lost":
             send(ack=False)
             outbox.lost()
@@ -213,6 +220,7 @@ def test_through_any_crashes_the_server_hears_all_of_it_in_order(
                 outbox.closed(run)
                 ended.discard(run)
                 accepted.discard(run)
+                delivered.discard(run)
                 assert heard.pop(run, []) == said.pop(run, [])
                 seen -= {key for key in seen if key[0] == run}
         elif step == "accept":
@@ -233,3 +241,4 @@ def test_through_any_crashes_the_server_hears_all_of_it_in_order(
     send(ack=True)
     assert {run: texts for run, texts in heard.items() if texts} == said
     assert {run for run in ended if not outbox.has(run)} == set()
+    assert ended <= delivered

@@ -102,10 +102,26 @@ async def test_a_disk_that_refuses_stops_no_outcome_and_is_tried_again(
         await saved.receive.receive()
         assert journal.durable == position
         assert "cannot be written: Not a directory" in caplog.text
+        position = journal.write(make_record(log(2)), sync=True)
+        assert journal.durable == position, "no result waits for a disk that refuses"
         folder.unlink()
         folder.mkdir()
     assert open_journal(folder / "journal").held == held, "the last step wrote all of it anew"
     assert "is written again" in caplog.text
+
+
+async def test_a_journal_that_could_not_be_begun_is_a_whole_one_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_file, "_rewrite", refuse)
+        journal = open_journal(tmp_path / "journal")
+    async with running(journal, Held(tasks={"a": TASK})):
+        journal.write(make_record(ACCEPTED), sync=True)
+    assert open_journal(tmp_path / "journal").held.tasks == {"a": TASK}
 
 
 async def test_a_long_journal_is_made_compact(

@@ -35,7 +35,7 @@ RETRY = 5.0
 class DiskJournal:
     """A `Journal` in one file. `run` must be running for anything to get there."""
 
-    def __init__(self, path: Path, held: Held, size: int) -> None:
+    def __init__(self, path: Path, held: Held, size: int, *, refused: bool = False) -> None:
         self.held = held
         """What an earlier agent left; as of the opening."""
         self.durable = 0
@@ -45,13 +45,15 @@ class DiskJournal:
         self._sync = False
         self._appended = 0
         self._size = size
-        self._refused = False
+        self._refused = refused
         self._news = trio.Event()
 
     def write(self, record: bytes, *, sync: bool = False) -> int:
         self._waiting.append(record)
         self._position += len(record)
         self._sync = self._sync or sync
+        if self._refused:
+            self.durable = self._position  # nothing waits for a disk that takes nothing
         self._news.set()
         return self._position
 
@@ -100,7 +102,7 @@ class DiskJournal:
                     error.strerror or error,
                 )
             self._refused = True
-        self.durable = position
+        self.durable = max(position, self.durable)
         saved()
 
 
@@ -117,16 +119,17 @@ def open_journal(path: Path) -> DiskJournal:
             path,
             "is the journal of another version; let that version deliver its results, or remove it",
         )
-    messages, good = read_records(data)
+    messages, _ = read_records(data)
     held = replay(messages)
     whole = MAGIC + b"".join(held.records())
     if whole != data:
         try:
             _rewrite(path, whole)
         except OSError as error:
-            # The old one says the same: appending will be tried, and refused, later.
+            # The old one says the same, but nothing may be appended to it: there may be no first
+            # line yet, and behind a torn record whole ones that must not come back.
             logger.warning("the journal %s cannot be made compact: %s", path, error)
-            return DiskJournal(path, held, good)
+            return DiskJournal(path, held, 0, refused=True)
     return DiskJournal(path, held, len(whole))
 
 
