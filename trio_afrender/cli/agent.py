@@ -13,6 +13,7 @@ from trio_afrender.agent.run import AgentHandle, run_agent
 from trio_afrender.child.spawn import become_subreaper
 from trio_afrender.cli.checks import check_folders
 from trio_afrender.cli.command import run_by_shell
+from trio_afrender.cli.heap import keep_heap_small
 from trio_afrender.cli.logs import logging_to
 from trio_afrender.cli.manager import report_to_manager
 from trio_afrender.cli.options import load_options
@@ -30,6 +31,7 @@ __all__ = ("run",)
 
 def run(options: Namespace) -> int:
     """Run the agent; 0 once it is drained. Raises what `run_agent` raises, and `ConfigError`."""
+    keep_heap_small()
     settings = load_options(options)
     config = make_config(settings)
     if options.cmd is not None:
