@@ -44,7 +44,7 @@ bench: $(VENV)/.test
 
 ROUNDS ?= 300
 chaos: $(VENV)/.test
-	$(BIN)/python tests/chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python tests/chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
 
 clean:
 	rm -rf $(VENV) $(DEMO)

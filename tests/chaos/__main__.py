@@ -4,52 +4,90 @@ from __future__ import annotations
 
 import argparse
 import collections
+import logging
 import random
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import attrs
 import trio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.rounds import RoundFailed, play
-from chaos.world import Footprint, open_world
+from chaos.footprint import Trend
+from chaos.rounds import Round, RoundFailed, plan_round, play
+from chaos.troubles import DISK
+from chaos.world import World, open_world
 
-WARM = 20
-"""Rounds after which the agent has loaded what it needs."""
+SEASON, WILD = 1000, 250
+"""Of each thousand rounds the first 250 also kill agents; then one lives, to see if it grows."""
 
 
-async def main(rounds: int, seed: int, *, heavy: bool) -> int:
-    """Play; return how many rounds found something wrong."""
-    shapes: collections.Counter[str] = collections.Counter()
-    failed = 0
-    first: Footprint | None = None
-    began = time.monotonic()
+@attrs.define(eq=False)
+class Tally:
+    """What has been played, and found."""
+
+    seed: int
+    every: int
+    began: float = attrs.field(factory=time.monotonic)
+    shapes: collections.Counter[str] = attrs.field(factory=collections.Counter)
+    troubles: collections.Counter[str] = attrs.field(factory=collections.Counter)
+    failed: list[int] = attrs.field(factory=list)
+    trend: Trend = attrs.field(factory=Trend)
+    grown: set[str] = attrs.field(factory=set)
+
+    async def play(self, world: World, number: int) -> None:
+        """Play one round and take it in."""
+        pace = "wild" if number % SEASON < WILD else "calm"
+        plan = plan_round(self.seed, number, pace=pace, disk=world.disk is not None)
+        try:
+            await play(world, plan)
+        except RoundFailed as error:
+            self.failed.append(number)
+            say(f"round {number} of seed {self.seed} FAILED: {error}")
+            await world.kill_agent()  # the next rounds are not to suffer from this one
+        self._count(plan)
+        now = world.footprint()
+        grown = self.trend.note(world.born, now)
+        self.grown.update(f"round {number}: {each}" for each in grown[:1] if not self.grown)
+        if number and number % self.every == 0:
+            rounds = self.trend.rounds
+            say(f"{number} rounds in {self.seconds:.0f} s, {len(self.failed)} failed")
+            say(f"  an agent of {rounds} rounds: {now}")
+
+    def _count(self, plan: Round) -> None:
+        self.shapes.update(each.shape for each in plan.plans)
+        self.troubles.update(trouble.name for trouble in plan.troubles)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def finish(self, rounds: int, world: World) -> None:
+        say(f"seed {self.seed}: {rounds} rounds in {self.seconds:.0f} s, {world.born} agents")
+        say(f"  {self.shapes.total()} tasks: {dict(self.shapes.most_common())}")
+        say(f"  {self.troubles.total()} troubles: {dict(self.troubles.most_common())}")
+        if world.disk is None:
+            say(f"  left out, for they want a mount (root on Linux): {', '.join(DISK)}")
+        for each in sorted(self.grown):
+            say(f"  GROWN: {each}")
+        say(f"  failed rounds: {', '.join(map(str, self.failed)) or 'none'}")
+
+
+async def main(numbers: range, seed: int, every: int) -> int:
+    """Play; return how much was found wrong."""
+    tally = Tally(seed, every)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         async with open_world(Path(folder)) as world:
-            for number in range(rounds):
-                dice = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
-                try:
-                    plans = await play(world, dice, heavy=heavy)
-                    shapes.update(plan.shape for plan in plans)
-                except RoundFailed as error:
-                    failed += 1
-                    _print(f"round {number} of seed {seed}: {error}")
-                if first is None and number >= WARM:
-                    first = world.footprint()
-                if number and number % 50 == 0:
-                    _print(f"{number} rounds, {failed} failed, {world.footprint()}")
-            last = world.footprint()
-    seconds = time.monotonic() - began
-    _print(f"seed {seed}: {rounds} rounds in {seconds:.0f} s, {failed} failed; {dict(shapes)}")
-    if first is not None:
-        _print(f"agent after {WARM} rounds: {first}; at the end: {last}")
-    return failed
+            for number in numbers:
+                await tally.play(world, number)
+            tally.finish(len(numbers), world)
+    return len(tally.failed) + len(tally.grown)
 
 
-def _print(text: str) -> None:
+def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -58,7 +96,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--heavy", action="store_true", help="also a thousand children")
+    parser.add_argument("--first", type=int, default=0, help="the first round's number")
+    parser.add_argument("--every", type=int, default=100, help="rounds between two lines")
     options = parser.parse_args()
-    _print(f"seed {options.seed}")
-    sys.exit(1 if trio.run(lambda: main(options.rounds, options.seed, heavy=options.heavy)) else 0)
+    say(f"seed {options.seed}")
+    logging.getLogger("trio_afrender").addHandler(logging.NullHandler())  # the farm complains a lot
+    played = range(options.first, options.first + options.rounds)
+    sys.exit(1 if trio.run(main, played, options.seed, options.every) else 0)

@@ -3,126 +3,149 @@
 from __future__ import annotations
 
 import random
-import re
 import uuid
+from collections.abc import Callable
 
-import psutil
+import attrs
 import trio
 
-from chaos.proxy import FAULTS
-from chaos.shapes import Plan, plan_task
+from chaos.judge import judge, list_strays
+from chaos.shapes import ESCAPING, Plan, plan_task
+from chaos.troubles import DISK, KILL, Trouble, plan_troubles, start
 from chaos.world import World
-from trio_afrender.farm import JobView, TaskView, parse_job
+from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
 
-__all__ = ("RoundFailed", "play")
+__all__ = ("Round", "RoundFailed", "plan_round", "play")
 
 GUARD = 60.0
 """Seconds after which a round counts as hanging."""
-KILL = "kill_agent"
-GAP = re.compile(r"--- trio_afrender: .* left out here ---")
+BURIAL = 200
+"""Looks, twenty a second, for what a dead farm had started: nobody tells the farm after it when it is gone."""
+BAD = ("Traceback", "internal error", "hangs")
+"""Words in an agent's log that are wrong whatever happened."""
 
 
 class RoundFailed(Exception):
     """What a round found wrong."""
 
 
-async def play(world: World, dice: random.Random, *, heavy: bool = False) -> tuple[Plan, ...]:
+@attrs.frozen
+class Round:
+    """All that is thrown for one round; the same dice give the same round."""
+
+    plans: tuple[Plan, ...]
+    troubles: tuple[Trouble, ...]
+    dice: random.Random
+
+    def has(self, *names: str) -> bool:
+        return any(trouble.name in names for trouble in self.troubles)
+
+    def __str__(self) -> str:
+        shapes = ", ".join(f"{plan.shape} ({plan.lines})" for plan in self.plans)
+        return f"{shapes}; {', '.join(map(str, self.troubles)) or 'no trouble'}"
+
+
+def plan_round(seed: int, number: int, *, pace: str, disk: bool) -> Round:
+    """Throw round `number` of a seed."""
+    dice = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
+    troubles = plan_troubles(dice, pace, disk=disk)
+    avoided = ESCAPING if any(trouble.name == KILL for trouble in troubles) else ()
+    plans = tuple(plan_task(dice, avoided) for _ in range(dice.randint(1, 4)))
+    return Round(plans, troubles, dice)
+
+
+async def play(world: World, plan: Round) -> None:
     """Play one round and check what is left of it. Raises `RoundFailed`."""
-    plans = tuple(plan_task(dice, heavy=heavy) for _ in range(dice.randint(1, 6)))
-    faults = [dice.choice((*FAULTS, KILL)) for _ in range(dice.choice((0, 0, 1, 2)))]
-    if KILL in faults:
-        # The next agent knows processes by their environment: one without is beyond it.
-        plans = tuple(plan for plan in plans if plan.shape != "daemon")
-    if not plans:
-        return ()
     mark = f"chaos-{uuid.uuid4().hex}"
-    tasks = [{"name": f"t{i}", "command": plan.command(mark)} for i, plan in enumerate(plans)]
-    job = world.farm.submit(
-        parse_job({"job": {"name": mark, "blocks": [{"name": "b", "tasks": tasks}]}})
-    )
+    problems: list[str] = []
     with trio.move_on_after(GUARD) as guard:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_trouble, world, dice, faults)
-            for number, plan in enumerate(plans):
-                if plan.stop_after is not None:
-                    nursery.start_soon(_stop, world, job, number, plan.stop_after)
-            view = await world.farm.wait(job)
-        problems = [*_judge(plans, view), *await _strays(mark)]
+            nursery.start_soon(_make_trouble, world, plan)
+            problems += await _run_job(world, plan, mark)
+        problems += await _look_for_strays(mark, patient=plan.has("kill_farm"))
     if guard.cancelled_caught:
-        states = {f"{t.task} {plans[t.task].shape}": t.state for t in world.farm.view(job).tasks}
-        problems = [f"not over after {GUARD:g} s: {states}"]
+        problems.append(f"not over after {GUARD:g} s: {_describe(world.farm)}")
+    if world.process.returncode is not None:
+        problems.append(f"the agent ended with {world.process.returncode}")
+    said = world.log()
+    problems += [f'the agent said "{word}"' for word in BAD if word in said]
     if problems:
-        raise RoundFailed(f"faults {faults}: " + "; ".join(problems))
-    return plans
+        end = "; ".join(problems)
+        raise RoundFailed(f"{plan}: {end}\nthe agent's log of it:\n{said[-4000:]}")
 
 
-async def _trouble(world: World, dice: random.Random, faults: list[str]) -> None:
-    for fault in faults:
-        await trio.sleep(dice.uniform(0.0, 0.6))
-        if fault == KILL:
-            await world.kill_agent()
-        else:
-            await world.proxy.hurt(fault, dice)
+def _describe(farm: Farm) -> str:
+    tasks = [task for job in farm.jobs for task in farm.view(job).tasks]
+    return str({f"{task.job}.{task.task}": task.state for task in tasks})
 
 
-async def _stop(world: World, job: int, number: int, after: float) -> None:
-    """Stop a task some time after it has started to run, as often as it takes."""
-    seen = -1
-    stopped = ""
+async def _make_trouble(world: World, plan: Round) -> None:
+    for trouble in plan.troubles:
+        await start(world, trouble, plan.dice)
+
+
+async def _run_job(world: World, plan: Round, mark: str) -> list[str]:
+    """Have the farm run the job, and the next one when that dies; judge the one that ended it."""
+    tasks = [{"name": f"t{i}", "command": each.command(mark)} for i, each in enumerate(plan.plans)]
+    spec = parse_job({"job": {"name": mark, "blocks": [{"name": "b", "tasks": tasks}]}})
     while True:
-        task = world.farm.view(job).tasks[number]
-        if task.state in ("done", "error", "killed", "skipped"):
-            return
-        if task.state == "running" and task.run != stopped:
-            await trio.sleep(after)
-            stopped = task.run
-            if world.farm.view(job).tasks[number].state == "running":
-                world.farm.stop_task(task.key, "chaos")
-        seen = await world.farm.changed(seen)
+        problems = await _run_on(world, world.farm, spec, plan)
+        if problems is not None:
+            return problems
 
 
-def _judge(plans: tuple[Plan, ...], view: JobView) -> list[str]:
-    problems = []
-    for plan, task in zip(plans, view.tasks, strict=True):
-        who = f"task {task.task} ({plan.shape}, {plan.lines} lines)"
-        if task.state not in plan.states:
-            why = "; ".join(step.text for step in task.why)
-            problems.append(f"{who} ended as {task.state}, not {sorted(plan.states)}: {why}")
-        if said := _judge_output(plan, task):
-            problems.append(f"{who}: {said}")
+async def _run_on(world: World, farm: Farm, spec: JobSpec, plan: Round) -> list[str] | None:
+    """Run it on one farm; None when that died first."""
+    problems: list[str] | None = None
+    lost = world.farm_lost
+    async with trio.open_nursery() as nursery:
+
+        async def give_up() -> None:
+            await lost.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(give_up)
+        job = farm.submit(spec)
+        for number, each in enumerate(plan.plans):
+            if each.stop_after is not None:
+                nursery.start_soon(_stop, farm, job, number, each.stop_after)
+        view = await farm.wait(job)
+        problems = judge(plan.plans, view, world.ends, starved=plan.has(*DISK))
+        nursery.cancel_scope.cancel()
+    if problems is not None:
+        await farm.forget_job(job)
     return problems
 
 
-def _judge_output(plan: Plan, task: TaskView) -> str:
-    """Every line once and in order, as far as the task got; a gap is allowed where it is stated."""
-    numbers: list[int] = []
-    gap = False
-    for line in task.output.splitlines():
-        if GAP.fullmatch(line):
-            gap = True
-        elif line.startswith("L "):
-            numbers.append(int(line[2:]))
-        elif not line.startswith("F ") and plan.shape != "flood":
-            return f'printed "{line[:80]}"'
-    whole = list(range(1, plan.lines + 1))
-    if gap and plan.shape == "flood":
-        return "" if numbers == whole[: len(numbers)] else "lines are missing before the gap"
-    if task.state == "killed":
-        return "" if numbers == whole[: len(numbers)] else "lines are missing or doubled"
-    return "" if numbers == whole else f"{len(numbers)} of {len(whole)} lines, or doubled"
+async def _stop(farm: Farm, job: int, number: int, after: float) -> None:
+    """Stop a task some time after it has started to run, as often as it takes."""
+    stopped = ""
+
+    def wants_it(task: TaskView) -> bool:
+        return task.state not in ("waiting", "ready") and task.run != stopped
+
+    while (task := await _wait_for(farm, job, number, wants_it)).state == "running":
+        await trio.sleep(after)
+        if farm.view(job).tasks[number].state == "running":
+            stopped = task.run
+            farm.stop_task(task.key, "chaos")
 
 
-async def _strays(mark: str) -> list[str]:
-    """Name processes of the round that still live: there may be none when all is reported."""
+async def _wait_for(
+    farm: Farm, job: int, number: int, fits: Callable[[TaskView], bool]
+) -> TaskView:
+    seen = 0
+    while not fits(task := farm.view(job).tasks[number]):
+        seen = await farm.changed(seen)
+    return task
 
-    def look() -> list[str]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.status() != psutil.STATUS_ZOMBIE and mark in process.cmdline():
-                    found.append(f"pid {process.pid} lives: {process.cmdline()[2:4]}")
-            except psutil.Error:
-                continue
-        return found
 
-    return await trio.to_thread.run_sync(look)
+async def _look_for_strays(mark: str, *, patient: bool) -> list[str]:
+    """Processes that live on. What a dead farm had started may still be in its grace: `patient`."""
+    found: list[str] = []
+    for _ in range(BURIAL if patient else 1):
+        found = await trio.to_thread.run_sync(list_strays, mark)
+        if not found:
+            break
+        await trio.sleep(0.05)
+    return found

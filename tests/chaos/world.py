@@ -1,117 +1,192 @@
-"""A farm, a bad network and an agent's process that live through many rounds."""
+"""A farm, a bad network, a small disk and an agent's process that live through many rounds."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
-import psutil
 import trio
 
-from chaos.proxy import Proxy
+from chaos.disk import SmallDisk, open_small_disk
+from chaos.footprint import Footprint, measure
+from chaos.relay import Relay
 from trio_afrender.farm import Farm, FarmSettings, open_farm
+from trio_afrender.link.base import ServerLink
 from trio_afrender.link.serve import Bound, serve_websocket
 from trio_afrender.link.tokens import TokenTable, make_token
+from trio_afrender.messages import TaskKey
 
-__all__ = ("Footprint", "World", "open_world")
+__all__ = ("World", "open_world")
 
-ZOMBIE = 3.0
+ZOMBIE = 2.0
 SETTINGS = FarmSettings(zombie_time=ZOMBIE, errors_retries=0, pause=0.05, pause_limit=0.2)
 CONFIG = {
     "cgru_config": {
         "trio_afrender": {
             "max_tasks": 8,
             "capacity": 8000,
-            "timing": {"grace": 0.3, "drain": 0.2, "zombie": ZOMBIE, "heartbeat": 0.2},
+            "log_quota": 4 << 20,
+            "timing": {"grace": 0.1, "drain": 0.05, "zombie": ZOMBIE, "heartbeat": 0.2},
         }
     }
 }
-
-
-@attrs.frozen
-class Footprint:
-    """What an agent's process holds."""
-
-    descriptors: int
-    threads: int
-    resident: int
-    """Bytes."""
+PROGRAM = Path(__file__).parents[1] / "programs" / "shifted.py"
+LOG_LIMIT = 8 << 20
+PATIENCE = 30.0
+"""Seconds for an agent that was told to end."""
 
 
 @attrs.define(eq=False)
 class World:
     """All that a round plays with."""
 
-    farm: Farm
-    proxy: Proxy
     folder: Path
-    process: trio.Process
+    disk: SmallDisk | None
+    """None where nobody may mount one: then its faults cannot be played."""
+    farm: Farm = attrs.field(init=False)
+    relay: Relay = attrs.field(init=False)
+    process: trio.Process = attrs.field(init=False)
+    farm_lost: trio.Event = attrs.field(factory=trio.Event)
+    """Set when the present farm dies; then there is another one, and another event."""
+    ends: Counter[TaskKey] = attrs.field(factory=Counter)
+    """How often the present farm brought a task to its end."""
+    born: int = 0
+    """How many agents there were before this one."""
+    _read: int = 0
 
     @property
+    def store(self) -> Path:
+        return self.disk.store if self.disk else self.folder / "store"
+
     def log(self) -> str:
-        """What all its agents have said."""
-        return (self.folder / "agent.log").read_text()
+        """What agents have said since the last call."""
+        path = self.folder / "agent.log"
+        with path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        self._read += len(data)
+        if self._read > LOG_LIMIT:
+            os.truncate(path, 0)
+            self._read = 0
+        return data.decode(errors="replace")
+
+    def footprint(self) -> Footprint:
+        return measure(self.process.pid)
 
     async def kill_agent(self) -> None:
         """End the agent without a word and start the next one of that name."""
         self.process.kill()
         await self.process.wait()
-        self.process = await _start_agent(self.folder, self.proxy.port)
+        await self.start_agent()
 
-    def footprint(self) -> Footprint:
-        agent = psutil.Process(self.process.pid)
-        with agent.oneshot():
-            return Footprint(agent.num_fds(), agent.num_threads(), agent.memory_info().rss)
+    async def replace_agent(self) -> None:
+        """Have the agent end now, in good order, and start the next one."""
+        for _ in range(2):
+            self.process.send_signal(signal.SIGTERM)
+            with trio.move_on_after(0.2):
+                await self.process.wait()
+        with trio.fail_after(PATIENCE):
+            await self.process.wait()
+        await self.start_agent()
+
+    async def kill_farm(self) -> None:
+        """Lose the farm with all that it knew; another one stands in its place."""
+        lost = self.farm_lost
+        lost.set()
+        self.relay.cut_all()
+        while self.farm_lost is lost:
+            await trio.lowlevel.checkpoint()
+
+    def jump(self, seconds: float) -> None:
+        """Put the agent's wall clock so many seconds off the right time."""
+        with (self.folder / "clock").open("r+b") as file:
+            file.write(struct.pack("<d", seconds))
+
+    async def keep_farm(self, task_status: trio.TaskStatus[None]) -> None:
+        """Have a farm, and another one whenever it dies."""
+        while True:
+            self.farm_lost, self.ends = trio.Event(), Counter()
+            async with open_farm(None, settings=SETTINGS) as self.farm:
+                _count_ends(self.farm, self.ends)
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+                await self.farm_lost.wait()
+
+    async def serve_link(self, link: ServerLink) -> None:
+        await self.farm.serve_link(link)
+
+    async def start_agent(self) -> None:
+        url = f"ws://127.0.0.1:{self.relay.port}"
+        words = ("--server", url, "--token-file", "token", "--name", "chaos")
+        with (self.folder / "agent.log").open("ab") as output:
+            self.process = await trio.lowlevel.open_process(
+                [
+                    *(sys.executable, str(PROGRAM), "clock", "agent", *words),
+                    *("--store", str(self.store), "--config", "config.json"),
+                ],
+                cwd=self.folder,
+                env={**os.environ, "HOME": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self.born += 1
+
+
+def _count_ends(farm: Farm, ends: Counter[TaskKey]) -> None:
+    """Count what the farm tells of ends where it tells its listeners."""
+    tell = farm._listeners.end
+
+    def end(key: TaskKey) -> None:
+        ends[key] += 1
+        tell(key)
+
+    farm._listeners.end = end  # type: ignore[method-assign]  # a spy, for this farm alone
 
 
 @asynccontextmanager
 async def open_world(folder: Path) -> AsyncIterator[World]:
-    """Start all three in `folder`; leaving ends them, the agent by SIGTERM."""
+    """Start all of it in `folder`; leaving ends it, the agent by SIGTERM."""
     token = make_token()
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(token.secret)
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    async with open_farm(None, settings=SETTINGS) as farm, trio.open_nursery() as nursery:
+    (folder / "clock").write_bytes(struct.pack("<d", 0.0))
+    with open_small_disk(folder / "disk") as disk:
+        world = World(folder, disk)
 
         async def serve(task_status: trio.TaskStatus[Bound]) -> None:
             tokens = TokenTable.single(token, "chaos")
             await serve_websocket(
-                farm.serve_link, tokens=tokens, keepalive=ZOMBIE, task_status=task_status
+                world.serve_link, tokens=tokens, keepalive=ZOMBIE, task_status=task_status
             )
 
-        bound: Bound = await nursery.start(serve)
-        proxy = Proxy(bound.port)
-        await nursery.start(proxy.run)
-        world = World(farm, proxy, folder, await _start_agent(folder, proxy.port))
-        try:
-            yield world
-        finally:
-            with trio.CancelScope(shield=True):
-                world.process.terminate()
-                with trio.move_on_after(30):
-                    await world.process.wait()
-                world.process.kill()
-                await world.process.wait()
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(world.keep_farm)
+            bound: Bound = await nursery.start(serve)
+            world.relay = Relay(bound.port)
+            await nursery.start(world.relay.run)
+            await world.start_agent()
+            try:
+                yield world
+            finally:
+                with trio.CancelScope(shield=True):
+                    await _end(world.process)
+            nursery.cancel_scope.cancel()
 
 
-async def _start_agent(folder: Path, port: int) -> trio.Process:
-    words = ("--server", f"ws://127.0.0.1:{port}", "--token-file", "token", "--name", "chaos")
-    with (folder / "agent.log").open("ab") as output:
-        return await trio.lowlevel.open_process(
-            [
-                *(sys.executable, "-m", "trio_afrender", "agent", *words),
-                *("--store", "store", "--config", "config.json"),
-            ],
-            cwd=folder,
-            env={**os.environ, "HOME": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+async def _end(process: trio.Process) -> None:
+    process.terminate()
+    with trio.move_on_after(PATIENCE):
+        await process.wait()
+    process.kill()
+    await process.wait()

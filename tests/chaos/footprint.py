@@ -1,0 +1,109 @@
+"""What processes hold, and whether it stays flat."""
+
+from __future__ import annotations
+
+import os
+
+import attrs
+import psutil
+
+__all__ = ("Footprint", "Trend", "measure")
+
+WARM = 100
+"""Rounds after which an agent has loaded what it needs."""
+MORE_RESIDENT = 16 << 20
+"""Bytes by which it may grow from then on: the allocator's, not ours."""
+MORE = 6
+"""Descriptors or threads that may come and go."""
+MIB = 1 << 20
+
+
+@attrs.frozen
+class Footprint:
+    """What an agent's process holds, with its plugin host beside it, and ours."""
+
+    descriptors: int
+    threads: int
+    resident: int
+    """Bytes."""
+    children: int
+    """Zombies too. The plugin host is one."""
+    host_descriptors: int
+    host_resident: int
+    own_descriptors: int
+    own_resident: int
+
+    def __str__(self) -> str:
+        return (
+            f"agent {self.descriptors} descriptors, {self.threads} threads, {self.children}"
+            f" children, {self.resident / MIB:.1f} MiB; plugin host {self.host_descriptors},"
+            f" {self.host_resident / MIB:.1f} MiB; farm {self.own_descriptors},"
+            f" {self.own_resident / MIB:.1f} MiB"
+        )
+
+
+def measure(pid: int) -> Footprint:
+    """Look at an agent, the plugin host among its children, and this process."""
+    agent, own = psutil.Process(pid), psutil.Process(os.getpid())
+    children = agent.children()
+    host = next((each for each in children if _is_host(each)), None)
+    return Footprint(
+        descriptors=agent.num_fds(),
+        threads=agent.num_threads(),
+        resident=agent.memory_info().rss,
+        children=len(children),
+        host_descriptors=host.num_fds() if host else 0,
+        host_resident=host.memory_info().rss if host else 0,
+        own_descriptors=own.num_fds(),
+        own_resident=own.memory_info().rss,
+    )
+
+
+def _is_host(process: psutil.Process) -> bool:
+    try:
+        return "trio_afrender.plugins.host" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+@attrs.define(eq=False)
+class Trend:
+    """Footprints over the rounds of one agent; another agent begins anew, our own part goes on."""
+
+    agent: int = -1
+    rounds: int = 0
+    first: Footprint | None = None
+    own: Footprint | None = None
+
+    def note(self, agent: int, now: Footprint) -> tuple[str, ...]:
+        """Take one more round in; name what has grown since the agent was warm."""
+        if agent != self.agent:
+            self.agent, self.rounds, self.first = agent, 0, None
+        self.rounds += 1
+        if self.rounds < WARM:
+            return ()
+        self.first = self.first or now
+        self.own = self.own or now
+        return tuple(self._judge(self.first, self.own, now))
+
+    def _judge(self, first: Footprint, own: Footprint, now: Footprint) -> list[str]:
+        counted = ("descriptors", "threads", "children", "host_descriptors")
+        grown = [
+            f"{name}: {getattr(first, name)}, now {getattr(now, name)}"
+            for name in counted
+            if getattr(now, name) > getattr(first, name) + MORE
+        ]
+        grown += [
+            _in_mib(name, first, now)
+            for name in ("resident", "host_resident")
+            if getattr(now, name) > getattr(first, name) + MORE_RESIDENT
+        ]
+        if now.own_descriptors > own.own_descriptors + MORE:
+            grown.append(f"our own descriptors: {own.own_descriptors}, now {now.own_descriptors}")
+        if now.own_resident > own.own_resident + 2 * MORE_RESIDENT:
+            grown.append(_in_mib("own_resident", own, now))
+        return grown
+
+
+def _in_mib(name: str, first: Footprint, now: Footprint) -> str:
+    return f"{name}: {getattr(first, name) / MIB:.1f} MiB, now {getattr(now, name) / MIB:.1f}"
