@@ -11,6 +11,7 @@ from trio_afrender.plugins.blame import (
     CallView,
     Suspicion,
     absolve,
+    find_burner,
     find_hung,
     judge_death,
     restart_delay,
@@ -47,6 +48,22 @@ MIB = 1024 * 1024
 )
 def test_who_hangs(calls: list[CallView], silent: float, hung: int | None) -> None:
     assert find_hung(calls, silent=silent, limit=10.0) == hung
+
+
+@pytest.mark.parametrize(
+    ("used", "burner"),
+    [
+        ([], None),
+        ([0.0, 0.0], None),
+        ([0.009], None),
+        ([0.01], 0),
+        ([0.001, 0.05], 1),
+        ([0.02, 0.05], None),  # two run: then neither keeps the other from running
+    ],
+)
+def test_who_keeps_the_others_from_running(used: list[float], burner: int | None) -> None:
+    calls = [CallView(run, 1.0, cpu) for run, cpu in enumerate(used)]
+    assert find_burner(calls, 0.01) == burner
 
 
 def test_one_death_convicts_nobody() -> None:

@@ -22,6 +22,7 @@ from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.output.base import RunLog
 from trio_afrender.output.disk import open_run_log
 from trio_afrender.output.memory import MemoryLog
+from trio_afrender.plugins import blame
 from trio_afrender.plugins.base import ParserState, PluginSpec, PluginTask
 from trio_afrender.plugins.host_client import HostRunner, open_plugin_host
 from trio_afrender.plugins.inline import InlineRunner
@@ -188,7 +189,154 @@ async def test_the_guilty_is_dropped_and_the_other_goes_on(
             assert (await bad.conclude(0, check_files=False, post=False)).exit_ok
             assert await bad.log() == ""
         assert runner.pid != pid
-        assert not psutil.pid_exists(pid or 0)
+        await until(lambda: not psutil.pid_exists(pid or 0))
+
+
+@pytest.fixture
+def no_verdict(monkeypatch: pytest.MonkeyPatch) -> float:
+    """A time limit so long that nobody is found to hang: whoever waits for that waits for ever."""
+    monkeypatch.setattr(blame, "STALL", 1000.0)
+    return 1000.0
+
+
+HANGS = [("bad_regex", b"x" * 64 + b"\n"), ("bad_loop", b"LOOP\n"), ("bad_sleep", b"WAIT\n")]
+
+
+@pytest.mark.parametrize(("parser", "fatal"), HANGS)
+async def test_nobody_waits_until_the_guilty_is_found(
+    parser: str, fatal: bytes, tmp_path: Path, no_verdict: float
+) -> None:
+    """Others start, are told of progress, and end, while the call of one does not come back."""
+    async with runner_of(no_verdict) as runner, trio.open_nursery() as nursery:
+        async with (
+            task_of(runner, tmp_path, make_spec("counts")) as (good, log),
+            task_of(runner, tmp_path, make_spec(parser)) as (bad, bad_log),
+        ):
+            assert (await feed(good, log, b"FRAME\nFRA")).frame == 1
+            nursery.start_soon(feed, bad, bad_log, fatal)
+            for frames in range(2, 12):
+                async with task_of(runner, tmp_path, make_spec("counts")) as (new, new_log):
+                    assert (await feed(new, new_log, b"FRAME\n")).frame == 1
+                    assert (await feed(new, new_log, b"FRAME", "0:0")).frame == 2
+                    assert (await new.conclude(0, check_files=True, post=True)).exit_ok
+                assert (await feed(good, log, b"ME\nFRA")).frame == frames
+            assert (await feed(good, log, b"ME", "0:0")).frame == 12
+            assert (await good.conclude(0, check_files=True, post=True)).exit_ok
+            assert not bad.dropped
+            assert len(runner.pids) <= 2
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_is_told_why_it_went_elsewhere(tmp_path: Path, no_verdict: float) -> None:
+    async with runner_of(no_verdict) as runner, trio.open_nursery() as nursery:
+        async with (
+            task_of(runner, tmp_path, make_spec("counts")) as (good, log),
+            task_of(runner, tmp_path, make_spec("bad_regex")) as (bad, bad_log),
+        ):
+            await feed(good, log, b"FRAME\n")
+            (pid,) = runner.pids
+            nursery.start_soon(feed, bad, bad_log, b"x" * 64 + b"\n")
+            while not (said := told(good)):
+                await feed(good, log, b"FRAME\n")
+            assert f"plugin host {pid} is left because of another task's plugin" in said
+            assert pid in runner.pids
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_spare_host_goes_when_it_is_not_needed_any_more(tmp_path: Path) -> None:
+    """It is there for new tasks while one takes all of the first host's time."""
+    flag = tmp_path / "enough"
+    async with runner_of(1000.0) as runner, trio.open_nursery() as nursery:
+        async with task_of(runner, tmp_path, make_spec("busy_until")) as (busy, busy_log):
+            (pid,) = runner.pids
+            nursery.start_soon(feed, busy, busy_log, f"until {flag}\n".encode())
+            while runner.pid == pid:
+                async with task_of(runner, tmp_path, make_spec("counts")):
+                    await trio.sleep(0.01)
+            async with task_of(runner, tmp_path, make_spec("counts")) as (new, new_log):
+                assert len(runner.pids) == 2
+                flag.touch()
+                await until(lambda: runner.pid == pid)
+                assert (await feed(new, new_log, b"FRAME\n")).frame == 1
+            await until(lambda: runner.pids == (pid,))
+            assert not busy.dropped
+
+
+@pytest.mark.parametrize(("parser", "fatal"), [("bad_os_exit", b"EXIT\n"), HANGS[1]])
+async def test_who_was_to_blame_once_is_kept_away_from_others(
+    parser: str, fatal: bytes, tmp_path: Path
+) -> None:
+    async with runner_of() as runner:
+        async with task_of(runner, tmp_path, make_spec(parser)) as (first, first_log):
+            await feed(first, first_log, fatal)
+            assert first.dropped
+        async with task_of(runner, tmp_path, make_spec("counts")) as (good, log):
+            await feed(good, log, b"FRAME\n")
+            pid = runner.pid
+            for _ in range(3):
+                async with task_of(runner, tmp_path, make_spec(parser)) as (bad, bad_log):
+                    await feed(bad, bad_log, fatal)
+                    assert bad.dropped
+            assert (await feed(good, log, b"FRAME\n")).frame == 2
+            assert runner.pid == pid
+            assert told(good) == ""
+        await until(lambda: len(runner.pids) == 1)
+
+
+async def test_many_of_a_kind_that_is_to_blame_run_all_the_same(tmp_path: Path) -> None:
+    """What is wrong with the plugin need not show in each task of the job."""
+    async with runner_of(5.0) as runner:
+        async with task_of(runner, tmp_path, make_spec("bad_os_exit")) as (bad, bad_log):
+            await feed(bad, bad_log, b"EXIT\n")
+        ended = []
+
+        async def run(number: int) -> None:
+            async with task_of(runner, tmp_path, make_spec("bad_os_exit")) as (task, log):
+                await feed(task, log, b"EXIT\n" if number % 3 == 0 else b"harmless\n")
+                await task.parse(log.size, mode="0:0")
+                ended.append((number % 3 == 0, bool(task.dropped)))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(9):
+                nursery.start_soon(run, number)
+        assert sorted(ended) == [(False, False)] * 6 + [(True, True)] * 3
+
+
+async def test_the_template_is_killed(tmp_path: Path) -> None:
+    """The host goes on; the next one comes of another template."""
+    with trio.fail_after(GUARD):
+        async with (
+            open_plugin_host(PluginSettings(), folders=[PLUGINS]) as runner,
+            task_of(runner, tmp_path, make_spec("counts")) as (task, log),
+        ):
+            host = psutil.Process(runner.pid)
+            template = host.parent()
+            assert template is not None
+            template.kill()
+            assert (await feed(task, log, b"FRAME\n")).frame == 1
+            host.kill()
+            assert (await feed(task, log, b"FRAME\n")).frame == 2
+            assert runner.pid != host.pid
+            assert not task.dropped
+            last = psutil.Process(runner.pid)
+    assert not last.is_running()
+    # Whoever inherits the orphan reaps it, that is not us.
+    assert not host.is_running() or host.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_runner_that_is_left_while_a_host_is_being_made() -> None:
+    before = children()
+    for _ in range(5):
+        with trio.fail_after(GUARD):
+            async with open_plugin_host(PluginSettings()) as runner, trio.open_nursery() as nursery:
+                nursery.start_soon(runner.warm)
+                await until(lambda: children() != before)
+                nursery.cancel_scope.cancel()
+        assert children() == before
+
+
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 async def test_the_base_class_stands_in_for_what_was_dropped(tmp_path: Path) -> None:
@@ -382,9 +530,45 @@ async def test_a_leak_is_ended_before_it_takes_the_machine(tmp_path: Path) -> No
             while not bad.dropped:
                 await feed(bad, bad_log, b"MORE\n")
                 await trio.sleep(0.1)
-            assert "MiB" in bad.dropped
+            assert "MiB of the setting plugin_memory" in bad.dropped
+            assert "generic / bad_leak" in told(bad)
             assert (await feed(good, log, b"FRAME\n")).frame == 2
             assert not good.dropped
+
+
+async def test_what_asks_for_all_memory_at_once_gets_an_error(tmp_path: Path) -> None:
+    """In its own thread; the others' objects stay where they are."""
+    async with runner_of(20.0, memory_limit=256 * 1024 * 1024) as runner:
+        async with (
+            task_of(runner, tmp_path, make_spec("bad_gorge")) as (bad, bad_log),
+            task_of(runner, tmp_path, make_spec("counts")) as (good, log),
+        ):
+            pids = runner.pids
+            assert (await feed(bad, bad_log, b"FRAME GORGE\n")).frame == 1
+            said = told(bad)
+            assert "MemoryError" in said
+            assert "bad_gorge.py" in said
+            assert "256 MiB of memory: the setting plugin_memory" in said
+            assert not bad.dropped
+            assert (await feed(good, log, b"FRAME\n")).frame == 1
+            assert runner.pids == pids
+            assert told(good) == ""
+
+
+async def test_two_gigabytes_bit_by_bit_in_one_call(tmp_path: Path) -> None:
+    async with runner_of(20.0, memory_limit=256 * 1024 * 1024) as runner:
+        async with (
+            task_of(runner, tmp_path, make_spec("bad_gorge")) as (bad, bad_log),
+            task_of(runner, tmp_path, make_spec("counts")) as (good, log),
+        ):
+            await feed(good, log, b"FRAME\n")
+            await feed(bad, bad_log, b"GROW\n")
+            while not bad.dropped:  # what it keeps is found when its next call is answered
+                await feed(bad, bad_log, b"harmless\n")
+            assert "grown to" in bad.dropped
+            assert "generic / bad_gorge" in told(bad)
+            assert (await feed(good, log, b"FRAME\n")).frame == 2
+            assert "plugin host" in told(good)
 
 
 async def test_cancelling_everything_leaves_no_process(tmp_path: Path) -> None:

@@ -106,7 +106,10 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
         await work_in_thread(partial(store.remove_runs, kept))
         settings = config.plugin_settings()
         async with open_plugin_host(
-            settings, folders=config.plugins, time_limit=config.timing.plugin
+            settings,
+            folders=config.plugins,
+            time_limit=config.timing.plugin,
+            memory_limit=config.plugin_memory,
         ) as plugins:
             yield Outside(
                 spawn=make_spawn(subreaper=config.subreaper),
@@ -123,7 +126,11 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 read_left=partial(_read_left, store, config),
                 gauge=ThreadGauge(make_usage_reader(), sampler.shares),
                 meters=Meters(
-                    config.meters, settings, config.plugins, time_limit=config.timing.plugin
+                    config.meters,
+                    settings,
+                    config.plugins,
+                    time_limit=config.timing.plugin,
+                    templates=plugins.templates,
                 ),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
                 strays=strays,

@@ -31,6 +31,7 @@ _AT_LEAST: Mapping[str, float] = {
     "trio_afrender.max_tasks": 1,
     "trio_afrender.window": 4096,
     "trio_afrender.log_quota": 65536,
+    "trio_afrender.plugin_memory": 128 * 1024 * 1024,
     "trio_afrender.timing.heartbeat": 0.01,
     "trio_afrender.timing.resources_period": 1,
     "trio_afrender.timing.plugin": 0.1,
@@ -94,6 +95,7 @@ def make_config(settings: Settings) -> Config:
             if not key.startswith(prefix) and key not in _OURS_ALONE
         },
         window=cast("int", ours["window"]),
+        plugin_memory=cast("int", ours["plugin_memory"]),
         log_quota=cast("int", ours["log_quota"]),
         keep_runs=cast("bool", ours["keep_runs"]),
         error_rules=Path(cast("str", ours["error_rules"])) if ours["error_rules"] else None,

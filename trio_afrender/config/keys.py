@@ -151,6 +151,7 @@ OURS: Mapping[str, Key] = {
     "ca_file": Key("path", ""),
     "allow_plain": Key("bool", False),
     "plugins": Key("paths", []),
+    "plugin_memory": Key("int", 1024 * 1024 * 1024, "bytes"),
     "nimby": Key("str", ""),
     "capacity": Key("int", 1100),
     "max_tasks": Key("int", 4),

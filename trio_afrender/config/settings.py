@@ -102,6 +102,8 @@ class Config:
     (``af_render_gpuinfo_nvidia_cmd``). Empty, or `nvidia-smi`: the driver is asked itself."""
     plugins: tuple[Path, ...] = ()
     """Folders with a studio's ``services``, ``parsers``, ``resources``; earlier ones win."""
+    plugin_memory: int = 1024 * 1024 * 1024
+    """Bytes that one process of services and parsers may have resident."""
     nimby: str = ""
     """Empty, ``nimby`` (only the owner's jobs) or ``NIMBY`` (no jobs)."""
     priority: int = 99

@@ -11,6 +11,7 @@ __all__ = (
     "CallView",
     "Suspicion",
     "absolve",
+    "find_burner",
     "find_hung",
     "judge_death",
     "restart_delay",
@@ -54,13 +55,19 @@ def find_hung(calls: Sequence[CallView], *, silent: float, limit: float) -> int 
         return None
     if silent > 0:
         stall = min(limit, STALL)
-        busiest = max(calls, key=lambda call: call.cpu)
-        total = sum(call.cpu for call in calls)
         # By processor time, not by the clock: on a busy machine all of us get less of it.
-        sure = busiest.cpu >= stall / 2 and busiest.cpu >= BUSY_SHARE * total
-        return busiest.run if sure and silent >= stall else None
+        return find_burner(calls, stall / 2) if silent >= stall else None
     late = [call for call in calls if call.age >= limit * (PATIENCE if call.starved else 1)]
     return max(late, key=lambda call: (call.cpu, call.age)).run if late else None
+
+
+def find_burner(calls: Sequence[CallView], least: float) -> int | None:
+    """The run that alone uses the processor, at least so many seconds of it; None when none does."""
+    busiest = max(calls, key=lambda call: call.cpu, default=None)
+    total = sum(call.cpu for call in calls)
+    if busiest is None or busiest.cpu < least or busiest.cpu < BUSY_SHARE * total:
+        return None
+    return busiest.run
 
 
 @attrs.define

@@ -1,4 +1,4 @@
-"""The plugin host: the process in which services, parsers and meters live. ``python -m`` of the agent's.
+"""The plugin host: services, parsers or meters live in it. Forked from `plugins.template`.
 
 One thread reads requests; each run has a thread of its own, which makes the run's objects and
 works off its requests one after another. Whatever a plugin does to this process, the agent only
@@ -11,9 +11,7 @@ run: the kernel kills the whole process group when the agent's end of the lifeli
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
-import signal
 import socket
 import sys
 import threading
@@ -37,19 +35,23 @@ from trio_afrender.plugins.exchange import (
     spec_from,
     state_to,
 )
+from trio_afrender.plugins.lifeline import hold_lifeline
 from trio_afrender.plugins.meter_worker import MeterWorker
-from trio_afrender.plugins.modules import claim_packages
-from trio_afrender.plugins.names import load_class
 from trio_afrender.plugins.problems import route_prints
 from trio_afrender.plugins.worker import Worker
 
-__all__ = ("main",)
+__all__ = ("serve_agent",)
 
 Message = dict[str, Any]
 
 RECEIVED = 256 * 1024
 """Bytes asked of the socket at once."""
 _STATM = Path("/proc/self/statm")
+OVER_LIMIT = 1.25
+"""Of the memory limit, what may be asked of the system."""
+FLOOR = 64 * 1024 * 1024
+"""Bytes that a host has anyway."""
+STACK = 8 * 1024 * 1024
 SWITCH = 0.001
 """Seconds a busy thread keeps the interpreter from the one that reads requests."""
 
@@ -63,6 +65,7 @@ class _Host:
         self._runs: dict[int, _Run] = {}
         self.settings = PluginSettings()
         self.folders: tuple[Path, ...] = ()
+        self._memory = 0
 
     def serve(self) -> None:
         """Hand out requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
@@ -90,14 +93,26 @@ class _Host:
         elif op == "setup":
             self.settings = settings_from(message["settings"])
             self.folders = tuple(map(Path, message["folders"]))
+            self._memory = message["memory"]
+            self._limit_memory()
         elif op in ("open", "open_meter"):
             run = self._runs[message["run"]] = _Run(self)
+            self._limit_memory()
             run.requests.put(message)
             run.start()
         elif op == "close":
             self._runs.pop(message["run"]).requests.put(None)
+            self._limit_memory()
         else:
             self._runs[message["run"]].requests.put(message)
+
+    def memory_text(self) -> str:
+        """For those who ran out of it."""
+        limit = f"{self._memory // 2**20} MiB"
+        return f"plugins together may have {limit} of memory: the setting plugin_memory"
+
+    def _limit_memory(self) -> None:
+        _limit_memory(self._memory, len(self._runs) + 1)
 
 
 class _Run(threading.Thread):
@@ -130,11 +145,10 @@ class _Run(threading.Thread):
         worker = self._meter or self._worker
         if worker is None:
             return {"error": {"text": "the run has no objects"}}
-        return {
-            "value": value,
-            "position": worker.position,
-            "problems": worker.problems(),
-        }
+        problems = [*worker.problems()]
+        if any("MemoryError" in problem for problem in problems):
+            problems.append(self._host.memory_text())
+        return {"value": value, "position": worker.position, "problems": problems}
 
     def _do(self, request: Message) -> object:
         op = request["op"]
@@ -182,18 +196,24 @@ def _resident() -> int:
         return 0
 
 
-def _hold_lifeline(fd: int) -> None:
-    """Have the kernel kill this process group when the other end of the pipe `fd` is closed."""
-    os.set_inheritable(fd, False)
-    try:
-        import fcntl
+def _limit_memory(limit: int, threads: int) -> None:
+    """Let what is over the limit fail, before it takes the machine: in the thread that asked.
 
-        # To the group: what plugins have started goes too. KILL: nothing can ignore it.
-        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-    except (ImportError, AttributeError):
-        return  # not on this platform: then the end of the socket has to do
+    The agent looks at what is resident and names who is to blame for a slow leak. This is for a
+    call that takes all at once, so it comes later; the stacks of threads are not a plugin's.
+    """
+    try:
+        import resource
+
+        stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+        stacks = threads * (STACK if stack == resource.RLIM_INFINITY else stack)
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        wanted = int(limit * OVER_LIMIT) + stacks + FLOOR
+        if most != resource.RLIM_INFINITY:
+            wanted = min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
+    except (ImportError, AttributeError, OSError, ValueError):
+        return  # not on this platform: then the agent's look at it has to do
 
 
 def _leave_to_the_parent(*fds: int) -> None:
@@ -207,21 +227,15 @@ def _leave_to_the_parent(*fds: int) -> None:
     os.register_at_fork(after_in_child=close)
 
 
-def main() -> NoReturn:
-    """Serve the agent at the other end of the socket in argv. Never returns."""
-    link = socket.socket(fileno=int(sys.argv[1]))
-    os.set_inheritable(link.fileno(), False)
-    _hold_lifeline(int(sys.argv[2]))
-    _leave_to_the_parent(link.fileno(), int(sys.argv[2]))
-    faulthandler.enable(2)
-    faulthandler.register(signal.SIGUSR1, 2, all_threads=True)
+def serve_agent(link_fd: int, lifeline_fd: int) -> NoReturn:
+    """Be a plugin host for the agent at the other end of a socket. Never returns."""
+    link = socket.socket(fileno=link_fd)
+    os.set_inheritable(link_fd, False)
+    hold_lifeline(lifeline_fd)
+    _leave_to_the_parent(link_fd, lifeline_fd)
     sys.setswitchinterval(SWITCH)
-    claim_packages()
-    host = _Host(link)
-    for kind in ("service", "parser"):
-        with contextlib.suppress(PluginError):
-            load_class(kind, "generic")  # what most tasks need: not at the first one's expense
     route_prints()
+    host = _Host(link)
     host.send({"hello": os.getpid()})
     try:
         host.serve()
@@ -230,7 +244,3 @@ def main() -> NoReturn:
         sys.stderr.flush()
     # At once: no plugin's exit handler, no thread that never ends may keep us.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

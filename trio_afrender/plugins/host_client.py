@@ -1,8 +1,9 @@
-"""Runs plugins in a process of their own and keeps that process worth having.
+"""Runs plugins in processes of their own and keeps those worth having.
 
 Each run has a task here that makes its calls, one after another, and builds its objects anew when
-the host has been restarted. A call under way when the host ends is simply made again, unless it
-was the one to blame: then its run is dropped, and goes on with what the base class would do.
+the host they were in is gone or hangs because of another run. A call under way when the host ends
+is simply made again, unless it was the one to blame: then its run is dropped, and goes on with
+what the base class would do.
 """
 
 from __future__ import annotations
@@ -20,13 +21,21 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.output.base import RunLog
 from trio_afrender.plugins.base import PluginSpec, PluginTask
-from trio_afrender.plugins.blame import absolve, judge_death, restart_delay
+from trio_afrender.plugins.blame import PROBATION, Suspicion, absolve, judge_death
 from trio_afrender.plugins.exchange import facts_from, spec_to
-from trio_afrender.plugins.gate import Gate
-from trio_afrender.plugins.host_process import open_host_process
 from trio_afrender.plugins.host_task import HostTask, feed_request
-from trio_afrender.plugins.life import Answer, HostLife, LifeOver, Limits, Request, Trouble
+from trio_afrender.plugins.life import (
+    Answer,
+    HostLife,
+    LifeOver,
+    Limits,
+    MovedError,
+    Request,
+    Trouble,
+)
+from trio_afrender.plugins.lives import Lives
 from trio_afrender.plugins.runs import Call, Run
+from trio_afrender.plugins.template_process import Templates
 
 __all__ = ("HostRunner", "open_plugin_host")
 
@@ -34,11 +43,11 @@ logger = logging.getLogger(__name__)
 
 MEMORY = 1024 * 1024 * 1024
 """Bytes the host may have resident."""
-TRIES = 3
-"""Starts that may fail, one after another, before those who wait are told."""
 MYSTERIES = 5
 """Ends that nobody can be blamed for within a minute: then all runs are dropped."""
 MYSTERY_WINDOW = 60.0
+REMEMBERED = 200
+"""Names of plugins that were to blame; their runs are kept away from others."""
 
 
 class DroppedError(PluginError):
@@ -56,28 +65,29 @@ class HostRunner:
         limits: Limits,
     ) -> None:
         self._nursery = nursery
-        self._settings = settings
-        self._folders = tuple(folder.resolve() for folder in folders)
-        self._limits = limits
-        self._gate = Gate()
-        self._life: HostLife | None = None
-        self._wanted = trio.Event()
-        self._changed = trio.Event()
+        self.templates = Templates(nursery)
+        """For others who have plugin hosts of their own."""
+        places = [folder.resolve() for folder in folders]
+        self._lives = Lives(nursery, self.templates, settings, places, limits, self._judge)
         self._runs: dict[int, Run] = {}
         self._numbers = count(1)
-        self._ends: list[float] = []
         self._mysteries: list[float] = []
-        self._failed_starts: list[str] = []
+        self._offenders: dict[tuple[str, str], None] = {}
 
     @property
     def pid(self) -> int | None:
-        """The host's process id, None while there is none."""
-        return self._life.process.pid if self._life is not None else None
+        """The process id of the host that new tasks come to, None while there is none."""
+        return next(iter(self.pids), None)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of all hosts: more than one while a plugin misbehaves."""
+        return self._lives.pids
 
     async def warm(self) -> None:
-        """Wait until the host is up, so that the first task need not. Raises `PluginError`."""
+        """Wait until a host is up, so that the first task need not. Raises `PluginError`."""
         await trio.lowlevel.checkpoint()
-        await self._get_life()
+        await self._lives.get(alone=False)
 
     @asynccontextmanager
     async def open_task(self, spec: PluginSpec, log: RunLog) -> AsyncIterator[PluginTask]:
@@ -106,7 +116,7 @@ class HostRunner:
     @asynccontextmanager
     async def _open_run(self, spec: PluginSpec, folder: Path) -> AsyncIterator[Run]:
         send, receive = trio.open_memory_channel[Call](1)
-        run = Run(next(self._numbers), spec, folder, send)
+        run = Run(next(self._numbers), spec, folder, send, suspicion=self._suspect(spec))
         async with send:
             self._runs[run.number] = run
             self._nursery.start_soon(self._drive, run, receive)
@@ -132,25 +142,52 @@ class HostRunner:
         del self._runs[run.number]
         if run.life is not None:
             run.life.forget(run)
+        self._lives.tidy()
 
     async def _fulfil(self, run: Run, call: Call) -> Answer | None:
         """Make a call, again and again if it must be; None when the run is dropped."""
         while not run.dropped and run.error is None:
+            life = run.life
             try:
-                life = await self._get_life()
+                if life is None or life.ward < run.suspicion.alone:
+                    life = await self._lives.get(alone=run.suspicion.alone)
+                    await self._build(run, life)
+                answer = await self._make_call(run, life, call)
             except PluginError as error:
                 run.dropped = str(error)
                 break
-            try:
-                if run.life is not life:
-                    await self._build(run, life)
-                answer = await self._make_call(run, life, call)
             except LifeOver:
-                await life.judged.wait()
+                assert life is not None  # noqa: S101 - it is its end that was told
+                await self._outlive(run, life)
+                continue
+            except MovedError:
+                assert life is not None  # noqa: S101 - as above
+                life.forget(run)
+                self._leave(run, life)
                 continue
             absolve(run.suspicion)
             return answer
         return None
+
+    async def _outlive(self, run: Run, life: HostLife) -> None:
+        """Wait until it is decided whose fault the end of a host is, unless it cannot be this run's."""
+        if life.trouble is not None and life.trouble.run not in (None, run.number):
+            await trio.lowlevel.checkpoint()
+            if run.life is life:
+                self._leave(run, life)
+            return
+        await life.judged.wait()
+        if run.life is life:
+            run.life = None
+
+    @staticmethod
+    def _leave(run: Run, life: HostLife) -> None:
+        """Go on in another host: in this one a call of somebody else's does not come back."""
+        run.life = None
+        run.tell(
+            f"the plugin host {life.process.pid} is left because of another task's plugin, "
+            "the objects of this one are made anew"
+        )
 
     async def _make_call(self, run: Run, life: HostLife, call: Call) -> Answer | None:
         """Make a call on the objects, if they are there; take over what came of it."""
@@ -169,6 +206,9 @@ class HostRunner:
 
     async def _build(self, run: Run, life: HostLife) -> None:
         """Make a run's objects and bring them to where they were; on failure leave none."""
+        if run.life is not None:
+            run.life.forget(run)
+            run.life = None
         run.grown = 0.0
         fields = {"spec": spec_to(run.spec), "folder": str(run.folder)}
         try:
@@ -190,67 +230,12 @@ class HostRunner:
             await self._ask(run, life, feed_request(feed))
         run.life = life
 
-    async def _ask(self, run: Run, life: HostLife, request: Request) -> Answer:
-        alone = run.suspicion.alone
-        await self._gate.enter(alone=alone)
-        try:
+    @staticmethod
+    async def _ask(run: Run, life: HostLife, request: Request) -> Answer:
+        if not life.ward:
             return await life.ask(run, request)
-        finally:
-            self._gate.leave(alone=alone)
-
-    # -- the host's lives -----------------------------------------------------------------------
-
-    async def _get_life(self) -> HostLife:
-        """The host, started when there is none. Raises `PluginError` when it does not start."""
-        while self._life is None:
-            self._wanted.set()
-            await self._changed.wait()
-            if len(self._failed_starts) >= TRIES:
-                raise PluginError(f"the plugin host does not start: {self._failed_starts[-1]}")
-        return self._life
-
-    async def keep(self) -> None:
-        """Have a host whenever one is wanted. Runs until cancelled."""
-        while True:
-            await self._wanted.wait()
-            self._wanted = trio.Event()
-            if len(self._failed_starts) >= TRIES:
-                self._failed_starts.clear()
-            await trio.sleep(restart_delay(self._ends, trio.current_time()))
-            try:
-                await self._live()
-            except PluginError as error:
-                logger.warning("plugin host: %s", error)
-                self._failed_starts.append(str(error))
-            self._ends = [*self._ends[-9:], trio.current_time()]
-            self._announce(None)
-            if any(not run.dropped for run in self._runs.values()):
-                self._wanted.set()
-
-    async def _live(self) -> None:
-        """One host from its start to its end, and the judgement on it. Raises `PluginError`."""
-        life: HostLife | None = None
-        try:
-            async with open_host_process() as process:
-                life = HostLife(process, self._limits, self._announce)
-                trouble = await life.run(self._settings, self._folders)
-            if trouble.died:
-                text = f"{trouble.text} ({process.how_it_ended()})"
-                trouble = attrs.evolve(trouble, text=text)
-            if not life.greeted.is_set():
-                raise PluginError(f"it {trouble.text}: {trouble.details.strip()}")
-            self._judge(life, trouble)
-        finally:
-            self._life = None
-            if life is not None:
-                life.release()
-
-    def _announce(self, life: HostLife | None) -> None:
-        if life is not None:
-            self._failed_starts.clear()
-        self._life = life
-        self._changed.set()
-        self._changed = trio.Event()
+        async with life.turn:
+            return await life.ask(run, request)
 
     # -- whose fault ----------------------------------------------------------------------------
 
@@ -268,11 +253,14 @@ class HostRunner:
         )  # fmt: skip
         if guilty is None and not (trouble.died and active):
             self._note_mystery(hit, trouble)
+        if guilty is not None:
+            self._remember(guilty.spec)
+            guilty.drop(trouble.text, trouble.details)
         for run in hit:
             run.life = None
             if run is guilty:
-                run.drop(trouble.text, trouble.details)
-            elif guilty is not None:
+                continue
+            if guilty is not None:
                 run.tell("the plugin host was restarted because of another task's plugin")
             elif run in active:
                 run.tell(
@@ -286,6 +274,17 @@ class HostRunner:
             return self._runs.get(trouble.run or 0)
         suspicion = judge_death([run.suspicion for run in active])
         return next((run for run in active if run.suspicion is suspicion), None)
+
+    def _remember(self, spec: PluginSpec) -> None:
+        self._offenders[spec.service, spec.parser] = None
+        while len(self._offenders) > REMEMBERED:
+            del self._offenders[next(iter(self._offenders))]
+
+    def _suspect(self, spec: PluginSpec) -> Suspicion:
+        """What to think of a run before it has done anything."""
+        if (spec.service, spec.parser) in self._offenders:
+            return Suspicion(strikes=PROBATION, alone=True)
+        return Suspicion()
 
     def _note_mystery(self, hit: Sequence[Run], trouble: Trouble) -> None:
         now = trio.current_time()
@@ -313,7 +312,6 @@ async def open_plugin_host(
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
         runner = HostRunner(nursery, settings, folders, Limits(time_limit, memory_limit))
-        nursery.start_soon(runner.keep)
         try:
             yield runner
         except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery

@@ -1,32 +1,25 @@
-"""The plugin host as a process: starts it, carries bytes, reads its figures, makes an end of it."""
+"""A plugin host as a process: carries bytes, reads its figures, makes an end of it."""
 
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import logging
 import os
 import signal
-import site
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
-import trio_afrender
-from trio_afrender.errors import PluginError
 from trio_afrender.plugins.exchange import Frames, pack
+from trio_afrender.plugins.template_process import Template, describe_end
 
-__all__ = ("HostProcess", "clean_environment", "open_host_process")
+__all__ = ("HostProcess", "open_host_process")
 
 logger = logging.getLogger(__name__)
 
-SECRET = ("*TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
-"""Names of variables that are not for children."""
 RECEIVED = 256 * 1024
 PRINTED = 64 * 1024
 """Characters kept of what the process printed past our capturing: a dump of all its threads."""
@@ -38,43 +31,22 @@ TRACE_TIME = 0.5
 REAP_TIME = 5.0
 
 
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The agent's environment without secrets and without what speaks to its service manager.
-
-    PYTHONPATH stays: plugins of studios import from there.
-    """
-    cleaned = {
-        name: value
-        for name, value in environment.items()
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET)
-    }
-    root = Path(trio_afrender.__file__).resolve().parents[1]
-    places = (*site.getsitepackages(), site.getusersitepackages())
-    installed = {Path(place).resolve() for place in places}
-    if root not in installed:
-        # A source tree, or an application that brings us along: the child must find us too.
-        known = cleaned.get("PYTHONPATH")
-        cleaned["PYTHONPATH"] = f"{known}{os.pathsep}{root}" if known else str(root)
-    return cleaned
-
-
 class HostProcess:
     """One plugin host. Made by `open_host_process`, which also ends it."""
 
-    def __init__(self, process: trio.Process, link: socket.socket) -> None:
-        self._process = process
+    def __init__(self, pid: int, template: Template, link: socket.socket, output: int) -> None:
+        self.pid = pid
+        self._template = template
         self._link = link
+        self._output = trio.lowlevel.FdStream(output)
         self._frames = Frames()
         self._backlog = bytearray()
         self._later = bytearray()
         self._writable = trio.Event()
         self._printed = ""
         self._print_seen = trio.Event()
-        self._pidfd = _open_pidfd(process.pid)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self._status: int | None = None
+        self._pidfd = _open_pidfd(pid)
 
     @property
     def printed(self) -> str:
@@ -131,9 +103,7 @@ class HostProcess:
 
     async def listen(self) -> None:
         """Keep the end of what the process prints, until it has closed its output."""
-        stream = self._process.stdout
-        assert stream is not None  # noqa: S101 - asked for when it was started
-        while data := await stream.receive_some(RECEIVED // 4):
+        while data := await self._output.receive_some(RECEIVED // 4):
             text = data.decode("utf-8", "replace")
             logger.debug("the plugin host printed: %s", text[:FLOOD])
             self._printed = (self._printed + text)[-PRINTED:]
@@ -143,9 +113,12 @@ class HostProcess:
                 await trio.sleep(FLOOD_PAUSE)
 
     async def exited(self) -> None:
-        """Wait for the end of the process. Its group can still be signalled then."""
+        """Wait for the end of the process. Its group can still be signalled then.
+
+        Where the system gives no descriptor of a process, the end of its socket has to do.
+        """
         if self._pidfd is None:
-            await self._process.wait()
+            await trio.sleep_forever()
         else:
             await trio.lowlevel.wait_readable(self._pidfd)
 
@@ -168,10 +141,13 @@ class HostProcess:
 
         Nothing where the system does not say.
         """
+        place = Path(f"/proc/{self.pid}/task/{native_id}")
         try:
-            stat = Path(f"/proc/{self.pid}/task/{native_id}/stat").read_text(encoding="ascii")
-            fields = stat.rpartition(")")[2].split()
+            fields = (place / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
             used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            with contextlib.suppress(OSError):
+                # The same to the nanosecond: what counts here are a few milliseconds.
+                used = int((place / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
             return used, fields[0] in "RD"
         except (OSError, ValueError, IndexError):
             return 0.0, False
@@ -187,30 +163,25 @@ class HostProcess:
     async def end(self) -> None:
         """Kill and reap it and what it has started; returns within `REAP_TIME`."""
         with trio.CancelScope(shield=True):
-            # The group exists as long as its leader is not reaped, so the number is still ours.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+            # Both exist as long as it is not reaped, so the number is still ours. The group it
+            # may not have made yet.
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(self.pid, signal.SIGKILL)
             with trio.move_on_after(REAP_TIME) as reaping:
-                await self._process.wait()
+                self._status = await self._template.reap(self.pid)
             if reaping.cancelled_caught:
                 logger.error("plugin host %d cannot be killed", self.pid)
             if self._pidfd is not None:
                 trio.lowlevel.notify_closing(self._pidfd)
                 os.close(self._pidfd)
-            if self._process.stdout is not None:
-                await self._process.stdout.aclose()
+            await self._output.aclose()
 
     def how_it_ended(self) -> str:
         """For people: the exit code or signal, once it has ended."""
-        code = self._process.returncode
-        if code is None:
-            return "does not end"
-        if code >= 0:
-            return f"exit code {code}"
-        try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"signal {-code}"
+        if self._status is None:
+            return "nobody can tell how"
+        return describe_end(os.waitstatus_to_exitcode(self._status))
 
 
 def _open_pidfd(pid: int) -> int | None:
@@ -238,39 +209,27 @@ def _find_trace(printed: str, thread: int) -> str:
 
 
 @asynccontextmanager
-async def open_host_process() -> AsyncIterator[HostProcess]:
-    """Start a plugin host; leaving ends it with all it has started, whatever state it is in.
+async def open_host_process(template: Template) -> AsyncIterator[HostProcess]:
+    """Have a plugin host forked; leaving ends it with all it has started, whatever state it is in.
 
-    Raises `PluginError` when it cannot be started. `write` and `listen` must be run by the caller.
+    Raises `PluginError` when that fails. `write` and `listen` must be run by the caller.
     """
     ours, theirs = socket.socketpair()
     theirs_of_line, ours_of_line = os.pipe()
+    printed, output = os.pipe()
     try:
         ours.setblocking(False)
         try:
             # No checkpoint from here to `yield`: it either raises or the process is ours to end.
-            process = await trio.lowlevel.open_process(
-                [
-                    sys.executable,
-                    "-P",  # the folder we were started in is no place to import from
-                    "-m",
-                    "trio_afrender.plugins.host",
-                    str(theirs.fileno()),
-                    str(theirs_of_line),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(), theirs_of_line),
-                start_new_session=True,
-                env=clean_environment(os.environ),
-            )
-        except OSError as error:
-            raise PluginError(f"the plugin host cannot be started: {error}") from error
+            pid = await template.fork(theirs.fileno(), theirs_of_line, output)
+        except BaseException:
+            os.close(printed)
+            raise
         finally:
             theirs.close()
             os.close(theirs_of_line)
-        host = HostProcess(process, ours)
+            os.close(output)
+        host = HostProcess(pid, template, ours, printed)
         try:
             yield host
         finally:

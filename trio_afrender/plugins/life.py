@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,14 +13,19 @@ import trio
 
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, ProtocolError
-from trio_afrender.plugins.blame import PATIENCE, CallView, find_hung
+from trio_afrender.plugins.blame import PATIENCE, CallView, find_burner, find_hung
 from trio_afrender.plugins.exchange import error_from, settings_to
 from trio_afrender.plugins.host_process import HostProcess
 
-__all__ = ("Answer", "Caller", "HostLife", "LifeOver", "Limits", "Request", "Trouble")
+__all__ = ("Answer", "Caller", "HostLife", "LifeOver", "Limits", "MovedError", "Request", "Trouble")
 
 logger = logging.getLogger(__name__)
 
+HESITATION = 0.015
+"""Seconds after which a call is slow and the host is asked for a sign of life, and after which that
+is late."""
+QUIET = 0.25
+"""Seconds without a sign of life that are too many even if nothing in the host seems to run."""
 STARVED = 0.3
 """Share of the time below which a thread that could run is not let run."""
 
@@ -39,7 +45,7 @@ class Limits:
 
     @property
     def look(self) -> float:
-        """Seconds after which a call is slow enough to be watched, and between two looks."""
+        """Seconds between two looks at calls that take long."""
         return min(0.25, self.time / 4)
 
 
@@ -47,6 +53,12 @@ class Caller(Protocol):
     """Whose call it is: a run."""
 
     number: int
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which its objects are better made anew in another host."""
+        ...
+
     grown: float
     """Bytes by which the host grew while its calls were under way."""
 
@@ -80,10 +92,16 @@ class Trouble:
     details: str = ""
     died: bool = False
     """Whether it ended by itself: then whose calls were under way is all there is to go by."""
+    retired: bool = False
+    """Whether nothing is wrong: it is not needed any more."""
 
 
 class LifeOver(Exception):
     """The host has ended, or is about to, before it answered."""
+
+
+class MovedError(Exception):
+    """The host is silent because of another's call: this one is better made elsewhere."""
 
 
 @attrs.define(eq=False)
@@ -93,29 +111,46 @@ class _Asked:
     started: float
     answered: trio.Event = attrs.field(factory=trio.Event)
     answer: Answer | None = None
+    moved: bool = False
+    """Whether nobody waits for it any more."""
 
 
 class HostLife:
     """Made for one `HostProcess`. `run` serves it until something is wrong."""
 
     def __init__(
-        self, process: HostProcess, limits: Limits, ready: Callable[[HostLife], None]
+        self,
+        process: HostProcess,
+        limits: Limits,
+        *,
+        ward: bool = False,
+        changed: Callable[[], None],
     ) -> None:
         self.process = process
+        self.ward = ward
+        """Whether it is for runs whose calls are made alone."""
+        self.turn = trio.Lock()
+        """Held during a call in a ward."""
+        self.silent = False
+        """Whether it does not answer at the moment."""
+        self.crowded = False
+        """Whether a call that takes long keeps the others from running well."""
         self.greeted = trio.Event()
-        """Set when the host is up; `ready` is called then, too."""
+        """Set when the host is up. `changed` is called then, and whenever the above changes."""
         self.judged = trio.Event()
         """Set when it is over and it has been decided whose fault that was."""
         self.trouble: Trouble | None = None
         self._ended = trio.Event()
         self._exited = trio.Event()
-        self._ready = ready
+        self._changed = changed
         self._limits = limits
         self._asked: dict[int, _Asked] = {}
+        self._runs: set[int] = set()
         self._threads: dict[int, tuple[int, int]] = {}
         self._number = 0
         self._slow = trio.Event()
         self._ping: tuple[int, float] | None = None
+        self._pinged = -math.inf
         self._used: dict[int, float] = {}  # by run: processor time when last asked for life
         self._used_at = 0.0
         self._resident = 0
@@ -124,15 +159,26 @@ class HostLife:
     def over(self) -> bool:
         return self.trouble is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has been used, holds nobody's objects any more and nothing is under way."""
+        return self._number > 0 and not self._runs and not self._asked
+
+    @property
+    def load(self) -> int:
+        """How many calls are under way."""
+        return len(self._asked)
+
     def active(self) -> list[Caller]:
         """Whose calls are under way."""
-        return [asked.caller for asked in self._asked.values()]
+        return [asked.caller for asked in self._asked.values() if not asked.moved]
 
     def fail(self, trouble: Trouble) -> None:
         """Say that the host is of no further use; the first to say so gives the reason."""
         if self.trouble is None:
             self.trouble = trouble
             self._ended.set()
+            self._changed()
 
     def release(self) -> None:
         """Let everybody go who still waits for an answer, after the judgement."""
@@ -154,6 +200,7 @@ class HostLife:
                     "op": "setup",
                     "settings": settings_to(settings),
                     "folders": [str(folder) for folder in folders],
+                    "memory": self._limits.memory,
                 }
             )
             with trio.move_on_after(self._limits.start):
@@ -179,19 +226,25 @@ class HostLife:
         self._send({"id": number, "op": request.op, "run": caller.number, **request.fields})
         asked = _Asked(caller, request, trio.current_time())
         self._asked[number] = asked
-        with trio.move_on_after(self._limits.look):
+        self._runs.add(caller.number)
+        with trio.move_on_after(HESITATION):
             await asked.answered.wait()
         if not asked.answered.is_set():
             self._slow.set()
             await asked.answered.wait()
+        if asked.moved:
+            raise MovedError
         if asked.answer is None:
             raise LifeOver
         return asked.answer
 
     def forget(self, caller: Caller) -> None:
         """Let the host drop a run's objects, before it does anything else. Does not wait."""
-        if self._threads.pop(caller.number, None) is not None and not self.over:
-            self.process.send_later({"op": "close", "run": caller.number})
+        if caller.number in self._runs:
+            self._runs.discard(caller.number)
+            self._threads.pop(caller.number, None)
+            if not self.over:
+                self.process.send_later({"op": "close", "run": caller.number})
 
     def _send(self, message: Mapping[str, object]) -> None:
         self.process.send(message)
@@ -215,18 +268,22 @@ class HostLife:
         """One message of the host. Raises `ProtocolError`."""
         if "hello" in message:
             self.greeted.set()
-            self._ready(self)
+            self._changed()
             return
         if "thread" in message:
             match (message.get("run"), message["thread"]):
                 case (int(run), [int(native), int(ident)]):
-                    self._threads[run] = (native, ident)
+                    if run in self._runs:
+                        self._threads[run] = (native, ident)
                 case _:
                     raise ProtocolError("a thread without its numbers")
             return
         number = message.get("id")
         if self._ping is not None and number == self._ping[0]:
             self._ping = None
+            if self.silent:
+                self.silent = False
+                self._changed()
             return
         asked = self._asked.get(number) if isinstance(number, int) else None
         if asked is None:
@@ -238,6 +295,9 @@ class HostLife:
         assert isinstance(number, int)  # noqa: S101 - it was a key
         del self._asked[number]
         asked.answered.set()
+        if asked.moved:
+            self._changed()  # it may be idle now
+            return
         if isinstance(resident := message.get("resident"), int):
             self._weigh(resident, asked.caller)
 
@@ -261,17 +321,22 @@ class HostLife:
             self._slow = trio.Event()
             while self._asked:
                 self._look(trio.current_time())
-                await trio.sleep(self._limits.look)
+                await trio.sleep(self._until_next_look(trio.current_time()))
+            if self.crowded:
+                self.crowded = False
+                self._changed()
+
+    def _until_next_look(self, now: float) -> float:
+        if self._ping is not None and now - self._ping[1] < QUIET:
+            return HESITATION
+        return max(HESITATION, self._pinged + self._limits.look - now)
 
     def _look(self, now: float) -> None:
         self._weigh(self.process.resident())
-        if self._ping is None:
-            silent = 0.0
-        else:
-            silent = now - self._ping[1]
-            if silent >= PATIENCE * self._limits.time:
-                self.fail(Trouble("does not answer, and nothing in it seems to run", died=True))
-                return
+        silent = 0.0 if self._ping is None else now - self._ping[1]
+        if silent >= PATIENCE * self._limits.time:
+            self.fail(Trouble("does not answer, and nothing in it seems to run", died=True))
+            return
         views = [self._view(asked, now) for asked in self._asked.values()]
         hung = find_hung(views, silent=silent, limit=self._limits.time)
         if hung is not None:
@@ -279,12 +344,43 @@ class HostLife:
             op = next(a.request.op for a in self._asked.values() if a.caller.number == hung)
             age = max(view.age for view in views if view.run == hung)
             self.fail(Trouble(f"the call {op} {what} after {age:.1f} s", hung))
-        elif self._ping is None:
-            self._number += 1
-            self._ping = (self._number, now)
-            self._used_at = now
-            self._used = {a.caller.number: self._thread_of(a)[0] for a in self._asked.values()}
-            self._send({"id": self._number, "op": "ping"})
+        elif self._ping is not None:
+            self._consider_silence(views, silent)
+        elif now - self._pinged >= self._limits.look:
+            self._consider_crowd(views, now)
+            self._ask_for_life(now)
+
+    def _consider_silence(self, views: Sequence[CallView], silent: float) -> None:
+        """Let those go elsewhere who only wait for another's call."""
+        burner = find_burner(views, HESITATION / 2)
+        if not self.silent and silent >= (HESITATION if burner is not None else QUIET):
+            self.silent = True
+            self._changed()
+        if self.silent:
+            for asked in self._asked.values():
+                innocent = (
+                    asked.started > self._pinged
+                    if burner is None
+                    else asked.caller.number != burner
+                )
+                if innocent and not asked.moved and silent >= asked.caller.patience:
+                    asked.moved = True
+                    asked.answered.set()
+
+    def _consider_crowd(self, views: Sequence[CallView], now: float) -> None:
+        enough = STARVED * (now - self._used_at)
+        crowded = any(view.age >= self._limits.look and view.cpu >= enough for view in views)
+        if crowded != self.crowded:
+            self.crowded = crowded
+            self._changed()
+
+    def _ask_for_life(self, now: float) -> None:
+        """Ask for a sign of life, and note what the threads have used until now."""
+        self._number += 1
+        self._ping = (self._number, now)
+        self._pinged = self._used_at = now
+        self._used = {a.caller.number: self._thread_of(a)[0] for a in self._asked.values()}
+        self._send({"id": self._number, "op": "ping"})
 
     def _view(self, asked: _Asked, now: float) -> CallView:
         run = asked.caller.number
@@ -307,7 +403,10 @@ class HostLife:
         if resident > self._limits.memory:
             worst = max(callers, key=lambda caller: caller.grown, default=None)
             sure = worst is not None and worst.grown > self._limits.memory / 2
-            text = f"the plugin host has grown to {resident // 2**20} MiB"
+            text = (
+                f"the plugin host has grown to {resident // 2**20} MiB, more than the "
+                f"{self._limits.memory // 2**20} MiB of the setting plugin_memory"
+            )
             self.fail(Trouble(text, worst.number if worst is not None and sure else None))
 
     async def _explain(self, listened: trio.Event) -> Trouble:

@@ -8,6 +8,7 @@ process without meters, and none while all of them are in quarantine.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,7 @@ from trio_afrender.plugins.life import Answer, HostLife, LifeOver, Limits, Reque
 from trio_afrender.plugins.meter_health import MeterHealth
 from trio_afrender.plugins.meter_values import meter_from
 from trio_afrender.plugins.problems import Problems
+from trio_afrender.plugins.template_process import Templates
 
 __all__ = ("MEMORY", "MeterSource", "Meters", "NoMeters")
 
@@ -70,6 +72,8 @@ class _Meter:
     grown: float = 0.0
     health: MeterHealth = attrs.field(factory=MeterHealth)
     suspicion: Suspicion = attrs.field(factory=Suspicion)
+    patience: float = math.inf
+    """Seconds until it goes elsewhere when another one hangs: it has time."""
     _problems: Problems = attrs.field(factory=Problems)
 
     def tell(self, *problems: str) -> None:
@@ -103,6 +107,7 @@ class Meters:
         *,
         time_limit: float = 10.0,
         memory_limit: int = MEMORY,
+        templates: Templates | None = None,
     ) -> None:
         unique = tuple(dict.fromkeys(names))
         if len(unique) > MOST:
@@ -111,6 +116,7 @@ class Meters:
         self._settings = settings
         self._folders = tuple(folder.resolve() for folder in folders)
         self._limits = Limits(time_limit, memory_limit)
+        self._templates = templates
         self._gate = Gate()
         self._life: HostLife | None = None
         self._start_failed = ""
@@ -132,7 +138,8 @@ class Meters:
             await trio.lowlevel.checkpoint()
             return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep)
+            templates = self._templates or Templates(nursery)
+            nursery.start_soon(self._keep, templates)
             for meter in self._meters:
                 nursery.start_soon(self._watch, meter, period)
 
@@ -211,25 +218,25 @@ class Meters:
                 raise PluginError(f"the meters' host does not start: {self._start_failed}")
         return self._life
 
-    async def _keep(self) -> None:
+    async def _keep(self, templates: Templates) -> None:
         """Have a host whenever one is wanted."""
         while True:
             await self._wanted.wait()
             await trio.sleep(restart_delay(self._ends, trio.current_time()))
             self._wanted = trio.Event()
             try:
-                await self._live()
+                await self._live(templates)
             except PluginError as error:
                 self._start_failed = str(error)
             self._ends = [*self._ends[-9:], trio.current_time()]
             self._announce(None)
 
-    async def _live(self) -> None:
+    async def _live(self, templates: Templates) -> None:
         """One host from its start to its end, and the judgement on it. Raises `PluginError`."""
         life: HostLife | None = None
         try:
-            async with open_host_process() as process:
-                life = HostLife(process, self._limits, self._announce)
+            async with open_host_process(await templates.get()) as process:
+                life = HostLife(process, self._limits, changed=lambda: self._note_change(life))
                 trouble = await life.run(self._settings, self._folders)
             if trouble.died:
                 text = f"{trouble.text} ({process.how_it_ended()})"
@@ -241,6 +248,10 @@ class Meters:
             self._life = None
             if life is not None:
                 life.release()
+
+    def _note_change(self, life: HostLife | None) -> None:
+        if life is not None and life.greeted.is_set() and not life.over:
+            self._announce(life)
 
     def _announce(self, life: HostLife | None) -> None:
         self._life = life

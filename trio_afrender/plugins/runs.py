@@ -22,6 +22,11 @@ REMEMBERED = 1024
 JOINED = 4 * 1024 * 1024
 """Bytes of log that joined calls may cover: they must keep within the time limit of one."""
 
+HASTE = 0.02
+"""Seconds that making a run's objects anew may take, without the log."""
+REPLAYED = 50e6
+"""Bytes of log a second that a parser reads again then."""
+
 
 @attrs.frozen
 class Feed:
@@ -102,6 +107,11 @@ class Run:
     pending: Call | None = None
     _fresh: ParserState | None = None
     _problems: Problems = attrs.field(factory=Problems)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that waiting for a silent host is better than making the objects anew."""
+        return HASTE + self.position / REPLAYED if self.life is not None else 0.0
 
     def drop(self, reason: str, details: str = "") -> None:
         """Give up the run's objects for good."""

@@ -1,0 +1,12 @@
+"""Burns the processor until the file is there that a line names."""
+
+import os
+
+from parsers import parser
+
+
+class busy_until(parser.parser):
+    def do(self, i_args: dict[str, object]) -> None:
+        _, found, name = str(i_args["data"]).strip().partition("until ")
+        while found and not os.path.exists(name):  # noqa: PTH110 - as plugins do it
+            pass
