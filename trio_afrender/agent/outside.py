@@ -27,6 +27,7 @@ from trio_afrender.child.commands import Ask, RunAside, ask_command, run_aside
 from trio_afrender.child.spawn import make_spawn
 from trio_afrender.child.strays import end_strays
 from trio_afrender.config import Config
+from trio_afrender.host.evidence import Examine, examine
 from trio_afrender.host.facts import HostFacts, host_facts
 from trio_afrender.host.sampler import Sampler, make_wishes
 from trio_afrender.host.usage import make_usage_reader
@@ -81,6 +82,8 @@ class Outside:
     """The output of a run whose agent was killed, from its folder."""
     new_token: Callable[[], str]
     """Makes a run's ``AF_TASK_TOKEN``."""
+    examine: Examine
+    """Looks at processes that do nothing any more."""
     gauge: Gauge
     """The figures of tasks' processes."""
     meters: MeterSource = attrs.field(factory=NoMeters)
@@ -124,6 +127,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 journal=journal,
                 history=DiskHistory(store.path),
                 read_left=partial(_read_left, store, config),
+                examine=partial(examine, ask=partial(ask_command, environment=plain)),
                 gauge=ThreadGauge(make_usage_reader(), sampler.shares),
                 meters=Meters(
                     config.meters,

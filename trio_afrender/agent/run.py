@@ -344,6 +344,7 @@ class _Agent:
             adopt=self._dispatcher.adopt,
             resources=lambda: self._resources_text,
             gauge=self._outside.gauge,
+            examine=self._outside.examine,
             period=self._settings.period,
             wall=self._outside.wall,
             new_token=self._outside.new_token,

@@ -147,7 +147,7 @@ class WhyStep:
     time: float
     """Unix time."""
     event: str
-    """A stable word: asked, rule, signal, exit, drain, sweep, leftover, refused, gap, plugin ..."""
+    """A stable word: asked, rule, signal, exit, drain, sweep, leftover, refused, gap, plugin, stuck ..."""
     text: str
     pids: tuple[int, ...] = ()
 

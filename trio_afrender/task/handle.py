@@ -35,6 +35,8 @@ class TaskHandle:
     """What the process tree uses, as it was measured last; set by `measure`."""
     passed: int = 0
     """Bytes that went through read and write calls of the tree, of any kind: a sign of life."""
+    members: frozenset[tuple[int, float]] = frozenset()
+    """Pid and start of each process that was measured last."""
     output: Callable[[], Awaitable[str]] | None = None
     """Reads the output so far; None until there is a log."""
     _listened: trio.Event = attrs.field(factory=trio.Event)
@@ -54,9 +56,11 @@ class TaskHandle:
         while not self.listening:
             await self._listened.wait()
 
-    def measure(self, usage: TaskUsage, passed: int) -> None:
+    def measure(
+        self, usage: TaskUsage, passed: int, members: frozenset[tuple[int, float]] = frozenset()
+    ) -> None:
         """The process tree has been measured."""
-        self.usage, self.passed = usage, passed
+        self.usage, self.passed, self.members = usage, passed, members
         self._measured.set()
         self._measured = trio.Event()
 

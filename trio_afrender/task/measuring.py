@@ -112,4 +112,4 @@ class Measuring:
 
     def _tell(self) -> None:
         self.measured = True
-        self._handle.measure(self._ledger.usage, self._ledger.passed_bytes)
+        self._handle.measure(self._ledger.usage, self._ledger.passed_bytes, self._ledger.keys)

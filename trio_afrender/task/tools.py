@@ -12,6 +12,7 @@ import trio
 
 from trio_afrender.child.base import Child, Spawn
 from trio_afrender.config import Config
+from trio_afrender.host.evidence import Evidence, Examine
 from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.task.command import AgentEnvironment
@@ -22,6 +23,11 @@ __all__ = ("Gauge", "NoGauge", "Tools")
 
 def _new_token() -> str:
     return secrets.token_hex(16)
+
+
+async def _see_nothing(_pids: Collection[int]) -> Evidence:
+    await trio.lowlevel.checkpoint()
+    return Evidence()
 
 
 class Gauge(Protocol):
@@ -69,6 +75,8 @@ class Tools:
     gauge: Gauge = attrs.field(factory=NoGauge)
     period: Callable[[], float] = lambda: 5.0
     """Seconds between two measurements of a task's tree."""
+    examine: Examine = _see_nothing
+    """Looks at processes that do nothing any more."""
     wall: Callable[[], float] = time.time
     new_token: Callable[[], str] = _new_token
     environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))

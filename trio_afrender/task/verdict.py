@@ -31,6 +31,12 @@ class StopKind(enum.Enum):
     STORE_FULL = "store full"
     LIMIT = "limit"
     """It took more time, output or memory than the host's limits allow."""
+    STUCK = "stuck"
+    """It showed no sign of life for too long."""
+    STUCK_HOST = "stuck host"
+    """The same, and it waits for a device of this host."""
+    MEMORY = "memory"
+    """The host ran short of memory, and this task was to go."""
     PARSER_ERROR = "parser error"
     PARSER_FATAL_ERROR = "parser fatal error"
     PARSER_SUCCESS = "parser success"
@@ -51,6 +57,9 @@ STATUS_OF_STOP = {
     StopKind.USER: TaskStatus.GiveBack,
     StopKind.STORE_FULL: TaskStatus.GiveBack,
     StopKind.LIMIT: TaskStatus.FinishedError,
+    StopKind.STUCK: TaskStatus.FinishedError,
+    StopKind.STUCK_HOST: TaskStatus.GiveBack,
+    StopKind.MEMORY: TaskStatus.GiveBack,
     StopKind.PARSER_ERROR: TaskStatus.FinishedParserError,
     StopKind.PARSER_FATAL_ERROR: TaskStatus.FinishedParserFatalError,
 }

@@ -8,14 +8,14 @@ from functools import partial
 import attrs
 import trio
 
-from trio_afrender.child.base import Launch
+from trio_afrender.child.base import Child, Launch
 from trio_afrender.config import Limits
 from trio_afrender.errors import SpawnError
 from trio_afrender.messages import BlockFlags, TaskFile, TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import Conclusion, PluginTask
 from trio_afrender.task.command import make_launch
-from trio_afrender.task.events import FilesFound, Listened, TaskEvent
+from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.figures import usage_words
 from trio_afrender.task.limiting import watch_limits
 from trio_afrender.task.listening import Listening
@@ -26,6 +26,7 @@ from trio_afrender.task.record import Record
 from trio_afrender.task.supervise import ProcessEnd, supervise
 from trio_afrender.task.thumbnails import Thumbnails
 from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
+from trio_afrender.task.vigil import watch_stuck
 
 __all__ = ("Work",)
 
@@ -61,6 +62,8 @@ class Work:
         self._parsed_files: tuple[str, ...] = ()
         service = self._handle.task.service
         self._limits = self._tools.config.limits_of(service, plugins.facts.limits)
+        self._stuck = self._tools.config.stuck_of(service, plugins.facts.stuck)
+        self._remark = ""  # what we have to say of a run that goes on
         self._environment, record.secrets = self._tools.environment.make(
             plugins.facts.environment,
             self._handle.task,
@@ -167,8 +170,8 @@ class Work:
                 nursery.start_soon(self._parsing.follow, child.pid, over)
             nursery.start_soon(self._publish, TaskStatus.Percent)
             nursery.start_soon(self._measuring.follow, child, over)
-            if post_limit is None and self._limits != Limits():
-                nursery.start_soon(self._watch_limits, over)
+            if post_limit is None:
+                nursery.start_soon(self._watch, child, over)
             try:
                 end = await supervise(
                     child,
@@ -183,6 +186,7 @@ class Work:
                 )
             finally:
                 over.set()
+        self._remark = ""
         if end.status is None:
             self._tools.adopt(child, end.leftovers)
         self._handle.pid = None
@@ -190,22 +194,46 @@ class Work:
         await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=post_limit is None)
         return end
 
-    async def _watch_limits(self, over: trio.Event) -> None:
-        """Until the process is `over`, or stopped for a limit."""
+    async def _watch(self, child: Child, over: trio.Event) -> None:
+        """Until the process is `over`: its limits, and whether it still does anything."""
         parsing = self._parsing if self._plugins.facts.has_parser else None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                partial(
-                    watch_limits,
-                    self._limits,
-                    self._place.log,
-                    self._handle,
-                    self._why,
-                    progressed=None if parsing is None else lambda: parsing.progressed,
+            if self._limits != Limits():
+                nursery.start_soon(
+                    partial(
+                        watch_limits,
+                        self._limits,
+                        self._place.log,
+                        self._handle,
+                        self._why,
+                        progressed=None if parsing is None else lambda: parsing.progressed,
+                    )
                 )
-            )
+            if self._stuck.policy != "off":
+                nursery.start_soon(
+                    partial(
+                        watch_stuck,
+                        self._stuck,
+                        child,
+                        self._place.log,
+                        self._handle,
+                        self._why,
+                        examine=self._tools.examine,
+                        say=self._say,
+                        remark=self._make_remark,
+                    )
+                )
             await over.wait()
             nursery.cancel_scope.cancel()
+
+    async def _say(self, text: str) -> None:
+        """Put a line into the task's log now."""
+        await self._events.send(LogLine(run=self._handle.task.run, text=self._redact(text)))
+
+    async def _make_remark(self, text: str) -> None:
+        """Tell the server what we think of a run that goes on; '' takes it back."""
+        self._remark = text
+        await self._publish(self._parsing.status)
 
     async def _conclude(self, end: ProcessEnd) -> TaskStatus:
         """What the service says of the end, the post commands, and the status that follows."""
@@ -335,6 +363,10 @@ class Work:
             redact=self._redact,
             parsed_files=parsed_files,
         )
+        if self._remark and status is TaskStatus.Percent:
+            update = attrs.evolve(update, status=TaskStatus.Warning)
+        if self._remark:
+            update = attrs.evolve(update, activity=self._remark)
         if (usage := self._handle.usage) is None:
             return update
         words = f"{update.resources} {usage_words(usage)}".lstrip()

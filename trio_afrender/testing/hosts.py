@@ -27,6 +27,7 @@ from trio_afrender.agent.outside import Outside
 from trio_afrender.child.commands import Answer
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
+from trio_afrender.host.evidence import Evidence
 from trio_afrender.host.facts import HostFacts
 from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.messages import HostResources, TaskExec, TaskFile, TaskUpdate
@@ -174,6 +175,8 @@ class MemoryHost:
     """Whether the store takes no new run, and no note to one that is stopped."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
+    evidence: Evidence = attrs.field(factory=Evidence)
+    """What is seen of processes that do nothing any more."""
     gauge: FakeGauge = attrs.field(factory=FakeGauge)
     """What the tasks' processes use."""
     meters: MeterSource = attrs.field(factory=NoMeters)
@@ -206,6 +209,7 @@ class MemoryHost:
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
             read_left=self._read_left,
+            examine=self._examine,
             gauge=self.gauge,
             meters=self.meters,
             new_token=self._new_token,
@@ -246,6 +250,10 @@ class MemoryHost:
     async def _ask(self, argv: Sequence[str], limit: float) -> Answer:
         await trio.lowlevel.checkpoint()
         return self.notice
+
+    async def _examine(self, pids: Collection[int]) -> Evidence:
+        await trio.lowlevel.checkpoint()
+        return self.evidence
 
     async def _measure(self) -> HostResources:
         await trio.lowlevel.checkpoint()
