@@ -51,6 +51,8 @@ class Dispatcher:
         self.running: dict[str, TaskHandle] = {}
         self.refusing = ""
         """Why no new task is taken; empty: they are."""
+        self.pausing = ""
+        """The same, for a while and through no fault of the tasks: theirs is not counted."""
         self._outbox = outbox
         self._wake = wake
         self._forget = forget
@@ -152,6 +154,9 @@ class Dispatcher:
         older = self._older_run(task.key)
         if refusal := self._refusal():
             self._give_back(task, refusal)
+            return
+        if self.pausing:
+            self._finish(RunRef.of(task), TaskStatus.GiveBack, self.pausing, task)
             return
         handle = TaskHandle(
             task,

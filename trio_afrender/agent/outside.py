@@ -29,6 +29,7 @@ from trio_afrender.child.strays import end_strays
 from trio_afrender.config import Config
 from trio_afrender.host.evidence import Examine, examine
 from trio_afrender.host.facts import HostFacts, host_facts
+from trio_afrender.host.room import ReadRoom, make_room_reader
 from trio_afrender.host.sampler import Sampler, make_wishes
 from trio_afrender.host.usage import make_usage_reader
 from trio_afrender.messages import HostResources, TaskExec
@@ -84,6 +85,8 @@ class Outside:
     """Makes a run's ``AF_TASK_TOKEN``."""
     examine: Examine
     """Looks at processes that do nothing any more."""
+    read_room: ReadRoom
+    """How much memory is left."""
     gauge: Gauge
     """The figures of tasks' processes."""
     meters: MeterSource = attrs.field(factory=NoMeters)
@@ -128,6 +131,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 history=DiskHistory(store.path),
                 read_left=partial(_read_left, store, config),
                 examine=partial(examine, ask=partial(ask_command, environment=plain)),
+                read_room=make_room_reader(),
                 gauge=ThreadGauge(make_usage_reader(), sampler.shares),
                 meters=Meters(
                     config.meters,

@@ -14,6 +14,7 @@ import trio
 import trio_afrender
 from trio_afrender.agent.dispatcher import Dispatcher
 from trio_afrender.agent.errands import Errands
+from trio_afrender.agent.guard import guard_memory
 from trio_afrender.agent.health import Pulse
 from trio_afrender.agent.instructions import make_plan
 from trio_afrender.agent.journal import Held
@@ -198,6 +199,7 @@ class _Agent:
                 nursery.start_soon(self._watch_host)
                 nursery.start_soon(self._outside.meters.run, self._settings.period)
                 nursery.start_soon(self._errands.run, lambda reason: self.drain(reason, None))
+                nursery.start_soon(self._guard_memory)
                 nursery.start_soon(self._remove_places)
                 nursery.start_soon(self._leave, nursery.cancel_scope)
                 task_status.started(AgentHandle(self))
@@ -225,9 +227,9 @@ class _Agent:
             logger.info("draining: %s", reason)
             self._drain_reason = reason
             self._dispatcher.refusing = f"this render is draining: {reason}"
-            self._outbox.put_state(ONLINE | NIMBY)
-            self._wake()
             self._draining.set()
+            self._outbox.put_state(self._state())
+            self._wake()
 
     def hurry(self, reason: str) -> None:
         self.drain(reason, FLUSH + HASTE)
@@ -263,14 +265,13 @@ class _Agent:
             for handle in self._dispatcher.running.values()
             if handle.cause is None or not handle.cause.kind.silent
         )
-        nimby = {"nimby": NIMBY_OWNER, "NIMBY": NIMBY}.get(config.nimby, 0)
         return Register(
             name=config.name,
             user_name=config.user_name or facts.user,
             host_name=facts.name,
             engine=f"trio_afrender {trio_afrender.__version__}",
             os=facts.os,
-            state=ONLINE | (NIMBY if self._draining.is_set() else nimby),
+            state=self._state(),
             priority=config.priority,
             capacity=config.capacity,
             max_tasks=config.max_tasks,
@@ -282,6 +283,12 @@ class _Agent:
             running=running,
             undelivered=self._outbox.undelivered(),
         )
+
+    def _state(self) -> int:
+        """What the server should think of us: a render that takes no task is one for nobody."""
+        if self._draining.is_set() or self._dispatcher.pausing:
+            return ONLINE | NIMBY
+        return ONLINE | {"nimby": NIMBY_OWNER, "NIMBY": NIMBY}.get(self.config.nimby, 0)
 
     def _instruct(self, instruction: str, command: str) -> None:
         plan = make_plan(instruction, command, self.config)
@@ -327,6 +334,20 @@ class _Agent:
                 while True:
                     tasks.append(self._to_remove.receive_nowait())
             await self._outside.remove_places(tasks)
+
+    async def _guard_memory(self) -> None:
+        def pause(text: str) -> None:
+            self._dispatcher.pausing = text
+            self._outbox.put_state(self._state())
+            self._wake()
+
+        await guard_memory(
+            self.config.memory_guard,
+            self._outside.read_room,
+            self._outside.gauge,
+            self._dispatcher.running.values,
+            pause,
+        )
 
     async def _keep_journal(self) -> None:
         def now() -> Held:

@@ -29,6 +29,7 @@ from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
 from trio_afrender.host.evidence import Evidence
 from trio_afrender.host.facts import HostFacts
+from trio_afrender.host.room import Room
 from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.messages import HostResources, TaskExec, TaskFile, TaskUpdate
 from trio_afrender.output.memory import MemoryLog
@@ -177,6 +178,8 @@ class MemoryHost:
     resources: Callable[[], HostResources] = HostResources
     evidence: Evidence = attrs.field(factory=Evidence)
     """What is seen of processes that do nothing any more."""
+    room: Room = attrs.field(factory=lambda: Room(available=64 * 1024**3, total=128 * 1024**3))
+    """How much memory is left."""
     gauge: FakeGauge = attrs.field(factory=FakeGauge)
     """What the tasks' processes use."""
     meters: MeterSource = attrs.field(factory=NoMeters)
@@ -210,6 +213,7 @@ class MemoryHost:
             history=MemoryHistory(self.history),
             read_left=self._read_left,
             examine=self._examine,
+            read_room=lambda: self.room,
             gauge=self.gauge,
             meters=self.meters,
             new_token=self._new_token,
