@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.errors import ConfigError
-from trio_afrender.link.address import is_loopback, make_url, parse_url, split_host
+from trio_afrender.link.address import (
+    is_loopback,
+    is_native,
+    make_url,
+    parse_native,
+    parse_url,
+    split_host,
+)
 
 
 @pytest.mark.parametrize(
@@ -133,3 +140,44 @@ def test_host_headers_are_taken_apart(header: str, host: str) -> None:
 )
 def test_a_bound_server_is_reached_by_url(host: str, tls: bool, url: str) -> None:
     assert make_url(host, 5, tls=tls) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "whole"),
+    [
+        ("af://farm", "farm", 51000, "af://farm:51000"),
+        ("af://farm/", "farm", 51000, "af://farm:51000"),
+        ("af://Farm.Example:7", "farm.example", 7, "af://farm.example:7"),
+        ("af://10.1.2.3:51001", "10.1.2.3", 51001, "af://10.1.2.3:51001"),
+        ("af://[fd00::7]", "fd00::7", 51000, "af://[fd00::7]:51000"),
+        ("AF://[fe80::1%25eth0]:9", "fe80::1%25eth0", 9, "af://[fe80::1%25eth0]:9"),
+    ],
+)
+def test_native_urls_are_taken_apart(url: str, host: str, port: int, whole: str) -> None:
+    address = parse_native(url)
+    assert (address.host, address.port) == (host, port)
+    assert address.url == whole
+    assert is_native(url)
+
+
+def test_a_native_url_without_a_port_leads_to_the_configured_one() -> None:
+    assert parse_native("af://farm", 50000).port == 50000
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["af://", "af://:51000", "af://farm:0", "af://farm:70000", "af://farm:x", "af://farm/jobs",
+     "af://me:secret@farm", "af://farm?x=1", "ws://farm", "af:farm", "af://" + "a" * 70],
+)  # fmt: skip
+def test_native_urls_of_no_use(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^server "):
+        parse_native(url)
+
+
+@given(st.text())
+def test_any_native_url_gives_an_address_or_a_config_error(text: str) -> None:
+    try:
+        parse_native(text)
+    except ConfigError:
+        return
+    assert is_native(text)

@@ -87,9 +87,13 @@ class Outside:
     """Looks at processes that do nothing any more."""
     read_room: ReadRoom
     """How much memory is left."""
+    remember: Callable[[str], Awaitable[None]]
+    """Keeps that for the agent after us. Raises OSError."""
     gauge: Gauge
     """The figures of tasks' processes."""
     meters: MeterSource = attrs.field(factory=NoMeters)
+    remembered: str = ""
+    """What the server knew the agent before us by (`link.afserver`)."""
     strays: tuple[int, ...] = ()
     """Processes that a killed agent had left and that were ended before we began."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
@@ -110,6 +114,11 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
         journal = await work_in_thread(partial(open_journal, store.journal))
         kept = {place_name(task) for task in journal.held.tasks.values()}
         await work_in_thread(partial(store.remove_runs, kept))
+        remembered = await work_in_thread(store.read_identity_on_server)
+
+        async def remember(text: str) -> None:
+            await work_in_thread(partial(store.keep_identity_on_server, text))
+
         settings = config.plugin_settings()
         async with open_plugin_host(
             settings,
@@ -141,6 +150,8 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                     templates=plugins.templates,
                 ),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
+                remembered=remembered,
+                remember=remember,
                 strays=strays,
             )
 

@@ -26,7 +26,7 @@ from trio_afrender.backoff import Backoff
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkRefused
 from trio_afrender.link.base import Connect
-from trio_afrender.link.websocket import make_connect
+from trio_afrender.link.dial import check_server, make_connect
 from trio_afrender.messages import HostResources, Register, TaskExec, TaskKey
 from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.tools import Tools
@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
 FLUSH = 5.0
 """Seconds of the drain's budget kept for the last results and the goodbye."""
-GOODBYE = 2.0
-"""Seconds for a server that is there to take the goodbye."""
+GOODBYE = 4.0
+"""Seconds for a server that is there to take the goodbye: one of Afanasy takes a turn for it."""
 HASTE = 2.0
 """Grace, in seconds, when there is to be no more waiting."""
 FIRST_SAMPLE = 2.0
@@ -79,8 +79,11 @@ async def run_agent(
     Raises `LinkRefused` when the server will not have us, `StoreInUse` and `StoreError` for the
     store folder, `ConfigError` for settings that cannot work.
     """
-    connect = connect if connect is not None else make_connect(config)
+    if connect is None:
+        check_server(config)
     async with outside if outside is not None else open_outside(config) as opened:
+        if connect is None:
+            connect = make_connect(config, remembered=opened.remembered, remember=opened.remember)
         await _Agent(config, connect, opened).run(task_status)
 
 

@@ -66,13 +66,13 @@ class Settings:
         return self.heartbeat * self.resources_period
 
     def change(self, said: Registered | Events) -> None:
-        """Take over what is positive; 0 means no change."""
+        """Take over what is positive; 0 means no change, below 0 never to exit for want of tasks."""
         self.heartbeat = said.heartbeat_sec if said.heartbeat_sec > 0 else self.heartbeat
         self.zombie = said.zombie_time if said.zombie_time > 0 else self.zombie
         if said.resources_update_period > 0:
             self.resources_period = said.resources_update_period
-        if said.exit_no_task_time > 0:
-            self.exit_no_task = said.exit_no_task_time
+        if said.exit_no_task_time:
+            self.exit_no_task = max(said.exit_no_task_time, 0.0)
 
 
 class Session:

@@ -59,6 +59,19 @@ class Store:
             raise StoreError(path, error.strerror or str(error)) from error
         return text
 
+    def read_identity_on_server(self) -> str:
+        """What an Afanasy server knew the agent before us by; empty if nothing was kept."""
+        try:
+            return (self.path / "render").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def keep_identity_on_server(self, text: str) -> None:
+        """Keep that for the next agent. Raises OSError."""
+        fresh = self.path / "render.new"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self.path / "render")
+
     def remove_runs(self, kept: Collection[str]) -> None:
         """Delete the folders of runs, but those whose names are `kept`. Blocks on the disk."""
         for folder in self.runs.iterdir():

@@ -70,6 +70,7 @@ def make_config(settings: Settings) -> Config:
         name=str(settings["name"]),
         user_name=str(settings["user_name"]),
         server=str(settings["server"]),
+        server_port=cast("int", settings["af_serverport"]),
         ca_file=Path(cast("str", ours["ca_file"])) if ours["ca_file"] else None,
         allow_plain=cast("bool", ours["allow_plain"]),
         store=Path(cast("str", settings["af_store_folder"])),

@@ -82,7 +82,9 @@ class Config:
     """The render's identity on the server."""
     user_name: str = ""
     server: str = ""
-    """``ws://``, ``wss://`` (or, to a real afserver, ``af://``)."""
+    """``ws://``, ``wss://`` or, for an Afanasy server, ``af://``."""
+    server_port: int = 51000
+    """Where an ``af://`` URL without a port leads (``af_serverport``)."""
     token: Token | None = None
     ca_file: Path | None = None
     """Certificates to trust instead of the system's."""

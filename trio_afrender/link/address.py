@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import attrs
 
 from trio_afrender.errors import ConfigError
 
-__all__ = ("Address", "is_loopback", "make_url", "parse_url", "split_host")
+__all__ = (
+    "Address",
+    "NativeAddress",
+    "explain_unreachable",
+    "is_loopback",
+    "is_native",
+    "make_url",
+    "parse_native",
+    "parse_url",
+    "split_host",
+)
 
 _PORTS = {"ws": 80, "wss": 443}
 
@@ -60,6 +72,42 @@ def parse_url(url: str, *, allow_plain: bool = False) -> Address:
     return address
 
 
+NATIVE = "af"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class NativeAddress:
+    """An Afanasy server's place, checked."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """How it is written, port included."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{NATIVE}://{host}:{self.port}"
+
+
+def is_native(url: str) -> bool:
+    """Whether the URL is of a server that speaks Afanasy's own protocol."""
+    return url.partition("://")[0].lower() == NATIVE
+
+
+def parse_native(url: str, default_port: int = 51000) -> NativeAddress:
+    """Take ``af://HOST:PORT`` apart. Raises ConfigError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError as error:
+        raise ConfigError(f'server "{url}": {error}') from error
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme != NATIVE or not host or more or port == 0:
+        raise ConfigError(f'server "{url}": expected af://HOST or af://HOST:PORT')
+    return NativeAddress(host=host, port=default_port if port is None else port)
+
+
 def _can_be_sent(address: Address) -> bool:
     """Whether it can stand in a request: the library would fail later and in the dark."""
     try:
@@ -101,3 +149,15 @@ def make_url(host: str, port: int, *, tls: bool) -> str:
             address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
         name = f"[{address}]" if address.version == 6 else str(address)
     return f"{'wss' if tls else 'ws'}://{name}:{port}"
+
+
+def explain_unreachable(error: OSError) -> str:
+    """Why nobody could be reached: trio tries all addresses and groups what they said."""
+    if isinstance(error, socket.gaierror):
+        return f"unknown host ({error.strerror})"
+    causes: Sequence[BaseException] = (error.__cause__ or error,)
+    if isinstance(error.__cause__, BaseExceptionGroup):
+        causes = error.__cause__.exceptions
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return "nobody listens there (connection refused)"
+    return str(getattr(causes[0], "strerror", None) or causes[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -15,7 +14,7 @@ from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_
 
 from trio_afrender.config.settings import Config, Token
 from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
-from trio_afrender.link.address import Address, parse_url
+from trio_afrender.link.address import Address, explain_unreachable, parse_url
 from trio_afrender.link.base import Connect, Link
 from trio_afrender.link.connection import (
     BACKLOG,
@@ -170,7 +169,7 @@ async def _reach(
     try:
         stream = await open_stream(address.host, address.port)
     except OSError as error:
-        raise LinkLost(f"{address.url}: {_explain(error)}") from error
+        raise LinkLost(f"{address.url}: {explain_unreachable(error)}") from error
     if not address.tls:
         return stream
     secured = trio.SSLStream(
@@ -188,18 +187,6 @@ async def _reach(
             raise LinkLost(f"{address.url}: {explain_tls(error.__cause__)}") from error
         raise
     return secured
-
-
-def _explain(error: OSError) -> str:
-    """Why nobody could be reached: trio tries all addresses and groups what they said."""
-    if isinstance(error, socket.gaierror):
-        return f"unknown host ({error.strerror})"
-    causes: Sequence[BaseException] = (error.__cause__ or error,)
-    if isinstance(error.__cause__, BaseExceptionGroup):
-        causes = error.__cause__.exceptions
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return "nobody listens there (connection refused)"
-    return str(getattr(causes[0], "strerror", None) or causes[0])
 
 
 async def _run_client(

@@ -95,7 +95,7 @@ class Registered:
     resources_update_period: int = 0
     zombie_time: float = 0
     exit_no_task_time: float = 0
-    """Exit after so many seconds without a task; 0: never."""
+    """Exit after so many seconds without a task; 0: no change, at first never; below 0: never."""
     resume: tuple[str, ...] = ()
     """Runs the server still wants, of those listed in the register."""
     stop: tuple[str, ...] = ()

@@ -185,6 +185,8 @@ class MemoryHost:
     meters: MeterSource = attrs.field(factory=NoMeters)
     journal: bytearray = attrs.field(factory=bytearray)
     """What an agent's journal says; the next agent on this host begins with it."""
+    remembered: str = ""
+    """What an Afanasy server knows the agent of this host by; the next agent goes on with it."""
     history: list[dict[str, Any]] = attrs.field(factory=list)
     """The ends of runs, as `why` would show them."""
     tokens: int = 0
@@ -211,6 +213,8 @@ class MemoryHost:
             ask=self._ask,
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
+            remembered=self.remembered,
+            remember=self._remember,
             read_left=self._read_left,
             examine=self._examine,
             read_room=lambda: self.room,
@@ -241,6 +245,10 @@ class MemoryHost:
         if place is None:
             return ""
         return await place.read_window(viewed=False, limit=1024 * 1024, redactor=redactor)
+
+    async def _remember(self, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.remembered = text
 
     def _new_token(self) -> str:
         self.tokens += 1

@@ -108,6 +108,9 @@ class Number:
         self._format = struct.Struct(f">{code}")
         self.least = self._format.size
         self.code = code
+        bits = 8 * self.least
+        self.lowest = 0 if code.isupper() else -(2 ** (bits - 1))
+        self.highest = self.lowest + 2**bits - 1
 
     def write(self, out: bytearray, value: int) -> None:
         try:

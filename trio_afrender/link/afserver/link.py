@@ -1,0 +1,297 @@
+"""The render's end of Afanasy's own protocol: a `Link` that is one TCP exchange a message.
+
+There is no connection that lives: a link lives as long as its exchanges are answered. One that is
+not ends it, and the next link asks the server what it believes of us before it goes on. So a
+render whose server was away for a moment goes on under its id, with all its runs, without a
+register that would be refused because the server still counts it online.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from trio_afrender.config import Timing
+from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
+from trio_afrender.link.afserver.belief import Belief, Standing, judge
+from trio_afrender.link.afserver.desk import Desk
+from trio_afrender.link.afserver.doubts import Doubts
+from trio_afrender.link.afserver.memory import Memory
+from trio_afrender.link.afserver.runs import Answer, Runs
+from trio_afrender.link.afserver.settings import resolve
+from trio_afrender.link.afserver.updates import give_back, make_beat, make_register, make_update
+from trio_afrender.link.connection import printable
+from trio_afrender.messages import (
+    Ack,
+    Events,
+    Refused,
+    Register,
+    Registered,
+    TaskExec,
+    TaskKey,
+    TaskStatus,
+    Update,
+)
+from trio_afrender.wire.afanasy import RenderEvents, RenderId, RenderUpdate, TaskUp
+
+__all__ = ("AfserverLink", "make_run")
+
+_log = logging.getLogger(__name__)
+
+EXIT = -2
+"""The id in an answer that refuses; -1 says: register again."""
+NIMBY_OWNER, NIMBY = 2, 4
+CHECK = 60.0
+"""Seconds between two looks at what the server believes that we run."""
+_NEW = "New render registered"
+
+
+def make_run(task: TaskExec) -> str:
+    """A name for a run that nobody used before."""
+    return f"{task.key}-{secrets.token_hex(8)}"
+
+
+class AfserverLink:
+    """A `Link` of exchanges, one after the other. `receive` is what gives the signs of life."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        memory: Memory,
+        timing: Timing,
+        *,
+        make_run: Callable[[TaskExec], str] = make_run,
+    ) -> None:
+        self._desk = desk
+        self._memory = memory
+        self._timing = timing
+        self._runs = Runs(make_run)
+        self._doubts = Doubts()
+        self._finals: dict[TaskKey, TaskUp] = {}
+        """Outcomes that were told and not closed."""
+        self._inbox: deque[Events | Ack] = deque()
+        self._news = trio.Event()
+        self._lock = trio.Lock()
+        self._lost = ""
+        self._check_at = trio.current_time() + CHECK
+        self._register = Register(name="")
+
+    # -- a register -----------------------------------------------------------------------------
+
+    async def register(self, register: Register) -> Registered | Refused:
+        """Go on as the render that the server still has online, or register."""
+        self._register = register
+        self._runs.take(register)
+        self._memory.forget({task.run for task in self._runs.tasks})
+        async with self._turn():
+            standing, belief = await self._find_out()
+            if standing is Standing.OURS and belief is not None:
+                return await self._go_on(belief)
+            said = await self._say_register(listed=standing is not Standing.UNKNOWN)
+            if isinstance(said, Refused):
+                return said
+            await self._introduce(said)
+            return said
+
+    async def _find_out(self) -> tuple[Standing, Belief | None]:
+        """Ask how we stand, if there is anything at all to go on with."""
+        identity = self._memory.identity
+        if not identity.time_launch and not self._runs.tasks:
+            return Standing.OFFLINE, None
+        await self._desk.settle()
+        try:
+            belief = await self._desk.believed(identity.id, self._register.name)
+        except ProtocolError as error:
+            _log.warning("%s; registering anew", error)
+            return Standing.OFFLINE, None
+        return judge(belief, identity.id, identity.time_launch), belief
+
+    async def _go_on(self, belief: Belief) -> Registered:
+        _log.info("%s: going on as render %s", self._desk.url, belief.id)
+        await self._memory.remember(id=belief.id)
+        answer = self._runs.go_on(belief)
+        self._memory.pace.next = trio.current_time()
+        self._accept(answer)
+        await self._align()
+        return answer.registered
+
+    async def _say_register(self, *, listed: bool) -> Registered | Refused:
+        """Register, with our tasks only if `listed`: a server that does not know the name would
+        keep them for ever as tasks that nobody runs."""
+        register = self._register
+        message = make_register(register, self._runs if listed else Runs(make_run))
+        await self._memory.remember(
+            server=self._desk.url, name=register.name, id=0, time_launch=register.time_launch
+        )
+        said = await self._desk.tell(message)
+        if isinstance(said, RenderId):
+            raise ProtocolError(f"{self._desk.url}: answers a register with the id {said.id} alone")
+        if said.id == EXIT:
+            await self._memory.remember(time_launch=0)
+            text = f"{self._desk.url}: {printable(said.log)}"
+            return Refused(reason="name-taken", text=text, retry_after=self._memory.pace.zombie / 4)
+        if said.id <= 0:
+            raise LinkLost(f"{self._desk.url}: {printable(said.log)}", register_now=True)
+        await self._memory.remember(id=said.id)
+        known = not said.log.startswith(_NEW)
+        answer = self._runs.registered(said, listed=listed and known)
+        settings = resolve(said, self._timing)
+        self._memory.pace.change(settings)
+        self._memory.pace.exchanged(trio.current_time())
+        self._accept(answer)
+        return attrs.evolve(answer.registered, **settings)
+
+    def _accept(self, answer: Answer) -> None:
+        self._memory.doubtful_since = None
+        self._doubts.believe(answer.unknown)
+        if answer.events is not None:
+            self._push(answer.events)
+
+    async def _introduce(self, registered: Registered) -> None:
+        """Tell the user's wish for nimby, once: a server that knows the name ignores it in a
+        register, and later on its administrator's word counts."""
+        wish = self._register.state & (NIMBY_OWNER | NIMBY)
+        if not self._memory.introduced and not self._memory.pausing:
+            if wish and not registered.log.startswith(_NEW):
+                await self._act("NIMBY" if wish & NIMBY else "nimby", on=True)
+            self._memory.introduced = True
+        await self._align()
+
+    async def _align(self) -> None:
+        """Have the server pause us while we want no tasks, and no longer: it never forgets."""
+        wanted = self._memory.pausing
+        if wanted != self._memory.identity.paused:
+            await self._act("paused", on=wanted)
+            await self._memory.remember(paused=wanted)
+
+    async def _act(self, param: str, *, on: bool) -> None:
+        user, host = self._register.user_name, self._register.host_name
+        await self._desk.act(self._memory.identity.id, {param: on}, user=user, host=host)
+
+    # -- updates --------------------------------------------------------------------------------
+
+    async def send(self, update: Update) -> None:
+        """Exchange an update for what the server has for us; `receive` hands that out."""
+        if update.state is not None:
+            self._memory.pausing = bool(update.state & NIMBY)
+        async with self._turn():
+            if _says_something(update):
+                number = self._memory.identity.id
+                await self._exchange(make_update(number, update, self._runs, self._memory))
+            await self._align()
+        self._push(Ack(seq=update.seq))
+
+    async def receive(self) -> Events | Ack:
+        """The next of what was answered. Meanwhile the server is given signs of life."""
+        await trio.lowlevel.checkpoint()
+        while not self._inbox:
+            if self._lost:
+                raise LinkLost(self._lost)
+            self._news = trio.Event()
+            with trio.move_on_at(self._memory.pace.next) as pause:
+                await self._news.wait()
+            if pause.cancelled_caught:
+                await self._beat()
+        return self._inbox.popleft()
+
+    async def deregister(self, reason: str) -> None:
+        """Leave; the tasks that the server believes here are ready for anybody at once."""
+        async with self._turn():
+            await self._desk.goodbye(self._memory.identity.id)
+            await self._memory.remember(time_launch=0)
+            self._memory.pausing = False
+            await self._align()
+
+    async def _beat(self) -> None:
+        async with self._turn():
+            if trio.current_time() < self._memory.pace.next:
+                return  # an update went out while we waited for our turn
+            if trio.current_time() >= self._check_at:
+                self._check_at = trio.current_time() + CHECK
+                await self._compare(frozenset())
+            number, finals = self._memory.identity.id, tuple(self._finals.values())
+            await self._exchange(make_beat(number, self._runs, self._memory, finals))
+
+    async def _exchange(self, message: RenderUpdate) -> None:
+        began = trio.current_time()
+        finals = {up.key: up for up in message.taskups if up.status > TaskStatus.Warning}
+        self._finals.update(finals)
+        returns = give_back(message.id, self._doubts.returns)
+        said = await self._desk.tell(attrs.evolve(message, taskups=(*message.taskups, *returns)))
+        told = {up.key for up in message.taskups}
+        self._memory.moved = {
+            run for run in self._memory.moved if self._runs.key_of(run) not in told
+        }
+        self._memory.pace.exchanged(began)
+        if finals:
+            self._memory.pace.ended(trio.current_time())
+        await self._hear(said)
+
+    async def _hear(self, said: RenderEvents | RenderId) -> None:
+        if said.id != self._memory.identity.id:
+            log = f": {printable(said.log)}" if isinstance(said, RenderEvents) else ""
+            raise LinkLost(f"{self._desk.url}: this render is to register{log}", register_now=True)
+        stopped: frozenset[TaskKey] = frozenset()
+        if isinstance(said, RenderEvents):
+            stopped = self._hear_events(said)
+        self._doubts.answered(self._runs)
+        if stopped:
+            await self._compare(stopped)
+        if self._doubts.returns:
+            self._memory.pace.next = trio.current_time()
+
+    def _hear_events(self, said: RenderEvents) -> frozenset[TaskKey]:
+        """Hand out what was said; return the tasks to stop that we do not run."""
+        heard = self._runs.heard(said)
+        for key in said.closes:
+            self._finals.pop(key, None)
+        self._doubts.closed(said.closes)
+        self._memory.forget({task.run for task in self._runs.tasks})
+        settings = resolve(said, self._timing)
+        self._memory.pace.change(settings)
+        if said.tasks:
+            self._memory.pace.begun()
+        events = attrs.evolve(heard.events or Events(), **settings)
+        if events != Events():
+            self._push(events)
+        return heard.unknown
+
+    async def _compare(self, stopped: frozenset[TaskKey]) -> None:
+        """Look at what the server believes that we run, when it spoke of what we do not run, and
+        every minute."""
+        identity = self._memory.identity
+        belief = await self._desk.believed(identity.id, self._register.name)
+        if belief is None or judge(belief, identity.id, identity.time_launch) is not Standing.OURS:
+            raise LinkLost(f"{self._desk.url}: the server has us differently", register_now=True)
+        self._doubts.compared(belief, self._runs, stopped)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _push(self, message: Events | Ack) -> None:
+        self._inbox.append(message)
+        self._news.set()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One exchange after the other; whatever goes wrong in one is the end of the link."""
+        async with self._lock:
+            if self._lost:
+                raise LinkLost(self._lost)
+            try:
+                yield
+            except BaseException as error:
+                known = isinstance(error, AfRenderError)
+                self._lost = str(error) if known else f"{self._desk.url}: an exchange was cut short"
+                self._news.set()
+                raise
+
+
+def _says_something(update: Update) -> bool:
+    said = (update.tasks, update.outputs, update.log, update.listened, update.files)
+    return any(said) or update.resources is not None
