@@ -67,36 +67,44 @@ async def open_command(
     *words: str | Path,
     home: Path,
     terminal: bool = False,
+    out_terminal: bool = False,
     wrapper: Sequence[str] = (),
     **more: str,
 ) -> AsyncIterator[Command]:
     """Start `trio_afrender`; at the end nothing that it started may live.
 
-    With `terminal` its stderr is one of 80 columns. A `wrapper` is a command that prepares its
+    With `terminal` its stderr is one of 80 columns, with `out_terminal` its stdout. A `wrapper` is a command that prepares its
     process and then executes what follows.
     """
     mark = uuid.uuid4().hex
     environment = make_environment(home, **{_MARK: mark, **more})
     ours, theirs = os.openpty() if terminal else os.pipe()
-    if terminal:
-        termios.tcsetwinsize(theirs, (24, 80))
+    screen, their_screen = os.openpty() if out_terminal else (-1, subprocess.PIPE)
+    for number in (theirs if terminal else -1, their_screen):
+        if number >= 0:
+            termios.tcsetwinsize(number, (24, 80))
     try:
         process = await trio.lowlevel.open_process(
             [*wrapper, sys.executable, "-m", "trio_afrender", *map(str, words)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=their_screen,
             stderr=theirs,
             env=environment,
             cwd=home,
         )
     finally:
         os.close(theirs)
+        if out_terminal:
+            os.close(their_screen)
     command = Command(process, mark)
     try:
         with trio.fail_after(GUARD):
-            async with trio.lowlevel.FdStream(ours) as err, trio.open_nursery() as nursery:
-                assert process.stdout is not None
-                nursery.start_soon(_read, command, "out", process.stdout)
+            async with (
+                trio.lowlevel.FdStream(ours) as err,
+                process.stdout or trio.lowlevel.FdStream(screen) as out,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(_read, command, "out", out)
                 nursery.start_soon(_read, command, "err", err)
                 yield command
                 await command.wait()

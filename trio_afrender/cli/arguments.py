@@ -14,13 +14,14 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("COMMANDS", "HELP", "HELP_WORDS", "near_word", "parse", "split_overrides")
 
-COMMANDS = ("agent", "run", "check", "config", "why")
+COMMANDS = ("agent", "run", "check", "config", "resources", "why")
 CHECKED = ("parser", "service", "meter")
 HELP = """\
 usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender run JOB.json [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [options]
+       trio_afrender resources [options]
        trio_afrender why JOB.BLOCK.TASK [options]
 
 A render agent for Afanasy farms.
@@ -29,6 +30,7 @@ A render agent for Afanasy farms.
   run       run a job file on this machine, with a farm of its own
   check     try a parser on a log, a service on a task, a meter, or all plugins
   config    print every setting and where it comes from
+  resources what a render tells of this host; --watch: again and again
   why       what became of a task on this host, and why
 
   COMMAND --help   the options of a command
@@ -191,6 +193,21 @@ def _config() -> _Parser:
     return parser
 
 
+def _resources() -> _Parser:
+    parser = _make("resources", "Measure this host as a render does, and print it.")
+    add = parser.add_argument
+    add("--json", action="store_true", help="as JSON; with --watch a line each time")
+    add(
+        "--watch",
+        nargs="?",
+        type=_period,
+        const=2.0,
+        metavar="SECONDS",
+        help="measure every so many seconds (2) until Ctrl-C, with small curves on a terminal",
+    )
+    return parser
+
+
 def _why() -> _Parser:
     parser = _make("why", "Say what became of a task on this host, and why.")
     add = parser.add_argument
@@ -301,6 +318,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _period(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, got {text}")
+    return seconds
+
+
 def _frames(text: str) -> int:
     number = int(text)
     if not 1 <= number <= 2**31 - 1:
@@ -308,13 +332,14 @@ def _frames(text: str) -> int:
     return number
 
 
-_seconds.__name__ = _frames.__name__ = _number.__name__ = _count.__name__ = (
+_period.__name__ = _seconds.__name__ = _frames.__name__ = _number.__name__ = _count.__name__ = (
     "number"  # argparse puts it into its message
 )
 _PARSERS = {
     "agent": _agent,
     "run": _run,
     "config": _config,
+    "resources": _resources,
     "why": _why,
     "check": _check,
     "check parser": _check_parser,

@@ -60,6 +60,8 @@ def _run(words: list[str]) -> int:
             from trio_afrender.cli.run import run
         case "check":
             from trio_afrender.cli.check import run
+        case "resources":
+            from trio_afrender.cli.resources import run
         case "why":
             from trio_afrender.cli.why import run
         case "config":
@@ -74,6 +76,9 @@ def _take_command(words: list[str]) -> str:
     first = words[0] if words else ""
     if first in COMMANDS:
         return words.pop(0)
+    if first == "-res":  # as afrender has it
+        words.pop(0)
+        return "resources"
     if first.startswith("-") or first in ("", "nimby", "NIMBY"):
         return "agent"
     hint = near_word(first, (*COMMANDS, "nimby", "NIMBY"))
