@@ -9,6 +9,8 @@ from __future__ import annotations
 from trio_afrender.output.memory import MemoryLog
 from trio_afrender.testing.children import FakeChild, FakeSpawn
 from trio_afrender.testing.hosts import MemoryHost, MemoryPlace, virtual_wall
+from trio_afrender.testing.native import Fault, NativeServer, open_native_server
+from trio_afrender.testing.native_book import NativeRender, NativeState, NativeTask
 from trio_afrender.testing.plugins import (
     Event,
     Replay,
@@ -32,10 +34,15 @@ __all__ = (
     "Event",
     "FakeChild",
     "FakeSpawn",
+    "Fault",
     "MemoryHost",
     "MemoryLog",
     "MemoryPlace",
     "MemoryServer",
+    "NativeRender",
+    "NativeServer",
+    "NativeState",
+    "NativeTask",
     "Replay",
     "Report",
     "ScriptedLink",
@@ -45,6 +52,7 @@ __all__ = (
     "check_plugins",
     "make_service",
     "open_memory_server",
+    "open_native_server",
     "open_scripted_server",
     "read_tasks",
     "replay_parser",

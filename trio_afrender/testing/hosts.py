@@ -214,7 +214,7 @@ class MemoryHost:
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
             remembered=self.remembered,
-            remember=self._remember,
+            remember=self.remember,
             read_left=self._read_left,
             examine=self._examine,
             read_room=lambda: self.room,
@@ -246,7 +246,8 @@ class MemoryHost:
             return ""
         return await place.read_window(viewed=False, limit=1024 * 1024, redactor=redactor)
 
-    async def _remember(self, text: str) -> None:
+    async def remember(self, text: str) -> None:
+        """Keep what an Afanasy server knows the agent by."""
         await trio.lowlevel.checkpoint()
         self.remembered = text
 

@@ -165,10 +165,15 @@ class AfserverLink:
 
     async def _align(self) -> None:
         """Have the server pause us while we want no tasks, and no longer: it never forgets."""
-        wanted = self._memory.pausing
-        if wanted != self._memory.identity.paused:
-            await self._act("paused", on=wanted)
-            await self._memory.remember(paused=wanted)
+        memory = self._memory
+        if memory.pausing and not memory.paused:
+            await memory.remember(paused=True)  # before it is: whoever comes after us undoes it
+            await self._act("paused", on=True)
+            memory.paused = True
+        elif not memory.pausing and memory.identity.paused:
+            await self._act("paused", on=False)
+            await memory.remember(paused=False)
+            memory.paused = False
 
     async def _act(self, param: str, *, on: bool) -> None:
         user, host = self._register.user_name, self._register.host_name
@@ -224,6 +229,7 @@ class AfserverLink:
         self._finals.update(finals)
         returns = give_back(message.id, self._doubts.returns)
         said = await self._desk.tell(attrs.evolve(message, taskups=(*message.taskups, *returns)))
+        self._memory.asked.clear()
         told = {up.key for up in message.taskups}
         self._memory.moved = {
             run for run in self._memory.moved if self._runs.key_of(run) not in told

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from trio_afrender.link.afserver.settings import Pace
-from trio_afrender.messages import TaskUpdate
+from trio_afrender.messages import TaskKey, TaskUpdate
 
 __all__ = ("Identity", "Memory", "Save")
 
@@ -33,7 +33,7 @@ class Identity:
     id: int = 0
     time_launch: int = 0
     paused: bool = False
-    """Whether we asked the server to give this render nothing: it keeps that for ever."""
+    """Whether we may have asked the server to pause this render: it keeps that for ever."""
 
     @classmethod
     def read(cls, text: str, *, server: str, name: str) -> Identity:
@@ -70,10 +70,14 @@ class Memory:
     """The newest progress of each run."""
     moved: set[str] = attrs.field(factory=set)
     """Runs whose progress changed since the server last heard of it."""
+    asked: dict[TaskKey, str] = attrs.field(factory=dict)
+    """Outputs that somebody asked for, until an answer shows that they arrived."""
     doubtful_since: float | None = None
     """When a request went out whose answer has not been heard; None when all was answered."""
     pausing: bool = False
     """Whether the server is to give us nothing."""
+    paused: bool = False
+    """Whether it has said that it does not."""
     introduced: bool = False
     """Whether the user's wish for nimby has been told: later the server's word counts."""
 

@@ -54,6 +54,9 @@ def make_update(number: int, update: Update, runs: Runs, memory: Memory) -> Rend
     would overwrite the output that the server has stored.
     """
     parts: dict[str, _Part] = {}
+    for asked in update.outputs:
+        key = TaskKey(asked.job, asked.block, asked.task, asked.number)
+        memory.asked[key] = asked.output or "\n"  # an empty one would be no answer
     for task in update.tasks:
         _part(parts, task.run).update = task
         if not task.status.terminal:
@@ -68,16 +71,13 @@ def make_update(number: int, update: Update, runs: Runs, memory: Memory) -> Rend
         _part(parts, entry.run).files.extend(entry.files)
     ups = []
     for run, part in parts.items():
-        key = runs.key_of(run)
-        if key is not None:  # else the server has closed it meanwhile
-            ups.append(_make_up(number, key, run, part, memory))
+        found = runs.key_of(run)
+        if found is not None:  # else the server has closed it meanwhile
+            ups.append(_make_up(number, found, run, part, memory))
     return RenderUpdate(
         id=number,
         taskups=tuple(ups),
-        outputs=tuple(
-            OutputText(key=TaskKey(o.job, o.block, o.task, o.number), text=o.output or "\n")
-            for o in update.outputs
-        ),
+        outputs=_outputs(memory),
         resources=None if update.resources is None else _clean_resources(update.resources),
     )
 
@@ -94,7 +94,11 @@ def make_beat(number: int, runs: Runs, memory: Memory, finals: Iterable[TaskUp])
         key = runs.key_of(run)
         if key is not None and key not in final_keys:
             ups.append(_make_up(number, key, run, _Part(), memory))
-    return RenderUpdate(id=number, taskups=tuple(ups))
+    return RenderUpdate(id=number, taskups=tuple(ups), outputs=_outputs(memory))
+
+
+def _outputs(memory: Memory) -> tuple[OutputText, ...]:
+    return tuple(OutputText(key=key, text=text) for key, text in memory.asked.items())
 
 
 def give_back(number: int, keys: dict[TaskKey, TaskStatus]) -> tuple[TaskUp, ...]:
