@@ -35,7 +35,7 @@ CONFIG = {
             "max_tasks": 8,
             "capacity": 8000,
             "log_quota": 4 << 20,
-            "timing": {"grace": 0.1, "drain": 0.05, "zombie": ZOMBIE, "heartbeat": 0.2},
+            "timing": {"grace": 0.1, "drain": 0.2, "zombie": ZOMBIE, "heartbeat": 0.2},
         }
     }
 }

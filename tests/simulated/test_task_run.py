@@ -344,6 +344,19 @@ async def test_a_held_pipe_is_waited_for_a_while_then_swept(autojump_clock: Mock
     assert "held its output" in bench.log
 
 
+async def test_what_still_comes_after_the_sweep_is_waited_for(autojump_clock: MockClock) -> None:
+    async with open_bench() as bench:
+        child = await bench.host.spawn.next()
+        child.leftovers = (child.hold_output(),)
+        child.exit(0)
+        await trio.sleep(31.5)  # drain and sweep are over
+        for number in range(8):
+            await child.write(b"line %d\n" % number)
+            await trio.sleep(0.75)
+    assert bench.outcome.output.endswith("line 7\n")
+    assert "the output may lack its end" in bench.log
+
+
 async def test_leftovers_are_named_and_the_child_is_handed_on(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()

@@ -42,6 +42,8 @@ class Pipe:
         more = 1
         while more:
             if self._closed:
+                # Who was cancelled while a thread filled, and closed it then, knows why.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 raise trio.ClosedResourceError("this pipe has been closed")
             await trio.lowlevel.wait_readable(self._descriptor)
             self._filling = True

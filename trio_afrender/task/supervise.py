@@ -89,8 +89,7 @@ async def supervise(
                     await _drain(child, ended, why, timing.drain)
                 leftovers = await _sweep(child, why, timing.sweep, quiet=gone)
                 status = await _reap(child, leftovers, why)
-                with trio.move_on_after(timing.drain):
-                    await ended.wait()
+                await _drain_rest(ended, log, timing)
                 reading.cancel()
                 end = ProcessEnd(
                     status=status,
@@ -132,6 +131,16 @@ async def _drain(child: Child, ended: trio.Event, why: Chain, drain: float) -> N
         await ended.wait()
     if waiting.cancelled_caught:
         why.add("drain", f"pid {child.pid} ended, but others held its output for {drain:g} s")
+
+
+async def _drain_rest(ended: trio.Event, log: RunLog, timing: Timing) -> None:
+    """The tree is empty, so the pipe holds no more than it can: while it comes it is waited for."""
+    size = -1
+    with trio.move_on_after(timing.sweep):
+        while not ended.is_set() and log.size != size:
+            size = log.size
+            with trio.move_on_after(timing.drain):
+                await ended.wait()
 
 
 async def _sweep(child: Child, why: Chain, deadline: float, *, quiet: bool) -> tuple[int, ...]:
