@@ -1,7 +1,7 @@
 # Two commands for a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 # Each makes .venv and installs what it needs, once, and again when pyproject.toml changes.
 
-.PHONY: help demo test lint check repeat bench chaos clean
+.PHONY: help demo test lint check repeat bench chaos fuzz clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,6 +15,7 @@ help:
 	@echo "make repeat the simulated tests 50 times (minutes)"
 	@echo "make bench  the benchmarks (minutes)"
 	@echo "make chaos  rounds of trouble for a real agent (minutes); ROUNDS=300 SEED=1 repeat a run"
+	@echo "make fuzz   wrong bytes for every decoder (minutes); INPUTS=1000000 SEED=1 ONLY=job"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
 demo: $(VENV)/.demo
@@ -45,6 +46,10 @@ bench: $(VENV)/.test
 ROUNDS ?= 300
 chaos: $(VENV)/.test
 	$(BIN)/python tests/chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(if $(FIRST),--first $(FIRST))
+
+INPUTS ?= 20000
+fuzz: $(VENV)/.test
+	$(BIN)/python tests/fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 clean:
 	rm -rf $(VENV) $(DEMO)

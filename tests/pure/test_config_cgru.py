@@ -108,6 +108,17 @@ def test_a_missing_include_is_nothing_and_a_bad_one_a_problem(tmp_path: Path) ->
     assert problem.startswith(f"{tmp_path}/bad.json:1:")
 
 
+@pytest.mark.parametrize("name", ["a\0b.json", "a\ud800.json"])
+def test_an_include_that_no_file_can_have_is_a_problem(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.json").write_text(config(include=[name, "good.json"], x=1))
+    (tmp_path / "good.json").write_text(config(z=3))
+    reading = Reading()
+    reading.read(tmp_path / "a.json")
+    assert reading.values == {"x": 1, "z": 3}
+    [problem] = reading.problems
+    assert "cannot be read" in problem
+
+
 @pytest.mark.parametrize("include", ["c.json", [5], {"a": 1}])
 def test_an_include_that_is_no_list_of_names_is_a_problem(tmp_path: Path, include: object) -> None:
     (tmp_path / "a.json").write_text(config(include=include, x=1))

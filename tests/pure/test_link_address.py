@@ -66,6 +66,12 @@ def test_bad_urls_are_refused_in_a_sentence(url: str, problem: str) -> None:
     assert url in str(caught.value)
 
 
+def test_a_long_url_is_shown_as_far_as_it_helps() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_url("ws://" + "a" * 5000 + "/\n")
+    assert len(str(caught.value)) < 400
+
+
 def test_a_secret_in_a_url_is_refused_without_repeating_it() -> None:
     with pytest.raises(ConfigError, match="put the token into a file") as caught:
         parse_url("wss://user:geheim@farm")

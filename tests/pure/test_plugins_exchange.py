@@ -112,5 +112,7 @@ def test_answers_of_wrong_types_are_refused() -> None:
         exchange.error_from("no object")
     with pytest.raises(ProtocolError):
         exchange.facts_from({"environment": {"a": 1}})
+    with pytest.raises(ProtocolError, match="lack working_directory, environment"):
+        exchange.facts_from({"command": "c"})
     said = Conclusion(exit_ok=True, post=("a", "b"), post_limit=3.5, log="text")
     assert exchange.conclusion_from(json.loads(json.dumps(exchange.conclusion_to(said)))) == said

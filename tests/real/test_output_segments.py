@@ -99,7 +99,9 @@ def test_a_folder_that_is_not_there_reads_as_an_empty_log(tmp_path: Path) -> Non
 
 
 def test_names_of_others_do_not_matter(tmp_path: Path) -> None:
-    for name in ("note.txt", "x.log", "1-2.dropped", "1-2-x.lost", "README"):
+    large = "9" * 20
+    for name in ("note.txt", "x.log", "1-2.dropped", "1-2-x.lost", "README", f"{large}.log",
+                 f"0-{large}-1.lost", "\u0663.log"):  # fmt: skip
         (tmp_path / name).write_text("?")
     assert open_reader(tmp_path).size() == 0
 

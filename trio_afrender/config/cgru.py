@@ -79,6 +79,8 @@ class Reading:
             return
         except OSError as error:
             raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:  # NUL, or what no file name can be
+            raise ConfigError(f"config file {str(path)!r} cannot be read: {error}") from error
         own = parse_file(data, path, self.tokens)
         self.files.append(path)
         includes = own.pop("include", [])

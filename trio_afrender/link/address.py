@@ -24,6 +24,8 @@ __all__ = (
 )
 
 _PORTS = {"ws": 80, "wss": 443}
+_SHOWN = 200
+"""Characters of a URL that a sentence holds."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -46,13 +48,14 @@ class Address:
 
 def parse_url(url: str, *, allow_plain: bool = False) -> Address:
     """Take a server's URL apart. Raises ConfigError for one that cannot or must not be used."""
+    shown = url if len(url) <= _SHOWN else f"{url[:_SHOWN]}..."
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise ConfigError(f'server "{url}": {error}') from error
+        raise ConfigError(f'server "{shown}": {error}') from error
     if parts.scheme not in _PORTS:
-        raise ConfigError(f'server "{url}": expected ws://HOST:PORT or wss://HOST:PORT')
+        raise ConfigError(f'server "{shown}": expected ws://HOST:PORT or wss://HOST:PORT')
     if parts.username is not None or parts.password is not None:
         raise ConfigError(  # without the URL: it holds a secret
             f'server at "{host}": a URL shows in process lists and logs, '
@@ -63,10 +66,10 @@ def parse_url(url: str, *, allow_plain: bool = False) -> Address:
     port = _PORTS[parts.scheme] if port is None else port
     address = Address(url=url, host=host, port=port, resource=resource, tls=tls)
     if parts.fragment or not host or not _can_be_sent(address):
-        raise ConfigError(f'server "{url}": expected ws://HOST:PORT or wss://HOST:PORT')
+        raise ConfigError(f'server "{shown}": expected ws://HOST:PORT or wss://HOST:PORT')
     if not tls and not allow_plain and not is_loopback(host):
         raise ConfigError(
-            f'server "{url}": the token would be readable on its way to another host; use wss://, '
+            f'server "{shown}": the token would be readable on its way to another host; use wss://, '
             "or allow plain connections (allow_plain) if the whole way can be trusted"
         )
     return address

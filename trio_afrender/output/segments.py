@@ -42,6 +42,7 @@ LOST = "lost"
 _SEGMENT = ".log"
 _COUNTED_AT_ONCE = 1024 * 1024
 _TRIES = 100
+_END_OF_FILES = 2**62
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
 
 
@@ -85,8 +86,8 @@ def list_folder(folder: Path) -> Listing:
     notes: dict[tuple[str, int], GoneRange] = {}
     for name in names:
         stem, _, kind = name.rpartition(".")
-        if kind == "log" and stem.isdecimal():
-            starts.append(int(stem))
+        if kind == "log" and (start := _number(stem)) is not None:
+            starts.append(start)
         elif kind in (DROPPED, LOST) and (note := _parse_note(stem, kind)):
             # A note grows by being renamed: a scan may meet both names of it.
             known = notes.get((kind, note.start))
@@ -100,10 +101,19 @@ def list_folder(folder: Path) -> Listing:
 
 def _parse_note(stem: str, kind: str) -> GoneRange | None:
     fields = stem.split("-")
-    if len(fields) != 3 or not all(field.isdecimal() for field in fields):
+    if len(fields) != 3:
         return None
-    start, end, lines = map(int, fields)
+    start, end, lines = map(_number, fields)
+    if start is None or end is None or lines is None:
+        return None
     return GoneRange(start, end, lines, kind)
+
+
+def _number(text: str) -> int | None:
+    """An offset, as we write it; others may put files here, and a file has no larger ones."""
+    if not (text.isascii() and text.isdecimal()) or int(text) >= _END_OF_FILES:
+        return None
+    return int(text)
 
 
 def read_segments(folder: Path, starts: Sequence[int], offset: int, limit: int) -> Chunk | None:

@@ -137,7 +137,10 @@ def facts_to(facts: ServiceFacts) -> dict[str, object]:
 
 def facts_from(value: object) -> ServiceFacts:
     """Raises `ProtocolError`."""
-    return ServiceFacts(**_checked(value, _FACTS))
+    fields = _checked(value, _FACTS)
+    if missing := [name for name in _NEEDED if name not in fields]:
+        raise ProtocolError(f"the facts of a service lack {', '.join(missing)}")
+    return ServiceFacts(**fields)
 
 
 def state_to(state: ParserState) -> dict[str, object]:
@@ -244,6 +247,7 @@ _FACTS: Mapping[str, Callable[[object], Any]] = {
     "stuck": _rules(float, str),
     "log": _TEXT,
 }
+_NEEDED = ("working_directory", "command", "environment")
 _STATE: Mapping[str, Callable[[object], Any]] = {
     **dict.fromkeys(("percent", "frame", "percentframe", "consumed"), _INT),
     **dict.fromkeys(

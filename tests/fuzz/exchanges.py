@@ -1,0 +1,70 @@
+"""What plugins say to the agent through the socket of their host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from fuzz.targets import Target
+from trio_afrender.errors import ProtocolError
+from trio_afrender.plugins import exchange
+from trio_afrender.plugins.base import Conclusion, ParserState, Replaced, ServiceFacts
+
+__all__ = ("TARGETS",)
+
+FROM: Mapping[str, Callable[[object], object]] = {
+    "error": exchange.error_from,
+    "facts": exchange.facts_from,
+    "state": exchange.state_from,
+    "conclusion": exchange.conclusion_from,
+    "classes": exchange.classes_from,
+    "text": exchange.text_from,
+    "texts": exchange.texts_from,
+}
+STATE = ParserState(percent=3, activity="x", replaced=(Replaced(start=1, end=2, text="t"),))
+SAID: Mapping[str, object] = {
+    "error": {"text": "t", "details": "d", "kind": "parser", "name": "n", "near": ["m"]},
+    "facts": exchange.facts_to(
+        ServiceFacts(working_directory="/w", command="c", environment={"A": "b"})
+    ),
+    "state": exchange.state_to(STATE),
+    "conclusion": exchange.conclusion_to(Conclusion(exit_ok=True)),
+    "classes": [["disk-full", "text", True]],
+    "text": "text",
+    "texts": ["a", "b"],
+}
+
+
+def stream(data: bytes) -> None:
+    """Frames in pieces, and what their values are."""
+    frames = exchange.Frames()
+    for at in range(0, len(data), 7):
+        for message in frames.feed(data[at : at + 7]):
+            _take(message)
+
+
+def value(data: bytes) -> None:
+    """One frame that is whole, whatever is in it."""
+    for message in exchange.Frames().feed(len(data).to_bytes(4, "big") + data):
+        _take(message)
+
+
+def _take(message: Mapping[str, object]) -> None:
+    for kind, make in FROM.items():
+        if kind in message:
+            make(message[kind])
+
+
+CORPUS = tuple({"id": 1, kind: said} for kind, said in SAID.items())
+TARGETS = {
+    "the plugin host's stream": Target(
+        run=stream,
+        corpus=(b"".join(map(exchange.pack, CORPUS)), exchange.pack(CORPUS[1])),
+        allowed=(ProtocolError,),
+    ),
+    "values from plugins": Target(
+        run=value,
+        corpus=tuple(json.dumps(each).encode() for each in CORPUS),
+        allowed=(ProtocolError,),
+    ),
+}
