@@ -34,6 +34,14 @@ async def test_a_good_job_ends_with_0_and_leaves_nothing(tmp_path: Path) -> None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+async def test_commands_get_the_prefix_of_the_site(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "one", command="-n @#@")
+    report = tmp_path / "report.json"
+    words = ("run", job, "--report", report, "--af_cmdprefix", "echo ")
+    assert (await run_command(*words, home=tmp_path))[0] == 0
+    assert json.loads(report.read_text())["tasks"][0]["output"] == "one"
+
+
 async def test_a_failed_task_ends_with_1_and_says_why(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo no licence; exit 5", "echo fine")
     code, out, err = await run_command("run", job, "--retries", "2", home=tmp_path)

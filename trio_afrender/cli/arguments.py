@@ -14,11 +14,12 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("COMMANDS", "HELP", "HELP_WORDS", "near_word", "parse", "split_overrides")
 
-COMMANDS = ("agent", "run", "check", "config", "resources", "why")
+COMMANDS = ("agent", "run", "submit", "check", "config", "resources", "why")
 CHECKED = ("parser", "service", "meter")
 HELP = """\
 usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender run JOB.json [options]
+       trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [options]
        trio_afrender resources [options]
@@ -28,6 +29,7 @@ A render agent for Afanasy farms.
 
   agent     be a render of a farm (what happens without a command)
   run       run a job file on this machine, with a farm of its own
+  submit    send a job file to an afserver
   check     try a parser on a log, a service on a task, a meter, or all plugins
   config    print every setting and where it comes from
   resources what a render tells of this host; --watch: again and again
@@ -186,6 +188,18 @@ def _run() -> _Parser:
     return parser
 
 
+def _submit() -> _Parser:
+    parser = _make("submit", "Send a job file, the same that `run` takes, to an afserver.")
+    add = parser.add_argument
+    add("job", type=Path, metavar="JOB.json", help="Afanasy's job JSON")
+    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
+    add("--user", help="whose job it is, if it names nobody (default: AF_USERNAME, your login)")
+    add("--wait", action="store_true", help="follow it to its end, as run does")
+    add("--report", metavar="FILE", help="with --wait: the outcome of every task; - for stdout")
+    add("--no-progress", action="store_true", help="with --wait: only the summary")
+    return parser
+
+
 def _config() -> _Parser:
     parser = _make("config", "Print every setting of a render and where it comes from.")
     _add_render(parser)
@@ -338,6 +352,7 @@ _period.__name__ = _seconds.__name__ = _frames.__name__ = _number.__name__ = _co
 _PARSERS = {
     "agent": _agent,
     "run": _run,
+    "submit": _submit,
     "config": _config,
     "resources": _resources,
     "why": _why,

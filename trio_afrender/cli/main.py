@@ -16,6 +16,7 @@ from trio_afrender.errors import (
     LinkLost,
     LinkRefused,
     PluginError,
+    ProtocolError,
     StoreError,
     StoreInUse,
 )
@@ -58,6 +59,8 @@ def _run(words: list[str]) -> int:
     match command:
         case "run":
             from trio_afrender.cli.run import run
+        case "submit":
+            from trio_afrender.cli.submit import run
         case "check":
             from trio_afrender.cli.check import run
         case "resources":
@@ -104,7 +107,7 @@ def _explain(error: BaseException, *, debug: bool) -> int:
 
 
 def _exit_code(error: AfRenderError) -> int:
-    if isinstance(error, LinkRefused | LinkLost | StoreInUse):
+    if isinstance(error, LinkRefused | LinkLost | ProtocolError | StoreInUse):
         return NO_SERVER
     if isinstance(error, ConfigError | StoreError | PluginError):
         return USAGE

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import trio
 
 from trio_afrender.cli.news import OVER, News, compare
 from trio_afrender.cli.screens import Screen
 from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
-from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.views import JobView, TaskView
 
-__all__ = ("open_progress",)
+__all__ = ("Followed", "open_progress")
 
 _PAUSE = 0.1
 """Between a change and the look at it: many changes are one, and texts are on disk by then."""
@@ -28,8 +28,22 @@ _TOLD = 20
 _terminal = trio.CapacityLimiter(2)
 
 
+class Followed(Protocol):
+    """What has jobs: the embedded farm, or what a server tells."""
+
+    async def changed(self, seen: int) -> int:
+        """Wait until something is new since `seen` (0 at first); return what to give next."""
+        ...
+
+    def view(self, job: int) -> JobView: ...
+
+    def why_waiting(self, job: int) -> Sequence[str]:
+        """Sentences on why nothing of a job runs."""
+        ...
+
+
 @asynccontextmanager
-async def open_progress(farm: Farm, job: int, screen: Screen) -> AsyncIterator[None]:
+async def open_progress(farm: Followed, job: int, screen: Screen) -> AsyncIterator[None]:
     """Tell about a job on `screen` until the body ends, which has a last look told."""
     follower = _Follower(farm, job, screen)
     screen.open()
@@ -45,7 +59,7 @@ async def open_progress(farm: Farm, job: int, screen: Screen) -> AsyncIterator[N
 
 
 class _Follower:
-    def __init__(self, farm: Farm, job: int, screen: Screen) -> None:
+    def __init__(self, farm: Followed, job: int, screen: Screen) -> None:
         self._farm = farm
         self._job = job
         self._screen = screen

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import platform
 import re
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +18,7 @@ from trio_afrender.cli.checks import check_folders, check_plugins, tell_notes
 from trio_afrender.cli.logs import logging_to
 from trio_afrender.cli.options import load_options
 from trio_afrender.cli.progress import open_progress
+from trio_afrender.cli.reporting import check_report, write_report
 from trio_afrender.cli.room import Room, open_room
 from trio_afrender.cli.screens import Screen, choose_screen
 from trio_afrender.cli.signals import ignore_signals, watch_signals
@@ -28,10 +26,9 @@ from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, say
 from trio_afrender.config import Config
 from trio_afrender.config.build import make_config
-from trio_afrender.errors import ConfigError
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.farm.jobfile import JobSpec, load_job
-from trio_afrender.farm.report import make_report
+from trio_afrender.farm.submission import prefix_commands
 from trio_afrender.farm.views import JobView
 from trio_afrender.link.serve import Bound, serve_websocket
 from trio_afrender.link.tokens import TokenTable, make_token
@@ -43,10 +40,11 @@ def run(options: Namespace) -> int:
     """Run a job file; 0 when all of it is done, 1 when not. Raises `AfRenderError`."""
     spec = load_job(options.job)
     settings = load_options(options)
+    spec = prefix_commands(str(settings["af_cmdprefix"]), spec)
     config = make_config(settings)
     check_folders(config.plugins)
     check_plugins(spec, config.plugins)
-    report = _check_report(options.report)
+    report = check_report(options.report)
     tell_notes(spec)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
     screen = choose_screen(quiet=options.no_progress)
@@ -175,41 +173,14 @@ class _Ending:
                 handle.stop_now(f"second {name}")
 
 
-def _check_report(text: str | None) -> Path | None:
-    """Find out before the job whether its report could be written after it."""
-    if text is None or text == "-":
-        return None if text is None else Path("-")
-    path = Path(text).expanduser().absolute()
-    if path.is_dir():
-        raise ConfigError(f"--report {text}: is a folder")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"--report {text}: the folder {path.parent} cannot be written to")
-    return path
-
-
 def _conclude(view: JobView, room: Room, report: Path | None) -> None:
     """Write report and summary, whatever the end was."""
     say(*summarize(view))
     if report is not None:
-        text = json.dumps(make_report(view), indent=2) + "\n"
-        if str(report) == "-":
-            sys.stdout.write(text)
-        else:
-            _write_whole(report, text)
-            say(f"report: {clean(str(report))}")
+        write_report(view, report)
     if room.keep_farm:
         say(f"logs, output and thumbnails: {clean(str(room.farm / str(view.id)))}")
     elif view.state != "done":
         say("logs were not kept: --keep keeps them")
     if room.keep_store:
         say(f"folders of tasks: {clean(str(room.store))}")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half. Raises `ConfigError`."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        raise ConfigError(f"report {path}: {error.strerror or error}") from error

@@ -20,7 +20,16 @@ from trio_afrender.farm.jobspec import BlockSpec, HostNeeds, JobSpec, TaskSpec
 from trio_afrender.farm.limits import check_sizes
 from trio_afrender.messages import BlockFlags
 
-__all__ = ("BlockSpec", "HostNeeds", "JobSpec", "TaskSpec", "load_job", "parse_job")
+__all__ = (
+    "BlockSpec",
+    "HostNeeds",
+    "JobSpec",
+    "TaskSpec",
+    "load_job",
+    "parse_job",
+    "read_job",
+    "unwrap",
+)
 
 _MAX_FILE = 256 * 1024 * 1024
 _MAX_TASKS = 200_000
@@ -43,6 +52,11 @@ def load_job(path: Path) -> JobSpec:
     A relative ``working_directory`` counts from the folder of the file, so that a job and its
     scene can be moved together.
     """
+    return parse_job(read_job(path), folder=path.absolute().parent)
+
+
+def read_job(path: Path) -> object:
+    """The JSON of a job file, for `parse_job`. Raises `JobError`. Blocking."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_FILE + 1)
@@ -50,7 +64,7 @@ def load_job(path: Path) -> JobSpec:
         raise JobError(str(path), error.strerror or str(error)) from None
     if len(raw) > _MAX_FILE:
         raise JobError(str(path), f"larger than {_MAX_FILE >> 20} MiB")
-    return parse_job(_loads(raw, path), folder=path.absolute().parent)
+    return _loads(raw, path)
 
 
 def _loads(raw: bytes, path: Path) -> object:
@@ -76,7 +90,7 @@ def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
 
     With `folder` relative working directories count from there, without it they stay as given.
     """
-    job = Fields(_unwrap(data), "")
+    job = Fields(unwrap(data), "")
     if "blocks" not in job:
         raise JobError("blocks", "missing: a job is a list of blocks")
     blocks = tuple(_block(fields, folder) for fields in job.objects("blocks"))
@@ -106,7 +120,8 @@ def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
     return attrs.evolve(spec, notes=tuple(_notes(spec)))
 
 
-def _unwrap(data: object) -> object:
+def unwrap(data: object) -> dict[str, object]:
+    """The job itself in the JSON of a job file. Raises `JobError` when there is none."""
     if not isinstance(data, dict):
         raise JobError("", "not a job: expected an object with a job in it")
     if "job" in data:
