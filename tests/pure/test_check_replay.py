@@ -26,7 +26,7 @@ LOG = (
     b"[ PARSER ERROR ] bad\n"
     b"@IMAGE@a b.png"
 )
-CHUNKS = ("line", "1", "7", "random:3", "whole")
+CHUNKS = ("speed:30", "speed:0.7", "line", "1", "7", "random:3", "whole")
 COUNTER = """
 from parsers import parser
 
@@ -152,6 +152,44 @@ def test_any_bytes_are_a_log(data: bytes, chunk: str) -> None:
     replay = replay_parser("generic", data, chunk=chunk)
     assert replay.good
     assert replay.output == data.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("speed", "ends"),
+    [
+        ("1000", [2, 8]),  # a call takes what was printed in a tenth of a second
+        ("10", [2, 4, 6, 8]),
+        ("0.5", [2, 2, 4, 4, 6, 6, 8]),  # each second without output is a call, too
+    ],
+)
+def test_speed_is_how_often_and_with_how_much_the_parser_is_called(
+    speed: str, ends: list[int]
+) -> None:
+    assert cut_log(b"a\nb\nc\nd\n", spell_chunk(f"speed:{speed}")) == ends
+
+
+TICKING = """
+from parsers import parser
+
+
+class ticking(parser.parser):
+    def do(self, args):
+        self.frame += not args["data"]
+"""
+
+
+def test_speed_shows_a_parser_that_depends_on_time(tmp_path: Path) -> None:
+    (tmp_path / "parsers").mkdir()
+    (tmp_path / "parsers" / "ticking.py").write_text(TICKING)
+    replay = replay_parser("ticking", "a\nb\nc\n", chunk="speed:0.25", folders=[tmp_path])
+    assert any("frame is" in text for text in replay.differences)
+    assert replay_parser("ticking", "a\nb\nc\n", chunk="speed:50", folders=[tmp_path]).good
+
+
+@pytest.mark.parametrize("speed", ["", "0", "-1", "fast", "nan", "inf", "1e-9"])
+def test_nonsense_is_no_speed(speed: str) -> None:
+    with pytest.raises(ConfigError, match="lines a second"):
+        spell_chunk(f"speed:{speed}")
 
 
 @pytest.mark.parametrize("chunk", ["", "0", "-1", "lines", "random:", "1.5", "²"])

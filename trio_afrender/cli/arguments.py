@@ -248,11 +248,17 @@ def _check_parser() -> _Parser:
     add("name", metavar="NAME", help="the parser")
     add("logs", metavar="LOG", nargs="+", help="what a task has printed; - for stdin")
     add("--frames", type=_frames, default=1, metavar="N", help="frames of the task (1)")
-    add(
+    cutting = parser.add_mutually_exclusive_group()
+    cutting.add_argument(
         "--chunk",
         default="line",
         metavar="SIZE",
         help="how to cut the log: bytes, line (as usual), whole, random or random:SEED",
+    )
+    cutting.add_argument(
+        "--speed",
+        metavar="LINES",
+        help="cut it as if the program printed so many lines a second",
     )
     add("--folder", default="", metavar="DIR", help="the task's working folder (this one)")
     add("--html", type=Path, metavar="FILE", help="write the log as a page, coloured by the parser")

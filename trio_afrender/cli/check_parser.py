@@ -34,7 +34,7 @@ def run_parser(options: Namespace, config: Config) -> int:
             options.name,
             _read(log),
             frames=options.frames,
-            chunk=options.chunk,
+            chunk=options.chunk if options.speed is None else f"speed:{options.speed}",
             folders=config.plugins,
             working_directory=options.folder,
             html=options.html is not None,

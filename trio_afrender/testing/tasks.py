@@ -76,7 +76,8 @@ def make_service(
         settings = Config(name="check").plugin_settings()
     parser = task_info.get("parser")
     parser = parser if isinstance(parser, str) else ""
-    info = {"store_dir": tempfile.gettempdir(), **task_info}
+    usual = TaskExec(run="check", job=1, block=0, task=0)
+    info = {**make_task_info(usual, tempfile.gettempdir()), **task_info}
     spec = PluginSpec(service=name, parser=parser, task_info=info)
     worker = Worker(spec, MemoryStore(), settings, tuple(folder.resolve() for folder in folders))
     facts = worker.facts
