@@ -62,6 +62,7 @@ class Worker:
         settings: PluginSettings,
         folders: Sequence[Path] = (),
     ) -> None:
+        self._name = spec.service
         self._folders = tuple(folders)
         self._problems = Problems()
         self._printed = Captured()
@@ -142,11 +143,12 @@ class Worker:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            text = f"service.{name}() raised {_name(error)}"
+            text = f'service "{self._name}": {name}() raised {_name(error)}'
             raise PluginError(text, self._details(error)) from error
         result = read(value)
         if result is None:
-            raise PluginError(f"service.{name}() gave {type(value).__name__}, not {wanted}")
+            kind = type(value).__name__
+            raise PluginError(f'service "{self._name}": {name}() gave {kind}, not {wanted}')
         return result
 
     def _details(self, error: BaseException) -> str:
