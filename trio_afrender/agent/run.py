@@ -27,8 +27,9 @@ from trio_afrender.config import Config
 from trio_afrender.errors import LinkRefused
 from trio_afrender.link.base import Connect
 from trio_afrender.link.dial import check_server, make_connect
-from trio_afrender.messages import HostResources, Register, TaskExec, TaskKey
+from trio_afrender.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
 from trio_afrender.task.command import AgentEnvironment
+from trio_afrender.task.slots import CardRoom
 from trio_afrender.task.tools import Tools
 from trio_afrender.task.verdict import StopCause, StopKind
 
@@ -48,6 +49,8 @@ HOST_PATIENCE = 60.0
 """Seconds that a measurement may take: it may be behind a slow disk or driver."""
 AT_LAST = 10.0
 """Seconds to see how a reboot command ends; it goes on without us."""
+CARD_PATIENCE = 30.0
+"""Seconds in which a GPU's driver may start up, before its host counts as one without."""
 TIDY = 1.0
 """Seconds between two rounds of removing the folders of finished runs."""
 
@@ -158,6 +161,11 @@ class _Agent:
         self._resources: HostResources | None = None
         self._resources_text = ""
         self._idle_since = trio.current_time()
+        self._cards = CardRoom(
+            config.gpu, self._known_cards, outside.environ.get("CUDA_VISIBLE_DEVICES", "")
+        )
+        self._gpus: tuple[GpuCard, ...] | None = None
+        self._patience = trio.current_time() + CARD_PATIENCE
         self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
         self._draining = trio.Event()
         self._drain_reason = ""
@@ -277,7 +285,7 @@ class _Agent:
             state=self._state(),
             priority=config.priority,
             capacity=config.capacity,
-            max_tasks=config.max_tasks,
+            max_tasks=min(config.max_tasks, self._cards.slots or config.max_tasks),
             services=config.services,
             time_launch=self._launched,
             address=facts.address,
@@ -368,6 +376,7 @@ class _Agent:
             adopt=self._dispatcher.adopt,
             resources=lambda: self._resources_text,
             gauge=self._outside.gauge,
+            cards=self._cards,
             examine=self._outside.examine,
             period=self._settings.period,
             wall=self._outside.wall,
@@ -379,8 +388,20 @@ class _Agent:
         measured = await self._outside.measure()
         meters = self._outside.meters.latest()
         self._resources = attrs.evolve(measured, custom=(*measured.custom, *meters))
+        if measured.gpus or "gpus" not in measured.stale:
+            self._gpus = measured.gpus or self._gpus or ()
+        self._cards.look_again()
         figures = attrs.asdict(self._resources)
         self._resources_text = json.dumps({"host_resources": figures})
+
+    def _known_cards(self) -> tuple[GpuCard, ...] | None:
+        """All cards that were ever seen: one whose driver is sick now still has its tasks.
+
+        None while the driver starts up; one that never answers is no driver in the end.
+        """
+        if self._gpus is None and trio.current_time() >= self._patience:
+            return ()
+        return self._gpus
 
     async def _watch_host(self) -> None:
         """Measure every period, beside the heartbeat and never in its way."""

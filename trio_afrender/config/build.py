@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from trio_afrender.config.keys import (
+    GPU,
     GUARD,
     LIMITS,
     NESTED,
@@ -20,7 +21,7 @@ from trio_afrender.config.keys import (
 )
 from trio_afrender.config.layers import Settings
 from trio_afrender.config.limits import Limits, MemoryGuard, Stuck
-from trio_afrender.config.settings import INSTRUCTIONS, Config, Timing
+from trio_afrender.config.settings import INSTRUCTIONS, Config, GpuSlots, Timing
 from trio_afrender.config.values import Layered
 from trio_afrender.errors import ConfigError
 
@@ -32,6 +33,7 @@ _AT_LEAST: Mapping[str, float] = {
     "trio_afrender.window": 4096,
     "trio_afrender.log_quota": 65536,
     "trio_afrender.plugin_memory": 128 * 1024 * 1024,
+    "trio_afrender.gpu.cards_per_task": 1,
     "trio_afrender.timing.heartbeat": 0.01,
     "trio_afrender.timing.resources_period": 1,
     "trio_afrender.timing.plugin": 0.1,
@@ -110,6 +112,7 @@ def make_config(settings: Settings) -> Config:
         shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),
         sleep_service=cast("str", settings["af_sysjob_wol_service"]),
         notice_command=cast("str", ours["notice_command"]),
+        gpu=_gpu(_section(ours, "gpu", GPU)),
         limits=Limits(**_section(ours, "limits", LIMITS)),
         stuck=Stuck(**_section(ours, "stuck", STUCK)),
         service_limits=_by_service(ours, "limits"),
@@ -123,7 +126,7 @@ def _check_range(key: str, layered: Layered) -> None:
     value = layered.value
     if (
         key.startswith(_NESTED)
-        and not isinstance(value, str)
+        and not isinstance(value, str | list)
         and not 0 <= cast("float", value) < float("inf")
     ):
         raise _wrong(key, layered, "must not be negative or infinite")
@@ -149,6 +152,11 @@ def _check_range(key: str, layered: Layered) -> None:
 
 def _section(ours: Mapping[str, object], kind: str, known: Mapping[str, Key]) -> dict[str, Any]:
     return {name: ours[f"{kind}.{name}"] for name, key in known.items() if key.kind != SERVICES}
+
+
+def _gpu(section: Mapping[str, Any]) -> GpuSlots:
+    listed = {name: _texts(section[name]) for name in ("cards", "services")}
+    return GpuSlots(**{**section, **listed})
 
 
 def _by_service(ours: Mapping[str, object], kind: str) -> dict[str, dict[str, object]]:

@@ -12,6 +12,7 @@ import attrs
 
 __all__ = (
     "CGRU",
+    "GPU",
     "GUARD",
     "LIMITS",
     "NESTED",
@@ -136,7 +137,16 @@ GUARD: Mapping[str, Key] = {
 }
 """Keys of ``trio_afrender{"memory_guard": {}}``: the fields of `limits.MemoryGuard`."""
 
+GPU: Mapping[str, Key] = {
+    "tasks_per_card": Key("int", 0),
+    "cards_per_task": Key("int", 1),
+    "cards": Key("list", []),
+    "services": Key("list", []),
+}
+"""Keys of ``trio_afrender{"gpu": {}}``: the fields of `settings.GpuSlots`."""
+
 NESTED: Mapping[str, Mapping[str, Key]] = {
+    "gpu": GPU,
     "timing": TIMING,
     "limits": LIMITS,
     "stuck": STUCK,
@@ -166,6 +176,7 @@ OURS: Mapping[str, Key] = {
     "drain": Key("str", "finish"),
     "instructions": Key("list", []),
     "notice_command": Key("str", ""),
+    "gpu": Key("gpu", {}),
     "limits": Key("limits", {}),
     "stuck": Key("stuck", {}),
     "memory_guard": Key("memory_guard", {}),

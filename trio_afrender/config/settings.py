@@ -10,7 +10,7 @@ import attrs
 from trio_afrender.config.keys import CGRU
 from trio_afrender.config.limits import Limits, MemoryGuard, Stuck, for_service
 
-__all__ = ("INSTRUCTIONS", "Config", "PluginSettings", "Timing", "Token")
+__all__ = ("INSTRUCTIONS", "Config", "GpuSlots", "PluginSettings", "Timing", "Token")
 
 INSTRUCTIONS = ("exit", "drain", "launch", "launch_exit", "reboot", "shutdown", "sleep")
 """What a server may say to a render besides handing out tasks."""
@@ -18,6 +18,20 @@ INSTRUCTIONS = ("exit", "drain", "launch", "launch_exit", "reboot", "shutdown", 
 
 def _plugin_variables() -> dict[str, object]:
     return {name: key.default for name, key in CGRU.items()}
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class GpuSlots:
+    """How tasks share the cards of a host."""
+
+    tasks_per_card: int = 0
+    """0: tasks are told of no cards, each sees all of them."""
+    cards_per_task: int = 1
+    """A host that has fewer gives all it has."""
+    cards: tuple[str, ...] = ()
+    """The numbers (or long names, of parts) of those that tasks may have; empty: all."""
+    services: tuple[str, ...] = ()
+    """Whose tasks have cards; those of others see none. Empty: all."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -165,6 +179,7 @@ class Config:
     sent (``-nor``)."""
     subreaper: bool = False
     """Adopt orphans of tasks (process-wide: only the command line sets it)."""
+    gpu: GpuSlots = GpuSlots()
     limits: Limits = attrs.field(factory=Limits)
     stuck: Stuck = attrs.field(factory=Stuck)
     service_limits: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, hash=False)

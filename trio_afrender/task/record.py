@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import trio
 
@@ -42,6 +43,10 @@ class Record:
         self.last: TaskUpdate | None = None
         """The last progress."""
         self.secrets: tuple[str, ...] = ()
+        self.cards: tuple[str, ...] = ()
+        """The GPUs that it has for itself."""
+        self.card_variables: Mapping[str, str] = {}
+        """What tells its processes of them."""
         self._notes: list[str] = []
 
     def begin(self) -> None:

@@ -19,6 +19,7 @@ from trio_afrender.task.handle import TaskHandle
 from trio_afrender.task.info import make_task_info
 from trio_afrender.task.place import Place
 from trio_afrender.task.record import Record
+from trio_afrender.task.slots import hidden_cards, show_cards
 from trio_afrender.task.tools import Tools
 from trio_afrender.task.work import Work
 
@@ -60,13 +61,45 @@ async def _live(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> Ta
         with handle.stoppable():
             await handle.predecessor.done.wait()
         handle.predecessor = None  # or every run of a key would keep all its ancestors alive
-    if handle.cause is not None:
-        return record.stopped_early()
     try:
+        await _take_cards(record, events)
+        if handle.cause is not None:
+            return record.stopped_early()
         async with tools.open_place(handle.task) as place:
             return await _live_at(place, record, events)
     except StoreError as error:
         return record.refuse(TaskStatus.GiveBack, str(error))
+    finally:
+        tools.cards.free(record.cards)
+
+
+async def _take_cards(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> None:
+    """Wait for the GPUs of this run, if it is to have some of its own; a stop ends the waiting."""
+    handle, room = record.handle, record.tools.cards
+    if not room.rule.tasks_per_card or handle.cause is not None:
+        return
+    if not room.wants(handle.task.service):
+        record.card_variables = hidden_cards() if room.cards() else {}
+        return
+    waiting = room.is_busy()
+    if waiting:
+        await _tell(record, "waits for a GPU: others have them all", events)
+    with handle.stoppable():
+        record.cards = await room.take()
+    if record.cards:
+        record.card_variables = show_cards(record.cards)
+        text = f"has GPU {', '.join(record.cards)}"
+        record.why.add("rule", text)
+        if waiting:
+            await _tell(record, text, events)
+
+
+async def _tell(record: Record, activity: str, events: trio.MemorySendChannel[TaskEvent]) -> None:
+    """Say what a run does that has no process yet."""
+    task = record.handle.task
+    record.handle.activity = activity
+    key = task.key._asdict()
+    await events.send(TaskUpdate(run=task.run, **key, status=TaskStatus.Percent, activity=activity))
 
 
 async def _live_at(

@@ -17,6 +17,7 @@ from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.place import OpenPlace
+from trio_afrender.task.slots import CardRoom
 
 __all__ = ("Gauge", "NoGauge", "Tools")
 
@@ -77,6 +78,8 @@ class Tools:
     """Seconds between two measurements of a task's tree."""
     examine: Examine = _see_nothing
     """Looks at processes that do nothing any more."""
+    cards: CardRoom = attrs.field(factory=CardRoom)
+    """Who has which GPU."""
     wall: Callable[[], float] = time.time
     new_token: Callable[[], str] = _new_token
     environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))

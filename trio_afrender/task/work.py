@@ -70,6 +70,7 @@ class Work:
             token=self._tools.new_token(),
             stop_file=place.stop_file,
         )
+        self._environment.update(record.card_variables)
         self._redact = Redactor(record.secrets).redact if record.secrets else str
         self._thumbnails = Thumbnails(plugins, record, self._make_launch, self._collect)
         self._parsing = Parsing(

@@ -191,6 +191,8 @@ class MemoryHost:
     """The ends of runs, as `why` would show them."""
     tokens: int = 0
     """How many runs were given a token."""
+    environ: dict[str, str] = attrs.field(factory=dict)
+    """The variables of the agent."""
     stuck: bool = False
     """Whether measuring hangs, as with a sick driver."""
     launched: list[str] = attrs.field(factory=list)
@@ -221,6 +223,7 @@ class MemoryHost:
             gauge=self.gauge,
             meters=self.meters,
             new_token=self._new_token,
+            environ=self.environ,
             wall=virtual_wall,
             dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
         )
