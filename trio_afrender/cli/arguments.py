@@ -14,7 +14,7 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("COMMANDS", "HELP", "HELP_WORDS", "near_word", "parse", "split_overrides")
 
-COMMANDS = ("agent", "run", "submit", "check", "config", "resources", "why")
+COMMANDS = ("agent", "run", "submit", "check", "config", "doctor", "resources", "why")
 CHECKED = ("parser", "service", "meter")
 HELP = """\
 usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
@@ -23,6 +23,7 @@ usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [options]
        trio_afrender resources [options]
+       trio_afrender doctor [options]
        trio_afrender why JOB.BLOCK.TASK [options]
 
 A render agent for Afanasy farms.
@@ -33,6 +34,7 @@ A render agent for Afanasy farms.
   check     try a parser on a log, a service on a task, a meter, or all plugins
   config    print every setting and where it comes from
   resources what a render tells of this host; --watch: again and again
+  doctor    say what is wrong with this host, and what mends it
   why       what became of a task on this host, and why
 
   COMMAND --help   the options of a command
@@ -222,6 +224,15 @@ def _resources() -> _Parser:
     return parser
 
 
+def _doctor() -> _Parser:
+    parser = _make("doctor", "Say what is wrong with this host as a render, and what mends it.")
+    _add_render(parser)
+    add = parser.add_argument
+    add("--unit", default="", metavar="NAME", help="the systemd unit that runs the agent")
+    add("--json", action="store_true", help="as JSON")
+    return parser
+
+
 def _why() -> _Parser:
     parser = _make("why", "Say what became of a task on this host, and why.")
     add = parser.add_argument
@@ -361,6 +372,7 @@ _PARSERS = {
     "submit": _submit,
     "config": _config,
     "resources": _resources,
+    "doctor": _doctor,
     "why": _why,
     "check": _check,
     "check parser": _check_parser,

@@ -67,6 +67,8 @@ def _run(words: list[str]) -> int:
             from trio_afrender.cli.resources import run
         case "why":
             from trio_afrender.cli.why import run
+        case "doctor":
+            from trio_afrender.cli.doctor.command import run
         case "config":
             from trio_afrender.cli.config import run
         case _:

@@ -1,0 +1,32 @@
+"""What a check says: how bad, one sentence, and the command that mends it."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ("ERROR", "OK", "WARNING", "Finding", "drop_in")
+
+OK, WARNING, ERROR = "ok", "warning", "error"
+
+
+@attrs.frozen(slots=True)
+class Finding:
+    """One result of one check."""
+
+    check: str
+    """A stable word."""
+    level: str
+    """``ok``; ``warning``: it works, but worse than it could; ``error``: it does not work."""
+    text: str
+    mend: str = ""
+    """The exact command; '' when there is nothing to mend, or no command for it."""
+
+
+def drop_in(unit: str, key: str, value: str, *, user: bool) -> str:
+    """The command that changes one setting of a systemd unit, beside its own file."""
+    folder = f"~/.config/systemd/user/{unit}.d" if user else f"/etc/systemd/system/{unit}.d"
+    control = "systemctl --user" if user else "systemctl"
+    return (
+        f"mkdir -p {folder} && printf '[Service]\\n{key}={value}\\n' > {folder}/{key.lower()}.conf"
+        f" && {control} daemon-reload && {control} restart {unit}"
+    )
