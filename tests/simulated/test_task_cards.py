@@ -148,3 +148,16 @@ async def test_the_agents_own_limit_counts(autojump_clock: MockClock) -> None:
         child = await stage.host.spawn.next()
         assert cards_of(child) == "1"
         assert child.launch.environment["AF_TASK_GPUS"] == "1"
+
+
+async def test_agents_of_one_program_share_the_cards(autojump_clock: MockClock) -> None:
+    async with (
+        open_stage(ALONE, host=host_with(TWO)) as one,
+        open_stage(attrs.evolve(ALONE, name="n2"), host=host_with(TWO)) as other,
+    ):
+        for number, stage in enumerate((one, other)):
+            link = await stage.server.accept()
+            await link.welcome()
+            await link.send(Events(tasks=(make_task(f"r{number}", number),)))
+        children = [await one.host.spawn.next(), await other.host.spawn.next()]
+        assert sorted(cards_of(child) or "" for child in children) == ["0", "1"]

@@ -29,7 +29,7 @@ from trio_afrender.link.base import Connect
 from trio_afrender.link.dial import check_server, make_connect
 from trio_afrender.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
 from trio_afrender.task.command import AgentEnvironment
-from trio_afrender.task.slots import CardRoom
+from trio_afrender.task.slots import CardRoom, shared_book
 from trio_afrender.task.tools import Tools
 from trio_afrender.task.verdict import StopCause, StopKind
 
@@ -162,7 +162,10 @@ class _Agent:
         self._resources_text = ""
         self._idle_since = trio.current_time()
         self._cards = CardRoom(
-            config.gpu, self._known_cards, outside.environ.get("CUDA_VISIBLE_DEVICES", "")
+            config.gpu,
+            self._known_cards,
+            outside.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            shared_book(),
         )
         self._gpus: tuple[GpuCard, ...] | None = None
         self._patience = trio.current_time() + CARD_PATIENCE

@@ -15,7 +15,15 @@ import trio
 from trio_afrender.config import GpuSlots
 from trio_afrender.messages import GpuCard
 
-__all__ = ("CardRoom", "choose_cards", "hidden_cards", "name_cards", "show_cards")
+__all__ = (
+    "CardBook",
+    "CardRoom",
+    "choose_cards",
+    "hidden_cards",
+    "name_cards",
+    "shared_book",
+    "show_cards",
+)
 
 ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Else CUDA counts the fastest card first, and its numbers are not the driver's."""
@@ -58,6 +66,27 @@ def hidden_cards() -> dict[str, str]:
 
 
 @attrs.define(eq=False)
+class CardBook:
+    """How many tasks each card has."""
+
+    taken: Counter[str] = attrs.field(factory=Counter)
+    changed: trio.Event = attrs.field(factory=trio.Event)
+
+
+_BOOK: trio.lowlevel.RunVar[CardBook] = trio.lowlevel.RunVar("cards of this host")
+
+
+def shared_book() -> CardBook:
+    """The one book of all agents in this loop: the cards are the host's, not an agent's."""
+    try:
+        return _BOOK.get()
+    except LookupError:
+        book = CardBook()
+        _BOOK.set(book)
+        return book
+
+
+@attrs.define(eq=False)
 class CardRoom:
     """The cards of this host and who has them."""
 
@@ -66,9 +95,8 @@ class CardRoom:
     """What was measured last; None: the driver has not answered yet."""
     given: str = ""
     """``CUDA_VISIBLE_DEVICES`` of the agent itself: whoever set it leaves us these alone."""
-    _taken: Counter[str] = attrs.field(factory=Counter)
+    book: CardBook = attrs.field(factory=lambda: CardBook())
     _turn: trio.Lock = attrs.field(factory=trio.Lock)
-    _changed: trio.Event = attrs.field(factory=trio.Event)
 
     def cards(self) -> tuple[str, ...] | None:
         """The cards that are given to tasks; None: not known yet."""
@@ -97,25 +125,25 @@ class CardRoom:
         if cards is None:
             return None
         each, most = self.rule.cards_per_task, self.rule.tasks_per_card
-        return choose_cards(cards, self._taken, each=each, most=most)
+        return choose_cards(cards, self.book.taken, each=each, most=most)
 
     async def take(self) -> tuple[str, ...]:
         """Wait until cards are free, and take them; the caller gives them back with `free`."""
         async with self._turn:
             while (chosen := self.choose()) is None:
-                await self._changed.wait()
-            self._taken.update(chosen)  # no checkpoint from here on
+                await self.book.changed.wait()
+            self.book.taken.update(chosen)  # no checkpoint from here on
         return chosen
 
     def free(self, cards: Sequence[str]) -> None:
         """Give cards back."""
-        self._taken.subtract(cards)
+        self.book.taken.subtract(cards)
         self.look_again()
 
     def look_again(self) -> None:
         """Say that more may be known of the cards than before."""
-        self._changed.set()
-        self._changed = trio.Event()
+        self.book.changed.set()
+        self.book.changed = trio.Event()
 
     def is_busy(self) -> bool:
         """Whether a task that comes now has to wait."""
