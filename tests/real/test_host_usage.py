@@ -107,3 +107,12 @@ async def test_a_look_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     with trio.fail_after(10):
         assert await gauge.read([1]) == ()
     release.set()
+
+
+@pytest.mark.parametrize("reader", [make_usage_reader(), _PsutilReader()], ids=["own", "psutil"])
+def test_the_largest_come_first(reader: ProcReader) -> None:
+    sizes = [usage.resident for usage in reader.largest(5)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0 < len(sizes) <= 5
+    (own,) = reader.read([os.getpid()])
+    assert reader.largest(10_000)[0].resident >= own.resident / 2

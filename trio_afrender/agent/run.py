@@ -379,6 +379,7 @@ class _Agent:
             adopt=self._dispatcher.adopt,
             resources=lambda: self._resources_text,
             gauge=self._outside.gauge,
+            read_room=self._outside.read_room,
             cards=self._cards,
             examine=self._outside.examine,
             period=self._settings.period,

@@ -20,6 +20,8 @@ class Room:
     available: int
     """What programs can still get without swapping."""
     total: int
+    oom_kills: int = 0
+    """How often the kernel has killed for want of it, since its start."""
 
 
 ReadRoom: TypeAlias = Callable[[], Room]
@@ -32,6 +34,6 @@ def make_room_reader() -> ReadRoom:
 
     def read() -> Room:
         memory = read_memory(container.read())
-        return Room(available=memory.available, total=memory.total)
+        return Room(available=memory.available, total=memory.total, oom_kills=memory.oom_kills)
 
     return read

@@ -12,6 +12,8 @@ from trio_afrender.host.usage import GpuShare, ProcessUsage, UsageReader
 
 __all__ = ("ThreadGauge",)
 
+LARGEST = 10
+"""Rows of a table of the largest processes."""
 PATIENCE = 2.0
 """Seconds after which a look is given up: the run has no new figures this time."""
 
@@ -30,9 +32,15 @@ class ThreadGauge:
         self._threads = trio.CapacityLimiter(4)
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        return await self._look(partial(self._reader.read, frozenset(pids)))
+
+    async def largest(self) -> tuple[ProcessUsage, ...]:
+        return await self._look(partial(self._reader.largest, LARGEST))
+
+    async def _look(self, look: Callable[[], tuple[ProcessUsage, ...]]) -> tuple[ProcessUsage, ...]:
         with trio.move_on_after(PATIENCE):
             return await trio.to_thread.run_sync(
-                partial(self._reader.read, frozenset(pids)),
+                look,
                 limiter=self._threads,
                 abandon_on_cancel=True,  # it only looks
             )

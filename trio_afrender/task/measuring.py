@@ -38,6 +38,7 @@ class Measuring:
         *,
         period: Callable[[], float],
         publish: Callable[[], Awaitable[None]],
+        beside: Callable[[], Awaitable[None]],
     ) -> None:
         self.measured = False
         """Whether there are figures at all."""
@@ -46,6 +47,7 @@ class Measuring:
         self._why = why
         self._period = period
         self._publish = publish
+        self._beside = beside  # what else is looked at with each measurement
         self._ledger = Ledger(trio.current_time())
         self._child: Child | None = None
 
@@ -64,6 +66,7 @@ class Measuring:
             if found:
                 self._take(found)
                 await self._publish()
+            await self._beside()
             period = self._period()
             wait = period - trio.current_time() % period
             if wait < period / 2:

@@ -13,6 +13,7 @@ import trio
 from trio_afrender.child.base import Child, Spawn
 from trio_afrender.config import Config
 from trio_afrender.host.evidence import Evidence, Examine
+from trio_afrender.host.room import ReadRoom, Room
 from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.task.command import AgentEnvironment
@@ -42,6 +43,10 @@ class Gauge(Protocol):
         """Return what a process has used that may be a zombie already. Returns at once."""
         ...
 
+    async def largest(self) -> tuple[ProcessUsage, ...]:
+        """Return the processes of the host with most memory, the largest first."""
+        ...
+
     def shares(self) -> Mapping[int, GpuShare]:
         """What processes have of the cards, by pid, as it was measured last."""
         ...
@@ -51,6 +56,10 @@ class NoGauge:
     """Measures nothing."""
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def largest(self) -> tuple[ProcessUsage, ...]:
         await trio.lowlevel.checkpoint()
         return ()
 
@@ -74,6 +83,8 @@ class Tools:
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
     gauge: Gauge = attrs.field(factory=NoGauge)
+    read_room: ReadRoom = lambda: Room(available=1, total=1)
+    """How much memory the host has left."""
     period: Callable[[], float] = lambda: 5.0
     """Seconds between two measurements of a task's tree."""
     examine: Examine = _see_nothing

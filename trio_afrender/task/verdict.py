@@ -43,6 +43,16 @@ class StopKind(enum.Enum):
     """The process is ended, but the work is done: the other checks follow."""
 
     @property
+    def wanted(self) -> bool:
+        """Whether somebody asked for the end who had no fault to find with the run."""
+        return self.silent or self in (
+            StopKind.SERVER,
+            StopKind.DRAIN,
+            StopKind.AGENT_EXIT,
+            StopKind.USER,
+        )
+
+    @property
     def silent(self) -> bool:
         """Whether the server must hear nothing more of the run."""
         return self in (StopKind.CLOSED, StopKind.FORGET)

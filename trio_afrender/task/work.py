@@ -23,6 +23,7 @@ from trio_afrender.task.measuring import Measuring
 from trio_afrender.task.parsing import Parsing
 from trio_afrender.task.place import Place
 from trio_afrender.task.record import Record
+from trio_afrender.task.shortage import Shortage
 from trio_afrender.task.supervise import ProcessEnd, supervise
 from trio_afrender.task.thumbnails import Thumbnails
 from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
@@ -82,12 +83,14 @@ class Work:
             resources=self._tools.resources,
             found_on_the_fly=self._thumbnails.announce,
         )
+        self._shortage = Shortage(self._tools.read_room, self._tools.gauge, self._handle)
         self._measuring = Measuring(
             self._tools.gauge,
             self._handle,
             self._why,
             period=self._tools.period,
             publish=lambda: self._publish(self._parsing.status),
+            beside=self._shortage.look,
         )
         self._listening = Listening(
             self._handle,
@@ -130,7 +133,17 @@ class Work:
         if end is None:
             return self._record.stopped_early()
         self._record.finish(end)
-        return await self._follow_up(end)
+        status = await self._follow_up(end)
+        cause = self._handle.cause
+        if not status.success and not (end.stopped and cause is not None and cause.kind.wanted):
+            await self._tell_shortage()
+        return status
+
+    async def _tell_shortage(self) -> None:
+        """Say of a run that failed whether the host had no memory for it, and who had it all."""
+        if await self._shortage.conclude():
+            self._why.add("memory", self._shortage.sentence)
+            self._record.note(f"{self._shortage.sentence}\n{self._shortage.table}")
 
     async def _follow_up(self, end: ProcessEnd) -> TaskStatus:
         """Checks, post commands and thumbnails, within the limit for all that follows."""

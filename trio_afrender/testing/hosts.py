@@ -155,6 +155,10 @@ class FakeGauge:
         self.reads.append(trio.current_time())
         return tuple(self.usage[pid] for pid in sorted(pids) if pid in self.usage)
 
+    async def largest(self) -> tuple[ProcessUsage, ...]:
+        await trio.lowlevel.checkpoint()
+        return tuple(sorted(self.usage.values(), key=lambda usage: -usage.resident))
+
     def peek(self, pid: int) -> ProcessUsage | None:
         return self.usage.get(pid)
 
