@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+
+from trio_afrender.thumbnail.base import DEFAULT_HEIGHT
+from trio_afrender.thumbnail.command import Wanted, make_words
 
 __all__ = ("Names", "NoThumbnailer", "command", "extension", "pre_args")
 
@@ -55,10 +57,16 @@ def pre_args(path: str) -> str:
     return "-set colorspace RGB" if kind == "exr" else ""
 
 
-def command(template: str, info: Mapping[str, object], quote: Callable[[list[str]], str]) -> str:
+def command(
+    template: str,
+    info: Mapping[str, object],
+    quote: Callable[[list[str]], str],
+    height: int = DEFAULT_HEIGHT,
+) -> str:
     """The command for ``info['image']``; raises NoThumbnailer.
 
-    `quote` joins words for this host's shell; without a template our own program does it.
+    `quote` joins words for this host's shell; without a template our own program does it, which
+    makes pictures of that height.
     """
     if template:
         return _fill(template, info, posix=quote is shlex.join)
@@ -67,9 +75,8 @@ def command(template: str, info: Mapping[str, object], quote: Callable[[list[str
             "No thumbnails: the extra is not installed (pip install 'trio_afrender[thumbnails]'),"
             " and no af_thumbnail_cmd is set."
         )
-    # -E and -P: neither the task's PYTHON... variables nor its folder lead the interpreter astray.
-    words = [sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail", "--"]
-    return quote([*words, str(info["image"]), str(info["thumbnail"])])
+    wanted = Wanted(str(info["image"]), str(info["thumbnail"]), height)
+    return quote(make_words(wanted))
 
 
 def _shortened(base: str) -> str:

@@ -312,7 +312,8 @@ class service:
         )
         info["pre_args"] = _thumbnails.pre_args(path)
         try:
-            return [_thumbnails.command(self.settings.thumbnail_command, info, self._quote)]
+            command = self.settings.thumbnail_command
+            return [_thumbnails.command(command, info, self._quote, self.settings.thumbnail_height)]
         except _thumbnails.NoThumbnailer as error:
             if str(error) not in (self.log or ""):
                 self.addLog(str(error))

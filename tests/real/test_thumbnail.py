@@ -10,8 +10,10 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 
-from trio_afrender import thumbnail
-from trio_afrender.thumbnail import ThumbnailError, main, make_thumbnail
+from trio_afrender.thumbnail import movies, picture
+from trio_afrender.thumbnail.__main__ import main
+from trio_afrender.thumbnail.base import ImageError
+from trio_afrender.thumbnail.picture import make_thumbnail
 
 
 def _paint(
@@ -143,12 +145,12 @@ def test_a_file_that_is_no_image(
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:
     image = _paint(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
-    with pytest.raises(ThumbnailError, match="there is no file"):
+    with pytest.raises(ImageError, match="there is no file"):
         make_thumbnail(tmp_path / "gone.exr", tmp_path / "t.jpg")
-    with pytest.raises(ThumbnailError, match=r"cannot write to .*nowhere"):
+    with pytest.raises(ImageError, match=r"cannot write to .*nowhere"):
         make_thumbnail(image, tmp_path / "nowhere" / "t.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(ThumbnailError, match=r"cannot write .*folder"):
+    with pytest.raises(ImageError, match=r"cannot write .*folder"):
         make_thumbnail(image, tmp_path / "folder.jpg")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "folder.jpg"]
 
@@ -156,11 +158,12 @@ def test_places_that_are_not_there(tmp_path: Path) -> None:
 def test_without_the_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = _paint(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
     (tmp_path / "m.mp4").write_bytes(b"x")
-    monkeypatch.setattr(thumbnail, "find_spec", lambda name: None)
+    for module in (movies, picture):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ThumbnailError, match=r"trio_afrender\[thumbnails\]"):
+    with pytest.raises(ImageError, match=r"trio_afrender\[thumbnails\]"):
         make_thumbnail(image, tmp_path / "t.jpg")
-    with pytest.raises(ThumbnailError, match="needs ffmpeg"):
+    with pytest.raises(ImageError, match="needs ffmpeg"):
         make_thumbnail(tmp_path / "m.mp4", tmp_path / "t.jpg")
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import Protocol
 
 import attrs
@@ -40,6 +41,7 @@ from trio_afrender.plugins.host_client import open_plugin_host
 from trio_afrender.plugins.meters import Meters, MeterSource, NoMeters
 from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.gauge import ThreadGauge
+from trio_afrender.task.painter import Painter, open_painter
 from trio_afrender.task.place import (
     OpenPlace,
     open_disk_place,
@@ -91,6 +93,8 @@ class Outside:
     """Keeps that for the agent after us. Raises OSError."""
     gauge: Gauge
     """The figures of tasks' processes."""
+    painter: Painter | None = None
+    """Reads images for tasks; None: there is nothing here that could."""
     meters: MeterSource = attrs.field(factory=NoMeters)
     remembered: str = ""
     """What the server knew the agent before us by (`link.afserver`)."""
@@ -120,12 +124,15 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
             await work_in_thread(partial(store.keep_identity_on_server, text))
 
         settings = config.plugin_settings()
-        async with open_plugin_host(
-            settings,
-            folders=config.plugins,
-            time_limit=config.timing.plugin,
-            memory_limit=config.plugin_memory,
-        ) as plugins:
+        async with (
+            open_plugin_host(
+                settings,
+                folders=config.plugins,
+                time_limit=config.timing.plugin,
+                memory_limit=config.plugin_memory,
+            ) as plugins,
+            _open_painter(config) as painter,
+        ):
             yield Outside(
                 spawn=make_spawn(subreaper=config.subreaper),
                 plugins=plugins,
@@ -142,6 +149,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 examine=partial(examine, ask=partial(ask_command, environment=plain)),
                 read_room=make_room_reader(),
                 gauge=ThreadGauge(make_usage_reader(), sampler.shares),
+                painter=painter,
                 meters=Meters(
                     config.meters,
                     settings,
@@ -154,6 +162,15 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 remember=remember,
                 strays=strays,
             )
+
+
+@asynccontextmanager
+async def _open_painter(config: Config) -> AsyncIterator[Painter | None]:
+    if find_spec("OpenImageIO") is None:
+        yield None
+        return
+    async with open_painter(nice=config.nice) as painter:
+        yield painter
 
 
 async def _end_strays(store: Store, identity: str, config: Config) -> tuple[int, ...]:

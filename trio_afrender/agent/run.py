@@ -376,6 +376,7 @@ class _Agent:
             spawn=self._outside.spawn,
             plugins=self._outside.plugins,
             open_place=self._outside.open_place,
+            painter=self._outside.painter,
             adopt=self._dispatcher.adopt,
             resources=lambda: self._resources_text,
             gauge=self._outside.gauge,

@@ -30,6 +30,7 @@ __all__ = ("make_config",)
 _AT_LEAST: Mapping[str, float] = {
     "trio_afrender.capacity": 1,
     "trio_afrender.max_tasks": 1,
+    "trio_afrender.thumbnail_height": 8,
     "trio_afrender.window": 4096,
     "trio_afrender.log_quota": 65536,
     "trio_afrender.plugin_memory": 128 * 1024 * 1024,
@@ -47,6 +48,7 @@ _NESTED = tuple(f"trio_afrender.{kind}." for kind in NESTED)
 _WORDS = {
     "trio_afrender.nimby": ("", "nimby", "NIMBY"),
     "trio_afrender.drain": ("finish", "stop"),
+    "trio_afrender.check_images": ("off", "warn", "error"),
 }
 
 
@@ -91,6 +93,8 @@ def make_config(settings: Settings) -> Config:
         paths_map=_pairs(settings["pathsmap"]),
         thumbnail_command=cast("str", settings["af_thumbnail_cmd"]),
         thumbnail_extensions=_texts(settings["af_thumbnail_extensions"]),
+        thumbnail_height=cast("int", ours["thumbnail_height"]),
+        check_images=cast("str", ours["check_images"]),
         post_limit=float(cast("int", settings["af_task_post_limit_sec"])),
         plugin_variables={
             key: item.value

@@ -22,6 +22,7 @@ __all__ = (
     "POLICIES",
     "SERVICES",
     "STUCK",
+    "THUMBNAILS",
     "TIMING",
     "Key",
     "near_key",
@@ -51,7 +52,10 @@ PLUGIN: Mapping[str, Key] = {
 }
 """CGRU's keys that only plugins read."""
 
-_THUMBNAILS = ["exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp"]
+THUMBNAILS = [
+    "exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp",
+    "cin", "hdr", "psd", "sgi", "webp", "avi", "mkv", "mov", "mp4", "mxf", "webm",
+]  # fmt: skip
 
 CGRU: Mapping[str, Key] = {
     "af_servername": Key("str", "127.0.0.1"),
@@ -68,7 +72,7 @@ CGRU: Mapping[str, Key] = {
     "af_render_iostat_device": Key("str", "*"),
     "af_render_networkif": Key("str", ""),
     "af_render_gpuinfo_nvidia_cmd": Key("str", ""),
-    "af_thumbnail_extensions": Key("list", _THUMBNAILS),
+    "af_thumbnail_extensions": Key("list", THUMBNAILS),
     "af_thumbnail_cmd": Key("str", ""),
     "af_task_post_limit_sec": Key("int", 16, "seconds"),
     "af_render_cmd_reboot": Key("str", "reboot"),
@@ -77,8 +81,9 @@ CGRU: Mapping[str, Key] = {
     "pathsmap": Key("pairs", []),
     **PLUGIN,
 }
-"""CGRU's keys that mean something here, with the defaults of the files CGRU ships. The two
-differences: no commands for thumbnails and for the GPU, because no other program is needed."""
+"""CGRU's keys that mean something here, with the defaults of the files CGRU ships. The
+differences: no commands for thumbnails and for the GPU, because no other program is needed, and
+all the extensions that the built-in thumbnailer reads."""
 
 OTHERS = frozenset(
     {
@@ -170,6 +175,8 @@ OURS: Mapping[str, Key] = {
     "log_quota": Key("int", 1024 * 1024 * 1024, "bytes"),
     "keep_runs": Key("bool", False),
     "error_rules": Key("path", ""),
+    "thumbnail_height": Key("int", 100, "pixels"),
+    "check_images": Key("str", "warn"),
     "disk_folders": Key("paths", []),
     "licences": Key("commands", []),
     "redact": Key("list", ["*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"]),

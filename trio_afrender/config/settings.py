@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from trio_afrender.config.keys import CGRU
+from trio_afrender.config.keys import CGRU, THUMBNAILS
 from trio_afrender.config.limits import Limits, MemoryGuard, Stuck, for_service
 
 __all__ = ("INSTRUCTIONS", "Config", "GpuSlots", "PluginSettings", "Timing", "Token")
@@ -76,6 +76,7 @@ class PluginSettings:
     paths_map: tuple[tuple[str, str], ...] = ()
     thumbnail_command: str = ""
     thumbnail_extensions: tuple[str, ...] = ()
+    thumbnail_height: int = 100
     post_limit: float = 16.0
     error_rules: str = ""
     """A file of rules that class errors; empty: the built-in rules alone."""
@@ -134,9 +135,12 @@ class Config:
     """Pairs (client, server)."""
     thumbnail_command: str = ""
     """``af_thumbnail_cmd``; empty: the built-in thumbnailer, if its extra is installed."""
-    thumbnail_extensions: tuple[str, ...] = (
-        "exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp",
-    )  # fmt: skip
+    thumbnail_extensions: tuple[str, ...] = tuple(THUMBNAILS)
+    thumbnail_height: int = 100
+    """Pixels, of the built-in thumbnailer's."""
+    check_images: str = "warn"
+    """What becomes of a rendered image that cannot be right, where a block wants its files checked:
+    ``off``, ``warn`` (a line in the log) or ``error`` (the task has failed)."""
     post_limit: float = 16.0
     """Seconds for each post command (``af_task_post_limit_sec``)."""
     plugin_variables: Mapping[str, object] = attrs.field(
@@ -203,6 +207,7 @@ class Config:
             thumbnail_command=self.thumbnail_command,
             error_rules=str(self.error_rules or ""),
             thumbnail_extensions=self.thumbnail_extensions,
+            thumbnail_height=self.thumbnail_height,
             post_limit=self.post_limit,
             disk_folders=self.disk_folders,
             licences=self.licences,

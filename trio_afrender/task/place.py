@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
@@ -38,6 +39,9 @@ __all__ = (
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
 STOP_FILE_PATIENCE = 0.5
+UNFINISHED = (".part", ".tmp", ".partial")
+RESTING = 1.0
+"""Seconds without a change after which a file of no known kind counts as complete."""
 
 
 class Place(Protocol):
@@ -73,8 +77,7 @@ class Place(Protocol):
         ...
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
-        """Files that are complete and whose names are not in `seen`. Only call when no command
-        that writes them is running."""
+        """Files that are complete and whose names are not in `seen`; the task may still run."""
         ...
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
@@ -123,7 +126,7 @@ class DiskPlace:
             await work_in_thread(partial(_write_atomically, self.stop_file, text), abandon=True)
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
-        return await work_in_thread(lambda: _read_files(self.files_dir, seen))
+        return await work_in_thread(lambda: _read_files(self.files_dir, seen, last=False))
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
         return (await read_window(self.view if viewed else self.log, limit, redactor)).text
@@ -135,7 +138,7 @@ class DiskPlace:
 
         def look() -> tuple[tuple[TaskFile, ...], str]:
             text = make_window(source, limit, redactor).text if source.size() else ""
-            return _read_files(self.files_dir, seen), text
+            return _read_files(self.files_dir, seen, last=True), text
 
         return await work_in_thread(look)
 
@@ -190,14 +193,32 @@ def _write_atomically(path: str, text: str) -> None:
     partial.replace(path)
 
 
-def _read_files(folder: str, seen: Collection[str]) -> tuple[TaskFile, ...]:
-    """What is there; a task may remove files, or the folder, at any moment."""
+def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[TaskFile, ...]:
+    """New files of the folder that are complete; `last`: nobody is left who could be writing."""
     found = []
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # the task has removed it
+        return ()
+    for entry in entries:
+        with suppress(FileNotFoundError):
             if entry.name in seen or not entry.is_file(follow_symlinks=False):
                 continue
-            with suppress(FileNotFoundError):
-                if entry.stat(follow_symlinks=False).st_size < MAX_FILE:
-                    found.append(TaskFile(name=entry.name, data=Path(entry.path).read_bytes()))
+            if entry.name.startswith(".") or entry.name.endswith(UNFINISHED):
+                continue  # by custom a name for what is on its way
+            state = entry.stat(follow_symlinks=False)
+            if state.st_size >= MAX_FILE:
+                continue
+            data = Path(entry.path).read_bytes()
+            if last or _is_complete(data, time.time() - state.st_mtime):
+                found.append(TaskFile(name=entry.name, data=data))
     return tuple(found)
+
+
+def _is_complete(data: bytes, age: float) -> bool:
+    """Whether a file that may be in the making is whole, by its end or because it rests."""
+    if data.startswith(b"\xff\xd8"):
+        return data.endswith(b"\xff\xd9")
+    if data.startswith(b"\x89PNG"):
+        return data.endswith(b"IEND\xaeB`\x82")
+    return bool(data) and age >= RESTING

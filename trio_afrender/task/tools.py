@@ -17,6 +17,7 @@ from trio_afrender.host.room import ReadRoom, Room
 from trio_afrender.host.usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.task.command import AgentEnvironment
+from trio_afrender.task.painter import Painter
 from trio_afrender.task.place import OpenPlace
 from trio_afrender.task.slots import CardRoom
 
@@ -85,6 +86,8 @@ class Tools:
     gauge: Gauge = attrs.field(factory=NoGauge)
     read_room: ReadRoom = lambda: Room(available=1, total=1)
     """How much memory the host has left."""
+    painter: Painter | None = None
+    """Reads images; None: thumbnails are commands like any other, images are not looked at."""
     period: Callable[[], float] = lambda: 5.0
     """Seconds between two measurements of a task's tree."""
     examine: Examine = _see_nothing

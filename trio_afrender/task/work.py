@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from functools import partial
 
 import attrs
@@ -17,6 +18,7 @@ from trio_afrender.plugins.base import Conclusion, PluginTask
 from trio_afrender.task.command import make_launch
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.figures import usage_words
+from trio_afrender.task.images import Finding, inspect
 from trio_afrender.task.limiting import watch_limits
 from trio_afrender.task.listening import Listening
 from trio_afrender.task.measuring import Measuring
@@ -25,7 +27,7 @@ from trio_afrender.task.place import Place
 from trio_afrender.task.record import Record
 from trio_afrender.task.shortage import Shortage
 from trio_afrender.task.supervise import ProcessEnd, supervise
-from trio_afrender.task.thumbnails import Thumbnails
+from trio_afrender.task.thumbnails import Thumbnails, paint, wanted_of
 from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
 from trio_afrender.task.vigil import watch_stuck
 
@@ -270,6 +272,8 @@ class Work:
             self._why.add("rule", f"exit code {code}: {SHELL_HINTS[code]}")
         self._parsed_files = said.parsed_files
         facts = self._facts(end, stop, exit_ok=said.exit_ok, files_ok=said.files_ok)
+        if wanted and judge(facts).success and not await self._inspect_images():
+            facts = attrs.evolve(facts, files_ok=False)
         log: str | None = said.log
         if said.post and judge(facts).success:
             post_ok = await self._post(said)
@@ -305,10 +309,43 @@ class Work:
             give_backs=self._handle.give_backs,
         )
 
+    async def _inspect_images(self) -> bool:
+        """Look at the images that the task should have made; False if one cannot be right."""
+        level, painter = self._tools.config.check_images, self._tools.painter
+        facts, kinds = self._plugins.facts, self._tools.config.thumbnail_extensions
+        paths = [
+            os.path.join(facts.working_directory, name)  # noqa: PTH118 - a text
+            for name in facts.files
+            if name.rpartition(".")[2].casefold() in kinds
+        ]
+        if level == "off" or not paths:
+            return True
+        if painter is None:
+            if level == "error":
+                self._record.note("images: not looked at, OpenImageIO is not installed")
+            return True
+        limit = self._tools.config.post_limit
+        found: tuple[Finding, ...] = ()
+        with self._handle.stoppable():
+            found, left = await inspect(paths, painter, limit if limit > 0 else math.inf)
+            if left:
+                self._record.note(f"images: there was no time to look at {left} of {len(paths)}")
+        bad = level == "error" and any(finding.serious for finding in found)
+        for finding in found:
+            self._record.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
+        if bad:
+            self._why.add("files", str(next(finding for finding in found if finding.serious)))
+        return not bad
+
     async def _post(self, said: Conclusion) -> bool:
         """Run the service's post commands; False at the first that fails. A stop skips them."""
         limit = said.post_limit if said.post_limit > 0 else math.inf
         for command in said.post:
+            if (ours := wanted_of(command, self._tools)) is not None:
+                # Its failure is a line in the log: the task has done what it should.
+                with self._handle.stoppable():
+                    self._record.note(await paint(ours, self._tools, limit))
+                continue
             try:
                 end = await self._process(command, post_limit=limit)
             except SpawnError as error:

@@ -39,6 +39,7 @@ from trio_afrender.output.window import read_window
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.plugins.inline import InlineRunner
 from trio_afrender.plugins.meters import MeterSource, NoMeters
+from trio_afrender.task.painter import Painter
 from trio_afrender.testing.children import FakeSpawn
 
 __all__ = ("FakeGauge", "MemoryHost", "MemoryPlace", "virtual_wall")
@@ -187,6 +188,8 @@ class MemoryHost:
     gauge: FakeGauge = attrs.field(factory=FakeGauge)
     """What the tasks' processes use."""
     meters: MeterSource = attrs.field(factory=NoMeters)
+    painter: Painter | None = None
+    """Reads images; None: thumbnails are processes like any other."""
     journal: bytearray = attrs.field(factory=bytearray)
     """What an agent's journal says; the next agent on this host begins with it."""
     remembered: str = ""
@@ -226,6 +229,7 @@ class MemoryHost:
             read_room=lambda: self.room,
             gauge=self.gauge,
             meters=self.meters,
+            painter=self.painter,
             new_token=self._new_token,
             environ=self.environ,
             wall=virtual_wall,

@@ -1,0 +1,21 @@
+"""What the thumbnailer's parts share: its error, kinds of files, limits."""
+
+from __future__ import annotations
+
+__all__ = ("DEFAULT_HEIGHT", "MAX_HEIGHT", "MOVIES", "ImageError", "is_movie")
+
+DEFAULT_HEIGHT = 100
+"""Pixels, Afanasy's own."""
+MAX_HEIGHT = 2160
+MOVIES = frozenset(
+    ("avi", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mxf", "ogv", "webm", "wmv")
+)
+
+
+class ImageError(Exception):
+    """An image cannot be read, or no thumbnail can be made of it; the text is one sentence."""
+
+
+def is_movie(path: str) -> bool:
+    """Whether a file is a movie, by its extension."""
+    return path.rpartition(".")[2].casefold() in MOVIES
