@@ -24,7 +24,7 @@ def main(inputs: int, seed: int, only: str) -> int:
             continue
         hunt = Hunt(target, f"{seed}:{name}")
         findings = 0
-        for finding in hunt.run(int(inputs * target.share)):
+        for finding in hunt.run(inputs):
             findings += 1
             if findings <= SHOWN:
                 say(f"FOUND in {name}: {finding.what[-1500:]}\n  {finding.data[:400]!r}")

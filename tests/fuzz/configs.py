@@ -33,7 +33,7 @@ CONFIG = {
         },
     }
 }  # fmt: skip
-_FOLDER = Path(tempfile.gettempdir())
+_FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir())  # noqa: S108
 
 
 def _with_file(data: bytes, use: Callable[[Path], object]) -> None:
@@ -98,10 +98,12 @@ def pattern(data: bytes) -> None:
 
 
 def history(data: bytes) -> None:
-    with tempfile.TemporaryDirectory(dir=_FOLDER, prefix="fuzz-") as name:
-        Path(name, "history.jsonl").write_bytes(data)
-        for facts in read_history(Path(name)):
-            assert isinstance(facts["why"], list)
+    _with_file(data, _read_history)
+
+
+def _read_history(path: Path) -> None:
+    for facts in read_history(path.parent, (path.name,)):
+        assert isinstance(facts["why"], list)
 
 
 LINE = {

@@ -19,6 +19,8 @@ from trio_afrender.output.window import make_window
 __all__ = ("TARGETS",)
 
 SECRETS = ("hush-hush", "hushhush", "ssssss", "\udcff\udcfe-xyz")
+FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir())  # noqa: S108
+"""Where files cost least: a million of them will be made."""
 PART = 4000
 """Bytes of a recorded log that one input begins with."""
 
@@ -75,8 +77,8 @@ def parsers(data: bytes) -> None:
 
 def folder(data: bytes) -> None:
     """A log's folder with files that nobody of us has made."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
-        for number, word in enumerate(data.split(b"\n")[:8]):
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix="fuzz-") as name:
+        for number, word in enumerate(data.split(b"\n")[:5]):
             text = word.replace(b"/", b"-").replace(b"\0", b"-")[:200]
             if text not in (b"", b".", b".."):
                 Path(name, text.decode("utf-8", "surrogateescape")).write_bytes(b"x\n" * number)

@@ -21,7 +21,7 @@ class Target:
     longest: float = 2000
     """Characters of an error. Who made a file of settings may read his own words in it."""
     share: float = 1.0
-    """Of the inputs that others get: some are dear."""
+    """Of the inputs that others get in the suite: some are dear."""
 
 
 def all_targets() -> Mapping[str, Target]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -109,9 +109,11 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
         logger.warning("the history %s cannot be written: %s", path, error.strerror or error)
 
 
-def read_history(folder: Path) -> Iterator[Mapping[str, Any]]:
+def read_history(
+    folder: Path, names: Sequence[str] = ("history.1.jsonl", "history.jsonl")
+) -> Iterator[Mapping[str, Any]]:
     """The lines of both files, the oldest first; torn ones are left out. Raises OSError."""
-    for name in ("history.1.jsonl", "history.jsonl"):
+    for name in names:
         try:
             text = (folder / name).read_text(errors="replace")
         except FileNotFoundError:
@@ -119,7 +121,7 @@ def read_history(folder: Path) -> Iterator[Mapping[str, Any]]:
         for line in text.splitlines():
             try:
                 facts = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(facts, dict) and isinstance(facts.get("why"), list):
                 yield facts
