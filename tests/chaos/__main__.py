@@ -6,6 +6,7 @@ import argparse
 import collections
 import logging
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ class Tally:
     began: float = attrs.field(factory=time.monotonic)
     shapes: collections.Counter[str] = attrs.field(factory=collections.Counter)
     troubles: collections.Counter[str] = attrs.field(factory=collections.Counter)
+    played: int = 0
     failed: list[int] = attrs.field(factory=list)
     trend: Trend = attrs.field(factory=Trend)
     grown: set[str] = attrs.field(factory=set)
@@ -48,6 +50,7 @@ class Tally:
             self.failed.append(number)
             say(f"round {number} of seed {self.seed} FAILED: {error}")
             await world.kill_agent()  # the next rounds are not to suffer from this one
+        self.played += 1
         self._count(plan)
         now = world.footprint()
         grown = self.trend.note(world.born, now)
@@ -65,8 +68,8 @@ class Tally:
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
-    def finish(self, rounds: int, world: World) -> None:
-        say(f"seed {self.seed}: {rounds} rounds in {self.seconds:.0f} s, {world.born} agents")
+    def finish(self, world: World) -> None:
+        say(f"seed {self.seed}: {self.played} rounds in {self.seconds:.0f} s, {world.born} agents")
         say(f"  {self.shapes.total()} tasks: {dict(self.shapes.most_common())}")
         say(f"  {self.troubles.total()} troubles: {dict(self.troubles.most_common())}")
         if world.disk is None:
@@ -77,14 +80,24 @@ class Tally:
 
 
 async def main(numbers: range, seed: int, every: int) -> int:
-    """Play; return how much was found wrong."""
+    """Play until all is played, or a signal comes; return how much was found wrong."""
     tally = Tally(seed, every)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        async with open_world(Path(folder)) as world:
+        async with open_world(Path(folder)) as world, trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at_signal, nursery.cancel_scope)
             for number in numbers:
                 await tally.play(world, number)
-            tally.finish(len(numbers), world)
+            nursery.cancel_scope.cancel()
+        tally.finish(world)
     return len(tally.failed) + len(tally.grown)
+
+
+async def _cancel_at_signal(scope: trio.CancelScope) -> None:
+    """Ended early, it takes its agent and its disk along."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            say(f"ended early by {signal.Signals(number).name}")
+            scope.cancel()
 
 
 def say(text: str) -> None:

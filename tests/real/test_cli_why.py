@@ -82,7 +82,10 @@ async def test_several_runs_the_newest_last_and_nothing_is_markup(tmp_path: Path
 
 def test_torn_lines_and_nonsense_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "history.1.jsonl").write_text('{"run": "old", "why": []}\n{"run": "torn", "wh')
-    (tmp_path / "history.jsonl").write_text('[]\nnonsense\n{"why": 3}\n{"run": "new", "why": []}\n')
+    deep = "[" * 9000
+    (tmp_path / "history.jsonl").write_text(
+        f'[]\nnonsense\n{{"why": 3}}\n{{"why": {deep}\n{{"run": "new", "why": []}}\n'
+    )
     assert [facts["run"] for facts in read_history(tmp_path)] == ["old", "new"]
 
 
