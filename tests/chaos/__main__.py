@@ -22,8 +22,8 @@ from chaos.rounds import Round, RoundFailed, plan_round, play
 from chaos.troubles import DISK
 from chaos.world import World, open_world
 
-SEASON, WILD = 1000, 250
-"""Of each thousand rounds the first 250 also kill agents; then one lives, to see if it grows."""
+SEASON, WILD = 1000, 150
+"""Of each thousand rounds the first 150 also end agents; then one lives, to see if it grows."""
 
 
 @attrs.define(eq=False)

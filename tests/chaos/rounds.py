@@ -11,7 +11,7 @@ import trio
 
 from chaos.judge import judge, list_strays
 from chaos.shapes import ESCAPING, Plan, plan_task
-from chaos.troubles import DISK, KILL, Trouble, plan_troubles, start
+from chaos.troubles import DISK, KILL, PARTING, Trouble, plan_troubles, start
 from chaos.world import World
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
 
@@ -20,7 +20,8 @@ __all__ = ("Round", "RoundFailed", "plan_round", "play")
 GUARD = 60.0
 """Seconds after which a round counts as hanging."""
 BURIAL = 200
-"""Looks, twenty a second, for what a dead farm had started: nobody tells the farm after it when it is gone."""
+"""Looks, twenty a second, for processes of a run that a farm has given up, or that died with its
+farm: nobody tells when they are gone."""
 BAD = ("Traceback", "internal error", "hangs")
 """Words in an agent's log that are wrong whatever happened."""
 
@@ -62,7 +63,7 @@ async def play(world: World, plan: Round) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_make_trouble, world, plan)
             problems += await _run_job(world, plan, mark)
-        problems += await _look_for_strays(mark, patient=plan.has("kill_farm"))
+        problems += await _look_for_strays(mark, patient=plan.has(*PARTING))
     if guard.cancelled_caught:
         problems.append(f"not over after {GUARD:g} s: {_describe(world.farm)}")
     if world.process.returncode is not None:
@@ -141,7 +142,7 @@ async def _wait_for(
 
 
 async def _look_for_strays(mark: str, *, patient: bool) -> list[str]:
-    """Processes that live on. What a dead farm had started may still be in its grace: `patient`."""
+    """Processes that live on. `patient`: the farm may not have waited for the agent's word."""
     found: list[str] = []
     for _ in range(BURIAL if patient else 1):
         found = await trio.to_thread.run_sync(list_strays, mark)
