@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 import attrs
 import psutil
@@ -20,14 +22,14 @@ MIB = 1 << 20
 
 @attrs.frozen
 class Footprint:
-    """What an agent's process holds, with its plugin host beside it, and ours."""
+    """What an agent's process holds, with its plugin processes beside it, and ours."""
 
     descriptors: int
     threads: int
     resident: int
     """Bytes."""
     children: int
-    """Zombies too. The plugin host is one."""
+    """Zombies too. The one from which plugin hosts are made is one."""
     host_descriptors: int
     host_resident: int
     own_descriptors: int
@@ -36,34 +38,46 @@ class Footprint:
     def __str__(self) -> str:
         return (
             f"agent {self.descriptors} descriptors, {self.threads} threads, {self.children}"
-            f" children, {self.resident / MIB:.1f} MiB; plugin host {self.host_descriptors},"
+            f" children, {self.resident / MIB:.1f} MiB; plugins {self.host_descriptors},"
             f" {self.host_resident / MIB:.1f} MiB; farm {self.own_descriptors},"
             f" {self.own_resident / MIB:.1f} MiB"
         )
 
 
 def measure(pid: int) -> Footprint:
-    """Look at an agent, the plugin host among its children, and this process."""
+    """Look at an agent, the plugin processes below it, and this process."""
     agent, own = psutil.Process(pid), psutil.Process(os.getpid())
     children = agent.children()
-    host = next((each for each in children if _is_host(each)), None)
+    hosts = [each for each in agent.children(recursive=True) if _is_plugins(each)]
     return Footprint(
         descriptors=agent.num_fds(),
         threads=agent.num_threads(),
         resident=agent.memory_info().rss,
         children=len(children),
-        host_descriptors=host.num_fds() if host else 0,
-        host_resident=host.memory_info().rss if host else 0,
+        host_descriptors=sum(_ask(each.num_fds) for each in hosts),
+        host_resident=sum(_ask(partial(_resident, each)) for each in hosts),
         own_descriptors=own.num_fds(),
         own_resident=own.memory_info().rss,
     )
 
 
-def _is_host(process: psutil.Process) -> bool:
+def _is_plugins(process: psutil.Process) -> bool:
     try:
-        return "trio_afrender.plugins.host" in " ".join(process.cmdline())
+        return "trio_afrender.plugins" in " ".join(process.cmdline())
     except psutil.Error:
         return False
+
+
+def _resident(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
+
+
+def _ask(figure: Callable[[], int]) -> int:
+    """0 for a process that has just ended."""
+    try:
+        return figure()
+    except psutil.Error:
+        return 0
 
 
 @attrs.define(eq=False)

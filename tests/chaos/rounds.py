@@ -11,13 +11,13 @@ import trio
 
 from chaos.judge import judge, list_strays
 from chaos.shapes import ESCAPING, Plan, plan_task
-from chaos.troubles import DISK, KILL, PARTING, Trouble, plan_troubles, start
+from chaos.troubles import DISK, FARM, KILL, Trouble, plan_troubles, start
 from chaos.world import World
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
 
 __all__ = ("Round", "RoundFailed", "plan_round", "play")
 
-GUARD = 60.0
+GUARD = 120.0
 """Seconds after which a round counts as hanging."""
 BURIAL = 200
 """Looks, twenty a second, for processes of a run that a farm has given up, or that died with its
@@ -63,7 +63,7 @@ async def play(world: World, plan: Round) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_make_trouble, world, plan)
             problems += await _run_job(world, plan, mark)
-        problems += await _look_for_strays(mark, patient=plan.has(*PARTING))
+        problems += await _look_for_strays(mark, patient=plan.has(FARM) or world.gave_up)
     if guard.cancelled_caught:
         problems.append(f"not over after {GUARD:g} s: {_describe(world.farm)}")
     if world.process.returncode is not None:
@@ -112,6 +112,7 @@ async def _run_on(world: World, farm: Farm, spec: JobSpec, plan: Round) -> list[
                 nursery.start_soon(_stop, farm, job, number, each.stop_after)
         view = await farm.wait(job)
         problems = judge(plan.plans, view, world.ends, starved=plan.has(*DISK))
+        world.gave_up = any(step.event == "lost" for task in view.tasks for step in task.why)
         nursery.cancel_scope.cancel()
     if problems is not None:
         await farm.forget_job(job)

@@ -10,14 +10,12 @@ import trio
 from chaos.relay import FAULTS
 from chaos.world import World
 
-__all__ = ("DISK", "KILL", "PACES", "PARTING", "Trouble", "plan_troubles", "start")
+__all__ = ("DISK", "FARM", "KILL", "PACES", "Trouble", "plan_troubles", "start")
 
 KILL, REPLACE, FARM, CLOCK = "kill_agent", "replace_agent", "kill_farm", "clock"
 FULL, LOCKED = "full_disk", "locked_disk"
 DISK = (FULL, LOCKED)
 """They want a disk that may be mounted."""
-PARTING = (*FAULTS, KILL, FARM)
-"""Farm and agent are out of touch for a while: longer than a farm waits, on a busy host."""
 JUMPS = (-315_360_000.0, -3600.0, -1.0, 0.0, 1.0, 3600.0, 86_400.0, 315_360_000.0)
 """Seconds off the right time: up to ten years."""
 

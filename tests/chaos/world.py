@@ -59,6 +59,9 @@ class World:
     """Set when the present farm dies; then there is another one, and another event."""
     ends: Counter[TaskKey] = attrs.field(factory=Counter)
     """How often the present farm brought a task to its end."""
+    gave_up: bool = False
+    """Whether the farm took a task back from its render in the latest round: then it tells of an
+    end before the agent, out of touch, has made one."""
     born: int = 0
     """How many agents there were before this one."""
     _read: int = 0
