@@ -52,6 +52,12 @@ class NativeStage:
         await self.server.until(lambda: any(up.status == 3 for _, up in self.server.ups(task.key)))
         return task, child
 
+    async def begin_for(self, user: str) -> tuple[NativeTask, FakeChild]:
+        """The same for a task of some user."""
+        task = self.server.add_task(make_task(user=user))
+        child = await self.host.spawn.next()
+        return task, child
+
     def statuses(self, key: TaskKey) -> list[int]:
         """What was said of a task, one after the other, repetitions left out."""
         said = [up.status for _, up in self.server.ups(key)]

@@ -572,13 +572,3 @@ async def test_questions_are_asked_in_binary_json(autojump_clock: MockClock) -> 
         asked = next(said for _, said in stage.server.heard if isinstance(said, Json))
         assert not asked.text
         assert asked.body == b'{"get": {"type": "renders", "ids": [1]}}'
-
-
-async def test_files_go_with_their_base_names(autojump_clock: MockClock) -> None:
-    async with open_native_stage() as stage:
-        task, child = await stage.begin()
-        place = stage.host.places[stage.agent.running[0].run]
-        place.files["../../etc/passwd"] = b"x"
-        child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
-        assert task.files == {"passwd": b"x"}
