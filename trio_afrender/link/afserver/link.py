@@ -189,7 +189,6 @@ class AfserverLink:
             if _says_something(update):
                 number = self._memory.identity.id
                 await self._exchange(make_update(number, update, self._runs, self._memory))
-            await self._align()
         self._push(Ack(seq=update.seq))
 
     async def receive(self) -> Events | Ack:
@@ -222,6 +221,7 @@ class AfserverLink:
                 await self._compare(frozenset())
             number, finals = self._memory.identity.id, tuple(self._finals.values())
             await self._exchange(make_beat(number, self._runs, self._memory, finals))
+            await self._align()  # not in `send`: who leaves at once need not be paused before
 
     async def _exchange(self, message: RenderUpdate) -> None:
         began = trio.current_time()
