@@ -329,6 +329,20 @@ def test_a_beat_repeats_progress_and_outcomes_that_were_not_closed() -> None:
     ).taskups
     beat = make_beat(6, runs, memory, final)
     assert [(up.client_id, up.task, up.status) for up in beat.taskups] == [(6, 8, 5), (6, 7, 3)]
+    assert beat.taskups[1].percent == 40
+
+
+def test_a_beat_tells_of_runs_that_have_not_said_anything_yet() -> None:
+    """With numbers that leave the server's own as they are at a start."""
+    (up,) = make_beat(6, make_runs(TASK), Memory(), ()).taskups
+    assert (up.status, up.percent, up.frame, up.percentframe) == (3, -1, -1, -1)
+
+
+def test_a_warning_is_told_once() -> None:
+    """Of a job that is gone the server closes plain progress alone."""
+    memory, runs = Memory(), make_runs(TASK)
+    make_update(5, Update(seq=1, tasks=(say(TaskStatus.Warning),)), runs, memory)
+    assert [up.status for up in make_beat(6, runs, memory, ()).taskups] == [3]
 
 
 def test_what_is_given_back_is_bare() -> None:

@@ -11,7 +11,19 @@ from native_stage import CONFIG, make_task, open_native_stage
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
-from trio_afrender.messages import TaskStatus
+from trio_afrender.errors import LinkLost
+from trio_afrender.messages import (
+    Ack,
+    CustomMeter,
+    Events,
+    HostResources,
+    Register,
+    Registered,
+    RunRef,
+    TaskStatus,
+    TaskUpdate,
+    Update,
+)
 from trio_afrender.testing import (
     Fault,
     MemoryHost,
@@ -572,3 +584,95 @@ async def test_questions_are_asked_in_binary_json(autojump_clock: MockClock) -> 
         asked = next(said for _, said in stage.server.heard if isinstance(said, Json))
         assert not asked.text
         assert asked.body == b'{"get": {"type": "renders", "ids": [1]}}'
+
+
+async def test_meters_and_figures_of_the_host_arrive(autojump_clock: MockClock) -> None:
+    meter = CustomMeter(value=7, valuemax=9, label="licences", tooltip="left", graphb=3)
+    resources = HostResources(cpu_num=64, mem_free_mb=1000, hw_info="EPYC", custom=(meter,))
+    host = MemoryHost(resources=lambda: resources)
+    async with open_native_stage(host=host) as stage:
+        render = await stage.server.online("n1")
+        assert render.register.resources == resources
+
+        def measured() -> bool:
+            updates = [said for _, said in stage.server.heard if isinstance(said, RenderUpdate)]
+            return any(said.resources == resources for said in updates)
+
+        await stage.server.until(measured)
+
+
+async def test_parsed_files_arrive(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(f"@IMAGE@{__file__}\n".encode())  # any file that is there
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.parsed_files == (__file__,)
+
+
+async def test_a_task_with_a_warning_whose_job_is_gone_is_ended(autojump_clock: MockClock) -> None:
+    """The server closes plain progress alone of a job that it does not know."""
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(b"[ PARSER WARNING ]\n")
+        await stage.server.until(lambda: 4 in task.statuses)
+        del stage.server.book.tasks[task.key]
+        await child.signalled()
+
+
+async def test_a_living_run_of_an_earlier_agent_goes_on_under_the_id(
+    autojump_clock: MockClock,
+) -> None:
+    """Who takes over runs that outlived their agent tells the link so: the id, and these runs."""
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            task, _ = await stage.begin()
+        later = MemoryHost(remembered=host.remembered)
+        async with server.connect(CONFIG, later)() as link:
+            mine = attrs.evolve(task.exec, run="r1")
+            register = Register(name="n1", user_name="ann", time_launch=7, running=(mine,))
+            answer = await link.register(register)
+            assert isinstance(answer, Registered)
+            assert (answer.id, answer.resume, answer.stop) == (1, ("r1",), ())
+            await server.until(lambda: bool(server.ups(task.key)))
+            over = TaskUpdate(
+                run="r1", **task.key._asdict(), status=TaskStatus.FinishedSuccess, output="all\n"
+            )
+            await link.send(Update(seq=1, tasks=(over,)))
+            heard = [await link.receive(), await link.receive()]
+            assert Ack(seq=1) in heard
+            assert Events(closes=(RunRef.of(over),)) in heard
+            await server.until(lambda: task.state is NativeState.DONE)
+        assert task.output == b"all\n"
+        assert len([m for _, m in server.heard if isinstance(m, RenderRegister)]) == 1
+
+
+async def test_a_link_that_lost_an_exchange_is_of_no_further_use(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_native_server() as server,
+        server.connect(CONFIG, MemoryHost())() as link,
+    ):
+        await link.register(Register(name="n1"))
+        server.fail(Fault(where=an_update))
+        with pytest.raises(LinkLost, match="hung up without an answer"):
+            await link.receive()
+        for use in (link.receive, lambda: link.send(Update(seq=1)), lambda: link.deregister("")):
+            with pytest.raises(LinkLost, match="hung up without an answer"):
+                await use()
+
+
+async def test_an_exchange_that_is_cancelled_ends_the_link(autojump_clock: MockClock) -> None:
+    """Whether the server has it is not known: the next link asks."""
+    async with (
+        open_native_server() as server,
+        server.connect(CONFIG, MemoryHost())() as link,
+    ):
+        await link.register(Register(name="n1"))
+        server.fail(Fault(where=an_update, hang=True))
+        with trio.move_on_after(5):
+            await link.receive()
+        with pytest.raises(LinkLost, match="cut short"):
+            await link.receive()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 from trio_afrender.config.settings import Config
 from trio_afrender.errors import ConfigError
-from trio_afrender.link.address import is_native, parse_native, parse_url
+from trio_afrender.link.address import is_loopback, is_native, parse_native, parse_url
 from trio_afrender.link.afserver import Dialer, Identity, Memory, open_afserver_link
 from trio_afrender.link.afserver.exchange import OpenStream
 from trio_afrender.link.afserver.memory import Save
@@ -15,6 +16,8 @@ from trio_afrender.link.base import Connect
 from trio_afrender.link.websocket import make_connect as make_websocket_connect
 
 __all__ = ("check_server", "make_connect", "make_native_connect")
+
+_log = logging.getLogger(__name__)
 
 
 def check_server(config: Config) -> None:
@@ -50,6 +53,16 @@ def make_native_connect(
 ) -> Connect:
     """Open links to an Afanasy server, all with one memory."""
     address = parse_native(config.server, config.server_port)
+    if not is_loopback(address.host):
+        _log.info(
+            "%s: whoever reaches that port, or answers in its place, may run commands here: the"
+            " protocol has no authentication",
+            address.url,
+        )
+    if config.token is not None:
+        _log.warning(
+            "%s: the token is not used, Afanasy's protocol has no place for one", address.url
+        )
     timing = config.timing
     memory = Memory(
         identity=Identity.read(remembered, server=address.url, name=config.name),

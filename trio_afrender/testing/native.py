@@ -132,6 +132,10 @@ class NativeServer:
         """Let the next exchange that the fault picks go wrong."""
         self._faults.append(fault)
 
+    def heal(self) -> None:
+        """Forget the faults that no exchange has met yet."""
+        self._faults.clear()
+
     def restart(self, *, keep: bool = True) -> None:
         """Be another server process, with the same store or an empty one."""
         self.book.restart(self._now(), keep=keep)

@@ -90,7 +90,7 @@ class Dialer:
                 if answer is not None:
                     _linger_none(stream)
                     return answer
-        except (trio.BrokenResourceError, OSError) as error:
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             raise AnswerLost(f"{self.address.url}: hung up before its answer was whole") from error
         except ProtocolError as error:
             raise ProtocolError(f"{self.address.url}: {error}") from error

@@ -88,13 +88,21 @@ def make_beat(number: int, runs: Runs, memory: Memory, finals: Iterable[TaskUp])
     Saying again what runs is how a server that lost a task finds out: it closes what it does not
     know.
     """
-    final_keys = {up.key for up in finals}
+    told = {up.key for up in finals}
     ups = [attrs.evolve(up, client_id=number) for up in finals]
-    for run in memory.latest:
-        key = runs.key_of(run)
-        if key is not None and key not in final_keys:
-            ups.append(_make_up(number, key, run, _Part(), memory))
+    for task in runs.tasks:
+        if task.key not in told:
+            up = _make_up(number, task.key, task.run, _Part(), memory)
+            ups.append(_as_percent(up, known=task.run in memory.latest))
     return RenderUpdate(id=number, taskups=tuple(ups), outputs=_outputs(memory))
+
+
+def _as_percent(up: TaskUp, *, known: bool) -> TaskUp:
+    """The same as plain progress: of a job that is gone the server closes nothing else. What is
+    not known yet is -1, as the server has it at a start."""
+    if known:
+        return attrs.evolve(up, status=TaskStatus.Percent)
+    return attrs.evolve(up, status=TaskStatus.Percent, percent=-1, frame=-1, percentframe=-1)
 
 
 def _outputs(memory: Memory) -> tuple[OutputText, ...]:
