@@ -9,6 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.messages import (
     AskedOutput,
+    FilesEntry,
+    ListenedEntry,
+    LogEntry,
     TaskExec,
     TaskFile,
     TaskStatus,
@@ -166,6 +169,9 @@ class Delivery(RuleBasedStateMachine):
         self.heard: dict[str, list[str]] = {}
         self.highest: dict[str, int] = {}
         self.closed: set[str] = set()
+        self.dropped: set[str] = set()
+        """Taken away by the server."""
+        self.acked = 0
 
     runs = st.sampled_from(["r1", "r2", "r3"])
 
@@ -175,6 +181,34 @@ class Delivery(RuleBasedStateMachine):
             text = f"{len(self.said.get(run, []))}:" + "x" * size
             self.said.setdefault(run, []).append(text)
             self.outbox.put_log(run, text)
+
+    @rule(run=runs, count=st.integers(1, 3), size=st.integers(1, 9_000))
+    def files(self, run: str, count: int, size: int) -> None:
+        if run not in self.ended:
+            names = [f"{len(self.said.get(run, [])) + i}.jpg" for i in range(count)]
+            self.said.setdefault(run, []).extend(names)
+            self.outbox.put_files(run, [TaskFile(name=name, data=b"x" * size) for name in names])
+
+    @rule(run=runs, size=st.integers(1, 9_000))
+    def listened(self, run: str, size: int) -> None:
+        if run not in self.ended:
+            text = f"{len(self.said.get(run, []))} heard:" + "x" * size
+            self.said.setdefault(run, []).append(text)
+            self.outbox.put_listened(run, text)
+
+    @rule(run=runs)
+    def asked(self, run: str) -> None:
+        self.outbox.put_asked(AskedOutput(run=run, job=2, block=0, task=1, output="so far"))
+
+    @rule(state=st.integers(0, 7))
+    def state(self, state: int) -> None:
+        self.outbox.put_state(state)
+
+    @rule()
+    def beat(self) -> None:
+        if not self.outbox.urgent:
+            self.seq += 1
+            self.wire.append(self.outbox.beat(self.seq))
 
     @rule(run=runs, percent=st.integers(0, 100))
     def progress(self, run: str, percent: int) -> None:
@@ -201,15 +235,36 @@ class Delivery(RuleBasedStateMachine):
         self.serve(update, close=ack)
         if ack:
             self.outbox.acked(update.seq)
+            self.acked = update.seq
+
+    @rule(back=st.integers(0, 5))
+    def repeat_an_ack(self, back: int) -> None:
+        """One that came already, of this session."""
+        self.outbox.acked(max(0, self.acked - back))
+
+    @rule(run=runs)
+    def take_away(self, run: str) -> None:
+        """The server does not want it any more: the answer to a register says so."""
+        if run in self.ended:
+            self.closed.add(run)
+            self.outbox.closed(run)
+            self.dropped.add(run)
 
     def serve(self, update: Update, *, close: bool) -> None:
-        for entry in update.log:
-            if entry.n > self.highest.get(entry.run, 0):
-                assert entry.n == self.highest.get(entry.run, 0) + 1, "a line was lost"
+        entries: list[LogEntry | FilesEntry | ListenedEntry] = [
+            *update.log,
+            *update.files,
+            *update.listened,
+        ]
+        for entry in sorted(entries, key=lambda each: each.n):
+            if entry.run not in self.dropped and entry.n > self.highest.get(entry.run, 0):
+                assert entry.n == self.highest.get(entry.run, 0) + 1, "an entry was lost"
                 self.highest[entry.run] = entry.n
-                self.heard.setdefault(entry.run, []).append(entry.text)
+                self.heard.setdefault(entry.run, []).extend(_texts(entry))
         for task in update.tasks:
             if task.status.terminal:
+                if task.run in self.dropped:
+                    continue
                 assert self.heard.get(task.run, []) == self.said.get(task.run, [])
                 if close:
                     self.closed.add(task.run)
@@ -218,7 +273,7 @@ class Delivery(RuleBasedStateMachine):
     @rule()
     def cut(self) -> None:
         self.wire.clear()
-        self.seq = 0
+        self.seq = self.acked = 0
         self.outbox.lost()
 
     @invariant()
@@ -238,6 +293,10 @@ class Delivery(RuleBasedStateMachine):
         for run, said in self.said.items():
             if run not in self.closed:
                 assert self.heard.get(run, []) == said
+
+
+def _texts(entry: LogEntry | FilesEntry | ListenedEntry) -> list[str]:
+    return [file.name for file in entry.files] if isinstance(entry, FilesEntry) else [entry.text]
 
 
 TestDelivery = Delivery.TestCase
