@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 
 __all__ = ("Mutator",)
@@ -18,6 +19,17 @@ ODD: tuple[object, ...] = (
     {"a": []}, "%s", "{}", "*", "\\", "^(a+)+$",
 )  # fmt: skip
 """Values that are seldom what somebody expected."""
+DIGITS = re.compile(rb"\d+")
+WRITTEN = (
+    b"0",
+    b"-1",
+    b"9" * 5000,
+    b"1e400",
+    b"0x10",
+    b"18446744073709551616",
+    b"4294967295",
+    b"007",
+)
 LONGEST = 1 << 16
 """Bytes of an input, about: what is slow with these is slow."""
 
@@ -32,7 +44,7 @@ class Mutator:
         self._keys = sorted({key for each in corpus for key in _keys_of(_parse(each))})
         self._ways: tuple[Callable[[bytearray], None], ...] = (
             self._flip, self._flip, self._set, self._insert, self._delete, self._repeat,
-            self._splice, self._number, self._word, self._word, self._truncate, self._swap,
+            self._splice, self._number, self._digits, self._word, self._word, self._truncate, self._swap,
         )  # fmt: skip
 
     def make(self) -> bytes:
@@ -92,6 +104,12 @@ class Mutator:
         value = self._dice.choice(NUMBERS) % (1 << 8 * size)
         at = self._at(work)
         work[at : at + size] = value.to_bytes(size, order)  # type: ignore[arg-type]  # one of two
+
+    def _digits(self, work: bytearray) -> None:
+        """Put another number where one stands in letters."""
+        if found := list(DIGITS.finditer(work)):
+            start, end = self._dice.choice(found).span()
+            work[start:end] = self._dice.choice(WRITTEN)
 
     def _word(self, work: bytearray) -> None:
         at = self._at(work)
@@ -187,5 +205,5 @@ def _collect_words(corpus: Sequence[bytes]) -> list[bytes]:
     """Words of the examples, and some that trip decoders."""
     words = {word for each in corpus for word in each.split()[:200] if len(word) < 40}
     odd = (b"\r\n", b"\r", b"\0", b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"1e999", b"NaN", b"{",
-           b"}" * 10, b"[" * 50, b"[" * 900 + b"]" * 900, b'{"a":' * 600 + b"0" + b"}" * 600, b'"', b"\\u0000", b"\\ud800", b"9" * 5000, b"-", b"%", b"a" * 2000)  # fmt: skip
+           b"}" * 10, b"[" * 50, b"[" * 5000, b'{"a":' * 3000, b'"', b"\\u0000", b"\\ud800", b"9" * 5000, b"-", b"%", b"a" * 2000)  # fmt: skip
     return sorted({*words, *odd})

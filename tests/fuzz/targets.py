@@ -26,9 +26,9 @@ class Target:
 
 def all_targets() -> Mapping[str, Target]:
     """Every one there is."""
-    from fuzz import configs, exchanges, frames, jobs, outputs
+    from fuzz import configs, exchanges, frames, jobs, natives, outputs
 
     found: dict[str, Target] = {}
-    for module in (frames, exchanges, jobs, configs, outputs):
+    for module in (frames, natives, exchanges, jobs, configs, outputs):
         found |= module.TARGETS
     return found

@@ -89,7 +89,7 @@ def read_beliefs(answer: bytes) -> tuple[Belief, ...] | None:
     text = answer.decode("utf-8", "replace")
     try:
         found = json.loads(text, strict=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _read_head(text)
     renders = found.get("renders") if isinstance(found, dict) else None
     if not isinstance(renders, list):
@@ -103,7 +103,9 @@ def _read_head(text: str) -> tuple[Belief, ...] | None:
     start = head.find('"renders"')
     if not mark or start < 0:
         return None
-    fields: dict[str, Any] = dict(re.findall(r'^"(id|st|time_launch)":(\d+)', head, re.MULTILINE))
+    fields: dict[str, Any] = dict(
+        re.findall(r'^"(id|st|time_launch)":(\d{1,18})', head, re.MULTILINE)
+    )
     name = re.search(r'"name":"([^"]*)"', head[start:])
     fields = {key: int(value) for key, value in fields.items()}
     fields |= {"name": name[1] if name else "", "tasks": None}

@@ -41,7 +41,7 @@ class Identity:
         blank = cls(server=server, name=name)
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return blank
         fields = attrs.asdict(blank)
         if not isinstance(found, dict) or found.keys() != fields.keys():
