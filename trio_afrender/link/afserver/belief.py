@@ -104,7 +104,7 @@ def _read_head(text: str) -> tuple[Belief, ...] | None:
     if not mark or start < 0:
         return None
     fields: dict[str, Any] = dict(
-        re.findall(r'^"(id|st|time_launch)":(\d{1,18})', head, re.MULTILINE)
+        re.findall(r'^"(id|st|time_launch)":(\d{1,18})\b', head, re.MULTILINE)
     )
     name = re.search(r'"name":"([^"]*)"', head[start:])
     fields = {key: int(value) for key, value in fields.items()}
