@@ -16,6 +16,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from trio_afrender.child.oom import unprotecting
 from trio_afrender.errors import SpawnError
 
 __all__ = ("Answer", "Ask", "RunAside", "ask_command", "run_aside")
@@ -47,7 +48,7 @@ async def run_aside(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     # Not by `subprocess`, which complains of a process that nobody waits for any more. Shielded:
     # "launch this, then exit" must not lose the command.
     with trio.CancelScope(shield=True):
-        pid = await trio.to_thread.run_sync(_spawn, tuple(argv), dict(environment))
+        pid = await trio.to_thread.run_sync(_spawn, (*unprotecting(), *argv), dict(environment))
     status = await trio.to_thread.run_sync(
         os.waitpid, pid, 0, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from trio_afrender.child.base import Launch
+from trio_afrender.child.oom import unprotecting
 from trio_afrender.child.pipe import Pipe, open_pipe
 from trio_afrender.child.posix import PosixChild
 from trio_afrender.child.table import Table
@@ -33,7 +34,7 @@ async def launch_child(
     token = launch.environment.get("AF_TASK_TOKEN", "")
     if not token:
         raise SpawnError("the environment of a task must hold AF_TASK_TOKEN")
-    argv = await _prefix_nice(launch, threads)
+    argv = await _prefix(launch, threads)
     try:
         reader, writer = open_pipe()
     except OSError as error:
@@ -86,15 +87,19 @@ async def _undo(process: trio.Process) -> None:
         await process.wait()
 
 
-async def _prefix_nice(launch: Launch, threads: trio.CapacityLimiter) -> tuple[str, ...]:
-    """Lower the priority by ``nice``, before the program can fork: a later call would race."""
+async def _prefix(launch: Launch, threads: trio.CapacityLimiter) -> tuple[str, ...]:
+    """Lower the priority by ``nice``, and take our protection off, before the program can fork: a
+    later call would race."""
     if not launch.argv or not launch.argv[0]:
         raise SpawnError("the command is empty")
-    if not launch.nice:
+    before = unprotecting()
+    if not launch.nice and not before:
         return launch.argv
     # A missing program must stay an error of ours: `nice` would only print it and exit with 127.
     await trio.to_thread.run_sync(partial(_check_program, launch), limiter=threads)
-    return (_find_nice(os.environ.get("PATH")), "-n", str(launch.nice), *launch.argv)
+    if not launch.nice:
+        return (*before, *launch.argv)
+    return (*before, _find_nice(os.environ.get("PATH")), "-n", str(launch.nice), *launch.argv)
 
 
 @cache

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.run import AgentHandle, run_agent
+from trio_afrender.child.oom import protect
 from trio_afrender.child.spawn import become_subreaper
 from trio_afrender.cli.checks import check_folders
 from trio_afrender.cli.command import run_by_shell
@@ -47,17 +48,12 @@ def run(options: Namespace) -> int:
     token = read_token_file(Path(token_file)) if token_file else None
     config = attrs.evolve(config, token=token, subreaper=become_subreaper())
     if options.no_redirect:
-        config = _without_redirection(config)
+        config = attrs.evolve(config, console=True)
+    protect()
     level = logging.DEBUG if options.verbose else logging.INFO
     with logging_to(say, level, times=not options.log_nodate):
         trio.run(_serve, config)
     return 0
-
-
-def _without_redirection(config: Config) -> Config:
-    """Limits on output and on what is parsed of it would see silence."""
-    limits = attrs.evolve(config.limits, no_output=0.0, no_progress=0.0, output=0)
-    return attrs.evolve(config, console=True, limits=limits)
 
 
 def _warn_of_loopback(settings: Settings) -> None:

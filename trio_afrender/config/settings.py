@@ -194,7 +194,11 @@ class Config:
 
     def limits_of(self, service: str, own: Mapping[str, object]) -> Limits:
         """The limits of a task of `service`, whose class says `own` of itself."""
-        return for_service(self.limits, own, self.service_limits.get(service, {}))
+        limits = for_service(self.limits, own, self.service_limits.get(service, {}))
+        if not self.console:
+            return limits
+        # Limits on output and on what is parsed of it would see silence.
+        return attrs.evolve(limits, no_output=0.0, no_progress=0.0, output=0)
 
     def stuck_of(self, service: str, own: Mapping[str, object]) -> Stuck:
         """As `limits_of`, for what counts as stuck."""

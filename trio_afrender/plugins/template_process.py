@@ -17,6 +17,7 @@ from itertools import count
 import attrs
 import trio
 
+from trio_afrender.child.oom import unprotecting
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.plugins.environment import clean_environment
 from trio_afrender.plugins.exchange import Frames, pack
@@ -277,6 +278,7 @@ async def _start(theirs: socket.socket, lifeline: int) -> trio.Process:
     try:
         return await trio.lowlevel.open_process(
             [
+                *unprotecting(),  # a plugin that takes all memory is to be killed before the agent
                 sys.executable,
                 "-P",  # the folder we were started in is no place to import from
                 "-m",
