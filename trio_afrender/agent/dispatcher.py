@@ -143,10 +143,10 @@ class Dispatcher:
         for ref in events.listens_rem:
             self._listen(ref, on=False)
 
-    def stop_all(self, kind: StopKind, text: str, grace: float | None = None) -> None:
-        """Stop every run; a later call may shorten the grace."""
+    def stop_all(self, kind: StopKind, text: str, grace: float, by: float) -> None:
+        """Stop every run, all of it by trio's time `by`; a later call may shorten the grace."""
         for handle in self.running.values():
-            handle.stop(StopCause(kind=kind, text=text), grace)
+            handle.stop(StopCause(kind=kind, text=text), grace, by)
 
     def _start(self, task: TaskExec) -> None:
         if task.run in self.running or self._outbox.has(task.run):

@@ -42,6 +42,8 @@ FLUSH = 5.0
 """Seconds of the drain's budget kept for the last results and the goodbye."""
 GOODBYE = 4.0
 """Seconds for a server that is there to take the goodbye: one of Afanasy takes a turn for it."""
+BURY = 3.0
+"""Seconds of the drain's budget in which killed processes may go."""
 HASTE = 2.0
 """Grace, in seconds, when there is to be no more waiting."""
 FIRST_SAMPLE = 2.0
@@ -248,7 +250,15 @@ class _Agent:
     def hurry(self, reason: str) -> None:
         self.drain(reason, FLUSH + HASTE)
         self._finishing.cancel()
-        self._dispatcher.stop_all(StopKind.AGENT_EXIT, f"the agent ends now: {reason}", HASTE)
+        self._stop_all(StopKind.AGENT_EXIT, f"the agent ends now: {reason}", HASTE)
+
+    def _stop_all(self, kind: StopKind, text: str, grace: float) -> None:
+        """Stop every run so that what follows still fits into the drain's budget."""
+        left = self._deadline - trio.current_time()
+        deliver = min(GOODBYE + self.config.timing.drain, left / 4)
+        bury = min(BURY, left / 4)
+        by = self._deadline - deliver
+        self._dispatcher.stop_all(kind, text, max(min(grace, left - deliver - bury), 0.0), by)
 
     async def _leave(self, scope: trio.CancelScope) -> None:
         """The drain: finish, stop, deliver, say goodbye; the deadline is one for all of it."""
@@ -257,8 +267,11 @@ class _Agent:
             if self.config.drain == "finish":
                 await self._dispatcher.idle()
         text = f"the agent is draining: {self._drain_reason}"
-        self._dispatcher.stop_all(StopKind.DRAIN, text, self.config.timing.grace)
-        await self._dispatcher.idle()
+        self._stop_all(StopKind.DRAIN, text, self.config.timing.grace)
+        with trio.move_on_at(self._deadline) as waiting:  # for a disk or a plugin that hangs
+            await self._dispatcher.idle()
+        if waiting.cancelled_caught:
+            logger.error("%d tasks did not end within the budget", len(self._dispatcher.running))
         self._delivering.deadline = max(self._deadline, trio.current_time() + 1.0)
         with self._delivering:
             await self._dispatcher.delivered()

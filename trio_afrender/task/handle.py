@@ -14,6 +14,9 @@ from trio_afrender.task.verdict import StopCause
 
 __all__ = ("TaskHandle",)
 
+LEAST = 0.5
+"""Seconds that killed processes get to be gone, whoever is in a hurry."""
+
 
 @attrs.define(eq=False)
 class TaskHandle:
@@ -44,6 +47,7 @@ class TaskHandle:
     _scope: trio.CancelScope | None = None
     _grace_scope: trio.CancelScope | None = None
     _grace: float | None = None
+    _by: float = math.inf
 
     def listen(self, *, on: bool) -> None:
         """Somebody on the server begins or ceases to listen to the output."""
@@ -68,11 +72,14 @@ class TaskHandle:
         """Wait until the process tree is measured again."""
         await self._measured.wait()
 
-    def stop(self, cause: StopCause, grace: float | None = None) -> None:
+    def stop(self, cause: StopCause, grace: float | None = None, by: float | None = None) -> None:
         """Ask for the end. The first cause stays; a later call can only shorten the grace.
 
-        One exception: a silent cause (the server wants no report) replaces a reported one.
+        One exception: a silent cause (the server wants no report) replaces a reported one. `by`, in
+        trio's time, is when whoever asks will wait no longer, not even for what survives KILL.
         """
+        if by is not None:
+            self._by = min(by, self._by)
         if self.cause is None or (cause.kind.silent and not self.cause.kind.silent):
             self.cause = cause
         if grace is not None:
@@ -94,6 +101,10 @@ class TaskHandle:
                 yield scope
             finally:
                 self._scope = None
+
+    def patience(self, wish: float) -> float:
+        """`wish` seconds, or as long as whoever asked for the end still waits."""
+        return min(wish, max(self._by - trio.current_time(), LEAST))
 
     @contextmanager
     def in_grace(self, wish: float) -> Iterator[trio.CancelScope]:

@@ -87,7 +87,7 @@ async def supervise(
                 else:
                     at_exit()
                     await _drain(child, ended, why, timing.drain)
-                leftovers = await _sweep(child, why, timing.sweep, quiet=gone)
+                leftovers = await _sweep(child, why, handle.patience(timing.sweep), quiet=gone)
                 status = await _reap(child, leftovers, why)
                 await _drain_rest(ended, log, timing)
                 reading.cancel()
