@@ -72,6 +72,8 @@ SHOWN = {
     "Delegate": "yes",
     "KillMode": "process",
     "Type": "notify",
+    "Restart": "always",
+    "OOMPolicy": "continue",
     "WatchdogUSec": "1min",
     "TimeoutStopUSec": "1min 30s",
 }
@@ -83,6 +85,8 @@ SHOWN = {
         ({"Delegate": "no"}, "warning", "Delegate=no", "[Service]\\nDelegate=yes"),
         ({"KillMode": "control-group"}, "error", "KillMode=control-group: a restart", "KillMode=process"),
         ({"KillMode": "mixed"}, "error", "KillMode=mixed", "KillMode=process"),
+        ({"Restart": "no"}, "warning", "Restart=no: an agent that crashed", "Restart=always"),
+        ({"OOMPolicy": "stop"}, "error", "OOMPolicy=stop: when the kernel kills one", "OOMPolicy=continue"),
         ({"Type": "simple"}, "warning", "Type=simple", "Type=notify"),
         ({"WatchdogUSec": "0"}, "warning", "no watchdog", "WatchdogSec=60"),
         ({"TimeoutStopUSec": "1min"}, "warning", "killed 60 s after it was asked", "TimeoutStopSec=90"),

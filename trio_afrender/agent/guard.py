@@ -22,6 +22,8 @@ __all__ = ("guard_memory",)
 
 logger = logging.getLogger(__name__)
 
+PATIENCE = 60.0
+"""Seconds that a look may take: the figures of many trees, on a host that swaps."""
 IDLE = 5.0
 """Seconds between two looks whether there is anything to guard."""
 
@@ -32,13 +34,17 @@ async def guard_memory(
     gauge: Gauge,
     running: Callable[[], Collection[TaskHandle]],
     pause: Callable[[str], None],
+    promise: Callable[[float], None],
 ) -> None:
-    """Guard until cancelled. `pause` is told why no new task is to be taken, '' that they are."""
+    """Guard until cancelled. `pause` is told why no new task is to be taken, '' that they are;
+    `promise` in how many seconds there will be another look at the latest.
+    """
     if not rules.floor:
         return
     pressure, taken = Pressure(rules), dict[str, float]()
     paused = ""
     while True:
+        promise(PATIENCE)
         room, handles = read_room(), tuple(running())
         now = trio.current_time()
         taken = {handle.task.run: taken.get(handle.task.run, now) for handle in handles}

@@ -374,6 +374,7 @@ class _Agent:
             self._outside.gauge,
             self._dispatcher.running.values,
             pause,
+            lambda seconds: self._pulse.promise("the memory guard", seconds),
         )
 
     async def _keep_journal(self) -> None:

@@ -27,7 +27,10 @@ PATIENCE = 5.0
 AFANASY_PORT = 51000
 HEADERS = 65536
 UNITS = ("trio_afrender.service",)
-PROPERTIES = ("LoadState", "Delegate", "KillMode", "Type", "WatchdogUSec", "TimeoutStopUSec")
+PROPERTIES = (
+    "LoadState", "Delegate", "KillMode", "Type", "Restart", "OOMPolicy", "WatchdogUSec",
+    "TimeoutStopUSec",
+)  # fmt: skip
 
 
 def look_at_server(config: Config) -> Server:

@@ -115,29 +115,28 @@ class Unit:
     """Seconds of the agent's budget for its end."""
 
 
+_WANTED = (
+    ("Delegate", "yes", WARNING, "tasks get no control groups of their own"),
+    # `mixed` signals the agent alone first, but kills all that is left in the end.
+    ("KillMode", "process", ERROR, "a restart of the agent kills the tasks that its keeper holds"),
+    ("Type", "notify", WARNING, "systemd is not told when the agent is ready, nor what it does"),
+    ("Restart", "always", WARNING, "an agent that crashed stays away"),
+    (
+        "OOMPolicy",
+        "continue",
+        ERROR,
+        "when the kernel kills one task, systemd ends all and the agent",
+    ),
+)
+
+
 def judge_unit(facts: Unit) -> Iterator[Finding]:
     if not facts.name:
         yield Finding("unit", OK, "no systemd unit of ours runs here")
         return
-    wanted = (
-        ("Delegate", "yes", WARNING, "tasks get no control groups of their own"),
-        (
-            "KillMode",
-            "process",
-            ERROR,
-            "a restart of the agent kills the tasks that its keeper holds",
-        ),
-        (
-            "Type",
-            "notify",
-            WARNING,
-            "systemd is not told when the agent is ready, nor what it does",
-        ),
-    )
     good = True
-    for key, value, level, why in wanted:
+    for key, value, level, why in _WANTED:
         is_now = facts.settings.get(key, "")
-        # `mixed` signals the agent alone first, but kills all that is left in the end.
         if is_now and is_now != value:
             good = False
             yield Finding(
