@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trio_afrender.agent.journal import (
@@ -170,6 +170,10 @@ STEPS = st.lists(
 
 @settings(max_examples=300)
 @given(STEPS)
+@example([("accept", "a"), ("log", "a"), ("crash", ""), ("compact", ""), ("crash", "")])
+@example(
+    [("accept", "a"), ("log", "a"), ("send", ""), ("compact", ""), ("crash", ""), ("log", "a")]
+)
 def test_through_any_crashes_the_server_hears_all_of_it_in_order(
     steps: list[tuple[str, str]],
 ) -> None:

@@ -135,6 +135,8 @@ class Outbox:
         """Take over what an earlier agent's journal holds: entries and outcomes, in their order."""
         for entry in held.entries:
             self._numbers[entry.run] = entry.n
+            if isinstance(entry, LogEntry) and not entry.text:
+                continue  # it only keeps the number
             size = len(entry.text) if isinstance(entry, LogEntry) else 0
             files = entry.files if isinstance(entry, FilesEntry) else ()
             self._append(entry, size * 2 + sum(len(f.data) * 4 // 3 + SMALL for f in files))
@@ -147,11 +149,20 @@ class Outbox:
         """What a compact journal has to say, beside the runs that are `running`."""
         entries = [q.entry for _, queued in self._in_flight for q in queued]
         entries += [q.entry for q in self._queue]
+        entries = [entry for entry in entries if not isinstance(entry, ListenedEntry)]
+        # What the server has heard leaves the journal, its numbers must not: an agent after us that
+        # counted from 1 again would be taken for an echo. So a word that says nothing keeps them.
+        last = {entry.run: entry.n for entry in entries}
+        entries += [
+            LogEntry(run=run, n=n, text="")
+            for run, n in self._numbers.items()
+            if last.get(run) != n
+        ]
         tasks = [outcome.task for outcome in self._outcomes.values() if outcome.task is not None]
         return Held(
             tasks={task.run: task for task in (*tasks, *running)},
             outcomes={run: outcome.update for run, outcome in self._outcomes.items()},
-            entries=[entry for entry in entries if not isinstance(entry, ListenedEntry)],
+            entries=entries,
         )
 
     def put_asked(self, answer: AskedOutput) -> None:
