@@ -34,8 +34,10 @@ from trio_afrender.wire.afanasy import (
     Json,
     Message,
     RenderDeregister,
+    RenderId,
     RenderRegister,
     RenderUpdate,
+    encode,
 )
 
 
@@ -500,6 +502,35 @@ async def test_the_wish_for_nimby_counts_for_a_known_name_too(autojump_clock: Mo
             await server.until(lambda: render.online)
             await trio.sleep(5)
             assert not render.state & 4, "and that stays"
+
+
+async def test_the_wish_of_a_restarted_agent_counts_too(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server):
+            render = await server.online("n1")
+            await trio.sleep(1)
+        wish = attrs.evolve(CONFIG, nimby="nimby")
+        async with open_native_stage(wish, host=host, server=server):
+            await server.until(lambda: bool(render.state & 2))
+        assert len([m for _, m in server.heard if isinstance(m, RenderRegister)]) == 1
+
+
+async def test_what_is_given_back_and_not_closed_is_said_again_in_peace(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        task = stage.server.add_task(make_task())
+        await stage.server.until(lambda: bool(render.events.tasks))
+        render.events = attrs.evolve(render.events, tasks=())  # lost
+        stage.server.fail(Fault(where=an_update))
+        nothing = encode(RenderId(id=1))
+        for _ in range(3):
+            stage.server.fail(Fault(where=an_outcome, heard=False, answer=nothing))
+        before = len(stage.server.heard)
+        await stage.server.until(lambda: TaskStatus.GiveBack in task.statuses)
+        assert len(stage.server.heard) - before < 20
 
 
 async def test_a_draining_render_is_paused_and_free_again_when_it_comes_back(

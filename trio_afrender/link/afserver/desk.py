@@ -54,18 +54,17 @@ class Desk:
 
     async def tell(self, message: RenderRegister | RenderUpdate) -> RenderEvents | RenderId:
         """Say something that changes what the server knows. Until it answers, that is in doubt."""
-        request = encode_fitted(message)
-        before, self._memory.doubtful_since = self._memory.doubtful_since, trio.current_time()
         try:
-            answer = await self._ask(request)
-        except AnswerLost:
+            answer = await self._ask(encode_fitted(message))
+        except LinkLost as error:
+            if isinstance(error, AnswerLost):  # else it did not even go out
+                self._memory.doubtful_since = trio.current_time()
             raise
-        except LinkLost:
-            self._memory.doubtful_since = before  # it did not even go out
+        except BaseException:
+            self._memory.doubtful_since = trio.current_time()
             raise
         if not isinstance(answer, RenderEvents | RenderId):
             raise ProtocolError(f"{self.url}: {_describe(answer)}")
-        self._memory.doubtful_since = before
         return answer
 
     async def settle(self) -> None:

@@ -29,12 +29,14 @@ class Doubts:
         """The server believes in these tasks: their execs may come with its next answer."""
         self._believed.update(keys)
 
-    def answered(self, runs: Runs) -> None:
-        """An answer has come, and `runs` know what was in it."""
+    def answered(self, runs: Runs) -> bool:
+        """An answer has come, and `runs` know what was in it; return whether that added any."""
+        before = len(self.returns)
         for key in self._believed:
             if not runs.has(key):
                 self.returns.setdefault(key, TaskStatus.GiveBack)
         self._believed.clear()
+        return len(self.returns) > before
 
     def compared(self, belief: Belief, runs: Runs, stopped: Iterable[TaskKey]) -> None:
         """The server has said what it believes; `stopped` are tasks that it wants stopped here

@@ -92,7 +92,9 @@ class AfserverLink:
         async with self._turn():
             standing, belief = await self._find_out()
             if standing is Standing.OURS and belief is not None:
-                return await self._go_on(belief)
+                answer = await self._go_on(belief)
+                await self._introduce(answer)
+                return answer
             said = await self._say_register(listed=standing is not Standing.UNKNOWN)
             if isinstance(said, Refused):
                 return said
@@ -118,7 +120,6 @@ class AfserverLink:
         answer = self._runs.go_on(belief)
         self._memory.pace.next = trio.current_time()
         self._accept(answer)
-        await self._align()
         return answer.registered
 
     async def _say_register(self, *, listed: bool) -> Registered | Refused:
@@ -246,10 +247,10 @@ class AfserverLink:
         stopped: frozenset[TaskKey] = frozenset()
         if isinstance(said, RenderEvents):
             stopped = self._hear_events(said)
-        self._doubts.answered(self._runs)
+        fresh = self._doubts.answered(self._runs)
         if stopped:
             await self._compare(stopped)
-        if self._doubts.returns:
+        if fresh or stopped:
             self._memory.pace.next = trio.current_time()
 
     def _hear_events(self, said: RenderEvents) -> frozenset[TaskKey]:

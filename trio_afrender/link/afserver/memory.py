@@ -73,7 +73,7 @@ class Memory:
     asked: dict[TaskKey, str] = attrs.field(factory=dict)
     """Outputs that somebody asked for, until an answer shows that they arrived."""
     doubtful_since: float | None = None
-    """When a request went out whose answer has not been heard; None when all was answered."""
+    """When the answer to a request was given up; None when nothing is in doubt."""
     pausing: bool = False
     """Whether the server is to give us nothing."""
     paused: bool = False
