@@ -14,12 +14,13 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("COMMANDS", "HELP", "HELP_WORDS", "near_word", "parse", "split_overrides")
 
-COMMANDS = ("agent", "run", "submit", "check", "config", "doctor", "resources", "why")
+COMMANDS = ("agent", "run", "submit", "gateway", "check", "config", "doctor", "resources", "why")
 CHECKED = ("parser", "service", "meter")
 HELP = """\
 usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender run JOB.json [options]
        trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
+       trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [options]
        trio_afrender resources [options]
@@ -31,6 +32,7 @@ A render agent for Afanasy farms.
   agent     be a render of a farm (what happens without a command)
   run       run a job file on this machine, with a farm of its own
   submit    send a job file to an afserver
+  gateway   let agents with websockets be renders of an afserver
   check     try a parser on a log, a service on a task, a meter, or all plugins
   config    print every setting and where it comes from
   resources what a render tells of this host; --watch: again and again
@@ -202,6 +204,31 @@ def _submit() -> _Parser:
     return parser
 
 
+def _gateway() -> _Parser:
+    parser = _make("gateway", "Let agents that connect by websocket be renders of an afserver.")
+    add = parser.add_argument
+    add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0 is all addresses")
+    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
+    add("--tokens", type=Path, metavar="FILE", help="lines of NAME-OR-PATTERN TOKEN; mode 0600")
+    add("--cert", type=Path, metavar="FILE", help="the certificate and its chain (PEM)")
+    add("--key", type=Path, metavar="FILE", help="its key, if that is in a file of its own")
+    add("--allow-plain", action="store_true", help="allow ws:// beyond this host, tokens readable")
+    add(
+        "--host-name",
+        action="append",
+        dest="names",
+        default=[],
+        metavar="NAME",
+        help="a name by which agents reach this host; may be given again",
+    )
+    add("--max-agents", type=_agents, default=10_000, metavar="N", help="at most (10000)")
+    add("--rate", type=_rate, default=50.0, metavar="N", help="messages a second an agent (50)")
+    add("--metrics", metavar="HOST:PORT", help="serve counters to Prometheus there")
+    add("--store", type=Path, metavar="DIR", help="where ids of renders are kept")
+    add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
+    return parser
+
+
 def _config() -> _Parser:
     parser = _make("config", "Print every setting of a render and where it comes from.")
     _add_render(parser)
@@ -342,6 +369,20 @@ def _count(text: str) -> int:
     return number
 
 
+def _agents(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 100_000:
+        raise argparse.ArgumentTypeError(f"expected 1 to 100000, got {number}")
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 1 <= number <= 1e6:
+        raise argparse.ArgumentTypeError(f"expected 1 to 1000000 messages a second, got {text}")
+    return number
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds < 1e6:
@@ -363,13 +404,14 @@ def _frames(text: str) -> int:
     return number
 
 
-_period.__name__ = _seconds.__name__ = _frames.__name__ = _number.__name__ = _count.__name__ = (
-    "number"  # argparse puts it into its message
-)
+_period.__name__ = _agents.__name__ = _rate.__name__ = _seconds.__name__ = _frames.__name__ = (
+    _number.__name__
+) = _count.__name__ = "number"  # argparse puts it into its message
 _PARSERS = {
     "agent": _agent,
     "run": _run,
     "submit": _submit,
+    "gateway": _gateway,
     "config": _config,
     "resources": _resources,
     "doctor": _doctor,

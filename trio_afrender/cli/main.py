@@ -61,6 +61,8 @@ def _run(words: list[str]) -> int:
             from trio_afrender.cli.run import run
         case "submit":
             from trio_afrender.cli.submit import run
+        case "gateway":
+            from trio_afrender.cli.gateway import run
         case "check":
             from trio_afrender.cli.check import run
         case "resources":

@@ -40,7 +40,9 @@ _Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, tuple[str, ...
 _SHAKING_LIMIT = 256
 """Connections that may be in their handshake at once; more are closed at once."""
 _RETRY_AFTER = b"60"
-_GOING_AWAY, _BROKEN = 1001, 1011
+_GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
+_REASON = 120
+"""Bytes of a reason: a control frame has room for 123."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +76,11 @@ class WebSocketServerLink:
 
     async def aclose(self) -> None:
         await self.connection.close()
+
+    async def send_away(self, reason: str) -> None:
+        """Close, and tell the render why; it is to try again."""
+        text = printable(reason, _REASON).encode("ascii", "replace").decode("ascii")
+        await self.connection.close(_TRY_AGAIN, text)
 
 
 Handler: TypeAlias = Callable[[WebSocketServerLink], Awaitable[None]]

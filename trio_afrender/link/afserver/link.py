@@ -82,6 +82,20 @@ class AfserverLink:
         self._check_at = trio.current_time() + CHECK
         self._register = Register(name="")
 
+    @property
+    def tasks(self) -> tuple[TaskExec, ...]:
+        """The runs that the server has handed out here and not closed, outcomes that wait included."""
+        return self._runs.tasks
+
+    async def retire(self, why: str) -> None:
+        """End this link once its exchange is over, so that another one goes on with its memory.
+
+        What was answered so far can still be received.
+        """
+        async with self._lock:
+            self._lost = self._lost or why
+            self._news.set()
+
     # -- a register -----------------------------------------------------------------------------
 
     async def register(self, register: Register) -> Registered | Refused:
@@ -112,11 +126,20 @@ class AfserverLink:
         except ProtocolError as error:
             _log.warning("%s; registering anew", error)
             return Standing.OFFLINE, None
-        return judge(belief, identity.id, identity.time_launch), belief
+        standing = judge(belief, identity.id, identity.time_launch)
+        if standing is Standing.TAKEN and self._runs.tasks:
+            # Whoever kept our identity may have an old one; with runs of ours we were launched then.
+            standing = judge(belief, 0, self._register.time_launch)
+        return standing, belief
 
     async def _go_on(self, belief: Belief) -> Registered:
         _log.info("%s: going on as render %s", self._desk.url, belief.id)
-        await self._memory.remember(id=belief.id)
+        await self._memory.remember(
+            server=self._desk.url,
+            name=self._register.name,
+            id=belief.id,
+            time_launch=belief.time_launch,
+        )
         answer = self._runs.go_on(belief)
         self._memory.pace.next = trio.current_time()
         self._accept(answer)

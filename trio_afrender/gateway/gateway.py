@@ -1,0 +1,206 @@
+"""The gateway: websockets in, exchanges out, a `Render` for each name between them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+import attrs
+import trio
+
+from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
+from trio_afrender.gateway.counters import Counters, format_counters
+from trio_afrender.gateway.exchanges import Exchanges
+from trio_afrender.gateway.identities import Identities, Nowhere
+from trio_afrender.gateway.metrics import serve_metrics
+from trio_afrender.gateway.render import Render
+from trio_afrender.gateway.session import Session
+from trio_afrender.gateway.settings import GatewayConfig
+from trio_afrender.link.afserver import AfserverLink, Identity, Memory
+from trio_afrender.link.afserver.desk import Desk
+from trio_afrender.link.afserver.exchange import OpenStream
+from trio_afrender.link.afserver.settings import Pace
+from trio_afrender.link.serve import WebSocketServerLink, serve_websocket
+from trio_afrender.messages import Refused, Register, Registered
+from trio_afrender.wire.afanasy.fitting import harmless
+
+__all__ = ("Gateway", "run_gateway")
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 255
+_STOPPING = 5.0
+"""Seconds for exchanges that are under way when the gateway ends."""
+
+
+@attrs.define(eq=False)
+class Gateway:
+    """A running gateway, made by `run_gateway`."""
+
+    config: GatewayConfig
+    url: str
+    counters: Counters
+    _exchanges: Exchanges
+    _identities: Identities
+    _nursery: trio.Nursery
+    _renders: dict[str, Render] = attrs.field(factory=dict)
+    metrics_port: int = 0
+    """0: they are not served."""
+    _stopping: trio.Event = attrs.field(factory=trio.Event)
+
+    def stop(self) -> None:
+        """End `run_gateway` without cutting an exchange short. Renders stay online at the server,
+        as long as its zombie time, for the gateway after this one."""
+        self._stopping.set()
+
+    async def serve(self, ws: WebSocketServerLink) -> None:
+        """Serve one websocket until it ends."""
+        register = await self._hear_register(ws)
+        if register is None:
+            return
+        session = Session(ws, register.name, self.counters, rate=self.config.rate)
+        render = await self._find(register.name)
+        try:
+            await self._serve(ws, session, render, register)
+        finally:
+            render.guests -= 1
+            session.over.set()
+            render.detach(session)
+
+    async def _serve(
+        self, ws: WebSocketServerLink, session: Session, render: Render, register: Register
+    ) -> None:
+        try:
+            answer = await self._attach(render, session, register)
+        except AfRenderError as error:
+            _log.info("%s: not registered: %s", session, error)
+            await ws.send_away(str(error))
+            return
+        await ws.send(answer)
+        if isinstance(answer, Refused):
+            self.counters.refused += 1
+            _log.warning("%s: refused: %s", session, answer.text or answer.reason)
+            return
+        _log.info("%s: registered as %s", session, answer.id)
+        self.counters.sessions += 1
+        self.counters.agents += 1
+        try:
+            await session.run(render)
+        except (LinkLost, ProtocolError):
+            self.counters.sessions_lost += 1
+            raise
+        finally:
+            self.counters.agents -= 1
+
+    async def _attach(
+        self, render: Render, session: Session, register: Register
+    ) -> Registered | Refused:
+        if self._stopping.is_set():
+            raise LinkLost("this gateway is about to end")
+        return await render.attach(session, register)
+
+    async def _hear_register(self, ws: WebSocketServerLink) -> Register | None:
+        """The first message of a websocket, None for one that is refused or says nothing."""
+        first = None
+        with trio.move_on_after(self.config.timing.connect):
+            first = await ws.receive()
+        if first is None:
+            _log.info("%a: did not register", ws.peer)
+            return None
+        if not isinstance(first, Register):
+            raise ProtocolError(f"{ws.peer!a}: {type(first).__name__} before a register")
+        if not ws.may_register(first.name):
+            refused = Refused(reason="unauthorized", text="the token is not for this name")
+        elif not _can_be_a_name(first.name):
+            text = "a name has 1 to 255 printable characters, no quotes and backslashes"
+            refused = Refused(reason="bad-name", text=text)
+        else:
+            return first
+        self.counters.refused += 1
+        _log.warning("%a: refused %a: %s", ws.peer, first.name, refused.text)
+        await ws.send(refused)
+        return None
+
+    async def _find(self, name: str) -> Render:
+        """The render of a name, with one guest more."""
+        if name not in self._renders:
+            text = await self._identities.read(name)
+            identity = Identity.read(text, server=self._exchanges.address.url, name=name)
+            timing = self.config.timing
+            memory = Memory(
+                identity=identity,
+                save=partial(self._identities.keep, name),
+                pace=Pace(heartbeat=timing.heartbeat, zombie=timing.zombie),
+            )
+            if name not in self._renders:  # else somebody was quicker while we read
+                self._renders[name] = Render(
+                    name, memory, self.counters, self._nursery, self._open_link, self._forget
+                )
+                self.counters.renders = len(self._renders)
+        render = self._renders[name]
+        render.guests += 1
+        return render
+
+    def _open_link(self, memory: Memory) -> AfserverLink:
+        return AfserverLink(Desk(self._exchanges, memory), memory, self.config.timing)
+
+    def _forget(self) -> None:
+        """Drop renders that are nobody's."""
+        for name in [name for name, render in self._renders.items() if render.idle]:
+            del self._renders[name]
+        self.counters.renders = len(self._renders)
+
+    async def wait_for_end(self) -> None:
+        """Return when `stop` has been called and all exchanges are over, or take too long."""
+        await self._stopping.wait()
+        with trio.move_on_after(_STOPPING):
+            async with trio.open_nursery() as nursery:
+                for render in self._renders.values():
+                    nursery.start_soon(render.stop, "this gateway ends, another is to come")
+
+
+def _can_be_a_name(name: str) -> bool:
+    """Whether the server can say it in its JSON as it is: there it is put in without escapes."""
+    return 0 < len(name) <= _LONGEST_NAME and name.isprintable() and harmless(name) == name
+
+
+async def run_gateway(
+    config: GatewayConfig,
+    *,
+    identities: Identities | None = None,
+    open_stream: OpenStream | None = None,
+    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
+    task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Be a gateway until stopped or cancelled; cancelled it leaves things as `kill -9` would.
+
+    Raises `ConfigError` when it cannot listen.
+    """
+    counters = Counters()
+    exchanges = Exchanges(
+        config.server, counters, open_stream=open_stream, timeout=config.timing.connect
+    )
+    async with trio.open_nursery() as nursery:
+        gateway = Gateway(config, "", counters, exchanges, identities or Nowhere(), nursery)
+        bound = await nursery.start(
+            partial(
+                serve_websocket,
+                gateway.serve,
+                tokens=config.tokens,
+                host=config.listen.host,
+                port=config.listen.port,
+                ssl_context=config.ssl_context,
+                names=config.names,
+                max_agents=config.max_agents,
+                keepalive=config.timing.zombie,
+                listeners=listeners,
+            )
+        )
+        gateway.url = bound.url
+        if config.metrics is not None:
+            tell = partial(format_counters, counters)
+            gateway.metrics_port = await nursery.start(serve_metrics, tell, config.metrics)
+        task_status.started(gateway)
+        await gateway.wait_for_end()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,108 @@
+"""Which render is which at the server: the one thing that a gateway keeps, a small file a name.
+
+Without it a gateway that was restarted still goes on with agents that have runs: those say when
+they were launched, and so does the server.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from trio_afrender.errors import StoreError, StoreInUse
+
+__all__ = ("Folder", "Identities", "Nowhere", "open_folder")
+
+
+class Identities(Protocol):
+    """Keeps a text for each name."""
+
+    def read(self, name: str) -> Awaitable[str]:
+        """What was kept; empty if nothing was."""
+        ...
+
+    def keep(self, name: str, text: str) -> Awaitable[None]:
+        """Raises OSError."""
+        ...
+
+
+class Nowhere:
+    """Keeps them as long as it lives."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    async def read(self, name: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return self.texts.get(name, "")
+
+    async def keep(self, name: str, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.texts[name] = text
+
+
+class Folder:
+    """Keeps them on disk. A name may hold anything, so files are named by its digest."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def read(self, name: str) -> str:
+        return await trio.to_thread.run_sync(partial(_read, self._file(name)))
+
+    async def keep(self, name: str, text: str) -> None:
+        await trio.to_thread.run_sync(partial(_write, self._file(name), text))
+
+    def _file(self, name: str) -> Path:
+        return self._path / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+@contextmanager
+def open_folder(path: Path) -> Iterator[Folder]:
+    """Make the folder if it is not there, and have it alone.
+
+    Raises `StoreInUse` when another gateway has it, and `StoreError`.
+    """
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True)
+        facts = path.lstat()
+        if not stat.S_ISDIR(facts.st_mode):
+            raise StoreError(path, "is a link or a file; remove it or choose another --store")
+        if facts.st_uid != os.getuid():
+            raise StoreError(path, f"belongs to user {facts.st_uid}; choose another --store")
+        path.chmod(0o700)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(path / "lock", flags, 0o600)
+    except OSError as error:
+        raise StoreError(path, f"{error.strerror or error}; choose another --store") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield Folder(path)
+    except BlockingIOError:
+        text = "another gateway has it; stop that one or choose another --store"
+        raise StoreInUse(path, text) from None
+    finally:
+        os.close(lock)
