@@ -186,6 +186,7 @@ def _run() -> _Parser:
     add("--agents", type=_count, default=1, metavar="N", help="how many renders to run (1)")
     add("--retries", type=_number, default=1, metavar="N", help="tries after an error (1)")
     add("--report", metavar="FILE", help="write the outcome of every task as JSON; - for stdout")
+    add("--sheet", metavar="FILE", help="put all thumbnails on one picture, .png or .jpg")
     add("--no-progress", action="store_true", help="only the summary")
     add("--keep", action="store_true", help="keep the folders of tasks, logs, thumbnails")
     _add_folders(parser, "where tasks have their folders and logs (default: a temporary folder)")

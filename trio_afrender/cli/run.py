@@ -21,6 +21,7 @@ from trio_afrender.cli.progress import open_progress
 from trio_afrender.cli.reporting import check_report, write_report
 from trio_afrender.cli.room import Room, open_room
 from trio_afrender.cli.screens import Screen, choose_screen
+from trio_afrender.cli.sheet import check_sheet, write_sheet
 from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, say
@@ -44,7 +45,7 @@ def run(options: Namespace) -> int:
     config = make_config(settings)
     check_folders(config.plugins)
     check_plugins(spec, config.plugins)
-    report = check_report(options.report)
+    report, sheet = check_report(options.report), check_sheet(options.sheet)
     tell_notes(spec)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
     screen = choose_screen(quiet=options.no_progress)
@@ -61,7 +62,7 @@ def run(options: Namespace) -> int:
         finally:
             ignore_signals()
             if play.view is not None:
-                _conclude(play.view, room, report)
+                _conclude(play.view, room, report, sheet)
     if play.view is None:
         say("interrupted before the job started")
         return 1
@@ -173,9 +174,11 @@ class _Ending:
                 handle.stop_now(f"second {name}")
 
 
-def _conclude(view: JobView, room: Room, report: Path | None) -> None:
-    """Write report and summary, whatever the end was."""
+def _conclude(view: JobView, room: Room, report: Path | None, sheet: Path | None) -> None:
+    """Write report, sheet and summary, whatever the end was."""
     say(*summarize(view))
+    if sheet is not None:
+        write_sheet(view, sheet)
     if report is not None:
         write_report(view, report)
     if room.keep_farm:
