@@ -6,10 +6,12 @@ files come from anywhere, so each value is quoted for the place where it stands.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 
 from trio_afrender.thumbnail.base import DEFAULT_HEIGHT
@@ -26,22 +28,51 @@ class NoThumbnailer(Exception):
 
 
 class Names:
-    """Names for thumbnails in one folder: alike for one image, different for different ones."""
+    """Names for thumbnails in one folder: alike for one image, different for different ones.
 
-    def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
+    They are written down there, in a file with a leading dot (which stays on the host): a service that
+    is made anew while its task runs goes on with them, and what else lies there is not overwritten.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._names: dict[str, str] | None = None
 
     def name(self, path: str) -> str:
-        """``<base name>.jpg``, with a number where another image has that already."""
+        """``<base name>.jpg``, with a number where another image or file has that already."""
+        if self._names is None:
+            self._names = self._read()
         if path not in self._names:
             base = _shortened(os.path.basename(path))  # noqa: PTH119 - a text
+            taken = {name.casefold() for name in self._names.values()} | self._here()
             name, number = f"{base}.jpg", 2
-            while name.casefold() in self._taken:
+            while name.casefold() in taken:
                 name, number = f"{base}.{number}.jpg", number + 1
-            self._taken.add(name.casefold())
             self._names[path] = name
+            self._write()
         return self._names[path]
+
+    def _here(self) -> set[str]:
+        with suppress(OSError):
+            return {entry.name.casefold() for entry in os.scandir(self._folder)}
+        return set()
+
+    def _read(self) -> dict[str, str]:
+        with suppress(OSError, ValueError):
+            with open(self._file(), encoding="ascii") as file:  # noqa: PTH123 - a text
+                known = json.load(file)
+            if isinstance(known, dict) and all(isinstance(name, str) for name in known.values()):
+                return known
+        return {}
+
+    def _write(self) -> None:
+        with suppress(OSError):  # then they are known as long as this object lives
+            with open(f"{self._file()}.part", "w", encoding="ascii") as file:  # noqa: PTH123 - as above
+                json.dump(self._names, file)
+            os.replace(f"{self._file()}.part", self._file())  # noqa: PTH105 - as above
+
+    def _file(self) -> str:
+        return os.path.join(self._folder, ".thumbnails.json")  # noqa: PTH118 - as above
 
 
 def extension(path: str) -> str:

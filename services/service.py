@@ -64,7 +64,7 @@ class service:
         _taskinfo.complete(taskInfo)
         self.taskInfo = taskInfo
         self.numeric = bool(self.checkBlockFlag("numeric"))
-        self._thumbnails = _thumbnails.Names()
+        self._thumbnails = _thumbnails.Names(str(taskInfo["store_dir"]))
         self._quote: Callable[[list[str]], str] = subprocess.list2cmdline if windows else shlex.join
 
         taskInfo["wdir"] = self.pm.to_client(taskInfo["wdir"], whole=True)

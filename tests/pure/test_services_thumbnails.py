@@ -117,14 +117,30 @@ def test_equal_names_of_two_folders(stage: Stage) -> None:
 @settings(deadline=None)
 @given(names=st.lists(st.sampled_from(["a/x.png", "b/x.png", "c/X.PNG", "x.png.2", "d/x.png"])))
 def test_names_never_collide(names: list[str]) -> None:
-    maker = _thumbnails.Names()
+    maker = _thumbnails.Names("/nowhere")
     made = {name: maker.name(name) for name in names}
     assert len({name.casefold() for name in made.values()}) == len(made)
     assert {name: maker.name(name) for name in names} == made
 
 
+def test_names_outlive_their_service_and_spare_what_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "c.exr.JPG").touch()  # the task's own
+    maker = _thumbnails.Names(str(tmp_path))
+    first = [maker.name(f"/{place}/a.exr") for place in ("x", "y")]
+    again = _thumbnails.Names(str(tmp_path))
+    assert [again.name(f"/{place}/a.exr") for place in ("y", "z", "x")] == [
+        "a.exr.2.jpg",
+        "a.exr.3.jpg",
+        "a.exr.jpg",
+    ]
+    assert first == ["a.exr.jpg", "a.exr.2.jpg"]
+    assert again.name("/x/c.exr") == "c.exr.2.jpg"
+    (tmp_path / ".thumbnails.json").write_text('{"/x/a.exr": 7}')
+    assert _thumbnails.Names(str(tmp_path)).name("/new/b.exr") == "b.exr.jpg"
+
+
 def test_long_names_keep_their_end() -> None:
-    name = _thumbnails.Names().name("/x/" + "é" * 120 + ".0001.exr")
+    name = _thumbnails.Names("/nowhere").name("/x/" + "é" * 120 + ".0001.exr")
     assert len(name.encode()) <= 200
     assert name.endswith("é.0001.exr.jpg")
 
