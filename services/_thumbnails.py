@@ -43,7 +43,7 @@ class Names:
         if self._names is None:
             self._names = self._read()
         if path not in self._names:
-            base = _shortened(os.path.basename(path))  # noqa: PTH119 - a text
+            base = _shortened(_plain(os.path.basename(path)))  # noqa: PTH119 - a text
             taken = {name.casefold() for name in self._names.values()} | self._here()
             name, number = f"{base}.jpg", 2
             while name.casefold() in taken:
@@ -108,6 +108,12 @@ def command(
         )
     wanted = Wanted(str(info["image"]), str(info["thumbnail"]), height)
     return quote(make_words(wanted))
+
+
+def _plain(base: str) -> str:
+    """A name that every server takes: no line ends, no backslashes, nothing that is no UTF-8."""
+    text = base.encode("utf-8", "replace").decode("utf-8")
+    return "".join(char if char.isprintable() and char != "\\" else "_" for char in text)
 
 
 def _shortened(base: str) -> str:

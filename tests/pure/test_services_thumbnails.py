@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from services import _thumbnails
 from services.service import service
 from trio_afrender.config.settings import PluginSettings
+from trio_afrender.farm.names import clean_name
 
 SKIP_THUMBNAILS = 32
 OURS = PluginSettings(thumbnail_extensions=("exr", "png", "dpx"))
@@ -123,6 +124,13 @@ def test_names_never_collide(names: list[str]) -> None:
     assert {name: maker.name(name) for name in names} == made
 
 
+def test_names_are_such_as_every_server_takes() -> None:
+    maker = _thumbnails.Names("/nowhere")
+    names = [maker.name(f"/x/{name}.exr") for name in ("a\nb", "a\\b", "a_b", "\x1b[1m", "\udcff")]
+    assert names == ["a_b.exr.jpg", "a_b.exr.2.jpg", "a_b.exr.3.jpg", "_[1m.exr.jpg", "?.exr.jpg"]
+    assert all(clean_name(name) == name for name in names)
+
+
 def test_names_outlive_their_service_and_spare_what_lies_there(tmp_path: Path) -> None:
     (tmp_path / "c.exr.JPG").touch()  # the task's own
     maker = _thumbnails.Names(str(tmp_path))
@@ -185,7 +193,8 @@ NASTY = [
 def test_no_name_breaks_our_own_command(stage: Stage, name: str) -> None:
     stage.write(name)
     (command,) = stage.make().generateThumbnail(False, [name])
-    assert shlex.split(command)[-2:] == [f"{stage.work}/{name}", f"{stage.store}/{name}.jpg"]
+    plain = "".join(char if char.isprintable() and char != "\\" else "_" for char in name)
+    assert shlex.split(command)[-2:] == [f"{stage.work}/{name}", f"{stage.store}/{plain}.jpg"]
 
 
 def test_any_text_of_the_task_may_be_used(stage: Stage) -> None:

@@ -357,7 +357,7 @@ def test_a_text_that_is_called_exr(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["empty.exr", "empty.png", "empty.jpg"])
 def test_an_empty_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(ImageError, match=name):
+    with pytest.raises(ImageError, match=f"{name}: it is empty"):
         look_at(tmp_path / name)
 
 

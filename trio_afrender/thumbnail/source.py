@@ -116,6 +116,8 @@ def open_source(path: Path) -> Iterator[Source]:
     """The picture of an image file. Raises `ImageError`."""
     import OpenImageIO as oiio
 
+    if not path.stat().st_size:
+        raise ImageError(f"cannot read {path}: it is empty")
     with _as_text(path) as name:
         image = oiio.ImageInput.open(name)
         if image is None:
