@@ -84,3 +84,28 @@ async def test_a_run_that_lost_its_agent_is_given_back_with_what_it_printed(
             assert outcome.why[0].event == "crash"
             second.cancel_scope.cancel()
     assert "lost its agent" in caplog.text
+
+
+async def test_a_refused_task_is_told_of_by_the_next_agent_too(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_scripted_server() as server:
+        async with trio.open_nursery() as first:
+            agent = await first.start(
+                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
+            )
+            link = await server.accept()
+            await link.welcome()
+            await link.send(Events(tasks=(make_task("r1"),)))
+            await host.spawn.next()
+            agent.drain("maintenance")
+            await link.send(Events(tasks=(make_task("r2"),)))
+            refused = await link.expect(Update, lambda u: any(t.run == "r2" for t in u.tasks))
+            assert refused.tasks[0].status is TaskStatus.GiveBack
+            first.cancel_scope.cancel()
+        async with trio.open_nursery() as second:
+            await second.start(
+                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
+            )
+            register = await (await server.accept()).welcome()
+            assert "r2" in [task.run for task in register.undelivered]
+            second.cancel_scope.cancel()

@@ -486,6 +486,42 @@ async def test_an_agent_that_left_registers_again(autojump_clock: MockClock) -> 
             await server.until(lambda: render.online)
 
 
+async def test_a_task_that_came_while_leaving_is_no_burden_for_the_next_agent(
+    autojump_clock: MockClock,
+) -> None:
+    """The goodbye frees it; what the one before us would have said of it is said by nobody."""
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            render = await server.online("n1")
+            task = server.add_task(make_task())
+            await server.until(lambda: bool(render.events.tasks))
+            stage.agent.drain("enough")
+            await stage.agent.finished()
+        async with open_native_stage(host=host, server=server) as stage:
+            (await host.spawn.next()).exit(0)
+            await server.until(lambda: task.state is NativeState.DONE)
+            await trio.sleep(3)
+            before = trio.current_time()
+            stage.agent.drain("enough")
+            await stage.agent.finished()
+            assert trio.current_time() - before < 5
+    assert task.errors == 0
+
+
+async def test_an_outcome_whose_task_nobody_knows_is_closed_by_the_link(
+    autojump_clock: MockClock,
+) -> None:
+    host = MemoryHost()
+    stranger = TaskUpdate(run="r9", job=2, block=0, task=9, status=TaskStatus.FinishedKilled)
+    async with open_native_server() as server, server.connect(CONFIG, host)() as link:
+        await link.register(Register(name="n1"))
+        await link.send(Update(seq=1, tasks=(stranger,)))
+        assert await link.receive() == Ack(seq=1)
+        assert await link.receive() == Events(closes=(RunRef.of(stranger),))
+        assert server.ups(stranger.key) == []
+
+
 async def test_the_wish_for_nimby_counts_for_a_known_name_too(autojump_clock: MockClock) -> None:
     host = MemoryHost()
     async with open_native_server() as server:

@@ -297,6 +297,9 @@ class Dispatcher:
             finished=now,
             why=(WhyStep(time=now, event="refused", text=text),),
         )
+        if task is not None:
+            # Whoever comes after us has to say whose outcome this is.
+            self._outbox.put_accepted(task)
         self._outbox.put_log(ref.run, f"{text}\n")
         self._outbox.put_outcome(update, task)
         self._wake()

@@ -33,6 +33,7 @@ from trio_afrender.messages import (
     Refused,
     Register,
     Registered,
+    RunRef,
     TaskExec,
     TaskKey,
     TaskStatus,
@@ -214,6 +215,18 @@ class AfserverLink:
                 number = self._memory.identity.id
                 await self._exchange(make_update(number, update, self._runs, self._memory))
         self._push(Ack(seq=update.seq))
+        self._close_strangers(update)
+
+    def _close_strangers(self, update: Update) -> None:
+        """Close outcomes of which the server cannot be told, for want of a task that they are of:
+        what it is never told it never closes, and they would be held for ever."""
+        strangers = tuple(
+            RunRef.of(task)
+            for task in update.tasks
+            if task.status.terminal and self._runs.key_of(task.run) is None
+        )
+        if strangers:
+            self._push(Events(closes=strangers))
 
     async def receive(self) -> Events | Ack:
         """The next of what was answered. Meanwhile the server is given signs of life."""
