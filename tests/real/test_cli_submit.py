@@ -62,7 +62,8 @@ async def test_waiting_tells_what_happens_and_ends_with_0(tmp_path: Path) -> Non
         [[row(RUNNING, per=50, act="hm", **run), row(READY)], [row(DEPENDS)]],
         [[row(DONE, tdn=1002, **run), row(DONE | SKIPPED)], [row(DONE, tdn=1004, **run)]],
     ]
-    async with open_submittee(steps=steps, outputs={(0, 0, 1): "pixels\n"}) as server:
+    outputs = {(0, 0, 1): "pixels\n", (1, 0, 1): "ERROR: Can't get file:\n/srv/1.txt\n"}
+    async with open_submittee(steps=steps, outputs=outputs) as server:
         words = ("submit", job, "--server", server.url, "--wait", "--report", report)
         code, out, err = await run_command(*words, home=tmp_path)
     assert (code, out) == (0, "7\n")
@@ -71,7 +72,8 @@ async def test_waiting_tells_what_happens_and_ends_with_0(tmp_path: Path) -> Non
     assert 'job "j": done in 4.0 s; tasks: 2 done, 1 skipped' in err
     data = json.loads(report.read_text())
     assert (data["job"], data["state"], len(data["tasks"])) == ("j", "done", 3)
-    first = data["tasks"][0]
+    first, _, silent = data["tasks"]
+    assert silent["output"] == ""
     assert (first["render"], first["output"], first["log"]) == (
         "r1",
         "pixels\n",

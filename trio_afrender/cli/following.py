@@ -24,6 +24,8 @@ _PERIOD = 1.0
 _IDLE = 6.0
 """Seconds without a running task before renders are asked for, and between two such questions: a
 server needs two or three from one task to the next."""
+_WRITING = 0.5
+_NO_FILE = "ERROR: Can't get file"
 _TEXTS = 40
 """Failed attempts whose output is fetched: more than are told."""
 
@@ -90,6 +92,8 @@ class RemoteJob:
 
     async def fetch_texts(self, tasks: Iterable[TaskView]) -> None:
         """Fetch log and output of tasks; what the server does not have stays empty."""
+        # The server tells the end of a task before it has written down what came with it.
+        await trio.sleep(_WRITING)
         for task in tasks:
             for mode, kept in (("output", self.texts.outputs), ("log", self.texts.logs)):
                 kept[task.key] = await self._text(task, mode)
@@ -103,7 +107,8 @@ class RemoteJob:
         if not isinstance(tasks, list):
             raise ProtocolError(f"{self.dialer.address.url}: no progress of job {self.number}")
         view = make_view(self.spec, self.number, job, tasks, self.texts)
-        await self.fetch_texts(self._just_failed(view))
+        if failed := self._just_failed(view):
+            await self.fetch_texts(failed)
         self._publish(view, await self._reasons(job, view))
         return view
 
@@ -175,4 +180,5 @@ def _name_renders(renders: list[dict[str, Any]]) -> str:
 
 def _read_text(answer: Mapping[str, Any]) -> str:
     task = answer.get("task")
-    return str(task.get("data", "")) if isinstance(task, dict) else ""
+    text = str(task.get("data", "")) if isinstance(task, dict) else ""
+    return "" if text.startswith(_NO_FILE) else text  # of a task that printed nothing
