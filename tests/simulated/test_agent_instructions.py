@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from trio_afrender.agent.instructions import Plan, make_plan
 from trio_afrender.child.commands import Answer
 from trio_afrender.config.settings import INSTRUCTIONS
-from trio_afrender.messages import Events, RunRef, TaskStatus
+from trio_afrender.messages import Deregister, Events, RunRef, TaskStatus
 
 EVERYTHING = attrs.evolve(CONFIG, instructions=INSTRUCTIONS)
 
@@ -103,6 +103,28 @@ async def test_sleep_for_nonsense_launches_nothing(
         await trio.sleep(1)
         assert stage.host.launched == []
         assert "makes no command" in caplog.text
+        await link.expect(Deregister)
+        await (await stage.server.accept()).welcome()
+
+
+async def test_a_host_that_does_not_sleep_registers_anew_once_nothing_runs(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that believes it asleep gives it no tasks until it comes back."""
+    async with open_stage(CONFIG) as stage:
+        link, child = await begin(stage)
+        await link.send(Events(instruction="sleep", command="{}"))
+        await trio.sleep(5)
+        child.exit(0)
+        outcome = await expect_task(link, over=True)
+        await link.send(Events(closes=(RunRef.of(outcome),)))
+        while not isinstance(await link.receive(), Deregister):
+            pass
+        again = await stage.server.accept()
+        await again.welcome()
+        await trio.sleep(5)
+        assert stage.agent.state == "online"
+    assert "not allowed on this host" in caplog.text
 
 
 async def test_a_notice_drains_the_agent(

@@ -25,8 +25,10 @@ MAX_REASON = 200
 class Errands:
     """Starts commands by the configured shell. `run` must be running."""
 
-    def __init__(self, config: Config, outside: Outside) -> None:
+    def __init__(self, config: Config, outside: Outside, awake: Callable[[], None]) -> None:
+        """`awake` is called when the host was told to sleep and does not."""
         self._config = config
+        self._awake = awake
         self._outside = outside
         self._nursery: trio.Nursery | None = None
         self._sleeps = 0
@@ -47,16 +49,17 @@ class Errands:
         if self._nursery is not None:
             self._nursery.start_soon(self.launched, command)
 
-    async def launched(self, command: str) -> None:
-        """Start `command` and wait for its end; cancelled, it goes on. Raises nothing."""
+    async def launched(self, command: str) -> bool:
+        """Start `command` and wait for its end; cancelled, it goes on. Whether it ended well."""
         logger.info("launching: %s", command)
         try:
             code = await self._outside.run_aside((*self._config.shell, command))
         except SpawnError as error:
             logger.warning("%s", error)
-            return
+            return False
         level = logging.INFO if code == 0 else logging.WARNING
         logger.log(level, "launched command ended with %s: %s", code, command)
+        return code == 0
 
     def sleep(self, render: str) -> None:
         """Run what the Wake-on-LAN service makes of `render` (JSON) for going to sleep."""
@@ -89,8 +92,8 @@ class Errands:
             await self._outside.remove_places([task])
         except AfRenderError as error:
             logger.warning("cannot go to sleep: %s", error)
-        if command.strip():
-            await self.launched(command)
+        if not (command.strip() and await self.launched(command)):
+            self._awake()
 
     async def _watch_notice(self, drain: Callable[[str], None]) -> None:
         """Ask the notice command until it says yes once."""

@@ -144,7 +144,7 @@ class _Agent:
         self._outside = outside
         self._settings = Settings.of(config.timing)
         self._pulse = Pulse(trio.current_time)
-        self._errands = Errands(config, outside)
+        self._errands = Errands(config, outside, lambda: self._session.renew())
         self._at_last = ""
         self._outbox = Outbox(journal=outside.journal, ended=outside.history.note)
         self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
@@ -321,6 +321,8 @@ class _Agent:
         plan = make_plan(instruction, command, self.config)
         if plan.refusal:
             logger.warning("refused: %s", plan.refusal)
+            if instruction == "sleep":
+                self._session.renew()
             return
         logger.info('the server says "%s" %s', instruction, command)
         if plan.launch:

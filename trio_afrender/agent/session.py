@@ -105,6 +105,7 @@ class Session:
         self._wakeup = trio.Event()
         self._acked = trio.Event()
         self._goodbye: str | None = None
+        self._renewing = False
         self._refused_since = math.inf
         self._complaint = ""
 
@@ -142,6 +143,16 @@ class Session:
         """Deregister on the present link, if there is one, and end `run`."""
         self._goodbye = reason
         self.wake()
+
+    def renew(self) -> None:
+        """Leave and register anew once nothing runs, for a server that must not go on with what it
+        thinks of this render: one that believes it asleep gives it no tasks."""
+        self._renewing = True
+        self.wake()
+
+    @property
+    def _may_renew(self) -> bool:
+        return self._renewing and not (self._dispatcher.running or self._outbox.holds)
 
     # -- one link -------------------------------------------------------------------------------
 
@@ -213,6 +224,10 @@ class Session:
             if self._goodbye is not None:
                 await link.deregister(self._goodbye)
                 return
+            if self._may_renew:
+                self._renewing = False
+                await link.deregister("to register anew")
+                return
             beat = await self._wait_for_turn()
 
     async def _wait_for_window(self) -> None:
@@ -228,7 +243,7 @@ class Session:
         until = now + max(heartbeat, min(QUIET_BEAT, self._settings.zombie / 4))
         # A send may hang for as long as it takes the pings to notice a dead peer.
         self._pulse.promise(LOOP, until - now + self._settings.zombie + MARGIN)
-        while not (self._outbox.urgent or self.leaving):
+        while not (self._outbox.urgent or self.leaving or self._may_renew):
             if self._outbox.has_news:
                 until = min(until, now + heartbeat)
             with trio.move_on_at(until) as pause:
