@@ -89,7 +89,10 @@ async def test_a_kill_by_the_kernel_tells_too(autojump_clock: MockClock) -> None
         child.exit(signal=9)
         outcome, log = await end_of(link)
         [text] = said(outcome)
-        assert text.endswith("the kernel has killed for want of memory once since its start")
+        assert text == (
+            "the kernel has killed for want of memory once since its start;"
+            " 20.0 GiB of 24.0 GiB available afterwards"
+        )
         assert "18.0 GiB" in log
 
 

@@ -73,7 +73,10 @@ class Shortage:
             return False
         if killed > 0:
             many = "once" if killed == 1 else f"{killed} times"
-            self.sentence += f"; the kernel has killed for want of memory {many} since its start"
+            kernel = f"the kernel has killed for want of memory {many} since its start"
+            before = recent or is_short(room)
+            after = f"{show_bytes(room.available)} of {show_bytes(room.total)} available afterwards"
+            self.sentence = f"{self.sentence}; {kernel}" if before else f"{kernel}; {after}"
         return True
 
     async def _take(self, room: Room) -> None:
