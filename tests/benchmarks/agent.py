@@ -111,14 +111,22 @@ async def open_near(folder: Path) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def open_far(folder: Path) -> AsyncIterator[tuple[Bench, psutil.Process]]:
+async def open_far(folder: Path, *more: str) -> AsyncIterator[tuple[Bench, psutil.Process]]:
     """An agent as users have it: the command, in a process of its own."""
     async with open_server() as server:
         token_file = folder / "token"
         token_file.write_text(server.token.secret)
         token_file.chmod(0o600)
         command = [sys.executable, "-m", "trio_afrender", "agent", "--server", server.url]
-        command += ["--name", "bench", "--token-file", str(token_file), "--store", str(folder)]
+        command += [
+            "--name",
+            "bench",
+            "--token-file",
+            str(token_file),
+            "--store",
+            str(folder),
+            *more,
+        ]
         process = await trio.lowlevel.open_process(
             command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

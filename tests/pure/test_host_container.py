@@ -111,6 +111,7 @@ def test_memory_is_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) ->
     swap = types.SimpleNamespace(total=400, used=30)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
     monkeypatch.setattr(psutil, "swap_memory", lambda: swap)
+    monkeypatch.setattr("trio_afrender.host.memory.read_small", lambda _: b"")
     free = read_memory(Bounds())
     assert (free.total, free.available, free.cached, free.swap_total) == (9000, 5000, 3000, 400)
     bounds = Bounds(memory=2000, memory_left=700, cached=90, swap=0, oom_kills=3)
@@ -150,3 +151,14 @@ def test_only_our_processors_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu.count(Bounds()) == 2
     shares = cpu.shares(Bounds())
     assert (shares["user"], shares["idle"]) == (75, 25)
+
+
+def test_swap_and_kills_are_read_from_the_kernels_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "/proc/meminfo": b"MemTotal: 9 kB\nSwapCached: 3 kB\nSwapTotal:  400 kB\nSwapFree:  100 kB\n",
+        "/proc/vmstat": b"pgfault 5\noom_kill 7\nunoom_kill 8\n",
+    }
+    monkeypatch.setattr("trio_afrender.host.memory.read_small", lambda path: files[path])
+    memory = read_memory(Bounds())
+    assert (memory.swap_total, memory.swap_used) == (400 * 1024, 300 * 1024)
+    assert memory.oom_kills == 7

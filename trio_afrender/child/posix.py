@@ -46,6 +46,7 @@ from trio_afrender.child.pipe import Pipe
 from trio_afrender.child.processes import (
     ProcessFacts,
     holds_pipe,
+    is_alive,
     kill_group,
     read_facts,
     scan,
@@ -155,7 +156,8 @@ class PosixChild:
         orphans, _ = await self._orphans.look()
         adopted = [each.facts for each in orphans if each.facts.alive and self._owns(each)]
         found = self._select(table, adopted)
-        pids = {facts.pid for facts in (*found, *adopted) if facts.alive} - {self._pid}
+        # The table may show who has ended since, and whose number is another's now.
+        pids = {facts.pid for facts in (*found, *adopted) if is_alive(facts)} - {self._pid}
         leader = () if self._has_ended() else (self._pid,)
         return (*leader, *sorted(pids))
 

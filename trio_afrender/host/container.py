@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ("Bounds", "Container", "parse_groups", "parse_mounts")
+__all__ = ("Bounds", "Container", "parse_groups", "parse_mounts", "read_small")
 
 _NONE = 1 << 60
 """Bytes: v1 writes no limit as a number beyond all memory."""
@@ -63,10 +63,7 @@ class Container:
 
     def _find(self) -> None:
         """Find the folders of our groups, again if we have been moved."""
-        try:
-            groups = (self._proc / "cgroup").read_text()
-        except OSError:
-            return
+        groups = read_small(f"{self._proc}/cgroup").decode(errors="surrogateescape")
         if groups == self._seen:
             return
         self._seen = groups
@@ -195,10 +192,19 @@ def _quota(folder: Path) -> float | None:
 
 
 def _text(folder: Path, name: str) -> str:
+    return read_small(f"{folder}/{name}").decode("ascii", "replace")
+
+
+def read_small(path: str) -> bytes:
+    """A file of the kernel; empty when it cannot be read. A third of the price of a Path's."""
     try:
-        return (folder / name).read_text()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, 65536)
+        finally:
+            os.close(descriptor)
     except OSError:
-        return ""
+        return b""
 
 
 def _number(folder: Path, name: str) -> int | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 import attrs
 import psutil
 
-from trio_afrender.host.container import Bounds
+from trio_afrender.host.container import Bounds, read_small
 
 __all__ = ("Memory", "read_memory")
+
+
+_SWAP = re.compile(rb"^Swap(Total|Free): +(\d+) kB$", re.MULTILINE)
+_KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -49,6 +53,10 @@ def read_memory(bounds: Bounds) -> Memory:
 
 
 def _swap() -> tuple[int, int]:
+    found = dict(_SWAP.findall(read_small("/proc/meminfo")))
+    if len(found) == 2:  # psutil reads the whole of another file for it
+        total = int(found[b"Total"]) * 1024
+        return total, total - int(found[b"Free"]) * 1024
     try:
         swap = psutil.swap_memory()
     except (OSError, RuntimeError):  # no /proc/vmstat in some containers
@@ -57,10 +65,5 @@ def _swap() -> tuple[int, int]:
 
 
 def _count_kills() -> int:
-    try:
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    except (OSError, ValueError):
-        pass
-    return 0
+    found = _KILLS.search(read_small("/proc/vmstat"))
+    return int(found[1]) if found is not None else 0

@@ -81,6 +81,7 @@ class Sampler:
             Part("the container's limits", (), self._read_bounds),
             Part("the processors", _CPU, self._read_cpu),
             Part("the memory", _MEMORY, self._read_memory),
+            Part("users", ("logged_in_users",), self._read_users),  # a file in memory
             Part(
                 "the disks' traffic", ("hdd_rd_kbsec", "hdd_wr_kbsec", "hdd_busy"), self._disks.read
             ),
@@ -96,7 +97,6 @@ class Sampler:
                 self._read_temperature,
                 idle=lambda: self._thermometer.idle,
             ),
-            Part("users", ("logged_in_users",), self._read_users),
             self._cards_part,
         )
 
