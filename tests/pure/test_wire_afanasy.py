@@ -33,20 +33,9 @@ from trio_afrender.wire.afanasy import (
     decode,
     encode,
 )
+from trio_afrender.wire.afanasy.compounds import Listed, Mapped, Optional, Record, Repeated
 from trio_afrender.wire.afanasy.layout import EVENTS, REGISTER, UPDATE, Payload
-from trio_afrender.wire.afanasy.primitives import (
-    BOOL,
-    MOST_ITEMS,
-    STR,
-    Kind,
-    Listed,
-    Mapped,
-    Number,
-    Optional,
-    Raw,
-    Record,
-    Repeated,
-)
+from trio_afrender.wire.afanasy.primitives import BOOL, MOST_ITEMS, STR, Kind, Number, Raw
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "afanasy_vectors.json"
 VECTORS = json.loads(DATA.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from trio_afrender.output.memory import MemoryLog
 from trio_afrender.testing.children import FakeChild, FakeSpawn
 from trio_afrender.testing.hosts import MemoryHost, MemoryPlace, virtual_wall
 from trio_afrender.testing.native import Fault, NativeServer, open_native_server
-from trio_afrender.testing.native_book import NativeRender, NativeState, NativeTask
+from trio_afrender.testing.native_values import NativeRender, NativeState, NativeTask
 from trio_afrender.testing.plugins import (
     Event,
     Replay,

@@ -38,8 +38,9 @@ from trio_afrender.link.connection import open_bare_nursery
 from trio_afrender.link.dial import make_native_connect
 from trio_afrender.messages import TaskExec, TaskKey
 from trio_afrender.testing.hosts import MemoryHost
-from trio_afrender.testing.native_book import NativeBook, NativeRender, NativeTask
+from trio_afrender.testing.native_book import NativeBook
 from trio_afrender.testing.native_json import act, answer_get, say
+from trio_afrender.testing.native_values import NativeRender, NativeTask
 from trio_afrender.testing.servers import MemoryListener
 from trio_afrender.wire.afanasy import (
     Json,

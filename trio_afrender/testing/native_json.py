@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trio_afrender.testing.native_book import (
+from trio_afrender.testing.native_book import NativeBook
+from trio_afrender.testing.native_values import (
     NIMBY,
     NIMBY_OWNER,
     PAUSED,
-    NativeBook,
     NativeRender,
     NativeTask,
 )

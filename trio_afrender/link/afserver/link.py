@@ -18,14 +18,15 @@ import attrs
 import trio
 
 from trio_afrender.config import Timing
-from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
-from trio_afrender.link.afserver.belief import Belief, Standing, judge
+from trio_afrender.errors import AfRenderError, LinkLost
+from trio_afrender.link.afserver.belief import Standing, judge
 from trio_afrender.link.afserver.desk import Desk
 from trio_afrender.link.afserver.doubts import Doubts
+from trio_afrender.link.afserver.entry import NIMBY, Entry
 from trio_afrender.link.afserver.memory import Memory
-from trio_afrender.link.afserver.runs import Answer, Runs
+from trio_afrender.link.afserver.runs import Runs
 from trio_afrender.link.afserver.settings import resolve
-from trio_afrender.link.afserver.updates import give_back, make_beat, make_register, make_update
+from trio_afrender.link.afserver.updates import give_back, make_beat, make_update
 from trio_afrender.link.connection import printable
 from trio_afrender.messages import (
     Ack,
@@ -45,12 +46,8 @@ __all__ = ("AfserverLink", "make_run")
 
 _log = logging.getLogger(__name__)
 
-EXIT = -2
-"""The id in an answer that refuses; -1 says: register again."""
-NIMBY_OWNER, NIMBY = 2, 4
 CHECK = 60.0
 """Seconds between two looks at what the server believes that we run."""
-_NEW = "New render registered"
 
 
 def make_run(task: TaskExec) -> str:
@@ -81,7 +78,7 @@ class AfserverLink:
         self._lock = trio.Lock()
         self._lost = ""
         self._check_at = trio.current_time() + CHECK
-        self._register = Register(name="")
+        self._entry = Entry(desk, memory, timing)
 
     @property
     def tasks(self) -> tuple[TaskExec, ...]:
@@ -97,114 +94,18 @@ class AfserverLink:
             self._lost = self._lost or why
             self._news.set()
 
-    # -- a register -----------------------------------------------------------------------------
-
     async def register(self, register: Register) -> Registered | Refused:
         """Go on as the render that the server still has online, or register."""
-        self._register = register
         self._runs.take(register)
         self._memory.forget({task.run for task in self._runs.tasks})
         async with self._turn():
-            standing, belief = await self._find_out()
-            if standing is Standing.OURS and belief is not None:
-                answer = await self._go_on(belief)
-                await self._introduce(answer)
-                return answer
-            said = await self._say_register(listed=standing is not Standing.UNKNOWN)
-            if isinstance(said, Refused):
-                return said
-            await self._introduce(said)
-            return said
-
-    async def _find_out(self) -> tuple[Standing, Belief | None]:
-        """Ask how we stand, if there is anything at all to go on with."""
-        identity = self._memory.identity
-        if not identity.time_launch and not self._runs.tasks:
-            return Standing.OFFLINE, None
-        await self._desk.settle()
-        try:
-            belief = await self._desk.believed(identity.id, self._register.name)
-        except ProtocolError as error:
-            _log.warning("%s; registering anew", error)
-            return Standing.OFFLINE, None
-        standing = judge(belief, identity.id, identity.time_launch)
-        if standing is Standing.TAKEN and self._runs.tasks:
-            # Whoever kept our identity may have an old one; with runs of ours we were launched then.
-            standing = judge(belief, 0, self._register.time_launch)
-        return standing, belief
-
-    async def _go_on(self, belief: Belief) -> Registered:
-        _log.info("%s: going on as render %s", self._desk.url, belief.id)
-        await self._memory.remember(
-            server=self._desk.url,
-            name=self._register.name,
-            id=belief.id,
-            time_launch=belief.time_launch,
-        )
-        answer = self._runs.go_on(belief)
-        self._memory.pace.next = trio.current_time()
-        self._accept(answer)
-        return answer.registered
-
-    async def _say_register(self, *, listed: bool) -> Registered | Refused:
-        """Register, with our tasks only if `listed`: a server that does not know the name would
-        keep them for ever as tasks that nobody runs."""
-        register = self._register
-        message = make_register(register, self._runs if listed else Runs(make_run))
-        await self._memory.remember(
-            server=self._desk.url, name=register.name, id=0, time_launch=register.time_launch
-        )
-        said = await self._desk.tell(message)
-        if isinstance(said, RenderId):
-            raise ProtocolError(f"{self._desk.url}: answers a register with the id {said.id} alone")
-        if said.id == EXIT:
-            await self._memory.remember(time_launch=0)
-            text = f"{self._desk.url}: {printable(said.log)}"
-            return Refused(reason="name-taken", text=text, retry_after=self._memory.pace.zombie / 4)
-        if said.id <= 0:
-            raise LinkLost(f"{self._desk.url}: {printable(said.log)}", register_now=True)
-        await self._memory.remember(id=said.id)
-        known = not said.log.startswith(_NEW)
-        answer = self._runs.registered(said, listed=listed and known)
-        settings = resolve(said, self._timing)
-        self._memory.pace.change(settings)
-        self._memory.pace.exchanged(trio.current_time())
-        self._accept(answer)
-        return attrs.evolve(answer.registered, **settings)
-
-    def _accept(self, answer: Answer) -> None:
-        self._memory.doubtful_since = None
+            answer = await self._entry.enter(register, self._runs)
+        if isinstance(answer, Refused):
+            return answer
         self._doubts.believe(answer.unknown)
         if answer.events is not None:
             self._push(answer.events)
-
-    async def _introduce(self, registered: Registered) -> None:
-        """Tell the user's wish for nimby, once: a server that knows the name ignores it in a
-        register, and later on its administrator's word counts."""
-        wish = self._register.state & (NIMBY_OWNER | NIMBY)
-        if not self._memory.introduced and not self._memory.pausing:
-            if wish and not registered.log.startswith(_NEW):
-                await self._act("NIMBY" if wish & NIMBY else "nimby", on=True)
-            self._memory.introduced = True
-        await self._align()
-
-    async def _align(self) -> None:
-        """Have the server pause us while we want no tasks, and no longer: it never forgets."""
-        memory = self._memory
-        if memory.pausing and not memory.paused:
-            await memory.remember(paused=True)  # before it is: whoever comes after us undoes it
-            await self._act("paused", on=True)
-            memory.paused = True
-        elif not memory.pausing and memory.identity.paused:
-            await self._act("paused", on=False)
-            await memory.remember(paused=False)
-            memory.paused = False
-
-    async def _act(self, param: str, *, on: bool) -> None:
-        user, host = self._register.user_name, self._register.host_name
-        await self._desk.act(self._memory.identity.id, {param: on}, user=user, host=host)
-
-    # -- updates --------------------------------------------------------------------------------
+        return answer.registered
 
     async def send(self, update: Update) -> None:
         """Exchange an update for what the server has for us; `receive` hands that out."""
@@ -247,7 +148,7 @@ class AfserverLink:
             await self._desk.goodbye(self._memory.identity.id)
             await self._memory.remember(time_launch=0)
             self._memory.pausing = False
-            await self._align()
+            await self._entry.align()
 
     async def _beat(self) -> None:
         async with self._turn():
@@ -258,7 +159,7 @@ class AfserverLink:
                 await self._compare(frozenset())
             number, finals = self._memory.identity.id, tuple(self._finals.values())
             await self._exchange(make_beat(number, self._runs, self._memory, finals))
-            await self._align()  # not in `send`: who leaves at once need not be paused before
+            await self._entry.align()  # not in `send`: who leaves at once need not be paused before
 
     async def _exchange(self, message: RenderUpdate) -> None:
         began = trio.current_time()
@@ -309,12 +210,10 @@ class AfserverLink:
         """Look at what the server believes that we run, when it spoke of what we do not run, and
         every minute."""
         identity = self._memory.identity
-        belief = await self._desk.believed(identity.id, self._register.name)
+        belief = await self._desk.believed(identity.id, self._entry.register.name)
         if belief is None or judge(belief, identity.id, identity.time_launch) is not Standing.OURS:
             raise LinkLost(f"{self._desk.url}: the server has us differently", register_now=True)
         self._doubts.compared(belief, self._runs, stopped)
-
-    # -- inside ---------------------------------------------------------------------------------
 
     def _push(self, message: Events | Ack) -> None:
         self._inbox.append(message)

@@ -1,6 +1,6 @@
 """The binary messages between an Afanasy server and its renders, protocol version 81. No I/O.
 
-`primitives` are the kinds of which everything is made, `records` the values, `layout` the tables
+`primitives` and `compounds` are the kinds of which everything is made, `records` the values, `layout` the tables
 that say which value has which parts in which order, `framing` what is around a message.
 """
 

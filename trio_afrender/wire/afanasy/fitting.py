@@ -14,18 +14,10 @@ import attrs
 
 from trio_afrender.errors import ProtocolError
 from trio_afrender.messages import TaskFile, TaskKey
+from trio_afrender.wire.afanasy.compounds import Listed, Mapped, Optional, Record, Repeated
 from trio_afrender.wire.afanasy.framing import encode
 from trio_afrender.wire.afanasy.layout import EVENTS, REGISTER, UPDATE, Payload
-from trio_afrender.wire.afanasy.primitives import (
-    STR,
-    Kind,
-    Listed,
-    Mapped,
-    Number,
-    Optional,
-    Record,
-    Repeated,
-)
+from trio_afrender.wire.afanasy.primitives import STR, Kind, Number
 from trio_afrender.wire.afanasy.records import RenderEvents, RenderRegister, RenderUpdate
 
 __all__ = ("encode_fitted", "fit", "harmless")

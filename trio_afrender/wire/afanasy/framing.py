@@ -15,8 +15,9 @@ from typing import Any
 import attrs
 
 from trio_afrender.errors import ProtocolError
+from trio_afrender.wire.afanasy.compounds import Record
 from trio_afrender.wire.afanasy.layout import EVENTS, REGISTER, UPDATE
-from trio_afrender.wire.afanasy.primitives import Misfit, Record, Source
+from trio_afrender.wire.afanasy.primitives import Misfit, Source
 from trio_afrender.wire.afanasy.records import (
     Json,
     Message,

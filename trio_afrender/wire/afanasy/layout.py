@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trio_afrender.messages import CustomMeter, HostResources, TaskExec, TaskFile, TaskKey
+from trio_afrender.wire.afanasy.compounds import Listed, Mapped, Optional, Record, Repeated
 from trio_afrender.wire.afanasy.primitives import (
     BOOL,
     I8,
@@ -15,13 +16,8 @@ from trio_afrender.wire.afanasy.primitives import (
     U8,
     U16,
     Kind,
-    Listed,
-    Mapped,
     Misfit,
-    Optional,
     Raw,
-    Record,
-    Repeated,
     Source,
 )
 from trio_afrender.wire.afanasy.records import (
