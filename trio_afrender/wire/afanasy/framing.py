@@ -119,7 +119,8 @@ class Receiver:
         if len(self._data) < end:
             return None
         self.surplus = len(self._data) - end
-        return self._head.make(bytes(self._data[self._head.size : end]))
+        with memoryview(self._data) as whole:
+            return self._head.make(bytes(whole[self._head.size : end]))
 
 
 def _read_head(data: bytearray, limit: int) -> _Head | None:
