@@ -104,3 +104,15 @@ def test_nonsense_is_no_task(tmp_path: Path, text: str, sentence: str) -> None:
 def test_a_file_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"t\.json: No such file"):
         read_tasks(tmp_path / "t.json")
+
+
+def test_the_limits_of_a_service_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "slow.py").write_text(
+        "from services import service\n\n\nclass slow(service.service):\n"
+        '    limits = {"run_time": 3600, "memory": 5}\n    stuck = {"policy": "stop", "cpu": True}\n'
+    )
+    view = make_service("slow", {"command_block": "x"}, folders=[tmp_path])
+    assert view.limits == {"run_time": 3600.0, "memory": 5}
+    assert view.stuck == {"policy": "stop"}
+    assert view.problems == ("service.stuck: cpu is True: it is ignored",)

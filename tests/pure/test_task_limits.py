@@ -22,7 +22,7 @@ USAGE = Usage(running=100.0, silent=20.0, stalled=50.0, printed=1000, resident=2
         (Limits(no_progress=49.5), "no progress for 50 s, the limit no_progress is 49.5 s"),
         (Limits(output=1000), "it printed 1000 bytes, the limit output is 1000"),
         (Limits(memory=2001), ""),
-        (Limits(memory=2000), "its processes have 2000 bytes of memory, the limit memory is 2000"),
+        (Limits(memory=2000), "its processes have 2.0 KiB of memory, the limit memory is 2.0 KiB"),
         (Limits(run_time=1, no_output=1), "it runs for 100 s, the limit run_time is 1 s"),
     ],
 )

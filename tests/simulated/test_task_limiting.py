@@ -81,7 +81,7 @@ async def test_the_memory_of_the_whole_tree_has_a_limit(autojump_clock: MockCloc
         outcome = await expect_task(link, over=True)
         assert outcome.status is TaskStatus.FinishedError
         assert [name for _, name in child.signals] == ["TERM"]
-        text = "its processes have 1001 bytes of memory, the limit memory is 1000"
+        text = "its processes have 1001 bytes of memory, the limit memory is 1000 bytes"
         assert any(text in step.text for step in outcome.why if step.event == "rule")
 
 

@@ -64,6 +64,10 @@ def _lines(view: ServiceView, paint: Paint) -> Iterator[str]:
     yield f"  parser       {clean(parser)}"
     if view.grace is not None:
         yield f"  grace        {view.grace:g} seconds"
+    for name, limit in view.limits.items():
+        yield f"  limit        {name} {limit:g}"
+    for name, rule in view.stuck.items():
+        yield f"  stuck        {name} {rule}"
     if view.skip:
         yield paint.doubtful("  it is skipped")
     yield from (f"  log          {clean(line)}" for line in view.log.splitlines())

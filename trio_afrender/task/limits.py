@@ -7,6 +7,7 @@ import math
 import attrs
 
 from trio_afrender.config import Limits
+from trio_afrender.task.figures import show_bytes
 
 __all__ = ("Usage", "next_look", "over_limit")
 
@@ -41,8 +42,8 @@ def over_limit(limits: Limits, usage: Usage) -> str:
         return f"it printed {usage.printed} bytes, the limit output is {limits.output}"
     if limits.memory and usage.resident is not None and usage.resident >= limits.memory:
         return (
-            f"its processes have {usage.resident} bytes of memory,"
-            f" the limit memory is {limits.memory}"
+            f"its processes have {show_bytes(usage.resident)} of memory,"
+            f" the limit memory is {show_bytes(limits.memory)}"
         )
     return ""
 

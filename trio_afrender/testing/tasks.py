@@ -47,6 +47,9 @@ class ServiceView:
     files: tuple[str, ...]
     skip: bool
     grace: float | None
+    limits: Mapping[str, float]
+    """What the service says of its own; so too `stuck`."""
+    stuck: Mapping[str, float | str]
     has_parser: bool
     thumbnails: tuple[str, ...]
     """Post commands; they are for files that are there."""
@@ -92,6 +95,8 @@ def make_service(
         files=facts.files,
         skip=facts.skip,
         grace=facts.grace,
+        limits=facts.limits,
+        stuck=facts.stuck,
         has_parser=facts.has_parser,
         thumbnails=thumbnails,
         log=worker.log() or facts.log,
