@@ -102,6 +102,7 @@ class GatewayStage:
         name: str = "n1",
         *,
         host: MemoryHost | None = None,
+        nursery: trio.Nursery | None = None,
         **settings: Any,  # noqa: ANN401 - fields of Config
     ) -> MemoryHost:
         """Start an agent; return the host it runs on."""
@@ -110,10 +111,11 @@ class GatewayStage:
             Config(name=name, server="ws://localhost", user_name="ann", timing=TIMING),
             **settings,
         )
-        self.agents[name] = await self.nursery.start(
+        agent = await (nursery or self.nursery).start(
             partial(run_agent, config, connect=self.connect(), outside=host.open())
         )
-        self.hosts[name] = host
+        self.agents.setdefault(name, agent)
+        self.hosts.setdefault(name, host)
         return host
 
     async def begin(self, number: int = 0, name: str = "n1") -> tuple[NativeTask, FakeChild]:

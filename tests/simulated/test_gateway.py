@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import attrs
+import pytest
 import trio
-from gateway_stage import open_gateway_stage
+from gateway_stage import GatewayStage, open_gateway_stage
 from native_stage import make_task
 from trio.testing import MockClock
 
-from trio_afrender.testing import NativeState
-from trio_afrender.wire.afanasy import RenderRegister
+from trio_afrender import LinkRefused
+from trio_afrender.errors import LinkLost
+from trio_afrender.link.tokens import make_token
+from trio_afrender.messages import HostResources, Register, Update
+from trio_afrender.testing import Fault, NativeState
+from trio_afrender.wire.afanasy import (
+    Message,
+    RenderDeregister,
+    RenderEvents,
+    RenderRegister,
+    RenderUpdate,
+)
+
+
+def an_update(message: Message) -> bool:
+    return isinstance(message, RenderUpdate)
+
+
+def an_outcome(message: Message) -> bool:
+    return isinstance(message, RenderUpdate) and any(up.status > 4 for up in message.taskups)
+
+
+def count(stage: GatewayStage, kind: type) -> int:
+    return sum(isinstance(said, kind) for _, said in stage.server.heard)
 
 
 async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
@@ -50,3 +76,331 @@ async def test_the_render_is_what_its_agent_says(autojump_clock: MockClock) -> N
         assert isinstance(register, RenderRegister)
         assert (register.id, register.name, register.user_name) == (0, "n1", "ann")
         assert register.engine.startswith("trio_afrender ")
+
+
+async def test_signs_of_life_come_every_heartbeat_though_the_agent_is_quiet(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage() as stage:
+        await trio.sleep(20)
+        times = [at for at, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        assert max(b - a for a, b in pairwise(times)) <= 1.0
+        assert 18 <= len(times) <= 30
+
+
+# -- what the server wants -----------------------------------------------------------------------
+
+
+async def test_a_stop_reaches_the_task(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        stage.server.book.stop(task.key, NativeState.SKIPPED)
+        await stage.server.until(lambda: task.state is NativeState.SKIPPED)
+        assert [name for _, name in child.signals][:1] == ["TERM"]
+        assert stage.statuses(task.key) == [3, 7]
+
+
+async def test_a_close_of_a_running_task_kills_it_and_nothing_is_reported(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        render = await stage.server.online("n1")
+        render.add("closes", task.key)
+        with trio.fail_after(30):
+            await child.exited()
+        await trio.sleep(5)
+        assert stage.agents["n1"].running == ()
+        assert stage.statuses(task.key) == [3]
+
+
+async def test_output_that_is_asked_for_comes(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(b"so far\n")
+        await trio.sleep(1)
+        render = await stage.server.online("n1")
+        render.add("outputs", task.key)
+        await stage.server.until(lambda: task.key in stage.server.book.outputs)
+        assert stage.server.book.outputs[task.key] == "so far\n"
+
+
+async def test_listened_output_comes_until_nobody_listens(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        render = await stage.server.online("n1")
+        render.add("listens_add", task.key)
+        await trio.sleep(2)
+        await child.write(b"heard\n")
+        await stage.server.until(lambda: "heard" in task.listened)
+        render.add("listens_rem", task.key)
+        await trio.sleep(2)
+        await child.write(b"not heard\n")
+        await trio.sleep(3)
+        assert "not heard" not in task.listened
+
+
+async def test_an_exit_request_ends_the_agent_and_deregisters_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage() as stage:
+        render = await stage.server.online("n1")
+        render.add_instruction("exit")
+        await stage.server.until(lambda: not render.online)
+        assert count(stage, RenderDeregister) == 1
+        await trio.sleep(2)
+        assert stage.counters["agents"] == stage.counters["renders"] == 0
+        assert stage.counters["sessions_lost"] == 0
+
+
+async def test_nimby_of_the_agent_is_that_of_the_render(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        await stage.add_agent(nimby="NIMBY")
+        render = await stage.server.online("n1")
+        assert render.state & 4
+        stage.server.add_task(make_task())
+        await trio.sleep(5)
+        assert stage.agents["n1"].running == ()
+
+
+async def test_changed_settings_reach_the_agent_and_count_for_signs_of_life(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage() as stage:
+        render = await stage.server.online("n1")
+        render.events = attrs.evolve(render.events, heartbeat_sec=3, zombie_time=40)
+        await trio.sleep(5)
+        del stage.server.heard[:]
+        await trio.sleep(30)
+        assert 9 <= count(stage, RenderUpdate) <= 17
+
+
+async def test_a_render_that_drains_takes_no_tasks_and_leaves(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        stage.agents["n1"].drain("the artist is back")
+        await trio.sleep(3)
+        late = stage.server.add_task(make_task(1))
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await stage.agents["n1"].finished()
+        render = stage.server.render("n1")
+        assert render is not None
+        await stage.server.until(lambda: not render.online)
+        assert late.sessions == 0
+        assert count(stage, RenderDeregister) == 1
+
+
+# -- two of a name, and who may come in ----------------------------------------------------------
+
+
+async def test_a_second_agent_of_a_name_is_refused(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(LinkRefused, match="name-taken"), flatten_subgroups=True
+        ):
+            async with trio.open_nursery() as nursery:
+                await stage.add_agent("n1", nursery=nursery)
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert count(stage, RenderRegister) == 1
+
+
+async def test_a_name_that_is_online_natively_is_refused(autojump_clock: MockClock) -> None:
+    """Nobody asks a gateway before that."""
+    async with open_gateway_stage(agent=False) as stage:
+        said = stage.server.book.register(_native_register("n1"), 0.0)
+        render = await stage.server.online("n1")
+        async with stage.connect()() as link:
+            answer = await link.register(Register(name="n1"))
+        assert getattr(answer, "reason", "") == "name-taken"
+        assert render.online
+        assert said.id == 1
+
+
+def _native_register(name: str) -> RenderRegister:
+    return RenderRegister(name=name, time_launch=7, resources=HostResources())
+
+
+async def test_a_wrong_token_is_turned_away_before_anything_else(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        with pytest.raises(LinkRefused, match="unauthorized"):
+            async with stage.connect(make_token())():
+                pass
+        assert stage.server.heard == []
+
+
+async def test_a_token_is_for_its_names_only(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        token = make_token()
+        stage.config.tokens.add("cloud-*", token)
+        async with stage.connect(token)() as link:
+            answer = await link.register(Register(name="n1"))
+        assert getattr(answer, "reason", "") == "unauthorized"
+        async with stage.connect(token)() as link:
+            answer = await link.register(Register(name="cloud-7"))
+        assert getattr(answer, "id", 0) == 1
+        assert [
+            said.name for _, said in stage.server.heard if isinstance(said, RenderRegister)
+        ] == ["cloud-7"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, 'quote"', "back\\slash", "line\nend"])
+async def test_a_name_that_would_harm_the_server_is_refused(
+    name: str, autojump_clock: MockClock
+) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        async with stage.connect()() as link:
+            answer = await link.register(Register(name=name))
+        assert getattr(answer, "reason", "") == "bad-name"
+        assert stage.server.heard == []
+
+
+async def test_who_says_too_much_is_read_slowly_and_loses_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage(agent=False, rate=2.0) as stage:
+        async with stage.connect()() as link:
+            await link.register(Register(name="n1"))
+            before = trio.current_time()
+            for seq in range(1, 41):
+                await link.send(Update(seq=seq))
+            acked = 0
+            while acked < 40:
+                acked = getattr(await link.receive(), "seq", acked)
+            # 20 at once, then two a second
+            assert 9.0 <= trio.current_time() - before <= 11.0
+        assert stage.counters["held_up"] == 20
+
+
+async def test_a_message_out_of_order_ends_the_session(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        async with stage.connect()() as link:
+            await link.send(Update(seq=1))
+            with pytest.raises(LinkLost, match="closed"):
+                await link.receive()
+        assert stage.server.heard == []
+
+
+async def test_who_connects_and_says_nothing_is_let_go(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        async with stage.connect()() as link:
+            before = trio.current_time()
+            with pytest.raises(LinkLost, match="closed"):
+                await link.receive()
+            assert trio.current_time() - before <= 13.0
+        assert stage.server.heard == []
+
+
+# -- what is lost on the way to the server -------------------------------------------------------
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_an_outcome_survives_a_failed_exchange(
+    heard: bool, autojump_clock: MockClock
+) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        stage.server.fail(Fault(where=an_outcome, heard=heard))
+        await child.write(b"all of it\n")
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await trio.sleep(5)
+        assert (task.output, task.sessions, task.errors) == (b"all of it\n", 1, 0)
+        assert stage.agents["n1"].running == ()
+
+
+async def test_files_survive_a_failed_exchange(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        host = stage.hosts["n1"]
+        host.places[next(iter(host.places))].files["thumb.jpg"] = b"picture"
+        stage.server.fail(
+            Fault(
+                where=lambda said: (
+                    isinstance(said, RenderUpdate) and any(up.files for up in said.taskups)
+                ),
+                heard=False,
+            )
+        )
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.files == {"thumb.jpg": b"picture"}
+
+
+async def test_a_hanging_server_holds_up_a_render_and_is_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        stage.server.fail(Fault(where=an_outcome, heard=False, hang=True))
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.sessions == 1
+
+
+async def test_a_lost_exec_is_given_back_and_comes_again(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task = stage.server.add_task(make_task())
+        stage.server.fail(Fault(where=lambda said: an_update(said) and bool(task.sessions)))
+        child = await stage.hosts["n1"].spawn.next()
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.errors == 0
+
+
+async def test_a_server_that_was_restarted_gets_its_task_back(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        stage.server.restart()
+        await stage.server.until(lambda: task.state is NativeState.RUNNING)
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert len(stage.hosts["n1"].spawn.children) == 1
+        assert task.errors == 0
+
+
+async def test_a_server_that_is_down_for_a_while_gets_its_task_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage() as stage:
+        task, child = await stage.begin()
+        stage.server.down = True
+        await trio.sleep(20)
+        stage.server.down = False
+        stage.server.restart()
+        await stage.server.until(lambda: task.state is NativeState.RUNNING)
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert len(stage.hosts["n1"].spawn.children) == 1
+
+
+async def test_a_server_with_an_empty_store_is_registered_with(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage() as stage:
+        _, child = await stage.begin()
+        stage.server.restart(keep=False)
+        await trio.sleep(10)
+        assert (await stage.server.online("n1")).tasks == []
+        with trio.fail_after(30):
+            await child.exited()
+        assert stage.agents["n1"].running == ()
+
+
+# -- other messages that nobody expects ----------------------------------------------------------
+
+
+async def test_a_log_line_of_the_server_is_not_lost(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        async with stage.connect()() as link:
+            await link.register(Register(name="n1"))
+            render = await stage.server.online("n1")
+            assert isinstance(render.events, RenderEvents)
+            render.events = attrs.evolve(render.events, log="dinner is ready")
+            with trio.fail_after(10):
+                while True:
+                    said = await link.receive()
+                    if getattr(said, "log", "") == "dinner is ready":
+                        break
