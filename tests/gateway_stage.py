@@ -20,10 +20,11 @@ from trio_afrender.link.address import NativeAddress
 from trio_afrender.link.base import Connect
 from trio_afrender.link.tokens import TokenTable, make_token
 from trio_afrender.link.websocket import open_websocket_link
-from trio_afrender.messages import TaskKey
+from trio_afrender.messages import Register, Registered, TaskKey
 from trio_afrender.testing import (
     FakeChild,
     MemoryHost,
+    NativeRender,
     NativeServer,
     NativeTask,
     open_native_server,
@@ -31,6 +32,29 @@ from trio_afrender.testing import (
 from trio_afrender.testing.servers import MemoryListener
 
 TIMING = Timing(heartbeat=1.0)
+
+
+class CountedStream(trio.abc.Stream):
+    """A stream that the stage counts as long as it is open."""
+
+    def __init__(self, stream: trio.abc.Stream, stage: GatewayStage) -> None:
+        self._stream, self._stage, self._open = stream, stage, True
+        stage.at_once += 1
+        stage.most_at_once = max(stage.most_at_once, stage.at_once)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        self._stage.at_once -= self._open
+        self._open = False
+        await self._stream.aclose()
 
 
 @attrs.define(eq=False)
@@ -48,6 +72,11 @@ class GatewayStage:
     hosts: dict[str, MemoryHost] = attrs.field(factory=dict)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     over: trio.Event = attrs.field(factory=trio.Event)
+    delay: float = 0.0
+    """Seconds that each exchange with the server takes."""
+    at_once: int = 0
+    """Exchanges under way."""
+    most_at_once: int = 0
 
     # -- the gateway ----------------------------------------------------------------------------
 
@@ -61,12 +90,11 @@ class GatewayStage:
         return gateway
 
     async def _run(self, *, task_status: trio.TaskStatus[Gateway]) -> None:
-        assert self.server.listener is not None
         with self._scope:
             await run_gateway(
                 self.config,
                 identities=self.identities,
-                open_stream=self.server.listener.connect,
+                open_stream=self._dial_server,
                 listeners=[self.listener],
                 task_status=task_status,
             )
@@ -79,10 +107,35 @@ class GatewayStage:
         self._scope.cancel()
         await self.over.wait()
 
+    async def _dial_server(self, host: str, port: int) -> trio.abc.Stream:
+        assert self.server.listener is not None
+        stream = CountedStream(await self.server.listener.connect(host, port), self)
+        await trio.sleep(self.delay)
+        return stream
+
     @property
     def counters(self) -> dict[str, float]:
         assert self.gateway is not None
         return attrs.asdict(self.gateway.counters)
+
+    # -- websockets -----------------------------------------------------------------------------
+
+    def refuse_agents(self, refusing: bool = True) -> None:
+        """Cut all websockets and let no new one in, or let them in again."""
+        self.listener.refusing = refusing
+        if refusing:
+            self.listener.cut()
+
+    def fall_silent_to_agents(self) -> None:
+        """Let nothing reach the agents; what they say still arrives."""
+        for wire in self.listener._wires[1::2]:
+            wire.fall_silent()
+
+    def cut_the_agents_end(self) -> None:
+        """Cut websockets where the agents are; the gateway does not hear of it."""
+        for wire in self.listener._wires[::2]:
+            wire.fall_silent()
+            wire.cut()
 
     # -- agents ---------------------------------------------------------------------------------
 
@@ -117,6 +170,23 @@ class GatewayStage:
         self.agents.setdefault(name, agent)
         self.hosts.setdefault(name, host)
         return host
+
+    async def add_native_agent(self, name: str) -> MemoryHost:
+        """Start an agent that speaks to the server itself."""
+        host = self.hosts[name] = MemoryHost()
+        config = Config(name=name, server="af://farm", user_name="ann", timing=TIMING)
+        connect = self.server.connect(config, host)
+        self.agents[name] = await self.nursery.start(
+            partial(run_agent, config, connect=connect, outside=host.open())
+        )
+        return host
+
+    async def register_by_hand(self, name: str) -> tuple[Registered, NativeRender]:
+        """Register as an agent would and hang up."""
+        async with self.connect()() as link:
+            answer = await link.register(Register(name=name))
+        assert isinstance(answer, Registered)
+        return answer, await self.server.online(name)
 
     async def begin(self, number: int = 0, name: str = "n1") -> tuple[NativeTask, FakeChild]:
         """Have the server hand out a task, and wait until it runs and is said to."""

@@ -9,6 +9,7 @@ that none of this is ever cut short.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 import attrs
@@ -78,8 +79,12 @@ class Render:
     async def _begin(self, session: Session, register: Register) -> Registered | Refused:
         listed = {task.run for task in (*register.running, *register.undelivered)}
         lost = unheard(self._register, register, self._tasks)
+        # By this the server tells one render of a name from another: an agent need not say it.
+        launched = register.time_launch or self.memory.identity.time_launch or int(time.time())
         link = self._open_link(self.memory)
-        said = await link.register(attrs.evolve(register, running=(*register.running, *lost)))
+        said = await link.register(
+            attrs.evolve(register, running=(*register.running, *lost), time_launch=launched)
+        )
         if isinstance(said, Refused):
             return said
         self._register, self.session, self._link = register, session, link
