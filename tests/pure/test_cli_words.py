@@ -123,5 +123,9 @@ def test_cgru_keys_are_taken_out_wherever_they_stand_and_the_first_counts() -> N
         ["a", "--name"],
         {"af_priority": "5", "pathsmap": "[]", "af_x": "7"},
     )
+    assert split_overrides(["--trio_afrender.timing.grace", "3", "--studio_key=x", "--a-b"]) == (
+        ["--a-b"],
+        {"trio_afrender.timing.grace": "3", "studio_key": "x"},
+    )
     with pytest.raises(ConfigError, match="--cmd_shell: expected a value"):
         split_overrides(["--cmd_shell"])

@@ -171,6 +171,24 @@ def test_arguments_must_be_known() -> None:
         load(arguments={"af_serverport": "farm"})
 
 
+def test_keys_of_ours_and_of_a_studio_may_be_typed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", studio_size=5, trio_afrender={"max_tasks": 3})
+    typed = {"studio_size": "7", "trio_afrender.max_tasks": "2", "trio_afrender.timing.grace": "3"}
+    settings = load(arguments=typed, files=[path])
+    assert settings["studio_size"] == 7
+    assert settings.values["trio_afrender.max_tasks"] == Layered(
+        2, "command line --trio_afrender.max_tasks"
+    )
+    assert make_config(settings).timing.grace == 3
+    for key, text, problem in (
+        ("trio_afrender.max_task", "2", 'did you mean "trio_afrender.max_tasks"'),
+        ("trio_afrender.max_tasks", "two", "expected a whole number"),
+        ("studio_sizes", "2", 'did you mean "studio_size"'),
+    ):
+        with pytest.raises(ConfigError, match=f"--{key}: .*{problem}"):
+            load(arguments={key: text}, files=[path])
+
+
 def test_options_win_and_are_named_after_themselves() -> None:
     settings = load(
         {"AF_HOSTNAME": "env"},

@@ -47,6 +47,7 @@ Exit codes: 0 done, 1 some task failed, 2 bad usage or input, 3 no server or ref
 """
 _LONG_WORD = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
 """An option with one dash and several letters; ``-vv`` is none."""
+_KEY = re.compile(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|trio_afrender(\.[a-z_]+)+")
 HELP_WORDS = ("--help", "-h", "help", "-", "--", "-?", "?", "/?")
 """First words that ask for help; those without letters are Afanasy's."""
 _OLD_WORDS = {
@@ -94,13 +95,16 @@ def _take_kind(words: list[str]) -> str:
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take ``--<CGRU key> <value>`` out of the arguments; of several for one key the first."""
+    """Take ``--<key> <value>`` out of the arguments; of several for one key the first.
+
+    Options of ours have no underscores, keys of config files do.
+    """
     rest: list[str] = []
     overrides: dict[str, str] = {}
     left = iter(words)
     for word in left:
         name, equals, value = word.removeprefix("--").partition("=")
-        is_key = name.startswith("af_") or name in CGRU or name in OTHERS
+        is_key = name in CGRU or name in OTHERS or _KEY.fullmatch(name) is not None
         if not (word.startswith("--") and is_key):
             rest.append(word)
             continue
@@ -124,7 +128,8 @@ def _make(command: str, text: str) -> _Parser:
         prog=f"trio_afrender {command}",
         description=text,
         allow_abbrev=False,
-        epilog="Any key of CGRU's config files can be given too, as --af_render_nice 5.",
+        epilog="Any key of the config files can be given too, as --af_render_nice 5 or "
+        "--trio_afrender.max_tasks 2.",
     )
     parser.add_argument(
         "--config",

@@ -18,6 +18,7 @@ from trio_afrender.errors import ConfigError
 __all__ = ("Settings", "load_settings")
 
 _NOTHING = Layered(None)
+_OWN = "trio_afrender."
 _NOT_KEYS = frozenset(
     {
         "CGRU_LOCATION",
@@ -90,6 +91,7 @@ def load_settings(
             unit = CGRU[key].unit if key in CGRU else ""
             values[key] = Layered(value, reading.origins[(key,)], unit)
     values |= _own(reading)
+    values |= _typed_own(arguments or {})
     typed = {
         key: Layered(value, f"command line {_option(key)}", values.get(key, _NOTHING).unit)
         for key, value in (options or {}).items()
@@ -168,30 +170,50 @@ def _like(value: object) -> Key | None:
 
 def _apply_arguments(reading: Reading, arguments: Mapping[str, str]) -> None:
     for key, text in arguments.items():
+        if key.startswith(_OWN):
+            continue
         known = CGRU.get(key) or _like(reading.values.get(key))
         if known is None and key in OTHERS:
             known = Key("str", "")
         if known is None:
-            raise ConfigError(f"--{key}: no such setting, {near_key(key, CGRU)}")
-        try:
-            reading.set(key, from_text(known, text), f"command line --{key}")
-        except ConfigError as error:
-            raise ConfigError(f"--{key}: {error}") from error
+            near = near_key(key, {*CGRU, *reading.values, *_own_keys()})
+            raise ConfigError(f"--{key}: no such setting, {near}")
+        reading.set(key, _typed(key, known, text), f"command line --{key}")
+
+
+def _typed(key: str, known: Key, text: str) -> object:
+    try:
+        return from_text(known, text)
+    except ConfigError as error:
+        raise ConfigError(f"--{key}: {error}") from error
+
+
+def _typed_own(arguments: Mapping[str, str]) -> dict[str, Layered]:
+    """Return those of our own keys that are typed in full, as ``--trio_afrender.max_tasks 2``."""
+    keys, values = _own_keys(), {}
+    for key, text in arguments.items():
+        if key.startswith(_OWN):
+            if key not in keys:
+                raise ConfigError(f"--{key}: no such setting, {near_key(key, keys)}")
+            value = _typed(key, keys[key], text)
+            values[key] = Layered(value, f"command line --{key}", keys[key].unit)
+    return values
+
+
+def _own_keys() -> dict[str, Key]:
+    """Our own keys by their full names, but for tables by service."""
+    keys = {f"{_OWN}{key}": known for key, known in OURS.items() if known.kind not in NESTED}
+    return keys | {
+        f"{_OWN}{kind}.{key}": known
+        for kind, nested in NESTED.items()
+        for key, known in nested.items()
+        if known.kind != SERVICES
+    }
 
 
 def _own(reading: Reading) -> dict[str, Layered]:
     """Return our own section, where a name we do not know is an error."""
-    values = {
-        f"trio_afrender.{key}": Layered(known.default, unit=known.unit)
-        for key, known in OURS.items()
-        if known.kind not in NESTED
-    }
-    values |= {
-        f"trio_afrender.{kind}.{key}": Layered(known.default, unit=known.unit)
-        for kind, keys in NESTED.items()
-        for key, known in keys.items()
-        if known.kind != SERVICES
-    }
+    values = {key: Layered(known.default, unit=known.unit) for key, known in _own_keys().items()}
     _fill(values, ("trio_afrender",), reading.values.get("trio_afrender", {}), OURS, reading)
     return values
 
