@@ -109,11 +109,10 @@ def _plugins(agent: psutil.Process) -> int:
 
 
 def _used(agent: psutil.Process) -> tuple[float, int]:
-    """Seconds of processor time, and how often a thread of it has waited, so far."""
-    times, wakes = agent.cpu_times(), 0
-    for thread in Path(f"/proc/{agent.pid}/task").iterdir():
-        status = (thread / "status").read_text()
-        wakes += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    """Seconds of processor time, and how often its loop has waited, so far; threads come and go."""
+    times = agent.cpu_times()
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    wakes = int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
     return times.user + times.system, wakes
 
 
