@@ -333,6 +333,7 @@ def test_a_body_cut_short_is_refused(vector: dict[str, Any]) -> None:
         (struct.pack(">iii", 81, 35, MAX_BODY + 1), "a message of 67108853 bytes"),
         (b"AFANASY 99999999 JSON{", "a text of 99999999 bytes"),
         (b"AFANASY 12 YAML" + bytes(30), "no header of a text"),
+        (b"AFANASY 2" + b" " * 40 + b"JSON{}", "no header of a text"),
         (b"AFANASY 1234567890 JSON{" + bytes(30), "no header of a text"),
         (b"AFANASY -5 JSON{}" + bytes(30), "no header of a text"),
     ],

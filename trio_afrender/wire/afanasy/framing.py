@@ -150,7 +150,7 @@ def _read_head(data: bytearray, limit: int) -> _Head | None:
 
 
 def _read_text_head(data: bytearray, limit: int) -> _Head | None:
-    match = _TEXT_HEADER.match(data)
+    match = _TEXT_HEADER.match(data, 0, _TEXT_HEADER_LIMIT)
     if match is None:
         if len(data) >= _TEXT_HEADER_LIMIT:
             raise ProtocolError(f"no header of a text: {bytes(data[:_TEXT_HEADER_LIMIT])!r}")
