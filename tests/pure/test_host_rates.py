@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.host.facts import shorten_cpu, shorten_host, shorten_user
-from trio_afrender.host.rates import Counters, make_shares
+from trio_afrender.host.rates import Counters, make_shares, until_tick
 
 ticks = st.floats(0, 1e12)
 
@@ -90,3 +90,10 @@ def test_hosts_and_users_are_lower_case_without_a_domain() -> None:
     assert shorten_user("studio/Bob") == "bob"
     assert shorten_user("a\\b/C") == "c"
     assert shorten_user("eve") == "eve"
+
+
+@pytest.mark.parametrize(
+    ("now", "wait"), [(0.0, 5.0), (1.0, 4.0), (2.5, 2.5), (3.0, 7.0), (4.9, 5.1), (100.0, 5.0)]
+)
+def test_all_measure_at_the_same_moments(now: float, wait: float) -> None:
+    assert until_tick(now, 5.0) == pytest.approx(wait)

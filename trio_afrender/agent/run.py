@@ -25,6 +25,7 @@ from trio_afrender.agent.session import Session, Settings
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkRefused
+from trio_afrender.host.rates import until_tick
 from trio_afrender.link.base import Connect
 from trio_afrender.link.dial import check_server, make_connect
 from trio_afrender.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
@@ -428,8 +429,8 @@ class _Agent:
         """Measure every period, beside the heartbeat and never in its way."""
         while True:
             period = self._settings.period()
-            self._pulse.promise("the host's measurement", period + HOST_PATIENCE)
-            await trio.sleep(period)
+            self._pulse.promise("the host's measurement", 2 * period + HOST_PATIENCE)
+            await trio.sleep(until_tick(trio.current_time(), period))
             await self._measure()
             if self._resources is not None:
                 self._outbox.put_resources(self._resources)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ("Counters", "Growth", "make_shares")
+__all__ = ("Counters", "Growth", "make_shares", "until_tick")
+
+
+def until_tick(now: float, period: float) -> float:
+    """Seconds to the next moment at which all measure who do it every `period`; at least half of it.
+
+    What is measured at one moment goes out in one message, and threads are woken once.
+    """
+    wait = period - now % period
+    return wait if wait >= period / 2 else wait + period
 
 
 def make_shares(before: Sequence[float], now: Sequence[float]) -> list[int]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trio_afrender.child.base import Child
+from trio_afrender.host.rates import until_tick
 from trio_afrender.host.usage import ProcessUsage
 from trio_afrender.task.figures import Ledger, usage_sentence
 from trio_afrender.task.handle import TaskHandle
@@ -67,10 +68,7 @@ class Measuring:
                 self._take(found)
                 await self._publish()
             await self._beside()
-            period = self._period()
-            wait = period - trio.current_time() % period
-            if wait < period / 2:
-                wait += period
+            wait = until_tick(trio.current_time(), self._period())
 
     async def freeze(self) -> None:
         """Take the figures as they are now, before the tree is asked to end; they stay so."""
