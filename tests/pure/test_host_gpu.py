@@ -20,7 +20,7 @@ from nvml_stage import (
 )
 
 from trio_afrender.host import gpu
-from trio_afrender.host.gpu import Cards, card_meters, classic_fields, shares_of
+from trio_afrender.host.gpu import Cards, card_meters, classic_fields, is_unclaimed, shares_of
 from trio_afrender.host.nvidia_smi import (
     NvidiaSmi,
     parse_cards,
@@ -207,3 +207,23 @@ def test_a_process_may_use_several_cards() -> None:
         GpuCard(index=1, processes=(GpuProcess(pid=5, memory_mb=2, percent=30),)),
     ]
     assert shares_of(cards) == {5: GpuShare(memory=3 * 1024**2, percent=120)}
+
+
+OURS, STRANGER = 10, 999
+
+
+@pytest.mark.parametrize(
+    ("card", "unclaimed"),
+    [
+        (GpuCard(), False),
+        (GpuCard(util=0, mem_used_mb=500), False),
+        (GpuCard(util=90), True),
+        (GpuCard(util=90, processes=(GpuProcess(pid=OURS, percent=0),)), True),
+        (GpuCard(util=90, processes=(GpuProcess(pid=OURS, percent=88),)), False),
+        (GpuCard(util=90, processes=(GpuProcess(pid=STRANGER, percent=88),)), True),
+        (GpuCard(util=None, mem_used_mb=500), True),
+    ],
+)
+def test_work_of_a_card_that_nobody_is_named_for(card: GpuCard, unclaimed: bool) -> None:
+    assert is_unclaimed([GpuCard(util=0), card], lambda pid: pid == OURS) is unclaimed
+    assert not is_unclaimed([], lambda _: True)

@@ -134,3 +134,15 @@ async def test_a_task_given_back_too_often_becomes_an_error(
             ref = RunRef(run=run, job=2, block=0, task=0)
             await link.send(Events(closes=(ref,)))
         assert statuses == [TaskStatus.GiveBack, TaskStatus.GiveBack, TaskStatus.FinishedError]
+
+
+async def test_in_doubt_a_card_works_for_every_task(autojump_clock: MockClock) -> None:
+    async with open_stage(watched("stop"), host=MemoryHost(cards_unclaimed=True)) as stage:
+        link, child = await begin(stage)
+        stage.host.gauge.use(child.pid, memory=1, cpu=1.0)
+        async with keep_reading(link) as heard:
+            await trio.sleep(300)
+        assert {each.status for each in heard} == {TaskStatus.Percent}
+        stage.host.cards_unclaimed = False
+        async with keep_reading(link):
+            await child.signalled()

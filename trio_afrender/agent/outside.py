@@ -91,6 +91,8 @@ class Outside:
     """How much memory is left."""
     remember: Callable[[str], Awaitable[None]]
     """Keeps that for the agent after us. Raises OSError."""
+    cards_unclaimed: Callable[[], bool]
+    """Whether a card works for somebody whom its driver does not name."""
     gauge: Gauge
     """The figures of tasks' processes."""
     painter: Painter | None = None
@@ -147,6 +149,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 history=DiskHistory(store.path),
                 read_left=partial(_read_left, store, config),
                 examine=partial(examine, ask=partial(ask_command, environment=plain)),
+                cards_unclaimed=sampler.cards_unclaimed,
                 read_room=make_room_reader(),
                 gauge=ThreadGauge(make_usage_reader(), sampler.shares),
                 painter=painter,

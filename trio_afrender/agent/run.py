@@ -400,6 +400,7 @@ class _Agent:
             read_room=self._outside.read_room,
             cards=self._cards,
             examine=self._outside.examine,
+            cards_unclaimed=self._outside.cards_unclaimed,
             period=self._settings.period,
             wall=self._outside.wall,
             new_token=self._outside.new_token,

@@ -21,7 +21,7 @@ from trio_afrender.host.nvml import Nvml
 from trio_afrender.host.usage import GpuShare
 from trio_afrender.messages import CustomMeter, GpuCard
 
-__all__ = ("Cards", "card_meters", "classic_fields", "shares_of")
+__all__ = ("Cards", "card_meters", "classic_fields", "is_unclaimed", "shares_of")
 
 _log = logging.getLogger(__name__)
 _AGAIN = 60.0
@@ -173,3 +173,18 @@ def shares_of(cards: Sequence[GpuCard]) -> dict[int, GpuShare]:
                 memory=old.memory + each.memory_mb * _MIB, percent=old.percent + each.percent
             )
     return found
+
+
+def is_unclaimed(cards: Sequence[GpuCard], exists: Callable[[int], bool]) -> bool:
+    """Whether a card works, or may work, for somebody whom the driver does not name.
+
+    It names nobody without accounting, and processes by the machine's numbers, which in a container
+    are nobody's; of a part of a card it tells nothing at all.
+    """
+    return any(
+        card.mem_used_mb > 0
+        if card.util is None
+        else card.util > 0
+        and not any(each.percent > 0 and exists(each.pid) for each in card.processes)
+        for card in cards
+    )

@@ -17,7 +17,7 @@ from trio_afrender.config import Config
 from trio_afrender.host.container import Bounds, Container
 from trio_afrender.host.cpu import STATES, Processors
 from trio_afrender.host.facts import find_hw_info
-from trio_afrender.host.gpu import Cards, card_meters, classic_fields, shares_of
+from trio_afrender.host.gpu import Cards, card_meters, classic_fields, is_unclaimed, shares_of
 from trio_afrender.host.memory import read_memory
 from trio_afrender.host.parts import Fields, Part
 from trio_afrender.host.sensors import Thermometer
@@ -114,6 +114,10 @@ class Sampler:
         for part in self._threads:
             part.measure()
         return self._collect()
+
+    def cards_unclaimed(self) -> bool:
+        """Whether a card worked for somebody whom its driver did not name, as of the last sample."""
+        return is_unclaimed(self._cards_part.values.get("gpus", ()), psutil.pid_exists)
 
     def shares(self) -> Mapping[int, GpuShare]:
         """What processes have of the cards, as it was measured last."""

@@ -92,6 +92,8 @@ class Tools:
     """Seconds between two measurements of a task's tree."""
     examine: Examine = _see_nothing
     """Looks at processes that do nothing any more."""
+    cards_unclaimed: Callable[[], bool] = lambda: False
+    """Whether a card of this host works for somebody whom its driver does not name."""
     cards: CardRoom = attrs.field(factory=CardRoom)
     """Who has which GPU."""
     wall: Callable[[], float] = time.time

@@ -26,21 +26,23 @@ async def watch_stuck(
     why: Chain,
     *,
     examine: Examine,
+    cards_unclaimed: Callable[[], bool],
     say: Callable[[str], Awaitable[None]],
     remark: Callable[[str], Awaitable[None]],
 ) -> None:
     """Look at each measurement of the tree; cancelled when its process is over.
 
     `say` puts text into the task's log, `remark` tells the server in a few words how it stands,
-    '' that all is well again. A tree that nobody measures is never stuck.
+    '' that all is well again. A tree that nobody measures is never stuck, and none is while a card
+    works for nobody knows whom (`cards_unclaimed`).
     """
     await handle.measured()
-    silence = Silence(rules, _look(log, handle))
+    silence = Silence(rules, _look(log, handle, cards_unclaimed))
     warned = stopping = False
     longest = 0.0
     while not stopping:
         await handle.measured()
-        silent = silence.look(_look(log, handle))
+        silent = silence.look(_look(log, handle, cards_unclaimed))
         match decide(rules, silent, warned=warned):
             case Act.WARN:
                 warned = True
@@ -61,7 +63,7 @@ async def watch_stuck(
         longest = silent
 
 
-def _look(log: RunLog, handle: TaskHandle) -> Sign:
+def _look(log: RunLog, handle: TaskHandle, cards_unclaimed: Callable[[], bool]) -> Sign:
     usage, now = handle.usage, trio.current_time()
     if usage is None:
         return Sign(time=now, printed=log.size)
@@ -71,7 +73,7 @@ def _look(log: RunLog, handle: TaskHandle) -> Sign:
         cpu=usage.cpu_seconds,
         moved=usage.read_bytes + usage.written_bytes + handle.passed,
         processes=handle.members,
-        gpu_percent=usage.gpu_percent,
+        gpu_percent=usage.gpu_percent or float(cards_unclaimed()),
         gpu_memory=usage.gpu_memory,
     )
 

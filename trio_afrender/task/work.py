@@ -235,6 +235,7 @@ class Work:
                         self._handle,
                         self._why,
                         examine=self._tools.examine,
+                        cards_unclaimed=self._tools.cards_unclaimed,
                         say=self._say,
                         remark=self._make_remark,
                     )

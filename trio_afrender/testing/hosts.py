@@ -183,6 +183,8 @@ class MemoryHost:
     resources: Callable[[], HostResources] = HostResources
     evidence: Evidence = attrs.field(factory=Evidence)
     """What is seen of processes that do nothing any more."""
+    cards_unclaimed: bool = False
+    """Whether a card works for somebody whom its driver does not name."""
     room: Room = attrs.field(factory=lambda: Room(available=64 * 1024**3, total=128 * 1024**3))
     """How much memory is left."""
     gauge: FakeGauge = attrs.field(factory=FakeGauge)
@@ -226,6 +228,7 @@ class MemoryHost:
             remember=self.remember,
             read_left=self._read_left,
             examine=self._examine,
+            cards_unclaimed=lambda: self.cards_unclaimed,
             read_room=lambda: self.room,
             gauge=self.gauge,
             meters=self.meters,
