@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from trio_afrender.thumbnail.source import Source
 
-__all__ = ("Tone", "clip_limit", "find_tone", "primaries_matrix", "to_screen")
+__all__ = ("FLOATS", "Tone", "clip_limit", "find_tone", "primaries_matrix", "to_screen")
 
 Tone = str
 """``linear`` light, ``log`` (film), ``screen`` or ``data``."""
-_FLOATS = ("half", "float", "double")
+FLOATS = ("half", "float", "double")
+"""Types of values that may be anything; the others are between 0 and 1."""
 _REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 _PRIMARIES = {
     "ap0": (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767),
@@ -53,7 +54,7 @@ def find_tone(source: Source) -> Tone:
         return "linear"
     if space.startswith(("srgb", "rec709", "g22", "g24", "gamma")):
         return "screen"
-    return "linear" if source.depth in _FLOATS else "screen"
+    return "linear" if source.depth in FLOATS else "screen"
 
 
 def clip_limit(tone: Tone, source: Source) -> float:

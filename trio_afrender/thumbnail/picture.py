@@ -74,7 +74,7 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
     """
     import numpy as np
 
-    from trio_afrender.thumbnail.colour import clip_limit, find_tone, to_screen
+    from trio_afrender.thumbnail.colour import FLOATS, clip_limit, find_tone, to_screen
     from trio_afrender.thumbnail.reduce import BoxReducer
     from trio_afrender.thumbnail.source import open_source
 
@@ -87,7 +87,7 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
             if reducer is None:
                 reducer = BoxReducer(source.width, source.height, *box, band.pixels.shape[2])
             pixels = band.pixels
-            if tone != "data":
+            if tone != "data" and source.depth in FLOATS:
                 # fmax and fmin take the other value for what is no number.
                 pixels = np.fmax(pixels, 0.0)
                 np.fmin(pixels, limit, out=pixels)
