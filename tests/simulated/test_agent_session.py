@@ -204,6 +204,28 @@ async def test_reconnects_stay_quick_while_something_is_held(autojump_clock: Moc
         assert trio.current_time() - before <= 4.0
 
 
+async def test_an_idle_render_is_back_before_the_server_gives_it_up(
+    autojump_clock: MockClock,
+) -> None:
+    """It counts as online for a zombie time, and may be handed tasks meanwhile."""
+    async with open_stage() as stage:
+        for _ in range(8):  # each time the server drops it, the wait would get longer
+            link = await stage.server.accept(within=200)
+            before = trio.current_time()
+            await link.welcome()
+            await link.cut()
+        link = await stage.server.accept(within=200)
+        assert trio.current_time() - before <= 4.0
+        await link.welcome()
+        stage.server.refuse(True)
+        await link.cut()
+        await trio.sleep(600)
+        stage.server.refuse(False)
+        before = trio.current_time()
+        await stage.server.accept(within=200)
+        assert trio.current_time() - before <= 60.0, "later on it need not hurry"
+
+
 async def test_a_stop_in_a_register_answer_is_never_reported(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()

@@ -108,6 +108,8 @@ class Session:
         self._renewing = False
         self._refused_since = math.inf
         self._complaint = ""
+        self._heard = -math.inf
+        """When the server last said something."""
 
     def wake(self) -> None:
         """Say that the outbox holds something new; what is urgent goes out at once."""
@@ -129,7 +131,9 @@ class Session:
     async def _pause(self) -> None:
         """Wait before the next try; not at all when we are leaving."""
         if not self.leaving:
-            held = bool(self._dispatcher.running) or self._outbox.holds
+            # A server counts us online for a zombie time, and hands us tasks meanwhile.
+            counted = trio.current_time() - self._heard < self._settings.zombie
+            held = bool(self._dispatcher.running) or self._outbox.holds or counted
             delay = self._backoff.delay(held=held, zombie=self._settings.zombie)
             self._pulse.promise(LOOP, delay + MARGIN)
             await trio.sleep(delay)
@@ -186,6 +190,7 @@ class Session:
             raise LinkLost(f"no answer within {self._connect_timeout:g} s")
 
     def _registered(self, answer: Registered) -> None:
+        self._heard = trio.current_time()
         self._refused_since = math.inf
         self._complaint = ""
         self.render_id = answer.id
@@ -199,6 +204,7 @@ class Session:
             message = await link.receive()
             # Only something received proves a server: one that accepts and drops is not hammered.
             self._backoff.reset()
+            self._heard = trio.current_time()
             match message:
                 case Ack():
                     self._outbox.acked(message.seq)
