@@ -69,7 +69,7 @@ def test_what_the_kernel_lacks_is_named() -> None:
             "systemctl --user daemon-reload",
         ),
         (Groups(may_create=False, unit=""), "not make", "systemd-run --user --scope -p Delegate=yes"),
-        (Groups(may_create=False, by_systemd=False, path="/a"), "not make", "chown -R $(id -u) /sys/fs/cgroup/a"),
+        (Groups(may_create=False, by_systemd=False, path="/a", user=7), "not make", "chown -R 7 /sys/fs/cgroup/a"),
         (Groups(memory=False), "memory controller is not handed down", "Delegate=yes"),
         (
             Groups(memory=False, by_systemd=False, path="/a/b"),

@@ -26,7 +26,7 @@ def store(**changes: object) -> Store:
 @pytest.mark.parametrize(
     ("facts", "check", "level", "text", "mend"),
     [
-        (store(writable=False), "store", "error", "not write to /s/it is", "chown $(id -u) '/s/it is'"),
+        (store(writable=False, user=7), "store", "error", "not write to /s/it is", "chown 7 '/s/it is'"),
         (store(writable=False, exists=False), "store", "error", "not write to /s", "mkdir -p '/s/it is'"),
         (store(folder=False), "store", "error", "is a link or a file", "rm '/s/it is'"),
         (store(owner=5), "store", "error", "belongs to user 5, we are 0", "chown -R 0 '/s/it is'"),

@@ -22,6 +22,7 @@ GOOD = Server(url="wss://farm:1", place="farm:1", address="10.0.0.1", connected=
     ("facts", "level", "text", "mend"),
     [
         (GOOD, "ok", "wss://farm:1 answers", ""),
+        (attrs.evolve(GOOD, url="af://farm:1"), "ok", "af://farm:1 takes connections", ""),
         (Server(), "warning", "no server is set", "trio_afrender doctor --server wss://HOST:PORT"),
         (attrs.evolve(GOOD, problem="bad URL"), "error", "bad URL", "trio_afrender config | grep server"),
         (attrs.evolve(GOOD, address=""), "error", '"farm" of the server leads nowhere', "getent hosts farm"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trustme
 from cli_stage import run_command
 from test_cli_agent import open_server, write_token
 
@@ -19,6 +21,8 @@ from trio_afrender.cli.doctor import look_machine, look_place, look_server
 from trio_afrender.cli.doctor.command import _limited
 from trio_afrender.cli.doctor.finding import Finding
 from trio_afrender.config import Config
+from trio_afrender.link.serve import Bound, serve_websocket
+from trio_afrender.link.tokens import TokenTable, make_token
 
 CONFIG = Config(name="n1")
 
@@ -253,3 +257,32 @@ def test_the_unit_is_asked_of_systemd(tmp_path: Path, monkeypatch: pytest.Monkey
     assert facts.settings["KillMode"] == "control-group"
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert look_server.look_at_unit(CONFIG, "mine.service", {}).name == ""
+
+
+@pytest.mark.parametrize(("trusted", "said"), [(True, ""), (False, "unknown CA")])
+async def test_certificates_are_checked(trusted: bool, said: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (other := trustme.CA()).cert_pem.write_to_path(tmp_path / "other.pem")
+    assert other is not authority
+    config = attrs.evolve(CONFIG, ca_file=tmp_path / ("ca.pem" if trusted else "other.pem"))
+    async with trio.open_nursery() as nursery:
+
+        async def serve(task_status: trio.TaskStatus[Bound]) -> None:
+            await serve_websocket(
+                lambda link: link.aclose(),
+                tokens=TokenTable.single(make_token()),
+                ssl_context=context,
+                task_status=task_status,
+            )
+
+        bound: Bound = await nursery.start(serve)
+        config = attrs.evolve(config, server=bound.url)
+        with trio.fail_after(30):
+            facts = await trio.to_thread.run_sync(look_server.look_at_server, config)
+        nursery.cancel_scope.cancel()
+    assert facts.connected
+    assert said in facts.tls_problem
+    assert facts.answered == trusted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import resource
@@ -79,6 +80,7 @@ def look_at_groups(proc: Path = PROC, root: Path = Path("/")) -> Groups:
         memory="memory" in controllers.split(),
         hybrid="memory" in mounts,
         by_systemd=systemd,
+        user=os.getuid(),
         unit=last if last.endswith(".service") and not last.startswith("user@") else "",
     )
 
@@ -148,7 +150,15 @@ def look_at_cards(config: Config, folder: Path = Path("/dev")) -> Cards:
         devices=tuple(map(str, devices)),
         forbidden=tuple(str(path) for path in devices if not os.access(path, os.R_OK | os.W_OK)),
         problem=problem,
+        user=_login(),
     )
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name in the database, as in bare containers
+        return str(os.getuid())
 
 
 def _read(path: Path) -> str:

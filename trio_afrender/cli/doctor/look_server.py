@@ -76,16 +76,21 @@ def _talk(
             connection = context.wrap_socket(connection, server_hostname=host)
         except OSError as error:
             return attrs.evolve(known, tls_problem=explain_tls(error))
-    if not resource:  # an afserver: it takes connections, and speaks only when it is spoken to
-        return attrs.evolve(known, answered=True)
+    with connection:
+        if not resource:  # an afserver: it takes connections, and speaks only when spoken to
+            return attrs.evolve(known, answered=True)
+        return _ask(known, connection, resource)
+
+
+def _ask(known: Server, connection: socket.socket, resource: str) -> Server:
     request = f"HEAD {resource} HTTP/1.1\r\nHost: {known.place}\r\nConnection: close\r\n\r\n"
     answer = b""
     try:
         begun = time.time()
         connection.sendall(request.encode())
-        while (
-            b"\r\n\r\n" not in answer and len(answer) < HEADERS and (data := connection.recv(4096))
-        ):
+        while b"\r\n\r\n" not in answer and len(answer) < HEADERS:
+            if not (data := connection.recv(4096)):
+                break
             answer += data
         middle = (begun + time.time()) / 2
     except OSError:

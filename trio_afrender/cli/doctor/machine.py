@@ -82,6 +82,7 @@ class Groups:
     """Whether memory is still counted by version 1."""
     by_systemd: bool = True
     unit: str = UNIT
+    user: int = 0
 
 
 def judge_groups(facts: Groups) -> Iterator[Finding]:
@@ -120,7 +121,7 @@ def _lacking(*things: tuple[str, bool]) -> str:
 
 def _delegate(facts: Groups) -> str:
     if not facts.by_systemd:
-        return f"chown -R $(id -u) /sys/fs/cgroup{facts.path}"
+        return f"chown -R {facts.user} /sys/fs/cgroup{facts.path}  # as root"
     if facts.unit:
         return drop_in(facts.unit, "Delegate", "yes", user="user@" in facts.path)
     return "systemd-run --user --scope -p Delegate=yes trio_afrender agent"
@@ -253,13 +254,19 @@ class Cards:
     """Those of them that we may not open."""
     problem: str = ""
     """Why the driver tells nothing."""
+    user: str = "root"
 
 
 def judge_cards(facts: Cards) -> Iterator[Finding]:
     nvidia = [name for name in facts.devices if "nvidia" in name]
     if facts.forbidden:
         text = f"we may not use {', '.join(facts.forbidden)}"
-        yield Finding("gpu", ERROR, text, "usermod -aG video,render $(id -un)  # then log in anew")
+        yield Finding(
+            "gpu",
+            ERROR,
+            text,
+            f"usermod -aG video,render {facts.user}  # as root; then log in anew",
+        )
     elif facts.names:
         yield Finding(
             "gpu",

@@ -63,7 +63,9 @@ def judge_store(facts: Store) -> Iterator[Finding]:
     if not facts.writable:
         where = facts.path if facts.exists else facts.parent
         text = f"we may not write to {where}"
-        yield Finding("store", ERROR, text, f"mkdir -p {path} && chown $(id -u) {path}  # as root")
+        yield Finding(
+            "store", ERROR, text, f"mkdir -p {path} && chown {facts.user} {path}  # as root"
+        )
         return
     if facts.exists and not facts.folder:
         yield Finding("store", ERROR, f"{facts.path} is a link or a file", f"rm {path}")

@@ -64,7 +64,8 @@ def judge_server(facts: Server) -> Iterator[Finding]:
         text = f"something at {facts.place} takes connections, but does not answer as a server"
         yield Finding("server", ERROR, text, f"curl -v {_http(facts.url)}")
     else:
-        yield Finding("server", OK, f"{facts.url} answers")
+        does = "takes connections" if facts.url.startswith("af:") else "answers"
+        yield Finding("server", OK, f"{facts.url} {does}")
 
 
 def _http(url: str) -> str:
