@@ -15,6 +15,7 @@ import OpenImageIO as oiio
 import psutil
 import pytest
 import trio
+import trio.testing
 
 from trio_afrender.task.painter import ImageProblem, WorkerPainter, open_painter
 
@@ -62,8 +63,9 @@ async def test_thumbnails_and_looks(image: Path, tmp_path: Path) -> None:
         assert seen is not None
         assert (seen["values"], seen["bad"], seen["black"]) == (6144, 0, False)
         assert painter.pid == pid
-        with pytest.raises(ImageProblem, match="there is no file /nowhere"):
+        with pytest.raises(ImageProblem, match="there is no file /nowhere") as caught:
             await painter.look("/nowhere/a.exr", 30)
+        assert caught.value.sure
         with pytest.raises(ImageProblem, match="cannot write to /nowhere"):
             await painter.thumbnail(str(image), "/nowhere/t.jpg", 16, 30)
         assert painter.pid == pid
@@ -131,6 +133,23 @@ async def test_a_stop_ends_what_is_under_way(image: Path) -> None:
             await painter.look(str(image), 30)
         assert not psutil.pid_exists(pid)
         assert await painter.look(str(image), 30) is not None
+
+
+async def test_a_turn_is_not_waited_for_without_end(image: Path) -> None:
+    async with painter_of() as painter:
+        await painter.look(str(image), 30)
+        pid = painter.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(painter.look, str(image), 30)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(
+                ImageProblem, match=r"the thumbnailer was busy for 0\.1 s"
+            ) as caught:
+                await painter.look(str(image), 0.1)
+            assert not caught.value.sure
+            os.kill(pid, signal.SIGCONT)
 
 
 async def test_calls_wait_for_one_another(image: Path) -> None:

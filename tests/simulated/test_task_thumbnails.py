@@ -53,7 +53,9 @@ class ScriptedPainter:
     async def look(self, image: str, limit: float) -> Mapping[str, Any] | None:
         await trio.sleep(self.seconds)
         if image not in self.seen:
-            raise ImageProblem(f"there is no file {image}")
+            raise ImageProblem(f"{image} is damaged", sure=True)
+        if not self.seen[image]:
+            raise ImageProblem(f"{image} was not read within {limit:g} s")
         return self.seen[image]
 
 
@@ -236,15 +238,22 @@ async def test_what_is_seen_is_judged() -> None:
         }
     )
     told, left = await looked(
-        painter, "good.exr", "black.exr", "nan.exr", "some.exr", "gone.exr", "m.mov"
+        painter, "good.exr", "black.exr", "nan.exr", "some.exr", "cut.exr", "m.mov"
     )
     assert told == [
         "the image is black all over: black.exr",
         "no pixel of the image is a number (NaN or infinite): nan.exr",
         "6 values of the image (25 %) are NaN or infinite: some.exr",
-        "there is no file gone.exr",
+        "cut.exr is damaged",
     ]
     assert left == 0
+
+
+async def test_nothing_follows_from_an_image_that_there_was_no_time_for() -> None:
+    painter = ScriptedPainter(seen={"slow.exr": {}})
+    paths = ("slow.exr", "cut.exr")
+    found, _ = await inspect(paths, painter, 16.0, look_around=nothing_around)
+    assert [finding.serious for finding in found] == [False, True]
 
 
 async def test_siblings_are_looked_at_only_when_the_image_is_good() -> None:

@@ -129,7 +129,8 @@ async def inspect(
                 seen = await painter.look(path, limit)
                 finding = judge_look(path, seen) if seen is not None else None
             except ImageProblem as problem:
-                finding = Finding(path, str(problem), True)
+                # Of a disk or a worker that was too slow nothing follows for the image.
+                finding = Finding(path, str(problem), problem.sure)
             if finding is None:
                 finding = await _in_thread(partial(look_around, path))
             if finding is not None:

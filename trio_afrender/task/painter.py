@@ -34,19 +34,24 @@ _MODULE = "trio_afrender.thumbnail.worker"
 class ImageProblem(Exception):
     """An image could not be read, or no thumbnail made of it; the text says why."""
 
+    def __init__(self, text: str, *, sure: bool = False) -> None:
+        super().__init__(text)
+        self.sure = sure
+        """Whether it is the image's fault: not there, damaged. Else there was no time, no memory."""
+
 
 class Painter(Protocol):
     """Who reads images for tasks. Calls wait for one another."""
 
     async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
-        """Make a thumbnail within `limit` seconds. Raises `ImageProblem`."""
+        """Make a thumbnail within `limit` seconds of work, and as many of waiting for one's turn.
+
+        Raises `ImageProblem`, as `look`.
+        """
         ...
 
     async def look(self, image: str, limit: float) -> Mapping[str, Any] | None:
-        """What an image looks like: the fields of `thumbnail.look.Look`; None for a movie.
-
-        Raises `ImageProblem`.
-        """
+        """What an image looks like: the fields of `thumbnail.look.Look`; None for a movie."""
         ...
 
 
@@ -78,7 +83,7 @@ class WorkerPainter:
     async def _ask(self, request: Mapping[str, object], limit: float) -> Mapping[str, Any]:
         """Raises `ImageProblem`. Cancelled or too late, the worker is ended: it is busy."""
         image = request["image"]
-        async with self._lock:
+        async with self._turn(f"{image} was not read: the thumbnailer was busy", limit):
             done = False
             try:
                 with trio.move_on_after(limit) as waiting:
@@ -91,8 +96,20 @@ class WorkerPainter:
         if waiting.cancelled_caught:
             raise ImageProblem(f"{image} was not read within {limit:g} s")
         if answer.get("error"):
-            raise ImageProblem(str(answer["error"]))
+            raise ImageProblem(str(answer["error"]), sure=answer.get("sure") is True)
         return answer
+
+    @asynccontextmanager
+    async def _turn(self, problem: str, limit: float) -> AsyncIterator[None]:
+        """The worker for oneself; raises `ImageProblem` when others keep it for `limit` seconds."""
+        with trio.move_on_after(limit) as waiting:
+            await self._lock.acquire()
+        if waiting.cancelled_caught:
+            raise ImageProblem(f"{problem} for {limit:g} s")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     async def _exchange(self, request: Mapping[str, object]) -> Mapping[str, Any]:
         process = await self._get_process()

@@ -1,8 +1,9 @@
 """``python -m trio_afrender.thumbnail.worker``: reads images for an agent, one after another.
 
 A line of JSON in, a line of JSON out: ``{"op": "thumbnail", "image", "thumb", "height"}`` or ``{"op":
-"look", "image"}``. The answer has ``error``, empty when all is well, and what was seen. It ends when its
-input does: with the agent, or when that has had no use for it for a while.
+"look", "image"}``. The answer has ``error``, empty when all is well (``sure``: it is the image's fault),
+and what was ``seen``. It ends when its input does: with the agent, or when that has had no use for it
+for a while.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         seen = look_at(image)
         return {"error": "", "seen": attrs.asdict(seen) if seen is not None else None}
     except ImageError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "sure": True}
     except MemoryError:
         return {"error": f"{request['image']} is too large for the memory that thumbnails may have"}
     except Exception as error:  # noqa: BLE001 - the next image may well be readable
