@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -266,3 +267,29 @@ async def test_an_agent_killed_in_mid_task_leaves_nothing_and_the_next_one_tells
                 assert "The agent was killed" in task.log
                 second.process.send_signal(signal.SIGTERM)
                 assert await second.wait() == 0
+
+
+async def test_a_farm_sees_what_a_tree_uses_while_it_runs_and_after(tmp_path: Path) -> None:
+    hold = make_gate(tmp_path / "hold")
+    script = f"x = bytearray(64 << 20); open({str(hold)!r}).read()"
+    config = tmp_path / "often.json"
+    timing = {"heartbeat": 0.1, "resources_period": 1}
+    config.write_text(json.dumps({"cgru_config": {"trio_afrender": {"timing": timing}}}))
+    async with open_server(tmp_path) as (farm, url):
+        async with open_agent(tmp_path, url, "--config", str(config)) as command:
+            job = submit(farm, f'{sys.executable} -I -S -c "{script}"')
+            seen, resident = 0, 0
+            while resident < 64 * 1024**2:
+                seen = await farm.changed(seen)
+                usage = farm.view(job).tasks[0].usage
+                resident = usage.resident if usage is not None else 0
+            await open_gate(hold)
+            [task] = (await farm.wait(job)).tasks
+            assert task.state == "done"
+            assert task.usage is not None
+            assert task.usage.resident_peak >= resident
+            assert task.usage.cpu_seconds > 0
+            assert "task_mem_peak_mb:" in task.resources
+            assert "\nUsed at most: " in task.log
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0

@@ -186,3 +186,31 @@ async def test_a_source_that_fails_is_stale_and_empty(tmp_path: Path) -> None:
     found = await Sampler(Wishes(disk_path=str(tmp_path / "none"))).measure()
     assert found.stale == ("hdd_total_gb", "hdd_free_gb")
     assert (found.hdd_total_gb, found.hdd_free_gb) == (0, 1)
+
+
+async def test_who_has_nothing_to_tell_is_not_asked() -> None:
+    asked: list[bool] = []
+
+    def read() -> dict[str, int]:
+        asked.append(True)
+        return {}
+
+    part = Part("GPUs", ("gpus",), read, idle=lambda: bool(asked))
+    for _ in range(3):
+        await part.ask(10)
+    assert asked == [True]
+    assert part.stale == ()
+
+
+@pytest.mark.parametrize("text", [None, "", "nonsense\n", "MemTotal: 5 kB\n"])
+async def test_a_proc_that_lacks_things_costs_the_fields_that_need_them(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if text is not None:
+        for name in ("stat", "meminfo", "diskstats", "net/dev", "cpuinfo", "vmstat", "loadavg"):
+            write(tmp_path / name, text)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    found = await Sampler(Wishes(disk_path=str(tmp_path))).measure()
+    assert found.hdd_total_gb > 0
+    assert "mem_total_mb" in found.stale or found.mem_total_mb == 0
+    assert "hdd_total_gb" not in found.stale
