@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_afrender.cli.bars import _details
 from trio_afrender.cli.news import compare
 from trio_afrender.cli.summary import seconds_text, summarize
 from trio_afrender.cli.terminal import clean, cut, tail
 from trio_afrender.farm.views import JobView, TaskView
-from trio_afrender.messages import TaskKey, WhyStep
+from trio_afrender.messages import TaskKey, TaskUsage, WhyStep
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,12 @@ def test_the_summary_counts_names_the_slowest_and_explains_failures() -> None:
     view = attrs.evolve(
         job(
             attrs.evolve(task(0, "done", attempts=1), started=10, finished=12.5),
-            attrs.evolve(task(1, "done", attempts=1), started=10, finished=80),
+            attrs.evolve(
+                task(1, "done", attempts=1),
+                started=10,
+                finished=80,
+                usage=TaskUsage(resident_peak=3 * 1024**3),
+            ),
             failed,
             task(3, "killed"),
             task(4, "killed", attempts=1),
@@ -166,6 +172,7 @@ def test_the_summary_counts_names_the_slowest_and_explains_failures() -> None:
     assert summarize(view) == [
         'job "film": error in 1:20 min; tasks: 2 done, 1 error, 1 killed, 1 not run',
         "slowest: render / frame 1 1:10 min, render / frame 0 2.5 s",
+        "most memory: render / frame 1 3.0 GiB",
         "failed: render / frame 2: ended by signal 11, 3 tries",
         "    why: the process ended with signal 11",
         "    | start",
@@ -178,3 +185,13 @@ def test_the_summary_of_many_failures_stays_short() -> None:
     lines = summarize(view)
     assert lines[-1] == "... and 40 more failed tasks"
     assert len(lines) == 12
+
+
+def test_a_bar_tells_what_the_tree_uses() -> None:
+    running = attrs.evolve(
+        task(1, "running", attempts=1),
+        activity="Sample 3",
+        usage=TaskUsage(resident=2 * 1024**3, cpu_percent=390.4, processes=3),
+    )
+    assert _details(running) == "Sample 3, 2.0 GiB, 390% cpu"
+    assert _details(task(1, "running", attempts=1)) == ""

@@ -15,6 +15,7 @@ from rich.text import Text
 from trio_afrender.cli.summary import label, seconds_text, state_text
 from trio_afrender.cli.terminal import clean, cut
 from trio_afrender.farm.views import JobView, TaskView
+from trio_afrender.task.figures import show_bytes
 
 __all__ = ("Bars",)
 
@@ -84,6 +85,8 @@ def _details(task: TaskView) -> str:
         parts.insert(0, f"frame {task.frame + 1}, {task.percentframe}%")
     if task.started is not None:
         parts.append(seconds_text(max(0.0, time.time() - task.started)))
+    if task.usage is not None and task.usage.processes:
+        parts.append(f"{show_bytes(task.usage.resident)}, {task.usage.cpu_percent:.0f}% cpu")
     if task.attempts > 1:
         parts.append(f"try {task.attempts}")
     return ", ".join(parts)

@@ -6,6 +6,7 @@ from collections import Counter
 
 from trio_afrender.cli.terminal import clean, tail
 from trio_afrender.farm.views import JobView, TaskView
+from trio_afrender.task.figures import show_bytes
 
 __all__ = ("describe_failure", "label", "name_failure", "seconds_text", "state_text", "summarize")
 
@@ -47,6 +48,10 @@ def summarize(job: JobView) -> list[str]:
     ]
     if told and len(job.tasks) > 1:
         lines.append(f"slowest: {', '.join(told)}")
+    largest = sorted(job.tasks, key=_peak, reverse=True)[:_SLOWEST]
+    held = [f"{label(task)} {show_bytes(_peak(task))}" for task in largest if _peak(task)]
+    if held:
+        lines.append(f"most memory: {', '.join(held)}")
     failed = [task for task in job.tasks if task.state == "error"]
     for task in failed[:_FAILURES]:
         lines += describe_failure(task)
@@ -81,6 +86,10 @@ def _seconds(task: TaskView) -> float:
     if task.started is None or task.finished is None:
         return 0.0
     return max(0.0, task.finished - task.started)
+
+
+def _peak(task: TaskView) -> int:
+    return task.usage.resident_peak if task.usage is not None else 0
 
 
 def _duration(job: JobView) -> str:
