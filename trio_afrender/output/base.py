@@ -6,15 +6,14 @@ what stood at them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-import attrs
 
 __all__ = ("Chunk", "Gone", "LogReader", "RunLog", "Window")
 
 
-@attrs.frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """Bytes of the log. `offset` is where `data` starts: beyond what was asked if bytes are gone."""
 
@@ -26,7 +25,7 @@ class Chunk:
         return self.offset + len(self.data)
 
 
-@attrs.frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Gone:
     """How much of a log is not there any more: dropped by the quota, or never stored."""
 
@@ -55,7 +54,7 @@ class LogReader(Protocol):
         ...
 
 
-@attrs.frozen(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Head and tail of a log with a mark between them when something was left out."""
 

@@ -16,9 +16,8 @@ import bisect
 import errno
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import attrs
 
 from trio_afrender.output.base import Chunk, Gone
 
@@ -46,7 +45,7 @@ _END_OF_FILES = 2**62
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
 
 
-@attrs.frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class GoneRange:
     """Bytes from `start` to `end` that are not in the folder, with `lines` line feeds."""
 
@@ -56,7 +55,7 @@ class GoneRange:
     kind: str
 
 
-@attrs.frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Listing:
     """What a folder's names say at one moment."""
 
@@ -158,7 +157,7 @@ def sum_gone(ranges: Iterable[GoneRange], before: int) -> Gone:
     )
 
 
-@attrs.frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class FolderReader:
     """A `LogReader` that knows nothing but the folder: for other processes, and for later."""
 

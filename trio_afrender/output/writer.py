@@ -12,9 +12,8 @@ import contextlib
 import errno
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
-
-import attrs
 
 from trio_afrender.output.base import Chunk, Gone
 from trio_afrender.output.ledger import Ledger
@@ -41,7 +40,7 @@ _QUIET = 64 * 1024
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-@attrs.frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class LogState:
     """One moment of a log, replaced as a whole, so that readers need no lock."""
 
@@ -53,7 +52,7 @@ class LogState:
     lost: int = 0
 
 
-@attrs.define(slots=True)
+@dataclass(slots=True)
 class _Segment:
     start: int
     length: int = 0
@@ -264,7 +263,7 @@ class SegmentWriter:
         )
 
 
-@attrs.frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class LiveReader:
     """A `LogReader` of the writer's own process: it also sees what the disk would not take."""
 
