@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from child_contract import Played, Shape, watch
 
-from trio_afrender.child.base import Launch
+from trio_afrender.child.base import Launch, Spawn
 from trio_afrender.child.processes import read_facts
 from trio_afrender.child.spawn import make_spawn
 
@@ -48,8 +48,8 @@ def lives(pid: int) -> bool:
 class RealStage:
     """Plays each shape with real processes."""
 
-    def __init__(self, *, subreaper: bool = False) -> None:
-        self.spawn = make_spawn(subreaper=subreaper)
+    def __init__(self, *, subreaper: bool = False, spawn: Spawn | None = None) -> None:
+        self.spawn = spawn if spawn is not None else make_spawn(subreaper=subreaper)
 
     @asynccontextmanager
     async def play(self, shape: Shape) -> AsyncIterator[Played]:

@@ -21,6 +21,7 @@ ROOMS = (
     ("messages",),
     ("wire",),
     ("output",),
+    ("keeper",),
     ("child",),
     ("plugins",),
     ("host",),
@@ -35,7 +36,10 @@ ROOMS = (
 """Each line may import from the lines above it (and within itself), never from below."""
 LEVEL = {room: level for level, line in enumerate(ROOMS) for room in line}
 FORBIDDEN = {"farm": {"agent", "task"}, "gateway": {"agent", "task"}}
-NO_TRIO = ("errors", "config", "pathmap", "frames", "backoff", "thumbnail", "messages", "wire")
+NO_TRIO = (
+    *("errors", "config", "pathmap", "frames", "backoff", "thumbnail", "messages", "wire"),
+    "keeper",
+)
 
 
 def sources(folder: Path) -> list[Path]:

@@ -14,14 +14,34 @@ import attrs
 
 from trio_afrender.output.base import RunLog
 
-__all__ = ("Child", "ExitStatus", "Launch", "OutputPipe", "Spawn", "TreeSignal")
+__all__ = ("Child", "ExitStatus", "Keep", "Launch", "OutputPipe", "Spawn", "TreeSignal")
 
 
 class TreeSignal(enum.Enum):
     """What can be sent to a tree; how it is done is the platform's business."""
 
     TERM = "TERM"
+    """And a resume: what is suspended could not obey."""
     KILL = "KILL"
+    SUSPEND = "SUSPEND"
+    RESUME = "RESUME"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Keep:
+    """How a tree outlives its agent, where something can hold it meanwhile. Seconds."""
+
+    record: str
+    """Path without suffix: below it a later agent finds the tree, or how it ended."""
+    log: str
+    """The run's log folder: the output goes there without the agent."""
+    quota: int
+    patience: float
+    """How long the tree may go on without an agent."""
+    grace: float
+    """Between TERM and KILL when there is no agent to say."""
+    attach: bool = False
+    """Take over what stands at `record`, if anything does, instead of starting anew."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -37,6 +57,8 @@ class Launch:
     nice: int = 0
     console: bool = False
     """Whether it prints on our own stdout and stderr; its pipe is empty then."""
+    keep: Keep | None = None
+    """None: the tree ends with its agent, and the agent reads its output."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -111,6 +133,23 @@ class Child(Protocol):
 
     async def reap(self) -> ExitStatus:
         """Collect the leader's status and give back every descriptor but the pipe. Last call."""
+        ...
+
+    @property
+    def started(self) -> float | None:
+        """Unix time of the start of a tree that an earlier agent started; None for one of ours."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong into the chain of why: who ended the tree besides us."""
+        ...
+
+    async def leave(self) -> bool:
+        """Let go of a living tree that is held without us: a later agent finds it at its record.
+
+        False where nothing holds it: then it must be ended. After True nothing may be called.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ from trio_afrender.child.table import Table
 from trio_afrender.child.watch import make_watch
 from trio_afrender.errors import SpawnError
 
-__all__ = ("launch_child",)
+__all__ = ("check_launch", "explain", "launch_child")
 
 
 async def launch_child(
@@ -31,9 +31,8 @@ async def launch_child(
 
     Raises `SpawnError`. Cancelled, nothing was started and no descriptor stays open.
     """
-    token = launch.environment.get("AF_TASK_TOKEN", "")
-    if not token:
-        raise SpawnError("the environment of a task must hold AF_TASK_TOKEN")
+    check_launch(launch)
+    token = launch.environment["AF_TASK_TOKEN"]
     argv = await _prefix(launch, threads)
     try:
         reader, writer = open_pipe()
@@ -65,6 +64,14 @@ async def launch_child(
     )
 
 
+def check_launch(launch: Launch) -> None:
+    """Raise `SpawnError` for what cannot be started at all."""
+    if not launch.environment.get("AF_TASK_TOKEN"):
+        raise SpawnError("the environment of a task must hold AF_TASK_TOKEN")
+    if not launch.argv or not launch.argv[0]:
+        raise SpawnError("the command is empty")
+
+
 async def _open_process(launch: Launch, argv: tuple[str, ...], writer: int) -> trio.Process:
     try:
         return await trio.lowlevel.open_process(
@@ -90,8 +97,6 @@ async def _undo(process: trio.Process) -> None:
 async def _prefix(launch: Launch, threads: trio.CapacityLimiter) -> tuple[str, ...]:
     """Lower the priority by ``nice``, and take our protection off, before the program can fork: a
     later call would race."""
-    if not launch.argv or not launch.argv[0]:
-        raise SpawnError("the command is empty")
     before = unprotecting()
     if not launch.nice and not before:
         return launch.argv

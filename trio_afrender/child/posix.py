@@ -58,6 +58,13 @@ from trio_afrender.child.watch import Watch, wait_gone
 
 __all__ = ("PosixChild",)
 
+NUMBERS = {
+    TreeSignal.TERM: (signal.SIGTERM, signal.SIGCONT),
+    TreeSignal.KILL: (signal.SIGKILL,),
+    TreeSignal.SUSPEND: (signal.SIGSTOP,),
+    TreeSignal.RESUME: (signal.SIGCONT,),
+}
+
 BURIAL = 30.0
 """Seconds between looks for zombies that a long task leaves to us."""
 
@@ -220,6 +227,19 @@ class PosixChild:
         self._watch.close()
         return status
 
+    @property
+    def started(self) -> float | None:
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    async def leave(self) -> bool:
+        """Nothing but this process holds the tree."""
+        await trio.lowlevel.checkpoint()
+        return False
+
     def _collect(self) -> ExitStatus:
         if self._status is None:
             self._status = take_status(self._process)
@@ -336,12 +356,9 @@ class PosixChild:
         pinned = self._is_pinned()
         rest = [facts for facts in members if not (pinned and facts.group == self._pid)]
         if what is TreeSignal.KILL:
-            numbers: tuple[signal.Signals, ...] = (signal.SIGKILL,)
             for facts in rest:
                 kill_group(facts)
-        else:
-            numbers = (signal.SIGTERM, signal.SIGCONT)
-        for number in numbers:
+        for number in NUMBERS[what]:
             if pinned:
                 with suppress(OSError):
                     os.killpg(self._pid, number)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Collection
 
 import trio
 
+from trio_afrender.child.members import find_members
 from trio_afrender.child.processes import (
     ProcessFacts,
     read_facts,
@@ -26,34 +28,37 @@ __all__ = ("end_strays",)
 
 
 async def end_strays(
-    prefix: str, grace: float, deadline: float
+    prefix: str, grace: float, deadline: float, *, spared: Collection[int] = ()
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """TERM who has a token that begins with `prefix`, KILL after `grace` seconds whoever is left.
 
-    Returns the pids that were found, and those that are still there after `deadline` more seconds.
+    Whoever lives below one of the `spared` processes is left alone. Returns the pids that were found, and those that are still there after `deadline` more seconds.
     """
-    found = await trio.to_thread.run_sync(_find, prefix)
+    found = await trio.to_thread.run_sync(_find, prefix, spared)
     met = {facts.pid for facts in found}
     if found:
         _send(found, signal.SIGTERM)
         _send(found, signal.SIGCONT)
         await _wait_gone(found, grace)
     until = trio.current_time() + deadline
-    left = await trio.to_thread.run_sync(_find, prefix)
+    left = await trio.to_thread.run_sync(_find, prefix, spared)
     while left and trio.current_time() < until:
         met |= {facts.pid for facts in left}
         _send(left, signal.SIGKILL)
         await _wait_gone(left, 1.0)
-        left = await trio.to_thread.run_sync(_find, prefix)
+        left = await trio.to_thread.run_sync(_find, prefix, spared)
     return tuple(sorted(met)), tuple(sorted(facts.pid for facts in left))
 
 
-def _find(prefix: str) -> tuple[ProcessFacts, ...]:
-    own = os.getpid()
+def _find(prefix: str, spared: Collection[int]) -> tuple[ProcessFacts, ...]:
+    table = scan()
+    passed = {os.getpid()} | {
+        facts.pid for facts in find_members(table, spared, (), outside=os.getpid())
+    }
     return tuple(
         facts
-        for facts in scan().values()
-        if facts.alive and facts.pid != own and (_token(facts.pid) or "").startswith(prefix)
+        for facts in table.values()
+        if facts.alive and facts.pid not in passed and (_token(facts.pid) or "").startswith(prefix)
     )
 
 

@@ -27,7 +27,12 @@ from trio_afrender.output.base import RunLog
 __all__ = ("FakeChild", "FakeOutput", "FakeSpawn")
 
 TERM, KILL = TreeSignal.TERM, TreeSignal.KILL
-NUMBERS = {TERM: int(signals.SIGTERM), KILL: 9}
+NUMBERS = {
+    TERM: int(signals.SIGTERM),
+    KILL: 9,
+    TreeSignal.SUSPEND: int(signals.SIGSTOP),
+    TreeSignal.RESUME: int(signals.SIGCONT),
+}
 
 
 @final
@@ -128,6 +133,18 @@ class FakeChild:
         await self._heard[signal].wait()
 
     # What the code under test does
+
+    @property
+    def started(self) -> float | None:
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    async def leave(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
 
     async def exited(self) -> None:
         await self._exit.wait()

@@ -1,0 +1,472 @@
+"""Trees held by parents of their own: the contract of every child, and what only the keeper can do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from child_contract import CHECKS, GUARD, KILL, TERM, Stage, watch
+from child_stage import RealStage, lives, make_launch, make_program, make_shell
+
+from trio_afrender.child.base import Keep, Launch, TreeSignal
+from trio_afrender.child.keeping import Keeper, can_keep, has_record, open_keeper
+from trio_afrender.child.kept import KeptChild, read_end
+from trio_afrender.child.processes import read_token, scan
+from trio_afrender.errors import SpawnError
+from trio_afrender.keeper.frames import encode
+from trio_afrender.keeper.sockets import connect
+from trio_afrender.keeper.spec import State
+from trio_afrender.output.disk import open_reader
+from trio_afrender.output.followed import FollowedLog
+
+pytestmark = pytest.mark.skipif(not can_keep(), reason="this platform has no subreapers")
+
+PATIENCE = 300.0
+
+
+@pytest.fixture
+async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
+    async with open_keeper(tmp_path) as opened:
+        yield opened
+    # It ends by itself, some moments after its last tree.
+    await until(lambda: not (tmp_path / "keeper.sock").exists())
+
+
+@pytest.fixture
+def stage(keeper: Keeper) -> RealStage:
+    return RealStage(spawn=keeper.spawn)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait for something that another process does, of which no event tells us."""
+    with trio.fail_after(GUARD):
+        while not holds():  # noqa: ASYNC110 - as said
+            await trio.sleep(0.005)
+
+
+def kept(launch: Launch, folder: Path, **changes: object) -> Launch:
+    """The same launch, held beyond the agent."""
+    folder.mkdir(exist_ok=True)
+    keep = Keep(
+        record=str(folder / "task"),
+        log=str(folder / "log"),
+        quota=1 << 30,
+        patience=PATIENCE,
+        grace=0.0,
+    )
+    return attrs.evolve(launch, keep=attrs.evolve(keep, **changes))  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_contract(check: Callable[[Stage], Awaitable[None]], stage: RealStage) -> None:
+    await check(stage)
+
+
+@pytest.mark.parametrize("words", ["setsid", "daemon"])
+async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, words: str) -> None:
+    async with stage.run(make_program("leave.py", words, "stay")) as played:
+        pids = {played.child.pid, *played.members}
+        assert set(await played.child.signal_tree(TERM)) == pids
+        await played.child.exited()
+        assert await played.child.signal_tree(KILL) == played.members
+        await played.child.vacated()
+        assert await played.child.empty(GUARD) == ()
+
+
+@pytest.mark.parametrize("words", ["", "setsid", "daemon", "quiet", "quiet setsid", "quiet daemon"])
+async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str) -> None:
+    async with stage.run(make_program("leave.py", *words.split())) as played:
+        await played.child.exited()
+        assert await played.child.signal_tree(KILL) == played.members
+        await played.child.vacated()
+        assert await played.child.empty(GUARD) == ()
+
+
+@pytest.mark.parametrize("words", ["", "stay", "setsid", "setsid stay"])
+async def test_a_chain_of_forks_is_broken(stage: RealStage, words: str) -> None:
+    launch = make_program("storm.py", *words.split())
+    async with stage.run(launch) as played:
+        assert await played.child.empty(GUARD) == ()
+    token = launch.environment["AF_TASK_TOKEN"]
+    for _ in range(3):  # whoever goes on forking would be seen by one of the looks
+        assert not [pid for pid in scan() if read_token(pid) == token]
+
+
+async def test_a_daemon_without_environment_is_found_beside_other_tasks(stage: RealStage) -> None:
+    """What no agent that is no subreaper could find: nothing ties it to its task but descent."""
+    script = "(exec env -i setsid sh -c 'echo member $$; echo up; exec sleep 100' >&1 &)"
+    other = await stage.spawn(make_shell("exec sleep 1000"))
+    async with watch(await stage.spawn(make_shell(script))) as played:
+        await played.child.exited()
+        assert await played.child.signal_tree(KILL) == played.members
+        assert await played.child.empty(GUARD) == ()
+        assert not lives(played.members[0])
+    assert lives(other.pid)
+    await other.empty(GUARD)
+    await other.reap()
+    await other.output.aclose()
+
+
+async def test_a_stopped_member_gets_its_chance_to_end(stage: RealStage) -> None:
+    async with stage.run(make_program("stop_member.py")) as played:
+        assert await played.child.signal_tree(TERM) == (played.child.pid, *played.members)
+        await played.child.exited()
+        await played.child.vacated()
+        assert await played.child.empty(GUARD) == ()
+
+
+async def test_zombies_of_a_negligent_parent_hold_nothing_up(stage: RealStage) -> None:
+    async with stage.run(make_program("keep_zombie.py")) as played:
+        assert await played.child.signal_tree(TERM) == (played.child.pid,)
+        await played.child.vacated()
+        assert await played.child.empty(GUARD) == ()
+
+
+async def test_a_suspended_tree_stands_still_until_it_is_resumed(stage: RealStage) -> None:
+    ticking = "echo member $$; echo up; while :; do echo tick; sleep 0.01; done"
+    async with stage.run(make_shell(ticking)) as played:
+        pids = await played.child.signal_tree(TreeSignal.SUSPEND)
+        assert played.child.pid in pids
+        await until(lambda: is_still(played.child.pid))  # the kernel freezes in its own time
+        size = played.log.size
+        await played.child.signal_tree(TreeSignal.RESUME)
+        with trio.fail_after(GUARD):
+            await played.log.wait_beyond(size)
+
+
+async def test_a_suspended_tree_obeys_a_stop(stage: RealStage) -> None:
+    async with stage.play("forks") as played:
+        await played.child.signal_tree(TreeSignal.SUSPEND)
+        await played.child.signal_tree(TERM)
+        with trio.fail_after(GUARD):
+            await played.child.vacated()
+        assert (await played.child.reap()).signal == signal.SIGTERM
+
+
+def is_still(pid: int) -> bool:
+    """Stopped by a signal, or frozen (then it sleeps in the freezer, or its cgroup says so)."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    if state in "Tt":
+        return True
+    line = next(
+        line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line[:3] == "0::"
+    )
+    events = next(
+        mount / line[3:].lstrip("/") / "cgroup.events"
+        for mount in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+        if (mount / line[3:].lstrip("/") / "cgroup.events").exists()
+    )
+    return "frozen 1" in events.read_text()
+
+
+@pytest.mark.parametrize(
+    ("launch", "text"),
+    [
+        (make_launch("no-such-shell"), 'there is no program "no-such-shell"'),
+        (make_launch("/no/such/shell"), 'there is no program "/no/such/shell"'),
+        (make_launch("/bin/sh", cwd="/no/such"), 'folder "/no/such" does not exist'),
+        (make_launch("/bin/sh", cwd="/etc/passwd"), '"/etc/passwd" is not a folder'),
+        (make_launch("/etc/passwd"), '"/etc/passwd" may not be executed'),
+        (make_launch("/bin/sh", "-c", "a\0b"), "embedded null byte"),
+        (make_launch("/bin/sh", "-c", "x" * 3_000_000), "bytes of command and environment"),
+        (make_launch(""), "the command is empty"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+async def test_what_cannot_be_started_is_said(stage: RealStage, launch: Launch, text: str) -> None:
+    with pytest.raises(SpawnError, match=text.replace("(", r"\(")):
+        await stage.spawn(launch)
+
+
+async def test_priority_and_streams_are_those_that_were_asked_for(stage: RealStage) -> None:
+    base = os.nice(0)
+    script = "nice; ps -o nice= -p $$; cat; echo err >&2; echo up"
+    async with stage.run(attrs.evolve(make_shell(script), nice=7)) as played:
+        await played.ended.wait()
+        words = played.printed.split()
+        assert words == [b"%d" % (base + 7), b"%d" % (base + 7), b"err", b"up"]
+    async with stage.run(make_shell("nice; echo up")) as played:  # not what the one before had
+        assert played.printed.split()[0] == b"%d" % base
+
+
+async def test_nothing_of_us_is_inherited(stage: RealStage) -> None:
+    async with stage.run(make_shell("ls /proc/self/fd; env; trap; echo up")) as played:
+        await played.ended.wait()
+        lines = played.printed.split()
+        # 3 is the folder that `ls` reads.
+        assert lines[:4] == [b"0", b"1", b"2", b"3"]
+        assert not lines[4].isdigit()
+        assert sum(b"=" in line for line in lines) <= 4  # PATH, the token, what the shell adds
+
+
+# -- an agent that goes and comes ---------------------------------------------------------------
+
+
+@attrs.define
+class Kept:
+    """A tree, its log, and the pump in between."""
+
+    child: KeptChild
+    log: FollowedLog
+
+    async def printed(self, text: bytes) -> None:
+        with trio.fail_after(GUARD):
+            while text not in self.text():
+                await self.log.wait_beyond(self.log.size)
+
+    def text(self) -> bytes:
+        return self.log.reader().read(0, 1 << 20).data
+
+
+async def open_kept(
+    keeper: Keeper, launch: Launch, folder: Path, nursery: trio.Nursery, **changes: object
+) -> Kept:
+    child = await keeper.spawn(kept(launch, folder, **changes))
+    log = FollowedLog(folder / "log")
+    nursery.start_soon(pump, child, log)
+    return Kept(child, log)
+
+
+async def ended(place: Path) -> State:
+    """How the tree of that place ended, once it has."""
+    await until(lambda: read_end(str(place / "task")))
+    state = read_end(str(place / "task"))
+    assert state is not None
+    return state
+
+
+async def pump(child: KeptChild, log: FollowedLog) -> None:
+    try:
+        await child.output.pump(log)
+    except trio.ClosedResourceError:
+        return
+
+
+TICKING = """
+i=0; trap 'echo bye; exit 9' TERM
+while [ ! -e "$1/go" ]; do i=$((i+1)); echo line $i; sleep 0.005; done
+echo last $i; exit 5
+"""
+
+
+def ticking(folder: Path) -> Launch:
+    return make_launch("/bin/sh", "-c", TICKING, "sh", str(folder))
+
+
+async def test_an_agent_that_comes_back_takes_up_the_tree_where_it_is(tmp_path: Path) -> None:
+    """Twice: once while it runs, once after it ended with nobody there."""
+    place = tmp_path / "run"
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+        await first.printed(b"line 3\n")
+        pid = first.child.pid
+        assert await first.child.leave()
+    assert lives(pid)
+    assert has_record(str(place / "task"))
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        assert keeper.facts["records"] == [str(place / "task")]
+        second = await open_kept(keeper, ticking(tmp_path), place, nursery, attach=True)
+        assert second.child.pid == pid
+        assert second.child.started is not None
+        (tmp_path / "go").touch()
+        with trio.fail_after(GUARD):
+            await second.child.exited()
+        await second.printed(b"last ")
+        assert (await second.child.reap()).code == 5
+    check_lines(second.text())
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        third = await open_kept(keeper, ticking(tmp_path), place, nursery, attach=True)
+        await third.child.exited()
+        assert await third.child.empty(1) == ()
+        assert (await third.child.reap()).code == 5
+        assert await third.child.signal_tree(KILL) == ()
+        await third.printed(b"last ")
+    assert third.text() == second.text()
+
+
+def check_lines(text: bytes) -> None:
+    """Every line is there once, in order."""
+    lines = [line.split() for line in text.splitlines()]
+    numbers = [int(words[1]) for words in lines if words[0] == b"line"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert lines[-1] == [b"last", b"%d" % len(numbers)]
+
+
+async def test_a_tree_that_ends_while_nobody_is_there_leaves_word(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+        await first.printed(b"line 1\n")
+        await first.child.leave()
+    (tmp_path / "go").touch()
+    state = await ended(place)
+    await until(lambda: not (place / "task.sock").exists())
+    assert (state.raw, state.empty, state.eof, state.unattended) == (5 << 8, True, True, "")
+    check_lines(open_reader(place / "log").read(0, 1 << 20).data)
+
+
+async def test_without_an_agent_for_too_long_the_tree_is_stopped(tmp_path: Path) -> None:
+    """Politely: TERM, the grace, KILL; what it says then is in its log."""
+    place = tmp_path / "run"
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        first = await open_kept(
+            keeper, ticking(tmp_path), place, nursery, patience=0.05, grace=float(GUARD)
+        )
+        await first.printed(b"line 1\n")
+        await first.child.leave()
+    state = await ended(place)
+    assert state.raw == 9 << 8
+    assert "no agent came" in state.unattended
+    assert open_reader(place / "log").read(0, 1 << 20).data.endswith(b"bye\n")
+
+
+async def test_a_tree_without_record_ends_with_its_agent(tmp_path: Path) -> None:
+    async with open_keeper(tmp_path) as keeper:
+        child = await keeper.spawn(make_program("leave.py", "daemon", "stay"))
+        pid = child.pid
+    await until(lambda: not lives(pid) and not (tmp_path / "keeper.sock").exists())
+
+
+async def test_the_keeper_may_be_killed(tmp_path: Path) -> None:
+    """Its trees and their agent notice nothing; what comes next starts with another one."""
+    place = tmp_path / "run"
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+        await first.printed(b"line 1\n")
+        os.kill(int(str(keeper.facts["pid"])), signal.SIGKILL)
+        await first.printed(b"line 20\n")
+        second = await open_kept(keeper, make_shell("exit 4"), tmp_path / "other", nursery)
+        with trio.fail_after(GUARD):
+            await second.child.exited()
+        assert (await second.child.reap()).code == 4
+        (tmp_path / "go").touch()
+        with trio.fail_after(GUARD):
+            await first.child.exited()
+        await first.printed(b"last ")
+        assert await first.child.empty(1) == ()
+        assert (await first.child.reap()).code == 5
+    check_lines(first.text())
+
+
+@pytest.mark.parametrize("words", ["stay", "setsid stay", "daemon stay"])
+async def test_what_a_killed_parent_had_is_ended(tmp_path: Path, words: str) -> None:
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        place = tmp_path / "run"
+        launch = make_program("leave.py", *words.split())
+        tree = await open_kept(keeper, launch, place, nursery)
+        await tree.printed(b"up\n")
+        member = int(tree.text().split()[1])
+        os.kill(tree.child.state.parent, signal.SIGKILL)
+        with trio.fail_after(GUARD):
+            await tree.child.exited()
+            assert await tree.child.empty(GUARD) == ()
+        status = await tree.child.reap()
+        assert (status.code, status.signal) == (None, None)
+        assert "the parent of the tree was killed" in tree.child.notes[0]
+        assert not lives(tree.child.pid)
+        assert not lives(member)
+
+
+async def test_term_to_a_parent_stops_its_tree_politely(tmp_path: Path) -> None:
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        place = tmp_path / "run"
+        tree = await open_kept(keeper, ticking(tmp_path), place, nursery, grace=float(GUARD))
+        await tree.printed(b"line 1\n")
+        os.kill(tree.child.state.parent, signal.SIGTERM)
+        with trio.fail_after(GUARD):
+            await tree.child.exited()
+        await tree.printed(b"bye\n")
+        assert "TERM" in tree.child.notes[0]
+        assert (await tree.child.reap()).code == 9
+
+
+async def test_the_newest_agent_counts(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    async with (
+        open_keeper(tmp_path) as keeper,
+        open_keeper(tmp_path) as other,
+        trio.open_nursery() as nursery,
+    ):
+        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+        await first.printed(b"line 1\n")
+        second = await open_kept(other, ticking(tmp_path), place, nursery, attach=True)
+        assert second.child.pid == first.child.pid
+        with trio.fail_after(GUARD):
+            await first.child.exited()  # its line was closed: it knows no more
+        assert first.child.lost
+        assert await second.child.empty(GUARD) == ()
+        await second.child.reap()
+
+
+async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    async with open_keeper(tmp_path) as keeper:
+        for pauses in range(12):
+            launch = kept(make_shell("exec sleep 1000"), tmp_path)
+            async with trio.open_nursery() as nursery:
+
+                async def start(launch: Launch = launch) -> None:
+                    child = await keeper.spawn(launch)
+                    with trio.CancelScope(shield=True):
+                        await child.empty(GUARD)
+                        await child.reap()
+
+                nursery.start_soon(start)
+                for _ in range(pauses):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+    await until(lambda: not (tmp_path / "keeper.sock").exists())
+    tokens = {pid for pid in scan() if read_token(pid) == launch.environment["AF_TASK_TOKEN"]}
+    assert tokens == set()
+
+
+# -- who may talk to it -------------------------------------------------------------------------
+
+
+async def test_sockets_are_for_their_owner_alone(tmp_path: Path) -> None:
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        tree = await open_kept(keeper, ticking(tmp_path), tmp_path / "run", nursery)
+        for path in (tmp_path / "keeper.sock", tmp_path / "run" / "task.sock"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        await tree.child.empty(GUARD)
+        await tree.child.reap()
+
+
+async def test_nonsense_harms_nobody_else(tmp_path: Path) -> None:
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        for nonsense in (b"\xff" * 8, b"\0\0\0\2{}", encode({"op": "start"}), b"\0\0\0\3[1]", b""):
+            sock = connect(str(tmp_path / "keeper.sock"))
+            sock.setblocking(True)
+            sock.sendall(nonsense)
+            sock.close()
+        tree = await open_kept(keeper, make_shell("exit 3"), tmp_path / "run", nursery)
+        with trio.fail_after(GUARD):
+            await tree.child.exited()
+        assert (await tree.child.reap()).code == 3
+
+
+async def test_a_long_path_is_no_problem(tmp_path: Path) -> None:
+    store = tmp_path / ("d" * 120)
+    store.mkdir()
+    async with open_keeper(store) as keeper, trio.open_nursery() as nursery:
+        tree = await open_kept(keeper, make_shell("exit 3"), store / "run", nursery)
+        with trio.fail_after(GUARD):
+            await tree.child.exited()
+        await tree.child.reap()
+
+
+def test_the_keeper_needs_the_standard_library_alone() -> None:
+    root = Path(__file__).parents[2]
+    script = f"import sys; sys.path[:0] = [{str(root)!r}]; import trio_afrender.keeper.process; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], check=True, capture_output=True, text=True
+    )
+    ours = {name for name in done.stdout.split() if name.startswith("trio_afrender.")}
+    assert {name.split(".")[1] for name in ours} == {"keeper", "output"}

@@ -1,0 +1,310 @@
+"""The agent's end of its keeper: start it, or find the one that is there; have it start trees."""
+
+from __future__ import annotations
+
+import array
+import errno
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import final
+
+import trio
+
+import trio_afrender
+from trio_afrender.child.base import Keep, Launch
+from trio_afrender.child.kept import KeptChild, read_end
+from trio_afrender.child.launching import check_launch, explain
+from trio_afrender.child.pipe import Pipe, open_pipe
+from trio_afrender.child.strays import end_strays
+from trio_afrender.errors import SpawnError
+from trio_afrender.keeper.frames import VERSION, FrameError, Frames, encode
+from trio_afrender.keeper.sockets import connect
+from trio_afrender.keeper.spec import LogSpec, TaskSpec
+from trio_afrender.output.disk import HELD, SEGMENT
+
+__all__ = ("Keeper", "KeeperError", "can_keep", "has_record", "open_keeper")
+
+logger = logging.getLogger(__name__)
+
+START = 20.0
+"""Seconds that a keeper may take to start: its interpreter may be on a slow share."""
+TALK = 10.0
+"""Seconds that a living keeper may take to take a message."""
+GOODBYE = 2.0
+BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from trio_afrender.keeper.process import main; sys.exit(main(sys.argv[2:]))"  # fmt: skip
+
+
+class KeeperError(Exception):
+    """There is no keeper, and none can be started."""
+
+
+def can_keep() -> bool:
+    """Whether this platform has what a keeper needs."""
+    return sys.platform == "linux" and Path("/proc/self/task").is_dir()
+
+
+def has_record(record: str) -> bool:
+    """Whether a tree lives at `record`, or has left word of its end there. Blocks for a moment."""
+    if read_end(record) is not None:
+        return True
+    try:
+        connect(f"{record}.sock").close()
+    except OSError:
+        return False
+    return True
+
+
+@final
+class Keeper:
+    """A connection to the keeper of one store. Made by `open_keeper`."""
+
+    def __init__(self, store: Path, nursery: trio.Nursery) -> None:
+        self._store = store
+        self._nursery = nursery
+        self._sock: trio.socket.SocketType | None = None
+        self._lock = trio.Lock()
+        self.facts: dict[str, object] = {}
+        """What the keeper said of itself: ``pid``, ``cgroups``, ``protected``, ``records``."""
+
+    async def connect(self) -> None:
+        """Find the keeper of this store, or start one. Raises `KeeperError`."""
+        async with self._lock:
+            await self._connect()
+
+    async def _connect(self) -> None:
+        path = f"{self._store}/keeper.sock"
+        problem = "it does not answer"
+        with trio.move_on_after(START):
+            for _ in range(2):
+                try:
+                    sock = await trio.to_thread.run_sync(connect, path)
+                except OSError:
+                    problem = await self._start()
+                    continue
+                self._sock = trio.socket.from_stdlib_socket(sock)
+                if await self._greet():
+                    return
+        raise KeeperError(f"the keeper of {self._store} cannot be had: {problem}")
+
+    async def _start(self) -> str:
+        """Start one; return what it complained of, empty when it is up."""
+        root = Path(trio_afrender.__file__).parents[1]
+        # Isolated, and without site packages: it must not depend on what may change below it.
+        command = [sys.executable, "-I", "-S", "-c", BOOT, str(root), str(self._store.absolute())]
+        try:
+            result = await trio.run_process(
+                command,
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                capture_stderr=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                check=False,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return error.strerror or str(error)
+        return result.stderr.decode(errors="replace").strip()
+
+    async def _greet(self) -> bool:
+        assert self._sock is not None  # noqa: S101 - connected just now
+        frames = Frames()
+        try:
+            while data := await self._sock.recv(65536):
+                for message in frames.feed(data):
+                    if message.get("keeper") != VERSION:
+                        raise KeeperError(
+                            f"the keeper of {self._store} is of another version: it ends with its tasks"
+                        )
+                    self.facts = message
+                    return True
+        except (OSError, FrameError):
+            pass
+        self._sock.close()
+        return False
+
+    async def spawn(self, launch: Launch) -> KeptChild:
+        """Start a tree, or take one over (`Keep.attach`). Raises `SpawnError`.
+
+        Cancelled, nothing stays of it.
+        """
+        check_launch(launch)
+        if launch.keep is not None and launch.keep.attach:
+            found = await self._attach(launch, launch.keep)
+            if found is not None:
+                return found
+        with ExitStack() as stack:
+            try:
+                child, handed = _open_child(launch, stack)
+            except OSError as error:
+                raise SpawnError(explain(launch, error)) from error
+            try:
+                await self._send(_say_start(launch), handed)
+                stack.close()  # or we would never see the end of what the parent has
+                self._nursery.start_soon(child.listen)
+                await child.known()
+                _check_started(launch, child)
+            except BaseException:
+                child.abandon()
+                with trio.CancelScope(shield=True):
+                    await child.output.aclose()
+                raise
+        return child
+
+    async def _attach(self, launch: Launch, keep: Keep) -> KeptChild | None:
+        """Take over what stands at the record, None when nothing does."""
+        try:
+            sock = await trio.to_thread.run_sync(connect, f"{keep.record}.sock")
+        except OSError:
+            state = await trio.to_thread.run_sync(read_end, keep.record)
+            if state is None:
+                return None
+            return KeptChild(None, state=state, end_strays=_make_sweep(launch), attached=True)
+        child = KeptChild(sock, end_strays=_make_sweep(launch), attached=True)
+        self._nursery.start_soon(child.listen)
+        await child.known()
+        return child
+
+    async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
+        """Hand over a message whole, to another keeper if this one is gone. Raises `SpawnError`."""
+        async with self._lock:
+            # Half a message would spoil the connection for all; a keeper always takes it soon.
+            with trio.CancelScope(shield=True):
+                for last in (False, True):
+                    try:
+                        with trio.fail_after(TALK):
+                            await self._send_whole(frame, descriptors)
+                    except (OSError, trio.ClosedResourceError, trio.TooSlowError) as error:
+                        if last:
+                            raise SpawnError(f"the keeper does not answer: {error}") from error
+                        logger.warning("the keeper is gone (%s): starting another one", error)
+                        await self._reconnect()
+                    else:
+                        return
+
+    async def _reconnect(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+        try:
+            await self._connect()
+        except KeeperError as error:
+            raise SpawnError(str(error)) from error
+
+    async def _send_whole(self, frame: bytes, descriptors: Sequence[int]) -> None:
+        if self._sock is None:
+            raise trio.ClosedResourceError("no keeper")
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        sent = await self._sock.sendmsg([frame], rights)
+        while sent < len(frame):
+            sent += await self._sock.send(memoryview(frame)[sent:])
+
+    async def aclose(self) -> None:
+        """Let the keeper go; without trees it ends, and that is waited for."""
+        if self._sock is not None:
+            with trio.move_on_after(GOODBYE, shield=True), suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+                while await self._sock.recv(65536):
+                    pass
+            self._sock.close()
+
+
+@asynccontextmanager
+async def open_keeper(store: Path) -> AsyncIterator[Keeper]:
+    """Have the keeper of `store`, a folder of ours alone. Raises `KeeperError`.
+
+    Leaving lets it go: it goes on for as long as it has trees.
+    """
+    async with trio.open_nursery() as nursery:
+        keeper = Keeper(store, nursery)
+        await keeper.connect()
+        try:
+            yield keeper
+        finally:
+            nursery.cancel_scope.cancel()
+            await keeper.aclose()
+
+
+def _open_child(launch: Launch, stack: ExitStack) -> tuple[KeptChild, list[int]]:
+    """Make our end, and the descriptors of the other one, which `stack` closes. Raises `OSError`."""
+    ours, theirs = socket.socketpair()
+    stack.enter_context(theirs)
+    ours.setblocking(False)
+    sweep = _make_sweep(launch)
+    if launch.keep is not None:
+        return KeptChild(ours, end_strays=sweep), [theirs.fileno()]
+    try:
+        reader, writer = open_pipe()
+    except OSError:
+        ours.close()
+        raise
+    stack.callback(os.close, writer)
+    if launch.console:
+        # It prints where we do; the pipe is closed with the stack, so it ends at once.
+        own = os.dup(1)
+        stack.callback(os.close, own)
+        writer = own
+    child = KeptChild(ours, pipe=Pipe(reader), end_strays=sweep)
+    return child, [theirs.fileno(), writer]
+
+
+def _say_start(launch: Launch) -> bytes:
+    spec = _make_spec(launch).to_json()
+    return encode({"op": "start", "pipe": launch.keep is None, "spec": spec})
+
+
+def _make_spec(launch: Launch) -> TaskSpec:
+    keep = launch.keep
+    plain = TaskSpec(
+        argv=launch.argv, cwd=launch.cwd, environment=launch.environment, nice=launch.nice, grace=0
+    )
+    if keep is None:
+        return plain
+    return TaskSpec(
+        argv=launch.argv,
+        cwd=launch.cwd,
+        environment=launch.environment,
+        nice=launch.nice,
+        record=keep.record,
+        log=LogSpec(folder=keep.log, quota=keep.quota, segment=SEGMENT, held=HELD),
+        patience=keep.patience,
+        grace=keep.grace,
+    )
+
+
+def _make_sweep(launch: Launch) -> Callable[[float], Awaitable[tuple[int, ...]]]:
+    """For a tree whose parent was killed: nothing but the token tells who belonged to it."""
+
+    async def sweep(deadline: float) -> tuple[int, ...]:
+        _found, left = await end_strays(launch.environment["AF_TASK_TOKEN"], 0.0, deadline)
+        return left
+
+    return sweep
+
+
+def _check_started(launch: Launch, child: KeptChild) -> None:
+    if child.failure is not None or child.lost:
+        raise SpawnError(_explain(launch, child.failure))
+
+
+def _explain(launch: Launch, failure: dict[str, object] | None) -> str:
+    """The sentence for what the parent, or the keeper, could not do."""
+    if failure is None:
+        return f'cannot start "{launch.argv[0]}": its parent was killed before it could'
+    number, step = failure.get("number"), failure.get("step")
+    if step == "environment":
+        return explain(launch, ValueError("embedded null byte or an empty name"))
+    number = number if isinstance(number, int) else 0
+    if step == "log" or "text" in failure:
+        text = failure.get("text") or os.strerror(number)
+        return f'cannot start "{launch.argv[0]}": {text}'
+    error = OSError(number, os.strerror(number))
+    if step == "folder":
+        error.filename = launch.cwd
+    elif number == errno.ENOTDIR:
+        error = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return explain(launch, error)

@@ -1,0 +1,58 @@
+"""Messages between agent, keeper and parents: JSON objects, each behind its length. Sans I/O."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+
+__all__ = ("LIMIT", "VERSION", "FrameError", "Frames", "encode")
+
+VERSION = 1
+"""Of everything that is said over these sockets. A keeper of another version keeps what it has; the
+agent starts one of its own beside it."""
+
+_LENGTH = struct.Struct(">I")
+LIMIT = 16 * 1024 * 1024
+"""Bytes of a message: the largest environment that a kernel takes is 6 MiB."""
+
+
+class FrameError(Exception):
+    """What came is no message of ours."""
+
+
+def encode(message: Mapping[str, object]) -> bytes:
+    """Return the bytes of one message. Text that is not UTF-8 travels as surrogate escapes."""
+    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    return _LENGTH.pack(len(body)) + body
+
+
+class Frames:
+    """Takes bytes as they come and gives whole messages."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[dict[str, object]]:
+        """Yield the messages that `data` completes. Raises `FrameError`; then nothing follows."""
+        self._data += data
+        while len(self._data) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._data)
+            if length > LIMIT:
+                raise FrameError(f"a message of {length} bytes")
+            end = _LENGTH.size + length
+            if len(self._data) < end:
+                return
+            body = bytes(self._data[_LENGTH.size : end])
+            del self._data[:end]
+            yield _load(body)
+
+
+def _load(body: bytes) -> dict[str, object]:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise FrameError("a message that is no JSON") from error
+    if not isinstance(message, dict):
+        raise FrameError("a message that is no object")
+    return message

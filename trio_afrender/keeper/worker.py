@@ -1,0 +1,122 @@
+"""Processes that are parents of trees, one tree after another: a fork for each would be dear.
+
+Between two trees nothing of the first is left: it is proven empty, what was open is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+
+from trio_afrender.keeper.channel import Visitor
+from trio_afrender.keeper.frames import FrameError, encode
+from trio_afrender.keeper.kernel import adopt_orphans, set_name
+from trio_afrender.keeper.parent import Host, Parent
+from trio_afrender.keeper.spec import TaskSpec
+from trio_afrender.keeper.wakeup import Wakeup
+
+__all__ = ("Worker", "fork_worker", "say_tree")
+
+logger = logging.getLogger(__name__)
+
+IDLE_NAME = "af:idle"
+
+
+class Worker(Visitor):
+    """The keeper's end of one."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.pid = pid
+        self.nice: int | None = None
+        """The priority that its tasks have; None until the first."""
+        self.record = ""
+        """Of the tree that it holds now."""
+        self.idle_since = 0.0
+
+    def send(self, message: bytes, descriptors: list[int]) -> None:
+        """Hand it a tree. Raises `OSError`: it is dead."""
+        self._sock.setblocking(True)  # it reads at once
+        try:
+            sent = socket.send_fds(self._sock, [message], descriptors)
+            self._sock.sendall(memoryview(message)[sent:])
+        finally:
+            self._sock.setblocking(False)
+
+
+def fork_worker(host: Host) -> Worker:
+    """Fork one. Raises `OSError`."""
+    ours, theirs = socket.socketpair()
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    if pid == 0:
+        _work(theirs, host)
+    theirs.close()
+    return Worker(pid, ours)
+
+
+def _work(sock: socket.socket, host: Host) -> None:
+    """In the forked child: never returns."""
+    code = 70
+    try:
+        _close_others({0, 1, 2, sock.fileno()})
+        wakeup = Wakeup()
+        adopt_orphans()
+        keeper = Visitor(sock)
+        while not keeper.over:
+            set_name(IDLE_NAME)
+            _wait(keeper)
+            for message in keeper.receive():
+                _be_parent(message, keeper, host, wakeup)
+                keeper.put({"idle": os.getpid()})
+                keeper.flush()
+        code = 0
+    except BaseException:
+        logger.exception("the parent of a tree failed")
+    finally:
+        os._exit(code)
+
+
+def _wait(keeper: Visitor) -> None:
+    poll = select.poll()
+    poll.register(keeper, select.POLLIN)
+    poll.poll()
+
+
+def _be_parent(message: dict[str, object], keeper: Visitor, host: Host, wakeup: Wakeup) -> None:
+    words = message.get("spec")
+    if not isinstance(words, dict):
+        raise FrameError("a tree without a spec")
+    spec = TaskSpec.from_json(words)
+    (agent,) = keeper.take(1)
+    output = keeper.take(1 if message.get("pipe") else 0)
+    listening = keeper.take(1 if spec.record else 0)
+    Parent(
+        spec,
+        agent=socket.socket(fileno=agent),
+        listener=socket.socket(fileno=listening[0]) if listening else None,
+        output=output[0] if output else None,
+        host=host,
+        wakeup=wakeup,
+    ).run()
+
+
+def say_tree(spec: dict[str, object], *, pipe: bool) -> bytes:
+    """What a worker is told."""
+    return encode({"spec": spec, "pipe": pipe})
+
+
+def _close_others(kept: set[int]) -> None:
+    """Close every descriptor but those: what a child holds open never ends for the others."""
+    low = 0
+    for descriptor in sorted(kept):
+        if low < descriptor:  # an empty range from 0 means all of them to some Pythons
+            os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))

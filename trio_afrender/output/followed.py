@@ -1,0 +1,132 @@
+"""A run's log that another process writes (the parent of the task) and tells us of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.errors import StoreError
+from trio_afrender.output.base import Chunk, Gone
+from trio_afrender.output.growth import Growth
+from trio_afrender.output.segments import FolderReader, open_reader
+from trio_afrender.output.threads import fill_in_thread
+
+__all__ = ("FollowedLog", "open_followed_log")
+
+
+class FollowedLog:
+    """A `RunLog` that is read here and written elsewhere. Made by `open_followed_log`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._growth = Growth()
+        self._held = Chunk(0, b"")
+        self._lost = 0
+
+    @property
+    def folder(self) -> Path | None:
+        return self._folder
+
+    @property
+    def size(self) -> int:
+        return self._growth.size
+
+    @property
+    def lost(self) -> int:
+        """Bytes that are not stored now. The newest of them may be yet: then it goes back."""
+        return self._lost
+
+    @property
+    def grown(self) -> float:
+        return self._growth.grown
+
+    @property
+    def ended(self) -> bool:
+        return self._growth.ended
+
+    def reader(self) -> _Reader:
+        """Read it in a thread; grows with the log."""
+        return _Reader(self, open_reader(self._folder))
+
+    @property
+    def held(self) -> Chunk:
+        """What only memory holds: it is read as if it were on disk."""
+        return self._held
+
+    def follow(self, size: int, lost: int = 0) -> None:
+        """Note what the writer told: the run has printed `size` bytes, `lost` are not stored."""
+        self._lost = lost
+        self._growth.grow(size)
+
+    def hold(self, data: bytes) -> None:
+        """Take over the end of the log, which no disk took, from the writer's memory."""
+        self._held = Chunk(self.size - len(data), data)
+
+    async def append(self, data: bytes) -> None:
+        """Not for us: raises `trio.BusyResourceError`."""
+        await trio.lowlevel.checkpoint()
+        raise trio.BusyResourceError("another process writes this log")
+
+    async def fill_from(self, fd: int) -> int:
+        """Not for us: raises `trio.BusyResourceError`."""
+        await trio.lowlevel.checkpoint()
+        raise trio.BusyResourceError("another process writes this log")
+
+    async def wait_beyond(self, offset: int) -> int:
+        """Wait until there are bytes beyond `offset`, or the end; return the size."""
+        return await self._growth.wait_beyond(offset)
+
+    def end(self) -> None:
+        """Say that nothing more will come: waiters wake."""
+        self._growth.end()
+
+
+@attrs.frozen(slots=True)
+class _Reader:
+    _log: FollowedLog
+    _disk: FolderReader
+
+    def size(self) -> int:
+        return self._log.size
+
+    def read(self, offset: int, limit: int) -> Chunk:
+        held = self._log.held
+        if held.data and offset < held.offset:
+            chunk = self._disk.read(offset, limit)
+            if chunk.data:
+                return chunk
+            offset = held.offset
+        if held.data:
+            start = offset - held.offset
+            return Chunk(offset, held.data[start : start + limit])
+        return self._disk.read(offset, limit)
+
+    def gone(self, before: int) -> Gone:
+        held = self._log.held
+        return self._disk.gone(min(before, held.offset) if held.data else before)
+
+
+@asynccontextmanager
+async def open_followed_log(
+    folder: Path, *, beside: Sequence[Path] = ()
+) -> AsyncIterator[FollowedLog]:
+    """Make the folders of a log that somebody else will write; leaving ends it. Raises `StoreError`."""
+    try:
+        await fill_in_thread(partial(_make, (*beside, folder.parent)))
+    except OSError as error:
+        raise StoreError(folder, error.strerror or str(error)) from error
+    log = FollowedLog(folder)
+    try:
+        yield log
+    finally:
+        log.end()
+
+
+def _make(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
