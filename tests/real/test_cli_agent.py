@@ -43,10 +43,10 @@ def write_token(path: Path, secret: str, mode: int = 0o600) -> None:
 
 @asynccontextmanager
 async def open_agent(
-    tmp_path: Path, url: str, *words: str, name: str = "render-1"
+    tmp_path: Path, url: str, *words: str, name: str = "render-1", leaves: bool = False
 ) -> AsyncIterator[Command]:
     words = ("--server", url, "--token-file", "token", "--name", name, "--store", "store", *words)
-    async with open_command(*words, home=tmp_path) as command:
+    async with open_command(*words, home=tmp_path, leaves=leaves) as command:
         yield command
 
 

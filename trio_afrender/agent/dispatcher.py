@@ -7,7 +7,7 @@ One message may start and stop the same run; taken in another order the process 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import trio
@@ -82,6 +82,9 @@ class Dispatcher:
                         event.promise(LOOP)
                     else:
                         self._pass_on(event)
+            except Exception:
+                self.leave()  # a bug of ours: the renders are not to pay for it
+                raise
             finally:
                 self._nursery = None
 
@@ -164,8 +167,21 @@ class Dispatcher:
             give_backs=self._give_backs.get(task.key, 0),
             listening=bool(task.flags & 1),
         )
-        self.running[task.run] = handle
         self._outbox.put_accepted(task)
+        self._launch(handle)
+
+    def go_on(self, tasks: Iterable[TaskExec]) -> None:
+        """Take up runs that an earlier agent started."""
+        for task in tasks:
+            self._launch(TaskHandle(task, resumed=True))
+
+    def leave(self) -> None:
+        """Leave the trees of all runs to their keeper: whoever is cancelled now ends nothing."""
+        for handle in self.running.values():
+            handle.leaving = True
+
+    def _launch(self, handle: TaskHandle) -> None:
+        self.running[handle.task.run] = handle
         if self._nursery is not None and self._tools is not None:
             self._nursery.start_soon(self._carry, handle, self._tools)
 

@@ -145,6 +145,14 @@ class Outbox:
         for run, update in held.outcomes.items():
             self._outcomes[run] = _Outcome(update, held.tasks.get(run))
 
+    def go_on(self, run: str, number: int) -> None:
+        """Number what `run` says from here on by more than `number`.
+
+        The numbers that it had are not kept, so this is the time in milliseconds: ahead of any
+        count that a run can have got to by then.
+        """
+        self._numbers[run] = max(self._numbers.get(run, 0), number)
+
     def held(self, running: Iterable[TaskExec]) -> Held:
         """What a compact journal has to say, beside the runs that are `running`."""
         entries = [q.entry for _, queued in self._in_flight for q in queued]

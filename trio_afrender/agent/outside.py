@@ -5,13 +5,12 @@ A simulated agent gets another one of these, and nothing else about it changes.
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
 from typing import Protocol
@@ -20,13 +19,12 @@ import attrs
 import trio
 
 from trio_afrender.agent.history import DiskHistory, History
+from trio_afrender.agent.inherited import Inherited, open_holder, take_stock
 from trio_afrender.agent.journal import Held, Journal
 from trio_afrender.agent.journal_file import open_journal
 from trio_afrender.agent.store import Store, open_store
 from trio_afrender.child.base import Spawn
 from trio_afrender.child.commands import Ask, RunAside, ask_command, run_aside
-from trio_afrender.child.spawn import make_spawn
-from trio_afrender.child.strays import end_strays
 from trio_afrender.config import Config
 from trio_afrender.host.evidence import Examine, examine
 from trio_afrender.host.facts import HostFacts, host_facts
@@ -52,8 +50,6 @@ from trio_afrender.task.place import (
 from trio_afrender.task.tools import Gauge
 
 __all__ = ("AgentJournal", "Outside", "open_outside")
-
-logger = logging.getLogger(__name__)
 
 
 class AgentJournal(Journal, Protocol):
@@ -100,8 +96,8 @@ class Outside:
     meters: MeterSource = attrs.field(factory=NoMeters)
     remembered: str = ""
     """What the server knew the agent before us by (`link.afserver`)."""
-    strays: tuple[int, ...] = ()
-    """Processes that a killed agent had left and that were ended before we began."""
+    inherited: Inherited = attrs.field(factory=Inherited)
+    """What goes on of an earlier agent's, and what was ended before we began."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, before what they may not have is taken out."""
     wall: Callable[[], float] = time.time
@@ -114,10 +110,12 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
     sampler = Sampler(make_wishes(config))
     environ = dict(os.environ)
     plain = AgentEnvironment.of(environ, ()).variables
-    with open_store(config.store, config.name) as store:
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(open_store(config.store, config.name))
         identity = await work_in_thread(store.identity)
-        strays = await _end_strays(store, identity, config)
         journal = await work_in_thread(partial(open_journal, store.journal))
+        holder = await stack.enter_async_context(open_holder(store, config))
+        inherited = await take_stock(store, identity, journal.held, config, keeps=holder.keeps)
         kept = {place_name(task) for task in journal.held.tasks.values()}
         await work_in_thread(partial(store.remove_runs, kept))
         remembered = await work_in_thread(store.read_identity_on_server)
@@ -136,9 +134,14 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
             _open_painter(config) as painter,
         ):
             yield Outside(
-                spawn=make_spawn(subreaper=config.subreaper),
+                spawn=holder.spawn,
                 plugins=plugins,
-                open_place=partial(open_disk_place, store.runs, quota=config.log_quota),
+                open_place=partial(
+                    open_disk_place,
+                    store.runs,
+                    quota=config.log_quota,
+                    kept=holder.keeps and not config.console,
+                ),
                 remove_places=partial(remove_places, store.runs),
                 facts=await trio.to_thread.run_sync(host_facts),
                 measure=sampler.measure,
@@ -163,7 +166,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
                 remembered=remembered,
                 remember=remember,
-                strays=strays,
+                inherited=inherited,
             )
 
 
@@ -174,19 +177,6 @@ async def _open_painter(config: Config) -> AsyncIterator[Painter | None]:
         return
     async with open_painter(nice=config.nice) as painter:
         yield painter
-
-
-async def _end_strays(store: Store, identity: str, config: Config) -> tuple[int, ...]:
-    """End what a killed agent left behind, before anything is started anew."""
-    if not store.crashed:
-        return ()
-    timing = config.timing
-    found, left = await end_strays(f"{identity}-", timing.grace, timing.sweep)
-    if found:
-        logger.warning("the agent before this one was killed: ended its processes %s", found)
-    if left:
-        logger.error("pids %s of the agent before this one survive KILL", left)
-    return found
 
 
 async def _read_left(store: Store, config: Config, task: TaskExec, redactor: Redactor) -> str:

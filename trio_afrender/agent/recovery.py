@@ -15,20 +15,27 @@ __all__ = ("recover",)
 logger = logging.getLogger(__name__)
 
 
-async def recover(outside: Outside, outbox: Outbox, tools: Tools) -> None:
-    """Fill `outbox` with what the journal holds; runs without an outcome get one: given back.
+async def recover(outside: Outside, outbox: Outbox, tools: Tools) -> tuple[TaskExec, ...]:
+    """Fill `outbox` with what the journal holds; return the runs that go on.
 
-    Their processes have been ended by then. What they printed goes along.
+    Other runs without an outcome get one: given back. Their processes have been ended by then. What
+    they printed goes along.
     """
     held = outside.journal.held
     outbox.restore(held)
     if held.outcomes:
         logger.info("%s results of an earlier agent are still to be delivered", len(held.outcomes))
+    going_on = tuple(task for task in held.unfinished if task.run in outside.inherited.runs)
+    for task in going_on:
+        outbox.go_on(task.run, int(tools.wall() * 1000))
     for task in held.unfinished:
+        if task in going_on:
+            continue
         logger.warning("task %s (%s) lost its agent: given back", task.key, task.name)
         update = await _give_back(task, outside, tools)
         outbox.put_log(task.run, "The agent was killed while the task ran: given back.\n")
         outbox.put_outcome(update, task)
+    return going_on
 
 
 async def _give_back(task: TaskExec, outside: Outside, tools: Tools) -> TaskUpdate:
@@ -39,9 +46,9 @@ async def _give_back(task: TaskExec, outside: Outside, tools: Tools) -> TaskUpda
     now = tools.wall()
     text = "the agent was killed while the task ran"
     why = [WhyStep(time=now, event="crash", text=text)]
-    if outside.strays:
+    if outside.inherited.strays:
         text = "what that agent had started was ended before this one began"
-        why.append(WhyStep(time=now, event="sweep", text=text, pids=outside.strays))
+        why.append(WhyStep(time=now, event="sweep", text=text, pids=outside.inherited.strays))
     return TaskUpdate(
         run=task.run,
         **task.key._asdict(),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 
 import attrs
@@ -121,6 +122,11 @@ class AgentHandle:
         """Drain without patience: tasks are stopped with a short grace and given back."""
         self._agent.hurry(reason)
 
+    def leave(self, reason: str) -> None:
+        """End without a word to the server, and leave running tasks to the keeper: the next agent
+        of this name takes them up where they are. Without a keeper they are ended."""
+        self._agent.leave(reason)
+
     def stop_task(self, which: TaskKey | str, reason: str) -> bool:
         """Stop one run by key or run id and give it back; False if it does not run here."""
         return self._agent.stop_task(which, reason)
@@ -178,6 +184,7 @@ class _Agent:
         self._deadline = math.inf
         self._finishing = trio.CancelScope()
         self._delivering = trio.CancelScope()
+        self._scope = trio.CancelScope()
 
     @property
     def state(self) -> str:
@@ -208,20 +215,22 @@ class _Agent:
         refused: LinkRefused | None = None
         try:
             tools = self._make_tools()
-            await recover(self._outside, self._outbox, tools)
+            going_on = await recover(self._outside, self._outbox, tools)
             async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
                 nursery.start_soon(self._keep_journal)
                 nursery.start_soon(self._outside.history.run)
                 await nursery.start(self._dispatcher.run, tools)
-                nursery.start_soon(self._watch_host)
-                nursery.start_soon(self._outside.meters.run, self._settings.period)
-                nursery.start_soon(self._errands.run, lambda reason: self.drain(reason, None))
-                nursery.start_soon(self._guard_memory)
-                nursery.start_soon(self._remove_places)
-                nursery.start_soon(self._leave, nursery.cancel_scope)
+                self._dispatcher.go_on(going_on)
+                self._start(nursery, self._watch_host)
+                self._start(nursery, self._outside.meters.run, self._settings.period)
+                self._start(nursery, self._errands.run, lambda reason: self.drain(reason, None))
+                self._start(nursery, self._guard_memory)
+                self._start(nursery, self._remove_places)
+                self._start(nursery, self._drain, nursery.cancel_scope)
                 task_status.started(AgentHandle(self))
                 try:
-                    await self._session.run()
+                    await self._guard(self._session.run)
                 except LinkRefused as error:
                     refused = error
                 nursery.cancel_scope.cancel()
@@ -233,7 +242,29 @@ class _Agent:
         if refused is not None:
             raise refused
 
+    def _start(
+        self, nursery: trio.Nursery, run: Callable[..., Awaitable[None]], *args: object
+    ) -> None:
+        nursery.start_soon(self._guard, run, *args)
+
+    async def _guard(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        """A bug of ours ends the agent, not the renders: the next agent finds them with the keeper."""
+        try:
+            await run(*args)
+        except LinkRefused:
+            raise
+        except Exception:
+            self._dispatcher.leave()
+            raise
+
     # -- ending ---------------------------------------------------------------------------------
+
+    def leave(self, reason: str) -> None:
+        logger.info(
+            "leaving %s running tasks to the keeper: %s", len(self._dispatcher.running), reason
+        )
+        self._dispatcher.leave()
+        self._scope.cancel()
 
     def drain(self, reason: str, budget: float | None) -> None:
         seconds = self.config.timing.shutdown if budget is None else budget
@@ -261,11 +292,11 @@ class _Agent:
         by = self._deadline - deliver
         self._dispatcher.stop_all(kind, text, max(min(grace, left - deliver - bury), 0.0), by)
 
-    async def _leave(self, scope: trio.CancelScope) -> None:
+    async def _drain(self, scope: trio.CancelScope) -> None:
         """The drain: finish, stop, deliver, say goodbye; the deadline is one for all of it."""
         await self._draining.wait()
         with self._finishing:
-            if self.config.drain == "finish":
+            if self.config.drain != "stop":
                 await self._dispatcher.idle()
         text = f"the agent is draining: {self._drain_reason}"
         self._stop_all(StopKind.DRAIN, text, self.config.timing.grace)

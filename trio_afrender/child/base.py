@@ -14,7 +14,7 @@ import attrs
 
 from trio_afrender.output.base import RunLog
 
-__all__ = ("Child", "ExitStatus", "Keep", "Launch", "OutputPipe", "Spawn", "TreeSignal")
+__all__ = ("Child", "ExitStatus", "Keep", "Launch", "OutputPipe", "Spawn", "Spent", "TreeSignal")
 
 
 class TreeSignal(enum.Enum):
@@ -59,6 +59,19 @@ class Launch:
     """Whether it prints on our own stdout and stderr; its pipe is empty then."""
     keep: Keep | None = None
     """None: the tree ends with its agent, and the agent reads its output."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Spent:
+    """The last word on a tree: of all its processes that have ended."""
+
+    cpu: float
+    """Seconds."""
+    peak: int
+    """Bytes resident at the highest moment: of the whole tree where the kernel tells, else of its
+    largest process."""
+    oom_kills: int = 0
+    """Processes that the kernel killed for lack of memory, as far as it tells."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -141,8 +154,14 @@ class Child(Protocol):
         ...
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences that belong into the chain of why: who ended the tree besides us."""
+    def interrupted(self) -> str:
+        """Why the tree was ended, when neither it nor we did that; empty else."""
+        ...
+
+    @property
+    def spent(self) -> Spent | None:
+        """What all processes of the tree have used, known once the leader has ended; None where
+        nobody counted."""
         ...
 
     async def leave(self) -> bool:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import final
 
@@ -25,15 +25,25 @@ from trio_afrender.child.strays import end_strays
 from trio_afrender.errors import SpawnError
 from trio_afrender.keeper.frames import VERSION, FrameError, Frames, encode
 from trio_afrender.keeper.sockets import connect
-from trio_afrender.keeper.spec import LogSpec, TaskSpec
+from trio_afrender.keeper.spec import LogSpec, State, TaskSpec
 from trio_afrender.output.disk import HELD, SEGMENT
 
-__all__ = ("Keeper", "KeeperError", "can_keep", "has_record", "open_keeper")
+__all__ = (
+    "Keeper",
+    "KeeperError",
+    "can_keep",
+    "dismiss_trees",
+    "find_parents",
+    "has_record",
+    "open_keeper",
+)
 
 logger = logging.getLogger(__name__)
 
 START = 20.0
 """Seconds that a keeper may take to start: its interpreter may be on a slow share."""
+ANSWER = 2.0
+"""Seconds that a parent may take to say who it is."""
 TALK = 10.0
 """Seconds that a living keeper may take to take a message."""
 GOODBYE = 2.0
@@ -51,22 +61,43 @@ def can_keep() -> bool:
 
 def has_record(record: str) -> bool:
     """Whether a tree lives at `record`, or has left word of its end there. Blocks for a moment."""
-    if read_end(record) is not None:
-        return True
-    try:
-        connect(f"{record}.sock").close()
-    except OSError:
-        return False
-    return True
+    return read_end(record) is not None or _find_parent(f"{record}.sock") is not None
+
+
+def find_parents(folder: Path) -> tuple[int, ...]:
+    """The pids of the parents whose trees have their records in `folder`. Blocks for a moment."""
+    found = (_find_parent(str(path)) for path in folder.glob("*.sock"))
+    return tuple(pid for pid in found if pid is not None)
+
+
+def dismiss_trees(folder: Path) -> tuple[int, ...]:
+    """Have the trees with records in `folder` killed, without waiting; return their parents' pids."""
+    found = find_parents(folder)
+    for path in folder.glob("*.sock"):
+        with suppress(OSError), closing(connect(str(path))) as sock:
+            sock.sendall(encode({"op": "kill"}) + encode({"op": "release"}))
+    return found
+
+
+def _find_parent(path: str) -> int | None:
+    """Ask who listens at `path`; None when nobody does."""
+    frames = Frames()
+    with suppress(OSError, FrameError), closing(connect(path)) as sock:
+        sock.settimeout(ANSWER)
+        while data := sock.recv(65536):
+            for message in frames.feed(data):
+                if isinstance(state := message.get("state"), dict):
+                    return State.from_json(state).parent
+    return None
 
 
 @final
 class Keeper:
     """A connection to the keeper of one store. Made by `open_keeper`."""
 
-    def __init__(self, store: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, store: Path) -> None:
         self._store = store
-        self._nursery = nursery
+        self._nursery: trio.Nursery | None = None
         self._sock: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
         self.facts: dict[str, object] = {}
@@ -146,7 +177,7 @@ class Keeper:
             try:
                 await self._send(_say_start(launch), handed)
                 stack.close()  # or we would never see the end of what the parent has
-                self._nursery.start_soon(child.listen)
+                self._begin(child)
                 await child.known()
                 _check_started(launch, child)
             except BaseException:
@@ -166,9 +197,24 @@ class Keeper:
                 return None
             return KeptChild(None, state=state, end_strays=_make_sweep(launch), attached=True)
         child = KeptChild(sock, end_strays=_make_sweep(launch), attached=True)
-        self._nursery.start_soon(child.listen)
+        self._begin(child)
         await child.known()
         return child
+
+    def _begin(self, child: KeptChild) -> None:
+        assert self._nursery is not None  # noqa: S101 - open for as long as anybody has us
+        self._nursery.start_soon(child.listen)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Hear what parents say while this is open."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+                await self.aclose()
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
         """Hand over a message whole, to another keeper if this one is gone. Raises `SpawnError`."""
@@ -219,14 +265,10 @@ async def open_keeper(store: Path) -> AsyncIterator[Keeper]:
 
     Leaving lets it go: it goes on for as long as it has trees.
     """
-    async with trio.open_nursery() as nursery:
-        keeper = Keeper(store, nursery)
-        await keeper.connect()
-        try:
-            yield keeper
-        finally:
-            nursery.cancel_scope.cancel()
-            await keeper.aclose()
+    keeper = Keeper(store)
+    await keeper.connect()
+    async with keeper.open():
+        yield keeper
 
 
 def _open_child(launch: Launch, stack: ExitStack) -> tuple[KeptChild, list[int]]:

@@ -16,7 +16,7 @@ from typing import Final, final
 
 import trio
 
-from trio_afrender.child.base import ExitStatus, TreeSignal
+from trio_afrender.child.base import ExitStatus, Spent, TreeSignal
 from trio_afrender.child.pipe import Pipe
 from trio_afrender.child.status import STOLEN, make_status
 from trio_afrender.keeper.frames import FrameError, Frames, encode
@@ -174,15 +174,17 @@ class KeptChild:
         return self.state.started if self._attached else None
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        state, found = self.state, []
-        if state.unattended:
-            found.append(f"{state.unattended}: the tree was stopped")
-        if state.oom_kills:
-            found.append(f"the kernel killed {state.oom_kills} processes for lack of memory")
+    def interrupted(self) -> str:
         if self.lost:
-            found.append("the parent of the tree was killed: nobody knows how the leader ended")
-        return tuple(found)
+            return "the parent of its process tree was killed: nobody knows how it would have ended"
+        return f"stopped: {self.state.unattended}" if self.state.unattended else ""
+
+    @property
+    def spent(self) -> Spent | None:
+        state = self.state
+        if state.raw is None:
+            return None
+        return Spent(cpu=state.cpu, peak=state.peak, oom_kills=state.oom_kills)
 
     async def exited(self) -> None:
         await trio.lowlevel.checkpoint()

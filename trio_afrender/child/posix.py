@@ -30,7 +30,7 @@ from typing import final
 
 import trio
 
-from trio_afrender.child.base import ExitStatus, TreeSignal
+from trio_afrender.child.base import ExitStatus, Spent, TreeSignal
 from trio_afrender.child.members import find_members
 from trio_afrender.child.orphans import (
     ADOPTED,
@@ -232,8 +232,12 @@ class PosixChild:
         return None
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return ()
+    def interrupted(self) -> str:
+        return ""
+
+    @property
+    def spent(self) -> Spent | None:
+        return None
 
     async def leave(self) -> bool:
         """Nothing but this process holds the tree."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import trio
 
 from trio_afrender.agent.run import AgentHandle, run_agent
 from trio_afrender.child.oom import protect
-from trio_afrender.child.spawn import become_subreaper
 from trio_afrender.cli.checks import check_folders
 from trio_afrender.cli.command import run_by_shell
 from trio_afrender.cli.heap import keep_heap_small
@@ -46,7 +46,7 @@ def run(options: Namespace) -> int:
     check_folders(config.plugins)
     token_file = str(settings["trio_afrender.token_file"])
     token = read_token_file(Path(token_file)) if token_file else None
-    config = attrs.evolve(config, token=token, subreaper=become_subreaper())
+    config = attrs.evolve(config, token=token, subreaper=True)
     if options.no_redirect:
         config = attrs.evolve(config, console=True)
     protect()
@@ -69,27 +69,47 @@ def _warn_of_loopback(settings: Settings) -> None:
 async def _serve(config: Config) -> None:
     """The signals' task outlives the agent, whatever that one raises."""
     async with trio.open_nursery() as outer:
-        patience = _Patience()
+        patience = _Patience(leaves=config.drain == "leave")
         await outer.start(watch_signals, patience.less)
         try:
             with patience.scope:
                 async with trio.open_nursery() as inner:
                     patience.handle = await inner.start(run_agent, config)
                     inner.start_soon(report_to_manager, patience.handle)
+                    inner.start_soon(_leave_on_request, patience.handle)
         finally:
             outer.cancel_scope.cancel()
+
+
+async def _leave_on_request(handle: AgentHandle) -> None:
+    """SIGUSR1: make room for another version of this program; tasks go on meanwhile."""
+
+    async def heed() -> None:
+        with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+            async for _ in signals:
+                say("SIGUSR1: leaving; running tasks go on with the keeper")
+                handle.leave("SIGUSR1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heed)
+        await handle.finished()
+        nursery.cancel_scope.cancel()
 
 
 class _Patience:
     """First signal: drain. Second: stop tasks now. Third, or before the start: cancel."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leaves: bool) -> None:
+        self._leaves = leaves
         self.scope = trio.CancelScope()
         self.handle: AgentHandle | None = None
 
     def less(self, count: int, name: str) -> None:
         if self.handle is None or count > 2:
             self.scope.cancel()
+        elif count == 1 and self._leaves:
+            say(f"{name}: leaving; running tasks go on with the keeper")
+            self.handle.leave(name)
         elif count == 1:
             say(f"{name}: no new tasks; leaving when the running ones are over, again: now")
             self.handle.drain(name)

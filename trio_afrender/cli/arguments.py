@@ -154,6 +154,7 @@ def _agent() -> _Parser:
         action="store_true",
         help="tasks print here; the server gets none of it, and no parser",
     )
+    _add_keeper(parser)
     add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
     return parser
 
@@ -195,6 +196,7 @@ def _run() -> _Parser:
     add("--no-progress", action="store_true", help="only the summary")
     add("--keep", action="store_true", help="keep the folders of tasks, logs, thumbnails")
     _add_folders(parser, "where tasks have their folders and logs (default: a temporary folder)")
+    _add_keeper(parser)
     return parser
 
 
@@ -233,6 +235,14 @@ def _gateway() -> _Parser:
     add("--store", type=Path, metavar="DIR", help="where ids of renders are kept")
     add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
     return parser
+
+
+def _add_keeper(parser: _Parser) -> None:
+    parser.add_argument(
+        "--no-keeper",
+        action="store_true",
+        help="hold tasks in the agent's own process: they end with it",
+    )
 
 
 def _config() -> _Parser:

@@ -34,6 +34,8 @@ def load_options(options: Namespace) -> Settings:
         for name, key in _KEYS.items()
         if (value := getattr(options, name, None)) not in (None, False)
     }
+    if getattr(options, "no_keeper", False):
+        given["trio_afrender.keeper"] = False
     settings = load_settings(
         environment=os.environ,
         files=options.config,

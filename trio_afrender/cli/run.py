@@ -13,7 +13,6 @@ import attrs
 import trio
 
 from trio_afrender.agent.run import AgentHandle, run_agent
-from trio_afrender.child.spawn import become_subreaper
 from trio_afrender.cli.checks import check_folders, check_plugins, tell_notes
 from trio_afrender.cli.logs import logging_to
 from trio_afrender.cli.options import load_options
@@ -86,7 +85,8 @@ def _make_configs(
             services=(),
             capacity=max(config.capacity, largest),
             keep_runs=keep,
-            subreaper=become_subreaper(),
+            subreaper=True,
+            timing=attrs.evolve(config.timing, unattended=0.0),
         )
         for number in range(agents)
     ]

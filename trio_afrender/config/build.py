@@ -47,7 +47,7 @@ _OURS_ALONE = frozenset({"name", "user_name", "server"})
 _NESTED = tuple(f"trio_afrender.{kind}." for kind in NESTED)
 _WORDS = {
     "trio_afrender.nimby": ("", "nimby", "NIMBY"),
-    "trio_afrender.drain": ("finish", "stop"),
+    "trio_afrender.drain": ("finish", "stop", "leave"),
     "trio_afrender.check_images": ("off", "warn", "error"),
 }
 
@@ -111,6 +111,7 @@ def make_config(settings: Settings) -> Config:
         licences=_pairs(ours["licences"]),
         redact=_texts(ours["redact"]),
         drain=cast("str", ours["drain"]),
+        keeper=cast("bool", ours["keeper"]),
         instructions=_texts(ours["instructions"]),
         reboot_command=cast("str", settings["af_render_cmd_reboot"]),
         shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),

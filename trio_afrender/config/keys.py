@@ -112,6 +112,7 @@ TIMING: Mapping[str, Key] = {
     "zombie": Key("float", 16.0, "seconds"),
     "connect": Key("float", 12.0, "seconds"),
     "shutdown": Key("float", 60.0, "seconds"),
+    "unattended": Key("float", 60.0, "seconds"),
     "notice": Key("float", 5.0, "seconds"),
 }
 """Keys of ``trio_afrender{"timing": {}}``: the fields of `settings.Timing`."""
@@ -181,6 +182,7 @@ OURS: Mapping[str, Key] = {
     "licences": Key("commands", []),
     "redact": Key("list", ["*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"]),
     "drain": Key("str", "finish"),
+    "keeper": Key("bool", True),
     "instructions": Key("list", []),
     "notice_command": Key("str", ""),
     "gpu": Key("gpu", {}),

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -360,7 +361,9 @@ class Parent:
             if pid == 0:
                 return
             self._state.cpu += usage.ru_utime + usage.ru_stime
-            self._state.peak = max(self._state.peak, usage.ru_maxrss * 1024)
+            # A process begins with the figure of whoever spawned it: less than ours says nothing.
+            if usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+                self._state.peak = max(self._state.peak, usage.ru_maxrss * 1024)
             if pid == self._state.pid:
                 self._state.raw, self._state.ended = raw, time.time()
                 self._changed = True

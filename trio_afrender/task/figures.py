@@ -67,6 +67,7 @@ class Ledger:
     def __init__(self, now: float) -> None:
         self.usage = TaskUsage()
         self._time = now
+        self._settled = 0.0
         self._before: Mapping[_Key, ProcessUsage] = {}
         self._cpu = _Counter(lambda usage: usage.cpu + usage.waited, lambda usage: usage.waited)
         self._read = _Counter(lambda usage: usage.read, lambda usage: usage.read)
@@ -118,6 +119,16 @@ class Ledger:
         self.usage = self._totals()
         return self.usage
 
+    def settle(self, cpu: float, peak: int) -> TaskUsage:
+        """Take the last word of whoever collected all processes of one tree: CPU seconds, bytes."""
+        self._settled += cpu
+        self.usage = attrs.evolve(
+            self._totals(),
+            resident_peak=max(self.usage.resident_peak, peak),
+            processes_peak=max(self.usage.processes_peak, 1),
+        )
+        return self.usage
+
     def _count(self, processes: Iterable[ProcessUsage]) -> Mapping[_Key, ProcessUsage]:
         taken = {usage.key: usage for usage in processes}
         for counter in (self._cpu, self._read, self._written, self._passed):
@@ -128,7 +139,7 @@ class Ledger:
     def _totals(self) -> TaskUsage:
         return attrs.evolve(
             self.usage,
-            cpu_seconds=round(self._cpu.value, 2),
+            cpu_seconds=round(max(self._cpu.value, self._settled), 2),
             read_bytes=int(self._read.value),
             written_bytes=int(self._written.value),
         )

@@ -26,6 +26,10 @@ class TaskHandle:
     predecessor: TaskHandle | None = None
     """An older run of the same key: this one starts only when that one's tree is empty."""
     give_backs: int = 0
+    resumed: bool = False
+    """An earlier agent started it: its processes are taken over where they are."""
+    leaving: bool = False
+    """Its processes are left to their keeper: a cancelled run ends nothing and says nothing."""
     done: trio.Event = attrs.field(factory=trio.Event)
     cause: StopCause | None = None
     listening: bool = False

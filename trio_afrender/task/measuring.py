@@ -85,6 +85,10 @@ class Measuring:
     def close(self, child: Child) -> None:
         """Take the last word of a tree whose leader has ended and waits to be collected."""
         self._child = None
+        if child.spent is not None:
+            self._ledger.settle(child.spent.cpu, child.spent.peak)
+            self._tell()
+            return
         others = sorted(pid for pid, _ in self._ledger.keys if pid != child.pid)
         looks = map(self._gauge.peek, (child.pid, *others[:MOST]))
         known = [

@@ -18,15 +18,18 @@ from typing import Protocol, TypeAlias
 import attrs
 import trio
 
+from trio_afrender.child.base import Keep
 from trio_afrender.messages import TaskExec, TaskFile
 from trio_afrender.output.base import RunLog
 from trio_afrender.output.disk import open_reader, open_run_log
+from trio_afrender.output.followed import open_followed_log
 from trio_afrender.output.redact import Redactor
 from trio_afrender.output.threads import work_in_thread
 from trio_afrender.output.view import View
 from trio_afrender.output.window import make_window, read_window
 
 __all__ = (
+    "OWN_SLOT",
     "DiskPlace",
     "OpenPlace",
     "Place",
@@ -36,6 +39,8 @@ __all__ = (
     "remove_places",
 )
 
+OWN_SLOT = "task"
+"""The slot of a run's own process; those of post commands are ``post-0`` and so on."""
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
 STOP_FILE_PATIENCE = 0.5
@@ -66,6 +71,10 @@ class Place(Protocol):
     @property
     def stop_file(self) -> str:
         """Where `write_stop` writes; the task learns it as ``AF_STOP_FILE``."""
+        ...
+
+    def keep(self, slot: str) -> Keep | None:
+        """How the process `slot` of the run outlives its agent; None where none does."""
         ...
 
     async def is_folder(self, path: str) -> bool:
@@ -102,10 +111,18 @@ class DiskPlace:
     folder: Path
     log: RunLog
     view: View
+    quota: int
+    kept: bool = False
 
     @property
     def work_dir(self) -> str:
         return str(self.folder / "work")
+
+    def keep(self, slot: str) -> Keep | None:
+        if not self.kept:
+            return None
+        record, log = str(self.folder / slot), str(self.folder / "log")
+        return Keep(record=record, log=log, quota=self.quota, patience=0, grace=0)
 
     @property
     def files_dir(self) -> str:
@@ -144,12 +161,24 @@ class DiskPlace:
 
 
 @asynccontextmanager
-async def open_disk_place(root: Path, task: TaskExec, *, quota: int) -> AsyncIterator[DiskPlace]:
-    """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`."""
+async def open_disk_place(
+    root: Path, task: TaskExec, *, quota: int, kept: bool = False
+) -> AsyncIterator[DiskPlace]:
+    """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`.
+
+    With `kept` somebody else writes the log. What an earlier agent had there of the log goes on; its
+    view is made anew.
+    """
     folder = root / place_name(task)
-    log = open_run_log(folder / "log", quota=quota, beside=(folder / "work", folder / "files"))
+    beside = (folder / "work", folder / "files")
+    log: AbstractAsyncContextManager[RunLog] = (
+        open_followed_log(folder / "log", beside=beside)
+        if kept
+        else open_run_log(folder / "log", quota=quota, beside=beside)
+    )
     async with log as opened:
-        yield DiskPlace(folder=folder, log=opened, view=View(opened, folder / "view"))
+        view = View(opened, folder / "view")
+        yield DiskPlace(folder=folder, log=opened, view=view, quota=quota, kept=kept)
 
 
 async def remove_places(root: Path, tasks: Sequence[TaskExec]) -> None:

@@ -49,9 +49,11 @@ class Record:
         """What tells its processes of them."""
         self._notes: list[str] = []
 
-    def begin(self) -> None:
-        """Note the start of the task's own process."""
-        self.started, self._began = self.tools.wall(), trio.current_time()
+    def begin(self, started: float | None = None) -> None:
+        """Note the start of the task's own process: now, or when an earlier agent started it."""
+        now = self.tools.wall()
+        self.started = now if started is None else started
+        self._began = trio.current_time() - max(0.0, now - self.started)
 
     def finish(self, end: ProcessEnd) -> None:
         """Note its end."""

@@ -22,6 +22,7 @@ from trio_afrender.child.base import Child, ExitStatus, TreeSignal
 from trio_afrender.config import Timing
 from trio_afrender.output.base import RunLog
 from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.verdict import StopCause, StopKind
 from trio_afrender.task.why import Chain
 
 __all__ = ("ProcessEnd", "supervise")
@@ -57,7 +58,8 @@ async def supervise(
 
     Its output goes to `log` meanwhile. Returns when the tree is empty (or its leftovers are
     known). Cancelled from outside, it still terminates, kills and reaps before it lets go;
-    with leftovers the caller owns the unreaped child. `at_exit` is called when the leader has ended
+    with leftovers the caller owns the unreaped child; unless the run is leaving and something else holds
+    its tree. `at_exit` is called when the leader has ended
     by itself and is not collected yet.
     """
     ended = trio.Event()
@@ -81,26 +83,36 @@ async def supervise(
                 gone = True
         finally:
             with trio.CancelScope(shield=True):
-                if not gone:
-                    await _prepare(before_term, why)
-                    await _terminate(child, ended, handle, why, grace)
-                else:
-                    at_exit()
-                    await _drain(child, ended, why, timing.drain)
-                leftovers = await _sweep(child, why, handle.patience(timing.sweep), quiet=gone)
-                status = await _reap(child, leftovers, why)
-                await _drain_rest(ended, log, timing)
+                if gone or not (handle.leaving and await child.leave()):
+                    if gone:
+                        at_exit()
+                        await _drain(child, ended, why, timing.drain)
+                    else:
+                        await _prepare(before_term, why)
+                        await _terminate(child, ended, handle, why, grace)
+                    leftovers = await _sweep(child, why, handle.patience(timing.sweep), quiet=gone)
+                    await _drain_rest(ended, log, timing)
+                    status = await _reap(child, leftovers, why)
+                    end = ProcessEnd(
+                        status=status,
+                        stopped=not gone or _is_interrupted(child, handle),
+                        output_complete=ended.is_set(),
+                        leftovers=leftovers,
+                    )
                 reading.cancel()
-                end = ProcessEnd(
-                    status=status,
-                    stopped=not gone,
-                    output_complete=ended.is_set(),
-                    leftovers=leftovers,
-                )
                 await child.output.aclose()
     if not end.output_complete:
         why.add("output", "the pipe was still held after the sweep: the output may lack its end")
     return end
+
+
+def _is_interrupted(child: Child, handle: TaskHandle) -> bool:
+    """Whether somebody else ended the tree: then the task is given back, it did not fail."""
+    if not child.interrupted:
+        return False
+    if handle.cause is None:
+        handle.cause = StopCause(kind=StopKind.AGENT_EXIT, text=child.interrupted)
+    return True
 
 
 async def _prepare(before_term: Callable[[], Awaitable[None]], why: Chain) -> None:

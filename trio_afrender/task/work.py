@@ -23,7 +23,7 @@ from trio_afrender.task.limiting import watch_limits
 from trio_afrender.task.listening import Listening
 from trio_afrender.task.measuring import Measuring
 from trio_afrender.task.parsing import Parsing
-from trio_afrender.task.place import Place
+from trio_afrender.task.place import OWN_SLOT, Place
 from trio_afrender.task.record import Record
 from trio_afrender.task.shortage import Shortage
 from trio_afrender.task.supervise import ProcessEnd, supervise
@@ -106,7 +106,7 @@ class Work:
     async def do(self) -> TaskStatus:
         """Run the command and all that follows; return the status."""
         wanted = self._plugins.facts.working_directory
-        if wanted and not await self._place.is_folder(wanted):
+        if wanted and not self._handle.resumed and not await self._place.is_folder(wanted):
             named = self._handle.task.working_directory
             mapped = f" (the server's {named})" if named != wanted else ""
             text = f"working folder {wanted}{mapped} is missing or cannot be entered"
@@ -129,7 +129,7 @@ class Work:
         """The task's own process, the checks, the post commands."""
         end: ProcessEnd | None = None
         try:
-            end = await self._process(self._plugins.facts.command)
+            end = await self._process(self._plugins.facts.command, OWN_SLOT)
         except SpawnError as error:
             return self._record.refuse(TaskStatus.FailedToStart, str(error))
         if end is None:
@@ -168,17 +168,21 @@ class Work:
         self._late = self._handle.cause is None
         self._handle.stop(StopCause(kind=StopKind.LIMIT, text=text))
 
-    async def _process(self, command: str, *, post_limit: float | None = None) -> ProcessEnd | None:
+    async def _process(
+        self, command: str, slot: str, *, post_limit: float | None = None
+    ) -> ProcessEnd | None:
         """Run one command to its end and parse its last words; None when a stop came first.
 
-        With `post_limit` it is a post command, and that is how many seconds it may take.
+        `slot` names it within the run: there a later agent finds it. With `post_limit` it is a post command, and that is how many seconds it may take.
         """
         if self._handle.cause is not None:
             return None
-        child = await self._tools.spawn(self._make_launch(command))
+        child = await self._tools.spawn(self._make_kept(command, slot))
         # No checkpoint from here to `supervise`, which is what terminates and reaps.
         if post_limit is None:
-            self._record.begin()
+            self._record.begin(child.started)
+            if child.started is not None:
+                self._why.add("resumed", "the agent was restarted, the task went on", (child.pid,))
         self._handle.pid = child.pid
         over = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -341,14 +345,14 @@ class Work:
     async def _post(self, said: Conclusion) -> bool:
         """Run the service's post commands; False at the first that fails. A stop skips them."""
         limit = said.post_limit if said.post_limit > 0 else math.inf
-        for command in said.post:
+        for number, command in enumerate(said.post):
             if (ours := wanted_of(command, self._tools)) is not None:
                 # Its failure is a line in the log: the task has done what it should.
                 with self._handle.stoppable():
                     self._record.note(await paint(ours, self._tools, limit))
                 continue
             try:
-                end = await self._process(command, post_limit=limit)
+                end = await self._process(command, f"post-{number}", post_limit=limit)
             except SpawnError as error:
                 self._why.add("post", f"{command}: {error}")
                 return False
@@ -404,6 +408,19 @@ class Work:
             nice=config.nice,
             console=config.console,
         )
+
+    def _make_kept(self, command: str, slot: str) -> Launch:
+        """As `_make_launch`, for what may outlive this agent."""
+        launch, keep = self._make_launch(command), self._place.keep(slot)
+        if keep is None or launch.console:
+            return launch
+        keep = attrs.evolve(
+            keep,
+            patience=self._tools.config.timing.unattended,
+            grace=self._grace,
+            attach=self._handle.resumed,
+        )
+        return attrs.evolve(launch, keep=keep)
 
     async def _publish(self, status: TaskStatus) -> None:
         await self._events.send(self._update(status))

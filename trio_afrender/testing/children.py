@@ -20,7 +20,7 @@ import attrs
 import trio
 from trio.testing import memory_stream_one_way_pair
 
-from trio_afrender.child.base import ExitStatus, Launch, TreeSignal
+from trio_afrender.child.base import ExitStatus, Launch, Spent, TreeSignal
 from trio_afrender.errors import SpawnError
 from trio_afrender.output.base import RunLog
 
@@ -139,8 +139,12 @@ class FakeChild:
         return None
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        return ()
+    def interrupted(self) -> str:
+        return ""
+
+    @property
+    def spent(self) -> Spent | None:
+        return None
 
     async def leave(self) -> bool:
         await trio.lowlevel.checkpoint()

@@ -24,6 +24,7 @@ import trio
 from trio_afrender.agent.history import make_line
 from trio_afrender.agent.journal import Held, read_records, replay
 from trio_afrender.agent.outside import Outside
+from trio_afrender.child.base import Keep
 from trio_afrender.child.commands import Answer
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
@@ -71,6 +72,9 @@ class MemoryPlace:
 
     def __attrs_post_init__(self) -> None:
         self.view = View(self.log, None)
+
+    def keep(self, slot: str) -> Keep | None:
+        return None
 
     async def is_folder(self, path: str) -> bool:
         await trio.lowlevel.checkpoint()

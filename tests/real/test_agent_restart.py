@@ -1,0 +1,75 @@
+"""An agent that dies, leaves or is replaced while its tasks run: they go on, and nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from cli_stage import Command
+from test_cli_agent import open_agent, open_server, submit
+
+from trio_afrender.child.keeping import can_keep
+from trio_afrender.farm.farm import Farm
+from trio_afrender.messages import TaskKey
+
+pytestmark = pytest.mark.skipif(not can_keep(), reason="this platform has no keeper")
+
+GUARD = 60.0
+COUNTING = "i=0; while [ ! -e {go} ]; do i=$((i+1)); echo line $i; sleep 0.01; done; echo last $i; exit {code}"
+
+
+def counting(go: Path, code: int = 0) -> str:
+    return COUNTING.format(go=go, code=code)
+
+
+async def prints(farm: Farm, job: int, text: str) -> None:
+    """Wait until the task's output so far, as somebody at the server asks for it, has `text`."""
+    with trio.fail_after(GUARD):
+        while True:
+            with trio.move_on_after(1.0):  # a question to an agent that is dying has no answer
+                if text in await farm.ask_output(TaskKey(job, 0, 0, 0)):
+                    return
+            await trio.sleep(0.02)
+
+
+def check_lines(output: str) -> None:
+    """Every line is there once, in order."""
+    lines = [line.split() for line in output.splitlines()]
+    numbers = [int(words[1]) for words in lines if words[0] == "line"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert lines[-1] == ["last", str(len(numbers))]
+
+
+def die(command: Command) -> None:
+    command.process.kill()
+
+
+def leave(command: Command) -> None:
+    command.process.send_signal(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("end", [die, leave])
+async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command], None]) -> None:
+    """Twice; the last agent hears the end, and every line once."""
+    go = tmp_path / "go"
+    async with open_server(tmp_path) as (farm, url):
+        job = submit(farm, counting(go))
+        for text in ("line 5\n", "line 50\n"):
+            async with open_agent(tmp_path, url, leaves=True) as command:
+                await prints(farm, job, text)
+                end(command)
+                await command.wait()
+        async with open_agent(tmp_path, url) as command:
+            await command.says("1 tasks of an earlier agent go on")
+            await prints(farm, job, "line 60\n")
+            go.touch()
+            (task,) = (await farm.wait(job)).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.exit_code, task.attempts) == ("done", 0, 1)
+    check_lines(task.output)
+    assert "the agent was restarted, the task went on" in task.log
+    assert not command.strays()
