@@ -159,6 +159,30 @@ async def test_a_stopped_task_ends_with_its_reason(autojump_clock: MockClock) ->
         assert [name for _, name in child.signals] == ["TERM", "KILL"]
 
 
+async def test_a_suspended_task_stays_so_over_a_lost_link_until_it_is_resumed(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_studio() as studio:
+        await studio.add("r1")
+        job = studio.farm.submit(parse_job(make_job(make_block(tasks=1))))
+        key = TaskKey(job, 0, 0)
+        assert not studio.farm.suspend_task(key, "too early")
+        child = await studio.hosts["r1"].spawn.next()
+        await trio.sleep(1)
+        studio.server.cut()
+        assert studio.farm.suspend_task(key, "the artist is back")
+        await child.signalled(TreeSignal.SUSPEND)
+        studio.server.cut()
+        await trio.sleep(10)
+        assert studio.farm.resume_task(key)
+        await child.signalled(TreeSignal.RESUME)
+        child.exit(0)
+        (task,) = await studio.finish(job)
+        assert task.state == "done"
+        assert "suspended: the artist is back" in task.log
+        assert [name for _, name in child.signals] == ["SUSPEND", "RESUME"]
+
+
 async def test_a_draining_agent_gets_no_more_and_the_other_one_takes_over(
     autojump_clock: MockClock,
 ) -> None:

@@ -139,6 +139,10 @@ class Dispatcher:
             self._close(ref)
         for ref in events.stops:
             self._stop(ref)
+        for ref in events.suspends:
+            self._suspend(ref, ref.reason or "asked by the server")
+        for ref in events.resumes:
+            self._suspend(ref, "")
         for ref in events.outputs:
             self._ask(ref)
         for ref in events.listens_add:
@@ -173,7 +177,7 @@ class Dispatcher:
     def go_on(self, tasks: Iterable[TaskExec]) -> None:
         """Take up runs that an earlier agent started."""
         for task in tasks:
-            self._launch(TaskHandle(task, resumed=True))
+            self._launch(TaskHandle(task, inherited=True))
 
     def leave(self) -> None:
         """Leave the trees of all runs to their keeper: whoever is cancelled now ends nothing."""
@@ -215,6 +219,10 @@ class Dispatcher:
         elif not self._outbox.has(ref.run):
             # Its exec never reached us. Without an answer it would stay running there for ever.
             self._finish(ref, TaskStatus.FinishedKilled, "stopped before it reached this host")
+
+    def _suspend(self, ref: RunRef, reason: str) -> None:
+        if (handle := self.running.get(ref.run)) is not None:
+            handle.suspension.change(reason)
 
     def _ask(self, ref: RunRef) -> None:
         handle = self.running.get(ref.run)

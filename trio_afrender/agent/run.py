@@ -31,6 +31,7 @@ from trio_afrender.link.base import Connect
 from trio_afrender.link.dial import check_server, make_connect
 from trio_afrender.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
 from trio_afrender.task.command import AgentEnvironment
+from trio_afrender.task.handle import TaskHandle
 from trio_afrender.task.slots import CardRoom, shared_book
 from trio_afrender.task.tools import Tools
 from trio_afrender.task.verdict import StopCause, StopKind
@@ -69,6 +70,8 @@ class RunView:
     pid: int | None
     percent: int
     activity: str
+    suspended: str = ""
+    """Why it stands still; empty: it does not."""
 
 
 async def run_agent(
@@ -130,6 +133,15 @@ class AgentHandle:
     def stop_task(self, which: TaskKey | str, reason: str) -> bool:
         """Stop one run by key or run id and give it back; False if it does not run here."""
         return self._agent.stop_task(which, reason)
+
+    def suspend_task(self, which: TaskKey | str, reason: str) -> bool:
+        """Let one run stand still, all its processes; False if it does not run here. It keeps its
+        memory and its place; limits do not count meanwhile; a stop ends it as ever."""
+        return self._agent.suspend_task(which, reason or "no reason given")
+
+    def resume_task(self, which: TaskKey | str) -> bool:
+        """Let it go on; False if it does not run here."""
+        return self._agent.suspend_task(which, "")
 
     def check(self) -> tuple[str, ...]:
         """Name the loops of the agent that hang, () when all is well; for a watchdog.
@@ -205,6 +217,7 @@ class _Agent:
                 pid=handle.pid,
                 percent=handle.percent,
                 activity=handle.activity,
+                suspended=handle.suspension.reason,
             )
             for handle in self._dispatcher.running.values()
         )
@@ -367,12 +380,21 @@ class _Agent:
             if not plan.finish:
                 self._finishing.cancel()
 
-    def stop_task(self, which: TaskKey | str, reason: str) -> bool:
-        found = [
+    def _find(self, which: TaskKey | str) -> list[TaskHandle]:
+        return [
             handle
             for handle in self._dispatcher.running.values()
             if which in (handle.task.run, handle.task.key)
         ]
+
+    def suspend_task(self, which: TaskKey | str, reason: str) -> bool:
+        found = self._find(which)
+        for handle in found:
+            handle.suspension.change(reason)
+        return bool(found)
+
+    def stop_task(self, which: TaskKey | str, reason: str) -> bool:
+        found = self._find(which)
         for handle in found:
             handle.stop(StopCause(kind=StopKind.USER, text=f"stopped on this host: {reason}"))
         return bool(found)

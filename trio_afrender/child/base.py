@@ -154,6 +154,11 @@ class Child(Protocol):
         ...
 
     @property
+    def suspended(self) -> bool:
+        """Whether an earlier agent had suspended it, and nobody has resumed it since."""
+        ...
+
+    @property
     def interrupted(self) -> str:
         """Why the tree was ended, when neither it nor we did that; empty else."""
         ...

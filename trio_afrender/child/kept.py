@@ -174,6 +174,10 @@ class KeptChild:
         return self.state.started if self._attached else None
 
     @property
+    def suspended(self) -> bool:
+        return self._attached and self.state.suspended
+
+    @property
     def interrupted(self) -> str:
         if self.lost:
             return "the parent of its process tree was killed: nobody knows how it would have ended"

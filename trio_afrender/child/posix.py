@@ -232,6 +232,10 @@ class PosixChild:
         return None
 
     @property
+    def suspended(self) -> bool:
+        return False
+
+    @property
     def interrupted(self) -> str:
         return ""
 

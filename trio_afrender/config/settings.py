@@ -188,9 +188,8 @@ class Config:
     """Whether a process beside the agent holds the tasks, so that they outlive it; where the
     platform can. Without it the agent is their parent."""
     subreaper: bool = False
-    """Adopt orphans of tasks (process-wide: only the command line sets it)."""
-    gpu: GpuSlots = GpuSlots()
     """Without a keeper: adopt orphans of tasks (process-wide: only the command line allows it)."""
+    gpu: GpuSlots = GpuSlots()
     limits: Limits = attrs.field(factory=Limits)
     stuck: Stuck = attrs.field(factory=Stuck)
     service_limits: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, hash=False)

@@ -130,6 +130,19 @@ class Farm:
         self._state.stop_task(key, reason, trio.current_time())
         self.act()
 
+    def suspend_task(self, key: TaskKey, reason: str = "suspended") -> bool:
+        """Let a running task stand still, all its processes; False if it does not run. It keeps
+        its render; the farm's own limits go on counting."""
+        done = self._state.suspend_task(key, reason)
+        self.act()
+        return done
+
+    def resume_task(self, key: TaskKey) -> bool:
+        """Let it go on; False if it does not run."""
+        done = self._state.suspend_task(key, "")
+        self.act()
+        return done
+
     async def forget_job(self, job: int) -> None:
         """Drop a job that is over, with all its texts: a farm that runs for months is not to grow.
 

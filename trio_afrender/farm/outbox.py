@@ -21,6 +21,8 @@ class Outbox:
     tasks: dict[str, TaskExec] = attrs.field(factory=dict)
     closes: dict[str, RunRef] = attrs.field(factory=dict)
     stops: dict[str, RunRef] = attrs.field(factory=dict)
+    suspends: dict[str, RunRef] = attrs.field(factory=dict)
+    resumes: dict[str, RunRef] = attrs.field(factory=dict)
     outputs: dict[str, RunRef] = attrs.field(factory=dict)
     listens_add: dict[str, RunRef] = attrs.field(factory=dict)
     listens_rem: dict[str, RunRef] = attrs.field(factory=dict)
@@ -29,13 +31,16 @@ class Outbox:
 
     def __bool__(self) -> bool:
         return bool(
-            self.tasks or self.closes or self.stops or self.outputs or self.listens_add
-            or self.listens_rem or self.instruction[0] or self.settings
+            self.tasks or self.closes or self.stops or self.suspends or self.resumes
+            or self.outputs or self.listens_add or self.listens_rem or self.instruction[0] or self.settings
         )  # fmt: skip
 
     def forget(self, run: str) -> None:
         """Drop what was asked of a run that is not the render's any more."""
-        for asks in (self.stops, self.outputs, self.listens_add, self.listens_rem):
+        for asks in (
+            *(self.stops, self.suspends, self.resumes),
+            *(self.outputs, self.listens_add, self.listens_rem),
+        ):
             asks.pop(run, None)
 
     def take(self) -> Events:
@@ -52,6 +57,8 @@ class Outbox:
             tasks=tasks,
             closes=self._take(self.closes),
             stops=self._take(self.stops),
+            suspends=self._take(self.suspends),
+            resumes=self._take(self.resumes),
             outputs=self._take(self.outputs),
             listens_add=self._take(self.listens_add),
             listens_rem=self._take(self.listens_rem),

@@ -87,6 +87,8 @@ class Run:
     over: bool = False
     lost: bool = False
     stop: Stop | None = None
+    suspended: str = ""
+    """Why it is to stand still; empty: it is not."""
     log_n: int = -1
     """The highest number of an entry applied; so too the next two."""
     listened_n: int = -1

@@ -109,6 +109,8 @@ def _ask_again(book: Book, run: Run) -> None:
     box, task = run.render.outbox, run.task
     if run.stop is not None:
         box.stops[run.id] = run.ref(run.stop.reason)
+    if run.suspended:
+        box.suspends[run.id] = run.ref(run.suspended)
     if task.listeners:
         box.listens_add[run.id] = run.ref()
     if task.asked:

@@ -131,6 +131,9 @@ class FarmState:
         self._settle(now)
         return job.id
 
+    def suspend_task(self, key: TaskKey, reason: str) -> bool:
+        return steering.suspend_task(self._book, self._task(key), reason)
+
     def stop_task(self, key: TaskKey, reason: str, now: float) -> None:
         steering.stop_task(self._book, self._task(key), reason, now)
         self._settle(now)

@@ -13,6 +13,7 @@ __all__ = (
     "listen",
     "stop_for_limit",
     "stop_task",
+    "suspend_task",
     "unlisten",
 )
 
@@ -26,6 +27,21 @@ def stop_task(book: Book, task: Task, reason: str, now: float) -> None:
     elif not task.state.over:
         book.why(task, "asked", f"not started: {reason}")
         finish(book, task, TaskState.KILLED, now)
+
+
+def suspend_task(book: Book, task: Task, reason: str) -> bool:
+    """Let the running run of a task stand still, or go on with reason ''; False if none runs."""
+    run = task.run
+    if run is None:
+        return False
+    if bool(reason) != bool(run.suspended):
+        run.suspended = reason[:_LONGEST_REASON]
+        box = run.render.outbox
+        ask, opposite = (box.suspends, box.resumes) if reason else (box.resumes, box.suspends)
+        opposite.pop(run.id, None)
+        ask[run.id] = run.ref(run.suspended)
+        book.wake(run.render)
+    return True
 
 
 def stop_for_limit(book: Book, run: Run, reason: str, now: float) -> None:

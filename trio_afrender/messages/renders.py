@@ -115,11 +115,15 @@ class Refused:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Events:
-    """What the server wants. The order of work: tasks, closes, stops, outputs, listens."""
+    """What the server wants. The order of work: tasks, closes, stops, suspends, resumes, outputs,
+    listens."""
 
     tasks: tuple[TaskExec, ...] = ()
     closes: tuple[RunRef, ...] = ()
     stops: tuple[RunRef, ...] = ()
+    suspends: tuple[RunRef, ...] = ()
+    """Runs that are to stand still, with all their processes, until they are resumed."""
+    resumes: tuple[RunRef, ...] = ()
     outputs: tuple[RunRef, ...] = ()
     listens_add: tuple[RunRef, ...] = ()
     listens_rem: tuple[RunRef, ...] = ()

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from trio_afrender.messages import TaskExec, TaskUsage
+from trio_afrender.task.suspension import Suspension
 from trio_afrender.task.verdict import StopCause
 
 __all__ = ("TaskHandle",)
@@ -26,10 +27,11 @@ class TaskHandle:
     predecessor: TaskHandle | None = None
     """An older run of the same key: this one starts only when that one's tree is empty."""
     give_backs: int = 0
-    resumed: bool = False
+    inherited: bool = False
     """An earlier agent started it: its processes are taken over where they are."""
     leaving: bool = False
     """Its processes are left to their keeper: a cancelled run ends nothing and says nothing."""
+    suspension: Suspension = attrs.field(factory=Suspension)
     done: trio.Event = attrs.field(factory=trio.Event)
     cause: StopCause | None = None
     listening: bool = False

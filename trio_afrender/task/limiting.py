@@ -30,11 +30,13 @@ async def watch_limits(
     """
     start, before = trio.current_time(), log.size
     while True:
+        await handle.suspension.over()  # who stands still reaches no limit
         now = trio.current_time()
+        begun = max(start, handle.suspension.ended)
         usage = Usage(
-            running=now - start,
-            silent=now - max(start, log.grown),
-            stalled=now - max(start, progressed()) if progressed is not None else None,
+            running=now - start - handle.suspension.seconds(),
+            silent=now - max(begun, log.grown),
+            stalled=now - max(begun, progressed()) if progressed is not None else None,
             printed=log.size - before,
             resident=handle.usage.resident if handle.usage is not None else None,
         )

@@ -42,6 +42,10 @@ async def watch_stuck(
     longest = 0.0
     while not stopping:
         await handle.measured()
+        if handle.suspension:
+            await handle.suspension.over()
+            silence = Silence(rules, _look(log, handle, cards_unclaimed))
+            continue
         silent = silence.look(_look(log, handle, cards_unclaimed))
         match decide(rules, silent, warned=warned):
             case Act.WARN:

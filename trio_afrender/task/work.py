@@ -27,6 +27,7 @@ from trio_afrender.task.place import OWN_SLOT, Place
 from trio_afrender.task.record import Record
 from trio_afrender.task.shortage import Shortage
 from trio_afrender.task.supervise import ProcessEnd, supervise
+from trio_afrender.task.suspension import obey_suspension
 from trio_afrender.task.thumbnails import Thumbnails, paint, wanted_of
 from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
 from trio_afrender.task.vigil import watch_stuck
@@ -106,7 +107,7 @@ class Work:
     async def do(self) -> TaskStatus:
         """Run the command and all that follows; return the status."""
         wanted = self._plugins.facts.working_directory
-        if wanted and not self._handle.resumed and not await self._place.is_folder(wanted):
+        if wanted and not self._handle.inherited and not await self._place.is_folder(wanted):
             named = self._handle.task.working_directory
             mapped = f" (the server's {named})" if named != wanted else ""
             text = f"working folder {wanted}{mapped} is missing or cannot be entered"
@@ -173,7 +174,8 @@ class Work:
     ) -> ProcessEnd | None:
         """Run one command to its end and parse its last words; None when a stop came first.
 
-        `slot` names it within the run: there a later agent finds it. With `post_limit` it is a post command, and that is how many seconds it may take.
+        `slot` names it within the run: there a later agent finds it. With `post_limit` it is a post
+        command, and that is how many seconds it may take.
         """
         if self._handle.cause is not None:
             return None
@@ -182,7 +184,9 @@ class Work:
         if post_limit is None:
             self._record.begin(child.started)
             if child.started is not None:
-                self._why.add("resumed", "the agent was restarted, the task went on", (child.pid,))
+                self._why.add(
+                    "inherited", "the agent was restarted, the task went on", (child.pid,)
+                )
         self._handle.pid = child.pid
         over = trio.Event()
         async with trio.open_nursery() as nursery:
@@ -190,6 +194,7 @@ class Work:
                 nursery.start_soon(self._parsing.follow, child.pid, over)
             nursery.start_soon(self._publish, TaskStatus.Percent)
             nursery.start_soon(self._measuring.follow, child, over)
+            nursery.start_soon(self._obey, child, over)
             if post_limit is None:
                 nursery.start_soon(self._watch, child, over)
             try:
@@ -213,6 +218,14 @@ class Work:
         raw = end.status.raw if end.status else 0
         await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=post_limit is None)
         return end
+
+    async def _obey(self, child: Child, over: trio.Event) -> None:
+        """Until the process is `over`: it stands still when somebody wants that."""
+        suspension, why = self._handle.suspension, self._why
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(obey_suspension, suspension, child, why, self._say)
+            await over.wait()
+            nursery.cancel_scope.cancel()
 
     async def _watch(self, child: Child, over: trio.Event) -> None:
         """Until the process is `over`: its limits, and whether it still does anything."""
@@ -418,7 +431,7 @@ class Work:
             keep,
             patience=self._tools.config.timing.unattended,
             grace=self._grace,
-            attach=self._handle.resumed,
+            attach=self._handle.inherited,
         )
         return attrs.evolve(launch, keep=keep)
 

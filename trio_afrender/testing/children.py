@@ -139,6 +139,10 @@ class FakeChild:
         return None
 
     @property
+    def suspended(self) -> bool:
+        return False
+
+    @property
     def interrupted(self) -> str:
         return ""
 
