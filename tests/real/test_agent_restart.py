@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
-from cli_stage import Command
+from cli_stage import Command, make_gate, pass_gate
 from test_cli_agent import open_agent, open_server, submit
 
 from trio_afrender.child.keeping import can_keep
@@ -73,3 +74,53 @@ async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command]
     check_lines(task.output)
     assert "the agent was restarted, the task went on" in task.log
     assert not command.strays()
+
+
+async def test_tasks_that_no_agent_comes_for_are_stopped_and_given_back(tmp_path: Path) -> None:
+    """The grace is theirs; the next agent tells why, and the task runs once more."""
+    go, up = tmp_path / "go", make_gate(tmp_path / "up")
+    command_line = f"trap 'echo saved; exit 0' TERM; echo up > {up}; {counting(go)}"
+    config = {"cgru_config": {"trio_afrender": {"timing": {"unattended": 0.2}}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ("--config", "config.json")
+    async with open_server(tmp_path) as (farm, url):
+        job = submit(farm, command_line)
+        async with open_agent(tmp_path, url, *words, leaves=True) as command:
+            await pass_gate(up)
+            die(command)
+            await command.wait()
+            with trio.fail_after(GUARD):
+                while command.strays():  # noqa: ASYNC110 - nothing tells us but the processes
+                    await trio.sleep(0.05)
+        go.touch()
+        async with open_agent(tmp_path, url, *words) as command:
+            await pass_gate(up)
+            (task,) = (await farm.wait(job)).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.attempts) == ("done", 2)
+    assert "no agent came for it in 0.2 s" in task.log
+
+
+async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
+    """With ``drain: "leave"``, as a service manager's restart wants it."""
+    go, up = tmp_path / "go", make_gate(tmp_path / "up")
+    config = {"cgru_config": {"trio_afrender": {"drain": "leave"}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ("--config", "config.json")
+    async with open_server(tmp_path) as (farm, url):
+        job = submit(farm, f"echo up > {up}; {counting(go)}")
+        async with open_agent(tmp_path, url, *words, leaves=True) as command:
+            await pass_gate(up)
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+            assert "running tasks go on with the keeper" in command.err
+        assert farm.renders[0].state != "offline", "nobody told the server"
+        async with open_agent(tmp_path, url) as command:
+            await command.says("1 tasks of an earlier agent go on")
+            go.touch()
+            (task,) = (await farm.wait(job)).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.attempts) == ("done", 1)
+    check_lines(task.output)

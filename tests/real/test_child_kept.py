@@ -22,7 +22,7 @@ from trio_afrender.child.kept import KeptChild, read_end
 from trio_afrender.child.processes import read_token, scan
 from trio_afrender.errors import SpawnError
 from trio_afrender.keeper.frames import encode
-from trio_afrender.keeper.sockets import connect
+from trio_afrender.keeper.sockets import connect, keeper_path
 from trio_afrender.keeper.spec import State
 from trio_afrender.output.disk import open_reader
 from trio_afrender.output.followed import FollowedLog
@@ -30,6 +30,7 @@ from trio_afrender.output.followed import FollowedLog
 pytestmark = pytest.mark.skipif(not can_keep(), reason="this platform has no subreapers")
 
 PATIENCE = 300.0
+SOCKET = Path(keeper_path("", "sock")).name
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
     async with open_keeper(tmp_path) as opened:
         yield opened
     # It ends by itself, some moments after its last tree.
-    await until(lambda: not (tmp_path / "keeper.sock").exists())
+    await until(lambda: not (tmp_path / SOCKET).exists())
 
 
 @pytest.fixture
@@ -332,7 +333,7 @@ async def test_a_tree_without_record_ends_with_its_agent(tmp_path: Path) -> None
     async with open_keeper(tmp_path) as keeper:
         child = await keeper.spawn(make_program("leave.py", "daemon", "stay"))
         pid = child.pid
-    await until(lambda: not lives(pid) and not (tmp_path / "keeper.sock").exists())
+    await until(lambda: not lives(pid) and not (tmp_path / SOCKET).exists())
 
 
 async def test_the_keeper_may_be_killed(tmp_path: Path) -> None:
@@ -422,7 +423,7 @@ async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path)
                 for _ in range(pauses):
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
-    await until(lambda: not (tmp_path / "keeper.sock").exists())
+    await until(lambda: not (tmp_path / SOCKET).exists())
     tokens = {pid for pid in scan() if read_token(pid) == launch.environment["AF_TASK_TOKEN"]}
     assert tokens == set()
 
@@ -433,7 +434,7 @@ async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path)
 async def test_sockets_are_for_their_owner_alone(tmp_path: Path) -> None:
     async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
         tree = await open_kept(keeper, ticking(tmp_path), tmp_path / "run", nursery)
-        for path in (tmp_path / "keeper.sock", tmp_path / "run" / "task.sock"):
+        for path in (tmp_path / SOCKET, tmp_path / "run" / "task.sock"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         await tree.child.empty(GUARD)
         await tree.child.reap()
@@ -442,7 +443,7 @@ async def test_sockets_are_for_their_owner_alone(tmp_path: Path) -> None:
 async def test_nonsense_harms_nobody_else(tmp_path: Path) -> None:
     async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
         for nonsense in (b"\xff" * 8, b"\0\0\0\2{}", encode({"op": "start"}), b"\0\0\0\3[1]", b""):
-            sock = connect(str(tmp_path / "keeper.sock"))
+            sock = connect(str(tmp_path / SOCKET))
             sock.setblocking(True)
             sock.sendall(nonsense)
             sock.close()

@@ -24,7 +24,7 @@ from trio_afrender.child.pipe import Pipe, open_pipe
 from trio_afrender.child.strays import end_strays
 from trio_afrender.errors import SpawnError
 from trio_afrender.keeper.frames import VERSION, FrameError, Frames, encode
-from trio_afrender.keeper.sockets import connect
+from trio_afrender.keeper.sockets import connect, keeper_path
 from trio_afrender.keeper.spec import LogSpec, State, TaskSpec
 from trio_afrender.output.disk import HELD, SEGMENT
 
@@ -109,10 +109,10 @@ class Keeper:
             await self._connect()
 
     async def _connect(self) -> None:
-        path = f"{self._store}/keeper.sock"
+        path = keeper_path(str(self._store), "sock")
         problem = "it does not answer"
         with trio.move_on_after(START):
-            for _ in range(2):
+            for _ in range(4):  # one may just be ending
                 try:
                     sock = await trio.to_thread.run_sync(connect, path)
                 except OSError:

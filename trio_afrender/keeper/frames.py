@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 __all__ = ("LIMIT", "VERSION", "FrameError", "Frames", "encode")
 
 VERSION = 1
-"""Of everything that is said over these sockets. A keeper of another version keeps what it has; the
-agent starts one of its own beside it."""
+"""Of what is said to a keeper: one of another version is not asked, it ends with its tasks. What is said
+to a parent only ever gets more words, so a later agent takes over trees of any version."""
 
 _LENGTH = struct.Struct(">I")
 LIMIT = 16 * 1024 * 1024

@@ -25,7 +25,7 @@ from trio_afrender.keeper.channel import Visitor
 from trio_afrender.keeper.frames import VERSION, FrameError
 from trio_afrender.keeper.kernel import adopt_orphans, set_name, set_oom_score
 from trio_afrender.keeper.parent import Host
-from trio_afrender.keeper.sockets import listen, peer_uid
+from trio_afrender.keeper.sockets import keeper_path, listen, peer_uid
 from trio_afrender.keeper.tree import find_below, kill_groups, list_children
 from trio_afrender.keeper.wakeup import Wakeup
 from trio_afrender.keeper.worker import Worker, fork_worker, say_tree
@@ -245,8 +245,8 @@ def main(argv: list[str]) -> int:
     """
     store = argv[0]
     try:
-        lock = _lock(f"{store}/keeper.lock")
-        listener = listen(f"{store}/keeper.sock")
+        lock = _lock(keeper_path(store, "lock"))
+        listener = listen(keeper_path(store, "sock"))
     except OSError as error:
         print(f"the keeper of {store}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -264,7 +264,7 @@ def main(argv: list[str]) -> int:
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError):
-            Path(store, "keeper.sock").unlink()
+            Path(keeper_path(store, "sock")).unlink()
         os._exit(0)
 
 
@@ -293,7 +293,7 @@ def _detach(store: str) -> None:
     os.dup2(nothing, 1)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        log = os.open(f"{store}/keeper.log", flags, 0o600)
+        log = os.open(keeper_path(store, "log"), flags, 0o600)
     except OSError:
         log = nothing
     os.dup2(log, 2)
@@ -313,5 +313,6 @@ def _look_at_host() -> Host:
         score = int(Path("/proc/self/oom_score_adj").read_text())
     if score is not None and not set_oom_score(PROTECTED):
         score = None
-    scores = None if score is None else (score, PROTECTED)
+    # Whoever protects the agent does not mean its tasks.
+    scores = None if score is None else (max(score, 0), PROTECTED)
     return Host(cgroups=str(base or ""), oom_scores=scores)

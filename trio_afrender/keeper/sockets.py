@@ -12,9 +12,19 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ("connect", "listen", "peer_uid", "short_path")
+from trio_afrender.keeper.frames import VERSION
+
+__all__ = ("connect", "keeper_path", "listen", "peer_uid", "short_path")
 
 _LONGEST = 100
+
+
+def keeper_path(store: str, kind: str) -> str:
+    """Where the keeper of this version has its ``sock``, ``lock`` and ``log`` in a store.
+
+    One of another version keeps what it has, beside ours, until its tasks are over.
+    """
+    return f"{store}/keeper-{VERSION}.{kind}"
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ async def supervise(
                     status = await _reap(child, leftovers, why)
                     end = ProcessEnd(
                         status=status,
-                        stopped=not gone or _is_interrupted(child, handle),
+                        stopped=not gone or _is_interrupted(child, handle, why),
                         output_complete=ended.is_set(),
                         leftovers=leftovers,
                     )
@@ -106,10 +106,11 @@ async def supervise(
     return end
 
 
-def _is_interrupted(child: Child, handle: TaskHandle) -> bool:
+def _is_interrupted(child: Child, handle: TaskHandle, why: Chain) -> bool:
     """Whether somebody else ended the tree: then the task is given back, it did not fail."""
     if not child.interrupted:
         return False
+    why.add("keeper", child.interrupted)
     if handle.cause is None:
         handle.cause = StopCause(kind=StopKind.AGENT_EXIT, text=child.interrupted)
     return True
