@@ -13,12 +13,14 @@ from cli_stage import Command, make_gate, pass_gate
 from test_cli_agent import open_agent, open_server, submit
 
 from trio_afrender.child.keeping import can_keep
-from trio_afrender.farm.farm import Farm
+from trio_afrender.farm.farm import Farm, FarmSettings
 from trio_afrender.messages import TaskKey
 
 pytestmark = pytest.mark.skipif(not can_keep(), reason="this platform has no keeper")
 
 GUARD = 60.0
+PATIENT = FarmSettings(zombie_time=600.0)
+"""A farm that gives no task away, however slow the machine is between two agents."""
 COUNTING = "i=0; while [ ! -e {go} ]; do i=$((i+1)); echo line $i; sleep 0.01; done; echo last $i; exit {code}"
 
 
@@ -56,7 +58,7 @@ def leave(command: Command) -> None:
 async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command], None]) -> None:
     """Twice; the last agent hears the end, and every line once."""
     go = tmp_path / "go"
-    async with open_server(tmp_path) as (farm, url):
+    async with open_server(tmp_path, PATIENT) as (farm, url):
         job = submit(farm, counting(go))
         for text in ("line 5\n", "line 50\n"):
             async with open_agent(tmp_path, url, leaves=True) as command:
@@ -83,7 +85,7 @@ async def test_tasks_that_no_agent_comes_for_are_stopped_and_given_back(tmp_path
     config = {"cgru_config": {"trio_afrender": {"timing": {"unattended": 0.2}}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     words = ("--config", "config.json")
-    async with open_server(tmp_path) as (farm, url):
+    async with open_server(tmp_path, PATIENT) as (farm, url):
         job = submit(farm, command_line)
         async with open_agent(tmp_path, url, *words, leaves=True) as command:
             await pass_gate(up)
@@ -108,7 +110,7 @@ async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
     config = {"cgru_config": {"trio_afrender": {"drain": "leave"}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     words = ("--config", "config.json")
-    async with open_server(tmp_path) as (farm, url):
+    async with open_server(tmp_path, PATIENT) as (farm, url):
         job = submit(farm, f"echo up > {up}; {counting(go)}")
         async with open_agent(tmp_path, url, *words, leaves=True) as command:
             await pass_gate(up)

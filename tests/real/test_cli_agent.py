@@ -14,18 +14,21 @@ import trio
 from cli_stage import Command, make_gate, open_command, open_gate, pass_gate, run_command
 
 from trio_afrender.agent.store import open_store
-from trio_afrender.farm.farm import Farm, open_farm
+from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.farm.jobfile import parse_job
 from trio_afrender.link.serve import Bound, serve_websocket
 from trio_afrender.link.tokens import TokenTable, make_token
 
 
 @asynccontextmanager
-async def open_server(tmp_path: Path) -> AsyncIterator[tuple[Farm, str]]:
+async def open_server(
+    tmp_path: Path, settings: FarmSettings | None = None
+) -> AsyncIterator[tuple[Farm, str]]:
     """A farm and its URL; the token is in the file ``token``."""
     token = make_token()
     write_token(tmp_path / "token", token.secret)
-    async with open_farm(None) as farm, trio.open_nursery() as nursery:
+    settings = settings if settings is not None else FarmSettings()
+    async with open_farm(None, settings=settings) as farm, trio.open_nursery() as nursery:
 
         async def serve(task_status: trio.TaskStatus[Bound]) -> None:
             tokens = TokenTable.single(token, "render-*")

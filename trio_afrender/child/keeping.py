@@ -175,7 +175,7 @@ class Keeper:
             except OSError as error:
                 raise SpawnError(explain(launch, error)) from error
             try:
-                await self._send(_say_start(launch), handed)
+                await self._send(_say_start(launch, len(handed) - 1), handed)
                 stack.close()  # or we would never see the end of what the parent has
                 self._begin(child)
                 await child.known()
@@ -208,13 +208,18 @@ class Keeper:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Hear what parents say while this is open."""
+        problem: Exception | None = None
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
                 yield
+            except Exception as error:  # noqa: BLE001 - raised again below, as it is: not in a group
+                problem = error
             finally:
                 nursery.cancel_scope.cancel()
                 await self.aclose()
+        if problem is not None:
+            raise problem
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
         """Hand over a message whole, to another keeper if this one is gone. Raises `SpawnError`."""
@@ -285,18 +290,14 @@ def _open_child(launch: Launch, stack: ExitStack) -> tuple[KeptChild, list[int]]
         ours.close()
         raise
     stack.callback(os.close, writer)
-    if launch.console:
-        # It prints where we do; the pipe is closed with the stack, so it ends at once.
-        own = os.dup(1)
-        stack.callback(os.close, own)
-        writer = own
     child = KeptChild(ours, pipe=Pipe(reader), end_strays=sweep)
-    return child, [theirs.fileno(), writer]
+    # One that prints where we do: then nobody writes into the pipe, which ends at once.
+    return child, [theirs.fileno(), *((1, 2) if launch.console else (writer,))]
 
 
-def _say_start(launch: Launch) -> bytes:
+def _say_start(launch: Launch, outputs: int) -> bytes:
     spec = _make_spec(launch).to_json()
-    return encode({"op": "start", "pipe": launch.keep is None, "spec": spec})
+    return encode({"op": "start", "outputs": outputs, "spec": spec})
 
 
 def _make_spec(launch: Launch) -> TaskSpec:

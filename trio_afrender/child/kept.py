@@ -284,7 +284,7 @@ class KeptOutput:
         await trio.lowlevel.checkpoint()
         while not self._closed.is_set():
             state = self._child.state
-            log.follow(state.size, state.lost)
+            log.follow(state.size, state.lost, state.trouble)
             if state.eof or self._child.over:
                 if state.held:
                     log.hold(await self._child.held())

@@ -1,7 +1,7 @@
 """The process that outlives the agent: it forks the parents of tasks, which hold, read and end them.
 
 It runs for as long as there are tasks, over crashes and upgrades of the agent. So it changes rarely,
-needs the standard library and `output`'s writer of logs alone, has one thread, and loads all that it
+needs the standard library and `output`'s writer of logs alone, decides all in one thread, and loads all that it
 will ever need at its start. Linux only; `child` decides whether it is used.
 
     agent --(store/keeper-1.sock)--> keeper --fork--> parent of one task --fork--> leader of its tree

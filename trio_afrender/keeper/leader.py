@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,15 +31,16 @@ class StartError(Exception):
     step: str
 
 
-def start_leader(spec: TaskSpec, output: int, oom_score: tuple[int, int] | None = None) -> int:
-    """Start `spec` in a session of its own, printing to `output`; return its pid.
+def start_leader(
+    spec: TaskSpec, outputs: tuple[int, ...], oom_score: tuple[int, int] | None = None
+) -> int:
+    """Start `spec` in a session of its own; return its pid.
+
+    The first of `outputs` is its stdout, the last its stderr.
 
     `oom_score` is what it gets and what this process has. Waits for the exec, which may take long on a
-    network share. This process keeps the priority of `spec`: that cannot be taken back. Raises
-    `StartError`.
+    network share. Raises `StartError`.
     """
-    with contextlib.suppress(OSError):  # only root may ask for more than its share
-        os.nice(spec.nice - os.nice(0))
     try:
         os.chdir(spec.cwd)
     except OSError as error:
@@ -47,13 +49,38 @@ def start_leader(spec: TaskSpec, output: int, oom_score: tuple[int, int] | None 
         raise StartError(0, "environment") from error
     try:
         with _unprotected(oom_score):
-            return _spawn(spec, output)
+            return _spawn_nicely(spec, outputs)
     except OSError as error:
         raise StartError(error.errno or 0, "program") from error
     except (ValueError, UnicodeError) as error:  # NUL in a word, '=' in a name
         raise StartError(0, "environment") from error
     finally:
         os.chdir("/")  # a folder that somebody works in cannot be unmounted
+
+
+def _spawn_nicely(spec: TaskSpec, outputs: tuple[int, ...]) -> int:
+    """Spawn with the priority of `spec`. Lowering ours could not be taken back, and one who is
+    to end a busy tree must not wait behind it. But a priority belongs to a thread, and a
+    process begins with that of the thread that spawned it.
+    """
+    if not spec.nice:
+        return _spawn(spec, outputs)
+    result: list[int | BaseException] = []
+
+    def spawn() -> None:
+        try:
+            with contextlib.suppress(OSError):  # only root may ask for more than its share
+                os.nice(spec.nice)
+            result.append(_spawn(spec, outputs))
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits for us
+            result.append(error)
+
+    thread = threading.Thread(target=spawn)
+    thread.start()
+    thread.join()
+    if isinstance(outcome := result[0], BaseException):
+        raise outcome
+    return outcome
 
 
 @contextlib.contextmanager
@@ -68,7 +95,7 @@ def _unprotected(scores: tuple[int, int] | None) -> Iterator[None]:
         set_oom_score(scores[1])
 
 
-def _spawn(spec: TaskSpec, output: int) -> int:
+def _spawn(spec: TaskSpec, outputs: tuple[int, ...]) -> int:
     problem = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     for program in _find(spec):
         try:
@@ -78,8 +105,8 @@ def _spawn(spec: TaskSpec, output: int) -> int:
                 dict(spec.environment),
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, output, 1),
-                    (os.POSIX_SPAWN_DUP2, output, 2),
+                    (os.POSIX_SPAWN_DUP2, outputs[0], 1),
+                    (os.POSIX_SPAWN_DUP2, outputs[-1], 2),
                 ],
                 setsid=True,
                 setsigmask=(),

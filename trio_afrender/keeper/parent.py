@@ -72,14 +72,14 @@ class Parent:
         *,
         agent: socket.socket,
         listener: socket.socket | None,
-        output: int | None,
+        outputs: tuple[int, ...],
         host: Host,
         wakeup: Wakeup,
     ) -> None:
         self._spec = spec
         self._channel: Channel | None = Channel(agent)
         self._listener = listener
-        self._output = output  # the agent's own pipe, to be handed on to the leader
+        self._outputs = outputs  # the agent's own, to be handed on to the leader
         self._host = host
         self._wakeup = wakeup
         self._state = State(parent=os.getpid())
@@ -120,27 +120,27 @@ class Parent:
     # -- beginning and end ----------------------------------------------------------------------
 
     def _start(self) -> None:
-        spec, writing = self._spec, self._output
+        spec, outputs = self._spec, self._outputs
         if spec.log is not None:
             log = spec.log
             self._writer = open_writer(
                 Path(log.folder), quota=log.quota, segment=log.segment, held=log.held
             )
             self._pipe, writing = os.pipe()
+            outputs = (writing,)
             os.set_blocking(self._pipe, False)
             with contextlib.suppress(OSError):  # refused to a user with too many large pipes
                 fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE)
             self._note_output()
         else:
             self._state.eof = True  # not ours to read
-        assert writing is not None  # noqa: S101 - the keeper checked it
         self._cgroup = make_cgroup(self._host.cgroups, f"{os.getpid()}-{next(_numbers)}")
         self._state.cgroup = str(self._cgroup.folder) if self._cgroup else ""
         try:
-            self._state.pid = start_leader(spec, writing, self._host.oom_scores)
+            self._state.pid = start_leader(spec, outputs, self._host.oom_scores)
         finally:
-            os.close(writing)
-            self._output = None
+            for output in outputs:
+                os.close(output)
         if self._cgroup is not None:
             # A moment late: whom the leader has started by now is looked for as well.
             self._cgroup.take((self._state.pid, *list_children(self._state.pid)))
@@ -423,4 +423,5 @@ class Parent:
             seen = self._writer.state
             self._state.size = seen.size
             self._state.lost, self._state.held = seen.lost, len(seen.held)
+            self._state.trouble = self._writer.trouble
             self._changed = True

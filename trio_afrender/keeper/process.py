@@ -40,6 +40,7 @@ PROTECTED = -900
 """The oom_score_adj of keeper and parents: the kernel takes nearly anybody else first."""
 SWEEP = 0.01
 """Seconds between two KILLs to what a dead parent left."""
+MOST_OUTPUTS = 2
 FAREWELL = 0.3
 """Seconds after which an agent that goes learns that we stay: there are trees."""
 IDLE = 16
@@ -153,8 +154,9 @@ class Keeper:
 
     def _start(self, agent: Visitor, message: dict[str, object]) -> None:
         """Give one tree to a parent; what goes wrong from here on the agent hears from that."""
-        pipe, words = bool(message.get("pipe")), message.get("spec")
-        descriptors = agent.take(2 if pipe else 1)
+        outputs, words = message.get("outputs"), message.get("spec")
+        count = outputs if isinstance(outputs, int) and 0 <= outputs <= MOST_OUTPUTS else 0
+        descriptors = agent.take(1 + count)
         try:
             with contextlib.ExitStack() as stack:
                 for descriptor in descriptors:
@@ -163,9 +165,9 @@ class Keeper:
                 record, handed = str(words.get("record", "")), list(descriptors)
                 if record:
                     handed.append(stack.enter_context(listen(f"{record}.sock")).fileno())
-                worker = self._find_worker(int(str(words.get("nice", 0))))
+                worker = self._find_worker()
                 worker.record = record
-                worker.send(say_tree(words, pipe=pipe), handed)
+                worker.send(say_tree(words, count), handed)
         except (OSError, FrameError, ValueError, TypeError) as error:
             logger.exception("cannot start a tree")
             agent.put({"refused": str(error)})
@@ -173,14 +175,11 @@ class Keeper:
 
     # -- parents --------------------------------------------------------------------------------
 
-    def _find_worker(self, nice: int) -> Worker:
+    def _find_worker(self) -> Worker:
         """An idle process to be the parent of a tree, or a new one. Raises `OSError`."""
-        for worker in self._idle:
-            if worker.nice == nice:  # a priority that was lowered can't be raised again
-                self._idle.remove(worker)
-                return worker
+        if self._idle:
+            return self._idle.pop()
         worker = fork_worker(self._host)
-        worker.nice = nice
         self._workers[worker.pid] = worker
         return worker
 

@@ -75,6 +75,8 @@ class State:
     """Bytes that could not be stored."""
     held: int = 0
     """Bytes at the end that only the parent's memory holds (a full disk)."""
+    trouble: str = ""
+    """What the disk said when it first refused output; empty: it never did."""
     eof: bool = False
     """Nothing will come from the pipe any more."""
     raw: int | None = None

@@ -30,8 +30,6 @@ class Worker(Visitor):
     def __init__(self, pid: int, sock: socket.socket) -> None:
         super().__init__(sock)
         self.pid = pid
-        self.nice: int | None = None
-        """The priority that its tasks have; None until the first."""
         self.record = ""
         """Of the tree that it holds now."""
         self.idle_since = 0.0
@@ -95,21 +93,21 @@ def _be_parent(message: dict[str, object], keeper: Visitor, host: Host, wakeup: 
         raise FrameError("a tree without a spec")
     spec = TaskSpec.from_json(words)
     (agent,) = keeper.take(1)
-    output = keeper.take(1 if message.get("pipe") else 0)
+    outputs = keeper.take(int(str(message.get("outputs", 0))))
     listening = keeper.take(1 if spec.record else 0)
     Parent(
         spec,
         agent=socket.socket(fileno=agent),
         listener=socket.socket(fileno=listening[0]) if listening else None,
-        output=output[0] if output else None,
+        outputs=tuple(outputs),
         host=host,
         wakeup=wakeup,
     ).run()
 
 
-def say_tree(spec: dict[str, object], *, pipe: bool) -> bytes:
-    """What a worker is told."""
-    return encode({"spec": spec, "pipe": pipe})
+def say_tree(spec: dict[str, object], outputs: int) -> bytes:
+    """What a worker is told: the agent's socket comes with it, `outputs`, and the record's socket."""
+    return encode({"spec": spec, "outputs": outputs})
 
 
 def _close_others(kept: set[int]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import trio
 from trio_afrender.errors import StoreError
 from trio_afrender.output.base import Chunk, Gone
 from trio_afrender.output.growth import Growth
-from trio_afrender.output.segments import FolderReader, open_reader
+from trio_afrender.output.segments import FolderReader, list_folder, open_reader, sum_gone
 from trio_afrender.output.threads import fill_in_thread
 
 __all__ = ("FollowedLog", "open_followed_log")
+
+logger = logging.getLogger(__name__)
 
 
 class FollowedLog:
@@ -27,6 +31,7 @@ class FollowedLog:
         self._growth = Growth()
         self._held = Chunk(0, b"")
         self._lost = 0
+        self._trouble = ""
 
     @property
     def folder(self) -> Path | None:
@@ -58,8 +63,12 @@ class FollowedLog:
         """What only memory holds: it is read as if it were on disk."""
         return self._held
 
-    def follow(self, size: int, lost: int = 0) -> None:
-        """Note what the writer told: the run has printed `size` bytes, `lost` are not stored."""
+    def follow(self, size: int, lost: int = 0, trouble: str = "") -> None:
+        """Note what the writer told: the run has printed `size` bytes, `lost` are not stored, and
+        the disk said `trouble`."""
+        if trouble and not self._trouble:
+            logger.warning("cannot store output in %s: %s", self._folder, trouble)
+        self._trouble = self._trouble or trouble
         self._lost = lost
         self._growth.grow(size)
 
@@ -108,7 +117,17 @@ class _Reader:
 
     def gone(self, before: int) -> Gone:
         held = self._log.held
-        return self._disk.gone(min(before, held.offset) if held.data else before)
+        if not held.data:
+            return self._disk.gone(before)
+        # The writer has noted these bytes as lost before it went. They are not: we have them.
+        ranges = (
+            replace(each, end=held.offset, lines=each.lines - held.data.count(b"\n"))
+            if each.end > held.offset
+            else each
+            for each in list_folder(self._disk.folder).ranges
+            if each.start < held.offset
+        )
+        return sum_gone(ranges, before)
 
 
 @asynccontextmanager

@@ -87,6 +87,8 @@ class SegmentWriter:
         self._held = b""
         self._splices = hasattr(os, "splice")
         self._troubled = False
+        self.trouble = ""
+        """What the disk said when it first refused; empty: it never did."""
         stored = segments[-1].end if segments else 0
         self._size = max((stored, *(gone.end for gone in ledger.ranges)))
         self.state = LogState()
@@ -215,6 +217,7 @@ class SegmentWriter:
     def _note_trouble(self, error: OSError) -> None:
         if not self._troubled:
             _log.warning("cannot store output in %s: %s", self.folder, error)
+        self.trouble = self.trouble or error.strerror or str(error)
         self._troubled = True
         if self._segments and not self._segments[-1].length:
             # Its bytes will not come, or from another offset on.
