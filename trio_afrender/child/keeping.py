@@ -178,7 +178,12 @@ class Keeper:
                 await self._send(_say_start(launch, len(handed) - 1), handed)
                 stack.close()  # or we would never see the end of what the parent has
                 self._begin(child)
-                await child.known()
+                # A tree that is about to be there is not given up lightly: an agent that leaves just
+                # now would end it. Only an exec on a share that hangs takes longer than this.
+                with trio.CancelScope(deadline=trio.current_time() + TALK, shield=True):
+                    await child.known()
+                if not child.is_known:
+                    await child.known()
                 _check_started(launch, child)
             except BaseException:
                 child.abandon()

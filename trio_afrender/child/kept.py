@@ -110,8 +110,13 @@ class KeptChild:
         self._changed.set()
         self._changed = trio.Event()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the parent has said anything, or is gone."""
+        return self._known.is_set()
+
     async def known(self) -> None:
-        """Wait for the first word of the parent."""
+        """Wait for the first word of the parent, or its end."""
         await self._known.wait()
 
     async def changed(self) -> None:
