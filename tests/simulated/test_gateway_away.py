@@ -9,7 +9,13 @@ from gateway_stage import GatewayStage, open_gateway_stage
 from native_stage import make_task
 from trio.testing import MockClock
 
+from trio_afrender.errors import LinkLost
+from trio_afrender.gateway.counters import Counters
 from trio_afrender.gateway.identities import Nowhere
+from trio_afrender.gateway.render import Render
+from trio_afrender.link.afserver import Identity, Memory
+from trio_afrender.link.afserver.settings import Pace
+from trio_afrender.messages import Events, Register, Registered, TaskExec
 from trio_afrender.testing import NativeState
 from trio_afrender.wire.afanasy import RenderDeregister, RenderRegister, RenderUpdate
 
@@ -341,3 +347,71 @@ async def test_at_most_eight_exchanges_are_under_way(autojump_clock: MockClock) 
         assert stage.most_at_once == 8
         await trio.sleep(5)
         assert stage.counters["agents"] == 30
+
+
+@attrs.define(eq=False)
+class SlowLink:
+    """A native link whose register is answered, or not, when a test says so."""
+
+    answer: Registered | None
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    tasks: tuple[TaskExec, ...] = ()
+    goodbyes: list[str] = attrs.field(factory=list)
+
+    async def register(self, _register: Register) -> Registered:
+        await self.answered.wait()
+        if self.answer is None:
+            raise LinkLost("no answer")
+        return self.answer
+
+    async def receive(self) -> Events:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def deregister(self, reason: str) -> None:
+        self.goodbyes.append(reason)
+
+
+@attrs.define(eq=False)
+class SilentSession:
+    """A websocket that nobody says anything to."""
+
+    over: trio.Event = attrs.field(factory=trio.Event)
+
+    def end(self, _why: str) -> None:
+        self.over.set()
+
+
+async def test_who_gives_up_while_the_next_one_registers_does_not_end_its_render(
+    autojump_clock: MockClock,
+) -> None:
+    """A server that stood still answers the second connection; the first goes away meanwhile."""
+    silent, answering = SlowLink(None), SlowLink(Registered(id=1))
+    links = [silent, answering]
+    memory = Memory(identity=Identity(server="", name="r1"), pace=Pace(heartbeat=1, zombie=16))
+    memory.doubtful_since = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        render = Render("r1", memory, Counters(), nursery, lambda _: links.pop(0), lambda: None)  # type: ignore[arg-type,return-value] # the part of a link that is used
+        first, second = SilentSession(), SilentSession()
+
+        async def attach(session: SilentSession) -> None:
+            await render.attach(session, Register(name="r1"))  # type: ignore[arg-type] # as above
+
+        async def give_up() -> None:
+            with pytest.raises(LinkLost):
+                await attach(first)
+            await trio.sleep(0.1)  # the agent is told why
+            render.detach(first)  # type: ignore[arg-type] # as above
+
+        nursery.start_soon(give_up)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(attach, second)
+        await trio.testing.wait_all_tasks_blocked()
+        silent.answered.set()
+        await trio.sleep(1)
+        answering.answered.set()
+        await trio.sleep(60)
+        held: object = render.session
+        assert held is second
+        assert answering.goodbyes == []
+        nursery.cancel_scope.cancel()

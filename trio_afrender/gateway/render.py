@@ -70,9 +70,7 @@ class Render:
                     return self._name_taken()
                 self.session.end("this render has another connection")
                 self.session = None
-            if self._returned is not None:
-                self._returned.set()
-                self._returned = None
+            self._welcome_back()
             await self._retire("its agent has come back")
             return await self._begin(session, register)
 
@@ -88,6 +86,7 @@ class Render:
         if isinstance(said, Refused):
             return said
         self._register, self.session, self._link = register, session, link
+        self._welcome_back()
         again = self._wishes.again(said.resume, lost)
         if again is not None:
             session.say(again)
@@ -95,6 +94,13 @@ class Render:
         self._pumped = trio.Event()
         self._nursery.start_soon(self._pump, link, self._pumped)
         return self._wishes.answer(said, listed)
+
+    def _welcome_back(self) -> None:
+        """Nobody waits for the agent any more. Said when it comes and again when it is in: one that
+        gave up meanwhile may have left later than the next one came."""
+        if self._returned is not None:
+            self._returned.set()
+            self._returned = None
 
     def _is_ours(self, register: Register) -> bool:
         """Whether it lists a run that only the agent can know that is here: its old websocket is
