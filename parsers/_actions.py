@@ -72,7 +72,7 @@ class Aside:
         self.counts = counts
         """Which matches: the ``first`` alone, the ``last`` that says something, or ``each``."""
         self.attribute = attribute
-        """What it sets, unless each match counts."""
+        """What it sets; order matters only among those that set the same."""
 
     def __call__(self, parser: RuleParser, found: Found) -> None:
         self._act(parser, found)
@@ -210,10 +210,10 @@ def _report(parser: RuleParser, found: Found) -> None:
     parser.report = _last_group(found).strip() or parser.report
 
 
-image = Aside(_image, "each")
+image = Aside(_image, "each", "files")
 """A file was, or will be, written: its name is the last group that has matched."""
 
-image_onthefly = Aside(_image_onthefly, "each")
+image_onthefly = Aside(_image_onthefly, "each", "files")
 """As `image`, with its thumbnail made at once."""
 
 activity = Aside(_activity, "last", "activity")

@@ -33,7 +33,7 @@ class ArnoldParser(LapParser, UsageParser):
 
     @progress_only
     def grow_frame(self, percent: float) -> None:
-        if not self.preview:
+        if percent > self.percentframe and not self.preview:
             super().grow_frame(percent)
 
     @progress_only

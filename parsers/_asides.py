@@ -15,13 +15,13 @@ __all__ = ("line_end", "take_asides")
 
 def take_asides(parser: RuleParser, rules: list[Rule], text: str) -> None:
     """Do what these rules call for in a text of whole lines. All their actions are asides."""
-    each: list[Rule] = []
+    each: dict[str, list[Rule]] = {}
     last: dict[str, list[Rule]] = {}
     for one in rules:
         action = one.action
         assert isinstance(action, Aside)  # noqa: S101 - as the line above says
         if action.counts == "each":
-            each.append(one)
+            each.setdefault(action.attribute, []).append(one)
         elif action.counts == "last":
             last.setdefault(action.attribute, []).append(one)
         elif not getattr(parser, action.attribute):
@@ -30,14 +30,16 @@ def take_asides(parser: RuleParser, rules: list[Rule], text: str) -> None:
                 break
     for attribute, these in last.items():
         _take_last(parser, attribute, these, text)
-    _take_each(parser, each, text)
+    for these in each.values():
+        _take_each(parser, these, text)
 
 
 def _take_each(parser: RuleParser, rules: list[Rule], text: str) -> None:
     """All matches, in the order of the lines and in a line in that of the rules."""
     if len(rules) == 1:
+        action, act = rules[0].action, parser.act
         for _, found in _matches(rules[0], text):
-            parser.act(rules[0].action, found)  # type: ignore[arg-type]  # an aside
+            act(action, found)  # type: ignore[arg-type]  # an aside
         return
     found_by = [
         (start, index, count, found)
@@ -73,12 +75,20 @@ def _matches(one: Rule, text: str) -> Iterator[tuple[int, Found]]:
         for found in one.pattern.finditer(text):
             yield text.rfind("\n", 0, found.start()) + 1, found
         return
-    at = text.find(one.token)
+    token, find, rfind = one.token, text.find, text.rfind
+    search, finditer, within = one.pattern.search, one.pattern.finditer, one.within
+    at = find(token)
     while at >= 0:
-        start, end = text.rfind("\n", 0, at) + 1, line_end(text, at)
-        for found in one.pattern.finditer(text[start:end]):
-            yield start, found
-        at = text.find(one.token, end)
+        start = rfind("\n", 0, at) + 1
+        end = find("\n", at) + 1 or len(text)
+        line = text[start:end]
+        if within and find(token, at + 1, end) < 0:
+            if (only := search(line)) is not None:
+                yield start, only
+        else:
+            for found in finditer(line):
+                yield start, found
+        at = find(token, end)
 
 
 def line_end(text: str, start: int) -> int:

@@ -56,7 +56,8 @@ def _share(parser: LapParser, groups: tuple[str, ...]) -> float:
 @progress_only
 def lap_end(parser: LapParser, found: Found) -> None:
     """The present frame is complete, but only what comes next counts it."""
-    parser.end_lap()
+    if not parser.lapped:
+        parser.end_lap()
 
 
 @progress_only

@@ -17,7 +17,8 @@ are not looked at one by one: between two lines that hold anything else the grea
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import islice
 
 from parsers._actions import (
     Aside,
@@ -43,6 +44,7 @@ from parsers._actions import (
     task_share,
 )
 from parsers._asides import line_end, take_asides
+from parsers._hits import DENSE, find_dense, find_sparse
 from parsers._leap import leap
 from parsers.parser import ACTIVITY, REPORT, parser
 
@@ -145,40 +147,66 @@ class RuleParser(parser):
 
     def _apply_in_order(self, rules: list[Rule], text: str, done: int) -> None:
         """Line by line from `done` on, as far as lines hold more than progress."""
-        bulk = [index for index, one in enumerate(rules) if one.bulk]
-        many = [rules[index] for index in bulk]
-        hits: dict[int, list[int]] = {}
-        ends: dict[int, int] = {}
-        for index, one in enumerate(rules):
-            if index not in bulk:
-                for start, end in self._lines_with(one, text, done):
-                    hits.setdefault(start, []).append(index)
-                    ends[start] = end
-        for start in sorted(hits):
+        many = [one for one in rules if one.bulk]
+        bulk = [(index, one.token) for index, one in enumerate(rules) if one.bulk]
+        hits = self._find_hits(rules, text, done)
+        hits.append((len(text), 0, 0))  # where nothing stands
+        for at in range(len(hits) - 1):
+            start, index, end = hits[at]
+            if start < done:
+                continue  # of a line that more than one rule has hit
             if done < start:
                 self.take_progress(many, text, done, start)
-            done = ends[start]
-            line, here = text[start:done], hits[start]
-            for index in bulk:
-                if rules[index].token in line:
-                    here.append(index)
-            for index in sorted(here) if len(here) > 1 else here:  # as the table has them
+            done, line = end, text[start:end]
+            here = [index]
+            while hits[at + len(here)][0] == start:
+                here.append(hits[at + len(here)][1])
+            for place, token in bulk:
+                if token in line:
+                    here.append(place)
+            for index in sorted(here) if len(here) > 1 else here:
                 self._apply_to_line(rules[index], line)
         self.take_progress(many, text, done, len(text))
 
-    def _lines_with(self, one: Rule, text: str, done: int) -> Iterator[tuple[int, int]]:
-        """Where the lines begin and end that hold the rule's token (not those that repeat a frame's name)."""
-        repeats = one.action is new_frame and one.pattern.groups > 0 and self._has_one_name()
+    def _find_hits(self, rules: list[Rule], text: str, done: int) -> list[tuple[int, int, int]]:
+        """Where lines begin that hold the token of a rule, which rule, where they end; in order."""
+        hits: list[tuple[int, int, int]] = []
+        often = 0
+        for index, one in enumerate(rules):
+            if one.bulk:
+                continue
+            if self._may_repeat(one):
+                self._find_names(one, index, text, done, hits)
+            else:
+                often += text.count(one.token, done)
+        plain = [
+            (index, one.token)
+            for index, one in enumerate(rules)
+            if not one.bulk and not self._may_repeat(one)
+        ]
+        # Where a good part of the lines has something, they are all looked at.
+        find_all = find_dense if often * DENSE > text.count("\n", done) else find_sparse
+        find_all(plain, text, done, hits)
+        hits.sort()  # by line, and in a line as the table has them
+        return hits
+
+    def _may_repeat(self, one: Rule) -> bool:
+        """Whether lines are to be passed by that tell the present frame again."""
+        return one.action is new_frame and one.pattern.groups > 0 and self._has_one_name()
+
+    def _find_names(
+        self, one: Rule, index: int, text: str, done: int, hits: list[tuple[int, int, int]]
+    ) -> None:
+        """Add the lines that name a frame, but not those that name the present one again."""
         at = text.find(one.token, done)
         while at >= 0:
-            if repeats and self._repeated and text.startswith(self._repeated, at):
+            if self._repeated and text.startswith(self._repeated, at):
                 at = text.find(one.token, at + len(self._repeated) - 1)
                 continue
             start = text.rfind("\n", 0, at) + 1
-            end = line_end(text, start)
-            yield start, end
-            if repeats:
-                self._repeated = _last_name(one, text, start, end)
+            end = line_end(text, at)
+            hits.append((start, index, end))
+            self._repeated = _last_name(one, text, start, end)
             at = text.find(one.token, end)
 
     def forget_repeated(self) -> None:
@@ -192,19 +220,32 @@ class RuleParser(parser):
     def take_progress(self, rules: list[Rule], text: str, start: int, end: int) -> None:
         """Apply rules of progress to whole lines that hold nothing else."""
         for one in rules:
-            if isinstance(one.action, Progress) and text.find(one.token, start, end) >= 0:
-                told = one.pattern.findall(text, start, end)
-                if one.pattern.groups < 2:
-                    told = [(group,) for group in told]
+            if text.find(one.token, start, end) < 0:
+                continue
+            told = one.pattern.findall(text, start, end)
+            if one.pattern.groups < 2:
+                told = [(group,) for group in told]
+            if told and isinstance(one.action, Progress):
                 self._take_progress(one.action, told)
 
     def _apply_to_line(self, one: Rule, line: str) -> None:
+        found = one.pattern.search(line)
+        if found is None:
+            return
         action = one.action
         if isinstance(action, Progress):
-            for found in one.pattern.finditer(line):
-                self._take_progress(action, [found.groups("") or (found.group(),)])
+            self._take_progress(action, [found.groups("") or (found.group(),)])
         else:
-            for found in one.pattern.finditer(line):
+            try:
+                action(self, found)
+            except Exception:  # noqa: BLE001 - one odd line must not hide the next ones
+                self._note_trouble()
+        if one.within and line.find(one.token, found.end()) < 0:
+            return  # as a rule it is said once
+        for found in islice(one.pattern.finditer(line), 1, None):
+            if isinstance(action, Progress):
+                self._take_progress(action, [found.groups("") or (found.group(),)])
+            else:
                 self.act(action, found)
 
     def act(self, action: Callable[[RuleParser, Found], None], found: Found) -> None:
@@ -212,7 +253,10 @@ class RuleParser(parser):
         try:
             action(self, found)
         except Exception:  # noqa: BLE001 - as the line above says
-            self._trouble = self._trouble or traceback.format_exc()
+            self._note_trouble()
+
+    def _note_trouble(self) -> None:
+        self._trouble = self._trouble or traceback.format_exc()
 
     def _take_progress(self, action: Progress, told: list[tuple[str, ...]]) -> None:
         """Grow by the greatest of what was told, each item the groups of a match."""
@@ -223,7 +267,7 @@ class RuleParser(parser):
             try:
                 percent = share(self, groups)
             except Exception:  # noqa: BLE001 - as in `act`
-                self._trouble = self._trouble or traceback.format_exc()
+                self._note_trouble()
                 continue
             if percent is not None and percent > greatest:
                 greatest = percent
@@ -293,7 +337,7 @@ def _image_line(parser: RuleParser, found: Found) -> None:
 MARKERS = (
     rule(ACTIVITY, rf".*{ACTIVITY}[ \t]*(\S.*)", activity),
     rule(REPORT, rf".*{REPORT}[ \t]*(\S.*)", report),
-    rule("@IMAGE", r"@IMAGE!?@", Aside(_image_line, "each")),
+    rule("@IMAGE", r"@IMAGE!?@", Aside(_image_line, "each", "files")),
     rule("Image: ", r"^Image: (?!.*@IMAGE@)", _image_line),
 )
 """What the base class looks for, as rules."""

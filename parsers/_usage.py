@@ -50,7 +50,7 @@ def memory(name: str) -> Aside:
         if power is not None:
             parser.use(name, float(found.group(1)) * 1024.0 ** (power - 3))
 
-    return Aside(act, "each")
+    return Aside(act, "each", name)
 
 
 def greatest(name: str) -> Aside:
@@ -60,7 +60,7 @@ def greatest(name: str) -> Aside:
         assert isinstance(parser, UsageParser)  # noqa: S101 - as above
         parser.use(name, int(found.group(1).replace(",", "")))
 
-    return Aside(act, "each")
+    return Aside(act, "each", name)
 
 
 def _plain(value: float) -> str:
