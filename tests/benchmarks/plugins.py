@@ -4,8 +4,8 @@
 misbehave. For so many seconds from the moment it begins, tasks are opened one after another, each
 closed again; meanwhile another task, with 4 MB of log read, has its parser called with a new line
 each time, and the calls that end a task. All in milliseconds: the middle one and the worst. The
-first row is with nobody misbehaving. `memory` is what all processes of plugins take together after
-that, memory that they share counted once, and the peak number of hosts.
+first row is with nobody misbehaving. `hosts` is how many there were for ordinary tasks and for those
+kept apart, `memory` what all processes of plugins take at the end, what they share counted once.
 """
 
 from __future__ import annotations
@@ -84,12 +84,6 @@ async def misbehave(runner: HostRunner, folder: Path, parser: str, fatal: bytes)
 
 
 async def start_tasks(runner: HostRunner, folder: Path, seen: Seen) -> None:
-    async def start_one() -> None:
-        opened = task_of(runner, folder, "generic")
-        await opened.__aenter__()
-        left.append(opened)
-
-    left: list[object] = []
     while True:
         async with open_run_log(Path(tempfile.mkdtemp(dir=folder))) as log:
             began = trio.current_time()
