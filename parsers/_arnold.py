@@ -21,7 +21,7 @@ __all__ = ("ArnoldParser",)
 @progress_only
 def _image(parser: ArnoldParser, found: Found) -> None:
     parser.preview = int(found.group(1)) <= 0
-    if not parser.preview:
+    if parser.lapped and not parser.preview:
         parser.begin_lap()
 
 
@@ -48,7 +48,13 @@ class ArnoldParser(LapParser, UsageParser):
 
     rules: tuple[Rule, ...] = (
         rule("AA sample", r"\| +rendering image at .*?, (-?\d{1,9}) AA sample", _image),
-        *laps("% done", r"\| +(\d+(?:\.\d+)?) *% done", "100% done", r"\| +100% done"),
+        # 100% is left to the second: each line is looked at by one rule then.
+        *laps(
+            "% done",
+            r"\| +(?!100% done)(\d+(?:\.\d+)?) *% done",
+            "100% done",
+            r"\| +100% done",
+        ),
         rule("render done in ", r"\| +render done in ", lap_end),
         rule("writing file ", r"\| +\[driver_\w+\] writing file [`'\"](.+)['\"]", image),
         rule(

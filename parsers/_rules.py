@@ -44,7 +44,6 @@ from parsers._actions import (
     task_share,
 )
 from parsers._asides import line_end, take_asides
-from parsers._hits import DENSE, find_dense, find_sparse
 from parsers._leap import leap
 from parsers.parser import ACTIVITY, REPORT, parser
 
@@ -171,22 +170,13 @@ class RuleParser(parser):
     def _find_hits(self, rules: list[Rule], text: str, done: int) -> list[tuple[int, int, int]]:
         """Where lines begin that hold the token of a rule, which rule, where they end; in order."""
         hits: list[tuple[int, int, int]] = []
-        often = 0
         for index, one in enumerate(rules):
             if one.bulk:
                 continue
             if self._may_repeat(one):
                 self._find_names(one, index, text, done, hits)
             else:
-                often += text.count(one.token, done)
-        plain = [
-            (index, one.token)
-            for index, one in enumerate(rules)
-            if not one.bulk and not self._may_repeat(one)
-        ]
-        # Where a good part of the lines has something, they are all looked at.
-        find_all = find_dense if often * DENSE > text.count("\n", done) else find_sparse
-        find_all(plain, text, done, hits)
+                _find_lines(one.token, index, text, done, hits)
         hits.sort()  # by line, and in a line as the table has them
         return hits
 
@@ -310,6 +300,17 @@ def _has_known_methods(made: type[RuleParser]) -> bool:
     return made.appendFile is parser.appendFile and all(
         is_progress(getattr(made, name, new_frame)) for name in _MOVES
     )
+
+
+def _find_lines(
+    token: str, index: int, text: str, done: int, hits: list[tuple[int, int, int]]
+) -> None:
+    find, rfind = text.find, text.rfind
+    at = find(token, done)
+    while at >= 0:
+        end = find("\n", at) + 1 or len(text)
+        hits.append((rfind("\n", 0, at) + 1, index, end))
+        at = find(token, end)
 
 
 def _last_name(one: Rule, text: str, start: int, end: int) -> str:

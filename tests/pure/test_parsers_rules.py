@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers._hits import find_dense, find_sparse
 from parsers._rules import (
     Found,
     Rule,
@@ -361,21 +360,3 @@ def test_only_the_last_frames_of_a_portion_are_looked_at() -> None:
 )
 def test_what_is_searched_for_at_once(token: str, pattern: str, fast: bool) -> None:
     assert rule(token, pattern, activity).fast is fast
-
-
-@given(
-    text=st.text(alphabet="ab\n", max_size=60),
-    tokens=st.lists(st.sampled_from(["a", "ab", "b", "bb"]), max_size=3),
-    data=st.data(),
-)
-def test_lines_are_found_alike_where_many_and_where_few_have_something(
-    text: str, tokens: list[str], data: st.DataObject
-) -> None:
-    starts = [0, *(at + 1 for at, letter in enumerate(text) if letter == "\n")]
-    done = data.draw(st.sampled_from(starts))
-    dense: list[tuple[int, int, int]] = []
-    sparse: list[tuple[int, int, int]] = []
-    find_dense(list(enumerate(tokens)), text, done, dense)
-    find_sparse(list(enumerate(tokens)), text, done, sparse)
-    assert dense == sparse
-    assert all(tokens[index] in text[start:end] for start, index, end in dense)
