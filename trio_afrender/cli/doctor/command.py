@@ -110,7 +110,7 @@ async def _limited(name: str, check: Check, patience: float = PATIENCE) -> Seque
     except Exception as error:  # noqa: BLE001 - the other checks are still wanted
         return (Finding(name, ERROR, f"the check itself failed: {type(error).__name__}: {error}"),)
     text = f"no answer in {patience:g} s: something it looks at hangs"
-    return (Finding(name, ERROR, text, "trio_afrender doctor --debug"),)
+    return (Finding(name, ERROR, text),)
 
 
 async def _look_at_mounts(paths: Sequence[str]) -> tuple[place.Mount, ...]:
