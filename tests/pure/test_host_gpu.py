@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import shutil
 import sys
@@ -20,7 +21,14 @@ from nvml_stage import (
 )
 
 from trio_afrender.host import gpu
-from trio_afrender.host.gpu import Cards, card_meters, classic_fields, is_unclaimed, shares_of
+from trio_afrender.host.gpu import (
+    Cards,
+    card_meters,
+    classic_fields,
+    has_library,
+    is_unclaimed,
+    shares_of,
+)
 from trio_afrender.host.nvidia_smi import (
     NvidiaSmi,
     parse_cards,
@@ -90,6 +98,7 @@ def test_a_lost_card_costs_its_own_figures_alone() -> None:
 def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     library = FakeLibrary()
     monkeypatch.setitem(sys.modules, "pynvml", library)
+    monkeypatch.setattr(gpu, "has_library", lambda: True)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     return library
 
@@ -132,7 +141,21 @@ def test_no_driver_is_no_card_and_no_noise(
     assert len(cards.read()) == 1
 
 
+def test_without_the_drivers_library_its_binding_is_not_even_loaded(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(gpu, "has_library", has_library)
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    if not has_library():  # else this system has other ways to find it
+        assert Cards().read() == ()
+        assert library.inits == 0
+
+
 def test_without_the_binding_there_is_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "has_library", lambda: True)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     cards = Cards()
