@@ -6,6 +6,7 @@ import logging
 import platform
 import resource
 from argparse import Namespace
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -22,7 +23,7 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identities import Identities, open_folder
 from trio_afrender.gateway.settings import Place, parse_listen, parse_place
-from trio_afrender.link.address import NativeAddress, is_native, parse_native
+from trio_afrender.link.address import NativeAddress, is_native, make_url, parse_native
 from trio_afrender.link.tls import make_server_context
 from trio_afrender.link.tokens import read_tokens_file
 
@@ -113,11 +114,16 @@ async def _serve(config: GatewayConfig, identities: Identities) -> None:
                 async with trio.open_nursery() as inner:
                     gateway = await inner.start(partial(run_gateway, config, identities=identities))
                     patience.gateway = gateway
-                    say(
-                        f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
-                    )
+                    say(*_describe(gateway, config))
         finally:
             outer.cancel_scope.cancel()
+
+
+def _describe(gateway: Gateway, config: GatewayConfig) -> Iterator[str]:
+    yield f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
+    if config.metrics is not None:
+        place = make_url(config.metrics.host, gateway.metrics_port, tls=False)
+        yield f"counters are at {place.replace('ws', 'http', 1)}/metrics"
 
 
 class _Patience:

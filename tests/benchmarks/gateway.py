@@ -1,0 +1,393 @@
+"""A gateway under many agents: its CPU and memory as a curve, over loopback or a real address.
+
+Three processes: the gateway as users have it (the command, with TLS), agents (websockets that say
+what quiet agents say: a task each, resources every 5 s, a sign of life every 4 s), and a server
+(the double of `trio_afrender.testing`, or with ``--server`` a real one) that is asked once a
+second for each.
+``python tests/benchmarks/gateway.py [--agents 10,100,300,1000] [--seconds 20] [--netns] [--server af://..]``.
+``--netns`` (root, ip of iproute2) puts the server behind an address in a network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import secrets
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import psutil
+import trio
+import trustme
+
+from trio_afrender.config import Token
+from trio_afrender.errors import LinkLost
+from trio_afrender.link.base import Link
+from trio_afrender.link.tls import make_client_context
+from trio_afrender.link.websocket import open_websocket_link
+from trio_afrender.messages import (
+    Ack,
+    Events,
+    HostResources,
+    Register,
+    Registered,
+    TaskExec,
+    TaskStatus,
+    TaskUpdate,
+    Update,
+)
+from trio_afrender.testing import open_native_server
+
+HEARTBEAT, QUIET, RESOURCES = 1.0, 4.0, 5.0
+WARM_UP = 8.0
+"""Seconds from the last agent's register until things are quiet."""
+HERE = Path(__file__).resolve()
+ADDRESS, OUTSIDE = "10.213.77.2", "10.213.77.1"
+
+
+# -- the server ----------------------------------------------------------------------------------
+
+
+async def serve(host: str, agents: int) -> None:
+    """The double on a port that is printed: a task for each agent, that never ends."""
+    listeners = await trio.open_tcp_listeners(0, host=host, backlog=1024)
+    async with open_native_server(listeners=listeners) as server:
+        for number in range(agents):
+            server.add_task(TaskExec(run="", job=2, block=0, task=number, user_name="ann"))
+        # The double remembers all that it hears, for tests; here that would be its end.
+        sys.stdout.write(f"{server.port}\n")
+        sys.stdout.flush()
+        while True:
+            await trio.sleep(1)
+            del server.heard[:]
+            for render in server.book.renders.values():
+                render.max_tasks = 1
+
+
+# -- the agents ----------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Swarm:
+    """Agents that do nothing but be there."""
+
+    url: str
+    token: Token
+    ca_file: Path
+    registered: int = 0
+    tasks: int = 0
+    lost: int = 0
+
+    async def run(self, count: int) -> None:
+        context = make_client_context(self.ca_file)
+        async with trio.open_nursery() as nursery:
+            for number in range(count):
+                nursery.start_soon(self._agent, f"n{number:04}", number / count, context)
+                await trio.sleep(0.004)
+
+    async def _agent(self, name: str, phase: float, context: ssl.SSLContext) -> None:
+        register = Register(
+            name=name,
+            user_name="ann",
+            host_name=name,
+            time_launch=int(time.time()),
+            resources=HostResources(hw_info="a host of a benchmark"),
+        )
+        link = partial(open_websocket_link, self.url, token=self.token, ssl_context=context)
+        try:
+            async with link() as open_link:
+                answer = await open_link.register(register)
+                if isinstance(answer, Registered):
+                    self.registered += 1
+                    await Agent(open_link, self).run(phase)
+            raise LinkLost(f"{answer}")  # noqa: TRY301 - as every other end
+        except Exception as error:  # noqa: BLE001 - counted, and shown
+            self.lost += 1
+            if self.lost <= 5:
+                sys.stderr.write(f"{name}: {next(leaves(error))!r}\n")
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+@attrs.define(eq=False)
+class Agent:
+    """One of them."""
+
+    link: Link
+    swarm: Swarm
+    seq: int = 0
+
+    async def run(self, phase: float) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._speak, QUIET, phase, None)
+            await self._speak(RESOURCES, phase, HostResources(cpu_user=7, hw_info="a host"))
+
+    async def _send(self, **said: Any) -> None:  # noqa: ANN401 - fields of Update
+        self.seq += 1
+        await self.link.send(Update(seq=self.seq, **said))
+
+    async def _speak(self, pause: float, phase: float, resources: HostResources | None) -> None:
+        await trio.sleep(pause * phase)
+        while True:
+            await self._send(resources=resources)
+            await trio.sleep(pause)
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.link.receive()
+            if isinstance(message, Ack):
+                continue
+            assert isinstance(message, Events)
+            for task in message.tasks:
+                self.swarm.tasks += 1
+                started = TaskUpdate(
+                    run=task.run, **task.key._asdict(), status=TaskStatus.Percent, percent=1
+                )
+                await self._send(tasks=(started,))
+
+
+# -- the measurement -----------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Measured:
+    agents: int
+    tasks: int
+    lost: int
+    cpu: float
+    """Percent of a core, of user and system time."""
+    resident: float
+    """MiB."""
+    exchanges: float
+    """A second."""
+    took: float
+    """Milliseconds that an exchange took on average, waiting for its turn included."""
+    time_wait: int
+    """Ports of this host in TIME_WAIT."""
+
+
+async def measure(count: int, seconds: float, server: str, folder: Path) -> Measured:
+    ca = write_secrets(folder)
+    command: list[object] = [sys.executable, "-m", "trio_afrender"]
+    command += ["gateway", "--listen", "wss://127.0.0.1:0"]
+    command += ["--cert", folder / "cert.pem", "--tokens", folder / "tokens", "--server", server]
+    command += ["--store", folder / "store", "--metrics", "127.0.0.1:0"]
+    async with open_process(command, stderr=subprocess.PIPE) as gateway:
+        url, metrics = await read_places(gateway)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drain, gateway)
+            swarm_command = [sys.executable, HERE, "--role", "agents", "--agents", str(count)]
+            swarm_command += [url, folder / "token", ca]
+            async with open_process(swarm_command, stdout=subprocess.PIPE) as swarm:
+                lines = read_lines(swarm)
+                await anext(lines)  # all are registered, and have their tasks
+                await trio.sleep(WARM_UP)
+                found = await watch(gateway.pid, metrics, seconds)
+                swarm.terminate()
+                final = [json.loads(line) async for line in lines][-1]
+            nursery.cancel_scope.cancel()
+    return Measured(agents=count, tasks=final["tasks"], lost=final["lost"], **found)
+
+
+async def watch(pid: int, metrics: str, seconds: float) -> dict[str, Any]:
+    process = psutil.Process(pid)
+    before, began = await read_counters(metrics), time.perf_counter()
+    cpu = sum(process.cpu_times()[:2])
+    await trio.sleep(seconds)
+    cpu, taken = sum(process.cpu_times()[:2]) - cpu, time.perf_counter() - began
+    after = await read_counters(metrics)
+    exchanges = after["exchanges_total"] - before["exchanges_total"]
+    waited = after["exchange_seconds_total"] - before["exchange_seconds_total"]
+    return {
+        "cpu": cpu / taken * 100,
+        "resident": process.memory_info().rss / 2**20,
+        "exchanges": exchanges / taken,
+        "took": waited / exchanges * 1e3,
+        "time_wait": sum(
+            each.status == psutil.CONN_TIME_WAIT for each in psutil.net_connections("tcp")
+        ),
+    }
+
+
+async def read_counters(metrics: str) -> dict[str, float]:
+    host, _, port = metrics.rpartition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        text = b"".join([part async for part in stream]).decode()
+    found = re.findall(r"^trio_afrender_gateway_(\w+) (\S+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+def write_secrets(folder: Path) -> Path:
+    token = secrets.token_urlsafe(32)
+    for name, text in (("token", token), ("tokens", f"* {token}\n")):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o600)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        folder / "cert.pem"
+    )
+    return folder / "ca.pem"
+
+
+@asynccontextmanager
+async def open_process(command: Sequence[object], **streams: int) -> AsyncIterator[trio.Process]:
+    words = [str(word) for word in command]
+    start = partial(trio.lowlevel.open_process, words, stdin=subprocess.DEVNULL)
+    process: trio.Process = await start(**streams)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def read_places(gateway: trio.Process) -> tuple[str, str]:
+    assert gateway.stderr is not None
+    text = ""
+    while not (found := re.search(r"agents connect to (\S+),.*http://(\S+)/metrics", text, re.S)):
+        data = await gateway.stderr.receive_some()
+        if not data:
+            raise RuntimeError(f"the gateway ended: {text}")
+        text += data.decode()
+    return found[1], found[2]
+
+
+async def drain(gateway: trio.Process) -> None:
+    assert gateway.stderr is not None
+    async for _ in gateway.stderr:
+        pass
+
+
+async def read_lines(process: trio.Process) -> AsyncIterator[str]:
+    assert process.stdout is not None
+    rest = ""
+    async for data in process.stdout:
+        *lines, rest = (rest + data.decode()).split("\n")
+        for line in lines:
+            yield line
+
+
+@contextmanager
+def open_namespace(wanted: bool) -> Iterator[tuple[list[str], str]]:
+    """The words that run a command behind an address of its own, and that address."""
+    if not wanted:
+        yield [], "127.0.0.1"
+        return
+    name = f"afbench{os.getpid()}"
+    near, far = f"afn{os.getpid()}"[:15], f"aff{os.getpid()}"[:15]
+
+    def ip(words: str) -> None:
+        subprocess.run(["/usr/bin/env", "ip", *words.split()], check=True)
+
+    ip(f"netns add {name}")
+    try:
+        ip(f"link add {near} type veth peer name {far} netns {name}")
+        ip(f"addr add {OUTSIDE}/30 dev {near}")
+        ip(f"link set {near} up")
+        for words in (f"addr add {ADDRESS}/30 dev {far}", f"link set {far} up", "link set lo up"):
+            ip(f"-n {name} {words}")
+        yield ["ip", "netns", "exec", name], ADDRESS
+    finally:
+        ip(f"netns delete {name}")  # takes both ends along
+
+
+async def measure_all(options: argparse.Namespace) -> None:
+    write(
+        "| agents | CPU, % of a core | resident | exchanges/s | each took | TIME_WAIT | tasks | lost |"
+    )
+    write("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for count in options.agents:
+        with tempfile.TemporaryDirectory() as name, open_namespace(options.netns) as (words, host):
+            if options.server:
+                found = await measure(count, options.seconds, options.server, Path(name))
+            else:
+                command = [
+                    *words,
+                    sys.executable,
+                    HERE,
+                    "--role",
+                    "server",
+                    "--agents",
+                    str(count),
+                    host,
+                ]
+                async with open_process(command, stdout=subprocess.PIPE) as server:
+                    port = await anext(read_lines(server))
+                    url = f"af://{host}:{port}"
+                    found = await measure(count, options.seconds, url, Path(name))
+        write(
+            f"| {found.agents} | {found.cpu:.0f} | {found.resident:.0f} MiB | {found.exchanges:.0f} "
+            f"| {found.took:.1f} ms | {found.time_wait} | {found.tasks} | {found.lost} |"
+        )
+
+
+def write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def be_agents(count: int, swarm: Swarm) -> None:
+    """Say when all are there, and in the end what became of them."""
+    with trio.open_signal_receiver(15) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(swarm.run, count)
+            with trio.move_on_after(60 + count / 10):
+                while swarm.tasks < count:  # noqa: ASYNC110 - a benchmark
+                    await trio.sleep(0.1)
+            write("there")
+            await anext(signals)
+            nursery.cancel_scope.cancel()
+    write(json.dumps({"tasks": swarm.tasks, "lost": swarm.lost}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--role", choices=("server", "agents"))
+    parser.add_argument(
+        "--agents",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=[10, 100, 300, 1000],
+    )
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--netns", action="store_true")
+    parser.add_argument("--server", default="")
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_args()
+    match options.role:
+        case "server":
+            trio.run(serve, options.words[0], options.agents[0])
+        case "agents":
+            url, token_file, ca_file = options.words
+            swarm = Swarm(url, Token(Path(token_file).read_text()), Path(ca_file))
+            trio.run(be_agents, options.agents[0], swarm)
+        case _:
+            write(
+                f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}\n"
+            )
+            trio.run(measure_all, options)
+
+
+if __name__ == "__main__":
+    main()
