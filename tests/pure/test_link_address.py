@@ -156,7 +156,8 @@ def test_a_bound_server_is_reached_by_url(host: str, tls: bool, url: str) -> Non
         ("af://Farm.Example:7", "farm.example", 7, "af://farm.example:7"),
         ("af://10.1.2.3:51001", "10.1.2.3", 51001, "af://10.1.2.3:51001"),
         ("af://[fd00::7]", "fd00::7", 51000, "af://[fd00::7]:51000"),
-        ("AF://[fe80::1%25eth0]:9", "fe80::1%25eth0", 9, "af://[fe80::1%25eth0]:9"),
+        ("AF://[fe80::1%25eth0]:9", "fe80::1%eth0", 9, "af://[fe80::1%eth0]:9"),
+        ("af://[fe80::1%eth0]", "fe80::1%eth0", 51000, "af://[fe80::1%eth0]:51000"),
     ],
 )
 def test_native_urls_are_taken_apart(url: str, host: str, port: int, whole: str) -> None:

@@ -101,7 +101,8 @@ def parse_native(url: str, default_port: int = 51000) -> NativeAddress:
     """Take ``af://HOST:PORT`` apart. Raises ConfigError."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
+        # An IPv6 address of one link names the interface, behind a "%" that URLs escape.
+        host, port = (parts.hostname or "").replace("%25", "%"), parts.port
         host.encode("idna")
     except ValueError as error:
         raise ConfigError(f'server "{url}": {error}') from error
