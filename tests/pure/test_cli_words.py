@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from trio_afrender.cli.arguments import parse, split_overrides
@@ -115,6 +117,22 @@ def test_config_takes_what_the_agent_takes(capsys: pytest.CaptureFixture[str]) -
     assert rows["user_name"] == '"Ann"  [command line --user]'
     assert rows["server"] == '"wss://farm:1"  [command line --server]'
     assert rows["trio_afrender.nimby"] == '"NIMBY"  [command line nimby]'
+
+
+def test_config_shows_the_keys_that_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "config", "af_server*", "name", "-NIMBY")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "af_servername",
+        "af_serverport",
+        "name",
+    ]
+    code, out, _ = run(capsys, "config", "--json", "trio_afrender.nimby", "nimby")
+    assert list(json.loads(out)["values"]) == ["trio_afrender.nimby"]
+    assert json.loads(out)["values"]["trio_afrender.nimby"]["value"] == "nimby"
+    code, out, err = run(capsys, "config", "af_servernam")
+    assert (code, out) == (2, "")
+    assert 'no setting af_servernam, did you mean "af_servername"?' in err
 
 
 def test_cgru_keys_are_taken_out_wherever_they_stand_and_the_first_counts() -> None:

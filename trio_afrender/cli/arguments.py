@@ -15,6 +15,7 @@ from trio_afrender.errors import ConfigError
 __all__ = ("COMMANDS", "HELP", "HELP_WORDS", "near_word", "parse", "split_overrides")
 
 COMMANDS = ("agent", "run", "submit", "gateway", "check", "config", "doctor", "resources", "why")
+NIMBIES = ("nimby", "NIMBY")
 CHECKED = ("parser", "service", "meter")
 HELP = """\
 usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
@@ -22,7 +23,7 @@ usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
        trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
-       trio_afrender config [options]
+       trio_afrender config [KEY ...] [options]
        trio_afrender resources [options]
        trio_afrender doctor [options]
        trio_afrender why JOB.BLOCK.TASK [options]
@@ -79,10 +80,19 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
         hint = near_word(unknown[0].partition("=")[0], (*known, *_OLD_WORDS))
         parser.error(f'unknown argument "{unknown[0]}"{hint}')
     options.overrides = overrides
-    if getattr(options, "nimbies", None):
-        given = {options.nimby, *options.nimbies}
-        options.nimby = "NIMBY" if "NIMBY" in given else "nimby"
+    if hasattr(options, "nimbies"):
+        _settle_nimby(options)
     return options
+
+
+def _settle_nimby(options: argparse.Namespace) -> None:
+    """Of all the words for it, NIMBY wins."""
+    keys = getattr(options, "keys", [])
+    given = {getattr(options, "nimby", None), *(options.nimbies or ()), *keys} & set(NIMBIES)
+    if given:
+        options.nimby = "NIMBY" if "NIMBY" in given else "nimby"
+    if keys:
+        options.keys = [key for key in keys if key not in NIMBIES]
 
 
 def _take_kind(words: list[str]) -> str:
@@ -145,6 +155,12 @@ def _make(command: str, text: str) -> _Parser:
 
 def _agent() -> _Parser:
     parser = _make("agent", "Be a render: register with a farm's server and run its tasks.")
+    parser.add_argument(
+        "nimby",
+        nargs="?",
+        choices=NIMBIES,
+        help="start for the owner's jobs only (nimby), or for nobody's (NIMBY)",
+    )
     _add_render(parser)
     add = parser.add_argument
     add("-cmd", "--cmd", metavar="COMMAND", help="run this by the shell of tasks, and nothing else")
@@ -161,14 +177,8 @@ def _agent() -> _Parser:
 
 def _add_render(parser: _Parser) -> None:
     """What one may say about a render; Afanasy's ``-nimby`` and ``-NIMBY`` may stand together."""
-    parser.add_argument(
-        "nimby",
-        nargs="?",
-        choices=("nimby", "NIMBY"),
-        help="start for the owner's jobs only (nimby), or for nobody's (NIMBY)",
-    )
     add = parser.add_argument
-    for word in ("nimby", "NIMBY"):
+    for word in NIMBIES:
         add(
             f"-{word}",
             action="append_const",
@@ -247,8 +257,15 @@ def _add_keeper(parser: _Parser) -> None:
 
 def _config() -> _Parser:
     parser = _make("config", "Print every setting of a render and where it comes from.")
+    parser.add_argument(
+        "keys",
+        nargs="*",
+        metavar="KEY",
+        help="only these; * and ? stand for letters (all). nimby and NIMBY mean what they do to an agent",
+    )
     _add_render(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.set_defaults(nimby=None)
     return parser
 
 

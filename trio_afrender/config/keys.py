@@ -196,6 +196,6 @@ OURS: Mapping[str, Key] = {
 
 def near_key(name: str, known: Iterable[str]) -> str:
     """Return the sentence part that helps with a typo: the nearest name, or all of them."""
-    names = sorted(known)
+    names = sorted(filter(None, known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
