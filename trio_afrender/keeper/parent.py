@@ -9,7 +9,6 @@ Everything is decided in one loop around `poll`; what is forked here is one lead
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import resource
@@ -26,6 +25,7 @@ from trio_afrender.keeper.channel import Channel
 from trio_afrender.keeper.frames import FrameError
 from trio_afrender.keeper.kernel import set_name
 from trio_afrender.keeper.leader import StartError, start_leader
+from trio_afrender.keeper.outlet import Outlet
 from trio_afrender.keeper.sockets import peer_uid
 from trio_afrender.keeper.spec import State, TaskSpec
 from trio_afrender.keeper.tree import (
@@ -36,12 +36,9 @@ from trio_afrender.keeper.tree import (
     stop_below,
 )
 from trio_afrender.keeper.wakeup import Wakeup
-from trio_afrender.output.writer import SegmentWriter, open_writer
 
 __all__ = ("Host", "Parent")
 
-PIPE = 1024 * 1024
-"""Bytes that a renderer may print ahead of us; 64 KiB is the kernel's own default."""
 QUIET = 0.02
 """Seconds between two states that tell of nothing but more output."""
 DRAIN = 1.0
@@ -83,8 +80,7 @@ class Parent:
         self._host = host
         self._wakeup = wakeup
         self._state = State(parent=os.getpid())
-        self._writer: SegmentWriter | None = None
-        self._pipe = -1
+        self._outlet: Outlet | None = None
         self._cgroup: Cgroup | None = None
         self._changed = False
         self._told = 0.0
@@ -113,7 +109,8 @@ class Parent:
             self._tell()
             self._wait()
             self._reap()
-            self._drain_pipe()
+            if self._outlet is not None and self._outlet.drain():
+                self._note_output()
             self._act()
         self._leave()
 
@@ -122,15 +119,8 @@ class Parent:
     def _start(self) -> None:
         spec, outputs = self._spec, self._outputs
         if spec.log is not None:
-            log = spec.log
-            self._writer = open_writer(
-                Path(log.folder), quota=log.quota, segment=log.segment, held=log.held
-            )
-            self._pipe, writing = os.pipe()
-            outputs = (writing,)
-            os.set_blocking(self._pipe, False)
-            with contextlib.suppress(OSError):  # refused to a user with too many large pipes
-                fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE)
+            self._outlet = Outlet(spec.log)
+            outputs = (self._outlet.writing,)
             self._note_output()
         else:
             self._state.eof = True  # not ours to read
@@ -173,8 +163,8 @@ class Parent:
         if self._recorded:
             return
         self._recorded = True
-        if self._writer is not None:
-            self._writer.close()
+        if self._outlet is not None:
+            self._outlet.finish()
             self._note_output()
         if self._cgroup is not None:
             self._state.peak = max(self._state.peak, self._cgroup.peak())
@@ -193,8 +183,8 @@ class Parent:
     def _clear_away(self) -> None:
         if self._cgroup is not None:
             self._cgroup.remove()
-        if self._pipe >= 0:
-            os.close(self._pipe)
+        if self._outlet is not None:
+            self._outlet.close()
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 Path(f"{self._spec.record}.sock").unlink()
@@ -207,8 +197,8 @@ class Parent:
     def _wait(self) -> None:
         poll = select.poll()
         poll.register(self._wakeup.descriptor, select.POLLIN)
-        if self._pipe >= 0:
-            poll.register(self._pipe, select.POLLIN)
+        if self._outlet is not None and self._outlet.descriptor >= 0:
+            poll.register(self._outlet.descriptor, select.POLLIN)
         if self._listener is not None:
             poll.register(self._listener, select.POLLIN)
         if self._channel is not None:
@@ -318,7 +308,7 @@ class Parent:
             case "resume":
                 return {"pids": self._resume()}
             case "held":
-                held = self._writer.state.held if self._writer is not None else b""
+                held = self._outlet.held if self._outlet is not None else b""
                 return {"held": held.decode("latin-1")}
             case "release":
                 self._released = True
@@ -399,29 +389,7 @@ class Parent:
             if self._cgroup is None or not self._cgroup.freeze(on=False):
                 signal_below(signal.SIGCONT)
 
-    # -- the output -----------------------------------------------------------------------------
-
-    def _drain_pipe(self) -> None:
-        """Move what the pipe holds into the log; a few MiB at most, the next round goes on."""
-        if self._pipe < 0 or self._writer is None:
-            return
-        moved: int | None
-        try:
-            moved = self._writer.take(self._pipe)
-        except OSError:
-            moved = 0
-        if moved is None:
-            return
-        self._note_output()
-        if moved == 0:
-            os.close(self._pipe)
-            self._pipe = -1
-            self._state.eof = True
-
     def _note_output(self) -> None:
-        if self._writer is not None:
-            seen = self._writer.state
-            self._state.size = seen.size
-            self._state.lost, self._state.held = seen.lost, len(seen.held)
-            self._state.trouble = self._writer.trouble
+        if self._outlet is not None:
+            self._outlet.tell(self._state)
             self._changed = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from trio_afrender.keeper.frames import FrameError
 
@@ -39,8 +39,8 @@ class TaskSpec:
     """Between TERM and KILL, when the parent has to stop the tree by itself."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for a frame."""
-        return asdict(self)
+        """Plain values for a frame. Copies nothing: environments are large."""
+        return {**_values(self), "log": _values(self.log) if self.log is not None else None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> TaskSpec:
@@ -100,10 +100,14 @@ class State:
 
     def to_json(self) -> dict[str, object]:
         """Plain values for a frame."""
-        return asdict(self)
+        return _values(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> State:
         """Unknown words are passed over: the other end may be newer."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in known})  # type: ignore[arg-type]  # our own other end
+
+
+def _values(of: LogSpec | TaskSpec | State) -> dict[str, object]:
+    return {name: getattr(of, name) for name in of.__slots__}
