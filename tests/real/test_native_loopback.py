@@ -145,16 +145,35 @@ async def test_the_program_runs_tasks_and_leaves(tmp_path: Path) -> None:
         assert server.complaints == []
 
 
-async def test_a_killed_program_goes_on_under_its_id(tmp_path: Path) -> None:
-    """What it left running is ended and given back, what it had not delivered arrives."""
+async def test_a_killed_program_goes_on_with_its_tasks(tmp_path: Path) -> None:
+    """A keeper held them; the server does not even notice."""
+    gate = make_gate(tmp_path / "gate")
     async with open_server() as server:
-        task = server.add_task(make_task(1, "exec sleep 1000"))
+        task = server.add_task(make_task(1, f"echo before; cat {gate}"))
         async with open_agent(tmp_path, server) as killed:
             await server.until(lambda: 3 in task.statuses)
             killed.process.kill()
             await killed.wait()
-            server.book.tasks[task.key].exec = make_task(1, "echo again")
             async with open_agent(tmp_path, server) as command:
+                await command.says("going on as render 1")
+                await open_gate(gate)
+                await server.until(lambda: task.state is NativeState.DONE)
+                assert (task.sessions, task.errors) == (1, 0)
+                assert task.output == b"before\ngo\n"
+                command.process.terminate()
+                await command.wait()
+
+
+async def test_a_killed_program_goes_on_under_its_id(tmp_path: Path) -> None:
+    """Without a keeper what it left running is ended and given back."""
+    async with open_server() as server:
+        task = server.add_task(make_task(1, "exec sleep 1000"))
+        async with open_agent(tmp_path, server, "--no-keeper") as killed:
+            await server.until(lambda: 3 in task.statuses)
+            killed.process.kill()
+            await killed.wait()
+            server.book.tasks[task.key].exec = make_task(1, "echo again")
+            async with open_agent(tmp_path, server, "--no-keeper") as command:
                 await server.until(lambda: task.state is NativeState.DONE)
                 assert "going on as render 1" in command.err
                 assert 15 in task.statuses
