@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -254,3 +255,56 @@ async def test_a_thumbnail_that_takes_too_long_costs_no_frame(
         assert outcome.status is TaskStatus.FinishedSuccess
         assert round(thumb.signals[0][0] - ended) == 30
         assert outcome.why[-1].text.startswith("the limit post_time is 30 s: the rest of the thumb")
+
+
+OURS = """
+import shlex
+
+from services import service
+from trio_afrender.thumbnail.command import Wanted, make_words
+
+
+class ours(service.service):
+    def doPost(self):
+        return [shlex.join(make_words(Wanted("a.exr", "a.jpg"))), *self.rest]
+
+    def doPostLimitSec(self):
+        return 0
+
+    rest = []
+"""
+
+
+class HangingPainter:
+    """Never comes to an end with an image."""
+
+    async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
+        await trio.sleep_forever()
+
+    async def look(self, image: str, limit: float) -> Mapping[str, Any] | None:
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [("[]", TaskStatus.FinishedSuccess), ('["convert"]', TaskStatus.FinishedError)],
+)
+async def test_a_thumbnail_of_our_own_that_hangs_costs_no_frame_but_left_out_commands_do(
+    rest: str, status: TaskStatus, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    config = attrs.evolve(CONFIG, limits=Limits(post_time=30.0))
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "ours.py").write_text(OURS.replace("rest = []", f"rest = {rest}"))
+    runner = InlineRunner(config.plugin_settings(), folders=[tmp_path])
+    host = MemoryHost(plugins=runner, painter=HangingPainter())
+    async with open_stage(config, host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(attrs.evolve(make_task(), service="ours"),)))
+        child = await host.spawn.next()
+        child.exit(0)
+        ended = trio.current_time()
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is status
+        assert round(trio.current_time() - ended) == 30
+        assert len(host.spawn.children) == 1

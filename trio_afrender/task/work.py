@@ -62,6 +62,7 @@ class Work:
         self._why = record.why
         self._stop_time = 0
         self._late = False  # whether what follows the own process was stopped for its limit
+        self._cut = False  # and whether that left out a post command
         self._sent_files: set[str] = set()
         self._parsed_files: tuple[str, ...] = ()
         service = self._handle.task.service
@@ -295,7 +296,7 @@ class Work:
         log: str | None = said.log
         if said.post and judge(facts).success:
             post_ok = await self._post(said)
-            facts = attrs.evolve(facts, post_ok=post_ok, post_in_time=not self._late)
+            facts = attrs.evolve(facts, post_ok=post_ok, post_in_time=not self._cut)
             log = None  # it may have grown
         status = judge(facts)
         if not status.success:
@@ -371,6 +372,7 @@ class Work:
                 return False
             if end is None or (end.stopped and self._handle.cause is not None):
                 self._why.add("post", "stopped: the rest of the post commands is left out")
+                self._cut = self._late
                 return True
             if end.stopped or end.status is None or end.status.code != 0:
                 self._why.add("post", f"{command}: {'time limit' if end.stopped else end.status}")
