@@ -152,6 +152,12 @@ def test_a_task_that_was_over_before_anybody_looked_claims_no_memory() -> None:
     )
 
 
+def test_what_was_only_told_at_the_end_has_no_processes() -> None:
+    usage = TaskUsage(cpu_seconds=0.3, resident_peak=8 * MIB)
+    assert usage_words(usage).startswith("task_mem_peak_mb:8 task_cpu_sec:0.3")
+    assert usage_sentence(usage).startswith("8.0 MiB of memory; 0.3 s of CPU")
+
+
 @pytest.mark.parametrize(
     ("size", "text"),
     [

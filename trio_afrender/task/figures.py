@@ -150,7 +150,9 @@ def usage_words(usage: TaskUsage) -> str:
     figures: dict[str, float] = {}
     if usage.processes:  # else it was over before anybody looked
         figures["task_mem_mb"] = usage.resident // _MIB
+    if usage.resident_peak:
         figures["task_mem_peak_mb"] = usage.resident_peak // _MIB
+    if usage.processes:
         figures["task_procs"] = usage.processes
         figures["task_cpu"] = round(usage.cpu_percent)
     figures["task_cpu_sec"] = round(usage.cpu_seconds, 1)
@@ -168,9 +170,8 @@ def usage_sentence(usage: TaskUsage, seconds: float | None = None) -> str:
     parts = []
     if usage.resident_peak:
         many = "process" if usage.processes_peak == 1 else "processes"
-        parts.append(
-            f"{show_bytes(usage.resident_peak)} of memory, {usage.processes_peak} {many} at once"
-        )
+        at_once = f", {usage.processes_peak} {many} at once" if usage.processes_peak else ""
+        parts.append(f"{show_bytes(usage.resident_peak)} of memory{at_once}")
     cores = ""
     if seconds is not None and seconds >= 1:
         cores = f" ({usage.cpu_seconds / seconds:.2g} cores on average)"
