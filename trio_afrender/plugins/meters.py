@@ -81,7 +81,10 @@ class _Meter:
         for problem in problems:
             self._problems.add(problem)
         for said in self._problems.take():
-            logger.warning('meter "%s": %s', self.name, said)
+            if said.startswith(('no meter "', 'meter "')):  # it names itself
+                logger.warning("%s", said)
+            else:
+                logger.warning('meter "%s": %s', self.name, said)
 
     def show_trouble(self, label: str, tip: str) -> None:
         """A red label in place of figures that are too old to be believed."""
