@@ -161,3 +161,25 @@ async def test_agents_of_one_program_share_the_cards(autojump_clock: MockClock) 
             await link.send(Events(tasks=(make_task(f"r{number}", number),)))
         children = [await one.host.spawn.next(), await other.host.spawn.next()]
         assert sorted(cards_of(child) or "" for child in children) == ["0", "1"]
+
+
+async def test_a_run_that_goes_on_keeps_its_card_and_new_ones_have_the_others(
+    autojump_clock: MockClock,
+) -> None:
+    host = host_with(TWO)
+    async with open_stage(ALONE, host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r0", 0), make_task("r1", 1))))
+        children = [await host.spawn.next() for _ in range(2)]
+        assert host.cards == {run_of(child): (cards_of(child),) for child in children}
+    [held] = [run for run, cards in host.cards.items() if cards == ("1",)]
+    host.inherited = frozenset({held})
+    async with open_stage(ALONE, host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        assert run_of(await host.spawn.next()) == held
+        await link.send(Events(tasks=(make_task("r7", 7), make_task("r8", 8))))
+        child = await host.spawn.next()
+        assert cards_of(child) == "0"
+        await wait_until_one_waits(stage)

@@ -41,6 +41,7 @@ __all__ = (
 
 OWN_SLOT = "task"
 """The slot of a run's own process; those of post commands are ``post-0`` and so on."""
+CARDS = "cards.json"
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
 STOP_FILE_PATIENCE = 0.5
@@ -83,6 +84,14 @@ class Place(Protocol):
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         """Put the JSON that ``AF_STOP_FILE`` promises; gives up after half a second."""
+        ...
+
+    async def note_cards(self, cards: Sequence[str]) -> None:
+        """Keep which GPUs the run has, for a later agent that takes it over."""
+        ...
+
+    async def noted_cards(self) -> tuple[str, ...]:
+        """Return what `note_cards` kept; () for nothing."""
         ...
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
@@ -141,6 +150,14 @@ class DiskPlace:
         # Abandoned when the disk hangs: TERM must not wait for it, and a late note harms nobody.
         with trio.move_on_after(STOP_FILE_PATIENCE):
             await work_in_thread(partial(_write_atomically, self.stop_file, text), abandon=True)
+
+    async def note_cards(self, cards: Sequence[str]) -> None:
+        path, text = str(self.folder / CARDS), json.dumps(list(cards))
+        with suppress(OSError):  # a full disk stops no task; only a later agent knows less
+            await work_in_thread(partial(_write_atomically, path, text))
+
+    async def noted_cards(self) -> tuple[str, ...]:
+        return await work_in_thread(partial(_read_cards, self.folder / CARDS))
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
         return await work_in_thread(lambda: _read_files(self.files_dir, seen, last=False))
@@ -210,6 +227,14 @@ async def read_left(root: Path, task: TaskExec, *, limit: int, redactor: Redacto
 def safe_name(run: str) -> str:
     """A run is the server's word: reduce it to what can only ever be one file name."""
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in run)[:64]
+
+
+def _read_cards(path: Path) -> tuple[str, ...]:
+    try:
+        cards = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return ()
+    return tuple(card for card in cards if isinstance(card, str)) if isinstance(cards, list) else ()
 
 
 def _is_enterable(path: str) -> bool:

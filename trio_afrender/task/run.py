@@ -7,6 +7,7 @@ place on disk -> service (command, folder, environment) -> `work` -> log -> outc
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 
 import attrs
 import trio
@@ -61,11 +62,29 @@ async def _live(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> Ta
         with handle.stoppable():
             await handle.predecessor.done.wait()
         handle.predecessor = None  # or every run of a key would keep all its ancestors alive
+    with ExitStack() as unknown:
+        if handle.inherited:
+            unknown.enter_context(tools.cards.awaiting())
+        return await _live_with_cards(record, unknown, events)
+
+
+async def _live_with_cards(
+    record: Record, unknown: ExitStack, events: trio.MemorySendChannel[TaskEvent]
+) -> TaskStatus:
+    """Live with GPUs of its own; close `unknown` when those of an earlier agent's run are known."""
+    handle, tools = record.handle, record.tools
     try:
-        await _take_cards(record, events)
+        if not handle.inherited:
+            await _take_cards(record, events)
         if handle.cause is not None:
             return record.stopped_early()
         async with tools.open_place(handle.task) as place:
+            if handle.inherited:
+                record.cards = await place.noted_cards()
+                tools.cards.hold(record.cards)
+                unknown.close()
+            elif record.cards:
+                await place.note_cards(record.cards)
             return await _live_at(place, record, events)
     except StoreError as error:
         return record.refuse(TaskStatus.GiveBack, str(error))

@@ -7,7 +7,8 @@ overtakes, so a task that wants several is not starved by those that want one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import attrs
 import trio
@@ -71,6 +72,8 @@ class CardBook:
 
     taken: Counter[str] = attrs.field(factory=Counter)
     changed: trio.Event = attrs.field(factory=trio.Event)
+    unknown: int = 0
+    """Runs of an earlier agent whose cards are being looked up."""
 
 
 _BOOK: trio.lowlevel.RunVar[CardBook] = trio.lowlevel.RunVar("cards of this host")
@@ -122,7 +125,7 @@ class CardRoom:
     def choose(self) -> tuple[str, ...] | None:
         """Return cards that are free now, () on a host without any; None: wait."""
         cards = self.cards()
-        if cards is None:
+        if cards is None or self.book.unknown:
             return None
         each, most = self.rule.cards_per_task, self.rule.tasks_per_card
         return choose_cards(cards, self.book.taken, each=each, most=most)
@@ -134,6 +137,20 @@ class CardRoom:
                 await self.book.changed.wait()
             self.book.taken.update(chosen)  # no checkpoint from here on
         return chosen
+
+    @contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """Give no cards to anybody meanwhile: it is being found out who has some already."""
+        self.book.unknown += 1
+        try:
+            yield
+        finally:
+            self.book.unknown -= 1
+            self.look_again()
+
+    def hold(self, cards: Sequence[str]) -> None:
+        """Count cards that a run of an earlier agent has; as `take`, give them back with `free`."""
+        self.book.taken.update(cards)
 
     def free(self, cards: Sequence[str]) -> None:
         """Give cards back."""

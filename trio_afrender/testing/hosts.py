@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.history import make_line
+from trio_afrender.agent.inherited import Inherited
 from trio_afrender.agent.journal import Held, read_records, replay
 from trio_afrender.agent.outside import Outside
 from trio_afrender.child.base import Keep
@@ -60,6 +61,7 @@ class MemoryPlace:
     """Where a run lives; a test puts files into `files` and looks at `stops`."""
 
     host: MemoryHost
+    run: str = ""
     log: MemoryLog = attrs.field(factory=MemoryLog)
     view: View = attrs.field(init=False)
     work_dir: str = "/memory/work"
@@ -79,6 +81,14 @@ class MemoryPlace:
     async def is_folder(self, path: str) -> bool:
         await trio.lowlevel.checkpoint()
         return path in self.host.folders
+
+    async def note_cards(self, cards: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.host.cards[self.run] = tuple(cards)
+
+    async def noted_cards(self) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        return self.host.cards.get(self.run, ())
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         await trio.lowlevel.checkpoint()
@@ -206,6 +216,10 @@ class MemoryHost:
     """How many runs were given a token."""
     environ: dict[str, str] = attrs.field(factory=dict)
     """The variables of the agent."""
+    inherited: frozenset[str] = frozenset()
+    """Runs of an earlier agent that go on: their trees were held meanwhile."""
+    cards: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """The GPUs of runs, as their folders say."""
     stuck: bool = False
     """Whether measuring hangs, as with a sick driver."""
     launched: list[str] = attrs.field(factory=list)
@@ -239,6 +253,7 @@ class MemoryHost:
             painter=self.painter,
             new_token=self._new_token,
             environ=self.environ,
+            inherited=Inherited(runs=self.inherited),
             wall=virtual_wall,
             dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
         )
@@ -248,7 +263,7 @@ class MemoryHost:
         await trio.lowlevel.checkpoint()
         if self.full:
             raise StoreError(_NOWHERE, "No space left on device")
-        place = self.places[task.run] = MemoryPlace(host=self)
+        place = self.places[task.run] = MemoryPlace(host=self, run=task.run)
         yield place
         place.log.end()
 
