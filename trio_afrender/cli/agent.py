@@ -24,6 +24,7 @@ from trio_afrender.config import Config
 from trio_afrender.config.build import make_config
 from trio_afrender.config.layers import Settings
 from trio_afrender.errors import ConfigError
+from trio_afrender.keeper.cgroup import withdraw
 from trio_afrender.link.address import is_loopback
 from trio_afrender.link.tokens import read_token_file
 
@@ -50,6 +51,7 @@ def run(options: Namespace) -> int:
     if options.no_redirect:
         config = attrs.evolve(config, console=True)
     protect()
+    withdraw()
     level = logging.DEBUG if options.verbose else logging.INFO
     with logging_to(say, level, times=not options.log_nodate):
         trio.run(_serve, config)

@@ -12,12 +12,32 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ("Cgroup", "find_base", "make_cgroup")
+__all__ = ("Cgroup", "find_base", "make_cgroup", "withdraw")
 
 _SUBGROUP = "supervisor"
-"""The sub-cgroup that our unit files put agent and keeper into (``DelegateSubgroup=``), so that
-the delegated one holds no process itself and may hand controllers to its children."""
+"""Where agent and keeper live, so that the delegated cgroup holds no process itself: only then may it
+hand controllers to its children."""
 _OURS = "afrender-tasks"
+
+
+def withdraw() -> bool:
+    """Move this process into a sub-cgroup of the one that was delegated to it; False where none was.
+
+    For a program of ours, before it starts anything: what it starts is born there.
+    """
+    try:
+        mount, own = _find_mount(), _find_own()
+        if mount is None or own is None:
+            return False
+        home = mount / own.lstrip("/")
+        # systemd's word for it (since 251), also to root, who could write to any.
+        if os.getxattr(home, "user.delegate") != b"1":
+            return False
+        (home / _SUBGROUP).mkdir(exist_ok=True)
+        (home / _SUBGROUP / "cgroup.procs").write_text("0")
+    except OSError:
+        return False
+    return True
 
 
 def find_base() -> Path | None:

@@ -1,0 +1,99 @@
+"""Control groups of trees, where this machine lets us make some (root, or one that was delegated)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from child_stage import lives
+
+from trio_afrender.child.keeping import can_keep
+from trio_afrender.keeper.cgroup import Cgroup, find_base, make_cgroup, withdraw
+
+pytestmark = pytest.mark.skipif(
+    not (can_keep() and find_base()), reason="no control groups may be made here"
+)
+SLEEP = (sys.executable, "-I", "-S", "-c", "import time; print('up', flush=True); time.sleep(1000)")
+
+
+@pytest.fixture
+def group() -> Iterator[Cgroup]:
+    base = find_base()
+    made = make_cgroup(str(base), f"test-{uuid4().hex}")
+    assert made is not None
+    yield made
+    assert made.remove()
+
+
+@pytest.fixture
+def sleeper(group: Cgroup) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(SLEEP, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        group.take((process.pid,))
+        yield process
+        process.kill()
+
+
+def test_it_is_killed_as_a_whole(group: Cgroup, sleeper: subprocess.Popen[str]) -> None:
+    if not (group.folder / "cgroup.kill").exists():
+        pytest.skip("this kernel has no cgroup.kill")
+    assert group.kill()
+    assert sleeper.wait() == -9
+
+
+def test_what_is_frozen_does_not_end_until_it_thaws_unless_killed(
+    group: Cgroup, sleeper: subprocess.Popen[str]
+) -> None:
+    assert group.freeze(on=True)
+    sleeper.terminate()
+    assert lives(sleeper.pid)
+    assert group.freeze(on=False)
+    assert sleeper.wait() == -15
+
+
+def test_groups_that_a_member_made_below_go_too(group: Cgroup) -> None:
+    (group.folder / "of-a-member" / "deeper").mkdir(parents=True)
+    assert group.remove()
+
+
+def test_a_group_that_cannot_be_made_is_none(tmp_path: Path) -> None:
+    assert make_cgroup("", "x") is None
+    assert make_cgroup(str(tmp_path / "nowhere"), "x") is None
+
+
+def test_figures_that_the_kernel_does_not_tell_are_zero(tmp_path: Path) -> None:
+    assert Cgroup(tmp_path).peak() == 0
+    assert Cgroup(tmp_path).oom_kills() == 0
+    (tmp_path / "memory.peak").write_text("4096\n")
+    (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
+    assert (Cgroup(tmp_path).peak(), Cgroup(tmp_path).oom_kills()) == (4096, 2)
+    assert not Cgroup(tmp_path / "none").kill()
+    assert not Cgroup(tmp_path / "none").freeze(on=True)
+
+
+def test_only_who_was_given_a_group_withdraws(group: Cgroup) -> None:
+    """Into a sub-group, so that the given one may hand controllers to others."""
+    script = "import sys; from trio_afrender.keeper.cgroup import *; print(withdraw(), open('/proc/self/cgroup').read())"
+
+    def ask() -> str:
+        command = f'echo 0 > {group.folder}/cgroup.procs && exec {sys.executable} -c "{script}"'
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    assert ask().startswith("False")
+    try:
+        os.setxattr(group.folder, "user.delegate", b"1")
+    except OSError:
+        pytest.skip("this kernel has no attributes of control groups")
+    told = ask()
+    assert told.startswith("True")
+    assert f"{group.folder.name}/supervisor\n" in told
+    assert withdraw() is False, "this process was given none"
