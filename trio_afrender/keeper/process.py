@@ -310,8 +310,18 @@ def _look_at_host() -> Host:
     score: int | None = None
     with contextlib.suppress(OSError, ValueError):
         score = int(Path("/proc/self/oom_score_adj").read_text())
-    if score is not None and not set_oom_score(PROTECTED):
-        score = None
-    # Whoever protects the agent does not mean its tasks.
-    scores = None if score is None else (max(score, 0), PROTECTED)
+    scores = None
+    if score is not None:
+        scores = divide_scores(score, lowered=set_oom_score(PROTECTED))
     return Host(cgroups=str(base or ""), oom_scores=scores)
+
+
+def divide_scores(score: int, *, lowered: bool) -> tuple[int, int] | None:
+    """What tasks get and what we have, of `score` that we were started with; None: all the same.
+
+    Whoever protects the agent (a unit file, for a user who could not) does not mean its tasks. What
+    was given that way may be taken off and put on again.
+    """
+    if lowered:
+        return max(score, 0), PROTECTED
+    return (0, score) if score < 0 else None
