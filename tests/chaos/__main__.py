@@ -18,8 +18,9 @@ import trio
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from chaos.footprint import Trend
+from chaos.keeping import has_keepers
 from chaos.rounds import Round, RoundFailed, plan_round, play
-from chaos.troubles import DISK
+from chaos.troubles import DISK, KEEPING
 from chaos.world import World, open_world
 
 SEASON, WILD = 1000, 150
@@ -43,7 +44,9 @@ class Tally:
     async def play(self, world: World, number: int) -> None:
         """Play one round and take it in."""
         pace = "wild" if number % SEASON < WILD else "calm"
-        plan = plan_round(self.seed, number, pace=pace, disk=world.disk is not None)
+        plan = plan_round(
+            self.seed, number, pace=pace, disk=world.disk is not None, kept=has_keepers()
+        )
         try:
             await play(world, plan)
         except RoundFailed as error:
@@ -74,6 +77,8 @@ class Tally:
         say(f"  {self.troubles.total()} troubles: {dict(self.troubles.most_common())}")
         if world.disk is None:
             say(f"  left out, for they want a mount (root on Linux): {', '.join(DISK)}")
+        if not has_keepers():
+            say(f"  left out, for there are no keepers: {', '.join(KEEPING)}")
         for each in sorted(self.grown):
             say(f"  GROWN: {each}")
         say(f"  failed rounds: {', '.join(map(str, self.failed)) or 'none'}")

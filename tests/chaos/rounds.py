@@ -11,7 +11,7 @@ import trio
 
 from chaos.judge import judge, list_strays
 from chaos.shapes import ESCAPING, Plan, plan_task
-from chaos.troubles import DISK, FARM, KILL, Trouble, plan_troubles, start
+from chaos.troubles import DISK, FARM, KEEPER, KEEPING, KILL, PARENT, Trouble, plan_troubles, start
 from chaos.world import World
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
 
@@ -19,7 +19,7 @@ __all__ = ("Round", "RoundFailed", "plan_round", "play")
 
 GUARD = 120.0
 """Seconds after which a round counts as hanging."""
-BURIAL = 200
+BURIAL = 600
 """Looks, twenty a second, for processes of a run that a farm has given up, or that died with its
 farm: nobody tells when they are gone."""
 BAD = ("Traceback", "internal error", "hangs")
@@ -46,11 +46,14 @@ class Round:
         return f"{shapes}; {', '.join(map(str, self.troubles)) or 'no trouble'}"
 
 
-def plan_round(seed: int, number: int, *, pace: str, disk: bool) -> Round:
-    """Throw round `number` of a seed."""
+def plan_round(seed: int, number: int, *, pace: str, disk: bool, kept: bool) -> Round:
+    """Throw round `number` of a seed, for a world that has such a `disk`, and keepers."""
     dice = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
-    troubles = plan_troubles(dice, pace, disk=disk)
-    avoided = ESCAPING if any(trouble.name == KILL for trouble in troubles) else ()
+    left_out = (*(() if disk else DISK), *(() if kept else KEEPING))
+    troubles = plan_troubles(dice, pace, left_out)
+    # Without who held it nobody is left who could know a process without environment.
+    holders = {KEEPER, PARENT} if kept else {KILL}
+    avoided = ESCAPING if holders <= {trouble.name for trouble in troubles} else ()
     plans = tuple(plan_task(dice, avoided) for _ in range(dice.randint(1, 4)))
     return Round(plans, troubles, dice)
 

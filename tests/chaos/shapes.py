@@ -20,7 +20,7 @@ STAYING = ("linger", "ignore_term", "freeze", "crowd", "storm", "runaway", "unde
 RARE = ("thousand",)
 """Dear ones; they have to be stopped, too."""
 ESCAPING = ("daemon",)
-"""Shapes that drop their environment: after a `kill -9` of the agent nobody can know them."""
+"""Shapes that drop their environment: when those who held them are killed, nobody can know them."""
 RARITY = 0.002
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Container
 
 import attrs
 import trio
@@ -10,19 +11,33 @@ import trio
 from chaos.relay import FAULTS
 from chaos.world import World
 
-__all__ = ("DISK", "FARM", "KILL", "PACES", "Trouble", "plan_troubles", "start")
+__all__ = (
+    "DISK",
+    "FARM",
+    "KEEPER",
+    "KEEPING",
+    "KILL",
+    "PACES",
+    "PARENT",
+    "Trouble",
+    "plan_troubles",
+    "start",
+)
 
 KILL, REPLACE, FARM, CLOCK = "kill_agent", "replace_agent", "kill_farm", "clock"
+KEEPER, PARENT = "kill_keeper", "kill_parent"
 FULL, LOCKED = "full_disk", "locked_disk"
 DISK = (FULL, LOCKED)
 """They want a disk that may be mounted."""
+KEEPING = (KEEPER, PARENT)
+"""They want agents that leave their tasks to a keeper."""
 JUMPS = (-315_360_000.0, -3600.0, -1.0, 0.0, 1.0, 3600.0, 86_400.0, 315_360_000.0)
 """Seconds off the right time: up to ten years."""
 
 CALM = {
     **dict.fromkeys(("cut", "late", "twice"), 12),
     **dict.fromkeys(("stall", "slow", "slow_reader", "refuse"), 5),
-    "half_open": 2, FARM: 4, CLOCK: 8, FULL: 4, LOCKED: 3,
+    "half_open": 2, KEEPER: 4, PARENT: 4, FARM: 4, CLOCK: 8, FULL: 4, LOCKED: 3,
 }  # fmt: skip
 """How often each comes while one agent lives long enough to show whether it grows."""
 WILD = {**CALM, KILL: 30, REPLACE: 10}
@@ -42,9 +57,11 @@ class Trouble:
         return f"{self.name} after {self.after:.2f} s"
 
 
-def plan_troubles(dice: random.Random, pace: str, *, disk: bool) -> tuple[Trouble, ...]:
+def plan_troubles(
+    dice: random.Random, pace: str, left_out: Container[str] = ()
+) -> tuple[Trouble, ...]:
     """Throw what happens in one round: mostly nothing, sometimes two things."""
-    weights = {name: each for name, each in PACES[pace].items() if disk or name not in DISK}
+    weights = {name: each for name, each in PACES[pace].items() if name not in left_out}
     names = dice.choices(
         list(weights), list(weights.values()), k=dice.choice((0, 0, 0, 0, 0, 1, 1, 1, 2))
     )
@@ -59,6 +76,10 @@ async def start(world: World, trouble: Trouble, dice: random.Random) -> None:
             await world.kill_agent()
         case "replace_agent":
             await world.replace_agent()
+        case "kill_keeper":
+            await world.kill_keeper()
+        case "kill_parent":
+            await world.kill_parent(dice)
         case "kill_farm":
             await world.kill_farm()
         case "clock":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ import trio
 
 from chaos.disk import SmallDisk, open_small_disk
 from chaos.footprint import Footprint, measure
+from chaos.keeping import end_keeper, find_keepers, find_parents
 from chaos.relay import Relay
 from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.link.base import ServerLink
@@ -83,7 +85,7 @@ class World:
         return data.decode(errors="replace")
 
     def footprint(self) -> Footprint:
-        return measure(self.process.pid)
+        return measure(self.process.pid, find_keepers(self.store))
 
     async def kill_agent(self) -> None:
         """End the agent without a word and start the next one of that name."""
@@ -100,6 +102,16 @@ class World:
         with trio.fail_after(PATIENCE):
             await self.process.wait()
         await self.start_agent()
+
+    async def kill_keeper(self) -> None:
+        """End the keeper without a word, if there is one; its parents stay."""
+        for pid in await trio.to_thread.run_sync(find_keepers, self.store):
+            end_keeper(pid)
+
+    async def kill_parent(self, dice: random.Random) -> None:
+        """End one of the parents of trees without a word, if there is one."""
+        if parents := await trio.to_thread.run_sync(find_parents, self.store):
+            end_keeper(dice.choice(sorted(parents)))
 
     async def kill_farm(self) -> None:
         """Lose the farm with all that it knew; another one stands in its place."""

@@ -75,7 +75,7 @@ def test_frames_are_cut_whole_from_any_pieces() -> None:
      ("own_descriptors", 7)],
 )  # fmt: skip
 def test_what_grows_is_named(name: str, more: int) -> None:
-    flat = Footprint(10, 5, 40 << 20, 1, 5, 20 << 20, 17, 40 << 20)
+    flat = Footprint(10, 5, 40 << 20, 1, 5, 20 << 20, 7, 12 << 20, 17, 40 << 20)
     trend = Trend()
     assert [trend.note(1, flat) for _ in range(WARM + 5)] == [()] * (WARM + 5)
     grown = attrs.evolve(flat, **{name: getattr(flat, name) + more})

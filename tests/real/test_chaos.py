@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import trio
+from chaos.keeping import has_keepers
 from chaos.rounds import plan_round, play
 from chaos.world import open_world
 
@@ -18,12 +19,14 @@ async def test_some_rounds_of_trouble(tmp_path: Path) -> None:
     with trio.fail_after(300):
         async with open_world(tmp_path) as world:
             for number in range(ROUNDS):
-                plan = plan_round(seed, number, pace="wild", disk=world.disk is not None)
+                plan = plan_round(
+                    seed, number, pace="wild", disk=world.disk is not None, kept=has_keepers()
+                )
                 print(f"round {number}: {plan}")  # noqa: T201 - shown when it fails
                 await play(world, plan)
 
 
 def test_a_seed_repeats_its_rounds() -> None:
-    first, again = (plan_round(7, 3, pace="calm", disk=True) for _ in range(2))
+    first, again = (plan_round(7, 3, pace="calm", disk=True, kept=True) for _ in range(2))
     assert str(first) == str(again)
-    assert str(first) != str(plan_round(7, 4, pace="calm", disk=True))
+    assert str(first) != str(plan_round(7, 4, pace="calm", disk=True, kept=True))
