@@ -26,6 +26,9 @@ from chaos.world import World, open_world
 SEASON, WILD = 1000, 150
 """Of each thousand rounds the first 150 also end agents; then one lives, to see if it grows."""
 
+PATIENCE = 10
+"""Looks, two a second, at what seems to have grown."""
+
 
 @attrs.define(eq=False)
 class Tally:
@@ -57,6 +60,12 @@ class Tally:
         self._count(plan)
         now = world.footprint()
         grown = self.trend.note(world.born, now)
+        for _ in range(PATIENCE):
+            if not grown:
+                break
+            await trio.sleep(0.5)  # what is just being cleaned up has not grown
+            now = world.footprint()
+            grown = self.trend.judge(now)
         self.grown.update(f"round {number}: {each}" for each in grown[:1] if not self.grown)
         if number and number % self.every == 0:
             rounds = self.trend.rounds

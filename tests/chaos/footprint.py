@@ -104,6 +104,12 @@ class Trend:
             return ()
         self.first = self.first or now
         self.own = self.own or now
+        return self.judge(now)
+
+    def judge(self, now: Footprint) -> tuple[str, ...]:
+        """Name what has grown, by another look in the same round."""
+        if self.first is None or self.own is None:
+            return ()
         return tuple(self._judge(self.first, self.own, now))
 
     def _judge(self, first: Footprint, own: Footprint, now: Footprint) -> list[str]:
