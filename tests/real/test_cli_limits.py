@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 from cli_stage import run_command
+from test_cli_agent import open_agent, open_server, submit
 from test_cli_run import write_job
+
+from trio_afrender.farm import FarmSettings
 
 HUNGRY = (
     "python3 -c 'import time; x = b\"a\" * (120 * 2**20); print(1, flush=True); time.sleep(60)'"
@@ -54,3 +58,19 @@ async def test_a_task_that_works_in_silence_is_left_alone(tmp_path: Path) -> Non
     )
     [task] = await run_with(tmp_path, settings, work)
     assert (task["state"], task["log"].count("no sign of life")) == ("done", 0)
+
+
+async def test_trees_that_a_keeper_holds_have_limits_too(tmp_path: Path) -> None:
+    limits = {"memory": 60 * 2**20}
+    settings = {"cgru_config": {"trio_afrender": {"limits": limits}}}
+    (tmp_path / "c.json").write_text(json.dumps(settings))
+    async with open_server(tmp_path) as (farm, url):
+        farm.change_settings(FarmSettings(errors_retries=0))
+        async with open_agent(tmp_path, url, "--config", "c.json") as command:
+            [task] = (await farm.wait(submit(farm, HUNGRY))).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.status) == ("error", 6)
+    assert any("the limit memory is 60.0 MiB" in step.text for step in task.why)
+    assert task.usage is not None
+    assert task.usage.resident > 60 * 2**20
