@@ -16,6 +16,7 @@ import trio_afrender
 from trio_afrender.agent.dispatcher import Dispatcher
 from trio_afrender.agent.errands import Errands
 from trio_afrender.agent.guard import guard_memory
+from trio_afrender.agent.handle import AgentHandle, RunView
 from trio_afrender.agent.health import Pulse
 from trio_afrender.agent.instructions import make_plan
 from trio_afrender.agent.journal import Held
@@ -60,20 +61,6 @@ TIDY = 1.0
 """Seconds between two rounds of removing the folders of finished runs."""
 
 
-@attrs.frozen(kw_only=True)
-class RunView:
-    """What an agent says of one run, for the program that embeds it."""
-
-    run: str
-    key: TaskKey
-    name: str
-    pid: int | None
-    percent: int
-    activity: str
-    suspended: str = ""
-    """Why it stands still; empty: it does not."""
-
-
 async def run_agent(
     config: Config,
     *,
@@ -95,65 +82,6 @@ async def run_agent(
         if connect is None:
             connect = make_connect(config, remembered=opened.remembered, remember=opened.remember)
         await _Agent(config, connect, opened).run(task_status)
-
-
-class AgentHandle:
-    """The grip of the embedding program on its agent. Methods return at once unless awaited."""
-
-    def __init__(self, agent: _Agent) -> None:
-        self._agent = agent
-
-    @property
-    def name(self) -> str:
-        return self._agent.config.name
-
-    @property
-    def state(self) -> str:
-        """``connecting``, ``online``, ``draining`` or ``closed``."""
-        return self._agent.state
-
-    @property
-    def running(self) -> tuple[RunView, ...]:
-        return self._agent.views()
-
-    def drain(self, reason: str, budget: float | None = None) -> None:
-        """Take no new task, let the running ones finish or stop them (`Config.drain`), deliver,
-        say goodbye: all within `budget` seconds (default `Timing.shutdown`)."""
-        self._agent.drain(reason, budget)
-
-    def stop_now(self, reason: str) -> None:
-        """Drain without patience: tasks are stopped with a short grace and given back."""
-        self._agent.hurry(reason)
-
-    def leave(self, reason: str) -> None:
-        """End without a word to the server, and leave running tasks to the keeper: the next agent
-        of this name takes them up where they are. Without a keeper they are ended."""
-        self._agent.leave(reason)
-
-    def stop_task(self, which: TaskKey | str, reason: str) -> bool:
-        """Stop one run by key or run id and give it back; False if it does not run here."""
-        return self._agent.stop_task(which, reason)
-
-    def suspend_task(self, which: TaskKey | str, reason: str) -> bool:
-        """Let one run stand still, all its processes; False if it does not run here. It keeps its
-        memory and its place; limits do not count meanwhile; a stop ends it as ever."""
-        return self._agent.suspend_task(which, reason or "no reason given")
-
-    def resume_task(self, which: TaskKey | str) -> bool:
-        """Let it go on; False if it does not run here."""
-        return self._agent.suspend_task(which, "")
-
-    def check(self) -> tuple[str, ...]:
-        """Name the loops of the agent that hang, () when all is well; for a watchdog.
-
-        An answer that has to be waited for is judged by the next call, seconds later. A server
-        that is away is no complaint.
-        """
-        return self._agent.check()
-
-    async def finished(self) -> None:
-        """Wait until the agent has said goodbye."""
-        await self._agent.over.wait()
 
 
 class _Agent:

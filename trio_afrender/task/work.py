@@ -9,17 +9,16 @@ from functools import partial
 import attrs
 import trio
 
-from trio_afrender.child.base import Child, Launch
-from trio_afrender.config import Limits
+from trio_afrender.child.base import Launch
 from trio_afrender.errors import SpawnError
 from trio_afrender.messages import BlockFlags, TaskFile, TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
 from trio_afrender.plugins.base import Conclusion, PluginTask
+from trio_afrender.task.attendance import Attendance
 from trio_afrender.task.command import make_launch
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.figures import usage_words
 from trio_afrender.task.images import Finding, inspect
-from trio_afrender.task.limiting import watch_limits
 from trio_afrender.task.listening import Listening
 from trio_afrender.task.measuring import Measuring
 from trio_afrender.task.parsing import Parsing
@@ -27,10 +26,8 @@ from trio_afrender.task.place import OWN_SLOT, Place
 from trio_afrender.task.record import Record
 from trio_afrender.task.shortage import Shortage
 from trio_afrender.task.supervise import ProcessEnd, supervise
-from trio_afrender.task.suspension import obey_suspension
 from trio_afrender.task.thumbnails import Thumbnails, paint, wanted_of
 from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
-from trio_afrender.task.vigil import watch_stuck
 
 __all__ = ("Work",)
 
@@ -67,7 +64,6 @@ class Work:
         self._parsed_files: tuple[str, ...] = ()
         service = self._handle.task.service
         self._limits = self._tools.config.limits_of(service, plugins.facts.limits)
-        self._stuck = self._tools.config.stuck_of(service, plugins.facts.stuck)
         self._remark = ""  # what we have to say of a run that goes on
         self._environment, record.secrets = self._tools.environment.make(
             plugins.facts.environment,
@@ -86,6 +82,17 @@ class Work:
             publish=self._publish,
             resources=self._tools.resources,
             found_on_the_fly=self._thumbnails.announce,
+        )
+        self._attendance = Attendance(
+            limits=self._limits,
+            stuck=self._tools.config.stuck_of(service, plugins.facts.stuck),
+            log=place.log,
+            handle=self._handle,
+            why=self._why,
+            tools=self._tools,
+            progressed=(lambda: self._parsing.progressed) if plugins.facts.has_parser else None,
+            say=self._say,
+            remark=self._make_remark,
         )
         self._shortage = Shortage(self._tools.read_room, self._tools.gauge, self._handle)
         self._measuring = Measuring(
@@ -195,9 +202,8 @@ class Work:
                 nursery.start_soon(self._parsing.follow, child.pid, over)
             nursery.start_soon(self._publish, TaskStatus.Percent)
             nursery.start_soon(self._measuring.follow, child, over)
-            nursery.start_soon(self._obey, child, over)
-            if post_limit is None:
-                nursery.start_soon(self._watch, child, over)
+            attend = partial(self._attendance.attend, child, over, own=post_limit is None)
+            nursery.start_soon(attend)
             try:
                 end = await supervise(
                     child,
@@ -219,47 +225,6 @@ class Work:
         raw = end.status.raw if end.status else 0
         await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=post_limit is None)
         return end
-
-    async def _obey(self, child: Child, over: trio.Event) -> None:
-        """Until the process is `over`: it stands still when somebody wants that."""
-        suspension, why = self._handle.suspension, self._why
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(obey_suspension, suspension, child, why, self._say)
-            await over.wait()
-            nursery.cancel_scope.cancel()
-
-    async def _watch(self, child: Child, over: trio.Event) -> None:
-        """Until the process is `over`: its limits, and whether it still does anything."""
-        parsing = self._parsing if self._plugins.facts.has_parser else None
-        async with trio.open_nursery() as nursery:
-            if self._limits != Limits():
-                nursery.start_soon(
-                    partial(
-                        watch_limits,
-                        self._limits,
-                        self._place.log,
-                        self._handle,
-                        self._why,
-                        progressed=None if parsing is None else lambda: parsing.progressed,
-                    )
-                )
-            if self._stuck.policy != "off":
-                nursery.start_soon(
-                    partial(
-                        watch_stuck,
-                        self._stuck,
-                        child,
-                        self._place.log,
-                        self._handle,
-                        self._why,
-                        examine=self._tools.examine,
-                        cards_unclaimed=self._tools.cards_unclaimed,
-                        say=self._say,
-                        remark=self._make_remark,
-                    )
-                )
-            await over.wait()
-            nursery.cancel_scope.cancel()
 
     async def _say(self, text: str) -> None:
         """Put a line into the task's log now."""

@@ -1,0 +1,62 @@
+"""Who stands beside a process while it runs: suspension, limits, and whether it still does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import attrs
+import trio
+
+from trio_afrender.child.base import Child
+from trio_afrender.config import Limits, Stuck
+from trio_afrender.output.base import RunLog
+from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.limiting import watch_limits
+from trio_afrender.task.suspension import obey_suspension
+from trio_afrender.task.tools import Tools
+from trio_afrender.task.vigil import watch_stuck
+from trio_afrender.task.why import Chain
+
+__all__ = ("Attendance",)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Attendance:
+    """What is the same for all processes of a run."""
+
+    limits: Limits
+    stuck: Stuck
+    log: RunLog
+    handle: TaskHandle
+    why: Chain
+    tools: Tools
+    progressed: Callable[[], float] | None
+    """When percent or frame moved last, in trio's time; None: nobody can tell."""
+    say: Callable[[str], Awaitable[None]]
+    """Puts text into the task's log at once."""
+    remark: Callable[[str], Awaitable[None]]
+    """Tells the server in a few words how the run stands; '' takes it back."""
+
+    async def attend(self, child: Child, over: trio.Event, *, own: bool) -> None:
+        """Stand by `child` until `over`; post commands (not `own`) have a limit of their own kind."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(obey_suspension, self.handle.suspension, child, self.why, self.say)
+            if own and self.limits != Limits():
+                nursery.start_soon(self._limit)
+            if own and self.stuck.policy != "off":
+                nursery.start_soon(self._watch, child)
+            await over.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _limit(self) -> None:
+        await watch_limits(self.limits, self.log, self.handle, self.why, progressed=self.progressed)
+
+    async def _watch(self, child: Child) -> None:
+        watch = partial(watch_stuck, self.stuck, child, self.log, self.handle, self.why)
+        await watch(
+            examine=self.tools.examine,
+            cards_unclaimed=self.tools.cards_unclaimed,
+            say=self.say,
+            remark=self.remark,
+        )
