@@ -182,7 +182,7 @@ class Measured:
     took: float
     """Milliseconds that an exchange took on average, waiting for its turn included."""
     time_wait: int
-    """Ports of this host in TIME_WAIT."""
+    """Ports left waiting by exchanges."""
 
 
 async def measure(count: int, seconds: float, server: str, folder: Path) -> Measured:
@@ -201,14 +201,14 @@ async def measure(count: int, seconds: float, server: str, folder: Path) -> Meas
                 lines = read_lines(swarm)
                 await anext(lines)  # all are registered, and have their tasks
                 await trio.sleep(WARM_UP)
-                found = await watch(gateway.pid, metrics, seconds)
+                found = await watch(gateway.pid, metrics, int(server.rpartition(":")[2]), seconds)
                 swarm.terminate()
                 final = [json.loads(line) async for line in lines][-1]
             nursery.cancel_scope.cancel()
     return Measured(agents=count, tasks=final["tasks"], lost=final["lost"], **found)
 
 
-async def watch(pid: int, metrics: str, seconds: float) -> dict[str, Any]:
+async def watch(pid: int, metrics: str, port: int, seconds: float) -> dict[str, Any]:
     process = psutil.Process(pid)
     before, began = await read_counters(metrics), time.perf_counter()
     cpu = sum(process.cpu_times()[:2])
@@ -222,10 +222,16 @@ async def watch(pid: int, metrics: str, seconds: float) -> dict[str, Any]:
         "resident": process.memory_info().rss / 2**20,
         "exchanges": exchanges / taken,
         "took": waited / exchanges * 1e3,
-        "time_wait": sum(
-            each.status == psutil.CONN_TIME_WAIT for each in psutil.net_connections("tcp")
-        ),
+        "time_wait": count_waiting(port),
     }
+
+
+def count_waiting(port: int) -> int:
+    """Ports of this host that an exchange with the server has left in TIME_WAIT."""
+    return sum(
+        each.status == psutil.CONN_TIME_WAIT and tuple(each.raddr)[1:] == (port,)
+        for each in psutil.net_connections("tcp")
+    )
 
 
 async def read_counters(metrics: str) -> dict[str, float]:

@@ -13,7 +13,9 @@ from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
 from trio_afrender.errors import LinkLost
+from trio_afrender.link.base import Link
 from trio_afrender.link.tokens import make_token
+from trio_afrender.link.websocket import WebSocketLink
 from trio_afrender.messages import HostResources, Register, Update
 from trio_afrender.testing import Fault, NativeState
 from trio_afrender.wire.afanasy import (
@@ -23,6 +25,7 @@ from trio_afrender.wire.afanasy import (
     RenderRegister,
     RenderUpdate,
 )
+from trio_afrender.wire.jsonframes import encode
 
 
 def an_update(message: Message) -> bool:
@@ -31,6 +34,11 @@ def an_update(message: Message) -> bool:
 
 def an_outcome(message: Message) -> bool:
     return isinstance(message, RenderUpdate) and any(up.status > 4 for up in message.taskups)
+
+
+async def drain(link: Link) -> None:
+    while True:
+        await link.receive()
 
 
 def count(stage: GatewayStage, kind: type) -> int:
@@ -280,9 +288,28 @@ async def test_a_message_out_of_order_ends_the_session(autojump_clock: MockClock
     async with open_gateway_stage(agent=False) as stage:
         async with stage.connect()() as link:
             await link.send(Update(seq=1))
-            with pytest.raises(LinkLost, match="closed"):
+            with pytest.raises(LinkLost, match=r"1002 .*expected a register"):
                 await link.receive()
         assert stage.server.heard == []
+
+
+async def test_an_agent_is_told_why_its_session_ends(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        async with stage.connect()() as link:
+            await link.register(Register(name="n1"))
+            stage.server.down = True
+            with pytest.raises(LinkLost, match=r"1013 .*af://farm:51000: hung up"):
+                await drain(link)
+
+
+async def test_a_second_register_ends_the_session(autojump_clock: MockClock) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        async with stage.connect()() as link:
+            await link.register(Register(name="n1"))
+            assert isinstance(link, WebSocketLink)
+            await link._connection.send(encode(Register(name="n1")))
+            with pytest.raises(LinkLost, match=r"1002 .*second register"):
+                await drain(link)
 
 
 async def test_who_connects_and_says_nothing_is_let_go(autojump_clock: MockClock) -> None:

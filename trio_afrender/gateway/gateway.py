@@ -87,7 +87,7 @@ class Gateway:
         self.counters.agents += 1
         try:
             await session.run(render)
-        except (LinkLost, ProtocolError):
+        except LinkLost:
             self.counters.sessions_lost += 1
             raise
         finally:
@@ -109,6 +109,7 @@ class Gateway:
             _log.info("%a: did not register", ws.peer)
             return None
         if not isinstance(first, Register):
+            await ws.connection.close(1002, "expected a register")
             raise ProtocolError(f"{ws.peer!a}: {type(first).__name__} before a register")
         if not ws.may_register(first.name):
             refused = Refused(reason="unauthorized", text="the token is not for this name")

@@ -29,6 +29,7 @@ _LAST_WORDS = 2.0
 _BURST = 10.0
 """Seconds' worth of messages that may come at once."""
 _UNKNOWN_KINDS = 20
+_OUT_OF_ORDER = 1002
 
 
 class Taker(Protocol):
@@ -75,18 +76,17 @@ class Session:
             self._send.close()
 
     async def run(self, taker: Taker) -> None:
-        """Serve until the websocket is over. Raises `LinkLost` unless the agent said goodbye, and
-        `ProtocolError`."""
+        """Serve until the websocket is over. Raises `LinkLost` unless the agent said goodbye."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
-            ends: list[LinkLost | ProtocolError] = []
             try:
                 await self._read(taker)
             except (LinkLost, ProtocolError) as error:
-                ends.append(error)
-            nursery.cancel_scope.cancel()
-        if ends:
-            raise LinkLost(f"{self}: {self._why}") if self._why else ends[0]
+                self.end(str(error))  # the writer tells the agent why, if there is one still
+            else:
+                nursery.cancel_scope.cancel()
+        if self._why:
+            raise LinkLost(f"{self}: {self._why}")
 
     async def _write(self) -> None:
         """Say what is queued; then close, by which the reader ends."""
@@ -111,6 +111,7 @@ class Session:
                 case Unknown(type=kind):
                     self._note_unknown(printable(kind))
                 case Register():
+                    await self._ws.connection.close(_OUT_OF_ORDER, "a second register")
                     raise ProtocolError("a second register")
 
     async def _wait_for_turn(self) -> None:
