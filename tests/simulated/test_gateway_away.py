@@ -337,6 +337,34 @@ async def test_an_agent_that_was_restarted_goes_on_under_its_id(autojump_clock: 
 # -- how much at once ----------------------------------------------------------------------------
 
 
+async def test_agents_that_wait_for_a_slow_server_are_told_and_do_not_pile_up(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_gateway_stage(agent=False) as stage:
+        stage.delay = 11.0
+        ends: list[tuple[float, str]] = []
+
+        async def try_once(number: int) -> None:
+            async with stage.connect()() as link:
+                before = trio.current_time()
+                try:
+                    await link.register(Register(name=f"n{number}"))
+                except LinkLost as error:
+                    ends.append((trio.current_time() - before, str(error)))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(24):
+                nursery.start_soon(try_once, number)
+        assert len(ends) == 16
+        assert all(end <= 12.1 for end, _ in ends)
+        assert all("answer" in why and "12 s" in why for _, why in ends)
+        assert stage.gateway is not None
+        await trio.sleep(60)
+        stage.delay = 0.0
+        await stage.add_agent("n23")
+        await stage.server.online("n23")
+
+
 async def test_at_most_eight_exchanges_are_under_way(autojump_clock: MockClock) -> None:
     async with open_gateway_stage(agent=False) as stage:
         stage.delay = 0.1

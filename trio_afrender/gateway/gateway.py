@@ -98,7 +98,12 @@ class Gateway:
     ) -> Registered | Refused:
         if self._stopping.is_set():
             raise LinkLost("this gateway is about to end")
-        return await render.attach(session, register)
+        # The agent waits no longer either; while the server hangs, those that came again would
+        # queue up here.
+        patience = self.config.timing.connect
+        with trio.move_on_after(patience):
+            return await render.attach(session, register)
+        raise LinkLost(f"{self._exchanges.address.url}: no answer within {patience:g} s")
 
     async def _hear_register(self, ws: WebSocketServerLink) -> Register | None:
         """The first message of a websocket, None for one that is refused or says nothing."""

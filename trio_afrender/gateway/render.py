@@ -119,7 +119,8 @@ class Render:
         if self.session is session:
             self.session = None
         doubtful = self.memory.doubtful_since is not None
-        if self.session is None and self._returned is None and (self._link or doubtful):
+        known = self._link is not None or self._register is not None or doubtful
+        if self.session is None and self._returned is None and known:
             self._returned = trio.Event()
             self._nursery.start_soon(self._outlive, self._returned)
         self._forgotten()
@@ -166,10 +167,8 @@ class Render:
     async def _retire(self, why: str) -> None:
         """End the native link, but no exchange of it half way."""
         if self._link is not None:
-            link, self._link = self._link, None
-            await link.retire(why)
-            await self._pumped.wait()
-            self._tasks = link.tasks
+            await self._link.retire(why)
+            await self._pumped.wait()  # by which it is no longer ours: `_lose`
 
     # -- what is said ---------------------------------------------------------------------------
 
