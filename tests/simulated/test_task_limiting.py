@@ -17,7 +17,7 @@ from trio_afrender.child.base import TreeSignal
 from trio_afrender.config import Config, Limits
 from trio_afrender.messages import Events, RunRef, TaskExec, TaskStatus, Update
 from trio_afrender.plugins.inline import InlineRunner
-from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink
+from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink, virtual_wall
 
 
 def limited(
@@ -66,6 +66,21 @@ async def test_it_is_stopped_at_its_limit_as_an_error(
         when, name = child.signals[0]
         assert (round(when - start), name) == (after, "TERM")
         nursery.cancel_scope.cancel()
+
+
+async def test_the_time_under_an_earlier_agent_counts(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    host.spawn.started = virtual_wall() - 30
+    async with open_stage(limited(run_time=50), host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task(),)))
+        child = await stage.host.spawn.next()
+        start = trio.current_time()
+        end = await expect_task(link, over=True)
+    assert end.status is TaskStatus.FinishedError
+    assert child.signals[0][0] - start == pytest.approx(20, abs=0.5)
+    assert end.why[0].event == "inherited"
 
 
 async def test_the_memory_of_the_whole_tree_has_a_limit(autojump_clock: MockClock) -> None:

@@ -42,8 +42,9 @@ logger = logging.getLogger(__name__)
 
 START = 20.0
 """Seconds that a keeper may take to start: its interpreter may be on a slow share."""
-ANSWER = 2.0
-"""Seconds that a parent may take to say who it is."""
+ANSWER = 10.0
+"""Seconds that a parent may take to say who it is: a host may be busy, and a tree that is not found is
+ended."""
 TALK = 10.0
 """Seconds that a living keeper may take to take a message."""
 GOODBYE = 2.0

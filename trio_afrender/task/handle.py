@@ -29,6 +29,8 @@ class TaskHandle:
     give_backs: int = 0
     inherited: bool = False
     """An earlier agent started it: its processes are taken over where they are."""
+    ran_before: float = 0.0
+    """Seconds that its process had run when this agent took it over."""
     leaving: bool = False
     """Its processes are left to their keeper: a cancelled run ends nothing and says nothing."""
     suspension: Suspension = attrs.field(factory=Suspension)

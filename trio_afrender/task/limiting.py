@@ -34,7 +34,7 @@ async def watch_limits(
         now = trio.current_time()
         begun = max(start, handle.suspension.ended)
         usage = Usage(
-            running=now - start - handle.suspension.seconds(),
+            running=handle.ran_before + now - start - handle.suspension.seconds(),
             silent=now - max(begun, log.grown),
             stalled=now - max(begun, progressed()) if progressed is not None else None,
             printed=log.size - before,

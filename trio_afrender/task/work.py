@@ -192,6 +192,7 @@ class Work:
         if post_limit is None:
             self._record.begin(child.started)
             if child.started is not None:
+                self._handle.ran_before = max(0.0, self._tools.wall() - child.started)
                 self._why.add(
                     "inherited", "the agent was restarted, the task went on", (child.pid,)
                 )

@@ -79,6 +79,8 @@ class FakeChild:
     pid: int
     dies_of: set[TreeSignal] = attrs.field(factory=lambda: {TERM, KILL})
     """Signals that end the leader. Leave TERM out for one that ignores it, or saves first."""
+    started: float | None = None
+    """Unix time, when an earlier agent is said to have started it."""
     leftovers: tuple[int, ...] = ()
     """Pids that not even KILL ends: `empty` waits for its whole deadline, then returns them."""
     signals: list[tuple[float, str]] = attrs.field(init=False, factory=list)
@@ -133,10 +135,6 @@ class FakeChild:
         await self._heard[signal].wait()
 
     # What the code under test does
-
-    @property
-    def started(self) -> float | None:
-        return None
 
     @property
     def suspended(self) -> bool:
@@ -212,6 +210,8 @@ class FakeSpawn:
     def __init__(self, *, dies_of: Iterable[TreeSignal] = (TERM, KILL)) -> None:
         self.dies_of = frozenset(dies_of)
         """What new children die of."""
+        self.started: float | None = None
+        """When new children are said to have been started by an earlier agent."""
         self.launches: list[Launch] = []
         self.children: list[FakeChild] = []
         self._pids = count(1000, 100)
@@ -231,7 +231,7 @@ class FakeSpawn:
             raise SpawnError(self._problem)
         if not launch.environment.get("AF_TASK_TOKEN"):
             raise SpawnError("the environment of a task must hold AF_TASK_TOKEN")
-        child = FakeChild(launch, next(self._pids), set(self.dies_of))
+        child = FakeChild(launch, next(self._pids), set(self.dies_of), self.started)
         self.children.append(child)
         self._spawned.set()
         self._spawned = trio.Event()
