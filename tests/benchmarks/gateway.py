@@ -191,20 +191,22 @@ async def measure(count: int, seconds: float, server: str, folder: Path) -> Meas
     command += ["gateway", "--listen", "wss://127.0.0.1:0"]
     command += ["--cert", folder / "cert.pem", "--tokens", folder / "tokens", "--server", server]
     command += ["--store", folder / "store", "--metrics", "127.0.0.1:0"]
-    async with open_process(command, stderr=subprocess.PIPE) as gateway:
+    async with (
+        trio.open_nursery() as nursery,
+        open_process(command, stderr=subprocess.PIPE) as gateway,
+    ):
         url, metrics = await read_places(gateway)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(drain, gateway)
-            swarm_command = [sys.executable, HERE, "--role", "agents", "--agents", str(count)]
-            swarm_command += [url, folder / "token", ca]
-            async with open_process(swarm_command, stdout=subprocess.PIPE) as swarm:
-                lines = read_lines(swarm)
-                await anext(lines)  # all are registered, and have their tasks
-                await trio.sleep(WARM_UP)
-                found = await watch(gateway.pid, metrics, int(server.rpartition(":")[2]), seconds)
-                swarm.terminate()
-                final = [json.loads(line) async for line in lines][-1]
-            nursery.cancel_scope.cancel()
+        nursery.start_soon(drain, gateway)  # to its end: it waits for whoever reads its log
+        swarm_command = [sys.executable, HERE, "--role", "agents", "--agents", str(count)]
+        swarm_command += [url, folder / "token", ca]
+        async with open_process(swarm_command, stdout=subprocess.PIPE) as swarm:
+            lines = read_lines(swarm)
+            await anext(lines)  # all are registered, and have their tasks
+            await trio.sleep(WARM_UP)
+            port = int(server.rpartition(":")[2])
+            found = await watch(gateway.pid, metrics, port, seconds)
+            swarm.terminate()
+            final = [json.loads(line) async for line in lines][-1]
     return Measured(agents=count, tasks=final["tasks"], lost=final["lost"], **found)
 
 
@@ -359,7 +361,7 @@ async def be_agents(count: int, swarm: Swarm) -> None:
     with trio.open_signal_receiver(15) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(swarm.run, count)
-            with trio.move_on_after(60 + count / 10):
+            with trio.move_on_after(30 + count / 50):
                 while swarm.tasks < count:  # noqa: ASYNC110 - a benchmark
                     await trio.sleep(0.1)
             write("there")
