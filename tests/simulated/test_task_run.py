@@ -67,10 +67,11 @@ async def open_bench(
     host: MemoryHost | None = None,
     window: int = 1024 * 1024,
     wall: Callable[[], float] = virtual_wall,
+    inherited: bool = False,
 ) -> AsyncIterator[Bench]:
     """Run `task`; leaving waits for its end."""
     host = host or MemoryHost()
-    bench = Bench(host, TaskHandle(task))
+    bench = Bench(host, TaskHandle(task, inherited=inherited))
     timing = Timing(grace=10.0, drain=1.0, sweep=30.0)
     config = Config(name="r1", timing=timing, window=window)
     send, receive = trio.open_memory_channel[TaskEvent](0)
@@ -319,6 +320,20 @@ async def test_a_stop_before_the_process_starts_nothing(autojump_clock: MockCloc
         bench.handle.stop(StopCause(kind=StopKind.DRAIN, text="drain"))
     assert host.spawn.launches == []
     assert bench.outcome.status is TaskStatus.GiveBack
+
+
+@pytest.mark.parametrize("kind", [StopKind.FORGET, StopKind.SERVER])
+async def test_a_stop_before_a_tree_was_taken_up_ends_that_tree(
+    autojump_clock: MockClock, kind: StopKind
+) -> None:
+    async with open_bench(inherited=True) as bench:
+        bench.handle.stop(StopCause(kind=kind, text="stop"))
+        with trio.fail_after(60):
+            child = await bench.host.spawn.next()
+    assert [name for _, name in child.signals] == ["TERM"]
+    assert child.reaped
+    outcomes = [e for e in bench.events if isinstance(e, TaskUpdate) and e.status.terminal]
+    assert [e.status for e in outcomes] == [TaskStatus.FinishedKilled] * (not kind.silent)
 
 
 @pytest.mark.parametrize("kind", [StopKind.CLOSED, StopKind.FORGET])

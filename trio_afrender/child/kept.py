@@ -38,8 +38,11 @@ OPS: Final = {
 
 def read_end(record: str) -> State | None:
     """Return how a tree ended whose parent has gone; None when there is no (whole) word of it."""
-    with suppress(OSError, ValueError, TypeError):
-        return State.from_json(json.loads(Path(f"{record}.end").read_text()))
+    # It lies where the task may write: whatever stands there that is no word of ours is none.
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        words = json.loads(Path(f"{record}.end").read_text())
+        if isinstance(words, dict):
+            return State.from_json(words)
     return None
 
 

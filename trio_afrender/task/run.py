@@ -76,7 +76,7 @@ async def _live_with_cards(
     try:
         if not handle.inherited:
             await _take_cards(record, events)
-        if handle.cause is not None:
+        if handle.cause is not None and not handle.inherited:  # its tree lives, and is to end
             return record.stopped_early()
         async with tools.open_place(handle.task) as place:
             if handle.inherited:

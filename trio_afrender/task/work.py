@@ -185,7 +185,8 @@ class Work:
         `slot` names it within the run: there a later agent finds it. With `post_limit` it is a post
         command, and that is how many seconds it may take.
         """
-        if self._handle.cause is not None:
+        lives = self._handle.inherited and slot == OWN_SLOT
+        if self._handle.cause is not None and not lives:
             return None
         child = await self._tools.spawn(self._make_kept(command, slot))
         # No checkpoint from here to `supervise`, which is what terminates and reaps.
