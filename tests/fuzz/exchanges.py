@@ -1,12 +1,16 @@
-"""What plugins say to the agent through the socket of their host."""
+"""What plugins say through the socket of their host, and keepers and parents through theirs."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 
 from fuzz.targets import Target
+from trio_afrender.child.kept import read_end
 from trio_afrender.errors import ProtocolError
+from trio_afrender.keeper.frames import FrameError, Frames, encode
+from trio_afrender.keeper.spec import LogSpec, State, TaskSpec
 from trio_afrender.plugins import exchange
 from trio_afrender.plugins.base import Conclusion, ParserState, Replaced, ServiceFacts
 
@@ -49,6 +53,21 @@ def value(data: bytes) -> None:
         _take(message)
 
 
+def keeper(data: bytes) -> None:
+    """What agent, keeper and parents say to each other."""
+    for message in Frames().feed(data):
+        State.from_json(message)
+        TaskSpec.from_json(message)
+
+
+def end_of_tree(data: bytes) -> None:
+    """The word that a parent leaves of the end of its tree."""
+    with tempfile.NamedTemporaryFile(prefix="fuzz-", suffix=".end") as file:
+        file.write(data)
+        file.flush()
+        read_end(file.name.removesuffix(".end"))
+
+
 def _take(message: Mapping[str, object]) -> None:
     for kind, make in FROM.items():
         if kind in message:
@@ -56,7 +75,20 @@ def _take(message: Mapping[str, object]) -> None:
 
 
 CORPUS = tuple({"id": 1, kind: said} for kind, said in SAID.items())
+SPEC = TaskSpec(
+    argv=("a",), cwd="/", environment={}, log=LogSpec(folder="f", quota=1, segment=1, held=1)
+)
 TARGETS = {
+    "a keeper's words": Target(
+        run=keeper,
+        corpus=(encode(SPEC.to_json()) + encode({**SPEC.to_json(), **State(pid=3).to_json()}),),
+        allowed=(FrameError,),
+    ),
+    "ends of trees": Target(
+        run=end_of_tree,
+        corpus=(json.dumps(State(raw=0, empty=True).to_json()).encode(),),
+        share=0.5,
+    ),
     "the plugin host's stream": Target(
         run=stream,
         corpus=(b"".join(map(exchange.pack, CORPUS)), exchange.pack(CORPUS[1])),
