@@ -15,6 +15,7 @@ __all__ = ("SmallDisk", "open_small_disk")
 
 SIZE = 96
 """MiB."""
+TRIES = 20
 
 
 @attrs.frozen
@@ -43,8 +44,16 @@ class SmallDisk:
 
     def lock(self) -> None:
         """Let nothing be opened for writing below `store`."""
-        _run("mount", "--bind", str(self.store), str(self.store))
-        _run("mount", "-o", "remount,bind,ro", str(self.store))
+        for last in (*(False,) * TRIES, True):
+            _run("mount", "--bind", str(self.store), str(self.store))
+            try:
+                _run("mount", "-o", "remount,bind,ro", str(self.store))
+            except subprocess.CalledProcessError:  # somebody opened a file in between
+                self.unlock()
+                if last:
+                    raise
+            else:
+                break
 
     def unlock(self) -> None:
         _run("umount", "--lazy", str(self.store))
