@@ -7,7 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -17,7 +17,13 @@ from child_contract import CHECKS, GUARD, KILL, TERM, Stage, watch
 from child_stage import RealStage, lives, make_launch, make_program, make_shell
 
 from trio_afrender.child.base import Keep, Launch, TreeSignal
-from trio_afrender.child.keeping import Keeper, can_keep, has_record, open_keeper
+from trio_afrender.child.keeping import (
+    Keeper,
+    can_keep,
+    dismiss_trees,
+    has_record,
+    open_keeper,
+)
 from trio_afrender.child.kept import KeptChild, read_end
 from trio_afrender.child.processes import read_token, scan
 from trio_afrender.errors import SpawnError
@@ -374,6 +380,48 @@ async def test_what_a_killed_parent_had_is_ended(tmp_path: Path, words: str) -> 
         assert "was killed" in tree.child.interrupted
         assert not lives(tree.child.pid)
         assert not lives(member)
+
+
+async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A parent is killed each time a start is sent; the last try is left alone, or none is."""
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        first = await open_kept(keeper, make_shell("exit 3"), tmp_path / "first", nursery)
+        await first.child.exited()
+        await first.child.reap()
+        idle = first.child.state.parent  # it would be the parent of the next one
+        send = keeper._send
+        kills = [idle]
+
+        async def kill_then_send(frame: bytes, descriptors: Sequence[int]) -> None:
+            if kills:
+                os.kill(kills.pop(), signal.SIGSTOP)  # it takes the tree, and does nothing
+                nursery.start_soon(kill_soon)
+            await send(frame, descriptors)
+
+        async def kill_soon() -> None:
+            await until(lambda: (tmp_path / "second" / "task.sock").exists())
+            os.kill(idle, signal.SIGKILL)
+
+        monkeypatch.setattr(keeper, "_send", kill_then_send)
+        second = await open_kept(keeper, make_shell("exit 4"), tmp_path / "second", nursery)
+        await second.child.exited()
+        assert second.child.state.parent != idle
+        assert (await second.child.reap()).code == 4
+
+
+async def test_dismissed_trees_are_gone_when_that_is_said(tmp_path: Path) -> None:
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        place = tmp_path / "run"
+        tree = await open_kept(keeper, make_program("leave.py", "daemon", "stay"), place, nursery)
+        await tree.printed(b"up\n")
+        member = int(tree.text().split()[1])
+        await tree.child.leave()
+        assert await trio.to_thread.run_sync(dismiss_trees, place, float(GUARD))
+        assert not lives(tree.child.pid)
+        assert not lives(member)
+        assert await trio.to_thread.run_sync(dismiss_trees, place, 0.0), "nothing is there any more"
 
 
 async def test_term_to_a_parent_stops_its_tree_politely(tmp_path: Path) -> None:

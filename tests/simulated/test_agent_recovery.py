@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import attrs
 import pytest
 import trio
 from agent_stage import CONFIG, expect_task, make_task
 from trio.testing import MockClock
 
 from trio_afrender import run_agent
+from trio_afrender.agent.journal import make_record
 from trio_afrender.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import MemoryHost, open_scripted_server
 
@@ -109,3 +111,26 @@ async def test_a_refused_task_is_told_of_by_the_next_agent_too(autojump_clock: M
             register = await (await server.accept()).welcome()
             assert "r2" in [task.run for task in register.undelivered]
             second.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("service", ["generic", "no-such-service"])
+async def test_a_run_that_goes_on_is_held_or_ended_whatever_its_plugins_do(
+    autojump_clock: MockClock, service: str
+) -> None:
+    """Its tree lives: an agent that cannot make its plugins any more must not just say so."""
+    host = MemoryHost(inherited=frozenset({"r1"}))
+    task = attrs.evolve(make_task("r1"), service=service)
+    host.journal += make_record(Events(tasks=(task,)))
+    async with open_scripted_server() as server, trio.open_nursery() as nursery:
+        await nursery.start(partial(run_agent, CONFIG, connect=server.connect, outside=host.open()))
+        link = await server.accept()
+        register = await link.welcome()
+        if service == "generic":
+            assert [task.run for task in register.running] == ["r1"]
+            child = await host.spawn.next()
+            child.exit(0)
+        outcome = await expect_task(link, over=True)
+        nursery.cancel_scope.cancel()
+    expected = TaskStatus.FinishedSuccess if service == "generic" else TaskStatus.FailedToStart
+    assert outcome.status is expected
+    assert host.dismissed == ([] if service == "generic" else ["r1"])

@@ -26,11 +26,12 @@ from trio_afrender.child.keeping import (
 )
 from trio_afrender.child.spawn import become_subreaper, make_spawn
 from trio_afrender.child.strays import end_strays
-from trio_afrender.config import Config
+from trio_afrender.config import Config, Timing
+from trio_afrender.messages import TaskExec
 from trio_afrender.output.threads import work_in_thread
 from trio_afrender.task.place import OWN_SLOT, place_name
 
-__all__ = ("Holder", "Inherited", "open_holder", "take_stock")
+__all__ = ("Holder", "Inherited", "dismiss_run", "open_holder", "take_stock")
 
 logger = logging.getLogger(__name__)
 
@@ -98,12 +99,13 @@ async def take_stock(
     store: Store, identity: str, held: Held, config: Config, *, keeps: bool
 ) -> Inherited:
     """Find what goes on, and end what does not."""
-    runs, parents = await work_in_thread(partial(_look, store, held, keeps=keeps))
+    timing = config.timing
+    look = partial(_look, store, held, keeps=keeps, deadline=timing.grace + timing.sweep)
+    runs, parents = await work_in_thread(look)
     if runs:
         logger.info("%s tasks of an earlier agent go on", len(runs))
     if not store.crashed:
         return Inherited(runs=runs)
-    timing = config.timing
     found, left = await end_strays(f"{identity}-", timing.grace, timing.sweep, spared=parents)
     if found:
         logger.warning("the agent before this one was killed: ended its processes %s", found)
@@ -112,8 +114,17 @@ async def take_stock(
     return Inherited(runs=runs, strays=found)
 
 
-def _look(store: Store, held: Held, *, keeps: bool) -> tuple[frozenset[str], tuple[int, ...]]:
-    """Return the runs that go on, and the parents that hold their trees; dismiss all others."""
+async def dismiss_run(store: Store, timing: Timing, task: TaskExec) -> None:
+    """End the trees that are held for a run, whatever its state."""
+    folder = store.runs / place_name(task)
+    if not await work_in_thread(partial(dismiss_trees, folder, timing.sweep)):
+        logger.error("what is left of task %s survives KILL", task.key)
+
+
+def _look(
+    store: Store, held: Held, *, keeps: bool, deadline: float
+) -> tuple[frozenset[str], tuple[int, ...]]:
+    """Return the runs that go on, and the parents that hold their trees; end all others."""
     runs: set[str] = set()
     folders = {}
     for task in held.unfinished if keeps else ():
@@ -123,6 +134,6 @@ def _look(store: Store, held: Held, *, keeps: bool) -> tuple[frozenset[str], tup
             folders[folder.name] = folder
     parents = [pid for folder in folders.values() for pid in find_parents(folder)]
     for folder in store.runs.iterdir():
-        if folder.name not in folders:
-            dismiss_trees(folder)
+        if folder.name not in folders and not dismiss_trees(folder, deadline):
+            logger.error("what is left of the run in %s survives KILL", folder)
     return frozenset(runs), tuple(parents)

@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.history import DiskHistory, History
-from trio_afrender.agent.inherited import Inherited, open_holder, take_stock
+from trio_afrender.agent.inherited import Inherited, dismiss_run, open_holder, take_stock
 from trio_afrender.agent.journal import Held, Journal
 from trio_afrender.agent.journal_file import open_journal
 from trio_afrender.agent.store import Store, open_store
@@ -71,6 +71,8 @@ class Outside:
     plugins: PluginRunner
     open_place: OpenPlace
     remove_places: Callable[[Sequence[TaskExec]], Awaitable[None]]
+    dismiss: Callable[[TaskExec], Awaitable[None]]
+    """Ends what an earlier agent's keeper still holds of a run; bounded."""
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
     run_aside: RunAside
@@ -143,6 +145,7 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                     kept=holder.keeps and not config.console,
                 ),
                 remove_places=partial(remove_places, store.runs),
+                dismiss=partial(dismiss_run, store, config.timing),
                 facts=await trio.to_thread.run_sync(host_facts),
                 measure=sampler.measure,
                 environ=environ,

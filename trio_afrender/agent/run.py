@@ -376,6 +376,7 @@ class _Agent:
             open_place=self._outside.open_place,
             painter=self._outside.painter,
             adopt=self._dispatcher.adopt,
+            dismiss=self._outside.dismiss,
             resources=lambda: self._resources_text,
             gauge=self._outside.gauge,
             read_room=self._outside.read_room,

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 START = 20.0
 """Seconds that a keeper may take to start: its interpreter may be on a slow share."""
+TRIES = 3
+"""Parents that may be killed, one after another, before a task is said not to start."""
 ANSWER = 10.0
 """Seconds that a parent may take to say who it is: a host may be busy, and a tree that is not found is
 ended."""
@@ -71,13 +74,34 @@ def find_parents(folder: Path) -> tuple[int, ...]:
     return tuple(pid for pid in found if pid is not None)
 
 
-def dismiss_trees(folder: Path) -> tuple[int, ...]:
-    """Have the trees with records in `folder` killed, without waiting; return their parents' pids."""
-    found = find_parents(folder)
-    for path in folder.glob("*.sock"):
-        with suppress(OSError), closing(connect(str(path))) as sock:
-            sock.sendall(encode({"op": "kill"}) + encode({"op": "release"}))
-    return found
+def dismiss_trees(folder: Path, deadline: float) -> bool:
+    """Have the trees with records in `folder` killed; wait until they are proven empty.
+
+    Blocks, for `deadline` seconds at most; False when that was not enough.
+    """
+    dismissed = []
+    with ExitStack() as stack:
+        for path in folder.glob("*.sock"):
+            with suppress(OSError):  # nobody listens any more
+                sock = stack.enter_context(closing(connect(str(path))))
+                sock.sendall(encode({"op": "kill"}) + encode({"op": "release"}))
+                dismissed.append(sock)
+        until = time.monotonic() + deadline
+        return all(_is_over(sock, until) for sock in dismissed)
+
+
+def _is_over(sock: socket.socket, until: float) -> bool:
+    """Wait until the parent closes the line: it does when its tree is empty."""
+    try:
+        while (left := until - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65536):
+                return True
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _find_parent(path: str) -> int | None:
@@ -170,6 +194,18 @@ class Keeper:
             found = await self._attach(launch, launch.keep)
             if found is not None:
                 return found
+        for _ in range(TRIES):
+            child = await self._try_spawn(launch)
+            if child is not None:
+                return child
+            # Somebody killed the parent. What it may have started is ended before the next try.
+            await _make_sweep(launch)(TALK)
+        raise SpawnError(
+            f'cannot start "{launch.argv[0]}": its parents were killed before they could'
+        )
+
+    async def _try_spawn(self, launch: Launch) -> KeptChild | None:
+        """Start a tree; None when its parent died before it could say anything."""
         with ExitStack() as stack:
             try:
                 child, handed = _open_child(launch, stack)
@@ -191,7 +227,11 @@ class Keeper:
                 with trio.CancelScope(shield=True):
                     await child.output.aclose()
                 raise
-        return child
+        if child.pid:
+            return child
+        child.abandon()
+        await child.output.aclose()
+        return None
 
     async def _attach(self, launch: Launch, keep: Keep) -> KeptChild | None:
         """Take over what stands at the record, None when nothing does."""
@@ -336,14 +376,12 @@ def _make_sweep(launch: Launch) -> Callable[[float], Awaitable[tuple[int, ...]]]
 
 
 def _check_started(launch: Launch, child: KeptChild) -> None:
-    if child.failure is not None or child.lost:
+    if child.failure is not None:
         raise SpawnError(_explain(launch, child.failure))
 
 
-def _explain(launch: Launch, failure: dict[str, object] | None) -> str:
-    """The sentence for what the parent, or the keeper, could not do."""
-    if failure is None:
-        return f'cannot start "{launch.argv[0]}": its parent was killed before it could'
+def _explain(launch: Launch, failure: dict[str, object]) -> str:
+    """The sentence for what the parent could not do."""
     number, step = failure.get("number"), failure.get("step")
     if step == "environment":
         return explain(launch, ValueError("embedded null byte or an empty name"))

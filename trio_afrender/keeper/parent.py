@@ -147,6 +147,7 @@ class Parent:
         if not self._is_final():
             return False
         self._record()
+        self._tell()  # here, or who has released us already would wait for ever
         if self._changed and self._channel is not None:
             return False
         return self._released or self._channel is None

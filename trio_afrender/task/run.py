@@ -51,9 +51,18 @@ async def run_task(
             started = record.started is not None
             status = TaskStatus.FinishedError if started else TaskStatus.FailedToStart
         finally:
+            await _dismiss(record)
             handle.done.set()
         if handle.cause is None or not handle.cause.kind.silent:
             await _report(record, status, events)
+
+
+async def _dismiss(record: Record) -> None:
+    """End a tree that was inherited and never taken over: its plugins, say, could not be made."""
+    handle = record.handle
+    if handle.inherited and record.started is None and not handle.leaving:
+        with trio.CancelScope(shield=True):
+            await record.tools.dismiss(handle.task)
 
 
 async def _live(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> TaskStatus:

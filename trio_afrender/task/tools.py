@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 import attrs
@@ -15,6 +15,7 @@ from trio_afrender.config import Config
 from trio_afrender.host.evidence import Evidence, Examine
 from trio_afrender.host.room import ReadRoom, Room
 from trio_afrender.host.usage import GpuShare, ProcessUsage
+from trio_afrender.messages import TaskExec
 from trio_afrender.plugins.base import PluginRunner
 from trio_afrender.task.command import AgentEnvironment
 from trio_afrender.task.painter import Painter
@@ -31,6 +32,10 @@ def _new_token() -> str:
 async def _see_nothing(_pids: Collection[int]) -> Evidence:
     await trio.lowlevel.checkpoint()
     return Evidence()
+
+
+async def _dismiss_nothing(_task: TaskExec) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 class Gauge(Protocol):
@@ -81,6 +86,8 @@ class Tools:
     open_place: OpenPlace
     adopt: Callable[[Child, tuple[int, ...]], None]
     """Takes over a child whose tree could not be emptied; reaps it when it is gone at last."""
+    dismiss: Callable[[TaskExec], Awaitable[None]] = _dismiss_nothing
+    """Ends what an earlier agent's keeper still holds of a run; bounded."""
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
     gauge: Gauge = attrs.field(factory=NoGauge)

@@ -191,6 +191,8 @@ class MemoryHost:
     """Working folders that exist."""
     places: dict[str, MemoryPlace] = attrs.field(factory=dict)
     """By run id, also after the run."""
+    dismissed: list[str] = attrs.field(factory=list)
+    """Runs of an earlier agent whose trees were ended unseen."""
     full: bool = False
     """Whether the store takes no new run, and no note to one that is stopped."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
@@ -236,6 +238,7 @@ class MemoryHost:
             plugins=self.plugins,
             open_place=self._open_place,
             remove_places=self._remove_places,
+            dismiss=self._dismiss,
             facts=self.facts,
             measure=self._measure,
             run_aside=self._run_aside,
@@ -266,6 +269,10 @@ class MemoryHost:
         place = self.places[task.run] = MemoryPlace(host=self, run=task.run)
         yield place
         place.log.end()
+
+    async def _dismiss(self, task: TaskExec) -> None:
+        await trio.lowlevel.checkpoint()
+        self.dismissed.append(task.run)
 
     async def _remove_places(self, tasks: Sequence[TaskExec]) -> None:
         await trio.lowlevel.checkpoint()
