@@ -65,6 +65,9 @@ def plan_troubles(
     names = dice.choices(
         list(weights), list(weights.values()), k=dice.choice((0, 0, 0, 0, 0, 1, 1, 1, 2))
     )
+    if {KILL, REPLACE} & set(names):
+        # One that begins on a store that it may not write to says so and ends, for good.
+        names = [name for name in names if name != LOCKED]
     return tuple(Trouble(name, dice.choice((0.0, dice.uniform(0.0, 0.2)))) for name in names)
 
 
