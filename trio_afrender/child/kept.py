@@ -23,6 +23,7 @@ from trio_afrender.keeper.frames import FrameError, Frames, encode
 from trio_afrender.keeper.spec import State
 from trio_afrender.output.base import RunLog
 from trio_afrender.output.followed import FollowedLog
+from trio_afrender.output.segments import GoneRange
 
 __all__ = ("KeptChild", "KeptOutput", "read_end")
 
@@ -268,9 +269,12 @@ class KeptChild:
         await self._output.aclose()
         return True
 
-    async def held(self) -> bytes:
-        """The end of the output, which no disk took."""
-        return str((await self._ask("held")).get("held", "")).encode("latin-1")
+    async def held(self) -> tuple[bytes, tuple[GoneRange, ...]]:
+        """The end of the output, which no disk took; and what is gone for good."""
+        answer = await self._ask("held")
+        gone = answer.get("gone")
+        ranges = (GoneRange(*each) for each in gone) if isinstance(gone, list) else ()
+        return str(answer.get("held", "")).encode("latin-1"), tuple(ranges)
 
     def _close(self) -> None:
         if self._sock is not None:
@@ -294,8 +298,8 @@ class KeptOutput:
             state = self._child.state
             log.follow(state.size, state.lost, state.trouble)
             if state.eof or self._child.over:
-                if state.held:
-                    log.hold(await self._child.held())
+                if state.lost and not self._child.over:
+                    log.hold(*await self._child.held())
                 return
             await self._child.changed()
         raise trio.ClosedResourceError("this pipe has been closed")

@@ -54,6 +54,12 @@ class Outlet:
         """The end of the log, which no disk took."""
         return self._writer.state.held
 
+    @property
+    def gone(self) -> list[list[object]]:
+        """What the log lacks: start, end, line feeds, kind of each range. A disk that refuses
+        output may refuse the notes of it as well."""
+        return [[each.start, each.end, each.lines, each.kind] for each in self._writer.state.ranges]
+
     def finish(self) -> None:
         """Store what the disk takes now, and note the rest as lost."""
         self._writer.close()

@@ -309,8 +309,9 @@ class Parent:
             case "resume":
                 return {"pids": self._resume()}
             case "held":
-                held = self._outlet.held if self._outlet is not None else b""
-                return {"held": held.decode("latin-1")}
+                if self._outlet is None:
+                    return {}
+                return {"held": self._outlet.held.decode("latin-1"), "gone": self._outlet.gone}
             case "release":
                 self._released = True
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import trio
 from trio_afrender.errors import StoreError
 from trio_afrender.output.base import Chunk, Gone
 from trio_afrender.output.growth import Growth
-from trio_afrender.output.segments import FolderReader, list_folder, open_reader, sum_gone
+from trio_afrender.output.segments import FolderReader, GoneRange, open_reader, sum_gone
 from trio_afrender.output.threads import fill_in_thread
 
 __all__ = ("FollowedLog", "open_followed_log")
@@ -32,6 +31,7 @@ class FollowedLog:
         self._held = Chunk(0, b"")
         self._lost = 0
         self._trouble = ""
+        self._ranges: tuple[GoneRange, ...] | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -63,6 +63,11 @@ class FollowedLog:
         """What only memory holds: it is read as if it were on disk."""
         return self._held
 
+    @property
+    def ranges(self) -> tuple[GoneRange, ...] | None:
+        """What is gone, as its writer knew it at the end; None: as the folder tells."""
+        return self._ranges
+
     def follow(self, size: int, lost: int = 0, trouble: str = "") -> None:
         """Note what the writer told: the run has printed `size` bytes, `lost` are not stored, and
         the disk said `trouble`."""
@@ -72,9 +77,11 @@ class FollowedLog:
         self._lost = lost
         self._growth.grow(size)
 
-    def hold(self, data: bytes) -> None:
-        """Take over the end of the log, which no disk took, from the writer's memory."""
+    def hold(self, data: bytes, ranges: tuple[GoneRange, ...]) -> None:
+        """Take over from the writer's memory: the end of the log, which no disk took, and what is
+        gone for good, of which the disk may not even have taken the notes."""
         self._held = Chunk(self.size - len(data), data)
+        self._ranges = ranges
 
     async def append(self, data: bytes) -> None:
         """Not for us: raises `trio.BusyResourceError`."""
@@ -116,18 +123,9 @@ class _Reader:
         return self._disk.read(offset, limit)
 
     def gone(self, before: int) -> Gone:
-        held = self._log.held
-        if not held.data:
+        if self._log.ranges is None:
             return self._disk.gone(before)
-        # The writer has noted these bytes as lost before it went. They are not: we have them.
-        ranges = (
-            replace(each, end=held.offset, lines=each.lines - held.data.count(b"\n"))
-            if each.end > held.offset
-            else each
-            for each in list_folder(self._disk.folder).ranges
-            if each.start < held.offset
-        )
-        return sum_gone(ranges, before)
+        return sum_gone(self._log.ranges, before)
 
 
 @asynccontextmanager
