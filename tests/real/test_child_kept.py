@@ -411,6 +411,64 @@ async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
         assert (await second.child.reap()).code == 4
 
 
+async def test_the_keeper_bears_the_death_of_any_parent(tmp_path: Path) -> None:
+    """Of busy ones and idle ones: it is there for what they leave, and for the next."""
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        for number in range(30):
+            place = tmp_path / f"run{number}"
+            tree = await open_kept(keeper, make_shell("exec sleep 1000"), place, nursery)
+            parent = tree.child.state.parent
+            if number % 2:  # it is idle then
+                assert await tree.child.empty(GUARD) == ()
+                await tree.child.reap()
+            os.kill(parent, signal.SIGKILL)
+            if not number % 2:
+                await tree.child.exited()
+                assert await tree.child.empty(GUARD) == ()
+        assert lives(int(str(keeper.facts["pid"])))
+    assert "internal error" not in read_log(tmp_path)
+
+
+def read_log(store: Path) -> str:
+    return Path(keeper_path(str(store), "log")).read_text()
+
+
+DYING = """
+import os, signal, socket, sys
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.keeper.parent import Host
+from trio_afrender.keeper.process import Keeper
+from trio_afrender.keeper.worker import Worker
+
+silent, _other = socket.socketpair()  # in the place of the listening socket: nobody comes
+keeper = Keeper(silent, 0, Host())
+ours, theirs = socket.socketpair()
+if (pid := os.fork()) == 0:
+    theirs.close()
+    signal.pause()
+theirs.close()
+keeper._workers[pid] = Worker(pid, ours)
+keeper._wait()  # sees that its line is closed
+os.kill(os.getpid(), signal.SIGCHLD)
+keeper._wait()  # and that there is nothing to reap yet
+keeper._reap()
+os.kill(pid, signal.SIGKILL)
+os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+keeper._reap()
+print(keeper._workers, keeper._orphans)
+"""
+
+
+def test_a_parent_whose_line_closes_before_it_can_be_reaped_is_no_surprise() -> None:
+    """The kernel closes what a process has open before it lets it be reaped."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", DYING, str(root)],
+        check=False, capture_output=True, text=True, timeout=GUARD,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("{} True\n", 0), done.stderr
+
+
 async def test_dismissed_trees_are_gone_when_that_is_said(tmp_path: Path) -> None:
     async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
         place = tmp_path / "run"

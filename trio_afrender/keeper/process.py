@@ -38,6 +38,7 @@ LOCK_PATIENCE = 10.0
 """Seconds for a keeper before us to finish its end."""
 PROTECTED = -900
 """The oom_score_adj of keeper and parents: the kernel takes nearly anybody else first."""
+RELIEF = 0.1
 SWEEP = 0.01
 """Seconds between two KILLs to what a dead parent left."""
 MOST_OUTPUTS = 2
@@ -68,17 +69,25 @@ class Keeper:
     def run(self) -> None:
         """Serve until nobody needs us."""
         while not self._is_over():
-            self._wait()
-            self._reap()
-            self._dismiss_idle()
-            self._part()
-            if self._orphans:
-                self._sweep()
+            try:
+                self._turn()
+            except Exception:
+                # A bug of ours. What must not happen for it is that trees lose who proves their end.
+                logger.exception("internal error of the keeper")
+                time.sleep(RELIEF)
         for worker in list(self._workers.values()):
             self._forget(worker)
         with contextlib.suppress(ChildProcessError):
             while True:  # each ends as soon as it reads that
                 os.waitpid(-1, 0)
+
+    def _turn(self) -> None:
+        self._wait()
+        self._reap()
+        self._dismiss_idle()
+        self._part()
+        if self._orphans:
+            self._sweep()
 
     def _is_over(self) -> bool:
         if len(self._workers) > len(self._idle) or self._orphans:
@@ -92,12 +101,13 @@ class Keeper:
         for agent in self._agents:
             poll.register(agent, select.POLLIN | (select.POLLOUT if agent.waiting else 0))
         for worker in self._workers.values():
-            poll.register(worker, select.POLLIN)
+            if not worker.over:  # else it is dead, and about to be reaped
+                poll.register(worker, select.POLLIN)
         ready = dict(poll.poll(self._patience() * 1000))
         self._wakeup.clear()
         self._leaving = self._wakeup.take_term() or self._leaving
         for worker in list(self._workers.values()):
-            if worker.fileno() in ready:
+            if not worker.over and worker.fileno() in ready:
                 self._hear(worker)
         # Those who are here first: what a dead agent has asked for is done before the next one
         # learns what there is.
@@ -189,8 +199,8 @@ class Keeper:
             if "idle" in message:
                 worker.record, worker.idle_since = "", time.monotonic()
                 self._idle.append(worker)
-        if worker.over:
-            self._forget(worker)
+        if worker.over and worker in self._idle:
+            self._idle.remove(worker)  # `_reap` does the rest
         while len(self._idle) > IDLE:
             self._forget(self._idle[0])
 
