@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -47,14 +48,22 @@ def test_it_is_killed_as_a_whole(group: Cgroup, sleeper: subprocess.Popen[str]) 
     assert sleeper.wait() == -9
 
 
-def test_what_is_frozen_does_not_end_until_it_thaws_unless_killed(
-    group: Cgroup, sleeper: subprocess.Popen[str]
-) -> None:
+def test_it_is_frozen_and_thaws_as_a_whole(group: Cgroup, sleeper: subprocess.Popen[str]) -> None:
     assert group.freeze(on=True)
-    sleeper.terminate()
+    wait_until(group, "frozen 1")
     assert lives(sleeper.pid)
     assert group.freeze(on=False)
+    wait_until(group, "frozen 0")
+    sleeper.terminate()
     assert sleeper.wait() == -15
+
+
+def wait_until(group: Cgroup, words: str) -> None:
+    """Wait for the kernel, which freezes in its own time."""
+    until = time.monotonic() + 20
+    while words not in (group.folder / "cgroup.events").read_text():
+        assert time.monotonic() < until, words
+        time.sleep(0.001)
 
 
 def test_groups_that_a_member_made_below_go_too(group: Cgroup) -> None:

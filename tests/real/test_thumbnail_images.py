@@ -400,13 +400,15 @@ def look_at_movie(folder: Path) -> object:
 
 
 HUGE = """
-import resource, sys
+import sys
 from pathlib import Path
 from trio_afrender.thumbnail.picture import make_thumbnail
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 make_thumbnail(Path(sys.argv[1]), Path(sys.argv[2]), height=100)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) // 1024)
 """
+"""The kernel's high water mark of this program: `ru_maxrss` begins with that of whoever started it, which
+in a whole run of the tests is more than the limit."""
 
 
 def test_sixteen_thousand_pixels_wide(tmp_path: Path) -> None:
