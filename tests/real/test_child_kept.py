@@ -445,6 +445,7 @@ keeper = Keeper(silent, 0, Host())
 ours, theirs = socket.socketpair()
 if (pid := os.fork()) == 0:
     theirs.close()
+    signal.alarm(60)  # not for ever where the test broke
     signal.pause()
 theirs.close()
 keeper._workers[pid] = Worker(pid, ours)
