@@ -411,6 +411,14 @@ async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
         assert (await second.child.reap()).code == 4
 
 
+async def test_what_the_keeper_itself_cannot_do_is_said(tmp_path: Path) -> None:
+    async with open_keeper(tmp_path) as keeper:
+        launch = kept(make_shell("true"), tmp_path / "run")
+        (tmp_path / "run").rmdir()  # as on a disk that takes no socket for the record
+        with pytest.raises(SpawnError, match='cannot start "/bin/sh": No such file or directory'):
+            await keeper.spawn(launch)
+
+
 async def test_the_keeper_bears_the_death_of_any_parent(tmp_path: Path) -> None:
     """Of busy ones and idle ones: it is there for what they leave, and for the next."""
     async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:

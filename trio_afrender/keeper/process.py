@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 
 from trio_afrender.keeper.cgroup import find_base
-from trio_afrender.keeper.channel import Visitor
+from trio_afrender.keeper.channel import Channel, Visitor
 from trio_afrender.keeper.frames import VERSION, FrameError
 from trio_afrender.keeper.kernel import adopt_orphans, set_name, set_oom_score
 from trio_afrender.keeper.parent import Host
@@ -163,14 +163,14 @@ class Keeper:
                 agent.close()
 
     def _start(self, agent: Visitor, message: dict[str, object]) -> None:
-        """Give one tree to a parent; what goes wrong from here on the agent hears from that."""
+        """Give one tree to a parent. Whatever goes wrong, the agent hears of it on the tree's own line."""
         outputs, words = message.get("outputs"), message.get("spec")
         count = outputs if isinstance(outputs, int) and 0 <= outputs <= MOST_OUTPUTS else 0
         descriptors = agent.take(1 + count)
-        try:
-            with contextlib.ExitStack() as stack:
-                for descriptor in descriptors:
-                    stack.callback(os.close, descriptor)
+        with contextlib.ExitStack() as stack:
+            for descriptor in descriptors:
+                stack.callback(os.close, descriptor)
+            try:
                 words = _check(words, descriptors)
                 record, handed = str(words.get("record", "")), list(descriptors)
                 if record:
@@ -178,10 +178,10 @@ class Keeper:
                 worker = self._find_worker()
                 worker.record = record
                 worker.send(say_tree(words, count), handed)
-        except (OSError, FrameError, ValueError, TypeError) as error:
-            logger.exception("cannot start a tree")
-            agent.put({"refused": str(error)})
-            agent.flush()
+            except (OSError, FrameError, ValueError, TypeError) as error:
+                logger.exception("cannot start a tree")
+                if descriptors:
+                    _refuse(descriptors[0], error)
 
     # -- parents --------------------------------------------------------------------------------
 
@@ -245,6 +245,14 @@ def _check(words: object, descriptors: list[int]) -> dict[str, object]:
     if not descriptors or not isinstance(words, dict):
         raise FrameError("a start that is none")
     return words
+
+
+def _refuse(descriptor: int, error: Exception) -> None:
+    """Say on the line that a parent would have had why there is none."""
+    with contextlib.closing(Channel(socket.socket(fileno=os.dup(descriptor)))) as channel:
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        channel.put({"failed": {"text": text or repr(error)}})
+        channel.flush()
 
 
 def main(argv: list[str]) -> int:
