@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +40,13 @@ async def until(there: Callable[[], bool]) -> None:
     """Wait for what nobody announces to us."""
     while not there():  # noqa: ASYNC110 - as the line above says
         await trio.sleep(0.01)
+
+
+def unread(pid: int) -> int:
+    """How many bytes wait in the pipe that a process has for its input."""
+    with Path(f"/proc/{pid}/fd/0").open("rb", buffering=0) as pipe:
+        (waiting,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return int(waiting)
 
 
 @pytest.fixture
@@ -97,11 +107,14 @@ async def test_an_image_that_ends_the_worker(image: Path) -> None:
         pid = painter.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
+        # Before it has stopped, it may still take the request out of the pipe.
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
         async def crash() -> None:
+            # Killed before the request is there, the painter would just start another one.
+            await until(lambda: unread(pid) > 0)
             os.kill(pid, signal.SIGSEGV)
             os.kill(pid, signal.SIGCONT)
-            await trio.lowlevel.checkpoint()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crash)
