@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 __all__ = (
@@ -84,6 +85,11 @@ class SpawnError(AfRenderError):
     """A command could not be started at all (no such shell, folder not enterable, no memory)."""
 
 
+_PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+)
+
+
 class StoreError(AfRenderError):
     """The store folder cannot be used: not ours, a link, not writable, full."""
 
@@ -91,6 +97,15 @@ class StoreError(AfRenderError):
         super().__init__(f"store folder {path}: {problem}")
         self.path = path
         self.problem = problem
+        self.passing = False
+        """Whether the disk is in trouble, not the settings: the same may work later."""
+
+    @classmethod
+    def of(cls, path: Path, error: OSError, advice: str = "") -> StoreError:
+        """What the kernel refused, with `advice` on the way out of it."""
+        made = cls(path, f"{error.strerror or error}{advice}")
+        made.passing = error.errno in _PASSING
+        return made
 
 
 class StoreInUse(StoreError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from trio_afrender.agent.store import open_store
+from trio_afrender.cli.main import main
 from trio_afrender.errors import StoreError, StoreInUse
 
 
@@ -95,3 +97,29 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
 def test_names_that_are_no_folder_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="cannot be a folder"), open_store(tmp_path, name):
         raise AssertionError("a strange name was used")
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, 1),
+        (errno.EROFS, 1),
+        (errno.EIO, 1),
+        (errno.EACCES, 2),
+        (errno.ENAMETOOLONG, 2),
+    ],
+)
+def test_a_disk_in_trouble_is_worth_another_try(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    code: int,
+) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    words = ["agent", "--server", "ws://127.0.0.1:9", "--store", str(tmp_path), "--name", "n1"]
+    assert main(words) == code
+    assert f"{os.strerror(number)}; choose another --store" in capsys.readouterr().err

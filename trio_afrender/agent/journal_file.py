@@ -139,7 +139,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StoreError(path, error.strerror or str(error)) from error
+        raise StoreError.of(path, error) from error
 
 
 def _append(path: Path, size: int, data: bytes, *, sync: bool) -> None:

@@ -56,7 +56,7 @@ class Store:
             text = secrets.token_hex(IDENTITY // 2)
             path.write_text(f"{text}\n")
         except OSError as error:
-            raise StoreError(path, error.strerror or str(error)) from error
+            raise StoreError.of(path, error) from error
         return text
 
     def read_identity_on_server(self) -> str:
@@ -110,14 +110,17 @@ def _make_private(path: Path, *, private: bool) -> None:
             path.mkdir(mode=0o700 if private else 0o755, parents=not private)
         facts = path.lstat()
     except OSError as error:
-        raise StoreError(path, f"{error.strerror or error}; choose another --store") from error
+        raise StoreError.of(path, error, "; choose another --store") from error
     if private:
         if not stat.S_ISDIR(facts.st_mode):
             raise StoreError(path, "is a link or a file; remove it or choose another --store")
         if facts.st_uid != os.getuid():
             raise StoreError(path, f"belongs to user {facts.st_uid}; choose another --store")
         if facts.st_mode & 0o077:
-            path.chmod(0o700)
+            try:
+                path.chmod(0o700)
+            except OSError as error:
+                raise StoreError.of(path, error) from error
     elif not path.is_dir():
         raise StoreError(path, "is not a folder; choose another --store")
 
@@ -129,7 +132,7 @@ def _mark(path: Path) -> bool:
     except FileExistsError:
         return True
     except OSError as error:
-        raise StoreError(path, error.strerror or str(error)) from error
+        raise StoreError.of(path, error) from error
     return False
 
 
@@ -139,7 +142,7 @@ def _lock(path: Path) -> int:
             path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
     except OSError as error:
-        raise StoreError(path, error.strerror or str(error)) from error
+        raise StoreError.of(path, error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

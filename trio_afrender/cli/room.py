@@ -45,7 +45,7 @@ def open_room(parent: Path | None, *, keep_farm: bool, keep_store: bool) -> Iter
             Path(tempfile.mkdtemp(prefix="trio_afrender-run-", dir=where)), keep_farm, keep_store
         )
     except OSError as error:
-        raise StoreError(where, error.strerror or str(error)) from error
+        raise StoreError.of(where, error) from error
     try:
         yield room
     finally:

@@ -64,7 +64,7 @@ class DiskStore:
             self._check_ours()
             taken = [int(name) for name in os.listdir(self.folder) if name.isdecimal()]  # noqa: PTH208 - names, not paths
         except OSError as error:
-            raise StoreError(self.folder, error.strerror or str(error)) from error
+            raise StoreError.of(self.folder, error) from error
         # Job 1 is the system's own on Afanasy's server.
         return max(taken, default=1) + 1
 

@@ -97,7 +97,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.open(path / "lock", flags, 0o600)
     except OSError as error:
-        raise StoreError(path, f"{error.strerror or error}; choose another --store") from error
+        raise StoreError.of(path, error, "; choose another --store") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield Folder(path)

@@ -118,7 +118,7 @@ async def open_run_log(
     try:
         writer = await fill_in_thread(partial(_open_writer, folders, quota, segment, held))
     except OSError as error:
-        raise StoreError(folder, error.strerror or str(error)) from error
+        raise StoreError.of(folder, error) from error
     log = DiskLog(writer)
     try:
         yield log

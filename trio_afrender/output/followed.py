@@ -136,7 +136,7 @@ async def open_followed_log(
     try:
         await fill_in_thread(partial(_make, (*beside, folder.parent)))
     except OSError as error:
-        raise StoreError(folder, error.strerror or str(error)) from error
+        raise StoreError.of(folder, error) from error
     log = FollowedLog(folder)
     try:
         yield log
