@@ -445,6 +445,25 @@ async def test_asking_for_output(autojump_clock: MockClock) -> None:
         assert await farm.ask_output(key) == "all"
 
 
+async def test_asking_a_render_that_is_lost_meanwhile(autojump_clock: MockClock) -> None:
+    async with open_stage() as (farm, nursery):
+        job = farm.submit(one_job())
+        link = serve(farm, nursery)
+        await link.register()
+        await link.expect(Events)
+        answers: list[str] = []
+
+        async def ask() -> None:
+            answers.append(await farm.ask_output(TaskKey(job, 0, 0)))
+
+        async with trio.open_nursery() as asking:
+            asking.start_soon(ask)
+            assert (await link.expect(Events)).outputs
+            link.cut()
+        assert answers == [""]
+        assert trio.current_time() == farm.settings.zombie_time
+
+
 async def test_settings_are_pushed(autojump_clock: MockClock) -> None:
     async with open_stage() as (farm, nursery):
         link = serve(farm, nursery)
