@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from functools import partial
 
 import attrs
@@ -11,14 +10,14 @@ import trio
 
 from trio_afrender.child.base import Launch
 from trio_afrender.errors import SpawnError
-from trio_afrender.messages import BlockFlags, TaskFile, TaskStatus, TaskUpdate
+from trio_afrender.messages import TaskFile, TaskStatus, TaskUpdate
 from trio_afrender.output.redact import Redactor
-from trio_afrender.plugins.base import Conclusion, PluginTask
+from trio_afrender.plugins.base import PluginTask
+from trio_afrender.task.aftermath import Aftermath
 from trio_afrender.task.attendance import Attendance
 from trio_afrender.task.command import make_launch
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.figures import usage_words
-from trio_afrender.task.images import Finding, inspect
 from trio_afrender.task.listening import Listening
 from trio_afrender.task.measuring import Measuring
 from trio_afrender.task.parsing import Parsing
@@ -26,18 +25,13 @@ from trio_afrender.task.place import OWN_SLOT, Place
 from trio_afrender.task.record import Record
 from trio_afrender.task.shortage import Shortage
 from trio_afrender.task.supervise import ProcessEnd, supervise
-from trio_afrender.task.thumbnails import Thumbnails, paint, wanted_of
-from trio_afrender.task.verdict import Facts, StopCause, StopKind, judge
+from trio_afrender.task.thumbnails import Thumbnails
 
 __all__ = ("Work",)
 
 MAX_WINDOW = 1024 * 1024
 """Bytes: what fits into a frame whatever they are."""
 CONSOLE = "This render runs without redirection (-nor): the output is on its console.\n"
-SHELL_HINTS = {
-    126: "the shell found the command but may not execute it",
-    127: "the shell did not find the command",
-}
 
 
 class Work:
@@ -58,10 +52,7 @@ class Work:
         self._tools = record.tools
         self._why = record.why
         self._stop_time = 0
-        self._late = False  # whether what follows the own process was stopped for its limit
-        self._cut = False  # and whether that left out a post command
         self._sent_files: set[str] = set()
-        self._parsed_files: tuple[str, ...] = ()
         service = self._handle.task.service
         self._limits = self._tools.config.limits_of(service, plugins.facts.limits)
         self._remark = ""  # what we have to say of a run that goes on
@@ -82,6 +73,14 @@ class Work:
             publish=self._publish,
             resources=self._tools.resources,
             found_on_the_fly=self._thumbnails.announce,
+        )
+        self._aftermath = Aftermath(
+            plugins,
+            record,
+            self._thumbnails,
+            flags=lambda: self._parsing.flags,
+            run_post=self._run_post,
+            allowed=self._limits.post_time or math.inf,
         )
         self._attendance = Attendance(
             limits=self._limits,
@@ -144,7 +143,7 @@ class Work:
         if end is None:
             return self._record.stopped_early()
         self._record.finish(end)
-        status = await self._follow_up(end)
+        status = await self._aftermath.follow(end)
         cause = self._handle.cause
         if not status.success and not (end.stopped and cause is not None and cause.kind.wanted):
             await self._tell_shortage()
@@ -155,27 +154,6 @@ class Work:
         if await self._shortage.conclude():
             self._why.add("memory", self._shortage.sentence)
             self._record.note(f"{self._shortage.sentence}\n{self._shortage.table}")
-
-    async def _follow_up(self, end: ProcessEnd) -> TaskStatus:
-        """Checks, post commands and thumbnails, within the limit for all that follows."""
-        allowed = self._limits.post_time or math.inf
-        deadline = trio.current_time() + allowed
-        async with trio.open_nursery() as nursery:
-            if allowed < math.inf:
-                nursery.start_soon(self._watch_post_time, allowed)
-            status = await self._conclude(end)
-            nursery.cancel_scope.cancel()
-        if not await self._thumbnails.finish(deadline):
-            text = f"the limit post_time is {allowed:g} s: the rest of the thumbnails is left out"
-            self._why.add("rule", text)
-        return status
-
-    async def _watch_post_time(self, allowed: float) -> None:
-        await trio.sleep(allowed)
-        text = f"what follows its end took {allowed:g} s, the limit post_time is {allowed:g} s"
-        self._why.add("rule", f"{text}: the rest of it is stopped")
-        self._late = self._handle.cause is None
-        self._handle.stop(StopCause(kind=StopKind.LIMIT, text=text))
 
     async def _process(
         self, command: str, slot: str, *, post_limit: float | None = None
@@ -228,6 +206,9 @@ class Work:
         await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=post_limit is None)
         return end
 
+    async def _run_post(self, command: str, number: int, limit: float) -> ProcessEnd | None:
+        return await self._process(command, f"post-{number}", post_limit=limit)
+
     async def _say(self, text: str) -> None:
         """Put a line into the task's log now."""
         await self._events.send(LogLine(run=self._handle.task.run, text=self._redact(text)))
@@ -237,117 +218,8 @@ class Work:
         self._remark = text
         await self._publish(self._parsing.status)
 
-    async def _conclude(self, end: ProcessEnd) -> TaskStatus:
-        """What the service says of the end, the post commands, and the status that follows."""
-        stop = self._handle.cause if end.stopped else None
-        success = stop is not None and stop.kind is StopKind.PARSER_SUCCESS
-        if success:
-            self._handle.cause = None  # what follows a success may run: checks, thumbnails
-        code = end.status.code if end.status else None
-        if not success and (stop is not None or code is None):
-            if stop is None:
-                await self._explain(end)
-            await self._record.note_plugins(self._plugins)
-            return judge(self._facts(end, stop, exit_ok=False))
-        wanted = bool(BlockFlags.CHECKRENDEREDFILES & self._handle.task.block_flags)
-        clean = not self._parsing.flags & {"fatalerror", "error", "badresult"}
-        said = await self._plugins.conclude(
-            None if success else code, check_files=wanted, post=clean
-        )
-        if not said.exit_ok and code in SHELL_HINTS:
-            self._why.add("rule", f"exit code {code}: {SHELL_HINTS[code]}")
-        self._parsed_files = said.parsed_files
-        facts = self._facts(end, stop, exit_ok=said.exit_ok, files_ok=said.files_ok)
-        if wanted and judge(facts).success and not await self._inspect_images():
-            facts = attrs.evolve(facts, files_ok=False)
-        log: str | None = said.log
-        if said.post and judge(facts).success:
-            post_ok = await self._post(said)
-            facts = attrs.evolve(facts, post_ok=post_ok, post_in_time=not self._cut)
-            log = None  # it may have grown
-        status = judge(facts)
-        if not status.success:
-            await self._explain(end)
-        await self._record.note_plugins(self._plugins, log)
-        return status
-
-    async def _explain(self, end: ProcessEnd) -> None:
-        """Say what kind of error it was, when rules know; never of a run that we ended."""
-        if end.status is None:
-            return
-        for found in await self._plugins.explain(end.status.code, end.status.signal):
-            blame = "; the host is to blame" if found.host_to_blame else ""
-            self._why.add("class", f"{found.name}: {found.note}{blame}")
-
-    def _facts(
-        self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True
-    ) -> Facts:
-        flags = self._parsing.flags
-        return Facts(
-            stop=stop,
-            exit=end.status,
-            exit_ok=exit_ok,
-            fatalerror="fatalerror" in flags,
-            error="error" in flags,
-            badresult="badresult" in flags,
-            finishedsuccess="finishedsuccess" in flags,
-            files_ok=files_ok,
-            give_backs=self._handle.give_backs,
-        )
-
-    async def _inspect_images(self) -> bool:
-        """Look at the images that the task should have made; False if one cannot be right."""
-        level, painter = self._tools.config.check_images, self._tools.painter
-        facts, kinds = self._plugins.facts, self._tools.config.thumbnail_extensions
-        paths = [
-            os.path.join(facts.working_directory, name)  # noqa: PTH118 - a text
-            for name in facts.files
-            if name.rpartition(".")[2].casefold() in kinds
-        ]
-        if level == "off" or not paths:
-            return True
-        if painter is None:
-            if level == "error":
-                self._record.note("images: not looked at, OpenImageIO is not installed")
-            return True
-        limit = self._tools.config.post_limit
-        found: tuple[Finding, ...] = ()
-        with self._handle.stoppable():
-            found, left = await inspect(paths, painter, limit if limit > 0 else math.inf)
-            if left:
-                self._record.note(f"images: there was no time to look at {left} of {len(paths)}")
-        bad = level == "error" and any(finding.serious for finding in found)
-        for finding in found:
-            self._record.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
-        if bad:
-            self._why.add("files", str(next(finding for finding in found if finding.serious)))
-        return not bad
-
-    async def _post(self, said: Conclusion) -> bool:
-        """Run the service's post commands; False at the first that fails. A stop skips them."""
-        limit = said.post_limit if said.post_limit > 0 else math.inf
-        for number, command in enumerate(said.post):
-            if (ours := wanted_of(command, self._tools)) is not None:
-                # Its failure is a line in the log: the task has done what it should.
-                with self._handle.stoppable():
-                    self._record.note(await paint(ours, self._tools, limit))
-                continue
-            try:
-                end = await self._process(command, f"post-{number}", post_limit=limit)
-            except SpawnError as error:
-                self._why.add("post", f"{command}: {error}")
-                return False
-            if end is None or (end.stopped and self._handle.cause is not None):
-                self._why.add("post", "stopped: the rest of the post commands is left out")
-                self._cut = self._late
-                return True
-            if end.stopped or end.status is None or end.status.code != 0:
-                self._why.add("post", f"{command}: {'time limit' if end.stopped else end.status}")
-                return False
-        return True
-
     async def _finish(self, status: TaskStatus) -> None:
-        self._record.last = self._update(status, self._parsed_files)
+        self._record.last = self._update(status, self._aftermath.parsed_files)
         files, self._record.output = await self._place.close_up(
             self._sent_files,
             viewed=self._plugins.facts.has_parser,
