@@ -5,52 +5,20 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from trio_afrender.config.keys import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
 
-__all__ = ("COMMANDS", "HELP", "HELP_WORDS", "near_word", "parse", "split_overrides")
+__all__ = ("near_word", "parse", "split_overrides")
 
-COMMANDS = ("agent", "run", "submit", "gateway", "check", "config", "doctor", "resources", "why")
 NIMBIES = ("nimby", "NIMBY")
 CHECKED = ("parser", "service", "meter")
-HELP = """\
-usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
-       trio_afrender run JOB.json [options]
-       trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
-       trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
-       trio_afrender check [parser|service|meter NAME ...] [options]
-       trio_afrender config [KEY ...] [options]
-       trio_afrender resources [options]
-       trio_afrender doctor [options]
-       trio_afrender why JOB.BLOCK.TASK [options]
-
-A render agent for Afanasy farms.
-
-  agent     be a render of a farm (what happens without a command)
-  run       run a job file on this machine, with a farm of its own
-  submit    send a job file to an afserver
-  gateway   let agents with websockets be renders of an afserver
-  check     try a parser on a log, a service on a task, a meter, or all plugins
-  config    print every setting and where it comes from
-  resources what a render tells of this host; --watch: again and again
-  doctor    say what is wrong with this host, and what mends it
-  why       what became of a task on this host, and why
-
-  COMMAND --help   the options of a command
-  --version        print the version
-  --debug          with any command: show the traceback of an error
-
-Exit codes: 0 done, 1 some task failed, 2 bad usage or input, 3 no server or refused.
-"""
 _LONG_WORD = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
 """An option with one dash and several letters; ``-vv`` is none."""
 _KEY = re.compile(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|trio_afrender(\.[a-z_]+)+")
-HELP_WORDS = ("--help", "-h", "help", "-", "--", "-?", "?", "/?")
-"""First words that ask for help; those without letters are Afanasy's."""
 _OLD_WORDS = {
     "-hostname": "--name",
     "-username": "--user",
@@ -373,6 +341,21 @@ def _make_check(kind: str, text: str) -> _Parser:
     return parser
 
 
+_N = TypeVar("_N", int, float)
+
+
+def _within(kind: type[_N], least: float, most: float, expected: str) -> Callable[[str], _N]:
+    """A reader of numbers from `least` to `most`."""
+
+    def number(text: str) -> _N:  # argparse puts this name into its message
+        value = kind(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
+        return value
+
+    return number
+
+
 def _add_folders(parser: _Parser, store: str) -> None:
     parser.add_argument("--store", type=Path, metavar="DIR", help=store)
     _add_plugins(parser)
@@ -388,58 +371,13 @@ def _add_plugins(parser: _Parser) -> None:
     )
 
 
-def _number(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 1000:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1000, got {number}")
-    return number
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 64:
-        raise argparse.ArgumentTypeError(f"expected 1 to 64, got {number}")
-    return number
-
-
-def _agents(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 100_000:
-        raise argparse.ArgumentTypeError(f"expected 1 to 100000, got {number}")
-    return number
-
-
-def _rate(text: str) -> float:
-    number = float(text)
-    if not 1 <= number <= 1e6:
-        raise argparse.ArgumentTypeError(f"expected 1 to 1000000 messages a second, got {text}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text}")
-    return seconds
-
-
-def _period(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, got {text}")
-    return seconds
-
-
-def _frames(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 2**31 - 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
-    return number
-
-
-_period.__name__ = _agents.__name__ = _rate.__name__ = _seconds.__name__ = _frames.__name__ = (
-    _number.__name__
-) = _count.__name__ = "number"  # argparse puts it into its message
+_number = _within(int, 0, 1000, "0 to 1000")
+_count = _within(int, 1, 64, "1 to 64")
+_agents = _within(int, 1, 100_000, "1 to 100000")
+_frames = _within(int, 1, 2**31 - 1, "1 or more")
+_rate = _within(float, 1, 1e6, "1 to 1000000 messages a second")
+_seconds = _within(float, 0, 1e6, "0 or more seconds")
+_period = _within(float, 0.1, 86_400, "0.1 to 86400 seconds")
 _PARSERS = {
     "agent": _agent,
     "run": _run,

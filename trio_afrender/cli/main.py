@@ -8,7 +8,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 import trio_afrender
-from trio_afrender.cli.arguments import COMMANDS, HELP, HELP_WORDS, near_word, parse
+from trio_afrender.cli.arguments import near_word, parse
+from trio_afrender.cli.overview import COMMANDS, HELP, HELP_WORDS
 from trio_afrender.cli.terminal import clean, say
 from trio_afrender.errors import (
     AfRenderError,
