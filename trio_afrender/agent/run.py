@@ -14,6 +14,7 @@ import trio
 
 import trio_afrender
 from trio_afrender.agent.dispatcher import Dispatcher
+from trio_afrender.agent.ending import Ending
 from trio_afrender.agent.errands import Errands
 from trio_afrender.agent.guard import guard_memory
 from trio_afrender.agent.handle import AgentHandle, RunView
@@ -42,14 +43,6 @@ __all__ = ("AgentHandle", "RunView", "run_agent")
 logger = logging.getLogger(__name__)
 
 ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
-FLUSH = 5.0
-"""Seconds of the drain's budget kept for the last results and the goodbye."""
-GOODBYE = 4.0
-"""Seconds for a server that is there to take the goodbye: one of Afanasy takes a turn for it."""
-BURY = 3.0
-"""Seconds of the drain's budget in which killed processes may go."""
-HASTE = 2.0
-"""Grace, in seconds, when there is to be no more waiting."""
 FIRST_SAMPLE = 2.0
 HOST_PATIENCE = 60.0
 """Seconds that a measurement may take: it may be behind a slow disk or driver."""
@@ -119,18 +112,16 @@ class _Agent:
         self._gpus: tuple[GpuCard, ...] | None = None
         self._patience = trio.current_time() + CARD_PATIENCE
         self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
-        self._draining = trio.Event()
-        self._drain_reason = ""
-        self._deadline = math.inf
-        self._finishing = trio.CancelScope()
-        self._delivering = trio.CancelScope()
+        self._ending = Ending(
+            config, self._dispatcher, self._outbox, self._session, announce=self._announce
+        )
         self._scope = trio.CancelScope()
 
     @property
     def state(self) -> str:
         if self.over.is_set():
             return "closed"
-        return "draining" if self._draining.is_set() else self._session.state
+        return "draining" if self._ending.begun else self._session.state
 
     def check(self) -> tuple[str, ...]:
         self._dispatcher.probe(self._pulse)
@@ -168,7 +159,7 @@ class _Agent:
                 self._start(nursery, self._errands.run, lambda reason: self.drain(reason, None))
                 self._start(nursery, self._guard_memory)
                 self._start(nursery, self._remove_places)
-                self._start(nursery, self._drain, nursery.cancel_scope)
+                self._start(nursery, self._ending.run, nursery.cancel_scope)
                 task_status.started(AgentHandle(self))
                 try:
                     await self._guard(self._session.run)
@@ -208,53 +199,10 @@ class _Agent:
         self._scope.cancel()
 
     def drain(self, reason: str, budget: float | None) -> None:
-        seconds = self.config.timing.shutdown if budget is None else budget
-        self._deadline = min(self._deadline, trio.current_time() + seconds)
-        self._finishing.deadline = self._deadline - FLUSH - self.config.timing.grace
-        self._delivering.deadline = max(self._deadline, trio.current_time() + 1.0)
-        if not self._draining.is_set():
-            logger.info("draining: %s", reason)
-            self._drain_reason = reason
-            self._dispatcher.refusing = f"this render is draining: {reason}"
-            self._draining.set()
-            self._outbox.put_state(self._state())
-            self._wake()
+        self._ending.drain(reason, budget)
 
     def hurry(self, reason: str) -> None:
-        self.drain(reason, FLUSH + HASTE)
-        self._finishing.cancel()
-        self._stop_all(StopKind.AGENT_EXIT, f"the agent ends now: {reason}", HASTE)
-
-    def _stop_all(self, kind: StopKind, text: str, grace: float) -> None:
-        """Stop every run so that what follows still fits into the drain's budget."""
-        left = self._deadline - trio.current_time()
-        deliver = min(GOODBYE + self.config.timing.drain, left / 4)
-        bury = min(BURY, left / 4)
-        by = self._deadline - deliver
-        self._dispatcher.stop_all(kind, text, max(min(grace, left - deliver - bury), 0.0), by)
-
-    async def _drain(self, scope: trio.CancelScope) -> None:
-        """The drain: finish, stop, deliver, say goodbye; the deadline is one for all of it."""
-        await self._draining.wait()
-        with self._finishing:
-            if self.config.drain != "stop":
-                await self._dispatcher.idle()
-        text = f"the agent is draining: {self._drain_reason}"
-        self._stop_all(StopKind.DRAIN, text, self.config.timing.grace)
-        with trio.move_on_at(self._deadline) as waiting:  # for a disk or a plugin that hangs
-            await self._dispatcher.idle()
-        if waiting.cancelled_caught:
-            logger.error("%d tasks did not end within the budget", len(self._dispatcher.running))
-        self._delivering.deadline = max(self._deadline, trio.current_time() + 1.0)
-        with self._delivering:
-            await self._dispatcher.delivered()
-            self._session.say_goodbye(self._drain_reason)
-            if self._session.state == "online":
-                with trio.move_on_after(GOODBYE):
-                    await trio.sleep_forever()  # `run` cancels us once the goodbye is out
-        if self._outbox.holds:
-            logger.error("the server did not take every outcome before the drain's deadline")
-        scope.cancel()
+        self._ending.hurry(reason)
 
     # -- what the session asks for --------------------------------------------------------------
 
@@ -286,7 +234,7 @@ class _Agent:
 
     def _state(self) -> int:
         """What the server should think of us: a render that takes no task is one for nobody."""
-        if self._draining.is_set() or self._dispatcher.pausing:
+        if self._ending.begun or self._dispatcher.pausing:
             return ONLINE | NIMBY
         return ONLINE | {"nimby": NIMBY_OWNER, "NIMBY": NIMBY}.get(self.config.nimby, 0)
 
@@ -304,9 +252,7 @@ class _Agent:
             self._errands.sleep(plan.sleep)
         self._at_last = plan.at_last or self._at_last
         if plan.leave:
-            self.drain(plan.leave, None)
-            if not plan.finish:
-                self._finishing.cancel()
+            self._ending.drain(plan.leave, finish=plan.finish)
 
     def _find(self, which: TaskKey | str) -> list[TaskHandle]:
         return [
@@ -331,6 +277,11 @@ class _Agent:
 
     def _wake(self) -> None:
         self._session.wake()
+
+    def _announce(self) -> None:
+        """Tell the server how we are now."""
+        self._outbox.put_state(self._state())
+        self._wake()
 
     def _forget(self, task: TaskExec) -> None:
         if not self.config.keep_runs:
