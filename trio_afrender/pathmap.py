@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 __all__ = ("PathMap",)
 
@@ -60,8 +61,12 @@ class PathMap:
                 good.append((_bare(pair[0]), _bare(pair[1])))
         self.pairs: tuple[tuple[str, str], ...] = tuple(good)
         self.problems: tuple[str, ...] = tuple(problems)
-        self._to_client = _Translation([(b, a) for a, b in good], self._client_form, windows)
-        self._to_server = _Translation(good, self._server_form, windows, blind=windows)
+        # Not by methods of this object: they would make it a piece of garbage that is only found
+        # by looking for such, and there is one for each task.
+        form = _client_backslashes if windows and not unix_separators else _client_slashes
+        self._to_client = _Translation([(b, a) for a, b in good], form, windows)
+        form = _server_backslashes if windows else _server_slashes
+        self._to_server = _Translation(good, form, windows, blind=windows)
 
     def to_client(self, text: str, *, whole: bool = False) -> str:
         """The text with this host's paths for the server's.
@@ -74,15 +79,23 @@ class PathMap:
         """The text with the server's paths for this host's; `whole` as for `to_client`."""
         return self._to_server(text, whole=whole)
 
-    def _client_form(self, folder: str, rest: str) -> str:
-        if not rest and (not folder or _DRIVE.fullmatch(folder)):
-            rest = "/"  # "P:" alone would be the current folder of that drive
-        path = folder + rest
-        return path.replace("/", "\\") if self.windows and not self.unix_separators else path
 
-    def _server_form(self, folder: str, rest: str) -> str:
-        path = folder + (rest.replace("\\", "/") if self.windows else rest)
-        return path or "/"
+def _client_slashes(folder: str, rest: str) -> str:
+    if not rest and (not folder or _DRIVE.fullmatch(folder)):
+        rest = "/"  # "P:" alone would be the current folder of that drive
+    return folder + rest
+
+
+def _client_backslashes(folder: str, rest: str) -> str:
+    return _client_slashes(folder, rest).replace("/", "\\")
+
+
+def _server_slashes(folder: str, rest: str) -> str:
+    return folder + rest or "/"
+
+
+def _server_backslashes(folder: str, rest: str) -> str:
+    return _server_slashes(folder, rest.replace("\\", "/"))
 
 
 class _Translation:
@@ -100,13 +113,9 @@ class _Translation:
         self._targets = [target for _, target in pairs]
         self._form = form
         self._windows = windows
-        slash = r"/\\" if windows else "/"  # elsewhere a backslash quotes the next character
-        flags = re.IGNORECASE if blind else 0
-        sources = [_source(source, blind=blind) for source, _ in pairs]
-        self._anywhere = re.compile(
-            _BEGIN + _alternatives(sources, rf"(?=[{slash}{_AFTER}]|\Z)", slash), flags
+        self._anywhere, self._at_start = _patterns(
+            tuple(source for source, _ in pairs), windows, blind
         )
-        self._at_start = re.compile(_alternatives(sources, rf"(?=[{slash}]|\Z)", slash), flags)
 
     def __call__(self, text: str, *, whole: bool) -> str:
         if not self._targets or not text:
@@ -136,6 +145,19 @@ class _Translation:
 
     def _replaced(self, found: re.Match[str], rest: str) -> str:
         return self._form(self._targets[int((found.lastgroup or "p0")[1:])], rest)
+
+
+@lru_cache(maxsize=64)
+def _patterns(
+    sources: tuple[str, ...], windows: bool, blind: bool
+) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What finds the sources anywhere in a text, and at its start alone; kept for the next task."""
+    slash = r"/\\" if windows else "/"  # elsewhere a backslash quotes the next character
+    flags = re.IGNORECASE if blind else 0
+    escaped = [_source(source, blind=blind) for source in sources]
+    anywhere = _BEGIN + _alternatives(escaped, rf"(?=[{slash}{_AFTER}]|\Z)", slash)
+    at_start = _alternatives(escaped, rf"(?=[{slash}]|\Z)", slash)
+    return re.compile(anywhere, flags), re.compile(at_start, flags)
 
 
 def _alternatives(sources: Sequence[str], end: str, slash: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,24 @@ def test_plugins_write_into_a_copy_of_task_info() -> None:
 
 
 # -- parsing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parser", ["", "generic", "arnold"])
+def test_a_run_that_is_over_leaves_nothing_to_be_looked_for(parser: str) -> None:
+    """Objects that hold one another are kept until a collector comes: a host grew by them."""
+    make_worker(make_spec(parser))  # reading its module leaves something, once
+    gc.collect()
+    gc.disable()
+    try:
+        worker, _ = make_worker(make_spec(parser), b"hello\n")
+        worker.parse(6, mode="0:0")
+        worker.conclude(0, check_files=True, post=True)
+        gone = weakref.ref(worker)
+        del worker
+        assert gone() is None
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_flags_are_latched_over_the_portions_of_a_call() -> None:
