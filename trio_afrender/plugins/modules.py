@@ -16,11 +16,14 @@ while a lock would let one module that never ends its import block all the other
 from __future__ import annotations
 
 import builtins
+import errno
 import importlib
 import importlib.util
+import os
+import stat
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +41,7 @@ __all__ = (
     "PluginFolder",
     "builtin_folder",
     "claim_packages",
+    "has_builtin",
     "import_builtin",
     "load_file",
 )
@@ -48,6 +52,8 @@ BASES = {"service": "service", "parser": "parser", "meter": "resbase"}
 """The base class of each kind, always the built-in one."""
 _FOLDERS = {"service": ("services",), "parser": ("parsers",), "meter": ("resources", "resmeters")}
 _KINDS = {"services": "service", "parsers": "parser", "resmeters": "meter", "resources": "meter"}
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF)
 
 _ROOT = Path(trio_afrender.__file__).resolve().parents[1]
 _PREFIX = "_trio_afrender_plugin_"
@@ -61,9 +67,14 @@ class PluginFolder:
 
     def find(self, kind: str, name: str) -> Path | None:
         """The file of a plugin, None when there is none. `name` is a checked identifier."""
-        for place in self.places(kind):
-            if (file := place / f"{name}.py").is_file():
-                return file
+        # By texts, and the files before the folders they may stand in: each task asks twice.
+        root, file = str(self.path), f"{name}.py"
+        for sub in _FOLDERS[kind]:
+            if _is_there(inner := f"{root}/{sub}/{file}", stat.S_ISREG):
+                return Path(inner)
+        flat = f"{root}/{file}"
+        if _is_there(flat, stat.S_ISREG) and not self._has_folders():
+            return Path(flat)
         return None
 
     def names(self, kind: str) -> Iterator[str]:
@@ -77,7 +88,21 @@ class PluginFolder:
         subs = [self.path / sub for sub in _FOLDERS[kind] if (self.path / sub).is_dir()]
         if subs:
             return tuple(subs)
-        return () if any((self.path / sub).is_dir() for sub in _KINDS) else (self.path,)
+        return () if self._has_folders() else (self.path,)
+
+    def _has_folders(self) -> bool:
+        """Whether there is a sub-folder for any kind: then nothing right in it is a plugin."""
+        return any(_is_there(f"{self.path}/{sub}", stat.S_ISDIR) for sub in _KINDS)
+
+
+def _is_there(path: str, kind: Callable[[int], bool]) -> bool:
+    """Whether there is such a thing. Raises `OSError` where nobody can tell."""
+    try:
+        return kind(os.stat(path).st_mode)  # noqa: PTH116 - a Path takes longer than the system
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return False
+        raise
 
 
 builtin_folder = PluginFolder(_ROOT)
@@ -295,14 +320,29 @@ class _Imports:
         return module
 
 
+_imported: dict[str, ModuleType] = {}
+"""Modules of our own packages, by their full names. They are read once a process, like all of ours:
+what changes is looked for in folders of plugins only."""
+
+
+def has_builtin(kind: str, name: str) -> bool:
+    """Whether there is a module of that name in our own packages."""
+    return f"{PACKAGES[kind]}.{name}" in _imported or builtin_folder.find(kind, name) is not None
+
+
 def import_builtin(kind: str, name: str) -> ModuleType | None:
     """A module of our own packages, None when there is none of that name."""
+    package = PACKAGES[kind]
+    full = f"{package}.{name}"
+    known = _imported.get(full)
+    if known is not None and sys.modules.get(full) is known:
+        return known
     file = builtin_folder.find(kind, name)
     if file is None:
         return None
-    package = PACKAGES[kind]
     if _is_ours(package):
-        return importlib.import_module(f"{package}.{name}")
+        module = _imported[full] = importlib.import_module(full)
+        return module
     # Somebody else's package of that name comes first in this process: leave it its name.
     return load_file(file, builtin_folder, kind)
 

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from trio_afrender.plugins.modules import (
     PACKAGES,
     PluginFolder,
     builtin_folder,
+    has_builtin,
     import_builtin,
     load_file,
 )
@@ -67,7 +68,7 @@ def load_class(kind: str, name: str, folders: Sequence[Path] = ()) -> type:
                 return _load(kind, name, partial(load_file, file, folder, kind), str(file))
         if (point := _entry_points(kind).get(name)) is not None:
             return _load(kind, name, point.load, f"entry point {point.value}")
-    if builtin_folder.find(kind, name) is not None:
+    if has_builtin(kind, name):
         where = f"{PACKAGES[kind]}.{name}"
         return _load(kind, name, partial(import_builtin, kind, name), where)
     raise PluginNotFound(kind, name, near(kind, name, folders))
@@ -76,9 +77,13 @@ def load_class(kind: str, name: str, folders: Sequence[Path] = ()) -> type:
 def is_builtin(made: type) -> bool:
     """Whether a class is one of our own, by the file of its module."""
     file = getattr(sys.modules.get(made.__module__), "__file__", None)
-    return bool(file) and Path(str(file)).resolve().parent in {
-        builtin_folder.path / package for package in PACKAGES.values()
-    }
+    return bool(file) and _is_our_file(str(file))
+
+
+@lru_cache(maxsize=1000)
+def _is_our_file(file: str) -> bool:
+    places = (builtin_folder.path / package for package in PACKAGES.values())
+    return Path(file).resolve().parent in places
 
 
 def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
