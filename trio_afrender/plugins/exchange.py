@@ -43,11 +43,12 @@ __all__ = (
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes. The largest thing that travels is the text by which a parser replaced output."""
 _HEAD = struct.Struct(">I")
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one each time
 
 
 def pack(message: Mapping[str, object]) -> bytes:
     """One frame. Raises `ProtocolError` when it would be too large."""
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = _encode(message).encode("ascii")
     if len(body) > MAX_FRAME:
         raise ProtocolError(f"a frame of {len(body)} bytes is too large")
     return _HEAD.pack(len(body)) + body

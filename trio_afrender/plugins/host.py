@@ -160,7 +160,9 @@ class _Run(threading.Thread):
         if op == "open":
             reader = open_reader(Path(request["folder"]))
             spec = spec_from(request["spec"])
-            self._worker = Worker(spec, reader, self._host.settings, self._host.folders)
+            self._worker = Worker(
+                spec, reader, self._host.settings, self._host.folders, copied=True
+            )
             return facts_to(self._worker.facts)
         worker = self._worker
         if worker is None:

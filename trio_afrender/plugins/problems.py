@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 __all__ = ("Captured", "Problems", "capturing", "route_prints", "shorten")
 
@@ -127,23 +125,28 @@ def _place_routers() -> None:
             setattr(sys, name, _Router(stream))
 
 
-@contextmanager
-def capturing(captured: Captured) -> Iterator[None]:
+class capturing:
     """Send what this thread prints to `captured`; other threads print where they did.
 
     Leaves a router as ``sys.stdout`` and ``sys.stderr`` only while something is captured.
     """
-    thread = threading.get_ident()
-    outer = _sinks.get(thread)
-    _sinks[thread] = captured
-    _place_routers()
-    try:
-        yield
-    finally:
-        if outer is None:
-            del _sinks[thread]
-        else:
-            _sinks[thread] = outer
+
+    __slots__ = ("_captured", "_outer", "_thread")
+
+    def __init__(self, captured: Captured) -> None:
+        self._captured = captured
+
+    def __enter__(self) -> None:
+        self._thread = threading.get_ident()
+        self._outer = _sinks.get(self._thread)
+        _sinks[self._thread] = self._captured
+        _place_routers()
+
+    def __exit__(self, *_: object) -> None:
+        if self._outer is not None:
+            _sinks[self._thread] = self._outer
+            return
+        del _sinks[self._thread]
         if not _sinks:
             for name in ("stdout", "stderr"):
                 stream = getattr(sys, name)

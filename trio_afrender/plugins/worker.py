@@ -61,7 +61,10 @@ class Worker:
         reader: LogReader,
         settings: PluginSettings,
         folders: Sequence[Path] = (),
+        *,
+        copied: bool = False,
     ) -> None:
+        """`copied`: the spec came out of JSON for this worker alone."""
         self._name = spec.service
         self._folders = tuple(folders)
         self._problems = Problems()
@@ -73,15 +76,15 @@ class Worker:
         self._tail = ""
         current.use(settings)
         with capturing(self._printed):
-            self._service: Any = self._make_service(spec, settings)
+            self._service: Any = self._make_service(spec, settings, copied=copied)
             self.facts = self._make_facts()
 
     # -- making ---------------------------------------------------------------------------------
 
-    def _make_service(self, spec: PluginSpec, settings: PluginSettings) -> object:
+    def _make_service(self, spec: PluginSpec, settings: PluginSettings, *, copied: bool) -> object:
         made: Any = load_class("service", spec.service, self._folders)
         # A copy: plugins write into it. Through JSON, so that it is alike wherever we run.
-        info = json.loads(json.dumps(dict(spec.task_info)))
+        info = dict(spec.task_info) if copied else json.loads(json.dumps(dict(spec.task_info)))
         info.update(service=spec.service, parser=spec.parser)
         try:
             service: Any = made.__new__(made)
