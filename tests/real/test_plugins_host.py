@@ -108,6 +108,25 @@ async def test_answers_are_those_of_the_inline_runner(tmp_path: Path) -> None:
     assert answers[0] == answers[1]
 
 
+async def test_a_thread_is_used_again_unless_foreign_code_was_in_it(tmp_path: Path) -> None:
+    async with runner_of(GUARD) as runner:
+        host = psutil.Process(runner.pid)
+
+        async def use(parser: str) -> set[int]:
+            """The threads of the host while such a task has one."""
+            async with task_of(runner, tmp_path, make_spec(parser)) as (task, log):
+                await feed(task, log, b"FRAME\n", "0:0")
+                return {thread.id for thread in host.threads()}
+
+        ours = await use("generic")
+        assert await use("") == await use("arnold") == ours
+        assert await use("counts") == ours  # it may have one that nobody has harmed
+        (held,) = ours - {host.pid}
+        fresh = await use("generic") - ours
+        await until(lambda: held not in {thread.id for thread in host.threads()})
+        assert await use("") == await use("generic") == fresh | {host.pid}
+
+
 async def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     async with runner_of() as runner:
         with pytest.raises(PluginNotFound) as caught:
@@ -694,6 +713,6 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
 
 
 def test_limits_are_values() -> None:
-    from trio_afrender.plugins.life import Limits
+    from trio_afrender.plugins.calls import Limits
 
     assert attrs.evolve(Limits(10.0, 1), time=0.4).look == 0.1

@@ -1,8 +1,9 @@
 """The plugin host: services, parsers or meters live in it. Forked from `plugins.template`.
 
 One thread reads requests; each run has a thread of its own, which makes the run's objects and
-works off its requests one after another. Whatever a plugin does to this process, the agent only
-loses the process: it is built to be killed at any moment and keeps nothing of its own.
+works off its requests one after another. Which one that is the agent says: it must know them, to
+tell who is to blame. Whatever a plugin does to this process, the agent only loses the process: it
+is built to be killed at any moment and keeps nothing of its own.
 
 It ends with the agent, also while a plugin holds the interpreter lock and no thread of ours can
 run: the kernel kills the whole process group when the agent's end of the lifeline is gone.
@@ -62,7 +63,8 @@ class _Host:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._sending = threading.Lock()
-        self._runs: dict[int, _Run] = {}
+        self._threads: dict[int, _Thread] = {}
+        self._runs: dict[int, _Thread] = {}
         self.settings = PluginSettings()
         self.folders: tuple[Path, ...] = ()
         self._memory = 0
@@ -95,16 +97,25 @@ class _Host:
             self.folders = tuple(map(Path, message["folders"]))
             self._memory = message["memory"]
             self._limit_memory()
-        elif op in ("open", "open_meter"):
-            run = self._runs[message["run"]] = _Run(self)
-            self._limit_memory()
-            run.requests.put(message)
-            run.start()
         elif op == "close":
-            self._runs.pop(message["run"]).requests.put(None)
-            self._limit_memory()
+            thread = self._runs.pop(message["run"])
+            if message["end"]:
+                del self._threads[thread.number]
+            thread.requests.put(message)
+            if message["end"]:
+                self._limit_memory()
         else:
+            if op in ("open", "open_meter"):
+                self._runs[message["run"]] = self._get_thread(message["thread"])
             self._runs[message["run"]].requests.put(message)
+
+    def _get_thread(self, number: int) -> _Thread:
+        """The thread of that number, begun with the first run that is to use it."""
+        if (thread := self._threads.get(number)) is None:
+            thread = self._threads[number] = _Thread(self, number)
+            self._limit_memory()
+            thread.start()
+        return thread
 
     def memory_text(self) -> str:
         """For those who ran out of it."""
@@ -112,27 +123,38 @@ class _Host:
         return f"plugins together may have {limit} of memory: the setting plugin_memory"
 
     def _limit_memory(self) -> None:
-        _limit_memory(self._memory, len(self._runs) + 1)
+        _limit_memory(self._memory, len(self._threads) + 1)
 
 
-class _Run(threading.Thread):
-    """The thread of one run."""
+class _Thread(threading.Thread):
+    """Holds one run after the other, and is ended after one whose code we do not know.
 
-    def __init__(self, host: _Host) -> None:
+    A plugin may leave anything behind in its thread: a priority, a trace function, an event loop.
+    """
+
+    def __init__(self, host: _Host, number: int) -> None:
         super().__init__(daemon=True)
-        self.requests: SimpleQueue[Message | None] = SimpleQueue()
+        self.number = number
+        self.requests: SimpleQueue[Message] = SimpleQueue()
         self._host = host
         self._worker: Worker | None = None
         self._meter: MeterWorker | None = None
 
     def run(self) -> None:
-        while (request := self.requests.get()) is not None:
-            if request["op"] in ("open", "open_meter"):
-                # Told before plugin code runs: should it never come back, this names the thread.
-                ids = [threading.get_native_id(), threading.get_ident()]
-                self._host.send({"run": request["run"], "thread": ids})
-            answer = self._answer(request)
-            self._host.send({"id": request["id"], "resident": _resident(), **answer})
+        # Told before plugin code runs: should it never come back, this names the thread.
+        ids = [self.number, threading.get_native_id(), threading.get_ident()]
+        self._host.send({"thread": ids})
+        while self._work_off(self.requests.get()):
+            pass
+
+    def _work_off(self, request: Message) -> bool:
+        """Answer a request; False when it was the last one."""
+        if request["op"] == "close":
+            self._worker = self._meter = None
+            return not request["end"]
+        answer = self._answer(request)
+        self._host.send({"id": request["id"], "resident": _resident(), **answer})
+        return True
 
     def _answer(self, request: Message) -> Message:
         try:
@@ -148,7 +170,10 @@ class _Run(threading.Thread):
         problems = [*worker.problems()]
         if any("MemoryError" in problem for problem in problems):
             problems.append(self._host.memory_text())
-        return {"value": value, "position": worker.position, "problems": problems}
+        answer: Message = {"value": value, "position": worker.position, "problems": problems}
+        if request["op"] == "open":
+            answer["ours"] = self._worker is not None and self._worker.ours
+        return answer
 
     def _do(self, request: Message) -> object:
         op = request["op"]

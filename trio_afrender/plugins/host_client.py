@@ -22,17 +22,17 @@ from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.output.base import RunLog
 from trio_afrender.plugins.base import PluginSpec, PluginTask
 from trio_afrender.plugins.blame import PROBATION, Suspicion, absolve, judge_death
-from trio_afrender.plugins.exchange import facts_from, spec_to
-from trio_afrender.plugins.host_task import HostTask, feed_request
-from trio_afrender.plugins.life import (
+from trio_afrender.plugins.calls import (
     Answer,
-    HostLife,
     LifeOver,
     Limits,
     MovedError,
     Request,
     Trouble,
 )
+from trio_afrender.plugins.exchange import facts_from, spec_to
+from trio_afrender.plugins.host_task import HostTask, feed_request
+from trio_afrender.plugins.life import HostLife
 from trio_afrender.plugins.lives import Lives
 from trio_afrender.plugins.runs import Call, Run
 from trio_afrender.plugins.template_process import Templates

@@ -12,6 +12,7 @@ import trio
 
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, ServiceFacts
+from trio_afrender.plugins.calls import Answer, Request
 from trio_afrender.plugins.classes import ErrorClass
 from trio_afrender.plugins.exchange import (
     classes_from,
@@ -20,7 +21,6 @@ from trio_afrender.plugins.exchange import (
     text_from,
     texts_from,
 )
-from trio_afrender.plugins.life import Answer, Request
 from trio_afrender.plugins.runs import Call, Feed, Run
 
 __all__ = ("HostTask", "OpenRun", "feed_request")

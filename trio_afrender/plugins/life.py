@@ -6,18 +6,29 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import attrs
 import trio
 
 from trio_afrender.config.settings import PluginSettings
-from trio_afrender.errors import PluginError, ProtocolError
+from trio_afrender.errors import ProtocolError
 from trio_afrender.plugins.blame import PATIENCE, CallView, find_burner, find_hung
+from trio_afrender.plugins.calls import (
+    Answer,
+    Asked,
+    Caller,
+    LifeOver,
+    Limits,
+    MovedError,
+    Request,
+    Trouble,
+    read_answer,
+)
 from trio_afrender.plugins.exchange import error_from, settings_to
 from trio_afrender.plugins.host_process import HostProcess
+from trio_afrender.plugins.threads import Threads
 
-__all__ = ("Answer", "Caller", "HostLife", "LifeOver", "Limits", "MovedError", "Request", "Trouble")
+__all__ = ("HostLife",)
 
 logger = logging.getLogger(__name__)
 
@@ -28,91 +39,6 @@ QUIET = 0.25
 """Seconds without a sign of life that are too many even if nothing in the host seems to run."""
 STARVED = 0.3
 """Share of the time below which a thread that could run is not let run."""
-
-
-@attrs.frozen
-class Limits:
-    """How much plugins may take."""
-
-    time: float
-    """Seconds for one call."""
-    memory: int
-    """Bytes the host may have resident."""
-    start: float = 60.0
-    """Seconds a host may take to come up."""
-    exit: float = 0.5
-    """Seconds a host that has closed its socket may take to end by itself."""
-
-    @property
-    def look(self) -> float:
-        """Seconds between two looks at calls that take long."""
-        return min(0.25, self.time / 4)
-
-
-class Caller(Protocol):
-    """Whose call it is: a run."""
-
-    number: int
-
-    @property
-    def patience(self) -> float:
-        """Seconds of silence after which its objects are better made anew in another host."""
-        ...
-
-    grown: float
-    """Bytes by which the host grew while its calls were under way."""
-
-
-@attrs.frozen(eq=False)
-class Request:
-    """What is asked; `read` makes a value of the answer and raises `ProtocolError`."""
-
-    op: str
-    fields: Mapping[str, object]
-    read: Callable[[object], Any]
-
-
-@attrs.frozen
-class Answer:
-    """What came back: a value, or an error."""
-
-    value: Any = None
-    error: PluginError | None = None
-    position: int = 0
-    problems: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class Trouble:
-    """What ended a host."""
-
-    text: str
-    run: int | None = None
-    """The run that is to blame, when that is sure."""
-    details: str = ""
-    died: bool = False
-    """Whether it ended by itself: then whose calls were under way is all there is to go by."""
-    retired: bool = False
-    """Whether nothing is wrong: it is not needed any more."""
-
-
-class LifeOver(Exception):
-    """The host has ended, or is about to, before it answered."""
-
-
-class MovedError(Exception):
-    """The host is silent because of another's call: this one is better made elsewhere."""
-
-
-@attrs.define(eq=False)
-class _Asked:
-    caller: Caller
-    request: Request
-    started: float
-    answered: trio.Event = attrs.field(factory=trio.Event)
-    answer: Answer | None = None
-    moved: bool = False
-    """Whether nobody waits for it any more."""
 
 
 class HostLife:
@@ -144,9 +70,8 @@ class HostLife:
         self._exited = trio.Event()
         self._changed = changed
         self._limits = limits
-        self._asked: dict[int, _Asked] = {}
-        self._runs: set[int] = set()
-        self._threads: dict[int, tuple[int, int]] = {}
+        self._asked: dict[int, Asked] = {}
+        self._threads = Threads()
         self._number = 0
         self._slow = trio.Event()
         self._ping: tuple[int, float] | None = None
@@ -162,7 +87,7 @@ class HostLife:
     @property
     def idle(self) -> bool:
         """Whether it has been used, holds nobody's objects any more and nothing is under way."""
-        return self._number > 0 and not self._runs and not self._asked
+        return self._number > 0 and not self._threads and not self._asked
 
     @property
     def load(self) -> int:
@@ -223,10 +148,15 @@ class HostLife:
             raise LifeOver
         self._number += 1
         number = self._number
-        self._send({"id": number, "op": request.op, "run": caller.number, **request.fields})
-        asked = _Asked(caller, request, trio.current_time())
+        message = {"id": number, "op": request.op, "run": caller.number, **request.fields}
+        fresh = caller.number not in self._threads
+        if fresh:
+            message["thread"] = self._threads.next
+        self._send(message)
+        if fresh:  # not before: a message that is too large is not sent
+            self._threads.take(caller.number)
+        asked = Asked(caller, request, trio.current_time())
         self._asked[number] = asked
-        self._runs.add(caller.number)
         with trio.move_on_after(HESITATION):
             await asked.answered.wait()
         if not asked.answered.is_set():
@@ -240,11 +170,10 @@ class HostLife:
 
     def forget(self, caller: Caller) -> None:
         """Let the host drop a run's objects, before it does anything else. Does not wait."""
-        if caller.number in self._runs:
-            self._runs.discard(caller.number)
-            self._threads.pop(caller.number, None)
+        if caller.number in self._threads:
+            end = self._threads.give_back(caller.number)
             if not self.over:
-                self.process.send_later({"op": "close", "run": caller.number})
+                self.process.send_later({"op": "close", "run": caller.number, "end": end})
 
     def _send(self, message: Mapping[str, object]) -> None:
         self.process.send(message)
@@ -271,10 +200,9 @@ class HostLife:
             self._changed()
             return
         if "thread" in message:
-            match (message.get("run"), message["thread"]):
-                case (int(run), [int(native), int(ident)]):
-                    if run in self._runs:
-                        self._threads[run] = (native, ident)
+            match message["thread"]:
+                case [int(thread), int(native), int(ident)]:
+                    self._threads.name(thread, native, ident)
                 case _:
                     raise ProtocolError("a thread without its numbers")
             return
@@ -291,13 +219,15 @@ class HostLife:
         if "error" in message:
             asked.answer = Answer(error=error_from(message["error"]))
         else:
-            asked.answer = _read_answer(asked.request, message)
+            asked.answer = read_answer(asked.request, message)
         assert isinstance(number, int)  # noqa: S101 - it was a key
         del self._asked[number]
         asked.answered.set()
         if asked.moved:
             self._changed()  # it may be idle now
             return
+        if message.get("ours") is True:
+            self._threads.trust(asked.caller.number)
         if isinstance(resident := message.get("resident"), int):
             self._weigh(resident, asked.caller)
 
@@ -365,6 +295,7 @@ class HostLife:
                 )
                 if innocent and not asked.moved and silent >= asked.caller.patience:
                     asked.moved = True
+                    self._threads.distrust(asked.caller.number)
                     asked.answered.set()
 
     def _consider_crowd(self, views: Sequence[CallView], now: float) -> None:
@@ -382,7 +313,7 @@ class HostLife:
         self._used = {a.caller.number: self._thread_of(a)[0] for a in self._asked.values()}
         self._send({"id": self._number, "op": "ping"})
 
-    def _view(self, asked: _Asked, now: float) -> CallView:
+    def _view(self, asked: Asked, now: float) -> CallView:
         run = asked.caller.number
         cpu, ready = self._thread_of(asked)
         # Of a call that came after the last sign of life was asked for we know from now on.
@@ -390,8 +321,8 @@ class HostLife:
         starved = ready and used < STARVED * (now - self._used_at)
         return CallView(run, now - asked.started, used, starved)
 
-    def _thread_of(self, asked: _Asked) -> tuple[float, bool]:
-        return self.process.thread(self._threads.get(asked.caller.number, (0, 0))[0])
+    def _thread_of(self, asked: Asked) -> tuple[float, bool]:
+        return self.process.thread(self._threads.ids(asked.caller.number)[0])
 
     def _weigh(self, resident: int, *callers: Caller) -> None:
         """Take note of the host's memory; blame those whose calls were made when it grew."""
@@ -414,7 +345,7 @@ class HostLife:
         trouble = self.trouble
         assert trouble is not None  # noqa: S101 - `_ended` was set with it
         if trouble.run is not None and trouble.run in self._threads:
-            where = await self.process.where_is(self._threads[trouble.run][1])
+            where = await self.process.where_is(self._threads.ids(trouble.run)[1])
             return attrs.evolve(trouble, details=where)
         with trio.move_on_after(self._limits.exit):
             await listened.wait()
@@ -430,14 +361,3 @@ class HostLife:
 
             for event in events:
                 nursery.start_soon(wait, event)
-
-
-def _read_answer(request: Request, message: Mapping[str, object]) -> Answer:
-    position, problems = message.get("position"), message.get("problems")
-    if type(position) is not int or not isinstance(problems, list):
-        raise ProtocolError("an answer without its parts")
-    return Answer(
-        value=request.read(message.get("value")),
-        position=position,
-        problems=tuple(str(problem) for problem in problems),
-    )

@@ -16,8 +16,9 @@ import trio
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.blame import restart_delay
+from trio_afrender.plugins.calls import Limits, Trouble
 from trio_afrender.plugins.host_process import open_host_process
-from trio_afrender.plugins.life import HostLife, Limits, Trouble
+from trio_afrender.plugins.life import HostLife
 from trio_afrender.plugins.template_process import Templates
 
 __all__ = ("Lives",)

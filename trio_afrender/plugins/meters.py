@@ -20,9 +20,10 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
 from trio_afrender.messages import CustomMeter
 from trio_afrender.plugins.blame import Suspicion, absolve, judge_death, restart_delay
+from trio_afrender.plugins.calls import Answer, LifeOver, Limits, Request, Trouble
 from trio_afrender.plugins.gate import Gate
 from trio_afrender.plugins.host_process import open_host_process
-from trio_afrender.plugins.life import Answer, HostLife, LifeOver, Limits, Request, Trouble
+from trio_afrender.plugins.life import HostLife
 from trio_afrender.plugins.meter_health import MeterHealth
 from trio_afrender.plugins.meter_values import meter_from
 from trio_afrender.plugins.problems import Problems

@@ -11,7 +11,8 @@ import trio
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.base import ParserState, PluginSpec, ServiceFacts
 from trio_afrender.plugins.blame import Suspicion
-from trio_afrender.plugins.life import Answer, HostLife, Request
+from trio_afrender.plugins.calls import Answer, Request
+from trio_afrender.plugins.life import HostLife
 from trio_afrender.plugins.problems import Problems, shorten
 from trio_afrender.plugins.values import merge_states, without_news
 

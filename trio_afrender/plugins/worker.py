@@ -102,6 +102,12 @@ class Worker:
             raise PluginError(f'service "{spec.service}" lacks {", ".join(missing)}')
         return service
 
+    @property
+    def ours(self) -> bool:
+        """Whether no code but our own is in the objects."""
+        parser = getattr(self._service, "parser", None)
+        return is_builtin(type(self._service)) and (parser is None or is_builtin(type(parser)))
+
     def _make_facts(self) -> ServiceFacts:
         service = self._service
         has_parser = self._ask("hasParser", read_flag, False, "a bool")
