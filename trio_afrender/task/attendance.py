@@ -38,16 +38,15 @@ class Attendance:
     remark: Callable[[str], Awaitable[None]]
     """Tells the server in a few words how the run stands; '' takes it back."""
 
-    async def attend(self, child: Child, over: trio.Event, *, own: bool) -> None:
-        """Stand by `child` until `over`; post commands (not `own`) have a limit of their own kind."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(obey_suspension, self.handle.suspension, child, self.why, self.say)
-            if own and self.limits != Limits():
-                nursery.start_soon(self._limit)
-            if own and self.stuck.policy != "off":
-                nursery.start_soon(self._watch, child)
-            await over.wait()
-            nursery.cancel_scope.cancel()
+    def begin(self, companions: trio.Nursery, child: Child, *, own: bool) -> None:
+        """Stand by `child` until `companions` is cancelled; post commands (not `own`) have a limit
+        of their own kind."""
+        suspension = self.handle.suspension
+        companions.start_soon(obey_suspension, suspension, child, self.why, self.say)
+        if own and self.limits != Limits():
+            companions.start_soon(self._limit)
+        if own and self.stuck.policy != "off":
+            companions.start_soon(self._watch, child)
 
     async def _limit(self) -> None:
         await watch_limits(self.limits, self.log, self.handle, self.why, progressed=self.progressed)

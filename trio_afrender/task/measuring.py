@@ -52,14 +52,13 @@ class Measuring:
         self._ledger = Ledger(trio.current_time())
         self._child: Child | None = None
 
-    async def follow(self, child: Child, over: trio.Event) -> None:
-        """Measure the tree of `child` until `over`; from `freeze` or `close` on only wait."""
+    async def follow(self, child: Child) -> None:
+        """Measure the tree of `child` until cancelled, or until `freeze` or `close` of it."""
         self._child = child
         wait = min(FIRST, self._period())
-        while not over.is_set():
-            with trio.move_on_after(wait):
-                await over.wait()
-            if over.is_set() or self._child is not child:
+        while True:
+            await trio.sleep(wait)
+            if self._child is not child:
                 return
             found = await self._read(child)
             if self._child is not child:  # overtaken by its end

@@ -140,6 +140,8 @@ async def _terminate(
 
 
 async def _drain(child: Child, ended: trio.Event, why: Chain, drain: float) -> None:
+    if ended.is_set():
+        return
     with trio.move_on_after(drain) as waiting:
         await ended.wait()
     if waiting.cancelled_caught:
@@ -148,6 +150,8 @@ async def _drain(child: Child, ended: trio.Event, why: Chain, drain: float) -> N
 
 async def _drain_rest(ended: trio.Event, log: RunLog, timing: Timing) -> None:
     """The tree is empty, so the pipe holds no more than it can: while it comes it is waited for."""
+    if ended.is_set():
+        return
     size = -1
     with trio.move_on_after(timing.sweep):
         while not ended.is_set() and log.size != size:

@@ -177,13 +177,12 @@ class Work:
                 )
         self._handle.pid = child.pid
         over = trio.Event()
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as followers, trio.open_nursery() as companions:
             if self._plugins.facts.has_parser:
-                nursery.start_soon(self._parsing.follow, child.pid, over)
-            nursery.start_soon(self._publish, TaskStatus.Percent)
-            nursery.start_soon(self._measuring.follow, child, over)
-            attend = partial(self._attendance.attend, child, over, own=post_limit is None)
-            nursery.start_soon(attend)
+                followers.start_soon(self._parsing.follow, child.pid, over)
+            self._tell_start(followers)
+            companions.start_soon(self._measuring.follow, child)
+            self._attendance.begin(companions, child, own=post_limit is None)
             try:
                 end = await supervise(
                     child,
@@ -197,7 +196,8 @@ class Work:
                     at_exit=partial(self._measuring.close, child),
                 )
             finally:
-                over.set()
+                over.set()  # a parser's call under way is waited for
+                companions.cancel_scope.cancel()
         self._remark = ""
         if end.status is None:
             self._tools.adopt(child, end.leftovers)
@@ -205,6 +205,13 @@ class Work:
         raw = end.status.raw if end.status else 0
         await self._parsing.finish(f"{raw}:{self._stop_time}", verdict=post_limit is None)
         return end
+
+    def _tell_start(self, followers: trio.Nursery) -> None:
+        """Say that it runs. Does not wait: a busy dispatcher hears of it a little later."""
+        try:
+            self._events.send_nowait(self._update(TaskStatus.Percent))
+        except trio.WouldBlock:
+            followers.start_soon(self._publish, TaskStatus.Percent)
 
     async def _run_post(self, command: str, number: int, limit: float) -> ProcessEnd | None:
         return await self._process(command, f"post-{number}", post_limit=limit)
