@@ -204,6 +204,20 @@ async def test_priority_and_streams_are_those_that_were_asked_for(stage: RealSta
         assert played.printed.split()[0] == b"%d" % base
 
 
+async def test_a_tree_that_prints_nothing_leaves_no_log(tmp_path: Path) -> None:
+    """A folder and a file for each would be the dearest part of a tiny task."""
+    place = tmp_path / "run"
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        tree = await open_kept(keeper, make_shell("exit 3"), place, nursery)
+        with trio.fail_after(GUARD):
+            await tree.child.exited()
+        assert await tree.child.empty(GUARD) == ()
+        assert (await tree.child.reap()).code == 3
+        assert tree.child.state.eof
+        assert not (place / "log").exists()
+        assert (tree.text(), open_reader(place / "log").size()) == (b"", 0)
+
+
 async def test_nothing_of_us_is_inherited(stage: RealStage) -> None:
     async with stage.run(make_shell("ls /proc/self/fd; env; trap; echo up")) as played:
         await played.ended.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 from pathlib import Path
 
 from trio_afrender.keeper.spec import LogSpec, State
@@ -27,6 +28,8 @@ class Outlet:
         self.descriptor, self.writing = os.pipe()
         """The read end is -1 once the pipe has ended."""
         os.set_blocking(self.descriptor, False)
+        self._poll = select.poll()
+        self._poll.register(self.descriptor, select.POLLIN)
         with contextlib.suppress(OSError):  # refused to a user with too many large pipes
             fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, CAPACITY)
 
@@ -34,6 +37,14 @@ class Outlet:
         """Move what the pipe holds into the log, a few MiB at most; whether anything has changed."""
         if self.descriptor < 0:
             return False
+        # Asked first: to take nothing, the writer would make folder and file, the dearest part of a
+        # task that prints nothing.
+        events = dict(self._poll.poll(0)).get(self.descriptor, 0)
+        if not events:
+            return False
+        if not events & select.POLLIN:  # its writers are gone, and it is empty
+            self._close_pipe()
+            return True
         try:
             moved = self._writer.take(self.descriptor)
         except OSError:
