@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -202,6 +203,29 @@ async def test_priority_and_streams_are_those_that_were_asked_for(stage: RealSta
         assert words == [b"%d" % (base + 7), b"%d" % (base + 7), b"err", b"up"]
     async with stage.run(make_shell("nice; echo up")) as played:  # not what the one before had
         assert played.printed.split()[0] == b"%d" % base
+
+
+async def test_one_parent_starts_trees_of_any_priority(tmp_path: Path) -> None:
+    """One after another, and stays itself where it was."""
+    base = os.nice(0)
+    parents = set()
+    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        for number, nice in enumerate((7, 7, 3, 0, 7)):
+            launch = attrs.evolve(make_shell("nice"), nice=nice)
+            tree = await open_kept(keeper, launch, tmp_path / f"run{number}", nursery)
+            parents.add(tree.child.state.parent)
+            await tree.printed(b"%d\n" % (base + nice))
+            with trio.fail_after(GUARD):
+                await tree.child.exited()
+            assert os.getpriority(os.PRIO_PROCESS, tree.child.state.parent) == base
+            assert await tree.child.empty(GUARD) == ()
+            await tree.child.reap()
+            await until(partial(is_idle, tree.child.state.parent))
+    assert len(parents) == 1
+
+
+def is_idle(parent: int) -> bool:
+    return Path(f"/proc/{parent}/comm").read_text() == "af:idle\n"
 
 
 async def test_a_tree_that_prints_nothing_leaves_no_log(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 from trio_afrender.keeper.kernel import set_oom_score
 from trio_afrender.keeper.spec import TaskSpec
@@ -65,22 +68,50 @@ def _spawn_nicely(spec: TaskSpec, outputs: tuple[int, ...]) -> int:
     """
     if not spec.nice:
         return _spawn(spec, outputs)
-    result: list[int | BaseException] = []
+    return _Lowered.to(spec.nice).call(partial(_spawn, spec, outputs))
 
-    def spawn() -> None:
-        try:
-            with contextlib.suppress(OSError):  # only root may ask for more than its share
-                os.nice(spec.nice)
-            result.append(_spawn(spec, outputs))
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits for us
-            result.append(error)
 
-    thread = threading.Thread(target=spawn)
-    thread.start()
-    thread.join()
-    if isinstance(outcome := result[0], BaseException):
-        raise outcome
-    return outcome
+class _Lowered:
+    """A thread of lower priority, kept for the next tree: to start one is as dear as the rest of a
+    spawn. Most trees of a farm have the same priority, so there is one thread at a time.
+    """
+
+    _kept: ClassVar[_Lowered | None] = None
+
+    def __init__(self, nice: int) -> None:
+        self.nice = nice
+        self._calls: queue.SimpleQueue[Callable[[], int] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @classmethod
+    def to(cls, nice: int) -> _Lowered:
+        """The one with this priority; the one before it ends, as its tree has."""
+        if cls._kept is None or cls._kept.nice != nice:
+            if cls._kept is not None:
+                cls._kept.end()
+            cls._kept = cls(nice)
+        return cls._kept
+
+    def call(self, function: Callable[[], int]) -> int:
+        """Call `function` there; what it raises is raised here."""
+        self._calls.put(function)
+        outcome = self._results.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def end(self) -> None:
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # only root may ask for more than its share
+            os.nice(self.nice)
+        while (function := self._calls.get()) is not None:
+            try:
+                self._results.put(function())
+            except BaseException as error:  # noqa: BLE001 - raised again by who waits for us
+                self._results.put(error)
 
 
 @contextlib.contextmanager
