@@ -228,6 +228,22 @@ def is_idle(parent: int) -> bool:
     return Path(f"/proc/{parent}/comm").read_text() == "af:idle\n"
 
 
+async def test_no_signal_is_ignored_that_whoever_started_us_ignores(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+            launch = make_shell("exec cat /proc/self/status")
+            tree = await open_kept(keeper, launch, tmp_path / "run", nursery)
+            await tree.printed(b"SigCgt:")
+            (ignored,) = (line for line in tree.text().splitlines() if line.startswith(b"SigIgn"))
+            mask = int(ignored.split()[1], 16)
+            assert {number for number in signal.valid_signals() if mask >> number - 1 & 1} == set()
+            await tree.child.empty(GUARD)
+            await tree.child.reap()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
 async def test_a_tree_that_prints_nothing_leaves_no_log(tmp_path: Path) -> None:
     """A folder and a file for each would be the dearest part of a tiny task."""
     place = tmp_path / "run"

@@ -22,7 +22,8 @@ from trio_afrender.keeper.spec import TaskSpec
 
 __all__ = ("StartError", "start_leader")
 
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+_RESTORED = tuple(signal.valid_signals())
+"""All: of those that are not named here the C library looks up what we do with each."""
 
 
 @dataclass(frozen=True, slots=True)
