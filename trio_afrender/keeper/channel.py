@@ -11,7 +11,8 @@ from trio_afrender.keeper.frames import Frames, encode
 
 __all__ = ("Channel", "Visitor")
 
-_PIECE = 256 * 1024
+_PIECE = 64 * 1024
+"""Larger ones would be mapped and unmapped by the kernel each time."""
 _MOST_AT_ONCE = 8
 _LAST_WORDS = 5.0
 """Seconds that an agent may take to read what is left when we end."""

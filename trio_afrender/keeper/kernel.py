@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from pathlib import Path
+import os
 
 __all__ = ("adopt_orphans", "set_name", "set_oom_score")
 
@@ -31,6 +31,10 @@ def set_oom_score(score: int) -> bool:
     False when this user may not: only root may make it less likely.
     """
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(f"{score}\n")
+        handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(handle, b"%d\n" % score)
+        finally:
+            os.close(handle)
         return True
     return False
