@@ -42,7 +42,7 @@ def sleeper(group: Cgroup) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_it_is_killed_as_a_whole(group: Cgroup, sleeper: subprocess.Popen[str]) -> None:
-    if not (group.folder / "cgroup.kill").exists():
+    if not (Path(group.folder) / "cgroup.kill").exists():
         pytest.skip("this kernel has no cgroup.kill")
     assert group.kill()
     assert sleeper.wait() == -9
@@ -61,13 +61,13 @@ def test_it_is_frozen_and_thaws_as_a_whole(group: Cgroup, sleeper: subprocess.Po
 def wait_until(group: Cgroup, words: str) -> None:
     """Wait for the kernel, which freezes in its own time."""
     until = time.monotonic() + 20
-    while words not in (group.folder / "cgroup.events").read_text():
+    while words not in (Path(group.folder) / "cgroup.events").read_text():
         assert time.monotonic() < until, words
         time.sleep(0.001)
 
 
 def test_groups_that_a_member_made_below_go_too(group: Cgroup) -> None:
-    (group.folder / "of-a-member" / "deeper").mkdir(parents=True)
+    (Path(group.folder) / "of-a-member" / "deeper").mkdir(parents=True)
     assert group.remove()
 
 
@@ -77,13 +77,13 @@ def test_a_group_that_cannot_be_made_is_none(tmp_path: Path) -> None:
 
 
 def test_figures_that_the_kernel_does_not_tell_are_zero(tmp_path: Path) -> None:
-    assert Cgroup(tmp_path).peak() == 0
-    assert Cgroup(tmp_path).oom_kills() == 0
+    assert Cgroup(str(tmp_path)).peak() == 0
+    assert Cgroup(str(tmp_path)).oom_kills() == 0
     (tmp_path / "memory.peak").write_text("4096\n")
     (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
-    assert (Cgroup(tmp_path).peak(), Cgroup(tmp_path).oom_kills()) == (4096, 2)
-    assert not Cgroup(tmp_path / "none").kill()
-    assert not Cgroup(tmp_path / "none").freeze(on=True)
+    assert (Cgroup(str(tmp_path)).peak(), Cgroup(str(tmp_path)).oom_kills()) == (4096, 2)
+    assert not Cgroup(str(tmp_path / "none")).kill()
+    assert not Cgroup(str(tmp_path / "none")).freeze(on=True)
 
 
 def test_only_who_was_given_a_group_withdraws(group: Cgroup) -> None:
@@ -104,5 +104,5 @@ def test_only_who_was_given_a_group_withdraws(group: Cgroup) -> None:
         pytest.skip("this kernel has no attributes of control groups")
     told = ask()
     assert told.startswith("True")
-    assert f"{group.folder.name}/supervisor\n" in told
+    assert f"{Path(group.folder).name}/supervisor\n" in told
     assert withdraw() is False, "this process was given none"

@@ -87,9 +87,9 @@ def make_cgroup(base: str, name: str) -> Cgroup | None:
     """Make the cgroup of one tree; None where that is refused."""
     if not base:
         return None
-    folder = Path(base, name)
+    folder = f"{base}/{name}"
     try:
-        folder.mkdir()
+        os.mkdir(folder)  # noqa: PTH102 - here and below: once a task, and a Path is dearer than that
     except OSError:
         return None
     return Cgroup(folder)
@@ -98,7 +98,7 @@ def make_cgroup(base: str, name: str) -> Cgroup | None:
 class Cgroup:
     """The cgroup of one tree. Whoever made it calls `remove`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def take(self, pids: Collection[int]) -> None:
@@ -124,33 +124,41 @@ class Cgroup:
     def peak(self) -> int:
         """Bytes of memory at the highest moment, 0 where the kernel does not tell."""
         with contextlib.suppress(OSError, ValueError):
-            return int((self.folder / "memory.peak").read_text())
+            return int(self._read("memory.peak"))
         return 0
 
     def oom_kills(self) -> int:
         """How many members the kernel killed for lack of memory."""
         with contextlib.suppress(OSError, ValueError):
-            for line in (self.folder / "memory.events").read_text().splitlines():
-                if line.startswith("oom_kill "):
+            for line in self._read("memory.events").splitlines():
+                if line.startswith(b"oom_kill "):
                     return int(line.split()[1])
         return 0
 
     def remove(self) -> bool:
         """Take it away, when it is empty; False while it is not."""
         try:
-            self.folder.rmdir()
+            os.rmdir(self.folder)  # noqa: PTH106
         except FileNotFoundError:
             return True
         except OSError:
             # A member may have made cgroups of its own below.
-            for below in sorted(self.folder.glob("**/"), reverse=True):
+            for below in sorted(Path(self.folder).glob("**/"), reverse=True):
                 with contextlib.suppress(OSError):
                     below.rmdir()
-        return not self.folder.exists()
+            return not Path(self.folder).exists()
+        return True
 
     def _write(self, name: str, text: str) -> None:
-        handle = os.open(self.folder / name, os.O_WRONLY | os.O_CLOEXEC)
+        handle = os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(handle, text.encode())
+        finally:
+            os.close(handle)
+
+    def _read(self, name: str) -> bytes:
+        handle = os.open(f"{self.folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(handle, 4096)  # larger than what the kernel tells there
         finally:
             os.close(handle)

@@ -13,6 +13,7 @@ VERSION = 1
 to a parent only ever gets more words, so a later agent takes over trees of any version."""
 
 _LENGTH = struct.Struct(">I")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 LIMIT = 16 * 1024 * 1024
 """Bytes of a message: the largest environment that a kernel takes is 6 MiB."""
 
@@ -23,7 +24,7 @@ class FrameError(Exception):
 
 def encode(message: Mapping[str, object]) -> bytes:
     """Return the bytes of one message. Text that is not UTF-8 travels as surrogate escapes."""
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = _encode(message).encode("ascii")
     return _LENGTH.pack(len(body)) + body
 
 

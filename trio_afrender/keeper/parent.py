@@ -9,7 +9,6 @@ Everything is decided in one loop around `poll`; what is forked here is one lead
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import select
@@ -18,7 +17,6 @@ import socket
 import time
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 from trio_afrender.keeper.cgroup import Cgroup, make_cgroup
 from trio_afrender.keeper.channel import Channel
@@ -26,6 +24,7 @@ from trio_afrender.keeper.frames import FrameError
 from trio_afrender.keeper.kernel import set_name
 from trio_afrender.keeper.leader import StartError, start_leader
 from trio_afrender.keeper.outlet import Outlet
+from trio_afrender.keeper.record import remove_socket, write_end
 from trio_afrender.keeper.sockets import peer_uid
 from trio_afrender.keeper.spec import State, TaskSpec
 from trio_afrender.keeper.tree import (
@@ -95,7 +94,7 @@ class Parent:
 
     def run(self) -> None:
         """Start the tree and stay until it is empty and somebody knows of it."""
-        set_name("af:" + (Path(self._spec.record).parent.name or "task"))
+        set_name(f"af:{self._spec.record.rpartition('/')[0].rpartition('/')[2] or 'task'}")
         try:
             self._start()
         except StartError as error:
@@ -125,7 +124,7 @@ class Parent:
         else:
             self._state.eof = True  # not ours to read
         self._cgroup = make_cgroup(self._host.cgroups, f"{os.getpid()}-{next(_numbers)}")
-        self._state.cgroup = str(self._cgroup.folder) if self._cgroup else ""
+        self._state.cgroup = self._cgroup.folder if self._cgroup else ""
         try:
             self._state.pid = start_leader(spec, outputs, self._host.oom_scores)
         finally:
@@ -170,11 +169,12 @@ class Parent:
         if self._cgroup is not None:
             self._state.peak = max(self._state.peak, self._cgroup.peak())
             self._state.oom_kills = self._cgroup.oom_kills()
-            self._cgroup.remove()
+            if self._cgroup.remove():
+                self._cgroup = None
         self._changed = True
         if self._spec.record:
             with contextlib.suppress(OSError):  # a full disk: the agent, if there is one, is told
-                Path(f"{self._spec.record}.end").write_text(json.dumps(self._state.to_json()))
+                write_end(self._spec.record, self._state)
 
     def _leave(self) -> None:
         if self._channel is not None:
@@ -187,8 +187,7 @@ class Parent:
         if self._outlet is not None:
             self._outlet.close()
         if self._listener is not None:
-            with contextlib.suppress(OSError):
-                Path(f"{self._spec.record}.sock").unlink()
+            remove_socket(self._spec.record)
             self._listener.close()
         if self._channel is not None:
             self._channel.close()

@@ -25,6 +25,7 @@ from trio_afrender.keeper.channel import Channel, Visitor
 from trio_afrender.keeper.frames import VERSION, FrameError
 from trio_afrender.keeper.kernel import adopt_orphans, set_name, set_oom_score
 from trio_afrender.keeper.parent import Host
+from trio_afrender.keeper.record import socket_path
 from trio_afrender.keeper.sockets import keeper_path, listen, peer_uid
 from trio_afrender.keeper.tree import find_below, kill_groups, list_children
 from trio_afrender.keeper.wakeup import Wakeup
@@ -174,7 +175,7 @@ class Keeper:
                 words = _check(words, descriptors)
                 record, handed = str(words.get("record", "")), list(descriptors)
                 if record:
-                    handed.append(stack.enter_context(listen(f"{record}.sock")).fileno())
+                    handed.append(stack.enter_context(listen(socket_path(record))).fileno())
                 worker = self._find_worker()
                 worker.record = record
                 worker.send(say_tree(words, count), handed)

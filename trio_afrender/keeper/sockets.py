@@ -6,6 +6,7 @@ A folder is opened, and the socket named through ``/proc/self/fd``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -43,15 +44,19 @@ def short_path(path: str) -> Iterator[str]:
 
 def listen(path: str) -> socket.socket:
     """Make the socket `path` with mode 0600, in the place of an old one. Raises `OSError`."""
-    with contextlib.suppress(FileNotFoundError):
-        Path(path).unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # The mode of what `bind` makes is that of the descriptor: there is no moment in which
         # others could connect.
         os.fchmod(sock.fileno(), 0o600)
         with short_path(path) as name:
-            sock.bind(name)
+            try:
+                sock.bind(name)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                Path(path).unlink()
+                sock.bind(name)
         sock.listen(16)
         sock.setblocking(False)
     except BaseException:
