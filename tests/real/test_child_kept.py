@@ -510,7 +510,7 @@ if (pid := os.fork()) == 0:
     signal.alarm(60)  # not for ever where the test broke
     signal.pause()
 theirs.close()
-keeper._workers[pid] = Worker(pid, ours)
+keeper._admit(Worker(pid, ours))
 keeper._wait()  # sees that its line is closed
 os.kill(os.getpid(), signal.SIGCHLD)
 keeper._wait()  # and that there is nothing to reap yet
@@ -530,6 +530,46 @@ def test_a_parent_whose_line_closes_before_it_can_be_reaped_is_no_surprise() -> 
         check=False, capture_output=True, text=True, timeout=GUARD,
     )  # fmt: skip
     assert (done.stdout, done.returncode) == ("{} True\n", 0), done.stderr
+
+
+GREETING = """
+import socket, sys, threading
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.keeper.frames import Frames
+from trio_afrender.keeper.parent import Host
+from trio_afrender.keeper.process import Keeper
+from trio_afrender.keeper.sockets import connect, listen
+
+keeper = Keeper(listen(sys.argv[2]), 0, Host())
+for pid in range(20_000):
+    keeper._workers[-pid] = SimpleNamespace(record="r" * 100)
+greetings = []
+
+def agent():
+    with connect(sys.argv[2]) as sock:
+        sock.settimeout(60)
+        frames = Frames()
+        while not greetings:
+            greetings.extend(frames.feed(sock.recv(65536)))
+
+thread = threading.Thread(target=agent, daemon=True)
+thread.start()
+while not keeper._leavers:  # until the agent is gone again
+    keeper._turn()
+thread.join()
+print(len(greetings[0]["records"]))
+"""
+
+
+def test_an_agent_hears_of_all_trees_however_many_there_are(tmp_path: Path) -> None:
+    """More than a socket holds at once."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", GREETING, str(root), str(tmp_path / "sock")],
+        check=False, capture_output=True, text=True, timeout=2 * GUARD,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("20000\n", 0), done.stderr
 
 
 async def test_dismissed_trees_are_gone_when_that_is_said(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ class Channel:
         """Whether something is still to be sent."""
         return bool(self._out)
 
+    @property
+    def frame(self) -> bytes:
+        """The message that `receive` gave last, as it came."""
+        return self._frames.last
+
     def put(self, message: Mapping[str, object]) -> None:
         """Queue a message."""
         if not self._deaf:

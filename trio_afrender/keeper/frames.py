@@ -33,6 +33,8 @@ class Frames:
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self.last = b""
+        """The message that was given last, as it came: to be passed on."""
 
     def feed(self, data: bytes) -> Iterator[dict[str, object]]:
         """Yield the messages that `data` completes. Raises `FrameError`; then nothing follows."""
@@ -44,9 +46,9 @@ class Frames:
             end = _LENGTH.size + length
             if len(self._data) < end:
                 return
-            body = bytes(self._data[_LENGTH.size : end])
+            self.last = bytes(self._data[:end])
             del self._data[:end]
-            yield _load(body)
+            yield _load(self.last[_LENGTH.size :])
 
 
 def _load(body: bytes) -> dict[str, object]:

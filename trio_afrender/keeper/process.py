@@ -29,7 +29,7 @@ from trio_afrender.keeper.record import socket_path
 from trio_afrender.keeper.sockets import keeper_path, listen, peer_uid
 from trio_afrender.keeper.tree import find_below, kill_groups, list_children
 from trio_afrender.keeper.wakeup import Wakeup
-from trio_afrender.keeper.worker import Worker, fork_worker, say_tree
+from trio_afrender.keeper.worker import Worker, fork_worker
 
 __all__ = ("main",)
 
@@ -59,9 +59,16 @@ class Keeper:
         self._lock = lock
         self._host = host
         self._wakeup = Wakeup()
+        self._poll = select.epoll()
+        """Of whatever may say something: with a thousand trees, made anew each turn, it would cost more
+        than all else."""
+        self._poll.register(self._wakeup.descriptor, select.EPOLLIN)
+        self._poll.register(listener, select.EPOLLIN)
         self._agents: list[Visitor] = []
         self._leavers: dict[Visitor, float] = {}
         self._workers: dict[int, Worker] = {}
+        self._lines: dict[int, Worker] = {}
+        """The same by their descriptors, without those that are dead and about to be reaped."""
         self._idle: list[Worker] = []
         self._orphans = False
         self._leaving = False
@@ -96,27 +103,22 @@ class Keeper:
         return self._leaving or (self._met and not self._agents)
 
     def _wait(self) -> None:
-        poll = select.poll()
-        poll.register(self._wakeup.descriptor, select.POLLIN)
-        poll.register(self._listener, select.POLLIN)
-        for agent in self._agents:
-            poll.register(agent, select.POLLIN | (select.POLLOUT if agent.waiting else 0))
-        for worker in self._workers.values():
-            if not worker.over:  # else it is dead, and about to be reaped
-                poll.register(worker, select.POLLIN)
-        ready = dict(poll.poll(self._patience() * 1000))
+        ready = {descriptor for descriptor, _ in self._poll.poll(self._patience())}
         self._wakeup.clear()
         self._leaving = self._wakeup.take_term() or self._leaving
-        for worker in list(self._workers.values()):
-            if not worker.over and worker.fileno() in ready:
-                self._hear(worker)
+        for descriptor in ready & self._lines.keys():
+            self._hear(self._lines[descriptor])
         # Those who are here first: what a dead agent has asked for is done before the next one
         # learns what there is.
-        for agent in list(self._agents):
-            if agent.fileno() in ready:
-                self._listen(agent)
+        for agent in [each for each in self._agents if each.fileno() in ready]:
+            self._listen(agent)
         if self._listener.fileno() in ready:
             self._accept()
+
+    def _hang_up(self, line: Visitor) -> None:
+        """Listen to it no more. Before it is closed: a child that is being forked still has it open."""
+        with contextlib.suppress(FileNotFoundError):  # done before
+            self._poll.unregister(line)
 
     def _patience(self) -> float:
         if self._orphans or self._leavers:
@@ -133,6 +135,7 @@ class Keeper:
                 return
             agent = Visitor(sock)
             self._agents.append(agent)
+            self._poll.register(agent, select.EPOLLIN)
             self._met = True
             agent.put(
                 {
@@ -144,6 +147,8 @@ class Keeper:
                 }
             )
             agent.flush()
+            if agent.waiting:
+                self._poll.modify(agent, select.EPOLLIN | select.EPOLLOUT)
 
     def _listen(self, agent: Visitor) -> None:
         try:
@@ -152,9 +157,13 @@ class Keeper:
                     self._start(agent, message)
         except FrameError:
             agent.over = True
+        agent.flush()
+        if not agent.waiting:
+            self._poll.modify(agent, select.EPOLLIN)
         if agent.over:
             # It waits for our end, which may be a moment away: a parent still cleans up.
             self._agents.remove(agent)
+            self._hang_up(agent)
             self._leavers[agent] = time.monotonic() + FAREWELL
 
     def _part(self) -> None:
@@ -165,20 +174,20 @@ class Keeper:
 
     def _start(self, agent: Visitor, message: dict[str, object]) -> None:
         """Give one tree to a parent. Whatever goes wrong, the agent hears of it on the tree's own line."""
-        outputs, words = message.get("outputs"), message.get("spec")
+        outputs = message.get("outputs")
         count = outputs if isinstance(outputs, int) and 0 <= outputs <= MOST_OUTPUTS else 0
         descriptors = agent.take(1 + count)
         with contextlib.ExitStack() as stack:
             for descriptor in descriptors:
                 stack.callback(os.close, descriptor)
             try:
-                words = _check(words, descriptors)
+                words = _check(message, descriptors)
                 record, handed = str(words.get("record", "")), list(descriptors)
                 if record:
                     handed.append(stack.enter_context(listen(socket_path(record))).fileno())
                 worker = self._find_worker()
                 worker.record = record
-                worker.send(say_tree(words, count), handed)
+                worker.send(agent.frame, handed)
             except (OSError, FrameError, ValueError, TypeError) as error:
                 logger.exception("cannot start a tree")
                 if descriptors:
@@ -191,8 +200,12 @@ class Keeper:
         if self._idle:
             return self._idle.pop()
         worker = fork_worker(self._host)
-        self._workers[worker.pid] = worker
+        self._admit(worker)
         return worker
+
+    def _admit(self, worker: Worker) -> None:
+        self._workers[worker.pid] = self._lines[worker.fileno()] = worker
+        self._poll.register(worker, select.EPOLLIN)
 
     def _hear(self, worker: Worker) -> None:
         """It says that its tree is empty, or it is dead (`_reap` sees to that)."""
@@ -200,17 +213,24 @@ class Keeper:
             if "idle" in message:
                 worker.record, worker.idle_since = "", time.monotonic()
                 self._idle.append(worker)
-        if worker.over and worker in self._idle:
-            self._idle.remove(worker)  # `_reap` does the rest
+        if worker.over:  # `_reap` does the rest
+            self._part_with(worker)
         while len(self._idle) > IDLE:
             self._forget(self._idle[0])
 
     def _forget(self, worker: Worker) -> None:
         """Let it go: it ends when it reads that."""
         if worker in self._idle:
-            self._idle.remove(worker)
             self._workers.pop(worker.pid)
+        self._part_with(worker)
         worker.close()
+
+    def _part_with(self, worker: Worker) -> None:
+        """Expect nothing of it any more. May be called again."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self._lines.pop(worker.fileno(), None)
+        self._hang_up(worker)
 
     def _dismiss_idle(self) -> None:
         for worker in list(self._idle):
@@ -228,8 +248,7 @@ class Keeper:
                 return
             worker = self._workers.pop(pid, None)
             if worker is not None:
-                if worker in self._idle:
-                    self._idle.remove(worker)
+                self._part_with(worker)
                 worker.close()
                 logger.error("the parent %s of a tree ended with %s: ending its tree", pid, raw)
                 self._orphans = True
@@ -242,8 +261,9 @@ class Keeper:
         self._orphans = bool(strays)
 
 
-def _check(words: object, descriptors: list[int]) -> dict[str, object]:
-    if not descriptors or not isinstance(words, dict):
+def _check(message: dict[str, object], descriptors: list[int]) -> dict[str, object]:
+    words = message.get("spec")
+    if len(descriptors) - 1 != message.get("outputs") or not isinstance(words, dict):
         raise FrameError("a start that is none")
     return words
 

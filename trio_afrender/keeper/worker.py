@@ -11,13 +11,13 @@ import select
 import socket
 
 from trio_afrender.keeper.channel import Visitor
-from trio_afrender.keeper.frames import FrameError, encode
+from trio_afrender.keeper.frames import FrameError
 from trio_afrender.keeper.kernel import adopt_orphans, set_name
 from trio_afrender.keeper.parent import Host, Parent
 from trio_afrender.keeper.spec import TaskSpec
 from trio_afrender.keeper.wakeup import Wakeup
 
-__all__ = ("Worker", "fork_worker", "say_tree")
+__all__ = ("Worker", "fork_worker")
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +35,15 @@ class Worker(Visitor):
         self.idle_since = 0.0
 
     def send(self, message: bytes, descriptors: list[int]) -> None:
-        """Hand it a tree. Raises `OSError`: it is dead."""
-        self._sock.setblocking(True)  # it reads at once
-        try:
-            sent = socket.send_fds(self._sock, [message], descriptors)
-            self._sock.sendall(memoryview(message)[sent:])
-        finally:
-            self._sock.setblocking(False)
+        """Hand it a tree, as the agent said it: the agent's socket comes with it, the outputs, and the
+        record's socket. Raises `OSError`: it is dead."""
+        sent = socket.send_fds(self._sock, [message], descriptors)
+        if sent < len(message):
+            self._sock.setblocking(True)  # it reads at once
+            try:
+                self._sock.sendall(memoryview(message)[sent:])
+            finally:
+                self._sock.setblocking(False)
 
 
 def fork_worker(host: Host) -> Worker:
@@ -103,11 +105,6 @@ def _be_parent(message: dict[str, object], keeper: Visitor, host: Host, wakeup: 
         host=host,
         wakeup=wakeup,
     ).run()
-
-
-def say_tree(spec: dict[str, object], outputs: int) -> bytes:
-    """What a worker is told: the agent's socket comes with it, `outputs`, and the record's socket."""
-    return encode({"spec": spec, "outputs": outputs})
 
 
 def _close_others(kept: set[int]) -> None:
