@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.errors import JobError
@@ -71,7 +71,6 @@ numeric = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(numeric, numeric)
 def test_shared_frames_are_always_waited_for(block: BlockSpec, other: BlockSpec) -> None:
     found = waits_for(block, other)
@@ -143,7 +142,6 @@ def test_the_order_of_work(sequential: int, expected: list[int]) -> None:
     assert order_of(sequential, frames(1, 10)) == expected
 
 
-@settings(deadline=None)
 @given(numeric | st.builds(listed, st.integers(0, 40)), st.integers(-12, 12))
 def test_every_task_has_one_place(block: BlockSpec, sequential: int) -> None:
     assert sorted(order_of(sequential, block)) == list(range(block.task_count))

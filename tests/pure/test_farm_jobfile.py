@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.errors import JobError
@@ -237,7 +237,6 @@ KEYS = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.dictionaries(st.sampled_from(KEYS), json_values), st.dictionaries(st.text(), json_values))
 def test_nonsense_is_refused_or_understood(
     fields: dict[str, object], top: dict[str, object]

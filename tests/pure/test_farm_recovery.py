@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from farm_stage import Stage, listed, make_update
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_afrender.messages import Refused, Registered, TaskExec, TaskStatus
@@ -102,7 +102,6 @@ def test_a_silent_render_is_lost_and_its_link_closed() -> None:
     assert stage.state.renders()[0].state == "offline"
 
 
-@settings(deadline=None)
 @given(start=st.floats(0.0, 1e6), zombie=st.floats(0.1, 100.0))
 @example(start=0.1, zombie=16.3)
 def test_no_sum_of_times_makes_the_clock_spin(start: float, zombie: float) -> None:

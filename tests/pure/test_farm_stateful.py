@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farm_stage import FakeRender, Stage, make_update, with_fields
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -275,7 +275,5 @@ class FarmMachine(RuleBasedStateMachine):
 FarmMachine.TestCase.settings = settings(
     max_examples=60,
     stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
 )
 TestFarm = FarmMachine.TestCase

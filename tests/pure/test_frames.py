@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.frames import (
@@ -58,7 +58,6 @@ def test_a_task_that_is_not_there(task: int) -> None:
         task_frames(1, 20, 4, 2, task)
 
 
-@settings(deadline=None)
 @given(
     first=st.integers(-50, 50),
     length=st.integers(0, 60),

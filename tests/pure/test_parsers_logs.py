@@ -177,7 +177,7 @@ def _fragments(name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_cuts_make_no_difference(name: str, data: st.DataObject) -> None:
     log = read(data.draw(st.sampled_from(_own_logs(name)) | st.sampled_from(NAMES)))
@@ -205,7 +205,7 @@ PARTS = st.sampled_from(
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_cuts_make_no_difference_to_any_text(name: str, data: st.DataObject) -> None:
     some = st.sampled_from(_fragments(name)) | PARTS | st.sampled_from(["\n", "\r\n"])

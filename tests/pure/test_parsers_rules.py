@@ -256,7 +256,7 @@ WORDS = st.sampled_from(
 
 
 @pytest.mark.parametrize("made", [_Mixed, _Twice, _Behind])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(words=st.lists(WORDS, max_size=40), frames=st.sampled_from([1, 3, 40]))
 def test_many_lines_at_once_are_as_good_as_one_by_one(
     made: type[RuleParser], words: list[str], frames: int
@@ -317,7 +317,7 @@ DENSE = st.sampled_from(
 
 
 @pytest.mark.parametrize("made", [_Dense, _Unnamed, _OwnFrames, _OwnFiles])
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(words=st.lists(DENSE, max_size=60), frames=st.sampled_from([1, 3, 40]))
 def test_a_whole_portion_is_as_good_as_its_lines(
     made: type[RuleParser], words: list[str], frames: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.pathmap import PathMap
@@ -152,7 +152,6 @@ def test_pairs_that_cannot_be_used_are_told() -> None:
 NAME = st.text("abcXYZ019_.-+#~%", min_size=1, max_size=8).filter(lambda name: name[0] != "-")
 
 
-@settings(deadline=None)
 @given(folder=st.sampled_from(["/ps/etc", "/ps/prj", "/ps", "/scratch"]), names=st.lists(NAME))
 def test_a_path_comes_back_from_windows(folder: str, names: list[str]) -> None:
     path = "/".join([folder, *names])
@@ -163,7 +162,6 @@ def test_a_path_comes_back_from_windows(folder: str, names: list[str]) -> None:
     assert WINDOWS.to_client(path, whole=True) == client
 
 
-@settings(deadline=None)
 @given(text=st.text("/\\ps rj:;=\"'-Pcdx\n(", max_size=40))
 def test_any_text_is_survived_and_others_left_alone(text: str) -> None:
     for paths in (WINDOWS, UNIX):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plugins_stage import make_spec, make_worker, parse_all
 
@@ -30,7 +30,6 @@ LONG = st.tuples(LOGS, st.integers(0, 3), LOGS).map(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.one_of(LOGS, LONG), st.lists(st.integers(0, 300_000), max_size=12))
 def test_any_cutting_of_a_log_parses_alike(data: bytes, cuts: list[int]) -> None:
     spec = make_spec("counts")
@@ -50,7 +49,6 @@ def test_any_cutting_of_a_log_parses_alike(data: bytes, cuts: list[int]) -> None
     assert worker.problems() == ()
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(LOGS, st.lists(st.integers(0, 200), max_size=8), st.integers(0, 200))
 def test_spans_join_and_decode_to_their_texts(data: bytes, cuts: list[int], last: int) -> None:
     store = MemoryStore()

@@ -6,7 +6,7 @@ import json
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plugins_stage import make_spec
 
@@ -22,7 +22,6 @@ def travel(value: object) -> object:
     return json.loads(json.dumps(value))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.dictionaries(TEXT, TEXT, max_size=3), max_size=5), st.integers(1, 50))
 def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: int) -> None:
     stream = b"".join(map(exchange.pack, messages))
@@ -56,7 +55,6 @@ def test_nothing_too_large_is_sent() -> None:
         exchange.pack({"x": "y" * exchange.MAX_FRAME})
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(TEXT, st.integers(), st.booleans(), st.lists(TEXT, max_size=3))
 def test_values_come_out_as_they_went_in(
     text: str, number: int, flag: bool, texts: list[str]

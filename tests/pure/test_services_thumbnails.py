@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services import _thumbnails
@@ -115,7 +115,6 @@ def test_equal_names_of_two_folders(stage: Stage) -> None:
     assert shlex.split(other[0])[-1].endswith("/A.png.3.jpg")
 
 
-@settings(deadline=None)
 @given(names=st.lists(st.sampled_from(["a/x.png", "b/x.png", "c/X.PNG", "x.png.2", "d/x.png"])))
 def test_names_never_collide(names: list[str]) -> None:
     maker = _thumbnails.Names("/nowhere")

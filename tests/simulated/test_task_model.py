@@ -198,7 +198,7 @@ SECONDS = st.sampled_from((0.0, 0.1, 1.0, 4.0, 15.0, 17.0, 40.0))
 STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5), SECONDS), max_size=25)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 def test_any_order_of_events_leaves_every_task_at_one_end(steps: list[Step]) -> None:
     trio.run(play, [("job", 2, 0.0), *steps], clock=MockClock(autojump_threshold=0))
