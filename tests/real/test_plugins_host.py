@@ -23,7 +23,7 @@ from trio_afrender.output.base import RunLog
 from trio_afrender.output.disk import open_run_log
 from trio_afrender.output.memory import MemoryLog
 from trio_afrender.plugins import blame
-from trio_afrender.plugins.base import ParserState, PluginSpec, PluginTask
+from trio_afrender.plugins.base import Conclusion, ParserState, PluginSpec, PluginTask
 from trio_afrender.plugins.host_client import HostRunner, open_plugin_host
 from trio_afrender.plugins.inline import InlineRunner
 
@@ -125,6 +125,20 @@ async def test_a_thread_is_used_again_unless_foreign_code_was_in_it(tmp_path: Pa
         fresh = await use("generic") - ours
         await until(lambda: held not in {thread.id for thread in host.threads()})
         assert await use("") == await use("generic") == fresh | {host.pid}
+
+
+async def test_who_has_no_say_is_not_asked(tmp_path: Path) -> None:
+    """Not even a host that is stopped keeps the end of such a task waiting."""
+    async with runner_of(GUARD) as runner, task_of(runner, tmp_path, make_spec()) as (task, _):
+        os.kill(runner.pid or 0, signal.SIGSTOP)
+        try:
+            with trio.fail_after(GUARD / 3):
+                good = await task.conclude(0, check_files=True, post=True)
+                bad = await task.conclude(2, check_files=True, post=True)
+                said = await task.log()
+        finally:
+            os.kill(runner.pid or 0, signal.SIGCONT)
+        assert (good, bad, said) == (Conclusion(exit_ok=True), Conclusion(exit_ok=False), "")
 
 
 async def test_what_is_not_there_is_said(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ class ServiceFacts:
     """Fields of `config.Limits` that the service has of its own."""
     stuck: Mapping[str, float | str] = attrs.field(factory=dict, hash=False)
     """Fields of `config.Stuck` that the service has of its own."""
+    settled: bool = False
+    """Whether no plugin code has a say in the run's end: its exit code alone counts, and the log
+    stays as it is."""
     log: str = ""
     """The service's own log so far, and what went wrong with the parser, for the task's log."""
 

@@ -246,6 +246,7 @@ _FACTS: Mapping[str, Callable[[object], Any]] = {
     "grace": _is(float, type(None)),
     "limits": _rules(int, float),
     "stuck": _rules(float, str),
+    "settled": _FLAG,
     "log": _TEXT,
 }
 _NEEDED = ("working_directory", "command", "environment")

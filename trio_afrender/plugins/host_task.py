@@ -78,6 +78,9 @@ class HostTask:
     async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
         """See `PluginTask`, as for all that follow."""
         default = Conclusion(exit_ok=code in (0, None))
+        if self.facts.settled:
+            await trio.lowlevel.checkpoint()
+            return attrs.evolve(default, log=self._own_log())
         fields = {"code": code, "check_files": check_files, "post": post}
         return await self._ask("conclude", conclusion_from, default, **fields)
 
@@ -91,7 +94,14 @@ class HostTask:
         if self.dropped:
             await trio.lowlevel.checkpoint()
             return ""  # what it would have said went with it; `problems` tells why
+        if self.facts.settled:
+            await trio.lowlevel.checkpoint()
+            return self._own_log()
         return await self._ask("log", text_from, "")
+
+    def _own_log(self) -> str:
+        """What the service itself said when it was made."""
+        return self._run.facts.log if self._run.facts is not None else ""
 
     def problems(self) -> tuple[str, ...]:
         own = self._run.take_problems()

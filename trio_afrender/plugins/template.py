@@ -27,6 +27,7 @@ from trio_afrender.plugins.host import serve_agent
 from trio_afrender.plugins.lifeline import hold_lifeline
 from trio_afrender.plugins.modules import claim_packages
 from trio_afrender.plugins.names import load_class
+from trio_afrender.plugins.settled import remember_base
 
 __all__ = ("main",)
 
@@ -115,6 +116,8 @@ def main() -> NoReturn:
     for kind in ("service", "parser"):
         with contextlib.suppress(PluginError):
             load_class(kind, "generic")  # what most tasks need: not at each host's expense
+    with contextlib.suppress(PluginError):
+        remember_base()
     gc.collect()
     gc.freeze()  # what is shared with the hosts stays shared
     try:

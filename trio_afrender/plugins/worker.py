@@ -26,6 +26,7 @@ from trio_afrender.plugins.explain import explain_end
 from trio_afrender.plugins.names import is_builtin, load_class
 from trio_afrender.plugins.portions import Portions
 from trio_afrender.plugins.problems import Captured, Problems, capturing, shorten
+from trio_afrender.plugins.settled import is_settled, remember_base
 from trio_afrender.plugins.values import (
     StateReader,
     read_flag,
@@ -75,6 +76,7 @@ class Worker:
         self._state = StateReader(self._problems.add)
         self._tail = ""
         current.use(settings)
+        remember_base()
         with capturing(self._printed):
             self._service: Any = self._make_service(spec, settings, copied=copied)
             self.facts = self._make_facts()
@@ -130,6 +132,7 @@ class Worker:
             grace=read_seconds(grace),
             limits=self._read_rules("limits"),
             stuck=self._read_rules("stuck"),
+            settled=is_settled(service),
             log=self._join(
                 self._ask("getLog", read_text, "", "a str"),
                 read_text(getattr(service, "parser_problem", "")) or "",
