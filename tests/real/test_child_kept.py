@@ -108,6 +108,28 @@ async def test_a_chain_of_forks_is_broken(stage: RealStage, words: str) -> None:
         assert not [pid for pid in scan() if read_token(pid) == token]
 
 
+CROWD = """
+import os, signal
+for number in range(300):
+    if os.fork() == 0:
+        if number % 3 == 0:
+            os.setsid()
+        signal.alarm(100)
+        signal.pause()
+os.write(1, b"up\\n")
+signal.pause()
+"""
+
+
+async def test_a_crowd_is_ended_to_the_last(stage: RealStage) -> None:
+    """Many of one group, whose dead are collected in a row, and many that have one each."""
+    async with stage.run(make_launch(sys.executable, "-I", "-S", "-c", CROWD)) as played:
+        pids = await played.child.signal_tree(KILL)
+        assert (len(set(pids)), pids[0]) == (301, played.child.pid)
+        assert await played.child.empty(GUARD) == ()
+        assert not any(lives(pid) for pid in pids)
+
+
 async def test_a_daemon_without_environment_is_found_beside_other_tasks(stage: RealStage) -> None:
     """What no agent that is no subreaper could find: nothing ties it to its task but descent."""
     script = "(exec env -i setsid sh -c 'echo member $$; echo up; exec sleep 100' >&1 &)"

@@ -28,6 +28,7 @@ from trio_afrender.keeper.record import remove_socket, write_end
 from trio_afrender.keeper.sockets import peer_uid
 from trio_afrender.keeper.spec import State, TaskSpec
 from trio_afrender.keeper.tree import (
+    collect,
     find_below,
     kill_groups,
     list_children,
@@ -169,8 +170,6 @@ class Parent:
         if self._cgroup is not None:
             self._state.peak = max(self._state.peak, self._cgroup.peak())
             self._state.oom_kills = self._cgroup.oom_kills()
-            if self._cgroup.remove():
-                self._cgroup = None
         self._changed = True
         if self._spec.record:
             with contextlib.suppress(OSError):  # a full disk: the agent, if there is one, is told
@@ -297,10 +296,8 @@ class Parent:
                 self._thaw()
                 return {"pids": self._named(signal_below(signal.SIGTERM, signal.SIGCONT))}
             case "kill":
-                pids = self._named(find_below())
                 self._begin_end()
-                self._kill()
-                return {"pids": pids}
+                return {"pids": self._named(self._kill())}
             case "members":
                 return {"pids": self._named(find_below())}
             case "suspend":
@@ -337,24 +334,23 @@ class Parent:
 
     def _reap(self) -> None:
         """Collect whoever ended. Nobody else here has children, so any child is ours to collect."""
+        groups: dict[int, int] = {}
         while not self._state.empty:
             try:
-                if self._ending:
-                    # Even a dead child keeps, until it is collected, its group from strangers: so
-                    # a chain of daemons that each fork and end does not get away.
-                    info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                    if info is not None:
-                        kill_groups((info.si_pid,))
-                pid, raw, usage = os.wait4(-1, os.WNOHANG)
+                found = collect(groups if self._ending else None)
             except ChildProcessError:
                 self._state.empty = self._changed = True
                 return
-            if pid == 0:
+            if found is None:
                 return
+            pid, raw, usage = found
             self._state.cpu += usage.ru_utime + usage.ru_stime
             # A process begins with the figure of whoever spawned it: less than ours says nothing.
-            if usage.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
-                self._state.peak = max(self._state.peak, usage.ru_maxrss * 1024)
+            peak = usage.ru_maxrss * 1024
+            if peak > max(
+                self._state.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            ):
+                self._state.peak = peak
             if pid == self._state.pid:
                 self._state.raw, self._state.ended = raw, time.time()
                 self._changed = True
@@ -364,14 +360,18 @@ class Parent:
             self._ending = True
             self._kill_at = 0.0
 
-    def _kill(self) -> None:
-        """One more KILL to all that is there; again soon, until nothing is."""
+    def _kill(self) -> list[int]:
+        """One more KILL to all that is there, and whom; again soon, until nothing is."""
+        begin = time.monotonic()
+        pids = find_below()
         if self._cgroup is not None:
             self._cgroup.kill()
-        kill_groups(find_below())  # one of root's may have left the cgroup
-        pause = AGAIN[min(self._kills, len(AGAIN) - 1)]
+        kill_groups(pids)  # one of root's may have left the cgroup
+        pause, now = AGAIN[min(self._kills, len(AGAIN) - 1)], time.monotonic()
         self._kills += 1
-        self._kill_at = time.monotonic() + pause
+        # With a thousand members a look takes longer than their end: that is to be seen, too.
+        self._kill_at = now + max(pause, now - begin)
+        return pids
 
     def _suspend(self) -> list[int]:
         self._state.suspended = self._changed = True
