@@ -520,6 +520,24 @@ async def test_a_cancelled_call_loses_nothing(tmp_path: Path) -> None:
             assert (await task.parse(log.size)).frame == 2
 
 
+@pytest.mark.parametrize(("parser", "kept"), [("", 5), ("generic", 5), ("counts", 0)])
+async def test_a_task_that_goes_while_its_objects_are_made(
+    parser: str, kept: int, tmp_path: Path
+) -> None:
+    """They are made to the end and forgotten then; others have their calls answered."""
+    async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
+        for _ in range(5):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                async with runner.open_task(make_spec(parser), log):
+                    raise AssertionError("it could not have begun")
+        assert len(runner._runs) == 6
+        await until(lambda: len(runner._runs) == 1)
+        assert (await feed(task, log, b"FRAME\n")).frame == 1
+        host = psutil.Process(runner.pid)
+        await until(lambda: host.num_threads() == 2 + kept)
+
+
 async def test_a_task_that_leaves_a_hanging_call_behind(tmp_path: Path) -> None:
     """Its caller is gone, yet the host is freed of it, and the next task starts."""
     async with runner_of() as runner:

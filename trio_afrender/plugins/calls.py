@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
-import trio
 
 from trio_afrender.errors import PluginError, ProtocolError
 
@@ -104,10 +103,18 @@ class Asked:
     caller: Caller
     request: Request
     started: float
-    answered: trio.Event = attrs.field(factory=trio.Event)
+    then: Callable[[Asked], None]
+    """Called once, when there is an answer or there will be none here."""
     answer: Answer | None = None
     moved: bool = False
     """Whether nobody waits for it any more."""
+    _told: bool = False
+
+    def tell(self) -> None:
+        """Let whoever asked go on."""
+        if not self._told:
+            self._told = True
+            self.then(self)
 
 
 def read_answer(request: Request, message: Mapping[str, object]) -> Answer:

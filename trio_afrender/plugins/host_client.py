@@ -1,9 +1,10 @@
 """Runs plugins in processes of their own and keeps those worth having.
 
-Each run has a task here that makes its calls, one after another, and builds its objects anew when
-the host they were in is gone or hangs because of another run. A call under way when the host ends
-is simply made again, unless it was the one to blame: then its run is dropped, and goes on with
-what the base class would do.
+The calls of a run are made one after another. As a rule a call is a message to its host, and its
+answer is taken as it comes. Where that cannot be - there is no host, it ends, it hangs because of
+another run - a task takes the call over, which builds the run's objects anew elsewhere. A call
+under way when the host ends is simply made again, unless it was the one to blame: then its run is
+dropped, and goes on with what the base class would do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from trio_afrender.plugins.base import PluginSpec, PluginTask
 from trio_afrender.plugins.blame import PROBATION, Suspicion, absolve, judge_death
 from trio_afrender.plugins.calls import (
     Answer,
+    Asked,
     LifeOver,
     Limits,
     MovedError,
@@ -110,18 +113,18 @@ class HostRunner:
                 run = await stack.enter_async_context(self._open_run(spec, folder))
                 said = f"{error}\n{error.details}\nThe task runs without its parser."
             assert run.facts is not None  # noqa: S101 - an open run has them
-            facts = attrs.evolve(run.facts, log=f"{run.facts.log}\n{said}".strip())
-            yield HostTask(run, facts, stack, self._open_run)
+            facts = run.facts
+            if said:
+                facts = attrs.evolve(facts, log=f"{facts.log}\n{said}".strip())
+            yield HostTask(run, facts, stack, self._open_run, self._begin)
 
     @asynccontextmanager
     async def _open_run(self, spec: PluginSpec, folder: Path) -> AsyncIterator[Run]:
-        send, receive = trio.open_memory_channel[Call](1)
-        run = Run(next(self._numbers), spec, folder, send, suspicion=self._suspect(spec))
-        async with send:
-            self._runs[run.number] = run
-            self._nursery.start_soon(self._drive, run, receive)
-            call = run.pending = Call(None)
-            send.send_nowait(call)
+        run = Run(next(self._numbers), spec, folder, suspicion=self._suspect(spec))
+        self._runs[run.number] = run
+        try:
+            call = Call(None)
+            self._begin(run, call)
             await call.done.wait()
             if run.error is not None:
                 raise run.error
@@ -129,20 +132,65 @@ class HostRunner:
                 text = f'service "{spec.service}" could not be made: {run.dropped}'
                 raise DroppedError(text, run.details)
             yield run
+        finally:
+            run.closed = True
+            if run.pending is None:
+                self._close(run)
 
-    # -- a run's calls --------------------------------------------------------------------------
-
-    async def _drive(self, run: Run, calls: trio.MemoryReceiveChannel[Call]) -> None:
-        """Make the calls of one run, until it is closed."""
-        async with calls:
-            async for call in calls:
-                call.answer = await self._fulfil(run, call)
-                run.pending = None
-                call.done.set()
+    def _close(self, run: Run) -> None:
         del self._runs[run.number]
         if run.life is not None:
             run.life.forget(run)
         self._lives.tidy()
+
+    # -- a run's calls --------------------------------------------------------------------------
+
+    def _begin(self, run: Run, call: Call) -> None:
+        """Make a call, which `call.done` tells the end of: whoever waits for it may go away."""
+        run.pending = call
+        life = run.life
+        if life is None and run.facts is None and not run.suspicion.alone:
+            life = self._lives.ready
+        if life is None or life.ward or life.over or run.suspicion.alone or run.dropped:
+            self._nursery.start_soon(self._drive, run, call, None)
+            return
+        request = call.request or self._start_building(run)
+        try:
+            life.ask_soon(run, request, partial(self._take_asked, run, life, call))
+        except ProtocolError as too_large:
+            self._take(run, life, call, Answer(error=PluginError(str(too_large))))
+
+    def _take_asked(self, run: Run, life: HostLife, call: Call, asked: Asked) -> None:
+        """Take over what became of a call, or have a task do it again elsewhere."""
+        if asked.answer is not None:
+            self._take(run, life, call, asked.answer)
+        elif asked.moved:
+            life.forget(run)
+            self._leave(run, life)
+            self._nursery.start_soon(self._drive, run, call, None)
+        else:
+            self._nursery.start_soon(self._drive, run, call, life)
+
+    def _take(self, run: Run, life: HostLife, call: Call, answer: Answer) -> None:
+        if call.request is not None:
+            call.answer = self._note(run, call, call.request, answer)
+        elif self._note_built(run, life, answer):
+            run.life = life
+        absolve(run.suspicion)
+        self._end(run, call)
+
+    def _end(self, run: Run, call: Call) -> None:
+        run.pending = None
+        call.done.set()
+        if run.closed:
+            self._close(run)
+
+    async def _drive(self, run: Run, call: Call, gone: HostLife | None) -> None:
+        """Make a call as often as it must be; `gone` is a host whose end it has met already."""
+        if gone is not None:
+            await self._outlive(run, gone)
+        call.answer = await self._fulfil(run, call)
+        self._end(run, call)
 
     async def _fulfil(self, run: Run, call: Call) -> Answer | None:
         """Make a call, again and again if it must be; None when the run is dropped."""
@@ -197,9 +245,14 @@ class HostRunner:
             answer = await self._ask(run, life, call.request)
         except ProtocolError as too_large:
             answer = Answer(error=PluginError(str(too_large)))
+        return self._note(run, call, call.request, answer)
+
+    @staticmethod
+    def _note(run: Run, call: Call, request: Request, answer: Answer) -> Answer:
+        """Take over what came of a call on the objects."""
         run.tell(*answer.problems)
         if answer.error is not None:
-            run.tell(f"{call.request.op}: {answer.error}\n{answer.error.details}")
+            run.tell(f"{request.op}: {answer.error}\n{answer.error.details}")
         elif call.feed is not None:
             run.note_fed(call.feed, answer.value, answer.position)
         return answer
@@ -209,26 +262,38 @@ class HostRunner:
         if run.life is not None:
             run.life.forget(run)
             run.life = None
-        run.grown = 0.0
-        fields = {"spec": spec_to(run.spec), "folder": str(run.folder)}
+        request = self._start_building(run)
         try:
-            answer = await self._ask(run, life, Request("open", fields, facts_from))
+            answer = await self._ask(run, life, request)
         except ProtocolError as too_large:
             answer = Answer(error=PluginError(str(too_large)))
+        if not self._note_built(run, life, answer):
+            return
+        # What comes back was told the first time: only the parser's own state counts.
+        for feed in run.history:
+            await self._ask(run, life, feed_request(feed))
+        run.life = life
+
+    @staticmethod
+    def _start_building(run: Run) -> Request:
+        run.grown = 0.0
+        fields = {"spec": spec_to(run.spec), "folder": str(run.folder)}
+        return Request("open", fields, facts_from)
+
+    @staticmethod
+    def _note_built(run: Run, life: HostLife, answer: Answer) -> bool:
+        """Take over what came of making the objects; return whether they are there."""
         if answer.error is not None:
             life.forget(run)
             if run.facts is None:
                 run.error = answer.error
             else:
                 run.drop(f"it could not be built anew: {answer.error}", answer.error.details)
-            return
+            return False
         if run.facts is None:
             run.facts = answer.value
             run.tell(*answer.problems)
-        # What comes back was told the first time: only the parser's own state counts.
-        for feed in run.history:
-            await self._ask(run, life, feed_request(feed))
-        run.life = life
+        return True
 
     @staticmethod
     async def _ask(run: Run, life: HostLife, request: Request) -> Answer:

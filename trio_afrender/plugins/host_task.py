@@ -40,12 +40,19 @@ class HostTask:
     """Each method may be called from any task; cancelled, the call is still made to its end."""
 
     def __init__(
-        self, run: Run, facts: ServiceFacts, stack: AsyncExitStack, open_run: OpenRun
+        self,
+        run: Run,
+        facts: ServiceFacts,
+        stack: AsyncExitStack,
+        open_run: OpenRun,
+        begin: Callable[[Run, Call], None],
     ) -> None:
+        """`begin` makes a call; its `done` tells when it has come to its end."""
         self.facts = facts
         self._run = run
         self._stack = stack
         self._open_run = open_run
+        self._begin = begin
         self._base: Run | None = None
         self._base_failed = False
         self._making_base = trio.Lock()
@@ -121,8 +128,8 @@ class HostTask:
     async def _call(self, run: Run, request: Request, feed: Feed | None = None) -> Answer | None:
         while run.pending is not None:
             await run.pending.done.wait()
-        call = run.pending = Call(request, feed)
-        run.calls.send_nowait(call)
+        call = Call(request, feed)
+        self._begin(run, call)
         await call.done.wait()
         return call.answer
 

@@ -73,7 +73,8 @@ class HostLife:
         self._asked: dict[int, Asked] = {}
         self._threads = Threads()
         self._number = 0
-        self._slow = trio.Event()
+        self._rest = trio.CancelScope()
+        """Of who looks after slow calls: ends when one may have become slow."""
         self._ping: tuple[int, float] | None = None
         self._pinged = -math.inf
         self._used: dict[int, float] = {}  # by run: processor time when last asked for life
@@ -108,8 +109,8 @@ class HostLife:
     def release(self) -> None:
         """Let everybody go who still waits for an answer, after the judgement."""
         self.judged.set()
-        for asked in self._asked.values():
-            asked.answered.set()
+        for asked in tuple(self._asked.values()):
+            asked.tell()
 
     async def run(self, settings: PluginSettings, folders: Sequence[Path]) -> Trouble:
         """Serve the host until it must be ended; return why."""
@@ -144,6 +145,17 @@ class HostLife:
 
         Whoever calls must stay until it returns: a call under way is never given up.
         """
+        answered = trio.Event()
+        asked = self.ask_soon(caller, request, lambda _: answered.set())
+        await answered.wait()
+        if asked.moved:
+            raise MovedError
+        if asked.answer is None:
+            raise LifeOver
+        return asked.answer
+
+    def ask_soon(self, caller: Caller, request: Request, then: Callable[[Asked], None]) -> Asked:
+        """Make a call and go on; `then` is called when it is over. Raises as `ask`."""
         if self.over:
             raise LifeOver
         self._number += 1
@@ -155,18 +167,11 @@ class HostLife:
         self._send(message)
         if fresh:  # not before: a message that is too large is not sent
             self._threads.take(caller.number)
-        asked = Asked(caller, request, trio.current_time())
+        asked = Asked(caller, request, trio.current_time(), then)
+        if not self._asked:
+            self._rest.deadline = asked.started + HESITATION
         self._asked[number] = asked
-        with trio.move_on_after(HESITATION):
-            await asked.answered.wait()
-        if not asked.answered.is_set():
-            self._slow.set()
-            await asked.answered.wait()
-        if asked.moved:
-            raise MovedError
-        if asked.answer is None:
-            raise LifeOver
-        return asked.answer
+        return asked
 
     def forget(self, caller: Caller) -> None:
         """Let the host drop a run's objects, before it does anything else. Does not wait."""
@@ -222,7 +227,8 @@ class HostLife:
             asked.answer = read_answer(asked.request, message)
         assert isinstance(number, int)  # noqa: S101 - it was a key
         del self._asked[number]
-        asked.answered.set()
+        if not self._asked:
+            self._rest.deadline = math.inf
         if asked.moved:
             self._changed()  # it may be idle now
             return
@@ -230,6 +236,7 @@ class HostLife:
             self._threads.trust(asked.caller.number)
         if isinstance(resident := message.get("resident"), int):
             self._weigh(resident, asked.caller)
+        asked.tell()
 
     async def _listen(self, over: trio.Event) -> None:
         await self.process.listen()
@@ -247,14 +254,21 @@ class HostLife:
     async def _watch_calls(self) -> None:
         """Look after calls that take long; sleep while there are none."""
         while True:
-            await self._slow.wait()
-            self._slow = trio.Event()
+            with trio.CancelScope() as self._rest:
+                self._rest.deadline = self._eldest() + HESITATION
+                await trio.sleep_forever()
+            if trio.current_time() - self._eldest() < HESITATION:
+                continue  # the one that this was for has been answered
             while self._asked:
                 self._look(trio.current_time())
                 await trio.sleep(self._until_next_look(trio.current_time()))
             if self.crowded:
                 self.crowded = False
                 self._changed()
+
+    def _eldest(self) -> float:
+        """When the call was made that has been under way for longest."""
+        return next((asked.started for asked in self._asked.values()), math.inf)
 
     def _until_next_look(self, now: float) -> float:
         if self._ping is not None and now - self._ping[1] < QUIET:
@@ -287,7 +301,7 @@ class HostLife:
             self.silent = True
             self._changed()
         if self.silent:
-            for asked in self._asked.values():
+            for asked in tuple(self._asked.values()):
                 innocent = (
                     asked.started > self._pinged
                     if burner is None
@@ -296,7 +310,7 @@ class HostLife:
                 if innocent and not asked.moved and silent >= asked.caller.patience:
                     asked.moved = True
                     self._threads.distrust(asked.caller.number)
-                    asked.answered.set()
+                    asked.tell()
 
     def _consider_crowd(self, views: Sequence[CallView], now: float) -> None:
         enough = STARVED * (now - self._used_at)

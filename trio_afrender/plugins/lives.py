@@ -73,6 +73,11 @@ class Lives:
         lives = sorted(self._lives, key=lambda life: life is not first)
         return tuple(life.process.pid for life in lives)
 
+    @property
+    def ready(self) -> HostLife | None:
+        """A host that a run can come to without waiting for one."""
+        return self._choose(alone=False)
+
     async def get(self, *, alone: bool) -> HostLife:
         """A host for a run, started when there is none. Raises `PluginError` if it does not start."""
         failed = 0

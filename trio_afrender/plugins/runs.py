@@ -90,7 +90,6 @@ class Run:
     number: int
     spec: PluginSpec
     folder: Path
-    calls: trio.MemorySendChannel[Call]
     life: HostLife | None = None
     """The host that holds the objects; None when they must be built anew."""
     facts: ServiceFacts | None = None
@@ -106,6 +105,8 @@ class Run:
     """Log offset up to which the parser's host has read."""
     state: ParserState = attrs.field(factory=ParserState)
     pending: Call | None = None
+    closed: bool = False
+    """Whether nobody will make a call any more."""
     _fresh: ParserState | None = None
     _problems: Problems = attrs.field(factory=Problems)
 
