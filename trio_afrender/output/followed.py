@@ -134,7 +134,8 @@ async def open_followed_log(
 ) -> AsyncIterator[FollowedLog]:
     """Make the folders of a log that somebody else will write; leaving ends it. Raises `StoreError`."""
     try:
-        await fill_in_thread(partial(_make, (*beside, folder.parent)))
+        # Theirs first: who finds it missing makes it again, with more calls and another mode.
+        await fill_in_thread(partial(_make, (folder.parent, *beside)))
     except OSError as error:
         raise StoreError.of(folder, error) from error
     log = FollowedLog(folder)
