@@ -155,11 +155,27 @@ class KeptChild:
             await trio.lowlevel.checkpoint()
             return
         data = encode({"op": op, "id": number})
-        async with self._sending:
-            with trio.CancelScope(deadline=trio.current_time() + PATIENCE, shield=True):
+        if not self._sending.locked():  # as a rule it fits at once
+            data = self._put(data)
+        if not data:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.CancelScope(deadline=trio.current_time() + PATIENCE, shield=True):
+            async with self._sending:
                 with suppress(OSError, trio.ClosedResourceError):
                     while data:
                         data = data[await self._sock.send(data) :]
+
+    def _put(self, data: bytes) -> bytes:
+        """Send what the socket takes now; return the rest."""
+        if self._raw is None:
+            return data
+        try:
+            return data[self._raw.send(data) :]
+        except BlockingIOError:
+            return data
+        except OSError:  # closed, by whomever: nobody is told
+            return b""
 
     def abandon(self) -> None:
         """End a tree that nobody waits for any more, without waiting."""
