@@ -348,11 +348,14 @@ def _say_start(launch: Launch, outputs: int) -> bytes:
 
 def _make_spec(launch: Launch) -> TaskSpec:
     keep = launch.keep
-    plain = TaskSpec(
-        argv=launch.argv, cwd=launch.cwd, environment=launch.environment, nice=launch.nice, grace=0
-    )
     if keep is None:
-        return plain
+        return TaskSpec(
+            argv=launch.argv,
+            cwd=launch.cwd,
+            environment=launch.environment,
+            nice=launch.nice,
+            grace=0,
+        )
     return TaskSpec(
         argv=launch.argv,
         cwd=launch.cwd,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from trio_afrender.keeper.frames import FrameError
 
@@ -45,8 +45,7 @@ class TaskSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> TaskSpec:
         """Raises `FrameError` for what is no spec. Unknown words are passed over."""
-        known = {field.name for field in fields(cls)}
-        words = {name: value for name, value in data.items() if name in known}
+        words = {name: value for name, value in data.items() if name in cls.__slots__}
         try:
             log = words.pop("log", None)
             argv = words.pop("argv")
@@ -105,8 +104,7 @@ class State:
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> State:
         """Unknown words are passed over: the other end may be newer."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in known})  # type: ignore[arg-type]  # our own other end
+        return cls(**{name: value for name, value in data.items() if name in cls.__slots__})  # type: ignore[arg-type]  # our own other end
 
 
 def _values(of: LogSpec | TaskSpec | State) -> dict[str, object]:
