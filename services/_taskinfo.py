@@ -25,11 +25,14 @@ _DEFAULTS: dict[str, Any] = {
     "store_dir": "",
 }
 
+_TURNED = (bytes, list, tuple, dict)  # what may hold bytes
+
 
 def complete(info: dict[str, Any]) -> None:
     """Put defaults for what is missing and text for bytes, in place."""
-    for key, value in list(info.items()):
-        info[key] = _text(value)
+    for key, value in info.items():
+        if isinstance(value, _TURNED):  # numbers and texts stay as they are
+            info[key] = _text(value)
     for key, default in _DEFAULTS.items():
         value = info.get(key)
         if value is None or not isinstance(value, type(default)):

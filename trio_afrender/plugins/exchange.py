@@ -157,7 +157,7 @@ def state_from(value: object) -> ParserState:
 
 
 def conclusion_to(conclusion: Conclusion) -> dict[str, object]:
-    return attrs.asdict(conclusion)
+    return {name: getattr(conclusion, name) for name in _CONCLUSION}
 
 
 def conclusion_from(value: object) -> Conclusion:

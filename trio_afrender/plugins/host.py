@@ -47,7 +47,6 @@ Message = dict[str, Any]
 
 RECEIVED = 256 * 1024
 """Bytes asked of the socket at once."""
-_STATM = Path("/proc/self/statm")
 OVER_LIMIT = 1.25
 """Of the memory limit, what may be asked of the system."""
 FLOOR = 64 * 1024 * 1024
@@ -67,7 +66,8 @@ class _Host:
         self._runs: dict[int, _Thread] = {}
         self.settings = PluginSettings()
         self.folders: tuple[Path, ...] = ()
-        self._memory = 0
+        self.memory = _Memory()
+        self._most_memory = 0
 
     def serve(self) -> None:
         """Hand out requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
@@ -95,7 +95,7 @@ class _Host:
         elif op == "setup":
             self.settings = settings_from(message["settings"])
             self.folders = tuple(map(Path, message["folders"]))
-            self._memory = message["memory"]
+            self._most_memory = message["memory"]
             self._limit_memory()
         elif op == "close":
             thread = self._runs.pop(message["run"])
@@ -119,11 +119,11 @@ class _Host:
 
     def memory_text(self) -> str:
         """For those who ran out of it."""
-        limit = f"{self._memory // 2**20} MiB"
+        limit = f"{self._most_memory // 2**20} MiB"
         return f"plugins together may have {limit} of memory: the setting plugin_memory"
 
     def _limit_memory(self) -> None:
-        _limit_memory(self._memory, len(self._threads) + 1)
+        _limit_memory(self._most_memory, len(self._threads) + 1)
 
 
 class _Thread(threading.Thread):
@@ -153,7 +153,7 @@ class _Thread(threading.Thread):
             self._worker = self._meter = None
             return not request["end"]
         answer = self._answer(request)
-        self._host.send({"id": request["id"], "resident": _resident(), **answer})
+        self._host.send({"id": request["id"], "resident": self._host.memory.resident(), **answer})
         return True
 
     def _answer(self, request: Message) -> Message:
@@ -215,12 +215,23 @@ class _Thread(threading.Thread):
         raise PluginError(f"no such request: {op}")
 
 
-def _resident() -> int:
-    """Bytes of memory this process has; 0 where the system does not say."""
-    try:
-        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
+class _Memory:
+    """This process's own figures: the file stays open, for they are told with each answer."""
+
+    def __init__(self) -> None:
+        self._page = os.sysconf("SC_PAGE_SIZE")
+        self._statm: int | None = None
+        with contextlib.suppress(OSError):
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def resident(self) -> int:
+        """Bytes of memory it has; 0 where the system does not say."""
+        if self._statm is None:
+            return 0
+        try:
+            return int(os.pread(self._statm, 128, 0).split()[1]) * self._page
+        except (OSError, ValueError, IndexError):
+            return 0  # a plugin may have closed it, or opened something else in its place
 
 
 def _limit_memory(limit: int, threads: int) -> None:

@@ -28,12 +28,14 @@ __all__ = ("HostTask", "OpenRun", "feed_request")
 T = TypeVar("T")
 OpenRun: TypeAlias = Callable[[PluginSpec, Path], AbstractAsyncContextManager[Run]]
 
+_FEED = tuple(field.name for field in attrs.fields(Feed))
+
 STEP = 1024 * 1024
 """Bytes of log in one request: the time limit is for that much."""
 
 
 def feed_request(feed: Feed) -> Request:
-    return Request("parse", attrs.asdict(feed), state_from)
+    return Request("parse", {name: getattr(feed, name) for name in _FEED}, state_from)
 
 
 class HostTask:
