@@ -104,7 +104,6 @@ class Parent:
         except OSError as error:
             self._fail({"number": error.errno or 0, "step": "log"})
             return
-        self._changed = True
         while not self._is_over():
             self._tell()
             self._wait()
@@ -131,10 +130,12 @@ class Parent:
         finally:
             for output in outputs:
                 os.close(output)
+        self._state.started = time.time()
+        self._changed = True
+        self._tell()  # before what may wait for others that change their cgroups
         if self._cgroup is not None:
             # A moment late: whom the leader has started by now is looked for as well.
             self._cgroup.take((self._state.pid, *list_children(self._state.pid)))
-        self._state.started = time.time()
 
     def _fail(self, failure: dict[str, object]) -> None:
         if self._channel is not None:
