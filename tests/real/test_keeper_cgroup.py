@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import attrs
 import pytest
-from child_stage import lives
+import trio
+from child_contract import GUARD
+from child_stage import lives, make_shell
 
-from trio_afrender.child.keeping import can_keep
-from trio_afrender.keeper.cgroup import Cgroup, find_base, make_cgroup, withdraw
+from trio_afrender.child.base import Keep
+from trio_afrender.child.keeping import can_keep, open_keeper
+from trio_afrender.keeper.cgroup import Cgroup, find_base, make_cgroup, tidy, withdraw
 
 pytestmark = pytest.mark.skipif(
     not (can_keep() and find_base()), reason="no control groups may be made here"
@@ -56,6 +60,44 @@ def test_it_is_frozen_and_thaws_as_a_whole(group: Cgroup, sleeper: subprocess.Po
     wait_until(group, "frozen 0")
     sleeper.terminate()
     assert sleeper.wait() == -15
+
+
+def test_what_a_killed_parent_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])  # noqa: S607
+    gone.wait()
+    kept = {f"{os.getpid()}-1", "of-somebody-else", f"{gone.pid}-2"}
+    for name in (*kept, f"{gone.pid}-1"):
+        (tmp_path / name).mkdir()
+    (tmp_path / f"{gone.pid}-2" / "used").mkdir()  # as one with a member, it cannot be removed
+    tidy(str(tmp_path))
+    assert {folder.name for folder in tmp_path.iterdir()} == kept
+    tidy("")
+
+
+async def test_the_next_cgroup_is_ready_and_goes_with_its_parent(tmp_path: Path) -> None:
+    """Each tree has one of its own; in the end none is left."""
+    base, met = find_base(), []
+    assert base is not None
+    async with open_keeper(tmp_path) as keeper:
+        for number in range(3):
+            place = tmp_path / f"run{number}"
+            place.mkdir()
+            keep = Keep(
+                record=str(place / "task"),
+                log=str(place / "log"),
+                quota=1 << 30,
+                patience=300,
+                grace=0,
+            )
+            child = await keeper.spawn(attrs.evolve(make_shell("read x"), keep=keep))
+            met.append(child.state.cgroup)
+            assert await child.empty(GUARD) == ()
+            await child.reap()
+    assert len(set(met)) == 3
+    parent = child.state.parent
+    with trio.fail_after(GUARD):
+        while list(base.glob(f"{parent}-*")):  # noqa: ASYNC110 - another process removes them
+            await trio.sleep(0.01)
 
 
 def wait_until(group: Cgroup, words: str) -> None:

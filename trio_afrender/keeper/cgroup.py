@@ -12,7 +12,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ("Cgroup", "find_base", "make_cgroup", "withdraw")
+__all__ = ("Cgroup", "find_base", "make_cgroup", "tidy", "withdraw")
 
 _SUBGROUP = "supervisor"
 """Where agent and keeper live, so that the delegated cgroup holds no process itself: only then may it
@@ -93,6 +93,17 @@ def make_cgroup(base: str, name: str) -> Cgroup | None:
     except OSError:
         return None
     return Cgroup(folder)
+
+
+def tidy(base: str) -> None:
+    """Remove what parents left below `base` that were killed. What anybody is in stays: the kernel
+    refuses to remove it."""
+    if not base:
+        return
+    for folder in Path(base).glob("[0-9]*-*"):
+        if not Path(f"/proc/{folder.name.partition('-')[0]}").exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 class Cgroup:

@@ -16,9 +16,8 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
-from itertools import count
 
-from trio_afrender.keeper.cgroup import Cgroup, make_cgroup
+from trio_afrender.keeper.cgroup import Cgroup
 from trio_afrender.keeper.channel import Channel
 from trio_afrender.keeper.frames import FrameError
 from trio_afrender.keeper.kernel import set_name
@@ -57,9 +56,6 @@ class Host:
     """What leaders get back, and what keeper and parents have; None where they are not protected."""
 
 
-_numbers = count(1)
-
-
 class Parent:
     """One tree's; `run` is all of its life. A process may be the parent of one tree after another."""
 
@@ -72,16 +68,18 @@ class Parent:
         outputs: tuple[int, ...],
         host: Host,
         wakeup: Wakeup,
+        cgroup: Cgroup | None,
     ) -> None:
+        """All that it is given is its own from then on, but for `wakeup`."""
         self._spec = spec
         self._channel: Channel | None = Channel(agent)
         self._listener = listener
         self._outputs = outputs  # the agent's own, to be handed on to the leader
         self._host = host
         self._wakeup = wakeup
-        self._state = State(parent=os.getpid())
+        self._state = State(parent=os.getpid(), cgroup=cgroup.folder if cgroup else "")
         self._outlet: Outlet | None = None
-        self._cgroup: Cgroup | None = None
+        self._cgroup = cgroup
         self._changed = False
         self._told = 0.0
         self._attended = time.monotonic()
@@ -123,8 +121,6 @@ class Parent:
             self._note_output()
         else:
             self._state.eof = True  # not ours to read
-        self._cgroup = make_cgroup(self._host.cgroups, f"{os.getpid()}-{next(_numbers)}")
-        self._state.cgroup = self._cgroup.folder if self._cgroup else ""
         try:
             self._state.pid = start_leader(spec, outputs, self._host.oom_scores)
         finally:

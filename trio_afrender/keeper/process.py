@@ -20,7 +20,7 @@ import time
 import traceback
 from pathlib import Path
 
-from trio_afrender.keeper.cgroup import find_base
+from trio_afrender.keeper.cgroup import find_base, tidy
 from trio_afrender.keeper.channel import Channel, Visitor
 from trio_afrender.keeper.frames import VERSION, FrameError
 from trio_afrender.keeper.kernel import adopt_orphans, set_name, set_oom_score
@@ -259,6 +259,8 @@ class Keeper:
         for stray in strays:
             kill_groups((stray, *find_below(stray)))
         self._orphans = bool(strays)
+        if not strays:
+            tidy(self._host.cgroups)
 
 
 def _check(message: dict[str, object], descriptors: list[int]) -> dict[str, object]:
@@ -346,6 +348,7 @@ def _close_std(*descriptors: int) -> None:
 
 def _look_at_host() -> Host:
     base = find_base()
+    tidy(str(base or ""))
     score: int | None = None
     with contextlib.suppress(OSError, ValueError):
         score = int(Path("/proc/self/oom_score_adj").read_text())

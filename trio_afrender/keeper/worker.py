@@ -9,7 +9,9 @@ import logging
 import os
 import select
 import socket
+from itertools import count
 
+from trio_afrender.keeper.cgroup import Cgroup, make_cgroup
 from trio_afrender.keeper.channel import Visitor
 from trio_afrender.keeper.frames import FrameError
 from trio_afrender.keeper.kernel import adopt_orphans, set_name
@@ -69,13 +71,16 @@ def _work(sock: socket.socket, host: Host) -> None:
         wakeup = Wakeup()
         adopt_orphans()
         keeper = Visitor(sock)
+        cgroups = _Cgroups(host.cgroups)
         while not keeper.over:
             set_name(IDLE_NAME)
+            cgroups.prepare()
             _wait(keeper)
             for message in keeper.receive():
-                _be_parent(message, keeper, host, wakeup)
+                _be_parent(message, keeper, host, wakeup, cgroups.take())
                 keeper.put({"idle": os.getpid()})
                 keeper.flush()
+        cgroups.close()
         code = 0
     except BaseException:
         logger.exception("the parent of a tree failed")
@@ -89,7 +94,36 @@ def _wait(keeper: Visitor) -> None:
     poll.poll()
 
 
-def _be_parent(message: dict[str, object], keeper: Visitor, host: Host, wakeup: Wakeup) -> None:
+class _Cgroups:
+    """Has the cgroup of the next tree ready: to make one may wait for whatever else changes cgroups on
+    the host. Each tree gets a new one, or it would be told the peak of the one before."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._numbers = count(1)
+        self._ready: Cgroup | None = None
+
+    def prepare(self) -> None:
+        if self._ready is None:
+            self._ready = make_cgroup(self._base, f"{os.getpid()}-{next(self._numbers)}")
+
+    def take(self) -> Cgroup | None:
+        self.prepare()
+        ready, self._ready = self._ready, None
+        return ready
+
+    def close(self) -> None:
+        if self._ready is not None:
+            self._ready.remove()
+
+
+def _be_parent(
+    message: dict[str, object],
+    keeper: Visitor,
+    host: Host,
+    wakeup: Wakeup,
+    cgroup: Cgroup | None,
+) -> None:
     words = message.get("spec")
     if not isinstance(words, dict):
         raise FrameError("a tree without a spec")
@@ -104,6 +138,7 @@ def _be_parent(message: dict[str, object], keeper: Visitor, host: Host, wakeup: 
         outputs=tuple(outputs),
         host=host,
         wakeup=wakeup,
+        cgroup=cgroup,
     ).run()
 
 
