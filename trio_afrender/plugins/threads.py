@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ("NOBODY", "Threads")
 
 SPARE = 16
-"""Threads kept for runs to come: each is some 50 KiB of the host, and 0.2 ms of a tiny task."""
+"""Threads kept for runs to come: as many as tiny tasks run at once, not as many as ever did."""
 NOBODY = (0, 0)
 """Instead of a thread that is not known."""
 
