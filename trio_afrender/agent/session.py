@@ -37,9 +37,13 @@ WINDOW = 16
 LOOP = "the session"
 MARGIN = 10.0
 """Seconds late that a loop may be before it counts as hanging."""
-QUIET_BEAT = 4.0
-"""Seconds between signs of life of a render that has nothing to say (or a quarter of the zombie
-time, or the heartbeat): pings watch the link meanwhile."""
+QUIET_BEAT = 6.0
+"""Seconds between signs of life of a render that has nothing to say (or three eighths of the zombie
+time, or the heartbeat): pings watch the link meanwhile. More than the usual five between two
+measurements, which are a sign of life as well."""
+GATHER = 0.125
+"""Seconds that news of a quiet render wait for more: host and tasks are measured at the same
+moments, and one update tells of them all."""
 NAME_PATIENCE = 2.0
 """Zombie times to wait for a taken name: the server may still count our own former self online."""
 
@@ -246,12 +250,14 @@ class Session:
         the time to give an empty sign of life (True). So a quiet agent hardly ever wakes."""
         now = trio.current_time()
         heartbeat = self._settings.heartbeat
-        until = now + max(heartbeat, min(QUIET_BEAT, self._settings.zombie / 4))
+        until = now + max(heartbeat, min(QUIET_BEAT, self._settings.zombie * 3 / 8))
         # A send may hang for as long as it takes the pings to notice a dead peer.
         self._pulse.promise(LOOP, until - now + self._settings.zombie + MARGIN)
+        news = math.inf
         while not (self._outbox.urgent or self.leaving or self._may_renew):
             if self._outbox.has_news:
-                until = min(until, now + heartbeat)
+                news = min(news, trio.current_time())
+                until = min(until, max(now + heartbeat, news + GATHER))
             with trio.move_on_at(until) as pause:
                 await self._wakeup.wait()
             self._wakeup = trio.Event()
