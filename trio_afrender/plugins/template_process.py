@@ -146,7 +146,8 @@ class Template:
                 wish = self._forks.pop(number)
                 if isinstance(made := message.get("pid"), int):
                     self._hosts.add(made)
-                    self._empty = trio.Event()
+                    if self._empty.is_set():  # else somebody may be waiting for this one
+                        self._empty = trio.Event()
                     if wish.abandoned:
                         self._end_now(made)
             case _:
