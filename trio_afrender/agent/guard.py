@@ -64,7 +64,9 @@ async def guard_memory(
             pause(order.pause)
         paused = order.pause
         _carry_out(order, handles)
-        await trio.sleep(next_look(rules, room) if handles or paused else IDLE)
+        wait = next_look(rules, room) if handles or paused else IDLE
+        # With time to spare it goes with those who wake the agent anyway.
+        await trio.sleep(IDLE - now % IDLE if wait >= IDLE else wait)
 
 
 def _carry_out(order: Order, handles: Collection[TaskHandle]) -> None:
