@@ -115,6 +115,16 @@ def test_a_good_unit_and_none() -> None:
     assert none.level == "ok"
 
 
+def test_a_unit_that_was_named_and_is_not_there() -> None:
+    [gone] = judge_unit(Unit(wanted="r.service"))
+    assert (gone.level, gone.text) == ("error", "systemd has no unit r.service")
+    assert gone.mend == "systemctl status r.service"
+    [silent] = judge_unit(Unit(wanted="r.service", problem="Failed to connect to bus"))
+    assert silent.level == "warning"
+    assert silent.text == "systemd cannot be asked about r.service: Failed to connect to bus"
+    assert silent.mend == "sudo systemctl status r.service"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

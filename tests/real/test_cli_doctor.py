@@ -255,8 +255,16 @@ def test_the_unit_is_asked_of_systemd(tmp_path: Path, monkeypatch: pytest.Monkey
     facts = look_server.look_at_unit(CONFIG, "mine.service", {})
     assert (facts.name, facts.user) == ("mine.service", False)
     assert facts.settings["KillMode"] == "control-group"
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1\n")
+    facts = look_server.look_at_unit(CONFIG, "mine.service", {})
+    assert (facts.name, facts.wanted) == ("", "mine.service")
+    assert facts.problem == "Failed to connect to bus"
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho LoadState=not-found\n")
+    facts = look_server.look_at_unit(CONFIG, "mine.service", {})
+    assert (facts.name, facts.wanted, facts.problem) == ("", "mine.service", "")
+    assert look_server.look_at_unit(CONFIG, "", {}).wanted == ""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert look_server.look_at_unit(CONFIG, "mine.service", {}).name == ""
+    assert "systemctl" in look_server.look_at_unit(CONFIG, "mine.service", {}).problem
 
 
 @pytest.mark.parametrize(("trusted", "said"), [(True, ""), (False, "unknown CA")])

@@ -97,10 +97,10 @@ async def test_the_watchdog_is_fed_while_the_loops_turn(
     environ = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "30000000"}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(report_to_manager, agent, environ)
-        await trio.sleep(25)
+        await trio.sleep(28)
         said = heard(manager)
         assert said[0] == "READY=1"
-        assert said.count("WATCHDOG=1") == 3
+        assert said.count("WATCHDOG=1") == 6  # at 0, 1, 3, 7, 15, 25
         assert "STATUS=online, 0 tasks running" in said
         agent.late, agent.running = ("the session has not turned for 99 s",), (object(),)
         await trio.sleep(30)
@@ -111,6 +111,23 @@ async def test_the_watchdog_is_fed_while_the_loops_turn(
         assert heard(manager) == ["WATCHDOG=1", "STATUS=draining, 1 task running", "STOPPING=1"]
         agent.over.set()
     assert heard(manager) == ["STOPPING=1"]
+
+
+async def test_what_an_agent_comes_to_is_told_soon(
+    manager: socket.socket, autojump_clock: MockClock
+) -> None:
+    agent = Agent(state="connecting")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(report_to_manager, agent, {"NOTIFY_SOCKET": manager.getsockname()})
+        await trio.sleep(0.5)
+        agent.state = "online"
+        await trio.sleep(1)
+        assert heard(manager) == [
+            "READY=1",
+            "STATUS=connecting, 0 tasks running",
+            "STATUS=online, 0 tasks running",
+        ]
+        agent.over.set()
 
 
 async def test_no_manager_nothing_to_say(autojump_clock: MockClock) -> None:

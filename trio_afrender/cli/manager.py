@@ -19,8 +19,9 @@ __all__ = ("Reported", "report_to_manager")
 
 logger = logging.getLogger(__name__)
 
-PERIOD = 10.0
-"""Seconds between two looks at what the agent does, without a watchdog."""
+FIRST, PERIOD = 0.5, 10.0
+"""Seconds between two looks at what the agent does, without a watchdog: soon while it comes up, when
+somebody may be watching, then less and less often."""
 
 
 class Reported(Protocol):
@@ -81,6 +82,7 @@ async def _report(handle: Reported, talk: _Talk, watchdog: float) -> None:
     draining = False
     complaints: tuple[str, ...] = ()
     period = min(PERIOD, watchdog / 3) if watchdog else PERIOD
+    pause = FIRST
     while True:
         late = handle.check()
         if late and late != complaints:
@@ -93,7 +95,8 @@ async def _report(handle: Reported, talk: _Talk, watchdog: float) -> None:
         if handle.state == "draining" and not draining:
             draining = True
             talk.say("STOPPING=1")
-        await trio.sleep(period)
+        pause = min(2 * pause, period)
+        await trio.sleep(pause)
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:

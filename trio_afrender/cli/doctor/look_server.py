@@ -119,16 +119,18 @@ def look_at_clock(skew: float | None) -> Clock:
 
 
 def look_at_unit(config: Config, name: str, environ: Mapping[str, str] = os.environ) -> Unit:
-    """Ask systemd about the unit `name`, or the one we run in, or that of the examples."""
+    """Ask systemd about the unit `name`, else the one we run in, or that of the examples."""
     own = _own_unit() if environ.get("INVOCATION_ID") else ""
-    for unit in filter(None, (name, own, *UNITS)):
+    problem = ""
+    for unit in (name,) if name else filter(None, (own, *UNITS)):
         for user in (False, True):
-            settings = _show(unit, user=user)
+            settings, silence = _show(unit, user=user)
+            problem = problem or silence
             if settings.get("LoadState") == "loaded":
                 return Unit(
                     name=unit, user=user, settings=settings, shutdown=config.timing.shutdown
                 )
-    return Unit()
+    return Unit(wanted=name, problem=problem)
 
 
 def _own_unit() -> str:
@@ -139,7 +141,8 @@ def _own_unit() -> str:
     return path if path.endswith(".service") else ""
 
 
-def _show(unit: str, *, user: bool) -> dict[str, str]:
+def _show(unit: str, *, user: bool) -> tuple[dict[str, str], str]:
+    """What systemd says of a unit, and why it says nothing."""
     control = ["systemctl", *(["--user"] if user else [])]
     try:
         told = subprocess.run(
@@ -150,7 +153,8 @@ def _show(unit: str, *, user: bool) -> dict[str, str]:
             text=True,
             errors="replace",
         )
-    except (OSError, subprocess.SubprocessError):
-        return {}
+    except (OSError, subprocess.SubprocessError) as error:
+        return {}, str(error)
     pairs = (line.partition("=") for line in told.stdout.splitlines())
-    return {key: value for key, _, value in pairs}
+    silence = told.stderr.strip().partition("\n")[0] if told.returncode != 0 else ""
+    return {key: value for key, _, value in pairs}, silence

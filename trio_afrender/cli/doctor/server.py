@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import attrs
@@ -114,6 +115,10 @@ class Unit:
     """As ``systemctl show`` prints them."""
     shutdown: float = 60.0
     """Seconds of the agent's budget for its end."""
+    wanted: str = ""
+    """The unit that was asked for and is not there."""
+    problem: str = ""
+    """Why systemd could not be asked."""
 
 
 _WANTED = (
@@ -133,7 +138,7 @@ _WANTED = (
 
 def judge_unit(facts: Unit) -> Iterator[Finding]:
     if not facts.name:
-        yield Finding("unit", OK, "no systemd unit of ours runs here")
+        yield _judge_absence(facts)
         return
     good = True
     for key, value, level, why in _WANTED:
@@ -163,6 +168,16 @@ def judge_unit(facts: Unit) -> Iterator[Finding]:
         )
     if good:
         yield Finding("unit", OK, f"{facts.name} is as an agent needs it")
+
+
+def _judge_absence(facts: Unit) -> Finding:
+    if not facts.wanted:
+        return Finding("unit", OK, "no systemd unit of ours runs here")
+    status = f"systemctl status {shlex.quote(facts.wanted)}"
+    if facts.problem:
+        text = f"systemd cannot be asked about {facts.wanted}: {facts.problem}"
+        return Finding("unit", WARNING, text, f"sudo {status}")
+    return Finding("unit", ERROR, f"systemd has no unit {facts.wanted}", status)
 
 
 def _drop_in(facts: Unit, key: str, value: str) -> str:
