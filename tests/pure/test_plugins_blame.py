@@ -8,9 +8,11 @@ import pytest
 
 from trio_afrender.plugins.base import ParserState
 from trio_afrender.plugins.blame import (
+    PROBATION,
     CallView,
     Suspicion,
     absolve,
+    convict,
     find_burner,
     find_hung,
     judge_death,
@@ -89,6 +91,37 @@ def test_who_is_often_there_stays_alone() -> None:
     absolve(unlucky)
     assert unlucky.alone
     assert judge_death([unlucky]) is unlucky
+
+
+def test_whoever_was_there_when_a_convict_did_it_is_free_again() -> None:
+    """Else it would share a ward with the next run of that code."""
+    bad, good, like_it = Suspicion("bad"), Suspicion("good"), Suspicion("bad")
+    judge_death([bad, good, like_it])
+    judge_death([good, bad])
+    absolve(good)
+    assert (good.strikes, good.alone) == (2, True)
+    assert judge_death([bad]) is bad
+    convict("bad", [bad, good, like_it])
+    assert (good.strikes, good.alone, good.company) == (0, False, [])
+    assert (bad.strikes, bad.alone) == (2, True)
+    assert (like_it.strikes, like_it.alone) == (1, True)
+
+
+def test_what_a_convict_had_no_part_in_still_counts() -> None:
+    one, two, bad = Suspicion("one"), Suspicion("two"), Suspicion("bad")
+    judge_death([one, two])
+    judge_death([one, bad])
+    convict("bad", [one, two, bad])
+    assert (one.strikes, one.alone) == (1, True)
+    absolve(one)
+    assert not one.alone
+    assert (two.strikes, two.alone) == (1, True)
+
+
+def test_a_known_offender_stays_one() -> None:
+    known = Suspicion("bad", strikes=PROBATION, alone=True)
+    convict("worse", [known])
+    assert (known.strikes, known.alone) == (PROBATION, True)
 
 
 def test_a_death_without_calls_accuses_nobody() -> None:

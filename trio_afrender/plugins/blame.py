@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -11,6 +11,7 @@ __all__ = (
     "CallView",
     "Suspicion",
     "absolve",
+    "convict",
     "find_burner",
     "find_hung",
     "judge_death",
@@ -74,10 +75,14 @@ def find_burner(calls: Sequence[CallView], least: float) -> int | None:
 class Suspicion:
     """What deaths of the host say about one run."""
 
+    owner: object = None
+    """Whose code it runs: several runs may have the same."""
     strikes: int = 0
-    """Deaths while a call of it was under way."""
+    """Deaths while a call of it was under way, and that nobody else was convicted of."""
     alone: bool = False
     """Its calls are made while no other is under way: the next death would be its own."""
+    company: list[frozenset[object]] = attrs.field(factory=list)
+    """Of each of these deaths the owners of all who were suspected."""
 
 
 def judge_death(active: Sequence[Suspicion]) -> Suspicion | None:
@@ -88,10 +93,26 @@ def judge_death(active: Sequence[Suspicion]) -> Suspicion | None:
     """
     if len(active) == 1 and active[0].alone:
         return active[0]
+    owners = frozenset(suspicion.owner for suspicion in active)
     for suspicion in active:
         suspicion.strikes += 1
         suspicion.alone = True
+        suspicion.company.append(owners)
     return None
+
+
+def convict(owner: object, others: Iterable[Suspicion]) -> None:
+    """Whose code it was is sure: the others are no longer suspected of deaths in which it had a part.
+
+    Else whoever was there when a host died would share a ward with the next run of that code, and
+    wait each time that it ends it.
+    """
+    for suspicion in others:
+        if suspicion.owner != owner:
+            left = [owners for owners in suspicion.company if owner not in owners]
+            suspicion.strikes -= len(suspicion.company) - len(left)
+            suspicion.company = left
+            suspicion.alone = suspicion.alone and suspicion.strikes > 0
 
 
 def absolve(suspicion: Suspicion) -> None:

@@ -23,7 +23,7 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.output.base import RunLog
 from trio_afrender.plugins.base import PluginSpec, PluginTask
-from trio_afrender.plugins.blame import PROBATION, Suspicion, absolve, judge_death
+from trio_afrender.plugins.blame import PROBATION, Suspicion, absolve, convict, judge_death
 from trio_afrender.plugins.calls import (
     Answer,
     Asked,
@@ -320,6 +320,7 @@ class HostRunner:
             self._note_mystery(hit, trouble)
         if guilty is not None:
             self._remember(guilty.spec)
+            convict(guilty.suspicion.owner, [run.suspicion for run in self._runs.values()])
             guilty.drop(trouble.text, trouble.details)
         for run in hit:
             run.life = None
@@ -341,15 +342,16 @@ class HostRunner:
         return next((run for run in active if run.suspicion is suspicion), None)
 
     def _remember(self, spec: PluginSpec) -> None:
-        self._offenders[spec.service, spec.parser] = None
+        self._offenders[_owner(spec)] = None
         while len(self._offenders) > REMEMBERED:
             del self._offenders[next(iter(self._offenders))]
 
     def _suspect(self, spec: PluginSpec) -> Suspicion:
         """What to think of a run before it has done anything."""
-        if (spec.service, spec.parser) in self._offenders:
-            return Suspicion(strikes=PROBATION, alone=True)
-        return Suspicion()
+        owner = _owner(spec)
+        if owner in self._offenders:
+            return Suspicion(owner, strikes=PROBATION, alone=True)
+        return Suspicion(owner)
 
     def _note_mystery(self, hit: Sequence[Run], trouble: Trouble) -> None:
         now = trio.current_time()
@@ -359,6 +361,10 @@ class HostRunner:
             self._mysteries.clear()
             for run in hit:
                 run.drop(f"{trouble.text}, again and again", trouble.details)
+
+
+def _owner(spec: PluginSpec) -> tuple[str, str]:
+    return spec.service, spec.parser
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ import trio
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
 from trio_afrender.messages import CustomMeter
-from trio_afrender.plugins.blame import Suspicion, absolve, judge_death, restart_delay
+from trio_afrender.plugins.blame import Suspicion, absolve, convict, judge_death, restart_delay
 from trio_afrender.plugins.calls import Answer, LifeOver, Limits, Request, Trouble
 from trio_afrender.plugins.gate import Gate
 from trio_afrender.plugins.host_process import open_host_process
@@ -72,7 +72,9 @@ class _Meter:
     shown: CustomMeter | None = None
     grown: float = 0.0
     health: MeterHealth = attrs.field(factory=MeterHealth)
-    suspicion: Suspicion = attrs.field(factory=Suspicion)
+    suspicion: Suspicion = attrs.field(
+        default=attrs.Factory(lambda self: Suspicion(self.name), takes_self=True)
+    )
     patience: float = math.inf
     """Seconds until it goes elsewhere when another one hangs: it has time."""
     _problems: Problems = attrs.field(factory=Problems)
@@ -274,6 +276,7 @@ class Meters:
             names = ", ".join(meter.name for meter in active) or "none"
             logger.warning("the meters' host %s; under way: %s", trouble.text, names)
             return
+        convict(guilty.name, [meter.suspicion for meter in self._meters])
         guilty.health.note_hung()
         delay = guilty.health.delay(0.0)
         reason = f"{trouble.text}; it is left alone for {delay:g} s"
