@@ -12,7 +12,7 @@ import trio
 
 from trio_afrender.messages import TaskExec
 from trio_afrender.output.redact import Redactor
-from trio_afrender.task.place import DiskPlace, open_disk_place
+from trio_afrender.task.place import DiskPlace, open_disk_place, place_name, remove_places
 
 TASK = TaskExec(run="r1", job=2, block=0, task=0, name="frame 1", service="generic")
 JPEG = b"\xff\xd8 a picture \xff\xd9"
@@ -34,6 +34,10 @@ def put(place: DiskPlace, name: str, data: bytes, age: float = 0.0) -> None:
 
 async def collected(place: DiskPlace, *seen: str) -> list[str]:
     return [file.name for file in await place.collect(seen)]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_pictures_are_taken_when_they_have_their_end(place: DiskPlace) -> None:
@@ -81,3 +85,30 @@ async def test_a_folder_that_vanished_has_no_files(place: DiskPlace) -> None:
     assert await collected(place) == []
     files, _ = await place.close_up((), viewed=False, limit=1000, redactor=Redactor(()))
     assert files == ()
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["", "task.end", "work/frame.exr", "files/t.jpg", "log/0", "view/0", "post-0.end", "task.sock"],
+)
+async def test_the_folder_of_a_run_goes_whatever_it_left(tmp_path: Path, left: str) -> None:
+    task = TaskExec(run="r1", job=1, block=0, task=7)
+    async with open_disk_place(tmp_path, task, quota=1000, kept=True) as place:
+        if left:
+            path = place.folder / left
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("x")
+    await remove_places(tmp_path, [task, task])  # one that is gone already is no problem
+    assert names_in(tmp_path) == []
+
+
+async def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "runs"
+    task = TaskExec(run="r1", job=1, block=0, task=7)
+    for name in ("work", "files"):
+        (elsewhere / name).mkdir(parents=True)
+    (elsewhere / "task.end").write_text("not ours")
+    root.mkdir()
+    (root / place_name(task)).symlink_to(elsewhere)
+    await remove_places(root, [task])
+    assert names_in(elsewhere) == ["files", "task.end", "work"]

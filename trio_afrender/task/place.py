@@ -204,9 +204,33 @@ async def remove_places(root: Path, tasks: Sequence[TaskExec]) -> None:
 
     def remove() -> None:
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not _remove_bare(str(folder)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     await work_in_thread(remove)
+
+
+def _remove_bare(folder: str) -> bool:
+    """Remove the folder of a run that left nothing of its own; False if it must be done thoroughly.
+
+    Most tiny tasks are like that, and looking first is forty calls of the system: the dearest part
+    of such a task on a busy loop, because each of them lets go of the interpreter and wants it back.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{OWN_SLOT}.end", dir_fd=handle)
+        os.rmdir("files", dir_fd=handle)
+        os.rmdir("work", dir_fd=handle)
+        os.rmdir(folder)  # noqa: PTH106 - it is a text
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def place_name(task: TaskExec) -> str:
