@@ -34,6 +34,13 @@ async def test_a_good_job_ends_with_0_and_leaves_nothing(tmp_path: Path) -> None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+async def test_a_mask_that_python_may_read_otherwise_one_day_is_no_news(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one", hosts_mask="[[a]|.*", depend_mask="[[x]")
+    code, _out, err = await run_command("run", job, home=tmp_path)
+    assert code == 0
+    assert "Warning" not in err
+
+
 async def test_commands_get_the_prefix_of_the_site(tmp_path: Path) -> None:
     job = write_job(tmp_path, "one", command="-n @#@")
     report = tmp_path / "report.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 
 import trio_afrender
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 some task failed, 2 bad usage or
     input, 3 no server or refused."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # Of what a set in somebody's mask may mean one day: no news for whoever runs the job.
+    warnings.filterwarnings("ignore", "Possible (nested )?set", FutureWarning)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
