@@ -1,7 +1,7 @@
 """A gateway under many agents: its CPU and memory as a curve, over loopback or a real address.
 
 Three processes: the gateway as users have it (the command, with TLS), agents (websockets that say
-what quiet agents say: a task each, resources every 5 s, a sign of life every 4 s), and a server
+what quiet agents say: a task each, resources every 5 s, a sign of life every 6 s), and a server
 (the double of `trio_afrender.testing`, or with ``--server`` a real one) that is asked once a
 second for each.
 ``python tests/benchmarks/gateway.py [--agents 10,100,300,1000] [--seconds 20] [--netns] [--server af://..]``.
@@ -50,7 +50,7 @@ from trio_afrender.messages import (
 )
 from trio_afrender.testing import open_native_server
 
-HEARTBEAT, QUIET, RESOURCES = 1.0, 4.0, 5.0
+HEARTBEAT, QUIET, RESOURCES = 1.0, 6.0, 5.0
 WARM_UP = 8.0
 """Seconds from the last agent's register until things are quiet."""
 HERE = Path(__file__).resolve()

@@ -25,6 +25,7 @@ from trio_afrender.child.pipe import Pipe, open_pipe
 from trio_afrender.child.strays import end_strays
 from trio_afrender.errors import SpawnError
 from trio_afrender.keeper.frames import VERSION, FrameError, Frames, encode
+from trio_afrender.keeper.record import socket_path
 from trio_afrender.keeper.sockets import connect, keeper_path
 from trio_afrender.keeper.spec import LogSpec, State, TaskSpec
 from trio_afrender.output.disk import HELD, SEGMENT
@@ -65,7 +66,7 @@ def can_keep() -> bool:
 
 def has_record(record: str) -> bool:
     """Whether a tree lives at `record`, or has left word of its end there. Blocks for a moment."""
-    return read_end(record) is not None or _find_parent(f"{record}.sock") is not None
+    return read_end(record) is not None or _find_parent(socket_path(record)) is not None
 
 
 def find_parents(folder: Path) -> tuple[int, ...]:
@@ -236,7 +237,7 @@ class Keeper:
     async def _attach(self, launch: Launch, keep: Keep) -> KeptChild | None:
         """Take over what stands at the record, None when nothing does."""
         try:
-            sock = await trio.to_thread.run_sync(connect, f"{keep.record}.sock")
+            sock = await trio.to_thread.run_sync(connect, socket_path(keep.record))
         except OSError:
             state = await trio.to_thread.run_sync(read_end, keep.record)
             if state is None:

@@ -20,6 +20,7 @@ from trio_afrender.child.base import ExitStatus, Spent, TreeSignal
 from trio_afrender.child.pipe import Pipe
 from trio_afrender.child.status import STOLEN, make_status
 from trio_afrender.keeper.frames import FrameError, Frames, encode
+from trio_afrender.keeper.record import end_path
 from trio_afrender.keeper.spec import State
 from trio_afrender.output.base import RunLog
 from trio_afrender.output.followed import FollowedLog
@@ -41,7 +42,7 @@ def read_end(record: str) -> State | None:
     """Return how a tree ended whose parent has gone; None when there is no (whole) word of it."""
     # It lies where the task may write: whatever stands there that is no word of ours is none.
     with suppress(OSError, ValueError, TypeError, RecursionError):
-        words = json.loads(Path(f"{record}.end").read_text())
+        words = json.loads(Path(end_path(record)).read_text())
         if isinstance(words, dict):
             return State.from_json(words)
     return None

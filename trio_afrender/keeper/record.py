@@ -8,12 +8,17 @@ import os
 
 from trio_afrender.keeper.spec import State
 
-__all__ = ("remove_socket", "socket_path", "write_end")
+__all__ = ("end_path", "remove_socket", "socket_path", "write_end")
 
 
 def socket_path(record: str) -> str:
     """Where the parent listens."""
     return f"{record}.sock"
+
+
+def end_path(record: str) -> str:
+    """Where word of the end is."""
+    return f"{record}.end"
 
 
 def remove_socket(record: str) -> None:
@@ -24,7 +29,7 @@ def remove_socket(record: str) -> None:
 
 def write_end(record: str, state: State) -> None:
     """Leave word of the end. Raises `OSError` (a full disk)."""
-    handle = os.open(f"{record}.end", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    handle = os.open(end_path(record), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(handle, json.dumps(state.to_json()).encode())
     finally:

@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from trio_afrender.child.base import Keep
+from trio_afrender.keeper.record import end_path
 from trio_afrender.messages import TaskExec, TaskFile
 from trio_afrender.output.base import RunLog
 from trio_afrender.output.disk import open_reader, open_run_log
@@ -222,7 +223,7 @@ def _remove_bare(folder: str) -> bool:
         return False
     try:
         with suppress(FileNotFoundError):
-            os.unlink(f"{OWN_SLOT}.end", dir_fd=handle)
+            os.unlink(end_path(OWN_SLOT), dir_fd=handle)
         os.rmdir("files", dir_fd=handle)
         os.rmdir("work", dir_fd=handle)
         os.rmdir(folder)  # noqa: PTH106 - it is a text
