@@ -29,7 +29,7 @@ from trio_afrender.child.kept import KeptChild, read_end
 from trio_afrender.child.processes import read_token, scan
 from trio_afrender.errors import SpawnError
 from trio_afrender.keeper.frames import encode
-from trio_afrender.keeper.sockets import connect, keeper_path
+from trio_afrender.keeper.sockets import connect, keeper_path, listen
 from trio_afrender.keeper.spec import State
 from trio_afrender.output.disk import open_reader
 from trio_afrender.output.followed import FollowedLog
@@ -682,6 +682,22 @@ async def test_nonsense_harms_nobody_else(tmp_path: Path) -> None:
         with trio.fail_after(GUARD):
             await tree.child.exited()
         assert (await tree.child.reap()).code == 3
+
+
+def test_a_socket_that_goes_just_when_it_is_to_be_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parent before, at the same record, takes it away when it ends."""
+    path, unlink = tmp_path / "task.sock", Path.unlink
+
+    def come_too_late(path: Path) -> None:
+        unlink(path)
+        unlink(path)
+
+    listen(str(path)).close()  # leaves its name behind
+    monkeypatch.setattr(Path, "unlink", come_too_late)
+    with listen(str(path)), connect(str(path)):
+        pass
 
 
 async def test_a_long_path_is_no_problem(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def listen(path: str) -> socket.socket:
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
-                Path(path).unlink()
+                with contextlib.suppress(FileNotFoundError):  # whoever had it took it away just now
+                    Path(path).unlink()
                 sock.bind(name)
         sock.listen(16)
         sock.setblocking(False)
