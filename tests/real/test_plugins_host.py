@@ -522,16 +522,24 @@ async def test_a_cancelled_call_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("parser", "kept"), [("", 5), ("generic", 5), ("counts", 0)])
 async def test_a_task_that_goes_while_its_objects_are_made(
-    parser: str, kept: int, tmp_path: Path
+    parser: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are made to the end and forgotten then; others have their calls answered."""
-    async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
+    monkeypatch.setattr("trio_afrender.plugins.life.QUIET", GUARD)
+    async with (
+        runner_of(GUARD) as runner,
+        task_of(runner, tmp_path, make_spec("counts")) as (task, log),
+    ):
+        stopped = psutil.Process(runner.pid)
+        stopped.suspend()  # or some of them might be made before the last one is asked for
+        await until(lambda: stopped.status() == psutil.STATUS_STOPPED)
         for _ in range(5):
             with trio.CancelScope() as scope:
                 scope.cancel()
                 async with runner.open_task(make_spec(parser), log):
                     raise AssertionError("it could not have begun")
         assert len(runner._runs) == 6
+        stopped.resume()
         await until(lambda: len(runner._runs) == 1)
         assert (await feed(task, log, b"FRAME\n")).frame == 1
         host = psutil.Process(runner.pid)
