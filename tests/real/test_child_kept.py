@@ -554,6 +554,37 @@ def test_a_parent_whose_line_closes_before_it_can_be_reaped_is_no_surprise() -> 
     assert (done.stdout, done.returncode) == ("{} True\n", 0), done.stderr
 
 
+KILLED = """
+import os, socket, sys
+sys.path.insert(0, sys.argv[1])
+from trio_afrender.keeper.frames import encode
+from trio_afrender.keeper.parent import Host
+from trio_afrender.keeper.process import Keeper
+from trio_afrender.keeper.worker import Worker
+
+silent, _other = socket.socketpair()  # in the place of the listening socket: nobody comes
+keeper = Keeper(silent, 0, Host())
+for number in (-1, -2):
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    keeper._admit(Worker(number, ours))
+    keeper._idle.append(keeper._workers[number])
+worker = keeper._hand_over(encode({}), [])
+print(worker.pid > 0, len(keeper._idle), len(keeper._lines))
+worker.close()
+os.waitpid(worker.pid, 0)
+"""
+
+
+def test_a_tree_is_not_given_to_a_parent_that_was_killed_a_moment_ago() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", KILLED, str(root)],
+        check=False, capture_output=True, text=True, timeout=GUARD,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("True 0 1\n", 0), done.stderr
+
+
 GREETING = """
 import socket, sys, threading
 from types import SimpleNamespace

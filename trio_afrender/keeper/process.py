@@ -185,9 +185,7 @@ class Keeper:
                 record, handed = str(words.get("record", "")), list(descriptors)
                 if record:
                     handed.append(stack.enter_context(listen(socket_path(record))).fileno())
-                worker = self._find_worker()
-                worker.record = record
-                worker.send(agent.frame, handed)
+                self._hand_over(agent.frame, handed).record = record
             except (OSError, FrameError, ValueError, TypeError) as error:
                 logger.exception("cannot start a tree")
                 if descriptors:
@@ -195,12 +193,19 @@ class Keeper:
 
     # -- parents --------------------------------------------------------------------------------
 
-    def _find_worker(self) -> Worker:
-        """An idle process to be the parent of a tree, or a new one. Raises `OSError`."""
-        if self._idle:
-            return self._idle.pop()
+    def _hand_over(self, frame: bytes, descriptors: list[int]) -> Worker:
+        """Have an idle process be the parent of a tree, or a new one. Raises `OSError`."""
+        while self._idle:
+            worker = self._idle.pop()
+            try:
+                worker.send(frame, descriptors)
+            except (BrokenPipeError, ConnectionResetError):  # killed a moment ago
+                self._part_with(worker)
+            else:
+                return worker
         worker = fork_worker(self._host)
         self._admit(worker)
+        worker.send(frame, descriptors)
         return worker
 
     def _admit(self, worker: Worker) -> None:
