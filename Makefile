@@ -10,7 +10,7 @@ DEMO := examples/cornell/out
 help:
 	@echo "make demo   render an animated scene and make a movie of it, into $(DEMO)"
 	@echo "make test   run all tests"
-	@echo "make lint   formatting, style, types"
+	@echo "make lint   formatting, style, types, spelling"
 	@echo "make check  lint and test"
 	@echo "make repeat the simulated tests 50 times (minutes)"
 	@echo "make bench  the benchmarks (minutes)"
@@ -31,6 +31,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 check: lint test
 
