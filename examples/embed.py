@@ -17,10 +17,10 @@ import trio
 
 from trio_afrender import Config, run_agent
 from trio_afrender.farm.farm import Farm, open_farm
-from trio_afrender.farm.jobfile import parse_job
-from trio_afrender.link.serve import serve_websocket
-from trio_afrender.link.tokens import TokenTable, make_token
-from trio_afrender.messages import TaskKey
+from trio_afrender.jobs.job_file import parse_job
+from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.transport.tokens import TokenTable, make_token
+from trio_afrender.transport.websocket_server import serve_websocket
 
 JOB = {
     "job": {

@@ -11,9 +11,9 @@ renders first make images of less than one sample (``-3 AA samples``), which cou
 
 from __future__ import annotations
 
-from parsers._laps import LapParser, lap_end, laps
+from parsers._passes import LapParser, lap_end, laps
+from parsers._resource_report import UsageParser, memory
 from parsers._rules import Found, Rule, image, progress_only, rule
-from parsers._usage import UsageParser, memory
 
 __all__ = ("ArnoldParser",)
 

@@ -10,7 +10,7 @@ from itertools import islice
 from operator import ne
 from typing import TYPE_CHECKING
 
-from parsers._actions import Progress, Rule, fraction, is_progress, new_frame
+from parsers._rule_actions import Progress, Rule, fraction, is_progress, new_frame
 
 if TYPE_CHECKING:
     from parsers._rules import RuleParser

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import re
 
-from parsers._laps import LapParser, laps
+from parsers._passes import LapParser, laps
+from parsers._resource_report import UsageParser
 from parsers._rules import Found, Rule, RuleParser, mark, rule
 from parsers._text import text_of
-from parsers._usage import UsageParser
 
 __all__ = ("HOUDINI_ERRORS", "MantraParser", "sized_image", "warnings_of")
 

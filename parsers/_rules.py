@@ -20,7 +20,9 @@ import traceback
 from collections.abc import Callable
 from itertools import islice
 
-from parsers._actions import (
+from parsers._bulk import line_end, take_asides
+from parsers._leap import leap
+from parsers._rule_actions import (
     Aside,
     Found,
     Progress,
@@ -43,8 +45,6 @@ from parsers._actions import (
     task_percent,
     task_share,
 )
-from parsers._asides import line_end, take_asides
-from parsers._leap import leap
 from parsers.parser import ACTIVITY, REPORT, parser
 
 __all__ = (

@@ -9,8 +9,8 @@ The second is how Houdini 20 names the frame when a node is rendered verbosely.
 
 from __future__ import annotations
 
-from parsers._laps import LapParser
 from parsers._mantra import HOUDINI_ERRORS
+from parsers._passes import LapParser
 from parsers._rules import Rule, frame_percent, new_frame, progress_only, rule
 
 __all__ = ("hbatch",)

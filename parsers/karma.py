@@ -6,8 +6,8 @@ Of a log of Karma XPU only the lines of progress are known to us; they are those
 from __future__ import annotations
 
 from parsers._mantra import MantraParser, sized_image, warnings_of
+from parsers._resource_report import memory
 from parsers._rules import Rule, rule
-from parsers._usage import memory
 
 __all__ = ("karma",)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from parsers._mantra import MantraParser, sized_image, warnings_of
+from parsers._resource_report import memory
 from parsers._rules import Rule, rule
-from parsers._usage import memory
 
 __all__ = ("mantra",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsers._laps import frame_finished
+from parsers._passes import frame_finished
 from parsers._rules import rule
 from parsers.arnold import arnold
 from parsers.maya import maya

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 
-from parsers._laps import frame_finished
+from parsers._frames_from_files import frame_number
+from parsers._passes import frame_finished
 from parsers._rules import Found, Rule, RuleParser, activity, frame_share, mark, rule
-from parsers._written import frame_number
 
 __all__ = ("LICENCE_ERROR", "VIEW", "nuke")
 

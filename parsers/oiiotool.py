@@ -6,9 +6,9 @@ only when told to: so an error means a bad result, not that there is nothing mor
 
 from __future__ import annotations
 
+from parsers._frames_from_files import file_written
+from parsers._resource_report import UsageParser, memory
 from parsers._rules import rule
-from parsers._usage import UsageParser, memory
-from parsers._written import file_written
 
 __all__ = ("oiiotool",)
 

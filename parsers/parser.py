@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from parsers import _html, _resources, _text
+from parsers import _host_load, _line_colours, _text
 
 __all__ = ("ACTIVITY", "REPORT", "parser")
 
@@ -72,7 +72,7 @@ class parser:
             # A class with two parsers for bases comes here twice: the first one's lists stay.
             if f"str_{flag}" not in self.__dict__:
                 setattr(self, f"str_{flag}", list(getattr(type(self), f"str_{flag}", ())))
-        self._load = _resources.Load()
+        self._load = _host_load.Load()
         self._known = dict.fromkeys(_NUMBERS, 0)
         self._announced: dict[str, bool] = {}
         self._places: dict[str, int] = {}
@@ -246,7 +246,7 @@ class parser:
             setattr(self, flag, False)
         self.activity = self.report = ""
         self.parse({"data": i_line + "\n"} if i_line else {"data": ""})
-        return self.tagHTML(_html.colour(i_line, self))
+        return self.tagHTML(_line_colours.colour(i_line, self))
 
     def tagHTML(self, i_line: str) -> str:
         """A last change to a line that is HTML already: to be overridden."""

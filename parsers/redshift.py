@@ -10,9 +10,9 @@ Redshift 2024 and later call a missing licence a ``Maxon licensing error``.
 
 from __future__ import annotations
 
-from parsers._laps import frame_finished
+from parsers._passes import frame_finished
+from parsers._resource_report import UsageParser, greatest
 from parsers._rules import Found, Rule, RuleParser, frame_percent, progress_only, rule
-from parsers._usage import UsageParser, greatest
 
 __all__ = ("redshift",)
 

@@ -6,7 +6,7 @@ import shutil
 from functools import partial
 
 from resmeters import resbase
-from resmeters._aside import Aside, Late
+from resmeters._background import Aside, Late
 from resmeters._colours import green_to_red, share_between
 
 __all__ = ("disk_space",)

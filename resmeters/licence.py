@@ -7,7 +7,7 @@ import subprocess
 from functools import partial
 
 from resmeters import resbase
-from resmeters._aside import Aside, Late
+from resmeters._background import Aside, Late
 from resmeters._colours import green_to_red, share_between
 
 __all__ = ("licence", "read_counts")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as XML
 import attrs
 
 from resmeters import resbase
-from resmeters._aside import Aside, Late
+from resmeters._background import Aside, Late
 from resmeters._colours import green_to_red, share_between
 
 __all__ = ("Card", "nvidia_smi", "read_cards")

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from services import _custom, service
+from services import _custom_data, service
 
 __all__ = ("events",)
 
@@ -40,9 +40,9 @@ class events(service.service):
             self.addLog("The events cannot be read: they are no JSON object.")
             return
         self.objects = told
-        for problem in _custom.merge_all(told, self.custom_obj):
+        for problem in _custom_data.merge_all(told, self.custom_obj):
             self.addLog(problem)
-        self._choose(_custom.texts(told.get("events")))
+        self._choose(_custom_data.texts(told.get("events")))
 
     def _choose(self, names: list[str]) -> None:
         """Take the command of the last method that has one."""
@@ -64,12 +64,12 @@ class events(service.service):
         job = self._name(i_objects, "job", "job_name")
         if i_method == "notify-send":
             return self._quote(["notify-send", "Afanasy", f"Job {job}: {i_events[-1]}"])
-        serial = _custom.one(i_objects, "job").get("serial", 0)
+        serial = _custom_data.one(i_objects, "job").get("serial", 0)
         return f"{i_method} {self._quote(['-jobname', job, '-jobserial', str(serial)])}"
 
     def getEmailCommand(self, i_events: list[str], i_objects: dict[str, Any]) -> str:
         """The command that sends an e-mail; none if nobody is to get one."""
-        addresses = _custom.texts(self.custom_obj.get("emails"))
+        addresses = _custom_data.texts(self.custom_obj.get("emails"))
         if not addresses:
             return ""
         variables = self.settings.variables
@@ -79,13 +79,13 @@ class events(service.service):
         for address in dict.fromkeys(addresses):
             words += ["-t", address]
         words += ["-s", f"{said} - {job}"]
-        words += [_line("Events", said), *_about_render(_custom.one(i_objects, "render"))]
+        words += [_line("Events", said), *_about_render(_custom_data.one(i_objects, "render"))]
         words += [_line("Job", job), _line("User", self._name(i_objects, "user", "user_name"))]
         return f"{variables['email_send_cmd']} {self._quote(words)}"
 
     def _name(self, objects: dict[str, Any], kind: str, key: str) -> str:
         """The name of what the events happened to, else of what this task belongs to."""
-        name = _custom.one(objects, kind).get("name") or self.taskInfo.get(key, "")
+        name = _custom_data.one(objects, kind).get("name") or self.taskInfo.get(key, "")
         return str(name)
 
 
@@ -95,7 +95,7 @@ def _by_method(names: Iterable[str], wanted: object) -> list[tuple[str, list[str
     for name in dict.fromkeys(names):
         event = wanted.get(name) if isinstance(wanted, dict) else None
         methods = event.get("methods") if isinstance(event, dict) else None
-        for method in dict.fromkeys(_custom.texts(methods)):
+        for method in dict.fromkeys(_custom_data.texts(methods)):
             received.setdefault(method, []).append(name)
     order = {"notify-send": 0, "email": 2}
     return sorted(received.items(), key=lambda item: order.get(item[0], 1))

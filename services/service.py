@@ -12,8 +12,8 @@ import subprocess  # for the quoting rules of Windows only
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from services import _blockflags, _parsers, _paths, _taskinfo, _thumbnails
-from trio_afrender import frames
+from services import _block_flags, _parsers, _path_map, _task_info, _thumbnail_commands
+from trio_afrender import frame_ranges
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 
@@ -58,13 +58,13 @@ class service:
         self.parser: Any = None
         self.parser_problem = ""
         windows = os.sep == "\\"
-        self.pm = _paths.Paths(self.settings.paths_map, windows=windows)
+        self.pm = _path_map.Paths(self.settings.paths_map, windows=windows)
         for problem in self.pm.problems:
             self.addLog(problem)
-        _taskinfo.complete(taskInfo)
+        _task_info.complete(taskInfo)
         self.taskInfo = taskInfo
         self.numeric = bool(self.checkBlockFlag("numeric"))
-        self._thumbnails = _thumbnails.Names(str(taskInfo["store_dir"]))
+        self._thumbnails = _thumbnail_commands.Names(str(taskInfo["store_dir"]))
         self._quote: Callable[[list[str]], str] = subprocess.list2cmdline if windows else shlex.join
 
         taskInfo["wdir"] = self.pm.to_client(taskInfo["wdir"], whole=True)
@@ -116,7 +116,7 @@ class service:
         names: dict[str, None] = {}
         steps: Iterable[int] = (info["frame_start"],)  # not numeric: alike for all frames
         if self.numeric:
-            steps = frames.frames_between(
+            steps = frame_ranges.frames_between(
                 info["frame_start"], info["frame_finish"], info["frame_inc"]
             )
         for pattern in info["files_block"]:
@@ -132,11 +132,13 @@ class service:
         """A block's pattern filled: one text of a numeric block, else one for each of `i_tasks`."""
         if self.numeric:
             return [self.fillNumbers(i_block, i_start, i_finish)]
-        return [frames.process_pattern(i_block, task) for task in i_tasks if task] or [i_block]
+        return [frame_ranges.process_pattern(i_block, task) for task in i_tasks if task] or [
+            i_block
+        ]
 
     def fillNumbers(self, i_pattern: str, i_start: int, i_end: int) -> str:
         """Put numbers for ``@#@``, ``@##@`` ...: start and end in turn."""
-        return frames.fill_numbers(i_pattern, i_start, i_end)
+        return frame_ranges.fill_numbers(i_pattern, i_start, i_end)
 
     def applyCmdCapacity(self, command: str) -> str:
         """Put the capacity coefficient for ``@AF_CAPACITY@``, if the task has one."""
@@ -154,7 +156,7 @@ class service:
 
     def checkBlockFlag(self, i_name: str) -> int:
         """The bit of a block's flag if it is set, else 0. Raises KeyError for no such flag."""
-        return _blockflags.FLAGS[i_name] & int(self.taskInfo["block_flags"])
+        return _block_flags.FLAGS[i_name] & int(self.taskInfo["block_flags"])
 
     # What the agent asks before it starts the command.
 
@@ -303,18 +305,22 @@ class service:
 
     def _thumbnail_command(self, path: str) -> list[str]:
         """The command for one image, none (and a line in the log) if there is no way to make it."""
-        if _thumbnails.extension(path) not in self.settings.thumbnail_extensions:
+        if _thumbnail_commands.extension(path) not in self.settings.thumbnail_extensions:
             return []
         info = self.taskInfo
         info["image"] = path
         info["thumbnail"] = os.path.join(  # noqa: PTH118 - texts
             os.path.normpath(info["store_dir"]), self._thumbnails.name(path)
         )
-        info["pre_args"] = _thumbnails.pre_args(path)
+        info["pre_args"] = _thumbnail_commands.pre_args(path)
         try:
             command = self.settings.thumbnail_command
-            return [_thumbnails.command(command, info, self._quote, self.settings.thumbnail_height)]
-        except _thumbnails.NoThumbnailer as error:
+            return [
+                _thumbnail_commands.command(
+                    command, info, self._quote, self.settings.thumbnail_height
+                )
+            ]
+        except _thumbnail_commands.NoThumbnailer as error:
             if str(error) not in (self.log or ""):
                 self.addLog(str(error))
             return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from services import _hosts, service
+from services import _host_addresses, service
 
 __all__ = ("vray",)
 
@@ -24,7 +24,7 @@ class vray(service.service):
         names = self.taskInfo["hosts"]
         if not names or self.str_hosts not in command:
             return command
-        found = _hosts.addresses(names, self.look_up, self.look_up_limit)
+        found = _host_addresses.addresses(names, self.look_up, self.look_up_limit)
         for name in names:
             if name not in found:
                 self.addLog(f"The address of {name} was not found: it is called by its name.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_afrender.agent.run import AgentHandle, run_agent
+    from trio_afrender.agent.agent import AgentHandle, run_agent
     from trio_afrender.config import Config, Timing, Token
     from trio_afrender.errors import (
         AfRenderError,
@@ -48,8 +48,8 @@ __all__ = (
 )
 
 _HOMES = {
-    "AgentHandle": "trio_afrender.agent.run",
-    "run_agent": "trio_afrender.agent.run",
+    "AgentHandle": "trio_afrender.agent.agent",
+    "run_agent": "trio_afrender.agent.agent",
     "Config": "trio_afrender.config",
     "Timing": "trio_afrender.config",
     "Token": "trio_afrender.config",

@@ -21,14 +21,22 @@ import attrs
 import psutil
 import trio
 
-from trio_afrender.agent.outside import Outside, open_outside
-from trio_afrender.agent.run import run_agent
-from trio_afrender.child.base import Child, Launch
+from trio_afrender.agent.agent import run_agent
+from trio_afrender.agent.agent_dependencies import Outside, open_outside
 from trio_afrender.config import Config, Token
-from trio_afrender.link.base import ServerLink
-from trio_afrender.link.serve import serve_websocket
-from trio_afrender.link.tokens import TokenTable, make_token
-from trio_afrender.messages import Ack, Events, Register, Registered, RunRef, TaskExec, Update
+from trio_afrender.process.interfaces import Child, Launch
+from trio_afrender.protocol.messages import (
+    Ack,
+    Events,
+    Register,
+    Registered,
+    RunRef,
+    TaskExec,
+    Update,
+)
+from trio_afrender.transport.interfaces import ServerLink
+from trio_afrender.transport.tokens import TokenTable, make_token
+from trio_afrender.transport.websocket_server import serve_websocket
 
 SHELL = ["/bin/sh", "-c"]
 PRINTER = (
@@ -250,7 +258,9 @@ async def measure_output(
 
 def peak_of_plugins(agent: psutil.Process) -> float:
     """MiB at most of all plugin hosts, and of the template they share what it alone has."""
-    (template,) = (c for c in agent.children() if "trio_afrender.plugins.template" in c.cmdline())
+    (template,) = (
+        c for c in agent.children() if "trio_afrender.plugins.host.forkserver_main" in c.cmdline()
+    )
     hosts = sum(read_peak(host.pid) for host in template.children())
     return hosts + template.memory_full_info().uss / 2**20
 

@@ -34,10 +34,7 @@ import trustme
 
 from trio_afrender.config import Token
 from trio_afrender.errors import LinkLost
-from trio_afrender.link.base import Link
-from trio_afrender.link.tls import make_client_context
-from trio_afrender.link.websocket import open_websocket_link
-from trio_afrender.messages import (
+from trio_afrender.protocol.messages import (
     Ack,
     Events,
     HostResources,
@@ -49,6 +46,9 @@ from trio_afrender.messages import (
     Update,
 )
 from trio_afrender.testing import open_native_server
+from trio_afrender.transport.interfaces import Link
+from trio_afrender.transport.tls import make_client_context
+from trio_afrender.transport.websocket_client import open_websocket_link
 
 HEARTBEAT, QUIET, RESOURCES = 1.0, 6.0, 5.0
 WARM_UP = 8.0

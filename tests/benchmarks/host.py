@@ -20,11 +20,11 @@ import psutil
 import trio
 from agent import Bench, open_far, say
 
-from trio_afrender.child.table import Table
-from trio_afrender.host.sampler import Sampler
-from trio_afrender.host.usage import make_usage_reader
-from trio_afrender.messages import Events, RunRef
-from trio_afrender.task.figures import Ledger
+from trio_afrender.hostinfo.process_usage import make_usage_reader
+from trio_afrender.hostinfo.sampler import Sampler
+from trio_afrender.process.process_snapshot import Table
+from trio_afrender.protocol.messages import Events, RunRef
+from trio_afrender.task.usage_totals import Ledger
 
 METERS = ["example", "cpu_temperature"]
 FORKS = 9

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import trio
 
-from trio_afrender.output.disk import open_run_log
-from trio_afrender.output.lines import LineBatcher
-from trio_afrender.output.redact import Redactor
-from trio_afrender.output.window import read_window
+from trio_afrender.tasklog.head_tail import read_window
+from trio_afrender.tasklog.line_splitter import LineBatcher
+from trio_afrender.tasklog.local_log import open_run_log
+from trio_afrender.tasklog.redact import Redactor
 
 BLOCK = 256 * 1024
 PIPE = 1024 * 1024

@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE.parent), str(HERE.parent / "pure")]  # whose table says which log is whose
 
-from parsers_stage import NAMES, PARSERS, all_cases, load, read  # noqa: E402 - found by the path above
+from support.parsers import NAMES, PARSERS, all_cases, load, read  # noqa: E402 - found by the path above
 
 BATCH = 1024 * 1024
 FRAMES = 100

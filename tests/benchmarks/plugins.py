@@ -25,13 +25,13 @@ import trio
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
-from plugins_stage import PLUGINS, make_spec  # noqa: E402 - found by the path above
+from support.plugins import PLUGINS, make_spec  # noqa: E402 - found by the path above
 
 from trio_afrender.config import PluginSettings  # noqa: E402 - as above
-from trio_afrender.output.base import RunLog  # noqa: E402 - as above
-from trio_afrender.output.disk import open_run_log  # noqa: E402 - as above
-from trio_afrender.plugins.base import PluginTask  # noqa: E402 - as above
-from trio_afrender.plugins.host_client import HostRunner, open_plugin_host  # noqa: E402 - as above
+from trio_afrender.plugins.host.host_pool import HostRunner, open_plugin_host  # noqa: E402 - as above
+from trio_afrender.plugins.interfaces import PluginTask  # noqa: E402 - as above
+from trio_afrender.tasklog.interfaces import RunLog  # noqa: E402 - as above
+from trio_afrender.tasklog.local_log import open_run_log  # noqa: E402 - as above
 
 WAYS = {
     "nobody misbehaves": ("", b""),

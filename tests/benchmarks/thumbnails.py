@@ -23,10 +23,10 @@ import trio
 from numpy.typing import NDArray
 
 from trio_afrender.config import PluginSettings
-from trio_afrender.plugins.meters import Meters
-from trio_afrender.task.painter import open_painter
-from trio_afrender.thumbnail.look import look_at
-from trio_afrender.thumbnail.picture import make_thumbnail
+from trio_afrender.plugins.meters.service import Meters
+from trio_afrender.task.image_worker import open_painter
+from trio_afrender.thumbnail.inspect import look_at
+from trio_afrender.thumbnail.make import make_thumbnail
 from trio_afrender.thumbnail.worker import THREADS
 
 WIDE, HIGH = 4096, 2160

@@ -17,11 +17,11 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.footprint import Trend
-from chaos.keeping import has_keepers
+from chaos.environment import World, open_world
+from chaos.faults import DISK, KEEPING
+from chaos.leak_check import Trend
 from chaos.rounds import Round, RoundFailed, plan_round, play
-from chaos.troubles import DISK, KEEPING
-from chaos.world import World, open_world
+from chaos.supervisor_faults import has_keepers
 
 SEASON, WILD = 1000, 150
 """Of each thousand rounds the first 150 also end agents; then one lives, to see if it grows."""

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from chaos.judge import judge, list_strays
-from chaos.shapes import ESCAPING, Plan, plan_task
-from chaos.troubles import DISK, FARM, KEEPER, KEEPING, KILL, PARENT, Trouble, plan_troubles, start
-from chaos.world import World
+from chaos.environment import World
+from chaos.faults import DISK, FARM, KEEPER, KEEPING, KILL, PARENT, Trouble, plan_troubles, start
+from chaos.task_shapes import ESCAPING, Plan, plan_task
+from chaos.verdict import judge, list_strays
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
 
 __all__ = ("Round", "RoundFailed", "plan_round", "play")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.hunt import Hunt
+from fuzz.runner import Hunt
 from fuzz.targets import all_targets
 
 SHOWN = 3

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fuzz.targets import Target
-from trio_afrender.agent.history import read_history
+from trio_afrender.agent.run_history import read_history
 from trio_afrender.config.build import make_config
-from trio_afrender.config.cgru import parse_file
-from trio_afrender.config.layers import load_settings
+from trio_afrender.config.cgru_files import parse_file
+from trio_afrender.config.load import load_settings
 from trio_afrender.errors import ConfigError
-from trio_afrender.frames import fill_numbers, process_pattern
-from trio_afrender.link.address import parse_url, split_host
-from trio_afrender.link.tokens import read_token_file, read_tokens_file
-from trio_afrender.pathmap import PathMap
+from trio_afrender.frame_ranges import fill_numbers, process_pattern
+from trio_afrender.path_map import PathMap
+from trio_afrender.transport.address import parse_url, split_host
+from trio_afrender.transport.tokens import read_token_file, read_tokens_file
 
 __all__ = ("TARGETS",)
 

@@ -7,9 +7,11 @@ import random
 from pathlib import Path
 
 from fuzz.targets import Target
-from trio_afrender.agent.journal import MAGIC, make_record, read_records, replay
+from trio_afrender.agent.journal_format import MAGIC, make_record, read_records, replay
 from trio_afrender.errors import ProtocolError
-from trio_afrender.messages import (
+from trio_afrender.protocol import afanasy
+from trio_afrender.protocol.json_codec import decode_from_render, decode_from_server, encode
+from trio_afrender.protocol.messages import (
     Ack,
     AskedOutput,
     Deregister,
@@ -32,8 +34,6 @@ from trio_afrender.messages import (
     Update,
     WhyStep,
 )
-from trio_afrender.wire import afanasy
-from trio_afrender.wire.jsonframes import decode_from_render, decode_from_server, encode
 
 __all__ = ("TARGETS",)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from fuzz.targets import Target
 from trio_afrender.errors import JobError
 from trio_afrender.farm import FarmSettings
-from trio_afrender.farm.jobfile import _loads, parse_job
-from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.state_machine import FarmState
 from trio_afrender.farm.store import MemoryStore
-from trio_afrender.messages import Register
-from trio_afrender.wire.jsonframes import encode
+from trio_afrender.jobs.job_file import _loads, parse_job
+from trio_afrender.protocol.json_codec import encode
+from trio_afrender.protocol.messages import Register
 
 __all__ = ("TARGETS",)
 

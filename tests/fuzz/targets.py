@@ -26,9 +26,9 @@ class Target:
 
 def all_targets() -> Mapping[str, Target]:
     """Every one there is."""
-    from fuzz import configs, exchanges, frames, jobs, natives, outputs
+    from fuzz import afserver_messages, configs, frames, ipc_messages, jobs, task_outputs
 
     found: dict[str, Target] = {}
-    for module in (frames, natives, exchanges, jobs, configs, outputs):
+    for module in (frames, afserver_messages, ipc_messages, jobs, configs, task_outputs):
         found |= module.TARGETS
     return found

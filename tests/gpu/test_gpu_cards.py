@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_afrender.host.gpu import Cards, classic_fields, shares_of
-from trio_afrender.host.nvidia_smi import NvidiaSmi
-from trio_afrender.host.sampler import Sampler
-from trio_afrender.messages import GpuCard
+from trio_afrender.hostinfo.gpu import Cards, classic_fields, shares_of
+from trio_afrender.hostinfo.nvidia_smi import NvidiaSmi
+from trio_afrender.hostinfo.sampler import Sampler
+from trio_afrender.protocol.messages import GpuCard
 
 HOLD = """
 import ctypes, os, sys

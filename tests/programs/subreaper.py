@@ -17,13 +17,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from child_contract import CHECKS, GUARD, KILL, TERM, watch
-from child_stage import RealStage, lives, make_program, make_shell
+from support.process import RealStage, lives, make_program, make_shell
+from support.process_contract import CHECKS, GUARD, KILL, TERM, watch
 
-from trio_afrender.child.base import Child
-from trio_afrender.child.orphans import Orphans
-from trio_afrender.child.processes import list_adopted, read_facts
-from trio_afrender.child.spawn import become_subreaper
+from trio_afrender.process.interfaces import Child
+from trio_afrender.process.local_spawn import become_subreaper
+from trio_afrender.process.orphans import Orphans
+from trio_afrender.process.procfs import list_adopted, read_facts
 
 
 async def contract(stage: RealStage) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
-from agent_stage import CONFIG, begin, expect_task, open_stage
+from support.agent import CONFIG, begin, expect_task, open_stage
 from trio.testing import MockClock
 
-from trio_afrender.agent.instructions import Plan, make_plan
-from trio_afrender.child.commands import Answer
+from trio_afrender.agent.server_instructions import Plan, make_plan
 from trio_afrender.config.settings import INSTRUCTIONS
-from trio_afrender.messages import Deregister, Events, RunRef, TaskStatus
+from trio_afrender.process.host_commands import Answer
+from trio_afrender.protocol.messages import Deregister, Events, RunRef, TaskStatus
 
 EVERYTHING = attrs.evolve(CONFIG, instructions=INSTRUCTIONS)
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from trio_afrender import Config, run_agent
 from trio_afrender.farm.farm import open_farm
 from trio_afrender.farm.settings import FarmSettings
-from trio_afrender.messages import CustomMeter, HostResources
+from trio_afrender.protocol.messages import CustomMeter, HostResources
 from trio_afrender.testing import MemoryHost, open_memory_server, virtual_wall
 
 

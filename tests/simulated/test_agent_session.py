@@ -7,7 +7,7 @@ from itertools import pairwise
 import attrs
 import pytest
 import trio
-from agent_stage import (
+from support.agent import (
     CONFIG,
     begin,
     expect_task,
@@ -18,8 +18,8 @@ from agent_stage import (
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused, run_agent
-from trio_afrender.child.base import TreeSignal
-from trio_afrender.messages import (
+from trio_afrender.process.interfaces import TreeSignal
+from trio_afrender.protocol.messages import (
     Deregister,
     Events,
     Refused,

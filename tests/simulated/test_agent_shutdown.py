@@ -9,14 +9,14 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from agent_stage import CONFIG, Stage, begin, make_task, open_stage
+from support.agent import CONFIG, Stage, begin, make_task, open_stage
 from trio.testing import MockClock
 
-from trio_afrender.child.base import TreeSignal
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkLost
-from trio_afrender.messages import Events
-from trio_afrender.plugins.inline import InlineRunner
+from trio_afrender.plugins.in_process import InlineRunner
+from trio_afrender.process.interfaces import TreeSignal
+from trio_afrender.protocol.messages import Events
 from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink
 
 KILL = TreeSignal.KILL

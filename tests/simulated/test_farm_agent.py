@@ -13,11 +13,11 @@ import trio
 from trio.testing import MockClock
 
 from trio_afrender import AgentHandle, Config, Timing, run_agent
-from trio_afrender.child.base import TreeSignal
 from trio_afrender.farm.farm import Farm, open_farm
-from trio_afrender.farm.jobfile import parse_job
-from trio_afrender.farm.views import TaskView
-from trio_afrender.messages import TaskKey
+from trio_afrender.jobs.job_file import parse_job
+from trio_afrender.jobs.views import TaskView
+from trio_afrender.process.interfaces import TreeSignal
+from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.testing import (
     FakeChild,
     MemoryHost,

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from farm_stage import FakeLink, listed, make_update, one_job, with_fields
+from support.farm import FakeLink, listed, make_update, one_job, with_fields
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.farm import Farm, FarmSettings, open_farm
-from trio_afrender.messages import (
+from trio_afrender.protocol.messages import (
     Ack,
     AskedOutput,
     Deregister,

@@ -7,25 +7,25 @@ from itertools import pairwise
 import attrs
 import pytest
 import trio
-from gateway_stage import GatewayStage, open_gateway_stage
-from native_stage import make_task
+from support.agent_on_afserver import make_task
+from support.gateway import GatewayStage, open_gateway_stage
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
 from trio_afrender.errors import LinkLost
-from trio_afrender.link.base import Link
-from trio_afrender.link.tokens import make_token
-from trio_afrender.link.websocket import WebSocketLink
-from trio_afrender.messages import HostResources, Register, Update
-from trio_afrender.testing import Fault, NativeState
-from trio_afrender.wire.afanasy import (
+from trio_afrender.protocol.afanasy import (
     Message,
     RenderDeregister,
     RenderEvents,
     RenderRegister,
     RenderUpdate,
 )
-from trio_afrender.wire.jsonframes import encode
+from trio_afrender.protocol.json_codec import encode
+from trio_afrender.protocol.messages import HostResources, Register, Update
+from trio_afrender.testing import Fault, NativeState
+from trio_afrender.transport.interfaces import Link
+from trio_afrender.transport.tokens import make_token
+from trio_afrender.transport.websocket_client import WebSocketLink
 
 
 def an_update(message: Message) -> bool:

@@ -10,17 +10,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_afrender.child.base import Child, TreeSignal
 from trio_afrender.config import Config, Timing
-from trio_afrender.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
-from trio_afrender.task.command import AgentEnvironment
+from trio_afrender.process.interfaces import Child, TreeSignal
+from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
-from trio_afrender.task.handle import TaskHandle
+from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run import run_task
+from trio_afrender.task.status_rules import StopCause, StopKind
+from trio_afrender.task.task_control import TaskHandle
 from trio_afrender.task.tools import Tools
-from trio_afrender.task.verdict import StopCause, StopKind
 from trio_afrender.testing import FakeChild, MemoryHost
-from trio_afrender.testing.hosts import MemoryPlace, virtual_wall
+from trio_afrender.testing.memory_host import MemoryPlace, virtual_wall
 
 TASK = TaskExec(
     run="r1",

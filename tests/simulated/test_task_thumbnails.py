@@ -13,16 +13,16 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_afrender.child.base import Launch
 from trio_afrender.config import Config
-from trio_afrender.messages import TaskExec
-from trio_afrender.task.handle import TaskHandle
-from trio_afrender.task.images import Finding, inspect
-from trio_afrender.task.painter import ImageProblem
-from trio_afrender.task.record import Record
+from trio_afrender.process.interfaces import Launch
+from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.task.image_checks import Finding, inspect
+from trio_afrender.task.image_worker import ImageProblem
+from trio_afrender.task.run_state import Record
+from trio_afrender.task.status_rules import StopCause, StopKind
+from trio_afrender.task.task_control import TaskHandle
 from trio_afrender.task.thumbnails import BACKLOG, Thumbnails
 from trio_afrender.task.tools import Tools
-from trio_afrender.task.verdict import StopCause, StopKind
 from trio_afrender.testing import MemoryHost
 from trio_afrender.thumbnail.command import Wanted, make_words
 
@@ -267,7 +267,7 @@ async def test_siblings_are_looked_at_only_when_the_image_is_good() -> None:
 
 
 async def test_there_is_a_time_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_afrender.task.images.BUDGET", 0.0)
+    monkeypatch.setattr("trio_afrender.task.image_checks.BUDGET", 0.0)
     painter = ScriptedPainter(seconds=30, seen={f"{n}.exr": GOOD for n in range(10)})
     told, left = await looked(painter, *painter.seen)
     assert (told, left) == ([], 10)

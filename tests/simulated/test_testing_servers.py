@@ -11,12 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from trio_afrender.agent.run import run_agent
+from trio_afrender.agent.agent import run_agent
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
-from trio_afrender.link.base import Connect, ServerLink
-from trio_afrender.link.tokens import TokenTable, make_token
-from trio_afrender.messages import (
+from trio_afrender.protocol.messages import (
     Ack,
     Deregister,
     Events,
@@ -26,14 +24,21 @@ from trio_afrender.messages import (
     TaskStatus,
     Update,
 )
-from trio_afrender.testing import MemoryHost, open_memory_server, open_scripted_server, servers
-from trio_afrender.testing.servers import MemoryListener
+from trio_afrender.testing import (
+    MemoryHost,
+    memory_server,
+    open_memory_server,
+    open_scripted_server,
+)
+from trio_afrender.testing.memory_server import MemoryListener
+from trio_afrender.transport.interfaces import Connect, ServerLink
+from trio_afrender.transport.tokens import TokenTable, make_token
 
 ME = Register(name="n1")
 
 
 async def test_the_example_in_the_documentation_runs(autojump_clock: trio.abc.Clock) -> None:
-    text = servers.__doc__ or ""
+    text = memory_server.__doc__ or ""
     found = re.search(r"::\n\n((?:    .*\n|\n)+)", text)
     assert found is not None
     names: dict[str, Any] = {

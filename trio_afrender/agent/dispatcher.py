@@ -12,10 +12,10 @@ from contextlib import suppress
 
 import trio
 
-from trio_afrender.agent.health import Pulse
+from trio_afrender.agent.loop_watchdog import Pulse
 from trio_afrender.agent.outbox import Outbox
-from trio_afrender.child.base import Child
-from trio_afrender.messages import (
+from trio_afrender.process.interfaces import Child
+from trio_afrender.protocol.messages import (
     AskedOutput,
     Events,
     Registered,
@@ -27,10 +27,10 @@ from trio_afrender.messages import (
     WhyStep,
 )
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
-from trio_afrender.task.handle import TaskHandle
 from trio_afrender.task.run import run_task
+from trio_afrender.task.status_rules import StopCause, StopKind, limit_give_backs
+from trio_afrender.task.task_control import TaskHandle
 from trio_afrender.task.tools import Tools
-from trio_afrender.task.verdict import StopCause, StopKind, limit_give_backs
 
 __all__ = ("Dispatcher",)
 

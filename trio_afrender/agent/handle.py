@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from trio_afrender.config import Config
-from trio_afrender.messages import TaskKey
+from trio_afrender.protocol.messages import TaskKey
 
 __all__ = ("Agent", "AgentHandle", "RunView")
 

@@ -1,155 +1,170 @@
-"""The journal's format and what it says: a transcript of the session's own messages. Pure.
+"""The journal on disk: appended by one task in threads, made durable together, compacted.
 
-The file begins with `MAGIC`. Each record is one message in its JSON frame, before it who said it
-(``S`` the server, ``R`` the render), its length and a CRC-32 over both. Nothing else: a field that
-a message gets later is journaled without a change here.
-
-An agent killed in the middle of a write leaves a torn tail. Reading ends at the first record that
-is not whole; all before it is true.
+What waits at one moment shares one sync, so tiny tasks do not pay for one each. When the disk
+refuses, outcomes go out from memory, the log says so, and the whole journal is written anew as
+soon as the disk takes it.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeAlias
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import final
 
-import attrs
+import trio
 
-from trio_afrender.errors import ProtocolError
-from trio_afrender.messages import (
-    Events,
-    FilesEntry,
-    ListenedEntry,
-    LogEntry,
-    RunRef,
-    TaskExec,
-    TaskUpdate,
-    Update,
-)
-from trio_afrender.wire.jsonframes import decode_from_render, decode_from_server, encode
+from trio_afrender.agent.journal_format import MAGIC, Held, read_records, replay
+from trio_afrender.errors import StoreError
+from trio_afrender.tasklog.io_threads import work_in_thread
 
-__all__ = (
-    "MAGIC",
-    "Entry",
-    "Held",
-    "Journal",
-    "NoJournal",
-    "make_record",
-    "read_records",
-    "replay",
-)
+__all__ = ("DiskJournal", "open_journal")
 
-MAGIC = b"trio_afrender journal 1\n"
-_HEADER = struct.Struct(">cII")
-_MOST = 64 * 1024 * 1024
-"""Bytes of a record that can be meant; a longer one is a torn header."""
+logger = logging.getLogger(__name__)
 
-Entry: TypeAlias = LogEntry | ListenedEntry | FilesEntry
-Message: TypeAlias = Events | Update
+COMPACT = 4 * 1024 * 1024
+"""Bytes appended since it was compact after which the journal is written anew."""
+RETRY = 5.0
+"""Seconds until a disk that refused is tried again."""
 
 
-class Journal(Protocol):
-    """What the outbox writes to. Positions count the bytes ever written."""
+@final
+class DiskJournal:
+    """A `Journal` in one file. `run` must be running for anything to get there."""
 
-    @property
-    def durable(self) -> int:
-        """Up to where what was written outlives a loss of power (or cannot be made to)."""
-        ...
+    def __init__(self, path: Path, held: Held, size: int, *, refused: bool = False) -> None:
+        self.held = held
+        """What an earlier agent left; as of the opening."""
+        self.durable = 0
+        self._path = path
+        self._waiting: list[bytes] = []
+        self._position = 0
+        self._sync = False
+        self._appended = 0
+        self._size = size
+        self._refused = refused
+        self._news = trio.Event()
 
     def write(self, record: bytes, *, sync: bool = False) -> int:
-        """Take a record and return the position behind it; `sync` ones are made durable soon."""
-        ...
+        self._waiting.append(record)
+        self._position += len(record)
+        self._sync = self._sync or sync
+        if self._refused:
+            self.durable = self._position  # nothing waits for a disk that takes nothing
+        self._news.set()
+        return self._position
 
-
-class NoJournal:
-    """For who keeps nothing: all counts as durable."""
-
-    durable = 0
-
-    def write(self, record: bytes, *, sync: bool = False) -> int:
-        return 0
-
-
-def make_record(message: Message) -> bytes:
-    """Return the bytes of one record."""
-    who = b"S" if isinstance(message, Events) else b"R"
-    body = encode(message).encode()
-    return _HEADER.pack(who, len(body), zlib.crc32(who + body)) + body
-
-
-def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[tuple[Message, ...], int]:
-    """Return the messages in `data` from `start` on, and the length of what is whole."""
-    found: list[Message] = []
-    while start + _HEADER.size <= len(data):
-        who, length, checksum = _HEADER.unpack_from(data, start)
-        body = data[start + _HEADER.size : start + _HEADER.size + length]
-        if length > _MOST or len(body) < length or zlib.crc32(who + body) != checksum:
-            break
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], Held]) -> None:
+        """Bring records to disk until cancelled; then once more. `saved` is called after each
+        step, `now` gives what a compact journal has to say."""
         try:
-            message = decode_from_server(body) if who == b"S" else decode_from_render(body)
-        except ProtocolError:
-            message = None  # whole, but of a version that says it differently: of no use to us
-        if isinstance(message, Events | Update):
-            found.append(message)
-        start += _HEADER.size + length
-    return tuple(found), min(start, len(data))
+            while True:
+                await self._news.wait()
+                self._news = trio.Event()
+                await self._step(saved, now)
+                if self._refused:
+                    await trio.sleep(RETRY)
+                    self._news.set()
+        finally:
+            with trio.move_on_after(RETRY, shield=True):
+                await self._step(saved, now)
+
+    async def _step(self, saved: Callable[[], None], now: Callable[[], Held]) -> None:
+        data, self._waiting = b"".join(self._waiting), []
+        position, sync, self._sync = self._position, self._sync, False
+        if not data and not self._refused:
+            return
+        try:
+            if self._refused or self._appended + len(data) > COMPACT:
+                whole = MAGIC + b"".join(now().records())
+                await work_in_thread(partial(_rewrite, self._path, whole))
+                self._size, self._appended = len(whole), 0
+                if self._refused:
+                    logger.info("the journal %s is written again", self._path)
+                self._refused = False
+            else:
+                await work_in_thread(partial(_append, self._path, self._size, data, sync=sync))
+                self._size += len(data)
+                self._appended += len(data)
+        except trio.Cancelled:  # before the thread began, so none of it is written
+            self._waiting.insert(0, data)
+            self._sync = sync
+            raise
+        except OSError as error:
+            if not self._refused:
+                logger.warning(
+                    "the journal %s cannot be written: %s; results go out, but would not outlive"
+                    " the agent",
+                    self._path,
+                    error.strerror or error,
+                )
+            self._refused = True
+        self.durable = max(position, self.durable)
+        saved()
 
 
-@attrs.define
-class Held:
-    """What the server still has to hear, and what was running."""
+def open_journal(path: Path) -> DiskJournal:
+    """Read the journal, or begin one. Blocks. Raises `StoreError`, also for a newer version's.
 
-    tasks: dict[str, TaskExec] = attrs.field(factory=dict)
-    """Accepted runs by their id; those without an outcome were running."""
-    outcomes: dict[str, TaskUpdate] = attrs.field(factory=dict)
-    entries: list[Entry] = attrs.field(factory=list)
-
-    @property
-    def unfinished(self) -> tuple[TaskExec, ...]:
-        """Runs that have no outcome yet."""
-        return tuple(task for run, task in self.tasks.items() if run not in self.outcomes)
-
-    def apply(self, message: Message) -> None:
-        """Take over one message of the transcript."""
-        if isinstance(message, Events):
-            self.tasks.update((task.run, task) for task in message.tasks)
-            for ref in message.closes:
-                self._close(ref)
-        else:
-            self.entries += (*message.log, *message.files)
-            self.outcomes.update((update.run, update) for update in message.tasks)
-
-    def _close(self, ref: RunRef) -> None:
-        self.tasks.pop(ref.run, None)
-        self.outcomes.pop(ref.run, None)
-        self.entries = [entry for entry in self.entries if entry.run != ref.run]
-
-    def records(self) -> Iterator[bytes]:
-        """The shortest transcript that says the same."""
-        for task in self.tasks.values():
-            yield make_record(Events(tasks=(task,)))
-        for entry in self.entries:
-            yield make_record(say_entry(entry))
-        for update in self.outcomes.values():
-            yield make_record(Update(seq=0, tasks=(update,)))
+    A torn tail is left out, and what is left is written anew at once.
+    """
+    data = b""
+    with suppress(FileNotFoundError):
+        data = _read(path)
+    if data and not MAGIC.startswith(data[: len(MAGIC)]):
+        raise StoreError(
+            path,
+            "is the journal of another version; let that version deliver its results, or remove it",
+        )
+    messages, _ = read_records(data)
+    held = replay(messages)
+    whole = MAGIC + b"".join(held.records())
+    if whole != data:
+        try:
+            _rewrite(path, whole)
+        except OSError as error:
+            # The old one says the same, but nothing may be appended to it: there may be no first
+            # line yet, and behind a torn record whole ones that must not come back.
+            logger.warning("the journal %s cannot be made compact: %s", path, error)
+            return DiskJournal(path, held, 0, refused=True)
+    return DiskJournal(path, held, len(whole))
 
 
-def say_entry(entry: Entry) -> Update:
-    """The message that says one entry."""
-    match entry:
-        case LogEntry():
-            return Update(seq=0, log=(entry,))
-        case FilesEntry():
-            return Update(seq=0, files=(entry,))
-        case ListenedEntry():
-            return Update(seq=0, listened=(entry,))
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError.of(path, error) from error
 
 
-def replay(messages: Iterable[Message]) -> Held:
-    """Return what holds at the end of a transcript."""
-    held = Held()
-    for message in messages:
-        held.apply(message)
-    return held
+def _append(path: Path, size: int, data: bytes, *, sync: bool) -> None:
+    """Put `data` behind the first `size` bytes: what a failed append left there is written over."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(handle, view, size)
+            view, size = view[count:], size + count
+        if sync:
+            os.fdatasync(handle) if hasattr(os, "fdatasync") else os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rewrite(path: Path, data: bytes) -> None:
+    """Replace the journal as a whole: at no moment is there less than one of the two."""
+    fresh = path.with_name(f"{path.name}.new")
+    with suppress(FileNotFoundError):
+        fresh.unlink()
+    _append(fresh, 0, data, sync=True)
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

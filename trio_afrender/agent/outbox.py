@@ -19,8 +19,15 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from trio_afrender.agent.journal import Entry, Held, Journal, NoJournal, make_record, say_entry
-from trio_afrender.messages import (
+from trio_afrender.agent.journal_format import (
+    Entry,
+    Held,
+    Journal,
+    NoJournal,
+    make_record,
+    say_entry,
+)
+from trio_afrender.protocol.messages import (
     AskedOutput,
     Events,
     FilesEntry,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from trio_afrender.agent.agent_dependencies import Outside
 from trio_afrender.agent.outbox import Outbox
-from trio_afrender.agent.outside import Outside
-from trio_afrender.messages import TaskExec, TaskStatus, TaskUpdate, WhyStep
-from trio_afrender.output.redact import Redactor, find_secrets
+from trio_afrender.protocol.messages import TaskExec, TaskStatus, TaskUpdate, WhyStep
 from trio_afrender.task.tools import Tools
+from trio_afrender.tasklog.redact import Redactor, find_secrets
 
 __all__ = ("recover",)
 

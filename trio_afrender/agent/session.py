@@ -14,19 +14,19 @@ import attrs
 import trio
 
 from trio_afrender.agent.dispatcher import Dispatcher
-from trio_afrender.agent.health import Pulse
+from trio_afrender.agent.loop_watchdog import Pulse
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Timing
 from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
-from trio_afrender.link.base import Connect, Link
-from trio_afrender.messages import (
+from trio_afrender.protocol.messages import (
     Ack,
     Events,
     Refused,
     Register,
     Registered,
 )
+from trio_afrender.transport.interfaces import Connect, Link
 
 __all__ = ("Session", "Settings")
 

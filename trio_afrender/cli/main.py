@@ -62,23 +62,23 @@ def _run(words: list[str]) -> int:
     options = parse(command, words)
     match command:
         case "run":
-            from trio_afrender.cli.run import run
+            from trio_afrender.cli.commands.run import run
         case "submit":
-            from trio_afrender.cli.submit import run
+            from trio_afrender.cli.commands.submit import run
         case "gateway":
-            from trio_afrender.cli.gateway import run
+            from trio_afrender.cli.commands.gateway import run
         case "check":
-            from trio_afrender.cli.check import run
+            from trio_afrender.cli.commands.check import run
         case "resources":
-            from trio_afrender.cli.resources import run
+            from trio_afrender.cli.commands.resources import run
         case "why":
-            from trio_afrender.cli.why import run
+            from trio_afrender.cli.commands.why import run
         case "doctor":
-            from trio_afrender.cli.doctor.command import run
+            from trio_afrender.cli.commands.doctor import run
         case "config":
-            from trio_afrender.cli.config import run
+            from trio_afrender.cli.commands.config import run
         case _:
-            from trio_afrender.cli.agent import run
+            from trio_afrender.cli.commands.agent import run
     return run(options)
 
 

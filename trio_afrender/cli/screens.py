@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from trio_afrender.cli.news import OVER
 from trio_afrender.cli.summary import label
 from trio_afrender.cli.terminal import cut, say
-from trio_afrender.farm.views import JobView
+from trio_afrender.jobs.views import FINAL_STATES, JobView
 
 __all__ = ("PlainScreen", "QuietScreen", "Screen", "choose_screen")
 
@@ -74,7 +73,7 @@ class PlainScreen(QuietScreen):
 
 def _overview(job: JobView) -> str:
     running = [task for task in job.tasks if task.state == "running"]
-    over = sum(task.state in OVER for task in job.tasks)
+    over = sum(task.state in FINAL_STATES for task in job.tasks)
     told = ", ".join(f"{cut(label(task), 40)} {task.percent}%" for task in running[:4])
     more = f" and {len(running) - 4} more" if len(running) > 4 else ""
     return f"{over} of {len(job.tasks)} tasks over; running: {told or 'none'}{more}"
@@ -85,7 +84,7 @@ def choose_screen(*, quiet: bool) -> Screen:
     if quiet:
         return QuietScreen()
     if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
-        from trio_afrender.cli.bars import Bars
+        from trio_afrender.cli.progress_display import Bars
 
         return Bars()
     return PlainScreen()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from trio_afrender.cli.terminal import clean, tail
-from trio_afrender.farm.views import JobView, TaskView
-from trio_afrender.task.figures import show_bytes
+from trio_afrender.jobs.views import JobView, TaskView
+from trio_afrender.task.usage_totals import show_bytes
 
 __all__ = ("describe_failure", "label", "name_failure", "seconds_text", "state_text", "summarize")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from trio_afrender.config.convert import Layered
 from trio_afrender.config.keys import (
     GPU,
     GUARD,
@@ -19,10 +20,9 @@ from trio_afrender.config.keys import (
     Key,
     near_key,
 )
-from trio_afrender.config.layers import Settings
 from trio_afrender.config.limits import Limits, MemoryGuard, Stuck
+from trio_afrender.config.load import Settings
 from trio_afrender.config.settings import INSTRUCTIONS, Config, GpuSlots, Timing
-from trio_afrender.config.values import Layered
 from trio_afrender.errors import ConfigError
 
 __all__ = ("make_config",)

@@ -9,10 +9,10 @@ async with open_farm(folder) as farm:
 from __future__ import annotations
 
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
-from trio_afrender.farm.jobfile import load_job, parse_job
-from trio_afrender.farm.jobspec import BlockSpec, HostNeeds, JobSpec, TaskSpec
-from trio_afrender.farm.report import make_report
-from trio_afrender.farm.views import JobView, RenderView, TaskView
+from trio_afrender.jobs.job_file import load_job, parse_job
+from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec, TaskSpec
+from trio_afrender.jobs.report import make_report
+from trio_afrender.jobs.views import JobView, RenderView, TaskView
 
 __all__ = (
     "BlockSpec",

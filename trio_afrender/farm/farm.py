@@ -11,17 +11,17 @@ from pathlib import Path
 
 import trio
 
-from trio_afrender.farm.jobspec import JobSpec
-from trio_afrender.farm.keeper import Keeper
-from trio_afrender.farm.listeners import Answers, Listeners
-from trio_afrender.farm.report import make_report
-from trio_afrender.farm.server import Session, run_session
+from trio_afrender.farm.output_listeners import Answers, Listeners
+from trio_afrender.farm.render_session import Session, run_session
 from trio_afrender.farm.settings import FarmSettings
-from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.state_machine import FarmState
 from trio_afrender.farm.store import DiskStore, MemoryStore, Store
-from trio_afrender.farm.views import JobView, RenderView
-from trio_afrender.link.base import ServerLink
-from trio_afrender.messages import TaskKey
+from trio_afrender.farm.text_writer import Keeper
+from trio_afrender.jobs.job_spec import JobSpec
+from trio_afrender.jobs.report import make_report
+from trio_afrender.jobs.views import JobView, RenderView
+from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.transport.interfaces import ServerLink
 
 __all__ = ("Farm", "FarmSettings", "open_farm")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trio_afrender.farm.records import Job, Render, Task
-from trio_afrender.farm.views import JobView, RenderView, TaskView, Texts
+from trio_afrender.farm.model import Job, Render, Task
+from trio_afrender.jobs.views import JobView, RenderView, TaskView, Texts
 
 __all__ = ("view_job", "view_render")
 

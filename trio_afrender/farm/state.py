@@ -1,226 +1,232 @@
-"""The farm without any I/O: a state machine told of messages, wishes and the time.
+"""Everything the farm knows, and the small steps that keep its counts right.
 
-Times are seconds on whatever clock the caller uses, never Unix time. Nothing here waits, so
-every call is atomic; `take_effects` says what the world outside has to do afterwards.
+Sans I/O: what the world outside has to do is collected in `Effects`, which the shell
+(`farm.farm`) takes after each call.
 """
 
 from __future__ import annotations
 
-import secrets
+import heapq
+import math
+import time
 from collections.abc import Callable
 
-from trio_afrender.farm import lifecycle, registry, schedule, steering, updates
-from trio_afrender.farm.book import Book, Effects
-from trio_afrender.farm.jobspec import JobSpec
-from trio_afrender.farm.records import Job, Render, Task
+import attrs
+
+from trio_afrender.farm.model import Job, Render, Run, Task, TaskState
 from trio_afrender.farm.settings import FarmSettings
-from trio_afrender.farm.snapshots import view_job, view_render
-from trio_afrender.farm.views import JobView, RenderView, Texts
-from trio_afrender.messages import (
-    Events,
-    Refused,
-    Register,
-    Registered,
-    RunRef,
-    TaskKey,
-    Update,
-    WhyStep,
+from trio_afrender.jobs.views import Texts
+from trio_afrender.protocol.messages import TaskKey, WhyStep
+
+__all__ = (
+    "Book",
+    "Effects",
+    "FileData",
+    "LogText",
+    "OutputText",
+    "Removal",
+    "Write",
+    "time_limits",
 )
 
-__all__ = ("FarmState",)
-
-_PUSHED = ("heartbeat_sec", "resources_update_period", "zombie_time", "exit_no_task_time")
-
-
-def _random_run() -> str:
-    return secrets.token_hex(12)
+_WHY_LIMIT = 200
+"""Steps kept for a task; the log has all of them."""
 
 
-class FarmState:
-    """Jobs, tasks, runs and renders of one farm.
+@attrs.frozen(slots=True)
+class LogText:
+    """Text for the end of a task's log."""
 
-    A *session* is one link of a render, any number that is not used again. Messages of a session
-    that has been superseded have no effect.
-    """
+    key: TaskKey
+    text: str
 
-    def __init__(
-        self,
-        texts: Texts,
-        *,
-        settings: FarmSettings,
-        wall: Callable[[], float],
-        first_job: int = 2,
-        make_run: Callable[[], str] = _random_run,
-    ) -> None:
-        self._book = Book(
-            settings=settings, wall=wall, make_run=make_run, texts=texts, next_job=first_job
-        )
 
-    # The world outside
+@attrs.frozen(slots=True)
+class OutputText:
+    """The output of one attempt; a later one replaces it."""
 
-    def take_effects(self) -> Effects:
-        """What has to be done since the last call."""
-        effects, self._book.effects = self._book.effects, Effects()
-        return effects
+    key: TaskKey
+    attempt: int
+    text: str
 
-    @property
-    def due(self) -> float:
-        """When `tick` must be called at the latest."""
-        return self._book.due
 
-    def tick(self, now: float) -> None:
-        """Do what time brings."""
-        registry.tick(self._book, now)
-        self._settle(now)
+@attrs.frozen(slots=True)
+class FileData:
+    """A small file of a task, by base name."""
 
-    # Renders
+    key: TaskKey
+    name: str
+    data: bytes
 
-    def register(
-        self, message: Register, session: int, peer: str, now: float
-    ) -> Registered | Refused:
-        answer = registry.register(self._book, message, session, peer, now)
-        self._settle(now)
-        return answer
 
-    def seen(self, name: str, session: int, now: float, *, busy: bool) -> None:
-        """Note a sign of life; while `busy` with what it sent we do not call it silent."""
-        render = self._book.renders[name]
-        if render.session == session:
-            registry.seen(render, session, now)
-            render.busy = busy
+@attrs.frozen(slots=True)
+class Removal:
+    """All texts and files of a job are to go. `key` is any of its tasks."""
 
-    def apply(self, name: str, session: int, update: Update, now: float) -> tuple[RunRef, ...]:
-        """Take an update in. Give what it returns to `close` once its texts are stored."""
-        render = self._book.renders[name]
-        if render.session != session:
-            return ()
-        closes = updates.apply_update(self._book, render, update, now)
-        self._settle(now)
-        return closes
+    key: TaskKey
 
-    def close(self, name: str, session: int, closes: tuple[RunRef, ...]) -> None:
-        """Tell a render to forget runs."""
-        render = self._book.renders[name]
-        if render.session == session and closes:
-            render.outbox.closes.update((ref.run, ref) for ref in closes)
-            self._book.wake(render)
 
-    def take_events(self, name: str, session: int) -> Events | None:
-        """What a render has to be told next; from here on its tasks count as sent."""
-        render = self._book.renders[name]
-        if render.session != session or not render.outbox:
-            return None
-        events = render.outbox.take()
-        for task in events.tasks:
-            self._book.runs[task.run].sent = True
-        return events
+Write = LogText | OutputText | FileData | Removal
 
-    def unlink(self, name: str, session: int, now: float) -> None:
-        registry.unlink(self._book, self._book.renders[name], session, now)
-        self._settle(now)
 
-    def deregister(self, name: str, session: int, reason: str, now: float) -> None:
-        registry.deregister(self._book, self._book.renders[name], session, reason, now)
-        self._settle(now)
+@attrs.define(slots=True, eq=False)
+class Effects:
+    """What is to be done outside: texts to store, people to tell, links to wake or to close."""
 
-    # People
+    writes: list[Write] = attrs.field(factory=list)
+    heard: list[tuple[TaskKey, str]] = attrs.field(factory=list)
+    answers: list[tuple[str, str]] = attrs.field(factory=list)
+    """(run, output) that somebody asked for."""
+    over: list[str] = attrs.field(factory=list)
+    """Runs that have left their render: nobody will answer for them."""
+    ended: list[TaskKey] = attrs.field(factory=list)
+    """Tasks that came to their end."""
+    dirty: set[str] = attrs.field(factory=set)
+    """Renders with something in their outbox."""
+    drop: list[int] = attrs.field(factory=list)
+    """Sessions whose link must be closed."""
+    changed: bool = False
 
-    def submit(self, spec: JobSpec, now: float) -> int:
-        """Take a job in and return its id. Raises `JobError`."""
-        job = lifecycle.submit(self._book, spec, now)
-        self._settle(now)
-        return job.id
 
-    def suspend_task(self, key: TaskKey, reason: str) -> bool:
-        return steering.suspend_task(self._book, self._task(key), reason)
+@attrs.define(slots=True, eq=False, kw_only=True)
+class Book:
+    settings: FarmSettings
+    wall: Callable[[], float]
+    """Unix time, for stamps only: deadlines go by the farm's own clock."""
+    make_run: Callable[[], str]
+    texts: Texts
+    next_job: int
+    next_render: int = 1
+    jobs: dict[int, Job] = attrs.field(factory=dict)
+    renders: dict[str, Render] = attrs.field(factory=dict)
+    runs: dict[str, Run] = attrs.field(factory=dict)
+    """All of the jobs there are: a render may deliver an outcome twice, or late."""
+    order: list[Job] = attrs.field(factory=list)
+    """Jobs that are not over, in the order in which they are served."""
+    limited: dict[str, Run] = attrs.field(factory=dict)
+    """Current runs with a limit in time."""
+    ready: int = 0
+    free: set[str] = attrs.field(factory=set)
+    """Renders that may have become able to take a task."""
+    everybody: bool = False
+    """Any render may have."""
+    due: float = math.inf
+    """No later than this something has to be looked at; may be too early, never too late."""
+    effects: Effects = attrs.field(factory=Effects)
 
-    def stop_task(self, key: TaskKey, reason: str, now: float) -> None:
-        steering.stop_task(self._book, self._task(key), reason, now)
-        self._settle(now)
+    def remind(self, when: float) -> None:
+        self.due = min(self.due, when)
 
-    def end_job(self, job: int, reason: str, now: float, *, stop: bool) -> None:
-        steering.end_job(self._book, self._job(job), reason, now, stop=stop)
-        self._settle(now)
+    def touch(self, task: Task) -> None:
+        """Say that what people see of a task has changed."""
+        task.view = None
+        task.block.job.view = None
+        self.effects.changed = True
 
-    def forget_job(self, job: int) -> None:
-        """Drop a job that is over. Raises `JobError` for one that is not."""
-        lifecycle.forget(self._book, self._job(job))
+    def wake(self, render: Render) -> None:
+        self.effects.dirty.add(render.name)
 
-    def listen(self, key: TaskKey) -> bool:
-        """Begin to listen; False when the task is over and will say nothing more."""
-        task = self._task(key)
-        if task.state.over:
-            return False
-        steering.listen(self._book, task)
-        return True
+    def log(self, task: Task, text: str) -> None:
+        """Put a line of the farm's own into a task's log, together with the next text for it."""
+        task.unsaved += _line(self.wall(), text)
 
-    def unlisten(self, key: TaskKey) -> None:
-        steering.unlisten(self._book, self._task(key))
+    def write_log(self, task: Task, text: str) -> None:
+        """Put text into a task's log now."""
+        text = task.unsaved + text
+        task.unsaved = ""
+        if text:
+            self.effects.writes.append(LogText(task.key, text))
 
-    def ask_output(self, key: TaskKey) -> str | None:
-        return steering.ask_output(self._book, self._task(key))
+    def why(self, task: Task, event: str, text: str) -> None:
+        """Add a step of the farm's own to the chain of a task."""
+        step = WhyStep(time=self.wall(), event=event, text=text)
+        self.add_why(task, (step,))
+        self.log_why(task, (step,))
 
-    def instruct(self, name: str, instruction: str, command: str) -> None:
-        """Raises KeyError for a render that is not there."""
-        steering.instruct(self._book, self._online(name), instruction, command)
+    def add_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
+        """Add steps to the chain, and not to the log."""
+        task.why.extend(steps)
+        del task.why[:-_WHY_LIMIT]
+        self.touch(task)
 
-    def change_settings(self, settings: FarmSettings) -> None:
-        """Use other settings from now on, and tell renders of what concerns them."""
-        old, self._book.settings = self._book.settings, settings
-        changed = {
-            name: getattr(settings, name)
-            for name in _PUSHED
-            if getattr(settings, name) != getattr(old, name)
-        }
-        self._book.remind(0.0)
-        for render in self._book.renders.values():
-            if changed and render.online:
-                render.outbox.settings.update(changed)
-                self._book.wake(render)
+    def log_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
+        """Show steps in the task's log."""
+        self.write_log(task, "".join(_line(step.time, _describe(step)) for step in steps))
 
-    def note(self, key: TaskKey, event: str, text: str) -> None:
-        """Add a step to a task's "why" but not to its log: that may be what cannot be stored."""
-        step = WhyStep(time=self._book.wall(), event=event, text=text)
-        self._book.add_why(self._task(key), (step,))
+    def set_state(self, task: Task, state: TaskState) -> None:
+        """Move a task, and keep all counts."""
+        block, old = task.block, task.state
+        if old is state:
+            return
+        for counts in (block.counts, block.job.counts):
+            counts[old] -= 1
+            counts[state] += 1
+        if old is TaskState.READY:
+            self.ready -= 1
+        task.state = state
+        if state is TaskState.READY:
+            self.ready += 1
+            self.everybody = True
+            number = task.key.task
+            rank = number if block.ranks is None else block.ranks[number]
+            heapq.heappush(block.ready, (rank, number))
+        elif state.over:
+            self.effects.ended.append(task.key)
+        self.touch(task)
 
-    # Snapshots
+    def attach(self, run: Run, now: float) -> None:
+        """Make a run the task's current one."""
+        task, render = run.task, run.render
+        task.run = task.last_run = run
+        run.lost = False
+        run.progressed = now
+        render.running[run.id] = run
+        render.capacity_used += run.capacity
+        task.block.running_on[render.name] += 1
+        task.block.job.running_on[render.name] += 1
+        self.set_state(task, TaskState.RUNNING)
+        limits = time_limits(run)
+        if limits:
+            self.limited[run.id] = run
+            self.remind(min(when for when, _ in limits))
 
-    def job_over(self, job: int) -> bool:
-        return self._job(job).over
+    def detach(self, run: Run) -> None:
+        """Take a run from its render and its task; the task still needs a new state."""
+        task, render = run.task, run.render
+        block, job = task.block, task.block.job
+        task.run = None
+        task.asked = False
+        del render.running[run.id]
+        render.capacity_used -= run.capacity
+        render.outbox.tasks.pop(run.id, None)
+        render.outbox.forget(run.id)
+        block.running_on[render.name] -= 1
+        job.running_on[render.name] -= 1
+        self.limited.pop(run.id, None)
+        self.effects.over.append(run.id)
+        self.free.add(render.name)
+        needs = (block.spec.needs, job.spec.needs)
+        if any(n.max_running_tasks >= 0 or n.max_running_tasks_per_host >= 0 for n in needs):
+            self.everybody = True
 
-    def attempts(self, key: TaskKey) -> int:
-        return self._task(key).attempts
 
-    def view(self, job: int) -> JobView:
-        return view_job(self._job(job), self._book.texts)
+def time_limits(run: Run) -> tuple[tuple[float, str], ...]:
+    """When the farm will stop a run by itself, and what it will say then."""
+    spec = run.task.block.spec
+    limits = []
+    if spec.task_max_run_time > 0:
+        text = f"task_max_run_time of {spec.task_max_run_time} s is over"
+        limits.append((run.assigned + spec.task_max_run_time, text))
+    if spec.task_progress_change_timeout > 0:
+        text = f"no progress for {spec.task_progress_change_timeout} s"
+        limits.append((run.progressed + spec.task_progress_change_timeout, text))
+    return tuple(limits)
 
-    def jobs(self) -> tuple[int, ...]:
-        return tuple(self._book.jobs)
 
-    def renders(self) -> tuple[RenderView, ...]:
-        return tuple(map(view_render, self._book.renders.values()))
+def _describe(step: WhyStep) -> str:
+    pids = f" (pids {', '.join(map(str, step.pids))})" if step.pids else ""
+    return f"{step.event}: {step.text}{pids}"
 
-    def why_waiting(self, job: int, now: float) -> tuple[str, ...]:
-        return schedule.why_waiting(self._book, self._job(job), now)
 
-    def _settle(self, now: float) -> None:
-        schedule.assign(self._book, now)
-
-    def _job(self, job: int) -> Job:
-        if job not in self._book.jobs:
-            raise KeyError(f"no job {job}")
-        return self._book.jobs[job]
-
-    def _task(self, key: TaskKey) -> Task:
-        job = self._job(key.job)
-        if key.number == 0 and 0 <= key.block < len(job.blocks):
-            tasks = job.blocks[key.block].tasks
-            if 0 <= key.task < len(tasks):
-                return tasks[key.task]
-        raise KeyError(f"no task {key}")
-
-    def _online(self, name: str) -> Render:
-        render = self._book.renders.get(name)
-        if render is None or not render.online:
-            raise KeyError(f'no render "{name}" is online')
-        return render
+def _line(when: float, text: str) -> str:
+    return f"{time.strftime('%Y-%m-%d %H:%M:%SZ', time.gmtime(when))} {text}\n"

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Protocol
 
 from trio_afrender.errors import StoreError
-from trio_afrender.farm.book import FileData, LogText, OutputText, Removal, Write
-from trio_afrender.farm.views import Texts
-from trio_afrender.messages import TaskKey
+from trio_afrender.farm.state import FileData, LogText, OutputText, Removal, Write
+from trio_afrender.jobs.views import Texts
+from trio_afrender.protocol.messages import TaskKey
 
 __all__ = ("DiskStore", "MemoryStore", "Store")
 

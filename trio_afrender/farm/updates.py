@@ -6,11 +6,10 @@ from collections import Counter
 
 import attrs
 
-from trio_afrender.farm.book import Book, FileData, OutputText
-from trio_afrender.farm.lifecycle import finish, put_back, regain
-from trio_afrender.farm.names import clean_name
-from trio_afrender.farm.records import Block, Render, Run, StopKind, Task, TaskState
-from trio_afrender.messages import (
+from trio_afrender.farm.model import Block, Render, Run, StopKind, Task, TaskState
+from trio_afrender.farm.state import Book, FileData, OutputText
+from trio_afrender.farm.transitions import finish, put_back, regain
+from trio_afrender.protocol.messages import (
     AskedOutput,
     FilesEntry,
     ListenedEntry,
@@ -20,6 +19,7 @@ from trio_afrender.messages import (
     TaskUpdate,
     Update,
 )
+from trio_afrender.text import clean_name
 
 __all__ = ("apply_update",)
 

@@ -9,21 +9,21 @@ from functools import partial
 import attrs
 import trio
 
+from trio_afrender.afserver import AfserverLink, Identity, Memory
+from trio_afrender.afserver.client import OpenStream
+from trio_afrender.afserver.pacing import Pace
+from trio_afrender.afserver.requests import Desk
 from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
+from trio_afrender.gateway.afserver_requests import Exchanges
+from trio_afrender.gateway.agent_session import Session
 from trio_afrender.gateway.counters import Counters, format_counters
-from trio_afrender.gateway.exchanges import Exchanges
-from trio_afrender.gateway.identities import Identities, Nowhere
+from trio_afrender.gateway.identity_store import Identities, Nowhere
 from trio_afrender.gateway.metrics import serve_metrics
-from trio_afrender.gateway.render import Render
-from trio_afrender.gateway.session import Session
+from trio_afrender.gateway.render_proxy import Render
 from trio_afrender.gateway.settings import GatewayConfig
-from trio_afrender.link.afserver import AfserverLink, Identity, Memory
-from trio_afrender.link.afserver.desk import Desk
-from trio_afrender.link.afserver.exchange import OpenStream
-from trio_afrender.link.afserver.settings import Pace
-from trio_afrender.link.serve import WebSocketServerLink, serve_websocket
-from trio_afrender.messages import Refused, Register, Registered
-from trio_afrender.wire.afanasy.fitting import harmless
+from trio_afrender.protocol.afanasy.clamp import harmless
+from trio_afrender.protocol.messages import Refused, Register, Registered
+from trio_afrender.transport.websocket_server import WebSocketServerLink, serve_websocket
 
 __all__ = ("Gateway", "run_gateway")
 

@@ -9,8 +9,8 @@ import attrs
 
 from trio_afrender.config import Timing
 from trio_afrender.errors import ConfigError
-from trio_afrender.link.address import NativeAddress, is_loopback
-from trio_afrender.link.tokens import TokenTable
+from trio_afrender.transport.address import NativeAddress, is_loopback
+from trio_afrender.transport.tokens import TokenTable
 
 __all__ = ("GatewayConfig", "Place", "parse_listen", "parse_place")
 

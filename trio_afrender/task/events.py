@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
-from trio_afrender.messages import TaskFile, TaskUpdate
+from trio_afrender.protocol.messages import TaskFile, TaskUpdate
 
 __all__ = ("FilesFound", "Listened", "LogLine", "TaskEvent")
 

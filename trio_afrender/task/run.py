@@ -13,16 +13,16 @@ import attrs
 import trio
 
 from trio_afrender.errors import PluginError, StoreError
-from trio_afrender.messages import TaskStatus, TaskUpdate
-from trio_afrender.plugins.base import PluginSpec, PluginTask
+from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
+from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
 from trio_afrender.task.events import LogLine, TaskEvent
-from trio_afrender.task.handle import TaskHandle
-from trio_afrender.task.info import make_task_info
-from trio_afrender.task.place import Place
-from trio_afrender.task.record import Record
-from trio_afrender.task.slots import hidden_cards, show_cards
+from trio_afrender.task.execution import Work
+from trio_afrender.task.gpu_slots import hidden_cards, show_cards
+from trio_afrender.task.run_folder import Place
+from trio_afrender.task.run_state import Record
+from trio_afrender.task.task_control import TaskHandle
+from trio_afrender.task.task_info import make_task_info
 from trio_afrender.task.tools import Tools
-from trio_afrender.task.work import Work
 
 __all__ = ("run_task",)
 

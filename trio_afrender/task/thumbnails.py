@@ -13,16 +13,16 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from trio_afrender.child.base import Launch
 from trio_afrender.errors import SpawnError
-from trio_afrender.output.memory import MemoryLog
-from trio_afrender.plugins.base import PluginTask
-from trio_afrender.task.handle import TaskHandle
-from trio_afrender.task.painter import ImageProblem
-from trio_afrender.task.record import Record
-from trio_afrender.task.supervise import supervise
+from trio_afrender.plugins.interfaces import PluginTask
+from trio_afrender.process.interfaces import Launch
+from trio_afrender.task.image_worker import ImageProblem
+from trio_afrender.task.process_lifecycle import supervise
+from trio_afrender.task.reasons import Chain
+from trio_afrender.task.run_state import Record
+from trio_afrender.task.task_control import TaskHandle
 from trio_afrender.task.tools import Tools
-from trio_afrender.task.why import Chain
+from trio_afrender.tasklog.memory_log import MemoryLog
 from trio_afrender.thumbnail.command import Wanted, read_command
 
 __all__ = ("Thumbnails", "paint", "wanted_of")

@@ -10,17 +10,17 @@ from typing import Protocol
 import attrs
 import trio
 
-from trio_afrender.child.base import Child, Spawn
 from trio_afrender.config import Config
-from trio_afrender.host.evidence import Evidence, Examine
-from trio_afrender.host.room import ReadRoom, Room
-from trio_afrender.host.usage import GpuShare, ProcessUsage
-from trio_afrender.messages import TaskExec
-from trio_afrender.plugins.base import PluginRunner
-from trio_afrender.task.command import AgentEnvironment
-from trio_afrender.task.painter import Painter
-from trio_afrender.task.place import OpenPlace
-from trio_afrender.task.slots import CardRoom
+from trio_afrender.hostinfo.memory_headroom import ReadRoom, Room
+from trio_afrender.hostinfo.process_inspection import Evidence, Examine
+from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
+from trio_afrender.plugins.interfaces import PluginRunner
+from trio_afrender.process.interfaces import Child, Spawn
+from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.task.gpu_slots import CardRoom
+from trio_afrender.task.image_worker import Painter
+from trio_afrender.task.launch import AgentEnvironment
+from trio_afrender.task.run_folder import OpenPlace
 
 __all__ = ("Gauge", "NoGauge", "Tools")
 

@@ -6,12 +6,7 @@ and replays of logs and tasks for authors of plugins.
 
 from __future__ import annotations
 
-from trio_afrender.output.memory import MemoryLog
-from trio_afrender.testing.children import FakeChild, FakeSpawn
-from trio_afrender.testing.hosts import MemoryHost, MemoryPlace, virtual_wall
-from trio_afrender.testing.native import Fault, NativeServer, open_native_server
-from trio_afrender.testing.native_values import NativeRender, NativeState, NativeTask
-from trio_afrender.testing.plugins import (
+from trio_afrender.devtools import (
     Event,
     Replay,
     Report,
@@ -22,7 +17,12 @@ from trio_afrender.testing.plugins import (
     read_tasks,
     replay_parser,
 )
-from trio_afrender.testing.servers import (
+from trio_afrender.tasklog.memory_log import MemoryLog
+from trio_afrender.testing.fake_afserver.records import NativeRender, NativeState, NativeTask
+from trio_afrender.testing.fake_afserver.server import Fault, NativeServer, open_native_server
+from trio_afrender.testing.fake_process import FakeChild, FakeSpawn
+from trio_afrender.testing.memory_host import MemoryHost, MemoryPlace, virtual_wall
+from trio_afrender.testing.memory_server import (
     MemoryServer,
     ScriptedLink,
     ScriptedServer,

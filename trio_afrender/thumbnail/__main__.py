@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trio_afrender.thumbnail.base import DEFAULT_HEIGHT, MAX_HEIGHT, ImageError
-from trio_afrender.thumbnail.picture import make_thumbnail
+from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, MAX_HEIGHT, ImageError
+from trio_afrender.thumbnail.make import make_thumbnail
 
 __all__ = ("main",)
 

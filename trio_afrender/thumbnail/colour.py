@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trio_afrender.thumbnail.source import Source
+    from trio_afrender.thumbnail.image_source import Source
 
 __all__ = ("FLOATS", "Tone", "clip_limit", "find_tone", "primaries_matrix", "to_screen")
 

@@ -12,7 +12,7 @@ import sys
 
 import attrs
 
-from trio_afrender.thumbnail.base import DEFAULT_HEIGHT, MAX_HEIGHT
+from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, MAX_HEIGHT
 
 __all__ = ("Wanted", "make_words", "read_command")
 

@@ -7,7 +7,7 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-from trio_afrender.thumbnail.base import ImageError
+from trio_afrender.thumbnail.common import ImageError
 
 __all__ = ("find_ffmpeg", "write_first_frame")
 

@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 
 import attrs
 
-from trio_afrender.thumbnail.base import ImageError
-from trio_afrender.thumbnail.look import look_at
-from trio_afrender.thumbnail.picture import make_thumbnail
+from trio_afrender.thumbnail.common import ImageError
+from trio_afrender.thumbnail.inspect import look_at
+from trio_afrender.thumbnail.make import make_thumbnail
 
 __all__ = ("answer", "main")
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trio_afrender.child.processes import PIDFD
-from trio_afrender.child.spawn import become_subreaper
 from trio_afrender.cli.doctor.machine import Cards, Debuggers, Groups, Kernel, Limits, Pipes
 from trio_afrender.config import Config
-from trio_afrender.host.container import parse_groups, parse_mounts
-from trio_afrender.host.gpu import Cards as CardReader
+from trio_afrender.hostinfo.cgroup_limits import parse_groups, parse_mounts
+from trio_afrender.hostinfo.gpu import Cards as CardReader
+from trio_afrender.process.local_spawn import become_subreaper
+from trio_afrender.process.procfs import PIDFD
 
 __all__ = (
     "look_at_cards",

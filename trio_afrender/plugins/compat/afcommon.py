@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from trio_afrender.frames import fill_numbers
-from trio_afrender.plugins.compat.missing import tell_missing
-from trio_afrender.plugins.modules import import_builtin
+from trio_afrender.frame_ranges import fill_numbers
+from trio_afrender.plugins.compat.unsupported import tell_missing
+from trio_afrender.plugins.loader import import_builtin
 
 if TYPE_CHECKING:
-    from services._blockflags import FLAGS
+    from services._block_flags import FLAGS
 else:
-    FLAGS = import_builtin("service", "_blockflags").FLAGS
+    FLAGS = import_builtin("service", "_block_flags").FLAGS
 
 __all__ = (
     "BlockFlags",

@@ -14,10 +14,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from trio_afrender.config.cgru import platform_tokens
+from trio_afrender.config.cgru_files import platform_tokens
 from trio_afrender.config.settings import PluginSettings
-from trio_afrender.plugins.compat import current
-from trio_afrender.plugins.compat.missing import tell_missing
+from trio_afrender.plugins.compat import active_settings
+from trio_afrender.plugins.compat.unsupported import tell_missing
 
 __all__ = ("VARS", "getVar", "reconfigure")
 
@@ -34,7 +34,7 @@ def getVar(i_var: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
 
 def reconfigure() -> None:
     """Make `VARS` what the agent's settings say."""
-    _fill(current.settings())
+    _fill(active_settings.settings())
 
 
 def _fill(settings: PluginSettings) -> None:
@@ -96,5 +96,5 @@ def _user_name() -> str:
     return name.rpartition("/" if "/" in name else "\\")[2].lower()
 
 
-current.follow(_fill)
+active_settings.follow(_fill)
 __getattr__ = tell_missing("cgruconfig")

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from trio_afrender.plugins.compat import cgruconfig
-from trio_afrender.plugins.compat.missing import tell_missing
-from trio_afrender.plugins.modules import import_builtin
+from trio_afrender.plugins.compat.unsupported import tell_missing
+from trio_afrender.plugins.loader import import_builtin
 
 if TYPE_CHECKING:
-    from services._paths import Paths
+    from services._path_map import Paths
 else:
     # By file, not by name: an application that embeds us may have other `services`.
-    Paths = import_builtin("service", "_paths").Paths
+    Paths = import_builtin("service", "_path_map").Paths
 
 __all__ = ("PathMap",)
 

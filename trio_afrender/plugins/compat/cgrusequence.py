@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from trio_afrender.plugins.compat.missing import tell_missing
+from trio_afrender.plugins.compat.unsupported import tell_missing
 
 __all__ = ("cgruSequence",)
 

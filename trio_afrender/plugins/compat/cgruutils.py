@@ -11,7 +11,7 @@ from trio_afrender.plugins.compat.copying import (
     copyJobFile,
     createFolder,
 )
-from trio_afrender.plugins.compat.missing import tell_missing
+from trio_afrender.plugins.compat.unsupported import tell_missing
 
 __all__ = (
     "ImgExtensions",

@@ -8,10 +8,9 @@ import cgruconfig
 import cgrupathmap
 import cgrusequence
 import cgruutils
+import lumen_flags
 
 from services import service
-
-import lumen_flags
 
 parser = "lumen_log"
 

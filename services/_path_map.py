@@ -1,0 +1,81 @@
+"""The paths map under the names by which services of studios call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from trio_afrender.path_map import PathMap
+
+__all__ = ("Paths",)
+
+_BYTES = "surrogateescape"  # a scene's path is mapped whatever encoding the rest of the file has
+
+
+class Paths(PathMap):
+    """A `PathMap`. Texts may be bytes in UTF-8; what comes out is always a str."""
+
+    @property
+    def initialized(self) -> bool:
+        """Whether there is anything to map."""
+        return bool(self.pairs)
+
+    @property
+    def PathClient(self) -> list[str]:
+        """The client's folders in the order of the map, each with a slash at its end."""
+        return [f"{client}/" for client, _ in self.pairs]
+
+    @property
+    def PathServer(self) -> list[str]:
+        """The server's folders, as `PathClient`."""
+        return [f"{server}/" for _, server in self.pairs]
+
+    def toClient(self, path: str | bytes, Verbose: bool = False) -> str:
+        """The text with this host's paths for the server's."""
+        return self.to_client(_text(path))
+
+    def toServer(self, path: str | bytes, Verbose: bool = False) -> str:
+        """The text with the server's paths for this host's."""
+        return self.to_server(_text(path))
+
+    def translatePath(self, path: str | bytes, toserver: bool, Verbose: bool = False) -> str:
+        """`toServer` or `toClient`."""
+        return self.toServer(path) if toserver else self.toClient(path)
+
+    def toClientFile(
+        self,
+        infile: str,
+        outfile: str,
+        SearchStrings: Iterable[str] | None = None,
+        Verbose: bool = False,
+    ) -> bool:
+        """Write a copy of a text file with this host's paths in it, True when done.
+
+        With `SearchStrings` only in lines that hold one of them. Raises OSError.
+        """
+        return _map_file(infile, outfile, SearchStrings, self.to_client)
+
+    def toServerFile(
+        self,
+        infile: str,
+        outfile: str,
+        SearchStrings: Iterable[str] | None = None,
+        Verbose: bool = False,
+    ) -> bool:
+        """Write a copy with the server's paths in it; otherwise as `toClientFile`."""
+        return _map_file(infile, outfile, SearchStrings, self.to_server)
+
+
+def _map_file(
+    infile: str, outfile: str, wanted: Iterable[str] | None, turn: Callable[[str], str]
+) -> bool:
+    marks = tuple(wanted or ())
+    # Bytes, and whole before writing: line ends stay, and both names may mean one file.
+    lines = Path(infile).read_bytes().decode("utf-8", _BYTES).splitlines(keepends=True)
+    mapped = [turn(ln) if not marks or any(mark in ln for mark in marks) else ln for ln in lines]
+    Path(outfile).write_bytes("".join(mapped).encode("utf-8", _BYTES))
+    return True
+
+
+def _text(path: str | bytes) -> str:
+    return path.decode("utf-8", _BYTES) if isinstance(path, bytes) else path

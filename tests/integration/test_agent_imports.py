@@ -1,0 +1,18 @@
+"""What an agent's process loads: plugins live elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_importing_the_agent_loads_no_plugin_and_no_picture_library() -> None:
+    program = (
+        "import sys, trio_afrender.agent.agent, trio_afrender.cli.commands.agent\n"
+        "roots = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(roots & {'services', 'parsers', 'resmeters', 'OpenImageIO', 'numpy', 'rich'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

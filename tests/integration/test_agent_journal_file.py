@@ -1,0 +1,138 @@
+"""The journal on a real disk, also one that refuses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_afrender.agent import journal as journal_module
+from trio_afrender.agent.journal import DiskJournal, open_journal
+from trio_afrender.agent.journal_format import MAGIC, Held, make_record, read_records
+from trio_afrender.errors import StoreError
+from trio_afrender.protocol.messages import Events, LogEntry, TaskExec, Update
+
+TASK = TaskExec(run="a", job=1, block=0, task=2)
+ACCEPTED = Events(tasks=(TASK,))
+
+
+def log(n: int, text: str = "line\n") -> Update:
+    return Update(seq=0, log=(LogEntry(run="a", n=n, text=text),))
+
+
+class Saved:
+    """Counts how often something was saved, and waits for it."""
+
+    def __init__(self) -> None:
+        self.send, self.receive = trio.open_memory_channel[None](math.inf)
+
+    def __call__(self) -> None:
+        self.send.send_nowait(None)
+
+
+@asynccontextmanager
+async def running(journal: DiskJournal, now: Held | None = None) -> AsyncIterator[Saved]:
+    saved = Saved()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(journal.run, saved=saved, now=lambda: now or Held()))
+        yield saved
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_written_is_there_when_it_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = open_journal(path)
+    assert journal.held == Held()
+    async with running(journal) as saved:
+        journal.write(make_record(ACCEPTED))
+        position = journal.write(make_record(log(1)), sync=True)
+        await saved.receive.receive()
+        assert journal.durable == position
+        assert read_records(path.read_bytes())[0] == (ACCEPTED, log(1))
+        journal.write(make_record(log(2)))
+    held = open_journal(path).held
+    assert held.tasks == {"a": TASK}
+    assert [entry.n for entry in held.entries] == [1, 2], "the end of `run` brings the rest to disk"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_writing_goes_on_behind_a_torn_tail(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    whole = MAGIC + make_record(ACCEPTED) + make_record(log(1))
+    path.write_bytes(whole + make_record(log(2))[:-3])
+    journal = open_journal(path)
+    assert path.read_bytes() == whole
+    async with running(journal):
+        journal.write(make_record(log(3)), sync=True)
+    assert read_records(path.read_bytes())[0] == (ACCEPTED, log(1), log(3))
+
+
+@pytest.mark.parametrize("length", range(len(MAGIC)))
+def test_a_journal_torn_in_its_first_line_is_an_empty_one(length: int, tmp_path: Path) -> None:
+    (tmp_path / "journal").write_bytes(MAGIC[:length])
+    assert open_journal(tmp_path / "journal").held == Held()
+
+
+def test_the_journal_of_another_version_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(b"trio_afrender journal 2\n and more")
+    with pytest.raises(StoreError, match="another version; let that version deliver"):
+        open_journal(path)
+    assert path.read_bytes().endswith(b"and more")
+
+
+async def test_a_disk_that_refuses_stops_no_outcome_and_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    journal = open_journal(folder / "journal")
+    caplog.set_level("INFO")
+    held = Held(tasks={"a": TASK})
+    async with running(journal, held) as saved:
+        (folder / "journal").unlink()
+        folder.rmdir()
+        folder.touch()
+        position = journal.write(make_record(log(1)), sync=True)
+        await saved.receive.receive()
+        assert journal.durable == position
+        assert "cannot be written: Not a directory" in caplog.text
+        position = journal.write(make_record(log(2)), sync=True)
+        assert journal.durable == position, "no result waits for a disk that refuses"
+        folder.unlink()
+        folder.mkdir()
+    assert open_journal(folder / "journal").held == held, "the last step wrote all of it anew"
+    assert "is written again" in caplog.text
+
+
+async def test_a_journal_that_could_not_be_begun_is_a_whole_one_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_module, "_rewrite", refuse)
+        journal = open_journal(tmp_path / "journal")
+    async with running(journal, Held(tasks={"a": TASK})):
+        journal.write(make_record(ACCEPTED), sync=True)
+    assert open_journal(tmp_path / "journal").held.tasks == {"a": TASK}
+
+
+async def test_a_long_journal_is_made_compact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "COMPACT", 10_000)
+    path = tmp_path / "journal"
+    journal = open_journal(path)
+    async with running(journal, Held(tasks={"a": TASK})) as saved:
+        for n in range(20):
+            journal.write(make_record(log(n, "x" * 1000)))
+            await saved.receive.receive()
+            assert path.stat().st_size < 12_000
+    assert open_journal(path).held.tasks == {"a": TASK}

@@ -1,0 +1,128 @@
+"""An agent that dies, leaves or is replaced while its tasks run: they go on, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from support.cli import Command, make_gate, pass_gate
+from test_cli_agent import open_agent, open_server, submit
+
+from trio_afrender.farm.farm import Farm, FarmSettings
+from trio_afrender.process.supervisor_client import can_keep
+from trio_afrender.protocol.messages import TaskKey
+
+pytestmark = pytest.mark.skipif(not can_keep(), reason="this platform has no keeper")
+
+GUARD = 60.0
+PATIENT = FarmSettings(zombie_time=600.0)
+"""A farm that gives no task away, however slow the machine is between two agents."""
+COUNTING = "i=0; while [ ! -e {go} ]; do i=$((i+1)); echo line $i; sleep 0.01; done; echo last $i; exit {code}"
+
+
+def counting(go: Path, code: int = 0) -> str:
+    return COUNTING.format(go=go, code=code)
+
+
+async def prints(farm: Farm, job: int, text: str) -> None:
+    """Wait until the task's output so far, as somebody at the server asks for it, has `text`."""
+    with trio.fail_after(GUARD):
+        while True:
+            with trio.move_on_after(1.0):  # a question to an agent that is dying has no answer
+                if text in await farm.ask_output(TaskKey(job, 0, 0, 0)):
+                    return
+            await trio.sleep(0.02)
+
+
+def check_lines(output: str) -> None:
+    """Every line is there once, in order."""
+    lines = [line.split() for line in output.splitlines()]
+    numbers = [int(words[1]) for words in lines if words[0] == "line"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert lines[-1] == ["last", str(len(numbers))]
+
+
+def die(command: Command) -> None:
+    command.process.kill()
+
+
+def leave(command: Command) -> None:
+    command.process.send_signal(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("end", [die, leave])
+async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command], None]) -> None:
+    """Twice; the last agent hears the end, and every line once."""
+    go = tmp_path / "go"
+    async with open_server(tmp_path, PATIENT) as (farm, url):
+        job = submit(farm, counting(go))
+        for text in ("line 5\n", "line 50\n"):
+            async with open_agent(tmp_path, url, leaves=True) as command:
+                await prints(farm, job, text)
+                end(command)
+                await command.wait()
+        async with open_agent(tmp_path, url) as command:
+            await command.says("1 tasks of an earlier agent go on")
+            await prints(farm, job, "line 60\n")
+            go.touch()
+            (task,) = (await farm.wait(job)).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.exit_code, task.attempts) == ("done", 0, 1)
+    check_lines(task.output)
+    assert "the agent was restarted, the task went on" in task.log
+    assert not command.strays()
+
+
+async def test_tasks_that_no_agent_comes_for_are_stopped_and_given_back(tmp_path: Path) -> None:
+    """The grace is theirs; the next agent tells why, and the task runs once more."""
+    go, up = tmp_path / "go", make_gate(tmp_path / "up")
+    command_line = f"trap 'echo saved; exit 0' TERM; echo up > {up}; {counting(go)}"
+    config = {"cgru_config": {"trio_afrender": {"timing": {"unattended": 0.2}}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ("--config", "config.json")
+    async with open_server(tmp_path, PATIENT) as (farm, url):
+        job = submit(farm, command_line)
+        async with open_agent(tmp_path, url, *words, leaves=True) as command:
+            await pass_gate(up)
+            die(command)
+            await command.wait()
+            with trio.fail_after(GUARD):
+                while command.strays():  # noqa: ASYNC110 - nothing tells us but the processes
+                    await trio.sleep(0.05)
+        go.touch()
+        async with open_agent(tmp_path, url, *words) as command:
+            await pass_gate(up)
+            (task,) = (await farm.wait(job)).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.attempts) == ("done", 2)
+    assert "no agent came for it in 0.2 s" in task.log
+
+
+async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
+    """With ``drain: "leave"``, as a service manager's restart wants it."""
+    go, up = tmp_path / "go", make_gate(tmp_path / "up")
+    config = {"cgru_config": {"trio_afrender": {"drain": "leave"}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ("--config", "config.json")
+    async with open_server(tmp_path, PATIENT) as (farm, url):
+        job = submit(farm, f"echo up > {up}; {counting(go)}")
+        async with open_agent(tmp_path, url, *words, leaves=True) as command:
+            await pass_gate(up)
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+            assert "running tasks go on with the keeper" in command.err
+        assert farm.renders[0].state != "offline", "nobody told the server"
+        async with open_agent(tmp_path, url) as command:
+            await command.says("1 tasks of an earlier agent go on")
+            go.touch()
+            (task,) = (await farm.wait(job)).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.attempts) == ("done", 1)
+    check_lines(task.output)

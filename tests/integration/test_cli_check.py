@@ -1,0 +1,130 @@
+"""`trio_afrender check` as a person types it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from support.cli import open_command, run_command
+from support.parsers import LOGS
+from support.plugins import PLUGINS
+
+LOG = b"hello\n\x1b[31mPROGRESS: 20%\n[ PARSER ERROR ] bad\n"
+
+
+async def test_a_parser_is_shown_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_bytes(LOG)
+    code, out, err = await run_command("check", "parser", "generic", "x.log", home=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:5] == [
+        "generic: x.log, cut by line",
+        r"2 | \x1b[31mPROGRESS: 20%",
+        "  |   20%, 20% of the frame",
+        "3 | [ PARSER ERROR ] bad",
+        "  |   error: the task is stopped here",
+    ]
+    assert "FinishedParserError (8), after exit code 0" in out
+    assert "\x1b" not in out
+
+
+async def test_a_parser_for_scripts_and_as_a_page(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_bytes(LOG)
+    words = ("check", "parser", "--chunk", "3", "generic", "--json", "x.log", "--html", "x.html")
+    code, out, _ = await run_command(*words, home=tmp_path)
+    assert code == 0
+    data = json.loads(out)
+    assert (data["status_name"], data["state"]["percent"]) == ("FinishedParserError", 20)
+    assert (data["chunk"], data["good"]) == ("3", True)
+    assert data["stopped"]["line"] == 3
+    assert "background-color:#FF0000" in (tmp_path / "x.html").read_text()
+
+
+async def test_two_logs_are_two_lines_of_json(tmp_path: Path) -> None:
+    words = ("check", "parser", "ffmpeg", LOGS / "ffmpeg_encode.log", LOGS / "ffmpeg_missing.log")
+    code, out, _ = await run_command(*words, "--json", home=tmp_path)
+    assert code == 0
+    first, second = map(json.loads, out.splitlines())
+    assert (first["state"]["error"], second["state"]["error"]) == (False, True)
+
+
+async def test_a_cut_that_makes_a_difference_is_told(tmp_path: Path) -> None:
+    (tmp_path / "calls.py").write_text(
+        "from parsers import parser\nclass calls(parser.parser):\n"
+        "    def do(self, args):\n        self.percent += 10\n"
+    )
+    (tmp_path / "x.log").write_text("a\nb\n")
+    words = ("check", "parser", "calls", "x.log", "--plugins", ".")
+    code, out, _ = await run_command(*words, home=tmp_path)
+    assert code == 1
+    assert "percent is 30 as it was cut, 20 in one piece" in out
+
+
+async def test_a_service_is_shown_with_this_hosts_paths(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"cgru_config": {"pathsmap": [["/mnt/", "/srv/"]]}}')
+    (tmp_path / "t.json").write_text('{"command_block": "ls /srv/a", "comand_task": "x"}')
+    words = ("check", "service", "generic", "t.json", "--config", "c.json")
+    code, out, err = await run_command(*words, home=tmp_path)
+    assert code == 0
+    assert "  command      ls /mnt/a\n" in out
+    assert 'no key "comand_task", did you mean "command_task"?' in err
+    code, out, _ = await run_command(*words, "--json", home=tmp_path)
+    assert json.loads(out)[0]["command"] == "ls /mnt/a"
+
+
+async def test_a_meter_is_shown(tmp_path: Path) -> None:
+    code, out, _ = await run_command("check", "meter", "example", "--json", home=tmp_path)
+    assert (code, json.loads(out)["values"]["value"]) == (0, 6)
+
+
+async def test_all_are_tried(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "moth.py").write_text("class month: pass\n")
+    code, out, _ = await run_command("check", "--plugins", ".", home=tmp_path)
+    assert code == 1
+    assert 'has no class "moth"' in out
+    assert re.search(r"\d+ services, \d+ parsers, \d+ meters: 1 not good\n$", out)
+    code, out, _ = await run_command("check", "--json", home=tmp_path)
+    assert code == 0
+    assert all(report["good"] for report in json.loads(out))
+
+
+async def test_errors_are_one_sentence(tmp_path: Path) -> None:
+    for words, sentence in (
+        (("parser", "generik", LOGS / "generic.log"), 'no parser "generik", did you mean "generic"?'),
+        (("parser", "generic", "no.log"), "log no.log: No such file or directory"),
+        (("parser", "generic", LOGS / "generic.log", "--chunk", "x"), 'chunk "x": expected'),
+        (("service", "generic", "no.json"), "no.json: No such file or directory"),
+        (("meter", "exampel"), 'no meter "exampel", did you mean "example"?'),
+        (("parsr",), 'no kind "parsr", did you mean "parser"?'),
+        (("parser", "bad_import", LOGS / "generic.log", "--plugins", PLUGINS), "a_module_that_is_nowhere"),
+    ):  # fmt: skip
+        code, out, err = await run_command("check", *words, home=tmp_path)
+        assert (code, out) == (2, "")
+        assert sentence in err.splitlines()[0]
+
+
+async def test_a_terminal_gets_no_colours_on_a_pipe(tmp_path: Path) -> None:
+    words = ("check", "parser", "generic", LOGS / "generic.log")
+    async with open_command(*words, home=tmp_path, terminal=True) as command:
+        await command.wait()
+    assert "\x1b" not in command.out
+
+
+async def test_a_plugin_that_hangs_is_told_of_with_its_line(tmp_path: Path) -> None:
+    for kind, body in (
+        ("parser", "def do(self, i_args):\n        try:\n            re.match(r'(a+)+$', 'a' * 60 + 'b')\n        except:\n            pass\n        while True: pass"),
+        ("service", "def __init__(self, *words):\n        re.match(r'(a+)+$', 'a' * 60 + 'b')"),
+    ):  # fmt: skip
+        folder = tmp_path / "plugins" / f"{kind}s"
+        folder.mkdir(parents=True)
+        source = f"import re\nfrom {kind}s import {kind}\nclass evil({kind}.{kind}):\n    {body}\n"
+        (folder / "evil.py").write_text(source)
+    (tmp_path / "x.log").write_bytes(LOG)
+    (tmp_path / "x.json").write_text('{"command_block": "true"}')
+    for kind, file in (("parser", "x.log"), ("service", "x.json")):
+        words = ("check", kind, "evil", file, "--plugins", "plugins", "--limit", "1")
+        code, out, err = await run_command(*words, home=tmp_path)
+        assert (code, out) == (2, "")
+        assert f'{kind} "evil" did not come to an end in 1 s; it was at' in err
+        assert "evil.py, line" in err

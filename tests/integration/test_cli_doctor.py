@@ -1,0 +1,296 @@
+"""`trio_afrender doctor` on this very host, and on what is wrong with it on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trustme
+from support.cli import run_command
+from test_cli_agent import open_server, write_token
+
+from trio_afrender.cli.commands.doctor import _limited
+from trio_afrender.cli.doctor import look_files, look_machine, look_network
+from trio_afrender.cli.doctor.finding import Finding
+from trio_afrender.config import Config
+from trio_afrender.transport.tokens import TokenTable, make_token
+from trio_afrender.transport.websocket_server import Bound, serve_websocket
+
+CONFIG = Config(name="n1")
+
+
+async def examine(tmp_path: Path, *words: str | Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code, and the worst finding of each check."""
+    store = tmp_path / "store"
+    code, out, _ = await run_command("doctor", "--json", "--store", store, *words, home=tmp_path)
+    report = json.loads(out)
+    found: dict[str, dict[str, Any]] = {}
+    for each in sorted(
+        report["findings"], key=lambda each: ("ok", "warning", "error").index(each["level"])
+    ):
+        found[each["check"]] = each
+    levels = [each["level"] for each in report["findings"]]
+    assert {level: levels.count(level) for level in ("error", "warning", "ok")} == {
+        level: report[level] for level in ("error", "warning", "ok")
+    }
+    return code, found
+
+
+async def test_a_host_that_is_ready(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as (farm, url):
+        code, found = await examine(
+            tmp_path, "--server", url, "--token-file", "token", "--name", "render-1"
+        )
+        assert farm.renders == ()
+    assert code == 0, [each for each in found.values() if each["level"] == "error"]
+    for check in ("config", "python", "kernel", "store", "plugins", "token", "server", "mount"):
+        assert found[check]["level"] == "ok", found[check]
+        assert found[check]["mend"] == ""
+    assert not (tmp_path / "store").exists(), "it looks, it makes nothing"
+
+
+async def test_everything_that_is_wrong_is_an_error_with_its_mend(tmp_path: Path) -> None:
+    write_token(tmp_path / "token", "secret", 0o644)
+    (tmp_path / "studio" / "parsers").mkdir(parents=True)
+    (tmp_path / "studio" / "parsers" / "moth.py").write_text("def (:\n")
+    (tmp_path / "store" / "trio_afrender").mkdir(parents=True)
+    (tmp_path / "store" / "trio_afrender" / "n1").write_text("a file")
+    settings = {"pathsmap": [["/nowhere/at/all", "/p"]], "af_render_nise": 3}
+    (tmp_path / "c.json").write_text(json.dumps({"cgru_config": settings}))
+    code, found = await examine(
+        tmp_path, "--server", "ws://127.0.0.1:1", "--token-file", "token", "--name", "n1",
+        "--plugins", "studio", "--plugins", "gone", "--config", "c.json",
+    )  # fmt: skip
+    assert code == 1
+    for check, text, mend in (
+        ("server", "no connection to 127.0.0.1:1", "nc -vz 127.0.0.1 1"),
+        ("token", "can be read by others (mode 644)", f"chmod 600 {tmp_path}/token"),
+        ("store", "is a link or a file", "rm "),
+        ("mount", "/nowhere/at/all", "mount /nowhere/at/all"),
+    ):
+        assert found[check]["level"] == "error"
+        assert text in found[check]["text"]
+        assert mend in found[check]["mend"]
+    assert found["config"]["level"] == "warning"
+    assert 'did you mean "af_render_nice"' in found["config"]["text"]
+    assert found["plugins"]["level"] == "error"
+    code, out, _ = await run_command(
+        "doctor", "--plugins", "studio", "--plugins", "gone", "--store", "store2", home=tmp_path
+    )
+    assert code == 1
+    assert f"the plugin folder {tmp_path}/gone is not there" in out
+    assert "parser moth: SyntaxError" in out
+    assert f"mend: trio_afrender check --plugins {tmp_path}/studio" in out
+    assert out.splitlines()[-1].startswith("2 error")
+
+
+async def test_settings_that_cannot_be_used_are_an_error_and_the_rest_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "c.json").write_text('{"cgru_config": {"trio_afrender": {"max_task": 3}}}')
+    code, out, _ = await run_command("doctor", "--config", "c.json", home=tmp_path)
+    assert code == 1
+    assert 'no setting "max_task" in trio_afrender, did you mean "max_tasks"?' in out
+    assert "python" in out
+    code, _, err = await run_command("doctor", "--jsn", home=tmp_path)
+    assert code == 2
+    assert 'did you mean "--json"?' in err
+
+
+# -- single looks ---------------------------------------------------------------------------------
+
+
+async def test_a_check_that_hangs_or_breaks_is_a_finding() -> None:
+    held = threading.Event()
+
+    def hangs() -> tuple[Finding, ...]:
+        held.wait()
+        return ()
+
+    def breaks() -> tuple[Finding, ...]:
+        raise RuntimeError("what now")
+
+    [late] = await _limited("x", hangs, 0.05)
+    held.set()
+    assert (late.level, late.text) == ("error", "no answer in 0.05 s: something it looks at hangs")
+    [broken] = await _limited("x", breaks)
+    assert "the check itself failed: RuntimeError: what now" in broken.text
+
+
+@pytest.mark.parametrize("tell", ["date", "none", "garbage", "silent"])
+async def test_the_clock_is_compared_with_what_the_server_says(tell: str) -> None:
+    then = datetime.now(UTC) - timedelta(seconds=300)
+    date = then.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    answers = {
+        "date": f"HTTP/1.1 400 Bad\r\nDate: {date}\r\n\r\n",
+        "none": "HTTP/1.1 400 Bad\r\n\r\n",
+        "garbage": "SSH-2.0-OpenSSH\r\n\r\n",
+        "silent": "",
+    }
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            if answers[tell]:
+                await stream.receive_some()
+                await stream.send_all(answers[tell].encode())
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    config = attrs.evolve(CONFIG, server=f"ws://127.0.0.1:{port}")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, answer, [listener])
+        with trio.fail_after(30):
+            facts = await trio.to_thread.run_sync(look_network.look_at_server, config)
+        nursery.cancel_scope.cancel()
+    assert facts.connected
+    assert facts.answered == (tell in ("date", "none"))
+    if tell == "date":
+        assert facts.skew == pytest.approx(300, abs=5)
+    else:
+        assert facts.skew is None
+
+
+@pytest.mark.parametrize(
+    ("server", "word"),
+    [
+        ("", "url"),
+        ("http://x", "problem"),
+        ("ws://elsewhere.example:1", "problem"),
+        ("wss://nowhere.invalid:1", "place"),
+    ],
+)
+def test_servers_that_cannot_be_reached(server: str, word: str) -> None:
+    facts = look_network.look_at_server(attrs.evolve(CONFIG, server=server))
+    assert not facts.connected
+    assert bool(getattr(facts, word)) == bool(server)
+
+
+def test_an_agent_in_the_store_is_seen(tmp_path: Path) -> None:
+    from trio_afrender.agent.state_dir import open_store
+
+    config = attrs.evolve(CONFIG, store=tmp_path / "s")
+    with open_store(config.store, config.name):
+        facts = look_files.look_at_store(config)
+    assert (facts.exists, facts.writable, facts.locked_by) == (True, True, str(os.getpid()))
+    facts = look_files.look_at_store(config)
+    assert (facts.locked_by, facts.mode, facts.problem) == ("", 0o700, "")
+    assert facts.sync is not None
+
+
+def test_a_folder_of_the_paths_map(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert look_files.look_at_mount(str(tmp_path)).state == "there"
+    assert look_files.look_at_mount(str(tmp_path / "file")).state == "missing"
+    assert look_files.look_at_mount(str(tmp_path / "gone")).state == "missing"
+
+
+HYBRID = "25 1 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+UNIFIED = "26 1 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+
+
+def make_groups(root: Path, mounts: str, *, groups: str = "0::/a.slice/b.service\n") -> None:
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "self" / "cgroup").write_text(groups)
+    (root / "proc" / "self" / "mountinfo").write_text(mounts)
+    (folder := root / "sys" / "fs" / "cgroup" / "a.slice" / "b.service").mkdir(parents=True)
+    (folder / "cgroup.controllers").write_text("cpu memory pids\n")
+
+
+def test_groups_are_looked_at_and_left_as_they_were(tmp_path: Path) -> None:
+    make_groups(tmp_path, UNIFIED)
+    facts = look_machine.look_at_groups(tmp_path / "proc", tmp_path)
+    assert (facts.version, facts.path, facts.unit) == (2, "/a.slice/b.service", "b.service")
+    assert (facts.may_create, facts.kill, facts.memory, facts.hybrid) == (True, False, True, False)
+    assert (facts.by_systemd, [*tmp_path.rglob("trio_afrender*")]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("mounts", "version", "hybrid"),
+    [("", 0, False), (HYBRID, 1, False), (HYBRID + UNIFIED, 2, True)],
+)
+def test_kinds_of_groups(mounts: str, version: int, hybrid: bool, tmp_path: Path) -> None:
+    make_groups(tmp_path, mounts, groups="4:memory:/\n0::/a.slice/b.service\n")
+    facts = look_machine.look_at_groups(tmp_path / "proc", tmp_path)
+    assert (facts.version, facts.hybrid) == (version, hybrid)
+
+
+def test_cards_that_we_may_not_use(tmp_path: Path) -> None:
+    (tmp_path / "nvidia0").touch()
+    (tmp_path / "nvidia-modeset").touch()
+    (tmp_path / "dri").mkdir()
+    (tmp_path / "dri" / "renderD128").touch()
+    config = attrs.evolve(CONFIG, gpu_command="echo 'no driver' >&2; exit 9")
+    facts = look_machine.look_at_cards(config, tmp_path)
+    assert facts.devices == (f"{tmp_path}/nvidia0", f"{tmp_path}/dri/renderD128")
+    assert facts.names == ()
+
+
+def test_this_host_has_limits_pipes_and_debuggers_of_some_kind() -> None:
+    assert look_machine.look_at_limits(CONFIG).max_tasks == CONFIG.max_tasks
+    assert look_machine.look_at_pipes(CONFIG).page >= 4096
+    assert look_machine.look_at_debuggers(lambda name: name if name == "gdb" else None).found == (
+        "gdb",
+    )
+    assert look_network.look_at_clock(None).year >= 2024
+
+
+FAKE_SYSTEMCTL = """#!/bin/sh
+[ "$1" = --user ] && exit 1
+echo LoadState=loaded; echo KillMode=control-group; echo Delegate=yes; echo WatchdogUSec=1min
+"""
+
+
+def test_the_unit_is_asked_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "systemctl").write_text(FAKE_SYSTEMCTL)
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    facts = look_network.look_at_unit(CONFIG, "mine.service", {})
+    assert (facts.name, facts.user) == ("mine.service", False)
+    assert facts.settings["KillMode"] == "control-group"
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1\n")
+    facts = look_network.look_at_unit(CONFIG, "mine.service", {})
+    assert (facts.name, facts.wanted) == ("", "mine.service")
+    assert facts.problem == "Failed to connect to bus"
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho LoadState=not-found\n")
+    facts = look_network.look_at_unit(CONFIG, "mine.service", {})
+    assert (facts.name, facts.wanted, facts.problem) == ("", "mine.service", "")
+    assert look_network.look_at_unit(CONFIG, "", {}).wanted == ""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert "systemctl" in look_network.look_at_unit(CONFIG, "mine.service", {}).problem
+
+
+@pytest.mark.parametrize(("trusted", "said"), [(True, ""), (False, "unknown CA")])
+async def test_certificates_are_checked(trusted: bool, said: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (other := trustme.CA()).cert_pem.write_to_path(tmp_path / "other.pem")
+    assert other is not authority
+    config = attrs.evolve(CONFIG, ca_file=tmp_path / ("ca.pem" if trusted else "other.pem"))
+    async with trio.open_nursery() as nursery:
+
+        async def serve(task_status: trio.TaskStatus[Bound]) -> None:
+            await serve_websocket(
+                lambda link: link.aclose(),
+                tokens=TokenTable.single(make_token()),
+                ssl_context=context,
+                task_status=task_status,
+            )
+
+        bound: Bound = await nursery.start(serve)
+        config = attrs.evolve(config, server=bound.url)
+        with trio.fail_after(30):
+            facts = await trio.to_thread.run_sync(look_network.look_at_server, config)
+        nursery.cancel_scope.cancel()
+    assert facts.connected
+    assert said in facts.tls_problem
+    assert facts.answered == trusted

@@ -1,0 +1,76 @@
+"""Limits and stuck tasks with real processes, as `run` shows them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from support.cli import run_command
+from test_cli_agent import open_agent, open_server, submit
+from test_cli_run import write_job
+
+from trio_afrender.farm import FarmSettings
+
+HUNGRY = (
+    "python3 -c 'import time; x = b\"a\" * (120 * 2**20); print(1, flush=True); time.sleep(60)'"
+)
+
+
+async def run_with(
+    tmp_path: Path, settings: dict[str, object], *tasks: str, retries: int = 0, **keys: object
+) -> list[dict[str, Any]]:
+    """The tasks of the report of a job that ran with these settings of ours."""
+    (tmp_path / "c.json").write_text(json.dumps({"cgru_config": {"trio_afrender": settings}}))
+    job = write_job(tmp_path, *tasks, **keys)
+    words = ("run", job, "--config", "c.json", "--report", "r.json", "--retries", str(retries))
+    await run_command(*words, home=tmp_path)
+    tasks_of: list[dict[str, Any]] = json.loads((tmp_path / "r.json").read_text())["tasks"]
+    return tasks_of
+
+
+async def test_a_tree_that_takes_too_much_memory(tmp_path: Path) -> None:
+    limits = {"services": {"generic": {"memory": 60 * 2**20}}}
+    [task] = await run_with(tmp_path, {"limits": limits}, HUNGRY)
+    assert (task["state"], task["status"]) == ("error", 6)
+    [rule] = [step["text"] for step in task["why"] if step["event"] == "rule"]
+    assert "the limit memory is 60.0 MiB: the task is stopped" in rule
+
+
+async def test_a_task_that_waits_for_nobody(tmp_path: Path) -> None:
+    stuck = {"policy": "stop", "warn_after": 2, "stop_after": 4}
+    settings = {"stuck": stuck, "timing": {"resources_period": 1}}
+    [task] = await run_with(tmp_path, settings, "echo before; sleep 60")
+    assert (task["state"], task["status"]) == ("error", 6)
+    events = [step["event"] for step in task["why"]]
+    assert events.index("stuck") < events.index("rule") < events.index("signal")
+    assert "no output, 0.00 s of CPU" in task["log"]
+    assert " sleep sleeps (S)" in task["log"]
+    assert task["output"] == "before\n"
+
+
+async def test_a_task_that_works_in_silence_is_left_alone(tmp_path: Path) -> None:
+    stuck = {"policy": "stop", "warn_after": 1, "stop_after": 2}
+    settings = {"stuck": stuck, "timing": {"resources_period": 1}}
+    work = (
+        "python3 -c 'import time; end = time.monotonic() + 5\nwhile time.monotonic() < end: pass'"
+    )
+    [task] = await run_with(tmp_path, settings, work)
+    assert (task["state"], task["log"].count("no sign of life")) == ("done", 0)
+
+
+async def test_trees_that_a_keeper_holds_have_limits_too(tmp_path: Path) -> None:
+    limits = {"memory": 60 * 2**20}
+    settings = {"cgru_config": {"trio_afrender": {"limits": limits}}}
+    (tmp_path / "c.json").write_text(json.dumps(settings))
+    async with open_server(tmp_path) as (farm, url):
+        farm.change_settings(FarmSettings(errors_retries=0))
+        async with open_agent(tmp_path, url, "--config", "c.json") as command:
+            [task] = (await farm.wait(submit(farm, HUNGRY))).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert (task.state, task.status) == ("error", 6)
+    assert any("the limit memory is 60.0 MiB" in step.text for step in task.why)
+    assert task.usage is not None
+    assert task.usage.resident > 60 * 2**20

@@ -1,0 +1,49 @@
+"""A process that has had large blocks in several threads gives them back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from trio_afrender.cli.malloc import keep_heap_small
+
+PROGRAM = """
+import os, sys, threading
+from pathlib import Path
+from trio_afrender.cli.malloc import keep_heap_small
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def work():
+    for turn in range(10):
+        large = []
+        for i in range(8):
+            large.append(bytearray(b"x") * 1_000_000)
+            kept.append(bytearray(b"y") * 2000)  # on top of the large one: a heap cannot shrink below it
+        del large
+
+kept = []
+assert keep_heap_small({}) is True
+work()
+before = resident()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print((resident() - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_large_blocks_go_back_to_the_kernel() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
+    )
+    assert int(run.stdout) <= 5, "MiB"
+
+
+def test_settings_of_the_user_stay() -> None:
+    assert not keep_heap_small({"MALLOC_ARENA_MAX": "8"})
+    assert not keep_heap_small({"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"})

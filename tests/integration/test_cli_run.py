@@ -1,0 +1,292 @@
+"""`trio_afrender run`, in a process of its own with real tasks."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from support.cli import make_gate, open_command, open_gate, pass_gate, run_command
+
+_HASTY = {"cgru_config": {"trio_afrender": {"timing": {"grace": 0.2}}}}
+
+
+def write_job(folder: Path, *tasks: str, **keys: object) -> Path:
+    """A job of one block, a task a command, one after another."""
+    listed = [{"name": f"t{i}", "command": command} for i, command in enumerate(tasks)]
+    block = {"name": "b", "service": "generic", "tasks": listed, **keys}
+    path = folder / "job.json"
+    path.write_text(json.dumps({"job": {"name": "j", "blocks": [block]}}))
+    return path
+
+
+def states(report: Path) -> list[tuple[str, int]]:
+    return [(t["state"], t["attempts"]) for t in json.loads(report.read_text())["tasks"]]
+
+
+async def test_a_good_job_ends_with_0_and_leaves_nothing(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one", "echo two")
+    code, out, err = await run_command("run", job, home=tmp_path)
+    assert (code, out) == (0, "")
+    assert "[2/2] b / t1: done in" in err
+    assert 'job "j": done in' in err
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+async def test_a_mask_that_python_may_read_otherwise_one_day_is_no_news(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one", hosts_mask="[[a]|.*", depend_mask="[[x]")
+    code, _out, err = await run_command("run", job, home=tmp_path)
+    assert code == 0
+    assert "Warning" not in err
+
+
+async def test_commands_get_the_prefix_of_the_site(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "one", command="-n @#@")
+    report = tmp_path / "report.json"
+    words = ("run", job, "--report", report, "--af_cmdprefix", "echo ")
+    assert (await run_command(*words, home=tmp_path))[0] == 0
+    assert json.loads(report.read_text())["tasks"][0]["output"] == "one"
+
+
+async def test_a_failed_task_ends_with_1_and_says_why(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo no licence; exit 5", "echo fine")
+    code, out, err = await run_command("run", job, "--retries", "2", home=tmp_path)
+    assert (code, out) == (1, "")
+    assert "failed: b / t0: exit code 5, 3 tries\n" in err
+    assert "    | no licence\n" in err
+    assert "tasks: 1 done, 1 error" in err
+    assert "--keep keeps them" in err
+
+
+async def test_the_report_has_every_task(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one", "exit 7")
+    report = tmp_path / "report.json"
+    words = ("run", job, "--report", report, "--retries", "0", "--no-progress")
+    code, out, err = await run_command(*words, home=tmp_path)
+    assert (code, out) == (1, "")
+    assert err.startswith('job "j": error in ')
+    data = json.loads(report.read_text())
+    assert (data["job"], data["state"]) == ("j", "error")
+    assert data["started"] <= data["finished"]
+    good, bad = data["tasks"]
+    assert set(good) == {
+        "job", "block", "task", "number", "run", "name", "render", "state", "status", "exit_code", "started",
+        "finished", "attempts", "percent", "frame", "activity", "report", "resources", "usage", "log", "output", "files", "why",
+    }  # fmt: skip
+    assert (good["state"], good["status"], good["exit_code"], good["output"]) == (
+        "done",
+        5,
+        0,
+        "one\n",
+    )
+    assert (bad["state"], bad["status"], bad["exit_code"], bad["attempts"]) == ("error", 6, 7, 1)
+    [kept] = (tmp_path / "tmp").iterdir()
+    assert sorted(path.name for path in kept.iterdir()) == ["farm"]
+    assert f"thumbnails: {kept}/farm/" in err
+
+
+async def test_a_report_on_stdout_is_all_there_is(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one")
+    code, out, _ = await run_command("run", job, "--report", "-", home=tmp_path)
+    assert code == 0
+    assert json.loads(out)["state"] == "done"
+
+
+async def test_keep_keeps_the_folders_of_tasks(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo rendered > image.txt")
+    store = tmp_path / "kept"
+    code, _, err = await run_command("run", job, "--keep", "--store", store, home=tmp_path)
+    assert code == 0
+    [image] = store.rglob("image.txt")
+    assert image.read_text() == "rendered\n"
+    [room] = store.iterdir()
+    assert f"folders of tasks: {room}/store" in err
+
+
+async def test_several_agents_share_a_job(tmp_path: Path) -> None:
+    first, second = make_gate(tmp_path / "first"), make_gate(tmp_path / "second")
+    # Each task waits for the other: one agent, which takes one at a time, would never end.
+    job = write_job(
+        tmp_path, f"echo a > {first}; read x < {second}", f"read x < {first}; echo b > {second}"
+    )
+    report = tmp_path / "r.json"
+    code, _, _ = await run_command("run", job, "--agents", "2", "--report", report, home=tmp_path)
+    assert code == 0
+    renders = {task["render"] for task in json.loads(report.read_text())["tasks"]}
+    assert len(renders) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"tasks": [{"name": "t0", "command": ""}]}, "empty"),
+        ({"working_directory": "/no/such/folder"}, "/no/such/folder"),
+        ({"tasks": [{"name": "t0", "command": "no-such-renderer"}]}, "the shell did not find the command"),
+        ({"tasks": [{"name": "t0", "command": "kill -9 $$"}]}, "ended by signal 9"),
+    ],
+)  # fmt: skip
+async def test_a_task_that_cannot_run_is_explained(
+    tmp_path: Path, keys: dict[str, object], told: str
+) -> None:
+    job = write_job(tmp_path, "true", **keys)
+    code, out, err = await run_command("run", job, "--retries", "0", home=tmp_path)
+    assert (code, out) == (1, "")
+    assert "failed: b / t0" in err
+    assert told in err
+
+
+async def test_binary_output_without_line_ends_is_harmless(tmp_path: Path) -> None:
+    command = "head -c 300000 /dev/urandom; printf '\\033]0;owned\\007\\377\\000'; exit 3"
+    job = write_job(tmp_path, command)
+    code, _, err = await run_command("run", job, "--retries", "0", home=tmp_path)
+    assert code == 1
+    assert "failed: b / t0: exit code 3" in err
+    assert not set(err) & {chr(c) for c in (*range(10), *range(11, 32), 127, *range(128, 160))}
+
+
+async def test_what_has_no_effect_is_named(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "true", tickets={"nuke": 1}, depend_mask="nobody")
+    code, _, err = await run_command("run", job, home=tmp_path)
+    assert code == 0
+    assert "warning: blocks[0].tickets has no effect here\n" in err
+    assert 'warning: blocks[0].depend_mask: "nobody" matches no other block\n' in err
+
+
+async def test_an_unknown_parser_is_named_and_the_job_runs(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one", parser="genric")
+    code, _, err = await run_command("run", job, home=tmp_path)
+    assert code == 0
+    assert 'blocks[0].parser: no parser "genric", did you mean "generic"?' in err
+
+
+async def test_a_parser_of_ones_own_that_raises_costs_only_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins" / "parsers"
+    folder.mkdir(parents=True)
+    (folder / "broken.py").write_text(
+        "from parsers import parser\n\n\nclass broken(parser.parser):\n"
+        "    def do(self, args):\n        raise RuntimeError('cannot read this')\n"
+    )
+    job = write_job(tmp_path, "echo one", parser="broken")
+    report = tmp_path / "r.json"
+    words = ("run", job, "--plugins", tmp_path / "plugins", "--report", report)
+    code, _, _ = await run_command(*words, home=tmp_path)
+    assert code == 0
+    [task] = json.loads(report.read_text())["tasks"]
+    assert task["output"] == "one\n"
+    assert "cannot read this" in task["log"]
+
+
+async def test_a_job_that_can_never_run_says_what_it_waits_for(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "true", hosts_mask="render-farm-.*")
+    report = tmp_path / "r.json"
+    async with open_command("run", job, "--report", report, home=tmp_path) as command:
+        await command.says("nothing runs: ")
+        command.process.send_signal(signal.SIGINT)
+        assert await command.wait() == 1
+    assert "hosts_mask" in command.err
+    assert states(report) == [("killed", 0)]
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+)
+async def test_the_first_signal_lets_running_tasks_finish(
+    tmp_path: Path, number: int, name: str
+) -> None:
+    up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
+    job = write_job(tmp_path, f"echo up > {up}; read x < {hold}; echo finished", "echo never")
+    report = tmp_path / "r.json"
+    async with open_command("run", job, "--report", report, home=tmp_path) as command:
+        assert await pass_gate(up) == "up\n"
+        command.process.send_signal(number)
+        await command.says(f"{name}: running tasks finish, no others start")
+        await open_gate(hold)
+        assert await command.wait() == 1
+    assert states(report) == [("done", 1), ("killed", 0)]
+    assert "tasks: 1 done, 1 not run" in command.err
+    assert json.loads(report.read_text())["tasks"][0]["output"] == "finished\n"
+
+
+@pytest.mark.parametrize("presses", [2, 3])
+async def test_a_second_signal_stops_them_and_nothing_stays(tmp_path: Path, presses: int) -> None:
+    up = make_gate(tmp_path / "up")
+    config = tmp_path / "hasty.json"
+    config.write_text(json.dumps(_HASTY))
+    stubborn = f"trap '' TERM; (setsid sleep 1000 &); echo up > {up}; sleep 1000; sleep 1000"
+    job = write_job(tmp_path, stubborn, "echo never")
+    report = tmp_path / "r.json"
+    words = ("run", job, "--report", report, "--config", config)
+    async with open_command(*words, home=tmp_path) as command:
+        await pass_gate(up)
+        assert len(command.strays()) >= 4
+        command.process.send_signal(signal.SIGINT)
+        await command.says("no others start")
+        command.process.send_signal(signal.SIGINT)
+        await command.says("Ctrl-C: stopping the running tasks")
+        if presses == 3:
+            command.process.send_signal(signal.SIGINT)
+        assert await command.wait() == 1
+    assert json.loads(report.read_text())["tasks"][1]["attempts"] == 0
+    assert 'job "j": ' in command.err
+    if presses == 2:
+        assert states(report) == [("killed", 1), ("killed", 0)]
+        assert "tasks: 1 killed, 1 not run" in command.err
+
+
+async def test_on_a_terminal_there_are_bars_and_no_foreign_commands(tmp_path: Path) -> None:
+    up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
+    bad = "printf '\\033]0;owned\\007 [bold]\\n'; exit 3"
+    command_line = f"echo 'PROGRESS: 40%'; echo 'ACTIVITY: [red]' ; echo up > {up}; read x < {hold}"
+    job = write_job(tmp_path, f"{command_line}; {bad}", parser="generic")
+    async with open_command(
+        "run", job, "--retries", "0", home=tmp_path, terminal=True, TERM="xterm-256color"
+    ) as command:
+        await pass_gate(up)
+        await command.says("40%")
+        await open_gate(hold)
+        assert await command.wait() == 1
+    assert "━" in command.err
+    assert "\\x1b]0;owned\\x07 [bold]" in command.err
+    assert "\x1b]0;" not in command.err
+    assert "\x07" not in command.err
+
+
+async def test_without_rich_a_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\n\nsys.modules['rich'] = None\n")
+    job = write_job(tmp_path, "true")
+    async with open_command(
+        "run", job, home=tmp_path, terminal=True, PYTHONPATH=str(tmp_path)
+    ) as command:
+        assert await command.wait() == 0
+    assert "[1/1] b / t0: done" in command.err
+    assert "\x1b" not in command.err
+
+
+async def test_a_report_that_cannot_be_written_in_the_end_is_an_error_but_the_job_is_told(
+    tmp_path: Path,
+) -> None:
+    up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
+    (tmp_path / "out").mkdir()
+    job = write_job(tmp_path, f"echo up > {up}; read x < {hold}")
+    words = ("run", job, "--report", tmp_path / "out" / "r.json")
+    async with open_command(*words, home=tmp_path) as command:
+        await pass_gate(up)
+        (tmp_path / "out").rmdir()
+        await open_gate(hold)
+        assert await command.wait() == 2
+    assert 'job "j": done' in command.err
+    assert (
+        f"trio_afrender: report {tmp_path}/out/r.json: No such file or directory\n" in command.err
+    )
+
+
+async def test_without_a_reader_the_end_is_quiet(tmp_path: Path) -> None:
+    job = write_job(tmp_path, "echo one")
+    async with open_command("run", job, "--report", "-", home=tmp_path) as command:
+        assert command.process.stdout is not None
+        await command.process.stdout.aclose()
+        assert await command.wait() == 1
+    assert 'job "j": done' in command.err
+    assert "Traceback" not in command.err
+    assert "Exception ignored" not in command.err

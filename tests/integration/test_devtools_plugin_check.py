@@ -1,0 +1,109 @@
+"""All plugins tried in a process of their own: the worst of them are told of, the rest still tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.plugins import PLUGINS
+
+from trio_afrender.errors import PluginNotFound
+from trio_afrender.testing import check_meter, check_plugins
+
+METER = """
+from resmeters import resbase
+{more}
+class odd(resbase.resbase):
+    def __init__(self):
+        super().__init__()
+        self.valid = True
+    def update(self):
+        {update}
+"""
+
+
+def meter(folder: Path, update: str, more: str = "") -> list[Path]:
+    (folder / "resmeters").mkdir()
+    (folder / "resmeters" / "odd.py").write_text(METER.format(update=update, more=more))
+    return [folder]
+
+
+def test_ours_are_good() -> None:
+    reports = check_plugins()
+    assert [(report.name, report.problems) for report in reports if report.problems] == []
+    kinds = [report.kind for report in reports]
+    assert kinds.count("service") >= 51
+    assert kinds.count("parser") >= 48
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence"),
+    [
+        ("service", "bad_init_exit", "it ended the process (exit code 5)"),
+        ("service", "bad_init_raise", "LookupError: nothing there"),
+        ("service", "bad_command", "getCommand() gave NoneType, not a str"),
+        ("service", "incomplete", "lacks skipTask"),
+        ("parser", "bad_types", "is no child of our base class parser"),
+        ("parser", "bad_import", "a_module_that_is_nowhere"),
+        ("parser", "nowhere", 'no parser "nowhere"'),
+    ],
+)
+def test_what_is_wrong_is_explained(kind: str, name: str, sentence: str) -> None:
+    names = [(kind, name), ("parser", "generic")]
+    bad, good = check_plugins([PLUGINS], names=names)
+    assert sentence in "\n".join(bad.problems)
+    assert (good.name, good.problems) == ("generic", ())
+
+
+def test_one_that_hangs_costs_its_limit_only() -> None:
+    names = [("parser", "generic"), ("service", "bad_init_loop"), ("parser", "blender")]
+    reports = check_plugins([PLUGINS], names=names, limit=3.0)
+    assert [report.problems for report in reports] == [
+        (),
+        ("it hung: no end after 3 seconds",),
+        (),
+    ]
+
+
+def test_a_services_parser_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "moth.py").write_text(
+        "from services import service\nparser = 'blendr'\nclass moth(service.service): pass\n"
+    )
+    (report,) = check_plugins([tmp_path], names=[("service", "moth")])
+    assert report.problems == ('its parser: no parser "blendr", did you mean "blender"?',)
+
+
+def test_a_meter_is_updated() -> None:
+    report = check_meter("example")
+    assert (report.problems, report.values["value"], report.values["label"]) == (
+        (),
+        6,
+        "Example\n6",
+    )
+
+
+@pytest.mark.parametrize(
+    ("update", "sentence"),
+    [
+        ("self.value = 'much'", "value is 'much', not of type int"),
+        ("self.label = None", "label is None, not of type str"),
+        ("raise LookupError('no sensor')", "LookupError: no sensor"),
+        ("import os; os._exit(3)", "it ended the process (exit code 3)"),
+        ("while True: pass", "it hung"),
+    ],
+)
+def test_what_is_wrong_with_a_meter(tmp_path: Path, update: str, sentence: str) -> None:
+    report = check_meter("odd", meter(tmp_path, update), limit=3.0)
+    assert sentence in "\n".join(report.problems)
+
+
+def test_what_a_plugin_prints_is_kept_from_the_answers(tmp_path: Path) -> None:
+    more = "import os\nos.write(1, b'[[], {}, \"\"]\\n')\nprint('hello')\n"
+    report = check_meter("odd", meter(tmp_path, "self.value = 7", more))
+    assert (report.values["value"], report.printed) == (7, "hello\n")
+
+
+def test_there_must_be_a_meter() -> None:
+    with pytest.raises(PluginNotFound, match='did you mean "example"'):
+        check_meter("exampel")

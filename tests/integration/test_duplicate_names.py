@@ -1,0 +1,66 @@
+"""Two agents of one name: the second one is told, and the first one never hears of it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import attrs
+import pytest
+from support.loopback_farm import HASTY, Gated, block, open_agent, open_stage, stored
+
+from trio_afrender import Config, run_agent
+from trio_afrender.errors import LinkRefused
+
+
+async def test_on_one_host_the_lock_of_the_store_refuses_the_second(tmp_path: Path) -> None:
+    gate = Gated.make(tmp_path)
+    async with open_stage(tmp_path) as stage, open_agent(tmp_path, stage.server) as first:
+        job = stage.submit(block(gate.command(before="echo before; echo kept > work.txt")))
+        await gate.is_up()
+        async with open_agent(tmp_path, stage.server) as second:
+            assert await second.wait() == 3
+        store = tmp_path / "store" / "trio_afrender" / "render-1"
+        assert second.out == ""
+        assert second.err == (
+            f"trio_afrender: store folder {store}: another agent of that name runs here; "
+            "stop it or use another --name\n"
+        )
+        assert len(list(store.rglob("work.txt"))) == 1
+        await gate.let_go()
+        [task] = (await stage.farm.wait(job)).tasks
+        assert (task.state, task.attempts) == ("done", 1)
+        assert stored(tmp_path / "farm", task) == b"before\nfinished\n"
+        first.process.send_signal(signal.SIGTERM)
+        assert await first.wait() == 0
+    assert "name" not in first.err
+
+
+async def test_on_the_farm_the_server_refuses_the_second(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It tries for a while: the server might count its own former self, which is not so here."""
+    gate = Gated.make(tmp_path)
+    async with open_stage(tmp_path) as stage:
+        await stage.agent()
+        job = stage.submit(block(gate.command()))
+        await gate.is_up()
+        peer = stage.farm.renders[0].peer
+        second = Config(
+            name="render-1",
+            server=stage.server.url,
+            token=stage.server.token,
+            store=tmp_path / "elsewhere",
+            timing=attrs.evolve(HASTY, zombie=0.4),
+        )
+        with pytest.raises(LinkRefused) as refused:
+            await run_agent(second)
+        refusal = f'refused by the server: name-taken (a render "render-1" is online from {peer})'
+        assert str(refused.value) == refusal
+        assert f"{refusal}: trying again" in caplog.messages
+        assert [(render.state, render.peer) for render in stage.farm.renders] == [("online", peer)]
+        await gate.let_go()
+        [task] = (await stage.farm.wait(job)).tasks
+        assert (task.state, task.attempts, task.output) == ("done", 1, "finished\n")
+        await stage.check_alive()
+    assert "no link" not in caplog.text

@@ -1,0 +1,44 @@
+"""The unit files of the examples: systemd reads them, and the doctor finds them good."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from trio_afrender.cli.doctor.network import Unit, judge_unit
+
+FOLDER = Path(__file__).parents[2] / "examples" / "systemd"
+UNITS = sorted(FOLDER.glob("*.service"))
+ANALYZE = shutil.which("systemd-analyze") or ""
+SHOWN = {"WatchdogSec": "WatchdogUSec", "TimeoutStopSec": "TimeoutStopUSec"}
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+@pytest.mark.skipif(not ANALYZE, reason="no systemd-analyze here")
+def test_systemd_knows_every_word(unit: Path, tmp_path: Path) -> None:
+    lines = [
+        "ExecStart=/bin/true" if line.startswith("ExecStart=") else line
+        for line in unit.read_text().splitlines()
+    ]
+    (tmp_path / "it.service").write_text("\n".join(lines))
+    told = subprocess.run(
+        [ANALYZE, *(["--user"] if ".user." in unit.name else []), "--man=no",
+         "verify", str(tmp_path / "it.service")],
+        capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+    )  # fmt: skip
+    complaints = [line for line in told.stderr.splitlines() if "it.service" in line]
+    assert (told.returncode, complaints) == (0, []), told.stderr
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_doctor_finds_them_good(unit: Path) -> None:
+    settings = dict(
+        line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line[:20]
+    )
+    facts = Unit(name=unit.name, settings={SHOWN.get(k, k): v for k, v in settings.items()})
+    assert [finding.level for finding in judge_unit(facts)] == ["ok"]

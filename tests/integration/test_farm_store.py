@@ -1,0 +1,189 @@
+"""Texts and files on a real disk, with all that may be wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+from support.farm import FakeLink, listed, make_update, one_job
+
+from trio_afrender.errors import StoreError
+from trio_afrender.farm import make_report, open_farm
+from trio_afrender.farm.state import FileData, LogText, OutputText
+from trio_afrender.farm.store import DiskStore
+from trio_afrender.protocol.messages import (
+    Events,
+    FilesEntry,
+    LogEntry,
+    TaskFile,
+    TaskKey,
+    TaskStatus,
+    WhyStep,
+)
+
+KEY = TaskKey(2, 0, 1)
+
+
+def test_a_folder_is_made_private(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "farm"
+    assert DiskStore(folder).open() == 2
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o755)
+    (folder / "7").mkdir()
+    (folder / "notes").mkdir()
+    assert DiskStore(folder).open() == 8, "ids of another farm's jobs are not used again"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_is_not_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(StoreError, match="not a folder of its own"):
+        DiskStore(tmp_path / "link").open()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="File exists"):
+        DiskStore(tmp_path / "file").open()
+    with pytest.raises(StoreError, match="Not a directory"):
+        DiskStore(tmp_path / "file" / "farm").open()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, -1)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        DiskStore(tmp_path).open()
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    store.open()
+    assert (store.log(KEY), store.output(KEY, 1)) == ("", "")
+    failed = store.write(
+        [
+            LogText(KEY, "one\n"),
+            OutputText(KEY, 1, "old"),
+            FileData(KEY, "a.jpg", b"old"),
+            LogText(KEY, "two\n"),
+            OutputText(KEY, 1, "n\u00e9w\udcff"),
+            OutputText(KEY, 2, "second"),
+            FileData(KEY, "a.jpg", b"new"),
+        ]
+    )
+    assert failed == []
+    store.write([LogText(KEY, "three\ud800\n")])
+    assert store.log(KEY) == "one\ntwo\nthree?\n"
+    assert store.output(KEY, 1) == "n\u00e9w\ufffd"
+    assert (tmp_path / "2" / "0.1" / "output.1.txt").read_bytes() == b"n\xc3\xa9w\xff"
+    assert store.output(KEY, 2) == "second"
+    assert store.path(KEY, "a.jpg").read_bytes() == b"new"
+    assert sorted(p.name for p in (tmp_path / "2" / "0.1").rglob("*")) == [
+        "a.jpg", "files", "log.txt", "output.1.txt", "output.2.txt",
+    ]  # fmt: skip
+    modes = {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*") if p.is_file()}
+    assert modes == {0o600}
+
+
+def test_a_log_that_grows_too_long(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path)
+    piece = "x" * 1_000_000 + "\n"
+    for _ in range(6):
+        store.write([LogText(KEY, piece)])
+    text = store.log(KEY)
+    assert len(text) < 4 * 1024 * 1024 + 100
+    assert text.count("the log of this task is full") == 1
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "farm")
+    store.open()
+    store.write([LogText(KEY, "x"), FileData(KEY, "a", b"")])
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    place = tmp_path / "farm" / "2" / "0.1"
+    (place / "log.txt").unlink()
+    for link in (place / "log.txt", place / "files" / "a.part", place / "output.1.txt.part"):
+        link.symlink_to(outside)
+    failed = store.write([LogText(KEY, "x"), FileData(KEY, "a", b"x"), OutputText(KEY, 1, "x")])
+    assert len(failed) == 3
+    assert outside.read_text() == "mine"
+
+
+async def test_a_farm_on_disk(tmp_path: Path) -> None:
+    with trio.fail_after(30.0):
+        async with trio.open_nursery() as nursery, open_farm(tmp_path / "farm") as farm:
+            job = farm.submit(one_job(listed(2), name="j"))
+            link = FakeLink()
+            nursery.start_soon(farm.serve_link, link)
+            await link.register()
+            one, two = (await link.expect(Events)).tasks
+            await link.update(
+                log=(LogEntry(run=one.run, n=1, text="warming up\n"),),
+                files=(FilesEntry(run=one.run, n=1, files=(TaskFile(name="t.jpg", data=b"j"),)),),
+            )
+            why = (WhyStep(time=1.0, event="exit", text="exit code 0", pids=(7,)),)
+            await link.update(
+                make_update(one, output="hi\n", exit_code=0, started=1.5, finished=2.5, why=why)
+            )
+            await link.expect(Events)
+            farm.stop_task(two.key, "no")
+            await link.expect(Events)
+            await link.update(make_update(two, TaskStatus.FinishedKilled, exit_signal=15))
+            await farm.wait(job)
+            report = json.loads(json.dumps(farm.report(job)))
+            assert report == await trio.to_thread.run_sync(make_report, farm.view(job))
+    tasks = report.pop("tasks")
+    assert report.keys() == {"job", "state", "started", "finished"}
+    assert (report["job"], report["state"]) == ("j", "stopped")
+    assert list(tasks[0]) == [
+        "job", "block", "task", "number", "run", "name", "render", "state", "status", "exit_code",
+        "started", "finished", "attempts", "percent", "frame", "activity", "report", "resources",
+        "usage", "log", "output", "files", "why",
+    ]  # fmt: skip
+    assert (tasks[0]["state"], tasks[0]["status"], tasks[0]["exit_code"]) == ("done", 5, 0)
+    assert (tasks[0]["started"], tasks[0]["finished"]) == (1.5, 2.5)
+    assert tasks[0]["output"] == "hi\n"
+    assert "warming up\n" in tasks[0]["log"]
+    (thumbnail,) = tasks[0]["files"]
+    assert thumbnail == str(tmp_path / "farm" / str(job) / "0.0" / "files" / "t.jpg")
+    assert await trio.Path(thumbnail).read_bytes() == b"j"
+    assert tasks[0]["why"] == [{"time": 1.0, "event": "exit", "text": "exit code 0", "pids": [7]}]
+    assert (tasks[1]["state"], tasks[1]["exit_code"]) == ("killed", -15)
+
+
+async def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    """What cannot be stored is said, and the farm goes on."""
+    with trio.fail_after(30.0):
+        async with trio.open_nursery() as nursery, open_farm(tmp_path / "farm") as farm:
+            job = farm.submit(one_job())
+            (tmp_path / "farm" / str(job)).write_text("in the way")
+            link = FakeLink()
+            nursery.start_soon(farm.serve_link, link)
+            await link.register()
+            task = (await link.expect(Events)).tasks[0]
+            await link.update(make_update(task, output="lost"))
+            assert [ref.run for ref in (await link.expect(Events)).closes] == [task.run]
+            view = await farm.wait(job)
+    assert view.state == "done"
+    assert {step.text for step in view.tasks[0].why} == {"text not stored: Not a directory"}
+    assert (view.tasks[0].log, view.tasks[0].output) == ("", "")
+
+
+async def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError):
+        async with open_farm(tmp_path / "file"):
+            raise AssertionError
+
+
+async def test_texts_queued_at_the_end_are_stored(tmp_path: Path) -> None:
+    with trio.fail_after(30.0):
+        async with open_farm(tmp_path / "farm") as farm:
+            job = farm.submit(one_job(listed(200)))
+            farm.stop_job(job, "never mind")
+    logs = list((tmp_path / "farm" / str(job)).glob("*/log.txt"))
+    assert len(logs) == 200
+    assert logs[0].read_text().endswith("asked: not started: never mind\n")

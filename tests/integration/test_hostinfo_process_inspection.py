@@ -1,0 +1,104 @@
+"""What is seen of real processes that wait."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import trio
+
+from trio_afrender.errors import SpawnError
+from trio_afrender.hostinfo.process_inspection import Look, choose, examine, look_at, stack_command
+from trio_afrender.process.host_commands import Answer, ask_command
+
+WAITS = "import sys; print('up', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def waiting() -> Iterator[subprocess.Popen[bytes]]:
+    """A Python program that waits for input that never comes."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        yield process
+        process.kill()
+
+
+def test_a_look_tells_state_name_and_command(waiting: subprocess.Popen[bytes]) -> None:
+    look = look_at(waiting.pid)
+    assert look is not None
+    assert look.name.startswith("python")
+    assert look.state in "SR"
+    assert look.command.endswith(WAITS)
+    assert look_at(2**22 + 1) is None
+
+
+def test_a_zombie_is_not_looked_at(waiting: subprocess.Popen[bytes]) -> None:
+    assert waiting.stdout is not None
+    waiting.kill()
+    waiting.stdout.read()  # its end closes the pipe
+    while (look := look_at(waiting.pid)) is not None:  # it is on its way through the kernel
+        assert look.state not in "Z"
+
+
+@pytest.mark.skipif(
+    shutil.which("gdb") is None and shutil.which("py-spy") is None, reason="no debugger here"
+)
+async def test_the_stacks_tell_where_it_waits(waiting: subprocess.Popen[bytes]) -> None:
+    with trio.fail_after(60):
+        found = await examine([waiting.pid, 2**22 + 1], partial(ask_command, environment={}))
+    assert [look.pid for look in found.looks] == [waiting.pid]
+    [stack] = found.stacks
+    assert f"stacks of pid {waiting.pid} (python" in stack
+    assert "read" in stack or "ptrace" in stack  # the second where the kernel forbids looking
+    assert waiting.poll() is None, "the program goes on"
+
+
+async def test_a_debugger_that_hangs_or_is_not_there_costs_the_stacks_only(
+    waiting: subprocess.Popen[bytes],
+) -> None:
+    async def hangs(argv: object, limit: float) -> Answer:
+        await trio.lowlevel.checkpoint()
+        return Answer(None)
+
+    async def fails(argv: object, limit: float) -> Answer:
+        await trio.lowlevel.checkpoint()
+        raise SpawnError("cannot start it")
+
+    for ask, said in ((hangs, "no answer in 10 s"), (fails, "cannot start it")):
+        found = await examine([waiting.pid], ask, lambda name: f"/usr/bin/{name}")
+        assert len(found.looks) == 1
+        assert said in found.stacks[0]
+
+
+def look(pid: int, name: str, state: str = "S") -> Look:
+    return Look(pid=pid, name=name, state=state)
+
+
+def test_stacks_are_asked_of_the_youngest_that_are_no_shells() -> None:
+    tree = (look(1, "sh"), look(2, "nice"), look(3, "moth"), look(4, "moth"), look(5, "helper"))
+    assert [each.pid for each in choose(tree)] == [5, 4]
+    assert [each.pid for each in choose(tree[:2])] == [2, 1]
+    assert [each.pid for each in choose((look(3, "moth", "D"), look(4, "moth")))] == [4]
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "program"),
+    [
+        (("py-spy", "gdb"), "python3.11", "py-spy"),
+        (("py-spy", "gdb"), "moth", "gdb"),
+        (("gdb",), "python3.11", "gdb"),
+        (("py-spy",), "moth", ""),
+        ((), "python3.11", ""),
+    ],
+)
+def test_the_debugger_is_the_one_that_fits(there: tuple[str, ...], name: str, program: str) -> None:
+    command = stack_command(look(7, name), lambda each: each if each in there else None)
+    assert (command[0] if command else "") == program
+    assert not command or "7" in command

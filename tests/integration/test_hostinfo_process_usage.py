@@ -1,0 +1,123 @@
+"""Figures of real processes, and of a /proc that lacks things."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import trio
+from support.process import RealStage, make_launch
+
+from trio_afrender.hostinfo.process_usage import (
+    ProcReader,
+    _PsutilReader,
+    make_usage_reader,
+    parse_stat,
+)
+from trio_afrender.hostinfo.usage_sampling import ThreadGauge
+from trio_afrender.task.usage_totals import Ledger
+
+MIB = 1024**2
+STAT = b"42 (a ) b) S 7 42 42 0 -1 4194304 1 0 0 0 150 50 300 100 20 0 1 0 9000 1 1"
+
+linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
+
+
+def test_a_name_may_hold_anything() -> None:
+    usage = parse_stat(STAT)
+    assert (usage.pid, usage.name, usage.state, usage.parent) == (42, "a ) b", "S", 7)
+    assert (usage.cpu, usage.waited, usage.started) == (2.0, 4.0, 9000.0)
+
+
+@pytest.mark.parametrize("reader", [make_usage_reader(), _PsutilReader()], ids=["own", "psutil"])
+def test_we_see_ourselves(reader: ProcReader) -> None:
+    (usage,) = reader.read([os.getpid()])
+    assert usage.parent == os.getppid()
+    assert usage.resident > 5 * MIB
+    assert usage.peak >= usage.resident
+    assert usage.cpu > 0
+    assert reader.read([2**22 + 5]) == ()
+    assert reader.peek(2**22 + 5) is None
+
+
+@linux_only
+def test_what_may_not_be_seen_is_zero(tmp_path: Path) -> None:
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "stat").write_bytes(STAT)
+    reader = ProcReader(str(tmp_path))
+    (usage,) = reader.read([42])
+    assert (usage.cpu, usage.resident, usage.read) == (2.0, 0, 0)
+    (tmp_path / "42" / "status").write_bytes(b"VmHWM:\t  200 kB\nVmRSS:\t  100 kB\nThreads:\t1\n")
+    (tmp_path / "42" / "io").write_bytes(b"rchar: 5\nwchar: 6\nread_bytes: 7\nwrite_bytes: 8\n")
+    (usage,) = reader.read([42])
+    assert (usage.resident, usage.peak) == (100 * 1024, 200 * 1024)
+    assert (usage.read, usage.written, usage.passed) == (7, 8, 11)
+    (tmp_path / "42" / "stat").write_bytes(b"nonsense")
+    assert reader.read([42]) == ()
+
+
+@linux_only
+def test_shared_memory_counts_once() -> None:
+    script = (
+        "import os, sys, time\n"
+        "block = bytearray(64 << 20)\n"
+        "children = [os.fork() for _ in range(1)]\n"
+        "print('up', flush=True) if children[0] else None\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        found = ProcReader().read([process.pid, *map(int, children)])
+        process.stdin.close()
+        assert len(found) == 2
+        assert 64 * MIB <= sum(usage.resident for usage in found) < 100 * MIB
+        assert all(usage.peak >= 64 * MIB for usage in found[1:])
+
+
+@linux_only
+async def test_cpu_of_a_real_tree_is_not_lost_when_members_end() -> None:
+    burn = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.3: pass"
+    script = f'"{sys.executable}" -S -c "$0"; echo up; read wait; "{sys.executable}" -S -c "$0"'
+    gauge, ledger = ThreadGauge(make_usage_reader()), Ledger(0.0)
+    launch = make_launch("/bin/sh", "-c", f"{script}; exit 0", burn)
+    async with RealStage().run(launch) as played:  # stdin is empty: it goes on by itself
+        child = played.child
+        ledger.advance(await gauge.read(await child.members()), 1.0)
+        await child.exited()
+        leader = gauge.peek(child.pid)
+        assert leader is not None
+        assert leader.state == "Z"
+        assert leader.waited >= 0.6
+        assert ledger.close([leader]).cpu_seconds >= 0.6
+
+
+async def test_a_look_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(ProcReader):
+        def read(self, pids: object) -> tuple[()]:
+            release.wait()
+            return ()
+
+    release = threading.Event()
+    monkeypatch.setattr("trio_afrender.hostinfo.usage_sampling.PATIENCE", 0.01)
+    gauge = ThreadGauge(Stuck())
+    with trio.fail_after(10):
+        assert await gauge.read([1]) == ()
+    release.set()
+
+
+@pytest.mark.parametrize("reader", [make_usage_reader(), _PsutilReader()], ids=["own", "psutil"])
+def test_the_largest_come_first(reader: ProcReader) -> None:
+    sizes = [usage.resident for usage in reader.largest(5)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0 < len(sizes) <= 5
+    (own,) = reader.read([os.getpid()])
+    assert reader.largest(10_000)[0].resident >= own.resident / 2

@@ -1,0 +1,216 @@
+"""The sources of the host's figures over made-up folders; and what hangs, in real threads."""
+
+from __future__ import annotations
+
+import threading
+import types
+from pathlib import Path
+
+import psutil
+import pytest
+import trio
+
+from trio_afrender.hostinfo import sampler
+from trio_afrender.hostinfo.cpu import Processors
+from trio_afrender.hostinfo.io_counters import Disks, Nets
+from trio_afrender.hostinfo.sampler import Sampler, Wishes
+from trio_afrender.hostinfo.source import Part
+from trio_afrender.hostinfo.temperature import Thermometer
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_the_processors_own_sensor_wins(tmp_path: Path) -> None:
+    hwmon = tmp_path / "class" / "hwmon"
+    write(hwmon / "hwmon0" / "name", "nvme\n")
+    write(hwmon / "hwmon0" / "temp1_input", "80000\n")
+    write(hwmon / "hwmon1" / "name", "coretemp\n")
+    write(hwmon / "hwmon1" / "temp1_input", "51000\n")
+    write(hwmon / "hwmon1" / "temp2_input", "55900\n")
+    write(hwmon / "hwmon1" / "temp3_input", "broken\n")
+    now = [0.0]
+    meter = Thermometer(sys=str(tmp_path), clock=lambda: now[0])
+    assert meter.read() == 55
+    (hwmon / "hwmon1" / "temp2_input").unlink()
+    assert meter.read() == 51
+    write(hwmon / "hwmon1" / "name", "boardmaker\n")
+    now[0] += 400
+    assert meter.read() == 51, "anything but a disk or a card"
+    write(hwmon / "hwmon1" / "temp1_input", "255000\n")
+    assert meter.read() == 0, "a sensor that is not connected"
+
+
+def test_without_sensors_there_is_no_temperature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "sensors_temperatures", dict, raising=False)
+    assert Thermometer(sys=str(tmp_path)).read() == 0
+    chip = [types.SimpleNamespace(current=44.9), types.SimpleNamespace(current=None)]
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: {"coretemp": chip}, raising=False)
+    assert Thermometer(sys=str(tmp_path)).read() == 44
+    monkeypatch.delattr(psutil, "sensors_temperatures")
+    assert Thermometer(sys=str(tmp_path)).read() == 0
+
+
+def test_the_clock_rate_is_what_is_promised_else_the_highest_seen(tmp_path: Path) -> None:
+    policies = tmp_path / "sys" / "devices" / "system" / "cpu" / "cpufreq"
+    write(policies / "policy0" / "cpuinfo_max_freq", "2100000\n")
+    write(policies / "policy4" / "cpuinfo_max_freq", "3700000\n")
+    write(policies / "policy8" / "cpuinfo_max_freq", "nonsense\n")
+    assert Processors(sys=str(tmp_path / "sys")).mhz() == 3700
+    now = [0.0]
+    cpuinfo = tmp_path / "proc" / "cpuinfo"
+    cpu = Processors(sys="/none", proc=str(tmp_path / "proc"), clock=lambda: now[0])
+    write(cpuinfo, "cpu MHz\t\t: 2999.998\nflags\t: fpu\ncpu MHz\t\t: 1200.1\n")
+    assert cpu.mhz() == 2999
+    write(cpuinfo, "cpu MHz\t\t: 800.0\n")
+    assert cpu.mhz() == 2999, "asked for only once a minute"
+    now[0] += 61
+    assert cpu.mhz() == 2999, "it only grows"
+    write(cpuinfo, "cpu MHz\t\t: 4000.0\n")
+    now[0] += 61
+    assert cpu.mhz() == 4000
+
+
+@pytest.mark.parametrize(
+    ("wanted", "read"),
+    [("*", 1), ("", 1), ("sdb", 2), ("/dev/sdb", 2), ("sd[ab]", 3), ("sda1, sdb", 6), ("none", 0)],
+)
+def test_disks_by_pattern(wanted: str, read: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"sda": 0, "sdb": 0, "sda1": 0}
+
+    def count(**_: object) -> dict[str, types.SimpleNamespace]:
+        return {
+            name: types.SimpleNamespace(read_bytes=size * 1024, write_bytes=0, busy_time=0)
+            for name, size in sizes.items()
+        }
+
+    now = [0.0]
+    monkeypatch.setattr(psutil, "disk_io_counters", count)
+    monkeypatch.setattr("trio_afrender.hostinfo.io_counters._is_whole", lambda disk: disk == "sda")
+    disks = Disks(wanted, clock=lambda: now[0])
+    disks.read()
+    now[0] += 1
+    sizes.update({"sda": 1, "sdb": 2, "sda1": 4})
+    assert disks.read()["hdd_rd_kbsec"] == read
+
+
+@pytest.mark.parametrize(
+    ("wanted", "received"),
+    [("", 2), (".*", 2), ("eth1", 2), ("(v)?eth1", 6), ("eth", 0), ("lo|eth1", 10)],
+)
+def test_interfaces_by_their_whole_name(
+    wanted: str, received: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {"eth1": 0, "veth1": 0, "lo": 0}
+
+    def count(**_: object) -> dict[str, types.SimpleNamespace]:
+        return {
+            name: types.SimpleNamespace(bytes_recv=size * 1024, bytes_sent=0)
+            for name, size in sizes.items()
+        }
+
+    now = [0.0]
+    monkeypatch.setattr(psutil, "net_io_counters", count)
+    nets = Nets(wanted, clock=lambda: now[0])
+    nets.read()
+    now[0] += 1
+    sizes.update({"eth1": 2, "veth1": 4, "lo": 8})
+    assert nets.read()["net_recv_kbsec"] == received
+    del sizes["eth1"]
+    assert nets.read()["net_recv_kbsec"] == 0
+    sizes["eth1"] = 10**9  # it is back, with a count of its own: no spike
+    now[0] += 1
+    assert nets.read()["net_recv_kbsec"] == 0
+
+
+async def test_a_stuck_source_keeps_its_values_until_it_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answers = [5]
+    stuck, go = threading.Event(), threading.Event()
+
+    def read() -> dict[str, int]:
+        if stuck.is_set():
+            go.wait()
+        return {"cpu_temp": answers[-1]}
+
+    part = Part("the temperature", ("cpu_temp",), read)
+    with trio.fail_after(20):
+        await part.ask(10)
+        assert (part.values, part.stale) == ({"cpu_temp": 5}, ())
+        stuck.set()
+        for _ in range(3):
+            await part.ask(0.01)
+            assert (part.values, part.stale) == ({"cpu_temp": 5}, ("cpu_temp",))
+        answers.append(7)
+        go.set()
+        while part.stale:
+            await part.ask(10)
+        assert part.values == {"cpu_temp": 7}
+    assert caplog.text.count("the temperature gives no answer") == 1
+
+
+async def test_a_stuck_disk_stops_only_its_own_fields(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    go = threading.Event()
+    real = psutil.disk_usage
+
+    def usage(path: str) -> object:
+        if armed:
+            go.wait()
+        return real(path)
+
+    armed: list[bool] = []
+    monkeypatch.setattr(psutil, "disk_usage", usage)
+    monkeypatch.setattr(sampler, "PATIENCE", 10)
+    measure = Sampler(Wishes(disk_path=str(tmp_path)))
+    with trio.fail_after(30):
+        first = await measure.measure()
+        assert first.stale == ()
+        assert first.hdd_total_gb > 0
+        armed.append(True)
+        monkeypatch.setattr(sampler, "PATIENCE", 0.05)
+        second = await measure.measure()
+        go.set()
+    assert second.stale == ("hdd_total_gb", "hdd_free_gb")
+    assert second.hdd_total_gb == first.hdd_total_gb
+    assert second.mem_total_mb == first.mem_total_mb
+
+
+async def test_a_source_that_fails_is_stale_and_empty(tmp_path: Path) -> None:
+    found = await Sampler(Wishes(disk_path=str(tmp_path / "none"))).measure()
+    assert found.stale == ("hdd_total_gb", "hdd_free_gb")
+    assert (found.hdd_total_gb, found.hdd_free_gb) == (0, 1)
+
+
+async def test_who_has_nothing_to_tell_is_not_asked() -> None:
+    asked: list[bool] = []
+
+    def read() -> dict[str, int]:
+        asked.append(True)
+        return {}
+
+    part = Part("GPUs", ("gpus",), read, idle=lambda: bool(asked))
+    for _ in range(3):
+        await part.ask(10)
+    assert asked == [True]
+    assert part.stale == ()
+
+
+@pytest.mark.parametrize("text", [None, "", "nonsense\n", "MemTotal: 5 kB\n"])
+async def test_a_proc_that_lacks_things_costs_the_fields_that_need_them(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if text is not None:
+        for name in ("stat", "meminfo", "diskstats", "net/dev", "cpuinfo", "vmstat", "loadavg"):
+            write(tmp_path / name, text)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    found = await Sampler(Wishes(disk_path=str(tmp_path))).measure()
+    assert found.hdd_total_gb > 0
+    assert "mem_total_mb" in found.stale or found.mem_total_mb == 0
+    assert "hdd_total_gb" not in found.stale

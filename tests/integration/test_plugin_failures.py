@@ -1,0 +1,241 @@
+"""Plugins that raise, hang or kill their process, under a whole agent: only their own task knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+from support.cli import run_command
+from support.loopback_farm import HASTY, Gated, block, open_stage, stored, told
+from support.plugins import PLUGINS
+
+QUICK = attrs.evolve(HASTY, plugin=0.5)
+"""Half a second for a call: long for an honest one, also on a busy machine."""
+PATIENT = attrs.evolve(HASTY, plugin=30.0)
+"""For those that shall come to another end than their time: to take memory takes a while, too."""
+SMALL = 256 * 1024 * 1024
+"""Bytes that plugins may take together."""
+
+
+@pytest.mark.parametrize(
+    ("parser", "fatal", "sentences"),
+    [
+        ("bad_raise", "RAISE", ["ValueError: no such thing", "bad_raise.py"]),
+        ("bad_loop", "LOOP", ["(generic / bad_loop) are dropped", "does not come back"]),
+        ("bad_regex", "x" * 64, ["(generic / bad_regex) are dropped", "interpreter lock"]),
+        ("bad_os_exit", "EXIT", ["(generic / bad_os_exit) are dropped", "died (exit code 3)"]),
+        ("bad_segfault", "CRASH", ["(generic / bad_segfault) are dropped", "Segmentation fault"]),
+        ("bad_sleep", "WAIT", ["(generic / bad_sleep) are dropped", "does not come back"]),
+        ("bad_fork", "FORK", ["(generic / bad_fork) are dropped", "exit code 4"]),
+        ("bad_socket", "WRITE", ["(generic / bad_socket) are dropped", "nonsense"]),
+        ("bad_sys_exit", "EXIT", ["SystemExit", "bad_sys_exit.py"]),
+        ("bad_flood", "FLOOD", ["Printed by plugin code"]),
+        ("bad_import", "x", ["a_module_that_is_nowhere"]),
+        ("bad_gorge", "GORGE", ["MemoryError", "bad_gorge.py", "the setting plugin_memory"]),
+        ("bad_gorge", "GROW", ["bad_gorge", "the setting plugin_memory"]),
+    ],
+)
+async def test_a_parser_that_misbehaves_costs_only_itself(
+    tmp_path: Path, parser: str, fatal: str, sentences: list[str]
+) -> None:
+    """Its task is done, with all of its output; the parser beside it goes on counting."""
+    gate = Gated.make(tmp_path)
+    timing = PATIENT if parser == "bad_gorge" else QUICK
+    async with open_stage(tmp_path) as stage:
+        agent = await stage.agent(plugins=(PLUGINS,), timing=timing, plugin_memory=SMALL)
+        beside = stage.submit(
+            block(gate.command(before="echo FRAME", after="echo FRAME FRAME"), parser="counts")
+        )
+        await gate.is_up()
+        bad = await stage.run(block(f"echo {fatal}; echo the rest", parser=parser))
+        [task] = bad.tasks
+        assert (task.state, task.exit_code) == ("done", 0)
+        assert stored(tmp_path / "farm", task) == f"{fatal}\nthe rest\n".encode()
+        for sentence in sentences:
+            assert sentence in task.log
+        await gate.let_go()
+        [counted] = (await stage.farm.wait(beside)).tasks
+        assert (counted.state, counted.frame, counted.attempts) == ("done", 3, 1)
+        assert agent.state == "online"
+        again = await stage.run(block("echo FRAME", parser="counts"))
+        assert (again.tasks[0].state, again.tasks[0].frame) == ("done", 1)
+
+
+async def test_a_parser_that_hangs_does_not_keep_a_task_from_being_stopped(
+    tmp_path: Path,
+) -> None:
+    async with open_stage(tmp_path) as stage:
+        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
+        job = stage.submit(block("echo LOOP; exec sleep 1000", parser="bad_loop"))
+        running = await stage.until(job, "running")
+        stage.farm.stop_task(running.key, "enough of it")
+        [task] = (await stage.farm.wait(job)).tasks
+        assert task.state == "killed"
+        assert "enough of it" in told(task)
+        await stage.check_alive()
+
+
+BROKEN = {
+    "sleeps": """
+import time
+from services import service
+
+class sleeps(service.service):
+    def getCommand(self):
+        time.sleep(1000)
+""",
+    "unfinished": "from services import service\nclass unfinished(",
+    "missing_module": "import moth_sdk\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "sentence"),
+    [
+        ("bad_init_raise", "LookupError"),
+        ("bad_init_loop", "does not come back"),
+        ("bad_init_exit", "exit code 5"),
+        ("bad_command", "getCommand() gave NoneType, not a str"),
+        ("incomplete", "lacks"),
+        ("sleeps", "does not come back"),
+        ("unfinished", "SyntaxError"),
+        ("missing_module", "No module named 'moth_sdk'"),
+    ],
+)
+async def test_a_service_that_cannot_be_made_is_a_failed_start(
+    tmp_path: Path, service: str, sentence: str
+) -> None:
+    folder = tmp_path / "plugins" / "services"
+    folder.mkdir(parents=True)
+    for name, text in BROKEN.items():
+        (folder / f"{name}.py").write_text(text)
+    async with open_stage(tmp_path) as stage:
+        await stage.agent(plugins=(PLUGINS, folder.parent), timing=QUICK)
+        done = await stage.run(
+            block("echo never", service=service), block("echo beside", name="beside")
+        )
+        failed, beside = done.tasks
+        assert (failed.state, failed.status, failed.output) == ("error", 23, "")
+        assert sentence in failed.log
+        assert service in told(failed)
+        assert beside.state == "done"
+        await stage.check_alive()
+
+
+async def test_odd_answers_of_a_service_are_told_and_its_task_goes_on(tmp_path: Path) -> None:
+    async with open_stage(tmp_path) as stage:
+        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
+        [task] = (await stage.run(block("echo one", service="bad_answers"))).tasks
+        assert (task.state, task.output) == ("done", "one\n1\n2\n")
+        for sentence in (
+            "service.grace is 'soon', not seconds",
+            "service.skipTask() gave int, not a bool",
+            "service.getFiles() gave dict, not a list",
+            "service.checkExitStatus() gave str, not a bool",
+            "service.doPostLimitSec() gave str, not seconds",
+            "OSError: disk",
+        ):
+            assert sentence in task.log
+        await stage.check_alive()
+
+
+async def test_attributes_of_wrong_types_are_told_and_the_right_ones_count(tmp_path: Path) -> None:
+    async with open_stage(tmp_path) as stage:
+        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
+        [task] = (await stage.run(block("echo x", parser="bad_types"))).tasks
+        assert (task.state, task.percent, task.activity) == ("error", 12, "busy")
+        for sentence in (
+            "parser.frame is str, not an int: the last value is kept",
+            "parser.warning is int, not a bool: the last value is kept",
+            "parser.resources is list, not a str: the last value is kept",
+            "parser.result is int, not a str",
+            "parser.getFilesOnTheFly() gave str, not a list",
+        ):
+            assert sentence in task.log
+        await stage.check_alive()
+
+
+async def test_files_that_are_not_there_and_numbers_that_are_none(tmp_path: Path) -> None:
+    """A pattern that is none stays as it is; the file that is missing is named."""
+    async with open_stage(tmp_path) as stage:
+        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
+        bad = {
+            "name": "b", "service": "generic", "command": "echo @# @ @x@ @#@", "flags": 129,
+            "files": [str(tmp_path / "out.@####@.exr")], "frame_first": 7, "frame_last": 7,
+        }  # fmt: skip
+        [task] = (await stage.run(bad)).tasks
+        assert task.output == "@# @ @x@ 7\n"
+        assert (task.state, task.status) == ("error", 13)
+        assert f"File does not exist:\n{tmp_path}/out.0007.exr" in task.log
+        await stage.check_alive()
+
+
+async def test_pairs_of_the_map_that_cannot_be_used_are_told_in_each_tasks_log(
+    tmp_path: Path,
+) -> None:
+    async with open_stage(tmp_path) as stage:
+        await stage.agent(paths_map=(("/mnt/P/", "/ps/"), ("", "/x/"), ("/y/", "")))
+        [task] = (await stage.run(block("echo /ps/a /x/b /y/c"))).tasks
+        assert (task.state, task.output) == ("done", "/mnt/P/a /x/b /y/c\n")
+        assert "pair 2 of the paths map is not used: a side of it is empty" in task.log
+        assert "pair 3 of the paths map is not used" in task.log
+
+
+async def test_of_a_job_of_bad_tasks_nothing_is_seen_beside_it(tmp_path: Path) -> None:
+    """Each of its tasks ends the process that it is in; the one beside stays where it is."""
+    gate = Gated.make(tmp_path)
+    async with open_stage(tmp_path) as stage:
+        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
+        first = await stage.run(block("echo EXIT", parser="bad_os_exit"))
+        assert "are dropped" in first.tasks[0].log
+        beside = stage.submit(
+            block(gate.command(before="echo FRAME", after="echo FRAME FRAME"), parser="counts")
+        )
+        await gate.is_up()
+        again = await stage.run(block(*["echo EXIT"] * 6, parser="bad_os_exit"))
+        for task in again.tasks:
+            assert (task.state, task.exit_code) == ("done", 0)
+            assert "are dropped" in task.log
+        await gate.let_go()
+        [counted] = (await stage.farm.wait(beside)).tasks
+        assert (counted.state, counted.frame) == ("done", 3)
+        assert "plugin host" not in counted.log
+
+
+RAISING = """
+from parsers import parser
+
+
+class broken(parser.parser):
+    def do(self, args):
+        raise ValueError("what is this?\\x1b[2J")
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "raised"),
+    [
+        (RAISING, "ValueError: what is this?\\x1b[2J"),
+        ("raise ImportError('not for this version')", "ImportError: not for this version"),
+    ],
+)
+async def test_whoever_watches_is_told_in_a_line_what_a_parser_raised(
+    tmp_path: Path, text: str, raised: str
+) -> None:
+    """The task is done, so nobody would look into its log."""
+    folder = tmp_path / "plugins" / "parsers"
+    folder.mkdir(parents=True)
+    (folder / "broken.py").write_text(text)
+    job = {"job": {"name": "j", "blocks": [block("echo one", parser="broken")]}}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    words = ("run", "job.json", "--plugins", "plugins", "--report", "-")
+    code, out, err = await run_command(*words, home=tmp_path)
+    assert code == 0
+    [warning] = [line for line in err.splitlines() if "WARNING" in line]
+    assert warning.endswith(f"task 2.0.0: a plugin (generic / broken) raised {raised}")
+    assert "Traceback" not in err
+    [task] = json.loads(out)["tasks"]
+    assert (task["state"], task["output"]) == ("done", "one\n")
+    assert "Traceback" in task["log"]

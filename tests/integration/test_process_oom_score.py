@@ -1,0 +1,111 @@
+"""Who may be killed when memory is gone: tasks and plugins, before the agent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trio_afrender.process import oom_score
+
+PROGRAM = """
+import os, sys, trio
+from pathlib import Path
+from trio_afrender.process.interfaces import Launch
+from trio_afrender.process.host_commands import run_aside
+from trio_afrender.process import oom
+from trio_afrender.process.local_spawn import make_spawn
+from trio_afrender.config import PluginSettings
+from trio_afrender.errors import SpawnError
+from trio_afrender.tasklog.local_log import open_run_log
+from trio_afrender.plugins.interfaces import PluginSpec
+from trio_afrender.plugins.host.host_pool import open_plugin_host
+
+folder = Path(sys.argv[1])
+SHOW = "cat /proc/self/oom_score_adj; (cat /proc/self/oom_score_adj)& wait"
+
+async def show(nice):
+    spawn = make_spawn()
+    async with open_run_log(folder / str(nice) / "log", quota=10**6) as log:
+        child = await spawn(Launch(argv=("/bin/sh", "-c", SHOW), cwd="/", nice=nice,
+                                   environment={**os.environ, "AF_TASK_TOKEN": "t"}))
+        await child.output.pump(log)
+        await child.empty(10)
+        status = await child.reap()
+        print(nice, status.code, log.reader().read(0, 100).data.split())
+    try:
+        await spawn(Launch(argv=("/no/such/program",), cwd="/", nice=nice,
+                           environment={"AF_TASK_TOKEN": "t"}))
+    except SpawnError as error:
+        print(error)
+
+async def main():
+    # Raising is allowed to everybody, lowering to few: what is taken off is the same.
+    Path("/proc/self/oom_score_adj").write_text("300")
+    real, oom.read_score = oom.read_score, lambda: -500
+    await show(0)
+    await show(5)
+    code = await run_aside(("/bin/sh", "-c", f"cat /proc/self/oom_score_adj > {folder}/aside"), dict(os.environ))
+    print(code, (folder / "aside").read_text().strip(), real())
+    async with open_plugin_host(PluginSettings()) as plugins:
+        spec = PluginSpec(service="generic", parser="", task_info={"wdir": "", "command_block": "x"})
+        async with open_run_log(folder / "log", quota=10**6) as log:
+            async with plugins.open_task(spec, log):
+                children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+                everyone = [p for p in os.listdir("/proc") if p.isdigit()]
+                mine = {str(os.getpid())}
+                scores = []
+                for _ in range(4):
+                    for pid in everyone:
+                        try:
+                            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+                        except OSError:
+                            continue
+                        if parent in mine and pid not in mine:
+                            mine.add(pid)
+                            scores.append(Path(f"/proc/{pid}/oom_score_adj").read_text().strip())
+                print("plugins", sorted(set(scores)))
+
+trio.run(main)
+"""
+
+
+@pytest.mark.skipif(oom_score.read_score() < 0, reason="this process is protected already")
+def test_without_protection_nothing_stands_before_a_command() -> None:
+    assert oom_score.unprotecting() == ()
+
+
+def test_the_score_is_lowered_where_that_is_allowed_and_never_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oom_score, "_SCORE", score := tmp_path / "score")
+    score.write_text("0\n")
+    assert oom_score.protect()
+    assert (oom_score.read_score(), bool(oom_score.unprotecting())) == (-500, True)
+    score.write_text("-900\n")
+    assert oom_score.protect()
+    assert oom_score.read_score() == -900
+    monkeypatch.setattr(oom_score, "_SCORE", tmp_path / "no" / "such")
+    assert (oom_score.read_score(), oom_score.protect(), oom_score.unprotecting()) == (0, False, ())
+
+
+def test_protection_is_not_inherited(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ,
+    )
+    assert told.stdout.splitlines() == [
+        "0 0 [b'0', b'0']",
+        'there is no program "/no/such/program"',
+        "5 0 [b'0', b'0']",
+        'there is no program "/no/such/program"',
+        "0 0 300",
+        "plugins ['0']",
+    ], told.stderr

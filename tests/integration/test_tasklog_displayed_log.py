@@ -1,0 +1,210 @@
+"""What is seen of a log whose parser replaces parts of it, on disk and in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.tasklog.displayed_log import View
+from trio_afrender.tasklog.head_tail import gap_mark, read_window
+from trio_afrender.tasklog.interfaces import Chunk, LogReader, RunLog
+from trio_afrender.tasklog.local_log import open_run_log
+from trio_afrender.tasklog.memory_log import MemoryLog
+
+
+@attrs.frozen
+class Part:
+    start: int
+    end: int
+    text: str
+
+
+def read_all(reader: LogReader, limit: int = 7) -> bytes:
+    found = bytearray()
+    while chunk := reader.read(len(found), limit).data:
+        found += chunk
+    assert len(found) == reader.size()
+    return bytes(found)
+
+
+@pytest.fixture(params=["disk", "memory"])
+async def log_and_view(request: pytest.FixtureRequest, tmp_path: Path) -> object:
+    async with AsyncExitStack() as stack:
+        log: RunLog = MemoryLog()
+        folder = None
+        if request.param == "disk":
+            log = await stack.enter_async_context(open_run_log(tmp_path / "log"))
+            folder = tmp_path / "view"
+        yield log, View(log, folder)
+
+
+async def test_without_replacements_it_is_the_log_so_far(
+    log_and_view: tuple[RunLog, View], tmp_path: Path
+) -> None:
+    log, view = log_and_view
+    assert (view.size, view.folder is None) == (0, log.folder is None)
+    await log.append(b"one\ntwo\nthr")
+    assert view.reader().read(0, 100) == Chunk(0, b"")
+    await view.apply(8, ())
+    assert (view.size, read_all(view.reader())) == (8, b"one\ntwo\n")
+    assert view.reader().read(4, 2) == Chunk(4, b"tw")
+    assert view.reader().read(8, 100) == Chunk(8, b"")
+    await view.apply(3, ())
+    assert view.size == 8
+    await view.apply(log.size)
+    assert (await read_window(view, 100)).text == "one\ntwo\nthr"
+    assert not (tmp_path / "view").exists()
+
+
+async def test_from_the_first_replacement_on_it_has_its_own_text(
+    log_and_view: tuple[RunLog, View],
+) -> None:
+    log, view = log_and_view
+    reader = view.reader()
+    await log.append(b"keep 1\nnoise noise\nkeep 2\nprogress\nkeep 3\n")
+    await view.apply(7, ())
+    await view.apply(35, [Part(26, 35, "50%\n"), Part(7, 19, "")])
+    assert read_all(reader) == b"keep 1\nkeep 2\n50%\n"
+    await view.apply(log.size, ())
+    assert read_all(reader) == read_all(view.reader()) == b"keep 1\nkeep 2\n50%\nkeep 3\n"
+    assert view.size == reader.size() == 25
+    assert (await read_window(view, 100)).text == "keep 1\nkeep 2\n50%\nkeep 3\n"
+    assert reader.gone(25).bytes == 0
+
+
+async def test_what_is_shown_stays_shown(log_and_view: tuple[RunLog, View]) -> None:
+    log, view = log_and_view
+    await log.append(b"abcdefghij")
+    await view.apply(6, ())
+    await view.apply(8, [Part(0, 3, "gone already"), Part(4, 8, "GH")])
+    assert read_all(view.reader()) == b"abcdefGH"
+    await view.apply(8, [Part(4, 8, "again, by a replay")])
+    await view.apply(2, ())
+    assert read_all(view.reader()) == b"abcdefGH"
+    await view.apply(10, [Part(9, 10, "ä\udcff\ud800")])
+    assert read_all(view.reader()) == b"abcdefGHi\xc3\xa4??"
+
+
+async def test_a_parser_may_add_to_the_end(log_and_view: tuple[RunLog, View]) -> None:
+    log, view = log_and_view
+    await log.append(b"all\n")
+    await view.apply(4, ())
+    await view.apply(4, [Part(4, 4, "summary\n")])
+    await view.apply(9, [Part(7, 9, "of nothing")])
+    assert read_all(view.reader()) == b"all\nsummary\nof nothing"
+
+
+async def test_listeners_of_it_wake(log_and_view: tuple[RunLog, View]) -> None:
+    log, view = log_and_view
+    sizes: list[int] = []
+
+    async def follow() -> None:
+        at = 0
+        while not view.ended:
+            at = await view.wait_beyond(at)
+            sizes.append(at)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await log.append(b"x" * 100)
+            await view.apply(50, ())
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await view.apply(100, [Part(60, 90, "!")])
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            view.end()
+    assert sizes == [50, 71, 71]
+
+
+async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
+    async with open_run_log(tmp_path / "log", quota=400, segment=100) as log:
+        view = View(log, tmp_path / "view")
+        for number in range(100):
+            await log.append(b"%09d\n" % number)
+        # Seventy of a hundred lines were dropped before the parser came to them.
+        await view.apply(55, [Part(50, 55, "!")])
+        await view.apply(1000, ())
+        text = read_all(view.reader(), 1000).decode()
+        head = "".join(f"{number:09d}\n" for number in range(5))
+        middle = "".join(f"{number:09d}\n" for number in range(5, 10))[5:]
+        tail = "".join(f"{number:09d}\n" for number in range(70, 100))
+        assert text == f"{head}!{middle}\n{gap_mark(600, 60)}{tail}"
+        # A raw log that lost part of what the view shows of it says so through the view.
+        gone = view.reader().gone(view.size)
+        assert (gone.bytes, gone.lines) == (0, 0)
+
+
+async def test_what_the_quota_takes_before_the_switch_counts(tmp_path: Path) -> None:
+    async with open_run_log(tmp_path / "log", quota=400, segment=100) as log:
+        view = View(log, tmp_path / "view")
+        for number in range(30):
+            await log.append(b"%09d\n" % number)
+        await view.apply(150, ())
+        await view.apply(300, [Part(200, 300, "the end\n")])
+        for number in range(30, 100):
+            await log.append(b"%09d\n" % number)
+        assert view.size == 208
+        reader = view.reader()
+        assert reader.read(150, 100) == Chunk(200, b"the end\n")
+        window = await read_window(view, 100)
+        head = "".join(f"{number:09d}\n" for number in range(5))
+        assert window.text == f"{head}{gap_mark(150, 15)}the end\n"
+        assert (window.left_out_bytes, window.left_out_lines) == (150, 15)
+
+
+async def test_a_view_that_cannot_be_stored_goes_on(tmp_path: Path) -> None:
+    log = MemoryLog()
+    await log.append(b"a" * 1000)
+    view = View(log, tmp_path / "missing" / "view")
+    await view.apply(1000, [Part(0, 10, "b\n")])
+    assert view.size == 992
+    assert (await read_window(view, 2000)).text == "b\n" + "a" * 990
+
+
+texts = st.text("ab\n", max_size=8)
+
+
+@given(
+    data=st.binary(max_size=60),
+    edges=st.lists(st.integers(0, 60), max_size=10),
+    steps=st.lists(st.integers(0, 60), max_size=6),
+    text=texts,
+)
+def test_any_order_of_steps_shows_the_same(
+    data: bytes, edges: list[int], steps: list[int], text: str
+) -> None:
+    """Replacements arrive with the call that consumed them, whatever the calls were."""
+    places = sorted({min(edge, len(data)) for edge in edges})
+    parts = [Part(a, b, text) for a, b in zip(places[::2], places[1::2], strict=False)]
+    expected, at = b"", 0
+    for part in parts:
+        expected += data[at : part.start] + part.text.encode()
+        at = part.end
+    expected += data[at:]
+
+    async def scenario() -> bytes:
+        log = MemoryLog()
+        await log.append(data)
+        view = View(log, None)
+        done, shown = 0, b""
+        for step in [*sorted(steps), len(data)]:
+            inside = [part for part in parts if done < part.end <= step]
+            # A step does not end inside of a replaced portion: portions are consumed whole.
+            if any(part.start < step < part.end for part in parts):
+                continue
+            await view.apply(step, inside)
+            done = max(done, step)
+            now = read_all(view.reader())
+            assert now.startswith(shown)
+            shown = now
+        return shown
+
+    run: Callable[..., bytes] = trio.run
+    assert run(scenario) == expected

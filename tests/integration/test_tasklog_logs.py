@@ -1,0 +1,315 @@
+"""One contract for logs on disk and in memory, with real pipes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+import trio
+import trio.testing
+
+from trio_afrender.errors import StoreError
+from trio_afrender.tasklog.head_tail import read_window
+from trio_afrender.tasklog.interfaces import Chunk, LogReader, RunLog
+from trio_afrender.tasklog.local_log import DiskLog, open_reader, open_run_log
+from trio_afrender.tasklog.memory_log import MemoryLog
+
+OpenLog: TypeAlias = Callable[[], AbstractAsyncContextManager[RunLog]]
+
+
+@pytest.fixture(params=["disk", "memory"])
+def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> OpenLog:
+    @asynccontextmanager
+    async def open_memory() -> AsyncIterator[RunLog]:
+        yield MemoryLog()
+
+    if request.param == "memory":
+        return open_memory
+    return partial(open_run_log, tmp_path / "run" / "log", quota=1 << 26, segment=1 << 16)
+
+
+@contextmanager
+def open_pipe() -> Iterator[tuple[int, Callable[[bytes], int], Callable[[], None]]]:
+    """The reading end, and how to write to and close the other one."""
+    out, into = os.pipe()
+    os.set_blocking(out, False)
+    ends = [out, into]
+
+    def close() -> None:
+        ends.remove(into)
+        os.close(into)
+
+    try:
+        yield out, partial(os.write, into), close
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def read_all(reader: LogReader) -> bytes:
+    found = bytearray()
+    while chunk := reader.read(len(found), 100_000).data:
+        found += chunk
+    assert len(found) == reader.size()
+    return bytes(found)
+
+
+async def test_what_a_pipe_held_is_in_the_log(open_log: OpenLog) -> None:
+    with trio.fail_after(10), open_pipe() as (out, write, close):
+        async with open_log() as log:
+            write(b"one\n")
+            assert await log.fill_from(out) == 4
+            assert log.size == 4
+            assert log.reader().read(0, 100) == Chunk(0, b"one\n")
+            await log.append(b"two\n")
+            write(b"three\n")
+            close()
+            assert await log.fill_from(out) == 6
+            assert await log.fill_from(out) == 0
+            assert await log.fill_from(out) == 0
+            assert read_all(log.reader()) == b"one\ntwo\nthree\n"
+            assert log.reader().read(4, 3) == Chunk(4, b"two")
+            assert (log.size, log.lost, log.ended) == (14, 0, False)
+            log.end()
+            with pytest.raises(trio.ClosedResourceError):
+                await log.append(b"late")
+            with pytest.raises(trio.ClosedResourceError):
+                await log.fill_from(out)
+            assert (await read_window(log, 100)).text == "one\ntwo\nthree\n"
+
+
+async def test_filling_waits_for_a_writer_that_is_silent(open_log: OpenLog) -> None:
+    with trio.fail_after(10), open_pipe() as (out, write, _):
+        async with open_log() as log, trio.open_nursery() as nursery:
+            filled = trio.Event()
+
+            async def fill() -> None:
+                assert await log.fill_from(out) == 5
+                filled.set()
+
+            nursery.start_soon(fill)
+            await trio.testing.wait_all_tasks_blocked()
+            await log.append(b"does not wait for it ")
+            assert not filled.is_set()
+            write(b"hello")
+            await filled.wait()
+            assert read_all(log.reader()) == b"does not wait for it hello"
+
+
+async def test_a_flood_arrives_whole_and_in_order(open_log: OpenLog) -> None:
+    data = b"".join(b"%07d\n" % number for number in range(300_000))
+    with trio.fail_after(30), open_pipe() as (out, write, close):
+
+        def flood() -> None:
+            for at in range(0, len(data), 50_001):
+                piece = data[at : at + 50_001]
+                while piece:
+                    piece = piece[write(piece) :]
+            close()
+
+        async def pump(log: RunLog) -> None:
+            while await log.fill_from(out):
+                assert log.size <= log.reader().size()
+            log.end()
+
+        async def follow(log: RunLog) -> None:
+            reader, at = log.reader(), 0
+            while not log.ended or at < log.size:
+                size = await log.wait_beyond(at)
+                while at < size:
+                    chunk = reader.read(at, 65_536)
+                    assert chunk.data == data[at : chunk.end]
+                    assert chunk.end > at
+                    at = chunk.end
+            assert at == len(data)
+
+        async with open_log() as log, trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, flood)
+            nursery.start_soon(pump, log)
+            for _ in range(3):
+                nursery.start_soon(follow, log)
+        assert read_all(log.reader()) == data
+
+
+async def test_cancelled_filling_loses_no_byte(open_log: OpenLog) -> None:
+    with trio.fail_after(30), open_pipe() as (out, write, close):
+        async with open_log() as log:
+            written = b""
+            for number in range(200):
+                part = b"%04d" % number * 500
+                write(part)
+                written += part
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(log.fill_from, out)
+                    for _ in range(number % 5):
+                        await trio.lowlevel.checkpoint()
+                    nursery.cancel_scope.cancel()
+            close()
+            while await log.fill_from(out):
+                pass
+            assert log.size == len(written)
+            assert read_all(log.reader()) == written
+
+
+async def test_many_writers_keep_their_pieces_whole(open_log: OpenLog) -> None:
+    with trio.fail_after(10), open_pipe() as (out, write, close):
+        async with open_log() as log, trio.open_nursery() as nursery:
+            write(b"f" * 1000)
+            close()
+            nursery.start_soon(log.fill_from, out)
+            for number in range(20):
+                nursery.start_soon(log.append, bytes([65 + number]) * 1000)
+    data = read_all(log.reader())
+    pieces = {data[at : at + 1000] for at in range(0, 21_000, 1000)}
+    assert pieces == {b"f" * 1000} | {bytes([65 + number]) * 1000 for number in range(20)}
+
+
+async def test_the_end_beside_filling_still_counts_what_was_moved(open_log: OpenLog) -> None:
+    with trio.fail_after(10), open_pipe() as (out, write, _):
+        async with open_log() as log:
+            for number in range(20):
+                write(b"x" * 1000)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(log.fill_from, out)
+                    while log.size == number * 1000:
+                        await trio.lowlevel.checkpoint()
+            write(b"y" * 60_000)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(log.fill_from, out)
+                await trio.testing.wait_all_tasks_blocked(0.0)
+                log.end()
+            assert log.size == log.reader().size() in (20_000, 80_000)
+            assert await log.wait_beyond(10**9) == log.size
+
+
+async def test_a_closed_descriptor_is_an_error(open_log: OpenLog) -> None:
+    async with open_log() as log:
+        with open_pipe() as (out, _, _close):
+            pass
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            await log.fill_from(out)
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_leaving_closes_everything_and_the_log_stays(tmp_path: Path) -> None:
+    # The first threads and the loop have descriptors of their own: let them exist before.
+    async with open_run_log(tmp_path / "first") as log:
+        await log.append(b"x")
+    before = count_descriptors()
+    async with open_run_log(tmp_path / "log") as log:
+        await log.append(b"to stay")
+        assert log.folder == tmp_path / "log"
+    assert log.ended
+    assert count_descriptors() == before
+    assert read_all(open_reader(tmp_path / "log")) == read_all(log.reader()) == b"to stay"
+    async with open_run_log(tmp_path / "log") as again:
+        assert again.size == 7
+        await again.append(b" and go on")
+    assert read_all(open_reader(tmp_path / "log")) == b"to stay and go on"
+
+
+async def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="Not a directory"):
+        async with open_run_log(tmp_path / "file" / "log"):
+            pass
+
+
+async def test_a_folder_that_vanishes_stops_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    with open_pipe() as (out, write, close):
+        async with open_run_log(folder, segment=1000, quota=4000, held=500) as log:
+            await log.append(b"a" * 1000)
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+            folder.touch()  # and something else lies in its place
+            write(b"b" * 3000)
+            assert await log.fill_from(out) == 3000
+            close()
+            assert await log.fill_from(out) == 0
+            assert (log.size, log.lost) == (4000, 3000)
+            window = await read_window(log, 200)
+            assert window.text.endswith("b" * 100)
+            assert (window.size, window.left_out_bytes) == (4000, 3900)
+
+
+async def test_a_cancelled_window_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    async with open_run_log(folder) as log:
+        await log.append(b"x" * 100)
+        segment = next(folder.iterdir())
+        segment.unlink()
+        os.mkfifo(segment)  # opening it hangs, as a stuck share does
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read_window, log, 100)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                nursery.cancel_scope.cancel()
+        # Let the thread go.
+        os.close(os.open(segment, os.O_RDWR | os.O_NONBLOCK))
+        segment.unlink()
+
+
+async def test_a_disk_log_reads_as_its_folder_does(tmp_path: Path) -> None:
+    async with open_run_log(tmp_path, segment=1000, quota=4000) as log:
+        assert isinstance(log, DiskLog)
+        for number in range(100):
+            await log.append(b"%099d\n" % number)
+        live, folder = log.reader(), open_reader(tmp_path)
+        assert live.size() == folder.size() == log.size == 10_000
+        assert live.gone(10_000) == folder.gone(10_000)
+        assert live.gone(10_000).bytes == 6000
+        for at in range(0, 10_000, 501):
+            assert live.read(at, 700) == folder.read(at, 700)
+
+
+FILLER = """
+import sys, trio
+from pathlib import Path
+from trio_afrender.tasklog.local_log import open_run_log
+
+async def main():
+    async with open_run_log(Path(sys.argv[1]), quota=1 << 28, segment=1 << 18) as log:
+        while await log.fill_from(int(sys.argv[2])):
+            pass
+
+trio.run(main)
+"""
+
+
+async def test_an_agent_killed_while_filling_loses_no_byte(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    data = b"".join(b"%07d\n" % number for number in range(500_000))
+    reader = open_reader(folder)
+    with trio.fail_after(60), open_pipe() as (out, write, close):
+
+        def flood() -> None:
+            piece = data
+            while piece:
+                piece = piece[write(piece[:40_000]) :]
+            close()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, flood)
+            for share in range(1, 4):
+                command = [sys.executable, "-c", FILLER, str(folder), str(out)]
+                process = await trio.lowlevel.open_process(command, pass_fds=[out])
+                while reader.size() < share * len(data) // 5:
+                    assert process.poll() is None
+                    await trio.lowlevel.checkpoint()
+                process.kill()
+                await process.wait()
+            async with open_run_log(folder, quota=1 << 28) as log:
+                while await log.fill_from(out):
+                    pass
+    assert read_all(open_reader(folder)) == data

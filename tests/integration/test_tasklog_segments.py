@@ -1,0 +1,374 @@
+"""A log folder tells its readers the truth while, and after, it is written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.tasklog.gaps import Ledger
+from trio_afrender.tasklog.interfaces import Chunk, Gone, LogReader
+from trio_afrender.tasklog.segments import (
+    DROPPED,
+    GoneRange,
+    list_folder,
+    note_path,
+    open_reader,
+    segment_path,
+)
+from trio_afrender.tasklog.writer import SegmentWriter, open_writer
+
+
+def make_writer(
+    folder: Path, *, quota: int = 1000, segment: int = 10, held: int = 20
+) -> SegmentWriter:
+    return open_writer(folder, quota=quota, segment=segment, held=held)
+
+
+def read_all(reader: LogReader, limit: int = 7) -> list[Chunk]:
+    """Read as a follower would; neighbouring chunks are joined."""
+    found: list[Chunk] = []
+    at = 0
+    while at < reader.size():
+        chunk = reader.read(at, limit)
+        assert chunk.offset >= at
+        assert len(chunk.data) <= limit
+        if not chunk.data:
+            assert chunk.offset == reader.size()
+            break
+        if found and found[-1].end == chunk.offset:
+            chunk = Chunk(found[-1].offset, found.pop().data + chunk.data)
+        found.append(chunk)
+        at = found[-1].end
+    return found
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """The kernel refuses bytes beyond `free` of any file: as a full disk does, for real."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+
+@contextmanager
+def pipe_with(data: bytes) -> Iterator[int]:
+    """The reading end of a non-blocking pipe that holds `data` and whose writer lives on."""
+    out, into = os.pipe2(os.O_NONBLOCK)
+    try:
+        assert os.write(into, data) == len(data) if data else True
+        yield out
+    finally:
+        os.close(out)
+        os.close(into)
+
+
+def test_segments_are_named_by_their_start(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path)
+    writer.append(b"0123456789abcdefghij")
+    writer.append(b"klm")
+    writer.close()
+    assert list_folder(tmp_path).starts == (0, 10, 20)
+    assert segment_path(tmp_path, 20).read_bytes() == b"klm"
+    for reader in (writer.reader(), open_reader(tmp_path)):
+        assert reader.size() == 23
+        assert read_all(reader) == [Chunk(0, b"0123456789abcdefghijklm")]
+        assert reader.read(8, 100) == Chunk(8, b"89")
+        assert reader.read(23, 100) == Chunk(23, b"")
+        assert reader.read(50, 100) == Chunk(50, b"")
+        assert reader.gone(23) == Gone(0, 0)
+
+
+def test_a_folder_that_is_not_there_reads_as_an_empty_log(tmp_path: Path) -> None:
+    reader = open_reader(tmp_path / "none")
+    assert (reader.size(), reader.read(0, 10), reader.lost()) == (0, Chunk(0, b""), 0)
+
+
+def test_names_of_others_do_not_matter(tmp_path: Path) -> None:
+    large = "9" * 20
+    for name in ("note.txt", "x.log", "1-2.dropped", "1-2-x.lost", "README", f"{large}.log",
+                 f"0-{large}-1.lost", "\u0663.log"):  # fmt: skip
+        (tmp_path / name).write_text("?")
+    assert open_reader(tmp_path).size() == 0
+
+
+def test_the_quota_keeps_the_head_and_the_newest(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path, quota=40)
+    data = b"".join(b"line %03d\n" % number for number in range(20))
+    for at in range(0, len(data), 6):
+        writer.append(data[at : at + 6])
+        assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) <= 40
+    for reader in (writer.reader(), open_reader(tmp_path)):
+        head, tail = read_all(reader)
+        assert head == Chunk(0, data[:10])
+        assert tail == Chunk(150, data[150:])
+        assert reader.size() == len(data)
+        assert reader.read(50, 5) == Chunk(150, data[150:155])
+        lines = data[10:150].count(b"\n")
+        assert reader.gone(len(data)) == Gone(140, lines)
+        assert reader.gone(10) == Gone(0, 0)
+    # Live, the lines before an offset are exact; the folder knows only the whole.
+    assert writer.reader().gone(50) == Gone(40, data[10:50].count(b"\n"))
+    assert len(list(tmp_path.glob("*.dropped"))) == 1
+    assert writer.state.lost == open_reader(tmp_path).lost() == 0
+
+
+@given(
+    parts=st.lists(st.binary(max_size=40), max_size=12),
+    segment=st.integers(1, 30),
+    quota=st.integers(8, 100),
+)
+def test_what_is_kept_is_true_for_all_sizes(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], segment: int, quota: int
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    writer = make_writer(folder, quota=quota, segment=segment)
+    data = b""
+    for part in parts:
+        with pipe_with(part) as pipe:
+            assert writer.take(pipe) == (len(part) or None)
+        data += part
+    writer.close()
+    for reader in (writer.reader(), open_reader(folder)):
+        assert reader.size() == len(data)
+        chunks = read_all(reader)
+        assert all(data[chunk.offset : chunk.end] == chunk.data for chunk in chunks)
+        kept = sum(len(chunk.data) for chunk in chunks)
+        lines = sum(chunk.data.count(b"\n") for chunk in chunks)
+        assert reader.gone(len(data)) == Gone(len(data) - kept, data.count(b"\n") - lines)
+        assert kept <= quota
+        # Some of the last segments is always there.
+        assert not data or chunks[-1].end == len(data)
+
+
+def test_a_later_agent_goes_on_where_the_log_ends(tmp_path: Path) -> None:
+    first = make_writer(tmp_path, quota=40)
+    first.append(b"x" * 65)
+    first.park()  # as if killed: nothing more is said
+    second = make_writer(tmp_path, quota=40)
+    assert second.state.size == 65
+    second.append(b"y" * 10)
+    second.close()
+    assert segment_path(tmp_path, 60).read_bytes() == b"xxxxxyyyyy"
+    assert [(c.offset, len(c.data)) for c in read_all(open_reader(tmp_path))] == [(0, 10), (50, 25)]
+    assert second.reader().gone(75) == open_reader(tmp_path).gone(75) == Gone(40, 0)
+
+
+def test_an_agent_killed_while_dropping_counts_nothing_twice(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path)
+    writer.append(b"a\n" * 25)
+    writer.park()
+    # The first dropped segment became its note and kept its bytes; the next one was noted only.
+    note_path(tmp_path, GoneRange(10, 30, 10, DROPPED)).write_bytes(b"a\n" * 5)
+    segment_path(tmp_path, 10).unlink()
+    reader = open_reader(tmp_path)
+    assert [(c.offset, len(c.data)) for c in read_all(reader)] == [(0, 10), (30, 20)]
+    assert reader.gone(50) == Gone(20, 10)
+    again = make_writer(tmp_path)
+    assert again.state.starts == (0, 30, 40)
+    assert not segment_path(tmp_path, 20).exists()
+    assert note_path(tmp_path, GoneRange(10, 30, 10, DROPPED)).stat().st_size == 0
+
+
+def test_a_segment_that_vanishes_is_skipped(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path)
+    writer.append(b"0123456789abcdefghijklmno")
+    segment_path(tmp_path, 10).unlink()
+    for reader in (writer.reader(), open_reader(tmp_path)):
+        assert reader.read(12, 3) == Chunk(20, b"klm")
+    segment_path(tmp_path, 20).unlink()
+    assert writer.reader().read(12, 3) == Chunk(25, b"")
+    # Dropping what somebody took away already is no trouble either.
+    ledger = Ledger(tmp_path)
+    ledger.drop(10, 20)
+    assert ledger.ranges == (GoneRange(10, 20, 0, DROPPED),)
+
+
+@pytest.mark.parametrize("way", ["append", "take"])
+def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> None:
+    writer = make_writer(tmp_path, segment=100, quota=1000, held=20)
+    data = b"".join(b"%04d\n" % number for number in range(40))
+
+    def write(start: int, stop: int) -> None:
+        if way == "append":
+            writer.append(data[start:stop])
+            return
+        with pipe_with(data[start:stop]) as pipe:
+            assert writer.take(pipe) == stop - start
+            assert writer.take(pipe) is None
+
+    write(0, 50)
+    with full_disk(60):
+        write(50, 75)  # 10 of these fit
+        assert writer.state.lost == 15
+        assert (writer.state.held, writer.state.size) == (data[60:75], 75)
+        assert read_all(writer.reader()) == [Chunk(0, data[:75])]
+        # Others do not see what may still be stored.
+        assert open_reader(tmp_path).size() == 60
+    with full_disk(0):
+        write(75, 110)
+        assert writer.state.lost == 50
+        assert read_all(writer.reader()) == [Chunk(0, data[:60]), Chunk(90, data[90:110])]
+        assert writer.reader().gone(110) == Gone(30, 6)
+        assert open_reader(tmp_path).size() == 90
+        assert open_reader(tmp_path).read(60, 10) == Chunk(90, b"")
+    write(110, 130)
+    assert writer.state.lost == 30
+    writer.close()
+    for reader in (writer.reader(), open_reader(tmp_path)):
+        assert read_all(reader) == [Chunk(0, data[:60]), Chunk(90, data[90:130])]
+        assert reader.gone(130) == Gone(30, 6)
+        assert reader.size() == 130
+    assert open_reader(tmp_path).lost() == 30
+
+
+def test_what_a_full_disk_refused_for_a_moment_is_stored_without_a_hole(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path, segment=100, held=50)
+    writer.append(b"before ")
+    with full_disk(0):
+        writer.append(b"during ")
+        writer.append(b"still ")
+        assert read_all(writer.reader()) == [Chunk(0, b"before during still ")]
+    writer.append(b"after")
+    assert read_all(open_reader(tmp_path)) == [Chunk(0, b"before during still after")]
+    assert list_folder(tmp_path).starts == (0,)
+    assert writer.state.lost == 0
+
+
+def test_a_disk_that_stays_full_leaves_a_note_of_the_end(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path, segment=100, held=10)
+    writer.append(b"stored\n")
+    with full_disk(0):
+        writer.append(b"lost 1\nlost 2\nlost 3\n")
+        writer.append(b"lost 4\n")
+        writer.close()
+    reader = open_reader(tmp_path)
+    assert (reader.size(), reader.lost()) == (35, 28)
+    assert reader.gone(35) == Gone(28, 4)
+    assert read_all(reader) == [Chunk(0, b"stored\n")]
+    # The owner still has the end of it.
+    assert read_all(writer.reader()) == [Chunk(0, b"stored\n"), Chunk(25, b" 3\nlost 4\n")]
+    assert writer.state.lost == 28
+
+
+def test_a_folder_that_cannot_be_written_loses_but_never_fails(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path / "gone" / "log", held=4)
+    with pipe_with(b"all of it") as pipe:
+        assert writer.take(pipe) == 9
+    writer.close()
+    assert (writer.state.size, writer.state.lost) == (9, 9)
+    assert read_all(writer.reader()) == [Chunk(5, b"f it")]
+    assert writer.reader().gone(9) == Gone(5, 0)
+
+
+def test_the_folder_is_made_for_the_first_bytes(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path / "log")
+    assert not (tmp_path / "log").exists()
+    writer.append(b"x")
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700
+    assert segment_path(tmp_path / "log", 0).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pipe_is_emptied_and_its_end_is_told(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path, segment=1 << 20, quota=8 << 20)
+    out, into = os.pipe2(os.O_NONBLOCK)
+    assert writer.take(out) is None
+    os.write(into, b"x" * 50_000)
+    os.close(into)
+    assert writer.take(out) == 50_000
+    assert writer.take(out) == 0
+    os.close(out)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        writer.take(out)
+    assert open_reader(tmp_path).size() == 50_000
+
+
+def test_what_cannot_be_spliced_is_read(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path, segment=100)
+    source = tmp_path / "file"
+    source.write_bytes(b"not a pipe")
+    fd = os.open(source, os.O_RDONLY)
+    assert writer.take(fd) == 10
+    assert writer.take(fd) == 0
+    os.close(fd)
+    assert read_all(open_reader(tmp_path)) == [Chunk(0, b"not a pipe")]
+
+
+def test_parked_it_holds_no_descriptor(tmp_path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    writer = make_writer(tmp_path)
+    for _ in range(3):
+        writer.append(b"four")
+        writer.park()
+        assert len(list(descriptors.iterdir())) == before
+    assert read_all(open_reader(tmp_path)) == [Chunk(0, b"fourfourfour")]
+
+
+def test_the_ledger_stays_small(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    for start in range(0, 20_000, 10):
+        segment_path(tmp_path, start).write_bytes(b"123\n" * 2 + b"\n\n")
+        ledger.drop(start, start + 10)
+    assert len(ledger.ranges) <= 512
+    assert sum(gone.lines for gone in ledger.ranges) == 8000
+    assert list_folder(tmp_path).ranges == (GoneRange(0, 20_000, 8000, DROPPED),)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from trio_afrender.tasklog.writer import open_writer
+writer = open_writer(Path(sys.argv[1]), quota=40_000, segment=10_000, held=10)
+for number in range(40_000):
+    writer.append(b"%08d\\n" % number)
+writer.close()
+"""
+
+
+def test_a_reader_in_another_process_sees_only_the_truth(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "log")]
+    reader = open_reader(tmp_path / "log")
+    with subprocess.Popen(command) as process:
+        at, seen = 0, 0
+        while at < 360_000:
+            size = reader.size()
+            assert size >= seen
+            seen = size
+            chunk = reader.read(at, 4096)
+            assert chunk.offset >= at
+            first = -chunk.offset % 9
+            for place in range(first, len(chunk.data) - 8, 9):
+                assert chunk.data[place : place + 9] == b"%08d\n" % ((chunk.offset + place) // 9)
+            if chunk.offset > at:
+                # A jump happens only over what the quota took: whole segments behind the first.
+                assert chunk.offset % 10_000 == 0
+                assert at >= 10_000
+            at = chunk.end
+            assert at > seen or process.poll() in (None, 0)
+    assert process.returncode == 0
+    assert reader.gone(360_000).bytes == 320_000
+    head = reader.read(0, 10_000)
+    assert (reader.size(), len(head.data)) == (360_000, 10_000)
+
+
+def test_importing_it_does_not_bring_trio() -> None:
+    code = (
+        "import sys, trio_afrender.tasklog.segments, trio_afrender.tasklog.line_splitter\n"
+        "assert 'trio' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,146 @@
+"""Token files: their modes and owners are real ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from trio_afrender.config.settings import Token
+from trio_afrender.errors import ConfigError
+from trio_afrender.transport.tokens import (
+    TokenTable,
+    make_token,
+    may_use,
+    read_token_file,
+    read_tokens_file,
+)
+
+
+def write(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path.chmod(mode)
+    return path
+
+
+def test_a_token_is_read_from_a_file_of_ours(tmp_path: Path) -> None:
+    token = make_token()
+    assert read_token_file(write(tmp_path / "token", f"\n{token.secret}\n")) == token
+    assert read_token_file(write(tmp_path / "only", token.secret, 0o400)) == token
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o620, 0o700 | 0o1])
+def test_a_token_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = write(tmp_path / "token", make_token().secret, mode)
+    for read in (read_token_file, read_tokens_file):
+        with pytest.raises(ConfigError, match=rf"mode {mode:04o}\): chmod 600") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_token_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "token", make_token().secret)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(ConfigError, match="belongs to somebody else"):
+        read_token_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("two words", "does not hold one token"),
+        ("a\r\nEvil: header", "does not hold one token"),
+        ("gr\u00fcn", "more than plain ASCII"),
+        (b"\0", "does not hold one token"),
+        ("x" * 5000, "does not hold one token"),
+    ],
+)
+def test_what_is_no_token_is_refused_without_repeating_it(
+    tmp_path: Path, text: str | bytes, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        read_token_file(write(tmp_path / "token", text))
+    assert "Evil" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        read_token_file(tmp_path / "token")
+    with pytest.raises(ConfigError, match=r"Is a directory|not a file"):
+        read_token_file(tmp_path)
+    with pytest.raises(ConfigError, match="not a file"):
+        read_token_file(Path("/dev/null"))
+    with pytest.raises(ConfigError, match="larger than"):
+        read_token_file(write(tmp_path / "large", "x" * (4 * 1024 * 1024 + 1)))
+
+
+def test_a_descriptor_will_do(tmp_path: Path) -> None:
+    token = make_token()
+    read_end, write_end = os.pipe()
+    os.write(write_end, token.secret.encode())
+    os.close(write_end)
+    try:
+        assert read_token_file(Path(f"/dev/fd/{read_end}")) == token
+    finally:
+        os.close(read_end)
+
+
+def test_a_servers_tokens_are_bound_to_names(tmp_path: Path) -> None:
+    one, many, hashed = make_token(), make_token(), make_token()
+    digest = hashlib.sha256(hashed.secret.encode()).hexdigest()
+    text = f"# farm\n\nn1 {one.secret}\n  r* {many.secret}\nr1 {many.secret}\nh sha256:{digest}\n"
+    table = read_tokens_file(write(tmp_path / "tokens", text))
+    assert table.names_for(one) == ("n1",)
+    assert table.names_for(many) == ("r*", "r1")
+    assert table.names_for(hashed) == ("h",)
+    assert table.names_for(Token(f"sha256:{digest}")) == ()
+    assert table.names_for(Token("")) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("n1", "line 1: expected NAME-OR-PATTERN TOKEN"),
+        ("\nn1 a b", "line 2: expected NAME-OR-PATTERN TOKEN"),
+        ("n1 geheim!", "line 1: not a token"),
+        ("n1 sha256:abc", "line 1: not a token"),
+        ("# nothing\n", "holds no token"),
+    ],
+)
+def test_bad_lines_are_named_by_number(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        read_tokens_file(write(tmp_path / "tokens", text))
+    assert "geheim" not in str(caught.value)
+
+
+def test_tokens_never_show() -> None:
+    token = make_token()
+    assert len(token.secret) >= 43
+    assert token.secret not in f"{token!r} {token} {TokenTable.single(token)!r}"
+    assert make_token() != token
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "allowed"),
+    [
+        (("*",), "n1", True),
+        (("n1",), "n1", True),
+        (("n1",), "N1", False),
+        (("n1",), "n10", False),
+        (("r[0-9]*",), "r12", True),
+        (("r[0-9]*",), "ra", False),
+        (("a", "b"), "b", True),
+        ((), "n1", False),
+    ],
+)
+def test_patterns_cover_names(patterns: tuple[str, ...], name: str, allowed: bool) -> None:
+    assert may_use(patterns, name) is allowed

@@ -1,0 +1,745 @@
+"""A whole agent in virtual time against the double of an Afanasy server."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import attrs
+import pytest
+import trio
+from support.agent_on_afserver import CONFIG, make_task, open_native_stage
+from trio.testing import MockClock
+
+from trio_afrender import LinkRefused
+from trio_afrender.errors import LinkLost
+from trio_afrender.protocol.afanasy import (
+    Json,
+    Message,
+    RenderDeregister,
+    RenderId,
+    RenderRegister,
+    RenderUpdate,
+    encode,
+)
+from trio_afrender.protocol.messages import (
+    Ack,
+    CustomMeter,
+    Events,
+    HostResources,
+    Register,
+    Registered,
+    RunRef,
+    TaskStatus,
+    TaskUpdate,
+    Update,
+)
+from trio_afrender.testing import (
+    Fault,
+    MemoryHost,
+    NativeState,
+    open_native_server,
+)
+
+
+def an_update(message: Message) -> bool:
+    return isinstance(message, RenderUpdate)
+
+
+def an_outcome(message: Message) -> bool:
+    return isinstance(message, RenderUpdate) and any(up.status > 4 for up in message.taskups)
+
+
+async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        stage.host.places[next(iter(stage.host.places))].files["thumb.jpg"] = b"picture"
+        await child.write(b"PROGRESS: 40%\nACTIVITY: halfway\n")
+        await stage.server.until(lambda: task.percent == 40)
+        assert task.activity == "halfway"
+        before = trio.current_time()
+        child.exit(0)
+        await stage.server.until(lambda: 5 in [up.status for _, up in stage.server.ups(task.key)])
+        assert trio.current_time() == before, "an end is told at once"
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.output == b"PROGRESS: 40%\nACTIVITY: halfway\n"
+        assert task.files == {"thumb.jpg": b"picture"}
+        assert stage.statuses(task.key) == [3, 5]
+        await trio.sleep(3)
+        assert stage.agent.running == ()
+        assert all(place.removed for place in stage.host.places.values())
+
+
+async def test_it_registers_with_what_it_is(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        await stage.server.online("n1")
+        register = stage.server.heard[0][1]
+        assert isinstance(register, RenderRegister)
+        assert (register.id, register.name, register.state, register.priority) == (0, "n1", 1, 99)
+        assert register.engine.startswith("trio_afrender ")
+        assert register.address.family == 2
+        assert len(stage.server.heard) == 1, "nobody is asked about a render that never was"
+
+
+async def test_signs_of_life_come_every_heartbeat(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        await stage.server.online("n1")
+        await trio.sleep(10.5)
+        times = [at for at, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        gaps = [b - a for a, b in pairwise(times)]
+        assert len(times) >= 10
+        assert max(gaps) <= 1.0
+
+
+async def test_a_running_task_is_told_of_with_every_sign_of_life(
+    autojump_clock: MockClock,
+) -> None:
+    """That is how a server that has lost it finds out."""
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(b"PROGRESS: 30%\n")
+        await stage.server.until(lambda: task.percent == 30)
+        del stage.server.heard[:]
+        await trio.sleep(5)
+        ups = [up for _, up in stage.server.ups(task.key)]
+        assert len(ups) >= 4
+        assert {(up.status, up.percent, up.progress_changed) for up in ups} == {(3, 30, False)}
+
+
+async def test_progress_restarts_the_timer_of_no_progress_once(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        del stage.server.heard[:]
+        await child.write(b"PROGRESS: 30%\n")
+        await stage.server.until(lambda: task.percent == 30)
+        await trio.sleep(5)
+        changed = [up.progress_changed for _, up in stage.server.ups(task.key)]
+        assert changed.count(True) == 1
+
+
+async def test_short_tasks_cost_one_turn_each(autojump_clock: MockClock) -> None:
+    """The server hands out a task a turn; whoever asks once a second gets every second one."""
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        render.max_tasks = 1
+        tasks = [stage.server.add_task(make_task(number)) for number in range(10)]
+        before = trio.current_time()
+        for _ in tasks:
+            child = await stage.host.spawn.next()
+            child.exit(0)
+        await stage.server.until(lambda: tasks[-1].state is NativeState.DONE)
+        assert trio.current_time() - before <= 11.0 + 1.0
+
+
+async def test_every_way_of_ending_has_its_status(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        bad, child = await stage.begin(1)
+        child.exit(3)
+        none = stage.server.add_task(attrs.evolve(make_task(2), service="no_such_service"))
+        empty = stage.server.add_task(attrs.evolve(make_task(3), command_task=""))
+        nowhere = stage.server.add_task(attrs.evolve(make_task(4), working_directory="/none"))
+        tasks = (bad, none, empty, nowhere)
+        await stage.server.until(lambda: all(t.state is NativeState.ERROR for t in tasks))
+        assert [task.statuses[-1] for task in tasks] == [6, 23, 23, 23]
+
+
+async def test_a_stopped_task_is_killed_and_becomes_what_was_asked(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        stage.server.book.stop(task.key, NativeState.SKIPPED)
+        await child.signalled()
+        await stage.server.until(lambda: task.state is NativeState.SKIPPED)
+        assert stage.statuses(task.key) == [3, 7]
+        assert task.errors == 0
+
+
+async def test_output_is_given_to_who_asks_and_who_listens(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        render = await stage.server.online("n1")
+        await child.write(b"first\n")
+        render.add("outputs", task.key)
+        render.add("listens_add", task.key)
+        await stage.server.until(lambda: stage.server.book.outputs.get(task.key) == "first\n")
+        await child.write(b"second\n")
+        await stage.server.until(lambda: task.listened == "second\n")
+        render.add("listens_rem", task.key)
+        await trio.sleep(3)
+        await child.write(b"third\n")
+        await trio.sleep(3)
+        assert task.listened == "second\n"
+
+
+async def test_output_of_a_task_that_does_not_run_here_is_answered(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        key = make_task(9).key
+        render.add("outputs", key)
+        await stage.server.until(lambda: key in stage.server.book.outputs)
+        assert "does not run" in stage.server.book.outputs[key]
+
+
+async def test_settings_of_the_pool_are_taken_over_and_back(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        render.events = attrs.evolve(render.events, heartbeat_sec=3, resources_update_period=2)
+        await trio.sleep(2)
+        del stage.server.heard[:]
+        await trio.sleep(30)
+        updates = [said for _, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        assert 9 <= len(updates) <= 20
+        render.events = attrs.evolve(render.events, heartbeat_sec=-1, resources_update_period=-1)
+        await trio.sleep(5)
+        del stage.server.heard[:]
+        await trio.sleep(10)
+        assert len(stage.server.heard) >= 10
+
+
+async def test_a_render_without_tasks_leaves_when_the_pool_says_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        render.events = attrs.evolve(render.events, exit_no_task_time=60)
+        await stage.server.until(lambda: not render.online)
+        assert trio.current_time() >= 60
+        await stage.agent.finished()
+
+
+async def test_leaving_for_want_of_tasks_can_be_switched_off_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        render.events = attrs.evolve(render.events, exit_no_task_time=60)
+        await trio.sleep(5)
+        render.events = attrs.evolve(render.events, exit_no_task_time=-1)
+        await trio.sleep(300)
+        assert render.online
+
+
+async def test_exit_is_obeyed_with_the_tasks_given_back(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, _ = await stage.begin()
+        render = await stage.server.online("n1")
+        render.add_instruction("exit")
+        await stage.agent.finished()
+        await stage.server.until(lambda: not render.online)
+        assert task.errors == 0
+        assert any(isinstance(said, RenderDeregister) for _, said in stage.server.heard)
+
+
+# -- what is lost --------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_away_for_a_moment_is_not_registered_with(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        listener = stage.server.listener
+        assert listener is not None
+        listener.refusing = True
+        await trio.sleep(4)
+        await child.write(b"in the dark\n")
+        child.exit(0)
+        await trio.sleep(2)
+        listener.refusing = False
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.output == b"in the dark\n"
+        assert task.sessions == 1
+        registers = [said for _, said in stage.server.heard if isinstance(said, RenderRegister)]
+        assert len(registers) == 1
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("hang", [True, False])
+async def test_an_outcome_outlives_a_lost_exchange(
+    autojump_clock: MockClock, heard: bool, hang: bool
+) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        stage.server.fail(Fault(where=an_outcome, heard=heard, hang=hang))
+        await child.write(b"all of it\n")
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await trio.sleep(20)
+        assert task.output == b"all of it\n"
+        assert task.sessions == 1
+        assert task.statuses.count(5) == 1, "it is not told twice"
+        assert stage.agent.running == ()
+
+
+async def test_an_error_whose_answer_was_lost_is_not_counted_twice(
+    autojump_clock: MockClock,
+) -> None:
+    """The task comes again under the same key at once: the old outcome must not hit the new run."""
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        task.retries = 3
+        stage.server.fail(Fault(where=an_outcome))
+        child.exit(1)
+        again = await stage.host.spawn.next()
+        await trio.sleep(20)
+        again.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.errors == 1
+
+
+async def test_an_exec_whose_answer_was_lost_is_given_back_and_comes_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        task = stage.server.add_task(make_task())
+
+        def about_to_get_it(message: Message) -> bool:
+            return isinstance(message, RenderUpdate) and bool(render.events.tasks)
+
+        stage.server.fail(Fault(where=about_to_get_it))
+        child = await stage.host.spawn.next()
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert TaskStatus.GiveBack in task.statuses
+        assert (task.sessions, task.errors) == (2, 0)
+        assert len(stage.host.spawn.launches) == 1
+
+
+async def test_an_exec_that_waits_for_the_next_answer_is_not_given_back(
+    autojump_clock: MockClock,
+) -> None:
+    """It shows in what the server believes before it comes."""
+    async with open_native_stage() as stage:
+        task, child = await stage.begin(1)
+        stage.server.fail(Fault(where=an_outcome))
+        second = stage.server.add_task(make_task(2))
+        child.exit(0)
+        (await stage.host.spawn.next()).exit(0)
+        await stage.server.until(lambda: second.state is NativeState.DONE)
+        assert second.statuses.count(TaskStatus.GiveBack) == 0
+        assert task.state is NativeState.DONE
+
+
+async def test_log_files_and_listened_text_outlive_a_lost_exchange(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        render = await stage.server.online("n1")
+        render.add("listens_add", task.key)
+        await trio.sleep(2)
+
+        def listened(message: Message) -> bool:
+            return isinstance(message, RenderUpdate) and any(up.listened for up in message.taskups)
+
+        stage.server.fail(Fault(where=listened, heard=False))
+        await child.write(b"heard all the same\n")
+        await stage.server.until(lambda: task.listened == "heard all the same\n")
+
+        def with_files(message: Message) -> bool:
+            return isinstance(message, RenderUpdate) and any(up.files for up in message.taskups)
+
+        stage.server.fail(Fault(where=with_files, heard=False))
+        stage.host.places[stage.agent.running[0].run].files["a.jpg"] = b"x"
+        child.exit(2)
+        await stage.server.until(lambda: task.state is NativeState.ERROR)
+        assert task.files == {"a.jpg": b"x"}
+        assert "exit code 2" in "".join(task.log)
+
+
+async def test_an_asked_output_outlives_a_lost_exchange(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(b"so far\n")
+
+        def answers(message: Message) -> bool:
+            return isinstance(message, RenderUpdate) and bool(message.outputs)
+
+        stage.server.fail(Fault(where=answers, heard=False))
+        (await stage.server.online("n1")).add("outputs", task.key)
+        await stage.server.until(lambda: stage.server.book.outputs.get(task.key) == "so far\n")
+
+
+async def test_a_lost_answer_to_a_register_is_not_a_taken_name(autojump_clock: MockClock) -> None:
+    async with open_native_server() as server:
+        server.fail(Fault(where=lambda message: isinstance(message, RenderRegister)))
+        async with open_native_stage(server=server) as stage:
+            await trio.sleep(5)
+            assert stage.agent.state == "online"
+            registers = [said for _, said in server.heard if isinstance(said, RenderRegister)]
+            assert len(registers) == 1
+
+
+# -- what the server forgets ---------------------------------------------------------------------
+
+
+async def test_a_restarted_server_gets_its_tasks_back(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        running, child = await stage.begin(1)
+        over, other = await stage.begin(2)
+        stage.server.down = True
+        other.exit(0)
+        await trio.sleep(5)
+        stage.server.restart()
+        stage.server.down = False
+        await stage.server.until(lambda: over.state is NativeState.DONE)
+        await stage.server.until(lambda: running.state is NativeState.RUNNING)
+        assert (running.sessions, over.sessions) == (2, 2), "resumed, not handed out"
+        assert len(stage.host.spawn.launches) == 2
+        child.exit(0)
+        await stage.server.until(lambda: running.state is NativeState.DONE)
+        assert running.errors == over.errors == 0
+
+
+async def test_a_server_that_lost_its_store_is_not_told_of_tasks(autojump_clock: MockClock) -> None:
+    """It would keep them for ever as tasks that nobody runs."""
+    async with open_native_stage() as stage:
+        _, child = await stage.begin()
+        stage.server.restart(keep=False)
+        await child.signalled()
+        render = await stage.server.online("n1")
+        assert render.tasks == []
+        await trio.sleep(20)
+        assert stage.agent.running == ()
+        assert len(stage.server.render("n1").tasks) == 0  # type: ignore[union-attr]  # it is online
+
+
+async def test_an_id_that_became_somebody_elses_is_not_used(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        await stage.begin()
+        stage.server.down = True
+        await trio.sleep(3)
+        stage.server.restart(keep=False)
+        stage.server.book.register(
+            attrs.evolve(stage.server.heard[0][1], name="n2", id=0),  # type: ignore[arg-type]  # a register
+            trio.current_time(),
+        )
+        stage.server.down = False
+        render = await stage.server.online("n1")
+        assert render.id == 2
+
+
+async def test_silence_beyond_the_zombie_time_costs_the_task_and_nothing_else(
+    autojump_clock: MockClock,
+) -> None:
+    """The server gave the task to somebody: what we have of it is ended and never reported."""
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        listener = stage.server.listener
+        assert listener is not None
+        listener.refusing = True
+        await trio.sleep(40)
+        said = len(task.statuses)
+        assert task.state is NativeState.READY
+        listener.refusing = False
+        await child.signalled()
+        again = await stage.host.spawn.next()
+        again.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert 7 not in task.statuses[said:]
+        assert task.errors == 0
+
+
+# -- names and restarts --------------------------------------------------------------------------
+
+
+async def test_a_name_that_stays_taken_is_given_up(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as first:
+        await first.server.online("n1")
+        with pytest.RaisesGroup(LinkRefused, allow_unwrapped=True, flatten_subgroups=True):
+            async with open_native_stage(server=first.server) as second:
+                await second.agent.finished()
+                await trio.sleep_forever()
+        assert trio.current_time() >= 30
+        assert first.agent.state == "online"
+
+
+async def test_a_killed_agent_goes_on_under_its_id(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            task, _ = await stage.begin()
+        host.spawn = type(host.spawn)()
+        async with open_native_stage(host=host, server=server) as stage:
+            await server.until(lambda: TaskStatus.GiveBack in task.statuses)
+            child = await host.spawn.next()
+            child.exit(0)
+            await server.until(lambda: task.state is NativeState.DONE)
+        registers = [said for _, said in server.heard if isinstance(said, RenderRegister)]
+        assert len(registers) == 1
+        assert task.errors == 0
+
+
+async def test_an_agent_that_left_registers_again(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            render = await server.online("n1")
+            await trio.sleep(1)
+            stage.agent.drain("enough")
+            await stage.agent.finished()
+        assert not render.online
+        async with open_native_stage(host=host, server=server):
+            await server.until(lambda: render.online)
+
+
+async def test_a_task_that_came_while_leaving_is_no_burden_for_the_next_agent(
+    autojump_clock: MockClock,
+) -> None:
+    """The goodbye frees it; what the one before us would have said of it is said by nobody."""
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            render = await server.online("n1")
+            task = server.add_task(make_task())
+            await server.until(lambda: bool(render.events.tasks))
+            stage.agent.drain("enough")
+            await stage.agent.finished()
+        async with open_native_stage(host=host, server=server) as stage:
+            (await host.spawn.next()).exit(0)
+            await server.until(lambda: task.state is NativeState.DONE)
+            await trio.sleep(3)
+            before = trio.current_time()
+            stage.agent.drain("enough")
+            await stage.agent.finished()
+            assert trio.current_time() - before < 5
+    assert task.errors == 0
+
+
+async def test_an_outcome_whose_task_nobody_knows_is_closed_by_the_link(
+    autojump_clock: MockClock,
+) -> None:
+    host = MemoryHost()
+    stranger = TaskUpdate(run="r9", job=2, block=0, task=9, status=TaskStatus.FinishedKilled)
+    async with open_native_server() as server, server.connect(CONFIG, host)() as link:
+        await link.register(Register(name="n1"))
+        await link.send(Update(seq=1, tasks=(stranger,)))
+        assert await link.receive() == Ack(seq=1)
+        assert await link.receive() == Events(closes=(RunRef.of(stranger),))
+        assert server.ups(stranger.key) == []
+
+
+async def test_the_wish_for_nimby_counts_for_a_known_name_too(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            render = await server.online("n1")
+            await trio.sleep(1)
+            stage.agent.drain("enough")
+            await stage.agent.finished()
+        wish = attrs.evolve(CONFIG, nimby="NIMBY")
+        async with open_native_stage(wish, host=host, server=server):
+            await server.until(lambda: render.online and bool(render.state & 4))
+            render.state &= ~4  # its administrator frees it
+            server.restart()
+            await server.until(lambda: render.online)
+            await trio.sleep(5)
+            assert not render.state & 4, "and that stays"
+
+
+async def test_the_wish_of_a_restarted_agent_counts_too(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server):
+            render = await server.online("n1")
+            await trio.sleep(1)
+        wish = attrs.evolve(CONFIG, nimby="nimby")
+        async with open_native_stage(wish, host=host, server=server):
+            await server.until(lambda: bool(render.state & 2))
+        assert len([m for _, m in server.heard if isinstance(m, RenderRegister)]) == 1
+
+
+async def test_what_is_given_back_and_not_closed_is_said_again_in_peace(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        task = stage.server.add_task(make_task())
+        await stage.server.until(lambda: bool(render.events.tasks))
+        render.events = attrs.evolve(render.events, tasks=())  # lost
+        stage.server.fail(Fault(where=an_update))
+        nothing = encode(RenderId(id=1))
+        for _ in range(3):
+            stage.server.fail(Fault(where=an_outcome, heard=False, answer=nothing))
+        before = len(stage.server.heard)
+        await stage.server.until(lambda: TaskStatus.GiveBack in task.statuses)
+        assert len(stage.server.heard) - before < 20
+
+
+async def test_a_draining_render_is_paused_and_free_again_when_it_comes_back(
+    autojump_clock: MockClock,
+) -> None:
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            task, child = await stage.begin()
+            render = await server.online("n1")
+            stage.agent.drain("maintenance")
+            await server.until(lambda: bool(render.state & 2**8))
+            waiting = server.add_task(make_task(5))
+            await trio.sleep(5)
+            assert waiting.sessions == 0, "no task is handed out only to be given back"
+            child.exit(0)
+            await stage.agent.finished()
+            assert task.state is NativeState.DONE
+        assert not render.online
+        assert not render.state & 2**8
+
+
+async def test_a_pause_that_could_not_be_undone_is_undone_at_the_next_register(
+    autojump_clock: MockClock,
+) -> None:
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            render = await server.online("n1")
+            await stage.begin()
+            stage.agent.drain("maintenance")
+            await server.until(lambda: bool(render.state & 2**8))
+        host.spawn = type(host.spawn)()
+        async with open_native_stage(host=host, server=server):
+            await server.until(lambda: not render.state & 2**8)
+
+
+async def test_another_version_of_the_protocol_ends_the_program(autojump_clock: MockClock) -> None:
+    async with open_native_server() as server:
+        server.version = 82
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(LinkRefused, match="speaks version 82 of the protocol"),
+            flatten_subgroups=True,
+        ):
+            async with open_native_stage(server=server):
+                await trio.sleep_forever()
+
+
+async def test_nonsense_costs_an_exchange_and_nothing_else(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        for nonsense in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x51\0\0\0\x24\0\0\0\x08abc"):
+            stage.server.fail(Fault(where=an_update, answer=nonsense))
+            await trio.sleep(5)
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.sessions == 1
+
+
+async def test_the_two_ideas_of_what_runs_are_compared_once_a_minute(
+    autojump_clock: MockClock,
+) -> None:
+    """Whatever made the server believe in a task that we never had: it gets it back."""
+    async with open_native_stage() as stage:
+        render = await stage.server.online("n1")
+        task = stage.server.add_task(make_task())
+        await stage.server.until(lambda: bool(render.events.tasks))
+        render.events = attrs.evolve(render.events, tasks=())
+        child = await stage.host.spawn.next()
+        assert 50 <= trio.current_time() <= 80
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+
+
+async def test_questions_are_asked_in_binary_json(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        await stage.server.online("n1")
+        stage.server.fail(Fault(where=an_update))
+        await stage.server.until(
+            lambda: any(isinstance(said, Json) for _, said in stage.server.heard)
+        )
+        asked = next(said for _, said in stage.server.heard if isinstance(said, Json))
+        assert not asked.text
+        assert asked.body == b'{"get": {"type": "renders", "ids": [1]}}'
+
+
+async def test_meters_and_figures_of_the_host_arrive(autojump_clock: MockClock) -> None:
+    meter = CustomMeter(value=7, valuemax=9, label="licences", tooltip="left", graphb=3)
+    resources = HostResources(cpu_num=64, mem_free_mb=1000, hw_info="EPYC", custom=(meter,))
+    host = MemoryHost(resources=lambda: resources)
+    async with open_native_stage(host=host) as stage:
+        render = await stage.server.online("n1")
+        assert render.register.resources == resources
+
+        def measured() -> bool:
+            updates = [said for _, said in stage.server.heard if isinstance(said, RenderUpdate)]
+            return any(said.resources == resources for said in updates)
+
+        await stage.server.until(measured)
+
+
+async def test_parsed_files_arrive(autojump_clock: MockClock) -> None:
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(f"@IMAGE@{__file__}\n".encode())  # any file that is there
+        child.exit(0)
+        await stage.server.until(lambda: task.state is NativeState.DONE)
+        assert task.parsed_files == (__file__,)
+
+
+async def test_a_task_with_a_warning_whose_job_is_gone_is_ended(autojump_clock: MockClock) -> None:
+    """The server closes plain progress alone of a job that it does not know."""
+    async with open_native_stage() as stage:
+        task, child = await stage.begin()
+        await child.write(b"[ PARSER WARNING ]\n")
+        await stage.server.until(lambda: 4 in task.statuses)
+        del stage.server.book.tasks[task.key]
+        await child.signalled()
+
+
+async def test_a_living_run_of_an_earlier_agent_goes_on_under_the_id(
+    autojump_clock: MockClock,
+) -> None:
+    """Who takes over runs that outlived their agent tells the link so: the id, and these runs."""
+    host = MemoryHost()
+    async with open_native_server() as server:
+        async with open_native_stage(host=host, server=server) as stage:
+            task, _ = await stage.begin()
+        later = MemoryHost(remembered=host.remembered)
+        async with server.connect(CONFIG, later)() as link:
+            mine = attrs.evolve(task.exec, run="r1")
+            register = Register(name="n1", user_name="ann", time_launch=7, running=(mine,))
+            answer = await link.register(register)
+            assert isinstance(answer, Registered)
+            assert (answer.id, answer.resume, answer.stop) == (1, ("r1",), ())
+            await server.until(lambda: bool(server.ups(task.key)))
+            over = TaskUpdate(
+                run="r1", **task.key._asdict(), status=TaskStatus.FinishedSuccess, output="all\n"
+            )
+            await link.send(Update(seq=1, tasks=(over,)))
+            heard = [await link.receive(), await link.receive()]
+            assert Ack(seq=1) in heard
+            assert Events(closes=(RunRef.of(over),)) in heard
+            await server.until(lambda: task.state is NativeState.DONE)
+        assert task.output == b"all\n"
+        assert len([m for _, m in server.heard if isinstance(m, RenderRegister)]) == 1
+
+
+async def test_a_link_that_lost_an_exchange_is_of_no_further_use(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        open_native_server() as server,
+        server.connect(CONFIG, MemoryHost())() as link,
+    ):
+        await link.register(Register(name="n1"))
+        server.fail(Fault(where=an_update))
+        with pytest.raises(LinkLost, match="hung up without an answer"):
+            await link.receive()
+        for use in (link.receive, lambda: link.send(Update(seq=1)), lambda: link.deregister("")):
+            with pytest.raises(LinkLost, match="hung up without an answer"):
+                await use()
+
+
+async def test_an_exchange_that_is_cancelled_ends_the_link(autojump_clock: MockClock) -> None:
+    """Whether the server has it is not known: the next link asks."""
+    async with (
+        open_native_server() as server,
+        server.connect(CONFIG, MemoryHost())() as link,
+    ):
+        await link.register(Register(name="n1"))
+        server.fail(Fault(where=an_update, hang=True))
+        with trio.move_on_after(5):
+            await link.receive()
+        with pytest.raises(LinkLost, match="cut short"):
+            await link.receive()

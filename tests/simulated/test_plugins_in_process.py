@@ -1,0 +1,112 @@
+"""Plugins without a process: the contract of a plugin task under virtual time."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from support.plugins import PLUGINS, make_spec
+from trio.testing import Sequencer, assert_checkpoints, wait_all_tasks_blocked
+
+from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.plugins.in_process import STEP, InlineRunner
+from trio_afrender.plugins.meters.slots import Gate
+from trio_afrender.tasklog.memory_log import MemoryLog
+
+
+async def test_a_run_from_facts_to_thumbnails(tmp_path: Path, autojump_clock: object) -> None:
+    (tmp_path / "a.exr").touch()
+    runner, log = InlineRunner(folders=[PLUGINS]), MemoryLog()
+    spec = make_spec("generic", wdir=str(tmp_path), files_block=["a.exr"])
+    async with runner.open_task(spec, log) as task:
+        assert task.facts.command == "render -f 1"
+        await log.append(b"FRAME: 1\nPROGRESS: 50%\n@IMAGE@a.exr\nPROG")
+        state = await task.parse(log.size, pid=7)
+        assert (state.percentframe, state.files) == (50, (str(tmp_path / "a.exr"),))
+        assert state.consumed == log.size - 4
+        assert (await task.parse(log.size, mode="0:0")).consumed == log.size
+        good = await task.conclude(0, check_files=True, post=True)
+        assert (good.exit_ok, good.files_ok, good.post) == (True, True, ())
+        assert good.parsed_files == (str(tmp_path / "a.exr"),)
+        bad = await task.conclude(1, check_files=True, post=True)
+        assert (bad.exit_ok, bad.post) == (False, ())
+        assert await task.on_the_fly(("a.exr",)) == ()
+        assert await task.log() == ""
+        assert (task.problems(), task.dropped) == ((), "")
+
+
+async def test_errors_come_out_bare() -> None:
+    runner, log = InlineRunner(folders=[PLUGINS]), MemoryLog()
+    with pytest.raises(PluginNotFound):
+        async with runner.open_task(make_spec(service="nowhere"), log):
+            pass
+    with pytest.raises(PluginError, match="LookupError"):
+        async with runner.open_task(make_spec(service="bad_init_raise"), log):
+            pass
+
+
+async def test_a_long_log_is_parsed_in_steps_with_room_for_others() -> None:
+    runner, log = InlineRunner(folders=[PLUGINS]), MemoryLog()
+    await log.append((b"z" * 99 + b"\n") * (4 * STEP // 100) + b"BADFRAME\n" + b"z\n" * STEP)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with runner.open_task(make_spec("counts"), log) as task, trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        state = await task.parse(log.size)
+        nursery.cancel_scope.cancel()
+    assert turns >= 5
+    assert state.warning
+    assert state.consumed == log.size
+
+
+async def test_all_calls_are_checkpoints() -> None:
+    async with InlineRunner().open_task(make_spec(), MemoryLog()) as task:
+        for call in (task.log, partial(task.conclude, 0, check_files=True, post=True)):
+            with assert_checkpoints():
+                await call()
+
+
+async def test_a_gate_lets_many_in_or_one_alone() -> None:
+    gate, seq, order = Gate(), Sequencer(), []
+
+    async def pass_through(name: str, first: int, last: int, *, alone: bool) -> None:
+        async with seq(first):
+            pass
+        await gate.enter(alone=alone)
+        order.append(f"{name} in")
+        async with seq(last):
+            await wait_all_tasks_blocked()
+        order.append(f"{name} out")
+        gate.leave(alone=alone)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: pass_through("a", 0, 4, alone=False))
+        nursery.start_soon(lambda: pass_through("b", 1, 5, alone=False))
+        nursery.start_soon(lambda: pass_through("alone", 2, 6, alone=True))
+        nursery.start_soon(lambda: pass_through("late", 3, 7, alone=False))
+    assert order == [
+        "a in", "b in", "a out", "b out", "alone in", "alone out", "late in", "late out",
+    ]  # fmt: skip
+
+
+async def test_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
+    gate = Gate()
+    await gate.enter(alone=False)
+    with trio.move_on_after(0):
+        await gate.enter(alone=True)
+    await gate.enter(alone=False)
+    gate.leave(alone=False)
+    gate.leave(alone=False)
+    await gate.enter(alone=True)
+    with trio.move_on_after(0):
+        await gate.enter(alone=False)
+    gate.leave(alone=True)
+    await gate.enter(alone=True)

@@ -1,0 +1,125 @@
+"""What a failed task says of a host without memory, in virtual time."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+from support.agent import CONFIG, Stage, begin, expect_task, keep_reading, open_stage
+from trio.testing import MockClock
+
+from trio_afrender.config import MemoryGuard
+from trio_afrender.hostinfo.memory_headroom import Room
+from trio_afrender.hostinfo.process_usage import ProcessUsage
+from trio_afrender.protocol.messages import Events, RunRef, TaskUpdate, Update
+from trio_afrender.task.monitors.memory_shortage import is_short, memory_table
+from trio_afrender.testing import FakeChild, ScriptedLink
+
+GIB = 1024**3
+PLENTY = Room(available=20 * GIB, total=24 * GIB)
+SHORT = Room(available=GIB // 2, total=24 * GIB)
+UNGUARDED = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=0))
+
+
+def test_the_table_names_whose_it_is() -> None:
+    largest = [
+        ProcessUsage(pid=7, started=1, parent=1, name="blender", resident=10 * GIB),
+        ProcessUsage(pid=12345, started=1, parent=1, name="a b", resident=GIB // 2),
+    ]
+    assert memory_table(largest, {7}).splitlines() == [
+        "      pid     memory  program",
+        "        7   10.0 GiB  blender  (this task)",
+        "    12345    512 MiB  a b",
+    ]
+
+
+@pytest.mark.parametrize(("available", "short"), [(0, True), (4, True), (5, False), (100, False)])
+def test_short_is_a_twentieth(available: int, short: bool) -> None:
+    assert is_short(Room(available=available, total=100)) is short
+
+
+def use(stage: Stage, child: FakeChild) -> None:
+    stage.host.gauge.use(child.pid, memory=18 * GIB)
+    stage.host.gauge.use(4711, memory=3 * GIB)
+
+
+async def end_of(link: ScriptedLink) -> tuple[TaskUpdate, str]:
+    """The outcome, and what its log says."""
+    log = ""
+    while True:
+        update = await link.expect(Update)
+        log += "".join(entry.text for entry in update.log)
+        for task in update.tasks:
+            if task.status.terminal:
+                return task, log
+
+
+def said(outcome: TaskUpdate) -> list[str]:
+    return [step.text for step in outcome.why if step.event == "memory"]
+
+
+async def test_the_table_is_of_the_time_when_memory_was_short(autojump_clock: MockClock) -> None:
+    async with open_stage(UNGUARDED) as stage:
+        stage.host.room = PLENTY
+        link, child = await begin(stage)
+        use(stage, child)
+        async with keep_reading(link):
+            await trio.sleep(6)
+            stage.host.room = SHORT
+            await trio.sleep(5)
+            stage.host.room = PLENTY  # its memory is free again when it fails
+            del stage.host.gauge.usage[4711]
+            await trio.sleep(2)
+        child.exit(1)
+        outcome, log = await end_of(link)
+        assert said(outcome) == ["the host was short of memory: 512 MiB of 24.0 GiB available"]
+        assert f"{child.pid:>9}   18.0 GiB" in log
+        assert "(this task)" in log
+        assert "4711    3.0 GiB" in log
+
+
+async def test_a_kill_by_the_kernel_tells_too(autojump_clock: MockClock) -> None:
+    async with open_stage(UNGUARDED) as stage:
+        stage.host.room = attrs.evolve(PLENTY, oom_kills=5)
+        link, child = await begin(stage)
+        use(stage, child)
+        async with keep_reading(link):
+            await trio.sleep(6)
+        stage.host.room = attrs.evolve(PLENTY, oom_kills=6)
+        child.exit(signal=9)
+        outcome, log = await end_of(link)
+        [text] = said(outcome)
+        assert text == (
+            "the kernel has killed for want of memory once since its start;"
+            " 20.0 GiB of 24.0 GiB available afterwards"
+        )
+        assert "18.0 GiB" in log
+
+
+@pytest.mark.parametrize("how", ["success", "stopped", "long ago", "never short"])
+async def test_otherwise_nothing_is_said(how: str, autojump_clock: MockClock) -> None:
+    async with open_stage(UNGUARDED) as stage:
+        stage.host.room = PLENTY if how == "never short" else SHORT
+        link, child = await begin(stage)
+        use(stage, child)
+        async with keep_reading(link):
+            await trio.sleep(6)
+            if how == "long ago":
+                stage.host.room = PLENTY
+                await trio.sleep(60)
+        if how == "stopped":
+            await link.send(Events(stops=(RunRef(run="r1", job=2, block=0, task=0),)))
+        else:
+            child.exit(0 if how == "success" else 1)
+        outcome, log = await end_of(link)
+        assert said(outcome) == []
+        assert "program" not in log
+
+
+async def test_one_that_fails_at_once_is_explained_by_now(autojump_clock: MockClock) -> None:
+    async with open_stage(UNGUARDED) as stage:
+        stage.host.room = SHORT
+        link, child = await begin(stage)
+        use(stage, child)
+        child.exit(1)
+        assert said(await expect_task(link, over=True)) != []

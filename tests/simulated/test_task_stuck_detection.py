@@ -1,0 +1,148 @@
+"""Tasks that do nothing any more, in virtual time."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+from support.agent import CONFIG, begin, expect_task, keep_reading, make_task, open_stage
+from trio.testing import MockClock
+
+from trio_afrender.config import Config, Stuck
+from trio_afrender.hostinfo.process_inspection import Evidence, Look
+from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
+from trio_afrender.testing import MemoryHost
+
+SEEN = Evidence(
+    looks=(Look(pid=1000, name="moth", state="S", waits_in="futex_wait", command="moth -f 1"),),
+    stacks=("  stacks of pid 1000 (moth), by gdb:\n    #0 lock()",),
+)
+
+
+def watched(policy: str, *, warn_after: float = 60, stop_after: float = 120) -> Config:
+    rules = Stuck(policy=policy, warn_after=warn_after, stop_after=stop_after)
+    return attrs.evolve(CONFIG, stuck=rules)
+
+
+async def test_people_are_told_with_evidence_and_again_when_it_moves(
+    autojump_clock: MockClock,
+) -> None:
+    host = MemoryHost(evidence=SEEN)
+    async with open_stage(watched("warn"), host=host) as stage:
+        link, child = await begin(stage)
+        host.gauge.use(child.pid, memory=1, cpu=1.0)
+        start = trio.current_time()
+        update = await link.expect(Update, lambda u: bool(u.log), within=100)
+        assert trio.current_time() - start == pytest.approx(65, abs=6)
+        (line,) = update.log
+        first, *rest = line.text.splitlines()
+        assert first.startswith("no sign of life for 6")
+        assert "no output, 0.00 s of CPU (0 % of a core), 0 bytes read and written" in first
+        assert rest == [
+            "  pid 1000: moth sleeps (S) in futex_wait: moth -f 1",
+            "  stacks of pid 1000 (moth), by gdb:",
+            "    #0 lock()",
+        ]
+        told = await expect_task(link)
+        assert (told.status, told.activity[:22]) == (TaskStatus.Warning, "STUCK? No sign of life")
+        async with keep_reading(link) as heard:
+            await trio.sleep(200)
+            await child.write(b"PROGRESS: 50%\n")
+            await trio.sleep(10)
+        assert (heard[-1].status, heard[-1].activity) == (TaskStatus.Percent, "")
+        child.exit(0)
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.FinishedSuccess
+        said = [step.text for step in outcome.why if step.event == "stuck"]
+        assert "pid 1000 moth sleeps (S) in futex_wait" in said[0]
+        assert said[1].startswith("it moves again after 26")
+        assert child.signals == []
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        ("S", TaskStatus.FinishedError, "the task is stopped as an error"),
+        ("D", TaskStatus.GiveBack, "waits for a device of this host, so the task is given back"),
+    ],
+)
+async def test_it_is_stopped_where_the_owner_wants_it(
+    state: str, status: TaskStatus, said: str, autojump_clock: MockClock
+) -> None:
+    host = MemoryHost(evidence=Evidence(looks=(Look(pid=1000, name="moth", state=state),)))
+    async with open_stage(watched("stop"), host=host) as stage:
+        link, child = await begin(stage)
+        host.gauge.use(child.pid, memory=1, cpu=1.0)
+        start = trio.current_time()
+        update = await link.expect(
+            Update, lambda u: any(task.status.terminal for task in u.tasks), within=200
+        )
+        [outcome] = update.tasks
+        assert child.signals[0][0] - start == pytest.approx(125, abs=6)
+        assert outcome.status is status
+        [rule] = [step.text for step in outcome.why if step.event == "rule"]
+        assert said in rule
+        assert "stuck.stop_after is 120 s" in rule
+
+
+async def test_what_somebody_has_halted_is_told_of_and_left_alone(
+    autojump_clock: MockClock,
+) -> None:
+    host = MemoryHost(evidence=Evidence(looks=(Look(pid=1000, name="moth", state="T"),)))
+    async with open_stage(watched("stop"), host=host) as stage:
+        link, child = await begin(stage)
+        host.gauge.use(child.pid, memory=1, cpu=1.0)
+        async with keep_reading(link) as heard:
+            await trio.sleep(500)
+        assert TaskStatus.Warning in {each.status for each in heard}
+        assert child.signals == []
+
+
+@pytest.mark.parametrize("policy", ["off", "stop"])
+async def test_nobody_is_judged_by_what_is_not_measured_or_not_wanted(
+    policy: str, autojump_clock: MockClock
+) -> None:
+    async with open_stage(watched(policy)) as stage:
+        link, child = await begin(stage)
+        if policy == "off":
+            stage.host.gauge.use(child.pid, memory=1, cpu=1.0)
+        async with keep_reading(link) as heard:
+            await trio.sleep(500)
+        assert {each.status for each in heard} <= {TaskStatus.Percent}
+        child.exit(0)
+        outcome = await expect_task(link, over=True)
+        assert outcome.status is TaskStatus.FinishedSuccess
+
+
+async def test_a_task_given_back_too_often_becomes_an_error(
+    autojump_clock: MockClock,
+) -> None:
+    """Given back twice in a row by this host, then an error, as all give-backs."""
+    host = MemoryHost(evidence=Evidence(looks=(Look(pid=1000, name="moth", state="D"),)))
+    rules = attrs.evolve(CONFIG, service_stuck={"generic": {"policy": "stop", "stop_after": 8.0}})
+    async with open_stage(rules, host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        statuses = []
+        for number in range(3):
+            run = f"r{number}"
+            await link.send(Events(tasks=(attrs.evolve(make_task(run), service="generic"),)))
+            child = await host.spawn.next()
+            host.gauge.use(child.pid, memory=1, cpu=1.0)
+            outcome = await expect_task(link, over=True, run=run)
+            statuses.append(outcome.status)
+            ref = RunRef(run=run, job=2, block=0, task=0)
+            await link.send(Events(closes=(ref,)))
+        assert statuses == [TaskStatus.GiveBack, TaskStatus.GiveBack, TaskStatus.FinishedError]
+
+
+async def test_in_doubt_a_card_works_for_every_task(autojump_clock: MockClock) -> None:
+    async with open_stage(watched("stop"), host=MemoryHost(cards_unclaimed=True)) as stage:
+        link, child = await begin(stage)
+        stage.host.gauge.use(child.pid, memory=1, cpu=1.0)
+        async with keep_reading(link) as heard:
+            await trio.sleep(300)
+        assert {each.status for each in heard} == {TaskStatus.Percent}
+        stage.host.cards_unclaimed = False
+        async with keep_reading(link):
+            await child.signalled()

@@ -1,0 +1,1 @@
+"""Helpers of the tests: fixtures, fakes and contract tests that several test files share."""

@@ -1,0 +1,90 @@
+"""An agent in virtual time on a host in memory, and the server it talks to, played by the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import attrs
+import trio
+
+from trio_afrender import AgentHandle, Config, Timing, run_agent
+from trio_afrender.protocol.messages import Events, TaskExec, TaskUpdate, Update
+from trio_afrender.testing import (
+    FakeChild,
+    MemoryHost,
+    ScriptedLink,
+    ScriptedServer,
+    open_scripted_server,
+)
+
+TIMING = Timing(grace=10.0, drain=1.0, shutdown=60.0, heartbeat=1.0)
+
+
+CONFIG = Config(name="n1", timing=TIMING)
+
+
+def make_task(run: str = "r1", task: int = 0, parser: str = "generic") -> TaskExec:
+    return TaskExec(
+        run=run, job=2, block=0, task=task, parser=parser, command_block=f"render {task}"
+    )
+
+
+@attrs.define(eq=False)
+class Stage:
+    """An agent on a host in memory, and the server it talks to."""
+
+    server: ScriptedServer
+    host: MemoryHost
+    agent: AgentHandle
+    config: Config
+
+
+@asynccontextmanager
+async def open_stage(
+    config: Config = CONFIG, *, host: MemoryHost | None = None
+) -> AsyncIterator[Stage]:
+    """Start an agent; leaving ends it without ceremony."""
+    host = host if host is not None else MemoryHost()
+    async with open_scripted_server() as server, trio.open_nursery() as nursery:
+        agent = await nursery.start(
+            partial(run_agent, config, connect=server.connect, outside=host.open())
+        )
+        yield Stage(server, host, agent, config)
+        nursery.cancel_scope.cancel()
+
+
+async def expect_task(link: ScriptedLink, *, over: bool | None = None, run: str = "") -> TaskUpdate:
+    """The next update of a task (of `run`; that is `over` or not)."""
+
+    def fits(task: TaskUpdate) -> bool:
+        return (not run or task.run == run) and over in (None, task.status.terminal)
+
+    update = await link.expect(Update, lambda u: any(fits(t) for t in u.tasks))
+    return next(t for t in update.tasks if fits(t))
+
+
+async def begin(stage: Stage) -> tuple[ScriptedLink, FakeChild]:
+    """Accept the render, hand out one task, and wait until it is told to run."""
+    link = await stage.server.accept()
+    await link.welcome()
+    await link.send(Events(tasks=(make_task(),)))
+    child = await stage.host.spawn.next()
+    await expect_task(link)
+    return link, child
+
+
+@asynccontextmanager
+async def keep_reading(link: ScriptedLink) -> AsyncIterator[list[TaskUpdate]]:
+    """Read while the body waits for something else: a server that does not read looks dead."""
+    heard: list[TaskUpdate] = []
+
+    async def read() -> None:
+        while True:
+            heard.extend((await link.expect(Update)).tasks)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        yield heard
+        nursery.cancel_scope.cancel()

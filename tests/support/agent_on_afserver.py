@@ -1,0 +1,86 @@
+"""A whole agent in virtual time, and the double of an Afanasy server that it talks to natively."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import attrs
+import trio
+
+from trio_afrender import AgentHandle, Config, Timing, run_agent
+from trio_afrender.protocol.messages import TaskExec, TaskKey
+from trio_afrender.testing import (
+    FakeChild,
+    MemoryHost,
+    NativeServer,
+    NativeTask,
+    open_native_server,
+)
+
+CONFIG = Config(name="n1", server="af://farm", user_name="ann", timing=Timing(heartbeat=1.0))
+
+
+def make_task(number: int = 0, *, job: int = 2, user: str = "ann") -> TaskExec:
+    return TaskExec(
+        run="",
+        job=job,
+        block=0,
+        task=number,
+        name=f"frame {number}",
+        user_name=user,
+        parser="generic",
+        command_task=f"render {number}",
+    )
+
+
+@attrs.define(eq=False)
+class NativeStage:
+    """An agent on a host in memory, and the server it talks to."""
+
+    server: NativeServer
+    host: MemoryHost
+    agent: AgentHandle
+    nursery: trio.Nursery
+    config: Config
+
+    async def begin(self, number: int = 0) -> tuple[NativeTask, FakeChild]:
+        """Have the server hand out a task, and wait until it runs and is said to."""
+        task = self.server.add_task(make_task(number))
+        child = await self.host.spawn.next()
+        await self.server.until(lambda: any(up.status == 3 for _, up in self.server.ups(task.key)))
+        return task, child
+
+    async def begin_for(self, user: str) -> tuple[NativeTask, FakeChild]:
+        """The same for a task of some user."""
+        task = self.server.add_task(make_task(user=user))
+        child = await self.host.spawn.next()
+        return task, child
+
+    def statuses(self, key: TaskKey) -> list[int]:
+        """What was said of a task, one after the other, repetitions left out."""
+        said = [up.status for _, up in self.server.ups(key)]
+        return [status for at, status in enumerate(said) if at == 0 or said[at - 1] != status]
+
+
+@asynccontextmanager
+async def open_native_stage(
+    config: Config = CONFIG, *, host: MemoryHost | None = None, server: NativeServer | None = None
+) -> AsyncIterator[NativeStage]:
+    """Start an agent; leaving ends it as `kill -9` would. Without `server` it gets one."""
+    if server is None:
+        async with (
+            open_native_server() as own,
+            open_native_stage(config, host=host, server=own) as stage,
+        ):
+            yield stage
+            assert own.complaints == []
+        return
+    host = host or MemoryHost()
+    async with trio.open_nursery() as nursery:
+        agent = await nursery.start(
+            partial(run_agent, config, connect=server.connect(config, host), outside=host.open())
+        )
+        yield NativeStage(server, host, agent, nursery, config)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,155 @@
+"""What tests of parsers share: recorded logs, how a host follows them, and what comes of it.
+
+A family of parsers has a test module with a table `CASES`; the properties that hold for all
+parsers, in test_parsers_logs.py, take every parser and every table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import attrs
+
+import parsers
+from parsers.parser import parser
+from trio_afrender.tasklog.line_splitter import LineBatcher
+
+__all__ = (
+    "LOGS",
+    "NAMES",
+    "PARSERS",
+    "Case",
+    "Outcome",
+    "all_cases",
+    "check",
+    "cut",
+    "follow",
+    "ids",
+    "load",
+    "read",
+)
+
+LOGS = Path(__file__).parents[1] / "data" / "logs"
+NAMES = tuple(sorted(path.stem for path in LOGS.glob("*.log")))
+"""Every log."""
+PARSERS = tuple(
+    info.name for info in pkgutil.iter_modules(parsers.__path__) if not info.name.startswith("_")
+)
+"""Every parser."""
+FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a host knows in the end: flags it has seen once, texts as long as none is newer."""
+
+    percent: int = 0
+    frame: int = 0
+    percentframe: int = 0
+    flags: frozenset[str] = frozenset()
+    activity: str = ""
+    report: str = ""
+    resources: str = ""
+    files: tuple[str, ...] = ()
+    on_the_fly: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Case:
+    """A parser, a log, of how many frames the task was, and what is expected."""
+
+    parser: str
+    log: str
+    frames: int
+    outcome: Outcome
+
+
+def load(name: str) -> type[parser]:
+    """The class of a parser."""
+    made: type[parser] = getattr(importlib.import_module(f"parsers.{name}"), name)
+    return made
+
+
+def read(name: str) -> bytes:
+    return (LOGS / f"{name}.log").read_bytes()
+
+
+def all_cases() -> tuple[Case, ...]:
+    """The cases of all families."""
+    modules = sorted(
+        path.stem for path in (Path(__file__).parents[1] / "unit").glob("test_parsers_*")
+    )
+    tables = (getattr(importlib.import_module(name), "CASES", ()) for name in modules)
+    return tuple(case for table in tables for case in table)
+
+
+def ids(case: Case) -> str:
+    return f"{case.parser}-{case.log}-{case.frames}"
+
+
+def follow(
+    made: parser, chunks: Iterable[bytes], frames: int = 1, folder: str = ""
+) -> tuple[Outcome, list[int]]:
+    """Give a parser the chunks as the agent would; return the outcome and all percents seen."""
+    made.setTaskInfo({"frames_num": frames, "wdir": folder})
+    batcher = LineBatcher()
+    outcome, percents, flying = Outcome(), [], []
+
+    def take(data: str, mode: str, **more: str) -> None:
+        nonlocal outcome
+        made.parse({"data": data, "mode": mode, "pid": 1, "resources": "", **more})
+        assert made.problem == ""
+        flying.extend(made.getFilesOnTheFly())
+        percents.append(made.percent)
+        outcome = attrs.evolve(
+            outcome,
+            flags=outcome.flags | {flag for flag in FLAGS if getattr(made, flag)},
+            activity=made.activity or outcome.activity,
+            report=made.report or outcome.report,
+        )
+
+    for chunk in chunks:
+        for batch in batcher.feed(chunk):
+            take(batch, "RUN")
+        if made.tail and batcher.tail:
+            take("", "RUN", tail=batcher.tail)
+    rest = batcher.finish()
+    take(rest[0] if rest else "", "0:0")
+    outcome = attrs.evolve(
+        outcome,
+        percent=made.percent,
+        frame=made.frame,
+        percentframe=made.percentframe,
+        resources=made.resources,
+        files=tuple(made.getFiles()),
+        on_the_fly=tuple(flying),
+    )
+    return outcome, percents
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """The bytes in pieces that end at these places, counted round and round."""
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+def check(case: Case, folder: Path) -> None:
+    """Assert that a parser sees what it should, read whole, by bytes and by lines."""
+    expected = case.outcome
+    for file in (*expected.files, *expected.on_the_fly):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"x")
+    wanted = attrs.evolve(
+        expected,
+        files=tuple(str(folder / file) for file in expected.files),
+        on_the_fly=tuple(str(folder / file) for file in expected.on_the_fly),
+    )
+    data = read(case.log)
+    for chunks in ([data], [bytes([byte]) for byte in data], data.splitlines(keepends=True)):
+        outcome, percents = follow(load(case.parser)(), chunks, case.frames, str(folder))
+        assert outcome == wanted, f"got      {outcome}\nexpected {wanted}"
+        assert percents == sorted(percents)  # progress never jumps back

@@ -1,0 +1,62 @@
+"""What tests of the plugins room share: specs, and the folder of plugins that misbehave."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from trio_afrender.config import PluginSettings
+from trio_afrender.plugins.interfaces import ParserState, PluginSpec
+from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.tasklog.memory_log import MemoryStore
+
+PLUGINS = Path(__file__).parents[1] / "data" / "plugins"
+GUARD = 30.0
+"""Seconds after which a test that hangs is ended: never the measure of anything."""
+
+
+def make_spec(parser: str = "", service: str = "generic", **info: object) -> PluginSpec:
+    """A task's plugins; `info` goes over what every task has."""
+    task_info: dict[str, object] = {
+        "wdir": tempfile.gettempdir(),
+        "service": service,
+        "parser": parser,
+        "command_block": "render -f @#@",
+        "command_task": "",
+        "capacity": 1000,
+        "capacity_coeff": 0,
+        "files_block": [],
+        "files_task": [],
+        "hosts": [],
+        "parsed_files": [],
+        "environment": {"A": "b"},
+        "tickets": {},
+        "frame_start": 1,
+        "frame_finish": 10,
+        "frame_inc": 1,
+        "frames_num": 10,
+        "task_id": 0,
+        "block_id": 0,
+        "job_id": 1,
+        "block_flags": 1,
+        "task_name": "1",
+        "block_name": "block",
+        "job_name": "job",
+        "user_name": "user",
+        "store_dir": "",
+    }
+    task_info.update(info)
+    return PluginSpec(service=service, parser=parser, task_info=task_info)
+
+
+def make_worker(spec: PluginSpec, data: bytes = b"") -> tuple[Worker, MemoryStore]:
+    """A worker on a log in memory."""
+    store = MemoryStore()
+    store.append(data)
+    return Worker(spec, store.reader(), PluginSettings(), (PLUGINS,)), store
+
+
+def parse_all(spec: PluginSpec, data: bytes, mode: str = "0:0") -> ParserState:
+    """What a parser knows after a whole log."""
+    worker, _ = make_worker(spec, data)
+    return worker.parse(len(data), mode=mode)

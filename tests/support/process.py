@@ -1,0 +1,67 @@
+"""Real trees for the tests: the programs of `tests/programs`, started by the real spawn."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from support.process_contract import Played, Shape, watch
+from trio_afrender.process.interfaces import Launch, Spawn
+from trio_afrender.process.local_spawn import make_spawn
+from trio_afrender.process.procfs import read_facts
+
+PROGRAMS: Final = Path(__file__).parents[1] / "programs"
+SHAPES: Final[Mapping[Shape, tuple[str, ...]]] = {
+    "obeys": ("obey.py",),
+    "ignores": ("ignore_term.py",),
+    "leaves": ("leave.py",),
+    "forks": ("obey.py", "fork"),
+}
+
+
+def make_launch(*argv: str, cwd: str = "/", nice: int = 0) -> Launch:
+    """A launch with a marker of its own."""
+    marked = {"PATH": os.environ["PATH"], "AF_TASK_TOKEN": uuid4().hex}
+    return Launch(argv=argv, cwd=cwd, environment=marked, nice=nice)
+
+
+def make_program(name: str, *words: str) -> Launch:
+    """A launch of one of the programs that misbehave on purpose."""
+    return make_launch(sys.executable, "-I", "-S", str(PROGRAMS / name), *words)
+
+
+def make_shell(script: str) -> Launch:
+    return make_launch("/bin/sh", "-c", script)
+
+
+def lives(pid: int) -> bool:
+    facts = read_facts(pid)
+    return facts is not None and facts.alive
+
+
+class RealStage:
+    """Plays each shape with real processes."""
+
+    def __init__(self, *, subreaper: bool = False, spawn: Spawn | None = None) -> None:
+        self.spawn = spawn if spawn is not None else make_spawn(subreaper=subreaper)
+
+    @asynccontextmanager
+    async def play(self, shape: Shape) -> AsyncIterator[Played]:
+        launch = (
+            make_program(*SHAPES[shape]) if shape in SHAPES else make_shell("echo hello;exit 3")
+        )
+        async with self.run(launch, until=b"hello\n" if shape == "exits" else b"up\n") as played:
+            yield played
+
+    @asynccontextmanager
+    async def run(self, launch: Launch, *, until: bytes = b"up\n") -> AsyncIterator[Played]:
+        """Run `launch` until it printed `until`; afterwards none of it lives."""
+        child = await self.spawn(launch)
+        async with watch(child, until=until) as played:
+            yield played
+        assert not any(lives(pid) for pid in (child.pid, *played.members))

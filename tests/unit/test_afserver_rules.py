@@ -1,0 +1,419 @@
+"""The decisions of the native link, in tables: settings, pace, beliefs, identity, what is told."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.afserver.link_state import Identity, Memory
+from trio_afrender.afserver.pacing import NEVER, Pace, resolve
+from trio_afrender.afserver.run_ids import Runs
+from trio_afrender.afserver.server_view import (
+    Belief,
+    Standing,
+    ask_by_id,
+    ask_by_name,
+    find,
+    judge,
+    make_action,
+    read_beliefs,
+)
+from trio_afrender.afserver.task_updates import give_back, make_beat, make_register, make_update
+from trio_afrender.config import Timing
+from trio_afrender.protocol.afanasy import RenderEvents, RenderUpdate, decode, encode
+from trio_afrender.protocol.afanasy.clamp import encode_fitted, fit, harmless
+from trio_afrender.protocol.messages import (
+    AskedOutput,
+    FilesEntry,
+    HostResources,
+    ListenedEntry,
+    LogEntry,
+    NetIF,
+    Register,
+    TaskExec,
+    TaskFile,
+    TaskKey,
+    TaskStatus,
+    TaskUpdate,
+    Update,
+)
+
+KEY = TaskKey(2, 0, 7)
+TASK = TaskExec(run="r1", **KEY._asdict(), time_start=1000)
+
+# -- settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "heartbeat", "period", "zombie", "no_task"),
+    [(0, 0, 0, 0, 0), (-1, 2.0, 7, 20.0, NEVER), (30, 30.0, 30, 30.0, 30.0)],
+)
+def test_settings_are_numbers_defaults_or_nothing(
+    number: int, heartbeat: float, period: int, zombie: float, no_task: float
+) -> None:
+    said = RenderEvents(
+        id=3,
+        heartbeat_sec=number,
+        resources_update_period=number,
+        zombie_time=number,
+        exit_no_task_time=number,
+    )
+    assert resolve(said, Timing(heartbeat=2.0, resources_period=7, zombie=20.0)) == {
+        "heartbeat_sec": heartbeat,
+        "resources_update_period": period,
+        "zombie_time": zombie,
+        "exit_no_task_time": no_task,
+    }
+
+
+@pytest.mark.parametrize("number", [0, -1, -2, -(2**31)])
+def test_settings_without_a_good_id_are_rubbish(number: int) -> None:
+    said = RenderEvents(id=number, heartbeat_sec=32745, zombie_time=-1, exit_no_task_time=51)
+    assert not any(resolve(said, Timing()).values())
+
+
+def test_a_setting_beyond_a_day_is_a_day() -> None:
+    said = RenderEvents(id=1, heartbeat_sec=2**31 - 1)
+    assert resolve(said, Timing())["heartbeat_sec"] == 86_400
+
+
+# -- pace ----------------------------------------------------------------------------------------
+
+
+def test_the_next_sign_of_life_is_a_heartbeat_away() -> None:
+    pace = Pace(heartbeat=2.0, zombie=16.0)
+    pace.exchanged(10.0)
+    assert pace.next == 12.0
+
+
+def test_a_long_heartbeat_is_cut_to_a_quarter_of_the_zombie_time() -> None:
+    pace = Pace(heartbeat=60.0, zombie=16.0)
+    pace.exchanged(10.0)
+    assert pace.next == 14.0
+
+
+def test_after_an_outcome_the_server_is_asked_often_for_a_turn() -> None:
+    pace = Pace(heartbeat=1.0, zombie=16.0)
+    pace.exchanged(10.0)
+    pace.ended(10.0)
+    times = [10.0]
+    while pace.next < 14.0:
+        times.append(pace.next)
+        pace.exchanged(pace.next)
+    assert len([at for at in times if at < 11.2]) >= 11
+    assert [round(b - a, 6) for a, b in zip(times[-2:], [*times[-1:], pace.next], strict=True)] == [
+        1.0,
+        1.0,
+    ]
+
+
+def test_a_task_that_comes_ends_that() -> None:
+    pace = Pace(heartbeat=1.0, zombie=16.0)
+    pace.ended(10.0)
+    pace.begun()
+    pace.exchanged(10.1)
+    assert pace.next == 11.1
+
+
+# -- beliefs -------------------------------------------------------------------------------------
+
+RENDER = """{"renders":[
+{"tasks_percents":[
+-1
+],"name":"n1",
+"id":5,
+"st":9,
+"time_launch":1000,
+"tasks":[{"name":"frame 1","service":"generic","time_start":1700,"job_id":2,"block_num":0,"task_num":7}],
+"hw_info":"tab	inside"}]}"""
+
+
+def test_a_belief_is_read_leniently() -> None:
+    beliefs = read_beliefs(RENDER.encode())
+    assert beliefs == (Belief(id=5, name="n1", online=True, time_launch=1000, tasks={KEY: 1700}),)
+
+
+def test_bytes_that_are_no_text_harm_nothing() -> None:
+    beliefs = read_beliefs(RENDER.encode().replace(b"frame 1", b"\xff\xfe"))
+    assert beliefs is not None
+    assert beliefs[0].tasks == {KEY: 1700}
+
+
+def test_a_name_of_a_task_that_breaks_the_json_leaves_the_rest() -> None:
+    """The server does not escape it."""
+    beliefs = read_beliefs(RENDER.encode().replace(b"frame 1", b'the "big" one'))
+    assert beliefs == (Belief(id=5, name="n1", online=True, time_launch=1000, tasks=None),)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"[]", b"7", b'{"info":{"kind":"error","text":"Invalid ID"}}', b'{"renders":7}',
+     b'{"renders": "tasks":[', b'{"renders":[{"id":1', b"\xff\xff"],
+)  # fmt: skip
+def test_what_is_no_list_of_renders_is_no_belief(answer: bytes) -> None:
+    assert read_beliefs(answer) is None
+
+
+def test_an_empty_list_is_a_belief() -> None:
+    assert read_beliefs(b'{"renders":[\n\n]}') == ()
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    ["7", "[7]", "[{}]", '[{"time_start":"x","job_id":1,"block_num":0,"task_num":0}]'],
+)
+def test_a_list_of_tasks_that_is_none_takes_nothing_away(tasks: str) -> None:
+    text = f'{{"renders":[{{"id":1,"name":"n1","st":1,"tasks":{tasks}}}]}}'
+    beliefs = read_beliefs(text.encode())
+    assert beliefs is not None
+    assert beliefs[0].tasks is None
+
+
+@given(st.binary(max_size=80))
+def test_any_answer_gives_beliefs_or_none(answer: bytes) -> None:
+    read_beliefs(answer)
+    read_beliefs(b'{"renders":[' + answer + b"]}")
+
+
+@pytest.mark.parametrize(
+    ("belief", "number", "launched", "standing"),
+    [
+        (None, 5, 1000, Standing.UNKNOWN),
+        (Belief(id=5, name="n1", online=False), 5, 1000, Standing.OFFLINE),
+        (Belief(id=5, name="n1", online=True, time_launch=1000), 5, 1000, Standing.OURS),
+        (Belief(id=5, name="n1", online=True, time_launch=1001), 5, 1000, Standing.TAKEN),
+        (Belief(id=6, name="n1", online=True, time_launch=1000), 5, 1000, Standing.TAKEN),
+        # A register whose answer was lost: the id is not known yet.
+        (Belief(id=6, name="n1", online=True, time_launch=1000), 0, 1000, Standing.OURS),
+        # No register of ours at all.
+        (Belief(id=6, name="n1", online=True, time_launch=0), 0, 0, Standing.TAKEN),
+    ],
+)
+def test_a_render_is_ours_by_name_id_and_launch(
+    belief: Belief | None, number: int, launched: int, standing: Standing
+) -> None:
+    assert judge(belief, number, launched) is standing
+
+
+def test_a_name_that_contains_ours_is_another_one() -> None:
+    """The server looks for names that contain what was asked for."""
+    beliefs = (Belief(id=1, name="n10", online=True), Belief(id=2, name="n1", online=True))
+    found = find(beliefs, "n1")
+    assert found is not None
+    assert found.id == 2
+    assert find(beliefs, "n") is None
+
+
+def test_questions_and_actions() -> None:
+    assert json.loads(ask_by_id(5).body) == {"get": {"type": "renders", "ids": [5]}}
+    assert json.loads(ask_by_name("n1").body) == {"get": {"type": "renders", "mask": "n1"}}
+    action = json.loads(make_action(5, {"paused": True}, user="", host="").body)["action"]
+    assert action == {
+        "user_name": "render",  # the server refuses one without
+        "host_name": "render",
+        "type": "renders",
+        "ids": [5],
+        "params": {"paused": True},
+    }
+
+
+# -- identity ------------------------------------------------------------------------------------
+
+
+def test_an_identity_is_read_as_it_was_written() -> None:
+    identity = Identity(server="af://farm:51000", name="n1", id=5, time_launch=1000, paused=True)
+    assert Identity.read(identity.write(), server="af://farm:51000", name="n1") == identity
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "{}", '{"id": 5}', "\0",
+     Identity(server="af://other:51000", name="n1", id=5).write(),
+     Identity(server="af://farm:51000", name="n2", id=5).write(),
+     json.dumps({"server": "af://farm:51000", "name": "n1", "id": "5", "time_launch": 0, "paused": 0})],
+)  # fmt: skip
+def test_what_is_not_ours_is_no_identity(text: str) -> None:
+    blank = Identity(server="af://farm:51000", name="n1")
+    assert Identity.read(text, server=blank.server, name=blank.name) == blank
+
+
+# -- what is told --------------------------------------------------------------------------------
+
+
+def make_runs(*running: TaskExec) -> Runs:
+    runs = Runs(lambda task: f"new-{task.task}")
+    runs.take(Register(name="n1", running=running))
+    return runs
+
+
+def say(status: TaskStatus = TaskStatus.Percent, **fields: object) -> TaskUpdate:
+    update = TaskUpdate(run="r1", **KEY._asdict(), status=status)
+    return attrs.evolve(update, **fields)  # type: ignore[arg-type]  # each test says which
+
+
+def tell(update: Update, memory: Memory | None = None) -> RenderUpdate:
+    message = make_update(5, update, make_runs(TASK), memory or Memory())
+    assert decode(encode(message)) == message
+    return message
+
+
+def test_all_that_is_said_of_a_task_goes_into_one() -> None:
+    message = tell(
+        Update(
+            seq=1,
+            tasks=(say(TaskStatus.FinishedError, output="out\udcff", percent=50, frame=7),),
+            log=(LogEntry(run="r1", n=1, text="a\n"), LogEntry(run="r1", n=2, text="b\n")),
+            listened=(ListenedEntry(run="r1", n=3, text="heard"),),
+            files=(FilesEntry(run="r1", n=4, files=(TaskFile(name="t.jpg", data=b"x"),)),),
+        )
+    )
+    (up,) = message.taskups
+    assert (up.client_id, up.key, up.status, up.percent, up.frame) == (5, KEY, 6, 50, 7)
+    assert (up.log, up.listened, up.data) == ("a\nb\n", "heard", b"out\xff")
+    assert up.files == (TaskFile(name="t.jpg", data=b"x"),)
+
+
+def test_a_log_alone_comes_with_the_last_progress() -> None:
+    memory = Memory()
+    tell(Update(seq=1, tasks=(say(percent=40),)), memory)
+    (up,) = tell(Update(seq=2, log=(LogEntry(run="r1", n=1, text="a"),)), memory).taskups
+    assert (up.status, up.percent, up.log) == (3, 40, "a")
+
+
+def test_a_log_before_any_progress_is_of_a_task_that_started() -> None:
+    (up,) = tell(Update(seq=1, log=(LogEntry(run="r1", n=1, text="a"),))).taskups
+    assert up.status == TaskStatus.Started
+
+
+def test_what_the_server_has_closed_is_not_told() -> None:
+    other = attrs.evolve(say(), run="gone")
+    message = tell(Update(seq=1, tasks=(other,), log=(LogEntry(run="gone", n=1, text="a"),)))
+    assert message.taskups == ()
+
+
+@pytest.mark.parametrize("status", list(TaskStatus))
+def test_every_status_is_one_that_the_server_counts(status: TaskStatus) -> None:
+    (up,) = tell(Update(seq=1, tasks=(say(status),))).taskups
+    own_use = {14, 16}  # the server says these itself: what is given back is 15
+    assert up.status == (15 if status in own_use else status)
+
+
+def test_an_asked_output_is_never_empty() -> None:
+    asked = AskedOutput(run="x", job=9, block=0, task=0, output="")
+    (output,) = tell(Update(seq=1, outputs=(asked,))).outputs
+    assert (output.key, output.text) == (TaskKey(9, 0, 0), "\n")
+
+
+def test_texts_that_break_the_servers_json_are_cleaned() -> None:
+    (up,) = tell(Update(seq=1, tasks=(say(activity='"a"\n', resources="b\\"),))).taskups
+    assert (up.activity, up.resources) == ("'a' ", "b/")
+
+
+def test_percents_stay_within_a_hundred() -> None:
+    (up,) = tell(Update(seq=1, tasks=(say(percent=700, percentframe=-3),))).taskups
+    assert (up.percent, up.percentframe) == (100, 0)
+
+
+def test_a_beat_repeats_progress_and_outcomes_that_were_not_closed() -> None:
+    memory, runs = Memory(), make_runs(TASK, attrs.evolve(TASK, run="r2", task=8))
+    make_update(5, Update(seq=1, tasks=(say(percent=40),)), runs, memory)
+    final = make_update(
+        5,
+        Update(seq=2, tasks=(attrs.evolve(say(TaskStatus.FinishedSuccess), run="r2", task=8),)),
+        runs,
+        memory,
+    ).taskups
+    beat = make_beat(6, runs, memory, final)
+    assert [(up.client_id, up.task, up.status) for up in beat.taskups] == [(6, 8, 5), (6, 7, 3)]
+    assert beat.taskups[1].percent == 40
+
+
+def test_a_beat_tells_of_runs_that_have_not_said_anything_yet() -> None:
+    """With numbers that leave the server's own as they are at a start."""
+    (up,) = make_beat(6, make_runs(TASK), Memory(), ()).taskups
+    assert (up.status, up.percent, up.frame, up.percentframe) == (3, -1, -1, -1)
+
+
+def test_a_warning_is_told_once() -> None:
+    """Of a job that is gone the server closes plain progress alone."""
+    memory, runs = Memory(), make_runs(TASK)
+    make_update(5, Update(seq=1, tasks=(say(TaskStatus.Warning),)), runs, memory)
+    assert [up.status for up in make_beat(6, runs, memory, ()).taskups] == [3]
+
+
+def test_what_is_given_back_is_bare() -> None:
+    (up,) = give_back(5, {KEY: TaskStatus.GiveBack})
+    assert (up.client_id, up.key, up.status, up.log, up.data) == (5, KEY, 15, "", b"")
+
+
+# -- a register ----------------------------------------------------------------------------------
+
+
+def test_interfaces_that_can_wake_a_host_are_told() -> None:
+    netifs = (
+        NetIF(name="lo", mac="00:00:00:00:00:00", addresses=("127.0.0.1",)),
+        NetIF(name="eth0", mac="02:FC:00:00:00:01", addresses=("10.1.4.27", "fe80::1%eth0", "x")),
+        NetIF(name="tun0"),
+        NetIF(name="odd", mac="zz:fc:00:00:00:01"),
+    )
+    made = make_register(Register(name="n1", netifs=netifs), make_runs())
+    (netif,) = made.netifs
+    assert (netif.name, netif.mac.hex()) == ("eth0", "02fc00000001")
+    assert [(a.family, a.packed.hex()) for a in netif.addresses] == [
+        (0, "0a01041b" + "00" * 12),
+        (1, "fe80000000000000" + "0000000000000001"),
+    ]
+
+
+def test_more_interfaces_than_can_be_counted_are_cut() -> None:
+    netifs = tuple(NetIF(name=f"e{n}", mac=f"02:00:00:00:00:{n:02x}") for n in range(200))
+    made = make_register(Register(name="n1", netifs=netifs), make_runs())
+    assert len(made.netifs) == 127
+    encode(made)
+
+
+def test_tasks_are_given_back_as_they_came() -> None:
+    task = attrs.evolve(TASK, environment={"b": "2", "a": "\udcff"}, data_strings={"x": '"'})
+    (made,) = make_register(Register(name="n1"), make_runs(task)).tasks
+    assert made == task
+
+
+# -- what does not fit ---------------------------------------------------------------------------
+
+
+def test_figures_beyond_their_place_are_moved_into_it() -> None:
+    wild = HostResources(
+        cpu_num=2**40, cpu_loadavg=(-1, 256, 7), cpu_user=300, hdd_busy=200, gpu_gpu_temp=-200
+    )
+    message = RenderUpdate(id=1, resources=wild)
+    fitted = decode(encode_fitted(message))
+    assert isinstance(fitted, RenderUpdate)
+    assert fitted.resources is not None
+    assert fitted.resources.cpu_num == 2**31 - 1
+    assert fitted.resources.cpu_loadavg == (0, 255, 7)
+    assert (fitted.resources.cpu_user, fitted.resources.hdd_busy) == (255, 127)
+    assert fitted.resources.gpu_gpu_temp == -128
+
+
+def test_what_fits_is_not_touched() -> None:
+    message = RenderUpdate(id=1, resources=HostResources(hw_info="a\udcffb\0c"))
+    assert fit(message) == message
+    assert encode_fitted(message) == encode(message)
+
+
+def test_half_a_surrogate_is_shown_as_such() -> None:
+    message = tell(Update(seq=1, tasks=(say(),)))
+    odd = attrs.evolve(message, taskups=(attrs.evolve(message.taskups[0], report="a\ud800b"),))
+    fitted = decode(encode_fitted(odd))
+    assert isinstance(fitted, RenderUpdate)
+    assert fitted.taskups[0].report == "a\ufffdb"
+
+
+@given(st.text())
+def test_harmless_text_stays_one_string_of_json(text: str) -> None:
+    assert json.loads(f'"{harmless(text)}"') == harmless(text)
+    assert len(harmless(text)) == len(text)

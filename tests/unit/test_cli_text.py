@@ -1,0 +1,197 @@
+"""What people are shown: harmless, short, and nothing that happened left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.cli.job_events import compare
+from trio_afrender.cli.progress_display import _details
+from trio_afrender.cli.summary import seconds_text, summarize
+from trio_afrender.cli.terminal import clean, cut, tail
+from trio_afrender.jobs.views import JobView, TaskView
+from trio_afrender.protocol.messages import TaskKey, TaskUsage, WhyStep
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain [bold]x[/bold] äöü 漢", "plain [bold]x[/bold] äöü 漢"),
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("a\tb", "a    b"),
+        ("\x9b31m\x7f\x00", "\\x9b31m\\x7f\\x00"),
+        ("abc\u202edef\u2066", "abc\\u202edef\\u2066"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown_instead(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+@given(st.text(alphabet=st.characters(), max_size=300))
+def test_cleaned_text_is_one_printable_line(text: str) -> None:
+    shown = clean(text)
+    assert not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in shown)
+    shown.encode()
+    assert shown.splitlines() in ([], [shown])
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "ab…"),
+        ("漢字漢字", 8, "漢字漢字"),
+        ("漢字漢字", 7, "漢字漢…"),
+        ("漢字漢字", 6, "漢字…"),
+        ("e\u0301e\u0301e\u0301", 3, "e\u0301e\u0301e\u0301"),
+        ("\x1b", 3, "\\x…"),
+    ],
+)
+def test_text_is_cut_by_columns(text: str, width: int, shown: str) -> None:
+    assert cut(text, width) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("\n \r\n", []),
+        ("a\nb\nc\nd\n", ["b", "c", "d"]),
+        ("1%\r50%\r100%\r\ndone", ["100%", "done"]),
+        ("x" * 1000, ["x" * 199 + "…"]),
+        ("one\n\n\ntwo \x1b[0m\n", ["one", "two \\x1b[0m"]),
+    ],
+)
+def test_the_tail_of_an_output(text: str, lines: list[str]) -> None:
+    assert tail(text, 3) == lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1:00 min"), (3599, "59:59 min"), (3661, "1:01:01 h")],
+)
+def test_lengths_of_time(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
+
+
+class Texts:
+    """Texts of tasks, by key."""
+
+    def __init__(self, outputs: Mapping[TaskKey, str]) -> None:
+        self.outputs = outputs
+
+    def log(self, key: TaskKey) -> str:
+        return ""
+
+    def output(self, key: TaskKey, attempt: int) -> str:
+        return self.outputs.get(key, "")
+
+    def path(self, key: TaskKey, name: str) -> Path:
+        return Path(name)
+
+
+NO_TEXTS = Texts({})
+
+
+def task(number: int, state: str, *, attempts: int = 0, texts: Texts = NO_TEXTS) -> TaskView:
+    return TaskView(
+        job=2,
+        block=0,
+        task=number,
+        run=f"run {number} {attempts}" if attempts else "",
+        name=f"frame {number}",
+        block_name="render",
+        service="generic",
+        state=state,
+        attempts=attempts,
+        attempt=attempts,
+        texts=texts,
+    )
+
+
+def job(*tasks: TaskView, state: str = "running") -> JobView:
+    return JobView(id=2, name="film", user_name="", state=state, counts={}, tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kinds"),
+    [
+        (None, task(0, "ready"), []),
+        (None, task(0, "running", attempts=1), ["started"]),
+        (None, task(0, "done", attempts=1), ["over"]),
+        (task(0, "ready"), task(0, "running", attempts=1), ["started"]),
+        (task(0, "ready"), task(0, "done", attempts=1), ["over"]),
+        (task(0, "ready"), task(0, "ready", attempts=1), ["retried"]),
+        (task(0, "ready"), task(0, "running", attempts=2), ["retried", "started"]),
+        (task(0, "running", attempts=1), task(0, "ready", attempts=1), ["retried"]),
+        (task(0, "running", attempts=1), task(0, "running", attempts=2), ["retried", "started"]),
+        (task(0, "running", attempts=1), task(0, "error", attempts=2), ["over"]),
+        (task(0, "ready", attempts=1), task(0, "running", attempts=2), ["started"]),
+        (task(0, "done", attempts=1), task(0, "done", attempts=1), []),
+        (task(0, "waiting"), task(0, "killed"), ["over"]),
+    ],
+)
+def test_no_end_and_no_failed_attempt_goes_untold(
+    before: TaskView | None, after: TaskView, kinds: list[str]
+) -> None:
+    old = job(before) if before is not None else None
+    assert [news.kind for news in compare(old, job(after))] == kinds
+
+
+def test_the_summary_counts_names_the_slowest_and_explains_failures() -> None:
+    texts = Texts({TaskKey(2, 0, 2): "start\n\x1b]0;owned\x07 no licence\n"})
+    failed = attrs.evolve(
+        task(2, "error", attempts=3, texts=texts),
+        exit_code=-11,
+        why=(WhyStep(time=0, event="exit", text="the process ended with signal 11"),),
+    )
+    view = attrs.evolve(
+        job(
+            attrs.evolve(task(0, "done", attempts=1), started=10, finished=12.5),
+            attrs.evolve(
+                task(1, "done", attempts=1),
+                started=10,
+                finished=80,
+                usage=TaskUsage(resident_peak=3 * 1024**3),
+            ),
+            failed,
+            task(3, "killed"),
+            task(4, "killed", attempts=1),
+            state="error",
+        ),
+        started=10.0,
+        finished=90.0,
+    )
+    assert summarize(view) == [
+        'job "film": error in 1:20 min; tasks: 2 done, 1 error, 1 killed, 1 not run',
+        "slowest: render / frame 1 1:10 min, render / frame 0 2.5 s",
+        "most memory: render / frame 1 3.0 GiB",
+        "failed: render / frame 2: ended by signal 11, 3 tries",
+        "    why: the process ended with signal 11",
+        "    | start",
+        "    | \\x1b]0;owned\\x07 no licence",
+    ]
+
+
+def test_the_summary_of_many_failures_stays_short() -> None:
+    view = job(*(task(number, "error", attempts=1) for number in range(50)), state="error")
+    lines = summarize(view)
+    assert lines[-1] == "... and 40 more failed tasks"
+    assert len(lines) == 12
+
+
+def test_a_bar_tells_what_the_tree_uses() -> None:
+    running = attrs.evolve(
+        task(1, "running", attempts=1),
+        activity="Sample 3",
+        usage=TaskUsage(resident=2 * 1024**3, cpu_percent=390.4, processes=3),
+    )
+    assert _details(running) == "Sample 3, 2.0 GiB, 390% cpu"
+    assert _details(task(1, "running", attempts=1)) == ""

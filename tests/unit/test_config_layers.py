@@ -1,0 +1,433 @@
+"""Which layer wins, where a value came from, and what an agent is given in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import pytest
+
+from trio_afrender.config import Config, Limits, Stuck, Timing
+from trio_afrender.config.build import make_config
+from trio_afrender.config.convert import Layered
+from trio_afrender.config.keys import CGRU, OURS, TIMING
+from trio_afrender.config.load import Settings, load_settings
+from trio_afrender.errors import ConfigError
+
+BARE = {"HOSTNAME": "Node7.Farm.Local", "USER": "STUDIO\\Joe"}
+
+
+def write(path: Path, **keys: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cgru_config": keys}))
+    return path
+
+
+def load(environment: Mapping[str, str] | None = None, **keywords: object) -> Settings:
+    return load_settings(environment={**BARE, **(environment or {})}, **keywords)  # type: ignore[arg-type] # keywords are the function's own
+
+
+def test_without_anything_the_defaults_are_those_of_an_agent_given_nothing() -> None:
+    settings = load()
+    assert settings.problems == ()
+    assert {item.origin for key, item in settings.values.items() if key not in ("name", "user_name")} == {"default"}  # fmt: skip
+    assert make_config(settings) == Config(name="node7", user_name="joe")
+
+
+def test_every_timing_and_own_key_is_a_field_of_the_config() -> None:
+    assert set(TIMING) == {field.name for field in attrs.fields(Timing)}
+    fields = {field.name for field in attrs.fields(Config)}
+    assert set(OURS) - {"token_file"} <= fields
+
+
+def test_each_layer_wins_over_the_ones_below(tmp_path: Path) -> None:
+    cgru, home = tmp_path / "cgru", tmp_path / "home"
+    key = "af_render_nice"
+    steps: list[tuple[str, dict[str, str], dict[str, object]]] = [
+        ("default", {}, {}),
+        (f"file {cgru}/config_default.json", {"CGRU_LOCATION": str(cgru)}, {}),
+        (f"file {tmp_path}/custom.json", {"CGRU_CUSTOM_CONFIG": str(tmp_path / "custom.json")}, {}),
+        (f"file {home}/.cgru/config.json", {"HOME": str(home)}, {}),
+        (f"file {tmp_path}/extra.json", {}, {"files": [tmp_path / "extra.json"]}),
+        ("environment CGRU_AF_RENDER_NICE", {"CGRU_AF_RENDER_NICE": "5"}, {}),
+        ("command line --af_render_nice", {}, {"arguments": {key: "6"}}),
+    ]
+    write(cgru / "config_default.json", af_render_nice=1)
+    write(tmp_path / "custom.json", af_render_nice=2)
+    write(home / ".cgru" / "config.json", af_render_nice=3)
+    write(tmp_path / "extra.json", af_render_nice=4)
+    environment: dict[str, str] = {}
+    keywords: dict[str, object] = {}
+    for value, (origin, more, also) in enumerate(steps):
+        environment |= more
+        keywords |= also
+        found = load(environment, **keywords).values[key]
+        assert (found.value, found.origin) == (value or 10, origin)
+
+
+def test_the_site_file_stands_between_the_shipped_one_and_the_home(tmp_path: Path) -> None:
+    write(
+        tmp_path / "config_default.json",
+        include=["afanasy/config_default.json", "config.json"],
+        af_priority=1,
+    )
+    write(tmp_path / "afanasy" / "config_default.json", af_priority=2, cmd_shell="/bin/sh -c")
+    write(tmp_path / "config.json", af_priority=3)
+    settings = load({"CGRU_LOCATION": str(tmp_path)})
+    assert settings["af_priority"] == 3
+    assert settings.values["cmd_shell"].origin == f"file {tmp_path}/afanasy/config_default.json"
+
+
+def test_appdata_comes_before_home(tmp_path: Path) -> None:
+    write(tmp_path / "home" / ".cgru" / "config.json", af_priority=1)
+    write(tmp_path / "data" / "cgru" / "config.json", af_priority=2)
+    home, data = str(tmp_path / "home"), str(tmp_path / "data")
+    assert load({"HOME": home, "APPDATA": data})["af_priority"] == 2
+
+
+def test_named_files_that_are_missing_are_told_but_do_not_stop(tmp_path: Path) -> None:
+    settings = load({"CGRU_LOCATION": str(tmp_path), "CGRU_CUSTOM_CONFIG": "/no/such.json"})
+    assert settings.problems == (
+        f"CGRU_LOCATION: {tmp_path}/config_default.json does not exist; passed over",
+        "CGRU_CUSTOM_CONFIG: /no/such.json does not exist; passed over",
+    )
+    with pytest.raises(ConfigError, match=r"no\.json does not exist"):
+        load(files=[tmp_path / "no.json"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "value"),
+    [
+        ("CGRU_AF_SERVERPORT", "51001", "af_serverport", 51001),
+        ("CGRU_AF_SERVERNAME", "farm", "af_servername", "farm"),
+        ("CGRU_AF_RENDER_CUT_DOMAIN_NAME", "false", "af_render_cut_domain_name", False),
+        ("CGRU_AF_RENDER_CUT_DOMAIN_NAME", "1", "af_render_cut_domain_name", True),
+        ("CGRU_AF_RENDER_CUT_DOMAIN_NAME", "Off", "af_render_cut_domain_name", False),
+        ("CGRU_AF_THUMBNAIL_EXTENSIONS", "exr,,png ", "af_thumbnail_extensions", ["exr", "png"]),
+        ("CGRU_AF_THUMBNAIL_EXTENSIONS", '["a,b"]', "af_thumbnail_extensions", ["a,b"]),
+        ("CGRU_PATHSMAP", '[["P:\\\\", "/p/"]]', "pathsmap", [["P:/", "/p/"]]),
+        ("CGRU_AF_PRIORITY", "", "af_priority", 99),
+    ],
+)
+def test_the_environment_sets_keys_by_their_type(
+    variable: str, text: str, key: str, value: object
+) -> None:
+    assert load({variable: text})[key] == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "problem"),
+    [
+        ("CGRU_AF_PRIORITY", "high", 'CGRU_AF_PRIORITY: expected a whole number, got "high"'),
+        ("CGRU_AF_USER_CUT_DOMAIN_NAME", "2", "expected true or false"),
+        ("CGRU_PATHSMAP", "a,b", "expected a list of pairs as JSON"),
+        ("CGRU_PATHSMAP", '["a"]', "expected a list of pairs"),
+        ("CGRU_AF_THUMBNAIL_EXTENSIONS", "[1", "expected a list of texts as JSON"),
+    ],
+)
+def test_a_variable_that_cannot_be_meant_is_an_error(
+    variable: str, text: str, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem.replace("[", r"\[")):
+        load({variable: text})
+
+
+def test_variables_of_other_programs_pass_unless_a_file_knows_the_key(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", gui_size=5, gui_on=True, gui_what=["a"], gui_o={"a": 1}, gui_f=1.5, gui_t="")  # fmt: skip
+    environment = {
+        "CGRU_GUI_SIZE": "7",
+        "CGRU_GUI_ON": "no",
+        "CGRU_GUI_WHAT": "b,c",
+        "CGRU_GUI_O": "text",
+        "CGRU_GUI_F": "2.5",
+        "CGRU_GUI_T": "t",
+        "CGRU_NEVER_HEARD": "x",
+        "CGRU_VERSION": "3.4",
+        "CGRU_TRIO_AFRENDER": "x",
+    }
+    settings = load(environment, files=[path])
+    values = {key: settings[key] for key in settings.values if key.startswith("gui_")}
+    assert values == {
+        "gui_size": 7,
+        "gui_on": False,
+        "gui_what": ["b", "c"],
+        "gui_o": {"a": 1},
+        "gui_f": 2.5,
+        "gui_t": "t",
+    }
+    assert "never_heard" not in settings.values
+    assert "version" not in settings.values
+
+
+def test_arguments_must_be_known() -> None:
+    assert load(arguments={"af_servername": "farm"})["af_servername"] == "farm"
+    assert load(arguments={"af_ipv6_disable": "0"})["af_ipv6_disable"] == "0"
+    with pytest.raises(ConfigError, match=r'--af_servernam: .*did you mean "af_servername"'):
+        load(arguments={"af_servernam": "farm"})
+    with pytest.raises(ConfigError, match="--af_serverport: expected a whole number"):
+        load(arguments={"af_serverport": "farm"})
+
+
+def test_keys_of_ours_and_of_a_studio_may_be_typed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", studio_size=5, trio_afrender={"max_tasks": 3})
+    typed = {"studio_size": "7", "trio_afrender.max_tasks": "2", "trio_afrender.timing.grace": "3"}
+    settings = load(arguments=typed, files=[path])
+    assert settings["studio_size"] == 7
+    assert settings.values["trio_afrender.max_tasks"] == Layered(
+        2, "command line --trio_afrender.max_tasks"
+    )
+    assert make_config(settings).timing.grace == 3
+    for key, text, problem in (
+        ("trio_afrender.max_task", "2", 'did you mean "trio_afrender.max_tasks"'),
+        ("trio_afrender.max_tasks", "two", "expected a whole number"),
+        ("studio_sizes", "2", 'did you mean "studio_size"'),
+    ):
+        with pytest.raises(ConfigError, match=f"--{key}: .*{problem}"):
+            load(arguments={key: text}, files=[path])
+
+
+def test_options_win_and_are_named_after_themselves() -> None:
+    settings = load(
+        {"AF_HOSTNAME": "env"},
+        arguments={"af_store_folder": "/a"},
+        options={
+            "af_store_folder": "/b",
+            "trio_afrender.name": "me",
+            "trio_afrender.nimby": "NIMBY",
+        },
+    )
+    assert (settings["af_store_folder"], settings["name"]) == ("/b", "me")
+    assert settings.values["af_store_folder"].origin == "command line --store"
+    assert settings.values["name"].origin == "command line --name"
+    assert settings.values["trio_afrender.nimby"].origin == "command line nimby"
+
+
+@pytest.mark.parametrize(
+    ("environment", "keys", "name"),
+    [
+        ({}, {}, "node7"),
+        ({}, {"af_render_cut_domain_name": False}, "node7.farm.local"),
+        ({"AF_HOSTNAME": "As.It.IS"}, {}, "As.It.IS"),
+        ({"HOSTNAME": "", "COMPUTERNAME": "WIN-1"}, {}, "win-1"),
+        ({}, {"trio_afrender": {"name": "Own"}}, "Own"),
+        ({"AF_HOSTNAME": "env"}, {"trio_afrender": {"name": "Own"}}, "env"),
+    ],
+)
+def test_the_name_of_the_render(
+    tmp_path: Path, environment: dict[str, str], keys: dict[str, object], name: str
+) -> None:
+    assert load(environment, files=[write(tmp_path / "a.json", **keys)])["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("environment", "keys", "name"),
+    [
+        ({}, {}, "joe"),
+        ({"USER": "A/b\\C"}, {}, "b\\c"),
+        ({}, {"af_user_cut_domain_name": False}, "studio\\joe"),
+        ({"AF_USERNAME": "D\\Ann"}, {}, "D\\Ann"),
+        ({"CGRU_USERNAME": "Bob"}, {}, "Bob"),
+        ({"USER": "", "USERNAME": "Eve"}, {}, "eve"),
+    ],
+)
+def test_the_name_of_the_user(
+    tmp_path: Path, environment: dict[str, str], keys: dict[str, object], name: str
+) -> None:
+    assert load(environment, files=[write(tmp_path / "a.json", **keys)])["user_name"] == name
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "keys", "url", "origin"),
+    [
+        ({}, {}, {}, "", "default"),
+        ({}, {}, {"af_servername": "farm"}, "af://farm:51000", "af_servername and af_serverport, file"),
+        ({}, {}, {"af_servername": "::1"}, "af://[::1]:51000", "af_servername and af_serverport, file"),
+        ({"CGRU_AF_SERVERPORT": "7"}, {}, {"af_servername": "farm"}, "af://farm:7", "af_servername and af_serverport, environment CGRU_AF_SERVERPORT"),
+        ({"AF_SERVERNAME": "env"}, {}, {"af_servername": "farm"}, "af://env:51000", "af_servername and af_serverport, environment AF_SERVERNAME"),
+        ({"AF_SERVERNAME": "env", "CGRU_AF_SERVERNAME": "cgru"}, {}, {}, "af://cgru:51000", "af_servername and af_serverport, environment CGRU_AF_SERVERNAME"),
+        ({"AF_SERVERNAME": "env"}, {"af_servername": "typed"}, {}, "af://typed:51000", "af_servername and af_serverport, command line --af_servername"),
+        ({}, {}, {"af_servername": "farm", "trio_afrender": {"server": "wss://gate"}}, "wss://gate", "file"),
+        ({"AF_SERVERNAME": "env"}, {}, {"trio_afrender": {"server": "wss://gate"}}, "wss://gate", "file"),
+        ({}, {"af_serverport": "7"}, {"af_servername": "farm", "trio_afrender": {"server": "wss://gate"}}, "af://farm:7", "af_servername and af_serverport, command line --af_serverport"),
+    ],
+)  # fmt: skip
+def test_where_the_server_is(
+    tmp_path: Path,
+    environment: dict[str, str],
+    arguments: dict[str, str],
+    keys: dict[str, object],
+    url: str,
+    origin: str,
+) -> None:
+    files = [write(tmp_path / "a.json", **keys)]
+    settings = load(environment, arguments=arguments, files=files)
+    found = settings.values["server"]
+    assert found.value == url
+    assert found.origin.startswith(origin)
+    assert make_config(settings).server == url
+
+
+def test_what_is_given_as_an_option_wins_over_every_name_of_a_server() -> None:
+    options = {"trio_afrender.server": "wss://typed", "user_name": "Ann"}
+    settings = load({"AF_USERNAME": "Bob"}, arguments={"af_servername": "farm"}, options=options)
+    assert settings.values["server"].origin == "command line --server"
+    assert settings.values["user_name"] == Layered("Ann", "command line --user")
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "prefix", "origin"),
+    [
+        ({}, {}, "site", "file"),
+        ({"CGRU_AF_CMDPREFIX": "env"}, {}, "env", "environment CGRU_AF_CMDPREFIX"),
+        ({"CGRU_AF_CMDPREFIX": "e", "AF_CMD_PREFIX": "own"}, {}, "own", "environment AF_CMD_PREFIX"),
+        ({"AF_CMD_PREFIX": ""}, {}, "", "environment AF_CMD_PREFIX"),
+        ({"AF_CMD_PREFIX": "own"}, {"af_cmdprefix": "typed"}, "typed", "command line --af_cmdprefix"),
+    ],
+)  # fmt: skip
+def test_the_prefix_of_commands(
+    tmp_path: Path, environment: dict[str, str], arguments: dict[str, str], prefix: str, origin: str
+) -> None:
+    files = [write(tmp_path / "a.json", af_cmdprefix="site")]
+    found = load(environment, arguments=arguments, files=files).values["af_cmdprefix"]
+    assert found.value == prefix
+    assert found.origin.startswith(origin)
+
+
+def test_plugins_of_cgrus_own_path_come_after_ours(tmp_path: Path) -> None:
+    (tmp_path / "custom" / "parsers").mkdir(parents=True)
+    (tmp_path / "modules").mkdir()
+    custom = os.pathsep.join([str(tmp_path / "modules"), "", str(tmp_path / "custom")])
+    environment = {"CGRU_CUSTOM_PYTHONPATH": custom}
+    found = load(environment).values["trio_afrender.plugins"]
+    assert found == Layered([f"{tmp_path}/custom"], "environment CGRU_CUSTOM_PYTHONPATH")
+    files = [write(tmp_path / "a.json", trio_afrender={"plugins": ["own"]})]
+    found = load(environment, files=files).values["trio_afrender.plugins"]
+    assert found.value == [f"{tmp_path}/own", f"{tmp_path}/custom"]
+    assert found.origin == f"file {tmp_path}/a.json, environment CGRU_CUSTOM_PYTHONPATH"
+    environment["CGRU_CUSTOM_PYTHONPATH"] = str(tmp_path / "modules")
+    assert load(environment)["trio_afrender.plugins"] == []
+
+
+def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "site" / "a.json",
+        cmd_shell="/bin/bash -e -c",
+        pathsmap=[["P:/", "/p/"]],
+        trio_afrender={
+            "server": "wss://farm/",
+            "token_file": "token",
+            "ca_file": "/etc/ca.pem",
+            "plugins": ["plugins", "/studio"],
+            "max_tasks": 2,
+            "services": ["blender"],
+            "timing": {"grace": 3, "resources_period": 7},
+            "disk_folders": ["scratch", "/"],
+            "licences": [["nuke", "lmstat\\x | grep '3 of 4'"]],
+        },
+        af_render_resclasses=["", "licence"],
+    )
+    settings = load(files=[path])
+    assert settings["trio_afrender.token_file"] == f"{tmp_path}/site/token"
+    config = make_config(settings)
+    assert config.plugins == (tmp_path / "site" / "plugins", Path("/studio"))
+    assert config.ca_file == Path("/etc/ca.pem")
+    assert config.shell == ("/bin/bash", "-e", "-c")
+    assert config.paths_map == (("P:/", "/p/"),)
+    assert config.timing == Timing(grace=3, resources_period=7)
+    assert config.meters == ("licence",)
+    plugin = config.plugin_settings()
+    assert plugin.disk_folders == (f"{tmp_path}/site/scratch", "/")
+    assert plugin.licences == (("nuke", "lmstat\\x | grep '3 of 4'"),)  # a command stays as it is
+    assert (config.max_tasks, config.services, config.server) == (2, ("blender",), "wss://farm/")
+
+
+def test_a_table_by_services_sets_what_stands_beside_it(tmp_path: Path) -> None:
+    limits = {
+        "run_time": 60,
+        "services": {"nuke": {"run_time": 5, "output": 7}, "a.b": {"memory": 9}},
+    }
+    stuck = {"services": {"nuke": {"policy": "stop"}}}
+    path = write(tmp_path / "a.json", trio_afrender={"limits": limits, "stuck": stuck})
+    settings = load(files=[path])
+    assert settings["trio_afrender.limits.services.nuke.run_time"] == 5
+    config = make_config(settings)
+    assert config.limits == Limits(run_time=60)
+    assert config.limits_of("nuke", {"memory": 3}) == Limits(run_time=5, output=7, memory=3)
+    assert config.limits_of("a.b", {"memory": 3}) == Limits(run_time=60, memory=9)
+    assert config.limits_of("maya", {}) == Limits(run_time=60)
+    assert config.stuck_of("nuke", {"policy": "off"}) == Stuck(policy="stop")
+    assert config.stuck_of("maya", {"policy": "off"}) == Stuck(policy="off")
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"max_task": 2}, 'a.json: no setting "max_task" in trio_afrender, did you mean "max_tasks"?'),
+        ({"zzz": 2}, 'no setting "zzz" in trio_afrender, known: allow_plain, '),
+        ({"timing": {"grac": 2}}, 'no setting "grac" in trio_afrender.timing, did you mean "grace"?'),
+        ({"max_tasks": "2"}, 'trio_afrender.max_tasks: expected a whole number, got "2"'),
+        ({"timing": {"grace": True}}, "trio_afrender.timing.grace: expected a number, got true"),
+        ({"licences": ["nuke"]}, 'expected a list of pairs of a name and a command, got ["nuke"]'),
+        ({"timing": 5}, '"trio_afrender.timing" must be an object'),
+        ({"limits": {"services": 5}}, '"trio_afrender.limits.services" must be an object'),
+        ({"limits": {"services": {"nuke": 5}}}, '"trio_afrender.limits.services.nuke" must be an object'),
+        ({"limits": {"services": {"nuke": {"runtime": 5}}}}, 'no setting "runtime" in trio_afrender.limits.services.nuke, did you mean "run_time"?'),
+        ({"limits": {"services": {"nuke": {"services": {}}}}}, 'no setting "services" in trio_afrender.limits.services.nuke'),
+        (5, '"trio_afrender" must be an object'),
+    ],
+)  # fmt: skip
+def test_a_typo_in_our_section_is_an_error_that_names_the_file(
+    tmp_path: Path, section: object, problem: str
+) -> None:
+    path = write(tmp_path / "a.json", trio_afrender=section)
+    with pytest.raises(ConfigError) as caught:
+        load(files=[path])
+    assert problem in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"trio_afrender": {"max_tasks": 0}}, "trio_afrender.max_tasks must be at least 1, got 0"),
+        ({"trio_afrender": {"timing": {"grace": -1}}}, "must not be negative or infinite"),
+        ({"trio_afrender": {"nimby": "nimbi"}}, 'did you mean "nimby"?'),
+        ({"trio_afrender": {"drain": "kill"}}, "trio_afrender.drain must be a known word"),
+        ({"cmd_shell": " "}, "cmd_shell must name a shell"),
+        ({"trio_afrender": {"limits": {"services": {"nuke": {"memory": -1}}}}}, "limits.services.nuke.memory must not be negative"),
+        ({"trio_afrender": {"stuck": {"policy": "stopp"}}}, 'stuck.policy must be a known word, did you mean "stop"?'),
+        ({"trio_afrender": {"stuck": {"services": {"nuke": {"policy": "x"}}}}}, "must be a known word, known: off, stop, warn"),
+        ({"trio_afrender": {"timing": {"heartbeat": 0}}}, "must be at least 0.01"),
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_errors(
+    tmp_path: Path, keys: dict[str, object], problem: str
+) -> None:
+    settings = load(files=[write(tmp_path / "a.json", **keys)])
+    with pytest.raises(ConfigError) as caught:
+        make_config(settings)
+    assert problem in str(caught.value)
+
+
+def test_what_is_shown_hides_what_sounds_secret(tmp_path: Path) -> None:
+    connection = "host=db password=AfPw user=joe"
+    secrets = {
+        "af_db": connection,
+        "site_password": "hunter2",
+        "api_key": "k",
+        "pswd_visor": "73bc",
+        "db": {"port": 1, "Password": "x"},
+    }
+    path = write(tmp_path / "a.json", plain="p", **secrets)
+    shown = dict(load(files=[path]).shown())
+    assert shown["site_password"].value == "<hidden>"
+    assert shown["api_key"].value == "<hidden>"
+    assert shown["pswd_visor"].value == "<hidden>"
+    assert shown["db"].value == {"port": 1, "Password": "<hidden>"}
+    assert shown["af_db"].value == "host=db password=<hidden> user=joe"
+    assert shown["plain"].value == "p"
+    assert shown["trio_afrender.log_quota"].unit == "bytes"
+    assert set(CGRU) <= set(shown)

@@ -1,0 +1,119 @@
+"""What the doctor says of folders, tokens, plugins and settings, by facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_afrender.cli.doctor.files import (
+    Mount,
+    Plugins,
+    Store,
+    Token,
+    judge_mounts,
+    judge_plugins,
+    judge_settings,
+    judge_store,
+    judge_token,
+)
+
+GIB = 1024**3
+
+
+def store(**changes: object) -> Store:
+    return Store(path="/s/it is", parent="/s", **changes)  # type: ignore[arg-type]  # as its fields
+
+
+@pytest.mark.parametrize(
+    ("facts", "check", "level", "text", "mend"),
+    [
+        (store(writable=False, user=7), "store", "error", "not write to /s/it is", "chown 7 '/s/it is'"),
+        (store(writable=False, exists=False), "store", "error", "not write to /s", "mkdir -p '/s/it is'"),
+        (store(folder=False), "store", "error", "is a link or a file", "rm '/s/it is'"),
+        (store(owner=5), "store", "error", "belongs to user 5, we are 0", "chown -R 0 '/s/it is'"),
+        (store(problem="Input/output error"), "store", "error", "Input/output error", "--store DIR"),
+        (store(mode=0o755), "store", "warning", "read by others (mode 755)", "chmod 700 '/s/it is'"),
+        (store(free=1024), "space", "error", "1.0 KiB are free", "du -xh --max-depth=2 '/s/it is'"),
+        (store(inodes=0), "space", "error", "no file can be made", "du -xh"),
+        (store(free=GIB), "space", "warning", "1.0 GiB are free", "du -xh"),
+        (store(inodes=99), "space", "warning", "are free", "du -xh"),
+        (store(kind="nfs4"), "store-disk", "warning", "on a nfs4 mount", "--store /var/tmp/afanasy"),
+        (store(kind="tmpfs"), "store-disk", "warning", "lost with the power", "--store /var/tmp/afanasy"),
+        (store(sync=2.0), "store-disk", "warning", "a sync to the disk of /s/it is took 2.0 s", "iostat"),
+    ],
+)  # fmt: skip
+def test_store(facts: Store, check: str, level: str, text: str, mend: str) -> None:
+    [finding] = [each for each in judge_store(facts) if each.level != "ok"]
+    assert (finding.check, finding.level) == (check, level)
+    assert text in finding.text
+    assert mend in finding.mend
+
+
+def test_a_good_store_says_who_has_it() -> None:
+    assert [each.level for each in judge_store(store())] == ["ok", "ok"]
+    [used, _] = judge_store(store(locked_by="77"))
+    assert used.text.endswith("in use by the agent with pid 77")
+    [new, _] = judge_store(store(exists=False, inodes=None, sync=None))
+    assert "(to be made)" in new.text
+
+
+@pytest.mark.parametrize(
+    ("mounts", "said"),
+    [
+        ((), [("ok", "the paths map is empty")]),
+        ((Mount(path="/p"),), [("ok", "folders: 1 of the paths map, all there")]),
+        (
+            (Mount(path="/p"), Mount(path="/q", state="missing"), Mount(path="/r", state="closed")),
+            [
+                ("error", "/q, to which the paths map leads, is not there"),
+                ("error", "we may not enter /r, to which the paths map leads"),
+            ],
+        ),
+        (
+            (Mount(path="/q", state="hangs"),),
+            [("error", "/q does not answer: tasks there would hang in state D")],
+        ),
+    ],
+)
+def test_mounts(mounts: tuple[Mount, ...], said: list[tuple[str, str]]) -> None:
+    assert [(each.level, each.text) for each in judge_mounts(mounts)] == said
+
+
+@pytest.mark.parametrize(
+    ("facts", "level", "mend"),
+    [
+        (Token(wanted=False), "", ""),
+        (Token(), "warning", "--token-file ~/.config/afrender.token"),
+        (Token(path="/t"), "ok", ""),
+        (Token(path="/t", mode=0o644, problem="it is open"), "error", "chmod 600 /t"),
+        (Token(path="/t", problem="token file /t does not exist"), "error", "ls -l /t"),
+    ],
+)
+def test_token(facts: Token, level: str, mend: str) -> None:
+    findings = list(judge_token(facts))
+    assert [each.level for each in findings] == ([level] if level else [])
+    assert all(mend in each.mend for each in findings)
+
+
+def test_plugins() -> None:
+    assert [each.level for each in judge_plugins(Plugins())] == ["ok"]
+    assert [each.level for each in judge_plugins(Plugins(folders=("/a",), good=3))] == ["ok"]
+    facts = Plugins(
+        folders=("/a",), missing=("/b c",), bad=(("parser moth", "SyntaxError"), ("meter m", "no"))
+    )
+    first, second, third = judge_plugins(facts)
+    assert (first.text, first.mend) == ("the plugin folder /b c is not there", "ls -ld '/b c'")
+    assert (second.text, second.mend) == (
+        "parser moth: SyntaxError",
+        "trio_afrender check --plugins /a",
+    )
+    assert third.mend == "trio_afrender check meter m --plugins /a"
+    assert {each.level for each in (first, second, third)} == {"error"}
+
+
+def test_settings() -> None:
+    keys = ["af_render_nise", "af_render_nice", "studio_key", "af_completely_other"]
+    [typo] = judge_settings(keys, ())
+    assert typo.text == 'nobody reads the setting "af_render_nise", did you mean "af_render_nice"?'
+    [problem] = judge_settings((), ("x.json: not JSON",))
+    assert (problem.level, problem.text) == ("warning", "x.json: not JSON")
+    assert [each.level for each in judge_settings(keys[1:], ())] == ["ok"]

@@ -1,0 +1,88 @@
+"""Jobs that are forgotten: nothing of them stays, and what renders still say of them does no harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.farm import Stage, listed, make_update
+
+from trio_afrender.errors import JobError
+from trio_afrender.farm.state import LogText, OutputText, Removal, Write
+from trio_afrender.farm.store import DiskStore, MemoryStore, Store
+from trio_afrender.protocol.messages import LogEntry, Registered, TaskKey
+
+
+def test_a_job_that_is_over_leaves_no_trace() -> None:
+    stage = Stage()
+    render = stage.render()
+    for _ in range(3):
+        job = stage.job(listed(2))
+        for task in render.take():
+            render.end(task, output="text")
+        stage.state.forget_job(job)
+    stage.collect()
+    assert stage.state.jobs() == ()
+    assert not stage.state._book.runs
+    assert (stage.store._logs, stage.store._outputs) == ({}, {})
+    with pytest.raises(KeyError):
+        stage.state.view(job)
+
+
+def test_a_job_that_runs_is_not_forgotten() -> None:
+    stage = Stage()
+    job = stage.job(name="shot")
+    with pytest.raises(JobError, match='"shot" is running: stop it first'):
+        stage.state.forget_job(job)
+    assert stage.states(job) == ["ready"]
+
+
+def test_what_comes_late_of_it_is_closed_and_stopped() -> None:
+    stage = Stage(zombie_time=10)
+    job = stage.job(listed(2))
+    render = stage.render()
+    lost, done = render.take()
+    render.end(done)
+    render.cut()
+    stage.pass_time(11)
+    other = stage.render("b")
+    other.end(other.take_one())
+    stage.state.forget_job(job)
+    assert render.register(running=[lost]) == Registered(
+        id=1, zombie_time=10, heartbeat_sec=0, resources_update_period=0, stop=(lost.run,)
+    )
+    (ref,) = render.send(make_update(lost), log=(LogEntry(run=lost.run, n=1, text="late\n"),))
+    assert ref.run == lost.run
+    assert stage.store.log(lost.key) == ""
+
+
+def test_a_job_that_waited_for_it_goes_on() -> None:
+    stage = Stage()
+    first = stage.job(listed(), name="first")
+    stage.job(listed(), name="other")
+    second = stage.job(listed(), depend_mask="first")
+    render = stage.render()
+    mine, others = render.take()
+    render.end(mine)
+    stage.state.forget_job(first)
+    render.end(others)
+    assert [task.job for task in render.take()] == [second]
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_stores_drop_what_came_before_and_keep_other_jobs(kind: str, tmp_path: Path) -> None:
+    store: Store = MemoryStore() if kind == "memory" else DiskStore(tmp_path)
+    store.open()
+    old, new = TaskKey(2, 0, 0), TaskKey(3, 0, 0)
+    store.write([OutputText(old, 1, "out"), LogText(old, "before\n")])
+    writes: list[Write] = [
+        LogText(old, "with it\n"),
+        OutputText(old, 2, "o"),
+        LogText(new, "kept\n"),
+    ]
+    assert store.write([*writes, Removal(old)]) == []
+    assert (store.log(old), store.output(old, 1), store.output(old, 2)) == ("", "", "")
+    assert store.log(new) == "kept\n"
+    if kind == "disk":
+        assert [path.name for path in tmp_path.iterdir()] == ["3"]
+    assert store.write([Removal(old)]) == [], "also when there is nothing"

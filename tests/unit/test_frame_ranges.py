@@ -1,0 +1,135 @@
+"""Frames of tasks and numbers in patterns."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.frame_ranges import (
+    fill_numbers,
+    frames_between,
+    listed_frames,
+    process_pattern,
+    task_count,
+    task_frames,
+)
+
+
+@pytest.mark.parametrize(
+    ("block", "tasks"),
+    [
+        ((1, 10, 1, 1), 10),
+        ((1, 10, 3, 1), 4),
+        ((1, 20, 4, 2), 3),
+        ((-5, 5, 4, 1), 3),
+        ((7, 7, 10, 5), 1),
+        ((1, 10, 0, 0), 10),  # a step or a number below one counts as one
+        ((1, 10, -2, -1), 10),
+        ((10, 1, 1, 1), 1),  # a range that ends before it begins is its first frame
+    ],
+)
+def test_task_count(block: tuple[int, int, int, int], tasks: int) -> None:
+    assert task_count(*block) == tasks
+
+
+@pytest.mark.parametrize(
+    ("block", "task", "frames"),
+    [
+        ((1, 20, 4, 2), 0, (1, 7, 4)),
+        ((1, 20, 4, 2), 1, (9, 15, 4)),
+        ((1, 20, 4, 2), 2, (17, 19, 2)),
+        ((1, 10, 3, 1), 3, (10, 10, 1)),
+        ((-5, 5, 4, 1), 0, (-5, -2, 4)),
+        ((-5, 5, 4, 1), 2, (3, 5, 3)),
+        ((-10, -1, 2, 3), 1, (-4, -1, 2)),
+        ((10, 1, 1, 1), 0, (10, 10, 1)),
+    ],
+)
+def test_task_frames(
+    block: tuple[int, int, int, int], task: int, frames: tuple[int, int, int]
+) -> None:
+    assert task_frames(*block, task) == frames
+
+
+@pytest.mark.parametrize("task", [-1, 3, 100])
+def test_a_task_that_is_not_there(task: int) -> None:
+    with pytest.raises(IndexError, match="no task"):
+        task_frames(1, 20, 4, 2, task)
+
+
+@given(
+    first=st.integers(-50, 50),
+    length=st.integers(0, 60),
+    per_task=st.integers(-2, 9),
+    inc=st.integers(-2, 7),
+)
+def test_tasks_hold_every_frame_of_the_block_once(
+    first: int, length: int, per_task: int, inc: int
+) -> None:
+    last = first + length
+    held: list[int] = []
+    for task in range(task_count(first, last, per_task, inc)):
+        start, finish, num = task_frames(first, last, per_task, inc, task)
+        frames = frames_between(start, finish, inc)
+        assert len(frames) == num
+        held.extend(frames)
+    assert held == list(range(first, last + 1, max(1, inc)))
+
+
+@pytest.mark.parametrize(
+    ("per_task", "task", "frames"),
+    [
+        (1, 3, (3, 3, 1)),
+        (2, 3, (6, 7, 2)),
+        (0, 3, (3, 3, 1)),
+        (-2, 0, (0, 0, -2)),
+        (-2, 3, (1, 1, -2)),
+    ],
+)
+def test_listed_frames(per_task: int, task: int, frames: tuple[int, int, int]) -> None:
+    assert listed_frames(per_task, task) == frames
+
+
+def test_listed_frames_of_no_task() -> None:
+    with pytest.raises(IndexError, match="no task"):
+        listed_frames(1, -1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "filled"),
+    [
+        ("-s @#@ -e @#@ -n @##@", "-s 7 -e 12 -n 07"),
+        ("f.@####@.exr", "f.0007.exr"),
+        ("@#", "@#"),
+        ("@# @", "@# @"),
+        ("@@#@@", "@7@"),
+        ("@#@@#@", "712"),
+        ("user@host", "user@host"),
+        ("", ""),
+    ],
+)
+def test_fill_numbers(pattern: str, filled: str) -> None:
+    assert fill_numbers(pattern, 7, 12) == filled
+
+
+@pytest.mark.parametrize(
+    ("number", "filled"), [(-5, "-005"), (123456, "123456"), (-12345, "-12345"), (0, "0000")]
+)
+def test_the_sign_is_a_digit_and_nothing_is_cut(number: int, filled: str) -> None:
+    assert fill_numbers("@####@", number, number) == filled
+
+
+@pytest.mark.parametrize(
+    ("block", "task", "made"),
+    [
+        ("render", "", "render"),
+        ("", "scene", "scene"),
+        ("", "", ""),
+        ("render @#@ to @#@", "a", "render a to a"),
+        ("render @##@ ", "a", "render @##@ a"),
+        ("render ", "-f 1", "render -f 1"),
+    ],
+)
+def test_process_pattern(block: str, task: str, made: str) -> None:
+    assert process_pattern(block, task) == made

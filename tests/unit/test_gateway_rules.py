@@ -1,0 +1,160 @@
+"""What a gateway decides without any I/O: what to say again, how fast to read, where to listen."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.errors import ConfigError
+from trio_afrender.gateway.counters import Counters, format_counters
+from trio_afrender.gateway.pending_commands import Wishes, unheard
+from trio_afrender.gateway.rate_limit import Bucket
+from trio_afrender.gateway.settings import Place, parse_listen, parse_place
+from trio_afrender.protocol.messages import Events, Register, Registered, RunRef, TaskExec
+
+
+def task(number: int) -> TaskExec:
+    return TaskExec(run=f"r{number}", job=2, block=0, task=number)
+
+
+def ref(number: int) -> RunRef:
+    return RunRef.of(task(number))
+
+
+RUNS = ("r1", "r2")
+BEFORE = Register(name="n1", host_name="h", time_launch=7, running=(task(1),))
+
+
+@pytest.mark.parametrize(
+    ("now", "missing"),
+    [
+        (Register(name="n1", host_name="h", time_launch=7), (task(1), task(2))),
+        (Register(name="n1", host_name="h", time_launch=7, running=(task(1),)), (task(2),)),
+        (Register(name="n1", host_name="h", time_launch=7, undelivered=(task(2),)), (task(1),)),
+        (Register(name="n1", host_name="h", time_launch=8), ()),
+        (Register(name="n1", host_name="g", time_launch=7), ()),
+    ],
+)
+def test_only_the_same_process_is_told_of_tasks_again(
+    now: Register, missing: tuple[TaskExec, ...]
+) -> None:
+    assert unheard(BEFORE, now, (task(1), task(2))) == missing
+
+
+def test_who_says_no_time_of_launch_is_never_taken_for_the_same() -> None:
+    nameless = Register(name="n1", host_name="h")
+    assert unheard(nameless, nameless, (task(1),)) == ()
+    assert unheard(None, BEFORE, (task(1),)) == ()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_stops_and_listeners_are_said_again_whoever_heard_them(there: bool) -> None:
+    wishes = Wishes()
+    said = Events(stops=(ref(1),), listens_add=(ref(1), ref(2)))
+    wishes.heard(said, RUNS, there=there)
+    wishes.heard(Events(listens_rem=(ref(2),)), RUNS, there=there)
+    again = wishes.again(RUNS, ())
+    assert again == Events(stops=(ref(1),), listens_add=(ref(1),), listens_rem=(ref(2),))
+    assert wishes.again(RUNS, ()) == again
+
+
+def test_questions_and_instructions_are_said_again_only_if_nobody_heard_them() -> None:
+    wishes = Wishes()
+    said = Events(outputs=(ref(1),), instruction="launch", command="date")
+    wishes.heard(said, RUNS, there=True)
+    assert wishes.again(RUNS, ()) is None
+    wishes.heard(said, RUNS, there=False)
+    assert wishes.again(RUNS, ()) == said
+    assert wishes.again(RUNS, ()) is None
+
+
+def test_nothing_is_said_of_runs_that_are_over_or_taken_away() -> None:
+    wishes = Wishes()
+    wishes.heard(Events(stops=(ref(1), ref(2))), RUNS, there=False)
+    wishes.heard(Events(closes=(ref(1),)), ("r2",), there=False)
+    assert wishes.again(("r1",), (task(1),)) == Events(tasks=(task(1),))
+    assert wishes.again((), (task(2),)) is None
+    assert wishes.again(("r2",), ()) == Events(stops=(ref(2),))
+
+
+def test_an_answer_has_the_settings_that_stand_and_the_runs_that_were_asked_about() -> None:
+    wishes = Wishes()
+    wishes.heard(Events(heartbeat_sec=3, zombie_time=40), RUNS, there=False)
+    said = Registered(id=4, zombie_time=20, resume=("r1", "r2"), stop=("r3", "r4"))
+    assert wishes.answer(said, {"r1", "r3"}) == Registered(
+        id=4, heartbeat_sec=3, zombie_time=20, resume=("r1",), stop=("r3",)
+    )
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=100), st.floats(1, 100))
+def test_no_more_passes_than_the_rate_allows(pauses: list[float], rate: float) -> None:
+    """Whoever waits as told is let through at `rate` beyond the burst, never slower."""
+    bucket, now, waited = Bucket(rate, 10), 0.0, False
+    times = []
+    for pause in pauses:
+        now += pause
+        wait = bucket.take(now)
+        waited = waited or wait > 0
+        now += wait
+        times.append(now)
+    for first in range(len(times)):
+        for last in range(first, len(times)):
+            passed = last - first + 1
+            assert passed <= 10 + rate * (times[last] - times[first]) + 1.001
+    if len(pauses) <= 10:
+        assert not waited
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("wss://0.0.0.0:7443", Place(host="0.0.0.0", port=7443, tls=True)),  # noqa: S104
+        ("wss://[::]:7443/", Place(host="::", port=7443, tls=True)),
+        ("ws://127.0.0.1:0", Place(host="127.0.0.1", port=0)),
+        ("ws://localhost:80", Place(host="localhost", port=80)),
+    ],
+)
+def test_where_to_listen(url: str, place: Place) -> None:
+    assert parse_listen(url) == place
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("wss://farm.example", "expected wss://HOST:PORT"),
+        ("https://farm.example:7443", "expected wss://HOST:PORT"),
+        ("wss://:7443", "expected wss://HOST:PORT"),
+        ("wss://farm.example:7443/agents", "expected wss://HOST:PORT"),
+        ("wss://me@farm.example:7443", "expected wss://HOST:PORT"),
+        ("wss://farm.example:77777", "Port out of range"),
+        ("ws://0.0.0.0:7080", "tokens would be readable"),
+    ],
+)
+def test_where_not_to_listen(url: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse_listen(url)
+
+
+def test_plain_is_for_other_hosts_if_asked_for_by_name() -> None:
+    assert parse_listen("ws://0.0.0.0:7080", allow_plain=True).port == 7080
+
+
+@pytest.mark.parametrize("text", ["9108", "localhost", "localhost:x", "a@b:1", "h:1/metrics"])
+def test_a_place_has_a_host_and_a_port(text: str) -> None:
+    with pytest.raises(ConfigError, match="--metrics"):
+        parse_place("--metrics", text)
+    assert parse_place("--metrics", "[::1]:9108") == Place(host="::1", port=9108)
+
+
+def test_counters_read_as_prometheus_wants_them() -> None:
+    counters = Counters()
+    counters.agents, counters.exchanges, counters.exchange_seconds = 3, 12_345_678, 0.25
+    lines = format_counters(counters).splitlines()
+    assert "# TYPE trio_afrender_gateway_agents gauge" in lines
+    assert "trio_afrender_gateway_agents 3" in lines
+    assert "# TYPE trio_afrender_gateway_exchanges_total counter" in lines
+    assert "trio_afrender_gateway_exchanges_total 12345678" in lines
+    assert "trio_afrender_gateway_exchange_seconds_total 0.25" in lines
+    names = [line.split()[0] for line in lines if not line.startswith("#")]
+    assert len(names) == len(set(names)) == len(lines) / 3

@@ -1,0 +1,164 @@
+"""Limits of containers, in made-up trees of control groups; and the figures that follow."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trio_afrender.hostinfo.cgroup_limits import Bounds, Container, parse_groups, parse_mounts
+from trio_afrender.hostinfo.cpu import Processors
+from trio_afrender.hostinfo.memory import read_memory
+
+MIB = 1024**2
+MOUNT_V2 = "31 23 0:28 / /cg rw,relatime shared:5 - cgroup2 cgroup2 rw,nsdelegate\n"
+MOUNT_V1 = (
+    "32 31 0:29 /docker/abc /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "35 31 0:32 /docker/abc /cg/memory rw - cgroup cgroup rw,memory\n"
+)
+
+
+def make_tree(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Container:
+    (root / "proc").mkdir()
+    (root / "proc" / "cgroup").write_text(groups)
+    (root / "proc" / "mountinfo").write_text(mounts)
+    for name, text in files.items():
+        path = root / "cg" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Container(str(root / "proc"), str(root))
+
+
+def test_the_unified_tree_is_climbed_and_the_tightest_limit_counts(tmp_path: Path) -> None:
+    files = {
+        "farm/memory.max": f"{1000 * MIB}\n",
+        "farm/memory.current": f"{700 * MIB}\n",
+        "farm/memory.stat": f"anon 1\nfile {200 * MIB}\ninactive_file {100 * MIB}\n",
+        "farm/memory.events": "low 0\noom 3\noom_kill 2\n",
+        "farm/memory.swap.max": "0\n",
+        "farm/agent/memory.max": "max\n",
+        "farm/agent/cpu.max": "150000 100000\n",
+        "farm/agent/cpu.stat": "usage_usec 3000000\nuser_usec 2000000\nsystem_usec 1000000\n",
+        "farm/cpu.max": "max 100000\n",
+    }
+    container = make_tree(tmp_path, "0::/farm/agent\n", MOUNT_V2, files)
+    assert container.read() == Bounds(
+        memory=1000 * MIB,
+        memory_left=400 * MIB,
+        cached=200 * MIB,
+        swap=0,
+        processors=1.5,
+        cpu_user=2.0,
+        cpu_system=1.0,
+        oom_kills=2,
+    )
+    (tmp_path / "cg" / "farm" / "memory.max").unlink()  # gone meanwhile
+    assert container.read().memory is None
+
+
+def test_the_old_trees_under_a_path_that_only_the_host_knows(tmp_path: Path) -> None:
+    files = {
+        "memory/memory.limit_in_bytes": f"{2000 * MIB}\n",
+        "memory/memory.usage_in_bytes": f"{500 * MIB}\n",
+        "memory/memory.memsw.limit_in_bytes": f"{3000 * MIB}\n",
+        "memory/memory.stat": f"cache 1\ntotal_cache {50 * MIB}\ntotal_inactive_file {20 * MIB}\ntotal_swap 5\n",
+        "memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n",
+        "cpu,cpuacct/cpu.cfs_quota_us": "200000\n",
+        "cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+        "cpu,cpuacct/cpuacct.stat": "user 500\nsystem 100\n",
+    }
+    groups = "5:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n"
+    bounds = make_tree(tmp_path, groups, MOUNT_V1, files).read()
+    assert (bounds.memory, bounds.memory_left) == (2000 * MIB, 1520 * MIB)
+    assert (bounds.swap, bounds.swap_used, bounds.oom_kills) == (1000 * MIB, 5, 4)
+    assert (bounds.processors, bounds.cpu_user, bounds.cpu_system) == (2.0, 5.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"memory/memory.limit_in_bytes": "9223372036854771712\n"},
+        {"memory/memory.limit_in_bytes": "-1\n", "cpu,cpuacct/cpu.cfs_quota_us": "-1\n"},
+        {"memory/memory.limit_in_bytes": "", "memory/memory.stat": "what\n"},
+    ],
+)
+def test_no_limit_does_not_bound(tmp_path: Path, files: dict[str, str]) -> None:
+    groups = "5:memory:/\n4:cpu,cpuacct:/\n"
+    assert make_tree(tmp_path, groups, MOUNT_V1, files).read() == Bounds()
+
+
+def test_no_groups_at_all_do_not_bound(tmp_path: Path) -> None:
+    assert Container(str(tmp_path / "none")).read() == Bounds()
+    assert make_tree(tmp_path, "nonsense\n0::/../../up\n", "nonsense\n", {}).read() == Bounds()
+
+
+def test_the_tables_of_the_kernel() -> None:
+    assert parse_groups("5:cpu,cpuacct:/a:b\n0::/x\n") == {
+        "cpu": "/a:b",
+        "cpuacct": "/a:b",
+        "": "/x",
+    }
+    mounts = parse_mounts(MOUNT_V2 + MOUNT_V1)
+    assert mounts[""] == ("/", "/cg")
+    assert mounts["cpuacct"] == ("/docker/abc", "/cg/cpu,cpuacct")
+
+
+def test_memory_is_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = types.SimpleNamespace(total=9000, available=5000, cached=3000, buffers=100)
+    swap = types.SimpleNamespace(total=400, used=30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr(psutil, "swap_memory", lambda: swap)
+    monkeypatch.setattr("trio_afrender.hostinfo.memory.read_small", lambda _: b"")
+    free = read_memory(Bounds())
+    assert (free.total, free.available, free.cached, free.swap_total) == (9000, 5000, 3000, 400)
+    bounds = Bounds(memory=2000, memory_left=700, cached=90, swap=0, oom_kills=3)
+    tight = read_memory(bounds)
+    assert (tight.total, tight.available, tight.cached) == (2000, 700, 90)
+    assert (tight.swap_total, tight.swap_used, tight.oom_kills) == (0, 0, 3)
+    loose = read_memory(Bounds(memory=10_000, memory_left=9000))
+    assert (loose.total, loose.available) == (9000, 5000)
+
+
+def test_under_a_quota_percents_are_parts_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 64)
+    monkeypatch.setattr("trio_afrender.hostinfo.cpu._affinity", lambda: set(range(64)))
+    now = [100.0]
+    cpu = Processors(clock=lambda: now[0])
+    first = Bounds(processors=2.5, cpu_user=10.0, cpu_system=5.0)
+    assert cpu.count(first) == 3
+    assert cpu.shares(first) == {}
+    now[0] += 4
+    second = Bounds(processors=2.5, cpu_user=16.0, cpu_system=6.0)
+    assert cpu.shares(second) == {"user": 60, "system": 10, "idle": 30}
+    now[0] += 1
+    assert cpu.shares(first) == {"user": 0, "system": 0, "idle": 100}, "they went back: no spike"
+    assert cpu.shares(first) == {}, "no time has passed"
+
+
+def test_only_our_processors_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cpu_times(*, percpu: bool = False) -> object:
+        idle = types.SimpleNamespace(user=0.0, idle=100.0)
+        busy = types.SimpleNamespace(user=75.0, idle=25.0)
+        return [idle, busy, busy, idle] if percpu else idle
+
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 4)
+    monkeypatch.setattr(psutil, "cpu_times", cpu_times)
+    monkeypatch.setattr("trio_afrender.hostinfo.cpu._affinity", lambda: {1, 2})
+    cpu = Processors()
+    assert cpu.count(Bounds()) == 2
+    shares = cpu.shares(Bounds())
+    assert (shares["user"], shares["idle"]) == (75, 25)
+
+
+def test_swap_and_kills_are_read_from_the_kernels_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "/proc/meminfo": b"MemTotal: 9 kB\nSwapCached: 3 kB\nSwapTotal:  400 kB\nSwapFree:  100 kB\n",
+        "/proc/vmstat": b"pgfault 5\noom_kill 7\nunoom_kill 8\n",
+    }
+    monkeypatch.setattr("trio_afrender.hostinfo.memory.read_small", lambda path: files[path])
+    memory = read_memory(Bounds())
+    assert (memory.swap_total, memory.swap_used) == (400 * 1024, 300 * 1024)
+    assert memory.oom_kills == 7

@@ -1,0 +1,252 @@
+"""Cards of all kinds and moods, from a library, a program or a command."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+
+import pytest
+from support.nvml import (
+    GIB,
+    FakeCard,
+    FakeLibrary,
+    NVMLError_DriverNotLoaded,
+    NVMLError_GpuIsLost,
+    NVMLError_LibraryNotFound,
+    NVMLError_LibRmVersionMismatch,
+    open_nvml,
+)
+
+from trio_afrender.hostinfo import gpu
+from trio_afrender.hostinfo.gpu import (
+    Cards,
+    card_meters,
+    classic_fields,
+    has_library,
+    is_unclaimed,
+    shares_of,
+)
+from trio_afrender.hostinfo.nvidia_smi import (
+    NvidiaSmi,
+    parse_cards,
+    parse_first_card,
+    parse_processes,
+    run_program,
+)
+from trio_afrender.hostinfo.process_usage import GpuShare
+from trio_afrender.protocol.messages import GpuCard, GpuProcess
+
+SMI_CARDS = """0, GPU-a, NVIDIA RTX A6000, 97, 49140, 30012, 81, 290.51, 300.00
+1, GPU-b, "NVIDIA Odd, with a comma", [N/A], 8192, 12, 35, [Not Supported], [N/A]
+"""
+SMI_PROCESSES = """GPU-a, 4711, 29000
+GPU-a, 4712, [N/A]
+GPU-b, none, 5
+"""
+
+
+def test_all_cards_are_read_with_their_processes() -> None:
+    first = FakeCard(processes={10: 2 * GIB, 11: None}, percents=[(10, 30), (10, 50), (0, 9)])
+    second = FakeCard(name="RTX", uuid="GPU-2", total=8 * GIB, util=0, power=None)
+    cards = open_nvml(first, second).read()
+    assert cards[0] == GpuCard(
+        index=0,
+        uuid="GPU-1",
+        name="NVIDIA H200",
+        util=42,
+        mem_total_mb=141 * 1024,
+        mem_used_mb=3 * 1024,
+        temp=33,
+        power_watt=123,
+        processes=(
+            GpuProcess(pid=10, memory_mb=2048, percent=40),
+            GpuProcess(pid=11, memory_mb=0, percent=0),
+        ),
+    )
+    assert (cards[1].index, cards[1].name, cards[1].power_watt) == (1, "RTX", None)
+
+
+def test_parts_of_a_divided_card_are_shown_each() -> None:
+    parts = [
+        FakeCard(name="NVIDIA A100 MIG 3g.20gb", uuid="MIG-a", total=20 * GIB, used=GIB),
+        FakeCard(name="", uuid="MIG-b", total=20 * GIB, used=2 * GIB, processes={9: GIB}),
+    ]
+    whole = FakeCard(name="NVIDIA A100", temp=61, parts=parts)
+    cards = open_nvml(whole).read()
+    assert [(card.part, card.uuid, card.util) for card in cards] == [
+        (0, "MIG-a", None),
+        (1, "MIG-b", None),
+    ]
+    assert [card.name for card in cards] == ["NVIDIA A100 MIG 3g.20gb", "NVIDIA A100"]
+    assert cards[1].processes == (GpuProcess(pid=9, memory_mb=1024),)
+    fields = classic_fields(cards)
+    assert fields["gpu_mem_total_mb"] == 40 * 1024
+    assert (fields["gpu_mem_used_mb"], fields["gpu_gpu_temp"]) == (3 * 1024, 61)
+
+
+def test_a_lost_card_costs_its_own_figures_alone() -> None:
+    cards = open_nvml(FakeCard(lost=True), FakeCard(uuid="GPU-2")).read()
+    assert [card.uuid for card in cards] == ["GPU-2"]
+    with pytest.raises(NVMLError_GpuIsLost):
+        open_nvml(FakeCard(lost=True)).read()
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
+    library = FakeLibrary()
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    monkeypatch.setattr(gpu, "has_library", lambda: True)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    return library
+
+
+def test_a_driver_that_dies_is_told_of_once_and_asked_again_after_a_minute(
+    library: FakeLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    cards = Cards(clock=lambda: now[0])
+    assert len(cards.read()) == 1
+    library.dead = NVMLError_LibRmVersionMismatch
+    for _ in range(3):
+        with pytest.raises(OSError, match="LibRmVersionMismatch"):
+            cards.read()
+        now[0] += 20
+    assert (library.inits, library.closed) == (1, 1)
+    now[0] += 20
+    with pytest.raises(OSError, match="LibRmVersionMismatch"):
+        cards.read()
+    assert library.inits == 2
+    assert caplog.text.count("GPUs can no longer be measured") == 1
+    library.dead = None
+    now[0] += 61
+    assert len(cards.read()) == 1
+
+
+def test_no_driver_is_no_card_and_no_noise(
+    library: FakeLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = [0.0]
+    cards = Cards(clock=lambda: now[0])
+    for problem in (NVMLError_DriverNotLoaded, NVMLError_LibraryNotFound):
+        library.dead = problem
+        assert [cards.read(), cards.read()] == [(), ()]
+        now[0] += 61
+    assert library.inits == 2
+    assert caplog.text == ""
+    library.dead = None  # it has been loaded meanwhile
+    assert len(cards.read()) == 1
+
+
+def test_without_the_drivers_library_its_binding_is_not_even_loaded(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(gpu, "has_library", has_library)
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    if not has_library():  # else this system has other ways to find it
+        assert Cards().read() == ()
+        assert library.inits == 0
+
+
+def test_without_the_binding_there_is_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "has_library", lambda: True)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    cards = Cards()
+    assert [cards.read(), cards.read()] == [(), ()]
+
+
+def test_the_program_stands_in_for_the_library(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.dead = NVMLError_LibraryNotFound
+    asked: list[Sequence[str]] = []
+
+    def run(argv: Sequence[str]) -> str:
+        asked.append(argv)
+        return SMI_CARDS if "--query-gpu" in argv[1] else SMI_PROCESSES
+
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(gpu, "NvidiaSmi", lambda: NvidiaSmi(run))
+    first, second = Cards().read()
+    assert [argv[0] for argv in asked] == ["nvidia-smi"] * 2
+    assert (first.util, first.mem_used_mb, first.temp, first.power_watt) == (97, 30012, 81, 290)
+    assert first.processes == (GpuProcess(pid=4711, memory_mb=29000), GpuProcess(pid=4712))
+    assert (second.name, second.util, second.power_watt, second.processes) == (
+        "NVIDIA Odd, with a comma", None, None, (),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "\n", "No devices were found\n", "1, 2\n", "\x00\x01,,,"])
+def test_nonsense_of_the_program_is_no_card(text: str) -> None:
+    assert parse_cards(text, {}) == ()
+    assert parse_processes(text) == {}
+    assert parse_first_card(text) == ()
+
+
+def test_a_command_of_the_settings_tells_of_the_first_card(library: FakeLibrary) -> None:
+    (card,) = Cards("echo '55, 60, 16368, 1024, Radeon Pro W6800'").read()
+    assert classic_fields([card]) == {
+        "gpu_gpu_util": 55,
+        "gpu_gpu_temp": 60,
+        "gpu_mem_total_mb": 16368,
+        "gpu_mem_used_mb": 1024,
+        "gpu_string": "Radeon Pro W6800",
+    }
+    assert library.inits == 0
+    with pytest.raises(OSError, match="failed with 3: sorry"):
+        Cards("echo sorry; exit 3").read()
+    # What CGRU ships asks the program for what the driver tells us anyway.
+    assert len(Cards("nvidia-smi --id=0 --query-gpu=utilization.gpu").read()) == 1
+
+
+def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_afrender.hostinfo.nvidia_smi.PATIENCE", 0.05)
+    with pytest.raises(OSError, match="sleep gave no answer"):
+        run_program(["sleep", "1000"])
+
+
+def test_several_cards_are_meters_too() -> None:
+    one = GpuCard(name="A", mem_total_mb=100, mem_used_mb=50, util=7, temp=40, power_watt=90)
+    part = GpuCard(index=1, part=0, processes=(GpuProcess(pid=1),))
+    assert card_meters([one]) == ()
+    first, second = card_meters([one, part])
+    assert (first.value, first.valuemax, first.label) == (50, 100, "GPU0 7% 40C")
+    assert first.tooltip == "A\n50 of 100 MiB, 90 W, 0 processes"
+    assert (first.graphr, first.graphg) == (127, 127)
+    assert (second.value, second.valuemax, second.label) == (0, 1, "GPU1.0")
+    assert classic_fields([]) == {}
+
+
+def test_a_process_may_use_several_cards() -> None:
+    cards = [
+        GpuCard(processes=(GpuProcess(pid=5, memory_mb=1, percent=90),)),
+        GpuCard(index=1, processes=(GpuProcess(pid=5, memory_mb=2, percent=30),)),
+    ]
+    assert shares_of(cards) == {5: GpuShare(memory=3 * 1024**2, percent=120)}
+
+
+OURS, STRANGER = 10, 999
+
+
+@pytest.mark.parametrize(
+    ("card", "unclaimed"),
+    [
+        (GpuCard(), False),
+        (GpuCard(util=0, mem_used_mb=500), False),
+        (GpuCard(util=90), True),
+        (GpuCard(util=90, processes=(GpuProcess(pid=OURS, percent=0),)), True),
+        (GpuCard(util=90, processes=(GpuProcess(pid=OURS, percent=88),)), False),
+        (GpuCard(util=90, processes=(GpuProcess(pid=STRANGER, percent=88),)), True),
+        (GpuCard(util=None, mem_used_mb=500), True),
+    ],
+)
+def test_work_of_a_card_that_nobody_is_named_for(card: GpuCard, unclaimed: bool) -> None:
+    assert is_unclaimed([GpuCard(util=0), card], lambda pid: pid == OURS) is unclaimed
+    assert not is_unclaimed([], lambda _: True)

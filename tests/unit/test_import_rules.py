@@ -1,0 +1,141 @@
+"""Rules that can be read from the source: import direction, where the platform may be tested."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import trio_afrender
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "trio_afrender"
+
+BASE = ("errors", "text", "backoff", "path_map", "frame_ranges", "message_framing", "thumbnail")
+LAYERS = (
+    BASE,
+    ("protocol",),
+    ("config",),
+    ("jobs",),
+    ("tasklog",),
+    ("supervisor",),
+    ("process",),
+    ("hostinfo",),
+    ("plugins",),
+    ("task",),
+    ("transport",),
+    ("afserver",),
+    ("agent",),
+    ("farm",),
+    ("gateway",),
+    ("devtools",),
+    ("testing",),
+    ("cli", "__main__"),
+)
+"""Each layer may import from the layers above it and from itself, never from below."""
+LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
+FORBIDDEN = {"farm": {"agent", "task"}, "gateway": {"agent", "task"}}
+NO_TRIO = (*BASE, "protocol", "config", "jobs", "supervisor")
+
+
+def sources(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also inside functions; TYPE_CHECKING counts too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def packages_imported(path: Path) -> set[str]:
+    parts = (name.split(".") for name in imports(path))
+    found = {part[1] for part in parts if part[0] == "trio_afrender" and len(part) > 1}
+    return {package for package in found if package in LEVEL}
+
+
+@pytest.mark.parametrize("path", sources(PACKAGE), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_dependencies_point_one_way(path: Path) -> None:
+    package = package_of(path)
+    if package == "__init__":
+        return  # trio_afrender/__init__.py re-exports public names
+    assert package in LEVEL, f"{package} is in no layer: add it here and to docs/architecture.md"
+    for other in packages_imported(path):
+        assert LEVEL[other] <= LEVEL[package], f"{path.name} reaches from {package} down to {other}"
+        assert other not in FORBIDDEN.get(package, ()), f"{package} reaches into {other}"
+
+
+@pytest.mark.parametrize("folder", ["services", "parsers", "resmeters"])
+def test_plugins_import_base_and_config_only(folder: str) -> None:
+    for path in sources(ROOT / folder):
+        assert packages_imported(path) <= {*BASE, "config"}, path
+
+
+def test_nothing_imports_a_plugin() -> None:
+    """Plugins are loaded by name, by the package `plugins` alone."""
+    plugins = {"services", "parsers", "resmeters"}
+    for path in sources(PACKAGE):
+        if package_of(path) != "plugins":
+            assert not plugins & {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_only_process_tests_the_platform() -> None:
+    for path in sources(PACKAGE):
+        if package_of(path) == "process":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("sys", "platform"), ("os", "name")}, path
+
+
+@pytest.mark.parametrize("package", NO_TRIO)
+def test_values_and_rules_import_no_trio(package: str) -> None:
+    paths = (
+        sources(PACKAGE / package) if (PACKAGE / package).is_dir() else [PACKAGE / f"{package}.py"]
+    )
+    for path in paths:
+        assert "trio" not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in trio_afrender.__all__:
+        assert getattr(trio_afrender, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = trio_afrender.nonsense
+
+
+def test_modules_say_what_they_export() -> None:
+    """A tuple `__all__` in every module, and every name in it is there."""
+    for info in pkgutil.walk_packages([str(PACKAGE)], "trio_afrender."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        if info.ispkg and not hasattr(module, "__all__"):
+            continue  # a package that exports nothing itself
+        assert isinstance(module.__all__, tuple), info.name
+        for name in module.__all__:
+            assert hasattr(module, name), f"{info.name} lacks {name}"
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    """No absolute paths of somebody's machine in what ships."""
+    marks = ("/" + "work/", "/" + "root/")
+    made = {"__pycache__", "out"}  # not ours: the second is what the demo renders
+    for folder in ("trio_afrender", "services", "parsers", "resmeters", "examples", "docs"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in {".py", ".md", ".json", ".sh"} and not made.intersection(path.parts):
+                text = path.read_text(encoding="utf-8")
+                assert not any(mark in text for mark in marks), path

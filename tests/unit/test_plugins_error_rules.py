@@ -1,0 +1,292 @@
+"""Rules for classes of errors: what the built-in ones find, and what becomes of bad ones."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.errors import ConfigError
+from trio_afrender.plugins.error_rules import (
+    MAX_RULES,
+    MAX_TAIL,
+    ErrorClass,
+    ErrorRules,
+    built_in,
+    classify,
+    load_rules,
+)
+
+
+def _names(tail: str, exit_code: int | None = 1, signal: int | None = None) -> list[str]:
+    return [found.name for found in classify(built_in(), tail, exit_code, signal)]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("No licenses could be found to run this application.", "licence"),
+        ("A license for nuke was not found", "licence"),
+        ("Invalid foundry license key.", "licence"),
+        ("[error] Could not obtain a license (-97).", "licence"),
+        ("Failed to check out license for V-Ray", "licence"),
+        ("ERROR   | [rlm] error initializing license system", "licence"),
+        ("License error: (RLM) All licenses in use (-22)", "licence"),
+        ("terminate: std::bad_alloc", "out-of-memory"),
+        ("fork: Cannot allocate memory", "out-of-memory"),
+        ("System is out of GPU memory: CUDA_ERROR_OUT_OF_MEMORY", "out-of-memory"),
+        ("OSError: [Errno 28] No space left on device: '/out/a.exr'", "disk-full"),
+        ("write: Disk quota exceeded", "disk-full"),
+        ("There is not enough space on the disk.", "disk-full"),
+        ("bash: line 1: blender: command not found", "setup"),
+        ("sh: 1: kick: not found", "setup"),
+        ("'kick' is not recognized as an internal or external command,", "setup"),
+        ("./kick: error while loading shared libraries: libai.so: cannot open", "setup"),
+        ("/lib/libm.so.6: version `GLIBC_2.38' not found (required by ./a)", "setup"),
+        ("Segmentation fault (core dumped)", "crash"),
+        ("ERROR   | signal caught: SIGABRT -- Abnormal process abort", "crash"),
+        ("EXCEPTION_ACCESS_VIOLATION", "crash"),
+        ("ls: /net/shot: Stale file handle", "network"),
+        ("curl: (6) Could not resolve host: assets.example", "network"),
+        ("connect: Connection refused", "network"),
+        ("open a.abc: No such file or directory", "missing-asset"),
+        ('WARNING | texture "/tex/a.tx" could not be opened', "missing-asset"),
+        ("Error: Cannot read file '/x/a.blend': No such file or directory", "missing-asset"),
+        ("Unable to load texture /tex/a.rat", "missing-asset"),
+        ("FileNotFoundError: [Errno 2]", "missing-asset"),
+    ],
+)
+def test_what_the_built_in_rules_find(line: str, name: str) -> None:
+    around = "Rendering frame 1\r\n{}\r\nbye\r\n"
+    assert _names(around.format(line))[0] == name
+    assert _names(around.format(line.upper()))[0] == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Fra:1 Mem:10.85M (Peak 12.08M) | Time:00:00.00\nSaved: 'a.png'\n",
+        '00:00:01  100MB  | [rlm] checkout of "arnold 20230410" from server srv OK\n',
+        "Peak memory: 39.2 MB\nlicense server: lic01\ndisk: 12 GB free\n",
+        "Error: the shader has no input\n",
+    ],
+)
+def test_what_they_do_not_find(text: str) -> None:
+    assert _names(text) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "names"),
+    [
+        (None, 11, ["crash"]),
+        (139, None, ["crash"]),
+        (3221225477, None, ["crash"]),
+        (None, 9, ["out-of-memory"]),
+        (137, None, ["out-of-memory"]),
+        (127, None, ["setup"]),
+        (None, 15, []),
+        (1, None, []),
+        (None, None, []),
+    ],
+)
+def test_how_a_run_ended(code: int | None, signal: int | None, names: list[str]) -> None:
+    assert _names("", code, signal) == names
+
+
+@pytest.mark.parametrize(
+    ("tail", "code", "blamed"),
+    [
+        ("write /tmp/x.tmp: No space left on device", 1, True),
+        (r"C:\Users\r\AppData\Local\Temp\x: There is not enough space on the disk", 1, True),
+        ("write /out/a.exr: No space left on device", 1, False),
+        ("Illegal instruction", 132, True),
+        ("Segmentation fault", 139, False),
+        ("x: Stale file handle", 1, True),
+        ("Connection refused", 1, False),
+        ("kick: command not found", 127, True),
+        ("No license found", 1, False),
+    ],
+)
+def test_whether_the_host_is_to_blame(tail: str, code: int, blamed: bool) -> None:
+    found = classify(built_in(), tail, code)
+    assert len(found) == 1  # of a class the first rule that holds
+    assert found[0].host_to_blame is blamed
+    assert found[0].note.endswith(".")
+
+
+def test_several_classes_in_the_order_of_the_rules() -> None:
+    tail = "a.abc: No such file or directory\nConnection refused\nNo license found\n"
+    assert _names(tail, 139) == ["licence", "crash", "network", "missing-asset"]
+
+
+def test_a_run_that_we_killed_has_no_class() -> None:
+    assert classify(built_in(), "Segmentation fault", None, 9, killed_by_us=True) == []
+
+
+def test_built_in_rules_have_no_problems() -> None:
+    assert built_in().problems == ()
+    assert {rule.found.name for rule in built_in().rules} == {
+        "licence",
+        "disk-full",
+        "missing-asset",
+        "out-of-memory",
+        "crash",
+        "network",
+        "setup",
+    }
+    assert load_rules("") == built_in()
+
+
+# Rules of a studio.
+
+TOML = r"""
+[[rule]]
+class = "licence"
+texts = ["NO SEAT", "queue of foo"]
+pattern = 'foo: error -\d+$'
+exit = [33, -5]
+signal = [10]
+note = "All seats of foo are taken."
+host = true
+
+[[rule]]
+class = "moths"
+pattern = '(?s)moth.*lamp'
+"""
+JSON = r"""
+ {"rule": [
+ {"class": "licence", "texts": ["no seat", "queue of foo"], "pattern": "foo: error -\\d+$", "exit": [33, -5],
+  "signal": [10], "note": "All seats of foo are taken.", "host": true},
+ {"class": "moths", "pattern": "(?s)moth.*lamp"}]}
+"""
+
+
+@pytest.mark.parametrize("text", [TOML, JSON])
+def test_rules_of_a_text(text: str) -> None:
+    rules = load_rules(text)
+    assert rules.problems == ()
+    seats = ErrorClass("licence", "All seats of foo are taken.", True)
+    for tail, code, signal in (
+        ("No Seat", 1, None),
+        ("in the QUEUE OF FOO now", 1, None),
+        ("x\nFoo: error -12\ny", 1, None),
+        ("", 33, None),
+        ("", -5, None),
+        ("", None, 10),
+    ):
+        assert classify(rules, tail, code, signal)[0] == seats
+    assert classify(rules, "foo: error -12 of 13", 1) == []
+    assert classify(rules, "a moth\nand a lamp", 1) == [ErrorClass("moths", "", False)]
+    # The built-in ones follow, but of a class one rule is enough.
+    assert [one.name for one in classify(rules, "no seat, License error", 139)] == [
+        "licence",
+        "crash",
+    ]
+
+
+def test_rules_without_the_built_in_ones() -> None:
+    rules = load_rules("builtin = false\n" + TOML)
+    assert len(rules.rules) == 2
+    assert classify(rules, "Segmentation fault", 139) == []
+    assert load_rules("builtin = false") == ErrorRules()
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        ('class = "a"\npattern = "("', "missing ), unterminated subpattern"),
+        ('class = "a"\npattern = "x*"', "is found everywhere"),
+        ('class = "a"\npattern = "a|"', "is found everywhere"),
+        ('class = "a"\npattern = "(a+)+$"', "may take for ever"),
+        ('class = "a"\npattern = "(?:x|.*)*y"', "may take for ever"),
+        (
+            r"""class = "a"
+pattern = '(\w+\s*){2,}y'""",
+            "may take for ever",
+        ),
+        ('class = "a"\ntexts = ["b", ""]', "found everywhere"),
+        ('class = "a"\ntexts = [1]', "texts must be a list of texts"),
+        ('class = "a"\nexit = ["1"]', "exit must be a list of numbers"),
+        ('class = "a"\nexit = [true]', "exit must be a list of numbers"),
+        ('class = "a"\nexit = 1', "exit must be a list"),
+        ('class = "a"\nhost = 1\npattern = "b"', "host must be true or false"),
+        ('class = "a"\npattern = 1', "pattern must be a text"),
+        ('class = "a"\npatern = "b"', 'unknown key "patern"'),
+        ('class = "a"', "it needs texts, a pattern, exit codes or signals"),
+        ('class = "Disk Full"\npattern = "b"', "class must be a word"),
+        ('pattern = "b"', "class must be a word"),
+    ],
+)
+def test_a_bad_rule_is_left_out_alone(item: str, problem: str) -> None:
+    rules = load_rules(f"{TOML}\n[[rule]]\n{item}\n{TOML}", name="errors.toml")
+    assert len(rules.rules) == 4 + len(built_in().rules)
+    assert len(rules.problems) == 1
+    assert rules.problems[0].startswith("errors.toml: rule 3 is left out: ")
+    assert problem in rules.problems[0]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"(?:\d+\.){3}\d+ refused", r"(?:\w+ )+seats", r"\(a+\)+ b", r"[[a]b", r"(?x) a b c"],
+)
+def test_these_patterns_are_fine(pattern: str) -> None:
+    rules = load_rules(f"[[rule]]\nclass = 'a'\npattern = '{pattern}'")
+    assert rules.problems == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[[rule]", "{", '{"rule": 1}', "rule = 1", "rule = {class = 'a'}", "{" * 100_000, "\0", "[]"],
+)
+def test_a_text_that_is_no_rules(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^errors.toml: "):
+        load_rules(text, name="errors.toml")
+
+
+def test_what_stands_beside_the_rules() -> None:
+    rules = load_rules('{"rules": [], "builtin": 1, "rule": [2]}')
+    assert rules.rules == built_in().rules
+    assert rules.problems == (
+        'error rules: unknown key "rules"',
+        "error rules: builtin must be true or false",
+        "error rules: rule 1 is left out: it is no table",
+    )
+
+
+def test_rules_without_end() -> None:
+    many = "".join(f"[[rule]]\nclass = 'a'\nexit = [{n}]\n" for n in range(MAX_RULES + 1))
+    rules = load_rules(f"builtin = false\n{many}")
+    assert len(rules.rules) == MAX_RULES
+    assert rules.problems == (
+        f"error rules: only the first {MAX_RULES} of {MAX_RULES + 1} rules are used",
+    )
+
+
+def test_only_the_end_of_the_output_counts() -> None:
+    assert _names("Segmentation fault\n" + "x\n" * MAX_TAIL) == []
+    assert _names("x\n" * MAX_TAIL + "Segmentation fault") == ["crash"]
+
+
+def test_long_lines_are_cut() -> None:
+    assert _names("x" * 2000 + " Segmentation fault") == []
+    assert _names("x" * 2000 + "\rSegmentation fault") == ["crash"]
+
+
+@pytest.mark.parametrize(
+    "filler",
+    ["file ", "/var/tmp/", "cannot ", "sh: 1: ", "invalid ", " ", "\n", "a"],  # noqa: S108 - texts
+)
+def test_the_built_in_rules_take_no_time(filler: str) -> None:
+    tail = filler * (MAX_TAIL // len(filler))
+    begun = time.process_time()
+    classify(built_in(), tail, 1)
+    assert time.process_time() - begun < 2
+
+
+@given(st.text(), st.none() | st.integers(), st.none() | st.integers())
+def test_any_end_of_a_run_has_classes(tail: str, code: int | None, signal: int | None) -> None:
+    found = classify(built_in(), tail, code, signal)
+    assert len({one.name for one in found}) == len(found)

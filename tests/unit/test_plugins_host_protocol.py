@@ -1,0 +1,123 @@
+"""What travels between agent and plugin host comes out as it went in, or is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.plugins import make_spec
+
+from trio_afrender.config import PluginSettings
+from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
+from trio_afrender.plugins.host import host_protocol
+from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced, ServiceFacts
+
+TEXT = st.text(st.characters(), max_size=20)
+
+
+def travel(value: object) -> object:
+    return json.loads(json.dumps(value))
+
+
+@given(st.lists(st.dictionaries(TEXT, TEXT, max_size=3), max_size=5), st.integers(1, 50))
+def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: int) -> None:
+    stream = b"".join(map(host_protocol.pack, messages))
+    frames = host_protocol.Frames()
+    found = [
+        message
+        for at in range(0, len(stream), size)
+        for message in frames.feed(stream[at : at + size])
+    ]
+    assert found == messages
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack(">I", host_protocol.MAX_FRAME + 1),
+        struct.pack(">I", 2) + b"[]",
+        struct.pack(">I", 3) + b"{x}",
+        struct.pack(">I", 2) + b"\xff\xff",
+        struct.pack(">I", 100_000) + b"[" * 100_000,
+        b"this is no frame",
+    ],
+)
+def test_nonsense_is_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        host_protocol.Frames().feed(data)
+
+
+def test_nothing_too_large_is_sent() -> None:
+    with pytest.raises(ProtocolError, match="too large"):
+        host_protocol.pack({"x": "y" * host_protocol.MAX_FRAME})
+
+
+@given(TEXT, st.integers(), st.booleans(), st.lists(TEXT, max_size=3))
+def test_values_come_out_as_they_went_in(
+    text: str, number: int, flag: bool, texts: list[str]
+) -> None:
+    names = tuple(texts)
+    facts = ServiceFacts(
+        working_directory=text, command=text, environment={text: text}, files=names, skip=flag,
+        has_parser=flag, wants_ticks=flag, wants_tail=flag, grace=2.0 if flag else None, log=text,
+        limits={"output": number, "run_time": 2.5}, stuck={"policy": text, "cpu": 0.5},
+    )  # fmt: skip
+    assert host_protocol.facts_from(travel(host_protocol.facts_to(facts))) == facts
+    state = ParserState(
+        percent=number, warning=flag, activity=text, files=names, files_onthefly=names,
+        consumed=number, replaced=(Replaced(start=0, end=number, text=text),) if flag else (),
+    )  # fmt: skip
+    assert host_protocol.state_from(travel(host_protocol.state_to(state))) == state
+    settings = PluginSettings(paths_map=((text, text),), thumbnail_extensions=names)
+    assert host_protocol.settings_from(travel(host_protocol.settings_to(settings))) == settings  # type: ignore[arg-type]  # a dict by make
+    spec = make_spec(text, environment={text: text})
+    assert host_protocol.spec_from(travel(host_protocol.spec_to(spec))) == spec  # type: ignore[arg-type]  # a dict by make
+
+
+def test_errors_keep_their_class() -> None:
+    lost = host_protocol.error_from(
+        travel(host_protocol.error_to(PluginNotFound("parser", "x", ("y",))))
+    )
+    assert isinstance(lost, PluginNotFound)
+    assert (lost.kind, lost.name, lost.near) == ("parser", "x", ("y",))
+    broken = host_protocol.error_from(
+        travel(host_protocol.error_to(PluginError("text", "details")))
+    )
+    assert type(broken) is PluginError
+    assert (str(broken), broken.details) == ("text", "details")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], {"percent": "1"}, {"warning": 1}, {"activity": None}, {"files": "a"},
+     {"files": [1]}, {"replaced": [[1, 2]]}, {"replaced": [[1, 2, 3]]}, {"replaced": 7},
+     {"percent": True}],
+)  # fmt: skip
+def test_a_state_of_wrong_types_is_refused(value: object) -> None:
+    with pytest.raises(ProtocolError):
+        host_protocol.state_from(value)
+
+
+def test_answers_of_wrong_types_are_refused() -> None:
+    with pytest.raises(ProtocolError):
+        host_protocol.conclusion_from({"exit_ok": 1})
+    with pytest.raises(ProtocolError):
+        host_protocol.texts_from("text")
+    with pytest.raises(ProtocolError):
+        host_protocol.text_from(None)
+    with pytest.raises(ProtocolError):
+        host_protocol.conclusion_from({"exit_ok": True, "post_limit": True})
+    with pytest.raises(ProtocolError):
+        host_protocol.error_from("no object")
+    with pytest.raises(ProtocolError):
+        host_protocol.facts_from({"environment": {"a": 1}})
+    with pytest.raises(ProtocolError, match="lack working_directory, environment"):
+        host_protocol.facts_from({"command": "c"})
+    said = Conclusion(exit_ok=True, post=("a", "b"), post_limit=3.5, log="text")
+    assert (
+        host_protocol.conclusion_from(json.loads(json.dumps(host_protocol.conclusion_to(said))))
+        == said
+    )

@@ -1,0 +1,355 @@
+"""One run's objects: what plugins return, hold, raise and print, and what we make of it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+from support.plugins import PLUGINS, make_spec, make_worker, parse_all
+
+from trio_afrender.config import PluginSettings
+from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.plugins.diagnostics import Captured, Problems, capturing
+from trio_afrender.plugins.interfaces import ParserState, Replaced
+from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.tasklog.interfaces import Chunk, Gone
+
+
+class Gapped:
+    """A log of which the quota has dropped a part."""
+
+    def __init__(self, data: bytes, gone_from: int, gone_to: int) -> None:
+        self.data, self.gone_from, self.gone_to = data, gone_from, gone_to
+
+    def size(self) -> int:
+        return len(self.data)
+
+    def gone(self, before: int) -> Gone:
+        return Gone(max(0, min(before, self.gone_to) - self.gone_from), 0)
+
+    def read(self, offset: int, limit: int) -> Chunk:
+        if self.gone_from <= offset < self.gone_to:
+            offset = self.gone_to
+        end = self.gone_from if offset < self.gone_from else len(self.data)
+        return Chunk(offset, self.data[offset : min(end, offset + limit)])
+
+
+class Broken:
+    """A log on a disk that fails."""
+
+    def size(self) -> int:
+        return 10
+
+    def gone(self, before: int) -> Gone:
+        return Gone()
+
+    def read(self, offset: int, limit: int) -> Chunk:
+        raise OSError(5, "Input/output error")
+
+
+# -- making ---------------------------------------------------------------------------------------
+
+
+def test_facts_are_what_the_service_says() -> None:
+    worker, _ = make_worker(make_spec("counts", "strict", environment={"A": "1", "B": "2"}))
+    facts = worker.facts
+    assert (facts.command, facts.environment) == ("render -f 1", {"A": "1", "B": "2"})
+    assert (facts.has_parser, facts.skip, facts.grace, facts.log) == (True, False, 3.0, "")
+    assert worker.check_exit_status(7)
+    assert not worker.check_exit_status(0)
+
+
+def test_a_service_that_is_not_there_names_what_is() -> None:
+    with pytest.raises(PluginNotFound) as caught:
+        make_worker(make_spec(service="generik"))
+    assert caught.value.near == ("generic",)
+
+
+def test_a_parser_that_is_not_there_is_said_and_no_error() -> None:
+    worker, _ = make_worker(make_spec("blendr"), b"x\n")
+    assert not worker.facts.has_parser
+    assert 'no parser "blendr", did you mean "blender"?' in worker.facts.log
+    assert worker.parse(2) == ParserState(consumed=2)
+
+
+def test_a_parser_that_cannot_be_imported_is_told_with_its_traceback() -> None:
+    worker, _ = make_worker(make_spec("bad_import"))
+    assert not worker.facts.has_parser
+    assert "a_module_that_is_nowhere" in worker.facts.log
+    assert "Traceback" in worker.facts.log
+
+
+def test_a_service_that_raises_is_an_error_with_what_it_printed() -> None:
+    with pytest.raises(PluginError, match=r"bad_init_raise.*LookupError: nothing there") as caught:
+        make_worker(make_spec(service="bad_init_raise"))
+    assert "in __init__" in caught.value.details
+    assert "before it breaks" in caught.value.details
+    assert "worker.py" not in caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ("incomplete", "lacks skipTask, getWDir, getEnvironment"),
+        ("bad_command", r"getCommand\(\) gave NoneType, not a str"),
+    ],
+)
+def test_a_service_without_the_needful_is_an_error(service: str, said: str) -> None:
+    with pytest.raises(PluginError, match=said):
+        make_worker(make_spec(service=service))
+
+
+def test_wrong_answers_become_the_answers_of_the_originals_host() -> None:
+    worker, _ = make_worker(make_spec(service="bad_answers"))
+    assert (worker.facts.skip, worker.facts.files, worker.facts.grace) == (False, (), None)
+    assert worker.check_exit_status(1)
+    assert worker.check_rendered_files()
+    assert worker.do_post() == ("echo 1", "echo 2")
+    assert worker.post_limit() == 0
+    assert worker.parsed_files() == ()
+    told = "\n".join(worker.problems())
+    for said in ("grace", "skipTask", "getFiles", "gave str", "SystemExit", "OSError: disk"):
+        assert said in told
+    assert worker.problems() == ()
+
+
+def test_plugins_write_into_a_copy_of_task_info() -> None:
+    spec = make_spec()
+    before = dict(spec.task_info)
+    make_worker(spec)
+    assert dict(spec.task_info) == before
+
+
+# -- parsing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parser", ["", "generic", "arnold"])
+def test_a_run_that_is_over_leaves_nothing_to_be_looked_for(parser: str) -> None:
+    """Objects that hold one another are kept until a collector comes: a host grew by them."""
+    make_worker(make_spec(parser))  # reading its module leaves something, once
+    gc.collect()
+    gc.disable()
+    try:
+        worker, _ = make_worker(make_spec(parser), b"hello\n")
+        worker.parse(6, mode="0:0")
+        worker.conclude(0, check_files=True, post=True)
+        gone = weakref.ref(worker)
+        del worker
+        assert gone() is None
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_flags_are_latched_over_the_portions_of_a_call() -> None:
+    worker, store = make_worker(make_spec("counts"))
+    store.append(b"BADFRAME\n")
+    assert worker.parse(9).warning
+    store.append(b"FRAME\n")
+    state = worker.parse(store.size())
+    assert (state.warning, state.frame, state.progress_changed) == (False, 2, True)
+    idle = worker.parse(store.size())
+    assert (idle.progress_changed, idle.frame) == (False, 2)
+    store.append(b"BADFRAME\n" + b"x" * 200_000 + b"\nFRAME\n")
+    assert worker.parse(store.size()).warning
+
+
+def test_an_unfinished_line_waits_for_its_end_or_the_last_call() -> None:
+    worker, store = make_worker(make_spec("counts"), b"FRAME\nFRA")
+    state = worker.parse(9)
+    assert (state.frame, state.consumed, worker.position) == (1, 6, 9)
+    store.append(b"ME\nFRAME")
+    assert worker.parse(17).frame == 2
+    last = worker.parse(17, mode="256:0")
+    assert (last.frame, last.consumed) == (3, 17)
+    assert worker.log() == "Parser: mode 256:0"
+
+
+def test_after_the_last_call_the_next_process_is_parsed_on() -> None:
+    worker, store = make_worker(make_spec("counts"), b"FRAME")
+    worker.parse(5, mode="0:0")
+    store.append(b"FRAME\n")
+    state = worker.parse(11)
+    assert (state.frame, state.consumed) == (2, 11)
+    assert worker.log() == "Parser: mode RUN"
+
+
+def test_replaced_portions_are_told_with_their_place() -> None:
+    worker, store = make_worker(make_spec("replaces"), "é#1\n".encode())
+    assert worker.parse(5).replaced == (Replaced(start=0, end=5, text="é<hash>1\n"),)
+    store.append(b"plain\nnot#")
+    assert worker.parse(store.size()).replaced == ()
+    state = worker.parse(store.size(), mode="0:0")
+    assert state.replaced == (Replaced(start=11, end=15, text="not#[the end]"),)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xff\xfe", b"\xe2\x82", b"\xf0\x9f", "é€😀".encode()])
+def test_places_are_exact_among_bytes_that_are_no_text(junk: bytes) -> None:
+    """Several portions of one read: a long line, cut wherever its bytes happen to fall."""
+    data = b"a#\n" + (junk + b"#" * 7) * 30_000 + b"\nb#\n" + junk
+    state = parse_all(make_spec("replaces"), data)
+    assert len(state.replaced) > 2
+    ends = [part.end for part in state.replaced]
+    assert [part.start for part in state.replaced] == [0, *ends[:-1]]
+    assert ends[-1] == len(data)
+    for part in state.replaced[:-1]:
+        expected = data[part.start : part.end].decode("utf-8", "replace")
+        assert part.text.replace("<hash>", "#") == expected
+
+
+def test_too_much_replacement_is_refused_and_said() -> None:
+    worker, _ = make_worker(make_spec("replaces"), b"#" * 60_000 + b"\n" + b"#" * 900_000)
+    state = worker.parse(960_001)
+    assert sum(len(part.text) for part in state.replaced) < 2_100_000
+    assert "too much text" in "\n".join(worker.problems())
+
+
+def test_only_foreign_parsers_are_told_of_silence() -> None:
+    ours, _ = make_worker(make_spec("generic"))
+    assert not ours.facts.wants_ticks
+    worker, store = make_worker(make_spec("ticks_and_tail"))
+    assert worker.facts.wants_ticks
+    assert worker.facts.wants_tail
+    assert worker.parse(0).frame == 1
+    assert worker.parse(0, more=True).frame == 1
+    store.append(b"line\n")
+    assert worker.parse(5).frame == 1
+    assert worker.parse(5).frame == 2
+
+
+def test_the_unfinished_line_is_shown_once_to_who_wants_it() -> None:
+    worker, store = make_worker(make_spec("ticks_and_tail"), b"one\n10..20")
+    state = worker.parse(10)
+    assert (state.report, state.consumed, state.frame) == ("10..20", 4, 1)
+    store.append(b"..30")
+    assert worker.parse(14).report == "10..20..30"
+    assert worker.parse(14).frame == 3
+
+
+def test_wrong_types_keep_the_last_value() -> None:
+    worker, _ = make_worker(make_spec("bad_types"), b"x\n")
+    state = worker.parse(2)
+    assert (state.percent, state.frame, state.percentframe) == (12, 0, 1)
+    assert (state.warning, state.error, state.badresult) == (False, True, False)
+    assert (state.activity, state.report, state.resources) == ("busy", "", "")
+    assert (state.files, state.files_onthefly) == (("/a/b.exr", "/a/c.exr"), ())
+    assert state.replaced == ()
+    told = "\n".join(worker.problems())
+    for said in (
+        "frame is str",
+        "warning is int",
+        "report is NoneType",
+        "result is int",
+        "gave str",
+    ):
+        assert said in told
+
+
+def test_what_a_parser_raises_is_told_and_parsing_goes_on() -> None:
+    worker, store = make_worker(make_spec("bad_raise"), b"FRAME\nRAISE\n")
+    state = worker.parse(12)
+    assert state.frame == 1
+    assert "ValueError: no such thing" in state.problem
+    assert worker.problems() == (state.problem.strip(),)
+    for _ in range(9):
+        store.append(b"FRAME RAISE\n")
+        last = worker.parse(store.size())
+    assert last.frame == 10
+    assert last.problem == "ValueError: no such thing (10 times)"
+
+
+def test_sys_exit_in_a_parser_is_only_an_exception() -> None:
+    state = parse_all(make_spec("bad_sys_exit"), b"EXIT\n")
+    assert "SystemExit: enough" in state.problem
+
+
+def test_prints_go_to_the_log_within_bounds(capfd: pytest.CaptureFixture[str]) -> None:
+    worker, _ = make_worker(make_spec("bad_flood"), b"x\n")
+    worker.parse(2)
+    log = worker.log()
+    assert log.startswith("Printed by plugin code:\nflood flood")
+    assert "characters left out" in log
+    assert len(log) < 20_000
+    assert "flood" not in capfd.readouterr().out
+    assert worker.log() == ""
+
+
+def test_a_gap_in_the_log_ends_the_line_before_it() -> None:
+    data = b"FRAME\n" * 1000
+    reader = Gapped(data, 602, 5_000)
+    worker = Worker(make_spec("counts"), reader, PluginSettings(), (PLUGINS,))
+    state = worker.parse(len(data), mode="0:0")
+    assert state.consumed == len(data)
+    assert state.frame == 100 + (len(data) - 5_000) // 6
+
+
+def test_a_log_that_cannot_be_read_is_told() -> None:
+    worker = Worker(make_spec("counts"), Broken(), PluginSettings(), (PLUGINS,))
+    assert worker.parse(10).consumed == 0
+    assert "cannot be read" in worker.problems()[0]
+
+
+def test_on_the_fly_files_are_told_once(tmp_path: Path) -> None:
+    (tmp_path / "a.exr").touch()
+    worker, store = make_worker(make_spec("generic", wdir=str(tmp_path)), b"@IMAGE!@a.exr\n")
+    assert worker.parse(14).files_onthefly == (str(tmp_path / "a.exr"),)
+    store.append(b"@IMAGE!@a.exr\n")
+    assert worker.parse(28).files_onthefly == ()
+    assert worker.on_the_fly(["a.exr"]) == ()
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+
+
+def test_problems_are_told_once_then_at_powers_of_ten() -> None:
+    problems = Problems()
+    said = [problems.add("same\nlast line") for _ in range(1000)]
+    assert said[0] == "same\nlast line"
+    assert [text for text in said[1:] if text] == [
+        f"last line ({times} times)" for times in (10, 100, 1000)
+    ]
+    assert len(problems.take()) == 4
+    assert problems.take() == ()
+
+
+def test_problems_without_number_are_bounded() -> None:
+    problems = Problems()
+    for number in range(1000):
+        problems.add(f"problem {number} " + "x" * 100_000)
+    told = problems.take()
+    assert len(told) == 21
+    assert told[-1].startswith("more problems")
+    assert all(len(text) < 10_000 for text in told)
+
+
+def test_captured_text_keeps_both_ends() -> None:
+    captured = Captured()
+    captured.write("start ")
+    for _ in range(10_000):
+        captured.write("middle ")
+    captured.write("end")
+    text = captured.take()
+    assert text.startswith("start middle")
+    assert text.endswith("middle end")
+    kept = text.replace("middle ", "").partition("[")[2].partition(" characters")[0]
+    assert len(text) - len(f"\n[{kept} characters left out]\n") + int(kept) == 9 + 70_000
+    assert captured.take() == ""
+
+
+def test_capturing_leaves_the_streams_as_they_were() -> None:
+    before = (sys.stdout, sys.stderr)
+    captured, inner = Captured(), Captured()
+    with capturing(captured):
+        sys.stdout.write("out ")
+        with capturing(inner):
+            sys.stdout.write("inner")
+        sys.stderr.write("err ")
+        logging.getLogger("a.plugin.of.nobody").propagate = False
+        logging.getLogger("a.plugin.of.nobody").warning("warned")
+    assert (sys.stdout, sys.stderr) == before
+    assert captured.take() == "out err warned\n"
+    assert inner.take() == "inner"

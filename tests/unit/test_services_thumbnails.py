@@ -1,0 +1,230 @@
+"""Which thumbnails a service makes, under which names, by which commands."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services import _thumbnail_commands
+from services.service import service
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.text import clean_name
+
+SKIP_THUMBNAILS = 32
+OURS = PluginSettings(thumbnail_extensions=("exr", "png", "dpx"))
+STUDIO = PluginSettings(
+    thumbnail_extensions=("exr", "png", "dpx"),
+    thumbnail_command='convert "%(image)s" %(pre_args)s -resize 50%% "%(thumbnail)s"',
+)
+
+
+class Stage:
+    """A task's folders, and services for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.work, self.store = folder / "work", folder / "store"
+        self.work.mkdir()
+        self.store.mkdir()
+
+    def write(self, *names: str) -> None:
+        for name in names:
+            (self.work / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.work / name).write_bytes(b"x")
+
+    def make(self, settings: PluginSettings = OURS, **info: object) -> service:
+        new = service.__new__(service)
+        new.settings = settings
+        new.__init__(  # type: ignore[misc] # as the plugin host does it
+            {"wdir": str(self.work), "store_dir": str(self.store), "block_flags": 1, **info}, False
+        )
+        return new
+
+    def images(self, commands: list[str]) -> list[str]:
+        """The images of our own commands, below the working folder."""
+        return [str(Path(shlex.split(line)[-2]).relative_to(self.work)) for line in commands]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def test_our_own_command(stage: Stage) -> None:
+    stage.write("a b.exr")
+    commands = stage.make(files_block=["a b.exr"]).doPost()
+    assert [shlex.split(command) for command in commands] == [
+        [sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail", "--",
+         f"{stage.work}/a b.exr", f"{stage.store}/a b.exr.jpg"]
+    ]  # fmt: skip
+
+
+def test_the_files_of_the_block(stage: Stage) -> None:
+    names = [f"a.{frame}.png" for frame in range(1, 7)]
+    stage.write(*names)
+    made = stage.make(files_block=["a.@#@.png"], frame_start=1, frame_finish=6)
+    assert stage.images(made.doPost()) == ["a.1.png", "a.4.png", "a.6.png"]
+    made = stage.make(files_block=["a.@#@.png"], frame_start=1, frame_finish=3)
+    assert stage.images(made.doPost()) == ["a.1.png", "a.2.png", "a.3.png"]
+
+
+def test_the_parsers_files_win(stage: Stage) -> None:
+    stage.write("a.png", "b.png", "c.png", "d.png", "e.png")
+    made = stage.make(files_block=["a.png"], parser="generic")
+    assert stage.images(made.doPost()) == ["a.png"]
+    made.parse({"data": "".join(f"@IMAGE@{name}.png\n" for name in "bcde")})
+    assert stage.images(made.doPost()) == ["b.png", "d.png", "e.png"]
+
+
+def test_files_on_the_fly(stage: Stage) -> None:
+    stage.write(*(f"{name}.png" for name in "abcdefg"))
+    made = stage.make(files_block=["a.png"], parser="generic", block_flags=1 | SKIP_THUMBNAILS)
+    assert made.generateThumbnail(True) == []
+    made.parse({"data": "".join(f"@IMAGE!@{name}.png\n" for name in "bcdef")})
+    assert stage.images(made.generateThumbnail(True)) == [f"{name}.png" for name in "bcdef"]
+    assert stage.images(made.generateThumbnail(True, [str(stage.work / "g.png")])) == ["g.png"]
+    assert stage.make().generateThumbnail(True) == []
+
+
+def test_no_thumbnails(stage: Stage) -> None:
+    stage.write("a.png", "b.txt", "c")
+    assert stage.make(files_block=["a.png"], block_flags=1 | SKIP_THUMBNAILS).doPost() == []
+    assert stage.make(files_block=["gone.png", "b.txt", "c", ""]).doPost() == []
+    assert stage.make(files_block=["a.png"], store_dir="/nowhere/at/all").doPost() == []
+    assert stage.make(PluginSettings(), files_block=["a.png"]).doPost() == []
+    assert stage.make().doPost() == []
+
+
+def test_extensions_are_compared_without_case(stage: Stage) -> None:
+    stage.write("A.PNG", "b.png.exr")
+    assert len(stage.make(files_block=["A.PNG", "b.png.exr"]).doPost()) == 2
+
+
+def test_equal_names_of_two_folders(stage: Stage) -> None:
+    stage.write("left/a.png", "right/a.png", "A.png", "a.png.2.png")
+    made = stage.make(files_block=["left/a.png", "right/a.png"], parser="generic")
+    first = [Path(shlex.split(line)[-1]).name for line in made.doPost()]
+    assert first == ["a.png.jpg", "a.png.2.jpg"]
+    assert [Path(shlex.split(line)[-1]).name for line in made.doPost()] == first
+    other = made.generateThumbnail(True, ["A.png"])
+    assert shlex.split(other[0])[-1].endswith("/A.png.3.jpg")
+
+
+@given(names=st.lists(st.sampled_from(["a/x.png", "b/x.png", "c/X.PNG", "x.png.2", "d/x.png"])))
+def test_names_never_collide(names: list[str]) -> None:
+    maker = _thumbnail_commands.Names("/nowhere")
+    made = {name: maker.name(name) for name in names}
+    assert len({name.casefold() for name in made.values()}) == len(made)
+    assert {name: maker.name(name) for name in names} == made
+
+
+def test_names_are_such_as_every_server_takes() -> None:
+    maker = _thumbnail_commands.Names("/nowhere")
+    names = [maker.name(f"/x/{name}.exr") for name in ("a\nb", "a\\b", "a_b", "\x1b[1m", "\udcff")]
+    assert names == ["a_b.exr.jpg", "a_b.exr.2.jpg", "a_b.exr.3.jpg", "_[1m.exr.jpg", "?.exr.jpg"]
+    assert all(clean_name(name) == name for name in names)
+
+
+def test_names_outlive_their_service_and_spare_what_lies_there(tmp_path: Path) -> None:
+    (tmp_path / "c.exr.JPG").touch()  # the task's own
+    maker = _thumbnail_commands.Names(str(tmp_path))
+    first = [maker.name(f"/{place}/a.exr") for place in ("x", "y")]
+    again = _thumbnail_commands.Names(str(tmp_path))
+    assert [again.name(f"/{place}/a.exr") for place in ("y", "z", "x")] == [
+        "a.exr.2.jpg",
+        "a.exr.3.jpg",
+        "a.exr.jpg",
+    ]
+    assert first == ["a.exr.jpg", "a.exr.2.jpg"]
+    assert again.name("/x/c.exr") == "c.exr.2.jpg"
+    (tmp_path / ".thumbnails.json").write_text('{"/x/a.exr": 7}')
+    assert _thumbnail_commands.Names(str(tmp_path)).name("/new/b.exr") == "b.exr.jpg"
+
+
+def test_long_names_keep_their_end() -> None:
+    name = _thumbnail_commands.Names("/nowhere").name("/x/" + "é" * 120 + ".0001.exr")
+    assert len(name.encode()) <= 200
+    assert name.endswith("é.0001.exr.jpg")
+
+
+def test_without_openimageio(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.write("a.png", "b.png")
+    monkeypatch.setattr(_thumbnail_commands, "find_spec", lambda name: None)
+    made = stage.make(files_block=["a.png", "b.png"])
+    assert made.doPost() == []
+    assert made.log.count("trio_afrender[thumbnails]") == 1
+
+
+# A studio's own command.
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.exr", " -set colorspace RGB"),
+        ("a.dpx", " -set colorspace Log"),
+        ("a.png", " "),
+    ],
+)
+def test_a_studios_command(stage: Stage, name: str, options: str) -> None:
+    stage.write(name)
+    made = stage.make(STUDIO, files_block=[name])
+    assert made.doPost() == [
+        f'convert "{stage.work}/{name}" {options.strip()} -resize 50% "{stage.store}/{name}.jpg"'
+    ]
+    assert made.taskInfo["image"] == f"{stage.work}/{name}"
+    assert made.taskInfo["thumbnail"] == f"{stage.store}/{name}.jpg"
+    assert made.taskInfo["pre_args"] == options.strip()
+
+
+NASTY = [
+    "a b.png", "a'b.png", 'a"b.png', "a`id`.png", "a$(id)$HOME.png", "a\\b.png", "a\nb.png", "-a.png",
+    "a;id|x&y>z.png", "a%(image)s%d.png", "é\u2028.png", "*?[a]~#!.png",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_no_name_breaks_our_own_command(stage: Stage, name: str) -> None:
+    stage.write(name)
+    (command,) = stage.make().generateThumbnail(False, [name])
+    plain = "".join(char if char.isprintable() and char != "\\" else "_" for char in name)
+    assert shlex.split(command)[-2:] == [f"{stage.work}/{name}", f"{stage.store}/{plain}.jpg"]
+
+
+def test_any_text_of_the_task_may_be_used(stage: Stage) -> None:
+    stage.write("a.png")
+    chosen = PluginSettings(
+        thumbnail_extensions=("png",),
+        thumbnail_command="t -n %(frame_start)03d -j %(job_name)s '%(job_name)s' %(image)s",
+    )
+    (command,) = stage.make(
+        chosen, files_block=["a.png"], frame_start=7, frame_finish=7, job_name="it's"
+    ).doPost()
+    assert shlex.split(command) == ["t", "-n", "007", "-j", "it's", "it's", f"{stage.work}/a.png"]
+
+
+@pytest.mark.parametrize(
+    "template", ["t %(nonsense)s", "t %", "t %s", "t %(image)d", "t %(x", "t %q"]
+)
+def test_a_studios_command_that_cannot_be_used(stage: Stage, template: str) -> None:
+    stage.write("a.png", "b.png")
+    chosen = PluginSettings(thumbnail_extensions=("png",), thumbnail_command=template)
+    made = stage.make(chosen, files_block=["a.png", "b.png"])
+    assert made.doPost() == []
+    assert made.log.startswith("No thumbnails: af_thumbnail_cmd cannot be used: ")
+    assert made.log.count("\n") == 1
+
+
+def test_windows_quotes_by_its_own_rules() -> None:
+    info = {"image": "P:\\a b.png", "thumbnail": "C:\\t.jpg"}
+    made = _thumbnail_commands.command("", info, subprocess.list2cmdline)
+    assert made.endswith('-- "P:\\a b.png" C:\\t.jpg')
+    template = 'convert "%(image)s" "%(thumbnail)s"'
+    assert _thumbnail_commands.command(template, info, subprocess.list2cmdline) == (
+        'convert "P:\\a b.png" "C:\\t.jpg"'
+    )

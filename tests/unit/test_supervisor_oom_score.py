@@ -1,0 +1,24 @@
+"""Who is protected when memory is gone: keeper and parents, and no task."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_afrender.supervisor.daemon import PROTECTED, divide_scores
+
+
+@pytest.mark.parametrize(
+    ("score", "lowered", "scores"),
+    [
+        (0, True, (0, PROTECTED)),
+        (-500, True, (0, PROTECTED)),
+        (300, True, (300, PROTECTED)),
+        (0, False, None),
+        (300, False, None),
+        (-500, False, (0, -500)),  # a unit file's, for a user who may not lower it
+    ],
+)
+def test_no_task_inherits_protection(
+    score: int, lowered: bool, scores: tuple[int, int] | None
+) -> None:
+    assert divide_scores(score, lowered=lowered) == scores

@@ -1,0 +1,121 @@
+"""Who gets which card, and how programs are told."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.config import GpuSlots
+from trio_afrender.protocol.messages import GpuCard
+from trio_afrender.task.gpu_slots import (
+    CardRoom,
+    choose_cards,
+    hidden_cards,
+    name_cards,
+    show_cards,
+)
+
+THREE = ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("cards", "taken", "each", "most", "chosen"),
+    [
+        (THREE, {}, 1, 1, ("0",)),
+        (THREE, {"0": 1}, 1, 1, ("1",)),
+        (THREE, {"0": 1, "1": 1, "2": 1}, 1, 1, None),
+        (THREE, {"0": 1, "1": 1}, 1, 2, ("2",)),
+        (THREE, {"0": 2, "1": 1, "2": 1}, 1, 2, ("1",)),
+        (THREE, {"1": 1}, 2, 1, ("0", "2")),
+        (THREE, {"0": 1, "1": 1}, 2, 1, None),
+        (("0",), {}, 4, 1, ("0",)),
+        ((), {}, 1, 1, ()),
+    ],
+)
+def test_the_emptiest_cards_go_first(
+    cards: tuple[str, ...],
+    taken: dict[str, int],
+    each: int,
+    most: int,
+    chosen: tuple[str, ...] | None,
+) -> None:
+    assert choose_cards(cards, taken, each=each, most=most) == chosen
+
+
+@given(
+    st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.lists(st.booleans(), max_size=30)
+)
+def test_no_card_ever_has_more_tasks_than_told(
+    count: int, each: int, most: int, arrivals: list[bool]
+) -> None:
+    cards = tuple(map(str, range(count)))
+    taken: Counter[str] = Counter()
+    held: list[tuple[str, ...]] = []
+    for comes in arrivals:
+        if comes:
+            chosen = choose_cards(cards, taken, each=each, most=most)
+            if chosen is not None:
+                assert len(chosen) == len(set(chosen)) == min(each, count)
+                taken.update(chosen)
+                held.append(chosen)
+        elif held:
+            taken.subtract(held.pop(0))
+        assert all(0 <= tasks <= most for tasks in taken.values())
+
+
+def test_programs_of_all_makers_are_told_the_same() -> None:
+    told = show_cards(("0", "2"))
+    assert told == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": "0,2",
+        "HIP_VISIBLE_DEVICES": "0,2",
+        "GPU_DEVICE_ORDINAL": "0,2",
+        "ZE_AFFINITY_MASK": "0,2",
+        "AF_TASK_GPUS": "0,2",
+    }
+    assert show_cards(("MIG-a",)).keys() == {
+        "CUDA_DEVICE_ORDER",
+        "CUDA_VISIBLE_DEVICES",
+        "AF_TASK_GPUS",
+    }
+    assert hidden_cards()["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+def test_parts_are_named_by_their_long_names() -> None:
+    cards = [GpuCard(index=0, uuid="GPU-a"), GpuCard(index=1, uuid="MIG-b", part=0)]
+    assert name_cards(cards) == ("0", "MIG-b")
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "cards"),
+    [
+        (GpuSlots(tasks_per_card=1), "", ("0", "1")),
+        (GpuSlots(tasks_per_card=1), " 1, 3", ("1", "3")),
+        (GpuSlots(tasks_per_card=1, cards=("5",)), "1", ("5",)),
+    ],
+)
+def test_which_cards_are_ours(rule: GpuSlots, given: str, cards: tuple[str, ...]) -> None:
+    assert CardRoom(rule, lambda: (GpuCard(index=0), GpuCard(index=1)), given).cards() == cards
+
+
+@pytest.mark.parametrize(
+    ("rule", "slots"),
+    [
+        (GpuSlots(), None),
+        (GpuSlots(tasks_per_card=1), 2),
+        (GpuSlots(tasks_per_card=3), 6),
+        (GpuSlots(tasks_per_card=3, cards_per_task=2), 3),
+        (GpuSlots(tasks_per_card=1, cards_per_task=9), 1),
+        (GpuSlots(tasks_per_card=1, services=("blender",)), None),
+    ],
+)
+def test_how_many_tasks_fit(rule: GpuSlots, slots: int | None) -> None:
+    assert CardRoom(rule, lambda: (GpuCard(index=0), GpuCard(index=1))).slots == slots
+
+
+def test_nobody_is_told_before_the_driver_has_answered() -> None:
+    room = CardRoom(GpuSlots(tasks_per_card=1), lambda: None)
+    assert (room.choose(), room.slots, room.is_busy()) == (None, None, True)

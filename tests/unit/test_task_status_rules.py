@@ -1,0 +1,106 @@
+"""From facts to the status that the server is told, as a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_afrender.process.interfaces import ExitStatus
+from trio_afrender.protocol.messages import TaskStatus as S
+from trio_afrender.task.status_rules import Facts, StopCause, StopKind, judge, limit_give_backs
+
+OK = ExitStatus(code=0, signal=None, raw=0)
+SEGV = ExitStatus(code=None, signal=11, raw=11)
+
+
+def stop(kind: StopKind) -> StopCause:
+    return StopCause(kind=kind, text="because")
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [
+        pytest.param(Facts(exit=OK), S.FinishedSuccess, id="clean"),
+        pytest.param(Facts(exit=OK, exit_ok=False), S.FinishedError, id="bad exit"),
+        pytest.param(Facts(exit=SEGV), S.FinishedKilled, id="died of a signal"),
+        pytest.param(Facts(exit=None), S.FinishedKilled, id="cannot be reaped"),
+        pytest.param(
+            Facts(exit=OK, exit_ok=False, fatalerror=True, finishedsuccess=True),
+            S.FinishedError,
+            id="the exit status wins over the parser",
+        ),
+        pytest.param(
+            Facts(exit=OK, fatalerror=True, error=True, badresult=True),
+            S.FinishedParserFatalError,
+            id="fatal first",
+        ),
+        pytest.param(
+            Facts(exit=OK, error=True, badresult=True), S.FinishedParserError, id="then error"
+        ),
+        pytest.param(
+            Facts(exit=OK, badresult=True, files_ok=False),
+            S.FinishedParserBadResult,
+            id="then bad result",
+        ),
+        pytest.param(
+            Facts(exit=OK, files_ok=False, post_ok=False), S.BadRenderedFiles, id="then files"
+        ),
+        pytest.param(Facts(exit=OK, post_ok=False), S.FinishedFailedPost, id="then post"),
+        pytest.param(
+            Facts(exit=OK, finishedsuccess=True), S.FinishedParserSuccess, id="parser success"
+        ),
+        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.SERVER)), S.FinishedKilled, id="server"),
+        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.DRAIN)), S.GiveBack, id="drain"),
+        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.AGENT_EXIT)), S.GiveBack, id="exit"),
+        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.USER)), S.GiveBack, id="artist"),
+        pytest.param(
+            Facts(exit=SEGV, stop=stop(StopKind.DRAIN), give_backs=2),
+            S.FinishedError,
+            id="given back twice already",
+        ),
+        pytest.param(
+            Facts(exit=SEGV, stop=stop(StopKind.PARSER_ERROR), error=True),
+            S.FinishedParserError,
+            id="stopped by the parser's error",
+        ),
+        pytest.param(
+            Facts(exit=SEGV, stop=stop(StopKind.PARSER_FATAL_ERROR)),
+            S.FinishedParserFatalError,
+            id="stopped by the parser's fatal error",
+        ),
+        pytest.param(
+            Facts(exit=SEGV, stop=stop(StopKind.PARSER_SUCCESS), finishedsuccess=True),
+            S.FinishedParserSuccess,
+            id="stopped because the work is done",
+        ),
+        pytest.param(
+            Facts(
+                exit=SEGV,
+                stop=stop(StopKind.PARSER_SUCCESS),
+                finishedsuccess=True,
+                files_ok=False,
+            ),
+            S.BadRenderedFiles,
+            id="done, says the parser, but the files are not there",
+        ),
+    ],
+)
+def test_judge(facts: Facts, status: S) -> None:
+    assert judge(facts) is status
+
+
+def test_every_stop_has_a_status() -> None:
+    for kind in StopKind:
+        assert judge(Facts(exit=SEGV, stop=stop(kind), finishedsuccess=True)).terminal
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "told"),
+    [
+        (S.GiveBack, 0, S.GiveBack),
+        (S.GiveBack, 1, S.GiveBack),
+        (S.GiveBack, 2, S.FinishedError),
+        (S.FailedToStart, 5, S.FailedToStart),
+    ],
+)
+def test_give_backs_are_limited(status: S, before: int, told: S) -> None:
+    assert limit_give_backs(status, before) is told

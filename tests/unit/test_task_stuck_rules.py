@@ -1,0 +1,109 @@
+"""Who is stuck: only a tree of which every figure is quiet at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import pytest
+
+from trio_afrender.config import Stuck
+from trio_afrender.task.monitors.stuck_rules import Act, Sign, Silence, decide, stop_kind, window
+from trio_afrender.task.status_rules import StopKind
+
+RULES = Stuck(warn_after=600, stop_after=1800, cpu=0.01)
+TREE = frozenset({(100, 1.0), (101, 2.0)})
+
+
+def silence_after(
+    change: Callable[[float], Sign], seconds: int = 600, rules: Stuck = RULES
+) -> float:
+    """Look every five seconds at what `change` makes of the time."""
+    silence, silent = Silence(rules, change(0)), 0.0
+    for moment in range(5, seconds + 1, 5):
+        silent = silence.look(change(float(moment)))
+    return silent
+
+
+def still(time: float) -> Sign:
+    return Sign(time=time, printed=1000, cpu=55.5, moved=10**6, processes=TREE, gpu_memory=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "silent"),
+    [
+        (still, 600),
+        # Each sign alone is life.
+        (lambda t: attrs.evolve(still(t), printed=int(t)), 0),
+        (lambda t: attrs.evolve(still(t), cpu=t * 0.02), 0),
+        (lambda t: attrs.evolve(still(t), moved=int(t * 2000)), 0),
+        (lambda t: attrs.evolve(still(t), processes=frozenset({(int(t), 0.0)})), 0),
+        (lambda t: attrs.evolve(still(t), gpu_percent=3.0), 0),
+        (lambda t: attrs.evolve(still(t), gpu_memory=int(t)), 0),
+        # What waiting programs do is none.
+        (lambda t: attrs.evolve(still(t), cpu=t * 0.009), 600),
+        (lambda t: attrs.evolve(still(t), moved=int(t * 800)), 600),
+        (lambda t: attrs.evolve(still(t), cpu=t // 60 * 0.25), 600),  # wakes up each minute
+        # Life that ended: silence counts from the last sign on, work from the end of its window.
+        (lambda t: attrs.evolve(still(t), printed=int(min(t, 200))), 400),
+        (lambda t: attrs.evolve(still(t), cpu=min(t, 180)), 420),
+    ],
+)
+def test_silence_is_all_figures_quiet_at_once(
+    change: Callable[[float], Sign], silent: float
+) -> None:
+    assert silence_after(change) == silent
+
+
+def test_the_figures_say_what_little_it_did() -> None:
+    silence = Silence(RULES, still(0))
+    for moment in range(5, 601, 5):
+        silence.look(attrs.evolve(still(moment), cpu=55.5 + moment * 0.001, moved=10**6 + moment))
+    assert silence.figures() == (
+        "no output, 0.60 s of CPU (0.1 % of a core), 600 bytes read and written,"
+        " the same 2 processes, no card at work"
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "silent", "warned", "act"),
+    [
+        ("off", 9999, False, Act.NOTHING),
+        ("warn", 599, False, Act.NOTHING),
+        ("warn", 600, False, Act.WARN),
+        ("warn", 605, True, Act.NOTHING),
+        ("warn", 9999, True, Act.NOTHING),
+        ("warn", 0, True, Act.RELIEF),
+        ("stop", 600, False, Act.WARN),
+        ("stop", 1799, True, Act.NOTHING),
+        ("stop", 1800, True, Act.STOP),
+        ("stop", 1800, False, Act.STOP),
+        ("stop", 5, True, Act.RELIEF),
+    ],
+)
+def test_the_policy_decides(policy: str, silent: float, warned: bool, act: Act) -> None:
+    assert decide(attrs.evolve(RULES, policy=policy), silent, warned=warned) is act
+
+
+@pytest.mark.parametrize(
+    ("states", "kind"),
+    [
+        ("SS", StopKind.STUCK),
+        ("", StopKind.STUCK),
+        ("SDS", StopKind.STUCK_HOST),
+        ("ST", StopKind.STUCK),
+        ("TT", None),
+        ("t", None),
+    ],
+)
+def test_who_waits_for_a_device_is_given_back_and_who_was_halted_left_alone(
+    states: str, kind: StopKind | None
+) -> None:
+    assert stop_kind(states) is kind
+
+
+@pytest.mark.parametrize(
+    ("rules", "seconds"), [(RULES, 30), (Stuck(warn_after=20), 5), (Stuck(stop_after=8), 2)]
+)
+def test_short_patience_has_a_short_window(rules: Stuck, seconds: float) -> None:
+    assert window(rules) == seconds

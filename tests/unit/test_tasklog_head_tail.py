@@ -1,0 +1,206 @@
+"""A window shows the two ends of a log and says exactly what is not in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.tasklog.head_tail import gap_mark, make_window
+from trio_afrender.tasklog.interfaces import Chunk, Gone, LogReader, Window
+from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.tasklog.redact import MARK, Redactor
+from trio_afrender.tasklog.writer import open_writer
+
+SECRET = "sekrit-ä-€-42"  # noqa: S105 - for blotting out
+
+
+def store_of(data: bytes) -> MemoryStore:
+    store = MemoryStore()
+    store.append(data)
+    return store
+
+
+@attrs.frozen
+class Holey:
+    """A log whose bytes in some ranges are gone."""
+
+    data: bytes
+    holes: tuple[tuple[int, int], ...]
+
+    def size(self) -> int:
+        return len(self.data)
+
+    def read(self, offset: int, limit: int) -> Chunk:
+        for start, stop in self.holes:
+            if offset < start:
+                return Chunk(offset, self.data[offset : min(start, offset + limit)])
+            offset = max(offset, stop) if offset < stop else offset
+        return Chunk(offset, self.data[offset : offset + limit])
+
+    def gone(self, before: int) -> Gone:
+        cut = [self.data[start : min(stop, before)] for start, stop in self.holes if start < before]
+        return Gone(sum(map(len, cut)), sum(part.count(b"\n") for part in cut))
+
+
+def split_at_mark(window: Window) -> tuple[bytes, bytes]:
+    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    head, tail = window.text.split(mark)
+    return head.encode("utf-8", "surrogateescape"), tail.encode("utf-8", "surrogateescape")
+
+
+def test_what_fits_is_shown_whole() -> None:
+    window = make_window(store_of("a\nä\0b\n".encode() + b"\xff\xfe"), 100)
+    assert window == Window(text="a\nä\u2400b\n\udcff\udcfe", size=9)
+    assert make_window(store_of(b""), 100) == Window(text="", size=0)
+    assert make_window(store_of(b"x" * 100), 100).text == "x" * 100
+
+
+def test_the_middle_is_left_out_between_lines() -> None:
+    data = b"".join(b"%09d\n" % number for number in range(1000))
+    window = make_window(store_of(data), 1234)
+    head, tail = split_at_mark(window)
+    assert data.startswith(head)
+    assert data.endswith(tail)
+    assert len(head) == len(tail) == 610
+    assert window.left_out_bytes == 10_000 - 1220
+    assert window.left_out_lines == 1000 - 122
+    assert window.size == 10_000
+
+
+def test_the_mark_stands_on_a_line_of_its_own() -> None:
+    window = make_window(store_of(b"x" * 100), 10)
+    assert window.text == f"xxxxx\n{gap_mark(90, 0)}xxxxx"
+    assert window.left_out_bytes == 90
+    assert gap_mark(1, 1) == "--- trio_afrender: 1 byte, 1 line of output left out here ---\n"
+
+
+def test_no_character_is_cut() -> None:
+    window = make_window(store_of("€".encode() * 100), 20)
+    head, tail = split_at_mark(window)
+    assert (head.decode(), tail.decode()) == ("€€€\n", "€€€")
+    assert window.left_out_bytes == 300 - 18
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3])
+def test_tiny_limits(limit: int) -> None:
+    window = make_window(store_of(b"\n" * 50), limit)
+    assert window.left_out_bytes + limit >= 50
+    assert window.left_out_bytes == window.left_out_lines
+
+
+hostile = st.lists(
+    st.sampled_from(
+        [b"\n", b"\0", b"a", b"\xff", b"\xe2\x82", "€".encode(), SECRET.encode(), b"word " * 5]
+    )
+    | st.binary(max_size=6),
+    max_size=60,
+).map(b"".join)
+
+
+@given(hostile, st.integers(0, 80), st.lists(st.integers(0, 400), max_size=4))
+def test_the_figures_are_exact_and_the_text_is_bounded(
+    data: bytes, limit: int, edges: list[int]
+) -> None:
+    places = sorted({min(edge, len(data)) for edge in edges})
+    holes = tuple(zip(places[::2], places[1::2], strict=False))
+    window = make_window(Holey(data, holes), limit)
+    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    assert window.size == len(data)
+    if mark not in window.text:
+        assert window.left_out_bytes == window.left_out_lines == 0
+        assert not holes
+        text = data.decode("utf-8", "surrogateescape").replace("\0", "\u2400")
+        assert window.text == text
+        assert len(window.text) <= limit
+        return
+    head_text, tail_text = window.text.split(mark)
+    head, tail = (
+        part.replace("\u2400", "\0").encode("utf-8", "surrogateescape")
+        for part in (head_text, tail_text)
+    )
+    if len(head) + len(tail) + window.left_out_bytes > len(data):
+        head = head[:-1]  # the line feed that parts it from the mark
+    assert data.startswith(head)
+    assert data.endswith(tail)
+    assert len(head_text) + len(tail_text) <= limit + 1
+    middle = data[len(head) : len(data) - len(tail)]
+    assert window.left_out_bytes == len(middle)
+    assert window.left_out_lines == middle.count(b"\n")
+
+
+@given(hostile, st.integers(0, 80), st.lists(st.integers(0, 400), max_size=2))
+def test_no_part_of_a_secret_is_shown(data: bytes, limit: int, edges: list[int]) -> None:
+    data = data.replace(b"sekrit", b"") + SECRET.encode() * 3
+    places = sorted({min(edge, len(data)) for edge in edges})
+    holes = tuple(zip(places[::2], places[1::2], strict=False))
+    window = make_window(Holey(data, holes), limit, Redactor([SECRET]))
+    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    assert len(window.text) <= limit + len(mark) + 1
+    # Three characters in a row of it are no accident here.
+    shown = window.text.replace(mark, "").replace(MARK, "")
+    whole = data.decode("utf-8", "surrogateescape").replace(SECRET, "")
+    for at in range(len(SECRET) - 2):
+        assert SECRET[at : at + 3] not in shown or SECRET[at : at + 3] in whole
+
+
+def test_a_secret_that_the_cuts_split_is_left_out() -> None:
+    data = b"x" * 40 + SECRET.encode() + b"y" * 40 + SECRET.encode() + b"z" * 40
+    shown = make_window(store_of(data), 100, Redactor([SECRET]))
+    head, tail = split_at_mark(shown)
+    assert head == b"x" * 40 + b"\n"
+    assert tail == b"z" * 40
+
+
+def test_secrets_shorter_than_their_mark_do_not_break_the_limit() -> None:
+    window = make_window(store_of(b"123456" * 100), 600, Redactor(["123456"]))
+    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    head, tail = window.text.split(mark)
+    assert len(head) <= 301
+    assert len(tail) <= 300
+    assert head.replace(MARK, "") == "\n"
+    assert tail.replace(MARK, "") == ""
+    assert tail.count(MARK) == 30
+
+
+def test_dropped_segments_are_counted(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path, quota=4000, segment=1000, held=10)
+    data = b"".join(b"%d\n" % number for number in range(5000))
+    for at in range(0, len(data), 777):
+        writer.append(data[at : at + 777])
+    window = make_window(writer.reader(), 500)
+    head, tail = split_at_mark(window)
+    assert data.startswith(head)
+    assert data.endswith(tail)
+    assert window.left_out_bytes == len(data) - len(head) - len(tail)
+    assert window.left_out_lines == 5000 - head.count(b"\n") - tail.count(b"\n")
+
+
+@attrs.define
+class Shrinking:
+    """A log that drops a segment while its window is made, a given number of times."""
+
+    log: LogReader
+    times: int
+    asked: int = 0
+
+    def size(self) -> int:
+        return self.log.size()
+
+    def read(self, offset: int, limit: int) -> Chunk:
+        return self.log.read(offset, limit)
+
+    def gone(self, before: int) -> Gone:
+        self.asked += 1
+        return Gone(0, 1000 + self.asked) if self.asked <= self.times else Gone()
+
+
+def test_a_drop_while_counting_means_counting_again() -> None:
+    log = store_of(b"line\n" * 1000)
+    window = make_window(Shrinking(log, 3), 100)
+    assert window.left_out_lines == window.left_out_bytes // 5
+    # One that never stops dropping gets a window all the same.
+    assert make_window(Shrinking(log, 10**6), 100).left_out_bytes == window.left_out_bytes

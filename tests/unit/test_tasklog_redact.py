@@ -1,0 +1,102 @@
+"""No part of a secret is shown, however the text was cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.tasklog.redact import MARK, Redactor, find_secrets
+
+secret_lists = st.lists(st.text("ab", min_size=1, max_size=9), max_size=4)
+texts = st.text("abc", max_size=60)
+cuts = st.lists(st.integers(min_value=0, max_value=60), max_size=8)
+
+
+def blot(text: str, secrets: list[str]) -> str:
+    """The same by marking single characters: slow and plain."""
+    owner = [-1] * len(text)
+    spans = sorted(
+        (at, at + len(secret))
+        for secret in secrets
+        if len(secret) >= 6
+        for at in range(len(text))
+        if text.startswith(secret, at)
+    )
+    number, reach = -1, 0
+    for start, stop in spans:
+        if start >= reach:
+            number += 1
+        reach = max(reach, stop)
+        owner[start:stop] = [number] * (stop - start)
+    shown, last = "", -1
+    for char, number in zip(text, owner, strict=True):
+        shown += char if number < 0 else MARK if number != last else ""
+        last = number
+    return shown
+
+
+@given(texts, secret_lists, cuts)
+def test_any_chunking_hides_the_same(text: str, secrets: list[str], at: list[int]) -> None:
+    expected = blot(text, secrets)
+    assert Redactor(secrets).redact(text) == expected
+    redactor = Redactor(secrets)
+    edges = [0, *sorted(min(cut, len(text)) for cut in at), len(text)]
+    shown = "".join(redactor.feed(text[start:stop]) for start, stop in pairwise(edges))
+    assert expected.startswith(shown)
+    assert shown + redactor.finish() == expected
+    assert redactor.feed(text) + redactor.finish() == expected
+
+
+def test_what_cannot_be_a_secret_is_not_held_back() -> None:
+    redactor = Redactor(["hunter22"])
+    assert redactor.feed("login hun") == "login "
+    assert redactor.feed("gry ") == "hungry "
+    assert redactor.feed("hunter2") == ""
+    assert redactor.feed("2!") == f"{MARK}!"
+    assert redactor.finish() == ""
+
+
+def test_the_longest_match_goes() -> None:
+    redactor = Redactor(["abcdef", "abcdefgh"])
+    assert redactor.redact("abcdefgh abcdefg") == f"{MARK} {MARK}g"
+    assert redactor.feed("abcdefg") == ""
+    assert redactor.feed("h.") == f"{MARK}."
+
+
+def test_short_values_and_no_values_hide_nothing() -> None:
+    redactor = Redactor(["short", ""])
+    assert redactor.feed("short") == "short"
+    assert redactor.finish() == ""
+
+
+@given(st.text("ab", max_size=12), secret_lists)
+def test_open_ends(text: str, secrets: list[str]) -> None:
+    redactor = Redactor(secrets)
+    known = [secret for secret in secrets if len(secret) >= 6]
+    ends = [
+        at
+        for at in range(len(text))
+        if any(s.startswith(text[at:]) and s != text[at:] for s in known)
+    ]
+    assert redactor.open_end(text) == min(ends, default=len(text))
+    starts = [
+        at
+        for at in range(1, len(text) + 1)
+        if any(s.endswith(text[:at]) and s != text[:at] for s in known)
+    ]
+    assert redactor.open_start(text) == max(starts, default=0)
+
+
+@pytest.mark.parametrize("name", ["AF_TOKEN", "DB_PASSWORD_2", "api_key", "Client_Secret"])
+def test_secrets_are_found_by_name(name: str) -> None:
+    patterns = ("*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY")
+    environment = {name: " hunter22\n", "PATH": "/usr/bin:/bin", "KEYBOARD": "qwertz"}
+    assert find_secrets(environment, patterns) == ("hunter22",)
+
+
+def test_secrets_come_once_and_the_longest_first() -> None:
+    environment = {"A_KEY": "123456", "B_KEY": "1234567", "C_KEY": "123456", "D_KEY": "12345"}
+    assert find_secrets(environment, ["*_KEY"]) == ("1234567", "123456")

@@ -1,0 +1,56 @@
+"""The thumbnailer's command: whatever a file is called, it comes back; nothing else is taken for it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.thumbnail.command import Wanted, make_words, read_command
+from trio_afrender.thumbnail.common import MAX_HEIGHT
+
+PATHS = st.text(st.characters(exclude_characters="\0"), min_size=1)
+OURS = shlex.join(make_words(Wanted("/r/a.exr", "/s/a.exr.jpg")))
+
+
+@given(PATHS, PATHS, st.integers(1, MAX_HEIGHT))
+def test_it_is_known_again_whatever_files_are_called(image: str, thumb: str, height: int) -> None:
+    wanted = Wanted(image, thumb, height)
+    assert read_command(shlex.join(make_words(wanted))) == wanted
+
+
+def test_as_a_template_of_cgruconfig_quotes_it() -> None:
+    program = f'"{sys.executable}" -E -P -m trio_afrender.thumbnail'
+    assert read_command(f'{program} -- "/r/a b.exr" "/s/a.jpg"') == Wanted("/r/a b.exr", "/s/a.jpg")
+    assert read_command(f'{program} -- "/r/$HOME.exr" "/s/a.jpg"') is None
+    assert read_command(f"{program} --height 99999 -- a b") == Wanted("a", "b", MAX_HEIGHT)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "convert a b",
+        f"nice {OURS}",
+        f"{OURS} && rm -rf x",
+        f"{OURS}; true",
+        f"{OURS} > /tmp/x",
+        f"{OURS} &",
+        f"{OURS} | cat",
+        f"{OURS}\ntrue",
+        f"{OURS} more",
+        f"{OURS} # why",
+        f"A=1 {OURS}",
+        OURS.replace("/r/a.exr", "/r/*.exr"),
+        OURS.replace("/r/a.exr", "/r/$X.exr"),
+        OURS.replace("/r/a.exr", '"/r/`id`.exr"'),
+        OURS.replace("/r/a.exr", "~/a.exr"),
+        OURS.replace("/r/a.exr", "'open"),
+        OURS.replace("-E -P", "-E"),
+    ],
+)
+def test_what_a_shell_would_do_more_with_is_left_to_it(command: str) -> None:
+    assert read_command(command) is None

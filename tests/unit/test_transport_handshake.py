@@ -1,0 +1,111 @@
+"""The judgement at the door, from headers alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.config.settings import Token
+from trio_afrender.transport.handshake import Knock, TurnedAway, admit
+from trio_afrender.transport.tokens import TokenTable
+
+TOKEN = Token("s3cret-token")
+BEARER = (b"authorization", b"Bearer s3cret-token")
+
+
+def judge(*headers: tuple[bytes, bytes], host: str = "localhost", local: str = "") -> int:
+    """The status of the answer; 101 for welcome."""
+    knock = Knock(host=host, headers=headers, subprotocols=["afrender.v1"], local=local)
+    try:
+        patterns = admit(knock, tokens=TokenTable.single(TOKEN, "n*"), names={"farm"})
+    except TurnedAway as refusal:
+        return refusal.status
+    assert patterns == ("n*",)
+    return 101
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:80", 101),
+        ("127.0.0.1", 101),
+        ("[::1]:5", 101),
+        ("FARM:51000", 101),
+        ("10.1.2.3:51000", 101),
+        ("10.1.2.4:51000", 421),
+        ("farm.evil.example", 421),
+        ("", 421),
+    ],
+)
+def test_only_our_own_names_are_answered(host: str, status: int) -> None:
+    assert judge(BEARER, host=host, local="10.1.2.3") == status
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"Bearer",
+        b"Bearer ",
+        b"s3cret-token",
+        b"Basic s3cret-token",
+        b"Bearer s3cret-toke",
+        b"Bearer s3cret-tokens",
+        b"Bearer s3cret-token, s3cret-token",
+        b"Bearer \xff\xfe",
+    ],
+)
+def test_anything_but_the_token_is_unauthorized(value: bytes) -> None:
+    assert judge((b"authorization", value)) == 401
+
+
+@pytest.mark.parametrize("value", [b"Bearer s3cret-token", b"bearer  s3cret-token "])
+def test_the_token_opens(value: bytes) -> None:
+    assert judge((b"authorization", value)) == 101
+
+
+def test_two_tokens_are_none() -> None:
+    assert judge(BEARER, BEARER) == 401
+    assert judge() == 401
+
+
+@pytest.mark.parametrize("origin", [b"", b"null", b"http://localhost", b"https://farm"])
+def test_a_browser_never_gets_to_the_token(origin: bytes) -> None:
+    assert judge(BEARER, (b"origin", origin)) == 403
+    assert judge((b"origin", origin)) == 403
+
+
+def test_a_missing_and_a_wrong_token_are_answered_alike() -> None:
+    answers = []
+    for headers in ((), ((b"authorization", b"Bearer wrong"),)):
+        knock = Knock(host="localhost", headers=headers, subprotocols=[])
+        with pytest.raises(TurnedAway) as caught:
+            admit(knock, tokens=TokenTable.single(TOKEN), names=())
+        answers.append((caught.value.status, caught.value.headers))
+    assert answers[0] == answers[1] == (401, ((b"WWW-Authenticate", b"Bearer"),))
+
+
+def test_no_secret_stands_in_the_reason() -> None:
+    knock = Knock(host="x\x1b[2J", headers=((b"authorization", b"Bearer geheim"),), subprotocols=())
+    with pytest.raises(TurnedAway) as caught:
+        admit(knock, tokens=TokenTable(), names=())
+    assert str(caught.value).isprintable()
+    knock = Knock(host="localhost", headers=knock.headers, subprotocols=())
+    with pytest.raises(TurnedAway) as caught:
+        admit(knock, tokens=TokenTable(), names=())
+    assert "geheim" not in str(caught.value)
+
+
+def test_the_token_comes_before_the_version() -> None:
+    knock = Knock(host="localhost", headers=(BEARER,), subprotocols=("afrender.v2",))
+    with pytest.raises(TurnedAway) as caught:
+        admit(knock, tokens=TokenTable.single(TOKEN), names=())
+    assert caught.value.status == 426
+
+
+@given(st.binary(max_size=40), st.text(max_size=20))
+def test_any_header_gets_an_answer(value: bytes, host: str) -> None:
+    knock = Knock(host=host, headers=((b"authorization", value),), subprotocols=())
+    with pytest.raises(TurnedAway):
+        admit(knock, tokens=TokenTable.single(TOKEN), names=())

@@ -1,0 +1,127 @@
+"""What became of the latest runs of this host, for whoever asks why: a line of JSON a run.
+
+Kept in two files of at most `LIMIT` bytes, the older one ``history.1.jsonl``. Nothing depends on
+it: a disk that refuses costs the line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import attrs
+import trio
+
+from trio_afrender.protocol.messages import TaskExec, TaskUpdate
+from trio_afrender.tasklog.io_threads import work_in_thread
+
+__all__ = ("DiskHistory", "History", "make_line", "read_history")
+
+logger = logging.getLogger(__name__)
+
+LIMIT = 5 * 1024 * 1024
+PAUSE = 1.0
+"""Seconds in which lines are collected: nobody asks that fast."""
+
+
+class History(Protocol):
+    """Where ends of runs are noted."""
+
+    def note(self, update: TaskUpdate, task: TaskExec | None) -> None: ...
+
+    async def run(self) -> None:
+        """Bring what is noted to where it is kept, until cancelled; then once more."""
+        ...
+
+
+def make_line(update: TaskUpdate, task: TaskExec | None) -> dict[str, Any]:
+    """The facts of one run's end. Times are Unix time; `state` is the name of Afanasy's status."""
+    return {
+        **update.key._asdict(),
+        "run": update.run,
+        "name": task.name if task else "",
+        "block_name": task.block_name if task else "",
+        "job_name": task.job_name if task else "",
+        "user_name": task.user_name if task else "",
+        "service": task.service if task else "",
+        "state": update.status.name,
+        "status": int(update.status),
+        "exit_code": update.exit_code,
+        "exit_signal": update.exit_signal,
+        "started": update.started,
+        "finished": update.finished,
+        "percent": update.percent,
+        "resources": update.resources,
+        "usage": attrs.asdict(update.usage) if update.usage is not None else None,
+        "why": [attrs.asdict(step) for step in update.why],
+    }
+
+
+@final
+class DiskHistory:
+    """A `History` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "history.jsonl"
+        self._waiting: list[dict[str, Any]] = []
+        self._news = trio.Event()
+
+    def note(self, update: TaskUpdate, task: TaskExec | None) -> None:
+        self._waiting.append(make_line(update, task))
+        self._news.set()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                await self._news.wait()
+                await trio.sleep(PAUSE)
+                self._news = trio.Event()
+                lines, self._waiting = self._waiting, []
+                with trio.CancelScope(shield=True):
+                    await work_in_thread(partial(_append, self._path, lines))
+        finally:
+            lines, self._waiting = self._waiting, []
+            with trio.move_on_after(PAUSE, shield=True):
+                await work_in_thread(partial(_append, self._path, lines), abandon=True)
+
+
+def _append(path: Path, lines: list[dict[str, Any]]) -> None:
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    if not data:
+        return
+    try:
+        handle = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        with os.fdopen(handle, "rb+", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(handle, 1, size - 1) != b"\n":
+                data = b"\n" + data  # the line before was torn
+            file.write(data)
+        if size + len(data) > LIMIT:
+            path.replace(path.with_name("history.1.jsonl"))
+    except OSError as error:
+        logger.warning("the history %s cannot be written: %s", path, error.strerror or error)
+
+
+def read_history(
+    folder: Path, names: Sequence[str] = ("history.1.jsonl", "history.jsonl")
+) -> Iterator[Mapping[str, Any]]:
+    """The lines of both files, the oldest first; torn ones are left out. Raises OSError."""
+    for name in names:
+        try:
+            text = (folder / name).read_text(errors="replace")
+        except FileNotFoundError:
+            continue
+        for line in text.splitlines():
+            try:
+                facts = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(facts, dict) and isinstance(facts.get("why"), list):
+                yield facts

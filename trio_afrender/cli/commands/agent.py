@@ -1,0 +1,120 @@
+"""``trio_afrender agent``: one render, until it is drained."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from argparse import Namespace
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.agent.agent import AgentHandle, run_agent
+from trio_afrender.cli.job_checks import check_folders
+from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.malloc import keep_heap_small
+from trio_afrender.cli.run_command import run_by_shell
+from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.systemd_notify import report_to_manager
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.config import Config
+from trio_afrender.config.build import make_config
+from trio_afrender.config.load import Settings
+from trio_afrender.errors import ConfigError
+from trio_afrender.process.oom_score import protect
+from trio_afrender.supervisor.cgroup import withdraw
+from trio_afrender.transport.address import is_loopback
+from trio_afrender.transport.tokens import read_token_file
+
+__all__ = ("run",)
+
+
+def run(options: Namespace) -> int:
+    """Run the agent; 0 once it is drained. Raises what `run_agent` raises, and `ConfigError`."""
+    keep_heap_small()
+    settings = load_options(options)
+    config = make_config(settings)
+    if options.cmd is not None:
+        run_by_shell(config.shell, options.cmd)
+    if not config.server:
+        raise ConfigError(
+            "no server: give --server af://HOST:PORT or wss://HOST:PORT, or set af_servername in "
+            'a config file ("cgru_config": {"af_servername": ...})'
+        )
+    _warn_of_loopback(settings)
+    check_folders(config.plugins)
+    token_file = str(settings["trio_afrender.token_file"])
+    token = read_token_file(Path(token_file)) if token_file else None
+    config = attrs.evolve(config, token=token, subreaper=True)
+    if options.no_redirect:
+        config = attrs.evolve(config, console=True)
+    protect()
+    withdraw()
+    level = logging.DEBUG if options.verbose else logging.INFO
+    with logging_to(say, level, times=not options.log_nodate):
+        trio.run(_serve, config)
+    return 0
+
+
+def _warn_of_loopback(settings: Settings) -> None:
+    """The files that CGRU ships name this host: on a render host the site's own file is missing."""
+    host = settings.values["af_servername"]
+    ours = settings.values["server"].origin.startswith("af_servername")
+    if ours and host.origin.startswith("file ") and is_loopback(str(host.value)):
+        say(
+            f"warning: the server is this host: {clean(host.origin)} has af_servername {host.value}"
+        )
+
+
+async def _serve(config: Config) -> None:
+    """The signals' task outlives the agent, whatever that one raises."""
+    async with trio.open_nursery() as outer:
+        patience = _Patience(leaves=config.drain == "leave")
+        await outer.start(watch_signals, patience.less)
+        try:
+            with patience.scope:
+                async with trio.open_nursery() as inner:
+                    patience.handle = await inner.start(run_agent, config)
+                    inner.start_soon(report_to_manager, patience.handle)
+                    inner.start_soon(_leave_on_request, patience.handle)
+        finally:
+            outer.cancel_scope.cancel()
+
+
+async def _leave_on_request(handle: AgentHandle) -> None:
+    """SIGUSR1: make room for another version of this program; tasks go on meanwhile."""
+
+    async def heed() -> None:
+        with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+            async for _ in signals:
+                say("SIGUSR1: leaving; running tasks go on with the keeper")
+                handle.leave("SIGUSR1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(heed)
+        await handle.finished()
+        nursery.cancel_scope.cancel()
+
+
+class _Patience:
+    """First signal: drain. Second: stop tasks now. Third, or before the start: cancel."""
+
+    def __init__(self, *, leaves: bool) -> None:
+        self._leaves = leaves
+        self.scope = trio.CancelScope()
+        self.handle: AgentHandle | None = None
+
+    def less(self, count: int, name: str) -> None:
+        if self.handle is None or count > 2:
+            self.scope.cancel()
+        elif count == 1 and self._leaves:
+            say(f"{name}: leaving; running tasks go on with the keeper")
+            self.handle.leave(name)
+        elif count == 1:
+            say(f"{name}: no new tasks; leaving when the running ones are over, again: now")
+            self.handle.drain(name)
+        else:
+            say(f"{name}: stopping the running tasks")
+            self.handle.stop_now(name)

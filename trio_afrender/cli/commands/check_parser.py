@@ -1,0 +1,165 @@
+"""``trio_afrender check parser``: which line of a log made a parser say what."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+import attrs
+
+from trio_afrender.cli.paint import Paint, writer
+from trio_afrender.cli.terminal import clean, cut
+from trio_afrender.config import Config
+from trio_afrender.devtools.html_report import make_page
+from trio_afrender.devtools.replay import FLAGS, Event, Replay, replay_parser
+from trio_afrender.errors import ConfigError
+
+__all__ = ("run_parser",)
+
+_LOUD = {"error", "fatalerror", "badresult", "problem"}
+
+
+def run_parser(options: Namespace, config: Config) -> int:
+    """Replay the logs; 1 if the parser did anything wrong with one. Raises `AfRenderError`."""
+    if options.html and len(options.logs) > 1:
+        raise ConfigError("--html takes one log")
+    good = True
+    for log in options.logs:
+        replay = replay_parser(
+            options.name,
+            _read(log),
+            frames=options.frames,
+            chunk=options.chunk if options.speed is None else f"speed:{options.speed}",
+            folders=config.plugins,
+            working_directory=options.folder,
+            html=options.html is not None,
+        )
+        good = good and replay.good
+        if options.html:
+            _write_page(options.html, make_page(replay, log))
+        if options.json:
+            sys.stdout.write(json.dumps(_as_json(log, replay)) + "\n")
+        else:
+            _print(log, replay)
+    return 0 if good else 1
+
+
+def _read(log: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"log {log}: {error.strerror or error}") from None
+
+
+def _write_page(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfigError(f"page {path}: {error.strerror or error}") from None
+
+
+def _print(log: str, replay: Replay) -> None:
+    write, paint = writer()
+    width = max(40, shutil.get_terminal_size((100, 24)).columns) if paint.on else 200
+    write(paint.strong(clean(f"{replay.parser}: {log}, cut by {replay.chunk}")))
+    numbers = max([len(_where(event)) for event in replay.events], default=1)
+    for where, events in groupby(replay.events, key=lambda event: (_where(event), event.text)):
+        group = tuple(events)
+        text = cut(where[1], width - numbers - 3)
+        write(f"{paint.quiet(where[0].rjust(numbers))} | {text}")
+        for effect in _effects(group, replay, paint, width - numbers - 5):
+            write(f"{' ' * numbers} |   {effect}")
+    write(*_conclusion(replay, paint))
+
+
+def _where(event: Event) -> str:
+    return str(event.line) if event.line == event.first_line else f"{event.first_line}-{event.line}"
+
+
+def _effects(events: tuple[Event, ...], replay: Replay, paint: Paint, width: int) -> Iterator[str]:
+    """What a line did: progress on one line, all else on lines of their own."""
+    moved = [event for event in events if event.name in ("percent", "frame", "percentframe")]
+    if moved:
+        told = {event.name: event.value for event in moved}
+        words = {"percent": "{}%", "frame": "frame {}", "percentframe": "{}% of the frame"}
+        text = ", ".join(words[name].format(told[name]) for name in words if name in told)
+        yield paint.number(text)
+        if any(event in replay.backwards for event in moved):
+            yield paint.doubtful("the percents go back")
+    for event in events:
+        if event in moved:
+            continue
+        if event.name in FLAGS:
+            stops = ": the task is stopped here" if event is replay.stopped else ""
+            yield _colour(event.name, paint)(event.name + stops)
+        else:
+            yield _colour(event.name, paint)(cut(f"{event.name}: {event.value}", width))
+
+
+def _colour(name: str, paint: Paint) -> Callable[[str], str]:
+    if name in _LOUD:
+        return paint.bad
+    if name == "warning":
+        return paint.doubtful
+    return paint.good
+
+
+def _conclusion(replay: Replay, paint: Paint) -> Iterator[str]:
+    state = replay.state
+    flags = [flag for flag in FLAGS if getattr(state, flag)]
+    yield paint.strong("At the end")
+    yield f"  percent     {state.percent}"
+    yield f"  frame       {state.frame} done, {state.percentframe}% of the present one"
+    for name in ("activity", "report", "resources"):
+        if text := getattr(state, name):
+            yield f"  {name:<11} {cut(text, 150)}"
+    if flags:
+        yield f"  flags       {', '.join(flags)}"
+    there = len(state.files)
+    if replay.files:
+        yield f"  files       {len(replay.files)} announced, {there} there for thumbnails"
+    status = f"{replay.status.name} ({replay.status.value})"
+    yield f"  status      {(paint.good if replay.status.success else paint.bad)(status)}, after exit code 0"
+    yield from (f"  log         {clean(line)}" for line in replay.log.splitlines())
+    for problem in replay.problems:
+        yield paint.bad("The parser did something wrong:")
+        yield from (f"  {clean(line)}" for line in problem.splitlines())
+    if replay.differences:
+        yield paint.bad(f"The cuts make a difference (--chunk {replay.chunk}):")
+        yield from (f"  {clean(text)}" for text in replay.differences)
+    elif replay.chunk != "whole":
+        yield paint.good("In one piece the same comes out.")
+
+
+def _as_json(log: str, replay: Replay) -> dict[str, object]:
+    state = attrs.asdict(replay.state)
+    wanted = (
+        "percent",
+        "frame",
+        "percentframe",
+        *FLAGS,
+        "activity",
+        "report",
+        "resources",
+        "files",
+    )
+    return {
+        "parser": replay.parser,
+        "log": log,
+        "chunk": replay.chunk,
+        "good": replay.good,
+        "events": [attrs.asdict(event) for event in replay.events],
+        "state": {name: state[name] for name in wanted},
+        "announced": list(replay.files),
+        "stopped": attrs.asdict(replay.stopped) if replay.stopped else None,
+        "status": replay.status.value,
+        "status_name": replay.status.name,
+        "problems": list(replay.problems),
+        "differences": list(replay.differences),
+        "task_log": replay.log,
+    }

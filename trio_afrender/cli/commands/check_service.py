@@ -1,0 +1,75 @@
+"""``trio_afrender check service``: what a service makes of a task."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+
+import attrs
+
+from trio_afrender.cli.arguments import near_word
+from trio_afrender.cli.paint import Paint, writer
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.config import Config
+from trio_afrender.devtools.service_preview import TASK_KEYS, ServiceView, make_service, read_tasks
+
+__all__ = ("run_service",)
+
+
+def run_service(options: Namespace, config: Config) -> int:
+    """Show each task; 1 if something is wrong with one. Raises `AfRenderError`."""
+    views = []
+    for info in read_tasks(options.task):
+        _tell_odd(info, options.name)
+        views.append(
+            make_service(
+                options.name, info, folders=config.plugins, settings=config.plugin_settings()
+            )
+        )
+    if options.json:
+        shown = [{**attrs.asdict(view), "good": view.good} for view in views]
+        json.dump(shown, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        write, paint = writer()
+        for view in views:
+            write(*_lines(view, paint))
+    return 0 if all(view.good for view in views) else 1
+
+
+def _tell_odd(info: Mapping[str, object], name: str) -> None:
+    for key in info:
+        if key not in TASK_KEYS:
+            say(f'warning: taskInfo has no key "{clean(key)}"{near_word(key, TASK_KEYS)}')
+    named = info.get("service", name)
+    if named != name:
+        block = info.get("block_name", "the task")
+        say(f"warning: {clean(str(block))} is for the service {clean(str(named))}")
+
+
+def _lines(view: ServiceView, paint: Paint) -> Iterator[str]:
+    yield paint.strong(clean(f"{view.service}: {view.task or 'task'}"))
+    command = clean(view.command) or paint.bad("empty: the task would fail to start")
+    yield f"  command      {command}"
+    yield f"  folder       {clean(view.working_directory) or 'one of its own'}"
+    for name, value in view.environment.items():
+        yield f"  environment  {clean(f'{name}={value}')}"
+    for file in view.files:
+        yield f"  file         {clean(file)}"
+    for made in view.thumbnails:
+        yield f"  thumbnail    {clean(made)}"
+    parser = view.parser if view.has_parser else "none"
+    yield f"  parser       {clean(parser)}"
+    if view.grace is not None:
+        yield f"  grace        {view.grace:g} seconds"
+    for name, limit in view.limits.items():
+        yield f"  limit        {name} {limit:g}"
+    for name, rule in view.stuck.items():
+        yield f"  stuck        {name} {rule}"
+    if view.skip:
+        yield paint.doubtful("  it is skipped")
+    yield from (f"  log          {clean(line)}" for line in view.log.splitlines())
+    for problem in view.problems:
+        yield paint.bad(f"  {clean(problem)}")

@@ -1,0 +1,62 @@
+"""``trio_afrender config``: every value and the layer it came from."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+
+from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.config.build import make_config
+from trio_afrender.config.convert import Layered
+from trio_afrender.config.keys import near_key
+from trio_afrender.config.load import Settings
+from trio_afrender.errors import ConfigError
+
+__all__ = ("run",)
+
+
+def run(options: Namespace) -> int:
+    """Print the settings to stdout. Raises `ConfigError` for those that cannot be used."""
+    settings = load_options(options)
+    make_config(settings)
+    shown = _pick(settings, options.keys)
+    if options.json:
+        json.dump(_as_json(settings, shown), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return 0
+    rows = [
+        (key, f"{json.dumps(item.value, ensure_ascii=False)} {item.unit}".rstrip(), item.origin)
+        for key, item in shown.items()
+    ]
+    width = max(len(key) for key, _, _ in rows)
+    for key, value, origin in rows:
+        sys.stdout.write(clean(f"{key:<{width}}  {value}  [{origin}]") + "\n")
+    names = ", ".join(str(path) for path in settings.files) or "none"
+    say(f"config files read: {clean(names)}")
+    return 0
+
+
+def _pick(settings: Settings, patterns: Sequence[str]) -> dict[str, Layered]:
+    """The settings that are asked for, all without a pattern. Raises `ConfigError` for one that
+    fits none."""
+    shown = dict(settings.shown())
+    for pattern in patterns:
+        if not fnmatch.filter(shown, pattern):
+            raise ConfigError(f"no setting {pattern}, {near_key(pattern, shown)}")
+    wanted = [key for key in shown if any(fnmatch.fnmatchcase(key, each) for each in patterns)]
+    return {key: shown[key] for key in wanted} if patterns else shown
+
+
+def _as_json(settings: Settings, shown: Mapping[str, Layered]) -> dict[str, object]:
+    return {
+        "values": {
+            key: {"value": item.value, "unit": item.unit, "from": item.origin}
+            for key, item in shown.items()
+        },
+        "files": [str(path) for path in settings.files],
+        "problems": list(settings.problems),
+    }

@@ -1,0 +1,134 @@
+"""``trio_afrender resources``: what a render would tell of this host, once or again and again."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.paint import writer
+from trio_afrender.cli.resource_table import History, Row, make_rows, plot, short_line
+from trio_afrender.cli.signals import watch_signals
+from trio_afrender.config.build import make_config
+from trio_afrender.hostinfo.identity import HostFacts, host_facts
+from trio_afrender.hostinfo.sampler import Sampler, make_wishes
+from trio_afrender.protocol.messages import HostResources
+
+__all__ = ("run",)
+
+GLANCE = 0.5
+"""Seconds between the two measurements of a single look: rates are about the time in between."""
+BAR = 20
+"""Columns of a bar."""
+
+Show: TypeAlias = Callable[[HostResources], None]
+
+
+def run(options: Namespace) -> int:
+    """Measure and print to stdout. Raises `ConfigError` for settings that cannot be used."""
+    sampler = Sampler(make_wishes(make_config(load_options(options))))
+    facts = host_facts()
+    if options.watch is None:
+        trio.run(_look, sampler, GLANCE, _shower(facts, as_json=options.json))
+        return 0
+    if options.json:
+        trio.run(_watch, sampler, options.watch, _write_json_line)
+    elif sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
+        with _live(facts) as show:
+            trio.run(_watch, sampler, options.watch, show)
+    else:
+        trio.run(_watch, sampler, options.watch, _write_line)
+    return 0
+
+
+async def _look(sampler: Sampler, pause: float, show: Show) -> None:
+    await sampler.measure()
+    await trio.sleep(pause)
+    show(await sampler.measure())
+
+
+async def _watch(sampler: Sampler, period: float, show: Show) -> None:
+    """Show a measurement each `period` until a signal comes, which is how this is meant to end."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch_signals, lambda _count, _name: nursery.cancel_scope.cancel())
+        await _look(sampler, min(GLANCE, period), show)
+        while True:
+            await trio.sleep(period)
+            show(await sampler.measure())
+
+
+def _shower(facts: HostFacts, *, as_json: bool) -> Show:
+    def show(found: HostResources) -> None:
+        if as_json:
+            whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
+            json.dump(whole, sys.stdout, indent=2)
+            sys.stdout.write("\n")
+            return
+        write, paint = writer()
+        rows = make_rows(found, facts)
+        width = max(len(row.name) for row in rows)
+        for row in rows:
+            bar = _bar(row) if row.percent is not None else " " * (BAR + 6)
+            write(f"{paint.strong(row.name.ljust(width))}  {bar}  {row.text}".rstrip())
+
+    return show
+
+
+def _bar(row: Row) -> str:
+    percent = row.percent or 0.0
+    return f"{'#' * round(percent * BAR / 100):.<{BAR}} {percent:>3.0f} %"
+
+
+def _write_line(found: HostResources) -> None:
+    sys.stdout.write(short_line(found, time.time()) + "\n")
+    sys.stdout.flush()
+
+
+def _write_json_line(found: HostResources) -> None:
+    sys.stdout.write(json.dumps({"time": time.time(), **attrs.asdict(found)}) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _live(facts: HostFacts) -> Iterator[Show]:
+    """A table that is drawn over itself, with a small curve for each figure."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    history = History()
+
+    def show(found: HostResources) -> None:
+        rows = make_rows(found, facts)
+        history.take(rows)
+        width = max(8, min(60, console.width // 4))
+        table = Table.grid(padding=(0, 1))
+        # Rich would take room from these first, for the text.
+        table.add_column(min_width=max(len(row.name) for row in rows), no_wrap=True)
+        table.add_column(min_width=width + 6, no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            drawn = Text("")
+            if row.percent is not None:
+                curve = plot(history.of(row.name), width, plain=console.legacy_windows)
+                drawn = Text(f"{curve} {row.percent:>3.0f} %", style=_colour(row.percent))
+            table.add_row(Text(row.name, style="bold"), drawn, Text(row.text))
+        live.update(table, refresh=True)
+
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        yield show
+
+
+def _colour(percent: float) -> str:
+    return "red" if percent >= 90 else "yellow" if percent >= 70 else "green"

@@ -1,0 +1,130 @@
+"""``trio_afrender submit``: a job file to an afserver, and, with ``--wait``, to its end."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import trio
+
+from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.job_follower import RemoteJob
+from trio_afrender.afserver.json_api import ask_json
+from trio_afrender.cli.job_progress import open_progress
+from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.report_file import check_report, write_report
+from trio_afrender.cli.screens import Screen, choose_screen
+from trio_afrender.cli.signals import ignore_signals, watch_signals
+from trio_afrender.cli.summary import summarize
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.config.build import make_config
+from trio_afrender.config.load import Settings
+from trio_afrender.errors import ConfigError, LinkRefused
+from trio_afrender.jobs.job_file import JobSpec, parse_job, read_job, unwrap
+from trio_afrender.jobs.submission import make_submission
+from trio_afrender.jobs.views import JobView
+from trio_afrender.path_map import PathMap
+from trio_afrender.transport.address import NativeAddress, is_native, parse_native
+
+__all__ = ("run",)
+
+
+def run(options: Namespace) -> int:
+    """Send a job file; 0 when the server has it, with ``--wait`` when it is done. 1 when it is not
+    done. Raises `AfRenderError`."""
+    data = read_job(options.job)
+    spec = parse_job(data, folder=options.job.absolute().parent)
+    settings = load_options(options)
+    config = make_config(settings)
+    dialer = Dialer(_find_server(settings), timeout=config.timing.connect)
+    report = check_report(options.report)
+    if report is not None and not options.wait:
+        raise ConfigError("--report says how the job ended: give --wait too")
+    sent = make_submission(
+        unwrap(data),
+        spec,
+        user_name=config.user_name,
+        host_name=config.name,
+        prefix=str(settings["af_cmdprefix"]),
+        to_server=PathMap(config.paths_map, windows=platform.system() == "Windows").to_server,
+    )
+    for note in spec.notes:
+        say(f"warning: {clean(note)}")
+    screen = choose_screen(quiet=options.no_progress)
+    play = _Play(spec, sent, dialer, screen, wait=options.wait, texts=report is not None)
+    trio.run(play.run)
+    return _conclude(play, report)
+
+
+def _find_server(settings: Settings) -> NativeAddress:
+    server = str(settings["server"])
+    if not server:
+        raise ConfigError("no server: give --server af://HOST:PORT, or set af_servername")
+    if not is_native(server):
+        raise ConfigError(
+            f'server "{server}": jobs are submitted to an afserver, give --server af://HOST:PORT'
+        )
+    return parse_native(server, cast("int", settings["af_serverport"]))
+
+
+@attrs.define(slots=True)
+class _Play:
+    """A submission and what follows. `number` is the job's once it is there, `view` how it ended."""
+
+    spec: JobSpec
+    sent: dict[str, Any]
+    dialer: Dialer
+    screen: Screen
+    wait: bool
+    texts: bool
+    """Whether all texts of all tasks are wanted in the end."""
+    number: int = 0
+    view: JobView | None = None
+
+    async def run(self) -> None:
+        """Until the job is over or a signal says that nobody waits any more."""
+        async with trio.open_nursery() as nursery:
+            waiting = trio.CancelScope()
+            await nursery.start(watch_signals, lambda _count, _name: waiting.cancel())
+            with waiting:
+                await self._send()
+            nursery.cancel_scope.cancel()
+
+    async def _send(self) -> None:
+        answer = await ask_json(self.dialer, self.sent)
+        number, serial = answer.get("id"), answer.get("serial")
+        if not isinstance(number, int) or not isinstance(serial, int) or number <= 0:
+            raise LinkRefused(str(answer.get("error", "no job was made of it")))
+        self.number = number
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+        say(f'job "{clean(self.spec.name)}" is {number} on {self.dialer.address.url}')
+        if self.wait:
+            await self._follow(RemoteJob(self.dialer, self.spec, number, serial))
+
+    async def _follow(self, job: RemoteJob) -> None:
+        async with open_progress(job, self.number, self.screen):
+            view = await job.follow()
+        if self.texts:
+            await job.fetch_texts(view.tasks)
+        self.view = view
+
+
+def _conclude(play: _Play, report: Path | None) -> int:
+    ignore_signals()
+    if not play.number:
+        say("interrupted: look at the server whether it has the job")
+        return 1
+    if not play.wait:
+        return 0
+    if play.view is None:
+        say(f"no longer waiting: job {play.number} goes on at the server")
+        return 1
+    say(*summarize(play.view))
+    if report is not None:
+        write_report(play.view, report)
+    return 0 if play.view.state == "done" else 1

@@ -1,0 +1,129 @@
+"""``trio_afrender why JOB.BLOCK.TASK``: what became of a task on this host, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trio_afrender.agent.journal_format import read_records, replay
+from trio_afrender.agent.run_history import read_history
+from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.errors import ConfigError
+
+__all__ = ("run",)
+
+RECENT = 5
+Facts = Mapping[str, Any]
+
+
+def run(options: Namespace) -> int:
+    """Print all runs of the task that this host knows, the newest last; 1 if it knows none.
+
+    Raises `ConfigError` for a store that cannot be read.
+    """
+    settings = load_options(options)
+    root = Path(str(settings["af_store_folder"])) / "trio_afrender"
+    known = [facts for folder in _agents(root, options.name) for facts in _runs(folder)]
+    found = [facts for facts in known if options.task in (facts["run"], _key(facts))]
+    if options.json:
+        json.dump(found, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write("\n".join("".join(f"{line}\n" for line in _show(f)) for f in found))
+    if not found:
+        _say_unknown(options.task, known, root)
+        return 1
+    return 0
+
+
+def _agents(root: Path, name: str | None) -> list[Path]:
+    if name:
+        return [root / name]
+    try:
+        return sorted(folder for folder in root.iterdir() if folder.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"{root}: {error.strerror or error}; choose another --store") from error
+
+
+def _runs(folder: Path) -> Iterator[Facts]:
+    """What an agent's store says: ended runs, then those that were running when last heard of."""
+    try:
+        ended = list(read_history(folder))
+        journal = folder / "journal"
+        held = replay(read_records(journal.read_bytes())[0] if journal.exists() else ())
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: {error.strerror or error}; be the agent's user, or choose another --store"
+        ) from error
+    yield from ({**facts, "agent": folder.name} for facts in ended)
+    over = {facts.get("run") for facts in ended}
+    for task in held.unfinished:
+        if task.run not in over:
+            yield {
+                **task.key._asdict(),
+                "run": task.run,
+                "agent": folder.name,
+                "name": task.name,
+                "block_name": task.block_name,
+                "job_name": task.job_name,
+                "state": "running",
+                "why": [],
+            }
+
+
+def _key(facts: Facts) -> str:
+    key = f"{facts.get('job')}.{facts.get('block')}.{facts.get('task')}"
+    return f"{key}.{facts['number']}" if facts.get("number") else key
+
+
+def _show(facts: Facts) -> Iterator[str]:
+    names = [("task", "name"), ("block", "block_name"), ("job", "job_name")]
+    who = ", ".join(f'{kind} "{facts[key]}"' for kind, key in names if facts.get(key))
+    yield clean(f"{_key(facts)}  {who}  (run {facts.get('run')}, agent {facts.get('agent')})")
+    yield clean(f"  {_end(facts)}")
+    steps = [step for step in facts["why"] if isinstance(step, dict)]
+    if steps:
+        yield "  Why:"
+    zero = _seconds(steps[0].get("time")) if steps else 0.0
+    for step in steps:
+        pids = step.get("pids") or ()
+        tail = f" [pids {', '.join(map(str, pids))}]" if pids else ""
+        after = _seconds(step.get("time")) - zero
+        yield clean(f"    +{after:.2f}s {step.get('event')}: {step.get('text')}{tail}")
+
+
+def _end(facts: Facts) -> str:
+    started, finished = facts.get("started"), facts.get("finished")
+    if facts["state"] == "running":
+        return "running, or it was when its agent was last heard of"
+    text = str(facts["state"])
+    if facts.get("exit_code") is not None:
+        text += f", exit code {facts['exit_code']}"
+    if facts.get("exit_signal") is not None:
+        text += f", signal {facts['exit_signal']}"
+    if finished:
+        text += time.strftime(", %Y-%m-%d %H:%M:%S", time.localtime(_seconds(finished)))
+    if started and finished:
+        return f"{text}, after {_seconds(finished) - _seconds(started):.1f} s"
+    return text if started else f"{text}, it never started"
+
+
+def _seconds(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _say_unknown(task: str, known: list[Facts], root: Path) -> None:
+    say(clean(f'trio_afrender: nothing is known of "{task}" in {root}'))
+    if known:
+        recent = dict.fromkeys(_key(facts) for facts in reversed(known))
+        say(clean(f"the latest tasks here: {', '.join(list(recent)[:RECENT])}"))
+    else:
+        say("no agent has kept anything there: give --store, or run it on the task's host")

@@ -1,0 +1,51 @@
+"""What can be known to be wrong with a job before any of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trio_afrender.cli.terminal import clean, say
+from trio_afrender.errors import ConfigError, JobError, PluginNotFound
+from trio_afrender.jobs.job_file import JobSpec
+from trio_afrender.plugins.lookup import list_plugins, near
+
+__all__ = ("check_folders", "check_plugins", "tell_notes")
+
+_NO_PARSER = ("", "none", "parser")
+
+
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raise `ConfigError` for a plugin folder that is not there: its plugins would be missed."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"plugin folder {folder} does not exist")
+
+
+def check_plugins(spec: JobSpec, folders: Sequence[Path]) -> None:
+    """Raise `JobError` for a service that does not exist; say on stderr which parsers do not.
+
+    Without its service a task cannot start. Without its parser it can, and on an Afanasy farm it
+    does: a job from there must run here unchanged.
+    """
+    services = {*list_plugins("service", folders), "service"}
+    parsers = {*list_plugins("parser", folders), *_NO_PARSER}
+    for number, block in enumerate(spec.blocks):
+        if block.service not in services:
+            raise JobError(f"blocks[{number}].service", _missing("service", block.service, folders))
+    for number, block in enumerate(spec.blocks):
+        if block.parser not in parsers:
+            text = _missing("parser", block.parser, folders)
+            say(f"warning: blocks[{number}].parser: {text}; its output is not parsed")
+
+
+def _missing(kind: str, name: str, folders: Sequence[Path]) -> str:
+    return str(PluginNotFound(kind, clean(name), near(kind, name, folders)))
+
+
+def tell_notes(spec: JobSpec) -> None:
+    """Name on stderr what the embedded farm passes over, and what is probably not meant."""
+    for path in spec.unhonoured:
+        say(f"warning: {clean(path)} has no effect here")
+    for note in spec.notes:
+        say(f"warning: {clean(note)}")

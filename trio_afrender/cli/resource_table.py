@@ -1,0 +1,150 @@
+"""The host's figures as rows for people: a name, how full it is, words. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from trio_afrender.cli.terminal import clean
+from trio_afrender.hostinfo.identity import HostFacts
+from trio_afrender.protocol.messages import GpuCard, HostResources
+from trio_afrender.task.usage_totals import show_bytes
+
+__all__ = ("History", "Row", "make_rows", "plot", "short_line")
+
+MIB = 1024**2
+_STEPS = " ▁▂▃▄▅▆▇█"
+_PLAIN_STEPS = " .:-=+*#@"
+
+
+@attrs.frozen(slots=True)
+class Row:
+    """One line; `percent` None: it has no fullness."""
+
+    name: str
+    percent: float | None
+    text: str
+
+
+class History:
+    """The last percents of each row, oldest first."""
+
+    def __init__(self, length: int = 60) -> None:
+        self._length = length
+        self._values: dict[str, deque[float]] = {}
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Note the percents of now."""
+        for row in rows:
+            if row.percent is not None:
+                kept = self._values.setdefault(row.name, deque(maxlen=self._length))
+                kept.append(row.percent)
+
+    def of(self, name: str) -> Sequence[float]:
+        return tuple(self._values.get(name, ()))
+
+
+def plot(values: Sequence[float], width: int, *, plain: bool = False) -> str:
+    """A small curve of percents, the newest at the right; `plain` is ASCII."""
+    steps = _PLAIN_STEPS if plain else _STEPS
+    top = len(steps) - 1
+    shown = values[-width:] if width > 0 else ()
+    drawn = "".join(steps[round(min(max(value, 0.0), 100.0) * top / 100)] for value in shown)
+    return drawn.rjust(width)
+
+
+def make_rows(found: HostResources, facts: HostFacts) -> list[Row]:
+    """All figures; fields that could not be measured are named in the last row."""
+    rows = [
+        Row("host", None, " ".join(filter(None, (facts.name, facts.os, facts.address)))),
+        Row("hardware", None, found.hw_info),
+        _cpu_row(found),
+        _memory_row(found),
+    ]
+    if found.swap_total_mb:
+        used = f"{_mib(found.swap_used_mb)} of {_mib(found.swap_total_mb)} used"
+        rows.append(Row("swap", _share(found.swap_used_mb, found.swap_total_mb), used))
+    full = found.hdd_total_gb - found.hdd_free_gb
+    space = f"{full} of {found.hdd_total_gb} GiB used, {found.hdd_free_gb} free"
+    io = f"read {found.hdd_rd_kbsec}, write {found.hdd_wr_kbsec} KiB/s"
+    net = f"in {found.net_recv_kbsec}, out {found.net_send_kbsec} KiB/s"
+    rows += [
+        Row("disk", _share(full, found.hdd_total_gb), space),
+        Row("disk busy", float(max(found.hdd_busy, 0)), io),
+        Row("network", None, f"{net}; {', '.join(each.name for each in facts.netifs) or 'none'}"),
+    ]
+    for card in found.gpus:
+        rows += _card_rows(card)
+    if not found.gpus and found.gpu_string:
+        rows.append(Row("GPU", float(found.gpu_gpu_util), found.gpu_string))
+    rows.append(Row("users", None, ", ".join(found.logged_in_users) or "nobody is logged in"))
+    if found.stale:
+        rows.append(Row("stale", None, f"could not be measured now: {', '.join(found.stale)}"))
+    return [attrs.evolve(row, text=clean(row.text)) for row in rows]
+
+
+def _cpu_row(found: HostResources) -> Row:
+    parts = ("user", "nice", "system", "iowait", "irq", "softirq")
+    busy = [(part, getattr(found, f"cpu_{part}")) for part in parts]
+    told = ", ".join(f"{part} {value} %" for part, value in busy if value) or "idle"
+    load = " ".join(f"{each / 10:.1f}" for each in found.cpu_loadavg)
+    temp = f", {found.cpu_temp} °C" if found.cpu_temp else ""
+    text = f"{found.cpu_num} x {found.cpu_mhz} MHz, load {load}{temp}; {told}"
+    return Row("cpu", float(min(sum(value for _, value in busy), 100)), text)
+
+
+def _memory_row(found: HostResources) -> Row:
+    used = found.mem_total_mb - found.mem_free_mb
+    text = (
+        f"{_mib(used)} of {_mib(found.mem_total_mb)} used, {_mib(found.mem_free_mb)} free;"
+        f" caches {_mib(found.mem_cached_mb + found.mem_buffers_mb)}"
+    )
+    return Row("memory", _share(used, found.mem_total_mb), text)
+
+
+def _card_rows(card: GpuCard) -> list[Row]:
+    name = f"GPU {card.index}" if card.part is None else f"GPU {card.index}.{card.part}"
+    extra = [f"{card.temp} °C"] if card.temp is not None else []
+    if card.power_watt is not None:
+        limit = "" if card.power_limit_watt is None else f" of {card.power_limit_watt}"
+        extra.append(f"{card.power_watt}{limit} W")
+    used = f"{_mib(card.mem_used_mb)} of {_mib(card.mem_total_mb)} used"
+    rows = [
+        Row(name, None if card.util is None else float(card.util), ", ".join((card.name, *extra))),
+        Row(f"{name} memory", _share(card.mem_used_mb, card.mem_total_mb), used),
+    ]
+    if card.processes:
+        told = (f"{p.pid} ({_mib(p.memory_mb)}, {p.percent} %)" for p in card.processes)
+        rows.append(Row(f"{name} pids", None, ", ".join(told)))
+    return rows
+
+
+def short_line(found: HostResources, wall: float) -> str:
+    """All that moves, in one line, for a pipe or a log."""
+    busy = 100 - found.cpu_idle
+    used = found.mem_total_mb - found.mem_free_mb
+    parts = [
+        time.strftime("%H:%M:%S", time.localtime(wall)),
+        f"cpu {max(busy, 0)} %",
+        f"load {found.cpu_loadavg[0] / 10:.1f}",
+        f"memory {_mib(used)} of {_mib(found.mem_total_mb)}",
+        f"disk {found.hdd_rd_kbsec}/{found.hdd_wr_kbsec} KiB/s busy {max(found.hdd_busy, 0)} %",
+        f"net {found.net_recv_kbsec}/{found.net_send_kbsec} KiB/s",
+    ]
+    for card in found.gpus:
+        util = "?" if card.util is None else card.util
+        parts.append(f"gpu{card.index} {util} % {_mib(card.mem_used_mb)}")
+    if found.stale:
+        parts.append(f"stale {' '.join(found.stale)}")
+    return clean("  ".join(parts))
+
+
+def _share(part: float, whole: float) -> float | None:
+    return min(max(part * 100 / whole, 0.0), 100.0) if whole > 0 else None
+
+
+def _mib(size: int) -> str:
+    return show_bytes(size * MIB)

@@ -1,0 +1,212 @@
+"""CGRU's config files as they are: sections of the platform, includes, merging, and what is wrong.
+
+The two readers of the original differ; this one follows their union. A file that cannot be read is
+a problem with a message, and the others still count. Each value remembers the file it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import attrs
+
+from trio_afrender.config.convert import check, is_pair
+from trio_afrender.config.keys import CGRU
+from trio_afrender.errors import ConfigError
+
+__all__ = ("Reading", "parse_file", "platform_tokens")
+
+_MAX_BYTES = 16 * 1024 * 1024
+_ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "armv7l": "arm32", "armv6l": "arm32"}
+
+
+def platform_tokens() -> tuple[str, ...]:
+    """Return what an ``OS_<token>`` section may be named on this host; later tokens win."""
+    system = platform.system()
+    tokens = ["windows"] if system == "Windows" else ["unix"]
+    tokens += {"Darwin": ["macosx"], "Linux": ["linux"]}.get(system, [])
+    machine = platform.machine().lower()
+    tokens.append(_ARCHITECTURES.get(machine, "64" if "64" in machine else "32"))
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    tokens += [release[key].lower() for key in ("ID", "VERSION_ID") if release.get(key)]
+    return tuple(tokens)
+
+
+@attrs.define(slots=True)
+class Reading:
+    """What files said so far: values, the origin of each (by path of keys), and problems."""
+
+    tokens: Sequence[str] = attrs.field(factory=platform_tokens)
+    values: dict[str, object] = attrs.field(factory=dict)
+    origins: dict[tuple[str, ...], str] = attrs.field(factory=dict)
+    problems: list[str] = attrs.field(factory=list)
+    files: list[Path] = attrs.field(factory=list)
+    """Those that were there and could be used, in the order of reading."""
+    _seen: set[str] = attrs.field(factory=set)
+
+    def read(self, path: Path, *, required: bool = False) -> None:
+        """Merge a file and then its includes over what is there.
+
+        A missing file is nothing, unless `required`: then that and whatever else keeps the file
+        (not its includes) from being used raises `ConfigError`.
+        """
+        if required:
+            self._seen.discard(str(path))
+        try:
+            self._read(path, required=required)
+        except ConfigError as error:
+            if required:
+                raise
+            self.problems.append(str(error))
+
+    def _read(self, path: Path, *, required: bool) -> None:
+        if str(path) in self._seen:
+            raise ConfigError(f"config file {path} was read already: refused to read it again")
+        self._seen.add(str(path))
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            if required:
+                raise ConfigError(f"config file {path} does not exist") from None
+            return
+        except OSError as error:
+            raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:  # NUL, or what no file name can be
+            raise ConfigError(f"config file {str(path)!r} cannot be read: {error}") from error
+        own = parse_file(data, path, self.tokens)
+        self.files.append(path)
+        includes = own.pop("include", [])
+        self._merge(own, path)
+        for name in self._include_names(includes, path):
+            self.read(Path(os.path.normpath(path.parent / name)))
+
+    def _include_names(self, includes: object, path: Path) -> list[str]:
+        if isinstance(includes, list) and all(isinstance(name, str) for name in includes):
+            return [name for name in includes if name]
+        self.problems.append(f'{path}: "include" must be a list of file names; ignored')
+        return []
+
+    def _merge(self, new: Mapping[str, object], path: Path) -> None:
+        for key, value in new.items():
+            known = CGRU.get(key)
+            if known is None:
+                self._put((key,), value, f"file {path}")
+                continue
+            if known.kind == "pairs":
+                value = self._good_pairs(key, value, path)
+            try:
+                self._put((key,), check(known, value, path.parent), f"file {path}")
+            except ConfigError as error:
+                # As in the original the value of an earlier file stays, but not silently.
+                self.problems.append(f"{path}: {key}: {error}; ignored")
+
+    def _good_pairs(self, key: str, pairs: object, path: Path) -> object:
+        """Keep the pairs before the first bad one: so does the original."""
+        if not isinstance(pairs, list):
+            return pairs
+        for index, pair in enumerate(pairs):
+            if not is_pair(pair):
+                self.problems.append(
+                    f"{path}: {key}[{index}]: expected a pair of texts; ignored with all after it"
+                )
+                return pairs[:index]
+        return pairs
+
+    def _put(self, where: tuple[str, ...], value: object, origin: str) -> None:
+        """Merge objects key by key; replace everything else."""
+        into = self.values
+        for key in where[:-1]:
+            inner = into[key]
+            assert isinstance(inner, dict)  # noqa: S101 - made so by the call one level up
+            into = inner
+        old = into.get(where[-1])
+        self.origins[where] = origin
+        if isinstance(value, dict) and isinstance(old, dict):
+            for name, item in value.items():
+                self._put((*where, name), item, origin)
+            return
+        depth = len(where)
+        self.origins = {k: v for k, v in self.origins.items() if k[:depth] != where or k == where}
+        into[where[-1]] = {} if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            self._put(where, value, origin)
+
+    def set(self, key: str, value: object, origin: str) -> None:
+        """Put one value above everything read so far (the environment, the command line)."""
+        self.values[key] = value
+        self.origins[(key,)] = origin
+
+
+def parse_file(data: bytes, path: Path, tokens: Sequence[str]) -> dict[str, object]:
+    """Return what a file sets on this platform. Raises `ConfigError` with line and column."""
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes, this is no config file")
+    try:
+        root = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        hint = _hint(error)
+        place = f"{path}:{error.lineno}:{error.colno}"
+        raise ConfigError(f"{place}: not JSON: {error.msg}{hint}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from error
+    if not isinstance(root, dict):
+        raise ConfigError(f"{path}: not a JSON object")
+    own = root.get("cgru_config", {})
+    if not isinstance(own, dict):
+        raise ConfigError(f'{path}: "cgru_config" is not an object')
+    if root and "cgru_config" not in root:
+        raise ConfigError(f'{path}: has no object "cgru_config"')
+    return _filtered(own, tokens)
+
+
+def _filtered(own: Mapping[str, object], tokens: Sequence[str]) -> dict[str, object]:
+    """Drop comments and disabled keys; lay matching sections over the plain keys."""
+    plain: dict[str, object] = {}
+    for key, value in own.items():
+        if key and not key.startswith(("-", "OS_")):
+            plain[key] = _filtered(value, tokens) if isinstance(value, dict) else value
+    for section in _sections(own, tokens):
+        _overlay(plain, _filtered(section, tokens))
+    return plain
+
+
+def _sections(own: Mapping[str, object], tokens: Sequence[str]) -> Iterator[Mapping[str, object]]:
+    for token in tokens:
+        for key, value in own.items():
+            if key.startswith("OS_") and key[3:].lower() == token and isinstance(value, dict):
+                yield value
+
+
+def _overlay(below: dict[str, object], above: Mapping[str, object]) -> None:
+    for key, value in above.items():
+        inner = below.get(key)
+        if isinstance(inner, dict) and isinstance(value, dict):
+            _overlay(inner, value)
+        else:
+            below[key] = value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _hint(error: json.JSONDecodeError) -> str:
+    before = error.doc[: error.pos].rstrip()
+    here = error.doc[error.pos : error.pos + 2]
+    if here in ("//", "/*") or here[:1] == "#":
+        return ' (JSON has no comments: the custom is a key "" with the text)'
+    if before.endswith(",") and here[:1] in ("}", "]"):
+        return " (a comma before the closing bracket)"
+    return ""

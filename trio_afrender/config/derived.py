@@ -1,0 +1,90 @@
+"""Values that several settings and variables make together: who we are, and where the server is."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from trio_afrender.config.convert import Layered
+
+__all__ = ("host_name", "plugin_folders", "server", "user_name")
+
+_TYPED = "command line"
+_LAYERS = ("default", "file", "environment", _TYPED)
+_PLUGIN_PACKAGES = ("services", "parsers", "resources", "resmeters")
+
+
+def plugin_folders(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
+    """Ours, then those of ``CGRU_CUSTOM_PYTHONPATH`` that hold plugins; others hold modules."""
+    own = values["trio_afrender.plugins"]
+    parts = environment.get("CGRU_CUSTOM_PYTHONPATH", "").split(os.pathsep)
+    given = [os.path.normpath(Path.cwd() / part) for part in parts if part]
+    held = [
+        folder
+        for folder in given
+        if any(Path(folder, package).is_dir() for package in _PLUGIN_PACKAGES)
+    ]
+    if not held:
+        return own
+    folders = cast("list[str]", own.value)
+    origin = "environment CGRU_CUSTOM_PYTHONPATH"
+    return Layered([*folders, *held], f"{own.origin}, {origin}" if folders else origin)
+
+
+def server(values: Mapping[str, Layered]) -> Layered:
+    """Ours, else the afserver that Afanasy's settings name, if any of them is set.
+
+    Afanasy's are every program's, ours this one's, so ours win wherever they stand; but what
+    somebody types wins over all that is written down.
+    """
+    own = values["trio_afrender.server"]
+    host, port = values["af_servername"], values["af_serverport"]
+    typed = any(item.origin.startswith(_TYPED) for item in (host, port))
+    if own.value and (own.origin.startswith(_TYPED) or not typed):
+        return own
+    decisive = max(host.origin, port.origin, key=_rank)
+    if not _rank(decisive):
+        return Layered("")
+    name = f"[{host.value}]" if ":" in str(host.value) else host.value
+    return Layered(f"af://{name}:{port.value}", f"af_servername and af_serverport, {decisive}")
+
+
+def _rank(origin: str) -> int:
+    """How high a layer is."""
+    return next(rank for rank, layer in enumerate(_LAYERS) if origin.startswith(layer))
+
+
+def host_name(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
+    own = values["trio_afrender.name"]
+    if own.value and own.origin.startswith("command line"):
+        return own
+    if environment.get("AF_HOSTNAME"):
+        return Layered(environment["AF_HOSTNAME"], "environment AF_HOSTNAME")
+    if own.value:
+        return own
+    name = environment.get("HOSTNAME") or environment.get("COMPUTERNAME") or platform.node()
+    name = name.lower()
+    if values["af_render_cut_domain_name"].value:
+        name = name.partition(".")[0]
+    return Layered(name, "this computer's name")
+
+
+def user_name(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
+    for variable in ("AF_USERNAME", "CGRU_USERNAME"):
+        if environment.get(variable):
+            return Layered(environment[variable], f"environment {variable}")
+    name = environment.get("USER") or environment.get("USERNAME") or _login()
+    if values["af_user_cut_domain_name"].value:
+        name = name.rpartition("/" if "/" in name else "\\")[2]
+    return Layered(name.lower(), "this login's name")
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

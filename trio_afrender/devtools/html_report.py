@@ -1,0 +1,65 @@
+"""A replayed log as a page: the output as its parser colours it, and what each line did."""
+
+from __future__ import annotations
+
+from html import escape
+
+from trio_afrender.devtools.replay import Replay
+
+__all__ = ("make_page",)
+
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ background: #202020; color: #d0d0d0; font-family: sans-serif; margin: 1em; }}
+.output {{ background: #000; font-family: monospace; padding: 1em; white-space: pre-wrap;
+  overflow-wrap: anywhere; }}
+.output br {{ display: none; }}
+.output span {{ color: #000; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: 0.1em 1em 0.1em 0; text-align: left; vertical-align: top; }}
+td:last-child {{ font-family: monospace; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{summary}</p>
+<div class="output">{output}</div>
+<h2>What each line did</h2>
+<table>
+<tr><th>line</th><th>what</th><th></th><th>text</th></tr>
+{rows}
+</table>
+</body>
+</html>
+"""
+_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {
+    0x7F: 0x2421
+}
+
+
+def make_page(replay: Replay, name: str) -> str:
+    """Return HTML of a replay that was made with ``html=True``; `name` is the log's.
+
+    Nothing of the log is markup in it, except what a parser's own ``tagHTML`` makes of it.
+    """
+    state = replay.state
+    rows = (
+        (str(event.line), event.name, str(event.value), event.text[:2000])
+        for event in replay.events
+    )
+    made = _PAGE.format(
+        title=escape(f"{replay.parser}: {name}"),
+        summary=escape(
+            f"{state.percent}%, {state.frame} frames done; with exit code 0: {replay.status.name}"
+        ),
+        output=replay.html,
+        rows="\n".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        ),
+    )
+    return made.translate(_PICTURES)

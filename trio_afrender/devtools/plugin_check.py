@@ -1,0 +1,157 @@
+"""Tries plugins in a process of their own, so that the worst of them can be told of."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import attrs
+
+from trio_afrender.config import PluginSettings
+from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.plugins.host.host_protocol import settings_to
+from trio_afrender.plugins.lookup import list_plugins, near
+
+__all__ = ("KINDS", "Report", "check_meter", "check_plugins")
+
+KINDS = ("service", "parser", "meter")
+LIMIT = 10.0
+_SETTINGS = PluginSettings()
+_START = 60.0
+"""Seconds until the process must be there, on a busy machine."""
+_ENDED = None
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Report:
+    """What came of trying a plugin."""
+
+    kind: str
+    name: str
+    problems: tuple[str, ...] = ()
+    """Empty: it is good."""
+    values: Mapping[str, int | str | bool] = attrs.field(factory=dict)
+    """A meter's properties."""
+    printed: str = ""
+
+
+def check_plugins(
+    folders: Sequence[Path] = (),
+    *,
+    names: Sequence[tuple[str, str]] | None = None,
+    limit: float = LIMIT,
+    settings: PluginSettings = _SETTINGS,
+    pause: float = 0.0,
+) -> tuple[Report, ...]:
+    """Load, make and use plugins, in another process; return a report for each.
+
+    Without `names`, pairs of kind and name, all are tried that can be found. One that takes more
+    than `limit` seconds is ended and told of. Meters are updated some times, with `pause` seconds
+    between. Blocking.
+    """
+    folders = tuple(folder.resolve() for folder in folders)
+    if names is None:
+        names = [(kind, name) for kind in KINDS for name in list_plugins(kind, folders)]
+    reports: list[Report] = []
+    while len(reports) < len(names):
+        reports.extend(_try(names[len(reports) :], folders, limit, settings, pause))
+    return tuple(reports)
+
+
+def check_meter(
+    name: str,
+    folders: Sequence[Path] = (),
+    *,
+    limit: float = LIMIT,
+    settings: PluginSettings = _SETTINGS,
+    pause: float = 0.0,
+) -> Report:
+    """Make a meter and update it some times; see `check_plugins`.
+
+    Raises `PluginNotFound`.
+    """
+    if name not in list_plugins("meter", folders):
+        raise PluginNotFound("meter", name, near("meter", name, folders))
+    return check_plugins(
+        folders, names=[("meter", name)], limit=limit + 2 * pause, settings=settings, pause=pause
+    )[0]
+
+
+def _try(
+    names: Sequence[tuple[str, str]],
+    folders: Sequence[Path],
+    limit: float,
+    settings: PluginSettings,
+    pause: float,
+) -> Iterator[Report]:
+    """Reports of one process, up to the plugin that ended it. Raises `PluginError`."""
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "trio_afrender.devtools.plugin_check_main",
+        json.dumps(names),
+        json.dumps([str(folder) for folder in folders]),
+        json.dumps(settings_to(settings)),
+        str(pause),
+    ]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        threading.Thread(target=_listen, args=(process.stdout, answers), daemon=True).start()
+        try:
+            if _next(answers, _START) is _ENDED:
+                raise PluginError("the process that tries plugins cannot be started")
+            for kind, name in names:
+                answer = _next(answers, limit)
+                if isinstance(answer, str):
+                    problems, values, printed = json.loads(answer)
+                    yield Report(
+                        kind=kind,
+                        name=name,
+                        problems=tuple(problems),
+                        values=values,
+                        printed=printed,
+                    )
+                    continue
+                text = f"it hung: no end after {limit:g} seconds"
+                if answer is _ENDED:
+                    text = f"it ended the process ({_describe(process.wait())})"
+                yield Report(kind=kind, name=name, problems=(text,))
+                return
+        finally:
+            process.kill()
+
+
+_LATE = object()
+
+
+def _next(answers: queue.SimpleQueue[str | None], limit: float) -> object:
+    try:
+        return answers.get(timeout=limit)
+    except queue.Empty:
+        return _LATE
+
+
+def _listen(stream: IO[str], answers: queue.SimpleQueue[str | None]) -> None:
+    for line in stream:
+        answers.put(line)
+    answers.put(_ENDED)
+
+
+def _describe(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,145 @@
+"""Makes a service for a task without running it: what it would run, where, and which files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from trio_afrender.config.settings import Config, PluginSettings
+from trio_afrender.errors import ConfigError
+from trio_afrender.farm.exec_messages import make_exec
+from trio_afrender.farm.model import Block, Job, Masks, Render, Run, Task
+from trio_afrender.jobs.job_file import load_job
+from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.plugins.interfaces import PluginSpec
+from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.protocol.messages import Register, TaskExec, TaskKey
+from trio_afrender.task.task_info import make_task_info
+from trio_afrender.tasklog.memory_log import MemoryStore
+
+__all__ = ("TASK_KEYS", "ServiceView", "make_service", "read_tasks")
+
+TASK_KEYS = (
+    *make_task_info(TaskExec(run="", job=0, block=0, task=0), ""),
+    "file_size_min", "file_size_max", "parser_koeff", "block_custom_data", "task_custom_data",
+    "job_custom_data", "render_custom_data", "user_custom_data", "render_capacity_total",
+    "render_capacity_used", "render_tasks_maximum", "render_tasks_running", "command", "files",
+)  # fmt: skip
+"""Every key that taskInfo may have."""
+_NO_MASKS = Masks(None, None, None)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ServiceView:
+    """What a service says of a task right after it was made, and of a good end. Paths are this host's."""
+
+    service: str
+    parser: str
+    task: str
+    """The task's name."""
+    command: str
+    working_directory: str
+    environment: Mapping[str, str]
+    files: tuple[str, ...]
+    skip: bool
+    grace: float | None
+    limits: Mapping[str, float]
+    """What the service says of its own; so too `stuck`."""
+    stuck: Mapping[str, float | str]
+    has_parser: bool
+    thumbnails: tuple[str, ...]
+    """Post commands; they are for files that are there."""
+    log: str
+    problems: tuple[str, ...]
+    """What the service's code did wrong."""
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing went wrong and the task has the parser that it names."""
+        return not self.problems and (self.has_parser or self.parser in ("", "none"))
+
+
+def make_service(
+    name: str,
+    task_info: Mapping[str, object],
+    *,
+    folders: Sequence[Path] = (),
+    settings: PluginSettings | None = None,
+) -> ServiceView:
+    """Make a service as the agent does; return what it says. Nothing is run.
+
+    `task_info` has keys of taskInfo (`TASK_KEYS`), missing ones have their defaults. Raises
+    `PluginNotFound`, `PluginError` for a service that cannot be made.
+    """
+    if settings is None:
+        settings = Config(name="check").plugin_settings()
+    parser = task_info.get("parser")
+    parser = parser if isinstance(parser, str) else ""
+    usual = TaskExec(run="check", job=1, block=0, task=0)
+    info = {**make_task_info(usual, tempfile.gettempdir()), **task_info}
+    spec = PluginSpec(service=name, parser=parser, task_info=info)
+    worker = Worker(spec, MemoryStore(), settings, tuple(folder.resolve() for folder in folders))
+    facts = worker.facts
+    thumbnails = worker.do_post()
+    return ServiceView(
+        service=name,
+        parser=parser,
+        task=str(task_info.get("task_name", "")),
+        command=facts.command,
+        working_directory=facts.working_directory,
+        environment=facts.environment,
+        files=facts.files,
+        skip=facts.skip,
+        grace=facts.grace,
+        limits=facts.limits,
+        stuck=facts.stuck,
+        has_parser=facts.has_parser,
+        thumbnails=thumbnails,
+        log=worker.log() or facts.log,
+        problems=worker.problems(),
+    )
+
+
+def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
+    """Read taskInfos: a file with one, or a job's file, of which the first task of each block.
+
+    Raises `ConfigError`. Blocking.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig", errors="surrogateescape"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not JSON that can be a task: nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected an object with keys of taskInfo, or a job")
+    if not {"job", "jobs", "blocks"} & data.keys():
+        return (data,)
+    return _first_tasks(load_job(path))
+
+
+def _first_tasks(spec: JobSpec) -> tuple[dict[str, object], ...]:
+    job = Job(id=1, spec=spec, masks=_NO_MASKS)
+    return tuple(_first_task(job, block, at) for at, block in enumerate(spec.blocks))
+
+
+def _first_task(job: Job, spec: BlockSpec, number: int) -> dict[str, object]:
+    """The taskInfo that the embedded farm's agent would have."""
+    block = Block(job=job, spec=spec, masks=_NO_MASKS, ranks=None)
+    render = Render(id=1, name="check", register=Register(name="check"))
+    run = Run(
+        id="check",
+        task=Task(key=TaskKey(job.id, number, 0, 0), block=block),
+        attempt=1,
+        render=render,
+        capacity=spec.capacity,
+        assigned=0.0,
+        progressed=0.0,
+    )
+    return make_task_info(make_exec(run, 0, 0.0), tempfile.gettempdir())

@@ -1,0 +1,153 @@
+"""Whether a render may run a block's tasks; each "no" is a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trio_afrender.farm.model import Block, Job, Render, Task, TaskState
+from trio_afrender.farm.state import Book
+from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds
+from trio_afrender.protocol.messages import BlockFlags, HostResources
+
+__all__ = ("avoids_block", "avoids_task", "coefficient", "misfit", "shut")
+
+_NIMBY_OWN = 2
+_NIMBY_ALL = 4
+
+
+def shut(render: Render, now: float) -> str:
+    """Why a render takes no task at all; empty: it does."""
+    if not render.online:
+        return "it is offline"
+    if render.state & _NIMBY_ALL:
+        return "it takes no jobs (NIMBY)"
+    if render.register.priority == 0:
+        return "its priority is 0"
+    if len(render.running) >= render.register.max_tasks:
+        return f"it runs {len(render.running)} tasks, its limit"
+    if now < render.paused_until:
+        return "it has just given a task back"
+    return ""
+
+
+def misfit(render: Render, job: Job, block: Block) -> str:
+    """Why a render that takes tasks takes none of this block; empty: it does."""
+    spec, register = block.spec, render.register
+    least = spec.capacity * max(1, _least(spec))
+    free = register.capacity - render.capacity_used
+    if least > free:
+        return f"a task needs capacity {least}, free is {free} of {register.capacity}"
+    if register.services and spec.service not in register.services:
+        return f'it does not offer the service "{spec.service}"'
+    owners_only = render.state & _NIMBY_OWN and not job.spec.ignore_nimby
+    if owners_only and register.user_name != job.spec.user_name:
+        return "it takes its owner's jobs only (nimby)"
+    for owner in (block, job):
+        reason = _mask_misfit(render, owner) or _count_misfit(render, owner)
+        if reason:
+            return reason
+    return _load_misfit(render.resources, spec.needs)
+
+
+def _mask_misfit(render: Render, owner: Block | Job) -> str:
+    name, masks = render.name, owner.masks
+    if masks.hosts is not None and not masks.hosts.fullmatch(name):
+        return "its name does not match hosts_mask"
+    if masks.exclude is not None and masks.exclude.fullmatch(name):
+        return "its name matches hosts_mask_exclude"
+    if masks.os is not None and not masks.os.search(render.register.os):
+        return f'its system is "{render.register.os}", not need_os'
+    return ""
+
+
+def _count_misfit(render: Render, owner: Block | Job) -> str:
+    needs = owner.spec.needs
+    limit = needs.max_running_tasks
+    if 0 <= limit <= owner.counts[TaskState.RUNNING]:
+        return f"max_running_tasks is {limit}"
+    limit = needs.max_running_tasks_per_host
+    if 0 <= limit <= owner.running_on[render.name]:
+        return f"max_running_tasks_per_host is {limit}"
+    return ""
+
+
+def _load_misfit(load: HostResources | None, needs: HostNeeds) -> str:
+    """A render that has not told its load yet is taken as it is."""
+    if load is None:
+        return ""
+    offers = (
+        ("need_memory", needs.need_memory, load.mem_free_mb),
+        ("need_hdd", needs.need_hdd, load.hdd_free_gb),
+        ("need_cpu_freq_mgz", needs.need_cpu_freq_mgz, load.cpu_mhz),
+        ("need_cpu_cores", needs.need_cpu_cores, load.cpu_num),
+        ("need_cpu_freq_cores", needs.need_cpu_freq_cores, load.cpu_mhz * load.cpu_num),
+        ("need_gpu_mem_mb", needs.need_gpu_mem_mb, load.gpu_mem_total_mb - load.gpu_mem_used_mb),
+    )
+    for name, need, offer in offers:
+        if need > 0 and need > offer:
+            return f"{name} is {need}, it has {offer}"
+    return ""
+
+
+def _least(spec: BlockSpec) -> int:
+    return spec.capacity_coeff_min if spec.flags & BlockFlags.VARCAPACITY else 0
+
+
+def coefficient(render: Render, spec: BlockSpec) -> int:
+    """How many times its capacity a task gets there; 0: the block's capacity is fixed."""
+    if not spec.flags & BlockFlags.VARCAPACITY:
+        return 0
+    room = (render.register.capacity - render.capacity_used) // spec.capacity
+    if spec.capacity_coeff_max > 0:
+        room = min(room, spec.capacity_coeff_max)
+    return max(room, _least(spec), 1)
+
+
+def avoids_block(book: Book, render: Render, block: Block, now: float) -> bool:
+    """Whether a render failed at a block too often, and another one can be asked instead.
+
+    Without another one it is asked again: on a farm of one machine to avoid it is to hang.
+    """
+    limit = _choose(block.spec.errors_avoid_host, book.settings.errors_avoid_host)
+    forgive = block.spec.errors_forgive_time
+
+    def failed(other: Render) -> bool:
+        count, last = block.error_hosts.get(other.name, (0, 0.0))
+        return count >= limit and (forgive <= 0 or now < last + forgive)
+
+    return limit > 0 and failed(render) and _another(book, render, block, failed)
+
+
+def avoids_task(book: Book, render: Render, task: Task) -> bool:
+    """The same for one task."""
+    if task.error_hosts is None:
+        return False
+    hosts = task.error_hosts
+    spec = task.block.spec
+    limit = _choose(spec.errors_task_same_host, book.settings.errors_task_same_host)
+
+    def failed(other: Render) -> bool:
+        return hosts[other.name] >= limit
+
+    return limit > 0 and failed(render) and _another(book, render, task.block, failed)
+
+
+def _choose(own: int, default: int) -> int:
+    return own if own >= 0 else default
+
+
+def _another(book: Book, render: Render, block: Block, failed: Callable[[Render], bool]) -> bool:
+    """Whether an online render could take the block now or when it has room again."""
+    for other in book.renders.values():
+        if other is render or not other.online or failed(other):
+            continue
+        if other.state & _NIMBY_ALL or other.register.priority == 0:
+            continue
+        if other.register.max_tasks < 1 or other.register.capacity < block.spec.capacity:
+            continue
+        services = other.register.services
+        if services and block.spec.service not in services:
+            continue
+        if not any(_mask_misfit(other, owner) for owner in (block, block.job)):
+            return True
+    return False

@@ -1,0 +1,204 @@
+"""Renders come, go, fall silent and come back.
+
+A render whose link is cut keeps its tasks for `zombie_time`; then they are queued again, and the
+runs count as lost. When it comes back it names its runs. Those that nobody else has taken up
+meanwhile it may go on with: a frame that took an hour is not thrown away for a blink of the net.
+"""
+
+from __future__ import annotations
+
+from trio_afrender.farm.model import Render, Run
+from trio_afrender.farm.state import Book, time_limits
+from trio_afrender.farm.transitions import regain, release_held, requeue
+from trio_afrender.farm.user_requests import stop_for_limit
+from trio_afrender.protocol.messages import Refused, Register, Registered
+
+__all__ = ("deregister", "register", "seen", "tick", "unlink")
+
+_LONGEST_NAME = 255
+
+
+def register(
+    book: Book, message: Register, session: int, peer: str, now: float
+) -> Registered | Refused:
+    """Take a render in under its name, unless an online one has it."""
+    problem = _check_name(message.name)
+    if problem:
+        return Refused(reason="bad-name", text=problem)
+    render = book.renders.get(message.name)
+    if render is None:
+        render = Render(id=book.next_render, name=message.name, register=message)
+        book.next_render += 1
+        book.renders[render.name] = render
+    elif render.session is not None:
+        if not _knows_our_runs(book, render, message):
+            return _name_taken(book, render)
+        # Only that render can know ids of its runs: its old link is dead and we have not noticed.
+        book.effects.drop.append(render.session)
+        _end_session(book, render, now)
+    render.register = message
+    render.session = session
+    render.peer = peer
+    render.state = message.state
+    render.resources = message.resources or render.resources
+    render.last_seen = now
+    render.lost_at = None
+    render.paused_until = 0.0
+    render.given_back = 0
+    book.remind(now + book.settings.zombie_time)
+    book.free.add(render.name)
+    book.effects.changed = True
+    return _answer(book, render, message, now)
+
+
+def _check_name(name: str) -> str:
+    if not name:
+        return "a render needs a name"
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        return "a name has at most 255 printable characters"
+    return ""
+
+
+def _name_taken(book: Book, render: Render) -> Refused:
+    return Refused(
+        reason="name-taken",
+        text=f'a render "{render.name}" is online from {render.peer}',
+        retry_after=min(5.0, book.settings.zombie_time / 4),
+    )
+
+
+def _knows_our_runs(book: Book, render: Render, message: Register) -> bool:
+    listed = (book.runs.get(task.run) for task in (*message.running, *message.undelivered))
+    return any(run is not None and run.render is render for run in listed)
+
+
+def _answer(book: Book, render: Render, message: Register, now: float) -> Registered:
+    resume: list[str] = []
+    stop: list[str] = []
+    listed: set[str] = set()
+    for task in (*message.running, *message.undelivered):
+        listed.add(task.run)
+        run = book.runs.get(task.run)
+        if run is None or run.render is not render:
+            stop.append(task.run)
+        elif run.over:
+            # Its outcome is here and only our close was lost; of what runs on nobody wants more.
+            render.outbox.closes[run.id] = run.ref()
+            book.wake(render)
+        elif run.lost and not regain(book, run, now):
+            stop.append(run.id)
+        else:
+            resume.append(run.id)
+            _ask_again(book, run)
+    for run in [run for run in render.running.values() if run.id not in listed]:
+        requeue(book, run, "lost", f'render "{render.name}" came back without it', now)
+    settings = book.settings
+    return Registered(
+        id=render.id,
+        heartbeat_sec=settings.heartbeat_sec,
+        resources_update_period=settings.resources_update_period,
+        zombie_time=settings.zombie_time,
+        exit_no_task_time=settings.exit_no_task_time,
+        resume=tuple(resume),
+        stop=tuple(stop),
+    )
+
+
+def _ask_again(book: Book, run: Run) -> None:
+    """Repeat what was asked of a run over the link that is gone."""
+    box, task = run.render.outbox, run.task
+    if run.stop is not None:
+        box.stops[run.id] = run.ref(run.stop.reason)
+    if run.suspended:
+        box.suspends[run.id] = run.ref(run.suspended)
+    if task.listeners:
+        box.listens_add[run.id] = run.ref()
+    if task.asked:
+        box.outputs[run.id] = run.ref()
+    if box:
+        book.wake(run.render)
+
+
+def seen(render: Render, session: int, now: float) -> None:
+    """Note a sign of life."""
+    if render.session == session:
+        render.last_seen = now
+
+
+def unlink(book: Book, render: Render, session: int, now: float) -> None:
+    """Note that a link is gone; what was never sent over it is queued again at once."""
+    if render.session != session:
+        return
+    _end_session(book, render, now)
+    render.lost_at = now + book.settings.zombie_time
+    book.remind(render.lost_at)
+
+
+def _end_session(book: Book, render: Render, now: float) -> None:
+    render.session = None
+    render.busy = False
+    for run in [run for run in render.running.values() if not run.sent]:
+        requeue(book, run, "lost", f'never reached render "{render.name}"', now)
+    render.outbox = type(render.outbox)()
+    book.effects.changed = True
+
+
+def deregister(book: Book, render: Render, session: int, reason: str, now: float) -> None:
+    """Let a render go: its tasks are taken back at once, without an error."""
+    if render.session != session:
+        return
+    _end_session(book, render, now)
+    _take_all(book, render, f'render "{render.name}" left' + (f": {reason}" if reason else ""), now)
+
+
+def _take_all(book: Book, render: Render, text: str, now: float) -> None:
+    render.lost_at = None
+    for run in list(render.running.values()):
+        requeue(book, run, "lost", text, now)
+
+
+def tick(book: Book, now: float) -> None:
+    """Do what time brings: lost renders, limits of runs, ends of pauses, jobs that wait."""
+    if now < book.due:
+        return
+    book.due = float("inf")
+    for render in book.renders.values():
+        _tick_render(book, render, now)
+    for run in list(book.limited.values()):
+        if run.stop is None:
+            _tick_run(book, run, now)
+    release_held(book, now)
+
+
+def _tick_render(book: Book, render: Render, now: float) -> None:
+    zombie = book.settings.zombie_time
+    if render.session is not None:
+        # The same sum decides and reminds: a difference may round to less than `zombie` at the
+        # very moment we are reminded of, and a virtual clock would stand still there for ever.
+        given_up = render.last_seen + zombie
+        if render.busy or now < given_up:
+            book.remind(now + zombie if render.busy else given_up)
+        else:
+            silent = now - render.last_seen
+            book.effects.drop.append(render.session)
+            _end_session(book, render, now)
+            _take_all(book, render, f'render "{render.name}" silent for {silent:.0f} s', now)
+    elif render.lost_at is not None:
+        if now < render.lost_at:
+            book.remind(render.lost_at)
+        else:
+            _take_all(book, render, f'render "{render.name}" gone for {zombie:.0f} s', now)
+            book.effects.changed = True
+    if render.paused_until > now:
+        book.remind(render.paused_until)
+    elif render.paused_until:
+        render.paused_until = 0.0
+        book.free.add(render.name)
+
+
+def _tick_run(book: Book, run: Run, now: float) -> None:
+    for when, text in time_limits(run):
+        if when <= now:
+            stop_for_limit(book, run, text, now)
+            return
+        book.remind(when)

@@ -1,0 +1,110 @@
+"""Who gets what: jobs by priority, blocks and tasks in order, spread over the renders.
+
+Nothing here looks at all tasks: a block's ready tasks stand in a heap, and only renders that may
+have become able to take something are asked.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from trio_afrender.farm.exec_messages import make_exec
+from trio_afrender.farm.model import Block, Job, Render, Run, Task, TaskState
+from trio_afrender.farm.placement import avoids_block, avoids_task, coefficient, misfit, shut
+from trio_afrender.farm.state import Book
+
+__all__ = ("assign", "why_waiting")
+
+
+def assign(book: Book, now: float) -> None:
+    """Hand out what can be handed out, one task a render in turn, the least busy first."""
+    everybody, book.everybody = book.everybody, False
+    free, book.free = book.free, set()
+    if not book.ready or not (everybody or free):
+        return
+    names = book.renders if everybody else sorted(free)
+    renders = [r for r in map(book.renders.__getitem__, names) if not shut(r, now)]
+    while renders and book.ready:
+        renders.sort(key=lambda r: (-r.register.priority, len(r.running), r.id))
+        renders = [r for r in renders if not shut(r, now) and _serve(book, r, now)]
+
+
+def _serve(book: Book, render: Render, now: float) -> bool:
+    """Give a render its next task, if there is one for it."""
+    for job in book.order:
+        if not job.counts[TaskState.READY]:
+            continue
+        for block in job.blocks:
+            if not block.counts[TaskState.READY] or misfit(render, job, block):
+                continue
+            if avoids_block(book, render, block, now):
+                continue
+            task = _pop_task(book, render, block)
+            if task is not None:
+                _hand_out(book, render, task, now)
+                return True
+    return False
+
+
+def _pop_task(book: Book, render: Render, block: Block) -> Task | None:
+    """The first ready task of a block that need not avoid this render."""
+    aside: list[tuple[int, int]] = []
+    found: Task | None = None
+    while block.ready and found is None:
+        entry = heapq.heappop(block.ready)
+        task = block.tasks[entry[1]]
+        if task.state is not TaskState.READY:
+            continue
+        if avoids_task(book, render, task):
+            aside.append(entry)
+        else:
+            found = task
+    for entry in aside:
+        heapq.heappush(block.ready, entry)
+    return found
+
+
+def _hand_out(book: Book, render: Render, task: Task, now: float) -> None:
+    block, job = task.block, task.block.job
+    coeff = coefficient(render, block.spec)
+    task.attempts += 1
+    run = Run(
+        id=book.make_run(),
+        task=task,
+        attempt=task.attempts,
+        render=render,
+        capacity=block.spec.capacity * max(1, coeff),
+        assigned=now,
+        progressed=now,
+    )
+    book.runs[run.id] = run
+    task.status = task.exit_code = task.finished = None
+    task.percent = task.frame = task.percentframe = 0
+    task.activity = task.report = task.resources = ""
+    task.usage = None
+    task.started = book.wall()
+    if job.started is None:
+        job.started = task.started
+    book.attach(run, now)
+    book.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')
+    render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
+    book.wake(render)
+
+
+def why_waiting(book: Book, job: Job, now: float) -> tuple[str, ...]:
+    """Sentences on why ready tasks of a job are not handed out; () when none is kept waiting."""
+    if job.held:
+        return ("the job waits for another one or for its time",)
+    if not job.counts[TaskState.READY]:
+        return ()
+    online = [render for render in book.renders.values() if render.online]
+    if not online:
+        return ("no render is online",)
+    found: dict[str, None] = {}
+    for block in job.blocks:
+        if not block.counts[TaskState.READY]:
+            continue
+        for render in online:
+            reason = shut(render, now) or misfit(render, job, block) or "it comes next"
+            found[f'block "{block.spec.name}", render "{render.name}": {reason}'] = None
+    return tuple(found)

@@ -1,0 +1,71 @@
+"""Brings texts to the store: one task, one batch at a time, in the order they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from trio_afrender.farm.state import Write
+from trio_afrender.farm.store import Store
+from trio_afrender.protocol.messages import TaskKey
+
+__all__ = ("Keeper",)
+
+_THREADS = 4
+
+
+class Keeper:
+    """A queue in front of a store. Sessions wait for their own texts before they acknowledge,
+    so what waits here is bounded by their number."""
+
+    def __init__(self, store: Store, failed: Callable[[TaskKey, str], None]) -> None:
+        self.store = store
+        self._failed = failed
+        self._limiter = trio.CapacityLimiter(_THREADS)
+        self._queue: list[Write] = []
+        self._queued = 0
+        self._stored = 0
+        self._work = trio.Event()
+        self._progress = trio.Event()
+
+    def put(self, writes: list[Write]) -> None:
+        """Queue writes; does not wait."""
+        if writes:
+            self._queue += writes
+            self._queued += len(writes)
+            self._work.set()
+
+    async def settled(self) -> None:
+        """Wait until everything queued so far is stored, or could not be."""
+        ticket = self._queued
+        while self._stored < ticket:
+            await self._progress.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def read_output(self, key: TaskKey, attempt: int) -> str:
+        """The stored output of an attempt."""
+        if self.store.in_memory:
+            await trio.lowlevel.checkpoint()
+            return self.store.output(key, attempt)
+        return await trio.to_thread.run_sync(self.store.output, key, attempt, limiter=self._limiter)
+
+    async def run(self) -> None:
+        """Store until cancelled. A batch that a thread has begun is always finished."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            batch, self._queue = self._queue, []
+            try:
+                for key, problem in await self._write(batch):
+                    self._failed(key, problem)
+            finally:
+                self._stored += len(batch)
+                self._progress.set()
+                self._progress = trio.Event()
+
+    async def _write(self, batch: list[Write]) -> list[tuple[TaskKey, str]]:
+        if self.store.in_memory:
+            await trio.lowlevel.checkpoint()
+            return self.store.write(batch)
+        return await trio.to_thread.run_sync(self.store.write, batch, limiter=self._limiter)

@@ -1,0 +1,264 @@
+"""How jobs and tasks move from their beginning to their end, and what they set free on the way."""
+
+from __future__ import annotations
+
+import re
+from bisect import insort
+
+from trio_afrender.errors import JobError
+from trio_afrender.farm.model import Block, Group, Job, Masks, Run, StopKind, Task, TaskState
+from trio_afrender.farm.state import Book, Removal
+from trio_afrender.farm.task_order import rank_tasks
+from trio_afrender.jobs.job_dependencies import (
+    FrameGroups,
+    find_dependencies,
+    make_groups,
+    overlaps,
+)
+from trio_afrender.jobs.job_spec import HostNeeds, JobSpec
+from trio_afrender.jobs.message_size import check_sizes
+from trio_afrender.protocol.messages import TaskKey
+
+__all__ = (
+    "end_unstarted",
+    "finish",
+    "forget",
+    "put_back",
+    "regain",
+    "release_held",
+    "requeue",
+    "settle",
+    "submit",
+)
+
+
+def submit(book: Book, spec: JobSpec, now: float) -> Job:
+    """Take a job in. Raises `JobError` for blocks that wait for each other, a mask that is none,
+    a task too large to be sent."""
+    check_sizes(spec)
+    depends = find_dependencies(spec)
+    job = Job(id=book.next_job, spec=spec, masks=_compile(spec.needs, ""))
+    for number, block_spec in enumerate(spec.blocks):
+        masks = _compile(block_spec.needs, f"blocks[{number}].")
+        block = Block(job=job, spec=block_spec, masks=masks, ranks=rank_tasks(block_spec))
+        keys = (TaskKey(job.id, number, task) for task in range(block_spec.task_count))
+        block.tasks = [Task(key=key, block=block) for key in keys]
+        block.counts[TaskState.WAITING] = len(block.tasks)
+        job.counts[TaskState.WAITING] += len(block.tasks)
+        job.blocks.append(block)
+    _connect(job, depends.blocks, depends.tasks)
+    if spec.time_wait > book.wall():
+        job.held_until = now + spec.time_wait - book.wall()
+        book.remind(job.held_until)
+    book.next_job += 1
+    book.jobs[job.id] = job
+    insort(book.order, job, key=lambda other: (-other.spec.priority, other.id))
+    book.effects.changed = True
+    job.before = [other for other in book.order if _goes_before(other, job)]
+    release_held(book, now)
+    return job
+
+
+def _compile(needs: HostNeeds, path: str) -> Masks:
+    def compiled(name: str, text: str) -> re.Pattern[str] | None:
+        try:
+            return re.compile(text, re.IGNORECASE) if text else None
+        except re.error as error:
+            raise JobError(path + name, f"not a regular expression: {error}") from None
+
+    return Masks(
+        compiled("hosts_mask", needs.hosts_mask),
+        compiled("hosts_mask_exclude", needs.hosts_mask_exclude),
+        compiled("need_os", needs.need_os),
+    )
+
+
+def _connect(
+    job: Job, blocks: tuple[tuple[int, ...], ...], tasks: tuple[tuple[int, ...], ...]
+) -> None:
+    for number, block in enumerate(job.blocks):
+        block.depends = tuple(sorted({*blocks[number], *tasks[number]}))
+        block.waits = len(blocks[number])
+        for other in blocks[number]:
+            job.blocks[other].unlocks.append(block)
+    ranges: dict[int, FrameGroups] = {}
+    groups: dict[int, list[Group]] = {}
+    for number in sorted({*(i for i, others in enumerate(tasks) if others), *sum(tasks, ())}):
+        ranges[number] = make_groups(job.blocks[number].spec)
+        groups[number] = [_group(job.blocks[number], members) for members in ranges[number].tasks]
+    for number, others in enumerate(tasks):
+        spec = job.blocks[number].spec
+        for other in others:
+            spans = overlaps(spec, ranges[number], job.blocks[other].spec, ranges[other])
+            for group, span in zip(groups[number], spans, strict=True):
+                group.waits += len(span)
+                for i in span:
+                    groups[other][i].unlocks.append(group)
+
+
+def _group(block: Block, members: tuple[int, ...]) -> Group:
+    group = Group([block.tasks[i] for i in members], len(members))
+    for task in group.tasks:
+        task.group = group
+    return group
+
+
+def release_held(book: Book, now: float) -> None:
+    """Start the jobs that waited for a time, or for other jobs, and need not any more."""
+    for job in [job for job in book.order if job.held]:
+        if job.held_until is not None and now < job.held_until:
+            book.remind(job.held_until)
+            continue
+        failed = [other for other in job.before if other.state in ("error", "stopped")]
+        if failed:
+            end_unstarted(book, job, "rule", f'job "{failed[0].spec.name}" did not finish')
+        elif all(other.state == "done" for other in job.before):
+            _open(book, job)
+        settle(book, job, now)
+
+
+def _goes_before(other: Job, job: Job) -> bool:
+    """Whether `job` waits for `other`, which came earlier."""
+    spec, name = job.spec, other.spec.name
+    if other is job:
+        return False
+    of_the_same_user = other.spec.user_name == spec.user_name
+    if spec.depend_mask and of_the_same_user and re.fullmatch(spec.depend_mask, name):
+        return True
+    return bool(spec.depend_mask_global and re.fullmatch(spec.depend_mask_global, name))
+
+
+def _open(book: Book, job: Job) -> None:
+    job.held = False
+    for block in job.blocks:
+        _open_block(book, block)
+    for block in job.blocks:
+        if not block.tasks:
+            _block_done(book, block)
+
+
+def _open_block(book: Book, block: Block) -> None:
+    if block.waits == 0 and not block.job.held:
+        _make_ready(book, block.tasks)
+
+
+def _make_ready(book: Book, tasks: list[Task]) -> None:
+    for task in tasks:
+        if task.state is TaskState.WAITING and (task.group is None or task.group.waits == 0):
+            book.set_state(task, TaskState.READY)
+
+
+def _block_done(book: Book, block: Block) -> None:
+    for other in block.unlocks:
+        other.waits -= 1
+        _open_block(book, other)
+
+
+def finish(book: Book, task: Task, state: TaskState, now: float) -> None:
+    """Bring a task to its end; those that waited for it become ready."""
+    book.set_state(task, state)
+    block, group = task.block, task.group
+    if state in (TaskState.DONE, TaskState.SKIPPED):
+        if group is not None:
+            group.remaining -= 1
+            if group.remaining == 0:
+                _group_done(book, group)
+        if block.done:
+            _block_done(book, block)
+    settle(book, block.job, now)
+
+
+def _group_done(book: Book, group: Group) -> None:
+    for other in group.unlocks:
+        other.waits -= 1
+        block = other.tasks[0].block
+        if other.waits == 0 and block.waits == 0:
+            _make_ready(book, other.tasks)
+
+
+def requeue(book: Book, run: Run, event: str, text: str, now: float) -> None:
+    """Take a task back from its render without an error. The run counts as lost."""
+    task = run.task
+    book.detach(run)
+    run.lost = True
+    book.why(task, event, text)
+    put_back(book, run, now)
+
+
+def put_back(book: Book, run: Run, now: float) -> None:
+    """Queue the task of a run that is over, unless it was stopped or its job takes no more."""
+    task = run.task
+    if run.stop is not None and run.stop.kind is StopKind.ASKED:
+        finish(book, task, TaskState.KILLED, now)
+    elif task.block.job.ending:
+        book.why(task, "rule", f"not started again: {task.block.job.ending}")
+        finish(book, task, TaskState.KILLED, now)
+    else:
+        book.set_state(task, TaskState.READY)
+
+
+def regain(book: Book, run: Run, now: float) -> bool:
+    """Take a lost run up again: its task is still wanted and nobody else has it."""
+    task = run.task
+    if task.state is not TaskState.READY:
+        return False
+    book.why(task, "resumed", f'render "{run.render.name}" is back with it')
+    book.attach(run, now)
+    return True
+
+
+def end_unstarted(book: Book, job: Job, event: str, text: str) -> None:
+    """Kill what has not been handed out. The caller settles the job afterwards."""
+    for block in job.blocks:
+        for task in block.tasks:
+            if task.state in (TaskState.WAITING, TaskState.READY):
+                book.why(task, event, f"not started: {text}")
+                book.set_state(task, TaskState.KILLED)
+
+
+def settle(book: Book, job: Job, now: float) -> None:
+    """End a job that has nothing left to do; what waits for failed tasks is killed."""
+    counts = job.counts
+    if job.over or counts[TaskState.READY] or counts[TaskState.RUNNING]:
+        return
+    if counts[TaskState.WAITING]:
+        if job.held:
+            return
+        _kill_blocked(book, job)
+    if counts[TaskState.ERROR] and not job.ending:
+        job.state = "error"
+    elif counts[TaskState.ERROR] or counts[TaskState.KILLED]:
+        job.state = "stopped"
+    else:
+        job.state = "done"
+    job.finished = book.wall()
+    job.view = None
+    book.order.remove(job)
+    book.effects.changed = True
+    release_held(book, now)
+
+
+def forget(book: Book, job: Job) -> None:
+    """Drop a job that is over, its runs and its texts. Raises `JobError` for one that is not.
+
+    What a render still says of its runs is then answered as for any run that is not known.
+    """
+    if not job.over:
+        raise JobError("", f'job {job.id} "{job.spec.name}" is {job.state}: stop it first')
+    del book.jobs[job.id]
+    for run in [run for run in book.runs.values() if run.task.block.job is job]:
+        del book.runs[run.id]
+    book.effects.writes.append(Removal(TaskKey(job.id, 0, 0)))
+    book.effects.changed = True
+
+
+def _kill_blocked(book: Book, job: Job) -> None:
+    for block in job.blocks:
+        if not block.counts[TaskState.WAITING]:
+            continue
+        names = [job.blocks[i].spec.name for i in block.depends if not job.blocks[i].done]
+        text = " and ".join(f'"{name}"' for name in names)
+        for task in block.tasks:
+            if task.state is TaskState.WAITING:
+                book.why(task, "rule", f"not started: it waits for {text}, which did not finish")
+                book.set_state(task, TaskState.KILLED)

@@ -1,0 +1,131 @@
+"""Processors: how many are ours, how fast, how busy since the last look."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from trio_afrender.hostinfo.cgroup_limits import Bounds
+from trio_afrender.hostinfo.rates import make_shares
+
+__all__ = ("STATES", "Processors")
+
+STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
+_AGAIN = 60.0
+"""Seconds between looks at the clock rate: each asks every core, which wakes it."""
+
+
+class Processors:
+    """Measures since the measurement before; the first one is about the time since boot."""
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, sys: str = "/sys", proc: str = "/proc"
+    ) -> None:
+        self._clock = clock
+        self._sys, self._proc = Path(sys), Path(proc)
+        self._times: tuple[float, ...] = (0.0,) * len(STATES)
+        self._group: tuple[float, float, float] | None = None
+        self._mhz = 0
+        self._due = -math.inf
+
+    def count(self, bounds: Bounds) -> int:
+        """Processors that we may use: by number, by affinity, by quota; at least one."""
+        found = psutil.cpu_count() or 1
+        found = min(found, len(_affinity()) or found)
+        if bounds.processors is not None:
+            found = min(found, math.ceil(bounds.processors))
+        return max(found, 1)
+
+    def shares(self, bounds: Bounds) -> Mapping[str, int]:
+        """Percents by the names of `STATES`; empty when no time has passed.
+
+        Under a quota they are parts of the quota: a group that uses all its time is busy, however
+        idle the machine is. With an affinity they are about the processors in it.
+        """
+        if bounds.processors is not None and bounds.processors < (psutil.cpu_count() or 1):
+            return self._group_shares(bounds, bounds.processors)
+        now = self._read_times()
+        if len(now) != len(self._times) or any(map(math.isnan, now)):
+            return {}
+        shares = make_shares(self._times, now)
+        self._times = now
+        return dict(zip(STATES, shares, strict=True)) if any(shares) else {}
+
+    def _read_times(self) -> tuple[float, ...]:
+        ours = _affinity()
+        if not ours or len(ours) >= (psutil.cpu_count() or 1):
+            times = psutil.cpu_times()
+            return tuple(float(getattr(times, state, 0.0)) for state in STATES)
+        each = psutil.cpu_times(percpu=True)
+        picked = [each[number] for number in ours if number < len(each)]
+        return tuple(float(sum(getattr(one, state, 0.0) for one in picked)) for state in STATES)
+
+    def _group_shares(self, bounds: Bounds, quota: float) -> Mapping[str, int]:
+        now = self._clock(), bounds.cpu_user, bounds.cpu_system
+        before, self._group = self._group, now
+        if before is None or now[0] <= before[0]:
+            return {}
+        whole = (now[0] - before[0]) * quota
+        user, system = (
+            min(max(new - old, 0.0) / whole, 1.0)
+            for new, old in zip(now[1:], before[1:], strict=True)
+        )
+        system = min(system, 1.0 - user)
+        idle = 1.0 - user - system
+        return {"user": int(user * 100), "system": int(system * 100), "idle": int(idle * 100)}
+
+    def load(self) -> tuple[int, int, int]:
+        """The load averages times ten, at most 255."""
+        one, five, fifteen = (min(max(int(each * 10), 0), 255) for each in psutil.getloadavg())
+        return one, five, fifteen
+
+    def mhz(self) -> int:
+        """The highest clock rate that was ever seen or promised; idle cores are clocked down."""
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + _AGAIN
+            self._mhz = max(self._mhz, self._look_at_rates())
+        return self._mhz
+
+    def _look_at_rates(self) -> int:
+        promised = [
+            _number(policy / "cpuinfo_max_freq")
+            for policy in self._sys.glob("devices/system/cpu/cpufreq/policy*")
+        ]
+        if any(promised):
+            return max(promised) // 1000  # kHz
+        try:
+            text = (self._proc / "cpuinfo").read_text(errors="replace")
+        except OSError:
+            return _ask_psutil()
+        found = re.findall(r"^(?:cpu MHz|clock)\s*:\s*([\d.]+)", text, re.MULTILINE)
+        return int(max(map(float, found), default=0.0))
+
+
+def _ask_psutil() -> int:
+    try:
+        frequency = psutil.cpu_freq()
+        return int(max(frequency.max, frequency.current))
+    except (AttributeError, OSError, RuntimeError):  # nothing is known on this system
+        return 0
+
+
+def _affinity() -> set[int]:
+    """The processors that we may run on; empty where that cannot be told."""
+    try:
+        return os.sched_getaffinity(0)
+    except AttributeError:  # not on this system
+        return set()
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0

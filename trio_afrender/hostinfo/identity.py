@@ -1,0 +1,160 @@
+"""What this machine is: name, system, address, interfaces, processor, user. No load here.
+
+Plain blocking calls that take milliseconds (reading /proc and /sys); nothing is run and nobody
+is asked over the network.
+"""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import re
+import socket
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import attrs
+import psutil
+
+from trio_afrender.protocol.messages import NetIF
+
+__all__ = ("HostFacts", "find_hw_info", "host_facts", "shorten_cpu", "shorten_host", "shorten_user")
+
+_SYSTEMS = {"linux": "unix linux", "darwin": "unix macosx", "windows": "windows"}
+_NOISE = re.compile(r"\((?:R|TM|C)\)|\b(?:CPU|Processor|\d+-Core)\b|@.*|\s+with\s.*", re.IGNORECASE)
+_UNFIT = re.compile(r"[^ -~]|[\"\\]")
+_UNFILLED = re.compile(
+    r"to be filled|default string|system (?:product|manufacturer)|^none$|^$", re.I
+)
+_CPUINFO = Path("/proc/cpuinfo")
+_DMI = Path("/sys/class/dmi/id")
+_DISCARD_PORT = 9
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class HostFacts:
+    """What a render tells of its host when it registers."""
+
+    name: str
+    """Lower case, cut at the first dot."""
+    os: str
+    """Words from the general to the special, as ``unix linux 64 debian 12``."""
+    address: str
+    netifs: tuple[NetIF, ...]
+    hw_info: str
+    user: str
+
+
+def host_facts() -> HostFacts:
+    """Look at this machine. Never raises: what cannot be found out is empty or ``unknown``."""
+    netifs = _find_netifs()
+    return HostFacts(
+        name=shorten_host(socket.gethostname()),
+        os=_describe_os(),
+        address=_find_address(netifs),
+        netifs=netifs,
+        hw_info=find_hw_info(),
+        user=shorten_user(_find_user()),
+    )
+
+
+def shorten_host(name: str) -> str:
+    """A host's name as farms write it: lower case, without its domain."""
+    return name.lower().partition(".")[0]
+
+
+def shorten_user(name: str) -> str:
+    """A user's name as farms write it: lower case, without a domain before ``/`` or ``\\``."""
+    for separator in "/\\":
+        if separator in name:
+            return name.rpartition(separator)[2].lower()
+    return name.lower()
+
+
+def shorten_cpu(name: str) -> str:
+    """A processor's name without what all of them have, fit for the server's JSON."""
+    return " ".join(_UNFIT.sub(" ", _NOISE.sub(" ", name)).split())
+
+
+def _describe_os() -> str:
+    system = platform.system().lower()
+    machine = platform.machine().lower()
+    bits = f"{struct.calcsize('P') * 8}"
+    if machine.startswith(("arm", "aarch")):
+        bits = "aarch64" if bits == "64" else "arm32"
+    words = [_SYSTEMS.get(system, f"unix {system}"), bits]
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:  # not there on other systems
+        return " ".join(words)
+    words += (release.get("ID", ""), release.get("VERSION_ID", ""))
+    return shorten_cpu(" ".join(words))
+
+
+def _find_netifs() -> tuple[NetIF, ...]:
+    """The interfaces with a hardware address (loopback and tunnels have none) that are in use."""
+    try:
+        found = psutil.net_if_addrs()
+    except OSError:
+        return ()
+    netifs = []
+    for name, addresses in found.items():
+        macs = [each.address for each in addresses if each.family == psutil.AF_LINK]
+        mac = macs[0].lower().replace("-", ":") if macs else ""
+        plain = tuple(
+            each.address.partition("%")[0]  # without the interface of a link-local one
+            for each in addresses
+            if each.family in (socket.AF_INET, socket.AF_INET6)
+        )
+        if mac.strip("0:") and plain:
+            netifs.append(NetIF(name=name, mac=mac, addresses=plain))
+    return tuple(netifs)
+
+
+def _find_address(netifs: Iterable[NetIF]) -> str:
+    """The address that packets to the world would carry; asking the kernel sends none."""
+    for family, world in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((world, _DISCARD_PORT))
+                return str(probe.getsockname()[0])
+        except OSError:  # no way out in that family
+            continue
+    return next((each.addresses[0] for each in netifs if each.addresses), "127.0.0.1")
+
+
+def find_hw_info() -> str:
+    """The processor's short name, and the machine's; empty when they have none."""
+    return f"{shorten_cpu(_find_cpu())} {shorten_cpu(_find_model())}".strip()
+
+
+def _find_model() -> str:
+    """What the board's maker calls the machine; makers of boards alone leave it to be filled in."""
+    words: list[str] = []
+    for name in ("sys_vendor", "product_name"):
+        try:
+            text = (_DMI / name).read_text(errors="replace").strip()
+        except OSError:  # no such table, as on most machines that are no PCs
+            continue
+        if not _UNFILLED.search(text) and text not in words:
+            words.append(text)
+    return " ".join(words)
+
+
+def _find_cpu() -> str:
+    try:
+        for line in _CPUINFO.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip().lower() in ("model name", "hardware", "cpu model"):
+                return value.strip()
+    except OSError:  # only Linux has it
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _find_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no such user in the database, as in bare containers
+        return "unknown"

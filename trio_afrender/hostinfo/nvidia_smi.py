@@ -1,0 +1,108 @@
+"""NVIDIA cards through the driver's program, for hosts on which its library cannot be loaded."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+
+from trio_afrender.protocol.messages import GpuCard, GpuProcess
+
+__all__ = ("NvidiaSmi", "parse_cards", "parse_first_card", "parse_processes")
+
+_CARDS = "index,uuid,name,utilization.gpu,memory.total,memory.used,temperature.gpu,power.draw,power.limit"
+_PROCESSES = "gpu_uuid,pid,used_gpu_memory"
+PATIENCE = 10.0
+"""Seconds that the program may take; with a driver that starts up for each call it takes two."""
+
+
+def run_program(argv: Sequence[str]) -> str:
+    """Return what `argv` prints. Raises OSError, also when it fails or takes too long."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{argv[0]} gave no answer in {PATIENCE:g} s") from None
+    if done.returncode:
+        words = (done.stdout + done.stderr).decode(errors="replace").split()
+        raise OSError(f"{argv[0]} failed with {done.returncode}: {' '.join(words)[:200]}")
+    return done.stdout.decode(errors="replace")
+
+
+class NvidiaSmi:
+    """Runs the program at each look: some 50 ms of CPU, so the library is better. Blocking."""
+
+    def __init__(self, run: Callable[[Sequence[str]], str] = run_program) -> None:
+        self._run = run
+
+    def read(self) -> tuple[GpuCard, ...]:
+        """Measure all cards. Raises OSError."""
+        form = "--format=csv,noheader,nounits"
+        cards = self._run(["nvidia-smi", f"--query-gpu={_CARDS}", form])
+        processes = self._run(["nvidia-smi", f"--query-compute-apps={_PROCESSES}", form])
+        return parse_cards(cards, parse_processes(processes))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def parse_cards(text: str, processes: dict[str, tuple[GpuProcess, ...]]) -> tuple[GpuCard, ...]:
+    """Lines of nine values in the order of `_CARDS`; what is ``[N/A]`` is not known."""
+    found = []
+    for row in _rows(text, 9):
+        index, uuid, name, *figures = row
+        util, total, used, temp, power, limit = map(_figure, figures)
+        found.append(
+            GpuCard(
+                index=_figure(index) or 0,
+                uuid=uuid,
+                name=name,
+                util=util,
+                mem_total_mb=total or 0,
+                mem_used_mb=used or 0,
+                temp=temp,
+                power_watt=power,
+                power_limit_watt=limit,
+                processes=processes.get(uuid, ()),
+            )
+        )
+    return tuple(found)
+
+
+def parse_processes(text: str) -> dict[str, tuple[GpuProcess, ...]]:
+    """Lines of card, pid, memory; by card."""
+    found: dict[str, tuple[GpuProcess, ...]] = {}
+    for uuid, pid, memory in _rows(text, 3):
+        if (number := _figure(pid)) is not None:
+            process = GpuProcess(pid=number, memory_mb=_figure(memory) or 0)
+            found[uuid] = (*found.get(uuid, ()), process)
+    return found
+
+
+def parse_first_card(text: str) -> tuple[GpuCard, ...]:
+    """A line as Afanasy's own command prints it: load, temperature, memory, memory used, name."""
+    for util, temp, total, used, name in _rows(text, 5):
+        return (
+            GpuCard(
+                name=name,
+                util=_figure(util),
+                temp=_figure(temp),
+                mem_total_mb=_figure(total) or 0,
+                mem_used_mb=_figure(used) or 0,
+            ),
+        )
+    return ()
+
+
+def _rows(text: str, least: int) -> Iterator[list[str]]:
+    for row in csv.reader(text.splitlines(), skipinitialspace=True):
+        if len(row) >= least:
+            yield [value.strip() for value in row[:least]]
+
+
+def _figure(text: str) -> int | None:
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return None

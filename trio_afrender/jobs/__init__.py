@@ -1,0 +1,1 @@
+"""What a job is: its file, its specification, views of its state, the report. No trio."""

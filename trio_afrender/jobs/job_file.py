@@ -1,0 +1,291 @@
+"""Afanasy's job JSON -> `JobSpec`.
+
+Read are: what a submitter sends (``{"job": {...}}``), what a server answers (``{"jobs": [...]}``)
+and what it stores (the job alone). Keys without a meaning for us are let through; those that
+would change the result and are not honoured are named in `JobSpec.unhonoured`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import attrs
+
+from trio_afrender.errors import JobError
+from trio_afrender.jobs.job_dependencies import find_dependencies
+from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec, TaskSpec
+from trio_afrender.jobs.json_fields import Fields
+from trio_afrender.jobs.message_size import check_sizes
+from trio_afrender.protocol.messages import BlockFlags
+
+__all__ = (
+    "BlockSpec",
+    "HostNeeds",
+    "JobSpec",
+    "TaskSpec",
+    "load_job",
+    "parse_job",
+    "read_job",
+    "unwrap",
+)
+
+_MAX_FILE = 256 * 1024 * 1024
+_MAX_TASKS = 200_000
+
+_JOB_UNHONOURED = (
+    "offline", "time_life", "ppa", "maintenance", "pools", "need_properties", "command_pre",
+    "command_post", "cmd_pre", "cmd_post", "try_this_tasks_num",
+)  # fmt: skip
+_BLOCK_UNHONOURED = (
+    "tickets", "need_power", "need_properties", "command_pre", "command_post", "cmd_pre",
+    "cmd_post", "multihost_service", "depend_sub_task",
+)  # fmt: skip
+_TASK_UNHONOURED = ("depend_mask",)
+_FLAGS_UNHONOURED = (BlockFlags.MULTIHOST, BlockFlags.DEPENDSUBTASK)
+
+
+def load_job(path: Path) -> JobSpec:
+    """Read a job file. Raises `JobError`. Blocking.
+
+    A relative ``working_directory`` counts from the folder of the file, so that a job and its
+    scene can be moved together.
+    """
+    return parse_job(read_job(path), folder=path.absolute().parent)
+
+
+def read_job(path: Path) -> object:
+    """The JSON of a job file, for `parse_job`. Raises `JobError`. Blocking."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise JobError(str(path), error.strerror or str(error)) from None
+    if len(raw) > _MAX_FILE:
+        raise JobError(str(path), f"larger than {_MAX_FILE >> 20} MiB")
+    return _loads(raw, path)
+
+
+def _loads(raw: bytes, path: Path) -> object:
+    # Servers write control characters and foreign bytes into texts as they come.
+    text = raw.decode("utf-8-sig", "surrogateescape")
+    try:
+        return json.loads(text, strict=False, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise JobError(str(path), f"not JSON: {error.msg} ({where})") from None
+    except RecursionError:
+        raise JobError(str(path), "not a job: nested too deeply") from None
+    except ValueError as error:
+        raise JobError(str(path), f"not JSON: {error}") from None
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
+    """Make a job of parsed JSON. Raises `JobError` with the path of what is wrong.
+
+    With `folder` relative working directories count from there, without it they stay as given.
+    """
+    job = Fields(unwrap(data), "")
+    if "blocks" not in job:
+        raise JobError("blocks", "missing: a job is a list of blocks")
+    blocks = tuple(_block(fields, folder) for fields in job.objects("blocks"))
+    if not blocks:
+        raise JobError("blocks", "empty: a job needs at least one block")
+    total = sum(block.task_count for block in blocks)
+    if total > _MAX_TASKS:
+        raise JobError("blocks", f"{total:,} tasks, more than {_MAX_TASKS:,}")
+    spec = JobSpec(
+        name=job.text("name", "job") or "job",
+        user_name=job.text("user_name"),
+        priority=job.number("priority", 99),
+        blocks=blocks,
+        needs=_needs(job),
+        depend_mask=job.pattern("depend_mask"),
+        depend_mask_global=job.pattern("depend_mask_global"),
+        time_wait=job.number("time_wait", 0),
+        ignore_nimby=job.flag("ignorenimby"),
+        custom_data=job.text("custom_data"),
+        unhonoured=(
+            *job.meaningful(_JOB_UNHONOURED),
+            *(path for fields in job.objects("blocks") for path in _unhonoured(fields)),
+        ),
+    )
+    check_sizes(spec)
+    find_dependencies(spec)  # raises when blocks wait for each other
+    return attrs.evolve(spec, notes=tuple(_notes(spec)))
+
+
+def unwrap(data: object) -> dict[str, object]:
+    """The job itself in the JSON of a job file. Raises `JobError` when there is none."""
+    if not isinstance(data, dict):
+        raise JobError("", "not a job: expected an object with a job in it")
+    if "job" in data:
+        return Fields(data["job"], "job").data
+    if "jobs" in data:
+        jobs = data["jobs"]
+        if not isinstance(jobs, list) or len(jobs) != 1:
+            count = len(jobs) if isinstance(jobs, list) else 0
+            raise JobError("jobs", f"expected a list of one job, found {count}")
+        return Fields(jobs[0], "jobs[0]").data
+    if "blocks" not in data:
+        raise JobError("job", "missing: this is no job file")
+    return data
+
+
+def _needs(fields: Fields) -> HostNeeds:
+    default = HostNeeds()
+    numbers = {
+        field.name: fields.number(field.name, getattr(default, field.name))
+        for field in attrs.fields(HostNeeds)
+        if isinstance(field.default, int)
+    }
+    return attrs.evolve(
+        default,
+        hosts_mask=fields.pattern("hosts_mask"),
+        hosts_mask_exclude=fields.pattern("hosts_mask_exclude"),
+        need_os=fields.pattern("need_os"),
+        **numbers,
+    )
+
+
+def _block(fields: Fields, folder: Path | None) -> BlockSpec:
+    tasks = tuple(_task(task) for task in fields.objects("tasks"))
+    flags = _flags(fields, tasks)
+    numeric = bool(flags & BlockFlags.NUMERIC)
+    return BlockSpec(
+        name=fields.text("name", "block"),
+        service=fields.text("service") or "generic",
+        parser=fields.text("parser"),
+        command=fields.text("command"),
+        working_directory=_folder(fields.text("working_directory"), folder),
+        files=fields.texts("files"),
+        environment=fields.table("environment"),
+        tasks=() if numeric else tasks,
+        tasks_name=fields.text("tasks_name"),
+        flags=flags,
+        **(_frames(fields) if numeric else _list_frames(fields)),
+        sequential=0 if fields.flag("non_sequential") else fields.number("sequential", 1),
+        capacity=max(1, fields.number("capacity", 1000)),
+        capacity_coeff_min=fields.number("capacity_coeff_min", 0),
+        capacity_coeff_max=fields.number("capacity_coeff_max", 0),
+        depend_mask=fields.pattern("depend_mask"),
+        tasks_depend_mask=fields.pattern("tasks_depend_mask"),
+        needs=_needs(fields),
+        errors_retries=fields.number("errors_retries", -1),
+        errors_avoid_host=fields.number("errors_avoid_host", -1),
+        errors_task_same_host=fields.number("errors_task_same_host", -1),
+        errors_forgive_time=fields.number("errors_forgive_time", -1),
+        task_max_run_time=fields.number(
+            "task_max_run_time", fields.number("tasks_max_run_time", 0)
+        ),
+        task_min_run_time=fields.number("task_min_run_time", 0),
+        task_progress_change_timeout=fields.number("task_progress_change_timeout", -1),
+        file_size_min=fields.number("file_size_min", -1),
+        file_size_max=fields.number("file_size_max", -1),
+        parser_coeff=fields.number("parser_coeff", 1),
+        custom_data=fields.text("custom_data"),
+    )
+
+
+def _task(fields: Fields) -> TaskSpec:
+    return TaskSpec(
+        name=fields.text("name"),
+        command=fields.text("command"),
+        files=fields.texts("files"),
+        environment=fields.table("environment"),
+        custom_data=fields.text("custom_data"),
+    )
+
+
+def _flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
+    """The block's flags, with what older jobs say by keys of their own.
+
+    A block without tasks but with frames can only mean a numeric one, flag or not.
+    """
+    flags = fields.number("flags", 0)
+    if flags < 0:
+        raise JobError(fields.at("flags"), f"expected bits, found {flags}")
+    if fields.flag("numeric"):
+        flags |= BlockFlags.NUMERIC
+    if fields.number("capacity_coeff_max", 0) > 0 or fields.number("capacity_coeff_min", 0) > 0:
+        flags |= BlockFlags.VARCAPACITY
+    if flags & BlockFlags.NUMERIC or tasks:
+        return flags
+    if fields.number("tasks_num", 0) > 0:
+        raise JobError(fields.at("tasks"), "missing: the server stores them in another file")
+    if "tasks" in fields:
+        raise JobError(fields.at("tasks"), "empty: a block needs at least one task")
+    if "frame_first" in fields and "frame_last" in fields:
+        return flags | BlockFlags.NUMERIC
+    raise JobError(
+        fields.at("tasks"), "missing: a block needs tasks, or frame_first and frame_last"
+    )
+
+
+def _frames(fields: Fields) -> dict[str, int]:
+    """The frames of a numeric block. Afanasy's server mends nonsense here; we say so instead."""
+    for key in ("frame_first", "frame_last"):
+        if key not in fields:
+            raise JobError(fields.at(key), "missing: a numeric block needs it")
+    found = {
+        "frame_first": fields.number("frame_first", 0),
+        "frame_last": fields.number("frame_last", 0),
+        "frames_per_task": fields.number("frames_per_task", 1),
+        "frames_inc": fields.number("frames_inc", 1),
+    }
+    for key in ("frames_per_task", "frames_inc"):
+        if found[key] < 1:
+            raise JobError(fields.at(key), f"expected 1 or more, found {found[key]}")
+    if found["frame_last"] < found["frame_first"]:
+        first, last = found["frame_first"], found["frame_last"]
+        raise JobError(fields.at("frame_last"), f"{last} is before frame_first, {first}")
+    return found
+
+
+def _list_frames(fields: Fields) -> dict[str, int]:
+    """A list's frames serve dependencies only; zeros, as servers save them, mean the default."""
+    return {
+        "frames_per_task": fields.number("frames_per_task", 1) or 1,
+        "frames_inc": max(1, fields.number("frames_inc", 1)),
+    }
+
+
+def _folder(text: str, base: Path | None) -> str:
+    """A relative working directory below `base`; a path absolute anywhere stays as it is."""
+    if base is None or not text or text.startswith(("~", "$", "%", "\\")):
+        return text
+    windows = PureWindowsPath(text)
+    if PurePosixPath(text).is_absolute() or windows.drive or windows.root:
+        return text
+    return str(base / text)
+
+
+def _unhonoured(fields: Fields) -> list[str]:
+    """Paths of a block's fields that mean something and have no effect here."""
+    paths = [fields.at(key) for key in fields.meaningful(_BLOCK_UNHONOURED)]
+    flags = fields.number("flags", 0)
+    paths += [f"{fields.at('flags')} ({flag.name})" for flag in _FLAGS_UNHONOURED if flags & flag]
+    numeric = flags & BlockFlags.NUMERIC or fields.flag("numeric")
+    if numeric and fields.data.get("tasks"):
+        paths.append(fields.at("tasks"))
+    seen: set[str] = set()
+    for task in fields.objects("tasks"):
+        seen.update(task.meaningful(_TASK_UNHONOURED))
+    return paths + [fields.at(f"tasks[].{key}") for key in sorted(seen)]
+
+
+def _notes(spec: JobSpec) -> list[str]:
+    """What was given and is probably not meant."""
+    notes = []
+    for i, block in enumerate(spec.blocks):
+        others = [other.name for j, other in enumerate(spec.blocks) if j != i]
+        for key in ("depend_mask", "tasks_depend_mask"):
+            mask = getattr(block, key)
+            if mask and not any(re.fullmatch(mask, name) for name in others):
+                notes.append(f'blocks[{i}].{key}: "{mask}" matches no other block')
+    return notes

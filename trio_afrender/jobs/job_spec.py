@@ -1,0 +1,152 @@
+"""A job as the farm runs it: frozen values, with the arithmetic of frames and names.
+
+`farm.jobfile` reads them from Afanasy's job JSON; an application may also build them by hand.
+Field names, units and defaults are Afanasy's; -1 means "not limited" or "the farm's default".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from trio_afrender.frame_ranges import fill_numbers, listed_frames, task_count, task_frames
+from trio_afrender.protocol.messages import BlockFlags
+
+__all__ = ("BlockSpec", "HostNeeds", "JobSpec", "TaskSpec")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class HostNeeds:
+    """What a block or a job asks of a render. Masks are regular expressions for whole names."""
+
+    hosts_mask: str = ""
+    hosts_mask_exclude: str = ""
+    max_running_tasks: int = -1
+    max_running_tasks_per_host: int = -1
+    need_os: str = ""
+    """A regular expression found anywhere in the render's ``os`` words, in any case."""
+    need_memory: int = 0
+    """MiB that must be free; so too the others: none counts while the load is unknown."""
+    need_hdd: int = 0
+    """GiB."""
+    need_cpu_freq_mgz: int = -1
+    need_cpu_cores: int = -1
+    need_cpu_freq_cores: int = -1
+    """MHz times cores."""
+    need_gpu_mem_mb: int = -1
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TaskSpec:
+    """One task of a block that lists its tasks."""
+
+    name: str = ""
+    command: str = ""
+    files: tuple[str, ...] = ()
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    custom_data: str = ""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class BlockSpec:
+    """Tasks of one kind: by frame numbers (flag `BlockFlags.NUMERIC`) or as a list."""
+
+    name: str = "block"
+    service: str = "generic"
+    parser: str = ""
+    command: str = ""
+    working_directory: str = ""
+    """Empty: a folder of the run's own."""
+    files: tuple[str, ...] = ()
+    environment: Mapping[str, str] = attrs.field(factory=dict)
+    tasks: tuple[TaskSpec, ...] = ()
+    tasks_name: str = ""
+    """Pattern for the names of tasks, numbers or names in place of ``@#@``."""
+    flags: int = 0
+    frame_first: int = 0
+    frame_last: int = 0
+    frames_per_task: int = 1
+    """In a list: frames each task stands for; negative: tasks each frame is made of."""
+    frames_inc: int = 1
+    sequential: int = 1
+    """1 in order, -1 backwards, 0 coarse to fine, N every Nth frame first, -N from the end."""
+    capacity: int = 1000
+    capacity_coeff_min: int = 0
+    capacity_coeff_max: int = 0
+    depend_mask: str = ""
+    """Blocks of this job that must be done first; never the block itself."""
+    tasks_depend_mask: str = ""
+    """Blocks whose tasks with overlapping frames must be done first."""
+    needs: HostNeeds = HostNeeds()
+    errors_retries: int = -1
+    errors_avoid_host: int = -1
+    errors_task_same_host: int = -1
+    errors_forgive_time: int = -1
+    task_max_run_time: int = 0
+    """Seconds after which the farm stops a run and counts an error; 0: never."""
+    task_min_run_time: int = 0
+    """A success in fewer seconds counts as an error; 0: never."""
+    task_progress_change_timeout: int = -1
+    file_size_min: int = -1
+    file_size_max: int = -1
+    parser_coeff: int = 1
+    custom_data: str = ""
+
+    @property
+    def numeric(self) -> bool:
+        return bool(self.flags & BlockFlags.NUMERIC)
+
+    @property
+    def task_count(self) -> int:
+        if not self.numeric:
+            return len(self.tasks)
+        return task_count(self.frame_first, self.frame_last, self.frames_per_task, self.frames_inc)
+
+    def frames(self, task: int) -> tuple[int, int, int]:
+        """First frame, last frame (inclusive) and number of frames of a task.
+
+        A list counts its frames from 0; a negative `frames_per_task` is passed on as the number,
+        as Afanasy does.
+        """
+        if self.numeric:
+            return task_frames(
+                self.frame_first, self.frame_last, self.frames_per_task, self.frames_inc, task
+            )
+        return listed_frames(self.frames_per_task, task)
+
+    def task_name(self, task: int) -> str:
+        """The name that people see, as ``frame 1-7 / 2``."""
+        if not self.numeric:
+            own = self.tasks[task].name or f"task {task}"
+            return self.tasks_name.replace("@#@", own) if self.tasks_name else own
+        start, finish, _ = self.frames(task)
+        if self.tasks_name:
+            return fill_numbers(self.tasks_name, start, finish)
+        if start == finish:
+            return f"frame {start}"
+        step = f" / {self.frames_inc}" if self.frames_inc > 1 else ""
+        return f"frame {start}-{finish}{step}"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class JobSpec:
+    """A whole job. Higher `priority` goes first, then whoever came first."""
+
+    name: str = "job"
+    user_name: str = ""
+    priority: int = 99
+    blocks: tuple[BlockSpec, ...]
+    needs: HostNeeds = HostNeeds()
+    depend_mask: str = ""
+    """Jobs of the same user, on this farm, that must be done first."""
+    depend_mask_global: str = ""
+    """The same for jobs of anybody."""
+    time_wait: int = 0
+    """Unix time before which nothing starts."""
+    ignore_nimby: bool = False
+    custom_data: str = ""
+    unhonoured: tuple[str, ...] = ()
+    """Paths of fields that were given, mean something, and have no effect here."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what is probably not meant, as a mask that matches no block."""

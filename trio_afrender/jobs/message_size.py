@@ -1,0 +1,82 @@
+"""How large a task may be: one message must hold it, and one message has a largest size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from trio_afrender.errors import JobError
+from trio_afrender.jobs.job_spec import BlockSpec, JobSpec, TaskSpec
+from trio_afrender.protocol.messages import TaskExec
+
+__all__ = ("MAX_TASK", "check_sizes", "weigh")
+
+MAX_TASK = 2 * 1024 * 1024
+"""Bytes of JSON that the texts of one task may take; a frame holds four times as much."""
+_OVERHEAD = 1000
+"""Bytes for all that is not text, generously."""
+
+
+def _cost(texts: Iterable[str]) -> int:
+    """Bytes of texts in a frame: escapes make up to twelve of one character."""
+    return sum(
+        len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))
+        for text in texts
+    )
+
+
+def _tables(*tables: Mapping[str, str]) -> Iterable[str]:
+    return (text for table in tables for pair in table.items() for text in pair)
+
+
+def weigh(task: TaskExec) -> int:
+    """About how many bytes a task takes in a frame, rather more than less."""
+    return _OVERHEAD + _cost(
+        (
+            task.name,
+            task.block_name,
+            task.job_name,
+            task.user_name,
+            task.service,
+            task.parser,
+            task.command_block,
+            task.command_task,
+            task.working_directory,
+            *task.files_block,
+            *task.files_task,
+            *_tables(task.environment, task.data_strings),
+        )
+    )
+
+
+def check_sizes(job: JobSpec) -> None:
+    """Raise `JobError` for a block or task that no render could be told of."""
+    shared = _OVERHEAD + _cost((job.name, job.user_name, job.custom_data))
+    for i, block in enumerate(job.blocks):
+        size = shared + _weigh_block(block)
+        if size > MAX_TASK:
+            raise JobError(f"blocks[{i}]", f"{size:,} bytes, more than fit into one message")
+        for j, task in enumerate(block.tasks):
+            if size + _weigh_task(task) > MAX_TASK:
+                raise JobError(f"blocks[{i}].tasks[{j}]", "too large for one message")
+
+
+def _weigh_block(block: BlockSpec) -> int:
+    return _cost(
+        (
+            block.name,
+            block.service,
+            block.parser,
+            block.command,
+            block.working_directory,
+            block.tasks_name,
+            block.custom_data,
+            *block.files,
+            *_tables(block.environment),
+        )
+    )
+
+
+def _weigh_task(task: TaskSpec) -> int:
+    own = (task.name, task.command, task.custom_data, *task.files)
+    return _cost((*own, *_tables(task.environment)))

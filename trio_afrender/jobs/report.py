@@ -1,0 +1,55 @@
+"""The outcome of a job as JSON plain data, for ``--report FILE`` and for programs."""
+
+from __future__ import annotations
+
+import attrs
+
+from trio_afrender.jobs.views import JobView, TaskView
+
+__all__ = ("make_report",)
+
+
+def make_report(job: JobView) -> dict[str, object]:
+    """Collect everything, texts included. Reads files: call it in a thread when that matters.
+
+    Times are Unix time or None. ``status`` is Afanasy's number, None for a task that never ran;
+    an ``exit_code`` below zero is a signal's number.
+    """
+    return {
+        "job": job.name,
+        "state": job.state,
+        "started": job.started,
+        "finished": job.finished,
+        "tasks": [_task(task) for task in job.tasks],
+    }
+
+
+def _task(task: TaskView) -> dict[str, object]:
+    return {
+        "job": task.job,
+        "block": task.block,
+        "task": task.task,
+        "number": task.number,
+        "run": task.run,
+        "name": task.name,
+        "render": task.render,
+        "state": task.state,
+        "status": task.status,
+        "exit_code": task.exit_code,
+        "started": task.started,
+        "finished": task.finished,
+        "attempts": task.attempts,
+        "percent": task.percent,
+        "frame": task.frame,
+        "activity": task.activity,
+        "report": task.report,
+        "resources": task.resources,
+        "usage": attrs.asdict(task.usage) if task.usage is not None else None,
+        "log": task.log,
+        "output": task.output,
+        "files": [str(path) for path in task.files],
+        "why": [
+            {"time": step.time, "event": step.event, "text": step.text, "pids": list(step.pids)}
+            for step in task.why
+        ],
+    }

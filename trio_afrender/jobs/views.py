@@ -1,0 +1,117 @@
+"""Snapshots of the farm for people and programs: frozen, cheap, kept until something changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from trio_afrender.protocol.messages import HostResources, TaskKey, TaskUsage, WhyStep
+
+__all__ = ("FINAL_STATES", "JobView", "RenderView", "TaskView", "Texts")
+
+FINAL_STATES = ("done", "skipped", "error", "killed")
+"""States of a task that has ended for good."""
+
+
+class Texts(Protocol):
+    """Where a farm's texts and files lie. Reading may block on a disk."""
+
+    def log(self, key: TaskKey) -> str: ...
+
+    def output(self, key: TaskKey, attempt: int) -> str: ...
+
+    def path(self, key: TaskKey, name: str) -> Path:
+        """Where a file of a task is kept. Does not touch the disk."""
+        ...
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TaskView:
+    """One task. Times are Unix time; facts of a run are those of the latest one."""
+
+    job: int
+    block: int
+    task: int
+    number: int = 0
+    run: str = ""
+    """The latest run; empty if there was none."""
+    name: str
+    block_name: str
+    service: str
+    render: str = ""
+    state: str
+    """``waiting`` (for others), ``ready``, ``running``, ``done``, ``error``, ``skipped``, ``killed``."""
+    status: int | None = None
+    exit_code: int | None = None
+    """Negative: the signal that ended the process. None: there was none, or it is not over."""
+    started: float | None = None
+    finished: float | None = None
+    attempts: int = 0
+    percent: int = 0
+    frame: int = 0
+    percentframe: int = 0
+    activity: str = ""
+    report: str = ""
+    resources: str = ""
+    usage: TaskUsage | None = None
+    """What the run's process tree uses and has used, as it was told last."""
+    files: tuple[Path, ...] = ()
+    why: tuple[WhyStep, ...] = ()
+    _attempt: int = attrs.field(repr=False)
+    _texts: Texts = attrs.field(repr=False, eq=False)
+
+    @property
+    def key(self) -> TaskKey:
+        return TaskKey(self.job, self.block, self.task, self.number)
+
+    @property
+    def log(self) -> str:
+        """The task's log, all attempts. Read from where it is stored, at each access."""
+        return self._texts.log(self.key)
+
+    @property
+    def output(self) -> str:
+        """The stored output of the latest attempt, '' until it is over. Read at each access."""
+        return self._texts.output(self.key, self._attempt)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class JobView:
+    """One job. `started` is when its first task was handed out."""
+
+    id: int
+    name: str
+    user_name: str
+    state: str
+    """``running``, ``done``, ``error`` (a task failed) or ``stopped``."""
+    started: float | None = None
+    finished: float | None = None
+    counts: Mapping[str, int]
+    """How many tasks are in each state; states without a task are left out."""
+    tasks: tuple[TaskView, ...]
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RenderView:
+    """One render."""
+
+    id: int
+    name: str
+    state: str
+    """``online``, ``reconnecting`` (its link is gone, its tasks wait for it) or ``offline``."""
+    nimby: str = ""
+    """Empty, ``nimby`` (only the owner's jobs) or ``NIMBY`` (no jobs)."""
+    host_name: str = ""
+    user_name: str = ""
+    engine: str = ""
+    os: str = ""
+    peer: str = ""
+    capacity: int
+    capacity_used: int
+    max_tasks: int
+    services: tuple[str, ...] = ()
+    running: tuple[TaskKey, ...] = ()
+    resources: HostResources | None = None

@@ -1,0 +1,1 @@
+"""Plugin host processes: services and parsers run there; the agent's side starts, calls and replaces them."""

@@ -1,0 +1,240 @@
+"""A plugin host as a process: carries bytes, reads its figures, makes an end of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from trio_afrender.plugins.host.forkserver import Template, describe_end
+from trio_afrender.plugins.host.host_protocol import Frames, pack
+
+__all__ = ("HostProcess", "open_host_process")
+
+logger = logging.getLogger(__name__)
+
+RECEIVED = 256 * 1024
+PRINTED = 64 * 1024
+"""Characters kept of what the process printed past our capturing: a dump of all its threads."""
+FLOOD = 16 * 1024
+FLOOD_PAUSE = 0.05
+"""Seconds between two looks at a process that prints `FLOOD` bytes at once: it waits, not we."""
+TRACE_TIME = 0.5
+"""Seconds it may take to print where its threads are."""
+REAP_TIME = 5.0
+
+
+class HostProcess:
+    """One plugin host. Made by `open_host_process`, which also ends it."""
+
+    def __init__(self, pid: int, template: Template, link: socket.socket, output: int) -> None:
+        self.pid = pid
+        self._template = template
+        self._link = link
+        self._output = trio.lowlevel.FdStream(output)
+        self._frames = Frames()
+        self._backlog = bytearray()
+        self._later = bytearray()
+        self._writable = trio.Event()
+        self._printed = ""
+        self._print_seen = trio.Event()
+        self._status: int | None = None
+        self._pidfd = _open_pidfd(pid)
+
+    @property
+    def printed(self) -> str:
+        """The end of what the process itself printed: last words, tracebacks of a crash."""
+        return self._printed
+
+    def send(self, message: Mapping[str, object]) -> None:
+        """Send a message, or as much as goes at once: `write` does the rest. Never blocks.
+
+        Raises `ProtocolError` for a message that is too large. That the process is gone is for
+        `receive` to find.
+        """
+        frame = bytes(self._later) + pack(message)
+        self._later.clear()
+        if not self._backlog:
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                frame = frame[self._link.send(frame) :]
+            if not frame:
+                return
+        self._backlog += frame
+        self._writable.set()
+
+    def send_later(self, message: Mapping[str, object]) -> None:
+        """Send a message together with the next one: it is not worth waking the process for."""
+        self._later += pack(message)
+
+    async def write(self) -> None:
+        """Send what did not go at once. Runs until cancelled or the process is gone."""
+        while True:
+            await self._writable.wait()
+            self._writable = trio.Event()
+            while self._backlog:
+                await trio.lowlevel.wait_writable(self._link)
+                try:
+                    del self._backlog[: self._link.send(self._backlog)]
+                except BlockingIOError:
+                    continue
+                except ConnectionError:
+                    return
+
+    async def receive(self) -> list[dict[str, object]]:
+        """The next messages; empty at the end. Raises `ProtocolError` for anything else."""
+        while True:
+            await trio.lowlevel.wait_readable(self._link)
+            try:
+                data = self._link.recv(RECEIVED)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                return []
+            messages = self._frames.feed(data)
+            if messages or not data:
+                return messages
+
+    async def listen(self) -> None:
+        """Keep the end of what the process prints, until it has closed its output."""
+        while data := await self._output.receive_some(RECEIVED // 4):
+            text = data.decode("utf-8", "replace")
+            logger.debug("the plugin host printed: %s", text[:FLOOD])
+            self._printed = (self._printed + text)[-PRINTED:]
+            self._print_seen.set()
+            self._print_seen = trio.Event()
+            if len(data) > FLOOD:
+                await trio.sleep(FLOOD_PAUSE)
+
+    async def exited(self) -> None:
+        """Wait for the end of the process. Its group can still be signalled then.
+
+        Where the system gives no descriptor of a process, the end of its socket has to do.
+        """
+        if self._pidfd is None:
+            await trio.sleep_forever()
+        else:
+            await trio.lowlevel.wait_readable(self._pidfd)
+
+    async def where_is(self, thread: int) -> str:
+        """Where in its code a thread is, innermost first; empty when it cannot be had.
+
+        Works while a plugin holds the interpreter lock. Needs `listen` to run.
+        """
+        self._printed = ""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
+        with trio.move_on_after(TRACE_TIME):
+            while not (lines := _find_trace(self._printed, thread)):
+                await self._print_seen.wait()
+            return lines
+        return ""
+
+    def thread(self, native_id: int) -> tuple[float, bool]:
+        """Seconds of processor time a thread has used, and whether it wants processor or disk.
+
+        Nothing where the system does not say.
+        """
+        place = Path(f"/proc/{self.pid}/task/{native_id}")
+        try:
+            fields = (place / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            with contextlib.suppress(OSError):
+                # The same to the nanosecond: what counts here are a few milliseconds.
+                used = int((place / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+            return used, fields[0] in "RD"
+        except (OSError, ValueError, IndexError):
+            return 0.0, False
+
+    def resident(self) -> int:
+        """Bytes of memory it has; 0 where the system does not say."""
+        try:
+            statm = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii")
+            return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    async def end(self) -> None:
+        """Kill and reap it and what it has started; returns within `REAP_TIME`."""
+        with trio.CancelScope(shield=True):
+            # Both exist as long as it is not reaped, so the number is still ours. The group it
+            # may not have made yet.
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(self.pid, signal.SIGKILL)
+            with trio.move_on_after(REAP_TIME) as reaping:
+                self._status = await self._template.reap(self.pid)
+            if reaping.cancelled_caught:
+                logger.error("plugin host %d cannot be killed", self.pid)
+            if self._pidfd is not None:
+                trio.lowlevel.notify_closing(self._pidfd)
+                os.close(self._pidfd)
+            await self._output.aclose()
+
+    def how_it_ended(self) -> str:
+        """For people: the exit code or signal, once it has ended."""
+        if self._status is None:
+            return "nobody can tell how"
+        return describe_end(os.waitstatus_to_exitcode(self._status))
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """A descriptor of the process, None where the system has none to give."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def _find_trace(printed: str, thread: int) -> str:
+    """The lines of one thread in a dump of all of them, once the dump is past it."""
+    _, found, rest = printed.partition(f"hread 0x{thread:016x} (most recent call first):\n")
+    if not found:
+        return ""
+    lines: list[str] = []
+    for line in rest.splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        if not line.startswith("  "):
+            return "".join(lines)
+        lines.append(line)
+    # The last thread of a dump has nothing behind it: its outermost frame is ours, and known.
+    return "".join(lines) if lines and "_bootstrap\n" in lines[-1] else ""
+
+
+@asynccontextmanager
+async def open_host_process(template: Template) -> AsyncIterator[HostProcess]:
+    """Have a plugin host forked; leaving ends it with all it has started, whatever state it is in.
+
+    Raises `PluginError` when that fails. `write` and `listen` must be run by the caller.
+    """
+    ours, theirs = socket.socketpair()
+    theirs_of_line, ours_of_line = os.pipe()
+    printed, output = os.pipe()
+    try:
+        ours.setblocking(False)
+        try:
+            # No checkpoint from here to `yield`: it either raises or the process is ours to end.
+            pid = await template.fork(theirs.fileno(), theirs_of_line, output)
+        except BaseException:
+            os.close(printed)
+            raise
+        finally:
+            theirs.close()
+            os.close(theirs_of_line)
+            os.close(output)
+        host = HostProcess(pid, template, ours, printed)
+        try:
+            yield host
+        finally:
+            await host.end()
+    finally:
+        trio.lowlevel.notify_closing(ours)
+        ours.close()
+        os.close(ours_of_line)

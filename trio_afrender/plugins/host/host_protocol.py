@@ -1,0 +1,296 @@
+"""What travels between the agent and its plugin host: frames, and the values in them.
+
+A frame is four bytes of length, most significant first, and a JSON object in ASCII. Requests carry
+``id``, ``op`` and ``run``; the answer to one carries its ``id`` and either ``value`` or ``error``.
+Both ends are ours, but plugin code lives at the other end: what comes back is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import attrs
+
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
+from trio_afrender.plugins.error_rules import ErrorClass
+from trio_afrender.plugins.interfaces import (
+    Conclusion,
+    ParserState,
+    PluginSpec,
+    Replaced,
+    ServiceFacts,
+)
+
+__all__ = (
+    "MAX_FRAME",
+    "Frames",
+    "classes_from",
+    "conclusion_from",
+    "conclusion_to",
+    "error_from",
+    "error_to",
+    "facts_from",
+    "facts_to",
+    "pack",
+    "settings_from",
+    "settings_to",
+    "spec_from",
+    "spec_to",
+    "state_from",
+    "state_to",
+    "text_from",
+    "texts_from",
+)
+
+MAX_FRAME = 32 * 1024 * 1024
+"""Bytes. The largest thing that travels is the text by which a parser replaced output."""
+_HEAD = struct.Struct(">I")
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one each time
+
+
+def pack(message: Mapping[str, object]) -> bytes:
+    """One frame. Raises `ProtocolError` when it would be too large."""
+    body = _encode(message).encode("ascii")
+    if len(body) > MAX_FRAME:
+        raise ProtocolError(f"a frame of {len(body)} bytes is too large")
+    return _HEAD.pack(len(body)) + body
+
+
+class Frames:
+    """Puts frames together again from the bytes of a stream."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[dict[str, object]]:
+        """The messages that are complete now. Raises `ProtocolError` for anything but frames."""
+        self._buffer += data
+        messages = []
+        at = 0
+        while len(self._buffer) - at >= _HEAD.size:
+            (size,) = _HEAD.unpack_from(self._buffer, at)
+            if size > MAX_FRAME:
+                raise ProtocolError(f"a frame of {size} bytes is too large")
+            end = at + _HEAD.size + size
+            if len(self._buffer) < end:
+                break
+            messages.append(_decode(bytes(memoryview(self._buffer)[at + _HEAD.size : end])))
+            at = end
+        del self._buffer[:at]
+        return messages
+
+
+def _decode(body: bytes) -> dict[str, object]:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"a frame is no JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise ProtocolError("a frame holds no object")
+    return message
+
+
+# -- values ---------------------------------------------------------------------------------------
+
+
+def settings_to(settings: PluginSettings) -> dict[str, object]:
+    return attrs.asdict(settings)
+
+
+def settings_from(value: Mapping[str, Any]) -> PluginSettings:
+    """By name: the agent may be of another version when we were updated under it."""
+    names = (field.name for field in attrs.fields(PluginSettings))
+    fields: dict[str, Any] = {name: _frozen(value[name]) for name in names if name in value}
+    return PluginSettings(**fields)
+
+
+def _frozen(value: object) -> object:
+    """JSON's lists as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def spec_to(spec: PluginSpec) -> dict[str, object]:
+    return {"service": spec.service, "parser": spec.parser, "task_info": dict(spec.task_info)}
+
+
+def spec_from(value: Mapping[str, Any]) -> PluginSpec:
+    return PluginSpec(
+        service=value["service"], parser=value["parser"], task_info=value["task_info"]
+    )
+
+
+def error_to(error: PluginError) -> dict[str, object]:
+    value: dict[str, object] = {"text": str(error), "details": error.details}
+    if isinstance(error, PluginNotFound):
+        value.update(kind=error.kind, name=error.name, near=error.near)
+    return value
+
+
+def error_from(value: object) -> PluginError:
+    """Raises `ProtocolError`."""
+    fields = _checked(value, _ERROR)
+    if "kind" in fields:
+        return PluginNotFound(fields["kind"], fields.get("name", ""), fields.get("near", ()))
+    return PluginError(fields.get("text", ""), fields.get("details", ""))
+
+
+def facts_to(facts: ServiceFacts) -> dict[str, object]:
+    return {name: getattr(facts, name) for name in _FACTS}
+
+
+def facts_from(value: object) -> ServiceFacts:
+    """Raises `ProtocolError`."""
+    fields = _checked(value, _FACTS)
+    if missing := [name for name in _NEEDED if name not in fields]:
+        raise ProtocolError(f"the facts of a service lack {', '.join(missing)}")
+    return ServiceFacts(**fields)
+
+
+def state_to(state: ParserState) -> dict[str, object]:
+    """What differs from a parser that has seen nothing."""
+    value = {name: getattr(state, name) for name in _STATE}
+    value["replaced"] = [(part.start, part.end, part.text) for part in state.replaced]
+    return {name: item for name, item in value.items() if item}
+
+
+def state_from(value: object) -> ParserState:
+    """Raises `ProtocolError`."""
+    return ParserState(**_checked(value, _STATE))
+
+
+def conclusion_to(conclusion: Conclusion) -> dict[str, object]:
+    return {name: getattr(conclusion, name) for name in _CONCLUSION}
+
+
+def conclusion_from(value: object) -> Conclusion:
+    """Raises `ProtocolError`, as those that follow."""
+    return Conclusion(**{"exit_ok": False, **_checked(value, _CONCLUSION)})
+
+
+def classes_from(value: object) -> tuple[ErrorClass, ...]:
+    found = _checked({"value": value}, {"value": _classes})["value"]
+    return cast("tuple[ErrorClass, ...]", found)
+
+
+def text_from(value: object) -> str:
+    return cast("str", _checked({"value": value}, {"value": _TEXT})["value"])
+
+
+def texts_from(value: object) -> tuple[str, ...]:
+    return cast("tuple[str, ...]", _checked({"value": value}, {"value": _texts})["value"])
+
+
+def _checked(value: object, fields: Mapping[str, Callable[[object], Any]]) -> dict[str, Any]:
+    """The fields that are there, each of its type."""
+    if not isinstance(value, dict):
+        raise ProtocolError("a value is no object")
+    made: dict[str, Any] = {}
+    for name, make in fields.items():
+        try:
+            if name in value:
+                made[name] = make(value[name])
+        except (TypeError, ValueError) as error:
+            raise ProtocolError(f"{name} is not what it should be") from error
+    return made
+
+
+def _is(*kinds: type) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if type(value) not in kinds:
+            raise TypeError
+        return value
+
+    return check
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError
+    return tuple(cast("list[str]", value))
+
+
+def _pairs(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise TypeError
+    return value
+
+
+def _rules(*kinds: type) -> Callable[[object], object]:
+    """A table of `kinds`, by names."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, dict) or any(type(item) not in kinds for item in value.values()):
+            raise TypeError
+        return value
+
+    return check
+
+
+def _replaced(value: object) -> tuple[Replaced, ...]:
+    parts = []
+    for start, end, text in cast("list[tuple[object, object, object]]", value):
+        if type(start) is not int or type(end) is not int or type(text) is not str:
+            raise TypeError
+        parts.append(Replaced(start=start, end=end, text=text))
+    return tuple(parts)
+
+
+_INT, _FLAG, _TEXT = _is(int), _is(bool), _is(str)
+_FACTS: Mapping[str, Callable[[object], Any]] = {
+    "working_directory": _TEXT,
+    "command": _TEXT,
+    "environment": _pairs,
+    "files": _texts,
+    "skip": _FLAG,
+    "has_parser": _FLAG,
+    "wants_ticks": _FLAG,
+    "wants_tail": _FLAG,
+    "grace": _is(float, type(None)),
+    "limits": _rules(int, float),
+    "stuck": _rules(float, str),
+    "settled": _FLAG,
+    "log": _TEXT,
+}
+_NEEDED = ("working_directory", "command", "environment")
+_STATE: Mapping[str, Callable[[object], Any]] = {
+    **dict.fromkeys(("percent", "frame", "percentframe", "consumed"), _INT),
+    **dict.fromkeys(
+        ("progress_changed", "warning", "error", "badresult", "fatalerror", "finishedsuccess"),
+        _FLAG,
+    ),
+    **dict.fromkeys(("activity", "report", "resources", "problem"), _TEXT),
+    "files": _texts,
+    "files_onthefly": _texts,
+    "replaced": _replaced,
+}
+
+
+def _classes(value: object) -> tuple[ErrorClass, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    kinds = (str, str, bool)
+    for one in value:
+        if not isinstance(one, list) or tuple(map(type, one)) != kinds:
+            raise TypeError
+    return tuple(ErrorClass(*one) for one in value)
+
+
+_CONCLUSION: Mapping[str, Callable[[object], Any]] = {
+    "exit_ok": _FLAG,
+    "files_ok": _FLAG,
+    "post": _texts,
+    "post_limit": _is(int, float),
+    "parsed_files": _texts,
+    "log": _TEXT,
+}
+_ERROR: Mapping[str, Callable[[object], Any]] = {
+    "text": _TEXT,
+    "details": _TEXT,
+    "kind": _TEXT,
+    "name": _TEXT,
+    "near": _texts,
+}

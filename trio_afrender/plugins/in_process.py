@@ -1,0 +1,102 @@
+"""Plugins in this very process: for tests under virtual time, and for hosts that trust theirs.
+
+A plugin that hangs here hangs the agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.plugins.error_rules import ErrorClass
+from trio_afrender.plugins.interfaces import (
+    Conclusion,
+    ParserState,
+    PluginSpec,
+    PluginTask,
+    ServiceFacts,
+)
+from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.plugins.validation import merge_states, without_news
+from trio_afrender.tasklog.interfaces import RunLog
+
+__all__ = ("InlineRunner", "InlineTask")
+
+STEP = 1024 * 1024
+"""Bytes of log parsed between two checkpoints."""
+_DEFAULTS = PluginSettings()
+
+
+class InlineTask:
+    """A `PluginTask` whose calls are made at once."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.facts: ServiceFacts = worker.facts
+        self._worker = worker
+        self._state = ParserState()
+
+    @property
+    def dropped(self) -> str:
+        """Nothing is ever dropped here."""
+        return ""
+
+    async def parse(
+        self, upto: int, *, mode: str = "RUN", pid: int = 0, resources: str = ""
+    ) -> ParserState:
+        """Feed the log up to `upto`, a checkpoint before each step of it."""
+        state: ParserState | None = None
+        position = self._worker.position
+        if mode == "RUN" and upto <= position and not self.facts.wants_ticks:
+            await trio.lowlevel.checkpoint()
+            return self._state
+        while True:
+            await trio.lowlevel.checkpoint()
+            position = min(position + STEP, upto)
+            if position < upto:
+                part = self._worker.parse(position, pid=pid, resources=resources, more=True)
+                state = merge_states(state, part)
+                continue
+            part = self._worker.parse(upto, mode=mode, pid=pid, resources=resources)
+            state = merge_states(state, part)
+            self._state = without_news(state)
+            return state
+
+    async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
+        """See `PluginTask`, as for all that follow."""
+        await trio.lowlevel.checkpoint()
+        return self._worker.conclude(code, check_files=check_files, post=post)
+
+    async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._worker.explain(code, signal)
+
+    async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._worker.on_the_fly(files)
+
+    async def log(self) -> str:
+        await trio.lowlevel.checkpoint()
+        return self._worker.log()
+
+    def problems(self) -> tuple[str, ...]:
+        return self._worker.problems()
+
+
+class InlineRunner:
+    """A `PluginRunner` without a process."""
+
+    def __init__(
+        self, settings: PluginSettings = _DEFAULTS, *, folders: Sequence[Path] = ()
+    ) -> None:
+        self._settings = settings
+        self._folders = tuple(folder.resolve() for folder in folders)
+
+    @asynccontextmanager
+    async def open_task(self, spec: PluginSpec, log: RunLog) -> AsyncIterator[PluginTask]:
+        """Make the objects. Raises `PluginNotFound`, `PluginError`."""
+        await trio.lowlevel.checkpoint()
+        yield InlineTask(Worker(spec, log.reader(), self._settings, self._folders))

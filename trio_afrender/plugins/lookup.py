@@ -1,0 +1,145 @@
+"""Finds services, parsers and meters by name.
+
+The order of look-up: the given folders, packages that announce themselves by entry points, our
+own packages. The base classes `service`, `parser` and `resbase` are always ours. Names come from
+the server, so only plain identifiers are names.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from trio_afrender.errors import PluginError, PluginNotFound
+from trio_afrender.plugins.loader import (
+    BASES,
+    PACKAGES,
+    PluginFolder,
+    builtin_folder,
+    has_builtin,
+    import_builtin,
+    load_file,
+)
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ("is_builtin", "list_plugins", "load_class", "near")
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z", re.ASCII)
+_UNPRINTABLE = re.compile(r"[^ -~]")
+MAX_DETAILS = 16 * 1024
+
+
+def list_plugins(kind: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
+    """Names that `load_class` would find, sorted, without the base class."""
+    found = set(_entry_points(kind))
+    for folder in (*map(PluginFolder, folders), builtin_folder):
+        found.update(folder.names(kind))
+    found.discard(BASES[kind])
+    return tuple(sorted(name for name in found if _NAME.match(name)))
+
+
+def near(kind: str, name: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
+    """Up to three names of that kind that look like `name`, the best first."""
+    import difflib  # only needed when somebody mistyped
+
+    known = {known.lower(): known for known in list_plugins(kind, folders)}
+    return tuple(known[match] for match in difflib.get_close_matches(name[:64].lower(), known, n=3))
+
+
+def load_class(kind: str, name: str, folders: Sequence[Path] = ()) -> type:
+    """The class of a plugin, from the newest state of its file.
+
+    Raises `PluginNotFound`, and `PluginError` with the traceback in `details` when its module
+    cannot be imported or holds no such class.
+    """
+    if not _NAME.match(name):
+        raise PluginNotFound(kind, _UNPRINTABLE.sub("?", name[:64]))
+    if name != BASES[kind]:
+        for folder in map(PluginFolder, folders):
+            if (file := folder.find(kind, name)) is not None:
+                return _load(kind, name, partial(load_file, file, folder, kind), str(file))
+        if (point := _entry_points(kind).get(name)) is not None:
+            return _load(kind, name, point.load, f"entry point {point.value}")
+    if has_builtin(kind, name):
+        where = f"{PACKAGES[kind]}.{name}"
+        return _load(kind, name, partial(import_builtin, kind, name), where)
+    raise PluginNotFound(kind, name, near(kind, name, folders))
+
+
+def is_builtin(made: type) -> bool:
+    """Whether a class is one of our own, by the file of its module."""
+    file = getattr(sys.modules.get(made.__module__), "__file__", None)
+    return bool(file) and _is_our_file(str(file))
+
+
+@lru_cache(maxsize=1000)
+def _is_our_file(file: str) -> bool:
+    places = (builtin_folder.path / package for package in PACKAGES.values())
+    return Path(file).resolve().parent in places
+
+
+def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
+    try:
+        loaded = load()
+    except (Exception, SystemExit) as error:
+        text = f'{kind} "{name}" cannot be loaded from {where}: {type(error).__name__}: {error}'
+        text = text[:1000] + _hint(error)
+        raise PluginError(text, traceback.format_exc()[-MAX_DETAILS:]) from error
+    found = _find_class(loaded, name) if isinstance(loaded, ModuleType) else loaded
+    if not isinstance(found, type):
+        raise PluginError(f'{kind} "{name}": {where} has no class "{name}"')
+    return found
+
+
+def _hint(error: BaseException) -> str:
+    """What a message of Python's own does not tell an author of plugins."""
+    if isinstance(error, TypeError) and str(error).startswith("module() takes at most"):
+        return " (a class of it is derived from a module: it must say module.class)"
+    return ""
+
+
+def _find_class(module: ModuleType, name: str) -> type | None:
+    """The class called like the module; one that differs in case only will do."""
+    found = getattr(module, name, None)
+    if isinstance(found, type):
+        return found
+    own = [
+        value
+        for key, value in vars(module).items()
+        if key.lower() == name.lower()
+        and isinstance(value, type)
+        and value.__module__ == module.__name__
+    ]
+    return own[0] if len(own) == 1 else None
+
+
+@cache
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
+    """What installed packages announce; looked up once a process."""
+    group = f"trio_afrender.{PACKAGES[kind]}"
+    if not _announced(f"[{group}]".encode()):
+        return {}
+    from importlib.metadata import entry_points  # 40 ms and 4 MB: only when there is something
+
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _announced(section: bytes) -> bool:
+    """Whether any installed package has that section in its list of entry points."""
+    for place in sys.path:
+        for pattern in ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt"):
+            for file in Path(place or ".").glob(pattern):
+                try:
+                    if section in file.read_bytes():
+                        return True
+                except OSError:
+                    continue
+    return False

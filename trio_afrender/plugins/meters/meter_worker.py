@@ -1,0 +1,113 @@
+"""One meter's object, and the calls into it. Plain blocking code, for the plugin host."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from trio_afrender.config.settings import PluginSettings
+from trio_afrender.errors import PluginError
+from trio_afrender.plugins.compat import active_settings
+from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten
+from trio_afrender.plugins.lookup import load_class
+from trio_afrender.plugins.meters.values import read_meter
+from trio_afrender.protocol.messages import CustomMeter
+
+__all__ = ("Measurement", "MeterWorker")
+
+
+@attrs.frozen
+class Measurement:
+    """What one call gave."""
+
+    shown: CustomMeter | None = None
+    """None: the meter is not valid, it has nothing to measure on this host."""
+    raised: bool = False
+
+
+class MeterWorker:
+    """A meter by name. Making it raises `PluginNotFound` and `PluginError`; `measure` raises
+    `PluginError` only when a changed file cannot be loaded."""
+
+    position = 0
+    """There is no log to read."""
+
+    def __init__(self, name: str, settings: PluginSettings, folders: Sequence[Path] = ()) -> None:
+        self.name = name
+        self._settings = settings
+        self._folders = tuple(folders)
+        self._problems = Problems()
+        self._printed = Captured()
+        self._class: type = load_class("meter", name, self._folders)
+        self._last = CustomMeter()
+        self._meter = self._make()
+
+    def _make(self) -> Any:  # noqa: ANN401 - a plugin's own type
+        active_settings.use(self._settings)
+        made: Any = self._class
+        try:
+            with capturing(self._printed):
+                meter = made.__new__(made)
+                meter.settings = self._settings
+                meter.__init__()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            text = f'meter "{self.name}" could not be made: {type(error).__name__}: {error}'
+            raise PluginError(shorten(text, 500), _trace(error) + self._said()) from error
+        return meter
+
+    def measure(self) -> Measurement:
+        """Update the meter and read what it shows. A changed file is loaded first."""
+        newest = load_class("meter", self.name, self._folders)
+        if newest is not self._class:
+            self._class = newest
+            self._meter = self._make()
+        if getattr(self._meter, "valid", None) is not True:
+            self._problems.add(self._not_valid())
+            return Measurement()
+        trouble = ""
+        try:
+            with capturing(self._printed):
+                gave = self._meter.do()
+            trouble = str(getattr(self._meter, "problem", "") or "")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
+            gave, trouble = self._meter, _trace(error)
+            self._meter.label = "Error"
+            self._meter.tooltip = f"{self.name}: {type(error).__name__}: {error}"
+        if gave is None:
+            self._problems.add(self._not_valid())
+            return Measurement()
+        if trouble:
+            self._problems.add(trouble + self._said())
+        self._printed.take()  # many meters print with each update: only beside trouble is it told
+        self._last, wrong = read_meter(gave, self._last)
+        for text in wrong:
+            self._problems.add(text)
+        return Measurement(self._last, bool(trouble) or getattr(gave, "label", "") == "Error")
+
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong since the last call of this."""
+        return self._problems.take()
+
+    def _not_valid(self) -> str:
+        valid = getattr(self._meter, "valid", None)
+        odd = "" if valid is False else f" (valid is {valid!r:.50}, not a bool)"
+        return f"it has nothing to measure on this host{odd}{self._said()}"
+
+    def _said(self) -> str:
+        printed = self._printed.take().strip()
+        return f"\nIt printed: {printed}" if printed else ""
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback without our own frame at its top."""
+    trace = error.__traceback__
+    lines = traceback.format_exception(type(error), error, trace.tb_next if trace else None)
+    return shorten("".join(lines))

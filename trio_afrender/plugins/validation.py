@@ -1,0 +1,194 @@
+"""What plugins return and hold, read strictly: a wrong type is a problem, never a crash.
+
+Numbers must be ints and flags bools, as the original's host reads them, with one exception: a
+float counts as the int below it, because percent computed by a division is the commonest slip and
+must not freeze the progress.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+from trio_afrender.plugins.interfaces import ParserState
+
+__all__ = (
+    "StateReader",
+    "merge_states",
+    "read_flag",
+    "read_map",
+    "read_number",
+    "read_seconds",
+    "read_text",
+    "read_texts",
+    "without_news",
+)
+
+NUMBERS = ("percent", "frame", "percentframe")
+CHANGED = "progress_changed"
+FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess", CHANGED)
+TEXTS = ("activity", "report", "resources")
+T = TypeVar("T")
+
+MAX_NUMBER = 2**31 - 1
+MAX_TEXT = 64 * 1024
+"""Characters of an activity, a report, a resources text."""
+MAX_NAMES = 1024 * 1024
+"""Characters of all file names in one answer."""
+
+
+def read_text(value: object) -> str | None:
+    """A str, or bytes as UTF-8; None for anything else."""
+    if isinstance(value, str):
+        return str(value)
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else None
+
+
+def read_texts(value: object) -> tuple[str, ...] | None:
+    """The texts of a list or tuple, other items left out; None when it is neither."""
+    if not isinstance(value, list | tuple):
+        return None
+    texts = (read_text(item) for item in value)
+    return tuple(text for text in texts if text is not None)
+
+
+def read_map(value: object) -> dict[str, str] | None:
+    """The pairs of texts of a dict, others left out; None when it is no dict."""
+    if not isinstance(value, dict):
+        return None
+    pairs = ((read_text(key), read_text(item)) for key, item in value.items())
+    return {key: item for key, item in pairs if key is not None and item is not None}
+
+
+def read_number(value: object) -> int | None:
+    """An int that fits the wire; a float is cut, a bool is 0 or 1."""
+    if type(value) not in (int, bool) and not isinstance(value, float):
+        return None
+    assert isinstance(value, int | float)  # noqa: S101 - tells the type checker what stands above
+    if not math.isfinite(value) or abs(value) > MAX_NUMBER:
+        return None
+    return int(value)
+
+
+def read_flag(value: object) -> bool | None:
+    """A real bool."""
+    return value if isinstance(value, bool) else None
+
+
+def read_seconds(value: object) -> float | None:
+    """A finite number of seconds, 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None
+
+
+def _bounded(names: tuple[str, ...]) -> tuple[str, ...]:
+    left = MAX_NAMES
+    for count, name in enumerate(names):
+        left -= len(name) + 4
+        if left < 0:
+            return names[:count]
+    return names
+
+
+class StateReader:
+    """Reads a parser object's attributes after each portion, over the portions of one call.
+
+    What cannot be read keeps its value and is told to `complain`. Texts keep their last non-empty
+    value, so that it does not matter where portions end; flags are true if any portion set them.
+    """
+
+    def __init__(self, complain: Callable[[str], object]) -> None:
+        self._complain = complain
+        self._numbers: dict[str, int] = {}
+        self._texts: dict[str, str] = {}
+        self._flags: dict[str, bool] = {}
+        self._latched: set[str] = set()
+        self._files: tuple[str, ...] = ()
+        self._on_the_fly: list[str] = []
+
+    def read(self, parser: object) -> None:
+        """Take over what `parser` holds now."""
+        for name in NUMBERS:
+            number = self._get(parser, name, read_number, "an int")
+            if number is not None:
+                self._numbers[name] = number
+        for name in FLAGS:
+            flag = self._get(parser, name, read_flag, "a bool")
+            if flag is not None:
+                self._flags[name] = flag
+            if self._flags.get(name):
+                self._latched.add(name)
+        for name in TEXTS:
+            if text := self._get(parser, name, read_text, "a str"):
+                self._texts[name] = text[:MAX_TEXT]
+        files = self._call(parser, "getFiles")
+        if files is not None:
+            self._files = files
+        self._on_the_fly.extend(self._call(parser, "getFilesOnTheFly") or ())
+
+    def take(self) -> ParserState:
+        """The state at the end of a call; what is only told once starts anew.
+
+        A call without a portion changes nothing: flags stay as the last portion left them.
+        """
+        kept = {name for name, value in self._flags.items() if value and name != CHANGED}
+        values: dict[str, Any] = {**self._numbers, **self._texts}
+        values.update(dict.fromkeys(self._latched | kept, True))
+        on_the_fly = _bounded(tuple(self._on_the_fly))
+        state = ParserState(files=self._files, files_onthefly=on_the_fly, **values)
+        self._latched.clear()
+        self._on_the_fly.clear()
+        return state
+
+    def _get(
+        self, parser: object, name: str, read: Callable[[object], T | None], wanted: str
+    ) -> T | None:
+        """An attribute in its right type, None when it has no such value."""
+        try:
+            value = getattr(parser, name)
+            result = read(value)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a property may raise anything
+            self._complain(f"parser.{name} cannot be read: {type(error).__name__}: {error}")
+            return None
+        if result is None:
+            kind = type(value).__name__
+            self._complain(f"parser.{name} is {kind}, not {wanted}: the last value is kept")
+        return result
+
+    def _call(self, parser: object, name: str) -> tuple[str, ...] | None:
+        try:
+            value = getattr(parser, name)()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+            self._complain(f"parser.{name}() raised {type(error).__name__}: {error}")
+            return None
+        names = read_texts(value)
+        if names is None:
+            self._complain(f"parser.{name}() gave {type(value).__name__}, not a list")
+            return None
+        bounded = _bounded(names)
+        if len(bounded) < len(names):
+            self._complain(f"parser.{name}(): more files than can be told; the first are kept")
+        return bounded
+
+
+def without_news(state: ParserState) -> ParserState:
+    """What a call without new output tells: the state that was told last."""
+    return attrs.evolve(state, files_onthefly=(), replaced=(), problem="", progress_changed=False)
+
+
+def merge_states(earlier: ParserState | None, later: ParserState) -> ParserState:
+    """Two calls seen as one: what is told once is joined, the rest is the later one's."""
+    if earlier is None:
+        return later
+    flags: dict[str, Any] = {name: True for name in FLAGS if getattr(earlier, name)}
+    return attrs.evolve(
+        later,
+        files_onthefly=earlier.files_onthefly + later.files_onthefly,
+        replaced=earlier.replaced + later.replaced,
+        problem="\n".join(filter(None, (earlier.problem, later.problem))),
+        **flags,
+    )

@@ -1,0 +1,188 @@
+"""What is around a message: twelve bytes of version, type and value or length; or, for JSON, a
+header in letters. A `Receiver` finds a message's end in bytes that come in any pieces.
+
+One connection carries one request and one answer, so what stands behind a message is of no
+interest: a server that looks whether its client is still there sends spaces.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from trio_afrender.errors import ProtocolError
+from trio_afrender.protocol.afanasy.composite_types import Record
+from trio_afrender.protocol.afanasy.field_types import Misfit, Source
+from trio_afrender.protocol.afanasy.messages import (
+    Json,
+    Message,
+    RenderDeregister,
+    RenderEvents,
+    RenderId,
+    RenderRegister,
+    RenderUpdate,
+    VersionMismatch,
+)
+from trio_afrender.protocol.afanasy.schema import EVENTS, REGISTER, UPDATE
+
+__all__ = ("MAX_BODY", "VERSION", "Receiver", "decode", "encode")
+
+VERSION = 81
+"""The protocol's own number, not a release of CGRU."""
+HEADER = struct.Struct(">iii")
+MAX_BODY = 2**26 - HEADER.size
+"""Bytes of a body that the server takes."""
+
+_VERSION_MISMATCH, _ID, _DEREGISTER, _JSON = 1, 8, 9, 24
+_FIRST_WITH_BODY, _LAST = 21, 63
+_RECORDS: Mapping[int, tuple[type, Record[Any]]] = {
+    34: (RenderRegister, REGISTER),
+    35: (RenderUpdate, UPDATE),
+    36: (RenderEvents, EVENTS),
+}
+_TYPES = {cls: number for number, (cls, _) in _RECORDS.items()}
+_TEXT_MARK = b"AFANASY"
+_TEXT_HEADER = re.compile(rb"AFANASY +(\d{1,9}) *JSON")
+_TEXT_HEADER_LIMIT = 40
+
+
+@attrs.frozen
+class _Head:
+    """A header: where the body begins, and how to make a message of it once it is there."""
+
+    size: int
+    body: int
+    make: Callable[[bytes], Message]
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of a message. Raises ProtocolError naming what does not fit its place."""
+    match message:
+        case RenderId(id=number):
+            return _pack(_ID, number)
+        case RenderDeregister(id=number):
+            return _pack(_DEREGISTER, number)
+        case VersionMismatch(version=version, value=value):
+            return _pack(_VERSION_MISMATCH, value, version)
+        case Json(body=body, text=True):
+            return b"AFANASY %d JSON%b" % (len(body), body)
+        case Json(body=body):
+            return _frame(_JSON, body)
+    number = _TYPES[type(message)]
+    out = bytearray()
+    try:
+        _RECORDS[number][1].write(out, message)
+    except Misfit as error:
+        raise ProtocolError(f"{type(message).__name__}.{error}") from None
+    return _frame(number, out)
+
+
+def decode(data: bytes) -> Message:
+    """The message that `data` is, whole and with nothing behind it. Raises ProtocolError."""
+    receiver = Receiver()
+    message = receiver.feed(data)
+    if message is None:
+        raise ProtocolError(f"{len(data)} bytes of a message that is longer")
+    if receiver.surplus:
+        raise ProtocolError(f"{receiver.surplus} bytes behind the message")
+    return message
+
+
+class Receiver:
+    """Takes bytes in any pieces until they are a message. For one message."""
+
+    def __init__(self, *, limit: int = MAX_BODY) -> None:
+        self._limit = limit
+        self._data = bytearray()
+        self._head: _Head | None = None
+        self.surplus = 0
+        """Bytes that came behind the message."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has come at all."""
+        return bool(self._data)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Message | None:
+        """The message once it is whole, None before. Raises ProtocolError as soon as it is sure
+        that none will come of this; an announced length is believed only up to the limit."""
+        self._data += data
+        if self._head is None:
+            self._head = _read_head(self._data, self._limit)
+        if self._head is None:
+            return None
+        end = self._head.size + self._head.body
+        if len(self._data) < end:
+            return None
+        self.surplus = len(self._data) - end
+        with memoryview(self._data) as whole:
+            return self._head.make(bytes(whole[self._head.size : end]))
+
+
+def _read_head(data: bytearray, limit: int) -> _Head | None:
+    mark = min(len(data), len(_TEXT_MARK))
+    if data[:mark] == _TEXT_MARK[:mark]:
+        return _read_text_head(data, limit) if mark == len(_TEXT_MARK) else None
+    if len(data) < HEADER.size:
+        return None
+    version, number, value = HEADER.unpack_from(data)
+    if number == _VERSION_MISMATCH and 0 < version < 2**16:
+        return _Head(HEADER.size, 0, lambda _: VersionMismatch(version=version, value=value))
+    if version != VERSION:
+        raise ProtocolError(
+            f"protocol version {version} instead of {VERSION}"
+            if 0 < version < 2**16
+            else f"not the Afanasy protocol: it begins with {bytes(data[:12])!r}"
+        )
+    if number == _ID:
+        return _Head(HEADER.size, 0, lambda _: RenderId(id=value))
+    if number == _DEREGISTER:
+        return _Head(HEADER.size, 0, lambda _: RenderDeregister(id=value))
+    if number != _JSON and number not in _RECORDS:
+        raise ProtocolError(f"a message of type {number}, which no render hears or says")
+    if not 0 < value <= limit:
+        raise ProtocolError(f"a message of {value} bytes, at most {limit} are allowed")
+    return _Head(HEADER.size, value, lambda body: _decode_body(number, body))
+
+
+def _read_text_head(data: bytearray, limit: int) -> _Head | None:
+    match = _TEXT_HEADER.match(data, 0, _TEXT_HEADER_LIMIT)
+    if match is None:
+        if len(data) >= _TEXT_HEADER_LIMIT:
+            raise ProtocolError(f"no header of a text: {bytes(data[:_TEXT_HEADER_LIMIT])!r}")
+        return None
+    length = int(match[1])
+    if length > limit:
+        raise ProtocolError(f"a text of {length} bytes, at most {limit} are allowed")
+    return _Head(match.end(), length, lambda body: Json(body=body, text=True))
+
+
+def _decode_body(number: int, body: bytes) -> Message:
+    if number == _JSON:
+        return Json(body=body)
+    cls, record = _RECORDS[number]
+    source = Source(body)
+    try:
+        message: Message = record.read(source)
+    except Misfit as error:
+        raise ProtocolError(f"{cls.__name__}.{error}") from None
+    if source.left:
+        raise ProtocolError(f"{cls.__name__}: {source.left} bytes too many")
+    return message
+
+
+def _frame(number: int, body: bytes | bytearray) -> bytes:
+    if not 0 < len(body) <= MAX_BODY:
+        raise ProtocolError(f"a message of {len(body)} bytes, at most {MAX_BODY} are allowed")
+    return HEADER.pack(VERSION, number, len(body)) + body
+
+
+def _pack(number: int, value: int, version: int = VERSION) -> bytes:
+    try:
+        return HEADER.pack(version, number, value)
+    except struct.error:
+        raise ProtocolError(f"{value} does not fit into a header") from None

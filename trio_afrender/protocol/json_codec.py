@@ -1,0 +1,232 @@
+"""Messages of a websocket session as JSON: one object a frame, ASCII, at most `MAX_FRAME`.
+
+What comes from the peer is judged here and nowhere else: whatever it sends, the answer is a
+message or a `ProtocolError` that names the place, and no other exception.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn
+
+from trio_afrender.errors import ProtocolError
+from trio_afrender.protocol.messages import (
+    Ack,
+    Deregister,
+    Events,
+    FilesEntry,
+    FromRender,
+    FromServer,
+    Refused,
+    Register,
+    Registered,
+    TaskFile,
+    TaskStatus,
+    TaskUpdate,
+    Unknown,
+    Update,
+)
+from trio_afrender.protocol.strict_converter import (
+    Hook,
+    Misfit,
+    clamp,
+    clean,
+    explain,
+    make_class_structure,
+    make_converter,
+    structure_bytes,
+)
+
+__all__ = (
+    "FILES_LIMIT",
+    "FILE_LIMIT",
+    "MAX_FRAME",
+    "SUBPROTOCOL",
+    "decode_from_render",
+    "decode_from_server",
+    "encode",
+)
+
+SUBPROTOCOL = "afrender.v1"
+MAX_FRAME = 8 * 1024 * 1024
+"""Bytes of a frame, both ways."""
+FILE_LIMIT = 100_000
+"""A file of an update has fewer bytes than this."""
+FILES_LIMIT = 3 * 1024 * 1024
+"""Bytes of all files of an update together."""
+
+_DAY = 86_400
+_TAGS: Mapping[type, str] = {
+    Register: "register",
+    Update: "update",
+    Deregister: "deregister",
+    Registered: "registered",
+    Refused: "refused",
+    Events: "events",
+    Ack: "ack",
+}
+_RENDER_SAYS: Mapping[str, type[Register | Update | Deregister]] = {
+    _TAGS[cls]: cls for cls in (Register, Update, Deregister)
+}
+_SERVER_SAYS: Mapping[str, type[Registered | Refused | Events | Ack]] = {
+    _TAGS[cls]: cls for cls in (Registered, Refused, Events, Ack)
+}
+_SEPARATORS = re.compile(r"[/\\]")
+_NAME_LIMIT = 255
+
+
+def encode(message: FromRender | FromServer) -> str:
+    """The frame of a message. Raises ProtocolError when it would be larger than allowed.
+
+    Fields that stand at their default are left out.
+    """
+    if isinstance(message, Unknown):
+        fields: object = {**message.raw, "type": message.type}
+    else:
+        fields = {"type": _TAGS[type(message)], **_converter.unstructure(message)}
+    try:
+        text = _writer.encode(fields)
+    except ValueError as error:
+        raise ProtocolError(f"{_TAGS.get(type(message), 'message')}: {error}") from error
+    if len(text) > MAX_FRAME:
+        raise ProtocolError(
+            f"{_TAGS.get(type(message), 'message')}: {len(text)} bytes, "
+            f"a frame has at most {MAX_FRAME}"
+        )
+    return text
+
+
+def decode_from_render(frame: str | bytes) -> FromRender:
+    """What a render said. Raises ProtocolError for anything that is not a message."""
+    tag, fields = _parse(frame)
+    if tag not in _RENDER_SAYS:
+        return Unknown(type=tag, raw=fields)
+    try:
+        message = _converter.structure(fields, _RENDER_SAYS[tag])
+    except cattrs.BaseValidationError as error:
+        raise ProtocolError(explain(error, tag)) from None
+    if isinstance(message, Update):
+        total = sum(len(file.data) for entry in message.files for file in entry.files)
+        if total > FILES_LIMIT:
+            raise ProtocolError(f"update.files: {total} bytes, at most {FILES_LIMIT} are allowed")
+    return message
+
+
+def decode_from_server(frame: str | bytes) -> FromServer:
+    """What a server said. Raises ProtocolError for anything that is not a message."""
+    tag, fields = _parse(frame)
+    if tag not in _SERVER_SAYS:
+        return Unknown(type=tag, raw=fields)
+    try:
+        return _converter.structure(fields, _SERVER_SAYS[tag])
+    except cattrs.BaseValidationError as error:
+        raise ProtocolError(explain(error, tag)) from None
+
+
+def _parse(frame: str | bytes) -> tuple[str, dict[str, Any]]:
+    if len(frame) > MAX_FRAME:
+        raise ProtocolError(f"frame of {len(frame)} bytes, at most {MAX_FRAME} are allowed")
+    try:
+        text = frame if isinstance(frame, str) else frame.decode("utf-8")
+        value = _reader.decode(text)
+    except RecursionError:
+        raise ProtocolError("frame nested too deeply") from None
+    except ValueError as error:
+        raise ProtocolError(f"frame is not JSON: {str(error)[:200]}") from None
+    if type(value) is not dict:
+        raise ProtocolError("frame: expected object")
+    tag = value.get("type")
+    if type(tag) is not str:
+        raise ProtocolError("type: expected string" if "type" in value else "type: missing")
+    return clean(tag), value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are unique: two readers never see different values of one key."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object names a key twice")
+    return found
+
+
+def _make_converter() -> cattrs.Converter:
+    seconds = clamp(0, _DAY)
+    times = {"heartbeat_sec": seconds, "zombie_time": seconds, "exit_no_task_time": seconds}
+    settings = {**times, "resources_update_period": clamp(0, _DAY)}
+    percents = {"percent": clamp(0, 100), "percentframe": clamp(0, 100)}
+    converter = make_converter({TaskUpdate: percents, Registered: settings, Events: settings})
+    converter.register_structure_hook(TaskStatus, _status)
+    converter.register_structure_hook(TaskFile, _make_file_hook(converter))
+    converter.register_structure_hook(FilesEntry, _make_files_hook(converter))
+
+    plain = make_dict_unstructure_fn(TaskUpdate, converter, _cattrs_omit_if_default=True)
+
+    def unstructure_update(update: TaskUpdate) -> dict[str, Any]:
+        return {**plain(update), "status_name": update.status.name}
+
+    converter.register_unstructure_hook(TaskStatus, int)
+    converter.register_unstructure_hook(TaskUpdate, unstructure_update)
+    return converter
+
+
+def _status(value: object, _: object) -> TaskStatus:
+    if type(value) is not int:
+        raise Misfit("expected int")
+    try:
+        return TaskStatus(value)
+    except ValueError:
+        raise Misfit("no status has this number") from None
+
+
+def _make_file_hook(converter: cattrs.Converter) -> Hook:
+    structure = make_class_structure(TaskFile, converter, {"data": _file_data})
+
+    def reduced(value: object, type_: object) -> TaskFile:
+        file: TaskFile = structure(value, type_)
+        return TaskFile(name=_base_name(file.name), data=file.data)
+
+    return reduced
+
+
+def _file_data(value: object, type_: object) -> bytes:
+    too_long = Misfit(f"a file has fewer than {FILE_LIMIT} bytes")
+    if isinstance(value, str) and len(value) > 4 * FILE_LIMIT // 3 + 4:  # before memory is taken
+        raise too_long
+    data = structure_bytes(value, type_)
+    if len(data) >= FILE_LIMIT:
+        raise too_long
+    return data
+
+
+def _base_name(name: str) -> str:
+    """The last part of a path of any system; empty when no file can have that name."""
+    base = _SEPARATORS.split(name)[-1]
+    if base in ("", ".", "..") or len(base.encode("utf-8", "surrogateescape")) > _NAME_LIMIT:
+        return ""
+    return base
+
+
+def _make_files_hook(converter: cattrs.Converter) -> Hook:
+    """Files whose name leaves nothing behind are left out: no place could hold them."""
+    structure = make_class_structure(FilesEntry, converter, {})
+
+    def filtered(value: object, type_: object) -> FilesEntry:
+        entry: FilesEntry = structure(value, type_)
+        kept = tuple(file for file in entry.files if file.name)
+        return FilesEntry(run=entry.run, n=entry.n, files=kept)
+
+    return filtered
+
+
+_converter = _make_converter()
+_writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_reader = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_make_object)

@@ -1,0 +1,72 @@
+"""What render and server say to each other: frozen values, no bytes, no I/O.
+
+Field names are Afanasy's own, so that the JSON of a message reads like the server's.
+"""
+
+from __future__ import annotations
+
+from trio_afrender.protocol.messages.resources import (
+    CustomMeter,
+    GpuCard,
+    GpuProcess,
+    HostResources,
+)
+from trio_afrender.protocol.messages.session_messages import (
+    Ack,
+    AskedOutput,
+    Deregister,
+    Events,
+    FilesEntry,
+    FromRender,
+    FromServer,
+    ListenedEntry,
+    LogEntry,
+    NetIF,
+    Refused,
+    Register,
+    Registered,
+    RunRef,
+    TaskFile,
+    Unknown,
+    Update,
+)
+from trio_afrender.protocol.messages.tasks import (
+    BlockFlags,
+    TaskExec,
+    TaskKey,
+    TaskStatus,
+    TaskUpdate,
+    TaskUsage,
+    WhyStep,
+)
+
+__all__ = (
+    "Ack",
+    "AskedOutput",
+    "BlockFlags",
+    "CustomMeter",
+    "Deregister",
+    "Events",
+    "FilesEntry",
+    "FromRender",
+    "FromServer",
+    "GpuCard",
+    "GpuProcess",
+    "HostResources",
+    "ListenedEntry",
+    "LogEntry",
+    "NetIF",
+    "Refused",
+    "Register",
+    "Registered",
+    "RunRef",
+    "TaskExec",
+    "TaskFile",
+    "TaskKey",
+    "TaskStatus",
+    "TaskUpdate",
+    "TaskUsage",
+    "Unknown",
+    "Update",
+    "WhyStep",
+)

@@ -1,0 +1,46 @@
+"""Afanasy's taskInfo: what services and parsers are told of a task. Values are JSON plain."""
+
+from __future__ import annotations
+
+from trio_afrender.protocol.messages import TaskExec
+
+__all__ = ("make_task_info",)
+
+
+def make_task_info(task: TaskExec, store_dir: str) -> dict[str, object]:
+    """Return taskInfo with Afanasy's keys; `store_dir` is where thumbnails go.
+
+    Rare keys are there only under the original's conditions: sizes unless -1, custom data
+    unless empty, ``parser_koeff`` unless 1.
+    """
+    info: dict[str, object] = {
+        "wdir": task.working_directory,
+        "service": task.service,
+        "parser": task.parser,
+        "command_block": task.command_block,
+        "command_task": task.command_task,
+        "capacity": task.capacity,
+        "capacity_coeff": task.capacity_coeff,
+        "files_block": list(task.files_block),
+        "files_task": list(task.files_task),
+        "hosts": list(task.multihost_names),
+        "parsed_files": list(task.parsed_files),
+        "environment": dict(task.environment),
+        "tickets": dict(task.tickets),
+        "frame_start": task.frame_start,
+        "frame_finish": task.frame_finish,
+        "frame_inc": task.frames_inc,
+        "frames_num": task.frames_num,
+        "task_id": task.task,
+        "block_id": task.block,
+        "job_id": task.job,
+        "block_flags": task.block_flags,
+        "task_name": task.name,
+        "block_name": task.block_name,
+        "job_name": task.job_name,
+        "user_name": task.user_name,
+        "store_dir": store_dir,
+    }
+    info.update(task.data_integers)
+    info.update(task.data_strings)
+    return info

@@ -1,0 +1,245 @@
+"""Children without processes: for tests in virtual time.
+
+    spawn = FakeSpawn()
+    ...                                    # code under test calls spawn(launch)
+    child = await spawn.next()
+    await child.write(b"frame 1\\n")
+    child.exit(0)
+
+A fake behaves as a real tree does, and passes the same contract test.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from collections.abc import Iterable
+from itertools import count
+from typing import final
+
+import attrs
+import trio
+from trio.testing import memory_stream_one_way_pair
+
+from trio_afrender.errors import SpawnError
+from trio_afrender.process.interfaces import ExitStatus, Launch, Spent, TreeSignal
+from trio_afrender.tasklog.interfaces import RunLog
+
+__all__ = ("FakeChild", "FakeOutput", "FakeSpawn")
+
+TERM, KILL = TreeSignal.TERM, TreeSignal.KILL
+NUMBERS = {
+    TERM: int(signals.SIGTERM),
+    KILL: 9,
+    TreeSignal.SUSPEND: int(signals.SIGSTOP),
+    TreeSignal.RESUME: int(signals.SIGCONT),
+}
+
+
+@final
+class FakeOutput:
+    """The output pipe of a fake child: what the test writes is what the pump reads, and when."""
+
+    def __init__(self) -> None:
+        self._sending, self._receiving = memory_stream_one_way_pair()
+        self._closed = False
+
+    async def pump(self, log: RunLog) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this pipe has been closed")
+        while data := await self._receiving.receive_some():
+            # Taken bytes must arrive: a cancelled pump loses nothing.
+            with trio.CancelScope(shield=True):
+                await log.append(bytes(data))
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await self._receiving.aclose()
+
+    async def send(self, data: bytes) -> None:
+        await self._sending.send_all(data)
+
+    def end(self) -> None:
+        self._sending.close()
+
+
+@attrs.define(eq=False)
+class _Member:
+    """A process beside the leader."""
+
+    dies_of: set[TreeSignal]
+    holds_output: bool
+    gone: trio.Event = attrs.field(factory=trio.Event)
+
+
+@attrs.define(eq=False)
+class FakeChild:
+    """A tree that a test plays: it prints, forks, ends and dies as it is told."""
+
+    launch: Launch
+    pid: int
+    dies_of: set[TreeSignal] = attrs.field(factory=lambda: {TERM, KILL})
+    """Signals that end the leader. Leave TERM out for one that ignores it, or saves first."""
+    started: float | None = None
+    """Unix time, when an earlier agent is said to have started it."""
+    leftovers: tuple[int, ...] = ()
+    """Pids that not even KILL ends: `empty` waits for its whole deadline, then returns them."""
+    signals: list[tuple[float, str]] = attrs.field(init=False, factory=list)
+    """(virtual time, "TERM" or "KILL") for each signal that met a living member."""
+    output: FakeOutput = attrs.field(init=False, factory=FakeOutput)
+    reaped: bool = attrs.field(init=False, default=False)
+    _others: dict[int, _Member] = attrs.field(init=False, factory=dict)
+    _status: ExitStatus | None = attrs.field(init=False, default=None)
+    _exit: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _heard: dict[TreeSignal, trio.Event] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._heard = {each: trio.Event() for each in TreeSignal}
+
+    # What a test does
+
+    async def write(self, data: bytes) -> None:
+        """Print `data`; nobody need read it."""
+        await self.output.send(data)
+
+    def close_output(self) -> None:
+        """Close the output, as when the last writer has closed it while the tree goes on."""
+        self.output.end()
+
+    def exit(self, code: int = 0, *, signal: int | None = None) -> None:
+        """End the leader; what it did first counts. The output ends unless a fork holds it."""
+        if self._status is None:
+            if signal is None:
+                self._status = ExitStatus(code=code, signal=None, raw=code << 8)
+            else:
+                self._status = ExitStatus(code=None, signal=signal, raw=signal)
+            self._exit.set()
+            self._end_output()
+
+    def fork(self, dies_of: Iterable[TreeSignal] = (KILL,), *, holds_output: bool = True) -> int:
+        """Add a process beside the leader, which outlives it until a signal or `end`."""
+        pid = self.pid + len(self._others) + 1
+        self._others[pid] = _Member(set(dies_of), holds_output)
+        return pid
+
+    def hold_output(self) -> int:
+        """Let a process beside the leader hold the output until KILL, as a forgotten helper does."""
+        return self.fork()
+
+    def end(self, pid: int) -> None:
+        """End a process that `fork` added."""
+        self._others[pid].gone.set()
+        self._end_output()
+
+    async def signalled(self, signal: TreeSignal = TERM) -> None:
+        """Wait until the tree has been sent `signal`."""
+        await self._heard[signal].wait()
+
+    # What the code under test does
+
+    @property
+    def suspended(self) -> bool:
+        return False
+
+    @property
+    def interrupted(self) -> str:
+        return ""
+
+    @property
+    def spent(self) -> Spent | None:
+        return None
+
+    async def leave(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
+    async def exited(self) -> None:
+        await self._exit.wait()
+
+    async def vacated(self) -> None:
+        await self._exit.wait()
+        for member in list(self._others.values()):
+            await member.gone.wait()
+
+    async def members(self) -> tuple[int, ...]:
+        await trio.lowlevel.checkpoint()
+        return self._living()
+
+    async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
+        await trio.lowlevel.checkpoint()
+        living = self._living()
+        if not living:
+            return ()
+        self.signals.append((trio.current_time(), signal.value))
+        self._heard[signal].set()
+        for pid, member in self._others.items():
+            if signal in member.dies_of and pid not in self.leftovers:
+                member.gone.set()
+        if signal in self.dies_of and self.pid not in self.leftovers:
+            self.exit(signal=NUMBERS[signal])
+        self._end_output()
+        return living
+
+    async def empty(self, deadline: float) -> tuple[int, ...]:
+        await self.signal_tree(KILL)
+        with trio.move_on_after(deadline):
+            await self.vacated()
+            if self.leftovers:
+                await trio.sleep_forever()
+        return tuple(sorted({*self.leftovers, *self._living()}))
+
+    async def reap(self) -> ExitStatus:
+        await self._exit.wait()
+        assert self._status is not None  # noqa: S101 - set with the event
+        self.reaped = True
+        return self._status
+
+    def _living(self) -> tuple[int, ...]:
+        leader = () if self._exit.is_set() else (self.pid,)
+        return (*leader, *(pid for pid, each in self._others.items() if not each.gone.is_set()))
+
+    def _end_output(self) -> None:
+        held = any(each.holds_output and not each.gone.is_set() for each in self._others.values())
+        if self._exit.is_set() and not held:
+            self.output.end()
+
+
+@final
+class FakeSpawn:
+    """A `Spawn` that starts nothing; the test plays the children."""
+
+    def __init__(self, *, dies_of: Iterable[TreeSignal] = (TERM, KILL)) -> None:
+        self.dies_of = frozenset(dies_of)
+        """What new children die of."""
+        self.started: float | None = None
+        """When new children are said to have been started by an earlier agent."""
+        self.launches: list[Launch] = []
+        self.children: list[FakeChild] = []
+        self._pids = count(1000, 100)
+        self._problem = ""
+        self._taken = 0
+        self._spawned = trio.Event()
+
+    def fail(self, problem: str) -> None:
+        """Let every further spawn fail with that `SpawnError`; '' ends it."""
+        self._problem = problem
+
+    async def __call__(self, launch: Launch) -> FakeChild:
+        """Start a fake; as the real one, it raises `SpawnError` without AF_TASK_TOKEN."""
+        await trio.lowlevel.checkpoint()
+        self.launches.append(launch)
+        if self._problem:
+            raise SpawnError(self._problem)
+        if not launch.environment.get("AF_TASK_TOKEN"):
+            raise SpawnError("the environment of a task must hold AF_TASK_TOKEN")
+        child = FakeChild(launch, next(self._pids), set(self.dies_of), self.started)
+        self.children.append(child)
+        self._spawned.set()
+        self._spawned = trio.Event()
+        return child
+
+    async def next(self) -> FakeChild:
+        """Wait for the next child in the order of their spawns, each returned once."""
+        while self._taken == len(self.children):
+            await self._spawned.wait()
+        self._taken += 1
+        return self.children[self._taken - 1]

@@ -1,0 +1,315 @@
+"""A render host that exists in memory alone: no disk, no processes, no threads, any clock.
+
+async with trio.open_nursery() as nursery:
+    host = MemoryHost()
+    config = Config(name="r1", server="ws://farm")
+    agent = await nursery.start(partial(run_agent, config, connect=..., outside=host.open()))
+    child = await host.spawn.next()
+    child.exit(0)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from trio_afrender.agent.agent_dependencies import Outside
+from trio_afrender.agent.journal_format import Held, read_records, replay
+from trio_afrender.agent.run_history import make_line
+from trio_afrender.agent.takeover import Inherited
+from trio_afrender.config import PluginSettings
+from trio_afrender.errors import StoreError
+from trio_afrender.hostinfo.identity import HostFacts
+from trio_afrender.hostinfo.memory_headroom import Room
+from trio_afrender.hostinfo.process_inspection import Evidence
+from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
+from trio_afrender.plugins.in_process import InlineRunner
+from trio_afrender.plugins.interfaces import PluginRunner
+from trio_afrender.plugins.meters.service import MeterSource, NoMeters
+from trio_afrender.process.host_commands import Answer
+from trio_afrender.process.interfaces import Keep
+from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskUpdate
+from trio_afrender.task.image_worker import Painter
+from trio_afrender.tasklog.displayed_log import View
+from trio_afrender.tasklog.head_tail import read_window
+from trio_afrender.tasklog.memory_log import MemoryLog
+from trio_afrender.tasklog.redact import Redactor
+from trio_afrender.testing.fake_process import FakeSpawn
+
+__all__ = ("FakeGauge", "MemoryHost", "MemoryPlace", "virtual_wall")
+
+EPOCH = 1_800_000_000.0
+_NOWHERE = Path("/memory")
+_FACTS = HostFacts(name="memory", os="unix", address="", netifs=(), hw_info="none", user="tester")
+
+
+def virtual_wall() -> float:
+    """Unix time that goes with trio's clock: virtual under a mock clock, and repeatable."""
+    return EPOCH + trio.current_time()
+
+
+@attrs.define(eq=False, kw_only=True)
+class MemoryPlace:
+    """Where a run lives; a test puts files into `files` and looks at `stops`."""
+
+    host: MemoryHost
+    run: str = ""
+    log: MemoryLog = attrs.field(factory=MemoryLog)
+    view: View = attrs.field(init=False)
+    work_dir: str = "/memory/work"
+    files_dir: str = "/memory/files"
+    stop_file: str = "/memory/stop.json"
+    files: dict[str, bytes] = attrs.field(factory=dict)
+    stops: list[tuple[float, str]] = attrs.field(factory=list)
+    """(virtual time, reason) of each note written for ``AF_STOP_FILE``."""
+    removed: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.view = View(self.log, None)
+
+    def keep(self, slot: str) -> Keep | None:
+        return None
+
+    async def is_folder(self, path: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        return path in self.host.folders
+
+    async def note_cards(self, cards: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.host.cards[self.run] = tuple(cards)
+
+    async def noted_cards(self) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        return self.host.cards.get(self.run, ())
+
+    async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.host.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.stops.append((trio.current_time(), reason))
+
+    async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
+        await trio.lowlevel.checkpoint()
+        return tuple(
+            TaskFile(name=name, data=data)
+            for name, data in sorted(self.files.items())
+            if name not in seen
+        )
+
+    async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
+        return (await read_window(self.view if viewed else self.log, limit, redactor)).text
+
+    async def close_up(
+        self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
+    ) -> tuple[tuple[TaskFile, ...], str]:
+        text = await self.read_window(viewed=viewed, limit=limit, redactor=redactor)
+        return await self.collect(seen), text
+
+
+@attrs.define(eq=False)
+class MemoryJournal:
+    """A journal in `data`, durable as soon as it is written."""
+
+    data: bytearray
+    held: Held = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.held = replay(read_records(bytes(self.data), 0)[0])
+
+    @property
+    def durable(self) -> int:
+        return len(self.data)
+
+    def write(self, record: bytes, *, sync: bool = False) -> int:
+        self.data += record
+        return len(self.data)
+
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], Held]) -> None:
+        await trio.sleep_forever()
+
+
+@attrs.define(eq=False)
+class MemoryHistory:
+    """A history in a list."""
+
+    lines: list[dict[str, Any]]
+
+    def note(self, update: TaskUpdate, task: TaskExec | None) -> None:
+        self.lines.append(make_line(update, task))
+
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+
+@attrs.define(eq=False)
+class FakeGauge:
+    """Tells of each process what a test says."""
+
+    usage: dict[int, ProcessUsage] = attrs.field(factory=dict)
+    """By pid; who is not here does not exist."""
+    cards: dict[int, GpuShare] = attrs.field(factory=dict)
+    reads: list[float] = attrs.field(factory=list)
+    """The virtual times of the measurements."""
+
+    def use(self, pid: int, *, memory: int = 0, cpu: float = 0.0, parent: int = 1) -> None:
+        """Let the process `pid` use so many bytes and have used so many seconds."""
+        self.usage[pid] = ProcessUsage(
+            pid=pid, started=1.0, parent=parent, resident=memory, peak=memory, cpu=cpu
+        )
+
+    async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        await trio.lowlevel.checkpoint()
+        self.reads.append(trio.current_time())
+        return tuple(self.usage[pid] for pid in sorted(pids) if pid in self.usage)
+
+    async def largest(self) -> tuple[ProcessUsage, ...]:
+        await trio.lowlevel.checkpoint()
+        return tuple(sorted(self.usage.values(), key=lambda usage: -usage.resident))
+
+    def peek(self, pid: int) -> ProcessUsage | None:
+        return self.usage.get(pid)
+
+    def shares(self) -> dict[int, GpuShare]:
+        return self.cards
+
+
+@attrs.define(eq=False, kw_only=True)
+class MemoryHost:
+    """What an agent finds outside itself; every part may be replaced before `open`."""
+
+    spawn: FakeSpawn = attrs.field(factory=FakeSpawn)
+    plugins: PluginRunner = attrs.field(factory=lambda: InlineRunner(PluginSettings()))
+    folders: set[str] = attrs.field(factory=set)
+    """Working folders that exist."""
+    places: dict[str, MemoryPlace] = attrs.field(factory=dict)
+    """By run id, also after the run."""
+    dismissed: list[str] = attrs.field(factory=list)
+    """Runs of an earlier agent whose trees were ended unseen."""
+    full: bool = False
+    """Whether the store takes no new run, and no note to one that is stopped."""
+    facts: HostFacts = attrs.field(factory=lambda: _FACTS)
+    resources: Callable[[], HostResources] = HostResources
+    evidence: Evidence = attrs.field(factory=Evidence)
+    """What is seen of processes that do nothing any more."""
+    cards_unclaimed: bool = False
+    """Whether a card works for somebody whom its driver does not name."""
+    room: Room = attrs.field(factory=lambda: Room(available=64 * 1024**3, total=128 * 1024**3))
+    """How much memory is left."""
+    gauge: FakeGauge = attrs.field(factory=FakeGauge)
+    """What the tasks' processes use."""
+    meters: MeterSource = attrs.field(factory=NoMeters)
+    painter: Painter | None = None
+    """Reads images; None: thumbnails are processes like any other."""
+    journal: bytearray = attrs.field(factory=bytearray)
+    """What an agent's journal says; the next agent on this host begins with it."""
+    remembered: str = ""
+    """What an Afanasy server knows the agent of this host by; the next agent goes on with it."""
+    history: list[dict[str, Any]] = attrs.field(factory=list)
+    """The ends of runs, as `why` would show them."""
+    tokens: int = 0
+    """How many runs were given a token."""
+    environ: dict[str, str] = attrs.field(factory=dict)
+    """The variables of the agent."""
+    inherited: frozenset[str] = frozenset()
+    """Runs of an earlier agent that go on: their trees were held meanwhile."""
+    cards: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """The GPUs of runs, as their folders say."""
+    stuck: bool = False
+    """Whether measuring hangs, as with a sick driver."""
+    launched: list[str] = attrs.field(factory=list)
+    """Commands that the agent started on their own: instructions of the server."""
+    notice: Answer = attrs.field(factory=lambda: Answer(1))
+    """What the notice command answers; code 0: the host is about to be taken away."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Outside]:
+        """Give it to `run_agent` as `outside`."""
+        await trio.lowlevel.checkpoint()
+        yield Outside(
+            spawn=self.spawn,
+            plugins=self.plugins,
+            open_place=self._open_place,
+            remove_places=self._remove_places,
+            dismiss=self._dismiss,
+            facts=self.facts,
+            measure=self._measure,
+            run_aside=self._run_aside,
+            ask=self._ask,
+            journal=MemoryJournal(self.journal),
+            history=MemoryHistory(self.history),
+            remembered=self.remembered,
+            remember=self.remember,
+            read_left=self._read_left,
+            examine=self._examine,
+            cards_unclaimed=lambda: self.cards_unclaimed,
+            read_room=lambda: self.room,
+            gauge=self.gauge,
+            meters=self.meters,
+            painter=self.painter,
+            new_token=self._new_token,
+            environ=self.environ,
+            inherited=Inherited(runs=self.inherited),
+            wall=virtual_wall,
+            dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
+        )
+
+    @asynccontextmanager
+    async def _open_place(self, task: TaskExec) -> AsyncIterator[MemoryPlace]:
+        await trio.lowlevel.checkpoint()
+        if self.full:
+            raise StoreError(_NOWHERE, "No space left on device")
+        place = self.places[task.run] = MemoryPlace(host=self, run=task.run)
+        yield place
+        place.log.end()
+
+    async def _dismiss(self, task: TaskExec) -> None:
+        await trio.lowlevel.checkpoint()
+        self.dismissed.append(task.run)
+
+    async def _remove_places(self, tasks: Sequence[TaskExec]) -> None:
+        await trio.lowlevel.checkpoint()
+        for task in tasks:
+            if (place := self.places.get(task.run)) is not None:
+                place.removed = True
+
+    async def _read_left(self, task: TaskExec, redactor: Redactor) -> str:
+        place = self.places.get(task.run)
+        if place is None:
+            return ""
+        return await place.read_window(viewed=False, limit=1024 * 1024, redactor=redactor)
+
+    async def remember(self, text: str) -> None:
+        """Keep what an Afanasy server knows the agent by."""
+        await trio.lowlevel.checkpoint()
+        self.remembered = text
+
+    def _new_token(self) -> str:
+        self.tokens += 1
+        return f"token-{self.tokens}"
+
+    async def _run_aside(self, argv: Sequence[str]) -> int:
+        await trio.lowlevel.checkpoint()
+        self.launched.append(argv[-1])
+        return 0
+
+    async def _ask(self, argv: Sequence[str], limit: float) -> Answer:
+        await trio.lowlevel.checkpoint()
+        return self.notice
+
+    async def _examine(self, pids: Collection[int]) -> Evidence:
+        await trio.lowlevel.checkpoint()
+        return self.evidence
+
+    async def _measure(self) -> HostResources:
+        await trio.lowlevel.checkpoint()
+        if self.stuck:
+            await trio.sleep_forever()
+        return self.resources()

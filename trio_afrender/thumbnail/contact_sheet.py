@@ -1,0 +1,191 @@
+"""``python -m trio_afrender.thumbnail.contact_sheet``: many thumbnails on one picture, to be looked at.
+
+Reads JSON from its input: ``{"file", "title", "note", "cells": [{"label", "image", "trouble"}]}``.
+A cell without an image is a dark red box that says `trouble`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import OpenImageIO as oiio
+
+from trio_afrender.thumbnail.common import ImageError
+from trio_afrender.thumbnail.image_source import first_line, open_source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ("Grid", "fit_text", "main", "make_grid", "make_sheet")
+
+SHAPE = 1.6
+"""Width over height that a sheet comes near to."""
+WIDEST = 16000
+"""Pixels; a JPEG may have 65,535 of them, people's programs take fewer."""
+GAP, EDGE, LINE, TITLE = 10, 16, 18, 34
+TEXT, HEADING = 12, 19
+GROUND, CELL, PALE, RED = (
+    (0.09, 0.09, 0.10),
+    (0.15, 0.15, 0.16),
+    (0.80, 0.80, 0.82),
+    (0.36, 0.10, 0.10),
+)
+
+
+@attrs.frozen
+class Grid:
+    """Where cells stand, in pixels. All are of one size: picture above, label below."""
+
+    columns: int
+    rows: int
+    wide: int
+    high: int
+
+    @property
+    def width(self) -> int:
+        return 2 * EDGE + self.columns * (self.wide + GAP) - GAP
+
+    @property
+    def height(self) -> int:
+        return 2 * EDGE + TITLE + self.rows * (self.high + LINE + GAP) - GAP
+
+    def corner(self, index: int) -> tuple[int, int]:
+        """Left and top of a cell."""
+        row, column = divmod(index, self.columns)
+        return (
+            EDGE + column * (self.wide + GAP),
+            EDGE + TITLE + row * (self.high + LINE + GAP),
+        )
+
+
+def make_grid(count: int, wide: int, high: int) -> Grid:
+    """So many columns that the sheet comes near to its shape and is not too wide."""
+    most = max((WIDEST - 2 * EDGE + GAP) // (wide + GAP), 1)
+    ideal = math.sqrt(SHAPE * count * (high + LINE + GAP) / (wide + GAP))
+    columns = min(max(round(ideal), 1), count, most)
+    return Grid(columns, math.ceil(count / columns), wide, high)
+
+
+def make_sheet(asked: dict[str, Any]) -> None:
+    """Write the picture. Raises `ImageError`."""
+    pictures = [_read(cell.get("image")) for cell in asked["cells"]]
+    known = [picture.shape[:2] for picture in pictures if picture is not None]
+    wide = max((shape[1] for shape in known), default=160)
+    high = max((shape[0] for shape in known), default=100)
+    grid = make_grid(max(len(pictures), 1), max(wide, 80), max(high, 40))
+    canvas = np.empty((grid.height, grid.width, 3), np.float32)
+    canvas[:] = GROUND
+    for index, picture in enumerate(pictures):
+        _place(canvas, grid, index, picture)
+    sheet = oiio.ImageBuf(oiio.ImageSpec(grid.width, grid.height, 3, "uint8"))
+    sheet.set_pixels(oiio.ROI(), canvas)
+    _write_texts(sheet, grid, asked, pictures)
+    _save(sheet, Path(asked["file"]))
+
+
+def _read(image: str | None) -> NDArray[np.float32] | None:
+    if not image:
+        return None
+    try:
+        with open_source(Path(image)) as source:
+            bands = [band.pixels for band in source.bands()]
+    except ImageError:
+        return None
+    pixels = np.concatenate(bands)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _place(
+    canvas: NDArray[np.float32], grid: Grid, index: int, picture: NDArray[np.float32] | None
+) -> None:
+    left, top = grid.corner(index)
+    box = canvas[top : top + grid.high, left : left + grid.wide]
+    box[:] = RED if picture is None else CELL
+    if picture is not None:
+        high, wide = picture.shape[:2]
+        down, right = (grid.high - high) // 2, (grid.wide - wide) // 2
+        box[down : down + high, right : right + wide] = picture
+
+
+def _write_texts(
+    sheet: oiio.ImageBuf,
+    grid: Grid,
+    asked: dict[str, Any],
+    pictures: Sequence[NDArray[np.float32] | None],
+) -> None:
+    room = grid.width - 2 * EDGE
+    title = fit_text(asked["title"], HEADING, room * 2 // 3)
+    _write_text(sheet, EDGE, EDGE + HEADING - 2, title, HEADING)
+    note = fit_text(asked["note"], TEXT, room - _width(title, HEADING) - GAP)
+    _write_text(sheet, grid.width - EDGE - _width(note, TEXT), EDGE + HEADING - 2, note, TEXT)
+    for index, (cell, picture) in enumerate(zip(asked["cells"], pictures, strict=True)):
+        left, top = grid.corner(index)
+        label = fit_text(cell["label"], TEXT, grid.wide)
+        _write_text(sheet, left, top + grid.high + LINE - 4, label, TEXT)
+        if picture is None:
+            trouble = fit_text(cell.get("trouble") or "cannot be read", TEXT, grid.wide - GAP)
+            _write_text(sheet, left + GAP // 2, top + grid.high // 2 + TEXT // 2, trouble, TEXT)
+
+
+def fit_text(text: str, size: int, room: int) -> str:
+    """The text as it is, or its beginning and its end if there is no room for all of it.
+
+    In names of files and frames the end is what differs.
+    """
+    text = "".join(char if char.isprintable() else " " for char in text[:500])
+    if _width(text, size) <= room:
+        return text
+    for kept in range(len(text) - 1, 0, -1):
+        head = kept // 3
+        short = f"{text[:head]}...{text[len(text) - (kept - head) :]}"
+        if _width(short, size) <= room:
+            return short
+    return ""
+
+
+def _width(text: str, size: int) -> int:
+    if not text:
+        return 0
+    roi = oiio.ImageBufAlgo.text_size(text, size)
+    # A library without fonts says nothing: then there are no texts either.
+    return int(roi.xend) if roi.defined else size * len(text) // 2
+
+
+def _write_text(sheet: oiio.ImageBuf, left: int, base: int, text: str, size: int) -> None:
+    if text and not oiio.ImageBufAlgo.render_text(sheet, left, base, text, size, "", PALE):
+        sheet.geterror()  # no fonts: a sheet without texts is still one
+
+
+def _save(sheet: oiio.ImageBuf, file: Path) -> None:
+    part = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
+    sheet.specmod().attribute("Compression", "jpeg:90" if file.suffix != ".png" else "zip")
+    try:
+        if not sheet.write(str(part), "uint8"):
+            raise ImageError(f"cannot write {file}: {first_line(sheet.geterror())}")
+        part.replace(file)
+    except OSError as error:
+        raise ImageError(f"cannot write {file}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """The program; returns the exit code, 0 or 1."""
+    try:
+        make_sheet(json.load(sys.stdin))
+    except ImageError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is a command
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""An image file as bands of rows: what of it is the picture, and where its pixels lie.
+
+Read band by band, so that an image of any size needs no more memory than a few of its rows. Only
+the channels that are shown are read: a render may have a hundred.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trio_afrender.thumbnail.common import ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import OpenImageIO as oiio
+    from numpy.typing import NDArray
+
+__all__ = ("Band", "Source", "find_colours", "open_source")
+
+BAND_BYTES = 48 * 1024 * 1024
+"""Of floats in memory at once. Some files are packed in blocks of 256 rows: bands are multiples."""
+BLOCK = 256
+MAX_WIDTH = 1 << 20
+"""Pixels; wider is a damaged header."""
+MAX_DEEP = 256 * 1024 * 1024
+"""Samples of a deep image: those are flattened as a whole."""
+_NOISE = re.compile(r"^EXR Error \(.*?\): (?:EXR_ERR_\w+ )?| magic 0x.*")
+"""Of libraries' messages: what says nothing to people."""
+_BEAUTY = ("beauty", "rgba", "rgb", "c", "ci", "color", "colour", "combined", "main", "default")
+
+
+@attrs.frozen
+class Band:
+    """Some rows. `pixels` is (rows, columns, 1 or 3), of the data window alone."""
+
+    top: int
+    """The first row, counted from the top of the display window; may be negative."""
+    left: int
+    pixels: NDArray[np.float32]
+
+
+@attrs.frozen(kw_only=True)
+class Source:
+    """One picture of an open file. Rows and columns count from the display window's corner."""
+
+    path: Path
+    width: int
+    """Of the display window."""
+    height: int
+    aspect: float
+    """Width of a pixel over its height."""
+    orientation: int
+    """As EXIF counts it; 1 is upright."""
+    format_name: str
+    depth: str
+    """Type of the values in the file: ``uint8``, ``half``, ``float`` ..."""
+    colour_space: str
+    chromaticities: tuple[float, ...]
+    transfer: str
+    """What a DPX file says of its values."""
+    is_data: bool
+    """Whether the one channel holds something else than light, as depth does."""
+    _image: oiio.ImageInput = attrs.field(repr=False)
+    _spec: oiio.ImageSpec = attrs.field(repr=False)
+    _part: int = 0
+    _channels: tuple[int, ...] = (0,)
+    _flat: oiio.ImageBuf | None = attrs.field(default=None, repr=False)
+
+    def bands(self) -> Iterator[Band]:
+        """All rows of the data window, from the top. Raises `ImageError` where it ends early."""
+        spec = self._spec
+        begin, end = min(self._channels), max(self._channels) + 1
+        if spec.alpha_channel >= end and self.format_name != "openexr":
+            end = spec.alpha_channel + 1  # some readers multiply by it only when they see it
+        rows = max(BAND_BYTES // (4 * spec.width * (end - begin)), 1)
+        rows = rows // BLOCK * BLOCK or rows
+        if spec.tile_height:
+            rows = max(rows // spec.tile_height, 1) * spec.tile_height
+        picked = [channel - begin for channel in self._channels]
+        order = slice(picked[0], picked[-1] + 1) if picked == sorted(picked) else picked
+        for top in range(spec.y, spec.y + spec.height, rows):
+            bottom = min(top + rows, spec.y + spec.height)
+            pixels = self._read(top, bottom, begin, end)
+            yield Band(top - spec.full_y, spec.x - spec.full_x, pixels[..., order])
+
+    def _read(self, top: int, bottom: int, begin: int, end: int) -> NDArray[np.float32]:
+        spec, image = self._spec, self._image
+        pixels: NDArray[np.float32] | None
+        if self._flat is not None:
+            import OpenImageIO as oiio
+
+            roi = oiio.ROI(spec.x, spec.x + spec.width, top, bottom, 0, 1, begin, end)
+            pixels = self._flat.get_pixels("float", roi)
+        elif spec.tile_width:
+            left, right = spec.x, spec.x + spec.width
+            pixels = image.read_tiles(
+                self._part, 0, left, right, top, bottom, 0, 1, begin, end, "float"
+            )
+        else:
+            pixels = image.read_scanlines(self._part, 0, top, bottom, 0, begin, end, "float")
+        if pixels is None or image.has_error:
+            said = first_line(image.geterror())
+            raise ImageError(f"{self.path} is damaged or not complete: {said}")
+        return pixels.reshape(bottom - top, spec.width, end - begin)
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """The picture of an image file. Raises `ImageError`."""
+    import OpenImageIO as oiio
+
+    if not path.stat().st_size:
+        raise ImageError(f"cannot read {path}: it is empty")
+    with _as_text(path) as name:
+        image = oiio.ImageInput.open(name)
+        if image is None:
+            raise ImageError(f"cannot read {path}: {first_line(oiio.geterror())}")
+        try:
+            yield _make_source(image, path, name)
+        finally:
+            image.close()
+            image.geterror()  # else it is printed to stderr at exit
+
+
+@contextmanager
+def _as_text(path: Path) -> Iterator[str]:
+    """A name that the library takes: it knows only such as are UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / f"image{path.suffix.encode('ascii', 'ignore').decode()}"
+            link.symlink_to(path.absolute())
+            yield str(link)
+    else:
+        yield str(path)
+
+
+def _make_source(image: oiio.ImageInput, path: Path, name: str) -> Source:
+    import OpenImageIO as oiio
+
+    part = _find_part(image)
+    spec = image.spec(part)
+    if not 0 < spec.width <= MAX_WIDTH or spec.height <= 0 or spec.nchannels <= 0:
+        raise ImageError(f"cannot read {path}: {spec.width} x {spec.height} pixels cannot be meant")
+    flat = None
+    if spec.deep:
+        flat = _flatten(path, name, part)
+        spec = flat.spec()
+    channels, is_data = find_colours(spec.channelnames)
+    if image.format_name() == "null":
+        raise ImageError(f"cannot read {path}: it is no image")
+    return Source(
+        path=path,
+        width=max(spec.full_width, 1),
+        height=max(spec.full_height, 1),
+        aspect=min(max(spec.get_float_attribute("PixelAspectRatio", 1.0) or 1.0, 0.1), 10.0),
+        orientation=spec.get_int_attribute("Orientation", 1),
+        format_name=image.format_name(),
+        depth=str(oiio.TypeDesc(spec.format)),
+        colour_space=spec.get_string_attribute("colorInteropID")
+        or spec.get_string_attribute("oiio:ColorSpace"),
+        chromaticities=_floats(spec.getattribute("chromaticities")),
+        transfer=spec.get_string_attribute("dpx:Transfer"),
+        is_data=is_data,
+        image=image,
+        spec=spec,
+        part=part,
+        channels=channels,
+        flat=flat,
+    )
+
+
+def _find_part(image: oiio.ImageInput) -> int:
+    """The part of a file that is the picture: by its name, else the first with colours."""
+    first_with_colours: int | None = None
+    part = 0
+    while image.seek_subimage(part, 0):
+        spec = image.spec()
+        names = spec.channelnames
+        if len(find_colours(names)[0]) == 3:
+            if spec.get_string_attribute("oiio:subimagename").casefold() in _BEAUTY:
+                return part
+            if first_with_colours is None:
+                first_with_colours = part
+        part += 1
+        if image.format_name() != "openexr":
+            break  # other files have the same picture in other sizes, or other frames
+    image.geterror()
+    return first_with_colours or 0
+
+
+def find_colours(names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
+    """Which channels are shown, red, green and blue or a single one, and whether it is no light.
+
+    Those without a layer's name first, then a layer's that is named like the picture, then any.
+    Alpha is left out: colours are premultiplied once read, so that is what they are over black.
+    """
+    layers: dict[str, dict[str, int]] = {}
+    for index, name in enumerate(names):
+        layer, _, channel = name.rpartition(".")
+        layers.setdefault(layer, {}).setdefault(channel.upper(), index)
+    ordered = sorted(layers, key=lambda layer: (bool(layer), layer.casefold() not in _BEAUTY))
+    for layer in ordered:
+        channels = layers[layer]
+        for wanted in (("R", "G", "B"), ("RED", "GREEN", "BLUE")):
+            if all(channel in channels for channel in wanted):
+                return tuple(channels[channel] for channel in wanted), False
+    for layer in ordered:
+        for grey in ("Y", "L", "I", "GRAY", "GREY"):
+            if grey in layers[layer]:
+                return (layers[layer][grey],), False
+    if len(names) >= 3 and all(name.startswith("channel") for name in names):
+        return (0, 1, 2), False  # a file that names none
+    alone = names[0].rpartition(".")[2].upper() if names else ""
+    return (0,), alone not in ("A", "R", "G", "B", "CHANNEL0")
+
+
+def _flatten(path: Path, name: str, part: int) -> oiio.ImageBuf:
+    import OpenImageIO as oiio
+
+    deep = oiio.ImageBuf(name, part, 0)
+    spec = deep.spec()
+    if spec.width * spec.height > MAX_DEEP // 4:
+        raise ImageError(f"cannot read {path}: a deep image of {spec.width} x {spec.height} pixels")
+    flat = oiio.ImageBufAlgo.flatten(deep)
+    if deep.has_error or flat.has_error:
+        said = first_line(deep.geterror() or flat.geterror())
+        raise ImageError(f"{path} is damaged or not complete: {said}")
+    return flat
+
+
+def _floats(value: object) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, tuple) else ()
+
+
+def first_line(said: str) -> str:
+    """What OpenImageIO said, in one line."""
+    lines = str(said).strip().splitlines()
+    return _NOISE.sub("", lines[0]).rstrip(".:") if lines else "it does not say why"

@@ -1,0 +1,155 @@
+"""An image file made into a small JPEG, in one pass over its rows."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, ImageError, is_movie
+from trio_afrender.thumbnail.movies import write_first_frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from trio_afrender.thumbnail.image_source import Source
+
+__all__ = ("make_thumbnail", "need_openimageio", "read_small", "write_jpeg")
+
+QUALITY = 85
+_FLIPPED = range(2, 9)
+"""EXIF's orientations that are not upright."""
+
+
+def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) -> None:
+    """Make `thumb` from `image`, `height` pixels high. Raises ImageError, leaves nothing then."""
+    if not image.is_file():
+        raise ImageError(f"there is no file {image}")
+    with _beside(thumb) as part:
+        if is_movie(image.name):
+            write_first_frame(image, part, height)
+        else:
+            need_openimageio()
+            write_jpeg(read_small(image, height), part)
+
+
+def need_openimageio() -> None:
+    """Raise `ImageError` when the extra is not installed."""
+    if find_spec("OpenImageIO") is None:
+        raise ImageError("thumbnails need OpenImageIO (pip install 'trio_afrender[thumbnails]')")
+
+
+@contextmanager
+def _beside(thumb: Path) -> Iterator[Path]:
+    """A file that becomes `thumb` at the end. Raises `ImageError` where it cannot be written.
+
+    Beside it, so that the last step is a rename; with a leading dot, so that what is not complete
+    is not taken for a file of the task.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".jpg", dir=thumb.parent)
+    except OSError as error:
+        raise ImageError(f"cannot write to {thumb.parent}: {error.strerror}") from error
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(0o644)
+        part.replace(thumb)
+    except OSError as error:
+        raise ImageError(f"cannot write {thumb}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_small(image: Path, height: int) -> NDArray[np.float32]:
+    """The picture as a screen shows it, `height` pixels high, values 0 to 1.
+
+    Raises `ImageError`; an image that is not complete is none.
+    """
+    import numpy as np
+
+    from trio_afrender.thumbnail.colour import FLOATS, clip_limit, find_tone, to_screen
+    from trio_afrender.thumbnail.downscale import BoxReducer
+    from trio_afrender.thumbnail.image_source import open_source
+
+    with open_source(image) as source:
+        tone = find_tone(source)
+        limit = clip_limit(tone, source)
+        wide, high, box = _sizes(source, height)
+        reducer: BoxReducer | None = None
+        for band in source.bands():
+            if reducer is None:
+                reducer = BoxReducer(source.width, source.height, *box, band.pixels.shape[2])
+            pixels = band.pixels
+            if tone != "data" and source.depth in FLOATS:
+                # fmax and fmin take the other value for what is no number.
+                pixels = np.fmax(pixels, 0.0)
+                np.fmin(pixels, limit, out=pixels)
+            reducer.add(band.top, band.left, pixels)
+        if reducer is None:
+            raise ImageError(f"{image} has no pixels")
+        small = to_screen(reducer.result(), tone, source)
+    return _turn(_enlarge(small, wide, high), source.orientation)
+
+
+def _sizes(source: Source, height: int) -> tuple[int, int, tuple[int, int]]:
+    """Width and height of the thumbnail as it lies in the file, and what is averaged to.
+
+    A side that is to grow is first left as it is.
+    """
+    from trio_afrender.thumbnail.downscale import small_size
+
+    width = source.width * source.aspect
+    if source.orientation >= 5:  # on its side
+        high, wide = small_size(source.height, width, height)
+    else:
+        wide, high = small_size(width, source.height, height)
+    return wide, high, (min(wide, source.width), min(high, source.height))
+
+
+def _enlarge(small: NDArray[np.float32], wide: int, high: int) -> NDArray[np.float32]:
+    if small.shape[:2] == (high, wide):
+        return small
+    import numpy as np
+
+    rows = np.arange(high) * small.shape[0] // high
+    columns = np.arange(wide) * small.shape[1] // wide
+    enlarged: NDArray[np.float32] = small[rows][:, columns]
+    return enlarged
+
+
+def _turn(small: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+    """Upright, from EXIF's orientation."""
+    if orientation not in _FLIPPED:
+        return small
+    if orientation >= 5:
+        small = small.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        small = small[::-1]
+    if orientation in (2, 3, 6, 7):
+        small = small[:, ::-1]
+    return small
+
+
+def write_jpeg(picture: NDArray[np.float32], path: Path) -> None:
+    """Raises `ImageError`."""
+    import numpy as np
+    import OpenImageIO as oiio
+
+    high, wide, channels = picture.shape
+    spec = oiio.ImageSpec(wide, high, channels, "uint8")
+    spec.attribute("Compression", f"jpeg:{QUALITY}")
+    output = oiio.ImageOutput.create("jpg")
+    if output is None or not output.open(str(path), spec):
+        raise ImageError(f"cannot write {path}: {oiio.geterror().strip()}")
+    levels = np.ascontiguousarray(np.round(picture * 255.0).astype(np.uint8))
+    written = output.write_image(levels)
+    said = str(output.geterror()).strip()
+    if not output.close() or not written:
+        raise ImageError(f"cannot write {path}: {said or 'it does not say why'}")

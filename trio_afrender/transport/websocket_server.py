@@ -1,0 +1,282 @@
+"""The server's end of a websocket: listen, check at the door, hand links to a handler.
+
+Whatever a client does, it ends its own connection and nobody else's.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeAlias
+
+import attrs
+import trio
+from trio_websocket import WebSocketConnection, WebSocketRequest, wrap_server_stream
+
+from trio_afrender.errors import ConfigError, LinkLost, ProtocolError
+from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_from_render, encode
+from trio_afrender.protocol.messages import FromRender, FromServer
+from trio_afrender.transport.address import make_url
+from trio_afrender.transport.handshake import Knock, TurnedAway, admit
+from trio_afrender.transport.liveness_stream import GuardedStream
+from trio_afrender.transport.tls import explain_tls
+from trio_afrender.transport.tokens import TokenTable, may_use
+from trio_afrender.transport.websocket_connection import (
+    BACKLOG,
+    QUEUE,
+    RECEIVE,
+    Connection,
+    flatten,
+    open_bare_nursery,
+    printable,
+)
+
+__all__ = ("Bound", "Handler", "WebSocketServerLink", "serve_websocket")
+
+_Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, tuple[str, ...]]
+"""A websocket, the scope of its reader, and the patterns of names that its token may use."""
+
+_SHAKING_LIMIT = 256
+"""Connections that may be in their handshake at once; more are closed at once."""
+_RETRY_AFTER = b"60"
+_GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
+_REASON = 120
+"""Bytes of a reason: a control frame has room for 123."""
+
+_log = logging.getLogger(__name__)
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Bound:
+    """Where a server listens."""
+
+    url: str
+    """How this host reaches it."""
+    host: str
+    port: int
+
+
+class WebSocketServerLink:
+    """A `ServerLink` over an open websocket."""
+
+    def __init__(self, connection: Connection, peer: str, patterns: Collection[str]) -> None:
+        self.peer = peer
+        self.connection = connection
+        self._patterns = patterns
+
+    def may_register(self, name: str) -> bool:
+        return may_use(self._patterns, name)
+
+    async def receive(self) -> FromRender:
+        return await self.connection.receive(decode_from_render)
+
+    async def send(self, message: FromServer) -> None:
+        await self.connection.send(encode(message))
+
+    async def aclose(self) -> None:
+        await self.connection.close()
+
+    async def send_away(self, reason: str) -> None:
+        """Close, and tell the render why; it is to try again."""
+        text = printable(reason, _REASON).encode("ascii", "replace").decode("ascii")
+        await self.connection.close(_TRY_AGAIN, text)
+
+
+Handler: TypeAlias = Callable[[WebSocketServerLink], Awaitable[None]]
+"""Most handlers take any `ServerLink`."""
+
+
+async def serve_websocket(
+    handler: Handler,
+    *,
+    tokens: TokenTable,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ssl_context: ssl.SSLContext | None = None,
+    names: Collection[str] = (),
+    max_agents: int = 10_000,
+    keepalive: float = 16.0,
+    handshake: float = 10.0,
+    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
+    task_status: trio.TaskStatus[Bound] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled; `handler` runs once for each admitted connection.
+
+    A client is admitted within `handshake` seconds or not at all: with a token of the table,
+    without an ``Origin``, for a ``Host`` that is `host`, one of `names`, the address it reached
+    or loopback, and while there are fewer than `max_agents`. Its link is closed when the handler
+    returns. What a handler raises ends its connection and is logged: LinkLost and ProtocolError
+    in a line, others with their traceback. Raises ConfigError when the port cannot be had.
+    """
+    if listeners is None:
+        listeners = await _listen(host, port, ssl_context)
+    bound = _describe(listeners, host, port, tls=ssl_context is not None)
+    known = frozenset(name.lower() for name in (*names, host) if name)
+    server = _Server(handler, tokens, known, max_agents, keepalive, handshake)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, server.serve, list(listeners))
+        task_status.started(bound)
+
+
+async def _listen(
+    host: str, port: int, ssl_context: ssl.SSLContext | None
+) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    if ssl_context is None:
+        return listeners
+    return [trio.SSLListener(each, ssl_context, https_compatible=True) for each in listeners]
+
+
+def _describe(
+    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]], host: str, port: int, *, tls: bool
+) -> Bound:
+    first = listeners[0]
+    if isinstance(first, trio.SSLListener):
+        first = first.transport_listener
+    if isinstance(first, trio.SocketListener):
+        port = first.socket.getsockname()[1]
+    return Bound(url=make_url(host, port, tls=tls), host=host, port=port)
+
+
+@attrs.define(slots=True)
+class _Server:
+    handler: Handler
+    tokens: TokenTable
+    names: Collection[str]
+    max_agents: int
+    keepalive: float
+    handshake: float
+    agents: int = 0
+    shaking: int = 0
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """One connection from its first byte to its last. Raises nothing but Cancelled."""
+        peer, local = _name_ends(stream)
+        try:
+            async with open_bare_nursery() as nursery:
+                guard = GuardedStream(stream, backlog=BACKLOG)
+                opened = await self._open(nursery, stream, guard, peer, local)
+                if opened is not None:
+                    ws, holding, patterns = opened
+                    connection = Connection(ws, holding, stream, guard, peer)
+                    nursery.start_soon(connection.keep_alive, self.keepalive)
+                    await self._handle(WebSocketServerLink(connection, peer, patterns))
+        except Exception:  # noqa: BLE001 - one connection must not end the others
+            _log.exception("%s: connection failed", peer)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+
+    async def _open(
+        self,
+        nursery: trio.Nursery,
+        stream: trio.abc.Stream,
+        guard: GuardedStream,
+        peer: str,
+        local: str,
+    ) -> _Opened | None:
+        """Let a client in, or None: it was turned away, hung up, dawdled or spoke nonsense."""
+        if self.shaking >= _SHAKING_LIMIT:
+            _log.warning("%s: too many handshakes at once", peer)
+            return None
+        self.shaking += 1
+        try:
+            with trio.fail_after(self.handshake):
+                if isinstance(stream, trio.SSLStream):
+                    await stream.do_handshake()
+                opened: _Opened = await nursery.start(self._shake_hands, stream, guard, local)
+                return opened
+        except trio.TooSlowError:
+            _log.info("%s: no handshake within %g s", peer, self.handshake)
+        except trio.BrokenResourceError as error:
+            _log.info("%s: %s", peer, explain_tls(error.__cause__))
+        except TurnedAway as refusal:
+            _log.warning("%s: turned away, %s", peer, refusal)
+        except LinkLost as error:
+            _log.info("%s: %s", peer, error)
+        finally:
+            self.shaking -= 1
+        return None
+
+    async def _shake_hands(
+        self,
+        stream: trio.abc.Stream,
+        guard: GuardedStream,
+        local: str,
+        *,
+        task_status: trio.TaskStatus[_Opened],
+    ) -> None:
+        """Judge the request, then be the nursery of the library's reader until it ends."""
+        failures: list[Exception] = []
+        patterns: tuple[str, ...] = ()
+        try:
+            async with trio.open_nursery() as nursery:
+                request = await wrap_server_stream(nursery, guard, QUEUE, MAX_FRAME, RECEIVE)
+                patterns = await self._admit(request, local)
+                ws = await request.accept(subprotocol=SUBPROTOCOL)
+                guard.opened = True
+                task_status.started((ws, nursery.cancel_scope, patterns))
+        except* Exception as group:  # noqa: BLE001 - whatever the library dies of ends the link
+            failures.extend(flatten(group))
+        finally:
+            self.agents -= bool(patterns)
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+        if guard.opened:
+            if failures:
+                _log.debug("a websocket's reader ended", exc_info=failures[0])
+            return
+        for failure in failures:
+            if isinstance(failure, TurnedAway):
+                raise failure
+        raise LinkLost(f"no handshake: {printable(str(failures[0]) or repr(failures[0]))}")
+
+    async def _admit(self, request: WebSocketRequest, local: str) -> tuple[str, ...]:
+        knock = Knock(
+            host=request._event.host,  # noqa: SLF001 - the library hides this one header
+            headers=request.headers,
+            subprotocols=request.proposed_subprotocols,
+            local=local,
+        )
+        try:
+            patterns = admit(knock, tokens=self.tokens, names=self.names)
+            self._take_seat()
+        except TurnedAway as refusal:
+            await request.reject(refusal.status, extra_headers=list(refusal.headers))
+            raise
+        return patterns
+
+    def _take_seat(self) -> None:
+        if self.agents >= self.max_agents:
+            raise TurnedAway(503, "full", ((b"Retry-After", _RETRY_AFTER),))
+        self.agents += 1
+
+    async def _handle(self, link: WebSocketServerLink) -> None:
+        code = _GOING_AWAY
+        try:
+            await self.handler(link)
+            code = 1000
+        except* (LinkLost, ProtocolError) as group:
+            _log.info("%s", flatten(group)[0])
+        except* Exception:  # noqa: BLE001 - a session's bug ends that session, loudly
+            code = _BROKEN
+            _log.exception("%s: the session failed", link.peer)
+        finally:
+            await link.connection.close(code)
+
+
+def _name_ends(stream: trio.abc.Stream) -> tuple[str, str]:
+    """Where the peer is, for logs, and which address of ours it reached."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if not isinstance(transport, trio.SocketStream):
+        return "memory", ""
+    try:
+        host, port = transport.socket.getpeername()[:2]
+        local = transport.socket.getsockname()[0]
+    except OSError:  # gone already
+        return "gone", ""
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), local
