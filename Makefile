@@ -10,11 +10,11 @@ DEMO := examples/cornell/out
 help:
 	@echo "make demo   render an animated scene and make a movie of it, into $(DEMO)"
 	@echo "make test   run all tests"
-	@echo "make lint   formatting, style, types, spelling"
+	@echo "make lint   formatting, style, types, spelling, words"
 	@echo "make check  lint and test"
 	@echo "make repeat the simulated tests 50 times (minutes)"
 	@echo "make bench  the benchmarks (minutes)"
-	@echo "make chaos  rounds of trouble for a real agent (minutes); ROUNDS=300 SEED=1 repeat a run"
+	@echo "make chaos  rounds of faults on a real agent (minutes); ROUNDS=300 SEED=1 repeat a run"
 	@echo "make fuzz   wrong bytes for every decoder (minutes); INPUTS=1000000 SEED=1 ONLY=job"
 	@echo "make clean  remove $(VENV) and $(DEMO)"
 
@@ -32,6 +32,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/python tests/support/private_words.py
 
 check: lint test
 
