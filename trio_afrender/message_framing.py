@@ -6,15 +6,15 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 
-__all__ = ("LIMIT", "VERSION", "FrameError", "Frames", "encode")
+__all__ = ("MAX_MESSAGE", "PROTOCOL_VERSION", "FrameError", "FrameReader", "encode")
 
-VERSION = 1
+PROTOCOL_VERSION = 1
 """Of what is said to a keeper: one of another version is not asked, it ends with its tasks. What is said
 to a parent only ever gets more words, so a later agent takes over trees of any version."""
 
 _LENGTH = struct.Struct(">I")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-LIMIT = 16 * 1024 * 1024
+MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of a message: the largest environment that a kernel takes is 6 MiB."""
 
 
@@ -28,7 +28,7 @@ def encode(message: Mapping[str, object]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-class Frames:
+class FrameReader:
     """Takes bytes as they come and gives whole messages."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Frames:
         self._data += data
         while len(self._data) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._data)
-            if length > LIMIT:
+            if length > MAX_MESSAGE:
                 raise FrameError(f"a message of {length} bytes")
             end = _LENGTH.size + length
             if len(self._data) < end:

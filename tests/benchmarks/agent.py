@@ -22,9 +22,9 @@ import psutil
 import trio
 
 from trio_afrender.agent.agent import run_agent
-from trio_afrender.agent.agent_dependencies import Outside, open_outside
+from trio_afrender.agent.agent_dependencies import AgentDependencies, open_agent_dependencies
 from trio_afrender.config import Config, Token
-from trio_afrender.process.interfaces import Child, Launch
+from trio_afrender.process.interfaces import Launch, ProcessTree
 from trio_afrender.protocol.messages import (
     Ack,
     Events,
@@ -101,10 +101,10 @@ async def open_near(folder: Path) -> AsyncIterator[Bench]:
     started: list[float] = []
 
     @asynccontextmanager
-    async def watched(config: Config) -> AsyncIterator[Outside]:
-        async with open_outside(config) as outside:
+    async def watched(config: Config) -> AsyncIterator[AgentDependencies]:
+        async with open_agent_dependencies(config) as outside:
 
-            async def spawn(launch: Launch) -> Child:
+            async def spawn(launch: Launch) -> ProcessTree:
                 child = await outside.spawn(launch)
                 started.append(time.perf_counter())
                 return child

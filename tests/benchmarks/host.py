@@ -22,9 +22,9 @@ from agent import Bench, open_far, say
 
 from trio_afrender.hostinfo.process_usage import make_usage_reader
 from trio_afrender.hostinfo.sampler import Sampler
-from trio_afrender.process.process_snapshot import Table
+from trio_afrender.process.process_snapshot import ProcessTable
 from trio_afrender.protocol.messages import Events, RunRef
-from trio_afrender.task.usage_totals import Ledger
+from trio_afrender.task.usage_totals import TreeUsage
 
 METERS = ["example", "cpu_temperature"]
 FORKS = 9
@@ -83,9 +83,9 @@ def open_tree() -> Iterator[list[int]]:
 def measure_tree(count: int) -> tuple[float, float, int]:
     """CPU microseconds for the figures of ten processes, for a look at all of the host, how many."""
     with open_tree() as pids:
-        reader, ledger = make_usage_reader(), Ledger(0.0)
+        reader, ledger = make_usage_reader(), TreeUsage(0.0)
         reading = mean_cpu(count, lambda: ledger.advance(reader.read(pids), time.monotonic()))
-        table = Table(trio.CapacityLimiter(1))
+        table = ProcessTable(trio.CapacityLimiter(1))
         looking = mean_cpu(count, lambda: setattr(table, "_facts", table._renew()))
         return reading * 1e6, looking * 1e6, len(table._facts)
 

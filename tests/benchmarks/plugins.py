@@ -94,7 +94,7 @@ async def start_tasks(runner: HostRunner, folder: Path, seen: Seen) -> None:
 
                 async def end(task: PluginTask = task, log: RunLog = log) -> None:
                     await task.parse(log.size, mode="0:0")
-                    await task.conclude(0, check_files=True, post=True)
+                    await task.run_end_checks(0, check_files=True, post=True)
 
                 await timed(seen.ends, end)
         seen.hosts = max(seen.hosts, len(runner.pids))

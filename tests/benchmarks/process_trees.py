@@ -20,10 +20,10 @@ from uuid import uuid4
 import attrs
 import trio
 
-from trio_afrender.process.interfaces import Keep, Launch, TreeSignal
-from trio_afrender.process.supervised_tree import KeptChild
-from trio_afrender.process.supervisor_client import Keeper, open_keeper
-from trio_afrender.tasklog.supervised_log import FollowedLog
+from trio_afrender.process.interfaces import Launch, Persistence, TreeSignal
+from trio_afrender.process.supervised_tree import SupervisedTree
+from trio_afrender.process.supervisor_client import SupervisorClient, open_supervisor
+from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 PYTHON = (sys.executable, "-I", "-S")
 LEAVE = Path(__file__).resolve().parents[1] / "programs" / "leave.py"
@@ -82,8 +82,8 @@ class Watcher:
 
 @attrs.define
 class Tree:
-    child: KeptChild
-    log: FollowedLog
+    child: SupervisedTree
+    log: SupervisedLog
 
     async def words(self) -> list[bytes]:
         """What it has printed, once it has said that it is up or its last."""
@@ -97,37 +97,37 @@ class Tree:
         """End it as the agent does; when that was asked for, and when it was proven."""
         asked = time.monotonic_ns()
         await self.child.signal_tree(TreeSignal.KILL)
-        assert await self.child.empty(60) == ()
+        assert await self.child.kill_until_empty(60) == ()
         return asked, time.monotonic_ns()
 
 
 @asynccontextmanager
-async def open_tree(keeper: Keeper, store: Path, *argv: str) -> AsyncIterator[Tree]:
+async def open_tree(keeper: SupervisorClient, store: Path, *argv: str) -> AsyncIterator[Tree]:
     place = store / uuid4().hex
     place.mkdir()
-    keep = Keep(
+    keep = Persistence(
         record=str(place / "task"), log=str(place / "log"), quota=1 << 30, patience=60, grace=0
     )
     environment = {"PATH": "/usr/bin:/bin", "AF_TASK_TOKEN": uuid4().hex}
     child = await keeper.spawn(Launch(argv=argv, cwd="/", environment=environment, keep=keep))
-    log = FollowedLog(place / "log")
+    log = SupervisedLog(place / "log")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(child.output.pump, log)
         yield Tree(child, log)
         await child.reap()
 
 
-async def measure_leader(keeper: Keeper, store: Path) -> tuple[float, float]:
+async def measure_leader(keeper: SupervisorClient, store: Path) -> tuple[float, float]:
     """Seconds from its last word, twice: nobody asks for anything."""
     async with open_tree(keeper, store, *PYTHON, "-c", LAST_WORD) as tree:
-        await tree.child.vacated()
+        await tree.child.wait_empty()
         known = time.monotonic_ns()
         taken = (known - int((await tree.words())[1])) / 1e9
         return taken, taken
 
 
 async def measure_left(
-    keeper: Keeper, store: Path, watcher: Watcher, how: str
+    keeper: SupervisorClient, store: Path, watcher: Watcher, how: str
 ) -> tuple[float, float]:
     """Seconds from the end of what a leader left behind, and from asking for that end."""
     async with open_tree(keeper, store, *PYTHON, str(LEAVE), how) as tree:
@@ -137,7 +137,9 @@ async def measure_left(
         return (known - await watcher.last()) / 1e9, (known - asked) / 1e9
 
 
-async def measure_crowd(keeper: Keeper, store: Path, watcher: Watcher) -> tuple[float, float]:
+async def measure_crowd(
+    keeper: SupervisorClient, store: Path, watcher: Watcher
+) -> tuple[float, float]:
     async with open_tree(keeper, store, *PYTHON, "-c", CROWD) as tree:
         await tree.words()
         await watcher.watch(list(await tree.child.members()))
@@ -165,7 +167,7 @@ async def main(rounds: int) -> None:
     watcher = Watcher(process)
     with tempfile.TemporaryDirectory() as name:
         store = Path(name)
-        async with open_keeper(store) as keeper:
+        async with open_supervisor(store) as keeper:
             say("a leader alone", [await measure_leader(keeper, store) for _ in range(rounds)])
             for text, how in (("setsid", "setsid"), ("a double fork", "daemon")):
                 taken = [await measure_left(keeper, store, watcher, how) for _ in range(rounds)]

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.plugins.meters.service import Meters
-from trio_afrender.task.image_worker import open_painter
-from trio_afrender.thumbnail.inspect import look_at
+from trio_afrender.task.image_worker import open_image_worker
+from trio_afrender.thumbnail.inspect import inspect_image
 from trio_afrender.thumbnail.make import make_thumbnail
-from trio_afrender.thumbnail.worker import THREADS
+from trio_afrender.thumbnail.worker import DECODE_THREADS
 
 WIDE, HIGH = 4096, 2160
 KINDS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
@@ -92,7 +92,7 @@ def compare(folder: Path, runs: int) -> None:
         decode(path)  # it is in the page cache now
         bare, bare_median = measure(partial(decode, path), runs)
         thumb, thumb_median = measure(partial(make_thumbnail, path, folder / "t.jpg"), runs)
-        look, look_median = measure(partial(look_at, path), runs)
+        look, look_median = measure(partial(inspect_image, path), runs)
         print(  # noqa: T201 - a script
             f"| {name} | {bare:.0f} ms ({bare_median:.0f}) | {thumb:.0f} ms ({thumb_median:.0f})"
             f" | {thumb / bare:.2f} | {look:.0f} ms ({look_median:.0f}) | {look / bare:.2f} |",
@@ -103,7 +103,7 @@ def compare(folder: Path, runs: int) -> None:
 async def use_worker(folder: Path) -> None:
     """The worker as an agent has it: the first image, the next ones, its memory."""
     path = str(write(folder, "exr, half, zip"))
-    async with open_painter() as painter:
+    async with open_image_worker() as painter:
         times = []
         for _ in range(4):
             start = time.perf_counter()
@@ -137,8 +137,8 @@ async def use_meters(seconds: float) -> None:
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    oiio.attribute("threads", THREADS)
-    oiio.attribute("exr_threads", THREADS)
+    oiio.attribute("threads", DECODE_THREADS)
+    oiio.attribute("exr_threads", DECODE_THREADS)
     with tempfile.TemporaryDirectory() as folder:
         compare(Path(folder), runs)
         trio.run(use_worker, Path(folder))

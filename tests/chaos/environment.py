@@ -25,7 +25,7 @@ from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.transport.interfaces import ServerLink
 from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import Bound, serve_websocket
+from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 
 __all__ = ("World", "open_world")
 
@@ -179,7 +179,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     with open_small_disk(folder / "disk") as disk:
         world = World(folder, disk)
 
-        async def serve(task_status: trio.TaskStatus[Bound]) -> None:
+        async def serve(task_status: trio.TaskStatus[BoundAddress]) -> None:
             tokens = TokenTable.single(token, "chaos")
             await serve_websocket(
                 world.serve_link, tokens=tokens, keepalive=ZOMBIE, task_status=task_status
@@ -187,7 +187,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
 
         async with trio.open_nursery() as nursery:
             await nursery.start(world.keep_farm)
-            bound: Bound = await nursery.start(serve)
+            bound: BoundAddress = await nursery.start(serve)
             world.relay = Relay(bound.port)
             await nursery.start(world.relay.run)
             await world.start_agent()

@@ -10,8 +10,8 @@ from fuzz.targets import Target
 from trio_afrender.afserver.json_api import _read
 from trio_afrender.afserver.link_state import Identity
 from trio_afrender.afserver.pacing import resolve
-from trio_afrender.afserver.run_ids import Runs
-from trio_afrender.afserver.server_view import find, judge, read_beliefs
+from trio_afrender.afserver.run_ids import RunIds
+from trio_afrender.afserver.server_view import check_registration, find, read_server_view
 from trio_afrender.config import Timing
 from trio_afrender.errors import ProtocolError
 from trio_afrender.plugins.meters.values import meter_from
@@ -38,9 +38,9 @@ METER = {
 }  # fmt: skip
 
 
-def _runs() -> Runs:
+def _runs() -> RunIds:
     numbers = count(1)
-    runs = Runs(lambda _: f"new{next(numbers)}")
+    runs = RunIds(lambda _: f"new{next(numbers)}")
     runs.take(Register(name="n1", running=TASKS[:2], undelivered=TASKS[2:]))
     return runs
 
@@ -55,19 +55,19 @@ def events(data: bytes) -> None:
         runs = _runs()
         encode(runs.registered(said, listed=listed).registered)
         for _ in range(2):
-            heard = runs.heard(said)
+            heard = runs.apply_update_answer(said)
             if heard.events is not None:
                 encode(heard.events)
         assert len({task.run for task in runs.tasks}) == len(runs.tasks)
 
 
 def beliefs(data: bytes) -> None:
-    found = read_beliefs(data)
+    found = read_server_view(data)
     if found is not None:
         belief = find(found, "n1")
-        judge(belief, 3, 1000)
+        check_registration(belief, 3, 1000)
         if belief is not None:
-            encode(_runs().go_on(belief).registered)
+            encode(_runs().continue_runs(belief).registered)
 
 
 def identity(data: bytes) -> None:

@@ -22,6 +22,7 @@ from trio_afrender.protocol.messages import (
     HostResources,
     ListenedEntry,
     LogEntry,
+    Reason,
     Refused,
     Register,
     Registered,
@@ -32,7 +33,6 @@ from trio_afrender.protocol.messages import (
     TaskUpdate,
     Unknown,
     Update,
-    WhyStep,
 )
 
 __all__ = ("TARGETS",)
@@ -45,7 +45,7 @@ TASK = TaskExec(
 REF = RunRef(run="r1", job=2, block=0, task=3, reason="why not")
 END = TaskUpdate(
     run="r1", job=2, block=0, task=3, status=TaskStatus.FinishedError, percent=40, output="text\n",
-    exit_code=1, parsed_files=("a.exr",), why=(WhyStep(time=1.5, event="exit", text="end", pids=(4,)),),
+    exit_code=1, parsed_files=("a.exr",), why=(Reason(time=1.5, event="exit", text="end", pids=(4,)),),
 )  # fmt: skip
 RENDER_SAYS: tuple[FromRender, ...] = (
     Register(name="n1", running=(TASK,), undelivered=(TASK,), resources=HostResources()),

@@ -7,8 +7,8 @@ from pathlib import Path
 from fuzz.targets import Target
 from trio_afrender.errors import JobError
 from trio_afrender.farm import FarmSettings
-from trio_afrender.farm.state_machine import FarmState
-from trio_afrender.farm.store import MemoryStore
+from trio_afrender.farm.state_machine import FarmStateMachine
+from trio_afrender.farm.store import MemoryFarmStore
 from trio_afrender.jobs.job_file import _loads, parse_job
 from trio_afrender.protocol.json_codec import encode
 from trio_afrender.protocol.messages import Register
@@ -25,7 +25,7 @@ def job(data: bytes) -> None:
     spec = parse_job(_loads(data, Path("job.json")), folder=Path("/jobs"))
     if sum(block.task_count for block in spec.blocks) > MANY:
         return
-    state = FarmState(MemoryStore(), settings=FarmSettings(), wall=lambda: 1e9)
+    state = FarmStateMachine(MemoryFarmStore(), settings=FarmSettings(), wall=lambda: 1e9)
     register = Register(name="n", capacity=10**6, max_tasks=3)
     state.register(register, 1, "peer", 0.0)
     state.submit(spec, 0.0)

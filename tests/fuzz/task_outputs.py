@@ -12,7 +12,7 @@ from support.parsers import LOGS, NAMES, PARSERS, cut, follow, load, read
 from fuzz.targets import Target
 from trio_afrender.tasklog.head_tail import make_window
 from trio_afrender.tasklog.line_splitter import LineBatcher
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.tasklog.segments import open_reader
 
@@ -44,7 +44,7 @@ def lines(data: bytes) -> None:
 def window(data: bytes) -> None:
     """Never longer than asked for, and never a secret in it."""
     dice = _dice(data)
-    store = MemoryStore()
+    store = MemoryLogStore()
     store.append(data)
     limit = dice.choice((0, 1, 20, 100, 1000, 1 << 20))
     made = make_window(store, limit, Redactor(SECRETS))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_afrender.hostinfo.gpu import Cards, classic_fields, shares_of
+from trio_afrender.hostinfo.gpu import GpuSampler, classic_fields, shares_of
 from trio_afrender.hostinfo.nvidia_smi import NvidiaSmi
 from trio_afrender.hostinfo.sampler import Sampler
 from trio_afrender.protocol.messages import GpuCard
@@ -32,7 +32,7 @@ sys.stdin.read()
 
 def find_cards() -> tuple[GpuCard, ...]:
     try:
-        return Cards().read()
+        return GpuSampler().read()
     except OSError:
         return ()
 
@@ -86,7 +86,7 @@ def test_figures_are_plausible() -> None:
 
 
 def test_the_memory_of_a_process_is_its_own(holder: int) -> None:
-    shares = shares_of(Cards().read())
+    shares = shares_of(GpuSampler().read())
     if holder not in shares and os.getpid() != 1:
         pytest.skip("the driver tells other process numbers than this container's")
     assert shares[holder].memory >= 512 * 1024**2

@@ -13,7 +13,7 @@ import trio
 
 from trio_afrender.agent import journal as journal_module
 from trio_afrender.agent.journal import DiskJournal, open_journal
-from trio_afrender.agent.journal_format import MAGIC, Held, make_record, read_records
+from trio_afrender.agent.journal_format import MAGIC, PendingState, make_record, read_records
 from trio_afrender.errors import StoreError
 from trio_afrender.protocol.messages import Events, LogEntry, TaskExec, Update
 
@@ -36,10 +36,10 @@ class Saved:
 
 
 @asynccontextmanager
-async def running(journal: DiskJournal, now: Held | None = None) -> AsyncIterator[Saved]:
+async def running(journal: DiskJournal, now: PendingState | None = None) -> AsyncIterator[Saved]:
     saved = Saved()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(journal.run, saved=saved, now=lambda: now or Held()))
+        nursery.start_soon(partial(journal.run, saved=saved, now=lambda: now or PendingState()))
         yield saved
         nursery.cancel_scope.cancel()
 
@@ -47,7 +47,7 @@ async def running(journal: DiskJournal, now: Held | None = None) -> AsyncIterato
 async def test_what_is_written_is_there_when_it_says_so(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = open_journal(path)
-    assert journal.held == Held()
+    assert journal.held == PendingState()
     async with running(journal) as saved:
         journal.write(make_record(ACCEPTED))
         position = journal.write(make_record(log(1)), sync=True)
@@ -75,7 +75,7 @@ async def test_writing_goes_on_behind_a_torn_tail(tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", range(len(MAGIC)))
 def test_a_journal_torn_in_its_first_line_is_an_empty_one(length: int, tmp_path: Path) -> None:
     (tmp_path / "journal").write_bytes(MAGIC[:length])
-    assert open_journal(tmp_path / "journal").held == Held()
+    assert open_journal(tmp_path / "journal").held == PendingState()
 
 
 def test_the_journal_of_another_version_is_not_touched(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_a_disk_that_refuses_stops_no_outcome_and_is_tried_again(
     folder.mkdir()
     journal = open_journal(folder / "journal")
     caplog.set_level("INFO")
-    held = Held(tasks={"a": TASK})
+    held = PendingState(tasks={"a": TASK})
     async with running(journal, held) as saved:
         (folder / "journal").unlink()
         folder.rmdir()
@@ -119,7 +119,7 @@ async def test_a_journal_that_could_not_be_begun_is_a_whole_one_later(
     with monkeypatch.context() as patch:
         patch.setattr(journal_module, "_rewrite", refuse)
         journal = open_journal(tmp_path / "journal")
-    async with running(journal, Held(tasks={"a": TASK})):
+    async with running(journal, PendingState(tasks={"a": TASK})):
         journal.write(make_record(ACCEPTED), sync=True)
     assert open_journal(tmp_path / "journal").held.tasks == {"a": TASK}
 
@@ -127,10 +127,10 @@ async def test_a_journal_that_could_not_be_begun_is_a_whole_one_later(
 async def test_a_long_journal_is_made_compact(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "COMPACT", 10_000)
+    monkeypatch.setattr(journal_module, "COMPACT_AFTER", 10_000)
     path = tmp_path / "journal"
     journal = open_journal(path)
-    async with running(journal, Held(tasks={"a": TASK})) as saved:
+    async with running(journal, PendingState(tasks={"a": TASK})) as saved:
         for n in range(20):
             journal.write(make_record(log(n, "x" * 1000)))
             await saved.receive.receive()

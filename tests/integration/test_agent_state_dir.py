@@ -8,57 +8,57 @@ from pathlib import Path
 
 import pytest
 
-from trio_afrender.agent.state_dir import open_store
+from trio_afrender.agent.state_dir import open_state_dir
 from trio_afrender.cli.main import main
 from trio_afrender.errors import StoreError, StoreInUse
 
 
 def test_it_is_made_private_and_locked(tmp_path: Path) -> None:
-    with open_store(tmp_path / "af", "n1") as store:
+    with open_state_dir(tmp_path / "af", "n1") as store:
         assert store.path == tmp_path / "af" / "trio_afrender" / "n1"
         assert store.path.stat().st_mode & 0o777 == 0o700
         assert store.runs.is_dir()
         with (
             pytest.raises(StoreInUse, match="another agent of that name runs here"),
-            open_store(tmp_path / "af", "n1"),
+            open_state_dir(tmp_path / "af", "n1"),
         ):
             raise AssertionError("two agents share a store")
-        with open_store(tmp_path / "af", "n2") as other:
+        with open_state_dir(tmp_path / "af", "n2") as other:
             assert other.path != store.path
-    with open_store(tmp_path / "af", "n1"):
+    with open_state_dir(tmp_path / "af", "n1"):
         assert True, "the lock is gone with its owner"
 
 
 def test_of_what_an_earlier_agent_left_only_what_is_needed_stays(tmp_path: Path) -> None:
-    with open_store(tmp_path, "n1") as store:
+    with open_state_dir(tmp_path, "n1") as store:
         (store.runs / "2.0.0_r1" / "log").mkdir(parents=True)
         (store.runs / "2.0.1_r2" / "log").mkdir(parents=True)
         (store.path / "kept").write_text("not a run")
-    with open_store(tmp_path, "n1") as store:
+    with open_state_dir(tmp_path, "n1") as store:
         store.remove_runs({"2.0.1_r2"})
         assert [each.name for each in store.runs.iterdir()] == ["2.0.1_r2"]
         assert (store.path / "kept").exists()
 
 
 def test_its_identity_is_made_once_and_is_its_own(tmp_path: Path) -> None:
-    with open_store(tmp_path, "n1") as store, open_store(tmp_path, "n2") as other:
+    with open_state_dir(tmp_path, "n1") as store, open_state_dir(tmp_path, "n2") as other:
         assert store.identity() == store.identity() != other.identity()
         first = store.identity()
         (other.path / "identity").write_text("torn")
         assert len(other.identity()) == len(first)
-    with open_store(tmp_path, "n1") as store:
+    with open_state_dir(tmp_path, "n1") as store:
         assert store.identity() == first
 
 
 def test_an_agent_that_was_killed_is_noticed(tmp_path: Path) -> None:
-    with open_store(tmp_path, "n1") as store:
+    with open_state_dir(tmp_path, "n1") as store:
         assert not store.crashed
-    with open_store(tmp_path, "n1") as store:
+    with open_state_dir(tmp_path, "n1") as store:
         assert not store.crashed
         mark = [each for each in store.path.iterdir() if each.name == "unclean"]
     assert not mark[0].exists()
     mark[0].touch()
-    with open_store(tmp_path, "n1") as store:
+    with open_state_dir(tmp_path, "n1") as store:
         assert store.crashed
 
 
@@ -66,7 +66,7 @@ def test_an_open_mode_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "trio_afrender" / "n1"
     path.mkdir(parents=True)
     path.chmod(0o777)
-    with open_store(tmp_path, "n1"):
+    with open_state_dir(tmp_path, "n1"):
         assert path.stat().st_mode & 0o777 == 0o700
 
 
@@ -74,13 +74,13 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "trio_afrender").mkdir()
     (tmp_path / "trio_afrender" / "n1").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match="is a link or a file"), open_store(tmp_path, "n1"):
+    with pytest.raises(StoreError, match="is a link or a file"), open_state_dir(tmp_path, "n1"):
         raise AssertionError("a link was followed")
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "af").write_text("not a folder")
-    with pytest.raises(StoreError, match="af"), open_store(tmp_path / "af", "n1"):
+    with pytest.raises(StoreError, match="af"), open_state_dir(tmp_path / "af", "n1"):
         raise AssertionError("a file was taken for a folder")
 
 
@@ -89,13 +89,13 @@ def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trio_afrender" / "n1"
     path.mkdir(parents=True)
     os.chown(path, 12345, 12345)
-    with pytest.raises(StoreError, match="belongs to user 12345"), open_store(tmp_path, "n1"):
+    with pytest.raises(StoreError, match="belongs to user 12345"), open_state_dir(tmp_path, "n1"):
         raise AssertionError("somebody else's folder was used")
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "a/b", "a b", "-\x00"])
 def test_names_that_are_no_folder_names(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreError, match="cannot be a folder"), open_store(tmp_path, name):
+    with pytest.raises(StoreError, match="cannot be a folder"), open_state_dir(tmp_path, name):
         raise AssertionError("a strange name was used")
 
 

@@ -13,11 +13,11 @@ import pytest
 import trio
 from support.cli import Command, make_gate, open_command, open_gate, pass_gate, run_command
 
-from trio_afrender.agent.state_dir import open_store
+from trio_afrender.agent.state_dir import open_state_dir
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import Bound, serve_websocket
+from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 
 
 @asynccontextmanager
@@ -30,11 +30,11 @@ async def open_server(
     settings = settings if settings is not None else FarmSettings()
     async with open_farm(None, settings=settings) as farm, trio.open_nursery() as nursery:
 
-        async def serve(task_status: trio.TaskStatus[Bound]) -> None:
+        async def serve(task_status: trio.TaskStatus[BoundAddress]) -> None:
             tokens = TokenTable.single(token, "render-*")
             await serve_websocket(farm.serve_link, tokens=tokens, task_status=task_status)
 
-        bound: Bound = await nursery.start(serve)
+        bound: BoundAddress = await nursery.start(serve)
         yield farm, bound.url
         nursery.cancel_scope.cancel()
 
@@ -171,7 +171,7 @@ async def test_a_wrong_token_and_a_name_it_is_not_for_end_with_3(tmp_path: Path)
 
 async def test_a_second_agent_of_one_name_ends_with_3(tmp_path: Path) -> None:
     write_token(tmp_path / "token", make_token().secret)
-    with open_store(tmp_path / "store", "render-1"):
+    with open_state_dir(tmp_path / "store", "render-1"):
         async with open_agent(tmp_path, "ws://127.0.0.1:1") as command:
             assert await command.wait() == 3
     assert "another agent of that name runs here" in command.err

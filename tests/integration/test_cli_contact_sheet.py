@@ -14,10 +14,10 @@ import OpenImageIO as oiio
 import pytest
 from support.cli import run_command
 
-from trio_afrender.cli.job_contact_sheet import MOST, check_sheet, list_cells
+from trio_afrender.cli.job_contact_sheet import MAX_CELLS, check_sheet, list_cells
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.views import JobView, TaskView
-from trio_afrender.thumbnail.contact_sheet import WIDEST, fit_text, make_grid
+from trio_afrender.thumbnail.contact_sheet import MAX_SHEET_WIDTH, fit_text, make_grid
 
 RENDER = """
 import sys
@@ -141,13 +141,13 @@ def test_cells() -> None:
     ]
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 50, MOST])
+@pytest.mark.parametrize("count", [1, 2, 7, 50, MAX_CELLS])
 @pytest.mark.parametrize(("wide", "high"), [(178, 100), (80, 400), (2160 * 4, 540)])
 def test_grids(count: int, wide: int, high: int) -> None:
     grid = make_grid(count, wide, high)
     assert grid.columns * grid.rows >= count
     assert grid.columns * (grid.rows - 1) < count
-    assert grid.width <= WIDEST
+    assert grid.width <= MAX_SHEET_WIDTH
     left, top = grid.corner(count - 1)
     assert left + wide <= grid.width
     assert top + high < grid.height

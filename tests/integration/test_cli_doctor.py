@@ -22,7 +22,7 @@ from trio_afrender.cli.doctor import look_files, look_machine, look_network
 from trio_afrender.cli.doctor.finding import Finding
 from trio_afrender.config import Config
 from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import Bound, serve_websocket
+from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 
 CONFIG = Config(name="n1")
 
@@ -148,7 +148,7 @@ async def test_the_clock_is_compared_with_what_the_server_says(tell: str) -> Non
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, answer, [listener])
         with trio.fail_after(30):
-            facts = await trio.to_thread.run_sync(look_network.look_at_server, config)
+            facts = await trio.to_thread.run_sync(look_network.probe_server, config)
         nursery.cancel_scope.cancel()
     assert facts.connected
     assert facts.answered == (tell in ("date", "none"))
@@ -168,28 +168,28 @@ async def test_the_clock_is_compared_with_what_the_server_says(tell: str) -> Non
     ],
 )
 def test_servers_that_cannot_be_reached(server: str, word: str) -> None:
-    facts = look_network.look_at_server(attrs.evolve(CONFIG, server=server))
+    facts = look_network.probe_server(attrs.evolve(CONFIG, server=server))
     assert not facts.connected
     assert bool(getattr(facts, word)) == bool(server)
 
 
 def test_an_agent_in_the_store_is_seen(tmp_path: Path) -> None:
-    from trio_afrender.agent.state_dir import open_store
+    from trio_afrender.agent.state_dir import open_state_dir
 
     config = attrs.evolve(CONFIG, store=tmp_path / "s")
-    with open_store(config.store, config.name):
-        facts = look_files.look_at_store(config)
+    with open_state_dir(config.store, config.name):
+        facts = look_files.probe_store(config)
     assert (facts.exists, facts.writable, facts.locked_by) == (True, True, str(os.getpid()))
-    facts = look_files.look_at_store(config)
+    facts = look_files.probe_store(config)
     assert (facts.locked_by, facts.mode, facts.problem) == ("", 0o700, "")
     assert facts.sync is not None
 
 
 def test_a_folder_of_the_paths_map(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert look_files.look_at_mount(str(tmp_path)).state == "there"
-    assert look_files.look_at_mount(str(tmp_path / "file")).state == "missing"
-    assert look_files.look_at_mount(str(tmp_path / "gone")).state == "missing"
+    assert look_files.probe_mount(str(tmp_path)).state == "there"
+    assert look_files.probe_mount(str(tmp_path / "file")).state == "missing"
+    assert look_files.probe_mount(str(tmp_path / "gone")).state == "missing"
 
 
 HYBRID = "25 1 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -206,7 +206,7 @@ def make_groups(root: Path, mounts: str, *, groups: str = "0::/a.slice/b.service
 
 def test_groups_are_looked_at_and_left_as_they_were(tmp_path: Path) -> None:
     make_groups(tmp_path, UNIFIED)
-    facts = look_machine.look_at_groups(tmp_path / "proc", tmp_path)
+    facts = look_machine.probe_cgroup(tmp_path / "proc", tmp_path)
     assert (facts.version, facts.path, facts.unit) == (2, "/a.slice/b.service", "b.service")
     assert (facts.may_create, facts.kill, facts.memory, facts.hybrid) == (True, False, True, False)
     assert (facts.by_systemd, [*tmp_path.rglob("trio_afrender*")]) == (False, [])
@@ -218,7 +218,7 @@ def test_groups_are_looked_at_and_left_as_they_were(tmp_path: Path) -> None:
 )
 def test_kinds_of_groups(mounts: str, version: int, hybrid: bool, tmp_path: Path) -> None:
     make_groups(tmp_path, mounts, groups="4:memory:/\n0::/a.slice/b.service\n")
-    facts = look_machine.look_at_groups(tmp_path / "proc", tmp_path)
+    facts = look_machine.probe_cgroup(tmp_path / "proc", tmp_path)
     assert (facts.version, facts.hybrid) == (version, hybrid)
 
 
@@ -228,18 +228,18 @@ def test_cards_that_we_may_not_use(tmp_path: Path) -> None:
     (tmp_path / "dri").mkdir()
     (tmp_path / "dri" / "renderD128").touch()
     config = attrs.evolve(CONFIG, gpu_command="echo 'no driver' >&2; exit 9")
-    facts = look_machine.look_at_cards(config, tmp_path)
+    facts = look_machine.probe_gpus(config, tmp_path)
     assert facts.devices == (f"{tmp_path}/nvidia0", f"{tmp_path}/dri/renderD128")
     assert facts.names == ()
 
 
 def test_this_host_has_limits_pipes_and_debuggers_of_some_kind() -> None:
-    assert look_machine.look_at_limits(CONFIG).max_tasks == CONFIG.max_tasks
-    assert look_machine.look_at_pipes(CONFIG).page >= 4096
-    assert look_machine.look_at_debuggers(lambda name: name if name == "gdb" else None).found == (
+    assert look_machine.probe_limits(CONFIG).max_tasks == CONFIG.max_tasks
+    assert look_machine.probe_pipes(CONFIG).page >= 4096
+    assert look_machine.probe_debuggers(lambda name: name if name == "gdb" else None).found == (
         "gdb",
     )
-    assert look_network.look_at_clock(None).year >= 2024
+    assert look_network.probe_clock(None).year >= 2024
 
 
 FAKE_SYSTEMCTL = """#!/bin/sh
@@ -252,19 +252,19 @@ def test_the_unit_is_asked_of_systemd(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "systemctl").write_text(FAKE_SYSTEMCTL)
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    facts = look_network.look_at_unit(CONFIG, "mine.service", {})
+    facts = look_network.probe_unit(CONFIG, "mine.service", {})
     assert (facts.name, facts.user) == ("mine.service", False)
     assert facts.settings["KillMode"] == "control-group"
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1\n")
-    facts = look_network.look_at_unit(CONFIG, "mine.service", {})
+    facts = look_network.probe_unit(CONFIG, "mine.service", {})
     assert (facts.name, facts.wanted) == ("", "mine.service")
     assert facts.problem == "Failed to connect to bus"
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho LoadState=not-found\n")
-    facts = look_network.look_at_unit(CONFIG, "mine.service", {})
+    facts = look_network.probe_unit(CONFIG, "mine.service", {})
     assert (facts.name, facts.wanted, facts.problem) == ("", "mine.service", "")
-    assert look_network.look_at_unit(CONFIG, "", {}).wanted == ""
+    assert look_network.probe_unit(CONFIG, "", {}).wanted == ""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert "systemctl" in look_network.look_at_unit(CONFIG, "mine.service", {}).problem
+    assert "systemctl" in look_network.probe_unit(CONFIG, "mine.service", {}).problem
 
 
 @pytest.mark.parametrize(("trusted", "said"), [(True, ""), (False, "unknown CA")])
@@ -278,7 +278,7 @@ async def test_certificates_are_checked(trusted: bool, said: str, tmp_path: Path
     config = attrs.evolve(CONFIG, ca_file=tmp_path / ("ca.pem" if trusted else "other.pem"))
     async with trio.open_nursery() as nursery:
 
-        async def serve(task_status: trio.TaskStatus[Bound]) -> None:
+        async def serve(task_status: trio.TaskStatus[BoundAddress]) -> None:
             await serve_websocket(
                 lambda link: link.aclose(),
                 tokens=TokenTable.single(make_token()),
@@ -286,10 +286,10 @@ async def test_certificates_are_checked(trusted: bool, said: str, tmp_path: Path
                 task_status=task_status,
             )
 
-        bound: Bound = await nursery.start(serve)
+        bound: BoundAddress = await nursery.start(serve)
         config = attrs.evolve(config, server=bound.url)
         with trio.fail_after(30):
-            facts = await trio.to_thread.run_sync(look_network.look_at_server, config)
+            facts = await trio.to_thread.run_sync(look_network.probe_server, config)
         nursery.cancel_scope.cancel()
     assert facts.connected
     assert said in facts.tls_problem

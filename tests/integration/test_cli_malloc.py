@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trio_afrender.cli.malloc import keep_heap_small
+from trio_afrender.cli.malloc import limit_malloc_arenas
 
 PROGRAM = """
 import os, sys, threading
@@ -45,5 +45,5 @@ def test_large_blocks_go_back_to_the_kernel() -> None:
 
 
 def test_settings_of_the_user_stay() -> None:
-    assert not keep_heap_small({"MALLOC_ARENA_MAX": "8"})
-    assert not keep_heap_small({"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"})
+    assert not limit_malloc_arenas({"MALLOC_ARENA_MAX": "8"})
+    assert not limit_malloc_arenas({"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"})

@@ -12,15 +12,15 @@ from support.cli import make_gate, pass_gate, run_command
 from test_cli_agent import open_agent, open_server, submit
 
 from trio_afrender.agent.journal_format import MAGIC, make_record
-from trio_afrender.agent.run_history import DiskHistory, read_history
+from trio_afrender.agent.run_history import DiskRunHistory, read_history
 from trio_afrender.farm import FarmSettings
 from trio_afrender.protocol.messages import (
     Events,
+    Reason,
     TaskExec,
     TaskKey,
     TaskStatus,
     TaskUpdate,
-    WhyStep,
 )
 
 
@@ -68,11 +68,11 @@ async def test_a_store_without_agents(tmp_path: Path) -> None:
 async def test_several_runs_the_newest_last_and_nothing_is_markup(tmp_path: Path) -> None:
     folder = tmp_path / "store" / "trio_afrender" / "n1"
     folder.mkdir(parents=True)
-    history = DiskHistory(folder)
+    history = DiskRunHistory(folder)
     for number, status in enumerate((TaskStatus.GiveBack, TaskStatus.FinishedSuccess)):
         run, name = f"r{number}", "evil \x1b[31m name"
         task = TaskExec(run=run, job=1, block=0, task=2, name=name)
-        why = (WhyStep(time=5.0, event="asked", text="drain"),)
+        why = (Reason(time=5.0, event="asked", text="drain"),)
         history.note(TaskUpdate(run=run, job=1, block=0, task=2, status=status, why=why), task)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(history.run)
@@ -97,8 +97,8 @@ def test_torn_lines_and_nonsense_are_left_out(tmp_path: Path) -> None:
 
 
 async def test_the_history_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_afrender.agent.run_history.LIMIT", 2000)
-    history = DiskHistory(tmp_path)
+    monkeypatch.setattr("trio_afrender.agent.run_history.MAX_FILE_SIZE", 2000)
+    history = DiskRunHistory(tmp_path)
     for number in range(30):
         update = TaskUpdate(
             run=f"r{number}", job=1, block=0, task=number, status=TaskStatus.FinishedSuccess
@@ -116,7 +116,7 @@ async def test_a_history_that_cannot_be_written_harms_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "history.jsonl").mkdir()
-    history = DiskHistory(tmp_path)
+    history = DiskRunHistory(tmp_path)
     update = TaskUpdate(run="r", job=1, block=0, task=0, status=TaskStatus.FinishedSuccess)
     history.note(update, None)
     async with trio.open_nursery() as nursery:

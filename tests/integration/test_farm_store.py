@@ -13,16 +13,16 @@ from support.farm import FakeLink, listed, make_update, one_job
 
 from trio_afrender.errors import StoreError
 from trio_afrender.farm import make_report, open_farm
-from trio_afrender.farm.state import FileData, LogText, OutputText
-from trio_afrender.farm.store import DiskStore
+from trio_afrender.farm.state import AttemptOutput, FileData, LogText
+from trio_afrender.farm.store import DiskFarmStore
 from trio_afrender.protocol.messages import (
     Events,
     FilesEntry,
     LogEntry,
+    Reason,
     TaskFile,
     TaskKey,
     TaskStatus,
-    WhyStep,
 )
 
 KEY = TaskKey(2, 0, 1)
@@ -30,12 +30,12 @@ KEY = TaskKey(2, 0, 1)
 
 def test_a_folder_is_made_private(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "farm"
-    assert DiskStore(folder).open() == 2
+    assert DiskFarmStore(folder).open() == 2
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.chmod(0o755)
     (folder / "7").mkdir()
     (folder / "notes").mkdir()
-    assert DiskStore(folder).open() == 8, "ids of another farm's jobs are not used again"
+    assert DiskFarmStore(folder).open() == 8, "ids of another farm's jobs are not used again"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
@@ -43,33 +43,33 @@ def test_a_folder_that_is_not_one(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(StoreError, match="not a folder of its own"):
-        DiskStore(tmp_path / "link").open()
+        DiskFarmStore(tmp_path / "link").open()
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="File exists"):
-        DiskStore(tmp_path / "file").open()
+        DiskFarmStore(tmp_path / "file").open()
     with pytest.raises(StoreError, match="Not a directory"):
-        DiskStore(tmp_path / "file" / "farm").open()
+        DiskFarmStore(tmp_path / "file" / "farm").open()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, -1)
     with pytest.raises(StoreError, match="belongs to another user"):
-        DiskStore(tmp_path).open()
+        DiskFarmStore(tmp_path).open()
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    store = DiskStore(tmp_path)
+    store = DiskFarmStore(tmp_path)
     store.open()
     assert (store.log(KEY), store.output(KEY, 1)) == ("", "")
     failed = store.write(
         [
             LogText(KEY, "one\n"),
-            OutputText(KEY, 1, "old"),
+            AttemptOutput(KEY, 1, "old"),
             FileData(KEY, "a.jpg", b"old"),
             LogText(KEY, "two\n"),
-            OutputText(KEY, 1, "n\u00e9w\udcff"),
-            OutputText(KEY, 2, "second"),
+            AttemptOutput(KEY, 1, "n\u00e9w\udcff"),
+            AttemptOutput(KEY, 2, "second"),
             FileData(KEY, "a.jpg", b"new"),
         ]
     )
@@ -88,7 +88,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_a_log_that_grows_too_long(tmp_path: Path) -> None:
-    store = DiskStore(tmp_path)
+    store = DiskFarmStore(tmp_path)
     piece = "x" * 1_000_000 + "\n"
     for _ in range(6):
         store.write([LogText(KEY, piece)])
@@ -98,7 +98,7 @@ def test_a_log_that_grows_too_long(tmp_path: Path) -> None:
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    store = DiskStore(tmp_path / "farm")
+    store = DiskFarmStore(tmp_path / "farm")
     store.open()
     store.write([LogText(KEY, "x"), FileData(KEY, "a", b"")])
     outside = tmp_path / "outside"
@@ -107,7 +107,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     (place / "log.txt").unlink()
     for link in (place / "log.txt", place / "files" / "a.part", place / "output.1.txt.part"):
         link.symlink_to(outside)
-    failed = store.write([LogText(KEY, "x"), FileData(KEY, "a", b"x"), OutputText(KEY, 1, "x")])
+    failed = store.write([LogText(KEY, "x"), FileData(KEY, "a", b"x"), AttemptOutput(KEY, 1, "x")])
     assert len(failed) == 3
     assert outside.read_text() == "mine"
 
@@ -124,7 +124,7 @@ async def test_a_farm_on_disk(tmp_path: Path) -> None:
                 log=(LogEntry(run=one.run, n=1, text="warming up\n"),),
                 files=(FilesEntry(run=one.run, n=1, files=(TaskFile(name="t.jpg", data=b"j"),)),),
             )
-            why = (WhyStep(time=1.0, event="exit", text="exit code 0", pids=(7,)),)
+            why = (Reason(time=1.0, event="exit", text="exit code 0", pids=(7,)),)
             await link.update(
                 make_update(one, output="hi\n", exit_code=0, started=1.5, finished=2.5, why=why)
             )

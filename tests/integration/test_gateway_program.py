@@ -17,7 +17,7 @@ from support.cli import Command, make_gate, open_command, open_gate, run_command
 from trio_afrender.errors import LinkLost, LinkRefused, StoreError, StoreInUse
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import open_folder
-from trio_afrender.gateway.settings import Place
+from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.protocol.json_codec import MAX_FRAME
 from trio_afrender.protocol.messages import Ack, Register, Registered, TaskExec, Update
 from trio_afrender.testing import NativeServer, NativeState, open_native_server
@@ -44,11 +44,11 @@ async def open_gateway(
 ) -> AsyncIterator[Gateway]:
     make_certificates(folder)
     config = GatewayConfig(
-        listen=Place(host="127.0.0.1", port=0, tls=True),
+        listen=ListenAddress(host="127.0.0.1", port=0, tls=True),
         server=NativeAddress(host="127.0.0.1", port=server.port),
         tokens=TokenTable.single(TOKEN, "node-*"),
         ssl_context=make_server_context(folder / "cert.pem"),
-        metrics=Place(host="127.0.0.1", port=0) if metrics else None,
+        metrics=ListenAddress(host="127.0.0.1", port=0) if metrics else None,
     )
     with trio.fail_after(60):
         async with open_bare_nursery() as nursery:

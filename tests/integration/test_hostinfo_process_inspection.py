@@ -12,8 +12,14 @@ import pytest
 import trio
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.hostinfo.process_inspection import Look, choose, examine, look_at, stack_command
-from trio_afrender.process.host_commands import Answer, ask_command
+from trio_afrender.hostinfo.process_inspection import (
+    ProcessSnapshot,
+    choose,
+    inspect_process,
+    look_at,
+    stack_command,
+)
+from trio_afrender.process.host_commands import CommandResult, ask_command
 
 WAITS = "import sys; print('up', flush=True); sys.stdin.read()"
 
@@ -52,7 +58,9 @@ def test_a_zombie_is_not_looked_at(waiting: subprocess.Popen[bytes]) -> None:
 )
 async def test_the_stacks_tell_where_it_waits(waiting: subprocess.Popen[bytes]) -> None:
     with trio.fail_after(60):
-        found = await examine([waiting.pid, 2**22 + 1], partial(ask_command, environment={}))
+        found = await inspect_process(
+            [waiting.pid, 2**22 + 1], partial(ask_command, environment={})
+        )
     assert [look.pid for look in found.looks] == [waiting.pid]
     [stack] = found.stacks
     assert f"stacks of pid {waiting.pid} (python" in stack
@@ -63,22 +71,22 @@ async def test_the_stacks_tell_where_it_waits(waiting: subprocess.Popen[bytes]) 
 async def test_a_debugger_that_hangs_or_is_not_there_costs_the_stacks_only(
     waiting: subprocess.Popen[bytes],
 ) -> None:
-    async def hangs(argv: object, limit: float) -> Answer:
+    async def hangs(argv: object, limit: float) -> CommandResult:
         await trio.lowlevel.checkpoint()
-        return Answer(None)
+        return CommandResult(None)
 
-    async def fails(argv: object, limit: float) -> Answer:
+    async def fails(argv: object, limit: float) -> CommandResult:
         await trio.lowlevel.checkpoint()
         raise SpawnError("cannot start it")
 
     for ask, said in ((hangs, "no answer in 10 s"), (fails, "cannot start it")):
-        found = await examine([waiting.pid], ask, lambda name: f"/usr/bin/{name}")
+        found = await inspect_process([waiting.pid], ask, lambda name: f"/usr/bin/{name}")
         assert len(found.looks) == 1
         assert said in found.stacks[0]
 
 
-def look(pid: int, name: str, state: str = "S") -> Look:
-    return Look(pid=pid, name=name, state=state)
+def look(pid: int, name: str, state: str = "S") -> ProcessSnapshot:
+    return ProcessSnapshot(pid=pid, name=name, state=state)
 
 
 def test_stacks_are_asked_of_the_youngest_that_are_no_shells() -> None:

@@ -18,8 +18,8 @@ from trio_afrender.hostinfo.process_usage import (
     make_usage_reader,
     parse_stat,
 )
-from trio_afrender.hostinfo.usage_sampling import ThreadGauge
-from trio_afrender.task.usage_totals import Ledger
+from trio_afrender.hostinfo.usage_sampling import ThreadedUsageReader
+from trio_afrender.task.usage_totals import TreeUsage
 
 MIB = 1024**2
 STAT = b"42 (a ) b) S 7 42 42 0 -1 4194304 1 0 0 0 150 50 300 100 20 0 1 0 9000 1 1"
@@ -41,7 +41,7 @@ def test_we_see_ourselves(reader: ProcReader) -> None:
     assert usage.peak >= usage.resident
     assert usage.cpu > 0
     assert reader.read([2**22 + 5]) == ()
-    assert reader.peek(2**22 + 5) is None
+    assert reader.read_usage_now(2**22 + 5) is None
 
 
 @linux_only
@@ -87,13 +87,13 @@ def test_shared_memory_counts_once() -> None:
 async def test_cpu_of_a_real_tree_is_not_lost_when_members_end() -> None:
     burn = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.3: pass"
     script = f'"{sys.executable}" -S -c "$0"; echo up; read wait; "{sys.executable}" -S -c "$0"'
-    gauge, ledger = ThreadGauge(make_usage_reader()), Ledger(0.0)
+    gauge, ledger = ThreadedUsageReader(make_usage_reader()), TreeUsage(0.0)
     launch = make_launch("/bin/sh", "-c", f"{script}; exit 0", burn)
     async with RealStage().run(launch) as played:  # stdin is empty: it goes on by itself
         child = played.child
         ledger.advance(await gauge.read(await child.members()), 1.0)
         await child.exited()
-        leader = gauge.peek(child.pid)
+        leader = gauge.read_usage_now(child.pid)
         assert leader is not None
         assert leader.state == "Z"
         assert leader.waited >= 0.6
@@ -107,8 +107,8 @@ async def test_a_look_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
             return ()
 
     release = threading.Event()
-    monkeypatch.setattr("trio_afrender.hostinfo.usage_sampling.PATIENCE", 0.01)
-    gauge = ThreadGauge(Stuck())
+    monkeypatch.setattr("trio_afrender.hostinfo.usage_sampling.READ_TIMEOUT", 0.01)
+    gauge = ThreadedUsageReader(Stuck())
     with trio.fail_after(10):
         assert await gauge.read([1]) == ()
     release.set()

@@ -15,7 +15,7 @@ import pytest
 
 from trio_afrender.hostinfo import identity, io_counters
 from trio_afrender.hostinfo.identity import host_facts
-from trio_afrender.hostinfo.sampler import Sampler, Wishes
+from trio_afrender.hostinfo.sampler import Sampler, SamplerConfig
 from trio_afrender.protocol.json_codec import decode_from_render, encode
 from trio_afrender.protocol.messages import HostResources, Register
 
@@ -94,7 +94,7 @@ def test_without_a_way_out_an_interface_gives_the_address(monkeypatch: pytest.Mo
 
 def test_a_measurement_is_plausible_and_travels(tmp_path: Path) -> None:
     time = [100.0]
-    measure = Sampler(Wishes(disk_path=str(tmp_path)), clock=lambda: time[0])
+    measure = Sampler(SamplerConfig(disk_path=str(tmp_path)), clock=lambda: time[0])
     first = measure.sample()
     assert (first.hdd_rd_kbsec, first.hdd_wr_kbsec, first.hdd_busy) == (0, 0, 0)
     assert (first.net_recv_kbsec, first.net_send_kbsec) == (0, 0)
@@ -164,7 +164,7 @@ def test_a_part_that_fails_is_named_once_and_spoils_nothing_else(
 
 
 def test_a_disk_path_that_is_not_there_leaves_the_rest(tmp_path: Path) -> None:
-    found = Sampler(Wishes(disk_path=str(tmp_path / "none"))).sample()
+    found = Sampler(SamplerConfig(disk_path=str(tmp_path / "none"))).sample()
     assert found.hdd_total_gb == 0
     assert found.mem_total_mb > 0
 

@@ -13,9 +13,9 @@ import trio
 from trio_afrender.hostinfo import sampler
 from trio_afrender.hostinfo.cpu import Processors
 from trio_afrender.hostinfo.io_counters import Disks, Nets
-from trio_afrender.hostinfo.sampler import Sampler, Wishes
-from trio_afrender.hostinfo.source import Part
-from trio_afrender.hostinfo.temperature import Thermometer
+from trio_afrender.hostinfo.sampler import Sampler, SamplerConfig
+from trio_afrender.hostinfo.source import MetricSource
+from trio_afrender.hostinfo.temperature import CpuTemperature
 
 
 def write(path: Path, text: str) -> None:
@@ -32,7 +32,7 @@ def test_the_processors_own_sensor_wins(tmp_path: Path) -> None:
     write(hwmon / "hwmon1" / "temp2_input", "55900\n")
     write(hwmon / "hwmon1" / "temp3_input", "broken\n")
     now = [0.0]
-    meter = Thermometer(sys=str(tmp_path), clock=lambda: now[0])
+    meter = CpuTemperature(sys=str(tmp_path), clock=lambda: now[0])
     assert meter.read() == 55
     (hwmon / "hwmon1" / "temp2_input").unlink()
     assert meter.read() == 51
@@ -47,12 +47,12 @@ def test_without_sensors_there_is_no_temperature(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "sensors_temperatures", dict, raising=False)
-    assert Thermometer(sys=str(tmp_path)).read() == 0
+    assert CpuTemperature(sys=str(tmp_path)).read() == 0
     chip = [types.SimpleNamespace(current=44.9), types.SimpleNamespace(current=None)]
     monkeypatch.setattr(psutil, "sensors_temperatures", lambda: {"coretemp": chip}, raising=False)
-    assert Thermometer(sys=str(tmp_path)).read() == 44
+    assert CpuTemperature(sys=str(tmp_path)).read() == 44
     monkeypatch.delattr(psutil, "sensors_temperatures")
-    assert Thermometer(sys=str(tmp_path)).read() == 0
+    assert CpuTemperature(sys=str(tmp_path)).read() == 0
 
 
 def test_the_clock_rate_is_what_is_promised_else_the_highest_seen(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_a_stuck_source_keeps_its_values_until_it_answers(
             go.wait()
         return {"cpu_temp": answers[-1]}
 
-    part = Part("the temperature", ("cpu_temp",), read)
+    part = MetricSource("the temperature", ("cpu_temp",), read)
     with trio.fail_after(20):
         await part.ask(10)
         assert (part.values, part.stale) == ({"cpu_temp": 5}, ())
@@ -167,14 +167,14 @@ async def test_a_stuck_disk_stops_only_its_own_fields(
 
     armed: list[bool] = []
     monkeypatch.setattr(psutil, "disk_usage", usage)
-    monkeypatch.setattr(sampler, "PATIENCE", 10)
-    measure = Sampler(Wishes(disk_path=str(tmp_path)))
+    monkeypatch.setattr(sampler, "SAMPLE_TIMEOUT", 10)
+    measure = Sampler(SamplerConfig(disk_path=str(tmp_path)))
     with trio.fail_after(30):
         first = await measure.measure()
         assert first.stale == ()
         assert first.hdd_total_gb > 0
         armed.append(True)
-        monkeypatch.setattr(sampler, "PATIENCE", 0.05)
+        monkeypatch.setattr(sampler, "SAMPLE_TIMEOUT", 0.05)
         second = await measure.measure()
         go.set()
     assert second.stale == ("hdd_total_gb", "hdd_free_gb")
@@ -183,7 +183,7 @@ async def test_a_stuck_disk_stops_only_its_own_fields(
 
 
 async def test_a_source_that_fails_is_stale_and_empty(tmp_path: Path) -> None:
-    found = await Sampler(Wishes(disk_path=str(tmp_path / "none"))).measure()
+    found = await Sampler(SamplerConfig(disk_path=str(tmp_path / "none"))).measure()
     assert found.stale == ("hdd_total_gb", "hdd_free_gb")
     assert (found.hdd_total_gb, found.hdd_free_gb) == (0, 1)
 
@@ -195,7 +195,7 @@ async def test_who_has_nothing_to_tell_is_not_asked() -> None:
         asked.append(True)
         return {}
 
-    part = Part("GPUs", ("gpus",), read, idle=lambda: bool(asked))
+    part = MetricSource("GPUs", ("gpus",), read, idle=lambda: bool(asked))
     for _ in range(3):
         await part.ask(10)
     assert asked == [True]
@@ -210,7 +210,7 @@ async def test_a_proc_that_lacks_things_costs_the_fields_that_need_them(
         for name in ("stat", "meminfo", "diskstats", "net/dev", "cpuinfo", "vmstat", "loadavg"):
             write(tmp_path / name, text)
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
-    found = await Sampler(Wishes(disk_path=str(tmp_path))).measure()
+    found = await Sampler(SamplerConfig(disk_path=str(tmp_path))).measure()
     assert found.hdd_total_gb > 0
     assert "mem_total_mb" in found.stale or found.mem_total_mb == 0
     assert "hdd_total_gb" not in found.stale

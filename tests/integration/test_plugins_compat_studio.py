@@ -49,7 +49,7 @@ async def test_the_plugin_host_runs_them(tmp_path: Path) -> None:
                 "echo thumbnail of look.exr"
             ]
             await task.parse(log.size, mode="768:0")
-            end = await task.conclude(3, check_files=False, post=True)
+            end = await task.run_end_checks(3, check_files=False, post=True)
             assert end.exit_ok
             assert [command.split(" > ")[0] for command in end.post] == [
                 "echo thumbnail of one.exr"

@@ -101,9 +101,9 @@ async def test_answers_are_those_of_the_inline_runner(tmp_path: Path) -> None:
                 ]
                 answers.append((
                     task.facts, states,
-                    await task.conclude(7, check_files=True, post=True),
-                    await task.conclude(0, check_files=True, post=True),
-                    await task.on_the_fly(("a.exr",)), await task.log(), told(task), task.dropped,
+                    await task.run_end_checks(7, check_files=True, post=True),
+                    await task.run_end_checks(0, check_files=True, post=True),
+                    await task.on_the_fly(("a.exr",)), await task.log(), told(task), task.disabled_reason,
                 ))  # fmt: skip
     assert answers[0] == answers[1]
 
@@ -133,8 +133,8 @@ async def test_who_has_no_say_is_not_asked(tmp_path: Path) -> None:
         os.kill(runner.pid or 0, signal.SIGSTOP)
         try:
             with trio.fail_after(GUARD / 3):
-                good = await task.conclude(0, check_files=True, post=True)
-                bad = await task.conclude(2, check_files=True, post=True)
+                good = await task.run_end_checks(0, check_files=True, post=True)
+                bad = await task.run_end_checks(2, check_files=True, post=True)
                 said = await task.log()
         finally:
             os.kill(runner.pid or 0, signal.SIGCONT)
@@ -169,7 +169,7 @@ async def test_what_is_no_catastrophe_keeps_the_process(parser: str, tmp_path: P
             state = await feed(task, log, b"FRAME RAISE EXIT\n")
             assert state.frame == 1
             assert (await feed(task, log, b"FRAME\n")).frame == 2
-            assert not task.dropped
+            assert not task.disabled_reason
             said = told(task) + await task.log()
         assert runner.pid == pid
     assert {"bad_raise": "no such thing", "bad_sys_exit": "enough", "bad_flood": "flood"}[
@@ -212,14 +212,14 @@ async def test_the_guilty_is_dropped_and_the_other_goes_on(
                 states += [await feed(good, log, piece) for piece in data[1:]]
             states.append(await good.parse(log.size, mode="0:0"))
             assert states == expected
-            assert not good.dropped
-            assert bad.dropped
+            assert not good.disabled_reason
+            assert bad.disabled_reason
             assert seen in told(bad)
             assert "plugin host" in told(good)
             # What is left of the guilty: the last state, and the base class.
             assert (await feed(bad, bad_log, b"more\n")).consumed == 9
-            assert not (await bad.conclude(7, check_files=False, post=False)).exit_ok
-            assert (await bad.conclude(0, check_files=False, post=False)).exit_ok
+            assert not (await bad.run_end_checks(7, check_files=False, post=False)).exit_ok
+            assert (await bad.run_end_checks(0, check_files=False, post=False)).exit_ok
             assert await bad.log() == ""
         assert runner.pid != pid
         await until(lambda: not psutil.pid_exists(pid or 0))
@@ -228,7 +228,7 @@ async def test_the_guilty_is_dropped_and_the_other_goes_on(
 @pytest.fixture
 def no_verdict(monkeypatch: pytest.MonkeyPatch) -> float:
     """A time limit so long that nobody is found to hang: whoever waits for that waits for ever."""
-    monkeypatch.setattr(fault_attribution, "STALL", 1000.0)
+    monkeypatch.setattr(fault_attribution, "GIL_HOLD_LIMIT", 1000.0)
     return 1000.0
 
 
@@ -251,11 +251,11 @@ async def test_nobody_waits_until_the_guilty_is_found(
                 async with task_of(runner, tmp_path, make_spec("counts")) as (new, new_log):
                     assert (await feed(new, new_log, b"FRAME\n")).frame == 1
                     assert (await feed(new, new_log, b"FRAME", "0:0")).frame == 2
-                    assert (await new.conclude(0, check_files=True, post=True)).exit_ok
+                    assert (await new.run_end_checks(0, check_files=True, post=True)).exit_ok
                 assert (await feed(good, log, b"ME\nFRA")).frame == frames
             assert (await feed(good, log, b"ME", "0:0")).frame == 12
-            assert (await good.conclude(0, check_files=True, post=True)).exit_ok
-            assert not bad.dropped
+            assert (await good.run_end_checks(0, check_files=True, post=True)).exit_ok
+            assert not bad.disabled_reason
             assert len(runner.pids) <= 2
             nursery.cancel_scope.cancel()
 
@@ -292,7 +292,7 @@ async def test_a_spare_host_goes_when_it_is_not_needed_any_more(tmp_path: Path) 
                 await until(lambda: runner.pid == pid)
                 assert (await feed(new, new_log, b"FRAME\n")).frame == 1
             await until(lambda: runner.pids == (pid,))
-            assert not busy.dropped
+            assert not busy.disabled_reason
 
 
 @pytest.mark.parametrize(("parser", "fatal"), [("bad_os_exit", b"EXIT\n"), HANGS[1]])
@@ -302,14 +302,14 @@ async def test_who_was_to_blame_once_is_kept_away_from_others(
     async with runner_of() as runner:
         async with task_of(runner, tmp_path, make_spec(parser)) as (first, first_log):
             await feed(first, first_log, fatal)
-            assert first.dropped
+            assert first.disabled_reason
         async with task_of(runner, tmp_path, make_spec("counts")) as (good, log):
             await feed(good, log, b"FRAME\n")
             pid = runner.pid
             for _ in range(3):
                 async with task_of(runner, tmp_path, make_spec(parser)) as (bad, bad_log):
                     await feed(bad, bad_log, fatal)
-                    assert bad.dropped
+                    assert bad.disabled_reason
             assert (await feed(good, log, b"FRAME\n")).frame == 2
             assert runner.pid == pid
             assert told(good) == ""
@@ -327,7 +327,7 @@ async def test_many_of_a_kind_that_is_to_blame_run_all_the_same(tmp_path: Path) 
             async with task_of(runner, tmp_path, make_spec("bad_os_exit")) as (task, log):
                 await feed(task, log, b"EXIT\n" if number % 3 == 0 else b"harmless\n")
                 await task.parse(log.size, mode="0:0")
-                ended.append((number % 3 == 0, bool(task.dropped)))
+                ended.append((number % 3 == 0, bool(task.disabled_reason)))
 
         async with trio.open_nursery() as nursery:
             for number in range(9):
@@ -350,7 +350,7 @@ async def test_the_template_is_killed(tmp_path: Path) -> None:
             host.kill()
             assert (await feed(task, log, b"FRAME\n")).frame == 2
             assert runner.pid != host.pid
-            assert not task.dropped
+            assert not task.disabled_reason
             last = psutil.Process(runner.pid)
     assert not last.is_running()
     # Whoever inherits the orphan reaps it, that is not us.
@@ -376,11 +376,11 @@ async def test_the_base_class_stands_in_for_what_was_dropped(tmp_path: Path) -> 
     spec = make_spec("counts", "bad_checks", wdir=str(tmp_path), files_block=["a.exr"])
     async with runner_of() as runner, task_of(runner, tmp_path, spec) as (task, log):
         assert (await feed(task, log, b"FRAME\n")).frame == 1
-        assert not (await task.conclude(7, check_files=True, post=True)).exit_ok
-        assert "conclude does not come back" in task.dropped
-        assert not (await task.conclude(0, check_files=True, post=True)).files_ok
+        assert not (await task.run_end_checks(7, check_files=True, post=True)).exit_ok
+        assert "conclude does not come back" in task.disabled_reason
+        assert not (await task.run_end_checks(0, check_files=True, post=True)).files_ok
         (tmp_path / "a.exr").touch()
-        assert (await task.conclude(0, check_files=True, post=True)).files_ok
+        assert (await task.run_end_checks(0, check_files=True, post=True)).files_ok
         assert (await task.parse(log.size, mode="0:0")).frame == 1
 
 
@@ -408,7 +408,7 @@ async def test_a_parser_that_is_never_made_is_done_without(tmp_path: Path) -> No
             assert "bad_made.py" in task.facts.log
             assert "without its parser" in task.facts.log
             assert (await feed(task, log, b"x\n")).consumed == 2
-            assert not task.dropped
+            assert not task.disabled_reason
 
 
 async def test_one_crash_may_be_chance(tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ async def test_one_crash_may_be_chance(tmp_path: Path) -> None:
     async with runner_of() as runner, task_of(runner, tmp_path, spec) as (task, log):
         assert (await feed(task, log, b"FRAME\n")).frame == 1
         assert (await feed(task, log, b"FRAME EXIT\n")).frame == 2
-        assert not task.dropped
+        assert not task.disabled_reason
         assert "exit code 3" in told(task)
 
 
@@ -428,7 +428,7 @@ async def test_a_host_killed_from_outside_is_built_anew(tmp_path: Path) -> None:
             await log.append(b"ME\n" if frames == 2 else b"\n")
         state = await task.parse(log.size, mode="0:0")
         assert state.frame == 3
-        assert not task.dropped
+        assert not task.disabled_reason
         assert "signal SIGKILL" in told(task)
 
 
@@ -438,12 +438,12 @@ async def test_a_host_that_ends_for_no_reason_again_and_again(tmp_path: Path) ->
             await feed(task, log, b"FRAME\n")
             for _ in range(5):
                 await runner.warm()
-                assert not task.dropped
+                assert not task.disabled_reason
                 await kill(runner)
-                if not task.dropped:
+                if not task.disabled_reason:
                     await feed(task, log, b"")
-            await until(lambda: bool(task.dropped))
-            assert "again and again" in task.dropped
+            await until(lambda: bool(task.disabled_reason))
+            assert "again and again" in task.disabled_reason
             assert (await task.parse(log.size)).frame == 1
         async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
             assert (await feed(task, log, b"FRAME\n")).frame == 1
@@ -456,7 +456,7 @@ async def test_a_host_that_is_stopped_is_replaced(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGSTOP)
         assert (await feed(task, log, b"FRAME\n")).frame == 1
         assert runner.pid != pid
-        assert not task.dropped
+        assert not task.disabled_reason
 
 
 async def test_a_large_log_survives_a_kill_in_the_middle(tmp_path: Path) -> None:
@@ -525,7 +525,7 @@ async def test_a_task_that_goes_while_its_objects_are_made(
     parser: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are made to the end and forgotten then; others have their calls answered."""
-    monkeypatch.setattr("trio_afrender.plugins.host.host.QUIET", GUARD)
+    monkeypatch.setattr("trio_afrender.plugins.host.host.SILENCE_LIMIT", GUARD)
     async with (
         runner_of(GUARD) as runner,
         task_of(runner, tmp_path, make_spec("counts")) as (task, log),
@@ -566,7 +566,7 @@ async def test_many_hang_and_one_does_not(tmp_path: Path) -> None:
         async def hang() -> None:
             async with task_of(runner, tmp_path, make_spec("bad_loop")) as (task, log):
                 await feed(task, log, b"LOOP\n")
-                dropped.append(task.dropped)
+                dropped.append(task.disabled_reason)
 
         for _ in range(3):
             nursery.start_soon(hang)
@@ -574,7 +574,7 @@ async def test_many_hang_and_one_does_not(tmp_path: Path) -> None:
             for frames in range(1, 50):
                 assert (await feed(task, log, b"FRAME\n")).frame == frames
                 await trio.sleep(0.01)
-            assert not task.dropped
+            assert not task.disabled_reason
     assert len(dropped) == 3
     assert all(dropped)
 
@@ -586,13 +586,13 @@ async def test_a_leak_is_ended_before_it_takes_the_machine(tmp_path: Path) -> No
             task_of(runner, tmp_path, make_spec("counts")) as (good, log),
         ):
             await feed(good, log, b"FRAME\n")
-            while not bad.dropped:
+            while not bad.disabled_reason:
                 await feed(bad, bad_log, b"MORE\n")
                 await trio.sleep(0.1)
-            assert "MiB of the setting plugin_memory" in bad.dropped
+            assert "MiB of the setting plugin_memory" in bad.disabled_reason
             assert "generic / bad_leak" in told(bad)
             assert (await feed(good, log, b"FRAME\n")).frame == 2
-            assert not good.dropped
+            assert not good.disabled_reason
 
 
 async def test_what_asks_for_all_memory_at_once_gets_an_error(tmp_path: Path) -> None:
@@ -608,7 +608,7 @@ async def test_what_asks_for_all_memory_at_once_gets_an_error(tmp_path: Path) ->
             assert "MemoryError" in said
             assert "bad_gorge.py" in said
             assert "256 MiB of memory: the setting plugin_memory" in said
-            assert not bad.dropped
+            assert not bad.disabled_reason
             assert (await feed(good, log, b"FRAME\n")).frame == 1
             assert runner.pids == pids
             assert told(good) == ""
@@ -622,9 +622,9 @@ async def test_two_gigabytes_bit_by_bit_in_one_call(tmp_path: Path) -> None:
         ):
             await feed(good, log, b"FRAME\n")
             await feed(bad, bad_log, b"GROW\n")
-            while not bad.dropped:  # what it keeps is found when its next call is answered
+            while not bad.disabled_reason:  # what it keeps is found when its next call is answered
                 await feed(bad, bad_log, b"harmless\n")
-            assert "grown to" in bad.dropped
+            assert "grown to" in bad.disabled_reason
             assert "generic / bad_gorge" in told(bad)
             assert (await feed(good, log, b"FRAME\n")).frame == 2
             assert "plugin host" in told(good)
@@ -753,6 +753,6 @@ async def test_no_descriptor_is_left(tmp_path: Path) -> None:
 
 
 def test_limits_are_values() -> None:
-    from trio_afrender.plugins.host.calls import Limits
+    from trio_afrender.plugins.host.calls import CallLimits
 
-    assert attrs.evolve(Limits(10.0, 1), time=0.4).look == 0.1
+    assert attrs.evolve(CallLimits(10.0, 1), time=0.4).look == 0.1

@@ -140,7 +140,7 @@ async def test_a_host_that_grows_costs_the_one_that_grew(
         "    def update(self):\n"
         "        self.held.append(b'x' * 2**26)\n"
     )
-    monkeypatch.setattr(module, "MEMORY", 2**28)
+    monkeypatch.setattr(module, "MAX_MEMORY", 2**28)
     with trio.fail_after(GUARD):
         async with trio.open_nursery() as nursery:
             meters = Meters(["greedy"], PluginSettings(), [tmp_path], memory_limit=2**28)

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.host_commands import Answer, ask_command, run_aside
+from trio_afrender.process.host_commands import CommandResult, ask_command, spawn_detached
 
 PLAIN = {"PATH": os.environ.get("PATH", os.defpath)}
 
@@ -18,21 +18,21 @@ PLAIN = {"PATH": os.environ.get("PATH", os.defpath)}
 async def test_an_answer_is_code_and_words() -> None:
     with trio.fail_after(30):
         answer = await ask_command(("/bin/sh", "-c", "echo soon; exit 3"), 20, PLAIN)
-    assert answer == Answer(3, "soon\n")
+    assert answer == CommandResult(3, "soon\n")
 
 
 async def test_a_flood_of_words_is_cut() -> None:
     program = (sys.executable, "-c", "print('x' * 1_000_000)")
     with trio.fail_after(30):
         answer = await ask_command(program, 20, PLAIN)
-    assert answer == Answer(0, "x" * 4096)
+    assert answer == CommandResult(0, "x" * 4096)
 
 
 async def test_too_late_is_no_answer_and_nothing_is_left(tmp_path: Path) -> None:
     script = f"sleep 1000 & echo $$ $! > {tmp_path}/pids.part; mv {tmp_path}/pids.part {tmp_path}/pids; echo up; wait"
     with trio.fail_after(30):
         answer = await ask_command(("/bin/sh", "-c", script), 1.0, PLAIN)
-    assert answer == Answer(None, "up\n")
+    assert answer == CommandResult(None, "up\n")
     leader, _ = map(int, (tmp_path / "pids").read_text().split())
     with pytest.raises(ProcessLookupError):
         os.kill(leader, 0)
@@ -44,7 +44,7 @@ async def test_what_is_launched_goes_on_without_us(tmp_path: Path) -> None:
     reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_aside, ("/bin/sh", "-c", f"echo up > {fifo}"), PLAIN)
+            nursery.start_soon(spawn_detached, ("/bin/sh", "-c", f"echo up > {fifo}"), PLAIN)
             nursery.cancel_scope.cancel()  # before it has even started
         with trio.fail_after(30):
             await trio.lowlevel.wait_readable(reader)
@@ -55,11 +55,11 @@ async def test_what_is_launched_goes_on_without_us(tmp_path: Path) -> None:
 
 async def test_launching_tells_the_exit_code() -> None:
     with trio.fail_after(30):
-        assert await run_aside(("/bin/sh", "-c", "exit 7"), PLAIN) == 7
+        assert await spawn_detached(("/bin/sh", "-c", "exit 7"), PLAIN) == 7
 
 
 async def test_a_program_that_is_missing_is_named() -> None:
     with pytest.raises(SpawnError, match="/no/such/program"):
-        await run_aside(("/no/such/program",), PLAIN)
+        await spawn_detached(("/no/such/program",), PLAIN)
     with pytest.raises(SpawnError, match="/no/such/program"):
         await ask_command(("/no/such/program",), 1.0, PLAIN)

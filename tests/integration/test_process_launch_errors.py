@@ -23,8 +23,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.process import launch_errors
-from trio_afrender.process.exit_watch import Watch
-from trio_afrender.process.interfaces import Child, Launch
+from trio_afrender.process.exit_watch import ExitWatch
+from trio_afrender.process.interfaces import Launch, ProcessTree
 from trio_afrender.process.local_spawn import make_spawn
 from trio_afrender.tasklog.memory_log import MemoryLog
 
@@ -57,7 +57,7 @@ async def run(launch: Launch) -> bytes:
     with trio.fail_after(GUARD):
         await child.output.pump(log)
         await child.exited()
-        assert await child.empty(GUARD) == ()
+        assert await child.kill_until_empty(GUARD) == ()
         await child.reap()
         await child.output.aclose()
     return log.reader().read(0, 1 << 24).data
@@ -103,7 +103,7 @@ async def test_a_renderer_may_print_ahead_of_us() -> None:
         log = MemoryLog()
         await child.output.pump(log)
         assert log.size == 960_000
-        assert await child.empty(GUARD) == ()
+        assert await child.kill_until_empty(GUARD) == ()
         assert (await child.reap()).code == 0
         await child.output.aclose()
 
@@ -121,7 +121,7 @@ async def test_a_cancelled_pump_loses_nothing() -> None:
                 nursery.cancel_scope.cancel()
             rounds += 1
         await child.output.pump(log)
-        await child.empty(GUARD)
+        await child.kill_until_empty(GUARD)
         await child.reap()
         await child.output.aclose()
     assert log.reader().read(0, 1 << 24).data == b"".join(b"%d\n" % n for n in range(1, 100_001))
@@ -158,7 +158,7 @@ async def test_closing_under_a_fill_waits_for_it() -> None:
                     assert len(open_descriptors()) == before
                     log.go.set()
             assert log.size in {0, 6}
-            await second.empty(GUARD)
+            await second.kill_until_empty(GUARD)
             await second.reap()
             assert not played.ended.is_set()
 
@@ -173,7 +173,7 @@ async def test_closing_wakes_a_waiting_pump() -> None:
                 await log.wait_beyond(2)
                 await wait_all_tasks_blocked()
                 await child.output.aclose()
-        assert await child.empty(GUARD) == ()
+        assert await child.kill_until_empty(GUARD) == ()
         await child.reap()
 
 
@@ -237,7 +237,7 @@ async def test_a_cancelled_spawn_leaves_nothing(nice: int) -> None:
     """Cancelled at any moment: either a child is returned, or nothing was started."""
     spawn = make_spawn()
     launch = attrs.evolve(make_shell("exec sleep 1000"), nice=nice)
-    returned: list[Child] = []
+    returned: list[ProcessTree] = []
 
     async def start() -> None:
         returned.append(await spawn(launch))
@@ -253,7 +253,7 @@ async def test_a_cancelled_spawn_leaves_nothing(nice: int) -> None:
             assert own_children() - others == {child.pid for child in returned}
             while returned:
                 child = returned.pop()
-                assert await child.empty(GUARD) == ()
+                assert await child.kill_until_empty(GUARD) == ()
                 await child.reap()
                 await child.output.aclose()
 
@@ -280,7 +280,7 @@ async def test_no_descriptor_left_at_any_point() -> None:
         used = max(ballast)
         for spare in range(12):
             resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, hard))
-            child: Child | None = None
+            child: ProcessTree | None = None
             try:
                 child = await spawn(launch)
             except SpawnError as error:
@@ -289,7 +289,7 @@ async def test_no_descriptor_left_at_any_point() -> None:
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             if child is not None:
-                assert await child.empty(GUARD) == ()
+                assert await child.kill_until_empty(GUARD) == ()
                 await child.reap()
                 await child.output.aclose()
             assert own_children() <= others
@@ -303,7 +303,7 @@ async def test_a_child_that_cannot_be_watched_is_taken_back(
 ) -> None:
     """The last descriptor may go while the program starts: it must not run on without us."""
 
-    def refuse(pid: int) -> Watch:
+    def refuse(pid: int) -> ExitWatch:
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(launch_errors, "make_watch", refuse)

@@ -20,7 +20,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_afrender.process import procfs
 from trio_afrender.process.exit_status import is_number_used
 from trio_afrender.process.exit_watch import ThreadWatch, wait_gone
-from trio_afrender.process.interfaces import Child
+from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.process.procfs import (
     ProcessFacts,
     kill_group,
@@ -45,8 +45,8 @@ async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, wor
         assert await played.child.signal_tree(TERM) == pids
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 @pytest.mark.parametrize("words", ["", "setsid", "daemon", "quiet", "quiet setsid", "quiet daemon"])
@@ -54,15 +54,15 @@ async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str
     async with stage.run(make_program("leave.py", *words.split())) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 @pytest.mark.parametrize("words", ["", "stay", "setsid", "setsid stay"])
 async def test_a_chain_of_forks_is_broken(stage: RealStage, words: str) -> None:
     launch = make_program("storm.py", *words.split())
     async with stage.run(launch) as played:
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
     token = launch.environment["AF_TASK_TOKEN"]
     for _ in range(3):  # whoever goes on forking would be seen by one of the looks
         assert not [pid for pid in scan() if read_token(pid) == token]
@@ -72,28 +72,28 @@ async def test_a_stopped_member_gets_its_chance_to_end(stage: RealStage) -> None
     async with stage.run(make_program("stop_member.py")) as played:
         assert await played.child.signal_tree(TERM) == (played.child.pid, *played.members)
         await played.child.exited()
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def test_members_that_died_unburied_hold_nothing_up(stage: RealStage) -> None:
     """A parent that never asks for its children keeps zombies: they are nobody alive."""
     async with stage.run(make_program("keep_zombie.py")) as played:
         assert await played.child.signal_tree(TERM) == (played.child.pid,)
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def test_the_neighbour_is_left_alone(stage: RealStage) -> None:
     async with stage.play("forks") as neighbour, stage.play("leaves") as played:
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
         assert lives(neighbour.child.pid)
         assert lives(neighbour.members[0])
 
 
 async def test_what_outlives_the_deadline_is_named(stage: RealStage) -> None:
     async with stage.play("forks") as played:
-        assert await played.child.empty(0) == (played.child.pid, *played.members)
+        assert await played.child.kill_until_empty(0) == (played.child.pid, *played.members)
 
 
 @contextmanager
@@ -115,20 +115,20 @@ async def test_blindness_is_not_emptiness(stage: RealStage, shape: Shape) -> Non
             pids = await child.signal_tree(TERM)
             assert pids in {(), (child.pid,)}
             await child.exited()
-            assert await child.empty(0) != ()
+            assert await child.kill_until_empty(0) != ()
             with trio.move_on_after(0) as scope:
-                await child.vacated()
+                await child.wait_empty()
             assert scope.cancelled_caught
         async with trio.open_nursery() as nursery:
             with no_descriptor_left():
-                nursery.start_soon(child.vacated)
+                nursery.start_soon(child.wait_empty)
                 nursery.start_soon(expect_empty, child)
                 await wait_all_tasks_blocked()
         await played.ended.wait()
 
 
-async def expect_empty(child: Child) -> None:
-    assert await child.empty(GUARD) == ()
+async def expect_empty(child: ProcessTree) -> None:
+    assert await child.kill_until_empty(GUARD) == ()
 
 
 @pytest.mark.parametrize("pauses", range(8))
@@ -147,12 +147,12 @@ async def test_every_wait_can_be_cancelled_and_repeated(stage: RealStage, pauses
         child = played.child
         for _ in range(3):
             await call(child.exited)
-            await call(child.vacated)
+            await call(child.wait_empty)
             await call(lambda: child.signal_tree(TERM))
             await call(lambda: child.signal_tree(KILL))
-            await call(lambda: child.empty(GUARD))
+            await call(lambda: child.kill_until_empty(GUARD))
             await call(child.reap)
-        assert await child.empty(GUARD) == ()
+        assert await child.kill_until_empty(GUARD) == ()
         status = await child.reap()
         assert status.code == 3 or status.signal in {signal.SIGTERM, signal.SIGKILL}
 
@@ -163,7 +163,7 @@ async def test_a_status_taken_by_the_host_application_is_said_so(stage: RealStag
         await played.child.exited()
         os.waitpid(played.child.pid, 0)  # noqa: ASYNC222 - it has ended
         assert await played.child.signal_tree(TERM) == ()
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
         status = await played.child.reap()
         assert (status.code, status.signal, status.raw) == (None, None, -1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import trio
 
-from trio_afrender.process.process_snapshot import Table
+from trio_afrender.process.process_snapshot import ProcessTable
 from trio_afrender.process.procfs import ProcessFacts
 
 
@@ -30,8 +30,8 @@ class Host:
         self.asked.append(pid)
         return self.processes.get(pid)
 
-    def table(self) -> Table:
-        return Table(
+    def table(self) -> ProcessTable:
+        return ProcessTable(
             trio.CapacityLimiter(1),
             read_all=self.read_all,
             read_pids=lambda: list(self.processes),
@@ -40,7 +40,7 @@ class Host:
         )
 
 
-def renew(table: Table) -> dict[int, ProcessFacts]:
+def renew(table: ProcessTable) -> dict[int, ProcessFacts]:
     table._facts = table._renew()
     return dict(table._facts)
 
@@ -82,6 +82,6 @@ async def test_those_that_ask_at_one_moment_share_a_look() -> None:
     table = host.table()
     async with trio.open_nursery() as nursery:
         for _ in range(5):
-            nursery.start_soon(table.look)
+            nursery.start_soon(table.read)
     assert host.wholes == 1
     assert host.asked == []

@@ -19,37 +19,37 @@ from support.process_contract import CHECKS, GUARD, KILL, TERM, Stage, watch
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.message_framing import encode
-from trio_afrender.process.interfaces import Keep, Launch, TreeSignal
+from trio_afrender.process.interfaces import Launch, Persistence, TreeSignal
 from trio_afrender.process.procfs import read_token, scan
-from trio_afrender.process.supervised_tree import KeptChild, read_end
+from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.process.supervisor_client import (
-    Keeper,
-    can_keep,
-    dismiss_trees,
+    SupervisorClient,
+    can_supervise,
     has_record,
-    open_keeper,
+    open_supervisor,
+    stop_trees,
 )
-from trio_afrender.supervisor.protocol import State
-from trio_afrender.supervisor.unix_sockets import connect, keeper_path, listen
+from trio_afrender.supervisor.protocol import TreeState
+from trio_afrender.supervisor.unix_sockets import connect, listen, supervisor_path
 from trio_afrender.tasklog.local_log import open_reader
-from trio_afrender.tasklog.supervised_log import FollowedLog
+from trio_afrender.tasklog.supervised_log import SupervisedLog
 
-pytestmark = pytest.mark.skipif(not can_keep(), reason="this platform has no subreapers")
+pytestmark = pytest.mark.skipif(not can_supervise(), reason="this platform has no subreapers")
 
 PATIENCE = 300.0
-SOCKET = Path(keeper_path("", "sock")).name
+SOCKET = Path(supervisor_path("", "sock")).name
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
-    async with open_keeper(tmp_path) as opened:
+async def keeper(tmp_path: Path) -> AsyncIterator[SupervisorClient]:
+    async with open_supervisor(tmp_path) as opened:
         yield opened
     # It ends by itself, some moments after its last tree.
     await until(lambda: not (tmp_path / SOCKET).exists())
 
 
 @pytest.fixture
-def stage(keeper: Keeper) -> RealStage:
+def stage(keeper: SupervisorClient) -> RealStage:
     return RealStage(spawn=keeper.spawn)
 
 
@@ -63,7 +63,7 @@ async def until(holds: Callable[[], object]) -> None:
 def kept(launch: Launch, folder: Path, **changes: object) -> Launch:
     """The same launch, held beyond the agent."""
     folder.mkdir(exist_ok=True)
-    keep = Keep(
+    keep = Persistence(
         record=str(folder / "task"),
         log=str(folder / "log"),
         quota=1 << 30,
@@ -85,8 +85,8 @@ async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, wor
         assert set(await played.child.signal_tree(TERM)) == pids
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 @pytest.mark.parametrize("words", ["", "setsid", "daemon", "quiet", "quiet setsid", "quiet daemon"])
@@ -94,15 +94,15 @@ async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str
     async with stage.run(make_program("leave.py", *words.split())) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 @pytest.mark.parametrize("words", ["", "stay", "setsid", "setsid stay"])
 async def test_a_chain_of_forks_is_broken(stage: RealStage, words: str) -> None:
     launch = make_program("storm.py", *words.split())
     async with stage.run(launch) as played:
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
     token = launch.environment["AF_TASK_TOKEN"]
     for _ in range(3):  # whoever goes on forking would be seen by one of the looks
         assert not [pid for pid in scan() if read_token(pid) == token]
@@ -126,7 +126,7 @@ async def test_a_crowd_is_ended_to_the_last(stage: RealStage) -> None:
     async with stage.run(make_launch(sys.executable, "-I", "-S", "-c", CROWD)) as played:
         pids = await played.child.signal_tree(KILL)
         assert (len(set(pids)), pids[0]) == (301, played.child.pid)
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
         assert not any(lives(pid) for pid in pids)
 
 
@@ -137,10 +137,10 @@ async def test_a_daemon_without_environment_is_found_beside_other_tasks(stage: R
     async with watch(await stage.spawn(make_shell(script))) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
         assert not lives(played.members[0])
     assert lives(other.pid)
-    await other.empty(GUARD)
+    await other.kill_until_empty(GUARD)
     await other.reap()
     await other.output.aclose()
 
@@ -149,15 +149,15 @@ async def test_a_stopped_member_gets_its_chance_to_end(stage: RealStage) -> None
     async with stage.run(make_program("stop_member.py")) as played:
         assert await played.child.signal_tree(TERM) == (played.child.pid, *played.members)
         await played.child.exited()
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def test_zombies_of_a_negligent_parent_hold_nothing_up(stage: RealStage) -> None:
     async with stage.run(make_program("keep_zombie.py")) as played:
         assert await played.child.signal_tree(TERM) == (played.child.pid,)
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def test_a_suspended_tree_stands_still_until_it_is_resumed(stage: RealStage) -> None:
@@ -177,7 +177,7 @@ async def test_a_suspended_tree_obeys_a_stop(stage: RealStage) -> None:
         await played.child.signal_tree(TreeSignal.SUSPEND)
         await played.child.signal_tree(TERM)
         with trio.fail_after(GUARD):
-            await played.child.vacated()
+            await played.child.wait_empty()
         assert (await played.child.reap()).signal == signal.SIGTERM
 
 
@@ -231,7 +231,7 @@ async def test_one_parent_starts_trees_of_any_priority(tmp_path: Path) -> None:
     """One after another, and stays itself where it was."""
     base = os.nice(0)
     parents = set()
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         for number, nice in enumerate((7, 7, 3, 0, 7)):
             launch = attrs.evolve(make_shell("nice"), nice=nice)
             tree = await open_kept(keeper, launch, tmp_path / f"run{number}", nursery)
@@ -240,7 +240,7 @@ async def test_one_parent_starts_trees_of_any_priority(tmp_path: Path) -> None:
             with trio.fail_after(GUARD):
                 await tree.child.exited()
             assert os.getpriority(os.PRIO_PROCESS, tree.child.state.parent) == base
-            assert await tree.child.empty(GUARD) == ()
+            assert await tree.child.kill_until_empty(GUARD) == ()
             await tree.child.reap()
             await until(partial(is_idle, tree.child.state.parent))
     assert len(parents) == 1
@@ -253,14 +253,14 @@ def is_idle(parent: int) -> bool:
 async def test_no_signal_is_ignored_that_whoever_started_us_ignores(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
-        async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+        async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
             launch = make_shell("exec cat /proc/self/status")
             tree = await open_kept(keeper, launch, tmp_path / "run", nursery)
             await tree.printed(b"SigCgt:")
             (ignored,) = (line for line in tree.text().splitlines() if line.startswith(b"SigIgn"))
             mask = int(ignored.split()[1], 16)
             assert {number for number in signal.valid_signals() if mask >> number - 1 & 1} == set()
-            await tree.child.empty(GUARD)
+            await tree.child.kill_until_empty(GUARD)
             await tree.child.reap()
     finally:
         signal.signal(signal.SIGUSR2, before)
@@ -269,11 +269,11 @@ async def test_no_signal_is_ignored_that_whoever_started_us_ignores(tmp_path: Pa
 async def test_a_tree_that_prints_nothing_leaves_no_log(tmp_path: Path) -> None:
     """A folder and a file for each would be the dearest part of a tiny task."""
     place = tmp_path / "run"
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         tree = await open_kept(keeper, make_shell("exit 3"), place, nursery)
         with trio.fail_after(GUARD):
             await tree.child.exited()
-        assert await tree.child.empty(GUARD) == ()
+        assert await tree.child.kill_until_empty(GUARD) == ()
         assert (await tree.child.reap()).code == 3
         assert tree.child.state.eof
         assert not (place / "log").exists()
@@ -297,8 +297,8 @@ async def test_nothing_of_us_is_inherited(stage: RealStage) -> None:
 class Kept:
     """A tree, its log, and the pump in between."""
 
-    child: KeptChild
-    log: FollowedLog
+    child: SupervisedTree
+    log: SupervisedLog
 
     async def printed(self, text: bytes) -> None:
         with trio.fail_after(GUARD):
@@ -310,23 +310,23 @@ class Kept:
 
 
 async def open_kept(
-    keeper: Keeper, launch: Launch, folder: Path, nursery: trio.Nursery, **changes: object
+    keeper: SupervisorClient, launch: Launch, folder: Path, nursery: trio.Nursery, **changes: object
 ) -> Kept:
     child = await keeper.spawn(kept(launch, folder, **changes))
-    log = FollowedLog(folder / "log")
+    log = SupervisedLog(folder / "log")
     nursery.start_soon(pump, child, log)
     return Kept(child, log)
 
 
-async def ended(place: Path) -> State:
+async def ended(place: Path) -> TreeState:
     """How the tree of that place ended, once it has."""
-    await until(lambda: read_end(str(place / "task")))
-    state = read_end(str(place / "task"))
+    await until(lambda: read_exit_record(str(place / "task")))
+    state = read_exit_record(str(place / "task"))
     assert state is not None
     return state
 
 
-async def pump(child: KeptChild, log: FollowedLog) -> None:
+async def pump(child: SupervisedTree, log: SupervisedLog) -> None:
     try:
         await child.output.pump(log)
     except trio.ClosedResourceError:
@@ -347,14 +347,14 @@ def ticking(folder: Path) -> Launch:
 async def test_an_agent_that_comes_back_takes_up_the_tree_where_it_is(tmp_path: Path) -> None:
     """Twice: once while it runs, once after it ended with nobody there."""
     place = tmp_path / "run"
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         first = await open_kept(keeper, ticking(tmp_path), place, nursery)
         await first.printed(b"line 3\n")
         pid = first.child.pid
-        assert await first.child.leave()
+        assert await first.child.detach()
     assert lives(pid)
     assert has_record(str(place / "task"))
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         assert keeper.facts["records"] == [str(place / "task")]
         second = await open_kept(keeper, ticking(tmp_path), place, nursery, attach=True)
         assert second.child.pid == pid
@@ -365,10 +365,10 @@ async def test_an_agent_that_comes_back_takes_up_the_tree_where_it_is(tmp_path: 
         await second.printed(b"last ")
         assert (await second.child.reap()).code == 5
     check_lines(second.text())
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         third = await open_kept(keeper, ticking(tmp_path), place, nursery, attach=True)
         await third.child.exited()
-        assert await third.child.empty(1) == ()
+        assert await third.child.kill_until_empty(1) == ()
         assert (await third.child.reap()).code == 5
         assert await third.child.signal_tree(KILL) == ()
         await third.printed(b"last ")
@@ -385,10 +385,10 @@ def check_lines(text: bytes) -> None:
 
 async def test_a_tree_that_ends_while_nobody_is_there_leaves_word(tmp_path: Path) -> None:
     place = tmp_path / "run"
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         first = await open_kept(keeper, ticking(tmp_path), place, nursery)
         await first.printed(b"line 1\n")
-        await first.child.leave()
+        await first.child.detach()
     (tmp_path / "go").touch()
     state = await ended(place)
     await until(lambda: not (place / "task.sock").exists())
@@ -399,12 +399,12 @@ async def test_a_tree_that_ends_while_nobody_is_there_leaves_word(tmp_path: Path
 async def test_without_an_agent_for_too_long_the_tree_is_stopped(tmp_path: Path) -> None:
     """Politely: TERM, the grace, KILL; what it says then is in its log."""
     place = tmp_path / "run"
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         first = await open_kept(
             keeper, ticking(tmp_path), place, nursery, patience=0.05, grace=float(GUARD)
         )
         await first.printed(b"line 1\n")
-        await first.child.leave()
+        await first.child.detach()
     state = await ended(place)
     assert state.raw == 9 << 8
     assert "no agent came" in state.unattended
@@ -412,7 +412,7 @@ async def test_without_an_agent_for_too_long_the_tree_is_stopped(tmp_path: Path)
 
 
 async def test_a_tree_without_record_ends_with_its_agent(tmp_path: Path) -> None:
-    async with open_keeper(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as keeper:
         child = await keeper.spawn(make_program("leave.py", "daemon", "stay"))
         pid = child.pid
     await until(lambda: not lives(pid) and not (tmp_path / SOCKET).exists())
@@ -421,7 +421,7 @@ async def test_a_tree_without_record_ends_with_its_agent(tmp_path: Path) -> None
 async def test_the_keeper_may_be_killed(tmp_path: Path) -> None:
     """Its trees and their agent notice nothing; what comes next starts with another one."""
     place = tmp_path / "run"
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         first = await open_kept(keeper, ticking(tmp_path), place, nursery)
         await first.printed(b"line 1\n")
         os.kill(int(str(keeper.facts["pid"])), signal.SIGKILL)
@@ -434,14 +434,14 @@ async def test_the_keeper_may_be_killed(tmp_path: Path) -> None:
         with trio.fail_after(GUARD):
             await first.child.exited()
         await first.printed(b"last ")
-        assert await first.child.empty(1) == ()
+        assert await first.child.kill_until_empty(1) == ()
         assert (await first.child.reap()).code == 5
     check_lines(first.text())
 
 
 @pytest.mark.parametrize("words", ["stay", "setsid stay", "daemon stay"])
 async def test_what_a_killed_parent_had_is_ended(tmp_path: Path, words: str) -> None:
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         place = tmp_path / "run"
         launch = make_program("leave.py", *words.split())
         tree = await open_kept(keeper, launch, place, nursery)
@@ -450,10 +450,10 @@ async def test_what_a_killed_parent_had_is_ended(tmp_path: Path, words: str) -> 
         os.kill(tree.child.state.parent, signal.SIGKILL)
         with trio.fail_after(GUARD):
             await tree.child.exited()
-            assert await tree.child.empty(GUARD) == ()
+            assert await tree.child.kill_until_empty(GUARD) == ()
         status = await tree.child.reap()
         assert (status.code, status.signal) == (None, None)
-        assert "was killed" in tree.child.interrupted
+        assert "was killed" in tree.child.external_stop_reason
         assert not lives(tree.child.pid)
         assert not lives(member)
 
@@ -462,7 +462,7 @@ async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A parent is killed each time a start is sent; the last try is left alone, or none is."""
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         first = await open_kept(keeper, make_shell("exit 3"), tmp_path / "first", nursery)
         await first.child.exited()
         await first.child.reap()
@@ -488,7 +488,7 @@ async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
 
 
 async def test_what_the_keeper_itself_cannot_do_is_said(tmp_path: Path) -> None:
-    async with open_keeper(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as keeper:
         launch = kept(make_shell("true"), tmp_path / "run")
         (tmp_path / "run").rmdir()  # as on a disk that takes no socket for the record
         with pytest.raises(SpawnError, match='cannot start "/bin/sh": No such file or directory'):
@@ -497,24 +497,24 @@ async def test_what_the_keeper_itself_cannot_do_is_said(tmp_path: Path) -> None:
 
 async def test_the_keeper_bears_the_death_of_any_parent(tmp_path: Path) -> None:
     """Of busy ones and idle ones: it is there for what they leave, and for the next."""
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         for number in range(30):
             place = tmp_path / f"run{number}"
             tree = await open_kept(keeper, make_shell("exec sleep 1000"), place, nursery)
             parent = tree.child.state.parent
             if number % 2:  # it is idle then
-                assert await tree.child.empty(GUARD) == ()
+                assert await tree.child.kill_until_empty(GUARD) == ()
                 await tree.child.reap()
             os.kill(parent, signal.SIGKILL)
             if not number % 2:
                 await tree.child.exited()
-                assert await tree.child.empty(GUARD) == ()
+                assert await tree.child.kill_until_empty(GUARD) == ()
         assert lives(int(str(keeper.facts["pid"])))
     assert "internal error" not in read_log(tmp_path)
 
 
 def read_log(store: Path) -> str:
-    return Path(keeper_path(str(store), "log")).read_text()
+    return Path(supervisor_path(str(store), "log")).read_text()
 
 
 DYING = """
@@ -626,20 +626,20 @@ def test_an_agent_hears_of_all_trees_however_many_there_are(tmp_path: Path) -> N
 
 
 async def test_dismissed_trees_are_gone_when_that_is_said(tmp_path: Path) -> None:
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         place = tmp_path / "run"
         tree = await open_kept(keeper, make_program("leave.py", "daemon", "stay"), place, nursery)
         await tree.printed(b"up\n")
         member = int(tree.text().split()[1])
-        await tree.child.leave()
-        assert await trio.to_thread.run_sync(dismiss_trees, place, float(GUARD))
+        await tree.child.detach()
+        assert await trio.to_thread.run_sync(stop_trees, place, float(GUARD))
         assert not lives(tree.child.pid)
         assert not lives(member)
-        assert await trio.to_thread.run_sync(dismiss_trees, place, 0.0), "nothing is there any more"
+        assert await trio.to_thread.run_sync(stop_trees, place, 0.0), "nothing is there any more"
 
 
 async def test_term_to_a_parent_stops_its_tree_politely(tmp_path: Path) -> None:
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         place = tmp_path / "run"
         tree = await open_kept(keeper, ticking(tmp_path), place, nursery, grace=float(GUARD))
         await tree.printed(b"line 1\n")
@@ -647,15 +647,15 @@ async def test_term_to_a_parent_stops_its_tree_politely(tmp_path: Path) -> None:
         with trio.fail_after(GUARD):
             await tree.child.exited()
         await tree.printed(b"bye\n")
-        assert "TERM" in tree.child.interrupted
+        assert "TERM" in tree.child.external_stop_reason
         assert (await tree.child.reap()).code == 9
 
 
 async def test_the_newest_agent_counts(tmp_path: Path) -> None:
     place = tmp_path / "run"
     async with (
-        open_keeper(tmp_path) as keeper,
-        open_keeper(tmp_path) as other,
+        open_supervisor(tmp_path) as keeper,
+        open_supervisor(tmp_path) as other,
         trio.open_nursery() as nursery,
     ):
         first = await open_kept(keeper, ticking(tmp_path), place, nursery)
@@ -665,12 +665,12 @@ async def test_the_newest_agent_counts(tmp_path: Path) -> None:
         with trio.fail_after(GUARD):
             await first.child.exited()  # its line was closed: it knows no more
         assert first.child.lost
-        assert await second.child.empty(GUARD) == ()
+        assert await second.child.kill_until_empty(GUARD) == ()
         await second.child.reap()
 
 
 async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
-    async with open_keeper(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as keeper:
         for pauses in range(12):
             launch = kept(make_shell("exec sleep 1000"), tmp_path)
             async with trio.open_nursery() as nursery:
@@ -678,7 +678,7 @@ async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path)
                 async def start(launch: Launch = launch) -> None:
                     child = await keeper.spawn(launch)
                     with trio.CancelScope(shield=True):
-                        await child.empty(GUARD)
+                        await child.kill_until_empty(GUARD)
                         await child.reap()
 
                 nursery.start_soon(start)
@@ -694,16 +694,16 @@ async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path)
 
 
 async def test_sockets_are_for_their_owner_alone(tmp_path: Path) -> None:
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         tree = await open_kept(keeper, ticking(tmp_path), tmp_path / "run", nursery)
         for path in (tmp_path / SOCKET, tmp_path / "run" / "task.sock"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        await tree.child.empty(GUARD)
+        await tree.child.kill_until_empty(GUARD)
         await tree.child.reap()
 
 
 async def test_nonsense_harms_nobody_else(tmp_path: Path) -> None:
-    async with open_keeper(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
         for nonsense in (b"\xff" * 8, b"\0\0\0\2{}", encode({"op": "start"}), b"\0\0\0\3[1]", b""):
             sock = connect(str(tmp_path / SOCKET))
             sock.setblocking(True)
@@ -734,7 +734,7 @@ def test_a_socket_that_goes_just_when_it_is_to_be_replaced(
 async def test_a_long_path_is_no_problem(tmp_path: Path) -> None:
     store = tmp_path / ("d" * 120)
     store.mkdir()
-    async with open_keeper(store) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(store) as keeper, trio.open_nursery() as nursery:
         tree = await open_kept(keeper, make_shell("exit 3"), store / "run", nursery)
         with trio.fail_after(GUARD):
             await tree.child.exited()

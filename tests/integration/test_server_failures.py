@@ -154,7 +154,7 @@ class PoliteLink:
 
     def __init__(self, link: WebSocketServerLink) -> None:
         self.peer = link.peer
-        self.may_register = link.may_register
+        self.can_register = link.can_register
         self.receive = link.receive
         self.aclose = link.aclose
         self.word = trio.Lock()

@@ -16,12 +16,18 @@ import trio
 from support.process import lives, make_shell
 from support.process_contract import GUARD
 
-from trio_afrender.process.interfaces import Keep
-from trio_afrender.process.supervisor_client import can_keep, open_keeper
-from trio_afrender.supervisor.cgroup import Cgroup, find_base, make_cgroup, tidy, withdraw
+from trio_afrender.process.interfaces import Persistence
+from trio_afrender.process.supervisor_client import can_supervise, open_supervisor
+from trio_afrender.supervisor.cgroup import (
+    Cgroup,
+    find_base,
+    make_cgroup,
+    move_self_to_subcgroup,
+    remove_stale,
+)
 
 pytestmark = pytest.mark.skipif(
-    not (can_keep() and find_base()), reason="no control groups may be made here"
+    not (can_supervise() and find_base()), reason="no control groups may be made here"
 )
 SLEEP = (sys.executable, "-I", "-S", "-c", "import time; print('up', flush=True); time.sleep(1000)")
 
@@ -69,20 +75,20 @@ def test_what_a_killed_parent_left_is_removed_and_nothing_else(tmp_path: Path) -
     for name in (*kept, f"{gone.pid}-1"):
         (tmp_path / name).mkdir()
     (tmp_path / f"{gone.pid}-2" / "used").mkdir()  # as one with a member, it cannot be removed
-    tidy(str(tmp_path))
+    remove_stale(str(tmp_path))
     assert {folder.name for folder in tmp_path.iterdir()} == kept
-    tidy("")
+    remove_stale("")
 
 
 async def test_the_next_cgroup_is_ready_and_goes_with_its_parent(tmp_path: Path) -> None:
     """Each tree has one of its own; in the end none is left."""
     base, met = find_base(), []
     assert base is not None
-    async with open_keeper(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as keeper:
         for number in range(3):
             place = tmp_path / f"run{number}"
             place.mkdir()
-            keep = Keep(
+            keep = Persistence(
                 record=str(place / "task"),
                 log=str(place / "log"),
                 quota=1 << 30,
@@ -91,7 +97,7 @@ async def test_the_next_cgroup_is_ready_and_goes_with_its_parent(tmp_path: Path)
             )
             child = await keeper.spawn(attrs.evolve(make_shell("read x"), keep=keep))
             met.append(child.state.cgroup)
-            assert await child.empty(GUARD) == ()
+            assert await child.kill_until_empty(GUARD) == ()
             await child.reap()
     assert len(set(met)) == 3
     parent = child.state.parent
@@ -147,4 +153,4 @@ def test_only_who_was_given_a_group_withdraws(group: Cgroup) -> None:
     told = ask()
     assert told.startswith("True")
     assert f"{Path(group.folder).name}/supervisor\n" in told
-    assert withdraw() is False, "this process was given none"
+    assert move_self_to_subcgroup() is False, "this process was given none"

@@ -20,16 +20,16 @@ import pytest
 import trio
 import trio.testing
 
-from trio_afrender.task.image_worker import ImageProblem, WorkerPainter, open_painter
+from trio_afrender.task.image_worker import ImageProblem, ProcessImageWorker, open_image_worker
 
 GUARD = 60.0
 
 
 @asynccontextmanager
-async def painter_of(idle: float = 60.0) -> AsyncIterator[WorkerPainter]:
+async def painter_of(idle: float = 60.0) -> AsyncIterator[ProcessImageWorker]:
     """A painter; checks that no process is left."""
     with trio.fail_after(GUARD):
-        async with open_painter(nice=1, idle=idle) as painter:
+        async with open_image_worker(nice=1, idle=idle) as painter:
             yield painter
             pid = painter.pid
     assert painter.pid is None

@@ -12,8 +12,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.tasklog.displayed_log import View
-from trio_afrender.tasklog.head_tail import gap_mark, read_window
+from trio_afrender.tasklog.displayed_log import DisplayedLog
+from trio_afrender.tasklog.head_tail import missing_marker, read_window
 from trio_afrender.tasklog.interfaces import Chunk, LogReader, RunLog
 from trio_afrender.tasklog.local_log import open_run_log
 from trio_afrender.tasklog.memory_log import MemoryLog
@@ -42,11 +42,11 @@ async def log_and_view(request: pytest.FixtureRequest, tmp_path: Path) -> object
         if request.param == "disk":
             log = await stack.enter_async_context(open_run_log(tmp_path / "log"))
             folder = tmp_path / "view"
-        yield log, View(log, folder)
+        yield log, DisplayedLog(log, folder)
 
 
 async def test_without_replacements_it_is_the_log_so_far(
-    log_and_view: tuple[RunLog, View], tmp_path: Path
+    log_and_view: tuple[RunLog, DisplayedLog], tmp_path: Path
 ) -> None:
     log, view = log_and_view
     assert (view.size, view.folder is None) == (0, log.folder is None)
@@ -64,7 +64,7 @@ async def test_without_replacements_it_is_the_log_so_far(
 
 
 async def test_from_the_first_replacement_on_it_has_its_own_text(
-    log_and_view: tuple[RunLog, View],
+    log_and_view: tuple[RunLog, DisplayedLog],
 ) -> None:
     log, view = log_and_view
     reader = view.reader()
@@ -79,7 +79,7 @@ async def test_from_the_first_replacement_on_it_has_its_own_text(
     assert reader.gone(25).bytes == 0
 
 
-async def test_what_is_shown_stays_shown(log_and_view: tuple[RunLog, View]) -> None:
+async def test_what_is_shown_stays_shown(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
     log, view = log_and_view
     await log.append(b"abcdefghij")
     await view.apply(6, ())
@@ -92,7 +92,7 @@ async def test_what_is_shown_stays_shown(log_and_view: tuple[RunLog, View]) -> N
     assert read_all(view.reader()) == b"abcdefGHi\xc3\xa4??"
 
 
-async def test_a_parser_may_add_to_the_end(log_and_view: tuple[RunLog, View]) -> None:
+async def test_a_parser_may_add_to_the_end(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
     log, view = log_and_view
     await log.append(b"all\n")
     await view.apply(4, ())
@@ -101,7 +101,7 @@ async def test_a_parser_may_add_to_the_end(log_and_view: tuple[RunLog, View]) ->
     assert read_all(view.reader()) == b"all\nsummary\nof nothing"
 
 
-async def test_listeners_of_it_wake(log_and_view: tuple[RunLog, View]) -> None:
+async def test_listeners_of_it_wake(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
     log, view = log_and_view
     sizes: list[int] = []
 
@@ -125,7 +125,7 @@ async def test_listeners_of_it_wake(log_and_view: tuple[RunLog, View]) -> None:
 
 async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
     async with open_run_log(tmp_path / "log", quota=400, segment=100) as log:
-        view = View(log, tmp_path / "view")
+        view = DisplayedLog(log, tmp_path / "view")
         for number in range(100):
             await log.append(b"%09d\n" % number)
         # Seventy of a hundred lines were dropped before the parser came to them.
@@ -135,7 +135,7 @@ async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
         head = "".join(f"{number:09d}\n" for number in range(5))
         middle = "".join(f"{number:09d}\n" for number in range(5, 10))[5:]
         tail = "".join(f"{number:09d}\n" for number in range(70, 100))
-        assert text == f"{head}!{middle}\n{gap_mark(600, 60)}{tail}"
+        assert text == f"{head}!{middle}\n{missing_marker(600, 60)}{tail}"
         # A raw log that lost part of what the view shows of it says so through the view.
         gone = view.reader().gone(view.size)
         assert (gone.bytes, gone.lines) == (0, 0)
@@ -143,7 +143,7 @@ async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
 
 async def test_what_the_quota_takes_before_the_switch_counts(tmp_path: Path) -> None:
     async with open_run_log(tmp_path / "log", quota=400, segment=100) as log:
-        view = View(log, tmp_path / "view")
+        view = DisplayedLog(log, tmp_path / "view")
         for number in range(30):
             await log.append(b"%09d\n" % number)
         await view.apply(150, ())
@@ -155,14 +155,14 @@ async def test_what_the_quota_takes_before_the_switch_counts(tmp_path: Path) -> 
         assert reader.read(150, 100) == Chunk(200, b"the end\n")
         window = await read_window(view, 100)
         head = "".join(f"{number:09d}\n" for number in range(5))
-        assert window.text == f"{head}{gap_mark(150, 15)}the end\n"
+        assert window.text == f"{head}{missing_marker(150, 15)}the end\n"
         assert (window.left_out_bytes, window.left_out_lines) == (150, 15)
 
 
 async def test_a_view_that_cannot_be_stored_goes_on(tmp_path: Path) -> None:
     log = MemoryLog()
     await log.append(b"a" * 1000)
-    view = View(log, tmp_path / "missing" / "view")
+    view = DisplayedLog(log, tmp_path / "missing" / "view")
     await view.apply(1000, [Part(0, 10, "b\n")])
     assert view.size == 992
     assert (await read_window(view, 2000)).text == "b\n" + "a" * 990
@@ -192,7 +192,7 @@ def test_any_order_of_steps_shows_the_same(
     async def scenario() -> bytes:
         log = MemoryLog()
         await log.append(data)
-        view = View(log, None)
+        view = DisplayedLog(log, None)
         done, shown = 0, b""
         for step in [*sorted(steps), len(data)]:
             inside = [part for part in parts if done < part.end <= step]

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.tasklog.gaps import Ledger
-from trio_afrender.tasklog.interfaces import Chunk, Gone, LogReader
+from trio_afrender.tasklog.gaps import MissingRanges
+from trio_afrender.tasklog.interfaces import Chunk, LogReader, Missing
 from trio_afrender.tasklog.segments import (
     DROPPED,
-    GoneRange,
+    MissingRange,
     list_folder,
     note_path,
     open_reader,
@@ -90,7 +90,7 @@ def test_segments_are_named_by_their_start(tmp_path: Path) -> None:
         assert reader.read(8, 100) == Chunk(8, b"89")
         assert reader.read(23, 100) == Chunk(23, b"")
         assert reader.read(50, 100) == Chunk(50, b"")
-        assert reader.gone(23) == Gone(0, 0)
+        assert reader.gone(23) == Missing(0, 0)
 
 
 def test_a_folder_that_is_not_there_reads_as_an_empty_log(tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_the_quota_keeps_the_head_and_the_newest(tmp_path: Path) -> None:
         assert reader.size() == len(data)
         assert reader.read(50, 5) == Chunk(150, data[150:155])
         lines = data[10:150].count(b"\n")
-        assert reader.gone(len(data)) == Gone(140, lines)
-        assert reader.gone(10) == Gone(0, 0)
+        assert reader.gone(len(data)) == Missing(140, lines)
+        assert reader.gone(10) == Missing(0, 0)
     # Live, the lines before an offset are exact; the folder knows only the whole.
-    assert writer.reader().gone(50) == Gone(40, data[10:50].count(b"\n"))
+    assert writer.reader().gone(50) == Missing(40, data[10:50].count(b"\n"))
     assert len(list(tmp_path.glob("*.dropped"))) == 1
     assert writer.state.lost == open_reader(tmp_path).lost() == 0
 
@@ -149,7 +149,7 @@ def test_what_is_kept_is_true_for_all_sizes(
         assert all(data[chunk.offset : chunk.end] == chunk.data for chunk in chunks)
         kept = sum(len(chunk.data) for chunk in chunks)
         lines = sum(chunk.data.count(b"\n") for chunk in chunks)
-        assert reader.gone(len(data)) == Gone(len(data) - kept, data.count(b"\n") - lines)
+        assert reader.gone(len(data)) == Missing(len(data) - kept, data.count(b"\n") - lines)
         assert kept <= quota
         # Some of the last segments is always there.
         assert not data or chunks[-1].end == len(data)
@@ -158,30 +158,30 @@ def test_what_is_kept_is_true_for_all_sizes(
 def test_a_later_agent_goes_on_where_the_log_ends(tmp_path: Path) -> None:
     first = make_writer(tmp_path, quota=40)
     first.append(b"x" * 65)
-    first.park()  # as if killed: nothing more is said
+    first.close_fd()  # as if killed: nothing more is said
     second = make_writer(tmp_path, quota=40)
     assert second.state.size == 65
     second.append(b"y" * 10)
     second.close()
     assert segment_path(tmp_path, 60).read_bytes() == b"xxxxxyyyyy"
     assert [(c.offset, len(c.data)) for c in read_all(open_reader(tmp_path))] == [(0, 10), (50, 25)]
-    assert second.reader().gone(75) == open_reader(tmp_path).gone(75) == Gone(40, 0)
+    assert second.reader().gone(75) == open_reader(tmp_path).gone(75) == Missing(40, 0)
 
 
 def test_an_agent_killed_while_dropping_counts_nothing_twice(tmp_path: Path) -> None:
     writer = make_writer(tmp_path)
     writer.append(b"a\n" * 25)
-    writer.park()
+    writer.close_fd()
     # The first dropped segment became its note and kept its bytes; the next one was noted only.
-    note_path(tmp_path, GoneRange(10, 30, 10, DROPPED)).write_bytes(b"a\n" * 5)
+    note_path(tmp_path, MissingRange(10, 30, 10, DROPPED)).write_bytes(b"a\n" * 5)
     segment_path(tmp_path, 10).unlink()
     reader = open_reader(tmp_path)
     assert [(c.offset, len(c.data)) for c in read_all(reader)] == [(0, 10), (30, 20)]
-    assert reader.gone(50) == Gone(20, 10)
+    assert reader.gone(50) == Missing(20, 10)
     again = make_writer(tmp_path)
     assert again.state.starts == (0, 30, 40)
     assert not segment_path(tmp_path, 20).exists()
-    assert note_path(tmp_path, GoneRange(10, 30, 10, DROPPED)).stat().st_size == 0
+    assert note_path(tmp_path, MissingRange(10, 30, 10, DROPPED)).stat().st_size == 0
 
 
 def test_a_segment_that_vanishes_is_skipped(tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ def test_a_segment_that_vanishes_is_skipped(tmp_path: Path) -> None:
     segment_path(tmp_path, 20).unlink()
     assert writer.reader().read(12, 3) == Chunk(25, b"")
     # Dropping what somebody took away already is no trouble either.
-    ledger = Ledger(tmp_path)
+    ledger = MissingRanges(tmp_path)
     ledger.drop(10, 20)
-    assert ledger.ranges == (GoneRange(10, 20, 0, DROPPED),)
+    assert ledger.ranges == (MissingRange(10, 20, 0, DROPPED),)
 
 
 @pytest.mark.parametrize("way", ["append", "take"])
@@ -223,7 +223,7 @@ def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> 
         write(75, 110)
         assert writer.state.lost == 50
         assert read_all(writer.reader()) == [Chunk(0, data[:60]), Chunk(90, data[90:110])]
-        assert writer.reader().gone(110) == Gone(30, 6)
+        assert writer.reader().gone(110) == Missing(30, 6)
         assert open_reader(tmp_path).size() == 90
         assert open_reader(tmp_path).read(60, 10) == Chunk(90, b"")
     write(110, 130)
@@ -231,7 +231,7 @@ def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> 
     writer.close()
     for reader in (writer.reader(), open_reader(tmp_path)):
         assert read_all(reader) == [Chunk(0, data[:60]), Chunk(90, data[90:130])]
-        assert reader.gone(130) == Gone(30, 6)
+        assert reader.gone(130) == Missing(30, 6)
         assert reader.size() == 130
     assert open_reader(tmp_path).lost() == 30
 
@@ -258,7 +258,7 @@ def test_a_disk_that_stays_full_leaves_a_note_of_the_end(tmp_path: Path) -> None
         writer.close()
     reader = open_reader(tmp_path)
     assert (reader.size(), reader.lost()) == (35, 28)
-    assert reader.gone(35) == Gone(28, 4)
+    assert reader.gone(35) == Missing(28, 4)
     assert read_all(reader) == [Chunk(0, b"stored\n")]
     # The owner still has the end of it.
     assert read_all(writer.reader()) == [Chunk(0, b"stored\n"), Chunk(25, b" 3\nlost 4\n")]
@@ -272,7 +272,7 @@ def test_a_folder_that_cannot_be_written_loses_but_never_fails(tmp_path: Path) -
     writer.close()
     assert (writer.state.size, writer.state.lost) == (9, 9)
     assert read_all(writer.reader()) == [Chunk(5, b"f it")]
-    assert writer.reader().gone(9) == Gone(5, 0)
+    assert writer.reader().gone(9) == Missing(5, 0)
 
 
 def test_the_folder_is_made_for_the_first_bytes(tmp_path: Path) -> None:
@@ -314,19 +314,19 @@ def test_parked_it_holds_no_descriptor(tmp_path: Path) -> None:
     writer = make_writer(tmp_path)
     for _ in range(3):
         writer.append(b"four")
-        writer.park()
+        writer.close_fd()
         assert len(list(descriptors.iterdir())) == before
     assert read_all(open_reader(tmp_path)) == [Chunk(0, b"fourfourfour")]
 
 
 def test_the_ledger_stays_small(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
+    ledger = MissingRanges(tmp_path)
     for start in range(0, 20_000, 10):
         segment_path(tmp_path, start).write_bytes(b"123\n" * 2 + b"\n\n")
         ledger.drop(start, start + 10)
     assert len(ledger.ranges) <= 512
     assert sum(gone.lines for gone in ledger.ranges) == 8000
-    assert list_folder(tmp_path).ranges == (GoneRange(0, 20_000, 8000, DROPPED),)
+    assert list_folder(tmp_path).ranges == (MissingRange(0, 20_000, 8000, DROPPED),)
 
 
 WRITER = """

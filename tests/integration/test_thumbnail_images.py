@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from trio_afrender.thumbnail.common import ImageError
-from trio_afrender.thumbnail.inspect import look_at
+from trio_afrender.thumbnail.inspect import inspect_image
 from trio_afrender.thumbnail.make import make_thumbnail, read_small
 
 Pixels = NDArray[np.float32]
@@ -317,7 +317,7 @@ def test_deep(tmp_path: Path) -> None:
     path = tmp_path / "deep.exr"
     assert deep.write(str(path)), deep.geterror()
     assert middle(path) == pytest.approx([GREY, 0, 0], abs=3)  # 0.09 + half of 0.18
-    look = look_at(path)
+    look = inspect_image(path)
     assert look is not None
     assert not look.black
 
@@ -335,11 +335,11 @@ KINDS = {
 def test_cut_images_are_not_taken_for_whole_ones(tmp_path: Path, kind: str, share: float) -> None:
     noise = np.random.default_rng(1).random((300, 400, 3), np.float32)
     whole = write(tmp_path / f"a.{kind}", noise, KINDS[kind])
-    assert look_at(whole) is not None
+    assert inspect_image(whole) is not None
     cut = tmp_path / f"cut.{kind}"
     data = whole.read_bytes()
     cut.write_bytes(data[: int(len(data) * share)])
-    for look in (look_at, lambda path: make_thumbnail(path, tmp_path / "t.jpg")):
+    for look in (inspect_image, lambda path: make_thumbnail(path, tmp_path / "t.jpg")):
         with pytest.raises(ImageError) as caught:
             look(cut)
         assert str(cut) in str(caught.value)
@@ -351,14 +351,14 @@ def test_a_text_that_is_called_exr(tmp_path: Path) -> None:
     path = tmp_path / "notes.exr"
     path.write_text("not an image at all\n" * 20)
     with pytest.raises(ImageError, match=r"cannot read .*notes.exr: File is not an OpenEXR file$"):
-        look_at(path)
+        inspect_image(path)
 
 
 @pytest.mark.parametrize("name", ["empty.exr", "empty.png", "empty.jpg"])
 def test_an_empty_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(ImageError, match=f"{name}: it is empty"):
-        look_at(tmp_path / name)
+        inspect_image(tmp_path / name)
 
 
 def test_names_that_are_a_nuisance(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_names_that_are_a_nuisance(tmp_path: Path) -> None:
 
 def test_what_is_seen(tmp_path: Path) -> None:
     pixels = flat(0.0, 0.0, 0.0)
-    black = look_at(write(tmp_path / "black.exr", pixels))
+    black = inspect_image(write(tmp_path / "black.exr", pixels))
     assert black is not None
     assert (black.width, black.height, black.values, black.bad, black.black) == (
         80,
@@ -381,14 +381,14 @@ def test_what_is_seen(tmp_path: Path) -> None:
     )
     pixels[3, 4, 1] = np.nan
     pixels[5] = np.inf
-    odd = look_at(write(tmp_path / "odd.exr", pixels))
+    odd = inspect_image(write(tmp_path / "odd.exr", pixels))
     assert odd is not None
     assert (odd.bad, odd.black) == (241, True)
     pixels[9, 9, 0] = 0.01
-    lit = look_at(write(tmp_path / "lit.exr", pixels))
+    lit = inspect_image(write(tmp_path / "lit.exr", pixels))
     assert lit is not None
     assert not lit.black
-    alpha = look_at(write(tmp_path / "alpha.exr", flat(0, 0, 0, 1)))
+    alpha = inspect_image(write(tmp_path / "alpha.exr", flat(0, 0, 0, 1)))
     assert alpha is not None
     assert alpha.black  # a matte over nothing
     assert look_at_movie(tmp_path) is None
@@ -396,7 +396,7 @@ def test_what_is_seen(tmp_path: Path) -> None:
 
 def look_at_movie(folder: Path) -> object:
     (folder / "m.mov").write_bytes(b"x")
-    return look_at(folder / "m.mov")
+    return inspect_image(folder / "m.mov")
 
 
 HUGE = """
@@ -439,5 +439,5 @@ def test_a_header_that_promises_too_much(tmp_path: Path) -> None:
     path.write_bytes(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ImageError, match=r"a\.tga"):
-        look_at(path)
+        inspect_image(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024

@@ -26,7 +26,7 @@ from trio_afrender.transport.tls import explain_tls, make_client_context, make_s
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import make_connect
 from trio_afrender.transport.websocket_connection import open_bare_nursery
-from trio_afrender.transport.websocket_server import Bound, Handler, serve_websocket
+from trio_afrender.transport.websocket_server import BoundAddress, Handler, serve_websocket
 
 TOKEN = make_token()
 ME = Register(name="n1")
@@ -36,7 +36,7 @@ async def echo(link: ServerLink) -> None:
     while True:
         match await link.receive():
             case Register(name=name):
-                assert link.may_register(name)
+                assert link.can_register(name)
                 await link.send(Registered(id=7))
             case Update(seq=seq):
                 await link.send(Ack(seq=seq))
@@ -45,7 +45,7 @@ async def echo(link: ServerLink) -> None:
 @asynccontextmanager
 async def serving(
     ssl_context: ssl.SSLContext | None = None, handler: Handler = echo, handshake: float = 10.0
-) -> AsyncIterator[Bound]:
+) -> AsyncIterator[BoundAddress]:
     serve = partial(
         serve_websocket,
         handler,
@@ -193,7 +193,7 @@ async def test_a_name_beyond_the_tokens_pattern_is_for_the_handler_to_refuse() -
     names: list[bool] = []
 
     async def ask(link: ServerLink) -> None:
-        names.extend(link.may_register(name) for name in ("n1", "other"))
+        names.extend(link.can_register(name) for name in ("n1", "other"))
 
     async with serving(handler=ask) as bound:
         config = Config(name="other", server=bound.url, token=TOKEN)

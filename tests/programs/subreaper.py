@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.process import RealStage, lives, make_program, make_shell
 from support.process_contract import CHECKS, GUARD, KILL, TERM, watch
 
-from trio_afrender.process.interfaces import Child
+from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.process.local_spawn import become_subreaper
 from trio_afrender.process.orphans import Orphans
 from trio_afrender.process.procfs import list_adopted, read_facts
@@ -37,8 +37,8 @@ async def left(stage: RealStage, *words: str) -> None:
         await played.child.exited()
         assert await played.child.signal_tree(TERM) == played.members
         assert await played.child.signal_tree(KILL) == played.members
-        await played.child.vacated()
-        assert await played.child.empty(GUARD) == ()
+        await played.child.wait_empty()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def living(stage: RealStage) -> None:
@@ -48,12 +48,12 @@ async def living(stage: RealStage) -> None:
         assert await played.child.signal_tree(TERM) == pids
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def storm(stage: RealStage, *words: str) -> None:
     async with stage.run(make_program("storm.py", *words)) as played:
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def neighbours(stage: RealStage) -> None:
@@ -64,7 +64,7 @@ async def neighbours(stage: RealStage) -> None:
         await played.child.exited()
         await neighbour.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
         assert lives(neighbour.members[0])
         assert neighbour.members[0] in list_adopted()
         assert await neighbour.child.signal_tree(KILL) == neighbour.members
@@ -77,7 +77,7 @@ async def foreign(stage: RealStage) -> None:
     async with stage.run(make_program("leave.py", "daemon")) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
-        assert await played.child.empty(GUARD) == ()
+        assert await played.child.kill_until_empty(GUARD) == ()
     assert sleeper.poll() is None
     sleeper.kill()
     assert await sleeper.wait() == -9
@@ -92,7 +92,7 @@ async def bare(stage: RealStage) -> None:
     async with watch(first) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == tuple(played.members)
-        assert await played.child.empty(10) == ()
+        assert await played.child.kill_until_empty(10) == ()
     await end(other)
 
 
@@ -119,9 +119,9 @@ async def bare_quiet(stage: RealStage) -> None:
     assert member not in list_adopted()
 
 
-async def end(child: Child) -> None:
+async def end(child: ProcessTree) -> None:
     await child.signal_tree(KILL)
-    assert await child.empty(10) == ()
+    assert await child.kill_until_empty(10) == ()
     await child.reap()
     await child.output.aclose()
 
@@ -151,7 +151,7 @@ async def unclaimed(stage: RealStage) -> None:
     times = iter((100.0, 100.0, 109.0, 109.0, 111.0, 111.0))
     orphans = Orphans(list_adopted, clock=lambda: next(times))
     for buried in (False, False, True):
-        orphans.bury()
+        orphans.reap_unclaimed()
         assert (list_adopted() == []) is buried
 
 

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from trio_afrender.agent.server_instructions import Plan, make_plan
 from trio_afrender.config.settings import INSTRUCTIONS
-from trio_afrender.process.host_commands import Answer
+from trio_afrender.process.host_commands import CommandResult
 from trio_afrender.protocol.messages import Deregister, Events, RunRef, TaskStatus
 
 EVERYTHING = attrs.evolve(CONFIG, instructions=INSTRUCTIONS)
@@ -136,7 +136,7 @@ async def test_a_notice_drains_the_agent(
         link, child = await begin(stage)
         await trio.sleep(20)
         assert stage.agent.state == "online"
-        stage.host.notice = Answer(0, "spot termination at 12:00\nmore")
+        stage.host.notice = CommandResult(0, "spot termination at 12:00\nmore")
         await child.signalled()
         outcome = await expect_task(link, over=True)
         assert outcome.status is TaskStatus.GiveBack
@@ -150,7 +150,7 @@ async def test_a_notice_command_that_hangs_is_said_once(
 ) -> None:
     config = attrs.evolve(CONFIG, notice_command="is-this-host-leaving")
     async with open_stage(config) as stage:
-        stage.host.notice = Answer(None)
+        stage.host.notice = CommandResult(None)
         await begin(stage)
         await trio.sleep(60)
         assert stage.agent.running

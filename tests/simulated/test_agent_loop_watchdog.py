@@ -12,21 +12,21 @@ import trio
 from support.agent import begin, open_stage
 from trio.testing import MockClock
 
-from trio_afrender.agent.loop_watchdog import Pulse
+from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.cli.systemd_notify import report_to_manager
 
 
 def test_a_broken_promise_is_named() -> None:
     now = [0.0]
-    pulse = Pulse(lambda: now[0])
-    pulse.promise("one", 5)
-    pulse.promise("two")
+    pulse = LoopWatchdog(lambda: now[0])
+    pulse.expect_within("one", 5)
+    pulse.expect_within("two")
     now[0] = 5.0
-    assert pulse.broken() == ()
+    assert pulse.overdue() == ()
     now[0] = 9.0
-    assert pulse.broken() == ("one has not turned for 9 s",)
-    pulse.promise("one", 5)
-    assert pulse.broken() == ()
+    assert pulse.overdue() == ("one has not turned for 9 s",)
+    pulse.expect_within("one", 5)
+    assert pulse.overdue() == ()
 
 
 async def test_a_working_agent_never_looks_hung(autojump_clock: MockClock) -> None:

@@ -8,7 +8,7 @@ from support.agent import CONFIG, Stage, expect_task, keep_reading, make_task, o
 from trio.testing import MockClock
 
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import Room
+from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink
@@ -18,7 +18,7 @@ GUARDED = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=256 * MIB, room=51
 
 
 def set_room(stage: Stage, available: int) -> None:
-    stage.host.room = Room(available=available * MIB, total=64 * 1024 * MIB)
+    stage.host.room = MemoryHeadroom(available=available * MIB, total=64 * 1024 * MIB)
 
 
 async def take_two(stage: Stage) -> tuple[ScriptedLink, FakeChild, FakeChild]:

@@ -9,12 +9,12 @@ from support.agent_on_afserver import make_task
 from support.gateway import GatewayStage, open_gateway_stage
 from trio.testing import MockClock
 
-from trio_afrender.afserver import Identity, Memory
-from trio_afrender.afserver.pacing import Pace
+from trio_afrender.afserver import Identity, LinkState
+from trio_afrender.afserver.pacing import PollSchedule
 from trio_afrender.errors import LinkLost
-from trio_afrender.gateway.counters import Counters
-from trio_afrender.gateway.identity_store import Nowhere
-from trio_afrender.gateway.render_proxy import Render
+from trio_afrender.gateway.counters import GatewayCounters
+from trio_afrender.gateway.identity_store import MemoryIdentityStore
+from trio_afrender.gateway.render_proxy import RenderProxy
 from trio_afrender.protocol.afanasy import RenderDeregister, RenderRegister, RenderUpdate
 from trio_afrender.protocol.messages import Events, Register, Registered, TaskExec
 from trio_afrender.testing import NativeState
@@ -206,7 +206,7 @@ async def test_killed_and_restarted_in_mid_task_it_loses_nothing(
         end.exit(0)
         await trio.sleep(3)
         if not kept:
-            stage.identities = Nowhere()
+            stage.identities = MemoryIdentityStore()
         await stage.start()
         await stage.server.until(lambda: other.state is NativeState.DONE)
         await child.write(b"PROGRESS: 70%\n")
@@ -416,10 +416,13 @@ async def test_who_gives_up_while_the_next_one_registers_does_not_end_its_render
     """A server that stood still answers the second connection; the first goes away meanwhile."""
     silent, answering = SlowLink(None), SlowLink(Registered(id=1))
     links = [silent, answering]
-    memory = Memory(identity=Identity(server="", name="r1"), pace=Pace(heartbeat=1, zombie=16))
-    memory.doubtful_since = trio.current_time()
+    memory = LinkState(
+        identity=Identity(server="", name="r1"), pace=PollSchedule(heartbeat=1, zombie=16)
+    )
+    memory.unconfirmed_since = trio.current_time()
     async with trio.open_nursery() as nursery:
-        render = Render("r1", memory, Counters(), nursery, lambda _: links.pop(0), lambda: None)  # type: ignore[arg-type,return-value] # the part of a link that is used
+        # The part of a link that is used: `SlowLink` has no `send`.
+        render = RenderProxy("r1", memory, GatewayCounters(), nursery, lambda _: links.pop(0), lambda: None)  # type: ignore[arg-type,return-value]  # fmt: skip
         first, second = SilentSession(), SilentSession()
 
         async def attach(session: SilentSession) -> None:

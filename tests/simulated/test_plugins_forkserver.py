@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.plugins.host import forkserver
-from trio_afrender.plugins.host.forkserver import Template
+from trio_afrender.plugins.host.forkserver import ForkServer
 
 
 class Ended:
@@ -26,9 +26,9 @@ async def test_a_host_that_comes_late_does_not_make_the_end_wait(autojump_clock:
     """One was being made for somebody who has gone, while the last of the others was reaped."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        template = Template(cast("trio.Process", Ended()), ours)
+        template = ForkServer(cast("trio.Process", Ended()), ours)
         for number in (1, 2):
-            template._forks[number] = forkserver._Wish()
+            template._forks[number] = forkserver._PendingFork()
         template._take({"id": 1, "pid": 2**30 + 1})
         began = trio.current_time()
         async with trio.open_nursery() as nursery:

@@ -11,8 +11,8 @@ from support.plugins import PLUGINS, make_spec
 from trio.testing import Sequencer, assert_checkpoints, wait_all_tasks_blocked
 
 from trio_afrender.errors import PluginError, PluginNotFound
-from trio_afrender.plugins.in_process import STEP, InlineRunner
-from trio_afrender.plugins.meters.slots import Gate
+from trio_afrender.plugins.in_process import BYTES_PER_CHECKPOINT, InlineRunner
+from trio_afrender.plugins.meters.slots import Slots
 from trio_afrender.tasklog.memory_log import MemoryLog
 
 
@@ -27,14 +27,14 @@ async def test_a_run_from_facts_to_thumbnails(tmp_path: Path, autojump_clock: ob
         assert (state.percentframe, state.files) == (50, (str(tmp_path / "a.exr"),))
         assert state.consumed == log.size - 4
         assert (await task.parse(log.size, mode="0:0")).consumed == log.size
-        good = await task.conclude(0, check_files=True, post=True)
+        good = await task.run_end_checks(0, check_files=True, post=True)
         assert (good.exit_ok, good.files_ok, good.post) == (True, True, ())
         assert good.parsed_files == (str(tmp_path / "a.exr"),)
-        bad = await task.conclude(1, check_files=True, post=True)
+        bad = await task.run_end_checks(1, check_files=True, post=True)
         assert (bad.exit_ok, bad.post) == (False, ())
         assert await task.on_the_fly(("a.exr",)) == ()
         assert await task.log() == ""
-        assert (task.problems(), task.dropped) == ((), "")
+        assert (task.problems(), task.disabled_reason) == ((), "")
 
 
 async def test_errors_come_out_bare() -> None:
@@ -49,7 +49,11 @@ async def test_errors_come_out_bare() -> None:
 
 async def test_a_long_log_is_parsed_in_steps_with_room_for_others() -> None:
     runner, log = InlineRunner(folders=[PLUGINS]), MemoryLog()
-    await log.append((b"z" * 99 + b"\n") * (4 * STEP // 100) + b"BADFRAME\n" + b"z\n" * STEP)
+    await log.append(
+        (b"z" * 99 + b"\n") * (4 * BYTES_PER_CHECKPOINT // 100)
+        + b"BADFRAME\n"
+        + b"z\n" * BYTES_PER_CHECKPOINT
+    )
     turns = 0
 
     async def count() -> None:
@@ -69,13 +73,13 @@ async def test_a_long_log_is_parsed_in_steps_with_room_for_others() -> None:
 
 async def test_all_calls_are_checkpoints() -> None:
     async with InlineRunner().open_task(make_spec(), MemoryLog()) as task:
-        for call in (task.log, partial(task.conclude, 0, check_files=True, post=True)):
+        for call in (task.log, partial(task.run_end_checks, 0, check_files=True, post=True)):
             with assert_checkpoints():
                 await call()
 
 
 async def test_a_gate_lets_many_in_or_one_alone() -> None:
-    gate, seq, order = Gate(), Sequencer(), []
+    gate, seq, order = Slots(), Sequencer(), []
 
     async def pass_through(name: str, first: int, last: int, *, alone: bool) -> None:
         async with seq(first):
@@ -98,7 +102,7 @@ async def test_a_gate_lets_many_in_or_one_alone() -> None:
 
 
 async def test_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
-    gate = Gate()
+    gate = Slots()
     await gate.enter(alone=False)
     with trio.move_on_after(0):
         await gate.enter(alone=True)

@@ -56,7 +56,7 @@ async def test_signals_are_kept_with_their_virtual_times(autojump_clock: MockClo
     await trio.sleep(3)
     await child.signal_tree(TERM)
     await trio.sleep(5)
-    assert await child.empty(1) == ()
+    assert await child.kill_until_empty(1) == ()
     assert child.signals == [(3.0, "TERM"), (8.0, "KILL")]
 
 
@@ -64,14 +64,14 @@ async def test_nothing_is_kept_of_a_signal_to_nobody(autojump_clock: MockClock) 
     child = await start()
     child.exit(0)
     assert await child.signal_tree(KILL) == ()
-    assert await child.empty(1) == ()
+    assert await child.kill_until_empty(1) == ()
     assert child.signals == []
 
 
 async def test_leftovers_cost_the_whole_deadline(autojump_clock: MockClock) -> None:
     child = await start()
     child.leftovers = (child.pid, 77)
-    assert await child.empty(30) == (77, child.pid)
+    assert await child.kill_until_empty(30) == (77, child.pid)
     assert trio.current_time() == 30
     with trio.move_on_after(1) as waiting:
         await child.reap()
@@ -88,7 +88,7 @@ async def test_what_ends_within_the_deadline_is_no_leftover(autojump_clock: Mock
             child.end(member)
 
         nursery.start_soon(die)
-        assert await child.empty(30) == ()
+        assert await child.kill_until_empty(30) == ()
     assert trio.current_time() == 2
 
 
@@ -154,7 +154,7 @@ async def test_a_script_can_wait_for_a_signal(autojump_clock: MockClock) -> None
         nursery.start_soon(save_first)
         await wait_all_tasks_blocked()
         await child.signal_tree(TERM)
-        await child.vacated()
+        await child.wait_empty()
     assert trio.current_time() == 3
 
 

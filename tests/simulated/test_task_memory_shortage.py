@@ -9,15 +9,15 @@ from support.agent import CONFIG, Stage, begin, expect_task, keep_reading, open_
 from trio.testing import MockClock
 
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import Room
+from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
 from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.protocol.messages import Events, RunRef, TaskUpdate, Update
 from trio_afrender.task.monitors.memory_shortage import is_short, memory_table
 from trio_afrender.testing import FakeChild, ScriptedLink
 
 GIB = 1024**3
-PLENTY = Room(available=20 * GIB, total=24 * GIB)
-SHORT = Room(available=GIB // 2, total=24 * GIB)
+PLENTY = MemoryHeadroom(available=20 * GIB, total=24 * GIB)
+SHORT = MemoryHeadroom(available=GIB // 2, total=24 * GIB)
 UNGUARDED = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=0))
 
 
@@ -35,7 +35,7 @@ def test_the_table_names_whose_it_is() -> None:
 
 @pytest.mark.parametrize(("available", "short"), [(0, True), (4, True), (5, False), (100, False)])
 def test_short_is_a_twentieth(available: int, short: bool) -> None:
-    assert is_short(Room(available=available, total=100)) is short
+    assert is_short(MemoryHeadroom(available=available, total=100)) is short
 
 
 def use(stage: Stage, child: FakeChild) -> None:

@@ -11,16 +11,16 @@ import trio
 from trio.testing import MockClock
 
 from trio_afrender.config import Config, Timing
-from trio_afrender.process.interfaces import Child, TreeSignal
+from trio_afrender.process.interfaces import ProcessTree, TreeSignal
 from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run import run_task
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Tools
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.testing import FakeChild, MemoryHost
-from trio_afrender.testing.memory_host import MemoryPlace, virtual_wall
+from trio_afrender.testing.memory_host import MemoryRunFolder, virtual_wall
 
 TASK = TaskExec(
     run="r1",
@@ -40,9 +40,9 @@ class Bench:
     """One run on a host in memory, and what it said."""
 
     host: MemoryHost
-    handle: TaskHandle
+    handle: TaskControl
     events: list[TaskEvent] = attrs.field(factory=list)
-    adopted: list[tuple[Child, tuple[int, ...]]] = attrs.field(factory=list)
+    adopted: list[tuple[ProcessTree, tuple[int, ...]]] = attrs.field(factory=list)
     over: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -71,12 +71,12 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     """Run `task`; leaving waits for its end."""
     host = host or MemoryHost()
-    bench = Bench(host, TaskHandle(task, inherited=inherited))
+    bench = Bench(host, TaskControl(task, inherited=inherited))
     timing = Timing(grace=10.0, drain=1.0, sweep=30.0)
     config = Config(name="r1", timing=timing, window=window)
     send, receive = trio.open_memory_channel[TaskEvent](0)
     async with host.open() as outside, trio.open_nursery() as nursery:
-        tools = Tools(
+        tools = TaskDependencies(
             config=config,
             spawn=outside.spawn,
             plugins=outside.plugins,
@@ -262,7 +262,7 @@ async def test_a_bug_before_term_keeps_no_tree_alive(
     async def fail(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(MemoryPlace, "write_stop", fail)
+    monkeypatch.setattr(MemoryRunFolder, "write_stop", fail)
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         bench.handle.stop(SERVER_STOP)
@@ -485,16 +485,16 @@ async def test_asked_output_is_never_empty(autojump_clock: MockClock) -> None:
 async def test_a_run_waits_for_the_tree_of_the_older_run_of_its_key(
     autojump_clock: MockClock,
 ) -> None:
-    older = TaskHandle(attrs.evolve(TASK, run="r0"))
+    older = TaskControl(attrs.evolve(TASK, run="r0"))
     async with open_bench() as bench:
         # The bench's own handle was created without one: this run starts at once; the next waits.
         first = await bench.host.spawn.next()
         first.exit(0)
-    handle = TaskHandle(attrs.evolve(TASK, run="r2"), predecessor=older)
+    handle = TaskControl(attrs.evolve(TASK, run="r2"), predecessor=older)
     send, receive = trio.open_memory_channel[TaskEvent](100)
     host = MemoryHost()
     async with host.open() as outside, trio.open_nursery() as nursery:
-        tools = Tools(
+        tools = TaskDependencies(
             config=Config(name="r1"),
             spawn=outside.spawn,
             plugins=outside.plugins,

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_afrender import AgentHandle, Config, Timing, run_agent
-from trio_afrender.agent.agent_dependencies import Outside
-from trio_afrender.agent.journal_format import Held, read_records, replay
+from trio_afrender.agent.agent_dependencies import AgentDependencies
+from trio_afrender.agent.journal_format import PendingState, read_records, replay
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.process.interfaces import Launch, TreeSignal
@@ -84,7 +84,7 @@ class Scene:
         )
 
         @asynccontextmanager
-        async def outside() -> AsyncIterator[Outside]:
+        async def outside() -> AsyncIterator[AgentDependencies]:
             async with host.open() as opened:
                 yield attrs.evolve(opened, spawn=WatchedSpawn(host.spawn))
 
@@ -159,7 +159,7 @@ class Scene:
         for name, host in self.hosts.items():
             assert self.agents[name].running == ()
             held = replay(read_records(bytes(host.journal), 0)[0])
-            assert held == Held(), f"{name} still has to deliver {held}"
+            assert held == PendingState(), f"{name} still has to deliver {held}"
 
 
 @asynccontextmanager

@@ -9,12 +9,16 @@ from support.agent import CONFIG, begin, expect_task, keep_reading, make_task, o
 from trio.testing import MockClock
 
 from trio_afrender.config import Config, Stuck
-from trio_afrender.hostinfo.process_inspection import Evidence, Look
+from trio_afrender.hostinfo.process_inspection import ProcessReport, ProcessSnapshot
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import MemoryHost
 
-SEEN = Evidence(
-    looks=(Look(pid=1000, name="moth", state="S", waits_in="futex_wait", command="moth -f 1"),),
+SEEN = ProcessReport(
+    looks=(
+        ProcessSnapshot(
+            pid=1000, name="moth", state="S", waits_in="futex_wait", command="moth -f 1"
+        ),
+    ),
     stacks=("  stacks of pid 1000 (moth), by gdb:\n    #0 lock()",),
 )
 
@@ -69,7 +73,9 @@ async def test_people_are_told_with_evidence_and_again_when_it_moves(
 async def test_it_is_stopped_where_the_owner_wants_it(
     state: str, status: TaskStatus, said: str, autojump_clock: MockClock
 ) -> None:
-    host = MemoryHost(evidence=Evidence(looks=(Look(pid=1000, name="moth", state=state),)))
+    host = MemoryHost(
+        evidence=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state=state),))
+    )
     async with open_stage(watched("stop"), host=host) as stage:
         link, child = await begin(stage)
         host.gauge.use(child.pid, memory=1, cpu=1.0)
@@ -88,7 +94,9 @@ async def test_it_is_stopped_where_the_owner_wants_it(
 async def test_what_somebody_has_halted_is_told_of_and_left_alone(
     autojump_clock: MockClock,
 ) -> None:
-    host = MemoryHost(evidence=Evidence(looks=(Look(pid=1000, name="moth", state="T"),)))
+    host = MemoryHost(
+        evidence=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state="T"),))
+    )
     async with open_stage(watched("stop"), host=host) as stage:
         link, child = await begin(stage)
         host.gauge.use(child.pid, memory=1, cpu=1.0)
@@ -118,7 +126,9 @@ async def test_a_task_given_back_too_often_becomes_an_error(
     autojump_clock: MockClock,
 ) -> None:
     """Given back twice in a row by this host, then an error, as all give-backs."""
-    host = MemoryHost(evidence=Evidence(looks=(Look(pid=1000, name="moth", state="D"),)))
+    host = MemoryHost(
+        evidence=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state="D"),))
+    )
     rules = attrs.evolve(CONFIG, service_stuck={"generic": {"policy": "stop", "stop_after": 8.0}})
     async with open_stage(rules, host=host) as stage:
         link = await stage.server.accept()

@@ -16,13 +16,13 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_afrender.config import Config
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.protocol.messages import TaskExec
-from trio_afrender.task.image_checks import Finding, inspect
+from trio_afrender.task.image_checks import ImageFinding, inspect
 from trio_afrender.task.image_worker import ImageProblem
-from trio_afrender.task.run_state import Record
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.thumbnails import BACKLOG, Thumbnails
-from trio_afrender.task.tools import Tools
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.thumbnails import MAX_BACKLOG, Thumbnails
+from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.testing import MemoryHost
 from trio_afrender.thumbnail.command import Wanted, make_words
 
@@ -76,7 +76,7 @@ class Stage:
     thumbnails: Thumbnails
     painter: ScriptedPainter
     host: MemoryHost
-    record: Record
+    record: RunState
     plugins: ScriptedPlugins
     collected: list[float]
 
@@ -102,7 +102,7 @@ async def open_stage(painter: ScriptedPainter | None = None) -> AsyncIterator[St
         collected.append(trio.current_time())
 
     async with host.open() as outside, trio.open_nursery() as nursery:
-        tools = Tools(
+        tools = TaskDependencies(
             config=Config(name="r1", post_limit=16.0),
             spawn=outside.spawn,
             plugins=outside.plugins,
@@ -110,7 +110,7 @@ async def open_stage(painter: ScriptedPainter | None = None) -> AsyncIterator[St
             adopt=lambda child, pids: None,
             painter=outside.painter,
         )
-        record = Record(TaskHandle(TASK), tools)
+        record = RunState(TaskControl(TASK), tools)
         plugins: Any = ScriptedPlugins()
 
         def launch(command: str) -> Launch:
@@ -186,9 +186,9 @@ async def test_a_flood_of_files_keeps_the_newest(autojump_clock: MockClock) -> N
             stage.thumbnails.announce((f"{number}.exr",))
         await trio.sleep(100)
         images = [image for _, image in stage.painter.made]
-        assert images == ["first.exr", *(f"{n}.exr" for n in range(1000 - BACKLOG, 1000))]
+        assert images == ["first.exr", *(f"{n}.exr" for n in range(1000 - MAX_BACKLOG, 1000))]
         await stage.finish()
-    assert f"thumbnails: {1000 - BACKLOG} files were passed over" in stage.log
+    assert f"thumbnails: {1000 - MAX_BACKLOG} files were passed over" in stage.log
 
 
 async def test_a_command_of_the_studio_is_run_by_the_shell(autojump_clock: MockClock) -> None:
@@ -215,14 +215,14 @@ async def test_a_command_of_the_studio_is_run_by_the_shell(autojump_clock: MockC
 GOOD = {"width": 4, "height": 2, "values": 24, "bad": 0, "black": False}
 
 
-def nothing_around(path: str) -> Finding | None:
+def nothing_around(path: str) -> ImageFinding | None:
     return None
 
 
 async def looked(
     painter: ScriptedPainter,
     *paths: str,
-    around: Callable[[str], Finding | None] = nothing_around,
+    around: Callable[[str], ImageFinding | None] = nothing_around,
 ) -> tuple[list[str], int]:
     found, left = await inspect(paths, painter, 16.0, look_around=around)
     return [str(finding) for finding in found], left
@@ -259,15 +259,15 @@ async def test_nothing_follows_from_an_image_that_there_was_no_time_for() -> Non
 async def test_siblings_are_looked_at_only_when_the_image_is_good() -> None:
     painter = ScriptedPainter(seen={"good.exr": GOOD, "black.exr": {**GOOD, "black": True}})
 
-    def around(path: str) -> Finding:
-        return Finding(path, "far off", False)
+    def around(path: str) -> ImageFinding:
+        return ImageFinding(path, "far off", False)
 
     told, _ = await looked(painter, "good.exr", "black.exr", around=around)
     assert told == ["far off: good.exr", "the image is black all over: black.exr"]
 
 
 async def test_there_is_a_time_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_afrender.task.image_checks.BUDGET", 0.0)
+    monkeypatch.setattr("trio_afrender.task.image_checks.TIME_BUDGET", 0.0)
     painter = ScriptedPainter(seconds=30, seen={f"{n}.exr": GOOD for n in range(10)})
     told, left = await looked(painter, *painter.seen)
     assert (told, left) == ([], 10)

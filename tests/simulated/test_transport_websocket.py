@@ -413,7 +413,7 @@ async def test_tokens_are_bound_to_names(autojump_clock: trio.abc.Clock) -> None
     seen: list[tuple[bool, bool]] = []
 
     async def ask(link: ServerLink) -> None:
-        seen.append((link.may_register("n1"), link.may_register("n2")))
+        seen.append((link.can_register("n1"), link.can_register("n2")))
 
     async with open_memory_server(ask) as server:
         for connect in (server.connect, server.connect_as("n1"), server.connect_as("n[2-9]")):

@@ -11,9 +11,9 @@ import trio
 
 from trio_afrender.errors import LinkLost
 from trio_afrender.farm import BlockSpec, FarmSettings, JobSpec, JobView, TaskSpec, TaskView
-from trio_afrender.farm.state import Effects, LogText, OutputText
-from trio_afrender.farm.state_machine import FarmState
-from trio_afrender.farm.store import MemoryStore
+from trio_afrender.farm.state import AttemptOutput, LogText, OutgoingMessages
+from trio_afrender.farm.state_machine import FarmStateMachine
+from trio_afrender.farm.store import MemoryFarmStore
 from trio_afrender.protocol.messages import (
     Ack,
     BlockFlags,
@@ -78,10 +78,10 @@ class Stage:
     """A state machine at a time that the test sets, with all its effects collected."""
 
     def __init__(self, **settings: float) -> None:
-        self.store = MemoryStore()
+        self.store = MemoryFarmStore()
         self.settings = with_fields(FarmSettings(), settings)
         numbers = itertools.count(1)
-        self.state = FarmState(
+        self.state = FarmStateMachine(
             self.store,
             settings=self.settings,
             wall=lambda: 1_000_000.0 + self.now,
@@ -89,7 +89,7 @@ class Stage:
         )
         self.now = 0.0
         self.sessions = itertools.count(1)
-        self.effects = Effects()
+        self.effects = OutgoingMessages()
 
     def submit(self, spec: JobSpec) -> int:
         return self.state.submit(spec, self.now)
@@ -114,7 +114,7 @@ class Stage:
             assert self.state.due > before, "the clock would spin"
         self.now = end
 
-    def collect(self) -> Effects:
+    def collect(self) -> OutgoingMessages:
         """All effects so far, texts stored."""
         fresh = self.state.take_effects()
         self.store.write(fresh.writes)
@@ -134,8 +134,8 @@ class Stage:
     def states(self, job: int, block: int = 0) -> list[str]:
         return [task.state for task in self.view(job).tasks if task.block == block]
 
-    def outputs(self) -> list[OutputText]:
-        return [w for w in self.collect().writes if isinstance(w, OutputText)]
+    def outputs(self) -> list[AttemptOutput]:
+        return [w for w in self.collect().writes if isinstance(w, AttemptOutput)]
 
     def logs(self) -> str:
         return "".join(w.text for w in self.collect().writes if isinstance(w, LogText))
@@ -222,7 +222,7 @@ class FakeLink:
 
     # The farm's end
 
-    def may_register(self, name: str) -> bool:
+    def can_register(self, name: str) -> bool:
         return not self._names or name == self._names
 
     async def receive(self) -> FromRender:

@@ -14,8 +14,8 @@ from support.agent_on_afserver import make_task
 from trio_afrender import AgentHandle, Config, Timing, run_agent
 from trio_afrender.config import Token
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
-from trio_afrender.gateway.identity_store import Nowhere
-from trio_afrender.gateway.settings import Place
+from trio_afrender.gateway.identity_store import MemoryIdentityStore
+from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.protocol.messages import Register, Registered, TaskKey
 from trio_afrender.testing import (
     FakeChild,
@@ -64,7 +64,7 @@ class GatewayStage:
     server: NativeServer
     nursery: trio.Nursery
     config: GatewayConfig
-    identities: Nowhere = attrs.field(factory=Nowhere)
+    identities: MemoryIdentityStore = attrs.field(factory=MemoryIdentityStore)
     token: Token = attrs.field(factory=make_token)
     listener: MemoryListener = attrs.field(factory=MemoryListener)
     gateway: Gateway | None = None
@@ -212,7 +212,7 @@ async def open_gateway_stage(
     tokens.add("*", token)
     settings = attrs.evolve(
         GatewayConfig(
-            listen=Place(host="localhost", port=0),
+            listen=ListenAddress(host="localhost", port=0),
             server=NativeAddress(host="farm", port=51000),
             tokens=tokens,
             timing=TIMING,

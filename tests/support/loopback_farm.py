@@ -25,7 +25,7 @@ from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import Bound, Handler, serve_websocket
+from trio_afrender.transport.websocket_server import BoundAddress, Handler, serve_websocket
 
 __all__ = (
     "HASTY",
@@ -91,10 +91,12 @@ class Server:
             port=self.port,
             ssl_context=self.ssl_context,
         )
-        bound: Bound = await self._nursery.start(self._run, serve)
+        bound: BoundAddress = await self._nursery.start(self._run, serve)
         self.port = bound.port
 
-    async def _run(self, serve: partial[object], *, task_status: trio.TaskStatus[Bound]) -> None:
+    async def _run(
+        self, serve: partial[object], *, task_status: trio.TaskStatus[BoundAddress]
+    ) -> None:
         with self._scope:
             await serve(task_status=task_status)  # type: ignore[misc]  # a partial hides what it awaits
         self._shut.set()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.plugins.interfaces import ParserState, PluginSpec
-from trio_afrender.plugins.task_worker import Worker
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.plugins.task_worker import TaskWorker
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 PLUGINS = Path(__file__).parents[1] / "data" / "plugins"
 GUARD = 30.0
@@ -49,11 +49,11 @@ def make_spec(parser: str = "", service: str = "generic", **info: object) -> Plu
     return PluginSpec(service=service, parser=parser, task_info=task_info)
 
 
-def make_worker(spec: PluginSpec, data: bytes = b"") -> tuple[Worker, MemoryStore]:
+def make_worker(spec: PluginSpec, data: bytes = b"") -> tuple[TaskWorker, MemoryLogStore]:
     """A worker on a log in memory."""
-    store = MemoryStore()
+    store = MemoryLogStore()
     store.append(data)
-    return Worker(spec, store.reader(), PluginSettings(), (PLUGINS,)), store
+    return TaskWorker(spec, store.reader(), PluginSettings(), (PLUGINS,)), store
 
 
 def parse_all(spec: PluginSpec, data: bytes, mode: str = "0:0") -> ParserState:

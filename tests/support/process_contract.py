@@ -15,7 +15,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.interfaces import Child, Launch, Spawn, TreeSignal
+from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn, TreeSignal
 from trio_afrender.tasklog.memory_log import MemoryLog
 
 TERM, KILL = TreeSignal.TERM, TreeSignal.KILL
@@ -32,7 +32,7 @@ both obey."""
 class Played:
     """A tree that is up, and has printed all that it prints."""
 
-    child: Child
+    child: ProcessTree
     log: MemoryLog
     ended: trio.Event
     """Set when the output has ended."""
@@ -56,7 +56,7 @@ class Stage(Protocol):
 
 
 @asynccontextmanager
-async def watch(child: Child, *, until: bytes = b"up\n") -> AsyncIterator[Played]:
+async def watch(child: ProcessTree, *, until: bytes = b"up\n") -> AsyncIterator[Played]:
     """Pump the output until it says `until`; in the end leave nothing of the tree."""
     played = Played(child, MemoryLog(), trio.Event())
 
@@ -74,7 +74,7 @@ async def watch(child: Child, *, until: bytes = b"up\n") -> AsyncIterator[Played
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
-                assert await child.empty(GUARD) == ()
+                assert await child.kill_until_empty(GUARD) == ()
                 await child.reap()
                 await child.output.aclose()
 
@@ -84,9 +84,9 @@ async def check_term_ends_a_polite_tree(stage: Stage) -> None:
         child = played.child
         assert await child.signal_tree(TERM) == (child.pid,)
         await child.exited()
-        await child.vacated()
+        await child.wait_empty()
         await played.ended.wait()
-        assert await child.empty(1) == ()
+        assert await child.kill_until_empty(1) == ()
         status = await child.reap()
         assert (status.code, status.signal, status.raw) == (None, 15, 15)
         assert str(status) == "signal 15"
@@ -97,7 +97,7 @@ async def check_kill_ends_what_ignores_term(stage: Stage) -> None:
         child = played.child
         assert await child.signal_tree(TERM) == (child.pid,)
         assert await child.signal_tree(KILL) == (child.pid,)
-        await child.vacated()
+        await child.wait_empty()
         assert (await child.reap()).signal == 9
 
 
@@ -107,7 +107,7 @@ async def check_exit_code_and_output_arrive(stage: Stage) -> None:
         await played.ended.wait()
         assert played.printed == b"hello\n"
         assert await played.child.signal_tree(KILL) == ()
-        assert await played.child.empty(1) == ()
+        assert await played.child.kill_until_empty(1) == ()
         status = await played.child.reap()
         assert (status.code, status.signal, status.raw) == (3, None, 3 << 8)
         assert str(status) == "exit code 3"
@@ -118,10 +118,10 @@ async def check_the_end_stays_the_end(stage: Stage) -> None:
         child = played.child
         for _ in range(2):
             await child.exited()
-            await child.vacated()
+            await child.wait_empty()
             assert await child.signal_tree(TERM) == ()
             assert await child.signal_tree(KILL) == ()
-            assert await child.empty(1) == ()
+            assert await child.kill_until_empty(1) == ()
         assert await child.reap() == await child.reap()
         await child.exited()
 
@@ -133,9 +133,9 @@ async def check_a_member_that_outlives_the_leader_is_killed(stage: Stage) -> Non
         assert not played.ended.is_set(), "the member holds the output"
         assert await child.signal_tree(TERM) == played.members
         assert await child.signal_tree(KILL) == played.members
-        await child.vacated()
+        await child.wait_empty()
         await played.ended.wait()
-        assert await child.empty(5) == ()
+        assert await child.kill_until_empty(5) == ()
         assert (await child.reap()).code == 3
 
 
@@ -143,7 +143,7 @@ async def check_empty_alone_is_enough(stage: Stage) -> None:
     shapes: tuple[Shape, ...] = ("obeys", "ignores", "leaves", "forks")
     for shape in shapes:
         async with stage.play(shape) as played:
-            assert await played.child.empty(5) == ()
+            assert await played.child.kill_until_empty(5) == ()
             await played.ended.wait()
 
 
@@ -151,8 +151,8 @@ async def check_the_leader_is_named_first(stage: Stage) -> None:
     async with stage.play("forks") as played:
         child = played.child
         assert await child.signal_tree(TERM) == (child.pid, *played.members)
-        await child.vacated()
-        assert await child.empty(5) == ()
+        await child.wait_empty()
+        assert await child.kill_until_empty(5) == ()
 
 
 async def check_members_are_who_lives(stage: Stage) -> None:
@@ -163,7 +163,7 @@ async def check_members_are_who_lives(stage: Stage) -> None:
         child = played.child
         await child.exited()
         assert await child.members() == played.members, "the leader is a zombie"
-        assert await child.empty(5) == ()
+        assert await child.kill_until_empty(5) == ()
         assert await child.members() == ()
         await child.reap()
         assert await child.members() == ()
@@ -180,8 +180,8 @@ async def check_members_may_be_asked_for_beside_the_end(stage: Stage) -> None:
         nursery.start_soon(ask)
         nursery.start_soon(ask)
         assert await child.signal_tree(TERM) == (child.pid, *played.members)
-        await child.vacated()
-        assert await child.empty(5) == ()
+        await child.wait_empty()
+        assert await child.kill_until_empty(5) == ()
         await child.reap()
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from trio_afrender.afserver.link_state import Identity
-from trio_afrender.afserver.server_view import read_beliefs
+from trio_afrender.afserver.server_view import read_server_view
 
 HEAD = b'{"renders":[\n{"name":"n1",\n"id":3,\n"st":1,\n"tasks":[{"name":"a"b"}]}]}'
 
 
 def test_broken_json_is_read_up_to_the_tasks() -> None:
-    found = read_beliefs(HEAD)
+    found = read_server_view(HEAD)
     assert found is not None
     (belief,) = found
     assert (belief.id, belief.name, belief.online, belief.tasks) == (3, "n1", True, None)
@@ -27,7 +27,7 @@ def test_broken_json_is_read_up_to_the_tasks() -> None:
     ],
 )
 def test_nonsense_is_no_list_of_renders(answer: bytes) -> None:
-    assert read_beliefs(answer) is None
+    assert read_server_view(answer) is None
 
 
 def test_an_identity_that_cannot_be_read_is_a_blank_one() -> None:

@@ -9,23 +9,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.afserver.link_state import Identity, Memory
-from trio_afrender.afserver.pacing import NEVER, Pace, resolve
-from trio_afrender.afserver.run_ids import Runs
+from trio_afrender.afserver.link_state import Identity, LinkState
+from trio_afrender.afserver.pacing import NEVER, PollSchedule, resolve
+from trio_afrender.afserver.run_ids import RunIds
 from trio_afrender.afserver.server_view import (
-    Belief,
-    Standing,
+    RegistrationStatus,
+    ServerView,
     ask_by_id,
     ask_by_name,
+    check_registration,
     find,
-    judge,
     make_action,
-    read_beliefs,
+    read_server_view,
 )
-from trio_afrender.afserver.task_updates import give_back, make_beat, make_register, make_update
+from trio_afrender.afserver.task_updates import (
+    give_back,
+    make_heartbeat,
+    make_register,
+    make_update,
+)
 from trio_afrender.config import Timing
 from trio_afrender.protocol.afanasy import RenderEvents, RenderUpdate, decode, encode
-from trio_afrender.protocol.afanasy.clamp import encode_fitted, fit, harmless
+from trio_afrender.protocol.afanasy.clamp import encode_fitted, fit, strip_json_breakers
 from trio_afrender.protocol.messages import (
     AskedOutput,
     FilesEntry,
@@ -85,19 +90,19 @@ def test_a_setting_beyond_a_day_is_a_day() -> None:
 
 
 def test_the_next_sign_of_life_is_a_heartbeat_away() -> None:
-    pace = Pace(heartbeat=2.0, zombie=16.0)
+    pace = PollSchedule(heartbeat=2.0, zombie=16.0)
     pace.exchanged(10.0)
     assert pace.next == 12.0
 
 
 def test_a_long_heartbeat_is_cut_to_a_quarter_of_the_zombie_time() -> None:
-    pace = Pace(heartbeat=60.0, zombie=16.0)
+    pace = PollSchedule(heartbeat=60.0, zombie=16.0)
     pace.exchanged(10.0)
     assert pace.next == 14.0
 
 
 def test_after_an_outcome_the_server_is_asked_often_for_a_turn() -> None:
-    pace = Pace(heartbeat=1.0, zombie=16.0)
+    pace = PollSchedule(heartbeat=1.0, zombie=16.0)
     pace.exchanged(10.0)
     pace.ended(10.0)
     times = [10.0]
@@ -112,7 +117,7 @@ def test_after_an_outcome_the_server_is_asked_often_for_a_turn() -> None:
 
 
 def test_a_task_that_comes_ends_that() -> None:
-    pace = Pace(heartbeat=1.0, zombie=16.0)
+    pace = PollSchedule(heartbeat=1.0, zombie=16.0)
     pace.ended(10.0)
     pace.begun()
     pace.exchanged(10.1)
@@ -133,20 +138,22 @@ RENDER = """{"renders":[
 
 
 def test_a_belief_is_read_leniently() -> None:
-    beliefs = read_beliefs(RENDER.encode())
-    assert beliefs == (Belief(id=5, name="n1", online=True, time_launch=1000, tasks={KEY: 1700}),)
+    beliefs = read_server_view(RENDER.encode())
+    assert beliefs == (
+        ServerView(id=5, name="n1", online=True, time_launch=1000, tasks={KEY: 1700}),
+    )
 
 
 def test_bytes_that_are_no_text_harm_nothing() -> None:
-    beliefs = read_beliefs(RENDER.encode().replace(b"frame 1", b"\xff\xfe"))
+    beliefs = read_server_view(RENDER.encode().replace(b"frame 1", b"\xff\xfe"))
     assert beliefs is not None
     assert beliefs[0].tasks == {KEY: 1700}
 
 
 def test_a_name_of_a_task_that_breaks_the_json_leaves_the_rest() -> None:
     """The server does not escape it."""
-    beliefs = read_beliefs(RENDER.encode().replace(b"frame 1", b'the "big" one'))
-    assert beliefs == (Belief(id=5, name="n1", online=True, time_launch=1000, tasks=None),)
+    beliefs = read_server_view(RENDER.encode().replace(b"frame 1", b'the "big" one'))
+    assert beliefs == (ServerView(id=5, name="n1", online=True, time_launch=1000, tasks=None),)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +162,11 @@ def test_a_name_of_a_task_that_breaks_the_json_leaves_the_rest() -> None:
      b'{"renders": "tasks":[', b'{"renders":[{"id":1', b"\xff\xff"],
 )  # fmt: skip
 def test_what_is_no_list_of_renders_is_no_belief(answer: bytes) -> None:
-    assert read_beliefs(answer) is None
+    assert read_server_view(answer) is None
 
 
 def test_an_empty_list_is_a_belief() -> None:
-    assert read_beliefs(b'{"renders":[\n\n]}') == ()
+    assert read_server_view(b'{"renders":[\n\n]}') == ()
 
 
 @pytest.mark.parametrize(
@@ -168,40 +175,60 @@ def test_an_empty_list_is_a_belief() -> None:
 )
 def test_a_list_of_tasks_that_is_none_takes_nothing_away(tasks: str) -> None:
     text = f'{{"renders":[{{"id":1,"name":"n1","st":1,"tasks":{tasks}}}]}}'
-    beliefs = read_beliefs(text.encode())
+    beliefs = read_server_view(text.encode())
     assert beliefs is not None
     assert beliefs[0].tasks is None
 
 
 @given(st.binary(max_size=80))
 def test_any_answer_gives_beliefs_or_none(answer: bytes) -> None:
-    read_beliefs(answer)
-    read_beliefs(b'{"renders":[' + answer + b"]}")
+    read_server_view(answer)
+    read_server_view(b'{"renders":[' + answer + b"]}")
 
 
 @pytest.mark.parametrize(
     ("belief", "number", "launched", "standing"),
     [
-        (None, 5, 1000, Standing.UNKNOWN),
-        (Belief(id=5, name="n1", online=False), 5, 1000, Standing.OFFLINE),
-        (Belief(id=5, name="n1", online=True, time_launch=1000), 5, 1000, Standing.OURS),
-        (Belief(id=5, name="n1", online=True, time_launch=1001), 5, 1000, Standing.TAKEN),
-        (Belief(id=6, name="n1", online=True, time_launch=1000), 5, 1000, Standing.TAKEN),
+        (None, 5, 1000, RegistrationStatus.UNKNOWN),
+        (ServerView(id=5, name="n1", online=False), 5, 1000, RegistrationStatus.OFFLINE),
+        (
+            ServerView(id=5, name="n1", online=True, time_launch=1000),
+            5,
+            1000,
+            RegistrationStatus.OURS,
+        ),
+        (
+            ServerView(id=5, name="n1", online=True, time_launch=1001),
+            5,
+            1000,
+            RegistrationStatus.TAKEN,
+        ),
+        (
+            ServerView(id=6, name="n1", online=True, time_launch=1000),
+            5,
+            1000,
+            RegistrationStatus.TAKEN,
+        ),
         # A register whose answer was lost: the id is not known yet.
-        (Belief(id=6, name="n1", online=True, time_launch=1000), 0, 1000, Standing.OURS),
+        (
+            ServerView(id=6, name="n1", online=True, time_launch=1000),
+            0,
+            1000,
+            RegistrationStatus.OURS,
+        ),
         # No register of ours at all.
-        (Belief(id=6, name="n1", online=True, time_launch=0), 0, 0, Standing.TAKEN),
+        (ServerView(id=6, name="n1", online=True, time_launch=0), 0, 0, RegistrationStatus.TAKEN),
     ],
 )
 def test_a_render_is_ours_by_name_id_and_launch(
-    belief: Belief | None, number: int, launched: int, standing: Standing
+    belief: ServerView | None, number: int, launched: int, standing: RegistrationStatus
 ) -> None:
-    assert judge(belief, number, launched) is standing
+    assert check_registration(belief, number, launched) is standing
 
 
 def test_a_name_that_contains_ours_is_another_one() -> None:
     """The server looks for names that contain what was asked for."""
-    beliefs = (Belief(id=1, name="n10", online=True), Belief(id=2, name="n1", online=True))
+    beliefs = (ServerView(id=1, name="n10", online=True), ServerView(id=2, name="n1", online=True))
     found = find(beliefs, "n1")
     assert found is not None
     assert found.id == 2
@@ -244,8 +271,8 @@ def test_what_is_not_ours_is_no_identity(text: str) -> None:
 # -- what is told --------------------------------------------------------------------------------
 
 
-def make_runs(*running: TaskExec) -> Runs:
-    runs = Runs(lambda task: f"new-{task.task}")
+def make_runs(*running: TaskExec) -> RunIds:
+    runs = RunIds(lambda task: f"new-{task.task}")
     runs.take(Register(name="n1", running=running))
     return runs
 
@@ -255,8 +282,8 @@ def say(status: TaskStatus = TaskStatus.Percent, **fields: object) -> TaskUpdate
     return attrs.evolve(update, **fields)  # type: ignore[arg-type]  # each test says which
 
 
-def tell(update: Update, memory: Memory | None = None) -> RenderUpdate:
-    message = make_update(5, update, make_runs(TASK), memory or Memory())
+def tell(update: Update, memory: LinkState | None = None) -> RenderUpdate:
+    message = make_update(5, update, make_runs(TASK), memory or LinkState())
     assert decode(encode(message)) == message
     return message
 
@@ -278,7 +305,7 @@ def test_all_that_is_said_of_a_task_goes_into_one() -> None:
 
 
 def test_a_log_alone_comes_with_the_last_progress() -> None:
-    memory = Memory()
+    memory = LinkState()
     tell(Update(seq=1, tasks=(say(percent=40),)), memory)
     (up,) = tell(Update(seq=2, log=(LogEntry(run="r1", n=1, text="a"),)), memory).taskups
     assert (up.status, up.percent, up.log) == (3, 40, "a")
@@ -319,7 +346,7 @@ def test_percents_stay_within_a_hundred() -> None:
 
 
 def test_a_beat_repeats_progress_and_outcomes_that_were_not_closed() -> None:
-    memory, runs = Memory(), make_runs(TASK, attrs.evolve(TASK, run="r2", task=8))
+    memory, runs = LinkState(), make_runs(TASK, attrs.evolve(TASK, run="r2", task=8))
     make_update(5, Update(seq=1, tasks=(say(percent=40),)), runs, memory)
     final = make_update(
         5,
@@ -327,22 +354,22 @@ def test_a_beat_repeats_progress_and_outcomes_that_were_not_closed() -> None:
         runs,
         memory,
     ).taskups
-    beat = make_beat(6, runs, memory, final)
+    beat = make_heartbeat(6, runs, memory, final)
     assert [(up.client_id, up.task, up.status) for up in beat.taskups] == [(6, 8, 5), (6, 7, 3)]
     assert beat.taskups[1].percent == 40
 
 
 def test_a_beat_tells_of_runs_that_have_not_said_anything_yet() -> None:
     """With numbers that leave the server's own as they are at a start."""
-    (up,) = make_beat(6, make_runs(TASK), Memory(), ()).taskups
+    (up,) = make_heartbeat(6, make_runs(TASK), LinkState(), ()).taskups
     assert (up.status, up.percent, up.frame, up.percentframe) == (3, -1, -1, -1)
 
 
 def test_a_warning_is_told_once() -> None:
     """Of a job that is gone the server closes plain progress alone."""
-    memory, runs = Memory(), make_runs(TASK)
+    memory, runs = LinkState(), make_runs(TASK)
     make_update(5, Update(seq=1, tasks=(say(TaskStatus.Warning),)), runs, memory)
-    assert [up.status for up in make_beat(6, runs, memory, ()).taskups] == [3]
+    assert [up.status for up in make_heartbeat(6, runs, memory, ()).taskups] == [3]
 
 
 def test_what_is_given_back_is_bare() -> None:
@@ -415,5 +442,5 @@ def test_half_a_surrogate_is_shown_as_such() -> None:
 
 @given(st.text())
 def test_harmless_text_stays_one_string_of_json(text: str) -> None:
-    assert json.loads(f'"{harmless(text)}"') == harmless(text)
-    assert len(harmless(text)) == len(text)
+    assert json.loads(f'"{strip_json_breakers(text)}"') == strip_json_breakers(text)
+    assert len(strip_json_breakers(text)) == len(text)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import count
 from typing import TypedDict, Unpack
 
-from trio_afrender.afserver.lost_tasks import Doubts
-from trio_afrender.afserver.run_ids import Runs
-from trio_afrender.afserver.server_view import Belief
+from trio_afrender.afserver.lost_tasks import LostTasks
+from trio_afrender.afserver.run_ids import RunIds
+from trio_afrender.afserver.server_view import ServerView
 from trio_afrender.protocol.afanasy import RenderEvents
 from trio_afrender.protocol.messages import Events, Register, RunRef, TaskExec, TaskKey, TaskStatus
 
@@ -19,9 +19,9 @@ def make_exec(key: TaskKey = KEY, *, run: str = "", start: int = 1000) -> TaskEx
     return TaskExec(run=run, **key._asdict(), time_start=start)
 
 
-def make_runs(*running: TaskExec, undelivered: tuple[TaskExec, ...] = ()) -> Runs:
+def make_runs(*running: TaskExec, undelivered: tuple[TaskExec, ...] = ()) -> RunIds:
     numbers = count(1)
-    runs = Runs(lambda task: f"{task.key}#{next(numbers)}")
+    runs = RunIds(lambda task: f"{task.key}#{next(numbers)}")
     runs.take(Register(name="n1", running=running, undelivered=undelivered))
     return runs
 
@@ -42,8 +42,8 @@ def say(**fields: Unpack[Said]) -> RenderEvents:
     return RenderEvents(id=1, **fields)
 
 
-def events_of(runs: Runs, **fields: Unpack[Said]) -> Events:
-    events = runs.heard(say(**fields)).events
+def events_of(runs: RunIds, **fields: Unpack[Said]) -> Events:
+    events = runs.apply_update_answer(say(**fields)).events
     assert events is not None
     return events
 
@@ -89,14 +89,16 @@ def test_a_start_and_a_stop_in_one_message_are_of_one_run() -> None:
 
 
 def test_a_stop_of_a_task_that_we_do_not_run_is_told_apart() -> None:
-    heard = make_runs().heard(say(stops=(KEY,)))
+    heard = make_runs().apply_update_answer(say(stops=(KEY,)))
     assert heard.events is None
     assert heard.unknown == {KEY}
 
 
 def test_a_stop_that_crosses_the_outcome_is_nothing() -> None:
     """The outcome was on its way when the task was stopped: its close comes along."""
-    heard = make_runs(undelivered=(make_exec(run="r1"),)).heard(say(stops=(KEY,), closes=(KEY,)))
+    heard = make_runs(undelivered=(make_exec(run="r1"),)).apply_update_answer(
+        say(stops=(KEY,), closes=(KEY,))
+    )
     assert heard.unknown == frozenset()
 
 
@@ -164,13 +166,13 @@ def test_of_two_runs_of_a_task_the_running_one_counts() -> None:
 # -- going on without a register -----------------------------------------------------------------
 
 
-def believe(tasks: dict[TaskKey, int] | None) -> Belief:
-    return Belief(id=5, name="n1", online=True, time_launch=1, tasks=tasks)
+def believe(tasks: dict[TaskKey, int] | None) -> ServerView:
+    return ServerView(id=5, name="n1", online=True, time_launch=1, tasks=tasks)
 
 
 def test_what_both_believe_goes_on() -> None:
     runs = make_runs(make_exec(run="r1"), undelivered=(make_exec(OTHER, run="r2"),))
-    answer = runs.go_on(believe({KEY: 1000, OTHER: 1000}))
+    answer = runs.continue_runs(believe({KEY: 1000, OTHER: 1000}))
     assert answer.registered.id == 5
     assert set(answer.registered.resume) == {"r1", "r2"}
     assert answer.events is None
@@ -179,20 +181,20 @@ def test_what_both_believe_goes_on() -> None:
 
 def test_an_outcome_that_is_not_waited_for_has_arrived() -> None:
     runs = make_runs(undelivered=(make_exec(run="r1"),))
-    answer = runs.go_on(believe({}))
+    answer = runs.continue_runs(believe({}))
     assert answer.registered.stop == ()
     assert answer.events == Events(closes=(RunRef(run="r1", job=2, block=0, task=7),))
 
 
 def test_a_run_that_is_not_believed_in_was_taken_away() -> None:
-    answer = make_runs(make_exec(run="r1")).go_on(believe({}))
+    answer = make_runs(make_exec(run="r1")).continue_runs(believe({}))
     assert answer.registered.stop == ("r1",)
 
 
 def test_another_start_of_a_key_is_another_run() -> None:
     """The outcome arrived, its answer did not, and the task was handed out anew: lost as well."""
     runs = make_runs(undelivered=(make_exec(run="r1"),))
-    answer = runs.go_on(believe({KEY: 2000}))
+    answer = runs.continue_runs(believe({KEY: 2000}))
     assert answer.events is not None
     assert [ref.run for ref in answer.events.closes] == ["r1"]
     assert answer.unknown == {KEY}
@@ -200,7 +202,7 @@ def test_another_start_of_a_key_is_another_run() -> None:
 
 def test_a_list_that_cannot_be_read_takes_nothing_away() -> None:
     runs = make_runs(make_exec(run="r1"), undelivered=(make_exec(OTHER, run="r2"),))
-    answer = runs.go_on(believe(None))
+    answer = runs.continue_runs(believe(None))
     assert set(answer.registered.resume) == {"r1", "r2"}
     assert answer.registered.stop == ()
 
@@ -209,8 +211,8 @@ def test_a_list_that_cannot_be_read_takes_nothing_away() -> None:
 
 
 def test_an_exec_that_was_lost_is_given_back() -> None:
-    runs, doubts = make_runs(), Doubts()
-    doubts.believe({KEY})
+    runs, doubts = make_runs(), LostTasks()
+    doubts.update_view({KEY})
     doubts.answered(runs)
     assert doubts.returns == {KEY: TaskStatus.GiveBack}
     doubts.closed((KEY,))
@@ -218,15 +220,15 @@ def test_an_exec_that_was_lost_is_given_back() -> None:
 
 
 def test_an_exec_that_was_on_its_way_is_not() -> None:
-    runs, doubts = make_runs(), Doubts()
-    doubts.believe({KEY})
-    runs.heard(say(tasks=(make_exec(),)))
+    runs, doubts = make_runs(), LostTasks()
+    doubts.update_view({KEY})
+    runs.apply_update_answer(say(tasks=(make_exec(),)))
     doubts.answered(runs)
     assert doubts.returns == {}
 
 
 def test_a_stop_for_a_lost_exec_is_answered_as_killed() -> None:
-    runs, doubts = make_runs(), Doubts()
+    runs, doubts = make_runs(), LostTasks()
     doubts.compared(believe({KEY: 1000}), runs, {KEY})
     assert doubts.returns == {KEY: TaskStatus.FinishedKilled}
     doubts.answered(runs)
@@ -235,8 +237,8 @@ def test_a_stop_for_a_lost_exec_is_answered_as_killed() -> None:
 
 def test_a_late_stop_of_what_we_ended_is_nothing() -> None:
     """Its outcome waits for the server's turn: a report now could hit the task's next run."""
-    runs, doubts = make_runs(make_exec(run="r1")), Doubts()
-    runs.heard(say(closes=(KEY,)))
+    runs, doubts = make_runs(make_exec(run="r1")), LostTasks()
+    runs.apply_update_answer(say(closes=(KEY,)))
     doubts.compared(believe({KEY: 1000}), runs, {KEY})
     doubts.answered(runs)
     assert doubts.returns == {}
@@ -245,6 +247,6 @@ def test_a_late_stop_of_what_we_ended_is_nothing() -> None:
 
 
 def test_a_stop_of_what_nobody_runs_is_nothing() -> None:
-    runs, doubts = make_runs(), Doubts()
+    runs, doubts = make_runs(), LostTasks()
     doubts.compared(believe({}), runs, {KEY})
     assert doubts.returns == {}

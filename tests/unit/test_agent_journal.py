@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from trio_afrender.agent.journal_format import (
     MAGIC,
-    Held,
     Message,
+    PendingState,
     make_record,
     read_records,
     replay,
@@ -19,13 +19,13 @@ from trio_afrender.protocol.messages import (
     Events,
     FilesEntry,
     LogEntry,
+    Reason,
     RunRef,
     TaskExec,
     TaskFile,
     TaskStatus,
     TaskUpdate,
     Update,
-    WhyStep,
 )
 
 
@@ -34,7 +34,7 @@ def accept(run: str) -> Events:
 
 
 def end(run: str, output: str = "done\n") -> Update:
-    why = (WhyStep(time=1.5, event="exit", text="the end", pids=(4, 5)),)
+    why = (Reason(time=1.5, event="exit", text="the end", pids=(4, 5)),)
     return Update(
         seq=0,
         tasks=(
@@ -111,7 +111,7 @@ def test_a_rotten_byte_ends_what_is_read() -> None:
 def test_any_bytes_are_read_without_harm(data: bytes) -> None:
     messages, good = read_records(MAGIC + data)
     assert good <= len(MAGIC) + len(data)
-    assert isinstance(replay(messages), Held)
+    assert isinstance(replay(messages), PendingState)
 
 
 def test_compact_says_the_same() -> None:

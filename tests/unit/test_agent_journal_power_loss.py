@@ -22,7 +22,7 @@ from support.disk_model import Disk, Wreck
 
 from trio_afrender.agent import journal
 from trio_afrender.agent.journal import DiskJournal, open_journal
-from trio_afrender.agent.journal_format import Held, Message, make_record, replay
+from trio_afrender.agent.journal_format import Message, PendingState, make_record, replay
 from trio_afrender.protocol.messages import (
     Events,
     LogEntry,
@@ -96,7 +96,7 @@ class Tale:
 
     def judge(self, moment: Moment, content: bytes | None) -> None:
         """Open what a crash left and compare it with what was said."""
-        held = Held() if content is None else read(self.disk.folder / "after", content)
+        held = PendingState() if content is None else read(self.disk.folder / "after", content)
         counts = range(moment.durable, moment.written + 1)
         assert any(held == replay(self.said[:count]) for count in counts)
 
@@ -105,7 +105,7 @@ def _ends(message: Message) -> bool:
     return isinstance(message, Update) and bool(message.tasks)
 
 
-def read(path: Path, content: bytes) -> Held:
+def read(path: Path, content: bytes) -> PendingState:
     path.write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:  # the next agent's disk is well
         patch.setattr(journal, "_rewrite", lambda *_: None)
@@ -124,7 +124,7 @@ def open_tale(compact: int, room: int | None = None) -> Iterator[Tale]:
         disk = Disk(Path(name), room)
         disk.install(journal, patch)
         patch.setattr(journal, "work_in_thread", at_once)
-        patch.setattr(journal, "COMPACT", compact)
+        patch.setattr(journal, "COMPACT_AFTER", compact)
         tale = Tale(disk, open_journal(Path(name, "journal")))
         disk.changed = tale.note
         yield tale

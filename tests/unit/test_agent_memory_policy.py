@@ -5,16 +5,16 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from trio_afrender.agent.memory_policy import LATE, SOON, Order, Pressure, Tree, next_look
+from trio_afrender.agent.memory_policy import LATE, SOON, Decision, MemoryPolicy, Tree, next_look
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import Room
+from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
 
 MIB = 1024**2
 RULES = MemoryGuard(floor=256 * MIB, room=512 * MIB)
 
 
-def room(available: int, total: int = 64 * 1024) -> Room:
-    return Room(available=available * MIB, total=total * MIB)
+def room(available: int, total: int = 64 * 1024) -> MemoryHeadroom:
+    return MemoryHeadroom(available=available * MIB, total=total * MIB)
 
 
 def tree(run: str, resident: int, *, age: float = 100.0, ending: bool = False) -> Tree:
@@ -22,13 +22,13 @@ def tree(run: str, resident: int, *, age: float = 100.0, ending: bool = False) -
 
 
 def test_with_room_nothing_is_done() -> None:
-    assert Pressure(RULES).look(room(512), [tree("a", 9000)]) == Order()
+    assert MemoryPolicy(RULES).look(room(512), [tree("a", 9000)]) == Decision()
 
 
 def test_the_one_that_grew_most_since_there_was_room_goes() -> None:
-    pressure = Pressure(RULES)
+    pressure = MemoryPolicy(RULES)
     pressure.look(room(600), [tree("big", 9000), tree("grows", 100)])
-    assert pressure.look(room(400), [tree("big", 9005), tree("grows", 200)]) == Order()
+    assert pressure.look(room(400), [tree("big", 9005), tree("grows", 200)]) == Decision()
     order = pressure.look(room(255), [tree("big", 9010), tree("grows", 245)])
     assert order.victim == "grows"
     assert order.reason == (
@@ -38,7 +38,7 @@ def test_the_one_that_grew_most_since_there_was_room_goes() -> None:
     assert order.pause == (
         "the host has 255 MiB of memory available: no new tasks until it is 512 MiB"
     )
-    assert not order.hurry
+    assert not order.stop_now
 
 
 @pytest.mark.parametrize(
@@ -51,29 +51,29 @@ def test_the_one_that_grew_most_since_there_was_room_goes() -> None:
     ],
 )
 def test_of_equals_the_youngest_goes(trees: list[Tree], victim: str) -> None:
-    pressure = Pressure(RULES)
+    pressure = MemoryPolicy(RULES)
     pressure.look(room(600), [tree("a", 0)])
     assert pressure.look(room(100), trees).victim == victim
 
 
 def test_a_host_that_falls_between_two_looks_still_knows_who_grew() -> None:
-    pressure = Pressure(RULES)
+    pressure = MemoryPolicy(RULES)
     assert pressure.look(room(1), [tree("a", 9), tree("b", 900)]).victim == "b"  # the first look
     pressure.look(room(9000), [tree("a", 900), tree("b", 90)])
     assert pressure.look(room(1), [tree("a", 910), tree("b", 400)]).victim == "b"
 
 
 def test_one_at_a_time_and_in_a_hurry_when_half_the_floor_is_gone() -> None:
-    pressure = Pressure(RULES)
+    pressure = MemoryPolicy(RULES)
     trees = [tree("a", 900, ending=True), tree("b", 100)]
     for available, hurry in ((200, False), (128, False), (127, True)):
         order = pressure.look(room(available), trees)
-        assert (order.victim, order.hurry) == ("", hurry)
+        assert (order.victim, order.stop_now) == ("", hurry)
     assert pressure.look(room(127), trees[1:]).victim == "b", "it did not help"
 
 
 def test_a_host_once_closed_opens_when_there_is_room_not_before() -> None:
-    pressure = Pressure(RULES)
+    pressure = MemoryPolicy(RULES)
     assert not pressure.look(room(300), []).pause
     assert pressure.look(room(200), []).pause
     assert pressure.look(room(300), []).pause
@@ -83,7 +83,7 @@ def test_a_host_once_closed_opens_when_there_is_room_not_before() -> None:
 
 
 def test_what_grew_is_counted_anew_after_each_scare() -> None:
-    pressure = Pressure(RULES)
+    pressure = MemoryPolicy(RULES)
     pressure.look(room(600), [tree("a", 100), tree("b", 100)])
     pressure.look(room(400), [tree("a", 500), tree("b", 100)])
     pressure.look(room(600), [tree("a", 500), tree("b", 100)])
@@ -91,8 +91,8 @@ def test_what_grew_is_counted_anew_after_each_scare() -> None:
 
 
 def test_on_a_small_host_the_floor_is_an_eighth_of_it() -> None:
-    pressure = Pressure(RULES)
-    assert pressure.look(room(100, total=400), [tree("a", 300)]) == Order()
+    pressure = MemoryPolicy(RULES)
+    assert pressure.look(room(100, total=400), [tree("a", 300)]) == Decision()
     assert pressure.look(room(51, total=400), [tree("a", 300)]).victim == ""
     assert pressure.look(room(49, total=400), [tree("a", 300)]).victim == "a"
 
@@ -105,6 +105,6 @@ def test_looks_come_closer_as_the_floor_does(available: int, seconds: float) -> 
 
 
 def test_the_room_is_never_below_the_floor() -> None:
-    pressure = Pressure(attrs.evolve(RULES, room=0))
+    pressure = MemoryPolicy(attrs.evolve(RULES, room=0))
     assert pressure.look(room(200), []).pause.endswith("until it is 256 MiB")
     assert not pressure.look(room(256), []).pause

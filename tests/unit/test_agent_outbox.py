@@ -13,12 +13,12 @@ from trio_afrender.protocol.messages import (
     FilesEntry,
     ListenedEntry,
     LogEntry,
+    Reason,
     TaskExec,
     TaskFile,
     TaskStatus,
     TaskUpdate,
     Update,
-    WhyStep,
 )
 
 
@@ -148,7 +148,7 @@ def test_the_largest_outcome_fits_into_a_frame() -> None:
         activity=worst * 1000,
         report=worst * 10_000,
         resources=worst * 10_000,
-        why=tuple(WhyStep(time=1.0, event="more", text=worst * 1000) for _ in range(101)),
+        why=tuple(Reason(time=1.0, event="more", text=worst * 1000) for _ in range(101)),
     )
     outbox.put_outcome(update, make_task("r1"))
     (sent,) = take_all(outbox)
@@ -208,7 +208,7 @@ class Delivery(RuleBasedStateMachine):
     def beat(self) -> None:
         if not self.outbox.urgent:
             self.seq += 1
-            self.wire.append(self.outbox.beat(self.seq))
+            self.wire.append(self.outbox.make_heartbeat(self.seq))
 
     @rule(run=runs, percent=st.integers(0, 100))
     def progress(self, run: str, percent: int) -> None:

@@ -9,7 +9,7 @@ from chaos.leak_check import WARM, Footprint, Trend
 from chaos.task_shapes import Plan
 from chaos.verdict import judge_output
 
-from trio_afrender.tasklog.head_tail import gap_mark
+from trio_afrender.tasklog.head_tail import missing_marker
 
 PLAIN = Plan(shape="plain", lines=6, stop_after=None)
 FLOOD = Plan(shape="flood", lines=2, stop_after=0.1)
@@ -30,7 +30,7 @@ def lines(*numbers: int) -> str:
         (lines(1, 2, 3, 4, 5, 6, 7), "printed 'L 7"),
         (lines(1, 2, 3, 4, 5, 6)[:-1], "printed 'L 6'"),
         ("hello\n" + lines(1, 2, 3, 4, 5, 6), "printed 'hello"),
-        (lines(1, 2) + gap_mark(8, 2) + lines(5, 6), "1 gaps in 6 lines"),
+        (lines(1, 2) + missing_marker(8, 2) + lines(5, 6), "1 gaps in 6 lines"),
     ],
 )
 def test_every_line_once_and_in_order(output: str, said: str) -> None:
@@ -38,11 +38,11 @@ def test_every_line_once_and_in_order(output: str, said: str) -> None:
 
 
 def test_a_gap_is_as_long_as_it_says() -> None:
-    whole = lines(1, 2) + gap_mark(8, 2) + lines(5, 6)
+    whole = lines(1, 2) + missing_marker(8, 2) + lines(5, 6)
     assert judge_output(PLAIN, "done", whole, starved=True) == ""
-    short = lines(1, 2) + gap_mark(8, 1) + lines(5, 6)
+    short = lines(1, 2) + missing_marker(8, 1) + lines(5, 6)
     assert "printed 'L 5" in judge_output(PLAIN, "done", short, starved=True)
-    flood = lines(1, 2) + "F 1\n" + gap_mark(4000, 998) + "F 1000\n"
+    flood = lines(1, 2) + "F 1\n" + missing_marker(4000, 998) + "F 1000\n"
     assert judge_output(FLOOD, "killed", flood) == ""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_afrender.cli.resource_table import History, Row, make_rows, plot, short_line
+from trio_afrender.cli.resource_table import LoadHistory, Row, make_rows, plot, short_line
 from trio_afrender.hostinfo.identity import HostFacts
 from trio_afrender.protocol.messages import GpuCard, GpuProcess, HostResources, NetIF
 
@@ -110,7 +110,7 @@ def test_a_curve_ends_at_the_right(values: list[float], width: int, drawn: str) 
 
 
 def test_a_history_forgets() -> None:
-    history = History(2)
+    history = LoadHistory(2)
     for percent in (1.0, 2.0, 3.0):
         history.take([Row("cpu", percent, ""), Row("host", None, "")])
     assert history.of("cpu") == (2.0, 3.0)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from trio_afrender.cli.job_events import compare
 from trio_afrender.cli.progress_display import _details
 from trio_afrender.cli.summary import seconds_text, summarize
-from trio_afrender.cli.terminal import clean, cut, tail
+from trio_afrender.cli.terminal import clean, shorten_line, tail
 from trio_afrender.jobs.views import JobView, TaskView
-from trio_afrender.protocol.messages import TaskKey, TaskUsage, WhyStep
+from trio_afrender.protocol.messages import Reason, TaskKey, TaskUsage
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_cleaned_text_is_one_printable_line(text: str) -> None:
     ],
 )
 def test_text_is_cut_by_columns(text: str, width: int, shown: str) -> None:
-    assert cut(text, width) == shown
+    assert shorten_line(text, width) == shown
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_the_summary_counts_names_the_slowest_and_explains_failures() -> None:
     failed = attrs.evolve(
         task(2, "error", attempts=3, texts=texts),
         exit_code=-11,
-        why=(WhyStep(time=0, event="exit", text="the process ended with signal 11"),),
+        why=(Reason(time=0, event="exit", text="the process ended with signal 11"),),
     )
     view = attrs.evolve(
         job(

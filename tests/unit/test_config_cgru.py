@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_afrender.config.cgru_files import Reading, parse_file, platform_tokens
+from trio_afrender.config.cgru_files import FileSettings, parse_file, platform_tokens
 from trio_afrender.errors import ConfigError
 
 TOKENS = ("unix", "linux", "64", "debian", "12")
@@ -78,7 +78,7 @@ def test_includes_come_after_all_own_keys_and_depth_first(tmp_path: Path) -> Non
     (tmp_path / "sub" / "b.json").write_text(config(x="b", include=["d.json"], y="b"))
     (tmp_path / "sub" / "d.json").write_text(config(x="d", y="d", z="d"))
     (tmp_path / "c.json").write_text(config(x="c"))
-    reading = Reading()
+    reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": "c", "only_a": 1, "y": "d", "z": "d"}
     assert reading.origins[("y",)] == f"file {tmp_path}/sub/d.json"
@@ -89,7 +89,7 @@ def test_includes_come_after_all_own_keys_and_depth_first(tmp_path: Path) -> Non
 def test_a_cycle_is_refused_with_a_message_and_the_rest_counts(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(config(include=["./b.json"], x="a"))
     (tmp_path / "b.json").write_text(config(include=["../" + tmp_path.name + "/a.json"], y="b"))
-    reading = Reading()
+    reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": "a", "y": "b"}
     assert reading.problems == [
@@ -101,7 +101,7 @@ def test_a_missing_include_is_nothing_and_a_bad_one_a_problem(tmp_path: Path) ->
     (tmp_path / "a.json").write_text(config(include=["gone.json", "bad.json", "good.json"], x=1))
     (tmp_path / "bad.json").write_text('{"cgru_config": {"x": 2, "include": ["c.json"] ')
     (tmp_path / "good.json").write_text(config(z=3))
-    reading = Reading()
+    reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 1, "z": 3}
     [problem] = reading.problems
@@ -112,7 +112,7 @@ def test_a_missing_include_is_nothing_and_a_bad_one_a_problem(tmp_path: Path) ->
 def test_an_include_that_no_file_can_have_is_a_problem(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.json").write_text(config(include=[name, "good.json"], x=1))
     (tmp_path / "good.json").write_text(config(z=3))
-    reading = Reading()
+    reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 1, "z": 3}
     [problem] = reading.problems
@@ -122,7 +122,7 @@ def test_an_include_that_no_file_can_have_is_a_problem(tmp_path: Path, name: str
 @pytest.mark.parametrize("include", ["c.json", [5], {"a": 1}])
 def test_an_include_that_is_no_list_of_names_is_a_problem(tmp_path: Path, include: object) -> None:
     (tmp_path / "a.json").write_text(config(include=include, x=1))
-    reading = Reading()
+    reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": 1}
     assert reading.problems == [
@@ -137,7 +137,7 @@ def test_objects_merge_and_everything_else_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(
         config(o={"b": {"d": 2}, "-a": 5, "": 0}, items=[3], was=1, becomes={"x": 1})
     )
-    reading = Reading()
+    reading = FileSettings()
     reading.read(tmp_path / "a.json")
     reading.read(tmp_path / "b.json")
     assert reading.values == {
@@ -171,7 +171,7 @@ def test_a_value_of_the_wrong_type_leaves_the_earlier_one_but_says_so(
     tmp_path: Path, key: str, value: object, problem: str
 ) -> None:
     (tmp_path / "a.json").write_text(config(**{key: value, "x": 1}))
-    reading = Reading()
+    reading = FileSettings()
     reading.set(key, "earlier", "before")
     reading.read(tmp_path / "a.json")
     assert reading.values == {key: "earlier", "x": 1}
@@ -180,7 +180,7 @@ def test_a_value_of_the_wrong_type_leaves_the_earlier_one_but_says_so(
 
 def test_pairs_before_a_bad_one_stay_and_backslashes_turn(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(config(pathsmap=[["P:\\prj", "/prj"], ["x"], ["a", "b"]]))
-    reading = Reading()
+    reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"pathsmap": [["P:/prj", "/prj"]]}
     assert reading.problems == [
@@ -189,7 +189,7 @@ def test_pairs_before_a_bad_one_stay_and_backslashes_turn(tmp_path: Path) -> Non
 
 
 def test_a_required_file_must_be_there_and_good(tmp_path: Path) -> None:
-    reading = Reading()
+    reading = FileSettings()
     with pytest.raises(ConfigError, match=r"gone\.json does not exist"):
         reading.read(tmp_path / "gone.json", required=True)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):

@@ -12,7 +12,7 @@ import pytest
 
 from trio_afrender.config import Config, Limits, Stuck, Timing
 from trio_afrender.config.build import make_config
-from trio_afrender.config.convert import Layered
+from trio_afrender.config.convert import SettingValue
 from trio_afrender.config.keys import CGRU, OURS, TIMING
 from trio_afrender.config.load import Settings, load_settings
 from trio_afrender.errors import ConfigError
@@ -176,7 +176,7 @@ def test_keys_of_ours_and_of_a_studio_may_be_typed(tmp_path: Path) -> None:
     typed = {"studio_size": "7", "trio_afrender.max_tasks": "2", "trio_afrender.timing.grace": "3"}
     settings = load(arguments=typed, files=[path])
     assert settings["studio_size"] == 7
-    assert settings.values["trio_afrender.max_tasks"] == Layered(
+    assert settings.values["trio_afrender.max_tasks"] == SettingValue(
         2, "command line --trio_afrender.max_tasks"
     )
     assert make_config(settings).timing.grace == 3
@@ -274,7 +274,7 @@ def test_what_is_given_as_an_option_wins_over_every_name_of_a_server() -> None:
     options = {"trio_afrender.server": "wss://typed", "user_name": "Ann"}
     settings = load({"AF_USERNAME": "Bob"}, arguments={"af_servername": "farm"}, options=options)
     assert settings.values["server"].origin == "command line --server"
-    assert settings.values["user_name"] == Layered("Ann", "command line --user")
+    assert settings.values["user_name"] == SettingValue("Ann", "command line --user")
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_plugins_of_cgrus_own_path_come_after_ours(tmp_path: Path) -> None:
     custom = os.pathsep.join([str(tmp_path / "modules"), "", str(tmp_path / "custom")])
     environment = {"CGRU_CUSTOM_PYTHONPATH": custom}
     found = load(environment).values["trio_afrender.plugins"]
-    assert found == Layered([f"{tmp_path}/custom"], "environment CGRU_CUSTOM_PYTHONPATH")
+    assert found == SettingValue([f"{tmp_path}/custom"], "environment CGRU_CUSTOM_PYTHONPATH")
     files = [write(tmp_path / "a.json", trio_afrender={"plugins": ["own"]})]
     found = load(environment, files=files).values["trio_afrender.plugins"]
     assert found.value == [f"{tmp_path}/own", f"{tmp_path}/custom"]

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 
 from trio_afrender.cli.doctor.files import (
-    Mount,
-    Plugins,
-    Store,
-    Token,
-    judge_mounts,
-    judge_plugins,
-    judge_settings,
-    judge_store,
-    judge_token,
+    MountFacts,
+    PluginFacts,
+    StoreFacts,
+    TokenFacts,
+    check_mounts,
+    check_plugin_folders,
+    check_settings,
+    check_store,
+    check_token,
 )
 
 GIB = 1024**3
 
 
-def store(**changes: object) -> Store:
-    return Store(path="/s/it is", parent="/s", **changes)  # type: ignore[arg-type]  # as its fields
+def store(**changes: object) -> StoreFacts:
+    return StoreFacts(path="/s/it is", parent="/s", **changes)  # type: ignore[arg-type]  # as its fields
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def store(**changes: object) -> Store:
         (store(sync=2.0), "store-disk", "warning", "a sync to the disk of /s/it is took 2.0 s", "iostat"),
     ],
 )  # fmt: skip
-def test_store(facts: Store, check: str, level: str, text: str, mend: str) -> None:
-    [finding] = [each for each in judge_store(facts) if each.level != "ok"]
+def test_store(facts: StoreFacts, check: str, level: str, text: str, mend: str) -> None:
+    [finding] = [each for each in check_store(facts) if each.level != "ok"]
     assert (finding.check, finding.level) == (check, level)
     assert text in finding.text
-    assert mend in finding.mend
+    assert mend in finding.fix
 
 
 def test_a_good_store_says_who_has_it() -> None:
-    assert [each.level for each in judge_store(store())] == ["ok", "ok"]
-    [used, _] = judge_store(store(locked_by="77"))
+    assert [each.level for each in check_store(store())] == ["ok", "ok"]
+    [used, _] = check_store(store(locked_by="77"))
     assert used.text.endswith("in use by the agent with pid 77")
-    [new, _] = judge_store(store(exists=False, inodes=None, sync=None))
+    [new, _] = check_store(store(exists=False, inodes=None, sync=None))
     assert "(to be made)" in new.text
 
 
@@ -60,60 +60,66 @@ def test_a_good_store_says_who_has_it() -> None:
     ("mounts", "said"),
     [
         ((), [("ok", "the paths map is empty")]),
-        ((Mount(path="/p"),), [("ok", "folders: 1 of the paths map, all there")]),
+        ((MountFacts(path="/p"),), [("ok", "folders: 1 of the paths map, all there")]),
         (
-            (Mount(path="/p"), Mount(path="/q", state="missing"), Mount(path="/r", state="closed")),
+            (
+                MountFacts(path="/p"),
+                MountFacts(path="/q", state="missing"),
+                MountFacts(path="/r", state="closed"),
+            ),
             [
                 ("error", "/q, to which the paths map leads, is not there"),
                 ("error", "we may not enter /r, to which the paths map leads"),
             ],
         ),
         (
-            (Mount(path="/q", state="hangs"),),
+            (MountFacts(path="/q", state="hangs"),),
             [("error", "/q does not answer: tasks there would hang in state D")],
         ),
     ],
 )
-def test_mounts(mounts: tuple[Mount, ...], said: list[tuple[str, str]]) -> None:
-    assert [(each.level, each.text) for each in judge_mounts(mounts)] == said
+def test_mounts(mounts: tuple[MountFacts, ...], said: list[tuple[str, str]]) -> None:
+    assert [(each.level, each.text) for each in check_mounts(mounts)] == said
 
 
 @pytest.mark.parametrize(
     ("facts", "level", "mend"),
     [
-        (Token(wanted=False), "", ""),
-        (Token(), "warning", "--token-file ~/.config/afrender.token"),
-        (Token(path="/t"), "ok", ""),
-        (Token(path="/t", mode=0o644, problem="it is open"), "error", "chmod 600 /t"),
-        (Token(path="/t", problem="token file /t does not exist"), "error", "ls -l /t"),
+        (TokenFacts(wanted=False), "", ""),
+        (TokenFacts(), "warning", "--token-file ~/.config/afrender.token"),
+        (TokenFacts(path="/t"), "ok", ""),
+        (TokenFacts(path="/t", mode=0o644, problem="it is open"), "error", "chmod 600 /t"),
+        (TokenFacts(path="/t", problem="token file /t does not exist"), "error", "ls -l /t"),
     ],
 )
-def test_token(facts: Token, level: str, mend: str) -> None:
-    findings = list(judge_token(facts))
+def test_token(facts: TokenFacts, level: str, mend: str) -> None:
+    findings = list(check_token(facts))
     assert [each.level for each in findings] == ([level] if level else [])
-    assert all(mend in each.mend for each in findings)
+    assert all(mend in each.fix for each in findings)
 
 
 def test_plugins() -> None:
-    assert [each.level for each in judge_plugins(Plugins())] == ["ok"]
-    assert [each.level for each in judge_plugins(Plugins(folders=("/a",), good=3))] == ["ok"]
-    facts = Plugins(
+    assert [each.level for each in check_plugin_folders(PluginFacts())] == ["ok"]
+    assert [each.level for each in check_plugin_folders(PluginFacts(folders=("/a",), good=3))] == [
+        "ok"
+    ]
+    facts = PluginFacts(
         folders=("/a",), missing=("/b c",), bad=(("parser moth", "SyntaxError"), ("meter m", "no"))
     )
-    first, second, third = judge_plugins(facts)
-    assert (first.text, first.mend) == ("the plugin folder /b c is not there", "ls -ld '/b c'")
-    assert (second.text, second.mend) == (
+    first, second, third = check_plugin_folders(facts)
+    assert (first.text, first.fix) == ("the plugin folder /b c is not there", "ls -ld '/b c'")
+    assert (second.text, second.fix) == (
         "parser moth: SyntaxError",
         "trio_afrender check --plugins /a",
     )
-    assert third.mend == "trio_afrender check meter m --plugins /a"
+    assert third.fix == "trio_afrender check meter m --plugins /a"
     assert {each.level for each in (first, second, third)} == {"error"}
 
 
 def test_settings() -> None:
     keys = ["af_render_nise", "af_render_nice", "studio_key", "af_completely_other"]
-    [typo] = judge_settings(keys, ())
+    [typo] = check_settings(keys, ())
     assert typo.text == 'nobody reads the setting "af_render_nise", did you mean "af_render_nice"?'
-    [problem] = judge_settings((), ("x.json: not JSON",))
+    [problem] = check_settings((), ("x.json: not JSON",))
     assert (problem.level, problem.text) == ("warning", "x.json: not JSON")
-    assert [each.level for each in judge_settings(keys[1:], ())] == ["ok"]
+    assert [each.level for each in check_settings(keys[1:], ())] == ["ok"]

@@ -6,16 +6,18 @@ import attrs
 import pytest
 
 from trio_afrender.cli.doctor.network import (
-    Clock,
-    Server,
-    Unit,
-    judge_clock,
-    judge_server,
-    judge_unit,
+    ClockFacts,
+    ServerFacts,
+    UnitFacts,
+    check_clock,
+    check_server_answer,
+    check_unit,
     read_span,
 )
 
-GOOD = Server(url="wss://farm:1", place="farm:1", address="10.0.0.1", connected=True, answered=True)
+GOOD = ServerFacts(
+    url="wss://farm:1", place="farm:1", address="10.0.0.1", connected=True, answered=True
+)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,7 @@ GOOD = Server(url="wss://farm:1", place="farm:1", address="10.0.0.1", connected=
     [
         (GOOD, "ok", "wss://farm:1 answers", ""),
         (attrs.evolve(GOOD, url="af://farm:1"), "ok", "af://farm:1 takes connections", ""),
-        (Server(), "warning", "no server is set", "trio_afrender doctor --server wss://HOST:PORT"),
+        (ServerFacts(), "warning", "no server is set", "trio_afrender doctor --server wss://HOST:PORT"),
         (attrs.evolve(GOOD, problem="bad URL"), "error", "bad URL", "trio_afrender config | grep server"),
         (attrs.evolve(GOOD, address=""), "error", '"farm" of the server leads nowhere', "getent hosts farm"),
         (
@@ -41,32 +43,32 @@ GOOD = Server(url="wss://farm:1", place="farm:1", address="10.0.0.1", connected=
         (attrs.evolve(GOOD, answered=False), "error", "does not answer as a server", "curl -v https://farm:1"),
     ],
 )  # fmt: skip
-def test_server(facts: Server, level: str, text: str, mend: str) -> None:
-    [finding] = judge_server(facts)
-    assert (finding.level, finding.mend) == (level, mend)
+def test_server(facts: ServerFacts, level: str, text: str, mend: str) -> None:
+    [finding] = check_server_answer(facts)
+    assert (finding.level, finding.fix) == (level, mend)
     assert text in finding.text
 
 
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        (Clock(), [("ok", "clock")]),
-        (Clock(skew=1.9), [("ok", "clock")]),
-        (Clock(skew=-2.5), [("warning", "clock")]),
-        (Clock(skew=61.0), [("error", "clock")]),
-        (Clock(year=1970, skew=0.0), [("error", "clock")]),
-        (Clock(suspended=61), [("ok", "clock"), ("warning", "sleep")]),
+        (ClockFacts(), [("ok", "clock")]),
+        (ClockFacts(skew=1.9), [("ok", "clock")]),
+        (ClockFacts(skew=-2.5), [("warning", "clock")]),
+        (ClockFacts(skew=61.0), [("error", "clock")]),
+        (ClockFacts(year=1970, skew=0.0), [("error", "clock")]),
+        (ClockFacts(suspended=61), [("ok", "clock"), ("warning", "sleep")]),
     ],
 )
-def test_clock(facts: Clock, said: list[tuple[str, str]]) -> None:
-    assert [(each.level, each.check) for each in judge_clock(facts)] == said
+def test_clock(facts: ClockFacts, said: list[tuple[str, str]]) -> None:
+    assert [(each.level, each.check) for each in check_clock(facts)] == said
 
 
 def test_the_skew_is_told_with_its_way() -> None:
-    [ahead], [behind] = judge_clock(Clock(skew=5)), judge_clock(Clock(skew=-5))
+    [ahead], [behind] = check_clock(ClockFacts(skew=5)), check_clock(ClockFacts(skew=-5))
     assert "5 s ahead of the server's" in ahead.text
     assert "5 s behind the server's" in behind.text
-    assert ahead.mend == "timedatectl set-ntp true"
+    assert ahead.fix == "timedatectl set-ntp true"
 
 
 SHOWN = {
@@ -95,34 +97,34 @@ SHOWN = {
 )  # fmt: skip
 @pytest.mark.parametrize("user", [False, True])
 def test_unit(change: dict[str, str], level: str, text: str, mend: str, user: bool) -> None:
-    facts = Unit(name="r.service", user=user, settings={**SHOWN, **change})
-    [finding] = judge_unit(facts)
+    facts = UnitFacts(name="r.service", user=user, settings={**SHOWN, **change})
+    [finding] = check_unit(facts)
     assert finding.level == level
     assert text in finding.text
-    assert mend in finding.mend
+    assert mend in finding.fix
     folder = "~/.config/systemd/user" if user else "/etc/systemd/system"
-    assert f"mkdir -p {folder}/r.service.d" in finding.mend
+    assert f"mkdir -p {folder}/r.service.d" in finding.fix
 
 
 def test_a_good_unit_and_none() -> None:
-    [good] = judge_unit(Unit(name="r.service", settings=SHOWN))
+    [good] = check_unit(UnitFacts(name="r.service", settings=SHOWN))
     assert (good.level, good.text) == ("ok", "r.service is as an agent needs it")
-    [endless] = judge_unit(
-        Unit(name="r.service", settings={**SHOWN, "TimeoutStopUSec": "infinity"})
+    [endless] = check_unit(
+        UnitFacts(name="r.service", settings={**SHOWN, "TimeoutStopUSec": "infinity"})
     )
     assert endless.level == "ok"
-    [none] = judge_unit(Unit())
+    [none] = check_unit(UnitFacts())
     assert none.level == "ok"
 
 
 def test_a_unit_that_was_named_and_is_not_there() -> None:
-    [gone] = judge_unit(Unit(wanted="r.service"))
+    [gone] = check_unit(UnitFacts(wanted="r.service"))
     assert (gone.level, gone.text) == ("error", "systemd has no unit r.service")
-    assert gone.mend == "systemctl status r.service"
-    [silent] = judge_unit(Unit(wanted="r.service", problem="Failed to connect to bus"))
+    assert gone.fix == "systemctl status r.service"
+    [silent] = check_unit(UnitFacts(wanted="r.service", problem="Failed to connect to bus"))
     assert silent.level == "warning"
     assert silent.text == "systemd cannot be asked about r.service: Failed to connect to bus"
-    assert silent.mend == "sudo systemctl status r.service"
+    assert silent.fix == "sudo systemctl status r.service"
 
 
 @pytest.mark.parametrize(

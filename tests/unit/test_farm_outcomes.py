@@ -12,10 +12,10 @@ from trio_afrender.protocol.messages import (
     HostResources,
     ListenedEntry,
     LogEntry,
+    Reason,
     TaskFile,
     TaskKey,
     TaskStatus,
-    WhyStep,
 )
 
 
@@ -104,7 +104,7 @@ def test_long_texts_do_not_pile_up() -> None:
     job = stage.job()
     render = stage.render()
     long = "x" * 100_000
-    why = (WhyStep(time=0.0, event="rule", text=long),) * 1000
+    why = (Reason(time=0.0, event="rule", text=long),) * 1000
     render.end(render.take_one(), why=why, activity=long, report=long, resources=long)
     view = stage.task(job)
     assert [len(t) for t in (view.activity, view.report, view.resources)] == [2000] * 3
@@ -144,7 +144,7 @@ def test_why_goes_into_the_log_too() -> None:
     stage = Stage()
     job = stage.job(listed(2))
     render = stage.render()
-    why = (WhyStep(time=0.0, event="signal", text="TERM", pids=(4, 5)),)
+    why = (Reason(time=0.0, event="signal", text="TERM", pids=(4, 5)),)
     bare, told = render.take()
     render.end(bare, why=why)
     assert stage.task(job).why == why

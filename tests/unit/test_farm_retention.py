@@ -8,8 +8,8 @@ import pytest
 from support.farm import Stage, listed, make_update
 
 from trio_afrender.errors import JobError
-from trio_afrender.farm.state import LogText, OutputText, Removal, Write
-from trio_afrender.farm.store import DiskStore, MemoryStore, Store
+from trio_afrender.farm.state import AttemptOutput, LogText, Removal, Write
+from trio_afrender.farm.store import DiskFarmStore, FarmStore, MemoryFarmStore
 from trio_afrender.protocol.messages import LogEntry, Registered, TaskKey
 
 
@@ -71,13 +71,13 @@ def test_a_job_that_waited_for_it_goes_on() -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_stores_drop_what_came_before_and_keep_other_jobs(kind: str, tmp_path: Path) -> None:
-    store: Store = MemoryStore() if kind == "memory" else DiskStore(tmp_path)
+    store: FarmStore = MemoryFarmStore() if kind == "memory" else DiskFarmStore(tmp_path)
     store.open()
     old, new = TaskKey(2, 0, 0), TaskKey(3, 0, 0)
-    store.write([OutputText(old, 1, "out"), LogText(old, "before\n")])
+    store.write([AttemptOutput(old, 1, "out"), LogText(old, "before\n")])
     writes: list[Write] = [
         LogText(old, "with it\n"),
-        OutputText(old, 2, "o"),
+        AttemptOutput(old, 2, "o"),
         LogText(new, "kept\n"),
     ]
     assert store.write([*writes, Removal(old)]) == []

@@ -30,6 +30,7 @@ from trio_afrender.protocol.messages import (
     ListenedEntry,
     LogEntry,
     NetIF,
+    Reason,
     Refused,
     Register,
     Registered,
@@ -41,7 +42,6 @@ from trio_afrender.protocol.messages import (
     TaskUsage,
     Unknown,
     Update,
-    WhyStep,
 )
 
 # What may stand in a text: everything but NUL, and of the surrogates only escaped bytes.
@@ -123,7 +123,7 @@ updates = build(
     exit_signal=st.none() | ints,
     started=st.none() | floats,
     finished=st.none() | floats,
-    why=some(build(WhyStep, pids=some(ints))),
+    why=some(build(Reason, pids=some(ints))),
     usage=st.none() | build(TaskUsage),
     leftovers=some(ints),
 )

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.errors import ConfigError
-from trio_afrender.gateway.counters import Counters, format_counters
-from trio_afrender.gateway.pending_commands import Wishes, unheard
-from trio_afrender.gateway.rate_limit import Bucket
-from trio_afrender.gateway.settings import Place, parse_listen, parse_place
+from trio_afrender.gateway.counters import GatewayCounters, format_counters
+from trio_afrender.gateway.pending_commands import PendingCommands, undelivered
+from trio_afrender.gateway.rate_limit import TokenBucket
+from trio_afrender.gateway.settings import ListenAddress, parse_address, parse_listen
 from trio_afrender.protocol.messages import Events, Register, Registered, RunRef, TaskExec
 
 
@@ -39,18 +39,18 @@ BEFORE = Register(name="n1", host_name="h", time_launch=7, running=(task(1),))
 def test_only_the_same_process_is_told_of_tasks_again(
     now: Register, missing: tuple[TaskExec, ...]
 ) -> None:
-    assert unheard(BEFORE, now, (task(1), task(2))) == missing
+    assert undelivered(BEFORE, now, (task(1), task(2))) == missing
 
 
 def test_who_says_no_time_of_launch_is_never_taken_for_the_same() -> None:
     nameless = Register(name="n1", host_name="h")
-    assert unheard(nameless, nameless, (task(1),)) == ()
-    assert unheard(None, BEFORE, (task(1),)) == ()
+    assert undelivered(nameless, nameless, (task(1),)) == ()
+    assert undelivered(None, BEFORE, (task(1),)) == ()
 
 
 @pytest.mark.parametrize("there", [True, False])
 def test_stops_and_listeners_are_said_again_whoever_heard_them(there: bool) -> None:
-    wishes = Wishes()
+    wishes = PendingCommands()
     said = Events(stops=(ref(1),), listens_add=(ref(1), ref(2)))
     wishes.heard(said, RUNS, there=there)
     wishes.heard(Events(listens_rem=(ref(2),)), RUNS, there=there)
@@ -60,7 +60,7 @@ def test_stops_and_listeners_are_said_again_whoever_heard_them(there: bool) -> N
 
 
 def test_questions_and_instructions_are_said_again_only_if_nobody_heard_them() -> None:
-    wishes = Wishes()
+    wishes = PendingCommands()
     said = Events(outputs=(ref(1),), instruction="launch", command="date")
     wishes.heard(said, RUNS, there=True)
     assert wishes.again(RUNS, ()) is None
@@ -70,7 +70,7 @@ def test_questions_and_instructions_are_said_again_only_if_nobody_heard_them() -
 
 
 def test_nothing_is_said_of_runs_that_are_over_or_taken_away() -> None:
-    wishes = Wishes()
+    wishes = PendingCommands()
     wishes.heard(Events(stops=(ref(1), ref(2))), RUNS, there=False)
     wishes.heard(Events(closes=(ref(1),)), ("r2",), there=False)
     assert wishes.again(("r1",), (task(1),)) == Events(tasks=(task(1),))
@@ -79,7 +79,7 @@ def test_nothing_is_said_of_runs_that_are_over_or_taken_away() -> None:
 
 
 def test_an_answer_has_the_settings_that_stand_and_the_runs_that_were_asked_about() -> None:
-    wishes = Wishes()
+    wishes = PendingCommands()
     wishes.heard(Events(heartbeat_sec=3, zombie_time=40), RUNS, there=False)
     said = Registered(id=4, zombie_time=20, resume=("r1", "r2"), stop=("r3", "r4"))
     assert wishes.answer(said, {"r1", "r3"}) == Registered(
@@ -90,7 +90,7 @@ def test_an_answer_has_the_settings_that_stand_and_the_runs_that_were_asked_abou
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=100), st.floats(1, 100))
 def test_no_more_passes_than_the_rate_allows(pauses: list[float], rate: float) -> None:
     """Whoever waits as told is let through at `rate` beyond the burst, never slower."""
-    bucket, now, waited = Bucket(rate, 10), 0.0, False
+    bucket, now, waited = TokenBucket(rate, 10), 0.0, False
     times = []
     for pause in pauses:
         now += pause
@@ -109,13 +109,13 @@ def test_no_more_passes_than_the_rate_allows(pauses: list[float], rate: float) -
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("wss://0.0.0.0:7443", Place(host="0.0.0.0", port=7443, tls=True)),  # noqa: S104
-        ("wss://[::]:7443/", Place(host="::", port=7443, tls=True)),
-        ("ws://127.0.0.1:0", Place(host="127.0.0.1", port=0)),
-        ("ws://localhost:80", Place(host="localhost", port=80)),
+        ("wss://0.0.0.0:7443", ListenAddress(host="0.0.0.0", port=7443, tls=True)),  # noqa: S104
+        ("wss://[::]:7443/", ListenAddress(host="::", port=7443, tls=True)),
+        ("ws://127.0.0.1:0", ListenAddress(host="127.0.0.1", port=0)),
+        ("ws://localhost:80", ListenAddress(host="localhost", port=80)),
     ],
 )
-def test_where_to_listen(url: str, place: Place) -> None:
+def test_where_to_listen(url: str, place: ListenAddress) -> None:
     assert parse_listen(url) == place
 
 
@@ -143,12 +143,12 @@ def test_plain_is_for_other_hosts_if_asked_for_by_name() -> None:
 @pytest.mark.parametrize("text", ["9108", "localhost", "localhost:x", "a@b:1", "h:1/metrics"])
 def test_a_place_has_a_host_and_a_port(text: str) -> None:
     with pytest.raises(ConfigError, match="--metrics"):
-        parse_place("--metrics", text)
-    assert parse_place("--metrics", "[::1]:9108") == Place(host="::1", port=9108)
+        parse_address("--metrics", text)
+    assert parse_address("--metrics", "[::1]:9108") == ListenAddress(host="::1", port=9108)
 
 
 def test_counters_read_as_prometheus_wants_them() -> None:
-    counters = Counters()
+    counters = GatewayCounters()
     counters.agents, counters.exchanges, counters.exchange_seconds = 3, 12_345_678, 0.25
     lines = format_counters(counters).splitlines()
     assert "# TYPE trio_afrender_gateway_agents gauge" in lines

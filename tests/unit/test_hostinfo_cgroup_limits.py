@@ -8,7 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trio_afrender.hostinfo.cgroup_limits import Bounds, Container, parse_groups, parse_mounts
+from trio_afrender.hostinfo.cgroup_limits import (
+    CgroupLimits,
+    CgroupReader,
+    parse_groups,
+    parse_mounts,
+)
 from trio_afrender.hostinfo.cpu import Processors
 from trio_afrender.hostinfo.memory import read_memory
 
@@ -20,7 +25,7 @@ MOUNT_V1 = (
 )
 
 
-def make_tree(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Container:
+def make_tree(root: Path, groups: str, mounts: str, files: dict[str, str]) -> CgroupReader:
     (root / "proc").mkdir()
     (root / "proc" / "cgroup").write_text(groups)
     (root / "proc" / "mountinfo").write_text(mounts)
@@ -28,7 +33,7 @@ def make_tree(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Co
         path = root / "cg" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return Container(str(root / "proc"), str(root))
+    return CgroupReader(str(root / "proc"), str(root))
 
 
 def test_the_unified_tree_is_climbed_and_the_tightest_limit_counts(tmp_path: Path) -> None:
@@ -44,7 +49,7 @@ def test_the_unified_tree_is_climbed_and_the_tightest_limit_counts(tmp_path: Pat
         "farm/cpu.max": "max 100000\n",
     }
     container = make_tree(tmp_path, "0::/farm/agent\n", MOUNT_V2, files)
-    assert container.read() == Bounds(
+    assert container.read() == CgroupLimits(
         memory=1000 * MIB,
         memory_left=400 * MIB,
         cached=200 * MIB,
@@ -87,12 +92,14 @@ def test_the_old_trees_under_a_path_that_only_the_host_knows(tmp_path: Path) -> 
 )
 def test_no_limit_does_not_bound(tmp_path: Path, files: dict[str, str]) -> None:
     groups = "5:memory:/\n4:cpu,cpuacct:/\n"
-    assert make_tree(tmp_path, groups, MOUNT_V1, files).read() == Bounds()
+    assert make_tree(tmp_path, groups, MOUNT_V1, files).read() == CgroupLimits()
 
 
 def test_no_groups_at_all_do_not_bound(tmp_path: Path) -> None:
-    assert Container(str(tmp_path / "none")).read() == Bounds()
-    assert make_tree(tmp_path, "nonsense\n0::/../../up\n", "nonsense\n", {}).read() == Bounds()
+    assert CgroupReader(str(tmp_path / "none")).read() == CgroupLimits()
+    assert (
+        make_tree(tmp_path, "nonsense\n0::/../../up\n", "nonsense\n", {}).read() == CgroupLimits()
+    )
 
 
 def test_the_tables_of_the_kernel() -> None:
@@ -112,13 +119,13 @@ def test_memory_is_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
     monkeypatch.setattr(psutil, "swap_memory", lambda: swap)
     monkeypatch.setattr("trio_afrender.hostinfo.memory.read_small", lambda _: b"")
-    free = read_memory(Bounds())
+    free = read_memory(CgroupLimits())
     assert (free.total, free.available, free.cached, free.swap_total) == (9000, 5000, 3000, 400)
-    bounds = Bounds(memory=2000, memory_left=700, cached=90, swap=0, oom_kills=3)
+    bounds = CgroupLimits(memory=2000, memory_left=700, cached=90, swap=0, oom_kills=3)
     tight = read_memory(bounds)
     assert (tight.total, tight.available, tight.cached) == (2000, 700, 90)
     assert (tight.swap_total, tight.swap_used, tight.oom_kills) == (0, 0, 3)
-    loose = read_memory(Bounds(memory=10_000, memory_left=9000))
+    loose = read_memory(CgroupLimits(memory=10_000, memory_left=9000))
     assert (loose.total, loose.available) == (9000, 5000)
 
 
@@ -127,11 +134,11 @@ def test_under_a_quota_percents_are_parts_of_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("trio_afrender.hostinfo.cpu._affinity", lambda: set(range(64)))
     now = [100.0]
     cpu = Processors(clock=lambda: now[0])
-    first = Bounds(processors=2.5, cpu_user=10.0, cpu_system=5.0)
+    first = CgroupLimits(processors=2.5, cpu_user=10.0, cpu_system=5.0)
     assert cpu.count(first) == 3
     assert cpu.shares(first) == {}
     now[0] += 4
-    second = Bounds(processors=2.5, cpu_user=16.0, cpu_system=6.0)
+    second = CgroupLimits(processors=2.5, cpu_user=16.0, cpu_system=6.0)
     assert cpu.shares(second) == {"user": 60, "system": 10, "idle": 30}
     now[0] += 1
     assert cpu.shares(first) == {"user": 0, "system": 0, "idle": 100}, "they went back: no spike"
@@ -148,8 +155,8 @@ def test_only_our_processors_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "cpu_times", cpu_times)
     monkeypatch.setattr("trio_afrender.hostinfo.cpu._affinity", lambda: {1, 2})
     cpu = Processors()
-    assert cpu.count(Bounds()) == 2
-    shares = cpu.shares(Bounds())
+    assert cpu.count(CgroupLimits()) == 2
+    shares = cpu.shares(CgroupLimits())
     assert (shares["user"], shares["idle"]) == (75, 25)
 
 
@@ -159,6 +166,6 @@ def test_swap_and_kills_are_read_from_the_kernels_tables(monkeypatch: pytest.Mon
         "/proc/vmstat": b"pgfault 5\noom_kill 7\nunoom_kill 8\n",
     }
     monkeypatch.setattr("trio_afrender.hostinfo.memory.read_small", lambda path: files[path])
-    memory = read_memory(Bounds())
+    memory = read_memory(CgroupLimits())
     assert (memory.swap_total, memory.swap_used) == (400 * 1024, 300 * 1024)
     assert memory.oom_kills == 7

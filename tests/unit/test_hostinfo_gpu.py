@@ -22,7 +22,7 @@ from support.nvml import (
 
 from trio_afrender.hostinfo import gpu
 from trio_afrender.hostinfo.gpu import (
-    Cards,
+    GpuSampler,
     card_meters,
     classic_fields,
     has_library,
@@ -107,7 +107,7 @@ def test_a_driver_that_dies_is_told_of_once_and_asked_again_after_a_minute(
     library: FakeLibrary, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
-    cards = Cards(clock=lambda: now[0])
+    cards = GpuSampler(clock=lambda: now[0])
     assert len(cards.read()) == 1
     library.dead = NVMLError_LibRmVersionMismatch
     for _ in range(3):
@@ -130,7 +130,7 @@ def test_no_driver_is_no_card_and_no_noise(
 ) -> None:
     caplog.set_level(logging.INFO)
     now = [0.0]
-    cards = Cards(clock=lambda: now[0])
+    cards = GpuSampler(clock=lambda: now[0])
     for problem in (NVMLError_DriverNotLoaded, NVMLError_LibraryNotFound):
         library.dead = problem
         assert [cards.read(), cards.read()] == [(), ()]
@@ -150,7 +150,7 @@ def test_without_the_drivers_library_its_binding_is_not_even_loaded(
     monkeypatch.setattr(gpu, "has_library", has_library)
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     if not has_library():  # else this system has other ways to find it
-        assert Cards().read() == ()
+        assert GpuSampler().read() == ()
         assert library.inits == 0
 
 
@@ -158,7 +158,7 @@ def test_without_the_binding_there_is_no_card(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gpu, "has_library", lambda: True)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    cards = Cards()
+    cards = GpuSampler()
     assert [cards.read(), cards.read()] == [(), ()]
 
 
@@ -174,7 +174,7 @@ def test_the_program_stands_in_for_the_library(
 
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(gpu, "NvidiaSmi", lambda: NvidiaSmi(run))
-    first, second = Cards().read()
+    first, second = GpuSampler().read()
     assert [argv[0] for argv in asked] == ["nvidia-smi"] * 2
     assert (first.util, first.mem_used_mb, first.temp, first.power_watt) == (97, 30012, 81, 290)
     assert first.processes == (GpuProcess(pid=4711, memory_mb=29000), GpuProcess(pid=4712))
@@ -191,7 +191,7 @@ def test_nonsense_of_the_program_is_no_card(text: str) -> None:
 
 
 def test_a_command_of_the_settings_tells_of_the_first_card(library: FakeLibrary) -> None:
-    (card,) = Cards("echo '55, 60, 16368, 1024, Radeon Pro W6800'").read()
+    (card,) = GpuSampler("echo '55, 60, 16368, 1024, Radeon Pro W6800'").read()
     assert classic_fields([card]) == {
         "gpu_gpu_util": 55,
         "gpu_gpu_temp": 60,
@@ -201,13 +201,13 @@ def test_a_command_of_the_settings_tells_of_the_first_card(library: FakeLibrary)
     }
     assert library.inits == 0
     with pytest.raises(OSError, match="failed with 3: sorry"):
-        Cards("echo sorry; exit 3").read()
+        GpuSampler("echo sorry; exit 3").read()
     # What CGRU ships asks the program for what the driver tells us anyway.
-    assert len(Cards("nvidia-smi --id=0 --query-gpu=utilization.gpu").read()) == 1
+    assert len(GpuSampler("nvidia-smi --id=0 --query-gpu=utilization.gpu").read()) == 1
 
 
 def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_afrender.hostinfo.nvidia_smi.PATIENCE", 0.05)
+    monkeypatch.setattr("trio_afrender.hostinfo.nvidia_smi.RUN_TIMEOUT", 0.05)
     with pytest.raises(OSError, match="sleep gave no answer"):
         run_program(["sleep", "1000"])
 

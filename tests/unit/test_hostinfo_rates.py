@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.hostinfo.identity import shorten_cpu, shorten_host, shorten_user
-from trio_afrender.hostinfo.rates import Counters, make_shares, until_tick
+from trio_afrender.hostinfo.rates import CounterSample, make_shares, until_tick
 
 ticks = st.floats(0, 1e12)
 
@@ -36,12 +36,12 @@ def test_shares_are_percents_whatever_the_counters_do(pairs: list[tuple[float, f
 
 
 def test_the_first_values_have_no_rate() -> None:
-    growth = Counters().advance({"sda": 1e9}, 1000.0)
+    growth = CounterSample().advance({"sda": 1e9}, 1000.0)
     assert (growth.total, growth.most, growth.seconds, growth.rate()) == (0, 0, 0, 0)
 
 
 def test_rates_are_sums_over_devices_a_second() -> None:
-    counters = Counters()
+    counters = CounterSample()
     counters.advance({"a": 0, "b": 100}, 10.0)
     growth = counters.advance({"a": 4096, "b": 2148}, 12.0)
     assert (growth.total, growth.most, growth.seconds) == (6144, 4096, 2)
@@ -50,14 +50,14 @@ def test_rates_are_sums_over_devices_a_second() -> None:
 
 
 def test_devices_that_come_go_and_start_anew_have_no_growth() -> None:
-    counters = Counters()
+    counters = CounterSample()
     counters.advance({"a": 5000, "gone": 1}, 0.0)
     assert counters.advance({"a": 10, "new": 99_999}, 1.0).rate() == 0
     assert counters.advance({"a": 1034, "new": 99_999}, 2.0).rate() == 1
 
 
 def test_a_clock_that_stands_still_or_goes_back_gives_no_rate() -> None:
-    counters = Counters()
+    counters = CounterSample()
     counters.advance({"a": 0}, 10.0)
     assert counters.advance({"a": 9999}, 10.0).rate() == 0
     assert counters.advance({"a": 99_999}, 5.0).rate() == 0
@@ -65,7 +65,7 @@ def test_a_clock_that_stands_still_or_goes_back_gives_no_rate() -> None:
 
 @given(st.lists(st.tuples(st.dictionaries(st.text(max_size=1), ticks), ticks), max_size=5))
 def test_rates_are_never_negative(steps: list[tuple[dict[str, float], float]]) -> None:
-    counters = Counters()
+    counters = CounterSample()
     assert all(counters.advance(values, now).rate() >= 0 for values, now in steps)
 
 

@@ -27,8 +27,8 @@ from trio_afrender.plugins.compat import (
     cgruutils,
 )
 from trio_afrender.plugins.lookup import load_class
-from trio_afrender.plugins.task_worker import Worker
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.plugins.task_worker import TaskWorker
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 STUDIO = Path(__file__).parents[1] / "data" / "studio"
 SETTINGS = PluginSettings(
@@ -293,7 +293,7 @@ def test_keys_of_a_studio_reach_its_plugins_and_ours_do_not(tmp_path: Path) -> N
 
 
 def test_the_paths_map_by_its_names_of_old() -> None:
-    pm = cgrupathmap.PathMap()
+    pm = cgrupathmap.CompatPathMap()
     assert pm.initialized
     assert (pm.PathClient, pm.PathServer) == (["/mnt/shows/"], ["/shows/"])
     assert pm.toClient("cat /shows/a > /shows/b") == "cat /mnt/shows/a > /mnt/shows/b"
@@ -305,18 +305,18 @@ def test_the_paths_map_by_its_names_of_old() -> None:
 
 def test_without_pairs_there_is_nothing_to_map() -> None:
     active_settings.use(PluginSettings())
-    assert not cgrupathmap.PathMap().initialized
+    assert not cgrupathmap.CompatPathMap().initialized
 
 
 def test_windows_paths_and_unix_separators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(cgruconfig.VARS, "platform", ["windows"])
     monkeypatch.setitem(cgruconfig.VARS, "pathsmap", [["P:/", "/shows/"]])
-    assert cgrupathmap.PathMap().toClient("/shows/a/b") == "P:\\a\\b"
-    assert cgrupathmap.PathMap(UnixSeparators=True).toClient("/shows/a/b") == "P:/a/b"
+    assert cgrupathmap.CompatPathMap().toClient("/shows/a/b") == "P:\\a\\b"
+    assert cgrupathmap.CompatPathMap(UnixSeparators=True).toClient("/shows/a/b") == "P:/a/b"
 
 
 def test_a_pair_that_cannot_be_used_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    pm = cgrupathmap.PathMap()
+    pm = cgrupathmap.CompatPathMap()
     pm.init([["/a/", "/b/"], ["/a/", ""]], True)
     assert "pair 2 of the paths map is not used" in capsys.readouterr().out
     assert pm.initialized
@@ -325,7 +325,7 @@ def test_a_pair_that_cannot_be_used_is_printed(capsys: pytest.CaptureFixture[str
 def test_files_are_mapped_line_by_line(tmp_path: Path) -> None:
     scene = tmp_path / "scene"
     scene.write_bytes(b"read /shows/a\r\nkeep /shows/b\n\xff /shows/c")
-    pm = cgrupathmap.PathMap()
+    pm = cgrupathmap.CompatPathMap()
     assert pm.toClientFile(str(scene), str(tmp_path / "all")) is True
     everything = b"read /mnt/shows/a\r\nkeep /mnt/shows/b\n\xff /mnt/shows/c"
     assert (tmp_path / "all").read_bytes() == everything
@@ -454,13 +454,13 @@ pass 1/2
 """
 
 
-def lumen(tmp_path: Path, **info: object) -> tuple[Worker, MemoryStore]:
+def lumen(tmp_path: Path, **info: object) -> tuple[TaskWorker, MemoryLogStore]:
     own: dict[str, object] = {"frame_finish": 2, "frames_num": 2, "user_name": "Ann Lee"}
     own |= {"wdir": str(tmp_path), "store_dir": str(tmp_path), "environment": {}}
     spec = make_spec("lumen_log", "lumen", **{**own, **info})
-    store = MemoryStore()
+    store = MemoryLogStore()
     store.append(LOG)
-    return Worker(spec, store.reader(), SETTINGS, (STUDIO,)), store
+    return TaskWorker(spec, store.reader(), SETTINGS, (STUDIO,)), store
 
 
 def test_a_service_of_the_studio(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 from trio_afrender.errors import ProtocolError
 from trio_afrender.plugins.error_explanations import explain_end
 from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.host.host_protocol import classes_from
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.plugins.host.host_protocol import load_classes
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 RULE = '[[rule]]\nclass = "licence"\ntexts = ["no seat of foo"]\nnote = "{note}"\n'
 
 
-def make_log(text: str) -> MemoryStore:
-    log = MemoryStore()
+def make_log(text: str) -> MemoryLogStore:
+    log = MemoryLogStore()
     log.append(text.encode())
     return log
 
@@ -57,5 +57,5 @@ def test_a_bad_pattern_disables_itself_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [None, "text", [["a", "b"]], [["a", "b", 1]], [7]])
 def test_answers_of_wrong_types_are_refused(value: object) -> None:
     with pytest.raises(ProtocolError):
-        classes_from(value)
-    assert classes_from([["crash", "", True]]) == (ErrorClass("crash", "", True),)
+        load_classes(value)
+    assert load_classes([["crash", "", True]]) == (ErrorClass("crash", "", True),)

@@ -12,8 +12,8 @@ from services import service
 from trio_afrender.config import PluginSettings
 from trio_afrender.plugins.interfaces import Conclusion
 from trio_afrender.plugins.lookup import list_plugins
-from trio_afrender.plugins.task_worker import Worker
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.plugins.task_worker import TaskWorker
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 
 @pytest.mark.parametrize("name", list_plugins("service"))
@@ -24,7 +24,7 @@ def test_who_is_settled_says_what_was_known(name: str, tmp_path: Path) -> None:
         worker, _ = make_worker(spec)
         if settled:
             known = Conclusion(exit_ok=code in (0, None), log=worker.facts.log)
-            assert worker.conclude(code, check_files=check_files, post=post) == known
+            assert worker.run_end_checks(code, check_files=check_files, post=post) == known
             assert not worker.problems()
 
 
@@ -51,7 +51,9 @@ def test_who_has_something_to_say_is_not(parser: str, info: dict[str, object]) -
 def test_a_foreign_service_is_not(name: str, tmp_path: Path) -> None:
     text = f"from services import service\nclass {name}(service.service):\n    pass\n"
     (tmp_path / f"{name}.py").write_text(text)
-    worker = Worker(make_spec(service=name), MemoryStore().reader(), PluginSettings(), (tmp_path,))
+    worker = TaskWorker(
+        make_spec(service=name), MemoryLogStore().reader(), PluginSettings(), (tmp_path,)
+    )
     assert not worker.facts.settled
 
 

@@ -7,17 +7,17 @@ from itertools import pairwise
 import pytest
 
 from trio_afrender.plugins.host.fault_attribution import (
-    PROBATION,
+    SUSPECT_AFTER_CRASHES,
     CallView,
-    Suspicion,
-    absolve,
-    convict,
-    find_burner,
-    find_hung,
-    judge_death,
+    FaultRecord,
+    attribute_crash,
+    clear,
+    find_cpu_hog,
+    find_unresponsive,
+    mark_guilty,
     restart_delay,
 )
-from trio_afrender.plugins.host.plugin_run import JOINED, REMEMBERED, Feed, History
+from trio_afrender.plugins.host.plugin_run import MAX_FEEDS, MAX_JOINED, Feed, FeedHistory
 from trio_afrender.plugins.interfaces import ParserState
 from trio_afrender.plugins.validation import merge_states
 
@@ -49,7 +49,7 @@ MIB = 1024 * 1024
     ],
 )
 def test_who_hangs(calls: list[CallView], silent: float, hung: int | None) -> None:
-    assert find_hung(calls, silent=silent, limit=10.0) == hung
+    assert find_unresponsive(calls, silent=silent, limit=10.0) == hung
 
 
 @pytest.mark.parametrize(
@@ -65,67 +65,67 @@ def test_who_hangs(calls: list[CallView], silent: float, hung: int | None) -> No
 )
 def test_who_keeps_the_others_from_running(used: list[float], burner: int | None) -> None:
     calls = [CallView(run, 1.0, cpu) for run, cpu in enumerate(used)]
-    assert find_burner(calls, 0.01) == burner
+    assert find_cpu_hog(calls, 0.01) == burner
 
 
 def test_one_death_convicts_nobody() -> None:
-    only = Suspicion()
-    assert judge_death([only]) is None
+    only = FaultRecord()
+    assert attribute_crash([only]) is None
     assert (only.strikes, only.alone) == (1, True)
 
 
 def test_a_suspect_that_is_alone_at_the_next_death_is_guilty() -> None:
-    one, two = Suspicion(), Suspicion()
-    assert judge_death([one, two]) is None
-    assert judge_death([one]) is one
-    absolve(two)
+    one, two = FaultRecord(), FaultRecord()
+    assert attribute_crash([one, two]) is None
+    assert attribute_crash([one]) is one
+    clear(two)
     assert not two.alone
-    assert judge_death([two]) is None
+    assert attribute_crash([two]) is None
 
 
 def test_who_is_often_there_stays_alone() -> None:
-    unlucky = Suspicion()
-    judge_death([unlucky, Suspicion()])
-    absolve(unlucky)
-    judge_death([unlucky, Suspicion()])
-    absolve(unlucky)
+    unlucky = FaultRecord()
+    attribute_crash([unlucky, FaultRecord()])
+    clear(unlucky)
+    attribute_crash([unlucky, FaultRecord()])
+    clear(unlucky)
     assert unlucky.alone
-    assert judge_death([unlucky]) is unlucky
+    assert attribute_crash([unlucky]) is unlucky
 
 
 def test_whoever_was_there_when_a_convict_did_it_is_free_again() -> None:
     """Else it would share a ward with the next run of that code."""
-    bad, good, like_it = Suspicion("bad"), Suspicion("good"), Suspicion("bad")
-    judge_death([bad, good, like_it])
-    judge_death([good, bad])
-    absolve(good)
+    bad, good, like_it = FaultRecord("bad"), FaultRecord("good"), FaultRecord("bad")
+    attribute_crash([bad, good, like_it])
+    attribute_crash([good, bad])
+    clear(good)
     assert (good.strikes, good.alone) == (2, True)
-    assert judge_death([bad]) is bad
-    convict("bad", [bad, good, like_it])
-    assert (good.strikes, good.alone, good.company) == (0, False, [])
+    assert attribute_crash([bad]) is bad
+    mark_guilty("bad", [bad, good, like_it])
+    assert (good.strikes, good.alone, good.co_running) == (0, False, [])
     assert (bad.strikes, bad.alone) == (2, True)
     assert (like_it.strikes, like_it.alone) == (1, True)
 
 
 def test_what_a_convict_had_no_part_in_still_counts() -> None:
-    one, two, bad = Suspicion("one"), Suspicion("two"), Suspicion("bad")
-    judge_death([one, two])
-    judge_death([one, bad])
-    convict("bad", [one, two, bad])
+    one, two, bad = FaultRecord("one"), FaultRecord("two"), FaultRecord("bad")
+    attribute_crash([one, two])
+    attribute_crash([one, bad])
+    mark_guilty("bad", [one, two, bad])
     assert (one.strikes, one.alone) == (1, True)
-    absolve(one)
+    clear(one)
     assert not one.alone
     assert (two.strikes, two.alone) == (1, True)
 
 
 def test_a_known_offender_stays_one() -> None:
-    known = Suspicion("bad", strikes=PROBATION, alone=True)
-    convict("worse", [known])
-    assert (known.strikes, known.alone) == (PROBATION, True)
+    known = FaultRecord("bad", strikes=SUSPECT_AFTER_CRASHES, alone=True)
+    mark_guilty("worse", [known])
+    assert (known.strikes, known.alone) == (SUSPECT_AFTER_CRASHES, True)
 
 
 def test_a_death_without_calls_accuses_nobody() -> None:
-    assert judge_death([]) is None
+    assert attribute_crash([]) is None
 
 
 def test_restarts_are_free_at_first_then_ever_slower_then_free_again() -> None:
@@ -137,32 +137,32 @@ def test_restarts_are_free_at_first_then_ever_slower_then_free_again() -> None:
 
 
 def test_history_gives_back_what_was_fed() -> None:
-    history = History()
-    feeds = [Feed(upto, resources=str(upto)) for upto in range(REMEMBERED)]
+    history = FeedHistory()
+    feeds = [Feed(upto, resources=str(upto)) for upto in range(MAX_FEEDS)]
     for feed in feeds:
         history.add(feed)
     assert list(history) == feeds
 
 
 def test_old_history_is_joined_but_ends_and_sizes_stay() -> None:
-    history = History()
-    for number in range(50 * REMEMBERED):
+    history = FeedHistory()
+    for number in range(50 * MAX_FEEDS):
         mode = "0:0" if number % 1000 == 999 else "RUN"
         history.add(Feed(number * MIB // 8, mode))
     kept = list(history)
-    assert len(kept) < 50 * REMEMBERED // 8
-    assert sum(feed.mode == "0:0" for feed in kept) == 50 * REMEMBERED // 1000
-    assert kept[-1] == Feed((50 * REMEMBERED - 1) * MIB // 8)
+    assert len(kept) < 50 * MAX_FEEDS // 8
+    assert sum(feed.mode == "0:0" for feed in kept) == 50 * MAX_FEEDS // 1000
+    assert kept[-1] == Feed((50 * MAX_FEEDS - 1) * MIB // 8)
     steps = [after.upto - before.upto for before, after in pairwise(kept)]
     assert min(steps) > 0
-    assert max(steps) <= JOINED
+    assert max(steps) <= MAX_JOINED
 
 
 def test_quiet_calls_do_not_pile_up() -> None:
-    history = History()
-    for _ in range(50 * REMEMBERED):
+    history = FeedHistory()
+    for _ in range(50 * MAX_FEEDS):
         history.add(Feed(1000))
-    assert len(list(history)) <= REMEMBERED
+    assert len(list(history)) <= MAX_FEEDS
 
 
 def test_states_of_two_calls_become_one() -> None:

@@ -25,7 +25,7 @@ def travel(value: object) -> object:
 @given(st.lists(st.dictionaries(TEXT, TEXT, max_size=3), max_size=5), st.integers(1, 50))
 def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: int) -> None:
     stream = b"".join(map(host_protocol.pack, messages))
-    frames = host_protocol.Frames()
+    frames = host_protocol.PluginFrameReader()
     found = [
         message
         for at in range(0, len(stream), size)
@@ -37,7 +37,7 @@ def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: in
 @pytest.mark.parametrize(
     "data",
     [
-        struct.pack(">I", host_protocol.MAX_FRAME + 1),
+        struct.pack(">I", host_protocol.MAX_PLUGIN_FRAME + 1),
         struct.pack(">I", 2) + b"[]",
         struct.pack(">I", 3) + b"{x}",
         struct.pack(">I", 2) + b"\xff\xff",
@@ -47,12 +47,12 @@ def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: in
 )
 def test_nonsense_is_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        host_protocol.Frames().feed(data)
+        host_protocol.PluginFrameReader().feed(data)
 
 
 def test_nothing_too_large_is_sent() -> None:
     with pytest.raises(ProtocolError, match="too large"):
-        host_protocol.pack({"x": "y" * host_protocol.MAX_FRAME})
+        host_protocol.pack({"x": "y" * host_protocol.MAX_PLUGIN_FRAME})
 
 
 @given(TEXT, st.integers(), st.booleans(), st.lists(TEXT, max_size=3))
@@ -65,26 +65,27 @@ def test_values_come_out_as_they_went_in(
         has_parser=flag, wants_ticks=flag, wants_tail=flag, grace=2.0 if flag else None, log=text,
         limits={"output": number, "run_time": 2.5}, stuck={"policy": text, "cpu": 0.5},
     )  # fmt: skip
-    assert host_protocol.facts_from(travel(host_protocol.facts_to(facts))) == facts
+    assert host_protocol.load_facts(travel(host_protocol.dump_facts(facts))) == facts
     state = ParserState(
         percent=number, warning=flag, activity=text, files=names, files_onthefly=names,
         consumed=number, replaced=(Replaced(start=0, end=number, text=text),) if flag else (),
     )  # fmt: skip
-    assert host_protocol.state_from(travel(host_protocol.state_to(state))) == state
+    assert host_protocol.load_state(travel(host_protocol.dump_state(state))) == state
     settings = PluginSettings(paths_map=((text, text),), thumbnail_extensions=names)
-    assert host_protocol.settings_from(travel(host_protocol.settings_to(settings))) == settings  # type: ignore[arg-type]  # a dict by make
+    dumped = travel(host_protocol.dump_plugin_settings(settings))
+    assert host_protocol.load_plugin_settings(dumped) == settings  # type: ignore[arg-type]  # a dict by make
     spec = make_spec(text, environment={text: text})
-    assert host_protocol.spec_from(travel(host_protocol.spec_to(spec))) == spec  # type: ignore[arg-type]  # a dict by make
+    assert host_protocol.load_spec(travel(host_protocol.dump_spec(spec))) == spec  # type: ignore[arg-type]  # a dict by make
 
 
 def test_errors_keep_their_class() -> None:
-    lost = host_protocol.error_from(
-        travel(host_protocol.error_to(PluginNotFound("parser", "x", ("y",))))
+    lost = host_protocol.load_error(
+        travel(host_protocol.dump_error(PluginNotFound("parser", "x", ("y",))))
     )
     assert isinstance(lost, PluginNotFound)
     assert (lost.kind, lost.name, lost.near) == ("parser", "x", ("y",))
-    broken = host_protocol.error_from(
-        travel(host_protocol.error_to(PluginError("text", "details")))
+    broken = host_protocol.load_error(
+        travel(host_protocol.dump_error(PluginError("text", "details")))
     )
     assert type(broken) is PluginError
     assert (str(broken), broken.details) == ("text", "details")
@@ -98,26 +99,26 @@ def test_errors_keep_their_class() -> None:
 )  # fmt: skip
 def test_a_state_of_wrong_types_is_refused(value: object) -> None:
     with pytest.raises(ProtocolError):
-        host_protocol.state_from(value)
+        host_protocol.load_state(value)
 
 
 def test_answers_of_wrong_types_are_refused() -> None:
     with pytest.raises(ProtocolError):
-        host_protocol.conclusion_from({"exit_ok": 1})
+        host_protocol.load_conclusion({"exit_ok": 1})
     with pytest.raises(ProtocolError):
-        host_protocol.texts_from("text")
+        host_protocol.load_texts("text")
     with pytest.raises(ProtocolError):
-        host_protocol.text_from(None)
+        host_protocol.load_text(None)
     with pytest.raises(ProtocolError):
-        host_protocol.conclusion_from({"exit_ok": True, "post_limit": True})
+        host_protocol.load_conclusion({"exit_ok": True, "post_limit": True})
     with pytest.raises(ProtocolError):
-        host_protocol.error_from("no object")
+        host_protocol.load_error("no object")
     with pytest.raises(ProtocolError):
-        host_protocol.facts_from({"environment": {"a": 1}})
+        host_protocol.load_facts({"environment": {"a": 1}})
     with pytest.raises(ProtocolError, match="lack working_directory, environment"):
-        host_protocol.facts_from({"command": "c"})
+        host_protocol.load_facts({"command": "c"})
     said = Conclusion(exit_ok=True, post=("a", "b"), post_limit=3.5, log="text")
     assert (
-        host_protocol.conclusion_from(json.loads(json.dumps(host_protocol.conclusion_to(said))))
+        host_protocol.load_conclusion(json.loads(json.dumps(host_protocol.dump_conclusion(said))))
         == said
     )

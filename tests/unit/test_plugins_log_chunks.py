@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from support.plugins import make_spec, make_worker, parse_all
 
 from trio_afrender.plugins import log_chunks
-from trio_afrender.plugins.log_chunks import Portions
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.plugins.log_chunks import LogChunks
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 PIECES = st.sampled_from(
     [
@@ -51,9 +51,9 @@ def test_any_cutting_of_a_log_parses_alike(data: bytes, cuts: list[int]) -> None
 
 @given(LOGS, st.lists(st.integers(0, 200), max_size=8), st.integers(0, 200))
 def test_spans_join_and_decode_to_their_texts(data: bytes, cuts: list[int], last: int) -> None:
-    store = MemoryStore()
+    store = MemoryLogStore()
     store.append(data)
-    reading = Portions(store)
+    reading = LogChunks(store)
     end = 0
     for cut in [*sorted(cuts), len(data)]:
         for block in reading.read(min(cut, len(data))):
@@ -69,12 +69,12 @@ def test_spans_join_and_decode_to_their_texts(data: bytes, cuts: list[int], last
 
 
 def test_a_log_larger_than_a_piece_is_read_in_pieces() -> None:
-    store = MemoryStore()
+    store = MemoryLogStore()
     line = b"z" * 99 + b"\n"
-    store.append(line * (3 * log_chunks.PIECE // 100))
-    blocks = list(Portions(store).read(store.size()))
+    store.append(line * (3 * log_chunks.CHUNK_SIZE // 100))
+    blocks = list(LogChunks(store).read(store.size()))
     assert len(blocks) == 3
-    assert max(len(block.raw) for block in blocks) <= log_chunks.PIECE + 100
+    assert max(len(block.raw) for block in blocks) <= log_chunks.CHUNK_SIZE + 100
     assert (
         "".join(text for block in blocks for text in block.texts).encode()
         == store.read(0, store.size()).data

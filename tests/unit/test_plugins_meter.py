@@ -15,7 +15,12 @@ from support.plugins import PLUGINS
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
 from trio_afrender.plugins.meters.meter_worker import MeterWorker
-from trio_afrender.plugins.meters.schedule import LONGEST, QUARANTINE, SLOWEST, MeterHealth
+from trio_afrender.plugins.meters.schedule import (
+    FIRST_QUARANTINE,
+    MAX_INTERVAL,
+    MAX_QUARANTINE,
+    MeterHealth,
+)
 from trio_afrender.plugins.meters.values import meter_from, read_meter
 from trio_afrender.protocol.messages import CustomMeter
 
@@ -168,7 +173,7 @@ def test_failures_slow_a_meter_down_and_one_good_answer_mends_it() -> None:
         health.note_raised()
         delays.append(health.delay(5.0))
     assert delays[:5] == [5.0, 5.0, 5.0, 10.0, 20.0]
-    assert delays[-1] == SLOWEST
+    assert delays[-1] == MAX_INTERVAL
     health.note_good(5.0)
     assert health.delay(5.0) == 5.0
 
@@ -179,21 +184,21 @@ def test_quarantine_grows_with_each_hang_and_is_forgiven_in_time() -> None:
     for _ in range(5):
         health.note_hung()
         delays.append(health.delay(5.0))
-    assert delays == [QUARANTINE, 240.0, 960.0, LONGEST, LONGEST]
+    assert delays == [FIRST_QUARANTINE, 240.0, 960.0, MAX_QUARANTINE, MAX_QUARANTINE]
     health.note_good(5.0)
     assert health.delay(5.0) == 5.0
     health.note_hung()
-    assert health.delay(5.0) == LONGEST  # one good answer is not enough
-    for _ in range(round(LONGEST / 5.0)):
+    assert health.delay(5.0) == MAX_QUARANTINE  # one good answer is not enough
+    for _ in range(round(MAX_QUARANTINE / 5.0)):
         health.note_good(5.0)
     health.note_hung()
-    assert health.delay(5.0) == QUARANTINE
+    assert health.delay(5.0) == FIRST_QUARANTINE
 
 
 def test_one_that_is_absent_is_looked_for_seldom() -> None:
     health = MeterHealth()
     health.note_absent()
-    assert health.delay(5.0) == SLOWEST
+    assert health.delay(5.0) == MAX_INTERVAL
     assert health.delay(10_000.0) == 10_000.0
     health.note_good(5.0)
     assert health.delay(5.0) == 5.0

@@ -15,8 +15,8 @@ from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing
 from trio_afrender.plugins.interfaces import ParserState, Replaced
-from trio_afrender.plugins.task_worker import Worker
-from trio_afrender.tasklog.interfaces import Chunk, Gone
+from trio_afrender.plugins.task_worker import TaskWorker
+from trio_afrender.tasklog.interfaces import Chunk, Missing
 
 
 class Gapped:
@@ -28,8 +28,8 @@ class Gapped:
     def size(self) -> int:
         return len(self.data)
 
-    def gone(self, before: int) -> Gone:
-        return Gone(max(0, min(before, self.gone_to) - self.gone_from), 0)
+    def gone(self, before: int) -> Missing:
+        return Missing(max(0, min(before, self.gone_to) - self.gone_from), 0)
 
     def read(self, offset: int, limit: int) -> Chunk:
         if self.gone_from <= offset < self.gone_to:
@@ -44,8 +44,8 @@ class Broken:
     def size(self) -> int:
         return 10
 
-    def gone(self, before: int) -> Gone:
-        return Gone()
+    def gone(self, before: int) -> Missing:
+        return Missing()
 
     def read(self, offset: int, limit: int) -> Chunk:
         raise OSError(5, "Input/output error")
@@ -136,7 +136,7 @@ def test_a_run_that_is_over_leaves_nothing_to_be_looked_for(parser: str) -> None
     try:
         worker, _ = make_worker(make_spec(parser), b"hello\n")
         worker.parse(6, mode="0:0")
-        worker.conclude(0, check_files=True, post=True)
+        worker.run_end_checks(0, check_files=True, post=True)
         gone = weakref.ref(worker)
         del worker
         assert gone() is None
@@ -281,14 +281,14 @@ def test_prints_go_to_the_log_within_bounds(capfd: pytest.CaptureFixture[str]) -
 def test_a_gap_in_the_log_ends_the_line_before_it() -> None:
     data = b"FRAME\n" * 1000
     reader = Gapped(data, 602, 5_000)
-    worker = Worker(make_spec("counts"), reader, PluginSettings(), (PLUGINS,))
+    worker = TaskWorker(make_spec("counts"), reader, PluginSettings(), (PLUGINS,))
     state = worker.parse(len(data), mode="0:0")
     assert state.consumed == len(data)
     assert state.frame == 100 + (len(data) - 5_000) // 6
 
 
 def test_a_log_that_cannot_be_read_is_told() -> None:
-    worker = Worker(make_spec("counts"), Broken(), PluginSettings(), (PLUGINS,))
+    worker = TaskWorker(make_spec("counts"), Broken(), PluginSettings(), (PLUGINS,))
     assert worker.parse(10).consumed == 0
     assert "cannot be read" in worker.problems()[0]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trio_afrender.process.exit_status import make_status
 from trio_afrender.process.interfaces import Launch
-from trio_afrender.process.launch_errors import explain
+from trio_afrender.process.launch_errors import explain_launch_error
 from trio_afrender.process.procfs import (
     ProcessFacts,
     parse_children,
@@ -172,9 +172,9 @@ LAUNCH = Launch(argv=("/bin/render", "x"), cwd="/work", environment={"AF_TASK_TO
 def test_each_failed_start_names_the_thing(
     number: int, filename: str | None, sentence: str
 ) -> None:
-    assert sentence in explain(LAUNCH, OSError(number, os.strerror(number), filename))
+    assert sentence in explain_launch_error(LAUNCH, OSError(number, os.strerror(number), filename))
 
 
 def test_a_value_that_no_command_can_hold() -> None:
     launch = attrs.evolve(LAUNCH, argv=("a\0b",))
-    assert "embedded null byte" in explain(launch, ValueError("embedded null byte"))
+    assert "embedded null byte" in explain_launch_error(launch, ValueError("embedded null byte"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trio_afrender.errors import ProtocolError
 from trio_afrender.protocol.afanasy import (
     MAX_BODY,
-    Address,
+    IpAddress,
     Json,
     Message,
     OutputText,
@@ -36,10 +36,10 @@ from trio_afrender.protocol.afanasy.composite_types import (
     Listed,
     Mapped,
     Optional,
-    Record,
+    RecordType,
     Repeated,
 )
-from trio_afrender.protocol.afanasy.field_types import BOOL, MOST_ITEMS, STR, Kind, Number, Raw
+from trio_afrender.protocol.afanasy.field_types import BOOL, MAX_ITEMS, STR, FieldType, Number, Raw
 from trio_afrender.protocol.afanasy.schema import EVENTS, REGISTER, UPDATE, Payload
 from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskKey
 
@@ -151,7 +151,7 @@ def spell_up(up: TaskUp) -> dict[str, Any]:
     }
 
 
-def spell_address(address: Address) -> dict[str, Any]:
+def spell_address(address: IpAddress) -> dict[str, Any]:
     return {"family": address.family, "port": address.port, "addr": address.packed.hex()}
 
 
@@ -169,17 +169,17 @@ TEXT = st.binary(max_size=12).map(lambda data: data.decode("utf-8", "surrogatees
 FILES = st.builds(TaskFile, name=TEXT, data=st.binary(max_size=20))
 
 
-def values(kind: Kind[Any]) -> st.SearchStrategy[Any]:
+def values(kind: FieldType[Any]) -> st.SearchStrategy[Any]:
     """Everything that a kind can write: made from the tables, so no field is forgotten."""
     match kind:
         case Number():
-            bits = 8 * kind.least
+            bits = 8 * kind.min_size
             low, high = (
                 (0, 2**bits) if kind.code.isupper() else (-(2 ** (bits - 1)), 2 ** (bits - 1))
             )
             return st.integers(low, high - 1)
         case Raw():
-            return st.binary(min_size=kind.least, max_size=kind.least)
+            return st.binary(min_size=kind.min_size, max_size=kind.min_size)
         case Listed():
             return st.lists(values(kind.item), max_size=3).map(tuple)
         case Repeated():
@@ -190,12 +190,12 @@ def values(kind: Kind[Any]) -> st.SearchStrategy[Any]:
             return st.none() | values(kind.value)
         case Payload():
             return st.tuples(st.binary(max_size=20), st.lists(FILES, max_size=3).map(tuple))
-        case Record():
+        case RecordType():
             return records(kind)
     return {BOOL: st.booleans(), STR: TEXT}[kind]
 
 
-def records(record: Record[Any]) -> st.SearchStrategy[Any]:
+def records(record: RecordType[Any]) -> st.SearchStrategy[Any]:
     parts = {names: values(kind) for names, kind in record.parts}
 
     def make(found: dict[tuple[str, ...], object]) -> object:
@@ -427,7 +427,7 @@ def test_any_body_gives_a_message_or_a_protocol_error(body: bytes) -> None:
 
 def test_many_small_items_take_no_memory_to_speak_of() -> None:
     """The largest message of the smallest items: its memory stays a small multiple of its size."""
-    count = MOST_ITEMS + 1
+    count = MAX_ITEMS + 1
     items = struct.pack(">i", count) + bytes(16 * count)
     data = make_events(taken=24, instead=items)
     tracemalloc.start()

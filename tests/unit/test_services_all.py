@@ -26,7 +26,7 @@ from trio_afrender.config.build import make_config
 from trio_afrender.config.keys import PLUGIN
 from trio_afrender.config.load import load_settings
 from trio_afrender.config.settings import PluginSettings
-from trio_afrender.plugins.host.host_protocol import settings_from, settings_to
+from trio_afrender.plugins.host.host_protocol import dump_plugin_settings, load_plugin_settings
 
 NUMERIC = 1
 NO_PARSER = object()
@@ -440,7 +440,7 @@ def test_settings_of_services_come_from_config_and_travel_to_the_plugin_host(
     environment |= {"HOME": str(tmp_path), "AF_HOSTNAME": "r1", "AF_USERNAME": "joe"}
     config = make_config(load_settings(environment=environment))
     settings = config.plugin_settings()
-    assert settings_from(json.loads(json.dumps(settings_to(settings)))) == settings
+    assert load_plugin_settings(json.loads(json.dumps(dump_plugin_settings(settings)))) == settings
     assert {key: settings.variables[key] for key in PLUGIN} == {
         "af_render_customiostat_devices": "sda",
         "af_render_cmd_wolsleep": "nap -v",

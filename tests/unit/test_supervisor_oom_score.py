@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from trio_afrender.supervisor.daemon import PROTECTED, divide_scores
+from trio_afrender.supervisor.daemon import OOM_SCORE, divide_scores
 
 
 @pytest.mark.parametrize(
     ("score", "lowered", "scores"),
     [
-        (0, True, (0, PROTECTED)),
-        (-500, True, (0, PROTECTED)),
-        (300, True, (300, PROTECTED)),
+        (0, True, (0, OOM_SCORE)),
+        (-500, True, (0, OOM_SCORE)),
+        (300, True, (300, OOM_SCORE)),
         (0, False, None),
         (300, False, None),
         (-500, False, (0, -500)),  # a unit file's, for a user who may not lower it

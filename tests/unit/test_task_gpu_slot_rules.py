@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio_afrender.config import GpuSlots
 from trio_afrender.protocol.messages import GpuCard
 from trio_afrender.task.gpu_slots import (
-    CardRoom,
+    GpuAllocator,
     choose_cards,
     hidden_cards,
     name_cards,
@@ -98,7 +98,7 @@ def test_parts_are_named_by_their_long_names() -> None:
     ],
 )
 def test_which_cards_are_ours(rule: GpuSlots, given: str, cards: tuple[str, ...]) -> None:
-    assert CardRoom(rule, lambda: (GpuCard(index=0), GpuCard(index=1)), given).cards() == cards
+    assert GpuAllocator(rule, lambda: (GpuCard(index=0), GpuCard(index=1)), given).cards() == cards
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_which_cards_are_ours(rule: GpuSlots, given: str, cards: tuple[str, ...]
     ],
 )
 def test_how_many_tasks_fit(rule: GpuSlots, slots: int | None) -> None:
-    assert CardRoom(rule, lambda: (GpuCard(index=0), GpuCard(index=1))).slots == slots
+    assert GpuAllocator(rule, lambda: (GpuCard(index=0), GpuCard(index=1))).slots == slots
 
 
 def test_nobody_is_told_before_the_driver_has_answered() -> None:
-    room = CardRoom(GpuSlots(tasks_per_card=1), lambda: None)
+    room = GpuAllocator(GpuSlots(tasks_per_card=1), lambda: None)
     assert (room.choose(), room.slots, room.is_busy()) == (None, None, True)

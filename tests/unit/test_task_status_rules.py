@@ -6,7 +6,13 @@ import pytest
 
 from trio_afrender.process.interfaces import ExitStatus
 from trio_afrender.protocol.messages import TaskStatus as S
-from trio_afrender.task.status_rules import Facts, StopCause, StopKind, judge, limit_give_backs
+from trio_afrender.task.status_rules import (
+    RunFacts,
+    StopCause,
+    StopKind,
+    cap_retries,
+    decide_status,
+)
 
 OK = ExitStatus(code=0, signal=None, raw=0)
 SEGV = ExitStatus(code=None, signal=11, raw=11)
@@ -19,61 +25,63 @@ def stop(kind: StopKind) -> StopCause:
 @pytest.mark.parametrize(
     ("facts", "status"),
     [
-        pytest.param(Facts(exit=OK), S.FinishedSuccess, id="clean"),
-        pytest.param(Facts(exit=OK, exit_ok=False), S.FinishedError, id="bad exit"),
-        pytest.param(Facts(exit=SEGV), S.FinishedKilled, id="died of a signal"),
-        pytest.param(Facts(exit=None), S.FinishedKilled, id="cannot be reaped"),
+        pytest.param(RunFacts(exit=OK), S.FinishedSuccess, id="clean"),
+        pytest.param(RunFacts(exit=OK, exit_ok=False), S.FinishedError, id="bad exit"),
+        pytest.param(RunFacts(exit=SEGV), S.FinishedKilled, id="died of a signal"),
+        pytest.param(RunFacts(exit=None), S.FinishedKilled, id="cannot be reaped"),
         pytest.param(
-            Facts(exit=OK, exit_ok=False, fatalerror=True, finishedsuccess=True),
+            RunFacts(exit=OK, exit_ok=False, fatalerror=True, finishedsuccess=True),
             S.FinishedError,
             id="the exit status wins over the parser",
         ),
         pytest.param(
-            Facts(exit=OK, fatalerror=True, error=True, badresult=True),
+            RunFacts(exit=OK, fatalerror=True, error=True, badresult=True),
             S.FinishedParserFatalError,
             id="fatal first",
         ),
         pytest.param(
-            Facts(exit=OK, error=True, badresult=True), S.FinishedParserError, id="then error"
+            RunFacts(exit=OK, error=True, badresult=True), S.FinishedParserError, id="then error"
         ),
         pytest.param(
-            Facts(exit=OK, badresult=True, files_ok=False),
+            RunFacts(exit=OK, badresult=True, files_ok=False),
             S.FinishedParserBadResult,
             id="then bad result",
         ),
         pytest.param(
-            Facts(exit=OK, files_ok=False, post_ok=False), S.BadRenderedFiles, id="then files"
+            RunFacts(exit=OK, files_ok=False, post_ok=False), S.BadRenderedFiles, id="then files"
         ),
-        pytest.param(Facts(exit=OK, post_ok=False), S.FinishedFailedPost, id="then post"),
+        pytest.param(RunFacts(exit=OK, post_ok=False), S.FinishedFailedPost, id="then post"),
         pytest.param(
-            Facts(exit=OK, finishedsuccess=True), S.FinishedParserSuccess, id="parser success"
+            RunFacts(exit=OK, finishedsuccess=True), S.FinishedParserSuccess, id="parser success"
         ),
-        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.SERVER)), S.FinishedKilled, id="server"),
-        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.DRAIN)), S.GiveBack, id="drain"),
-        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.AGENT_EXIT)), S.GiveBack, id="exit"),
-        pytest.param(Facts(exit=SEGV, stop=stop(StopKind.USER)), S.GiveBack, id="artist"),
         pytest.param(
-            Facts(exit=SEGV, stop=stop(StopKind.DRAIN), give_backs=2),
+            RunFacts(exit=SEGV, stop=stop(StopKind.SERVER)), S.FinishedKilled, id="server"
+        ),
+        pytest.param(RunFacts(exit=SEGV, stop=stop(StopKind.DRAIN)), S.GiveBack, id="drain"),
+        pytest.param(RunFacts(exit=SEGV, stop=stop(StopKind.AGENT_EXIT)), S.GiveBack, id="exit"),
+        pytest.param(RunFacts(exit=SEGV, stop=stop(StopKind.USER)), S.GiveBack, id="artist"),
+        pytest.param(
+            RunFacts(exit=SEGV, stop=stop(StopKind.DRAIN), give_backs=2),
             S.FinishedError,
             id="given back twice already",
         ),
         pytest.param(
-            Facts(exit=SEGV, stop=stop(StopKind.PARSER_ERROR), error=True),
+            RunFacts(exit=SEGV, stop=stop(StopKind.PARSER_ERROR), error=True),
             S.FinishedParserError,
             id="stopped by the parser's error",
         ),
         pytest.param(
-            Facts(exit=SEGV, stop=stop(StopKind.PARSER_FATAL_ERROR)),
+            RunFacts(exit=SEGV, stop=stop(StopKind.PARSER_FATAL_ERROR)),
             S.FinishedParserFatalError,
             id="stopped by the parser's fatal error",
         ),
         pytest.param(
-            Facts(exit=SEGV, stop=stop(StopKind.PARSER_SUCCESS), finishedsuccess=True),
+            RunFacts(exit=SEGV, stop=stop(StopKind.PARSER_SUCCESS), finishedsuccess=True),
             S.FinishedParserSuccess,
             id="stopped because the work is done",
         ),
         pytest.param(
-            Facts(
+            RunFacts(
                 exit=SEGV,
                 stop=stop(StopKind.PARSER_SUCCESS),
                 finishedsuccess=True,
@@ -84,13 +92,13 @@ def stop(kind: StopKind) -> StopCause:
         ),
     ],
 )
-def test_judge(facts: Facts, status: S) -> None:
-    assert judge(facts) is status
+def test_judge(facts: RunFacts, status: S) -> None:
+    assert decide_status(facts) is status
 
 
 def test_every_stop_has_a_status() -> None:
     for kind in StopKind:
-        assert judge(Facts(exit=SEGV, stop=stop(kind), finishedsuccess=True)).terminal
+        assert decide_status(RunFacts(exit=SEGV, stop=stop(kind), finishedsuccess=True)).terminal
 
 
 @pytest.mark.parametrize(
@@ -103,4 +111,4 @@ def test_every_stop_has_a_status() -> None:
     ],
 )
 def test_give_backs_are_limited(status: S, before: int, told: S) -> None:
-    assert limit_give_backs(status, before) is told
+    assert cap_retries(status, before) is told

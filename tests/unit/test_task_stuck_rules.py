@@ -8,7 +8,14 @@ import attrs
 import pytest
 
 from trio_afrender.config import Stuck
-from trio_afrender.task.monitors.stuck_rules import Act, Sign, Silence, decide, stop_kind, window
+from trio_afrender.task.monitors.stuck_rules import (
+    ActivitySample,
+    InactivityTimer,
+    StuckAction,
+    decide,
+    stop_kind,
+    window,
+)
 from trio_afrender.task.status_rules import StopKind
 
 RULES = Stuck(warn_after=600, stop_after=1800, cpu=0.01)
@@ -16,17 +23,19 @@ TREE = frozenset({(100, 1.0), (101, 2.0)})
 
 
 def silence_after(
-    change: Callable[[float], Sign], seconds: int = 600, rules: Stuck = RULES
+    change: Callable[[float], ActivitySample], seconds: int = 600, rules: Stuck = RULES
 ) -> float:
     """Look every five seconds at what `change` makes of the time."""
-    silence, silent = Silence(rules, change(0)), 0.0
+    silence, silent = InactivityTimer(rules, change(0)), 0.0
     for moment in range(5, seconds + 1, 5):
         silent = silence.look(change(float(moment)))
     return silent
 
 
-def still(time: float) -> Sign:
-    return Sign(time=time, printed=1000, cpu=55.5, moved=10**6, processes=TREE, gpu_memory=5)
+def still(time: float) -> ActivitySample:
+    return ActivitySample(
+        time=time, printed=1000, cpu=55.5, moved=10**6, processes=TREE, gpu_memory=5
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,13 +59,13 @@ def still(time: float) -> Sign:
     ],
 )
 def test_silence_is_all_figures_quiet_at_once(
-    change: Callable[[float], Sign], silent: float
+    change: Callable[[float], ActivitySample], silent: float
 ) -> None:
     assert silence_after(change) == silent
 
 
 def test_the_figures_say_what_little_it_did() -> None:
-    silence = Silence(RULES, still(0))
+    silence = InactivityTimer(RULES, still(0))
     for moment in range(5, 601, 5):
         silence.look(attrs.evolve(still(moment), cpu=55.5 + moment * 0.001, moved=10**6 + moment))
     assert silence.figures() == (
@@ -68,20 +77,20 @@ def test_the_figures_say_what_little_it_did() -> None:
 @pytest.mark.parametrize(
     ("policy", "silent", "warned", "act"),
     [
-        ("off", 9999, False, Act.NOTHING),
-        ("warn", 599, False, Act.NOTHING),
-        ("warn", 600, False, Act.WARN),
-        ("warn", 605, True, Act.NOTHING),
-        ("warn", 9999, True, Act.NOTHING),
-        ("warn", 0, True, Act.RELIEF),
-        ("stop", 600, False, Act.WARN),
-        ("stop", 1799, True, Act.NOTHING),
-        ("stop", 1800, True, Act.STOP),
-        ("stop", 1800, False, Act.STOP),
-        ("stop", 5, True, Act.RELIEF),
+        ("off", 9999, False, StuckAction.NOTHING),
+        ("warn", 599, False, StuckAction.NOTHING),
+        ("warn", 600, False, StuckAction.WARN),
+        ("warn", 605, True, StuckAction.NOTHING),
+        ("warn", 9999, True, StuckAction.NOTHING),
+        ("warn", 0, True, StuckAction.RELIEF),
+        ("stop", 600, False, StuckAction.WARN),
+        ("stop", 1799, True, StuckAction.NOTHING),
+        ("stop", 1800, True, StuckAction.STOP),
+        ("stop", 1800, False, StuckAction.STOP),
+        ("stop", 5, True, StuckAction.RELIEF),
     ],
 )
-def test_the_policy_decides(policy: str, silent: float, warned: bool, act: Act) -> None:
+def test_the_policy_decides(policy: str, silent: float, warned: bool, act: StuckAction) -> None:
     assert decide(attrs.evolve(RULES, policy=policy), silent, warned=warned) is act
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.protocol.messages import TaskUsage
-from trio_afrender.task.usage_totals import Ledger, show_bytes, usage_sentence, usage_words
+from trio_afrender.task.usage_totals import TreeUsage, show_bytes, usage_sentence, usage_words
 
 MIB = 1024**2
 LEADER = ProcessUsage(pid=10, started=1, parent=1, resident=100 * MIB, peak=150 * MIB, cpu=1.0)
@@ -17,7 +17,7 @@ WORKER = ProcessUsage(pid=11, started=2, parent=10, resident=50 * MIB, peak=60 *
 
 
 def test_a_tree_is_added_up_and_its_peak_stays() -> None:
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     usage = ledger.advance([LEADER, WORKER], 5.0)
     assert (usage.resident, usage.resident_peak) == (150 * MIB, 150 * MIB)
     assert (usage.processes, usage.cpu_seconds, usage.cpu_percent) == (2, 3.0, 60.0)
@@ -28,48 +28,48 @@ def test_a_tree_is_added_up_and_its_peak_stays() -> None:
 
 
 def test_one_process_that_had_more_than_was_ever_seen_counts_for_the_peak() -> None:
-    usage = Ledger(0.0).advance([attrs.evolve(LEADER, peak=900 * MIB), WORKER], 5.0)
+    usage = TreeUsage(0.0).advance([attrs.evolve(LEADER, peak=900 * MIB), WORKER], 5.0)
     assert usage.resident_peak == 900 * MIB
 
 
 def test_a_collected_child_counts_once_also_when_it_went_on_after_the_look() -> None:
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     ledger.advance([LEADER, WORKER], 5.0)
     usage = ledger.advance([attrs.evolve(LEADER, waited=4.5)], 10.0)
     assert usage.cpu_seconds == 5.5
 
 
 def test_an_orphan_that_nobody_of_the_tree_collects_still_counts() -> None:
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     orphan = attrs.evolve(WORKER, parent=1)
     ledger.advance([LEADER, orphan], 5.0)
     assert ledger.advance([LEADER], 10.0).cpu_seconds == 3.0
 
 
 def test_a_child_whose_parent_ended_too_is_looked_for_at_its_grandparent() -> None:
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     grandchild = attrs.evolve(WORKER, pid=12, started=3, parent=11, cpu=4.0)
     ledger.advance([LEADER, WORKER, grandchild], 5.0)
     assert ledger.advance([attrs.evolve(LEADER, waited=6.0)], 10.0).cpu_seconds == 7.0
     # Had the grandchild been adopted by somebody else, the half of it would be lost without us.
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     ledger.advance([LEADER, WORKER, grandchild], 5.0)
     assert ledger.advance([attrs.evolve(LEADER, waited=2.0)], 10.0).cpu_seconds == 7.0
 
 
 def test_a_zombie_has_used_but_uses_nothing() -> None:
-    usage = Ledger(0.0).advance([attrs.evolve(LEADER, state="Z", resident=0, peak=0)], 5.0)
+    usage = TreeUsage(0.0).advance([attrs.evolve(LEADER, state="Z", resident=0, peak=0)], 5.0)
     assert (usage.cpu_seconds, usage.processes, usage.resident) == (1.0, 0, 0)
 
 
 def test_a_number_that_was_given_again_is_another_process() -> None:
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     ledger.advance([attrs.evolve(LEADER, cpu=8.0, parent=1)], 5.0)
     assert ledger.advance([attrs.evolve(LEADER, started=77, cpu=0.5)], 10.0).cpu_seconds == 8.5
 
 
 def test_the_last_word_keeps_what_was_seen() -> None:
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     ledger.advance([LEADER, WORKER], 5.0)
     usage = ledger.close([attrs.evolve(LEADER, state="Z", resident=0, waited=3.0)])
     assert (usage.cpu_seconds, usage.resident_peak, usage.processes_peak) == (4.0, 150 * MIB, 2)
@@ -77,14 +77,14 @@ def test_the_last_word_keeps_what_was_seen() -> None:
 
 def test_cards_are_added_up_by_process() -> None:
     shares = {11: GpuShare(memory=300 * MIB, percent=40.0), 99: GpuShare(memory=1)}
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     usage = ledger.advance([LEADER, WORKER], 5.0, shares)
     assert (usage.gpu_memory, usage.gpu_percent) == (300 * MIB, 40.0)
     assert ledger.advance([LEADER, WORKER], 10.0).gpu_memory_peak == 300 * MIB
 
 
 def test_bytes_grow_only() -> None:
-    ledger = Ledger(0.0)
+    ledger = TreeUsage(0.0)
     ledger.advance([attrs.evolve(LEADER, read=10, written=20, passed=70)], 5.0)
     usage = ledger.advance([attrs.evolve(LEADER, read=0, written=0)], 10.0)
     assert (usage.read_bytes, usage.written_bytes, ledger.passed_bytes) == (10, 20, 70)
@@ -107,7 +107,7 @@ def histories(draw: st.DrawFn) -> list[tuple[int, float, bool]]:
 def test_whatever_comes_and_goes_nothing_is_lost_and_nothing_counts_twice(
     history: list[tuple[int, float, bool]],
 ) -> None:
-    ledger, now, waited, truth = Ledger(0.0), 0.0, 0.0, 1.0
+    ledger, now, waited, truth = TreeUsage(0.0), 0.0, 0.0, 1.0
     for number, (looks, cpu, collected) in enumerate(history):
         parent = LEADER.pid if collected else 1
         worker = attrs.evolve(WORKER, pid=100 + number, parent=parent, cpu=cpu)

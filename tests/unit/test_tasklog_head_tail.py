@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.tasklog.head_tail import gap_mark, make_window
-from trio_afrender.tasklog.interfaces import Chunk, Gone, LogReader, Window
-from trio_afrender.tasklog.memory_log import MemoryStore
-from trio_afrender.tasklog.redact import MARK, Redactor
+from trio_afrender.tasklog.head_tail import make_window, missing_marker
+from trio_afrender.tasklog.interfaces import Chunk, LogReader, Missing, Window
+from trio_afrender.tasklog.memory_log import MemoryLogStore
+from trio_afrender.tasklog.redact import REDACTION_MARK, Redactor
 from trio_afrender.tasklog.writer import open_writer
 
 SECRET = "sekrit-ä-€-42"  # noqa: S105 - for blotting out
 
 
-def store_of(data: bytes) -> MemoryStore:
-    store = MemoryStore()
+def store_of(data: bytes) -> MemoryLogStore:
+    store = MemoryLogStore()
     store.append(data)
     return store
 
@@ -41,13 +41,13 @@ class Holey:
             offset = max(offset, stop) if offset < stop else offset
         return Chunk(offset, self.data[offset : offset + limit])
 
-    def gone(self, before: int) -> Gone:
+    def gone(self, before: int) -> Missing:
         cut = [self.data[start : min(stop, before)] for start, stop in self.holes if start < before]
-        return Gone(sum(map(len, cut)), sum(part.count(b"\n") for part in cut))
+        return Missing(sum(map(len, cut)), sum(part.count(b"\n") for part in cut))
 
 
 def split_at_mark(window: Window) -> tuple[bytes, bytes]:
-    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    mark = missing_marker(window.left_out_bytes, window.left_out_lines)
     head, tail = window.text.split(mark)
     return head.encode("utf-8", "surrogateescape"), tail.encode("utf-8", "surrogateescape")
 
@@ -73,9 +73,9 @@ def test_the_middle_is_left_out_between_lines() -> None:
 
 def test_the_mark_stands_on_a_line_of_its_own() -> None:
     window = make_window(store_of(b"x" * 100), 10)
-    assert window.text == f"xxxxx\n{gap_mark(90, 0)}xxxxx"
+    assert window.text == f"xxxxx\n{missing_marker(90, 0)}xxxxx"
     assert window.left_out_bytes == 90
-    assert gap_mark(1, 1) == "--- trio_afrender: 1 byte, 1 line of output left out here ---\n"
+    assert missing_marker(1, 1) == "--- trio_afrender: 1 byte, 1 line of output left out here ---\n"
 
 
 def test_no_character_is_cut() -> None:
@@ -108,7 +108,7 @@ def test_the_figures_are_exact_and_the_text_is_bounded(
     places = sorted({min(edge, len(data)) for edge in edges})
     holes = tuple(zip(places[::2], places[1::2], strict=False))
     window = make_window(Holey(data, holes), limit)
-    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    mark = missing_marker(window.left_out_bytes, window.left_out_lines)
     assert window.size == len(data)
     if mark not in window.text:
         assert window.left_out_bytes == window.left_out_lines == 0
@@ -138,10 +138,10 @@ def test_no_part_of_a_secret_is_shown(data: bytes, limit: int, edges: list[int])
     places = sorted({min(edge, len(data)) for edge in edges})
     holes = tuple(zip(places[::2], places[1::2], strict=False))
     window = make_window(Holey(data, holes), limit, Redactor([SECRET]))
-    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    mark = missing_marker(window.left_out_bytes, window.left_out_lines)
     assert len(window.text) <= limit + len(mark) + 1
     # Three characters in a row of it are no accident here.
-    shown = window.text.replace(mark, "").replace(MARK, "")
+    shown = window.text.replace(mark, "").replace(REDACTION_MARK, "")
     whole = data.decode("utf-8", "surrogateescape").replace(SECRET, "")
     for at in range(len(SECRET) - 2):
         assert SECRET[at : at + 3] not in shown or SECRET[at : at + 3] in whole
@@ -157,13 +157,13 @@ def test_a_secret_that_the_cuts_split_is_left_out() -> None:
 
 def test_secrets_shorter_than_their_mark_do_not_break_the_limit() -> None:
     window = make_window(store_of(b"123456" * 100), 600, Redactor(["123456"]))
-    mark = gap_mark(window.left_out_bytes, window.left_out_lines)
+    mark = missing_marker(window.left_out_bytes, window.left_out_lines)
     head, tail = window.text.split(mark)
     assert len(head) <= 301
     assert len(tail) <= 300
-    assert head.replace(MARK, "") == "\n"
-    assert tail.replace(MARK, "") == ""
-    assert tail.count(MARK) == 30
+    assert head.replace(REDACTION_MARK, "") == "\n"
+    assert tail.replace(REDACTION_MARK, "") == ""
+    assert tail.count(REDACTION_MARK) == 30
 
 
 def test_dropped_segments_are_counted(tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ class Shrinking:
     def read(self, offset: int, limit: int) -> Chunk:
         return self.log.read(offset, limit)
 
-    def gone(self, before: int) -> Gone:
+    def gone(self, before: int) -> Missing:
         self.asked += 1
-        return Gone(0, 1000 + self.asked) if self.asked <= self.times else Gone()
+        return Missing(0, 1000 + self.asked) if self.asked <= self.times else Missing()
 
 
 def test_a_drop_while_counting_means_counting_again() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.tasklog.line_splitter import PIECE, LineBatcher
+from trio_afrender.tasklog.line_splitter import MAX_LINE, LineBatcher
 
 SMALL = 8
 
@@ -113,18 +113,18 @@ def test_line_ends(chunks: list[bytes], batches: list[str]) -> None:
 
 
 def test_long_lines_come_in_pieces_from_their_own_start() -> None:
-    long = b"x" * (2 * PIECE + 10)
+    long = b"x" * (2 * MAX_LINE + 10)
     batcher = LineBatcher()
     batches = batcher.feed(b"short\n" + long + b"\nnext\n")
-    assert [len(batch) for batch in batches] == [6 + PIECE, PIECE, 10 + 6]
+    assert [len(batch) for batch in batches] == [6 + MAX_LINE, MAX_LINE, 10 + 6]
     assert "".join(batches) == "short\n" + long.decode() + "\nnext\n"
 
 
 def test_a_line_of_just_a_piece_is_whole() -> None:
     batcher = LineBatcher()
-    assert batcher.feed(b"x" * PIECE) == []
+    assert batcher.feed(b"x" * MAX_LINE) == []
     assert batcher.feed(b"\r") == []
-    assert batcher.feed(b"\n") == ["x" * PIECE + "\r\n"]
+    assert batcher.feed(b"\n") == ["x" * MAX_LINE + "\r\n"]
 
 
 def test_a_program_that_never_ends_a_line_takes_no_memory() -> None:
@@ -132,7 +132,7 @@ def test_a_program_that_never_ends_a_line_takes_no_memory() -> None:
     shown = 0
     for _ in range(100):
         shown += sum(map(len, batcher.feed(b"." * 50_000)))
-        assert len(batcher._rest) <= PIECE
+        assert len(batcher._rest) <= MAX_LINE
     assert shown + len(batcher.tail) == 5_000_000
     assert batcher.fed == shown
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.tasklog.redact import MARK, Redactor, find_secrets
+from trio_afrender.tasklog.redact import REDACTION_MARK, Redactor, find_secrets
 
 secret_lists = st.lists(st.text("ab", min_size=1, max_size=9), max_size=4)
 texts = st.text("abc", max_size=60)
@@ -33,7 +33,7 @@ def blot(text: str, secrets: list[str]) -> str:
         owner[start:stop] = [number] * (stop - start)
     shown, last = "", -1
     for char, number in zip(text, owner, strict=True):
-        shown += char if number < 0 else MARK if number != last else ""
+        shown += char if number < 0 else REDACTION_MARK if number != last else ""
         last = number
     return shown
 
@@ -55,15 +55,15 @@ def test_what_cannot_be_a_secret_is_not_held_back() -> None:
     assert redactor.feed("login hun") == "login "
     assert redactor.feed("gry ") == "hungry "
     assert redactor.feed("hunter2") == ""
-    assert redactor.feed("2!") == f"{MARK}!"
+    assert redactor.feed("2!") == f"{REDACTION_MARK}!"
     assert redactor.finish() == ""
 
 
 def test_the_longest_match_goes() -> None:
     redactor = Redactor(["abcdef", "abcdefgh"])
-    assert redactor.redact("abcdefgh abcdefg") == f"{MARK} {MARK}g"
+    assert redactor.redact("abcdefgh abcdefg") == f"{REDACTION_MARK} {REDACTION_MARK}g"
     assert redactor.feed("abcdefg") == ""
-    assert redactor.feed("h.") == f"{MARK}."
+    assert redactor.feed("h.") == f"{REDACTION_MARK}."
 
 
 def test_short_values_and_no_values_hide_nothing() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.config.settings import Token
-from trio_afrender.transport.handshake import Knock, TurnedAway, admit
+from trio_afrender.transport.handshake import HandshakeRejected, UpgradeRequest, check_handshake
 from trio_afrender.transport.tokens import TokenTable
 
 TOKEN = Token("s3cret-token")
@@ -16,10 +16,10 @@ BEARER = (b"authorization", b"Bearer s3cret-token")
 
 def judge(*headers: tuple[bytes, bytes], host: str = "localhost", local: str = "") -> int:
     """The status of the answer; 101 for welcome."""
-    knock = Knock(host=host, headers=headers, subprotocols=["afrender.v1"], local=local)
+    knock = UpgradeRequest(host=host, headers=headers, subprotocols=["afrender.v1"], local=local)
     try:
-        patterns = admit(knock, tokens=TokenTable.single(TOKEN, "n*"), names={"farm"})
-    except TurnedAway as refusal:
+        patterns = check_handshake(knock, tokens=TokenTable.single(TOKEN, "n*"), names={"farm"})
+    except HandshakeRejected as refusal:
         return refusal.status
     assert patterns == ("n*",)
     return 101
@@ -79,33 +79,35 @@ def test_a_browser_never_gets_to_the_token(origin: bytes) -> None:
 def test_a_missing_and_a_wrong_token_are_answered_alike() -> None:
     answers = []
     for headers in ((), ((b"authorization", b"Bearer wrong"),)):
-        knock = Knock(host="localhost", headers=headers, subprotocols=[])
-        with pytest.raises(TurnedAway) as caught:
-            admit(knock, tokens=TokenTable.single(TOKEN), names=())
+        knock = UpgradeRequest(host="localhost", headers=headers, subprotocols=[])
+        with pytest.raises(HandshakeRejected) as caught:
+            check_handshake(knock, tokens=TokenTable.single(TOKEN), names=())
         answers.append((caught.value.status, caught.value.headers))
     assert answers[0] == answers[1] == (401, ((b"WWW-Authenticate", b"Bearer"),))
 
 
 def test_no_secret_stands_in_the_reason() -> None:
-    knock = Knock(host="x\x1b[2J", headers=((b"authorization", b"Bearer geheim"),), subprotocols=())
-    with pytest.raises(TurnedAway) as caught:
-        admit(knock, tokens=TokenTable(), names=())
+    knock = UpgradeRequest(
+        host="x\x1b[2J", headers=((b"authorization", b"Bearer geheim"),), subprotocols=()
+    )
+    with pytest.raises(HandshakeRejected) as caught:
+        check_handshake(knock, tokens=TokenTable(), names=())
     assert str(caught.value).isprintable()
-    knock = Knock(host="localhost", headers=knock.headers, subprotocols=())
-    with pytest.raises(TurnedAway) as caught:
-        admit(knock, tokens=TokenTable(), names=())
+    knock = UpgradeRequest(host="localhost", headers=knock.headers, subprotocols=())
+    with pytest.raises(HandshakeRejected) as caught:
+        check_handshake(knock, tokens=TokenTable(), names=())
     assert "geheim" not in str(caught.value)
 
 
 def test_the_token_comes_before_the_version() -> None:
-    knock = Knock(host="localhost", headers=(BEARER,), subprotocols=("afrender.v2",))
-    with pytest.raises(TurnedAway) as caught:
-        admit(knock, tokens=TokenTable.single(TOKEN), names=())
+    knock = UpgradeRequest(host="localhost", headers=(BEARER,), subprotocols=("afrender.v2",))
+    with pytest.raises(HandshakeRejected) as caught:
+        check_handshake(knock, tokens=TokenTable.single(TOKEN), names=())
     assert caught.value.status == 426
 
 
 @given(st.binary(max_size=40), st.text(max_size=20))
 def test_any_header_gets_an_answer(value: bytes, host: str) -> None:
-    knock = Knock(host=host, headers=((b"authorization", value),), subprotocols=())
-    with pytest.raises(TurnedAway):
-        admit(knock, tokens=TokenTable.single(TOKEN), names=())
+    knock = UpgradeRequest(host=host, headers=((b"authorization", value),), subprotocols=())
+    with pytest.raises(HandshakeRejected):
+        check_handshake(knock, tokens=TokenTable.single(TOKEN), names=())

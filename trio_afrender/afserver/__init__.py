@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from trio_afrender.afserver.client import AnswerLost, Dialer
-from trio_afrender.afserver.link_state import Identity, Memory
+from trio_afrender.afserver.link_state import Identity, LinkState
 from trio_afrender.afserver.render_link import AfserverLink, make_run
-from trio_afrender.afserver.requests import Desk
+from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.config import Timing
 from trio_afrender.protocol.messages import TaskExec
 
@@ -19,7 +19,7 @@ __all__ = (
     "AnswerLost",
     "Dialer",
     "Identity",
-    "Memory",
+    "LinkState",
     "open_afserver_link",
 )
 
@@ -27,7 +27,7 @@ __all__ = (
 @asynccontextmanager
 async def open_afserver_link(
     dialer: Dialer,
-    memory: Memory,
+    memory: LinkState,
     timing: Timing,
     *,
     make_run: Callable[[TaskExec], str] = make_run,
@@ -38,4 +38,4 @@ async def open_afserver_link(
     there is found out by that.
     """
     await trio.lowlevel.checkpoint()
-    yield AfserverLink(Desk(dialer, memory), memory, timing, make_run=make_run)
+    yield AfserverLink(AfserverRequests(dialer, memory), memory, timing, make_run=make_run)

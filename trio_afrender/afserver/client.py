@@ -28,7 +28,7 @@ OpenStream: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 Gate: TypeAlias = AbstractAsyncContextManager[object]
 """Held during an exchange, as a limiter of many renders' exchanges."""
 
-_PIECE = 64 * 1024
+_RECEIVE_SIZE = 64 * 1024
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
 
@@ -85,7 +85,7 @@ class Dialer:
         receiver = Receiver()
         try:
             await stream.send_all(request)
-            while data := await stream.receive_some(_PIECE):
+            while data := await stream.receive_some(_RECEIVE_SIZE):
                 answer = receiver.feed(data)
                 if answer is not None:
                     _linger_none(stream)

@@ -18,14 +18,14 @@ from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 
 __all__ = ("JobGone", "RemoteJob")
 
-_PERIOD = 1.0
+_POLL_INTERVAL = 1.0
 """Seconds between two questions: the server's own cycle."""
-_IDLE = 6.0
+_IDLE_INTERVAL = 6.0
 """Seconds without a running task before renders are asked for, and between two such questions: a
 server needs two or three from one task to the next."""
-_WRITING = 0.5
+_WRITE_DELAY = 0.5
 _NO_FILE = "ERROR: Can't get file"
-_TEXTS = 40
+_MAX_TEXTS = 40
 """Failed attempts whose output is fetched: more than are told."""
 
 
@@ -87,12 +87,12 @@ class RemoteJob:
             else:
                 if view.state != "running":
                     return view
-            await trio.sleep(_PERIOD)
+            await trio.sleep(_POLL_INTERVAL)
 
     async def fetch_texts(self, tasks: Iterable[TaskView]) -> None:
         """Fetch log and output of tasks; what the server does not have stays empty."""
         # The server tells the end of a task before it has written down what came with it.
-        await trio.sleep(_WRITING)
+        await trio.sleep(_WRITE_DELAY)
         for task in tasks:
             for mode, kept in (("output", self.texts.outputs), ("log", self.texts.logs)):
                 kept[task.key] = await self._text(task, mode)
@@ -120,7 +120,7 @@ class RemoteJob:
     def _just_failed(self, view: JobView) -> list[TaskView]:
         before = {task.key: task for task in self.view(self.number).tasks}
         failed = [t for t in view.tasks if _failures(t) > _failures(before.get(t.key))]
-        return failed[: max(0, _TEXTS - len(self.texts.outputs))]
+        return failed[: max(0, _MAX_TEXTS - len(self.texts.outputs))]
 
     async def _reasons(self, job: Mapping[str, Any], view: JobView) -> tuple[str, ...]:
         """Why nothing runs. Renders are asked for now and then only."""
@@ -130,7 +130,7 @@ class RemoteJob:
         if view.state != "running" or any(task.state == "running" for task in view.tasks):
             self._idle_since = self._asked = now
             return ()
-        if now - self._asked < _IDLE:
+        if now - self._asked < _IDLE_INTERVAL:
             return self._waiting if self._asked > self._idle_since else ()
         self._asked = now
         found = (await ask_json(self.dialer, {"get": {"type": "renders"}})).get("renders")

@@ -19,7 +19,7 @@ __all__ = ("RemoteTexts", "is_paused", "make_view", "questions")
 
 _READY, _RUNNING, _DONE, _ERROR, _SKIPPED, _PAUSED = (1 << bit for bit in (0, 1, 4, 5, 8, 9))
 _DEPENDS, _TIME, _ERROR_READY, _RECONNECT, _SUSPENDED = (1 << bit for bit in (2, 3, 17, 18, 20))
-_MAY_GO_ON = _READY | _RUNNING | _TIME | _ERROR_READY | _RECONNECT | _SUSPENDED
+_ACTIVE_STATES = _READY | _RUNNING | _TIME | _ERROR_READY | _RECONNECT | _SUSPENDED
 """States of tasks that will or may run without anybody's doing; those that depend are not among
 them: once a task has failed for good, what depends on it waits for ever."""
 
@@ -105,7 +105,7 @@ def _state_bits(said: Mapping[str, Any], waits: bool) -> int:
 def _is_over(states: Sequence[int]) -> bool:
     """Whether nothing more will happen by itself. A job that has tasks that depend and none that
     failed waits for another job."""
-    if any(state & _MAY_GO_ON for state in states):
+    if any(state & _ACTIVE_STATES for state in states):
         return False
     return all(state & (_DONE | _ERROR) for state in states) or any(s & _ERROR for s in states)
 

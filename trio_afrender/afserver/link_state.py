@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
-from trio_afrender.afserver.pacing import Pace
+from trio_afrender.afserver.pacing import PollSchedule
 from trio_afrender.protocol.messages import TaskKey, TaskUpdate
 
-__all__ = ("Identity", "Memory", "Save")
+__all__ = ("Identity", "LinkState", "Save")
 
 _log = logging.getLogger(__name__)
 
@@ -60,19 +60,19 @@ async def _forget(_: str) -> None:
 
 
 @attrs.define(eq=False)
-class Memory:
+class LinkState:
     """Shared by all links of one render to one server, one after the other."""
 
     identity: Identity = attrs.field(factory=Identity)
     save: Save = _forget
-    pace: Pace = attrs.field(factory=Pace)
+    pace: PollSchedule = attrs.field(factory=PollSchedule)
     latest: dict[str, TaskUpdate] = attrs.field(factory=dict)
     """The newest progress of each run."""
     moved: set[str] = attrs.field(factory=set)
     """Runs whose progress changed since the server last heard of it."""
     asked: dict[TaskKey, str] = attrs.field(factory=dict)
     """Outputs that somebody asked for, until an answer shows that they arrived."""
-    doubtful_since: float | None = None
+    unconfirmed_since: float | None = None
     """When the answer to a request was given up; None when nothing is in doubt."""
     pausing: bool = False
     """Whether the server is to give us nothing."""
@@ -81,7 +81,7 @@ class Memory:
     introduced: bool = False
     """Whether the user's wish for nimby has been told: later the server's word counts."""
 
-    async def remember(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Identity
+    async def save_identity(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Identity
         """Change the identity, and keep it if it is another one now."""
         identity = attrs.evolve(self.identity, **changes)
         if identity == self.identity:

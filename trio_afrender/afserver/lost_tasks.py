@@ -11,25 +11,25 @@ from collections.abc import Iterable
 
 import attrs
 
-from trio_afrender.afserver.run_ids import Runs
-from trio_afrender.afserver.server_view import Belief
+from trio_afrender.afserver.run_ids import RunIds
+from trio_afrender.afserver.server_view import ServerView
 from trio_afrender.protocol.messages import TaskKey, TaskStatus
 
-__all__ = ("Doubts",)
+__all__ = ("LostTasks",)
 
 
 @attrs.define(eq=False)
-class Doubts:
+class LostTasks:
     """`returns` are outcomes to tell until they are closed."""
 
     returns: dict[TaskKey, TaskStatus] = attrs.field(factory=dict)
     _believed: set[TaskKey] = attrs.field(factory=set)
 
-    def believe(self, keys: Iterable[TaskKey]) -> None:
+    def update_view(self, keys: Iterable[TaskKey]) -> None:
         """The server believes in these tasks: their execs may come with its next answer."""
         self._believed.update(keys)
 
-    def answered(self, runs: Runs) -> bool:
+    def answered(self, runs: RunIds) -> bool:
         """An answer has come, and `runs` know what was in it; return whether that added any."""
         before = len(self.returns)
         for key in self._believed:
@@ -38,7 +38,7 @@ class Doubts:
         self._believed.clear()
         return len(self.returns) > before
 
-    def compared(self, belief: Belief, runs: Runs, stopped: Iterable[TaskKey]) -> None:
+    def compared(self, belief: ServerView, runs: RunIds, stopped: Iterable[TaskKey]) -> None:
         """The server has said what it believes; `stopped` are tasks that it wants stopped here
         though we do not run them: killed, if it still believes in them."""
         for key in stopped:

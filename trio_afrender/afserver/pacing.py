@@ -13,14 +13,14 @@ import attrs
 from trio_afrender.config import Timing
 from trio_afrender.protocol.afanasy import RenderEvents
 
-__all__ = ("NEVER", "Pace", "Said", "resolve")
+__all__ = ("NEVER", "PacingSettings", "PollSchedule", "resolve")
 
 NEVER = -1.0
 """For `exit_no_task_time`: switched off."""
 _DAY = 86_400
 
 
-class Said(TypedDict):
+class PacingSettings(TypedDict):
     """The settings as `Registered` and `Events` have them; 0: no change."""
 
     heartbeat_sec: float
@@ -29,11 +29,13 @@ class Said(TypedDict):
     exit_no_task_time: float
 
 
-def resolve(said: RenderEvents, defaults: Timing) -> Said:
+def resolve(said: RenderEvents, defaults: Timing) -> PacingSettings:
     """What a server's numbers mean for a render with these `defaults`."""
     if said.id <= 0:
-        return Said(heartbeat_sec=0, resources_update_period=0, zombie_time=0, exit_no_task_time=0)
-    return Said(
+        return PacingSettings(
+            heartbeat_sec=0, resources_update_period=0, zombie_time=0, exit_no_task_time=0
+        )
+    return PacingSettings(
         heartbeat_sec=_pick(said.heartbeat_sec, defaults.heartbeat),
         resources_update_period=int(_pick(said.resources_update_period, defaults.resources_period)),
         zombie_time=_pick(said.zombie_time, defaults.zombie),
@@ -46,7 +48,7 @@ def _pick(number: int, default: float) -> float:
 
 
 @attrs.define(eq=False)
-class Pace:
+class PollSchedule:
     """When the next sign of life is due, in seconds of the clock that the caller goes by.
 
     After an outcome the server has room for a task: it hands it out with its next turn, within a
@@ -77,7 +79,7 @@ class Pace:
         """A task came."""
         self._often_until = 0.0
 
-    def change(self, said: Said) -> None:
+    def change(self, said: PacingSettings) -> None:
         """Take over what is positive."""
         self.heartbeat = said["heartbeat_sec"] or self.heartbeat
         self.zombie = said["zombie_time"] or self.zombie

@@ -17,14 +17,14 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from trio_afrender.afserver.link_state import Memory
-from trio_afrender.afserver.lost_tasks import Doubts
+from trio_afrender.afserver.link_state import LinkState
+from trio_afrender.afserver.lost_tasks import LostTasks
 from trio_afrender.afserver.pacing import resolve
-from trio_afrender.afserver.registration import NIMBY, Entry
-from trio_afrender.afserver.requests import Desk
-from trio_afrender.afserver.run_ids import Runs
-from trio_afrender.afserver.server_view import Standing, judge
-from trio_afrender.afserver.task_updates import give_back, make_beat, make_update
+from trio_afrender.afserver.registration import NIMBY, Registration
+from trio_afrender.afserver.requests import AfserverRequests
+from trio_afrender.afserver.run_ids import RunIds
+from trio_afrender.afserver.server_view import RegistrationStatus, check_registration
+from trio_afrender.afserver.task_updates import give_back, make_heartbeat, make_update
 from trio_afrender.config import Timing
 from trio_afrender.errors import AfRenderError, LinkLost
 from trio_afrender.protocol.afanasy import RenderEvents, RenderId, RenderUpdate, TaskUp
@@ -46,7 +46,7 @@ __all__ = ("AfserverLink", "make_run")
 
 _log = logging.getLogger(__name__)
 
-CHECK = 60.0
+VIEW_CHECK_INTERVAL = 60.0
 """Seconds between two looks at what the server believes that we run."""
 
 
@@ -60,8 +60,8 @@ class AfserverLink:
 
     def __init__(
         self,
-        desk: Desk,
-        memory: Memory,
+        desk: AfserverRequests,
+        memory: LinkState,
         timing: Timing,
         *,
         make_run: Callable[[TaskExec], str] = make_run,
@@ -69,16 +69,16 @@ class AfserverLink:
         self._desk = desk
         self._memory = memory
         self._timing = timing
-        self._runs = Runs(make_run)
-        self._doubts = Doubts()
+        self._runs = RunIds(make_run)
+        self._doubts = LostTasks()
         self._finals: dict[TaskKey, TaskUp] = {}
         """Outcomes that were told and not closed."""
         self._inbox: deque[Events | Ack] = deque()
         self._news = trio.Event()
         self._lock = trio.Lock()
         self._lost = ""
-        self._check_at = trio.current_time() + CHECK
-        self._entry = Entry(desk, memory, timing)
+        self._check_at = trio.current_time() + VIEW_CHECK_INTERVAL
+        self._entry = Registration(desk, memory, timing)
 
     @property
     def tasks(self) -> tuple[TaskExec, ...]:
@@ -99,10 +99,10 @@ class AfserverLink:
         self._runs.take(register)
         self._memory.forget({task.run for task in self._runs.tasks})
         async with self._turn():
-            answer = await self._entry.enter(register, self._runs)
+            answer = await self._entry.register(register, self._runs)
         if isinstance(answer, Refused):
             return answer
-        self._doubts.believe(answer.unknown)
+        self._doubts.update_view(answer.unknown)
         if answer.events is not None:
             self._push(answer.events)
         return answer.registered
@@ -145,28 +145,32 @@ class AfserverLink:
     async def deregister(self, reason: str) -> None:
         """Leave; the tasks that the server believes here are ready for anybody at once."""
         async with self._turn():
-            await self._desk.goodbye(self._memory.identity.id)
-            await self._memory.remember(time_launch=0)
+            await self._desk.deregister(self._memory.identity.id)
+            await self._memory.save_identity(time_launch=0)
             self._memory.pausing = False
-            await self._entry.align()
+            await self._entry.sync_pause()
 
     async def _beat(self) -> None:
         async with self._turn():
             if trio.current_time() < self._memory.pace.next:
                 return  # an update went out while we waited for our turn
             if trio.current_time() >= self._check_at:
-                self._check_at = trio.current_time() + CHECK
+                self._check_at = trio.current_time() + VIEW_CHECK_INTERVAL
                 await self._compare(frozenset())
             number, finals = self._memory.identity.id, tuple(self._finals.values())
-            await self._exchange(make_beat(number, self._runs, self._memory, finals))
-            await self._entry.align()  # not in `send`: who leaves at once need not be paused before
+            await self._exchange(make_heartbeat(number, self._runs, self._memory, finals))
+            await (
+                self._entry.sync_pause()
+            )  # not in `send`: who leaves at once need not be paused before
 
     async def _exchange(self, message: RenderUpdate) -> None:
         began = trio.current_time()
         finals = {up.key: up for up in message.taskups if up.status > TaskStatus.Warning}
         self._finals.update(finals)
         returns = give_back(message.id, self._doubts.returns)
-        said = await self._desk.tell(attrs.evolve(message, taskups=(*message.taskups, *returns)))
+        said = await self._desk.send_update(
+            attrs.evolve(message, taskups=(*message.taskups, *returns))
+        )
         self._memory.asked.clear()
         told = {up.key for up in message.taskups}
         self._memory.moved = {
@@ -192,7 +196,7 @@ class AfserverLink:
 
     def _hear_events(self, said: RenderEvents) -> frozenset[TaskKey]:
         """Hand out what was said; return the tasks to stop that we do not run."""
-        heard = self._runs.heard(said)
+        heard = self._runs.apply_update_answer(said)
         for key in said.closes:
             self._finals.pop(key, None)
         self._doubts.closed(said.closes)
@@ -210,8 +214,12 @@ class AfserverLink:
         """Look at what the server believes that we run, when it spoke of what we do not run, and
         every minute."""
         identity = self._memory.identity
-        belief = await self._desk.believed(identity.id, self._entry.register.name)
-        if belief is None or judge(belief, identity.id, identity.time_launch) is not Standing.OURS:
+        belief = await self._desk.server_view(identity.id, self._entry.registered_as.name)
+        if (
+            belief is None
+            or check_registration(belief, identity.id, identity.time_launch)
+            is not RegistrationStatus.OURS
+        ):
             raise LinkLost(f"{self._desk.url}: the server has us differently", register_now=True)
         self._doubts.compared(belief, self._runs, stopped)
 

@@ -9,14 +9,14 @@ from typing import Any
 import trio
 
 from trio_afrender.afserver.client import AnswerLost, Dialer
-from trio_afrender.afserver.link_state import Memory
+from trio_afrender.afserver.link_state import LinkState
 from trio_afrender.afserver.server_view import (
-    Belief,
+    ServerView,
     ask_by_id,
     ask_by_name,
     find,
     make_action,
-    read_beliefs,
+    read_server_view,
 )
 from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
 from trio_afrender.protocol.afanasy import (
@@ -34,34 +34,34 @@ from trio_afrender.protocol.afanasy import (
 from trio_afrender.protocol.afanasy.clamp import encode_fitted
 from trio_afrender.transport.websocket_connection import printable
 
-__all__ = ("Desk",)
+__all__ = ("AfserverRequests",)
 
 _log = logging.getLogger(__name__)
 
-TURN = 1.5
+SERVER_CYCLE = 1.5
 """Seconds in which a server surely has taken its turn (it takes one a second): what it answered
 before is not looked at earlier, nor does it show in what it says of its tasks."""
 
 
-class Desk:
+class AfserverRequests:
     """One render's questions to its server. Each method is one exchange or several, and raises
     `LinkLost`, `LinkRefused` (another version of the protocol) and `ProtocolError`."""
 
-    def __init__(self, dialer: Dialer, memory: Memory) -> None:
+    def __init__(self, dialer: Dialer, memory: LinkState) -> None:
         self.url = dialer.address.url
         self._dialer = dialer
         self._memory = memory
 
-    async def tell(self, message: RenderRegister | RenderUpdate) -> RenderEvents | RenderId:
+    async def send_update(self, message: RenderRegister | RenderUpdate) -> RenderEvents | RenderId:
         """Say something that changes what the server knows. Until it answers, that is in doubt."""
         try:
             answer = await self._ask(encode_fitted(message))
         except LinkLost as error:
             if isinstance(error, AnswerLost):  # else it did not even go out
-                self._memory.doubtful_since = trio.current_time()
+                self._memory.unconfirmed_since = trio.current_time()
             raise
         except BaseException:
-            self._memory.doubtful_since = trio.current_time()
+            self._memory.unconfirmed_since = trio.current_time()
             raise
         if not isinstance(answer, RenderEvents | RenderId):
             raise ProtocolError(f"{self.url}: {_describe(answer)}")
@@ -69,17 +69,17 @@ class Desk:
 
     async def settle(self) -> None:
         """Wait until the server has looked at what it may have got without our hearing of it."""
-        if self._memory.doubtful_since is not None:
-            await trio.sleep_until(self._memory.doubtful_since + TURN)
+        if self._memory.unconfirmed_since is not None:
+            await trio.sleep_until(self._memory.unconfirmed_since + SERVER_CYCLE)
 
-    async def believed(self, number: int, name: str) -> Belief | None:
+    async def server_view(self, number: int, name: str) -> ServerView | None:
         """What the server says of the render `name`, asked for by its id if it has one.
 
         None when it knows none; raises `ProtocolError` when the answer says nothing of renders.
         """
         for question in ((ask_by_id(number),) if number else ()) + (ask_by_name(name),):
             answer = await self._ask(encode(question))
-            beliefs = read_beliefs(answer.body) if isinstance(answer, Json) else None
+            beliefs = read_server_view(answer.body) if isinstance(answer, Json) else None
             if beliefs is None:
                 raise ProtocolError(f"{self.url}: asked for renders: {_describe(answer)}")
             if (belief := find(beliefs, name)) is not None:
@@ -92,7 +92,7 @@ class Desk:
         if isinstance(answer, Json) and b'"kind":"error"' in answer.body:
             _log.warning("%s: asked for %s: %s", self.url, dict(params), _describe(answer))
 
-    async def goodbye(self, number: int) -> None:
+    async def deregister(self, number: int) -> None:
         """Leave; the answer says the same whether the server knew us or not."""
         await self._ask(encode(RenderDeregister(id=number)))
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from trio_afrender.afserver.server_view import Belief
+from trio_afrender.afserver.server_view import ServerView
 from trio_afrender.protocol.afanasy import RenderEvents
 from trio_afrender.protocol.messages import (
     Events,
@@ -29,14 +29,14 @@ from trio_afrender.protocol.messages import (
     TaskKey,
 )
 
-__all__ = ("Answer", "Heard", "Runs")
+__all__ = ("RegisterResult", "RunIds", "UpdateResult")
 
 _REMEMBERED = 256
 """Closed runs whose start is remembered, to tell a late stop from one for a lost exec."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Answer:
+class RegisterResult:
     """What the answer to a register says: the answer itself, and what came along with it."""
 
     registered: Registered
@@ -46,7 +46,7 @@ class Answer:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Heard:
+class UpdateResult:
     """What the answer to an update says."""
 
     events: Events | None = None
@@ -55,7 +55,7 @@ class Heard:
 
 
 @attrs.define(eq=False)
-class Runs:
+class RunIds:
     """The newest run of each task. `make_run` names a new one."""
 
     make_run: Callable[[TaskExec], str]
@@ -96,21 +96,21 @@ class Runs:
 
     # -- answers to a register ------------------------------------------------------------------
 
-    def registered(self, said: RenderEvents, *, listed: bool) -> Answer:
+    def registered(self, said: RenderEvents, *, listed: bool) -> RegisterResult:
         """Sort what the answer to a register says. Not `listed`: it was sent without our tasks."""
         if not listed:
             stop = (*self._superseded, *self._drop(self._tasks))
-            heard = self.heard(said, answers_register=True)
+            heard = self.apply_update_answer(said, answers_register=True)
             return _make_answer(said, resume=(), stop=stop, events=heard.events)
         again = {task.key for task in said.tasks}
         gone = [key for key in said.stops if key in self._tasks and key not in again]
         stop = (*self._superseded, *self._drop(gone))
         resume = tuple(task.run for task in self._tasks.values())
         fresh = tuple(task for task in said.tasks if task.key not in self._tasks)
-        heard = self.heard(attrs.evolve(said, tasks=fresh), answers_register=True)
+        heard = self.apply_update_answer(attrs.evolve(said, tasks=fresh), answers_register=True)
         return _make_answer(said, resume=resume, stop=stop, events=heard.events)
 
-    def go_on(self, belief: Belief) -> Answer:
+    def continue_runs(self, belief: ServerView) -> RegisterResult:
         """Go on without a register, with a server that says what it believes."""
         if belief.tasks is None:
             resume, gone, unknown = tuple(self._tasks.values()), [], frozenset[TaskKey]()
@@ -132,11 +132,13 @@ class Runs:
             stop=(*self._superseded, *stop),
         )
         events = Events(closes=closes) if closes else None
-        return Answer(registered=said, events=events, unknown=unknown)
+        return RegisterResult(registered=said, events=events, unknown=unknown)
 
     # -- answers to an update -------------------------------------------------------------------
 
-    def heard(self, said: RenderEvents, *, answers_register: bool = False) -> Heard:
+    def apply_update_answer(
+        self, said: RenderEvents, *, answers_register: bool = False
+    ) -> UpdateResult:
         """Turn events into those of the session, in which everything has its run."""
         older: list[RunRef] = []
         tasks = tuple(self._begin(task, older) for task in said.tasks)
@@ -147,7 +149,7 @@ class Runs:
             tasks=tasks,
             closes=(*older, *closes),
             stops=self._refs(said.stops),
-            outputs=tuple(self._ref(key) or _stranger(key) for key in said.outputs),
+            outputs=tuple(self._ref(key) or _unknown_run(key) for key in said.outputs),
             listens_add=self._refs(said.listens_add),
             listens_rem=self._refs(said.listens_rem),
             instruction=said.instruction,
@@ -155,7 +157,7 @@ class Runs:
             log="" if answers_register else said.log,
         )
         self._drop(key for key in said.closes if key not in begun)
-        return Heard(
+        return UpdateResult(
             events=None if events == Events() else events,
             unknown=frozenset() if answers_register else unknown,
         )
@@ -192,11 +194,11 @@ class Runs:
 
 def _make_answer(
     said: RenderEvents, *, resume: tuple[str, ...], stop: tuple[str, ...], events: Events | None
-) -> Answer:
+) -> RegisterResult:
     registered = Registered(id=said.id, resume=resume, stop=stop, log=said.log)
-    return Answer(registered=registered, events=events)
+    return RegisterResult(registered=registered, events=events)
 
 
-def _stranger(key: TaskKey) -> RunRef:
+def _unknown_run(key: TaskKey) -> RunRef:
     """For a question about a task that we do not run: it is to be answered all the same."""
     return RunRef(run=f"unknown-{key}", **key._asdict())

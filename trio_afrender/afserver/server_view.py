@@ -18,14 +18,14 @@ from trio_afrender.protocol.afanasy import Json
 from trio_afrender.protocol.messages import TaskKey
 
 __all__ = (
-    "Belief",
-    "Standing",
+    "RegistrationStatus",
+    "ServerView",
     "ask_by_id",
     "ask_by_name",
+    "check_registration",
     "find",
-    "judge",
     "make_action",
-    "read_beliefs",
+    "read_server_view",
 )
 
 _HEAD_END = '"tasks":['
@@ -33,7 +33,7 @@ _ONLINE = 1
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Belief:
+class ServerView:
     """One render in the server's eyes."""
 
     id: int
@@ -45,7 +45,7 @@ class Belief:
     """What it runs: the start of each, in unix time. None: the server's list was unreadable."""
 
 
-class Standing(enum.Enum):
+class RegistrationStatus(enum.Enum):
     """How a render stands with its server."""
 
     OURS = "online, and it is us"
@@ -80,7 +80,7 @@ def make_action(number: int, params: Mapping[str, Any], *, user: str, host: str)
     return Json(body=json.dumps({"action": action}).encode())
 
 
-def read_beliefs(answer: bytes) -> tuple[Belief, ...] | None:
+def read_server_view(answer: bytes) -> tuple[ServerView, ...] | None:
     """The renders in an answer; None when it is no list of renders at all.
 
     The server does not escape everything, so the name of one task may break its JSON. What stands
@@ -98,7 +98,7 @@ def read_beliefs(answer: bytes) -> tuple[Belief, ...] | None:
     return tuple(each for each in beliefs if each is not None)
 
 
-def _read_head(text: str) -> tuple[Belief, ...] | None:
+def _read_head(text: str) -> tuple[ServerView, ...] | None:
     head, mark, _ = text.partition(_HEAD_END)
     start = head.find('"renders"')
     if not mark or start < 0:
@@ -113,12 +113,12 @@ def _read_head(text: str) -> tuple[Belief, ...] | None:
     return None if belief is None else (belief,)
 
 
-def _read_render(fields: Mapping[str, Any]) -> Belief | None:
+def _read_render(fields: Mapping[str, Any]) -> ServerView | None:
     number, name, state = fields.get("id"), fields.get("name"), fields.get("st")
     launched = fields.get("time_launch", 0)
     if not (isinstance(number, int) and isinstance(name, str) and isinstance(state, int)):
         return None
-    return Belief(
+    return ServerView(
         id=number,
         name=name,
         online=bool(state & _ONLINE),
@@ -145,12 +145,14 @@ def _read_tasks(listed: object) -> Mapping[TaskKey, int] | None:
     return tasks
 
 
-def find(beliefs: tuple[Belief, ...], name: str) -> Belief | None:
+def find(beliefs: tuple[ServerView, ...], name: str) -> ServerView | None:
     """The render of exactly that name."""
     return next((each for each in beliefs if each.name == name), None)
 
 
-def judge(belief: Belief | None, number: int, time_launch: int) -> Standing:
+def check_registration(
+    belief: ServerView | None, number: int, time_launch: int
+) -> RegistrationStatus:
     """How the render stands that was `number` and registered as launched then.
 
     An id alone proves nothing: a server that lost its store gives it to somebody else, and one
@@ -158,8 +160,8 @@ def judge(belief: Belief | None, number: int, time_launch: int) -> Standing:
     is for a register whose answer was never heard.
     """
     if belief is None:
-        return Standing.UNKNOWN
+        return RegistrationStatus.UNKNOWN
     if not belief.online:
-        return Standing.OFFLINE
+        return RegistrationStatus.OFFLINE
     ours = number in (0, belief.id) and time_launch == belief.time_launch != 0
-    return Standing.OURS if ours else Standing.TAKEN
+    return RegistrationStatus.OURS if ours else RegistrationStatus.TAKEN

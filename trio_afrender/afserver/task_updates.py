@@ -8,17 +8,17 @@ from collections.abc import Collection, Iterable
 
 import attrs
 
-from trio_afrender.afserver.link_state import Memory
-from trio_afrender.afserver.run_ids import Runs
+from trio_afrender.afserver.link_state import LinkState
+from trio_afrender.afserver.run_ids import RunIds
 from trio_afrender.protocol.afanasy import (
-    Address,
     Interface,
+    IpAddress,
     OutputText,
     RenderRegister,
     RenderUpdate,
     TaskUp,
 )
-from trio_afrender.protocol.afanasy.clamp import harmless
+from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import (
     HostResources,
     NetIF,
@@ -30,10 +30,10 @@ from trio_afrender.protocol.messages import (
     Update,
 )
 
-__all__ = ("give_back", "make_beat", "make_register", "make_update")
+__all__ = ("give_back", "make_heartbeat", "make_register", "make_update")
 
 _MAC = re.compile(r"([0-9a-f]{2}[:-]?){5}[0-9a-f]{2}", re.IGNORECASE)
-_MOST_INTERFACES = 127
+_MAX_INTERFACES = 127
 _NULL_MAC = bytes(6)
 _PATH = re.compile(r"[/\\]")
 _GIVE_BACK = (TaskStatus.RenderDeregister, TaskStatus.RenderZombie)
@@ -47,7 +47,7 @@ class _Part:
     files: list[TaskFile] = attrs.field(factory=list)
 
 
-def make_update(number: int, update: Update, runs: Runs, memory: Memory) -> RenderUpdate:
+def make_update(number: int, update: Update, runs: RunIds, memory: LinkState) -> RenderUpdate:
     """What the server is told, as the render with id `number`. Notes progress in `memory`.
 
     Whatever is said of one task goes into one `TaskUp`: a log beside an outcome that came alone
@@ -82,7 +82,9 @@ def make_update(number: int, update: Update, runs: Runs, memory: Memory) -> Rend
     )
 
 
-def make_beat(number: int, runs: Runs, memory: Memory, finals: Iterable[TaskUp]) -> RenderUpdate:
+def make_heartbeat(
+    number: int, runs: RunIds, memory: LinkState, finals: Iterable[TaskUp]
+) -> RenderUpdate:
     """The sign of life: how every running task stands, and outcomes that were not closed.
 
     Saying again what runs is how a server that lost a task finds out: it closes what it does not
@@ -105,7 +107,7 @@ def _as_percent(up: TaskUp, *, known: bool) -> TaskUp:
     return attrs.evolve(up, status=TaskStatus.Percent, percent=-1, frame=-1, percentframe=-1)
 
 
-def _outputs(memory: Memory) -> tuple[OutputText, ...]:
+def _outputs(memory: LinkState) -> tuple[OutputText, ...]:
     return tuple(OutputText(key=key, text=text) for key, text in memory.asked.items())
 
 
@@ -120,7 +122,7 @@ def _part(parts: dict[str, _Part], run: str) -> _Part:
     return parts.setdefault(run, _Part())
 
 
-def _make_up(number: int, key: TaskKey, run: str, part: _Part, memory: Memory) -> TaskUp:
+def _make_up(number: int, key: TaskKey, run: str, part: _Part, memory: LinkState) -> TaskUp:
     up = TaskUp(
         client_id=number,
         **key._asdict(),
@@ -139,8 +141,8 @@ def _make_up(number: int, key: TaskKey, run: str, part: _Part, memory: Memory) -
         frame=said.frame,
         percentframe=min(max(said.percentframe, 0), 100),
         progress_changed=run in memory.moved or (said.progress_changed and part.update is not None),
-        activity=harmless(said.activity),
-        resources=harmless(said.resources),
+        activity=strip_json_breakers(said.activity),
+        resources=strip_json_breakers(said.resources),
         report=said.report,
         parsed_files=said.parsed_files,
         data=said.output.encode("utf-8", "surrogateescape") if said.output else b"",
@@ -158,15 +160,15 @@ def _base_named(files: Iterable[TaskFile]) -> Iterable[TaskFile]:
 # -- a register ----------------------------------------------------------------------------------
 
 
-def make_register(register: Register, runs: Runs) -> RenderRegister:
+def make_register(register: Register, runs: RunIds) -> RenderRegister:
     """The whole render, with the tasks of `runs`. It asks for no id: the server would grant it."""
     tasks = runs.tasks
     return RenderRegister(
         tasks=tasks,
-        os=harmless(register.os),
-        engine=harmless(register.engine),
-        name=harmless(register.name),
-        user_name=harmless(register.user_name),
+        os=strip_json_breakers(register.os),
+        engine=strip_json_breakers(register.engine),
+        name=strip_json_breakers(register.name),
+        user_name=strip_json_breakers(register.user_name),
         state=register.state,
         flags=register.flags,
         priority=register.priority,
@@ -181,9 +183,9 @@ def make_register(register: Register, runs: Runs) -> RenderRegister:
 def _clean_resources(resources: HostResources) -> HostResources:
     return attrs.evolve(
         resources,
-        gpu_string=harmless(resources.gpu_string),
-        hw_info=harmless(resources.hw_info),
-        logged_in_users=tuple(harmless(user) for user in resources.logged_in_users),
+        gpu_string=strip_json_breakers(resources.gpu_string),
+        hw_info=strip_json_breakers(resources.hw_info),
+        logged_in_users=tuple(strip_json_breakers(user) for user in resources.logged_in_users),
     )
 
 
@@ -194,17 +196,21 @@ def _interfaces(netifs: Collection[NetIF]) -> Iterable[Interface]:
         mac = _read_mac(netif.mac)
         if mac != _NULL_MAC:
             addresses = tuple(filter(None, map(_read_address, netif.addresses)))
-            found.append(Interface(name=harmless(netif.name), mac=mac, addresses=addresses))
-    return found[:_MOST_INTERFACES]
+            found.append(
+                Interface(name=strip_json_breakers(netif.name), mac=mac, addresses=addresses)
+            )
+    return found[:_MAX_INTERFACES]
 
 
 def _read_mac(text: str) -> bytes:
     return bytes.fromhex(re.sub("[:-]", "", text)) if _MAC.fullmatch(text) else _NULL_MAC
 
 
-def _read_address(text: str) -> Address | None:
+def _read_address(text: str) -> IpAddress | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return Address(family=0 if address.version == 4 else 1, packed=address.packed.ljust(16, b"\0"))
+    return IpAddress(
+        family=0 if address.version == 4 else 1, packed=address.packed.ljust(16, b"\0")
+    )

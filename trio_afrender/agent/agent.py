@@ -13,29 +13,29 @@ import attrs
 import trio
 
 import trio_afrender
-from trio_afrender.agent.agent_dependencies import Outside, open_outside
+from trio_afrender.agent.agent_dependencies import AgentDependencies, open_agent_dependencies
 from trio_afrender.agent.connect import check_server, make_connect
 from trio_afrender.agent.dispatcher import Dispatcher
 from trio_afrender.agent.handle import AgentHandle, RunView
-from trio_afrender.agent.host_actions import Errands
-from trio_afrender.agent.journal_format import Held
-from trio_afrender.agent.loop_watchdog import Pulse
+from trio_afrender.agent.host_actions import HostActions
+from trio_afrender.agent.journal_format import PendingState
+from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.memory_guard import guard_memory
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.agent.recovery import recover
 from trio_afrender.agent.server_instructions import make_plan
-from trio_afrender.agent.session import Session, Settings
-from trio_afrender.agent.shutdown import Ending
+from trio_afrender.agent.session import Session, SessionSettings
+from trio_afrender.agent.shutdown import Shutdown
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkRefused
 from trio_afrender.hostinfo.rates import until_tick
 from trio_afrender.protocol.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
-from trio_afrender.task.gpu_slots import CardRoom, shared_book
+from trio_afrender.task.gpu_slots import GpuAllocator, host_gpu_allocations
 from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Tools
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.transport.interfaces import Connect
 
 __all__ = ("AgentHandle", "RunView", "run_agent")
@@ -43,14 +43,14 @@ __all__ = ("AgentHandle", "RunView", "run_agent")
 logger = logging.getLogger(__name__)
 
 ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
-FIRST_SAMPLE = 2.0
-HOST_PATIENCE = 60.0
+FIRST_SAMPLE_TIMEOUT = 2.0
+SAMPLE_TIMEOUT = 60.0
 """Seconds that a measurement may take: it may be behind a slow disk or driver."""
-AT_LAST = 10.0
+FINAL_COMMAND_TIMEOUT = 10.0
 """Seconds to see how a reboot command ends; it goes on without us."""
-CARD_PATIENCE = 30.0
+GPU_START_TIMEOUT = 30.0
 """Seconds in which a GPU's driver may start up, before its host counts as one without."""
-TIDY = 1.0
+CLEANUP_INTERVAL = 1.0
 """Seconds between two rounds of removing the folders of finished runs."""
 
 
@@ -58,7 +58,7 @@ async def run_agent(
     config: Config,
     *,
     connect: Connect | None = None,
-    outside: AbstractAsyncContextManager[Outside] | None = None,
+    outside: AbstractAsyncContextManager[AgentDependencies] | None = None,
     task_status: trio.TaskStatus[AgentHandle] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be a render until drained or cancelled; `started` with an `AgentHandle`.
@@ -71,20 +71,22 @@ async def run_agent(
     """
     if connect is None:
         check_server(config)
-    async with outside if outside is not None else open_outside(config) as opened:
+    async with outside if outside is not None else open_agent_dependencies(config) as opened:
         if connect is None:
-            connect = make_connect(config, remembered=opened.remembered, remember=opened.remember)
+            connect = make_connect(
+                config, remembered=opened.remembered, remember=opened.save_server_identity
+            )
         await _Agent(config, connect, opened).run(task_status)
 
 
 class _Agent:
-    def __init__(self, config: Config, connect: Connect, outside: Outside) -> None:
+    def __init__(self, config: Config, connect: Connect, outside: AgentDependencies) -> None:
         self.config = config
         self.over = trio.Event()
         self._outside = outside
-        self._settings = Settings.of(config.timing)
-        self._pulse = Pulse(trio.current_time)
-        self._errands = Errands(config, outside, lambda: self._session.renew())
+        self._settings = SessionSettings.of(config.timing)
+        self._pulse = LoopWatchdog(trio.current_time)
+        self._errands = HostActions(config, outside, lambda: self._session.reregister())
         self._at_last = ""
         self._outbox = Outbox(journal=outside.journal, ended=outside.history.note)
         self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
@@ -103,16 +105,16 @@ class _Agent:
         self._resources: HostResources | None = None
         self._resources_text = ""
         self._idle_since = trio.current_time()
-        self._cards = CardRoom(
+        self._cards = GpuAllocator(
             config.gpu,
             self._known_cards,
             outside.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            shared_book(),
+            host_gpu_allocations(),
         )
         self._gpus: tuple[GpuCard, ...] | None = None
-        self._patience = trio.current_time() + CARD_PATIENCE
+        self._patience = trio.current_time() + GPU_START_TIMEOUT
         self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
-        self._ending = Ending(
+        self._ending = Shutdown(
             config, self._dispatcher, self._outbox, self._session, announce=self._announce
         )
         self._scope = trio.CancelScope()
@@ -125,7 +127,7 @@ class _Agent:
 
     def check(self) -> tuple[str, ...]:
         self._dispatcher.probe(self._pulse)
-        return self._pulse.broken()
+        return self._pulse.overdue()
 
     def views(self) -> tuple[RunView, ...]:
         return tuple(
@@ -142,7 +144,7 @@ class _Agent:
         )
 
     async def run(self, task_status: trio.TaskStatus[AgentHandle]) -> None:
-        with trio.move_on_after(FIRST_SAMPLE):
+        with trio.move_on_after(FIRST_SAMPLE_TIMEOUT):
             await self._measure()
         refused: LinkRefused | None = None
         try:
@@ -153,7 +155,7 @@ class _Agent:
                 nursery.start_soon(self._keep_journal)
                 nursery.start_soon(self._outside.history.run)
                 await nursery.start(self._dispatcher.run, tools)
-                self._dispatcher.go_on(going_on)
+                self._dispatcher.continue_numbering(going_on)
                 self._start(nursery, self._watch_host)
                 self._start(nursery, self._outside.meters.run, self._settings.period)
                 self._start(nursery, self._errands.run, lambda reason: self.drain(reason, None))
@@ -167,7 +169,7 @@ class _Agent:
                     refused = error
                 nursery.cancel_scope.cancel()
             if self._at_last:
-                with trio.move_on_after(AT_LAST):
+                with trio.move_on_after(FINAL_COMMAND_TIMEOUT):
                     await self._errands.launched(self._at_last)
         finally:
             self.over.set()
@@ -201,8 +203,8 @@ class _Agent:
     def drain(self, reason: str, budget: float | None) -> None:
         self._ending.drain(reason, budget)
 
-    def hurry(self, reason: str) -> None:
-        self._ending.hurry(reason)
+    def stop_now(self, reason: str) -> None:
+        self._ending.stop_now(reason)
 
     # -- what the session asks for --------------------------------------------------------------
 
@@ -243,18 +245,18 @@ class _Agent:
         if plan.refusal:
             logger.warning("refused: %s", plan.refusal)
             if instruction == "sleep":
-                self._session.renew()
+                self._session.reregister()
             return
         logger.info('the server says "%s" %s', instruction, command)
         if plan.launch:
             self._errands.launch(plan.launch)
         if plan.sleep:
             self._errands.sleep(plan.sleep)
-        self._at_last = plan.at_last or self._at_last
+        self._at_last = plan.final_command or self._at_last
         if plan.leave:
             self._ending.drain(plan.leave, finish=plan.finish)
 
-    def _find(self, which: TaskKey | str) -> list[TaskHandle]:
+    def _find(self, which: TaskKey | str) -> list[TaskControl]:
         return [
             handle
             for handle in self._dispatcher.running.values()
@@ -290,7 +292,7 @@ class _Agent:
     async def _remove_places(self) -> None:
         """Folders of finished runs, a second's worth at a time."""
         async for task in self._to_remove:
-            await trio.sleep(TIDY)
+            await trio.sleep(CLEANUP_INTERVAL)
             tasks = [task]
             with suppress(trio.WouldBlock):
                 while True:
@@ -309,18 +311,18 @@ class _Agent:
             self._outside.gauge,
             self._dispatcher.running.values,
             pause,
-            lambda seconds: self._pulse.promise("the memory guard", seconds),
+            lambda seconds: self._pulse.expect_within("the memory guard", seconds),
         )
 
     async def _keep_journal(self) -> None:
-        def now() -> Held:
+        def now() -> PendingState:
             running = (handle.task for handle in self._dispatcher.running.values())
             return self._outbox.held(running)
 
         await self._outside.journal.run(saved=self._wake, now=now)
 
-    def _make_tools(self) -> Tools:
-        return Tools(
+    def _make_tools(self) -> TaskDependencies:
+        return TaskDependencies(
             config=self.config,
             spawn=self._outside.spawn,
             plugins=self._outside.plugins,
@@ -363,7 +365,7 @@ class _Agent:
         """Measure every period, beside the heartbeat and never in its way."""
         while True:
             period = self._settings.period()
-            self._pulse.promise("the host's measurement", 2 * period + HOST_PATIENCE)
+            self._pulse.expect_within("the host's measurement", 2 * period + SAMPLE_TIMEOUT)
             await trio.sleep(until_tick(trio.current_time(), period))
             await self._measure()
             if self._resources is not None:

@@ -19,52 +19,57 @@ import attrs
 import trio
 
 from trio_afrender.agent.journal import open_journal
-from trio_afrender.agent.journal_format import Held, Journal
-from trio_afrender.agent.run_history import DiskHistory, History
-from trio_afrender.agent.state_dir import Store, open_store
-from trio_afrender.agent.takeover import Inherited, dismiss_run, open_holder, take_stock
+from trio_afrender.agent.journal_format import Journal, PendingState
+from trio_afrender.agent.run_history import DiskRunHistory, RunHistory
+from trio_afrender.agent.state_dir import StateDir, open_state_dir
+from trio_afrender.agent.takeover import (
+    TakeoverResult,
+    adopt_running_tasks,
+    dismiss_run,
+    open_process_backend,
+)
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
-from trio_afrender.hostinfo.memory_headroom import ReadRoom, make_room_reader
-from trio_afrender.hostinfo.process_inspection import Examine, examine
+from trio_afrender.hostinfo.memory_headroom import ReadRoom, make_headroom_reader
+from trio_afrender.hostinfo.process_inspection import Examine, inspect_process
 from trio_afrender.hostinfo.process_usage import make_usage_reader
-from trio_afrender.hostinfo.sampler import Sampler, make_wishes
-from trio_afrender.hostinfo.usage_sampling import ThreadGauge
+from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
+from trio_afrender.hostinfo.usage_sampling import ThreadedUsageReader
 from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
-from trio_afrender.process.host_commands import Ask, RunAside, ask_command, run_aside
+from trio_afrender.process.host_commands import Ask, RunAside, ask_command, spawn_detached
 from trio_afrender.process.interfaces import Spawn
 from trio_afrender.protocol.messages import HostResources, TaskExec
-from trio_afrender.task.image_worker import Painter, open_painter
+from trio_afrender.task.image_worker import ImageWorker, open_image_worker
 from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run_folder import (
     OpenPlace,
-    open_disk_place,
-    place_name,
+    open_run_folder,
     read_left,
-    remove_places,
+    remove_run_folders,
+    run_folder_name,
 )
-from trio_afrender.task.tools import Gauge
+from trio_afrender.task.tools import ProcessUsageReader
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
-__all__ = ("AgentJournal", "Outside", "open_outside")
+__all__ = ("AgentDependencies", "AgentJournal", "open_agent_dependencies")
 
 
 class AgentJournal(Journal, Protocol):
     """The journal as the agent runs it."""
 
     @property
-    def held(self) -> Held:
+    def held(self) -> PendingState:
         """What an earlier agent left, as of the opening."""
         ...
 
-    async def run(self, *, saved: Callable[[], None], now: Callable[[], Held]) -> None: ...
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None: ...
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Outside:
+class AgentDependencies:
     """What `open_outside` opened. It stays open for as long as the agent runs."""
 
     spawn: Spawn
@@ -75,10 +80,10 @@ class Outside:
     """Ends what an earlier agent's keeper still holds of a run; bounded."""
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
-    run_aside: RunAside
+    spawn_detached: RunAside
     ask: Ask
     journal: AgentJournal
-    history: History
+    history: RunHistory
     read_left: Callable[[TaskExec, Redactor], Awaitable[str]]
     """The output of a run whose agent was killed, from its folder."""
     new_token: Callable[[], str]
@@ -87,18 +92,18 @@ class Outside:
     """Looks at processes that do nothing any more."""
     read_room: ReadRoom
     """How much memory is left."""
-    remember: Callable[[str], Awaitable[None]]
+    save_server_identity: Callable[[str], Awaitable[None]]
     """Keeps that for the agent after us. Raises OSError."""
     cards_unclaimed: Callable[[], bool]
     """Whether a card works for somebody whom its driver does not name."""
-    gauge: Gauge
+    gauge: ProcessUsageReader
     """The figures of tasks' processes."""
-    painter: Painter | None = None
+    painter: ImageWorker | None = None
     """Reads images for tasks; None: there is nothing here that could."""
     meters: MeterSource = attrs.field(factory=NoMeters)
     remembered: str = ""
     """What the server knew the agent before us by (`link.afserver`)."""
-    inherited: Inherited = attrs.field(factory=Inherited)
+    inherited: TakeoverResult = attrs.field(factory=TakeoverResult)
     """What goes on of an earlier agent's, and what was ended before we began."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, before what they may not have is taken out."""
@@ -107,18 +112,20 @@ class Outside:
 
 
 @asynccontextmanager
-async def open_outside(config: Config) -> AsyncIterator[Outside]:
+async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependencies]:
     """Open the real thing. Raises `StoreError`, `StoreInUse`."""
-    sampler = Sampler(make_wishes(config))
+    sampler = Sampler(make_sampler_config(config))
     environ = dict(os.environ)
     plain = AgentEnvironment.of(environ, ()).variables
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(open_store(config.store, config.name))
+        store = stack.enter_context(open_state_dir(config.store, config.name))
         identity = await work_in_thread(store.identity)
         journal = await work_in_thread(partial(open_journal, store.journal))
-        holder = await stack.enter_async_context(open_holder(store, config))
-        inherited = await take_stock(store, identity, journal.held, config, keeps=holder.keeps)
-        kept = {place_name(task) for task in journal.held.tasks.values()}
+        holder = await stack.enter_async_context(open_process_backend(store, config))
+        inherited = await adopt_running_tasks(
+            store, identity, journal.held, config, keeps=holder.keeps
+        )
+        kept = {run_folder_name(task) for task in journal.held.tasks.values()}
         await work_in_thread(partial(store.remove_runs, kept))
         remembered = await work_in_thread(store.read_identity_on_server)
 
@@ -135,29 +142,29 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
             ) as plugins,
             _open_painter(config) as painter,
         ):
-            yield Outside(
+            yield AgentDependencies(
                 spawn=holder.spawn,
                 plugins=plugins,
                 open_place=partial(
-                    open_disk_place,
+                    open_run_folder,
                     store.runs,
                     quota=config.log_quota,
                     kept=holder.keeps and not config.console,
                 ),
-                remove_places=partial(remove_places, store.runs),
+                remove_places=partial(remove_run_folders, store.runs),
                 dismiss=partial(dismiss_run, store, config.timing),
                 facts=await trio.to_thread.run_sync(host_facts),
                 measure=sampler.measure,
                 environ=environ,
-                run_aside=partial(run_aside, environment=plain),
+                spawn_detached=partial(spawn_detached, environment=plain),
                 ask=partial(ask_command, environment=plain),
                 journal=journal,
-                history=DiskHistory(store.path),
+                history=DiskRunHistory(store.path),
                 read_left=partial(_read_left, store, config),
-                examine=partial(examine, ask=partial(ask_command, environment=plain)),
+                examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
                 cards_unclaimed=sampler.cards_unclaimed,
-                read_room=make_room_reader(),
-                gauge=ThreadGauge(make_usage_reader(), sampler.shares),
+                read_room=make_headroom_reader(),
+                gauge=ThreadedUsageReader(make_usage_reader(), sampler.shares),
                 painter=painter,
                 meters=Meters(
                     config.meters,
@@ -168,20 +175,20 @@ async def open_outside(config: Config) -> AsyncIterator[Outside]:
                 ),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
                 remembered=remembered,
-                remember=remember,
+                save_server_identity=remember,
                 inherited=inherited,
             )
 
 
 @asynccontextmanager
-async def _open_painter(config: Config) -> AsyncIterator[Painter | None]:
+async def _open_painter(config: Config) -> AsyncIterator[ImageWorker | None]:
     if find_spec("OpenImageIO") is None:
         yield None
         return
-    async with open_painter(nice=config.nice) as painter:
+    async with open_image_worker(nice=config.nice) as painter:
         yield painter
 
 
-async def _read_left(store: Store, config: Config, task: TaskExec, redactor: Redactor) -> str:
+async def _read_left(store: StateDir, config: Config, task: TaskExec, redactor: Redactor) -> str:
     limit = min(config.window, 1024 * 1024)
     return await read_left(store.runs, task, limit=limit, redactor=redactor)

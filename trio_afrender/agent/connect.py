@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from trio_afrender.afserver import Dialer, Identity, Memory, open_afserver_link
+from trio_afrender.afserver import Dialer, Identity, LinkState, open_afserver_link
 from trio_afrender.afserver.client import OpenStream
 from trio_afrender.afserver.link_state import Save
-from trio_afrender.afserver.pacing import Pace
+from trio_afrender.afserver.pacing import PollSchedule
 from trio_afrender.config.settings import Config
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import is_loopback, is_native, parse_native, parse_url
@@ -64,9 +64,9 @@ def make_native_connect(
             "%s: the token is not used, Afanasy's protocol has no place for one", address.url
         )
     timing = config.timing
-    memory = Memory(
+    memory = LinkState(
         identity=Identity.read(remembered, server=address.url, name=config.name),
-        pace=Pace(heartbeat=timing.heartbeat, zombie=timing.zombie),
+        pace=PollSchedule(heartbeat=timing.heartbeat, zombie=timing.zombie),
     )
     if remember is not None:
         memory.save = remember

@@ -12,33 +12,33 @@ from contextlib import suppress
 
 import trio
 
-from trio_afrender.agent.loop_watchdog import Pulse
+from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
-from trio_afrender.process.interfaces import Child
+from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.protocol.messages import (
     AskedOutput,
     Events,
+    Reason,
     Registered,
     RunRef,
     TaskExec,
     TaskKey,
     TaskStatus,
     TaskUpdate,
-    WhyStep,
 )
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.run import run_task
-from trio_afrender.task.status_rules import StopCause, StopKind, limit_give_backs
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Tools
+from trio_afrender.task.status_rules import StopCause, StopKind, cap_retries
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import TaskDependencies
 
 __all__ = ("Dispatcher",)
 
 logger = logging.getLogger(__name__)
 
-EVENTS_BUFFER = 64
-LOOP = "the dispatcher"
-PATIENCE = 10.0
+EVENT_BUFFER_SIZE = 64
+LOOP_NAME = "the dispatcher"
+EVENT_TIMEOUT = 10.0
 """Seconds in which what is in the channel should have been passed on."""
 
 
@@ -48,7 +48,7 @@ class Dispatcher:
     def __init__(
         self, outbox: Outbox, *, wake: Callable[[], None], forget: Callable[[TaskExec], None]
     ) -> None:
-        self.running: dict[str, TaskHandle] = {}
+        self.running: dict[str, TaskControl] = {}
         self.refusing = ""
         """Why no new task is taken; empty: they are."""
         self.pausing = ""
@@ -56,18 +56,20 @@ class Dispatcher:
         self._outbox = outbox
         self._wake = wake
         self._forget = forget
-        self._tools: Tools | None = None
+        self._tools: TaskDependencies | None = None
         self._give_backs: dict[TaskKey, int] = {}
         self._leftovers: set[int] = set()
         self._changed = trio.Event()
-        self._send, self._receive = trio.open_memory_channel[TaskEvent | Pulse](EVENTS_BUFFER)
+        self._send, self._receive = trio.open_memory_channel[TaskEvent | LoopWatchdog](
+            EVENT_BUFFER_SIZE
+        )
         self._nursery: trio.Nursery | None = None
 
     # -- life -----------------------------------------------------------------------------------
 
     async def run(
         self,
-        tools: Tools,
+        tools: TaskDependencies,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -78,8 +80,8 @@ class Dispatcher:
             task_status.started()
             try:
                 async for event in self._receive:
-                    if isinstance(event, Pulse):
-                        event.promise(LOOP)
+                    if isinstance(event, LoopWatchdog):
+                        event.expect_within(LOOP_NAME)
                     else:
                         self._pass_on(event)
             except Exception:
@@ -88,10 +90,10 @@ class Dispatcher:
             finally:
                 self._nursery = None
 
-    def probe(self, pulse: Pulse) -> None:
+    def probe(self, pulse: LoopWatchdog) -> None:
         """Have the loop that passes events on give a sign of life to `pulse`."""
-        if not pulse.expects(LOOP):
-            pulse.promise(LOOP, PATIENCE)
+        if not pulse.expects(LOOP_NAME):
+            pulse.expect_within(LOOP_NAME, EVENT_TIMEOUT)
         with suppress(trio.WouldBlock):  # full: the next call tries again, the promise stands
             self._send.send_nowait(pulse)
 
@@ -105,15 +107,15 @@ class Dispatcher:
         while self._outbox.holds:
             await self._changed.wait()
 
-    def adopt(self, child: Child, leftovers: tuple[int, ...]) -> None:
+    def adopt(self, child: ProcessTree, leftovers: tuple[int, ...]) -> None:
         """Keep waiting for a tree that survived KILL; until it is gone no task is taken."""
         if self._nursery is not None:
             self._leftovers.update(leftovers)
-            self._nursery.start_soon(self._bury, child, leftovers)
+            self._nursery.start_soon(self._await_unkillable, child, leftovers)
 
-    async def _bury(self, child: Child, leftovers: tuple[int, ...]) -> None:
+    async def _await_unkillable(self, child: ProcessTree, leftovers: tuple[int, ...]) -> None:
         logger.error("pids %s survive KILL: no new tasks until they are gone", leftovers)
-        while await child.empty(60.0):
+        while await child.kill_until_empty(60.0):
             pass
         await child.reap()
         self._leftovers.difference_update(leftovers)
@@ -165,7 +167,7 @@ class Dispatcher:
         if self.pausing:
             self._finish(RunRef.of(task), TaskStatus.GiveBack, self.pausing, task)
             return
-        handle = TaskHandle(
+        handle = TaskControl(
             task,
             predecessor=older,
             give_backs=self._give_backs.get(task.key, 0),
@@ -174,22 +176,22 @@ class Dispatcher:
         self._outbox.put_accepted(task)
         self._launch(handle)
 
-    def go_on(self, tasks: Iterable[TaskExec]) -> None:
+    def continue_numbering(self, tasks: Iterable[TaskExec]) -> None:
         """Take up runs that an earlier agent started."""
         for task in tasks:
-            self._launch(TaskHandle(task, inherited=True))
+            self._launch(TaskControl(task, inherited=True))
 
     def leave(self) -> None:
         """Leave the trees of all runs to their keeper: whoever is cancelled now ends nothing."""
         for handle in self.running.values():
             handle.leaving = True
 
-    def _launch(self, handle: TaskHandle) -> None:
+    def _launch(self, handle: TaskControl) -> None:
         self.running[handle.task.run] = handle
         if self._nursery is not None and self._tools is not None:
             self._nursery.start_soon(self._carry, handle, self._tools)
 
-    def _older_run(self, key: TaskKey) -> TaskHandle | None:
+    def _older_run(self, key: TaskKey) -> TaskControl | None:
         """The newest other run of that key: it is over for the server, so it ends unreported."""
         older = [handle for handle in self.running.values() if handle.task.key == key]
         for handle in older:
@@ -229,7 +231,7 @@ class Dispatcher:
         if self._nursery is not None:
             self._nursery.start_soon(self._answer, ref, handle)
 
-    async def _answer(self, ref: RunRef, handle: TaskHandle | None) -> None:
+    async def _answer(self, ref: RunRef, handle: TaskControl | None) -> None:
         text = "This render does not run that task.\n"
         if handle is not None:
             text = "The task is being prepared.\n"
@@ -245,7 +247,7 @@ class Dispatcher:
 
     # -- what the runs say ----------------------------------------------------------------------
 
-    async def _carry(self, handle: TaskHandle, tools: Tools) -> None:
+    async def _carry(self, handle: TaskControl, tools: TaskDependencies) -> None:
         try:
             await run_task(handle, tools, self._send.clone())
         finally:
@@ -256,7 +258,7 @@ class Dispatcher:
                 self._ended(handle)
                 self._forget(handle.task)
 
-    def _note_silent(self, handle: TaskHandle, tools: Tools) -> None:
+    def _note_silent(self, handle: TaskControl, tools: TaskDependencies) -> None:
         """The server hears nothing of it; whoever asks on this host does."""
         now, text = tools.wall(), handle.cause.text if handle.cause else ""
         update = TaskUpdate(
@@ -265,7 +267,7 @@ class Dispatcher:
             status=TaskStatus.FinishedKilled,
             percent=handle.percent,
             finished=now,
-            why=(WhyStep(time=now, event="asked", text=f"{text}: ended without a report"),),
+            why=(Reason(time=now, event="asked", text=f"{text}: ended without a report"),),
         )
         self._outbox.ended(update, handle.task)
 
@@ -292,7 +294,7 @@ class Dispatcher:
                 self._outbox.put_files(event.run, event.files)
         self._wake()
 
-    def _pass_outcome(self, update: TaskUpdate, handle: TaskHandle) -> None:
+    def _pass_outcome(self, update: TaskUpdate, handle: TaskControl) -> None:
         key = update.key
         if update.status.given_back:
             self._give_backs[key] = self._give_backs.get(key, 0) + 1
@@ -305,7 +307,7 @@ class Dispatcher:
 
     def _give_back(self, task: TaskExec, text: str) -> None:
         key = task.key
-        status = limit_give_backs(TaskStatus.GiveBack, self._give_backs.get(key, 0))
+        status = cap_retries(TaskStatus.GiveBack, self._give_backs.get(key, 0))
         self._give_backs[key] = self._give_backs.get(key, 0) + 1
         self._finish(RunRef.of(task), status, text, task)
 
@@ -319,7 +321,7 @@ class Dispatcher:
             **ref.key._asdict(),
             status=status,
             finished=now,
-            why=(WhyStep(time=now, event="refused", text=text),),
+            why=(Reason(time=now, event="refused", text=text),),
         )
         if task is not None:
             # Whoever comes after us has to say whose outcome this is.
@@ -328,7 +330,7 @@ class Dispatcher:
         self._outbox.put_outcome(update, task)
         self._wake()
 
-    def _ended(self, handle: TaskHandle) -> None:
+    def _ended(self, handle: TaskControl) -> None:
         self.running.pop(handle.task.run, None)
         self._notify()
 

@@ -7,25 +7,27 @@ from collections.abc import Callable
 
 import trio
 
-from trio_afrender.agent.agent_dependencies import Outside
+from trio_afrender.agent.agent_dependencies import AgentDependencies
 from trio_afrender.config import Config
 from trio_afrender.errors import AfRenderError, SpawnError
 from trio_afrender.plugins.interfaces import PluginSpec
-from trio_afrender.process.host_commands import Answer
+from trio_afrender.process.host_commands import CommandResult
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.task.task_info import make_task_info
 
-__all__ = ("Errands",)
+__all__ = ("HostActions",)
 
 logger = logging.getLogger(__name__)
 
 MAX_REASON = 200
 
 
-class Errands:
+class HostActions:
     """Starts commands by the configured shell. `run` must be running."""
 
-    def __init__(self, config: Config, outside: Outside, awake: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, outside: AgentDependencies, awake: Callable[[], None]
+    ) -> None:
         """`awake` is called when the host was told to sleep and does not."""
         self._config = config
         self._awake = awake
@@ -53,7 +55,7 @@ class Errands:
         """Start `command` and wait for its end; cancelled, it goes on. Whether it ended well."""
         logger.info("launching: %s", command)
         try:
-            code = await self._outside.run_aside((*self._config.shell, command))
+            code = await self._outside.spawn_detached((*self._config.shell, command))
         except SpawnError as error:
             logger.warning("%s", error)
             return False
@@ -103,7 +105,7 @@ class Errands:
             try:
                 answer = await self._outside.ask(argv, period)
             except SpawnError as error:
-                answer = Answer(None, str(error))
+                answer = CommandResult(None, str(error))
             if answer.code == 0:
                 text = answer.text.strip().partition("\n")[0][:MAX_REASON]
                 drain(f"the notice command says: {text}" if text else "the notice command says so")

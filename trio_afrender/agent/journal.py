@@ -17,7 +17,7 @@ from typing import final
 
 import trio
 
-from trio_afrender.agent.journal_format import MAGIC, Held, read_records, replay
+from trio_afrender.agent.journal_format import MAGIC, PendingState, read_records, replay
 from trio_afrender.errors import StoreError
 from trio_afrender.tasklog.io_threads import work_in_thread
 
@@ -25,9 +25,9 @@ __all__ = ("DiskJournal", "open_journal")
 
 logger = logging.getLogger(__name__)
 
-COMPACT = 4 * 1024 * 1024
+COMPACT_AFTER = 4 * 1024 * 1024
 """Bytes appended since it was compact after which the journal is written anew."""
-RETRY = 5.0
+DISK_RETRY_DELAY = 5.0
 """Seconds until a disk that refused is tried again."""
 
 
@@ -35,7 +35,7 @@ RETRY = 5.0
 class DiskJournal:
     """A `Journal` in one file. `run` must be running for anything to get there."""
 
-    def __init__(self, path: Path, held: Held, size: int, *, refused: bool = False) -> None:
+    def __init__(self, path: Path, held: PendingState, size: int, *, refused: bool = False) -> None:
         self.held = held
         """What an earlier agent left; as of the opening."""
         self.durable = 0
@@ -57,7 +57,7 @@ class DiskJournal:
         self._news.set()
         return self._position
 
-    async def run(self, *, saved: Callable[[], None], now: Callable[[], Held]) -> None:
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
         """Bring records to disk until cancelled; then once more. `saved` is called after each
         step, `now` gives what a compact journal has to say."""
         try:
@@ -66,19 +66,19 @@ class DiskJournal:
                 self._news = trio.Event()
                 await self._step(saved, now)
                 if self._refused:
-                    await trio.sleep(RETRY)
+                    await trio.sleep(DISK_RETRY_DELAY)
                     self._news.set()
         finally:
-            with trio.move_on_after(RETRY, shield=True):
+            with trio.move_on_after(DISK_RETRY_DELAY, shield=True):
                 await self._step(saved, now)
 
-    async def _step(self, saved: Callable[[], None], now: Callable[[], Held]) -> None:
+    async def _step(self, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
         data, self._waiting = b"".join(self._waiting), []
         position, sync, self._sync = self._position, self._sync, False
         if not data and not self._refused:
             return
         try:
-            if self._refused or self._appended + len(data) > COMPACT:
+            if self._refused or self._appended + len(data) > COMPACT_AFTER:
                 whole = MAGIC + b"".join(now().records())
                 await work_in_thread(partial(_rewrite, self._path, whole))
                 self._size, self._appended = len(whole), 0

@@ -32,10 +32,10 @@ from trio_afrender.protocol.messages import (
 
 __all__ = (
     "MAGIC",
-    "Entry",
-    "Held",
     "Journal",
     "NoJournal",
+    "PendingOutcome",
+    "PendingState",
     "make_record",
     "read_records",
     "replay",
@@ -43,10 +43,10 @@ __all__ = (
 
 MAGIC = b"trio_afrender journal 1\n"
 _HEADER = struct.Struct(">cII")
-_MOST = 64 * 1024 * 1024
+_MAX_RECORD = 64 * 1024 * 1024
 """Bytes of a record that can be meant; a longer one is a torn header."""
 
-Entry: TypeAlias = LogEntry | ListenedEntry | FilesEntry
+PendingOutcome: TypeAlias = LogEntry | ListenedEntry | FilesEntry
 Message: TypeAlias = Events | Update
 
 
@@ -85,7 +85,7 @@ def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[tuple[Message, .
     while start + _HEADER.size <= len(data):
         who, length, checksum = _HEADER.unpack_from(data, start)
         body = data[start + _HEADER.size : start + _HEADER.size + length]
-        if length > _MOST or len(body) < length or zlib.crc32(who + body) != checksum:
+        if length > _MAX_RECORD or len(body) < length or zlib.crc32(who + body) != checksum:
             break
         try:
             message = decode_from_server(body) if who == b"S" else decode_from_render(body)
@@ -98,13 +98,13 @@ def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[tuple[Message, .
 
 
 @attrs.define
-class Held:
+class PendingState:
     """What the server still has to hear, and what was running."""
 
     tasks: dict[str, TaskExec] = attrs.field(factory=dict)
     """Accepted runs by their id; those without an outcome were running."""
     outcomes: dict[str, TaskUpdate] = attrs.field(factory=dict)
-    entries: list[Entry] = attrs.field(factory=list)
+    entries: list[PendingOutcome] = attrs.field(factory=list)
 
     @property
     def unfinished(self) -> tuple[TaskExec, ...]:
@@ -131,12 +131,12 @@ class Held:
         for task in self.tasks.values():
             yield make_record(Events(tasks=(task,)))
         for entry in self.entries:
-            yield make_record(say_entry(entry))
+            yield make_record(describe_entry(entry))
         for update in self.outcomes.values():
             yield make_record(Update(seq=0, tasks=(update,)))
 
 
-def say_entry(entry: Entry) -> Update:
+def describe_entry(entry: PendingOutcome) -> Update:
     """The message that says one entry."""
     match entry:
         case LogEntry():
@@ -147,9 +147,9 @@ def say_entry(entry: Entry) -> Update:
             return Update(seq=0, listened=(entry,))
 
 
-def replay(messages: Iterable[Message]) -> Held:
+def replay(messages: Iterable[Message]) -> PendingState:
     """Return what holds at the end of a transcript."""
-    held = Held()
+    held = PendingState()
     for message in messages:
         held.apply(message)
     return held

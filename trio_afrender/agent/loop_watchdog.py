@@ -11,17 +11,17 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ("Pulse",)
+__all__ = ("LoopWatchdog",)
 
 
 @attrs.define(eq=False)
-class Pulse:
+class LoopWatchdog:
     """The promises of an agent's loops. `clock` gives seconds, monotonic."""
 
     clock: Callable[[], float]
     _due: dict[str, tuple[float, float]] = attrs.field(factory=dict)
 
-    def promise(self, loop: str, seconds: float = math.inf) -> None:
+    def expect_within(self, loop: str, seconds: float = math.inf) -> None:
         """Say that `loop` turns now and will again within `seconds` (no end: it waits, and may)."""
         now = self.clock()
         self._due[loop] = (now, now + seconds)
@@ -30,7 +30,7 @@ class Pulse:
         """Whether an answer of `loop` is outstanding."""
         return self._due.get(loop, (0.0, math.inf))[1] < math.inf
 
-    def broken(self) -> tuple[str, ...]:
+    def overdue(self) -> tuple[str, ...]:
         """Name the loops that are late, and since when, for people."""
         now = self.clock()
         return tuple(

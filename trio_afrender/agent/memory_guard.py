@@ -11,28 +11,28 @@ from collections.abc import Callable, Collection
 
 import trio
 
-from trio_afrender.agent.memory_policy import Order, Pressure, Tree, next_look
+from trio_afrender.agent.memory_policy import Decision, MemoryPolicy, Tree, next_look
 from trio_afrender.config import MemoryGuard
 from trio_afrender.hostinfo.memory_headroom import ReadRoom
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Gauge
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import ProcessUsageReader
 
 __all__ = ("guard_memory",)
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 60.0
+SAMPLE_TIMEOUT = 60.0
 """Seconds that a look may take: the figures of many trees, on a host that swaps."""
-IDLE = 5.0
+IDLE_INTERVAL = 5.0
 """Seconds between two looks whether there is anything to guard."""
 
 
 async def guard_memory(
     rules: MemoryGuard,
     read_room: ReadRoom,
-    gauge: Gauge,
-    running: Callable[[], Collection[TaskHandle]],
+    gauge: ProcessUsageReader,
+    running: Callable[[], Collection[TaskControl]],
     pause: Callable[[str], None],
     promise: Callable[[float], None],
 ) -> None:
@@ -41,10 +41,10 @@ async def guard_memory(
     """
     if not rules.floor:
         return
-    pressure, taken = Pressure(rules), dict[str, float]()
+    pressure, taken = MemoryPolicy(rules), dict[str, float]()
     paused = ""
     while True:
-        promise(PATIENCE)
+        promise(SAMPLE_TIMEOUT)
         room, handles = read_room(), tuple(running())
         now = trio.current_time()
         taken = {handle.task.run: taken.get(handle.task.run, now) for handle in handles}
@@ -64,25 +64,25 @@ async def guard_memory(
             pause(order.pause)
         paused = order.pause
         _carry_out(order, handles)
-        wait = next_look(rules, room) if handles or paused else IDLE
+        wait = next_look(rules, room) if handles or paused else IDLE_INTERVAL
         # With time to spare it goes with those who wake the agent anyway.
-        await trio.sleep(IDLE - now % IDLE if wait >= IDLE else wait)
+        await trio.sleep(IDLE_INTERVAL - now % IDLE_INTERVAL if wait >= IDLE_INTERVAL else wait)
 
 
-def _carry_out(order: Order, handles: Collection[TaskHandle]) -> None:
+def _carry_out(order: Decision, handles: Collection[TaskControl]) -> None:
     for handle in handles:
         if handle.task.run == order.victim:
             logger.warning("task %s: %s: it is given back", handle.task.key, order.reason)
             handle.stop(StopCause(kind=StopKind.MEMORY, text=order.reason))
-        elif order.hurry and handle.cause is not None:
+        elif order.stop_now and handle.cause is not None:
             handle.stop(handle.cause, grace=0.0)
 
 
-def _known(handle: TaskHandle) -> int:
+def _known(handle: TaskControl) -> int:
     return handle.usage.resident if handle.usage is not None else 0
 
 
-async def _measure(handle: TaskHandle, gauge: Gauge) -> int:
+async def _measure(handle: TaskControl, gauge: ProcessUsageReader) -> int:
     """The memory of a tree now, as far as its processes are known; its own figures may be old."""
     pids = {pid for pid, _ in handle.members} | ({handle.pid} if handle.pid is not None else set())
     found = await gauge.read(pids)

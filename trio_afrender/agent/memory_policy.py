@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import attrs
 
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import Room
+from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
 from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("Order", "Pressure", "Tree", "next_look")
+__all__ = ("Decision", "MemoryPolicy", "Tree", "next_look")
 
-PART = 8
+FLOOR_FRACTION = 8
 """The floor is at most one part in so many of the host's memory, the room twice that."""
-FILLING = 2 * 1024**3
+MAX_FILL_RATE = 2 * 1024**3
 """Bytes a second that a host's tasks are thought to take at the most."""
 SOON, LATE = 0.25, 5.0
 """Seconds between two looks at the least and at the most."""
@@ -40,7 +40,7 @@ class Tree:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Order:
+class Decision:
     """What is to be done now."""
 
     pause: str = ""
@@ -48,11 +48,11 @@ class Order:
     victim: str = ""
     """The run to stop; '' for none."""
     reason: str = ""
-    hurry: bool = False
+    stop_now: bool = False
     """Whoever is being stopped has no time left for it."""
 
 
-class Pressure:
+class MemoryPolicy:
     """Remembers how large the trees were while there was room, and whether the host is closed."""
 
     def __init__(self, rules: MemoryGuard) -> None:
@@ -60,23 +60,23 @@ class Pressure:
         self._before: dict[str, int] = {}
         self._closed = False
 
-    def look(self, room: Room, trees: Sequence[Tree]) -> Order:
+    def look(self, room: MemoryHeadroom, trees: Sequence[Tree]) -> Decision:
         """Say what to do, with so much room and these tasks."""
-        floor = min(self._rules.floor, room.total // PART)
-        enough = max(min(self._rules.room, 2 * room.total // PART), floor)
+        floor = min(self._rules.floor, room.total // FLOOR_FRACTION)
+        enough = max(min(self._rules.room, 2 * room.total // FLOOR_FRACTION), floor)
         if room.available >= enough:
             self._before = {tree.run: tree.resident for tree in trees}
             self._closed = False
-            return Order()
+            return Decision()
         have = f"the host has {show_bytes(room.available)} of memory available"
         if room.available >= floor:
-            return Order(pause=self._pause(have, enough))
+            return Decision(pause=self._pause(have, enough))
         self._closed = True
         pause = self._pause(have, enough)
         if any(tree.ending for tree in trees):
-            return Order(pause=pause, hurry=room.available < floor // 2)
+            return Decision(pause=pause, stop_now=room.available < floor // 2)
         if not trees:
-            return Order(pause=pause)
+            return Decision(pause=pause)
         victim = max(trees, key=lambda tree: (self._growth(tree), -tree.age))
         before = self._before.get(victim.run, 0)
         which = (
@@ -86,7 +86,7 @@ class Pressure:
             f"{have}, memory_guard.floor is {show_bytes(floor)}; {which} since there was room:"
             f" from {show_bytes(before)} to {show_bytes(victim.resident)}"
         )
-        return Order(pause=pause, victim=victim.run, reason=reason)
+        return Decision(pause=pause, victim=victim.run, reason=reason)
 
     def _growth(self, tree: Tree) -> int:
         return tree.resident - self._before.get(tree.run, 0)
@@ -95,6 +95,6 @@ class Pressure:
         return f"{have}: no new tasks until it is {show_bytes(enough)}" if self._closed else ""
 
 
-def next_look(rules: MemoryGuard, room: Room) -> float:
+def next_look(rules: MemoryGuard, room: MemoryHeadroom) -> float:
     """In how many seconds to look again: before the floor can have been passed."""
-    return min(max((room.available - rules.room) / FILLING, SOON), LATE)
+    return min(max((room.available - rules.room) / MAX_FILL_RATE, SOON), LATE)

@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from trio_afrender.agent.journal_format import (
-    Entry,
-    Held,
     Journal,
     NoJournal,
+    PendingOutcome,
+    PendingState,
+    describe_entry,
     make_record,
-    say_entry,
 )
 from trio_afrender.protocol.messages import (
     AskedOutput,
@@ -43,14 +43,14 @@ from trio_afrender.protocol.messages import (
 
 __all__ = ("Outbox",)
 
-LIMIT = 7 * 1024 * 1024
+MAX_UPDATE = 7 * 1024 * 1024
 """Bytes of content in one update; the frame's limit is 8 MiB, the rest is for what is small."""
-FILES_LIMIT = 3 * 1024 * 1024
-SMALL = 4096
+MAX_UPDATE_FILES = 3 * 1024 * 1024
+MESSAGE_OVERHEAD = 4096
 """Bytes: the price of a message without its long texts, generously."""
-PARSED_LIMIT = 256 * 1024
+MAX_PARSED_FILES = 256 * 1024
 """Bytes of an outcome's list of parsed files."""
-LISTENED_LIMIT = 1024 * 1024
+MAX_LISTENED = 1024 * 1024
 """Characters of listened text kept for a run while the link is away; older text gives way."""
 
 RESTART_GAP = 1_000_000
@@ -74,7 +74,7 @@ class _Outcome:
 
 @attrs.define(eq=False)
 class _Queued:
-    entry: Entry
+    entry: PendingOutcome
     cost: int
 
 
@@ -82,7 +82,7 @@ class _Queued:
 class Outbox:
     """The agent's side of acknowledged delivery."""
 
-    limit: int = LIMIT
+    limit: int = MAX_UPDATE
     journal: Journal = attrs.field(factory=NoJournal)
     ended: Callable[[TaskUpdate, TaskExec | None], None] = lambda _update, _task: None
     """Told of each outcome as it is put in."""
@@ -112,7 +112,7 @@ class Outbox:
 
     def put_log(self, run: str, text: str) -> None:
         entry = LogEntry(run=run, n=self._next(run), text=text)
-        self.journal.write(make_record(say_entry(entry)))
+        self.journal.write(make_record(describe_entry(entry)))
         self._append(entry, cost(text))
 
     def put_listened(self, run: str, text: str) -> None:
@@ -123,8 +123,8 @@ class Outbox:
         for file in files:
             # One entry a file: a split over updates then needs no thought.
             entry = FilesEntry(run=run, n=self._next(run), files=(file,))
-            self.journal.write(make_record(say_entry(entry)))
-            self._append(entry, len(file.data) * 4 // 3 + SMALL)
+            self.journal.write(make_record(describe_entry(entry)))
+            self._append(entry, len(file.data) * 4 // 3 + MESSAGE_OVERHEAD)
 
     def put_outcome(self, update: TaskUpdate, task: TaskExec | None) -> None:
         """Hold the terminal `update` until the server closes the run; `task` None: never had it.
@@ -138,7 +138,7 @@ class Outbox:
         position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)
         self._outcomes[update.run] = _Outcome(update, task, position)
 
-    def restore(self, held: Held) -> None:
+    def restore(self, held: PendingState) -> None:
         """Take over what an earlier agent's journal holds: entries and outcomes, in their order."""
         for entry in held.entries:
             self._numbers[entry.run] = entry.n
@@ -146,13 +146,15 @@ class Outbox:
                 continue  # it only keeps the number
             size = len(entry.text) if isinstance(entry, LogEntry) else 0
             files = entry.files if isinstance(entry, FilesEntry) else ()
-            self._append(entry, size * 2 + sum(len(f.data) * 4 // 3 + SMALL for f in files))
+            self._append(
+                entry, size * 2 + sum(len(f.data) * 4 // 3 + MESSAGE_OVERHEAD for f in files)
+            )
         for run in self._numbers:
             self._numbers[run] += RESTART_GAP
         for run, update in held.outcomes.items():
             self._outcomes[run] = _Outcome(update, held.tasks.get(run))
 
-    def go_on(self, run: str, number: int) -> None:
+    def continue_numbering(self, run: str, number: int) -> None:
         """Number what `run` says from here on by more than `number`.
 
         The numbers that it had are not kept, so this is the time in milliseconds: ahead of any
@@ -160,7 +162,7 @@ class Outbox:
         """
         self._numbers[run] = max(self._numbers.get(run, 0), number)
 
-    def held(self, running: Iterable[TaskExec]) -> Held:
+    def held(self, running: Iterable[TaskExec]) -> PendingState:
         """What a compact journal has to say, beside the runs that are `running`."""
         entries = [q.entry for _, queued in self._in_flight for q in queued]
         entries += [q.entry for q in self._queue]
@@ -174,7 +176,7 @@ class Outbox:
             if last.get(run) != n
         ]
         tasks = [outcome.task for outcome in self._outcomes.values() if outcome.task is not None]
-        return Held(
+        return PendingState(
             tasks={task.run: task for task in (*tasks, *running)},
             outcomes={run: outcome.update for run, outcome in self._outcomes.items()},
             entries=entries,
@@ -255,7 +257,7 @@ class Outbox:
         )
 
     @property
-    def has_news(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether there is anything to say at all, urgent or not."""
         return bool(self._progress) or self._resources is not None or self.urgent
 
@@ -285,7 +287,7 @@ class Outbox:
             state=state,
         )
 
-    def beat(self, seq: int) -> Update:
+    def make_heartbeat(self, seq: int) -> Update:
         """An update that says nothing but that we live."""
         self._in_flight.append((seq, []))
         return Update(seq=seq)
@@ -297,7 +299,7 @@ class Outbox:
             queued = self._queue[0]
             if isinstance(queued.entry, FilesEntry):
                 files += len(queued.entry.files[0].data)
-                if files > FILES_LIMIT:
+                if files > MAX_UPDATE_FILES:
                     break
             room.take(queued.cost)
             taken.append(self._queue.popleft())
@@ -349,13 +351,13 @@ class Outbox:
         n = self._numbers[run] = self._numbers.get(run, 0) + 1
         return n
 
-    def _append(self, entry: Entry, price: int) -> None:
+    def _append(self, entry: PendingOutcome, price: int) -> None:
         self._queue.append(_Queued(entry, price + 100))
 
     def _trim_listened(self, run: str) -> None:
         """Let old listened text give way, so that an hour without a server costs no memory."""
         mine = [q for q in self._queue if isinstance(q.entry, ListenedEntry) and q.entry.run == run]
-        surplus = sum(len(_text(q.entry)) for q in mine) - LISTENED_LIMIT
+        surplus = sum(len(_text(q.entry)) for q in mine) - MAX_LISTENED
         for queued in mine:
             if surplus <= 0:
                 break
@@ -380,11 +382,13 @@ class _Room:
 
 def _small_cost(update: TaskUpdate) -> int:
     texts = (update.activity, update.report, update.resources, *update.parsed_files)
-    return SMALL + sum(map(cost, texts)) + sum(cost(step.text) + 200 for step in update.why)
+    return (
+        MESSAGE_OVERHEAD + sum(map(cost, texts)) + sum(cost(step.text) + 200 for step in update.why)
+    )
 
 
 def _trim(update: TaskUpdate) -> TaskUpdate:
-    room = PARSED_LIMIT
+    room = MAX_PARSED_FILES
     for index, name in enumerate(update.parsed_files):
         room -= cost(name) + 4
         if room < 0:
@@ -392,5 +396,5 @@ def _trim(update: TaskUpdate) -> TaskUpdate:
     return update
 
 
-def _text(entry: Entry) -> str:
+def _text(entry: PendingOutcome) -> str:
     return entry.text if isinstance(entry, ListenedEntry) else ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from trio_afrender.agent.agent_dependencies import Outside
+from trio_afrender.agent.agent_dependencies import AgentDependencies
 from trio_afrender.agent.outbox import Outbox
-from trio_afrender.protocol.messages import TaskExec, TaskStatus, TaskUpdate, WhyStep
-from trio_afrender.task.tools import Tools
+from trio_afrender.protocol.messages import Reason, TaskExec, TaskStatus, TaskUpdate
+from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.tasklog.redact import Redactor, find_secrets
 
 __all__ = ("recover",)
@@ -15,7 +15,9 @@ __all__ = ("recover",)
 logger = logging.getLogger(__name__)
 
 
-async def recover(outside: Outside, outbox: Outbox, tools: Tools) -> tuple[TaskExec, ...]:
+async def recover(
+    outside: AgentDependencies, outbox: Outbox, tools: TaskDependencies
+) -> tuple[TaskExec, ...]:
     """Fill `outbox` with what the journal holds; return the runs that go on.
 
     Other runs without an outcome get one: given back. Their processes have been ended by then. What
@@ -27,7 +29,7 @@ async def recover(outside: Outside, outbox: Outbox, tools: Tools) -> tuple[TaskE
         logger.info("%s results of an earlier agent are still to be delivered", len(held.outcomes))
     going_on = tuple(task for task in held.unfinished if task.run in outside.inherited.runs)
     for task in going_on:
-        outbox.go_on(task.run, int(tools.wall() * 1000))
+        outbox.continue_numbering(task.run, int(tools.wall() * 1000))
     for task in held.unfinished:
         if task in going_on:
             continue
@@ -38,17 +40,19 @@ async def recover(outside: Outside, outbox: Outbox, tools: Tools) -> tuple[TaskE
     return going_on
 
 
-async def _give_back(task: TaskExec, outside: Outside, tools: Tools) -> TaskUpdate:
+async def _give_back(
+    task: TaskExec, outside: AgentDependencies, tools: TaskDependencies
+) -> TaskUpdate:
     secrets = (
         *tools.environment.secrets,
         *find_secrets(task.environment, tools.environment.redact),
     )
     now = tools.wall()
     text = "the agent was killed while the task ran"
-    why = [WhyStep(time=now, event="crash", text=text)]
+    why = [Reason(time=now, event="crash", text=text)]
     if outside.inherited.strays:
         text = "what that agent had started was ended before this one began"
-        why.append(WhyStep(time=now, event="sweep", text=text, pids=outside.inherited.strays))
+        why.append(Reason(time=now, event="sweep", text=text, pids=outside.inherited.strays))
     return TaskUpdate(
         run=task.run,
         **task.key._asdict(),

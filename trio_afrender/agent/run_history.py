@@ -20,16 +20,16 @@ import trio
 from trio_afrender.protocol.messages import TaskExec, TaskUpdate
 from trio_afrender.tasklog.io_threads import work_in_thread
 
-__all__ = ("DiskHistory", "History", "make_line", "read_history")
+__all__ = ("DiskRunHistory", "RunHistory", "make_line", "read_history")
 
 logger = logging.getLogger(__name__)
 
-LIMIT = 5 * 1024 * 1024
-PAUSE = 1.0
+MAX_FILE_SIZE = 5 * 1024 * 1024
+WRITE_DELAY = 1.0
 """Seconds in which lines are collected: nobody asks that fast."""
 
 
-class History(Protocol):
+class RunHistory(Protocol):
     """Where ends of runs are noted."""
 
     def note(self, update: TaskUpdate, task: TaskExec | None) -> None: ...
@@ -63,7 +63,7 @@ def make_line(update: TaskUpdate, task: TaskExec | None) -> dict[str, Any]:
 
 
 @final
-class DiskHistory:
+class DiskRunHistory:
     """A `History` in a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -79,14 +79,14 @@ class DiskHistory:
         try:
             while True:
                 await self._news.wait()
-                await trio.sleep(PAUSE)
+                await trio.sleep(WRITE_DELAY)
                 self._news = trio.Event()
                 lines, self._waiting = self._waiting, []
                 with trio.CancelScope(shield=True):
                     await work_in_thread(partial(_append, self._path, lines))
         finally:
             lines, self._waiting = self._waiting, []
-            with trio.move_on_after(PAUSE, shield=True):
+            with trio.move_on_after(WRITE_DELAY, shield=True):
                 await work_in_thread(partial(_append, self._path, lines), abandon=True)
 
 
@@ -103,7 +103,7 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
             if size and os.pread(handle, 1, size - 1) != b"\n":
                 data = b"\n" + data  # the line before was torn
             file.write(data)
-        if size + len(data) > LIMIT:
+        if size + len(data) > MAX_FILE_SIZE:
             path.replace(path.with_name("history.1.jsonl"))
     except OSError as error:
         logger.warning("the history %s cannot be written: %s", path, error.strerror or error)

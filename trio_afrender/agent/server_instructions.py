@@ -30,7 +30,7 @@ class Plan:
     """Leave the farm; the reason."""
     finish: bool = False
     """Let running tasks finish first, as far as a drain's budget and policy go."""
-    at_last: str = ""
+    final_command: str = ""
     """A shell command to start once the farm is left."""
 
 
@@ -63,4 +63,4 @@ def make_plan(instruction: str, command: str, config: Config) -> Plan:
 def _last(reason: str, command: str, key: str) -> Plan:
     if not command.strip():
         return Plan(refusal=f"{reason}, but {key} is empty")
-    return Plan(leave=reason, at_last=command)
+    return Plan(leave=reason, final_command=command)

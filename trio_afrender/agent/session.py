@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.dispatcher import Dispatcher
-from trio_afrender.agent.loop_watchdog import Pulse
+from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Timing
@@ -28,28 +28,28 @@ from trio_afrender.protocol.messages import (
 )
 from trio_afrender.transport.interfaces import Connect, Link
 
-__all__ = ("Session", "Settings")
+__all__ = ("Session", "SessionSettings")
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 16
+MAX_IN_FLIGHT = 16
 """Updates in flight: enough to keep a link busy, few enough to repeat after a loss."""
-LOOP = "the session"
-MARGIN = 10.0
+LOOP_NAME = "the session"
+HANG_MARGIN = 10.0
 """Seconds late that a loop may be before it counts as hanging."""
-QUIET_BEAT = 6.0
+IDLE_HEARTBEAT = 6.0
 """Seconds between signs of life of a render that has nothing to say (or three eighths of the zombie
 time, or the heartbeat): pings watch the link meanwhile. More than the usual five between two
 measurements, which are a sign of life as well."""
-GATHER = 0.125
+BATCH_DELAY = 0.125
 """Seconds that news of a quiet render wait for more: host and tasks are measured at the same
 moments, and one update tells of them all."""
-NAME_PATIENCE = 2.0
+NAME_TAKEN_RETRIES = 2.0
 """Zombie times to wait for a taken name: the server may still count our own former self online."""
 
 
 @attrs.define(eq=False)
-class Settings:
+class SessionSettings:
     """What the server may change. Seconds; the resources period counts heartbeats."""
 
     heartbeat: float
@@ -58,7 +58,7 @@ class Settings:
     exit_no_task: float = 0.0
 
     @classmethod
-    def of(cls, timing: Timing) -> Settings:
+    def of(cls, timing: Timing) -> SessionSettings:
         return cls(
             heartbeat=timing.heartbeat,
             resources_period=timing.resources_period,
@@ -88,12 +88,12 @@ class Session:
         outbox: Outbox,
         dispatcher: Dispatcher,
         *,
-        settings: Settings,
+        settings: SessionSettings,
         backoff: Backoff,
         make_register: Callable[[], Register],
         instruct: Callable[[str, str], None],
         connect_timeout: float,
-        pulse: Pulse,
+        pulse: LoopWatchdog,
     ) -> None:
         self.state = "connecting"
         self.render_id = 0
@@ -111,7 +111,7 @@ class Session:
         self._goodbye: str | None = None
         self._renewing = False
         self._refused_since = math.inf
-        self._complaint = ""
+        self._last_error = ""
         self._heard = -math.inf
         """When the server last said something."""
 
@@ -122,15 +122,15 @@ class Session:
     async def run(self) -> None:
         """Talk until `say_goodbye`. Raises `LinkRefused` when the server does not want us at all."""
         while not self.leaving:
-            self._pulse.promise(LOOP, self._connect_timeout + MARGIN)
+            self._pulse.expect_within(LOOP_NAME, self._connect_timeout + HANG_MARGIN)
             refusal = await self._try_link()
             self.state = "connecting"
             self._outbox.lost()
             if refusal is not None:
-                self._consider(refusal)
+                self._handle_refusal(refusal)
             await self._pause()
         self.state = "closed"
-        self._pulse.promise(LOOP)
+        self._pulse.expect_within(LOOP_NAME)
 
     async def _pause(self) -> None:
         """Wait before the next try; not at all when we are leaving."""
@@ -139,7 +139,7 @@ class Session:
             counted = trio.current_time() - self._heard < self._settings.zombie
             held = bool(self._dispatcher.running) or self._outbox.holds or counted
             delay = self._backoff.delay(held=held, zombie=self._settings.zombie)
-            self._pulse.promise(LOOP, delay + MARGIN)
+            self._pulse.expect_within(LOOP_NAME, delay + HANG_MARGIN)
             await trio.sleep(delay)
 
     @property
@@ -152,7 +152,7 @@ class Session:
         self._goodbye = reason
         self.wake()
 
-    def renew(self) -> None:
+    def reregister(self) -> None:
         """Leave and register anew once nothing runs, for a server that must not go on with what it
         thinks of this render: one that believes it asleep gives it no tasks."""
         self._renewing = True
@@ -196,7 +196,7 @@ class Session:
     def _registered(self, answer: Registered) -> None:
         self._heard = trio.current_time()
         self._refused_since = math.inf
-        self._complaint = ""
+        self._last_error = ""
         self.render_id = answer.id
         self._settings.change(answer)
         self._dispatcher.registered(answer)
@@ -225,7 +225,7 @@ class Session:
         seq, beat = 0, False
         while True:
             while update := self._outbox.take(seq + 1) or (
-                self._outbox.beat(seq + 1) if beat else None
+                self._outbox.make_heartbeat(seq + 1) if beat else None
             ):
                 beat = False
                 seq += 1
@@ -241,7 +241,7 @@ class Session:
             beat = await self._wait_for_turn()
 
     async def _wait_for_window(self) -> None:
-        while self._outbox.in_flight >= WINDOW:
+        while self._outbox.in_flight >= MAX_IN_FLIGHT:
             self._acked = trio.Event()
             await self._acked.wait()
 
@@ -250,14 +250,14 @@ class Session:
         the time to give an empty sign of life (True). So a quiet agent hardly ever wakes."""
         now = trio.current_time()
         heartbeat = self._settings.heartbeat
-        until = now + max(heartbeat, min(QUIET_BEAT, self._settings.zombie * 3 / 8))
+        until = now + max(heartbeat, min(IDLE_HEARTBEAT, self._settings.zombie * 3 / 8))
         # A send may hang for as long as it takes the pings to notice a dead peer.
-        self._pulse.promise(LOOP, until - now + self._settings.zombie + MARGIN)
+        self._pulse.expect_within(LOOP_NAME, until - now + self._settings.zombie + HANG_MARGIN)
         news = math.inf
         while not (self._outbox.urgent or self.leaving or self._may_renew):
-            if self._outbox.has_news:
+            if self._outbox.has_pending:
                 news = min(news, trio.current_time())
-                until = min(until, max(now + heartbeat, news + GATHER))
+                until = min(until, max(now + heartbeat, news + BATCH_DELAY))
             with trio.move_on_at(until) as pause:
                 await self._wakeup.wait()
             self._wakeup = trio.Event()
@@ -269,17 +269,17 @@ class Session:
 
     def _report_loss(self, text: str) -> None:
         """Say it once loudly; an agent that waits a night for its server is not to fill a log."""
-        level = logging.DEBUG if text == self._complaint else logging.WARNING
-        self._complaint = text
+        level = logging.DEBUG if text == self._last_error else logging.WARNING
+        self._last_error = text
         logger.log(level, "no link to the server: %s; trying again", text)
 
-    def _consider(self, error: LinkRefused) -> None:
+    def _handle_refusal(self, error: LinkRefused) -> None:
         """Give up on a refusal that will not change, or on a name that stays taken."""
         if error.retry_after is None:
             raise error
         now = trio.current_time()
         self._refused_since = min(self._refused_since, now)
-        if now - self._refused_since >= NAME_PATIENCE * self._settings.zombie:
+        if now - self._refused_since >= NAME_TAKEN_RETRIES * self._settings.zombie:
             raise error
         logger.warning("%s: trying again", error)
 

@@ -15,22 +15,22 @@ from trio_afrender.agent.session import Session
 from trio_afrender.config import Config
 from trio_afrender.task.status_rules import StopKind
 
-__all__ = ("Ending",)
+__all__ = ("Shutdown",)
 
 logger = logging.getLogger(__name__)
 
-FLUSH = 5.0
+FLUSH_BUDGET = 5.0
 """Seconds of the budget kept for the last results and the goodbye."""
-GOODBYE = 4.0
+DEREGISTER_TIMEOUT = 4.0
 """Seconds for a server that is there to take the goodbye: one of Afanasy takes a turn for it."""
-BURY = 3.0
+KILL_TIMEOUT = 3.0
 """Seconds of the budget in which killed processes may go."""
-HASTE = 2.0
+FAST_STOP_GRACE = 2.0
 """Grace, in seconds, when there is to be no more waiting."""
 
 
 @final
-class Ending:
+class Shutdown:
     """The drain of one agent. Whoever asks again can only make it shorter."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Ending:
         are stopped at once, with their grace. Returns at once."""
         seconds = self._config.timing.shutdown if budget is None else budget
         self._deadline = min(self._deadline, trio.current_time() + seconds)
-        self._finishing.deadline = self._deadline - FLUSH - self._config.timing.grace
+        self._finishing.deadline = self._deadline - FLUSH_BUDGET - self._config.timing.grace
         self._delivering.deadline = max(self._deadline, trio.current_time() + 1.0)
         if not self.begun:
             logger.info("draining: %s", reason)
@@ -75,16 +75,16 @@ class Ending:
         if not finish:
             self._finishing.cancel()
 
-    def hurry(self, reason: str) -> None:
+    def stop_now(self, reason: str) -> None:
         """End now: running tasks are stopped with a short grace."""
-        self.drain(reason, FLUSH + HASTE, finish=False)
-        self._stop_all(StopKind.AGENT_EXIT, f"the agent ends now: {reason}", HASTE)
+        self.drain(reason, FLUSH_BUDGET + FAST_STOP_GRACE, finish=False)
+        self._stop_all(StopKind.AGENT_EXIT, f"the agent ends now: {reason}", FAST_STOP_GRACE)
 
     def _stop_all(self, kind: StopKind, text: str, grace: float) -> None:
         """Stop every run so that what follows still fits into the budget."""
         left = self._deadline - trio.current_time()
-        deliver = min(GOODBYE + self._config.timing.drain, left / 4)
-        bury = min(BURY, left / 4)
+        deliver = min(DEREGISTER_TIMEOUT + self._config.timing.drain, left / 4)
+        bury = min(KILL_TIMEOUT, left / 4)
         by = self._deadline - deliver
         self._dispatcher.stop_all(kind, text, max(min(grace, left - deliver - bury), 0.0), by)
 
@@ -105,7 +105,7 @@ class Ending:
             await self._dispatcher.delivered()
             self._session.say_goodbye(self._reason)
             if self._session.state == "online":
-                with trio.move_on_after(GOODBYE):
+                with trio.move_on_after(DEREGISTER_TIMEOUT):
                     await trio.sleep_forever()  # the agent cancels us once the goodbye is out
         if self._outbox.holds:
             logger.error("the server did not take every outcome before the drain's deadline")

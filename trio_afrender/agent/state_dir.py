@@ -16,17 +16,17 @@ import attrs
 
 from trio_afrender.errors import StoreError, StoreInUse
 
-__all__ = ("Store", "open_store")
+__all__ = ("StateDir", "open_state_dir")
 
-UNCLEAN = "unclean"
+UNCLEAN_MARKER = "unclean"
 """A file that is there while an agent lives, and after it was killed."""
-IDENTITY = 16
+IDENTITY_LENGTH = 16
 """Characters."""
-NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
+NAME_PATTERN = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
 
 
 @attrs.frozen
-class Store:
+class StateDir:
     """A folder that nobody else on this host uses while it is open."""
 
     path: Path
@@ -51,9 +51,9 @@ class Store:
         path = self.path / "identity"
         try:
             with suppress(FileNotFoundError):
-                if len(text := path.read_text(errors="replace").strip()) == IDENTITY:
+                if len(text := path.read_text(errors="replace").strip()) == IDENTITY_LENGTH:
                     return text
-            text = secrets.token_hex(IDENTITY // 2)
+            text = secrets.token_hex(IDENTITY_LENGTH // 2)
             path.write_text(f"{text}\n")
         except OSError as error:
             raise StoreError.of(path, error) from error
@@ -80,17 +80,17 @@ class Store:
 
 
 @contextmanager
-def open_store(root: Path, name: str) -> Iterator[Store]:
+def open_state_dir(root: Path, name: str) -> Iterator[StateDir]:
     """Make and lock the store of the agent `name` below `root`. Blocks on the disk.
 
     Raises `StoreInUse` when another agent of that name has it, `StoreError` when it is a link,
     somebody else's or cannot be made. What an earlier agent left of its runs is still there.
     """
-    if not NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise StoreError(root, f'the name "{name}" cannot be a folder: use letters, digits, . _ -')
     _make_private(root, private=False)
     _make_private(root / "trio_afrender", private=False)
-    store = Store(root / "trio_afrender" / name)
+    store = StateDir(root / "trio_afrender" / name)
     _make_private(store.path, private=True)
     lock = _lock(store.path)
     try:
@@ -98,7 +98,7 @@ def open_store(root: Path, name: str) -> Iterator[Store]:
         crashed = _mark(store.path)
         yield attrs.evolve(store, crashed=crashed)
         with suppress(OSError):
-            (store.path / UNCLEAN).unlink()
+            (store.path / UNCLEAN_MARKER).unlink()
     finally:
         os.close(lock)
 
@@ -128,7 +128,7 @@ def _make_private(path: Path, *, private: bool) -> None:
 def _mark(path: Path) -> bool:
     """Leave the mark that only a clean end removes; return whether it was there."""
     try:
-        (path / UNCLEAN).touch(exist_ok=False)
+        (path / UNCLEAN_MARKER).touch(exist_ok=False)
     except FileExistsError:
         return True
     except OSError as error:

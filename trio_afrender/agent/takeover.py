@@ -13,31 +13,37 @@ from functools import partial
 
 import attrs
 
-from trio_afrender.agent.journal_format import Held
-from trio_afrender.agent.state_dir import Store
+from trio_afrender.agent.journal_format import PendingState
+from trio_afrender.agent.state_dir import StateDir
 from trio_afrender.config import Config, Timing
-from trio_afrender.process.interfaces import Child, Launch, Spawn
-from trio_afrender.process.leftover_processes import end_strays
+from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn
+from trio_afrender.process.leftover_processes import kill_leftovers
 from trio_afrender.process.local_spawn import become_subreaper, make_spawn
 from trio_afrender.process.supervisor_client import (
-    KeeperError,
-    can_keep,
-    dismiss_trees,
-    find_parents,
+    SupervisorError,
+    can_supervise,
+    find_task_supervisors,
     has_record,
-    open_keeper,
+    open_supervisor,
+    stop_trees,
 )
 from trio_afrender.protocol.messages import TaskExec
-from trio_afrender.task.run_folder import OWN_SLOT, place_name
+from trio_afrender.task.run_folder import OWN_SLOT, run_folder_name
 from trio_afrender.tasklog.io_threads import work_in_thread
 
-__all__ = ("Holder", "Inherited", "dismiss_run", "open_holder", "take_stock")
+__all__ = (
+    "ProcessBackend",
+    "TakeoverResult",
+    "adopt_running_tasks",
+    "dismiss_run",
+    "open_process_backend",
+)
 
 logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Holder:
+class ProcessBackend:
     """Who starts trees and holds them."""
 
     spawn: Spawn
@@ -46,7 +52,7 @@ class Holder:
 
 
 @attrs.frozen(kw_only=True)
-class Inherited:
+class TakeoverResult:
     """What goes on, and what was ended."""
 
     runs: frozenset[str] = frozenset()
@@ -54,30 +60,32 @@ class Inherited:
 
 
 @asynccontextmanager
-async def open_holder(store: Store, config: Config) -> AsyncIterator[Holder]:
+async def open_process_backend(store: StateDir, config: Config) -> AsyncIterator[ProcessBackend]:
     """Have the keeper of this store, or do without: then this process is the parent of its tasks."""
     async with AsyncExitStack() as stack:
         yield await _open(store, config, stack)
 
 
-async def _open(store: Store, config: Config, stack: AsyncExitStack) -> Holder:
-    if config.keeper and can_keep():
+async def _open(store: StateDir, config: Config, stack: AsyncExitStack) -> ProcessBackend:
+    if config.keeper and can_supervise():
         try:
-            keeper = await stack.enter_async_context(open_keeper(store.path))
-        except KeeperError as error:
+            keeper = await stack.enter_async_context(open_supervisor(store.path))
+        except SupervisorError as error:
             logger.warning("%s; the agent itself holds its tasks, and they end with it", error)
         else:
-            return Holder(spawn=_announce(keeper.spawn, _describe(keeper.facts)), keeps=True)
+            return ProcessBackend(
+                spawn=_announce(keeper.spawn, _describe(keeper.facts)), keeps=True
+            )
     adopts = config.subreaper and become_subreaper()
     text = f"tasks are children of the agent{', which adopts their orphans' * adopts}"
-    return Holder(spawn=_announce(make_spawn(subreaper=adopts), text), keeps=False)
+    return ProcessBackend(spawn=_announce(make_spawn(subreaper=adopts), text), keeps=False)
 
 
 def _announce(spawn: Spawn, text: str) -> Spawn:
     """Say at the first start how trees are held on this host."""
     first = [text]
 
-    async def start(launch: Launch) -> Child:
+    async def start(launch: Launch) -> ProcessTree:
         if first:
             logger.info("%s", first.pop())
         return await spawn(launch)
@@ -95,9 +103,9 @@ def _describe(facts: Mapping[str, object]) -> str:
     )
 
 
-async def take_stock(
-    store: Store, identity: str, held: Held, config: Config, *, keeps: bool
-) -> Inherited:
+async def adopt_running_tasks(
+    store: StateDir, identity: str, held: PendingState, config: Config, *, keeps: bool
+) -> TakeoverResult:
     """Find what goes on, and end what does not."""
     timing = config.timing
     look = partial(_look, store, held, keeps=keeps, deadline=timing.grace + timing.sweep)
@@ -105,35 +113,35 @@ async def take_stock(
     if runs:
         logger.info("%s tasks of an earlier agent go on", len(runs))
     if not store.crashed:
-        return Inherited(runs=runs)
-    found, left = await end_strays(f"{identity}-", timing.grace, timing.sweep, spared=parents)
+        return TakeoverResult(runs=runs)
+    found, left = await kill_leftovers(f"{identity}-", timing.grace, timing.sweep, spared=parents)
     if found:
         logger.warning("the agent before this one was killed: ended its processes %s", found)
     if left:
         logger.error("pids %s of the agent before this one survive KILL", left)
-    return Inherited(runs=runs, strays=found)
+    return TakeoverResult(runs=runs, strays=found)
 
 
-async def dismiss_run(store: Store, timing: Timing, task: TaskExec) -> None:
+async def dismiss_run(store: StateDir, timing: Timing, task: TaskExec) -> None:
     """End the trees that are held for a run, whatever its state."""
-    folder = store.runs / place_name(task)
-    if not await work_in_thread(partial(dismiss_trees, folder, timing.sweep)):
+    folder = store.runs / run_folder_name(task)
+    if not await work_in_thread(partial(stop_trees, folder, timing.sweep)):
         logger.error("what is left of task %s survives KILL", task.key)
 
 
 def _look(
-    store: Store, held: Held, *, keeps: bool, deadline: float
+    store: StateDir, held: PendingState, *, keeps: bool, deadline: float
 ) -> tuple[frozenset[str], tuple[int, ...]]:
     """Return the runs that go on, and the parents that hold their trees; end all others."""
     runs: set[str] = set()
     folders = {}
     for task in held.unfinished if keeps else ():
-        folder = store.runs / place_name(task)
+        folder = store.runs / run_folder_name(task)
         if has_record(str(folder / OWN_SLOT)):
             runs.add(task.run)
             folders[folder.name] = folder
-    parents = [pid for folder in folders.values() for pid in find_parents(folder)]
+    parents = [pid for folder in folders.values() for pid in find_task_supervisors(folder)]
     for folder in store.runs.iterdir():
-        if folder.name not in folders and not dismiss_trees(folder, deadline):
+        if folder.name not in folders and not stop_trees(folder, deadline):
             logger.error("what is left of the run in %s survives KILL", folder)
     return frozenset(runs), tuple(parents)

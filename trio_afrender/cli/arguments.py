@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 from trio_afrender.config.keys import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
 
-__all__ = ("near_word", "parse", "split_overrides")
+__all__ = ("parse", "split_overrides", "suggest")
 
 NIMBIES = ("nimby", "NIMBY")
 CHECKED = ("parser", "service", "meter")
@@ -45,7 +45,7 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
     if not unknown:
         options, unknown = parser.parse_known_args(words)
     if unknown:
-        hint = near_word(unknown[0].partition("=")[0], (*known, *_OLD_WORDS))
+        hint = suggest(unknown[0].partition("=")[0], (*known, *_OLD_WORDS))
         parser.error(f'unknown argument "{unknown[0]}"{hint}')
     options.overrides = overrides
     if hasattr(options, "nimbies"):
@@ -68,7 +68,7 @@ def _take_kind(words: list[str]) -> str:
     first = words[0] if words else ""
     if first in ("", *CHECKED) or first.startswith("-"):
         return f"check {words.pop(0)}" if first in CHECKED else "check"
-    hint = near_word(first, CHECKED) or f": expected {', '.join(CHECKED)}, or none of them for all"
+    hint = suggest(first, CHECKED) or f": expected {', '.join(CHECKED)}, or none of them for all"
     raise ConfigError(f'check: no kind "{first}"{hint}; see trio_afrender check --help')
 
 
@@ -95,7 +95,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return rest, overrides
 
 
-def near_word(word: str, known: Sequence[str]) -> str:
+def suggest(word: str, known: Sequence[str]) -> str:
     """Return ``, did you mean "x"?`` or nothing."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f', did you mean "{close[0]}"?' if close else ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError, JobError, PluginNotFound
 from trio_afrender.jobs.job_file import JobSpec
 from trio_afrender.plugins.lookup import list_plugins, near
 
-__all__ = ("check_folders", "check_plugins", "tell_notes")
+__all__ = ("check_folders", "check_plugins", "print_warnings")
 
 _NO_PARSER = ("", "none", "parser")
 
@@ -36,16 +36,16 @@ def check_plugins(spec: JobSpec, folders: Sequence[Path]) -> None:
     for number, block in enumerate(spec.blocks):
         if block.parser not in parsers:
             text = _missing("parser", block.parser, folders)
-            say(f"warning: blocks[{number}].parser: {text}; its output is not parsed")
+            print_line(f"warning: blocks[{number}].parser: {text}; its output is not parsed")
 
 
 def _missing(kind: str, name: str, folders: Sequence[Path]) -> str:
     return str(PluginNotFound(kind, clean(name), near(kind, name, folders)))
 
 
-def tell_notes(spec: JobSpec) -> None:
+def print_warnings(spec: JobSpec) -> None:
     """Name on stderr what the embedded farm passes over, and what is probably not meant."""
     for path in spec.unhonoured:
-        say(f"warning: {clean(path)} has no effect here")
+        print_line(f"warning: {clean(path)} has no effect here")
     for note in spec.notes:
-        say(f"warning: {clean(note)}")
+        print_line(f"warning: {clean(note)}")

@@ -11,15 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.process.environment import clean_environment
 
 __all__ = ("check_sheet", "list_cells", "write_sheet")
 
-KINDS = (".png", ".jpg", ".jpeg")
-MOST = 600
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_CELLS = 600
 """Cells; of more, so many in even steps."""
 TIME_LIMIT = 300.0
 _FAILED = ("error", "killed")
@@ -30,8 +30,8 @@ def check_sheet(text: str | None) -> Path | None:
     if text is None:
         return None
     path = Path(text).expanduser().absolute()
-    if path.suffix.casefold() not in KINDS:
-        raise ConfigError(f"--sheet {text}: the name must end in {', '.join(KINDS)}")
+    if path.suffix.casefold() not in IMAGE_SUFFIXES:
+        raise ConfigError(f"--sheet {text}: the name must end in {', '.join(IMAGE_SUFFIXES)}")
     if path.is_dir():
         raise ConfigError(f"--sheet {text}: is a folder")
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -49,7 +49,7 @@ def list_cells(view: JobView) -> list[dict[str, str]]:
 
 
 def _cells_of(task: TaskView) -> Iterator[dict[str, str]]:
-    pictures = [file for file in task.files if file.suffix.casefold() in KINDS]
+    pictures = [file for file in task.files if file.suffix.casefold() in IMAGE_SUFFIXES]
     for file in pictures:
         yield {"label": file.name.removesuffix(".jpg"), "image": str(file)}
     if not pictures and task.state in _FAILED:
@@ -61,11 +61,11 @@ def write_sheet(view: JobView, file: Path) -> None:
     """Make the picture and say where it is, or why there is none. Never raises for an image."""
     cells = list_cells(view)
     if not any(cell["image"] for cell in cells):
-        say("no sheet: the job has no thumbnails")
+        print_line("no sheet: the job has no thumbnails")
         return
     shown = cells
-    if len(cells) > MOST:
-        shown = [cells[index * (len(cells) - 1) // (MOST - 1)] for index in range(MOST)]
+    if len(cells) > MAX_CELLS:
+        shown = [cells[index * (len(cells) - 1) // (MAX_CELLS - 1)] for index in range(MAX_CELLS)]
     counts = ", ".join(f"{number} {state}" for state, number in view.counts.items())
     left_out = f" ({len(cells) - len(shown)} pictures left out)" if len(shown) < len(cells) else ""
     asked: dict[str, Any] = {
@@ -75,7 +75,7 @@ def write_sheet(view: JobView, file: Path) -> None:
         "cells": shown,
     }
     problem = _make(asked)
-    say(f"no sheet: {clean(problem)}" if problem else f"sheet: {clean(str(file))}")
+    print_line(f"no sheet: {clean(problem)}" if problem else f"sheet: {clean(str(file))}")
 
 
 def _make(asked: dict[str, Any]) -> str:

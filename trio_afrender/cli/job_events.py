@@ -8,18 +8,18 @@ import attrs
 
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 
-__all__ = ("News", "compare")
+__all__ = ("JobEvent", "compare")
 
 
 @attrs.frozen(slots=True)
-class News:
+class JobEvent:
     """`kind`: ``started``, ``over``, ``retried`` (an attempt failed, another will follow)."""
 
     kind: str
     task: TaskView
 
 
-def compare(before: JobView | None, after: JobView) -> Iterator[News]:
+def compare(before: JobView | None, after: JobView) -> Iterator[JobEvent]:
     """Yield what happened to each task. Looks may be far apart: states in between are lost, but
     no end of a task and no failed attempt."""
     olds = before.tasks if before is not None else (None,) * len(after.tasks)
@@ -28,12 +28,12 @@ def compare(before: JobView | None, after: JobView) -> Iterator[News]:
             continue
         if new.state in FINAL_STATES:
             if old is None or old.state not in FINAL_STATES:
-                yield News("over", new)
+                yield JobEvent("over", new)
             continue
         if _ended(new) > _ended(old):
-            yield News("retried", new)
+            yield JobEvent("retried", new)
         if new.state == "running" and (old is None or old.run != new.run):
-            yield News("started", new)
+            yield JobEvent("started", new)
 
 
 def _ended(task: TaskView | None) -> int:

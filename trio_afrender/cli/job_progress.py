@@ -8,27 +8,27 @@ from typing import Protocol
 
 import trio
 
-from trio_afrender.cli.job_events import News, compare
+from trio_afrender.cli.job_events import JobEvent, compare
 from trio_afrender.cli.screens import Screen
 from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 
-__all__ = ("Followed", "open_progress")
+__all__ = ("JobSource", "open_progress")
 
-_PAUSE = 0.1
+_SETTLE_DELAY = 0.1
 """Between a change and the look at it: many changes are one, and texts are on disk by then."""
 _SHARE = 10
 """A look that takes t is followed by a pause of at least so many t: large jobs are seen less often."""
-_TICK = 0.5
+_REDRAW_INTERVAL = 0.5
 """A running clock is drawn so often even if nothing changes."""
-_WAITING = 2.0
+_WAITING_NOTICE_AFTER = 2.0
 """So long nothing may run before we say why."""
-_TOLD = 20
+_MAX_FAILURES_SHOWN = 20
 """Failures told as they happen; the summary counts the rest."""
 _terminal = trio.CapacityLimiter(2)
 
 
-class Followed(Protocol):
+class JobSource(Protocol):
     """What has jobs: the embedded farm, or what a server tells."""
 
     async def changed(self, seen: int) -> int:
@@ -43,7 +43,7 @@ class Followed(Protocol):
 
 
 @asynccontextmanager
-async def open_progress(farm: Followed, job: int, screen: Screen) -> AsyncIterator[None]:
+async def open_progress(farm: JobSource, job: int, screen: Screen) -> AsyncIterator[None]:
     """Tell about a job on `screen` until the body ends, which has a last look told."""
     follower = _Follower(farm, job, screen)
     screen.open()
@@ -59,19 +59,19 @@ async def open_progress(farm: Followed, job: int, screen: Screen) -> AsyncIterat
 
 
 class _Follower:
-    def __init__(self, farm: Followed, job: int, screen: Screen) -> None:
+    def __init__(self, farm: JobSource, job: int, screen: Screen) -> None:
         self._farm = farm
         self._job = job
         self._screen = screen
         self._before: JobView | None = None
         self._idle_since = trio.current_time()
         self._told = 0
-        self._pause = _PAUSE
+        self._pause = _SETTLE_DELAY
 
     async def run(self) -> None:
         seen = 0
         while True:
-            with trio.move_on_after(_TICK):
+            with trio.move_on_after(_REDRAW_INTERVAL):
                 seen = await self._farm.changed(seen)
             await self.look()
 
@@ -86,12 +86,12 @@ class _Follower:
         await trio.to_thread.run_sync(
             self._tell, before, view, waiting, now, abandon_on_cancel=True, limiter=_terminal
         )
-        self._pause = max(_PAUSE, _SHARE * (cost + trio.current_time() - now))
+        self._pause = max(_SETTLE_DELAY, _SHARE * (cost + trio.current_time() - now))
 
     def _why_waiting(self, view: JobView, now: float) -> str:
         if view.state != "running" or any(task.state == "running" for task in view.tasks):
             self._idle_since = now
-        if now - self._idle_since < _WAITING:
+        if now - self._idle_since < _WAITING_NOTICE_AFTER:
             return ""
         return "; ".join(self._farm.why_waiting(self._job)[:2])
 
@@ -102,17 +102,17 @@ class _Follower:
                 self._screen.line(line)
         self._screen.draw(view, waiting, now)
 
-    def _lines(self, news: News, count: str) -> Iterator[str]:
+    def _lines(self, news: JobEvent, count: str) -> Iterator[str]:
         task = news.task
         failed = news.kind == "retried" or task.state == "error"
         if news.kind == "over" and not failed and "done" in self._screen.kinds:
             yield f"{count} {label(task)}: {state_text(task)}{_time(task)}"
-        if failed and "failed" in self._screen.kinds and self._told < _TOLD:
+        if failed and "failed" in self._screen.kinds and self._told < _MAX_FAILURES_SHOWN:
             self._told += 1
             first, *rest = name_failure(task)
             yield first + (", trying again" if news.kind == "retried" else "")
             yield from rest
-            if self._told == _TOLD:
+            if self._told == _MAX_FAILURES_SHOWN:
                 yield "(further failures are only counted)"
 
 

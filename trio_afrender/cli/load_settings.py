@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.load import Settings, load_settings
 
 __all__ = ("load_options",)
@@ -43,7 +43,7 @@ def load_options(options: Namespace) -> Settings:
         options=given,
     )
     for problem in settings.problems:
-        say(f"warning: {clean(problem)}")
+        print_line(f"warning: {clean(problem)}")
     return settings
 
 

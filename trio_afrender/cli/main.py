@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import trio_afrender
-from trio_afrender.cli.arguments import near_word, parse
+from trio_afrender.cli.arguments import parse, suggest
 from trio_afrender.cli.overview import COMMANDS, HELP, HELP_WORDS
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import (
     AfRenderError,
     ConfigError,
@@ -92,7 +92,7 @@ def _take_command(words: list[str]) -> str:
         return "resources"
     if first.startswith("-") or first in ("", "nimby", "NIMBY"):
         return "agent"
-    hint = near_word(first, (*COMMANDS, "nimby", "NIMBY"))
+    hint = suggest(first, (*COMMANDS, "nimby", "NIMBY"))
     if first.endswith(".json"):
         hint = f', did you mean "trio_afrender run {first}"?'
     raise ConfigError(f'no command "{first}"{hint}; see trio_afrender --help')
@@ -102,15 +102,15 @@ def _explain(error: BaseException, *, debug: bool) -> int:
     """Say what happened in a sentence; return the exit code."""
     known = [leaf for leaf in _leaves(error) if isinstance(leaf, AfRenderError)]
     if known:
-        say(f"trio_afrender: {clean(str(known[0]))}")
+        print_line(f"trio_afrender: {clean(str(known[0]))}")
         if isinstance(known[0], PluginError) and known[0].details and not debug:
-            say("(--debug shows the traceback)")
+            print_line("(--debug shows the traceback)")
         return _exit_code(known[0])
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in _leaves(error)):
         return INTERRUPTED
     first = next(_leaves(error))
     hint = "" if debug else "; --debug shows where"
-    say(f"trio_afrender: internal error: {type(first).__name__}: {clean(str(first))}{hint}")
+    print_line(f"trio_afrender: internal error: {type(first).__name__}: {clean(str(first))}{hint}")
     return FAILED
 
 

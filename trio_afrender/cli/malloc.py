@@ -11,16 +11,16 @@ import ctypes
 import os
 from collections.abc import Mapping
 
-__all__ = ("keep_heap_small",)
+__all__ = ("limit_malloc_arenas",)
 
 MMAP_THRESHOLD, ARENA_MAX = -3, -8
 """Of mallopt(3)."""
-LARGE = 256 * 1024
+MMAP_THRESHOLD = 256 * 1024
 """Bytes from which a block is the kernel's."""
-ARENAS = 2
+MAX_ARENAS = 2
 
 
-def keep_heap_small(environ: Mapping[str, str] = os.environ) -> bool:
+def limit_malloc_arenas(environ: Mapping[str, str] = os.environ) -> bool:
     """Say so to the C library, for the whole process; False where it does not know such a thing.
 
     Whoever has set ``MALLOC_...`` variables, or ``GLIBC_TUNABLES``, keeps what they say.
@@ -31,4 +31,4 @@ def keep_heap_small(environ: Mapping[str, str] = os.environ) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library, or another way to have one
         return False
-    return bool(mallopt(MMAP_THRESHOLD, LARGE) and mallopt(ARENA_MAX, ARENAS))
+    return bool(mallopt(MMAP_THRESHOLD, MMAP_THRESHOLD) and mallopt(ARENA_MAX, MAX_ARENAS))

@@ -13,19 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from trio_afrender.cli.summary import label, seconds_text, state_text
-from trio_afrender.cli.terminal import clean, cut
+from trio_afrender.cli.terminal import clean, shorten_line
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("Bars",)
+__all__ = ("RichProgress",)
 
 _SPARE_ROWS = 5
 """Rows of the terminal that stay free of bars: the total, what waits, lines above."""
-_ECHO = 3
+_ECHO_COLUMNS = 3
 """Columns left free: a terminal that echoes ``^C`` behind a full row would move the picture."""
 
 
-class Bars:
+class RichProgress:
     """A `Screen` that draws on stderr; lines stand above the picture."""
 
     kinds: Sequence[str] = ("failed",)
@@ -48,7 +48,7 @@ class Bars:
         self._live.update(self._picture(job, waiting), refresh=True)
 
     def _picture(self, job: JobView, waiting: str) -> Group:
-        width, height = self.console.width - _ECHO, self.console.height
+        width, height = self.console.width - _ECHO_COLUMNS, self.console.height
         running = [task for task in job.tasks if task.state == "running"]
         room = max(1, height - _SPARE_ROWS)
         shown = running if len(running) <= room else running[: room - 1]
@@ -56,7 +56,7 @@ class Bars:
         if len(running) > len(shown):
             parts.append(Text(f"... and {len(running) - len(shown)} more running"))
         if waiting:
-            parts.append(Text(cut(waiting, width), style="yellow"))
+            parts.append(Text(shorten_line(waiting, width), style="yellow"))
         return Group(*parts, _total(job, width))
 
 
@@ -70,10 +70,10 @@ def _bars(tasks: list[TaskView], width: int) -> Table:
     table.add_column(ratio=3, no_wrap=True)
     for task in tasks:
         table.add_row(
-            Text(cut(label(task), name)),
+            Text(shorten_line(label(task), name)),
             ProgressBar(total=100, completed=task.percent),
             Text(f"{task.percent}%"),
-            Text(cut(_details(task), width), style="dim", overflow="ellipsis"),
+            Text(shorten_line(_details(task), width), style="dim", overflow="ellipsis"),
         )
     return table
 
@@ -107,7 +107,7 @@ def _total(job: JobView, width: int) -> Table:
     if job.started is not None:
         counts += f", {seconds_text(max(0.0, time.time() - job.started))}"
     table.add_row(
-        Text(cut(job.name, width // 3), style="bold"),
+        Text(shorten_line(job.name, width // 3), style="bold"),
         ProgressBar(total=max(1, len(job.tasks)), completed=over + running),
         Text(counts),
     )

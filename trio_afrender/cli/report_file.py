@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView
@@ -34,7 +34,7 @@ def write_report(view: JobView, report: Path) -> None:
         sys.stdout.write(text)
     else:
         _write_whole(report, text)
-        say(f"report: {clean(str(report))}")
+        print_line(f"report: {clean(str(report))}")
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from trio_afrender.hostinfo.identity import HostFacts
 from trio_afrender.protocol.messages import GpuCard, HostResources
 from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("History", "Row", "make_rows", "plot", "short_line")
+__all__ = ("LoadHistory", "Row", "make_rows", "plot", "short_line")
 
 MIB = 1024**2
 _STEPS = " ▁▂▃▄▅▆▇█"
@@ -29,7 +29,7 @@ class Row:
     text: str
 
 
-class History:
+class LoadHistory:
     """The last percents of each row, oldest first."""
 
     def __init__(self, length: int = 60) -> None:

@@ -12,11 +12,11 @@ import attrs
 
 from trio_afrender.errors import StoreError
 
-__all__ = ("Room", "open_room")
+__all__ = ("RunDirectory", "open_run_directory")
 
 
 @attrs.define(slots=True)
-class Room:
+class RunDirectory:
     """`farm` has logs, outputs and thumbnails; `store` the folders of tasks while they run."""
 
     folder: Path
@@ -33,7 +33,9 @@ class Room:
 
 
 @contextmanager
-def open_room(parent: Path | None, *, keep_farm: bool, keep_store: bool) -> Iterator[Room]:
+def open_run_directory(
+    parent: Path | None, *, keep_farm: bool, keep_store: bool
+) -> Iterator[RunDirectory]:
     """Make a fresh folder, below `parent` or the system's temporary one; remove what is not kept.
 
     Blocks on the disk. Raises `StoreError`.
@@ -41,7 +43,7 @@ def open_room(parent: Path | None, *, keep_farm: bool, keep_store: bool) -> Iter
     where = (parent if parent is not None else Path(tempfile.gettempdir())).absolute()
     try:
         where.mkdir(parents=True, exist_ok=True)
-        room = Room(
+        room = RunDirectory(
             Path(tempfile.mkdtemp(prefix="trio_afrender-run-", dir=where)), keep_farm, keep_store
         )
     except OSError as error:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from trio_afrender.cli.summary import label
-from trio_afrender.cli.terminal import cut, say
+from trio_afrender.cli.terminal import print_line, shorten_line
 from trio_afrender.jobs.views import FINAL_STATES, JobView
 
 __all__ = ("PlainScreen", "QuietScreen", "Screen", "choose_screen")
 
-_OVERVIEW = 15.0
+_OVERVIEW_INTERVAL = 15.0
 """Seconds after which plain lines tell how far the running tasks are."""
 
 
@@ -46,7 +46,7 @@ class QuietScreen:
     def close(self) -> None: ...
 
     def line(self, text: str) -> None:
-        say(text)
+        print_line(text)
 
     def draw(self, job: JobView, waiting: str, now: float) -> None: ...
 
@@ -62,19 +62,19 @@ class PlainScreen(QuietScreen):
 
     def draw(self, job: JobView, waiting: str, now: float) -> None:
         if waiting and waiting != self._said:
-            say(f"nothing runs: {waiting}")
+            print_line(f"nothing runs: {waiting}")
         self._said = waiting
-        if self._last is not None and now - self._last < _OVERVIEW:
+        if self._last is not None and now - self._last < _OVERVIEW_INTERVAL:
             return
         if self._last is not None:
-            say(_overview(job))
+            print_line(_overview(job))
         self._last = now
 
 
 def _overview(job: JobView) -> str:
     running = [task for task in job.tasks if task.state == "running"]
     over = sum(task.state in FINAL_STATES for task in job.tasks)
-    told = ", ".join(f"{cut(label(task), 40)} {task.percent}%" for task in running[:4])
+    told = ", ".join(f"{shorten_line(label(task), 40)} {task.percent}%" for task in running[:4])
     more = f" and {len(running) - 4} more" if len(running) > 4 else ""
     return f"{over} of {len(job.tasks)} tasks over; running: {told or 'none'}{more}"
 
@@ -84,7 +84,7 @@ def choose_screen(*, quiet: bool) -> Screen:
     if quiet:
         return QuietScreen()
     if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
-        from trio_afrender.cli.progress_display import Bars
+        from trio_afrender.cli.progress_display import RichProgress
 
-        return Bars()
+        return RichProgress()
     return PlainScreen()

@@ -10,7 +10,7 @@ from trio_afrender.task.usage_totals import show_bytes
 
 __all__ = ("describe_failure", "label", "name_failure", "seconds_text", "state_text", "summarize")
 
-_FAILURES = 10
+_MAX_FAILURES = 10
 """Failed tasks told in full; the others are counted."""
 _SLOWEST = 3
 _LAST_LINES, _LAST_STEPS = 5, 3
@@ -53,10 +53,10 @@ def summarize(job: JobView) -> list[str]:
     if held:
         lines.append(f"most memory: {', '.join(held)}")
     failed = [task for task in job.tasks if task.state == "error"]
-    for task in failed[:_FAILURES]:
+    for task in failed[:_MAX_FAILURES]:
         lines += describe_failure(task)
-    if len(failed) > _FAILURES:
-        lines.append(f"... and {len(failed) - _FAILURES} more failed tasks")
+    if len(failed) > _MAX_FAILURES:
+        lines.append(f"... and {len(failed) - _MAX_FAILURES} more failed tasks")
     return lines
 
 

@@ -49,17 +49,17 @@ async def report_to_manager(handle: Reported, environ: Mapping[str, str] = os.en
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as speaker:
         speaker.setblocking(False)
-        talk = _Talk(speaker, f"\0{path[1:]}" if path.startswith("@") else path)
-        talk.say("READY=1")
+        talk = _Notifier(speaker, f"\0{path[1:]}" if path.startswith("@") else path)
+        talk.notify("READY=1")
         watchdog = _watchdog(environ)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_report, handle, talk, watchdog)
             await handle.finished()
             nursery.cancel_scope.cancel()
-        talk.say("STOPPING=1")
+        talk.notify("STOPPING=1")
 
 
-class _Talk:
+class _Notifier:
     """Says each thing that changed, and each sign of life."""
 
     def __init__(self, speaker: socket.socket, address: str) -> None:
@@ -67,7 +67,7 @@ class _Talk:
         self._address = address
         self._status = ""
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         # A manager that is being restarted or is busy: the next word will reach it.
         with suppress(OSError):
             self._speaker.sendto(text.encode(), self._address)
@@ -75,10 +75,10 @@ class _Talk:
     def status(self, text: str) -> None:
         if text != self._status:
             self._status = text
-            self.say(f"STATUS={text}")
+            self.notify(f"STATUS={text}")
 
 
-async def _report(handle: Reported, talk: _Talk, watchdog: float) -> None:
+async def _report(handle: Reported, talk: _Notifier, watchdog: float) -> None:
     draining = False
     complaints: tuple[str, ...] = ()
     period = min(PERIOD, watchdog / 3) if watchdog else PERIOD
@@ -89,12 +89,12 @@ async def _report(handle: Reported, talk: _Talk, watchdog: float) -> None:
             logger.error("the watchdog is not fed: %s", "; ".join(late))
         complaints = late
         if watchdog and not late:
-            talk.say("WATCHDOG=1")
+            talk.notify("WATCHDOG=1")
         count = len(handle.running)
         talk.status(f"{handle.state}, {count} task{'' if count == 1 else 's'} running")
         if handle.state == "draining" and not draining:
             draining = True
-            talk.say("STOPPING=1")
+            talk.notify("STOPPING=1")
         pause = min(2 * pause, period)
         await trio.sleep(pause)
 

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ("clean", "cut", "say", "tail")
+__all__ = ("clean", "print_line", "shorten_line", "tail")
 
 # Control characters, line ends of all kinds, marks that turn the direction of text, surrogates.
 _OBEYED = re.compile(
@@ -30,7 +30,7 @@ def _show(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def cut(text: str, width: int) -> str:
+def shorten_line(text: str, width: int) -> str:
     """Return cleaned text of at most `width` columns, with an ellipsis if it was longer."""
     text = clean(text)
     if sum(_columns(c) for c in text) <= width:
@@ -56,13 +56,13 @@ def tail(text: str, lines: int, width: int = 200) -> list[str]:
     for line in reversed(text[-64 * 1024 :].split("\n")):
         last = next((part for part in reversed(line.split("\r")) if part.strip()), "")
         if last:
-            found.append(cut(last.rstrip(), width))
+            found.append(shorten_line(last.rstrip(), width))
         if len(found) == lines:
             break
     return found[::-1]
 
 
-def say(*lines: str) -> None:
+def print_line(*lines: str) -> None:
     """Write lines to stderr; a reader that went away is no error."""
     _write(f"{line}\n" for line in lines)
 

@@ -14,7 +14,7 @@ from trio_afrender.errors import PluginError
 __all__ = ("limited",)
 
 _STDLIB = sysconfig.get_path("stdlib")
-AGAIN = 1.0
+REINTERRUPT_DELAY = 1.0
 """Seconds until plugin code that swallowed the interruption gets another."""
 
 
@@ -37,7 +37,7 @@ def limited(seconds: float, who: str) -> Iterator[None]:
         raise _TooLong
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REINTERRUPT_DELAY)
     try:
         yield
     except _TooLong as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from trio_afrender.config.convert import Layered
+from trio_afrender.config.convert import SettingValue
 from trio_afrender.config.keys import (
     GPU,
     GUARD,
@@ -18,7 +18,7 @@ from trio_afrender.config.keys import (
     STUCK,
     TIMING,
     Key,
-    near_key,
+    suggest_key,
 )
 from trio_afrender.config.limits import Limits, MemoryGuard, Stuck
 from trio_afrender.config.load import Settings
@@ -127,7 +127,7 @@ def make_config(settings: Settings) -> Config:
     )
 
 
-def _check_range(key: str, layered: Layered) -> None:
+def _check_range(key: str, layered: SettingValue) -> None:
     value = layered.value
     if (
         key.startswith(_NESTED)
@@ -138,13 +138,13 @@ def _check_range(key: str, layered: Layered) -> None:
     if key in _AT_LEAST and cast("float", value) < _AT_LEAST[key]:
         raise _wrong(key, layered, f"must be at least {_AT_LEAST[key]:g}")
     if key in _WORDS and value not in _WORDS[key]:
-        raise _wrong(key, layered, f"must be a known word, {near_key(str(value), _WORDS[key])}")
+        raise _wrong(key, layered, f"must be a known word, {suggest_key(str(value), _WORDS[key])}")
     if key.startswith("trio_afrender.stuck.") and key.endswith(".policy") and value not in POLICIES:
-        raise _wrong(key, layered, f"must be a known word, {near_key(str(value), POLICIES)}")
+        raise _wrong(key, layered, f"must be a known word, {suggest_key(str(value), POLICIES)}")
     if key == "trio_afrender.instructions":
         for word in _texts(value):
             if word not in INSTRUCTIONS:
-                near = near_key(word, INSTRUCTIONS)
+                near = suggest_key(word, INSTRUCTIONS)
                 raise _wrong(key, layered, f'holds "{word}", which is no instruction, {near}')
     if key == "af_render_networkif" and value != "*":
         try:
@@ -175,7 +175,7 @@ def _by_service(ours: Mapping[str, object], kind: str) -> dict[str, dict[str, ob
     return table
 
 
-def _wrong(key: str, layered: Layered, problem: str) -> ConfigError:
+def _wrong(key: str, layered: SettingValue, problem: str) -> ConfigError:
     return ConfigError(f"{layered.origin}: {key} {problem}, got {layered.value!r}")
 
 

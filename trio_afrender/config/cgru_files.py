@@ -19,7 +19,7 @@ from trio_afrender.config.convert import check, is_pair
 from trio_afrender.config.keys import CGRU
 from trio_afrender.errors import ConfigError
 
-__all__ = ("Reading", "parse_file", "platform_tokens")
+__all__ = ("FileSettings", "parse_file", "platform_tokens")
 
 _MAX_BYTES = 16 * 1024 * 1024
 _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "armv7l": "arm32", "armv6l": "arm32"}
@@ -41,7 +41,7 @@ def platform_tokens() -> tuple[str, ...]:
 
 
 @attrs.define(slots=True)
-class Reading:
+class FileSettings:
     """What files said so far: values, the origin of each (by path of keys), and problems."""
 
     tokens: Sequence[str] = attrs.field(factory=platform_tokens)

@@ -11,7 +11,7 @@ import attrs
 from trio_afrender.config.keys import Key
 from trio_afrender.errors import ConfigError
 
-__all__ = ("Layered", "check", "from_text", "is_pair")
+__all__ = ("SettingValue", "check", "from_text", "is_pair")
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
@@ -29,7 +29,7 @@ _NAMES = {
 
 
 @attrs.frozen(slots=True)
-class Layered:
+class SettingValue:
     """A value, its unit, and where it was set."""
 
     value: object

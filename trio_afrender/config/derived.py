@@ -9,16 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from trio_afrender.config.convert import Layered
+from trio_afrender.config.convert import SettingValue
 
 __all__ = ("host_name", "plugin_folders", "server", "user_name")
 
-_TYPED = "command line"
-_LAYERS = ("default", "file", "environment", _TYPED)
+_COMMAND_LINE = "command line"
+_LAYERS = ("default", "file", "environment", _COMMAND_LINE)
 _PLUGIN_PACKAGES = ("services", "parsers", "resources", "resmeters")
 
 
-def plugin_folders(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
+def plugin_folders(
+    environment: Mapping[str, str], values: Mapping[str, SettingValue]
+) -> SettingValue:
     """Ours, then those of ``CGRU_CUSTOM_PYTHONPATH`` that hold plugins; others hold modules."""
     own = values["trio_afrender.plugins"]
     parts = environment.get("CGRU_CUSTOM_PYTHONPATH", "").split(os.pathsep)
@@ -32,10 +34,10 @@ def plugin_folders(environment: Mapping[str, str], values: Mapping[str, Layered]
         return own
     folders = cast("list[str]", own.value)
     origin = "environment CGRU_CUSTOM_PYTHONPATH"
-    return Layered([*folders, *held], f"{own.origin}, {origin}" if folders else origin)
+    return SettingValue([*folders, *held], f"{own.origin}, {origin}" if folders else origin)
 
 
-def server(values: Mapping[str, Layered]) -> Layered:
+def server(values: Mapping[str, SettingValue]) -> SettingValue:
     """Ours, else the afserver that Afanasy's settings name, if any of them is set.
 
     Afanasy's are every program's, ours this one's, so ours win wherever they stand; but what
@@ -43,14 +45,14 @@ def server(values: Mapping[str, Layered]) -> Layered:
     """
     own = values["trio_afrender.server"]
     host, port = values["af_servername"], values["af_serverport"]
-    typed = any(item.origin.startswith(_TYPED) for item in (host, port))
-    if own.value and (own.origin.startswith(_TYPED) or not typed):
+    typed = any(item.origin.startswith(_COMMAND_LINE) for item in (host, port))
+    if own.value and (own.origin.startswith(_COMMAND_LINE) or not typed):
         return own
     decisive = max(host.origin, port.origin, key=_rank)
     if not _rank(decisive):
-        return Layered("")
+        return SettingValue("")
     name = f"[{host.value}]" if ":" in str(host.value) else host.value
-    return Layered(f"af://{name}:{port.value}", f"af_servername and af_serverport, {decisive}")
+    return SettingValue(f"af://{name}:{port.value}", f"af_servername and af_serverport, {decisive}")
 
 
 def _rank(origin: str) -> int:
@@ -58,29 +60,29 @@ def _rank(origin: str) -> int:
     return next(rank for rank, layer in enumerate(_LAYERS) if origin.startswith(layer))
 
 
-def host_name(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
+def host_name(environment: Mapping[str, str], values: Mapping[str, SettingValue]) -> SettingValue:
     own = values["trio_afrender.name"]
     if own.value and own.origin.startswith("command line"):
         return own
     if environment.get("AF_HOSTNAME"):
-        return Layered(environment["AF_HOSTNAME"], "environment AF_HOSTNAME")
+        return SettingValue(environment["AF_HOSTNAME"], "environment AF_HOSTNAME")
     if own.value:
         return own
     name = environment.get("HOSTNAME") or environment.get("COMPUTERNAME") or platform.node()
     name = name.lower()
     if values["af_render_cut_domain_name"].value:
         name = name.partition(".")[0]
-    return Layered(name, "this computer's name")
+    return SettingValue(name, "this computer's name")
 
 
-def user_name(environment: Mapping[str, str], values: Mapping[str, Layered]) -> Layered:
+def user_name(environment: Mapping[str, str], values: Mapping[str, SettingValue]) -> SettingValue:
     for variable in ("AF_USERNAME", "CGRU_USERNAME"):
         if environment.get(variable):
-            return Layered(environment[variable], f"environment {variable}")
+            return SettingValue(environment[variable], f"environment {variable}")
     name = environment.get("USER") or environment.get("USERNAME") or _login()
     if values["af_user_cut_domain_name"].value:
         name = name.rpartition("/" if "/" in name else "\\")[2]
-    return Layered(name.lower(), "this login's name")
+    return SettingValue(name.lower(), "this login's name")
 
 
 def _login() -> str:

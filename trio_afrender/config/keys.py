@@ -25,7 +25,7 @@ __all__ = (
     "THUMBNAILS",
     "TIMING",
     "Key",
-    "near_key",
+    "suggest_key",
 )
 
 SERVICES = "services"
@@ -194,7 +194,7 @@ OURS: Mapping[str, Key] = {
 """Keys of ``cgru_config.trio_afrender{}``: what Afanasy has no word for."""
 
 
-def near_key(name: str, known: Iterable[str]) -> str:
+def suggest_key(name: str, known: Iterable[str]) -> str:
     """Return the sentence part that helps with a typo: the nearest name, or all of them."""
     names = sorted(filter(None, known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from trio_afrender.config.keys import LIMITS, POLICIES, SERVICES, STUCK, Key, near_key
+from trio_afrender.config.keys import LIMITS, POLICIES, SERVICES, STUCK, Key, suggest_key
 
 __all__ = ("Limits", "MemoryGuard", "Stuck", "for_service", "read_rules")
 
@@ -76,7 +76,7 @@ def read_rules(kind: str, value: object) -> tuple[dict[str, Any], tuple[str, ...
     for name, item in value.items():
         key = known.get(name) if name != SERVICES else None
         if key is None:
-            near = near_key(str(name), set(known) - {SERVICES})
+            near = suggest_key(str(name), set(known) - {SERVICES})
             problems.append(f'service.{kind} has no "{name!s:.100}", {near}; it is ignored')
         elif (read := _read(key, item)) is None:
             problems.append(f"service.{kind}: {name} is {item!r:.100}: it is ignored")

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import attrs
 
-from trio_afrender.config.cgru_files import Reading
-from trio_afrender.config.convert import Layered, check, from_text
+from trio_afrender.config.cgru_files import FileSettings
+from trio_afrender.config.convert import SettingValue, check, from_text
 from trio_afrender.config.derived import host_name, plugin_folders, server, user_name
-from trio_afrender.config.keys import CGRU, NESTED, OTHERS, OURS, SERVICES, Key, near_key
+from trio_afrender.config.keys import CGRU, NESTED, OTHERS, OURS, SERVICES, Key, suggest_key
 from trio_afrender.errors import ConfigError
 
 __all__ = ("Settings", "load_settings")
 
-_NOTHING = Layered(None)
+_UNSET = SettingValue(None)
 _OWN = "trio_afrender."
 _NOT_KEYS = frozenset(
     {
@@ -41,7 +41,7 @@ _SECRET_PART = re.compile(r"((?:password|passwd|secret|token)\s*=\s*)[^\s;&]+", 
 class Settings:
     """Every value with its layer, and what was wrong with files that could be passed over."""
 
-    values: Mapping[str, Layered]
+    values: Mapping[str, SettingValue]
     """CGRU's keys by their names, ours as ``trio_afrender.name``; and what several keys make
     together: ``name``, ``user_name``, ``server``."""
     files: tuple[Path, ...] = ()
@@ -50,7 +50,7 @@ class Settings:
     def __getitem__(self, key: str) -> object:
         return self.values[key].value
 
-    def shown(self) -> Iterator[tuple[str, Layered]]:
+    def shown(self) -> Iterator[tuple[str, SettingValue]]:
         """Yield all values in order, those whose name tells of a secret blotted out."""
         for key, layered in sorted(self.values.items()):
             yield key, attrs.evolve(layered, value=_without_secrets(key, layered.value))
@@ -77,7 +77,7 @@ def load_settings(
     CGRU's keys; `options` are values of the command line by the keys of `Settings.values`, each
     named after its option. Raises `ConfigError`.
     """
-    reading = Reading()
+    reading = FileSettings()
     _read_cgru_files(reading, environment)
     for path in files:
         reading.read(Path.cwd() / path.expanduser(), required=True)
@@ -85,15 +85,15 @@ def load_settings(
     _apply_environment(reading, environment)
     _apply_prefix(reading, environment)
     _apply_arguments(reading, arguments or {})
-    values = {key: Layered(known.default, unit=known.unit) for key, known in CGRU.items()}
+    values = {key: SettingValue(known.default, unit=known.unit) for key, known in CGRU.items()}
     for key, value in reading.values.items():
         if key != "trio_afrender":
             unit = CGRU[key].unit if key in CGRU else ""
-            values[key] = Layered(value, reading.origins[(key,)], unit)
+            values[key] = SettingValue(value, reading.origins[(key,)], unit)
     values |= _own(reading)
     values |= _typed_own(arguments or {})
     typed = {
-        key: Layered(value, f"command line {_option(key)}", values.get(key, _NOTHING).unit)
+        key: SettingValue(value, f"command line {_option(key)}", values.get(key, _UNSET).unit)
         for key, value in (options or {}).items()
     }
     values |= typed
@@ -104,7 +104,7 @@ def load_settings(
     return Settings(values=values, files=tuple(reading.files), problems=tuple(reading.problems))
 
 
-def _read_cgru_files(reading: Reading, environment: Mapping[str, str]) -> None:
+def _read_cgru_files(reading: FileSettings, environment: Mapping[str, str]) -> None:
     location = environment.get("CGRU_LOCATION", "")
     if location:
         first = Path(location) / "config_default.json"
@@ -122,7 +122,7 @@ def _read_cgru_files(reading: Reading, environment: Mapping[str, str]) -> None:
         reading.read(Path(environment["HOME"]) / ".cgru" / "config.json")
 
 
-def _apply_environment(reading: Reading, environment: Mapping[str, str]) -> None:
+def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) -> None:
     """Only keys that are known, or stand in a file, can be set; an empty variable is not set."""
     for variable, text in environment.items():
         key = variable[5:].lower()
@@ -136,7 +136,7 @@ def _apply_environment(reading: Reading, environment: Mapping[str, str]) -> None
                 raise ConfigError(f"{variable}: {error}") from error
 
 
-def _apply_users_variables(reading: Reading, environment: Mapping[str, str]) -> None:
+def _apply_users_variables(reading: FileSettings, environment: Mapping[str, str]) -> None:
     """``AF_SERVERNAME`` is the word of container start scripts, which write it into the site's
     file: it stands over the files and below ``CGRU_AF_SERVERNAME``."""
     if environment.get("AF_SERVERNAME"):
@@ -144,7 +144,7 @@ def _apply_users_variables(reading: Reading, environment: Mapping[str, str]) -> 
         reading.set("af_servername", name, "environment AF_SERVERNAME")
 
 
-def _apply_prefix(reading: Reading, environment: Mapping[str, str]) -> None:
+def _apply_prefix(reading: FileSettings, environment: Mapping[str, str]) -> None:
     """``AF_CMD_PREFIX`` wins over the key by being there, empty too."""
     if "AF_CMD_PREFIX" in environment:
         prefix = environment["AF_CMD_PREFIX"]
@@ -168,7 +168,7 @@ def _like(value: object) -> Key | None:
             return None
 
 
-def _apply_arguments(reading: Reading, arguments: Mapping[str, str]) -> None:
+def _apply_arguments(reading: FileSettings, arguments: Mapping[str, str]) -> None:
     for key, text in arguments.items():
         if key.startswith(_OWN):
             continue
@@ -176,7 +176,7 @@ def _apply_arguments(reading: Reading, arguments: Mapping[str, str]) -> None:
         if known is None and key in OTHERS:
             known = Key("str", "")
         if known is None:
-            near = near_key(key, {*CGRU, *reading.values, *_own_keys()})
+            near = suggest_key(key, {*CGRU, *reading.values, *_own_keys()})
             raise ConfigError(f"--{key}: no such setting, {near}")
         reading.set(key, _typed(key, known, text), f"command line --{key}")
 
@@ -188,15 +188,15 @@ def _typed(key: str, known: Key, text: str) -> object:
         raise ConfigError(f"--{key}: {error}") from error
 
 
-def _typed_own(arguments: Mapping[str, str]) -> dict[str, Layered]:
+def _typed_own(arguments: Mapping[str, str]) -> dict[str, SettingValue]:
     """Return those of our own keys that are typed in full, as ``--trio_afrender.max_tasks 2``."""
     keys, values = _own_keys(), {}
     for key, text in arguments.items():
         if key.startswith(_OWN):
             if key not in keys:
-                raise ConfigError(f"--{key}: no such setting, {near_key(key, keys)}")
+                raise ConfigError(f"--{key}: no such setting, {suggest_key(key, keys)}")
             value = _typed(key, keys[key], text)
-            values[key] = Layered(value, f"command line --{key}", keys[key].unit)
+            values[key] = SettingValue(value, f"command line --{key}", keys[key].unit)
     return values
 
 
@@ -211,19 +211,21 @@ def _own_keys() -> dict[str, Key]:
     }
 
 
-def _own(reading: Reading) -> dict[str, Layered]:
+def _own(reading: FileSettings) -> dict[str, SettingValue]:
     """Return our own section, where a name we do not know is an error."""
-    values = {key: Layered(known.default, unit=known.unit) for key, known in _own_keys().items()}
+    values = {
+        key: SettingValue(known.default, unit=known.unit) for key, known in _own_keys().items()
+    }
     _fill(values, ("trio_afrender",), reading.values.get("trio_afrender", {}), OURS, reading)
     return values
 
 
 def _fill(
-    values: dict[str, Layered],
+    values: dict[str, SettingValue],
     where: tuple[str, ...],
     section: object,
     known: Mapping[str, Key],
-    reading: Reading,
+    reading: FileSettings,
 ) -> None:
     place = ".".join(where)
     if not isinstance(section, dict):
@@ -231,7 +233,7 @@ def _fill(
     for name, value in section.items():
         origin = reading.origins[(*where, name)]
         if name not in known:
-            near = near_key(name, known)
+            near = suggest_key(name, known)
             raise ConfigError(f'{origin}: no setting "{name}" in {place}, {near}')
         if known[name].kind in NESTED:
             _fill(values, (*where, name), value, NESTED[known[name].kind], reading)
@@ -244,15 +246,15 @@ def _fill(
             checked = check(known[name], value, folder)
         except ConfigError as error:
             raise ConfigError(f"{origin}: {place}.{name}: {error}") from error
-        values[f"{place}.{name}"] = Layered(checked, origin, known[name].unit)
+        values[f"{place}.{name}"] = SettingValue(checked, origin, known[name].unit)
 
 
 def _fill_services(
-    values: dict[str, Layered],
+    values: dict[str, SettingValue],
     where: tuple[str, ...],
     table: object,
     known: Mapping[str, Key],
-    reading: Reading,
+    reading: FileSettings,
 ) -> None:
     """Take what a table by services' names sets: the keys that stand beside it."""
     if not isinstance(table, dict):

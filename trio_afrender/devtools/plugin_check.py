@@ -15,15 +15,15 @@ import attrs
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
-from trio_afrender.plugins.host.host_protocol import settings_to
+from trio_afrender.plugins.host.host_protocol import dump_plugin_settings
 from trio_afrender.plugins.lookup import list_plugins, near
 
-__all__ = ("KINDS", "Report", "check_meter", "check_plugins")
+__all__ = ("PLUGIN_KINDS", "Report", "check_meter", "check_plugins")
 
-KINDS = ("service", "parser", "meter")
-LIMIT = 10.0
+PLUGIN_KINDS = ("service", "parser", "meter")
+TIME_LIMIT = 10.0
 _SETTINGS = PluginSettings()
-_START = 60.0
+_START_TIMEOUT = 60.0
 """Seconds until the process must be there, on a busy machine."""
 _ENDED = None
 
@@ -45,7 +45,7 @@ def check_plugins(
     folders: Sequence[Path] = (),
     *,
     names: Sequence[tuple[str, str]] | None = None,
-    limit: float = LIMIT,
+    limit: float = TIME_LIMIT,
     settings: PluginSettings = _SETTINGS,
     pause: float = 0.0,
 ) -> tuple[Report, ...]:
@@ -57,7 +57,7 @@ def check_plugins(
     """
     folders = tuple(folder.resolve() for folder in folders)
     if names is None:
-        names = [(kind, name) for kind in KINDS for name in list_plugins(kind, folders)]
+        names = [(kind, name) for kind in PLUGIN_KINDS for name in list_plugins(kind, folders)]
     reports: list[Report] = []
     while len(reports) < len(names):
         reports.extend(_try(names[len(reports) :], folders, limit, settings, pause))
@@ -68,7 +68,7 @@ def check_meter(
     name: str,
     folders: Sequence[Path] = (),
     *,
-    limit: float = LIMIT,
+    limit: float = TIME_LIMIT,
     settings: PluginSettings = _SETTINGS,
     pause: float = 0.0,
 ) -> Report:
@@ -99,7 +99,7 @@ def _try(
         "trio_afrender.devtools.plugin_check_main",
         json.dumps(names),
         json.dumps([str(folder) for folder in folders]),
-        json.dumps(settings_to(settings)),
+        json.dumps(dump_plugin_settings(settings)),
         str(pause),
     ]
     with subprocess.Popen(
@@ -114,7 +114,7 @@ def _try(
         assert process.stdout is not None  # noqa: S101 - asked for above
         threading.Thread(target=_listen, args=(process.stdout, answers), daemon=True).start()
         try:
-            if _next(answers, _START) is _ENDED:
+            if _next(answers, _START_TIMEOUT) is _ENDED:
                 raise PluginError("the process that tries plugins cannot be started")
             for kind, name in names:
                 answer = _next(answers, limit)

@@ -20,7 +20,7 @@ from trio_afrender.devtools.replay import replay_parser
 from trio_afrender.devtools.service_preview import make_service
 from trio_afrender.errors import AfRenderError, PluginError
 from trio_afrender.plugins.diagnostics import Captured, capturing
-from trio_afrender.plugins.host.host_protocol import settings_from
+from trio_afrender.plugins.host.host_protocol import load_plugin_settings
 from trio_afrender.plugins.lookup import load_class
 from trio_afrender.plugins.meters.meter_worker import MeterWorker
 
@@ -111,7 +111,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     items, folders = json.loads(sys.argv[1]), tuple(map(Path, json.loads(sys.argv[2])))
-    settings, pause = settings_from(json.loads(sys.argv[3])), float(sys.argv[4])
+    settings, pause = load_plugin_settings(json.loads(sys.argv[3])), float(sys.argv[4])
     answers.write("\n")
     answers.flush()
     for kind, name in items:

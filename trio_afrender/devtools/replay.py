@@ -18,18 +18,18 @@ from trio_afrender.devtools.chunk_variants import Chunk, cut_log, spell_chunk
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec
 from trio_afrender.plugins.lookup import load_class
-from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.plugins.validation import read_text, read_texts
 from trio_afrender.process.interfaces import ExitStatus
 from trio_afrender.protocol.messages import TaskExec, TaskStatus
-from trio_afrender.task.status_rules import Facts, judge
+from trio_afrender.task.status_rules import RunFacts, decide_status
 from trio_afrender.task.task_info import make_task_info
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 __all__ = ("FLAGS", "Event", "Replay", "replay_parser")
 
 FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
-STOPPING = ("error", "fatalerror", "finishedsuccess")
+STOPPING_FLAGS = ("error", "fatalerror", "finishedsuccess")
 """Flags at which the agent stops the task."""
 _LASTING = ("fatalerror", "finishedsuccess")
 """Flags that a parser never takes back: seen again they are no news."""
@@ -123,7 +123,7 @@ def replay_parser(
         located = _locate(events, follow("line").events)
         events = tuple(sorted(located, key=lambda event: event.line))
     differences = () if spelled == "whole" else _compare(made, follow("whole"))
-    concluded = made.probe.conclude(0, check_files=False, post=False)
+    concluded = made.probe.run_end_checks(0, check_files=False, post=False)
     page = made.probe.to_html(data.decode("utf-8", "replace")) if html else ""
     made.take_problems()
     return Replay(
@@ -134,7 +134,7 @@ def replay_parser(
         files=made.files,
         output=made.output(),
         status=_judge(made.state, concluded),
-        stopped=next((event for event in events if event.name in STOPPING), None),
+        stopped=next((event for event in events if event.name in STOPPING_FLAGS), None),
         problems=tuple(made.problems),
         differences=differences,
         log=concluded.log,
@@ -145,13 +145,13 @@ def replay_parser(
 def _judge(state: ParserState, concluded: Conclusion) -> TaskStatus:
     flags = {flag: getattr(state, flag) for flag in FLAGS if flag != "warning"}
     exited = ExitStatus(code=0, signal=None, raw=0)
-    return judge(Facts(exit=exited, exit_ok=concluded.exit_ok, **flags))
+    return decide_status(RunFacts(exit=exited, exit_ok=concluded.exit_ok, **flags))
 
 
-class _Probe(Worker):
+class _Probe(TaskWorker):
     """The agent's own worker, with a look inside."""
 
-    def announced(self) -> tuple[str, ...]:
+    def reported_files(self) -> tuple[str, ...]:
         """Files as the parser named them, there or not."""
         return read_texts(getattr(self._service.parser, "files_all", ())) or ()
 
@@ -171,7 +171,7 @@ class _Follower:
     def __init__(
         self, name: str, data: bytes, frames: int, folders: tuple[Path, ...], wdir: str
     ) -> None:
-        store = MemoryStore()
+        store = MemoryLogStore()
         store.append(data)
         task = TaskExec(run="check", job=1, block=0, task=0, frames_num=frames)
         info = {**make_task_info(task, tempfile.gettempdir()), "wdir": wdir}
@@ -242,7 +242,7 @@ class _Follower:
     def _new_files(self, state: ParserState) -> Iterator[str]:
         """Files announced now, each once: a parser of others may only know those that are there."""
         wdir = self.probe.facts.working_directory
-        for file in (*self.probe.announced(), *state.files, *state.files_onthefly):
+        for file in (*self.probe.reported_files(), *state.files, *state.files_onthefly):
             key = os.path.normpath(os.path.join(wdir, file))  # noqa: PTH118 - a text
             if key not in self._told:
                 self._told.add(key)

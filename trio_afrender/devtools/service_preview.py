@@ -12,14 +12,14 @@ import attrs
 from trio_afrender.config.settings import Config, PluginSettings
 from trio_afrender.errors import ConfigError
 from trio_afrender.farm.exec_messages import make_exec
-from trio_afrender.farm.model import Block, Job, Masks, Render, Run, Task
+from trio_afrender.farm.model import Block, Job, Masks, RenderState, Run, Task
 from trio_afrender.jobs.job_file import load_job
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.plugins.interfaces import PluginSpec
-from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.protocol.messages import Register, TaskExec, TaskKey
 from trio_afrender.task.task_info import make_task_info
-from trio_afrender.tasklog.memory_log import MemoryStore
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 __all__ = ("TASK_KEYS", "ServiceView", "make_service", "read_tasks")
 
@@ -82,7 +82,9 @@ def make_service(
     usual = TaskExec(run="check", job=1, block=0, task=0)
     info = {**make_task_info(usual, tempfile.gettempdir()), **task_info}
     spec = PluginSpec(service=name, parser=parser, task_info=info)
-    worker = Worker(spec, MemoryStore(), settings, tuple(folder.resolve() for folder in folders))
+    worker = TaskWorker(
+        spec, MemoryLogStore(), settings, tuple(folder.resolve() for folder in folders)
+    )
     facts = worker.facts
     thumbnails = worker.do_post()
     return ServiceView(
@@ -132,7 +134,7 @@ def _first_tasks(spec: JobSpec) -> tuple[dict[str, object], ...]:
 def _first_task(job: Job, spec: BlockSpec, number: int) -> dict[str, object]:
     """The taskInfo that the embedded farm's agent would have."""
     block = Block(job=job, spec=spec, masks=_NO_MASKS, ranks=None)
-    render = Render(id=1, name="check", register=Register(name="check"))
+    render = RenderState(id=1, name="check", register=Register(name="check"))
     run = Run(
         id="check",
         task=Task(key=TaskKey(job.id, number, 0, 0), block=block),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trio_afrender.farm.model import Render, Run
+from trio_afrender.farm.model import RenderState, Run
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec, TaskSpec
 from trio_afrender.protocol.messages import TaskExec
 
@@ -54,7 +54,7 @@ def _overlay(block: Mapping[str, str], task: Mapping[str, str]) -> Mapping[str, 
     return {**block, **task} if task else block
 
 
-def _integers(render: Render, spec: BlockSpec) -> dict[str, int]:
+def _integers(render: RenderState, spec: BlockSpec) -> dict[str, int]:
     found = {
         "render_capacity_total": render.register.capacity,
         "render_capacity_used": render.capacity_used,

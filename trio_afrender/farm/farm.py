@@ -12,11 +12,11 @@ from pathlib import Path
 import trio
 
 from trio_afrender.farm.output_listeners import Answers, Listeners
-from trio_afrender.farm.render_session import Session, run_session
+from trio_afrender.farm.render_session import RenderSession, run_session
 from trio_afrender.farm.settings import FarmSettings
-from trio_afrender.farm.state_machine import FarmState
-from trio_afrender.farm.store import DiskStore, MemoryStore, Store
-from trio_afrender.farm.text_writer import Keeper
+from trio_afrender.farm.state_machine import FarmStateMachine
+from trio_afrender.farm.store import DiskFarmStore, FarmStore, MemoryFarmStore
+from trio_afrender.farm.text_writer import TextWriter
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView, RenderView
@@ -40,7 +40,7 @@ async def open_farm(
     A folder serves one farm at a time. Raises `StoreError`. Leaving the context ends all
     sessions and brings what is queued to disk; what the body raises comes out bare.
     """
-    store: Store = MemoryStore() if folder is None else DiskStore(folder)
+    store: FarmStore = MemoryFarmStore() if folder is None else DiskFarmStore(folder)
     # A folder is made at once or not at all; in memory nothing may wait for a thread.
     first = store.open() if store.in_memory else await trio.to_thread.run_sync(store.open)
     farm = Farm(store, settings or FarmSettings(), wall, first)
@@ -66,13 +66,13 @@ class Farm:
     """
 
     def __init__(
-        self, store: Store, settings: FarmSettings, wall: Callable[[], float], first_job: int
+        self, store: FarmStore, settings: FarmSettings, wall: Callable[[], float], first_job: int
     ) -> None:
         self.settings = settings
-        self._state = FarmState(store, settings=settings, wall=wall, first_job=first_job)
-        self._keeper = Keeper(store, self._store_failed)
-        self._sessions: dict[int, Session] = {}
-        self._by_name: dict[str, Session] = {}
+        self._state = FarmStateMachine(store, settings=settings, wall=wall, first_job=first_job)
+        self._keeper = TextWriter(store, self._store_failed)
+        self._sessions: dict[int, RenderSession] = {}
+        self._by_name: dict[str, RenderSession] = {}
         self._next_session = 1
         self._closed = False
         self._listeners = Listeners()
@@ -222,21 +222,21 @@ class Farm:
 
     # What the sessions need
 
-    def add_session(self, link: ServerLink) -> Session:
+    def add_session(self, link: ServerLink) -> RenderSession:
         """Give a link its session number."""
-        session = Session(id=self._next_session, link=link)
+        session = RenderSession(id=self._next_session, link=link)
         self._next_session += 1
         self._sessions[session.id] = session
         if self._closed:
             session.scope.cancel()
         return session
 
-    def name_session(self, session: Session, name: str) -> None:
+    def name_session(self, session: RenderSession, name: str) -> None:
         """Note which render a session speaks for."""
         session.name = name
         self._by_name[name] = session
 
-    def remove_session(self, session: Session) -> None:
+    def remove_session(self, session: RenderSession) -> None:
         """Forget a session; its render may come back with another one."""
         del self._sessions[session.id]
         if session.name is not None:

@@ -8,27 +8,27 @@ from collections import Counter
 
 import attrs
 
-from trio_afrender.farm.render_queue import Outbox
+from trio_afrender.farm.render_queue import RenderQueue
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.protocol.messages import (
     HostResources,
+    Reason,
     Register,
     RunRef,
     TaskKey,
     TaskUsage,
-    WhyStep,
 )
 
 __all__ = (
     "Block",
+    "FarmStopKind",
     "Group",
     "Job",
     "Masks",
-    "Render",
+    "RenderState",
     "Run",
     "Stop",
-    "StopKind",
     "Task",
     "TaskState",
 )
@@ -50,7 +50,7 @@ class TaskState(enum.StrEnum):
         return self not in (TaskState.WAITING, TaskState.READY, TaskState.RUNNING)
 
 
-class StopKind(enum.Enum):
+class FarmStopKind(enum.Enum):
     """Why the farm stops a run: somebody asked, or a limit of the block (then it is an error)."""
 
     ASKED = "asked"
@@ -59,7 +59,7 @@ class StopKind(enum.Enum):
 
 @attrs.frozen(slots=True)
 class Stop:
-    kind: StopKind
+    kind: FarmStopKind
     reason: str
 
 
@@ -84,7 +84,7 @@ class Run:
     task: Task
     attempt: int
     """From 1."""
-    render: Render
+    render: RenderState
     capacity: int
     assigned: float
     """On the farm's own clock, as all times without a word on Unix time."""
@@ -139,7 +139,7 @@ class Task:
     """Lines for the log that are not worth a write of their own."""
     files: dict[str, None] = attrs.field(factory=dict)
     """Base names, in the order they came."""
-    why: list[WhyStep] = attrs.field(factory=list)
+    why: list[Reason] = attrs.field(factory=list)
     view: TaskView | None = None
     """The snapshot of the present state, None when there is none."""
 
@@ -206,7 +206,7 @@ class Job:
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
-class Render:
+class RenderState:
     id: int
     name: str
     register: Register
@@ -218,7 +218,7 @@ class Render:
     running: dict[str, Run] = attrs.field(factory=dict)
     capacity_used: int = 0
     resources: HostResources | None = None
-    outbox: Outbox = attrs.field(factory=Outbox)
+    outbox: RenderQueue = attrs.field(factory=RenderQueue)
     last_seen: float = 0.0
     busy: bool = False
     """We are at work on what it sent: it does not count as silent."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trio_afrender.farm.model import Block, Job, Render, Task, TaskState
-from trio_afrender.farm.state import Book
+from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
+from trio_afrender.farm.state import FarmState
 from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds
 from trio_afrender.protocol.messages import BlockFlags, HostResources
 
-__all__ = ("avoids_block", "avoids_task", "coefficient", "misfit", "shut")
+__all__ = ("avoids_block", "avoids_task", "coefficient", "why_not_eligible", "why_unavailable")
 
 _NIMBY_OWN = 2
 _NIMBY_ALL = 4
 
 
-def shut(render: Render, now: float) -> str:
+def why_unavailable(render: RenderState, now: float) -> str:
     """Why a render takes no task at all; empty: it does."""
     if not render.online:
         return "it is offline"
@@ -30,7 +30,7 @@ def shut(render: Render, now: float) -> str:
     return ""
 
 
-def misfit(render: Render, job: Job, block: Block) -> str:
+def why_not_eligible(render: RenderState, job: Job, block: Block) -> str:
     """Why a render that takes tasks takes none of this block; empty: it does."""
     spec, register = block.spec, render.register
     least = spec.capacity * max(1, _least(spec))
@@ -49,7 +49,7 @@ def misfit(render: Render, job: Job, block: Block) -> str:
     return _load_misfit(render.resources, spec.needs)
 
 
-def _mask_misfit(render: Render, owner: Block | Job) -> str:
+def _mask_misfit(render: RenderState, owner: Block | Job) -> str:
     name, masks = render.name, owner.masks
     if masks.hosts is not None and not masks.hosts.fullmatch(name):
         return "its name does not match hosts_mask"
@@ -60,7 +60,7 @@ def _mask_misfit(render: Render, owner: Block | Job) -> str:
     return ""
 
 
-def _count_misfit(render: Render, owner: Block | Job) -> str:
+def _count_misfit(render: RenderState, owner: Block | Job) -> str:
     needs = owner.spec.needs
     limit = needs.max_running_tasks
     if 0 <= limit <= owner.counts[TaskState.RUNNING]:
@@ -93,7 +93,7 @@ def _least(spec: BlockSpec) -> int:
     return spec.capacity_coeff_min if spec.flags & BlockFlags.VARCAPACITY else 0
 
 
-def coefficient(render: Render, spec: BlockSpec) -> int:
+def coefficient(render: RenderState, spec: BlockSpec) -> int:
     """How many times its capacity a task gets there; 0: the block's capacity is fixed."""
     if not spec.flags & BlockFlags.VARCAPACITY:
         return 0
@@ -103,7 +103,7 @@ def coefficient(render: Render, spec: BlockSpec) -> int:
     return max(room, _least(spec), 1)
 
 
-def avoids_block(book: Book, render: Render, block: Block, now: float) -> bool:
+def avoids_block(book: FarmState, render: RenderState, block: Block, now: float) -> bool:
     """Whether a render failed at a block too often, and another one can be asked instead.
 
     Without another one it is asked again: on a farm of one machine to avoid it is to hang.
@@ -111,14 +111,14 @@ def avoids_block(book: Book, render: Render, block: Block, now: float) -> bool:
     limit = _choose(block.spec.errors_avoid_host, book.settings.errors_avoid_host)
     forgive = block.spec.errors_forgive_time
 
-    def failed(other: Render) -> bool:
+    def failed(other: RenderState) -> bool:
         count, last = block.error_hosts.get(other.name, (0, 0.0))
         return count >= limit and (forgive <= 0 or now < last + forgive)
 
     return limit > 0 and failed(render) and _another(book, render, block, failed)
 
 
-def avoids_task(book: Book, render: Render, task: Task) -> bool:
+def avoids_task(book: FarmState, render: RenderState, task: Task) -> bool:
     """The same for one task."""
     if task.error_hosts is None:
         return False
@@ -126,7 +126,7 @@ def avoids_task(book: Book, render: Render, task: Task) -> bool:
     spec = task.block.spec
     limit = _choose(spec.errors_task_same_host, book.settings.errors_task_same_host)
 
-    def failed(other: Render) -> bool:
+    def failed(other: RenderState) -> bool:
         return hosts[other.name] >= limit
 
     return limit > 0 and failed(render) and _another(book, render, task.block, failed)
@@ -136,7 +136,9 @@ def _choose(own: int, default: int) -> int:
     return own if own >= 0 else default
 
 
-def _another(book: Book, render: Render, block: Block, failed: Callable[[Render], bool]) -> bool:
+def _another(
+    book: FarmState, render: RenderState, block: Block, failed: Callable[[RenderState], bool]
+) -> bool:
     """Whether an online render could take the block now or when it has room again."""
     for other in book.renders.values():
         if other is render or not other.online or failed(other):

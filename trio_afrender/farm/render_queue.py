@@ -7,7 +7,7 @@ import attrs
 from trio_afrender.jobs.message_size import weigh
 from trio_afrender.protocol.messages import Events, RunRef, TaskExec
 
-__all__ = ("Outbox",)
+__all__ = ("RenderQueue",)
 
 _TASKS_AT_ONCE = 32
 _WEIGHT_AT_ONCE = 3 * 1024 * 1024
@@ -15,7 +15,7 @@ _WEIGHT_AT_ONCE = 3 * 1024 * 1024
 
 
 @attrs.define(slots=True, eq=False)
-class Outbox:
+class RenderQueue:
     """Pending events of one render, bounded by what can run there."""
 
     tasks: dict[str, TaskExec] = attrs.field(factory=dict)

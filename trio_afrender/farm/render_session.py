@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from trio_afrender.errors import LinkLost, ProtocolError
-from trio_afrender.farm.state_machine import FarmState
+from trio_afrender.farm.state_machine import FarmStateMachine
 from trio_afrender.protocol.messages import (
     Ack,
     Deregister,
@@ -28,7 +28,7 @@ from trio_afrender.transport.interfaces import ServerLink
 if TYPE_CHECKING:
     from trio_afrender.farm.farm import Farm
 
-__all__ = ("Session", "run_session")
+__all__ = ("RenderSession", "run_session")
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _UNKNOWN_KINDS = 20
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
-class Session:
+class RenderSession:
     """One link of a render, from its first message to its last."""
 
     id: int
@@ -54,7 +54,7 @@ class Session:
     unknown: set[str] = attrs.field(factory=set)
 
 
-async def run_session(farm: Farm, state: FarmState, link: ServerLink) -> None:
+async def run_session(farm: Farm, state: FarmStateMachine, link: ServerLink) -> None:
     """Serve a link until it ends, and close it. Cancelling it is safe: the render reconnects."""
     session = farm.add_session(link)
     try:
@@ -70,12 +70,12 @@ async def run_session(farm: Farm, state: FarmState, link: ServerLink) -> None:
             await link.aclose()
 
 
-def _who(session: Session) -> str:
+def _who(session: RenderSession) -> str:
     peer = ascii(session.link.peer)
     return f"render {session.name!r} at {peer}" if session.name else f"connection from {peer}"
 
 
-async def _serve(farm: Farm, state: FarmState, session: Session) -> None:
+async def _serve(farm: Farm, state: FarmStateMachine, session: RenderSession) -> None:
     if not await _greet(farm, state, session):
         return
     ends: list[LinkLost | ProtocolError] = []
@@ -99,7 +99,7 @@ async def _serve(farm: Farm, state: FarmState, session: Session) -> None:
         raise next((end for end in ends if isinstance(end, ProtocolError)), ends[0])
 
 
-async def _greet(farm: Farm, state: FarmState, session: Session) -> bool:
+async def _greet(farm: Farm, state: FarmStateMachine, session: RenderSession) -> bool:
     """Register the render; False when it is refused, or says nothing in time."""
     link = session.link
     with trio.move_on_after(farm.settings.handshake) as waiting:
@@ -110,7 +110,7 @@ async def _greet(farm: Farm, state: FarmState, session: Session) -> bool:
     if not isinstance(first, Register):
         raise ProtocolError(f"{type(first).__name__} before Register")
     answer: Registered | Refused
-    if link.may_register(first.name):
+    if link.can_register(first.name):
         answer = state.register(first, session.id, link.peer, trio.current_time())
     else:
         answer = Refused(reason="unauthorized", text="the token is not for this name")
@@ -126,7 +126,7 @@ async def _greet(farm: Farm, state: FarmState, session: Session) -> bool:
     return isinstance(answer, Registered)
 
 
-async def _read(farm: Farm, state: FarmState, session: Session) -> None:
+async def _read(farm: Farm, state: FarmStateMachine, session: RenderSession) -> None:
     name = session.name
     assert name is not None  # noqa: S101 - `_greet` has set it
     while True:
@@ -147,14 +147,14 @@ async def _read(farm: Farm, state: FarmState, session: Session) -> None:
         state.seen(name, session.id, trio.current_time(), busy=False)
 
 
-def _note_unknown(session: Session, kind: str) -> None:
+def _note_unknown(session: RenderSession, kind: str) -> None:
     if kind not in session.unknown and len(session.unknown) < _UNKNOWN_KINDS:
         session.unknown.add(kind)
         _log.warning("%s: message of unknown type %r skipped", _who(session), kind)
 
 
 async def _take_update(
-    farm: Farm, state: FarmState, session: Session, name: str, update: Update
+    farm: Farm, state: FarmStateMachine, session: RenderSession, name: str, update: Update
 ) -> None:
     """Apply, store, then acknowledge and close: in this order nothing is lost with us."""
     closes = state.apply(name, session.id, update, trio.current_time())
@@ -164,7 +164,7 @@ async def _take_update(
     session.wake.set()
 
 
-async def _write(state: FarmState, session: Session) -> None:
+async def _write(state: FarmStateMachine, session: RenderSession) -> None:
     name = session.name
     assert name is not None  # noqa: S101 - `_greet` has set it
     acked = 0

@@ -7,19 +7,19 @@ meanwhile it may go on with: a frame that took an hour is not thrown away for a 
 
 from __future__ import annotations
 
-from trio_afrender.farm.model import Render, Run
-from trio_afrender.farm.state import Book, time_limits
-from trio_afrender.farm.transitions import regain, release_held, requeue
+from trio_afrender.farm.model import RenderState, Run
+from trio_afrender.farm.state import FarmState, time_limits
+from trio_afrender.farm.transitions import release_held, requeue, resume_lost_run
 from trio_afrender.farm.user_requests import stop_for_limit
 from trio_afrender.protocol.messages import Refused, Register, Registered
 
 __all__ = ("deregister", "register", "seen", "tick", "unlink")
 
-_LONGEST_NAME = 255
+_MAX_NAME = 255
 
 
 def register(
-    book: Book, message: Register, session: int, peer: str, now: float
+    book: FarmState, message: Register, session: int, peer: str, now: float
 ) -> Registered | Refused:
     """Take a render in under its name, unless an online one has it."""
     problem = _check_name(message.name)
@@ -27,7 +27,7 @@ def register(
         return Refused(reason="bad-name", text=problem)
     render = book.renders.get(message.name)
     if render is None:
-        render = Render(id=book.next_render, name=message.name, register=message)
+        render = RenderState(id=book.next_render, name=message.name, register=message)
         book.next_render += 1
         book.renders[render.name] = render
     elif render.session is not None:
@@ -54,12 +54,12 @@ def register(
 def _check_name(name: str) -> str:
     if not name:
         return "a render needs a name"
-    if len(name) > _LONGEST_NAME or not name.isprintable():
+    if len(name) > _MAX_NAME or not name.isprintable():
         return "a name has at most 255 printable characters"
     return ""
 
 
-def _name_taken(book: Book, render: Render) -> Refused:
+def _name_taken(book: FarmState, render: RenderState) -> Refused:
     return Refused(
         reason="name-taken",
         text=f'a render "{render.name}" is online from {render.peer}',
@@ -67,12 +67,12 @@ def _name_taken(book: Book, render: Render) -> Refused:
     )
 
 
-def _knows_our_runs(book: Book, render: Render, message: Register) -> bool:
+def _knows_our_runs(book: FarmState, render: RenderState, message: Register) -> bool:
     listed = (book.runs.get(task.run) for task in (*message.running, *message.undelivered))
     return any(run is not None and run.render is render for run in listed)
 
 
-def _answer(book: Book, render: Render, message: Register, now: float) -> Registered:
+def _answer(book: FarmState, render: RenderState, message: Register, now: float) -> Registered:
     resume: list[str] = []
     stop: list[str] = []
     listed: set[str] = set()
@@ -85,7 +85,7 @@ def _answer(book: Book, render: Render, message: Register, now: float) -> Regist
             # Its outcome is here and only our close was lost; of what runs on nobody wants more.
             render.outbox.closes[run.id] = run.ref()
             book.wake(render)
-        elif run.lost and not regain(book, run, now):
+        elif run.lost and not resume_lost_run(book, run, now):
             stop.append(run.id)
         else:
             resume.append(run.id)
@@ -104,7 +104,7 @@ def _answer(book: Book, render: Render, message: Register, now: float) -> Regist
     )
 
 
-def _ask_again(book: Book, run: Run) -> None:
+def _ask_again(book: FarmState, run: Run) -> None:
     """Repeat what was asked of a run over the link that is gone."""
     box, task = run.render.outbox, run.task
     if run.stop is not None:
@@ -119,13 +119,13 @@ def _ask_again(book: Book, run: Run) -> None:
         book.wake(run.render)
 
 
-def seen(render: Render, session: int, now: float) -> None:
+def seen(render: RenderState, session: int, now: float) -> None:
     """Note a sign of life."""
     if render.session == session:
         render.last_seen = now
 
 
-def unlink(book: Book, render: Render, session: int, now: float) -> None:
+def unlink(book: FarmState, render: RenderState, session: int, now: float) -> None:
     """Note that a link is gone; what was never sent over it is queued again at once."""
     if render.session != session:
         return
@@ -134,7 +134,7 @@ def unlink(book: Book, render: Render, session: int, now: float) -> None:
     book.remind(render.lost_at)
 
 
-def _end_session(book: Book, render: Render, now: float) -> None:
+def _end_session(book: FarmState, render: RenderState, now: float) -> None:
     render.session = None
     render.busy = False
     for run in [run for run in render.running.values() if not run.sent]:
@@ -143,7 +143,7 @@ def _end_session(book: Book, render: Render, now: float) -> None:
     book.effects.changed = True
 
 
-def deregister(book: Book, render: Render, session: int, reason: str, now: float) -> None:
+def deregister(book: FarmState, render: RenderState, session: int, reason: str, now: float) -> None:
     """Let a render go: its tasks are taken back at once, without an error."""
     if render.session != session:
         return
@@ -151,13 +151,13 @@ def deregister(book: Book, render: Render, session: int, reason: str, now: float
     _take_all(book, render, f'render "{render.name}" left' + (f": {reason}" if reason else ""), now)
 
 
-def _take_all(book: Book, render: Render, text: str, now: float) -> None:
+def _take_all(book: FarmState, render: RenderState, text: str, now: float) -> None:
     render.lost_at = None
     for run in list(render.running.values()):
         requeue(book, run, "lost", text, now)
 
 
-def tick(book: Book, now: float) -> None:
+def tick(book: FarmState, now: float) -> None:
     """Do what time brings: lost renders, limits of runs, ends of pauses, jobs that wait."""
     if now < book.due:
         return
@@ -170,7 +170,7 @@ def tick(book: Book, now: float) -> None:
     release_held(book, now)
 
 
-def _tick_render(book: Book, render: Render, now: float) -> None:
+def _tick_render(book: FarmState, render: RenderState, now: float) -> None:
     zombie = book.settings.zombie_time
     if render.session is not None:
         # The same sum decides and reminds: a difference may round to less than `zombie` at the
@@ -196,7 +196,7 @@ def _tick_render(book: Book, render: Render, now: float) -> None:
         book.free.add(render.name)
 
 
-def _tick_run(book: Book, run: Run, now: float) -> None:
+def _tick_run(book: FarmState, run: Run, now: float) -> None:
     for when, text in time_limits(run):
         if when <= now:
             stop_for_limit(book, run, text, now)

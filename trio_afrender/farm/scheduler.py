@@ -9,33 +9,39 @@ from __future__ import annotations
 import heapq
 
 from trio_afrender.farm.exec_messages import make_exec
-from trio_afrender.farm.model import Block, Job, Render, Run, Task, TaskState
-from trio_afrender.farm.placement import avoids_block, avoids_task, coefficient, misfit, shut
-from trio_afrender.farm.state import Book
+from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState
+from trio_afrender.farm.placement import (
+    avoids_block,
+    avoids_task,
+    coefficient,
+    why_not_eligible,
+    why_unavailable,
+)
+from trio_afrender.farm.state import FarmState
 
 __all__ = ("assign", "why_waiting")
 
 
-def assign(book: Book, now: float) -> None:
+def assign(book: FarmState, now: float) -> None:
     """Hand out what can be handed out, one task a render in turn, the least busy first."""
     everybody, book.everybody = book.everybody, False
     free, book.free = book.free, set()
     if not book.ready or not (everybody or free):
         return
     names = book.renders if everybody else sorted(free)
-    renders = [r for r in map(book.renders.__getitem__, names) if not shut(r, now)]
+    renders = [r for r in map(book.renders.__getitem__, names) if not why_unavailable(r, now)]
     while renders and book.ready:
         renders.sort(key=lambda r: (-r.register.priority, len(r.running), r.id))
-        renders = [r for r in renders if not shut(r, now) and _serve(book, r, now)]
+        renders = [r for r in renders if not why_unavailable(r, now) and _serve(book, r, now)]
 
 
-def _serve(book: Book, render: Render, now: float) -> bool:
+def _serve(book: FarmState, render: RenderState, now: float) -> bool:
     """Give a render its next task, if there is one for it."""
     for job in book.order:
         if not job.counts[TaskState.READY]:
             continue
         for block in job.blocks:
-            if not block.counts[TaskState.READY] or misfit(render, job, block):
+            if not block.counts[TaskState.READY] or why_not_eligible(render, job, block):
                 continue
             if avoids_block(book, render, block, now):
                 continue
@@ -46,7 +52,7 @@ def _serve(book: Book, render: Render, now: float) -> bool:
     return False
 
 
-def _pop_task(book: Book, render: Render, block: Block) -> Task | None:
+def _pop_task(book: FarmState, render: RenderState, block: Block) -> Task | None:
     """The first ready task of a block that need not avoid this render."""
     aside: list[tuple[int, int]] = []
     found: Task | None = None
@@ -64,7 +70,7 @@ def _pop_task(book: Book, render: Render, block: Block) -> Task | None:
     return found
 
 
-def _hand_out(book: Book, render: Render, task: Task, now: float) -> None:
+def _hand_out(book: FarmState, render: RenderState, task: Task, now: float) -> None:
     block, job = task.block, task.block.job
     coeff = coefficient(render, block.spec)
     task.attempts += 1
@@ -91,7 +97,7 @@ def _hand_out(book: Book, render: Render, task: Task, now: float) -> None:
     book.wake(render)
 
 
-def why_waiting(book: Book, job: Job, now: float) -> tuple[str, ...]:
+def why_waiting(book: FarmState, job: Job, now: float) -> tuple[str, ...]:
     """Sentences on why ready tasks of a job are not handed out; () when none is kept waiting."""
     if job.held:
         return ("the job waits for another one or for its time",)
@@ -105,6 +111,10 @@ def why_waiting(book: Book, job: Job, now: float) -> tuple[str, ...]:
         if not block.counts[TaskState.READY]:
             continue
         for render in online:
-            reason = shut(render, now) or misfit(render, job, block) or "it comes next"
+            reason = (
+                why_unavailable(render, now)
+                or why_not_eligible(render, job, block)
+                or "it comes next"
+            )
             found[f'block "{block.spec.name}", render "{render.name}": {reason}'] = None
     return tuple(found)

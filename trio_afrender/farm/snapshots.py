@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_afrender.farm.model import Job, Render, Task
+from trio_afrender.farm.model import Job, RenderState, Task
 from trio_afrender.jobs.views import JobView, RenderView, TaskView, Texts
 
 __all__ = ("view_job", "view_render")
@@ -55,7 +55,7 @@ def _view_task(task: Task, texts: Texts) -> TaskView:
     return task.view
 
 
-def view_render(render: Render) -> RenderView:
+def view_render(render: RenderState) -> RenderView:
     register = render.register
     state = "offline"
     if render.online:

@@ -13,17 +13,17 @@ from collections.abc import Callable
 
 import attrs
 
-from trio_afrender.farm.model import Job, Render, Run, Task, TaskState
+from trio_afrender.farm.model import Job, RenderState, Run, Task, TaskState
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.jobs.views import Texts
-from trio_afrender.protocol.messages import TaskKey, WhyStep
+from trio_afrender.protocol.messages import Reason, TaskKey
 
 __all__ = (
-    "Book",
-    "Effects",
+    "AttemptOutput",
+    "FarmState",
     "FileData",
     "LogText",
-    "OutputText",
+    "OutgoingMessages",
     "Removal",
     "Write",
     "time_limits",
@@ -42,7 +42,7 @@ class LogText:
 
 
 @attrs.frozen(slots=True)
-class OutputText:
+class AttemptOutput:
     """The output of one attempt; a later one replaces it."""
 
     key: TaskKey
@@ -66,11 +66,11 @@ class Removal:
     key: TaskKey
 
 
-Write = LogText | OutputText | FileData | Removal
+Write = LogText | AttemptOutput | FileData | Removal
 
 
 @attrs.define(slots=True, eq=False)
-class Effects:
+class OutgoingMessages:
     """What is to be done outside: texts to store, people to tell, links to wake or to close."""
 
     writes: list[Write] = attrs.field(factory=list)
@@ -89,7 +89,7 @@ class Effects:
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
-class Book:
+class FarmState:
     settings: FarmSettings
     wall: Callable[[], float]
     """Unix time, for stamps only: deadlines go by the farm's own clock."""
@@ -98,7 +98,7 @@ class Book:
     next_job: int
     next_render: int = 1
     jobs: dict[int, Job] = attrs.field(factory=dict)
-    renders: dict[str, Render] = attrs.field(factory=dict)
+    renders: dict[str, RenderState] = attrs.field(factory=dict)
     runs: dict[str, Run] = attrs.field(factory=dict)
     """All of the jobs there are: a render may deliver an outcome twice, or late."""
     order: list[Job] = attrs.field(factory=list)
@@ -112,7 +112,7 @@ class Book:
     """Any render may have."""
     due: float = math.inf
     """No later than this something has to be looked at; may be too early, never too late."""
-    effects: Effects = attrs.field(factory=Effects)
+    effects: OutgoingMessages = attrs.field(factory=OutgoingMessages)
 
     def remind(self, when: float) -> None:
         self.due = min(self.due, when)
@@ -123,7 +123,7 @@ class Book:
         task.block.job.view = None
         self.effects.changed = True
 
-    def wake(self, render: Render) -> None:
+    def wake(self, render: RenderState) -> None:
         self.effects.dirty.add(render.name)
 
     def log(self, task: Task, text: str) -> None:
@@ -139,17 +139,17 @@ class Book:
 
     def why(self, task: Task, event: str, text: str) -> None:
         """Add a step of the farm's own to the chain of a task."""
-        step = WhyStep(time=self.wall(), event=event, text=text)
+        step = Reason(time=self.wall(), event=event, text=text)
         self.add_why(task, (step,))
         self.log_why(task, (step,))
 
-    def add_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
+    def add_why(self, task: Task, steps: tuple[Reason, ...]) -> None:
         """Add steps to the chain, and not to the log."""
         task.why.extend(steps)
         del task.why[:-_WHY_LIMIT]
         self.touch(task)
 
-    def log_why(self, task: Task, steps: tuple[WhyStep, ...]) -> None:
+    def log_why(self, task: Task, steps: tuple[Reason, ...]) -> None:
         """Show steps in the task's log."""
         self.write_log(task, "".join(_line(step.time, _describe(step)) for step in steps))
 
@@ -223,7 +223,7 @@ def time_limits(run: Run) -> tuple[tuple[float, str], ...]:
     return tuple(limits)
 
 
-def _describe(step: WhyStep) -> str:
+def _describe(step: Reason) -> str:
     pids = f" (pids {', '.join(map(str, step.pids))})" if step.pids else ""
     return f"{step.event}: {step.text}{pids}"
 

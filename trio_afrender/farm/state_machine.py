@@ -10,24 +10,24 @@ import secrets
 from collections.abc import Callable
 
 from trio_afrender.farm import renders, scheduler, transitions, updates, user_requests
-from trio_afrender.farm.model import Job, Render, Task
+from trio_afrender.farm.model import Job, RenderState, Task
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.snapshots import view_job, view_render
-from trio_afrender.farm.state import Book, Effects
+from trio_afrender.farm.state import FarmState, OutgoingMessages
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.views import JobView, RenderView, Texts
 from trio_afrender.protocol.messages import (
     Events,
+    Reason,
     Refused,
     Register,
     Registered,
     RunRef,
     TaskKey,
     Update,
-    WhyStep,
 )
 
-__all__ = ("FarmState",)
+__all__ = ("FarmStateMachine",)
 
 _PUSHED = ("heartbeat_sec", "resources_update_period", "zombie_time", "exit_no_task_time")
 
@@ -36,7 +36,7 @@ def _random_run() -> str:
     return secrets.token_hex(12)
 
 
-class FarmState:
+class FarmStateMachine:
     """Jobs, tasks, runs and renders of one farm.
 
     A *session* is one link of a render, any number that is not used again. Messages of a session
@@ -52,15 +52,15 @@ class FarmState:
         first_job: int = 2,
         make_run: Callable[[], str] = _random_run,
     ) -> None:
-        self._book = Book(
+        self._book = FarmState(
             settings=settings, wall=wall, make_run=make_run, texts=texts, next_job=first_job
         )
 
     # The world outside
 
-    def take_effects(self) -> Effects:
+    def take_effects(self) -> OutgoingMessages:
         """What has to be done since the last call."""
-        effects, self._book.effects = self._book.effects, Effects()
+        effects, self._book.effects = self._book.effects, OutgoingMessages()
         return effects
 
     @property
@@ -180,7 +180,7 @@ class FarmState:
 
     def note(self, key: TaskKey, event: str, text: str) -> None:
         """Add a step to a task's "why" but not to its log: that may be what cannot be stored."""
-        step = WhyStep(time=self._book.wall(), event=event, text=text)
+        step = Reason(time=self._book.wall(), event=event, text=text)
         self._book.add_why(self._task(key), (step,))
 
     # Snapshots
@@ -219,7 +219,7 @@ class FarmState:
                 return tasks[key.task]
         raise KeyError(f"no task {key}")
 
-    def _online(self, name: str) -> Render:
+    def _online(self, name: str) -> RenderState:
         render = self._book.renders.get(name)
         if render is None or not render.online:
             raise KeyError(f'no render "{name}" is online')

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Protocol
 
 from trio_afrender.errors import StoreError
-from trio_afrender.farm.state import FileData, LogText, OutputText, Removal, Write
+from trio_afrender.farm.state import AttemptOutput, FileData, LogText, Removal, Write
 from trio_afrender.jobs.views import Texts
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("DiskStore", "MemoryStore", "Store")
+__all__ = ("DiskFarmStore", "FarmStore", "MemoryFarmStore")
 
 _LOG_LIMIT = 4 * 1024 * 1024
 _OUTPUT_LIMIT = 8 * 1024 * 1024
@@ -33,7 +33,7 @@ _PRIVATE = 0o700
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class Store(Texts, Protocol):
+class FarmStore(Texts, Protocol):
     """Keeps what `write` is given. The folder is the farm's alone while it is open."""
 
     in_memory: bool
@@ -49,7 +49,7 @@ class Store(Texts, Protocol):
         ...
 
 
-class DiskStore:
+class DiskFarmStore:
     """A store in a folder, made with mode 0700."""
 
     in_memory = False
@@ -90,7 +90,7 @@ class DiskStore:
         match write:
             case LogText():
                 _append(self._place(write.key, "log.txt"), _to_bytes(write.text))
-            case OutputText():
+            case AttemptOutput():
                 path = self._place(write.key, f"output.{write.attempt}.txt")
                 _replace(path, _to_bytes(write.text)[:_OUTPUT_LIMIT])
             case FileData():
@@ -114,7 +114,7 @@ class DiskStore:
         return _read(self._place(key, f"output.{attempt}.txt"))
 
 
-class MemoryStore:
+class MemoryFarmStore:
     """A store that forgets everything with the farm. Paths of files lead nowhere."""
 
     in_memory = True
@@ -133,7 +133,7 @@ class MemoryStore:
                 case LogText():
                     text = self._logs.get(write.key, "") + write.text
                     self._logs[write.key] = text[:_LOG_LIMIT]
-                case OutputText():
+                case AttemptOutput():
                     self._outputs[write.key, write.attempt] = write.text[:_OUTPUT_LIMIT]
                 case FileData():
                     self.files[write.key, write.name] = write.data

@@ -7,19 +7,19 @@ from collections.abc import Callable
 import trio
 
 from trio_afrender.farm.state import Write
-from trio_afrender.farm.store import Store
+from trio_afrender.farm.store import FarmStore
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("Keeper",)
+__all__ = ("TextWriter",)
 
 _THREADS = 4
 
 
-class Keeper:
+class TextWriter:
     """A queue in front of a store. Sessions wait for their own texts before they acknowledge,
     so what waits here is bounded by their number."""
 
-    def __init__(self, store: Store, failed: Callable[[TaskKey, str], None]) -> None:
+    def __init__(self, store: FarmStore, failed: Callable[[TaskKey, str], None]) -> None:
         self.store = store
         self._failed = failed
         self._limiter = trio.CapacityLimiter(_THREADS)

@@ -6,8 +6,8 @@ import re
 from bisect import insort
 
 from trio_afrender.errors import JobError
-from trio_afrender.farm.model import Block, Group, Job, Masks, Run, StopKind, Task, TaskState
-from trio_afrender.farm.state import Book, Removal
+from trio_afrender.farm.model import Block, FarmStopKind, Group, Job, Masks, Run, Task, TaskState
+from trio_afrender.farm.state import FarmState, Removal
 from trio_afrender.farm.task_order import rank_tasks
 from trio_afrender.jobs.job_dependencies import (
     FrameGroups,
@@ -24,15 +24,15 @@ __all__ = (
     "finish",
     "forget",
     "put_back",
-    "regain",
     "release_held",
     "requeue",
+    "resume_lost_run",
     "settle",
     "submit",
 )
 
 
-def submit(book: Book, spec: JobSpec, now: float) -> Job:
+def submit(book: FarmState, spec: JobSpec, now: float) -> Job:
     """Take a job in. Raises `JobError` for blocks that wait for each other, a mask that is none,
     a task too large to be sent."""
     check_sizes(spec)
@@ -103,7 +103,7 @@ def _group(block: Block, members: tuple[int, ...]) -> Group:
     return group
 
 
-def release_held(book: Book, now: float) -> None:
+def release_held(book: FarmState, now: float) -> None:
     """Start the jobs that waited for a time, or for other jobs, and need not any more."""
     for job in [job for job in book.order if job.held]:
         if job.held_until is not None and now < job.held_until:
@@ -128,7 +128,7 @@ def _goes_before(other: Job, job: Job) -> bool:
     return bool(spec.depend_mask_global and re.fullmatch(spec.depend_mask_global, name))
 
 
-def _open(book: Book, job: Job) -> None:
+def _open(book: FarmState, job: Job) -> None:
     job.held = False
     for block in job.blocks:
         _open_block(book, block)
@@ -137,24 +137,24 @@ def _open(book: Book, job: Job) -> None:
             _block_done(book, block)
 
 
-def _open_block(book: Book, block: Block) -> None:
+def _open_block(book: FarmState, block: Block) -> None:
     if block.waits == 0 and not block.job.held:
         _make_ready(book, block.tasks)
 
 
-def _make_ready(book: Book, tasks: list[Task]) -> None:
+def _make_ready(book: FarmState, tasks: list[Task]) -> None:
     for task in tasks:
         if task.state is TaskState.WAITING and (task.group is None or task.group.waits == 0):
             book.set_state(task, TaskState.READY)
 
 
-def _block_done(book: Book, block: Block) -> None:
+def _block_done(book: FarmState, block: Block) -> None:
     for other in block.unlocks:
         other.waits -= 1
         _open_block(book, other)
 
 
-def finish(book: Book, task: Task, state: TaskState, now: float) -> None:
+def finish(book: FarmState, task: Task, state: TaskState, now: float) -> None:
     """Bring a task to its end; those that waited for it become ready."""
     book.set_state(task, state)
     block, group = task.block, task.group
@@ -168,7 +168,7 @@ def finish(book: Book, task: Task, state: TaskState, now: float) -> None:
     settle(book, block.job, now)
 
 
-def _group_done(book: Book, group: Group) -> None:
+def _group_done(book: FarmState, group: Group) -> None:
     for other in group.unlocks:
         other.waits -= 1
         block = other.tasks[0].block
@@ -176,7 +176,7 @@ def _group_done(book: Book, group: Group) -> None:
             _make_ready(book, other.tasks)
 
 
-def requeue(book: Book, run: Run, event: str, text: str, now: float) -> None:
+def requeue(book: FarmState, run: Run, event: str, text: str, now: float) -> None:
     """Take a task back from its render without an error. The run counts as lost."""
     task = run.task
     book.detach(run)
@@ -185,10 +185,10 @@ def requeue(book: Book, run: Run, event: str, text: str, now: float) -> None:
     put_back(book, run, now)
 
 
-def put_back(book: Book, run: Run, now: float) -> None:
+def put_back(book: FarmState, run: Run, now: float) -> None:
     """Queue the task of a run that is over, unless it was stopped or its job takes no more."""
     task = run.task
-    if run.stop is not None and run.stop.kind is StopKind.ASKED:
+    if run.stop is not None and run.stop.kind is FarmStopKind.ASKED:
         finish(book, task, TaskState.KILLED, now)
     elif task.block.job.ending:
         book.why(task, "rule", f"not started again: {task.block.job.ending}")
@@ -197,7 +197,7 @@ def put_back(book: Book, run: Run, now: float) -> None:
         book.set_state(task, TaskState.READY)
 
 
-def regain(book: Book, run: Run, now: float) -> bool:
+def resume_lost_run(book: FarmState, run: Run, now: float) -> bool:
     """Take a lost run up again: its task is still wanted and nobody else has it."""
     task = run.task
     if task.state is not TaskState.READY:
@@ -207,7 +207,7 @@ def regain(book: Book, run: Run, now: float) -> bool:
     return True
 
 
-def end_unstarted(book: Book, job: Job, event: str, text: str) -> None:
+def end_unstarted(book: FarmState, job: Job, event: str, text: str) -> None:
     """Kill what has not been handed out. The caller settles the job afterwards."""
     for block in job.blocks:
         for task in block.tasks:
@@ -216,7 +216,7 @@ def end_unstarted(book: Book, job: Job, event: str, text: str) -> None:
                 book.set_state(task, TaskState.KILLED)
 
 
-def settle(book: Book, job: Job, now: float) -> None:
+def settle(book: FarmState, job: Job, now: float) -> None:
     """End a job that has nothing left to do; what waits for failed tasks is killed."""
     counts = job.counts
     if job.over or counts[TaskState.READY] or counts[TaskState.RUNNING]:
@@ -238,7 +238,7 @@ def settle(book: Book, job: Job, now: float) -> None:
     release_held(book, now)
 
 
-def forget(book: Book, job: Job) -> None:
+def forget(book: FarmState, job: Job) -> None:
     """Drop a job that is over, its runs and its texts. Raises `JobError` for one that is not.
 
     What a render still says of its runs is then answered as for any run that is not known.
@@ -252,7 +252,7 @@ def forget(book: Book, job: Job) -> None:
     book.effects.changed = True
 
 
-def _kill_blocked(book: Book, job: Job) -> None:
+def _kill_blocked(book: FarmState, job: Job) -> None:
     for block in job.blocks:
         if not block.counts[TaskState.WAITING]:
             continue

@@ -6,9 +6,9 @@ from collections import Counter
 
 import attrs
 
-from trio_afrender.farm.model import Block, Render, Run, StopKind, Task, TaskState
-from trio_afrender.farm.state import Book, FileData, OutputText
-from trio_afrender.farm.transitions import finish, put_back, regain
+from trio_afrender.farm.model import Block, FarmStopKind, RenderState, Run, Task, TaskState
+from trio_afrender.farm.state import AttemptOutput, FarmState, FileData
+from trio_afrender.farm.transitions import finish, put_back, resume_lost_run
 from trio_afrender.protocol.messages import (
     AskedOutput,
     FilesEntry,
@@ -31,7 +31,9 @@ _MAX_FILES = 1000
 """Names kept for a task."""
 
 
-def apply_update(book: Book, render: Render, update: Update, now: float) -> tuple[RunRef, ...]:
+def apply_update(
+    book: FarmState, render: RenderState, update: Update, now: float
+) -> tuple[RunRef, ...]:
     """Take everything in; return what must be closed once its texts are stored.
 
     Log, listened output and files come before the states: they belong to what an outcome ends.
@@ -59,13 +61,13 @@ def _ref(update: TaskUpdate) -> RunRef:
     return RunRef.of(update)
 
 
-def _known(book: Book, render: Render, run_id: str) -> Run | None:
+def _known(book: FarmState, render: RenderState, run_id: str) -> Run | None:
     """A run of this render; others must not speak for it."""
     run = book.runs.get(run_id)
     return run if run is not None and run.render is render else None
 
 
-def _apply_log(book: Book, render: Render, entry: LogEntry) -> None:
+def _apply_log(book: FarmState, render: RenderState, entry: LogEntry) -> None:
     run = _known(book, render, entry.run)
     if run is None or entry.n <= run.log_n:
         return
@@ -73,7 +75,7 @@ def _apply_log(book: Book, render: Render, entry: LogEntry) -> None:
     book.write_log(run.task, entry.text)
 
 
-def _apply_listened(book: Book, render: Render, entry: ListenedEntry) -> None:
+def _apply_listened(book: FarmState, render: RenderState, entry: ListenedEntry) -> None:
     run = _known(book, render, entry.run)
     if run is None or entry.n <= run.listened_n:
         return
@@ -81,14 +83,14 @@ def _apply_listened(book: Book, render: Render, entry: ListenedEntry) -> None:
     book.effects.heard.append((run.key, entry.text))
 
 
-def _apply_output(book: Book, render: Render, entry: AskedOutput) -> None:
+def _apply_output(book: FarmState, render: RenderState, entry: AskedOutput) -> None:
     run = _known(book, render, entry.run)
     if run is not None:
         run.task.asked = False
         book.effects.answers.append((run.id, entry.output))
 
 
-def _apply_files(book: Book, render: Render, entry: FilesEntry) -> None:
+def _apply_files(book: FarmState, render: RenderState, entry: FilesEntry) -> None:
     run = _known(book, render, entry.run)
     if run is None or entry.n <= run.files_n:
         return
@@ -108,12 +110,12 @@ def _file_problem(name: str) -> str:
     return f"larger than {_MAX_FILE} bytes" if name else "not a file name"
 
 
-def _apply_task(book: Book, render: Render, update: TaskUpdate, now: float) -> bool:
+def _apply_task(book: FarmState, render: RenderState, update: TaskUpdate, now: float) -> bool:
     """Take one state in; True when the render may, or must, forget the run."""
     run = _known(book, render, update.run)
     if run is None or run.over or run.key != update.key:
         return True
-    if run.lost and not regain(book, run, now):
+    if run.lost and not resume_lost_run(book, run, now):
         return True
     _take_progress(book, run, update, now)
     if not update.status.terminal:
@@ -122,7 +124,7 @@ def _apply_task(book: Book, render: Render, update: TaskUpdate, now: float) -> b
     return True
 
 
-def _take_progress(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
+def _take_progress(book: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     task = run.task
     task.status = int(update.status)
     if update.progress_changed:
@@ -138,7 +140,7 @@ def _take_progress(book: Book, run: Run, update: TaskUpdate, now: float) -> None
     book.touch(task)
 
 
-def _end(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
+def _end(book: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     task, render = run.task, run.render
     book.detach(run)
     run.over = True
@@ -148,7 +150,7 @@ def _end(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
     task.started = task.started if update.started is None else update.started
     task.finished = book.wall() if update.finished is None else update.finished
     if update.output:
-        book.effects.writes.append(OutputText(task.key, run.attempt, update.output))
+        book.effects.writes.append(AttemptOutput(task.key, run.attempt, update.output))
     why = tuple(attrs.evolve(step, text=step.text[:_MAX_TEXT]) for step in update.why[-_MAX_WHY:])
     book.add_why(task, why)
     if run.log_n < 0:
@@ -163,14 +165,14 @@ def _end(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
     _judge(book, run, update, now)
 
 
-def _judge(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
+def _judge(book: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     """Which state the outcome gives the task."""
     task, stop, status = run.task, run.stop, update.status
     if status is TaskStatus.Skip:
         finish(book, task, TaskState.SKIPPED, now)
     elif status.success:
         _succeed(book, run, now)
-    elif stop is not None and stop.kind is StopKind.ASKED:
+    elif stop is not None and stop.kind is FarmStopKind.ASKED:
         finish(book, task, TaskState.KILLED, now)
     elif status.given_back and stop is None:
         _pause(book, run.render, now)
@@ -179,7 +181,7 @@ def _judge(book: Book, run: Run, update: TaskUpdate, now: float) -> None:
         _fail(book, run, now, final=status is TaskStatus.FinishedParserFatalError)
 
 
-def _succeed(book: Book, run: Run, now: float) -> None:
+def _succeed(book: FarmState, run: Run, now: float) -> None:
     task = run.task
     least = task.block.spec.task_min_run_time
     took = (task.finished or 0.0) - (task.started or 0.0)
@@ -192,7 +194,7 @@ def _succeed(book: Book, run: Run, now: float) -> None:
     finish(book, task, TaskState.DONE, now)
 
 
-def _fail(book: Book, run: Run, now: float, *, final: bool) -> None:
+def _fail(book: FarmState, run: Run, now: float, *, final: bool) -> None:
     """Count an error; the task is tried again while it may."""
     task, block = run.task, run.task.block
     task.errors += 1
@@ -207,7 +209,7 @@ def _fail(book: Book, run: Run, now: float, *, final: bool) -> None:
     book.set_state(task, TaskState.READY)
 
 
-def _blame(task: Task, block: Block, render: Render, now: float) -> None:
+def _blame(task: Task, block: Block, render: RenderState, now: float) -> None:
     count, last = block.error_hosts.get(render.name, (0, now))
     forgive = block.spec.errors_forgive_time
     if 0 < forgive <= now - last:
@@ -218,7 +220,7 @@ def _blame(task: Task, block: Block, render: Render, now: float) -> None:
     task.error_hosts[render.name] += 1
 
 
-def _pause(book: Book, render: Render, now: float) -> None:
+def _pause(book: FarmState, render: RenderState, now: float) -> None:
     """Hand nothing to a render that gives tasks back, longer each time: else they would circle."""
     settings = book.settings
     wait = min(settings.pause_limit, settings.pause * 2 ** min(render.given_back, 30))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trio_afrender.farm.model import Job, Render, Run, Stop, StopKind, Task, TaskState
-from trio_afrender.farm.state import Book
+from trio_afrender.farm.model import FarmStopKind, Job, RenderState, Run, Stop, Task, TaskState
+from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.transitions import end_unstarted, finish, requeue, settle
 
 __all__ = (
@@ -17,25 +17,25 @@ __all__ = (
     "unlisten",
 )
 
-_LONGEST_REASON = 1000
+_MAX_REASON = 1000
 
 
-def stop_task(book: Book, task: Task, reason: str, now: float) -> None:
+def stop_task(book: FarmState, task: Task, reason: str, now: float) -> None:
     """Stop a task for good. One that is over stays as it is; a success that crosses us counts."""
     if task.run is not None:
-        _stop_run(book, task.run, Stop(StopKind.ASKED, reason[:_LONGEST_REASON]), now)
+        _stop_run(book, task.run, Stop(FarmStopKind.ASKED, reason[:_MAX_REASON]), now)
     elif not task.state.over:
         book.why(task, "asked", f"not started: {reason}")
         finish(book, task, TaskState.KILLED, now)
 
 
-def suspend_task(book: Book, task: Task, reason: str) -> bool:
+def suspend_task(book: FarmState, task: Task, reason: str) -> bool:
     """Let the running run of a task stand still, or go on with reason ''; False if none runs."""
     run = task.run
     if run is None:
         return False
     if bool(reason) != bool(run.suspended):
-        run.suspended = reason[:_LONGEST_REASON]
+        run.suspended = reason[:_MAX_REASON]
         box = run.render.outbox
         ask, opposite = (box.suspends, box.resumes) if reason else (box.resumes, box.suspends)
         opposite.pop(run.id, None)
@@ -44,17 +44,19 @@ def suspend_task(book: Book, task: Task, reason: str) -> bool:
     return True
 
 
-def stop_for_limit(book: Book, run: Run, reason: str, now: float) -> None:
+def stop_for_limit(book: FarmState, run: Run, reason: str, now: float) -> None:
     """Stop a run that broke a limit of its block: counts as an error."""
-    _stop_run(book, run, Stop(StopKind.LIMIT, reason), now)
+    _stop_run(book, run, Stop(FarmStopKind.LIMIT, reason), now)
 
 
-def _stop_run(book: Book, run: Run, stop: Stop, now: float) -> None:
-    if run.stop is not None and (run.stop.kind is StopKind.ASKED or stop.kind is StopKind.LIMIT):
+def _stop_run(book: FarmState, run: Run, stop: Stop, now: float) -> None:
+    if run.stop is not None and (
+        run.stop.kind is FarmStopKind.ASKED or stop.kind is FarmStopKind.LIMIT
+    ):
         return
     run.stop = stop
     task, render = run.task, run.render
-    event = "asked" if stop.kind is StopKind.ASKED else "rule"
+    event = "asked" if stop.kind is FarmStopKind.ASKED else "rule"
     book.why(task, event, f"stop: {stop.reason}")
     if not run.sent:
         requeue(book, run, event, f'never reached render "{render.name}"', now)
@@ -63,7 +65,7 @@ def _stop_run(book: Book, run: Run, stop: Stop, now: float) -> None:
     book.wake(render)
 
 
-def end_job(book: Book, job: Job, reason: str, now: float, *, stop: bool) -> None:
+def end_job(book: FarmState, job: Job, reason: str, now: float, *, stop: bool) -> None:
     """Start no more tasks of a job; with `stop` the running ones are stopped too."""
     if job.over:
         return
@@ -77,7 +79,7 @@ def end_job(book: Book, job: Job, reason: str, now: float, *, stop: bool) -> Non
     settle(book, job, now)
 
 
-def listen(book: Book, task: Task) -> None:
+def listen(book: FarmState, task: Task) -> None:
     """Have new output of a task sent, of later attempts too."""
     task.listeners += 1
     run = task.run
@@ -88,7 +90,7 @@ def listen(book: Book, task: Task) -> None:
         book.wake(run.render)
 
 
-def unlisten(book: Book, task: Task) -> None:
+def unlisten(book: FarmState, task: Task) -> None:
     """Take one `listen` back."""
     task.listeners -= 1
     run = task.run
@@ -99,7 +101,7 @@ def unlisten(book: Book, task: Task) -> None:
         book.wake(run.render)
 
 
-def ask_output(book: Book, task: Task) -> str | None:
+def ask_output(book: FarmState, task: Task) -> str | None:
     """Ask for a running task's output so far; the run that will answer, None if none runs."""
     run = task.run
     if run is None:
@@ -110,7 +112,7 @@ def ask_output(book: Book, task: Task) -> str | None:
     return run.id
 
 
-def instruct(book: Book, render: Render, instruction: str, command: str) -> None:
+def instruct(book: FarmState, render: RenderState, instruction: str, command: str) -> None:
     """Have a render do something of its own, as ``exit``. A newer one replaces an older one."""
     render.outbox.instruction = (instruction, command)
     book.wake(render)

@@ -10,28 +10,28 @@ import trio
 
 from trio_afrender.afserver.client import Dialer, OpenStream
 from trio_afrender.errors import AfRenderError
-from trio_afrender.gateway.counters import Counters
+from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.protocol.afanasy import Message
 from trio_afrender.transport.address import NativeAddress
 
-__all__ = ("Exchanges", "open_quickly")
+__all__ = ("GatewayDialer", "open_quickly")
 
-AT_ONCE = 8
+MAX_EXCHANGES = 8
 """Exchanges in flight: the server has ten threads that read, and others want some of them."""
-SLOW_AT_ONCE = 4
+MAX_SLOW_EXCHANGES = 4
 """Of these, such as are answered with the server's next turn only, up to a second later."""
 _DEREGISTER = (9).to_bytes(4, "big")
 _ACTION = b'{"action"'
 _TYPE, _BODY = slice(4, 8), 12
 
 
-class Exchanges(Dialer):
+class GatewayDialer(Dialer):
     """A `Dialer` for all renders of a gateway."""
 
     def __init__(
         self,
         address: NativeAddress,
-        counters: Counters,
+        counters: GatewayCounters,
         *,
         open_stream: OpenStream | None = None,
         timeout: float = 12.0,
@@ -40,10 +40,10 @@ class Exchanges(Dialer):
             address,
             open_stream=open_stream or open_quickly,
             timeout=timeout,
-            gate=trio.CapacityLimiter(AT_ONCE),
+            gate=trio.CapacityLimiter(MAX_EXCHANGES),
         )
         self._counters = counters
-        self._slow = trio.CapacityLimiter(SLOW_AT_ONCE)
+        self._slow = trio.CapacityLimiter(MAX_SLOW_EXCHANGES)
 
     async def ask(self, request: bytes) -> Message:
         began = trio.current_time()

@@ -12,21 +12,21 @@ from typing import Protocol
 import trio
 
 from trio_afrender.errors import LinkLost, ProtocolError
-from trio_afrender.gateway.counters import Counters
-from trio_afrender.gateway.rate_limit import Bucket
+from trio_afrender.gateway.counters import GatewayCounters
+from trio_afrender.gateway.rate_limit import TokenBucket
 from trio_afrender.protocol.messages import Deregister, FromServer, Register, Unknown, Update
 from trio_afrender.transport.websocket_connection import printable
 from trio_afrender.transport.websocket_server import WebSocketServerLink
 
-__all__ = ("Session", "Taker")
+__all__ = ("AgentSession", "Taker")
 
 _log = logging.getLogger(__name__)
 
-_QUEUE = 256
+_MAX_QUEUE = 256
 """Messages that wait for an agent; there is one for each of its updates, of which 16 may be open."""
-_LAST_WORDS = 2.0
+_CLOSE_TIMEOUT = 2.0
 """Seconds for what is queued when a session ends."""
-_BURST = 10.0
+_BURST_SECONDS = 10.0
 """Seconds' worth of messages that may come at once."""
 _UNKNOWN_KINDS = 20
 _OUT_OF_ORDER = 1002
@@ -35,21 +35,21 @@ _OUT_OF_ORDER = 1002
 class Taker(Protocol):
     """What takes an agent's messages; a `Render`."""
 
-    async def update(self, session: Session, update: Update) -> None: ...
-    async def leave(self, session: Session, reason: str) -> None: ...
+    async def update(self, session: AgentSession, update: Update) -> None: ...
+    async def leave(self, session: AgentSession, reason: str) -> None: ...
 
 
-class Session:
+class AgentSession:
     """One websocket, registered under `name`."""
 
     def __init__(
-        self, ws: WebSocketServerLink, name: str, counters: Counters, *, rate: float
+        self, ws: WebSocketServerLink, name: str, counters: GatewayCounters, *, rate: float
     ) -> None:
         self.name = name
         self._ws = ws
         self._counters = counters
-        self._bucket = Bucket(rate, rate * _BURST)
-        self._send, self._queue = trio.open_memory_channel[FromServer](_QUEUE)
+        self._bucket = TokenBucket(rate, rate * _BURST_SECONDS)
+        self._send, self._queue = trio.open_memory_channel[FromServer](_MAX_QUEUE)
         self._writing = trio.CancelScope()
         self._why = ""
         self._unknown: set[str] = set()
@@ -59,7 +59,7 @@ class Session:
     def __str__(self) -> str:
         return f"render {self.name!a} at {self._ws.peer!a}"
 
-    def say(self, message: FromServer) -> None:
+    def put(self, message: FromServer) -> None:
         """Send a message soon; a session that is over forgets it."""
         try:
             self._send.send_nowait(message)
@@ -72,7 +72,7 @@ class Session:
         """End the session once what is queued is said; the agent is told why, and comes again."""
         if not self._why:
             self._why = why
-            self._writing.deadline = trio.current_time() + _LAST_WORDS
+            self._writing.deadline = trio.current_time() + _CLOSE_TIMEOUT
             self._send.close()
 
     async def run(self, taker: Taker) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
-__all__ = ("Counters", "format_counters")
+__all__ = ("GatewayCounters", "format_counters")
 
 _PREFIX = "trio_afrender_gateway_"
 
@@ -17,7 +17,7 @@ def _count(text: str, kind: str = "counter") -> float:
 
 
 @attrs.define(eq=False)
-class Counters:
+class GatewayCounters:
     """Numbers since the start; those that are gauges: now."""
 
     agents: float = _count("Agents that are connected and registered.", "gauge")
@@ -35,13 +35,13 @@ class Counters:
     exchange_seconds: float = _count("Seconds that answered exchanges took, waiting included.")
 
 
-def format_counters(counters: Counters) -> str:
+def format_counters(counters: GatewayCounters) -> str:
     """The text that Prometheus scrapes (its text format, version 0.0.4)."""
     return "".join(_lines(counters))
 
 
-def _lines(counters: Counters) -> Iterator[str]:
-    for field in attrs.fields(Counters):
+def _lines(counters: GatewayCounters) -> Iterator[str]:
+    for field in attrs.fields(GatewayCounters):
         text, kind = field.metadata["text"], field.metadata["kind"]
         name = _PREFIX + field.name + ("_total" if kind == "counter" else "")
         value = getattr(counters, field.name)

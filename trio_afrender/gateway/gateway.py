@@ -9,19 +9,19 @@ from functools import partial
 import attrs
 import trio
 
-from trio_afrender.afserver import AfserverLink, Identity, Memory
+from trio_afrender.afserver import AfserverLink, Identity, LinkState
 from trio_afrender.afserver.client import OpenStream
-from trio_afrender.afserver.pacing import Pace
-from trio_afrender.afserver.requests import Desk
+from trio_afrender.afserver.pacing import PollSchedule
+from trio_afrender.afserver.requests import AfserverRequests
 from trio_afrender.errors import AfRenderError, LinkLost, ProtocolError
-from trio_afrender.gateway.afserver_requests import Exchanges
-from trio_afrender.gateway.agent_session import Session
-from trio_afrender.gateway.counters import Counters, format_counters
-from trio_afrender.gateway.identity_store import Identities, Nowhere
+from trio_afrender.gateway.afserver_requests import GatewayDialer
+from trio_afrender.gateway.agent_session import AgentSession
+from trio_afrender.gateway.counters import GatewayCounters, format_counters
+from trio_afrender.gateway.identity_store import IdentityStore, MemoryIdentityStore
 from trio_afrender.gateway.metrics import serve_metrics
-from trio_afrender.gateway.render_proxy import Render
+from trio_afrender.gateway.render_proxy import RenderProxy
 from trio_afrender.gateway.settings import GatewayConfig
-from trio_afrender.protocol.afanasy.clamp import harmless
+from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import Refused, Register, Registered
 from trio_afrender.transport.websocket_server import WebSocketServerLink, serve_websocket
 
@@ -29,8 +29,8 @@ __all__ = ("Gateway", "run_gateway")
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_NAME = 255
-_STOPPING = 5.0
+_MAX_NAME = 255
+_STOP_TIMEOUT = 5.0
 """Seconds for exchanges that are under way when the gateway ends."""
 
 
@@ -40,11 +40,11 @@ class Gateway:
 
     config: GatewayConfig
     url: str
-    counters: Counters
-    _exchanges: Exchanges
-    _identities: Identities
+    counters: GatewayCounters
+    _exchanges: GatewayDialer
+    _identities: IdentityStore
     _nursery: trio.Nursery
-    _renders: dict[str, Render] = attrs.field(factory=dict)
+    _renders: dict[str, RenderProxy] = attrs.field(factory=dict)
     metrics_port: int = 0
     """0: they are not served."""
     _stopping: trio.Event = attrs.field(factory=trio.Event)
@@ -59,17 +59,21 @@ class Gateway:
         register = await self._hear_register(ws)
         if register is None:
             return
-        session = Session(ws, register.name, self.counters, rate=self.config.rate)
+        session = AgentSession(ws, register.name, self.counters, rate=self.config.rate)
         render = await self._find(register.name)
         try:
             await self._serve(ws, session, render, register)
         finally:
-            render.guests -= 1
+            render.pending_sessions -= 1
             session.over.set()
             render.detach(session)
 
     async def _serve(
-        self, ws: WebSocketServerLink, session: Session, render: Render, register: Register
+        self,
+        ws: WebSocketServerLink,
+        session: AgentSession,
+        render: RenderProxy,
+        register: Register,
     ) -> None:
         try:
             answer = await self._attach(render, session, register)
@@ -94,7 +98,7 @@ class Gateway:
             self.counters.agents -= 1
 
     async def _attach(
-        self, render: Render, session: Session, register: Register
+        self, render: RenderProxy, session: AgentSession, register: Register
     ) -> Registered | Refused:
         if self._stopping.is_set():
             raise LinkLost("this gateway is about to end")
@@ -116,7 +120,7 @@ class Gateway:
         if not isinstance(first, Register):
             await ws.connection.close(1002, "expected a register")
             raise ProtocolError(f"{ws.peer!a}: {type(first).__name__} before a register")
-        if not ws.may_register(first.name):
+        if not ws.can_register(first.name):
             refused = Refused(reason="unauthorized", text="the token is not for this name")
         elif not _can_be_a_name(first.name):
             text = "a name has 1 to 255 printable characters, no quotes and backslashes"
@@ -128,28 +132,28 @@ class Gateway:
         await ws.send(refused)
         return None
 
-    async def _find(self, name: str) -> Render:
+    async def _find(self, name: str) -> RenderProxy:
         """The render of a name, with one guest more."""
         if name not in self._renders:
             text = await self._identities.read(name)
             identity = Identity.read(text, server=self._exchanges.address.url, name=name)
             timing = self.config.timing
-            memory = Memory(
+            memory = LinkState(
                 identity=identity,
                 save=partial(self._identities.keep, name),
-                pace=Pace(heartbeat=timing.heartbeat, zombie=timing.zombie),
+                pace=PollSchedule(heartbeat=timing.heartbeat, zombie=timing.zombie),
             )
             if name not in self._renders:  # else somebody was quicker while we read
-                self._renders[name] = Render(
+                self._renders[name] = RenderProxy(
                     name, memory, self.counters, self._nursery, self._open_link, self._forget
                 )
                 self.counters.renders = len(self._renders)
         render = self._renders[name]
-        render.guests += 1
+        render.pending_sessions += 1
         return render
 
-    def _open_link(self, memory: Memory) -> AfserverLink:
-        return AfserverLink(Desk(self._exchanges, memory), memory, self.config.timing)
+    def _open_link(self, memory: LinkState) -> AfserverLink:
+        return AfserverLink(AfserverRequests(self._exchanges, memory), memory, self.config.timing)
 
     def _forget(self) -> None:
         """Drop renders that are nobody's."""
@@ -160,7 +164,7 @@ class Gateway:
     async def wait_for_end(self) -> None:
         """Return when `stop` has been called and all exchanges are over, or take too long."""
         await self._stopping.wait()
-        with trio.move_on_after(_STOPPING):
+        with trio.move_on_after(_STOP_TIMEOUT):
             async with trio.open_nursery() as nursery:
                 for render in self._renders.values():
                     nursery.start_soon(render.stop, "this gateway ends, another is to come")
@@ -168,13 +172,13 @@ class Gateway:
 
 def _can_be_a_name(name: str) -> bool:
     """Whether the server can say it in its JSON as it is: there it is put in without escapes."""
-    return 0 < len(name) <= _LONGEST_NAME and name.isprintable() and harmless(name) == name
+    return 0 < len(name) <= _MAX_NAME and name.isprintable() and strip_json_breakers(name) == name
 
 
 async def run_gateway(
     config: GatewayConfig,
     *,
-    identities: Identities | None = None,
+    identities: IdentityStore | None = None,
     open_stream: OpenStream | None = None,
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
     task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
@@ -183,12 +187,14 @@ async def run_gateway(
 
     Raises `ConfigError` when it cannot listen.
     """
-    counters = Counters()
-    exchanges = Exchanges(
+    counters = GatewayCounters()
+    exchanges = GatewayDialer(
         config.server, counters, open_stream=open_stream, timeout=config.timing.connect
     )
     async with trio.open_nursery() as nursery:
-        gateway = Gateway(config, "", counters, exchanges, identities or Nowhere(), nursery)
+        gateway = Gateway(
+            config, "", counters, exchanges, identities or MemoryIdentityStore(), nursery
+        )
         bound = await nursery.start(
             partial(
                 serve_websocket,

@@ -20,10 +20,10 @@ import trio
 
 from trio_afrender.errors import StoreError, StoreInUse
 
-__all__ = ("Folder", "Identities", "Nowhere", "open_folder")
+__all__ = ("DiskIdentityStore", "IdentityStore", "MemoryIdentityStore", "open_folder")
 
 
-class Identities(Protocol):
+class IdentityStore(Protocol):
     """Keeps a text for each name."""
 
     def read(self, name: str) -> Awaitable[str]:
@@ -35,7 +35,7 @@ class Identities(Protocol):
         ...
 
 
-class Nowhere:
+class MemoryIdentityStore:
     """Keeps them as long as it lives."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Nowhere:
         self.texts[name] = text
 
 
-class Folder:
+class DiskIdentityStore:
     """Keeps them on disk. A name may hold anything, so files are named by its digest."""
 
     def __init__(self, path: Path) -> None:
@@ -80,7 +80,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def open_folder(path: Path) -> Iterator[Folder]:
+def open_folder(path: Path) -> Iterator[DiskIdentityStore]:
     """Make the folder if it is not there, and have it alone.
 
     Raises `StoreInUse` when another gateway has it, and `StoreError`.
@@ -100,7 +100,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
         raise StoreError.of(path, error, "; choose another --store") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield Folder(path)
+        yield DiskIdentityStore(path)
     except BlockingIOError:
         text = "another gateway has it; stop that one or choose another --store"
         raise StoreInUse(path, text) from None

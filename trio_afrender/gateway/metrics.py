@@ -8,21 +8,21 @@ from functools import partial
 import trio
 
 from trio_afrender.errors import ConfigError
-from trio_afrender.gateway.settings import Place
+from trio_afrender.gateway.settings import ListenAddress
 
 __all__ = ("serve_metrics",)
 
-_LIMIT = 8192
+_MAX_REQUEST_HEAD = 8192
 """Bytes of a request's head."""
-_PATIENCE = 5.0
-_AT_ONCE = 16
+_REQUEST_TIMEOUT = 5.0
+_MAX_REQUESTS = 16
 """Requests; more of them are closed at once."""
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def serve_metrics(
     tell: Callable[[], str],
-    place: Place,
+    place: ListenAddress,
     *,
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
@@ -38,7 +38,7 @@ async def serve_metrics(
             ) from error
     first = listeners[0]
     port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else place.port
-    seats = trio.CapacityLimiter(_AT_ONCE)
+    seats = trio.CapacityLimiter(_MAX_REQUESTS)
     async with trio.open_nursery() as nursery:
         await nursery.start(
             partial(trio.serve_listeners, partial(_serve, tell, seats), list(listeners))
@@ -55,7 +55,7 @@ async def _serve(
         except trio.WouldBlock:
             return
         try:
-            with trio.move_on_after(_PATIENCE):
+            with trio.move_on_after(_REQUEST_TIMEOUT):
                 await _answer(tell, stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
@@ -66,9 +66,9 @@ async def _serve(
 async def _answer(tell: Callable[[], str], stream: trio.abc.Stream) -> None:
     head = b""
     while b"\r\n\r\n" not in head:
-        data = await stream.receive_some(_LIMIT)
+        data = await stream.receive_some(_MAX_REQUEST_HEAD)
         head += data
-        if not data or len(head) > _LIMIT:
+        if not data or len(head) > _MAX_REQUEST_HEAD:
             return
     method, _, rest = head.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]

@@ -15,12 +15,12 @@ import attrs
 
 from trio_afrender.protocol.messages import Events, Register, Registered, RunRef, TaskExec
 
-__all__ = ("Wishes", "unheard")
+__all__ = ("PendingCommands", "undelivered")
 
 _SETTINGS = ("heartbeat_sec", "resources_update_period", "zombie_time", "exit_no_task_time")
 
 
-def unheard(
+def undelivered(
     before: Register | None, now: Register, tasks: Iterable[TaskExec]
 ) -> tuple[TaskExec, ...]:
     """Those of `tasks`, handed out to the agent that was there `before`, that it never got.
@@ -36,7 +36,7 @@ def unheard(
 
 
 @attrs.define(eq=False)
-class Wishes:
+class PendingCommands:
     """What stands between the server and one agent."""
 
     _stops: dict[str, RunRef] = attrs.field(factory=dict)

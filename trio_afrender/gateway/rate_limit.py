@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ("Bucket",)
+__all__ = ("TokenBucket",)
 
 
 @attrs.define(eq=False)
-class Bucket:
+class TokenBucket:
     """Lets `rate` messages a second pass in the long run, and `burst` of them at once."""
 
     rate: float

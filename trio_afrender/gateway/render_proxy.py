@@ -15,11 +15,11 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from trio_afrender.afserver import AfserverLink, Memory
+from trio_afrender.afserver import AfserverLink, LinkState
 from trio_afrender.errors import AfRenderError, LinkLost
-from trio_afrender.gateway.agent_session import Session
-from trio_afrender.gateway.counters import Counters
-from trio_afrender.gateway.pending_commands import Wishes, unheard
+from trio_afrender.gateway.agent_session import AgentSession
+from trio_afrender.gateway.counters import GatewayCounters
+from trio_afrender.gateway.pending_commands import PendingCommands, undelivered
 from trio_afrender.protocol.messages import (
     Ack,
     Events,
@@ -30,31 +30,31 @@ from trio_afrender.protocol.messages import (
     Update,
 )
 
-__all__ = ("Render",)
+__all__ = ("RenderProxy",)
 
 _log = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
-class Render:
+class RenderProxy:
     """Made when an agent registers under a name; forgotten when it is offline and nobody's."""
 
     name: str
-    memory: Memory
-    counters: Counters
+    memory: LinkState
+    counters: GatewayCounters
     _nursery: trio.Nursery
-    _open_link: Callable[[Memory], AfserverLink]
+    _open_link: Callable[[LinkState], AfserverLink]
     _forgotten: Callable[[], None]
     """Told when it may be that nobody has or wants it any more."""
-    guests: int = 0
+    pending_sessions: int = 0
     """Websockets that are about to have this render."""
-    session: Session | None = None
+    session: AgentSession | None = None
     _link: AfserverLink | None = None
     _register: Register | None = None
     """Of the agent that was here last."""
     _tasks: tuple[TaskExec, ...] = ()
     """What it had when its native link ended."""
-    _wishes: Wishes = attrs.field(factory=Wishes)
+    _wishes: PendingCommands = attrs.field(factory=PendingCommands)
     _lock: trio.Lock = attrs.field(factory=trio.Lock)
     _pumped: trio.Event = attrs.field(factory=trio.Event)
     _returned: trio.Event | None = None
@@ -63,11 +63,11 @@ class Render:
     @property
     def idle(self) -> bool:
         """Whether nobody has or wants it."""
-        return not self.guests and self.session is None and self._returned is None
+        return not self.pending_sessions and self.session is None and self._returned is None
 
     # -- agents come and go ---------------------------------------------------------------------
 
-    async def attach(self, session: Session, register: Register) -> Registered | Refused:
+    async def attach(self, session: AgentSession, register: Register) -> Registered | Refused:
         """Make `session` this render's, registering at the server or going on there.
 
         Raises `LinkLost`, `LinkRefused` and `ProtocolError` when that is not to be had.
@@ -82,9 +82,9 @@ class Render:
             await self._retire("its agent has come back")
             return await self._begin(session, register)
 
-    async def _begin(self, session: Session, register: Register) -> Registered | Refused:
+    async def _begin(self, session: AgentSession, register: Register) -> Registered | Refused:
         listed = {task.run for task in (*register.running, *register.undelivered)}
-        lost = unheard(self._register, register, self._tasks)
+        lost = undelivered(self._register, register, self._tasks)
         # By this the server tells one render of a name from another: an agent need not say it.
         launched = register.time_launch or self.memory.identity.time_launch or int(time.time())
         link = self._open_link(self.memory)
@@ -97,7 +97,7 @@ class Render:
         self._welcome_back()
         again = self._wishes.again(said.resume, lost)
         if again is not None:
-            session.say(again)
+            session.put(again)
             self.counters.tasks += len(again.tasks)
         self._pumped = trio.Event()
         self._nursery.start_soon(self._pump, link, self._pumped)
@@ -122,11 +122,11 @@ class Render:
             reason="name-taken", text=text, retry_after=min(5.0, self.memory.pace.zombie / 4)
         )
 
-    def detach(self, session: Session) -> None:
+    def detach(self, session: AgentSession) -> None:
         """The websocket is over. For one zombie time the render stays online without it."""
         if self.session is session:
             self.session = None
-        doubtful = self.memory.doubtful_since is not None
+        doubtful = self.memory.unconfirmed_since is not None
         known = self._link is not None or self._register is not None or doubtful
         if self.session is None and self._returned is None and known:
             self._returned = trio.Event()
@@ -145,7 +145,7 @@ class Render:
                     await self._deregister("its agent stays away")
         self._forgotten()
 
-    async def leave(self, session: Session, reason: str) -> None:
+    async def leave(self, session: AgentSession, reason: str) -> None:
         """The agent says goodbye: its tasks are ready for anybody."""
         async with self._lock:
             if self.session is session:
@@ -170,7 +170,7 @@ class Render:
                 # Left alone, the server will count it as a zombie, which comes to the same.
                 _log.warning("render %a: not deregistered: %s", self.name, error)
             await self._retire(reason)
-        self._tasks, self._register, self._wishes = (), None, Wishes()
+        self._tasks, self._register, self._wishes = (), None, PendingCommands()
 
     async def _retire(self, why: str) -> None:
         """End the native link, but no exchange of it half way."""
@@ -180,7 +180,7 @@ class Render:
 
     # -- what is said ---------------------------------------------------------------------------
 
-    async def update(self, session: Session, update: Update) -> None:
+    async def update(self, session: AgentSession, update: Update) -> None:
         """Pass an update on. It is acknowledged when the server has answered."""
         link = self._link
         if self.session is not session or link is None:
@@ -210,7 +210,7 @@ class Render:
             runs = {task.run for task in link.tasks}
             self._wishes.heard(said, runs, there=self.session is not None)
         if self.session is not None:
-            self.session.say(said)
+            self.session.put(said)
             if isinstance(said, Events):
                 self.counters.tasks += len(said.tasks)
 

@@ -12,13 +12,13 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import NativeAddress, is_loopback
 from trio_afrender.transport.tokens import TokenTable
 
-__all__ = ("GatewayConfig", "Place", "parse_listen", "parse_place")
+__all__ = ("GatewayConfig", "ListenAddress", "parse_address", "parse_listen")
 
 _SCHEMES = ("ws", "wss")
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Place:
+class ListenAddress:
     """An address of this host to listen on."""
 
     host: str
@@ -30,7 +30,7 @@ class Place:
 class GatewayConfig:
     """One gateway's settings."""
 
-    listen: Place
+    listen: ListenAddress
     server: NativeAddress
     tokens: TokenTable
     ssl_context: ssl.SSLContext | None = None
@@ -39,11 +39,11 @@ class GatewayConfig:
     max_agents: int = 10_000
     rate: float = 50.0
     """Messages a second that one agent may send for long; more of them wait their turn."""
-    metrics: Place | None = None
+    metrics: ListenAddress | None = None
     timing: Timing = attrs.field(factory=Timing)
 
 
-def parse_listen(url: str, *, allow_plain: bool = False) -> Place:
+def parse_listen(url: str, *, allow_plain: bool = False) -> ListenAddress:
     """Where ``wss://HOST:PORT`` says to listen. Raises `ConfigError` for what must not be."""
     try:
         parts = urlsplit(url)
@@ -61,10 +61,10 @@ def parse_listen(url: str, *, allow_plain: bool = False) -> Place:
             f'--listen "{url}": tokens would be readable on their way from other hosts; use wss:// '
             "with --cert, or --allow-plain if the whole way can be trusted"
         )
-    return Place(host=host, port=port, tls=tls)
+    return ListenAddress(host=host, port=port, tls=tls)
 
 
-def parse_place(option: str, text: str) -> Place:
+def parse_address(option: str, text: str) -> ListenAddress:
     """``HOST:PORT`` of an option. Raises `ConfigError`."""
     try:
         parts = urlsplit(f"//{text}")
@@ -73,4 +73,4 @@ def parse_place(option: str, text: str) -> Place:
         raise ConfigError(f'{option} "{text}": {error}') from error
     if not host or port is None or parts.path or "@" in parts.netloc:
         raise ConfigError(f'{option} "{text}": expected HOST:PORT, as 127.0.0.1:9108')
-    return Place(host=host, port=port)
+    return ListenAddress(host=host, port=port)

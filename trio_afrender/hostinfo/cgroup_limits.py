@@ -14,14 +14,14 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ("Bounds", "Container", "parse_groups", "parse_mounts", "read_small")
+__all__ = ("CgroupLimits", "CgroupReader", "parse_groups", "parse_mounts", "read_small")
 
-_NONE = 1 << 60
+_NO_LIMIT = 1 << 60
 """Bytes: v1 writes no limit as a number beyond all memory."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Bounds:
+class CgroupLimits:
     """What is left to us. None: nothing bounds it."""
 
     memory: int | None = None
@@ -40,7 +40,7 @@ class Bounds:
     """How often the kernel has killed in the group whose memory limit counts."""
 
 
-class Container:
+class CgroupReader:
     """Reads the groups of this process; a few files each time. Blocking."""
 
     def __init__(self, proc: str = "/proc/self", root: str = "/") -> None:
@@ -51,10 +51,10 @@ class Container:
         self._unified = False
         self._seen = ""
 
-    def read(self) -> Bounds:
+    def read(self) -> CgroupLimits:
         """Return what bounds us now. What cannot be read does not bound."""
         self._find()
-        bounds = Bounds()
+        bounds = CgroupLimits()
         for folder in self._memory:
             bounds = (_memory_v2 if self._unified else _memory_v1)(folder, bounds)
         for folder in self._cpu:
@@ -126,7 +126,7 @@ def parse_mounts(text: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _memory_v2(folder: Path, bounds: Bounds) -> Bounds:
+def _memory_v2(folder: Path, bounds: CgroupLimits) -> CgroupLimits:
     limit = _number(folder, "memory.max")
     if limit is not None:
         told = _table(folder, "memory.stat")
@@ -140,21 +140,21 @@ def _memory_v2(folder: Path, bounds: Bounds) -> Bounds:
     return bounds
 
 
-def _memory_v1(folder: Path, bounds: Bounds) -> Bounds:
+def _memory_v1(folder: Path, bounds: CgroupLimits) -> CgroupLimits:
     limit = _number(folder, "memory.limit_in_bytes")
-    if limit is None or limit >= _NONE:
+    if limit is None or limit >= _NO_LIMIT:
         return bounds
     told = _table(folder, "memory.stat")
     used = (_number(folder, "memory.usage_in_bytes") or 0) - told.get("total_inactive_file", 0)
     kills = _table(folder, "memory.oom_control").get("oom_kill", 0)
     bounds = _tighten(bounds, limit, used, told.get("total_cache", 0), kills)
     both = _number(folder, "memory.memsw.limit_in_bytes")
-    if both is not None and both < _NONE and both - limit < (bounds.swap or _NONE):
+    if both is not None and both < _NO_LIMIT and both - limit < (bounds.swap or _NO_LIMIT):
         bounds = attrs.evolve(bounds, swap=both - limit, swap_used=told.get("total_swap", 0))
     return bounds
 
 
-def _tighten(bounds: Bounds, limit: int, used: int, cached: int, kills: int) -> Bounds:
+def _tighten(bounds: CgroupLimits, limit: int, used: int, cached: int, kills: int) -> CgroupLimits:
     left = max(limit - max(used, 0), 0)
     if bounds.memory is not None and left >= bounds.memory_left:
         return bounds
@@ -163,7 +163,7 @@ def _tighten(bounds: Bounds, limit: int, used: int, cached: int, kills: int) -> 
     )
 
 
-def _cpu(folder: Path, bounds: Bounds) -> Bounds:
+def _cpu(folder: Path, bounds: CgroupLimits) -> CgroupLimits:
     quota = _quota(folder)
     if quota is None or quota >= (bounds.processors or math.inf):
         return bounds

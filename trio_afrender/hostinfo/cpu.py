@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psutil
 
-from trio_afrender.hostinfo.cgroup_limits import Bounds
+from trio_afrender.hostinfo.cgroup_limits import CgroupLimits
 from trio_afrender.hostinfo.rates import make_shares
 
 __all__ = ("STATES", "Processors")
 
 STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
-_AGAIN = 60.0
+_CLOCK_INTERVAL = 60.0
 """Seconds between looks at the clock rate: each asks every core, which wakes it."""
 
 
@@ -34,7 +34,7 @@ class Processors:
         self._mhz = 0
         self._due = -math.inf
 
-    def count(self, bounds: Bounds) -> int:
+    def count(self, bounds: CgroupLimits) -> int:
         """Processors that we may use: by number, by affinity, by quota; at least one."""
         found = psutil.cpu_count() or 1
         found = min(found, len(_affinity()) or found)
@@ -42,7 +42,7 @@ class Processors:
             found = min(found, math.ceil(bounds.processors))
         return max(found, 1)
 
-    def shares(self, bounds: Bounds) -> Mapping[str, int]:
+    def shares(self, bounds: CgroupLimits) -> Mapping[str, int]:
         """Percents by the names of `STATES`; empty when no time has passed.
 
         Under a quota they are parts of the quota: a group that uses all its time is busy, however
@@ -66,7 +66,7 @@ class Processors:
         picked = [each[number] for number in ours if number < len(each)]
         return tuple(float(sum(getattr(one, state, 0.0) for one in picked)) for state in STATES)
 
-    def _group_shares(self, bounds: Bounds, quota: float) -> Mapping[str, int]:
+    def _group_shares(self, bounds: CgroupLimits, quota: float) -> Mapping[str, int]:
         now = self._clock(), bounds.cpu_user, bounds.cpu_system
         before, self._group = self._group, now
         if before is None or now[0] <= before[0]:
@@ -89,7 +89,7 @@ class Processors:
         """The highest clock rate that was ever seen or promised; idle cores are clocked down."""
         now = self._clock()
         if now >= self._due:
-            self._due = now + _AGAIN
+            self._due = now + _CLOCK_INTERVAL
             self._mhz = max(self._mhz, self._look_at_rates())
         return self._mhz
 

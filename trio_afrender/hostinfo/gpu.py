@@ -23,10 +23,17 @@ from trio_afrender.hostinfo.nvml import Nvml
 from trio_afrender.hostinfo.process_usage import GpuShare
 from trio_afrender.protocol.messages import CustomMeter, GpuCard
 
-__all__ = ("Cards", "card_meters", "classic_fields", "has_library", "is_unclaimed", "shares_of")
+__all__ = (
+    "GpuSampler",
+    "card_meters",
+    "classic_fields",
+    "has_library",
+    "is_unclaimed",
+    "shares_of",
+)
 
 _log = logging.getLogger(__name__)
-_AGAIN = 60.0
+_SEARCH_INTERVAL = 60.0
 _MIB = 1024**2
 
 
@@ -49,7 +56,7 @@ class _Command:
         """Nothing is held."""
 
 
-class Cards:
+class GpuSampler:
     """Measures the cards. Blocks for as long as their driver does; one call at a time."""
 
     def __init__(
@@ -64,18 +71,18 @@ class Cards:
         self._clock = clock
         self._way: _Way | None = None
         self._due = -math.inf
-        self._complaint = ""
+        self._last_error = ""
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to measure, and it is not yet time to look again."""
-        return self._way is None and not self._complaint and self._clock() < self._due
+        return self._way is None and not self._last_error and self._clock() < self._due
 
     def read(self) -> tuple[GpuCard, ...]:
         """Measure; () where there is nothing to measure. Raises OSError for a driver that died."""
         if self._way is None and self._clock() < self._due:
-            if self._complaint:
-                raise OSError(self._complaint)
+            if self._last_error:
+                raise OSError(self._last_error)
             return ()
         had = self._way is not None
         try:
@@ -85,9 +92,9 @@ class Cards:
         except Exception as error:  # the library's errors come from a module that may be absent
             self._fail(str(error) or type(error).__name__, lost=had)
             raise OSError(str(error) or type(error).__name__) from error
-        self._complaint = ""
+        self._last_error = ""
         if self._way is None:
-            self._due = self._clock() + _AGAIN
+            self._due = self._clock() + _SEARCH_INTERVAL
         return cards
 
     def _find(self) -> _Way | None:
@@ -119,13 +126,13 @@ class Cards:
 
     def _fail(self, problem: str, *, lost: bool) -> None:
         """Say once what is wrong; begin anew in a minute."""
-        if problem != self._complaint:
+        if problem != self._last_error:
             verb = "can no longer be measured" if lost else "cannot be measured"
             _log.warning("GPUs %s: %s", verb, problem)
-        self._complaint = problem
+        self._last_error = problem
         if self._way is not None:
             self._way.close()
-        self._way, self._due = None, self._clock() + _AGAIN
+        self._way, self._due = None, self._clock() + _SEARCH_INTERVAL
 
 
 def has_library() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from trio_afrender.hostinfo.rates import Counters
+from trio_afrender.hostinfo.rates import CounterSample
 
 __all__ = ("Disks", "Nets")
 
@@ -31,7 +31,7 @@ class Disks:
         self._patterns = () if names in ([], ["*"]) else tuple(names)
         self._clock = clock
         self._whole: dict[str, bool] = {}
-        self._read, self._written, self._busy = Counters(), Counters(), Counters()
+        self._read, self._written, self._busy = CounterSample(), CounterSample(), CounterSample()
 
     def read(self) -> Mapping[str, int]:
         """KiB a second, and percent of the time in which the busiest disk had something to do."""
@@ -66,7 +66,7 @@ class Nets:
     def __init__(self, wanted: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
         self._wanted = re.compile(wanted) if wanted not in {"", ".*", "*"} else None
         self._clock = clock
-        self._received, self._sent = Counters(), Counters()
+        self._received, self._sent = CounterSample(), CounterSample()
 
     def read(self) -> Mapping[str, int]:
         """KiB a second."""

@@ -7,9 +7,9 @@ import re
 import attrs
 import psutil
 
-from trio_afrender.hostinfo.cgroup_limits import Bounds, read_small
+from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, read_small
 
-__all__ = ("Memory", "read_memory")
+__all__ = ("MemoryFigures", "read_memory")
 
 
 _SWAP = re.compile(rb"^Swap(Total|Free): +(\d+) kB$", re.MULTILINE)
@@ -17,7 +17,7 @@ _KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Memory:
+class MemoryFigures:
     """Bytes. `available` is what programs can still get without swapping."""
 
     total: int
@@ -30,7 +30,7 @@ class Memory:
     """How often the kernel has killed a process for want of memory, since its start."""
 
 
-def read_memory(bounds: Bounds) -> Memory:
+def read_memory(bounds: CgroupLimits) -> MemoryFigures:
     """Ask the kernel. `bounds` are those of `Container.read`; the tighter figures count."""
     machine = psutil.virtual_memory()
     swap_total, swap_used = _swap()
@@ -41,7 +41,7 @@ def read_memory(bounds: Bounds) -> Memory:
         cached, kills = min(cached, bounds.cached), bounds.oom_kills
     if bounds.swap is not None and bounds.swap < swap_total:
         swap_total, swap_used = bounds.swap, min(bounds.swap_used, bounds.swap)
-    return Memory(
+    return MemoryFigures(
         total=total,
         available=available,
         cached=cached,

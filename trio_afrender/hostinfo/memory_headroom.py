@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 import attrs
 
-from trio_afrender.hostinfo.cgroup_limits import Container
+from trio_afrender.hostinfo.cgroup_limits import CgroupReader
 from trio_afrender.hostinfo.memory import read_memory
 
-__all__ = ("ReadRoom", "Room", "make_room_reader")
+__all__ = ("MemoryHeadroom", "ReadRoom", "make_headroom_reader")
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Room:
+class MemoryHeadroom:
     """Bytes of memory."""
 
     available: int
@@ -24,16 +24,18 @@ class Room:
     """How often the kernel has killed for want of it, since its start."""
 
 
-ReadRoom: TypeAlias = Callable[[], Room]
+ReadRoom: TypeAlias = Callable[[], MemoryHeadroom]
 """Look now. Microseconds: files of the kernel, no disk."""
 
 
-def make_room_reader() -> ReadRoom:
+def make_headroom_reader() -> ReadRoom:
     """Return what looks at this host, and at the control groups that bound this process."""
-    container = Container()
+    container = CgroupReader()
 
-    def read() -> Room:
+    def read() -> MemoryHeadroom:
         memory = read_memory(container.read())
-        return Room(available=memory.available, total=memory.total, oom_kills=memory.oom_kills)
+        return MemoryHeadroom(
+            available=memory.available, total=memory.total, oom_kills=memory.oom_kills
+        )
 
     return read

@@ -12,7 +12,7 @@ __all__ = ("NvidiaSmi", "parse_cards", "parse_first_card", "parse_processes")
 
 _CARDS = "index,uuid,name,utilization.gpu,memory.total,memory.used,temperature.gpu,power.draw,power.limit"
 _PROCESSES = "gpu_uuid,pid,used_gpu_memory"
-PATIENCE = 10.0
+RUN_TIMEOUT = 10.0
 """Seconds that the program may take; with a driver that starts up for each call it takes two."""
 
 
@@ -20,10 +20,10 @@ def run_program(argv: Sequence[str]) -> str:
     """Return what `argv` prints. Raises OSError, also when it fails or takes too long."""
     try:
         done = subprocess.run(
-            argv, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False
+            argv, capture_output=True, timeout=RUN_TIMEOUT, stdin=subprocess.DEVNULL, check=False
         )
     except subprocess.TimeoutExpired:
-        raise OSError(f"{argv[0]} gave no answer in {PATIENCE:g} s") from None
+        raise OSError(f"{argv[0]} gave no answer in {RUN_TIMEOUT:g} s") from None
     if done.returncode:
         words = (done.stdout + done.stderr).decode(errors="replace").split()
         raise OSError(f"{argv[0]} failed with {done.returncode}: {' '.join(words)[:200]}")

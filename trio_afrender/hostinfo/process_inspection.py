@@ -16,15 +16,23 @@ import attrs
 import trio
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.host_commands import Answer, Ask
+from trio_afrender.process.host_commands import Ask, CommandResult
 
-__all__ = ("Evidence", "Examine", "Look", "choose", "examine", "look_at", "stack_command")
+__all__ = (
+    "Examine",
+    "ProcessReport",
+    "ProcessSnapshot",
+    "choose",
+    "inspect_process",
+    "look_at",
+    "stack_command",
+)
 
-MAX_LOOKS = 16
+MAX_PROCESSES = 16
 """Processes that are told of."""
 MAX_STACKS = 2
 """Processes whose stacks are asked for."""
-PATIENCE = 10.0
+STACK_TIMEOUT = 10.0
 """Seconds for one process's stacks: a debugger may hang with what it looks at."""
 MAX_COMMAND = 120
 MAX_STACK = 3000
@@ -33,7 +41,7 @@ SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "nice", "
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Look:
+class ProcessSnapshot:
     """One process at one moment."""
 
     pid: int
@@ -58,10 +66,10 @@ class Look:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Evidence:
+class ProcessReport:
     """What was seen of a tree."""
 
-    looks: tuple[Look, ...] = ()
+    looks: tuple[ProcessSnapshot, ...] = ()
     stacks: tuple[str, ...] = ()
 
     @property
@@ -79,26 +87,26 @@ class Evidence:
         return "; ".join(f"pid {look.pid} {look}" for look in self.looks)
 
 
-Examine: TypeAlias = Callable[[Collection[int]], Awaitable[Evidence]]
+Examine: TypeAlias = Callable[[Collection[int]], Awaitable[ProcessReport]]
 """Look at living processes. Bounded in time; raises nothing."""
 
 
-async def examine(
+async def inspect_process(
     pids: Collection[int], ask: Ask, find: Callable[[str], str | None] = shutil.which
-) -> Evidence:
+) -> ProcessReport:
     """Look at `pids`; what is gone is passed over."""
-    looks: tuple[Look, ...] = ()
-    with trio.move_on_after(PATIENCE):
+    looks: tuple[ProcessSnapshot, ...] = ()
+    with trio.move_on_after(STACK_TIMEOUT):
         looks = await trio.to_thread.run_sync(
-            lambda: tuple(filter(None, (look_at(pid) for pid in sorted(pids)[:MAX_LOOKS]))),
+            lambda: tuple(filter(None, (look_at(pid) for pid in sorted(pids)[:MAX_PROCESSES]))),
             abandon_on_cancel=True,
             limiter=trio.CapacityLimiter(1),  # a look may hang with what is looked at
         )
     stacks = [await _stack(look, stack_command(look, find), ask) for look in choose(looks)]
-    return Evidence(looks=looks, stacks=tuple(filter(None, stacks)))
+    return ProcessReport(looks=looks, stacks=tuple(filter(None, stacks)))
 
 
-def look_at(pid: int, proc: Path = Path("/proc")) -> Look | None:
+def look_at(pid: int, proc: Path = Path("/proc")) -> ProcessSnapshot | None:
     """Look at one process; None when it is gone, or a zombie. Blocking."""
     folder = proc / str(pid)
     try:
@@ -115,7 +123,7 @@ def look_at(pid: int, proc: Path = Path("/proc")) -> Look | None:
     with suppress(OSError):
         words = (folder / "cmdline").read_bytes().split(b"\0")
         command = b" ".join(words).decode(errors="replace").strip()
-    return Look(
+    return ProcessSnapshot(
         pid=pid,
         name=name.decode(errors="replace"),
         state=state,
@@ -124,7 +132,7 @@ def look_at(pid: int, proc: Path = Path("/proc")) -> Look | None:
     )
 
 
-def choose(looks: Sequence[Look]) -> tuple[Look, ...]:
+def choose(looks: Sequence[ProcessSnapshot]) -> tuple[ProcessSnapshot, ...]:
     """Whose stacks tell most: no shells if there is somebody else, the youngest first. One that
     waits for a device cannot be looked into, and the debugger would hang with it."""
     able = [look for look in looks if look.state != "D"]
@@ -132,7 +140,9 @@ def choose(looks: Sequence[Look]) -> tuple[Look, ...]:
     return tuple(sorted(others or able, key=lambda look: -look.pid)[:MAX_STACKS])
 
 
-def stack_command(look: Look, find: Callable[[str], str | None] = shutil.which) -> tuple[str, ...]:
+def stack_command(
+    look: ProcessSnapshot, find: Callable[[str], str | None] = shutil.which
+) -> tuple[str, ...]:
     """The command that prints the stacks of a process; () when there is no program for it."""
     spy = find("py-spy")
     if spy is not None and "python" in look.name:
@@ -146,18 +156,18 @@ def stack_command(look: Look, find: Callable[[str], str | None] = shutil.which) 
     )  # fmt: skip
 
 
-async def _stack(look: Look, command: Sequence[str], ask: Ask) -> str:
+async def _stack(look: ProcessSnapshot, command: Sequence[str], ask: Ask) -> str:
     if not command:
         return ""
     try:
-        answer = await ask(command, PATIENCE)
+        answer = await ask(command, STACK_TIMEOUT)
     except SpawnError as error:
-        answer = Answer(None, str(error))
+        answer = CommandResult(None, str(error))
     told = answer.text.strip()[:MAX_STACK].splitlines()
     frames = [line for line in told if line.startswith(("#", "Thread", " ", "Process"))]
     text = "\n".join(frames or told)
     if answer.code is None and not text:
-        text = f"no answer in {PATIENCE:g} s"
+        text = f"no answer in {STACK_TIMEOUT:g} s"
     program = Path(command[0]).name
     return f"  stacks of pid {look.pid} ({look.name}), by {program}:\n" + "\n".join(
         f"    {line}" for line in text.splitlines()

@@ -77,7 +77,7 @@ class UsageReader(Protocol):
         """Return those that exist, zombies too. Blocking; may be called in several threads."""
         ...
 
-    def peek(self, pid: int) -> ProcessUsage | None:
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
         """Return what a process has used that may be a zombie already; no memory. Microseconds."""
         ...
 
@@ -113,7 +113,7 @@ class ProcReader:
         self._forget()
         return tuple(found)
 
-    def peek(self, pid: int) -> ProcessUsage | None:
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
         try:
             usage = parse_stat(_read(f"{self._proc}/{pid}/stat"))
         except (OSError, ValueError, IndexError):
@@ -135,7 +135,7 @@ class ProcReader:
         return tuple(sorted(found, key=lambda usage: -usage.resident)[:count])
 
     def _usage(self, pid: int) -> ProcessUsage | None:
-        usage = self.peek(pid)
+        usage = self.read_usage_now(pid)
         if usage is None or usage.state in "ZX":
             return usage
         try:
@@ -190,13 +190,13 @@ class _PsutilReader:
     """A `UsageReader` for the other systems."""
 
     def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
-        return tuple(usage for usage in map(self.peek, pids) if usage is not None)
+        return tuple(usage for usage in map(self.read_usage_now, pids) if usage is not None)
 
     def largest(self, count: int) -> tuple[ProcessUsage, ...]:
         found = self.read(psutil.pids())
         return tuple(sorted(found, key=lambda usage: -usage.resident)[:count])
 
-    def peek(self, pid: int) -> ProcessUsage | None:
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
         try:
             process = psutil.Process(pid)
             with process.oneshot():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ("Counters", "Growth", "make_shares", "until_tick")
+__all__ = ("CounterSample", "RateCounter", "make_shares", "until_tick")
 
 
 def until_tick(now: float, period: float) -> float:
@@ -29,7 +29,7 @@ def make_shares(before: Sequence[float], now: Sequence[float]) -> list[int]:
     return [int(part * 100 / total) for part in grown]
 
 
-class Growth(NamedTuple):
+class RateCounter(NamedTuple):
     """How much the counters of some devices grew, together and the busiest, in which time."""
 
     total: float
@@ -41,14 +41,14 @@ class Growth(NamedTuple):
         return -int(-self.total // (unit * self.seconds)) if self.seconds > 0 else 0
 
 
-class Counters:
+class CounterSample:
     """One counter of some devices, by name, as it was the last time."""
 
     def __init__(self) -> None:
         self._time: float | None = None
         self._values: Mapping[str, float] = {}
 
-    def advance(self, values: Mapping[str, float], now: float) -> Growth:
+    def advance(self, values: Mapping[str, float], now: float) -> RateCounter:
         """Take new values. Zero for the first time.
 
         A device that is new has not grown yet. One whose counter went back was made anew (an
@@ -58,4 +58,4 @@ class Counters:
         grown = [max(value - old[name], 0.0) for name, value in values.items() if name in old]
         seconds = 0.0 if self._time is None else max(now - self._time, 0.0)
         self._time, self._values = now, dict(values)
-        return Growth(sum(grown), max(grown, default=0.0), seconds)
+        return RateCounter(sum(grown), max(grown, default=0.0), seconds)

@@ -14,20 +14,26 @@ import attrs
 import psutil
 
 from trio_afrender.config import Config
-from trio_afrender.hostinfo.cgroup_limits import Bounds, Container
+from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader
 from trio_afrender.hostinfo.cpu import STATES, Processors
-from trio_afrender.hostinfo.gpu import Cards, card_meters, classic_fields, is_unclaimed, shares_of
+from trio_afrender.hostinfo.gpu import (
+    GpuSampler,
+    card_meters,
+    classic_fields,
+    is_unclaimed,
+    shares_of,
+)
 from trio_afrender.hostinfo.identity import find_hw_info
 from trio_afrender.hostinfo.io_counters import Disks, Nets
 from trio_afrender.hostinfo.memory import read_memory
 from trio_afrender.hostinfo.process_usage import GpuShare
-from trio_afrender.hostinfo.source import Fields, Part
-from trio_afrender.hostinfo.temperature import Thermometer
+from trio_afrender.hostinfo.source import Fields, MetricSource
+from trio_afrender.hostinfo.temperature import CpuTemperature
 from trio_afrender.protocol.messages import HostResources
 
-__all__ = ("Sampler", "Wishes", "make_wishes")
+__all__ = ("Sampler", "SamplerConfig", "make_sampler_config")
 
-PATIENCE = 1.0
+SAMPLE_TIMEOUT = 1.0
 """Seconds that a measurement waits for its slowest source."""
 _MIB, _GIB = 1024**2, 1024**3
 _CPU = ("cpu_num", "cpu_mhz", "cpu_loadavg", *(f"cpu_{state}" for state in STATES), "hw_info")
@@ -37,11 +43,11 @@ _MEMORY = (
 _GPU = (
     "gpu_gpu_util", "gpu_gpu_temp", "gpu_mem_total_mb", "gpu_mem_used_mb", "gpu_string", "gpus",
 )  # fmt: skip
-_NOBODY = {"", "reboot", "runlevel", "LOGIN"}
+_NO_USER = {"", "reboot", "runlevel", "LOGIN"}
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Wishes:
+class SamplerConfig:
     """What to measure, where there is a choice."""
 
     disk_path: str = "/"
@@ -51,9 +57,9 @@ class Wishes:
     shell: tuple[str, ...] = ("/bin/sh", "-c")
 
 
-def make_wishes(config: Config) -> Wishes:
+def make_sampler_config(config: Config) -> SamplerConfig:
     """Return what an agent's settings say about it."""
-    return Wishes(
+    return SamplerConfig(
         disk_path=config.disk_path,
         disks=config.io_disks,
         nets=config.networks,
@@ -66,32 +72,37 @@ class Sampler:
     """Measures this host. One measurement after the other, never two at once."""
 
     def __init__(
-        self, wishes: Wishes = Wishes(), *, clock: Callable[[], float] = time.monotonic
+        self,
+        wishes: SamplerConfig = SamplerConfig(),
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wishes = wishes
-        self._container = Container()
+        self._container = CgroupReader()
         self._cpu = Processors(clock=clock)
         self._disks, self._nets = Disks(wishes.disks, clock=clock), Nets(wishes.nets, clock=clock)
-        self._thermometer = Thermometer(clock=clock)
-        self._cards = Cards(wishes.gpu_command, wishes.shell, clock=clock)
-        self._bounds = Bounds()
+        self._thermometer = CpuTemperature(clock=clock)
+        self._cards = GpuSampler(wishes.gpu_command, wishes.shell, clock=clock)
+        self._bounds = CgroupLimits()
         self._hw_info = ""
         # Answered by the kernel from memory: they share a thread. The others may hang.
         self._kernel = (
-            Part("the container's limits", (), self._read_bounds),
-            Part("the processors", _CPU, self._read_cpu),
-            Part("the memory", _MEMORY, self._read_memory),
-            Part("users", ("logged_in_users",), self._read_users),  # a file in memory
-            Part(
+            MetricSource("the container's limits", (), self._read_bounds),
+            MetricSource("the processors", _CPU, self._read_cpu),
+            MetricSource("the memory", _MEMORY, self._read_memory),
+            MetricSource("users", ("logged_in_users",), self._read_users),  # a file in memory
+            MetricSource(
                 "the disks' traffic", ("hdd_rd_kbsec", "hdd_wr_kbsec", "hdd_busy"), self._disks.read
             ),
-            Part("the network", ("net_recv_kbsec", "net_send_kbsec"), self._nets.read),
+            MetricSource("the network", ("net_recv_kbsec", "net_send_kbsec"), self._nets.read),
         )
-        self._cards_part = Part("GPUs", _GPU, self._read_cards, idle=lambda: self._cards.idle)
+        self._cards_part = MetricSource(
+            "GPUs", _GPU, self._read_cards, idle=lambda: self._cards.idle
+        )
         self._threads = (
-            Part("the kernel", (*_CPU, *_MEMORY), self._read_kernel),
-            Part("the disk's space", ("hdd_total_gb", "hdd_free_gb"), self._read_space),
-            Part(
+            MetricSource("the kernel", (*_CPU, *_MEMORY), self._read_kernel),
+            MetricSource("the disk's space", ("hdd_total_gb", "hdd_free_gb"), self._read_space),
+            MetricSource(
                 "the temperature",
                 ("cpu_temp",),
                 self._read_temperature,
@@ -106,7 +117,7 @@ class Sampler:
         One source after the other: threads that fight for the interpreter cost twice as much.
         """
         for part in self._threads:
-            await part.ask(PATIENCE)
+            await part.ask(SAMPLE_TIMEOUT)
         return self._collect()
 
     def sample(self) -> HostResources:
@@ -168,7 +179,7 @@ class Sampler:
 
     def _read_users(self) -> Fields:
         names = {each.name for each in psutil.users()}
-        return {"logged_in_users": tuple(sorted(names - _NOBODY))}
+        return {"logged_in_users": tuple(sorted(names - _NO_USER))}
 
     def _read_temperature(self) -> Fields:
         return {"cpu_temp": self._thermometer.read()}

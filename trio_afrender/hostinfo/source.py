@@ -12,14 +12,14 @@ from typing import Any, TypeAlias
 
 import trio
 
-__all__ = ("Fields", "Part")
+__all__ = ("Fields", "MetricSource")
 
 _log = logging.getLogger(__name__)
 
 Fields: TypeAlias = Mapping[str, Any]
 
 
-class Part:
+class MetricSource:
     """A group of fields that are measured together by `read`, which blocks.
 
     While it is `idle`, asking would tell nothing new, and no thread is bothered.

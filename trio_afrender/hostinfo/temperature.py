@@ -9,14 +9,14 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ("Thermometer",)
+__all__ = ("CpuTemperature",)
 
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "acpitz")
-_AGAIN = 300.0
+_SEARCH_INTERVAL = 300.0
 """Seconds between searches for sensors: a module may have been loaded. Reading them is cheaper."""
 
 
-class Thermometer:
+class CpuTemperature:
     """The hottest sensor of the processors, else of anything but disks and cards. Blocking."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, sys: str = "/sys") -> None:
@@ -37,7 +37,7 @@ class Thermometer:
             self._inputs = self._find() if self._chips.is_dir() else ()
             if not self._inputs and (degrees := self._ask_psutil()):
                 return degrees
-            self._due = now + _AGAIN
+            self._due = now + _SEARCH_INTERVAL
         return min(max(map(_degrees, self._inputs), default=0), 127)
 
     def _find(self) -> tuple[Path, ...]:

@@ -10,16 +10,16 @@ import trio
 
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage, UsageReader
 
-__all__ = ("ThreadGauge",)
+__all__ = ("ThreadedUsageReader",)
 
-LARGEST = 10
+LARGEST_COUNT = 10
 """Rows of a table of the largest processes."""
-PATIENCE = 2.0
+READ_TIMEOUT = 2.0
 """Seconds after which a look is given up: the run has no new figures this time."""
 
 
 @final
-class ThreadGauge:
+class ThreadedUsageReader:
     """A `Gauge` over a reader that blocks; `shares` tells what the cards' sampler saw last."""
 
     def __init__(
@@ -35,10 +35,10 @@ class ThreadGauge:
         return await self._look(partial(self._reader.read, frozenset(pids)))
 
     async def largest(self) -> tuple[ProcessUsage, ...]:
-        return await self._look(partial(self._reader.largest, LARGEST))
+        return await self._look(partial(self._reader.largest, LARGEST_COUNT))
 
     async def _look(self, look: Callable[[], tuple[ProcessUsage, ...]]) -> tuple[ProcessUsage, ...]:
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(READ_TIMEOUT):
             return await trio.to_thread.run_sync(
                 look,
                 limiter=self._threads,
@@ -46,5 +46,5 @@ class ThreadGauge:
             )
         return ()
 
-    def peek(self, pid: int) -> ProcessUsage | None:
-        return self._reader.peek(pid)
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
+        return self._reader.read_usage_now(pid)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import attrs
 
-from trio_afrender.protocol.messages import HostResources, TaskKey, TaskUsage, WhyStep
+from trio_afrender.protocol.messages import HostResources, Reason, TaskKey, TaskUsage
 
 __all__ = ("FINAL_STATES", "JobView", "RenderView", "TaskView", "Texts")
 
@@ -59,7 +59,7 @@ class TaskView:
     usage: TaskUsage | None = None
     """What the run's process tree uses and has used, as it was told last."""
     files: tuple[Path, ...] = ()
-    why: tuple[WhyStep, ...] = ()
+    why: tuple[Reason, ...] = ()
     _attempt: int = attrs.field(repr=False)
     _texts: Texts = attrs.field(repr=False, eq=False)
 

@@ -87,7 +87,7 @@ class Captured:
 
 _sinks: dict[int, Captured] = {}
 """By thread: where its prints go."""
-_UNHEARD = -1
+_NO_THREAD = -1
 """No thread's number: a sink under it keeps the router in place."""
 
 
@@ -114,7 +114,7 @@ class _Router(io.TextIOBase):
 
 def route_prints() -> None:
     """Put the routers in place for good: for a process in which many threads capture."""
-    _sinks[_UNHEARD] = Captured()
+    _sinks[_NO_THREAD] = Captured()
     _place_routers()
 
 

@@ -13,7 +13,7 @@ from types import FunctionType
 
 from trio_afrender.plugins.lookup import is_builtin, load_class
 
-__all__ = ("is_settled", "remember_base")
+__all__ = ("only_exit_code_counts", "remember_base")
 
 
 @cache
@@ -23,7 +23,7 @@ def remember_base() -> Mapping[str, FunctionType]:
     return {name: value for name, value in vars(base).items() if isinstance(value, FunctionType)}
 
 
-def is_settled(service: object) -> bool:
+def only_exit_code_counts(service: object) -> bool:
     """Ask only what is ours, and only once that is sure: anything else may have its own mind."""
     made = type(service)
     if not is_builtin(made):

@@ -20,13 +20,13 @@ from trio_afrender.plugins.interfaces import (
     PluginTask,
     ServiceFacts,
 )
-from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.plugins.validation import merge_states, without_news
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("InlineRunner", "InlineTask")
 
-STEP = 1024 * 1024
+BYTES_PER_CHECKPOINT = 1024 * 1024
 """Bytes of log parsed between two checkpoints."""
 _DEFAULTS = PluginSettings()
 
@@ -34,13 +34,13 @@ _DEFAULTS = PluginSettings()
 class InlineTask:
     """A `PluginTask` whose calls are made at once."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: TaskWorker) -> None:
         self.facts: ServiceFacts = worker.facts
         self._worker = worker
         self._state = ParserState()
 
     @property
-    def dropped(self) -> str:
+    def disabled_reason(self) -> str:
         """Nothing is ever dropped here."""
         return ""
 
@@ -55,7 +55,7 @@ class InlineTask:
             return self._state
         while True:
             await trio.lowlevel.checkpoint()
-            position = min(position + STEP, upto)
+            position = min(position + BYTES_PER_CHECKPOINT, upto)
             if position < upto:
                 part = self._worker.parse(position, pid=pid, resources=resources, more=True)
                 state = merge_states(state, part)
@@ -65,10 +65,12 @@ class InlineTask:
             self._state = without_news(state)
             return state
 
-    async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
+    async def run_end_checks(
+        self, code: int | None, *, check_files: bool, post: bool
+    ) -> Conclusion:
         """See `PluginTask`, as for all that follow."""
         await trio.lowlevel.checkpoint()
-        return self._worker.conclude(code, check_files=check_files, post=post)
+        return self._worker.run_end_checks(code, check_files=check_files, post=post)
 
     async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
         await trio.lowlevel.checkpoint()
@@ -99,4 +101,4 @@ class InlineRunner:
     async def open_task(self, spec: PluginSpec, log: RunLog) -> AsyncIterator[PluginTask]:
         """Make the objects. Raises `PluginNotFound`, `PluginError`."""
         await trio.lowlevel.checkpoint()
-        yield InlineTask(Worker(spec, log.reader(), self._settings, self._folders))
+        yield InlineTask(TaskWorker(spec, log.reader(), self._settings, self._folders))

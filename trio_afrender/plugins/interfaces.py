@@ -130,7 +130,7 @@ class PluginTask(Protocol):
     facts: ServiceFacts
 
     @property
-    def dropped(self) -> str: ...
+    def disabled_reason(self) -> str: ...
 
     async def parse(
         self, upto: int, *, mode: str = "RUN", pid: int = 0, resources: str = ""
@@ -139,7 +139,9 @@ class PluginTask(Protocol):
         call for this process, ``<raw wait status>:<stop time>``: the unfinished line goes too."""
         ...
 
-    async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
+    async def run_end_checks(
+        self, code: int | None, *, check_files: bool, post: bool
+    ) -> Conclusion:
         """All that is asked after the last `parse`, in one call: tiny tasks pay for each.
 
         In Afanasy's order, each only if the one before was good: checkExitStatus of `code` (None:

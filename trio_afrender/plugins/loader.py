@@ -33,7 +33,7 @@ import attrs
 
 import trio_afrender
 from trio_afrender.plugins import compat
-from trio_afrender.plugins.module_search import Chain, find_chain, find_module, is_shadowable
+from trio_afrender.plugins.module_search import ModuleFiles, find_chain, find_module, is_shadowable
 
 __all__ = (
     "BASES",
@@ -253,7 +253,7 @@ class _Imports:
             return self._follow(chain, wanted)
         start = place / "__init__.py"
         if start.is_file():
-            return self._follow(Chain((place.name,), (start,)), wanted)
+            return self._follow(ModuleFiles((place.name,), (start,)), wanted)
         package = _Loaded(ModuleType(place.name), {})
         self._add_modules(package, place, wanted)
         return package.module
@@ -267,7 +267,7 @@ class _Imports:
             return None
         return self._follow(chain, wanted)
 
-    def _follow(self, chain: Chain, wanted: Sequence[str]) -> ModuleType:
+    def _follow(self, chain: ModuleFiles, wanted: Sequence[str]) -> ModuleType:
         """Load the modules of a chain; gives what an import statement is given."""
         chained = [self._take(file) for file in chain.files]
         for outer, part, inner in zip(chained, chain.parts[1:], chained[1:], strict=False):

@@ -10,14 +10,14 @@ import attrs
 from trio_afrender.tasklog.interfaces import LogReader
 from trio_afrender.tasklog.line_splitter import LineBatcher
 
-__all__ = ("Block", "Portions")
+__all__ = ("LogChunk", "LogChunks")
 
-PIECE = 1024 * 1024
+CHUNK_SIZE = 1024 * 1024
 """Bytes of log held at once."""
 
 
 @attrs.frozen
-class Block:
+class LogChunk:
     """Texts that became complete by one read, and the bytes they were decoded from."""
 
     start: int
@@ -54,7 +54,7 @@ class Block:
         return len(decoder.decode(self.raw[start:end]))
 
 
-class Portions:
+class LogChunks:
     """Reads a log from its start on, at most `PIECE` bytes at once.
 
     Where the quota has dropped bytes, the line before the gap ends there.
@@ -78,10 +78,10 @@ class Portions:
         """The unfinished line so far."""
         return self._batcher.tail
 
-    def read(self, upto: int) -> Iterator[Block]:
+    def read(self, upto: int) -> Iterator[LogChunk]:
         """Hand out whole lines up to offset `upto`. Raises `OSError`."""
         while self.position < upto:
-            chunk = self._reader.read(self.position, min(PIECE, upto - self.position))
+            chunk = self._reader.read(self.position, min(CHUNK_SIZE, upto - self.position))
             if chunk.offset > self.position:
                 yield from self._jump(chunk.offset)
             if not chunk.data:
@@ -93,16 +93,16 @@ class Portions:
             taken = self.consumed - start
             self._pending = raw[taken:]
             if texts:
-                yield Block(start, raw[:taken], texts)
+                yield LogChunk(start, raw[:taken], texts)
 
-    def finish(self) -> Block:
+    def finish(self) -> LogChunk:
         """Hand out the unfinished line too; what is read later begins a new one."""
         start, raw = self.consumed, self._pending
         texts = self._batcher.finish()
         self._restart(self.position)
-        return Block(start, raw, texts)
+        return LogChunk(start, raw, texts)
 
-    def _jump(self, offset: int) -> Iterator[Block]:
+    def _jump(self, offset: int) -> Iterator[LogChunk]:
         block = self.finish()
         if block.texts:
             yield block

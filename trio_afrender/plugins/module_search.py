@@ -12,11 +12,11 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ("Chain", "find_chain", "find_module", "is_shadowable")
+__all__ = ("ModuleFiles", "find_chain", "find_module", "is_shadowable")
 
 
 @attrs.frozen
-class Chain:
+class ModuleFiles:
     """The files that make up a dotted name, the outermost first."""
 
     parts: tuple[str, ...]
@@ -42,7 +42,7 @@ def find_module(place: Path, name: str) -> Path | None:
     return None
 
 
-def find_chain(place: Path, name: str) -> Chain | None:
+def find_chain(place: Path, name: str) -> ModuleFiles | None:
     """The files of a dotted name below a folder, None when its first part is not there.
 
     Raises ModuleNotFoundError when a later part is missing.
@@ -59,4 +59,4 @@ def find_chain(place: Path, name: str) -> Chain | None:
         files.append(file)
         # What is no package has no such folder: the next part is missing then.
         place = file.parent if file.name == "__init__.py" else file
-    return Chain(tuple(parts), tuple(files))
+    return ModuleFiles(tuple(parts), tuple(files))

@@ -22,7 +22,7 @@ from trio_afrender.plugins.compat.signatures import thumbnail_arguments
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten
 from trio_afrender.plugins.error_explanations import explain_end
 from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.exit_code_only import is_settled, remember_base
+from trio_afrender.plugins.exit_code_only import only_exit_code_counts, remember_base
 from trio_afrender.plugins.interfaces import (
     Conclusion,
     ParserState,
@@ -30,7 +30,7 @@ from trio_afrender.plugins.interfaces import (
     Replaced,
     ServiceFacts,
 )
-from trio_afrender.plugins.log_chunks import Portions
+from trio_afrender.plugins.log_chunks import LogChunks
 from trio_afrender.plugins.lookup import is_builtin, load_class
 from trio_afrender.plugins.validation import (
     StateReader,
@@ -42,7 +42,7 @@ from trio_afrender.plugins.validation import (
 )
 from trio_afrender.tasklog.interfaces import LogReader
 
-__all__ = ("Worker",)
+__all__ = ("TaskWorker",)
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ MAX_REPLACED = 2 * 1024 * 1024
 """Characters by which one call may replace output: at 12 bytes each they fit into a frame."""
 
 
-class Worker:
+class TaskWorker:
     """The objects of one run. Not thread safe: one call after another.
 
     Making it raises `PluginNotFound` and `PluginError`. Its methods raise nothing for what plugin
@@ -78,7 +78,7 @@ class Worker:
         self._printed = Captured()
         self._reader = reader
         self._error_rules = settings.error_rules
-        self._portions = Portions(reader)
+        self._portions = LogChunks(reader)
         self._state = StateReader(self._problems.add)
         self._tail = ""
         active_settings.use(settings)
@@ -138,7 +138,7 @@ class Worker:
             grace=read_seconds(grace),
             limits=self._read_rules("limits"),
             stuck=self._read_rules("stuck"),
-            settled=is_settled(service),
+            settled=only_exit_code_counts(service),
             log=self._join(
                 self._ask("getLog", read_text, "", "a str"),
                 read_text(getattr(service, "parser_problem", "")) or "",
@@ -218,7 +218,7 @@ class Worker:
         """Offset up to which the log was read: beyond `consumed` by the unfinished line."""
         return self._portions.position
 
-    def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
+    def run_end_checks(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
         """See `PluginTask.conclude`."""
         exit_ok = code is None or self.check_exit_status(code)
         files_ok = not (exit_ok and check_files) or self.check_rendered_files()

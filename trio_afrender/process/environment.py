@@ -12,7 +12,7 @@ import trio_afrender
 
 __all__ = ("clean_environment",)
 
-SECRET = ("*TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
+WITHHELD_PATTERNS = ("*TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
 """Names of variables that are not for children."""
 
 
@@ -24,7 +24,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     cleaned = {
         name: value
         for name, value in environment.items()
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in SECRET)
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in WITHHELD_PATTERNS)
     }
     root = Path(trio_afrender.__file__).resolve().parents[1]
     places = (*site.getsitepackages(), site.getusersitepackages())

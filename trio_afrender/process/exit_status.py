@@ -13,12 +13,12 @@ from trio_afrender.process.procfs import read_facts
 
 __all__ = ("has_ended", "is_number_used", "is_pinned", "make_status", "take_status")
 
-STOLEN = -1
+REAPED_ELSEWHERE = -1
 
 
 def make_status(raw: int) -> ExitStatus:
     """Explain a raw wait status."""
-    if raw == STOLEN:
+    if raw == REAPED_ELSEWHERE:
         return ExitStatus(code=None, signal=None, raw=raw)
     if os.WIFSIGNALED(raw):
         return ExitStatus(code=None, signal=os.WTERMSIG(raw), raw=raw)
@@ -70,7 +70,7 @@ def take_status(process: trio.Process) -> ExitStatus:
         try:
             raw = _peek(process.pid)
         except ChildProcessError:
-            raw = STOLEN
+            raw = REAPED_ELSEWHERE
     code = process.poll()
     if raw is None:
         if code is None:

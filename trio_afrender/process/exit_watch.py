@@ -13,13 +13,13 @@ import trio
 from trio_afrender.process import procfs
 from trio_afrender.process.procfs import ProcessFacts
 
-__all__ = ("PidfdWatch", "ThreadWatch", "Watch", "make_watch", "wait_gone")
+__all__ = ("ExitWatch", "PidfdWatch", "ThreadWatch", "make_watch", "wait_gone")
 
-POLL = 0.05
+POLL_INTERVAL = 0.05
 """Seconds between looks at a process that is not our child, where no pidfd exists."""
 
 
-class Watch(Protocol):
+class ExitWatch(Protocol):
     """Knows when one child has ended."""
 
     descriptor: int | None
@@ -117,7 +117,7 @@ if sys.platform != "linux" and sys.platform != "win32":
             """Nothing to give back."""
 
 
-def make_watch(pid: int) -> Watch:
+def make_watch(pid: int) -> ExitWatch:
     """Watch the child `pid`; raise `OSError` when no descriptor is left for it."""
     if sys.platform != "linux" and sys.platform != "win32":
         return KqueueWatch(pid)
@@ -128,7 +128,7 @@ async def wait_gone(facts: ProcessFacts) -> None:
     """Wait until the very process that `facts` names has ended; it need not be our child."""
     if not procfs.PIDFD:
         while procfs.is_alive(facts):  # noqa: ASYNC110 - no event exists for it
-            await trio.sleep(POLL)
+            await trio.sleep(POLL_INTERVAL)
         await trio.lowlevel.checkpoint()
         return
     descriptor = procfs.open_pidfd(facts)

@@ -19,14 +19,14 @@ import trio
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.oom_score import unprotecting
 
-__all__ = ("Answer", "Ask", "RunAside", "ask_command", "run_aside")
+__all__ = ("Ask", "CommandResult", "RunAside", "ask_command", "spawn_detached")
 
-MAX_TEXT = 4096
+MAX_OUTPUT = 4096
 """Bytes kept of what an asked command prints."""
 
 
 @attrs.frozen(slots=True)
-class Answer:
+class CommandResult:
     """What an asked command said: its exit code (None: it ran out of time) and its output."""
 
     code: int | None
@@ -35,11 +35,11 @@ class Answer:
 
 RunAside: TypeAlias = Callable[[Sequence[str]], Awaitable[int]]
 """Start a command on its own and wait for its exit code. Cancelled, it goes on without us."""
-Ask: TypeAlias = Callable[[Sequence[str], float], Awaitable[Answer]]
+Ask: TypeAlias = Callable[[Sequence[str], float], Awaitable[CommandResult]]
 """Run a command for at most so many seconds and return its answer."""
 
 
-async def run_aside(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Start `argv` in a session of its own, without our descriptors, and wait for its end.
 
     Cancelled, it leaves the command running: a reboot is not to be stopped by our own end.
@@ -67,7 +67,9 @@ def _spawn(argv: tuple[str, ...], environment: dict[str, str]) -> int:
         raise _explain(argv, error) from error
 
 
-async def ask_command(argv: Sequence[str], limit: float, environment: Mapping[str, str]) -> Answer:
+async def ask_command(
+    argv: Sequence[str], limit: float, environment: Mapping[str, str]
+) -> CommandResult:
     """Run `argv` and return what it said. Too late or cancelled, its group is killed.
 
     Raises `SpawnError`.
@@ -79,16 +81,16 @@ async def ask_command(argv: Sequence[str], limit: float, environment: Mapping[st
         with trio.move_on_after(limit):
             async with process.stdout as output:
                 async for data in output:
-                    text = (text + data)[:MAX_TEXT]
+                    text = (text + data)[:MAX_OUTPUT]
             code = await process.wait()
-            return Answer(code, text.decode(errors="replace"))
+            return CommandResult(code, text.decode(errors="replace"))
     finally:
         if process.returncode is None:
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             with trio.CancelScope(shield=True):
                 await process.wait()
-    return Answer(None, text.decode(errors="replace"))
+    return CommandResult(None, text.decode(errors="replace"))
 
 
 async def _open(argv: Sequence[str], environment: Mapping[str, str], output: int) -> trio.Process:

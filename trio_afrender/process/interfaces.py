@@ -14,7 +14,16 @@ import attrs
 
 from trio_afrender.tasklog.interfaces import RunLog
 
-__all__ = ("Child", "ExitStatus", "Keep", "Launch", "OutputPipe", "Spawn", "Spent", "TreeSignal")
+__all__ = (
+    "ExitStatus",
+    "FinalUsage",
+    "Launch",
+    "OutputPipe",
+    "Persistence",
+    "ProcessTree",
+    "Spawn",
+    "TreeSignal",
+)
 
 
 class TreeSignal(enum.Enum):
@@ -28,7 +37,7 @@ class TreeSignal(enum.Enum):
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Keep:
+class Persistence:
     """How a tree outlives its agent, where something can hold it meanwhile. Seconds."""
 
     record: str
@@ -57,12 +66,12 @@ class Launch:
     nice: int = 0
     console: bool = False
     """Whether it prints on our own stdout and stderr; its pipe is empty then."""
-    keep: Keep | None = None
+    keep: Persistence | None = None
     """None: the tree ends with its agent, and the agent reads its output."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Spent:
+class FinalUsage:
     """The last word on a tree: of all its processes that have ended."""
 
     cpu: float
@@ -102,7 +111,7 @@ class OutputPipe(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Child(Protocol):
+class ProcessTree(Protocol):
     """A spawned tree. Whoever spawned it calls `reap`, whatever happens."""
 
     @property
@@ -117,7 +126,7 @@ class Child(Protocol):
         """Wait until the leader has ended. Does not reap it: its pid stays ours."""
         ...
 
-    async def vacated(self) -> None:
+    async def wait_empty(self) -> None:
         """Wait until no member lives but the leader's zombie, as far as the platform can see.
 
         For the grace after TERM: a shell that dies at once must not cost the renderer below it
@@ -137,7 +146,7 @@ class Child(Protocol):
         """Signal every member we can find, escapees too; return whom. Safe after the exit."""
         ...
 
-    async def empty(self, deadline: float) -> tuple[int, ...]:
+    async def kill_until_empty(self, deadline: float) -> tuple[int, ...]:
         """Kill what is left, again and again, until nothing lives; at most `deadline` seconds.
 
         Return the pids that are still there (state D), () when the tree is proven empty.
@@ -159,17 +168,17 @@ class Child(Protocol):
         ...
 
     @property
-    def interrupted(self) -> str:
+    def external_stop_reason(self) -> str:
         """Why the tree was ended, when neither it nor we did that; empty else."""
         ...
 
     @property
-    def spent(self) -> Spent | None:
+    def final_usage(self) -> FinalUsage | None:
         """What all processes of the tree have used, known once the leader has ended; None where
         nobody counted."""
         ...
 
-    async def leave(self) -> bool:
+    async def detach(self) -> bool:
         """Let go of a living tree that is held without us: a later agent finds it at its record.
 
         False where nothing holds it: then it must be ended. After True nothing may be called.
@@ -177,5 +186,5 @@ class Child(Protocol):
         ...
 
 
-Spawn: TypeAlias = Callable[[Launch], Awaitable[Child]]
+Spawn: TypeAlias = Callable[[Launch], Awaitable[ProcessTree]]
 """Start a tree. Raises `SpawnError`; cancelled, nothing was started."""

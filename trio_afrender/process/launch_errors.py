@@ -16,17 +16,17 @@ import trio
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.exit_watch import make_watch
 from trio_afrender.process.interfaces import Launch
-from trio_afrender.process.local_tree import PosixChild
+from trio_afrender.process.local_tree import LocalTree
 from trio_afrender.process.oom_score import unprotecting
 from trio_afrender.process.pipe import Pipe, open_pipe
-from trio_afrender.process.process_snapshot import Table
+from trio_afrender.process.process_snapshot import ProcessTable
 
-__all__ = ("check_launch", "explain", "launch_child")
+__all__ = ("check_launch", "explain_launch_error", "launch_process")
 
 
-async def launch_child(
-    launch: Launch, *, subreaper: bool, threads: trio.CapacityLimiter, table: Table
-) -> PosixChild:
+async def launch_process(
+    launch: Launch, *, subreaper: bool, threads: trio.CapacityLimiter, table: ProcessTable
+) -> LocalTree:
     """Start `launch` in a session of its own, with one pipe for all that it prints.
 
     Raises `SpawnError`. Cancelled, nothing was started and no descriptor stays open.
@@ -37,7 +37,7 @@ async def launch_child(
     try:
         reader, writer = open_pipe()
     except OSError as error:
-        raise SpawnError(explain(launch, error)) from error
+        raise SpawnError(explain_launch_error(launch, error)) from error
     try:
         process = await _open_process(launch, argv, writer)
     except BaseException:
@@ -52,8 +52,8 @@ async def launch_child(
     except OSError as error:
         os.close(reader)
         await _undo(process)
-        raise SpawnError(explain(launch, error)) from error
-    return PosixChild(
+        raise SpawnError(explain_launch_error(launch, error)) from error
+    return LocalTree(
         process,
         watch=watch,
         output=Pipe(reader),
@@ -84,7 +84,7 @@ async def _open_process(launch: Launch, argv: tuple[str, ...], writer: int) -> t
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise SpawnError(explain(launch, error)) from error
+        raise SpawnError(explain_launch_error(launch, error)) from error
 
 
 async def _undo(process: trio.Process) -> None:
@@ -136,7 +136,7 @@ def _check_program(launch: Launch) -> None:
         raise SpawnError(f'"{present[0]}" may not be executed')
 
 
-def explain(launch: Launch, error: OSError | ValueError) -> str:
+def explain_launch_error(launch: Launch, error: OSError | ValueError) -> str:
     """Say what is wrong in one sentence that names the thing."""
     program = launch.argv[0]
     if not isinstance(error, OSError):

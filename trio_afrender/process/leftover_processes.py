@@ -24,10 +24,10 @@ from trio_afrender.process.procfs import (
 )
 from trio_afrender.process.tree_members import find_members
 
-__all__ = ("end_strays",)
+__all__ = ("kill_leftovers",)
 
 
-async def end_strays(
+async def kill_leftovers(
     prefix: str, grace: float, deadline: float, *, spared: Collection[int] = ()
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """TERM who has a token that begins with `prefix`, KILL after `grace` seconds whoever is left.

@@ -7,7 +7,7 @@ import sys
 import trio
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.interfaces import Child, Launch, Spawn
+from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn
 
 __all__ = ("become_subreaper", "make_spawn")
 
@@ -21,16 +21,16 @@ def make_spawn(*, subreaper: bool = False) -> Spawn:
     """
     if sys.platform == "win32":
         raise SpawnError("tasks cannot be started on Windows: this version runs on Linux and macOS")
-    from trio_afrender.process.launch_errors import launch_child
-    from trio_afrender.process.process_snapshot import Table
+    from trio_afrender.process.launch_errors import launch_process
+    from trio_afrender.process.process_snapshot import ProcessTable
 
     # Its own, small limiter: a slow disk under a program to be found, or a look at all
     # processes, must not use up the threads in which others are spawned.
     threads = trio.CapacityLimiter(2)
-    table = Table(threads)
+    table = ProcessTable(threads)
 
-    async def spawn(launch: Launch) -> Child:
-        return await launch_child(launch, subreaper=subreaper, threads=threads, table=table)
+    async def spawn(launch: Launch) -> ProcessTree:
+        return await launch_process(launch, subreaper=subreaper, threads=threads, table=table)
 
     return spawn
 

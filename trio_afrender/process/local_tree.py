@@ -31,11 +31,11 @@ from typing import final
 import trio
 
 from trio_afrender.process.exit_status import has_ended, is_number_used, is_pinned, take_status
-from trio_afrender.process.exit_watch import Watch, wait_gone
-from trio_afrender.process.interfaces import ExitStatus, Spent, TreeSignal
+from trio_afrender.process.exit_watch import ExitWatch, wait_gone
+from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
 from trio_afrender.process.orphans import (
-    ADOPTED,
-    STRAYS,
+    ADOPTED_ORPHANS,
+    OTHER_ORPHANS,
     Orphan,
     claim,
     clear,
@@ -44,7 +44,7 @@ from trio_afrender.process.orphans import (
     suspect,
 )
 from trio_afrender.process.pipe import Pipe
-from trio_afrender.process.process_snapshot import Facts, Table
+from trio_afrender.process.process_snapshot import Facts, ProcessTable
 from trio_afrender.process.procfs import (
     ProcessFacts,
     holds_pipe,
@@ -56,24 +56,24 @@ from trio_afrender.process.procfs import (
 )
 from trio_afrender.process.tree_members import find_members
 
-__all__ = ("PosixChild",)
+__all__ = ("LocalTree",)
 
-NUMBERS = {
+SIGNAL_NUMBERS = {
     TreeSignal.TERM: (signal.SIGTERM, signal.SIGCONT),
     TreeSignal.KILL: (signal.SIGKILL,),
     TreeSignal.SUSPEND: (signal.SIGSTOP,),
     TreeSignal.RESUME: (signal.SIGCONT,),
 }
 
-BURIAL = 30.0
+ZOMBIE_SCAN_INTERVAL = 30.0
 """Seconds between looks for zombies that a long task leaves to us."""
 
-BLIND = 0.05
+RETRY_DELAY = 0.05
 """Seconds until another look when there was no descriptor left to look with."""
 
 
 @final
-class PosixChild:
+class LocalTree:
     """A `Child` whose leader is an unreaped child of this process. Methods take turns: one caller.
 
     Only `exited` may be waited for by several tasks at once, and `members` asked for at any time.
@@ -83,12 +83,12 @@ class PosixChild:
         self,
         process: trio.Process,
         *,
-        watch: Watch,
+        watch: ExitWatch,
         output: Pipe,
         token: str,
         subreaper: bool,
         threads: trio.CapacityLimiter,
-        table: Table,
+        table: ProcessTable,
     ) -> None:
         self._process = process
         self._pid = process.pid
@@ -96,7 +96,7 @@ class PosixChild:
         self._output = output
         self._token = token
         self._subreaper = subreaper
-        self._orphans = ADOPTED if subreaper else STRAYS
+        self._orphans = ADOPTED_ORPHANS if subreaper else OTHER_ORPHANS
         self._threads = threads
         self._table = table
         self._ended = False
@@ -124,14 +124,14 @@ class PosixChild:
         if self._ended:
             await trio.lowlevel.checkpoint()
         while not self._ended:
-            with trio.move_on_after(BURIAL if self._subreaper else float("inf")):
+            with trio.move_on_after(ZOMBIE_SCAN_INTERVAL if self._subreaper else float("inf")):
                 # Closed by `reap` while somebody waits: then it has ended as well.
                 with suppress(trio.ClosedResourceError):
                     await self._watch.wait()
                 self._ended = True
             if not self._ended:
                 with suppress(OSError):  # no descriptor left to look with: next time
-                    ADOPTED.bury()
+                    ADOPTED_ORPHANS.reap_unclaimed()
 
     def _has_ended(self) -> bool:
         self._ended = self._ended or has_ended(self._pid)
@@ -140,7 +140,7 @@ class PosixChild:
     def _is_pinned(self) -> bool:
         return self._status is None and is_pinned(self._pid)
 
-    async def vacated(self) -> None:
+    async def wait_empty(self) -> None:
         await self.exited()
         while True:
             try:
@@ -150,14 +150,14 @@ class PosixChild:
                 for facts in members:
                     await wait_gone(facts)
             except OSError:
-                await trio.sleep(BLIND)
+                await trio.sleep(RETRY_DELAY)
             else:
                 if not members:
                     return
 
     async def members(self) -> tuple[int, ...]:
         # Nothing that is seen here is kept: a session noted for hours might be a stranger's in the end.
-        table = await self._table.look()
+        table = await self._table.read()
         if self._empty:
             return ()
         orphans, _ = await self._orphans.look()
@@ -189,7 +189,7 @@ class PosixChild:
             return () if self._has_ended() else (self._pid,)
         return tuple(sorted((facts.pid for facts in members), key=lambda pid: pid != self._pid))
 
-    async def empty(self, deadline: float) -> tuple[int, ...]:
+    async def kill_until_empty(self, deadline: float) -> tuple[int, ...]:
         """Kill what is left until nothing lives; at most `deadline` seconds.
 
         The proof is the list of adopted children for a subreaper. Else it is that the leader's number
@@ -211,7 +211,7 @@ class PosixChild:
                         await wait_gone(facts)
                 except OSError:
                     self._send((), TreeSignal.KILL)
-                    await trio.sleep(BLIND)
+                    await trio.sleep(RETRY_DELAY)
             await trio.lowlevel.checkpoint()
             return ()
         try:
@@ -236,14 +236,14 @@ class PosixChild:
         return False
 
     @property
-    def interrupted(self) -> str:
+    def external_stop_reason(self) -> str:
         return ""
 
     @property
-    def spent(self) -> Spent | None:
+    def final_usage(self) -> FinalUsage | None:
         return None
 
-    async def leave(self) -> bool:
+    async def detach(self) -> bool:
         """Nothing but this process holds the tree."""
         await trio.lowlevel.checkpoint()
         return False
@@ -366,7 +366,7 @@ class PosixChild:
         if what is TreeSignal.KILL:
             for facts in rest:
                 kill_group(facts)
-        for number in NUMBERS[what]:
+        for number in SIGNAL_NUMBERS[what]:
             if pinned:
                 with suppress(OSError):
                     os.killpg(self._pid, number)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ("PROTECTED", "protect", "read_score", "unprotecting")
+__all__ = ("PROTECTED_SCORE", "protect", "read_score", "unprotecting")
 
-PROTECTED = -500
+PROTECTED_SCORE = -500
 """Of -1000 (never) to 1000: half of all memory is taken off what counts."""
 _SCORE = Path("/proc/self/oom_score_adj")
 _UNPROTECT = 'echo 0 > /proc/self/oom_score_adj; exec "$@"'
@@ -25,7 +25,7 @@ def read_score() -> int:
         return 0
 
 
-def protect(score: int = PROTECTED) -> bool:
+def protect(score: int = PROTECTED_SCORE) -> bool:
     """Lower this process's score, for programs of our own: it is process-wide. False: we may not.
 
     A score that is lower already (a unit file's) stays.

@@ -32,8 +32,8 @@ from trio_afrender.process.procfs import (
 )
 
 __all__ = (
-    "ADOPTED",
-    "STRAYS",
+    "ADOPTED_ORPHANS",
+    "OTHER_ORPHANS",
     "Orphan",
     "Orphans",
     "become_subreaper",
@@ -44,11 +44,11 @@ __all__ = (
     "suspect",
 )
 
-UNCLAIMED = 10.0
+REAP_UNCLAIMED_AFTER = 10.0
 """Seconds after which a zombie that nobody asked for is buried. Owners that wait by event take
 their own within milliseconds."""
 
-RETRIES = (0.001, 0.002, 0.004, 0.008, 0.016)
+ENVIRONMENT_RETRY_DELAYS = (0.001, 0.002, 0.004, 0.008, 0.016)
 """Pauses in which a process in the middle of an `exec` gets its environment back."""
 
 _Key: TypeAlias = tuple[int, float]
@@ -141,7 +141,7 @@ class Orphans:
         Checkpoints only when it has to wait for a process that is just executing a program.
         """
         final = True
-        for pause in RETRIES:
+        for pause in ENVIRONMENT_RETRY_DELAYS:
             known = self._dead_since.keys()
             orphans = self._list()
             final = self._dead_since.keys() <= known
@@ -188,9 +188,9 @@ class Orphans:
         except ChildProcessError:
             return False
 
-    def bury(self) -> None:
+    def reap_unclaimed(self) -> None:
         """Collect the zombies that nobody has asked for in `UNCLAIMED` seconds."""
-        latest = self._clock() - UNCLAIMED
+        latest = self._clock() - REAP_UNCLAIMED_AFTER
         for orphan in self._list():
             if (
                 orphan.key not in self._foreign
@@ -199,9 +199,9 @@ class Orphans:
                 self.collect(orphan.facts)
 
 
-ADOPTED: Final = Orphans(list_adopted)
+ADOPTED_ORPHANS: Final = Orphans(list_adopted)
 """Orphans of a process that is a subreaper. Complete, once the leader of a tree has ended."""
-STRAYS: Final = Orphans(list_beside, trust=1.0)
+OTHER_ORPHANS: Final = Orphans(list_beside, trust=1.0)
 """Orphans of one that did not ask for them. A host that hides processes (`hidepid`) hides them too."""
 
 
@@ -220,5 +220,5 @@ def become_subreaper() -> bool:
     # Our own helpers inherit it: so an adopted process without any token is no helper of ours,
     # it is a task's, which has dropped its environment.
     os.environ.setdefault(TOKEN_NAME.decode().rstrip("="), f"agent-{uuid.uuid4().hex}")
-    ADOPTED.spare_present()
+    ADOPTED_ORPHANS.spare_present()
     return True

@@ -13,7 +13,7 @@ from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("Pipe", "open_pipe")
 
-CAPACITY = 1 << 20
+PIPE_CAPACITY = 1 << 20
 """Bytes that a renderer may print ahead of us; 64 KiB is the kernel's own default."""
 
 
@@ -76,5 +76,5 @@ def open_pipe() -> tuple[int, int]:
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         # Refused to a user who has too many large pipes: then it is a smaller one.
         with contextlib.suppress(OSError):
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, CAPACITY)
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_CAPACITY)
     return reader, writer

@@ -19,13 +19,13 @@ import trio
 
 from trio_afrender.process.procfs import ProcessFacts, read_facts, scan
 
-__all__ = ("Facts", "Table", "list_pids")
+__all__ = ("Facts", "ProcessTable", "list_pids")
 
 Facts: TypeAlias = Mapping[int, ProcessFacts]
 
-FRESH = 0.5
+MAX_AGE = 0.5
 """Seconds for which a look serves whoever asks. Those who measure do it every few seconds."""
-WHOLE = 60.0
+FULL_SCAN_INTERVAL = 60.0
 """Seconds after which all processes are read again: a number may have been given to another."""
 
 
@@ -37,7 +37,7 @@ def list_pids() -> Iterable[int]:
 
 
 @final
-class Table:
+class ProcessTable:
     """The processes of the host by their pids, shared by the trees of one loop."""
 
     def __init__(
@@ -59,10 +59,10 @@ class Table:
         self._due = -math.inf
         self._facts: Facts = {}
 
-    async def look(self) -> Facts:
+    async def read(self) -> Facts:
         """Return who was there at most `FRESH` seconds ago. Raises `OSError` when blind."""
         async with self._turn:  # the first looks, the others find it done
-            if trio.current_time() - self._time > FRESH:
+            if trio.current_time() - self._time > MAX_AGE:
                 self._facts = await trio.to_thread.run_sync(self._renew, limiter=self._threads)
                 self._time = trio.current_time()
             return self._facts
@@ -71,7 +71,7 @@ class Table:
         now = self._clock()
         if now >= self._due:
             facts = self._read_all()
-            self._due = now + WHOLE
+            self._due = now + FULL_SCAN_INTERVAL
             return facts
         pids = set(self._read_pids())
         kept = {

@@ -16,21 +16,21 @@ from typing import Final, final
 
 import trio
 
-from trio_afrender.message_framing import FrameError, Frames, encode
-from trio_afrender.process.exit_status import STOLEN, make_status
-from trio_afrender.process.interfaces import ExitStatus, Spent, TreeSignal
+from trio_afrender.message_framing import FrameError, FrameReader, encode
+from trio_afrender.process.exit_status import REAPED_ELSEWHERE, make_status
+from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
 from trio_afrender.process.pipe import Pipe
 from trio_afrender.supervisor.paths import end_path
-from trio_afrender.supervisor.protocol import State
+from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.tasklog.interfaces import RunLog
-from trio_afrender.tasklog.segments import GoneRange
-from trio_afrender.tasklog.supervised_log import FollowedLog
+from trio_afrender.tasklog.segments import MissingRange
+from trio_afrender.tasklog.supervised_log import SupervisedLog
 
-__all__ = ("KeptChild", "KeptOutput", "read_end")
+__all__ = ("SupervisedOutput", "SupervisedTree", "read_exit_record")
 
-PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds that a parent may take to answer: it may be in the middle of a write to a slow disk."""
-OPS: Final = {
+SIGNAL_OPERATIONS: Final = {
     TreeSignal.TERM: "term",
     TreeSignal.KILL: "kill",
     TreeSignal.SUSPEND: "suspend",
@@ -38,34 +38,34 @@ OPS: Final = {
 }
 
 
-def read_end(record: str) -> State | None:
+def read_exit_record(record: str) -> TreeState | None:
     """Return how a tree ended whose parent has gone; None when there is no (whole) word of it."""
     # It lies where the task may write: whatever stands there that is no word of ours is none.
     with suppress(OSError, ValueError, TypeError, RecursionError):
         words = json.loads(Path(end_path(record)).read_text())
         if isinstance(words, dict):
-            return State.from_json(words)
+            return TreeState.from_json(words)
     return None
 
 
 @final
-class KeptChild:
+class SupervisedTree:
     """Made by `child.keeper`; its `listen` runs in the keeper's nursery for as long as it lives."""
 
     def __init__(
         self,
         sock: socket.socket | None,
         *,
-        state: State | None = None,
+        state: TreeState | None = None,
         pipe: Pipe | None = None,
         end_strays: Callable[[float], Awaitable[tuple[int, ...]]],
         attached: bool = False,
     ) -> None:
-        self.state = state if state is not None else State()
+        self.state = state if state is not None else TreeState()
         self._raw = sock
         self._sock = trio.socket.from_stdlib_socket(sock) if sock is not None else None
         self._pipe = pipe
-        self._output = KeptOutput(self) if pipe is None else pipe
+        self._output = SupervisedOutput(self) if pipe is None else pipe
         self._end_strays = end_strays
         self._attached = attached
         self._known = trio.Event()
@@ -86,7 +86,7 @@ class KeptChild:
         """Take what the parent says until it, or we, close the socket."""
         if self._sock is None:
             return
-        frames = Frames()
+        frames = FrameReader()
         try:
             with suppress(OSError, FrameError, trio.ClosedResourceError):
                 while data := await self._sock.recv(65536):
@@ -103,7 +103,7 @@ class KeptChild:
     def _take(self, message: dict[str, object]) -> None:
         match message:
             case {"state": dict(state)}:
-                self.state = State.from_json(state)
+                self.state = TreeState.from_json(state)
                 self._known.set()
             case {"failed": dict(failure)}:
                 self.failure = failure
@@ -137,7 +137,7 @@ class KeptChild:
     def _is_final(self) -> bool:
         return self.state.empty and self.state.raw is not None
 
-    async def _ask(self, op: str, seconds: float = PATIENCE) -> dict[str, object]:
+    async def _ask(self, op: str, seconds: float = ANSWER_TIMEOUT) -> dict[str, object]:
         """Put a request and wait for its answer; an empty one when there is none."""
         number = next(self._numbers)
         self._answers[number] = None
@@ -161,7 +161,7 @@ class KeptChild:
         if not data:
             await trio.lowlevel.checkpoint()
             return
-        with trio.CancelScope(deadline=trio.current_time() + PATIENCE, shield=True):
+        with trio.CancelScope(deadline=trio.current_time() + ANSWER_TIMEOUT, shield=True):
             async with self._sending:
                 with suppress(OSError, trio.ClosedResourceError):
                     while data:
@@ -192,7 +192,7 @@ class KeptChild:
         return self.state.pid
 
     @property
-    def output(self) -> Pipe | KeptOutput:
+    def output(self) -> Pipe | SupervisedOutput:
         return self._output
 
     @property
@@ -204,24 +204,24 @@ class KeptChild:
         return self._attached and self.state.suspended
 
     @property
-    def interrupted(self) -> str:
+    def external_stop_reason(self) -> str:
         if self.lost:
             return "the parent of its process tree was killed: nobody knows how it would have ended"
         return f"stopped: {self.state.unattended}" if self.state.unattended else ""
 
     @property
-    def spent(self) -> Spent | None:
+    def final_usage(self) -> FinalUsage | None:
         state = self.state
         if state.raw is None:
             return None
-        return Spent(cpu=state.cpu, peak=state.peak, oom_kills=state.oom_kills)
+        return FinalUsage(cpu=state.cpu, peak=state.peak, oom_kills=state.oom_kills)
 
     async def exited(self) -> None:
         await trio.lowlevel.checkpoint()
         while self.state.raw is None and not self.lost:
             await self.changed()
 
-    async def vacated(self) -> None:
+    async def wait_empty(self) -> None:
         await trio.lowlevel.checkpoint()
         while not (self.state.empty or self.lost):
             await self.changed()
@@ -238,9 +238,9 @@ class KeptChild:
         if self.state.empty or self.lost:
             await trio.lowlevel.checkpoint()
             return ()
-        return _pids(await self._ask(OPS[signal]))
+        return _pids(await self._ask(SIGNAL_OPERATIONS[signal]))
 
-    async def empty(self, deadline: float) -> tuple[int, ...]:
+    async def kill_until_empty(self, deadline: float) -> tuple[int, ...]:
         """As `Child.empty`. The proof is the parent's: it has no child any more.
 
         Without a parent (somebody killed it) it is that no process has the run's token.
@@ -250,7 +250,7 @@ class KeptChild:
         if not self.state.empty:
             with trio.move_on_after(deadline):
                 await self._ask("kill")
-                await self.vacated()
+                await self.wait_empty()
             return await self._find_left(deadline)
         await trio.lowlevel.checkpoint()
         return ()
@@ -275,9 +275,9 @@ class KeptChild:
         await self.exited()
         await self._say("release")
         self._close()
-        return make_status(STOLEN if self.state.raw is None else self.state.raw)
+        return make_status(REAPED_ELSEWHERE if self.state.raw is None else self.state.raw)
 
-    async def leave(self) -> bool:
+    async def detach(self) -> bool:
         if self._pipe is not None or self.over:
             await trio.lowlevel.checkpoint()
             return False
@@ -286,11 +286,11 @@ class KeptChild:
         await self._output.aclose()
         return True
 
-    async def held(self) -> tuple[bytes, tuple[GoneRange, ...]]:
+    async def held(self) -> tuple[bytes, tuple[MissingRange, ...]]:
         """The end of the output, which no disk took; and what is gone for good."""
         answer = await self._ask("held")
         gone = answer.get("gone")
-        ranges = (GoneRange(*each) for each in gone) if isinstance(gone, list) else ()
+        ranges = (MissingRange(*each) for each in gone) if isinstance(gone, list) else ()
         return str(answer.get("held", "")).encode("latin-1"), tuple(ranges)
 
     def _close(self) -> None:
@@ -299,16 +299,16 @@ class KeptChild:
 
 
 @final
-class KeptOutput:
+class SupervisedOutput:
     """An `OutputPipe` of which somebody else has the descriptor: `pump` follows the log."""
 
-    def __init__(self, child: KeptChild) -> None:
+    def __init__(self, child: SupervisedTree) -> None:
         self._child = child
         self._closed = trio.Event()
 
     async def pump(self, log: RunLog) -> None:
         """Tell `log` of all that its writer stored, until the pipe has ended. Safe to cancel."""
-        if not isinstance(log, FollowedLog):
+        if not isinstance(log, SupervisedLog):
             raise TypeError("the parent of a tree writes logs on disk alone")
         await trio.lowlevel.checkpoint()
         while not self._closed.is_set():

@@ -19,63 +19,63 @@ import trio
 
 import trio_afrender
 from trio_afrender.errors import SpawnError
-from trio_afrender.message_framing import VERSION, FrameError, Frames, encode
-from trio_afrender.process.interfaces import Keep, Launch
-from trio_afrender.process.launch_errors import check_launch, explain
-from trio_afrender.process.leftover_processes import end_strays
+from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
+from trio_afrender.process.interfaces import Launch, Persistence
+from trio_afrender.process.launch_errors import check_launch, explain_launch_error
+from trio_afrender.process.leftover_processes import kill_leftovers
 from trio_afrender.process.pipe import Pipe, open_pipe
-from trio_afrender.process.supervised_tree import KeptChild, read_end
+from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.supervisor.paths import socket_path
-from trio_afrender.supervisor.protocol import LogSpec, State, TaskSpec
-from trio_afrender.supervisor.unix_sockets import connect, keeper_path
-from trio_afrender.tasklog.local_log import HELD, SEGMENT
+from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
+from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
+from trio_afrender.tasklog.local_log import MAX_HELD, SEGMENT_SIZE
 
 __all__ = (
-    "Keeper",
-    "KeeperError",
-    "can_keep",
-    "dismiss_trees",
-    "find_parents",
+    "SupervisorClient",
+    "SupervisorError",
+    "can_supervise",
+    "find_task_supervisors",
     "has_record",
-    "open_keeper",
+    "open_supervisor",
+    "stop_trees",
 )
 
 logger = logging.getLogger(__name__)
 
-START = 20.0
+START_TIMEOUT = 20.0
 """Seconds that a keeper may take to start: its interpreter may be on a slow share."""
-TRIES = 3
+MAX_START_TRIES = 3
 """Parents that may be killed, one after another, before a task is said not to start."""
-ANSWER = 10.0
+IDENTIFY_TIMEOUT = 10.0
 """Seconds that a parent may take to say who it is: a host may be busy, and a tree that is not found is
 ended."""
-TALK = 10.0
+SEND_TIMEOUT = 10.0
 """Seconds that a living keeper may take to take a message."""
-GOODBYE = 2.0
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from trio_afrender.supervisor.daemon import main; sys.exit(main(sys.argv[2:]))"  # fmt: skip
+CLOSE_TIMEOUT = 2.0
+BOOT_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from trio_afrender.supervisor.daemon import main; sys.exit(main(sys.argv[2:]))"  # fmt: skip
 
 
-class KeeperError(Exception):
+class SupervisorError(Exception):
     """There is no keeper, and none can be started."""
 
 
-def can_keep() -> bool:
+def can_supervise() -> bool:
     """Whether this platform has what a keeper needs."""
     return sys.platform == "linux" and Path("/proc/self/task").is_dir()
 
 
 def has_record(record: str) -> bool:
     """Whether a tree lives at `record`, or has left word of its end there. Blocks for a moment."""
-    return read_end(record) is not None or _find_parent(socket_path(record)) is not None
+    return read_exit_record(record) is not None or _find_parent(socket_path(record)) is not None
 
 
-def find_parents(folder: Path) -> tuple[int, ...]:
+def find_task_supervisors(folder: Path) -> tuple[int, ...]:
     """The pids of the parents whose trees have their records in `folder`. Blocks for a moment."""
     found = (_find_parent(str(path)) for path in folder.glob("*.sock"))
     return tuple(pid for pid in found if pid is not None)
 
 
-def dismiss_trees(folder: Path, deadline: float) -> bool:
+def stop_trees(folder: Path, deadline: float) -> bool:
     """Have the trees with records in `folder` killed; wait until they are proven empty.
 
     Blocks, for `deadline` seconds at most; False when that was not enough.
@@ -107,18 +107,18 @@ def _is_over(sock: socket.socket, until: float) -> bool:
 
 def _find_parent(path: str) -> int | None:
     """Ask who listens at `path`; None when nobody does."""
-    frames = Frames()
+    frames = FrameReader()
     with suppress(OSError, FrameError), closing(connect(path)) as sock:
-        sock.settimeout(ANSWER)
+        sock.settimeout(IDENTIFY_TIMEOUT)
         while data := sock.recv(65536):
             for message in frames.feed(data):
                 if isinstance(state := message.get("state"), dict):
-                    return State.from_json(state).parent
+                    return TreeState.from_json(state).parent
     return None
 
 
 @final
-class Keeper:
+class SupervisorClient:
     """A connection to the keeper of one store. Made by `open_keeper`."""
 
     def __init__(self, store: Path) -> None:
@@ -135,9 +135,9 @@ class Keeper:
             await self._connect()
 
     async def _connect(self) -> None:
-        path = keeper_path(str(self._store), "sock")
+        path = supervisor_path(str(self._store), "sock")
         problem = "it does not answer"
-        with trio.move_on_after(START):
+        with trio.move_on_after(START_TIMEOUT):
             for _ in range(4):  # one may just be ending
                 try:
                     sock = await trio.to_thread.run_sync(connect, path)
@@ -147,13 +147,21 @@ class Keeper:
                 self._sock = trio.socket.from_stdlib_socket(sock)
                 if await self._greet():
                     return
-        raise KeeperError(f"the keeper of {self._store} cannot be had: {problem}")
+        raise SupervisorError(f"the keeper of {self._store} cannot be had: {problem}")
 
     async def _start(self) -> str:
         """Start one; return what it complained of, empty when it is up."""
         root = Path(trio_afrender.__file__).parents[1]
         # Isolated, and without site packages: it must not depend on what may change below it.
-        command = [sys.executable, "-I", "-S", "-c", BOOT, str(root), str(self._store.absolute())]
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            BOOT_CODE,
+            str(root),
+            str(self._store.absolute()),
+        ]
         try:
             result = await trio.run_process(
                 command,
@@ -170,12 +178,12 @@ class Keeper:
 
     async def _greet(self) -> bool:
         assert self._sock is not None  # noqa: S101 - connected just now
-        frames = Frames()
+        frames = FrameReader()
         try:
             while data := await self._sock.recv(65536):
                 for message in frames.feed(data):
-                    if message.get("keeper") != VERSION:
-                        raise KeeperError(
+                    if message.get("keeper") != PROTOCOL_VERSION:
+                        raise SupervisorError(
                             f"the keeper of {self._store} is of another version: it ends with its tasks"
                         )
                     self.facts = message
@@ -185,7 +193,7 @@ class Keeper:
         self._sock.close()
         return False
 
-    async def spawn(self, launch: Launch) -> KeptChild:
+    async def spawn(self, launch: Launch) -> SupervisedTree:
         """Start a tree, or take one over (`Keep.attach`). Raises `SpawnError`.
 
         Cancelled, nothing stays of it.
@@ -195,30 +203,30 @@ class Keeper:
             found = await self._attach(launch, launch.keep)
             if found is not None:
                 return found
-        for _ in range(TRIES):
+        for _ in range(MAX_START_TRIES):
             child = await self._try_spawn(launch)
             if child is not None:
                 return child
             # Somebody killed the parent. What it may have started is ended before the next try.
-            await _make_sweep(launch)(TALK)
+            await _make_sweep(launch)(SEND_TIMEOUT)
         raise SpawnError(
             f'cannot start "{launch.argv[0]}": its parents were killed before they could'
         )
 
-    async def _try_spawn(self, launch: Launch) -> KeptChild | None:
+    async def _try_spawn(self, launch: Launch) -> SupervisedTree | None:
         """Start a tree; None when its parent died before it could say anything."""
         with ExitStack() as stack:
             try:
                 child, handed = _open_child(launch, stack)
             except OSError as error:
-                raise SpawnError(explain(launch, error)) from error
+                raise SpawnError(explain_launch_error(launch, error)) from error
             try:
                 await self._send(_say_start(launch, len(handed) - 1), handed)
                 stack.close()  # or we would never see the end of what the parent has
                 self._begin(child)
                 # A tree that is about to be there is not given up lightly: an agent that leaves just
                 # now would end it. Only an exec on a share that hangs takes longer than this.
-                with trio.CancelScope(deadline=trio.current_time() + TALK, shield=True):
+                with trio.CancelScope(deadline=trio.current_time() + SEND_TIMEOUT, shield=True):
                     await child.known()
                 if not child.is_known:
                     await child.known()
@@ -234,21 +242,21 @@ class Keeper:
         await child.output.aclose()
         return None
 
-    async def _attach(self, launch: Launch, keep: Keep) -> KeptChild | None:
+    async def _attach(self, launch: Launch, keep: Persistence) -> SupervisedTree | None:
         """Take over what stands at the record, None when nothing does."""
         try:
             sock = await trio.to_thread.run_sync(connect, socket_path(keep.record))
         except OSError:
-            state = await trio.to_thread.run_sync(read_end, keep.record)
+            state = await trio.to_thread.run_sync(read_exit_record, keep.record)
             if state is None:
                 return None
-            return KeptChild(None, state=state, end_strays=_make_sweep(launch), attached=True)
-        child = KeptChild(sock, end_strays=_make_sweep(launch), attached=True)
+            return SupervisedTree(None, state=state, end_strays=_make_sweep(launch), attached=True)
+        child = SupervisedTree(sock, end_strays=_make_sweep(launch), attached=True)
         self._begin(child)
         await child.known()
         return child
 
-    def _begin(self, child: KeptChild) -> None:
+    def _begin(self, child: SupervisedTree) -> None:
         assert self._nursery is not None  # noqa: S101 - open for as long as anybody has us
         self._nursery.start_soon(child.listen)
 
@@ -275,7 +283,7 @@ class Keeper:
             with trio.CancelScope(shield=True):
                 for last in (False, True):
                     try:
-                        with trio.fail_after(TALK):
+                        with trio.fail_after(SEND_TIMEOUT):
                             await self._send_whole(frame, descriptors)
                     except (OSError, trio.ClosedResourceError, trio.TooSlowError) as error:
                         if last:
@@ -290,7 +298,7 @@ class Keeper:
             self._sock.close()
         try:
             await self._connect()
-        except KeeperError as error:
+        except SupervisorError as error:
             raise SpawnError(str(error)) from error
 
     async def _send_whole(self, frame: bytes, descriptors: Sequence[int]) -> None:
@@ -304,7 +312,7 @@ class Keeper:
     async def aclose(self) -> None:
         """Let the keeper go; without trees it ends, and that is waited for."""
         if self._sock is not None:
-            with trio.move_on_after(GOODBYE, shield=True), suppress(OSError):
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True), suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
                 while await self._sock.recv(65536):
                     pass
@@ -312,32 +320,32 @@ class Keeper:
 
 
 @asynccontextmanager
-async def open_keeper(store: Path) -> AsyncIterator[Keeper]:
+async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     """Have the keeper of `store`, a folder of ours alone. Raises `KeeperError`.
 
     Leaving lets it go: it goes on for as long as it has trees.
     """
-    keeper = Keeper(store)
+    keeper = SupervisorClient(store)
     await keeper.connect()
     async with keeper.open():
         yield keeper
 
 
-def _open_child(launch: Launch, stack: ExitStack) -> tuple[KeptChild, list[int]]:
+def _open_child(launch: Launch, stack: ExitStack) -> tuple[SupervisedTree, list[int]]:
     """Make our end, and the descriptors of the other one, which `stack` closes. Raises `OSError`."""
     ours, theirs = socket.socketpair()
     stack.enter_context(theirs)
     ours.setblocking(False)
     sweep = _make_sweep(launch)
     if launch.keep is not None:
-        return KeptChild(ours, end_strays=sweep), [theirs.fileno()]
+        return SupervisedTree(ours, end_strays=sweep), [theirs.fileno()]
     try:
         reader, writer = open_pipe()
     except OSError:
         ours.close()
         raise
     stack.callback(os.close, writer)
-    child = KeptChild(ours, pipe=Pipe(reader), end_strays=sweep)
+    child = SupervisedTree(ours, pipe=Pipe(reader), end_strays=sweep)
     # One that prints where we do: then nobody writes into the pipe, which ends at once.
     return child, [theirs.fileno(), *((1, 2) if launch.console else (writer,))]
 
@@ -347,23 +355,23 @@ def _say_start(launch: Launch, outputs: int) -> bytes:
     return encode({"op": "start", "outputs": outputs, "spec": spec})
 
 
-def _make_spec(launch: Launch) -> TaskSpec:
+def _make_spec(launch: Launch) -> LaunchSpec:
     keep = launch.keep
     if keep is None:
-        return TaskSpec(
+        return LaunchSpec(
             argv=launch.argv,
             cwd=launch.cwd,
             environment=launch.environment,
             nice=launch.nice,
             grace=0,
         )
-    return TaskSpec(
+    return LaunchSpec(
         argv=launch.argv,
         cwd=launch.cwd,
         environment=launch.environment,
         nice=launch.nice,
         record=keep.record,
-        log=LogSpec(folder=keep.log, quota=keep.quota, segment=SEGMENT, held=HELD),
+        log=LogSpec(folder=keep.log, quota=keep.quota, segment=SEGMENT_SIZE, held=MAX_HELD),
         patience=keep.patience,
         grace=keep.grace,
     )
@@ -373,13 +381,13 @@ def _make_sweep(launch: Launch) -> Callable[[float], Awaitable[tuple[int, ...]]]
     """For a tree whose parent was killed: nothing but the token tells who belonged to it."""
 
     async def sweep(deadline: float) -> tuple[int, ...]:
-        _found, left = await end_strays(launch.environment["AF_TASK_TOKEN"], 0.0, deadline)
+        _found, left = await kill_leftovers(launch.environment["AF_TASK_TOKEN"], 0.0, deadline)
         return left
 
     return sweep
 
 
-def _check_started(launch: Launch, child: KeptChild) -> None:
+def _check_started(launch: Launch, child: SupervisedTree) -> None:
     if child.failure is not None:
         raise SpawnError(_explain(launch, child.failure))
 
@@ -388,7 +396,7 @@ def _explain(launch: Launch, failure: dict[str, object]) -> str:
     """The sentence for what the parent could not do."""
     number, step = failure.get("number"), failure.get("step")
     if step == "environment":
-        return explain(launch, ValueError("embedded null byte or an empty name"))
+        return explain_launch_error(launch, ValueError("embedded null byte or an empty name"))
     number = number if isinstance(number, int) else 0
     if step == "log" or "text" in failure:
         text = failure.get("text") or os.strerror(number)
@@ -398,4 +406,4 @@ def _explain(launch: Launch, failure: dict[str, object]) -> str:
         error.filename = launch.cwd
     elif number == errno.ENOTDIR:
         error = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return explain(launch, error)
+    return explain_launch_error(launch, error)

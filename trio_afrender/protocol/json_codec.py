@@ -32,8 +32,8 @@ from trio_afrender.protocol.messages import (
     Update,
 )
 from trio_afrender.protocol.strict_converter import (
+    FieldError,
     Hook,
-    Misfit,
     clamp,
     clean,
     explain,
@@ -70,10 +70,10 @@ _TAGS: Mapping[type, str] = {
     Events: "events",
     Ack: "ack",
 }
-_RENDER_SAYS: Mapping[str, type[Register | Update | Deregister]] = {
+_FROM_RENDER: Mapping[str, type[Register | Update | Deregister]] = {
     _TAGS[cls]: cls for cls in (Register, Update, Deregister)
 }
-_SERVER_SAYS: Mapping[str, type[Registered | Refused | Events | Ack]] = {
+_FROM_SERVER: Mapping[str, type[Registered | Refused | Events | Ack]] = {
     _TAGS[cls]: cls for cls in (Registered, Refused, Events, Ack)
 }
 _SEPARATORS = re.compile(r"[/\\]")
@@ -104,10 +104,10 @@ def encode(message: FromRender | FromServer) -> str:
 def decode_from_render(frame: str | bytes) -> FromRender:
     """What a render said. Raises ProtocolError for anything that is not a message."""
     tag, fields = _parse(frame)
-    if tag not in _RENDER_SAYS:
+    if tag not in _FROM_RENDER:
         return Unknown(type=tag, raw=fields)
     try:
-        message = _converter.structure(fields, _RENDER_SAYS[tag])
+        message = _converter.structure(fields, _FROM_RENDER[tag])
     except cattrs.BaseValidationError as error:
         raise ProtocolError(explain(error, tag)) from None
     if isinstance(message, Update):
@@ -120,10 +120,10 @@ def decode_from_render(frame: str | bytes) -> FromRender:
 def decode_from_server(frame: str | bytes) -> FromServer:
     """What a server said. Raises ProtocolError for anything that is not a message."""
     tag, fields = _parse(frame)
-    if tag not in _SERVER_SAYS:
+    if tag not in _FROM_SERVER:
         return Unknown(type=tag, raw=fields)
     try:
-        return _converter.structure(fields, _SERVER_SAYS[tag])
+        return _converter.structure(fields, _FROM_SERVER[tag])
     except cattrs.BaseValidationError as error:
         raise ProtocolError(explain(error, tag)) from None
 
@@ -180,11 +180,11 @@ def _make_converter() -> cattrs.Converter:
 
 def _status(value: object, _: object) -> TaskStatus:
     if type(value) is not int:
-        raise Misfit("expected int")
+        raise FieldError("expected int")
     try:
         return TaskStatus(value)
     except ValueError:
-        raise Misfit("no status has this number") from None
+        raise FieldError("no status has this number") from None
 
 
 def _make_file_hook(converter: cattrs.Converter) -> Hook:
@@ -198,7 +198,7 @@ def _make_file_hook(converter: cattrs.Converter) -> Hook:
 
 
 def _file_data(value: object, type_: object) -> bytes:
-    too_long = Misfit(f"a file has fewer than {FILE_LIMIT} bytes")
+    too_long = FieldError(f"a file has fewer than {FILE_LIMIT} bytes")
     if isinstance(value, str) and len(value) > 4 * FILE_LIMIT // 3 + 4:  # before memory is taken
         raise too_long
     data = structure_bytes(value, type_)

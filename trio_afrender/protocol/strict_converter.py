@@ -20,8 +20,8 @@ from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
 __all__ = (
+    "FieldError",
     "Hook",
-    "Misfit",
     "clamp",
     "clean",
     "explain",
@@ -38,7 +38,7 @@ _UNCLEAN = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 Hook = Callable[[object, object], Any]
 
 
-class Misfit(ValueError):
+class FieldError(ValueError):
     """A value that is not what its place asks for; the text says what was expected."""
 
 
@@ -62,7 +62,7 @@ def explain(error: Exception, path: str) -> str:
 
 
 def _describe(error: BaseException, _type: type | None) -> str:
-    if isinstance(error, Misfit):
+    if isinstance(error, FieldError):
         return str(error)
     if isinstance(error, KeyError):
         return "missing"
@@ -109,7 +109,7 @@ def make_class_structure(
 
     def checked(value: object, type_: object) -> object:
         if type(value) is not dict:
-            raise Misfit("expected object")
+            raise FieldError("expected object")
         return structure(value, type_)
 
     return checked
@@ -117,15 +117,15 @@ def make_class_structure(
 
 def _bool(value: object, _: object) -> bool:
     if type(value) is not bool:
-        raise Misfit("expected bool")
+        raise FieldError("expected bool")
     return value
 
 
 def _int(value: object, _: object) -> int:
     if type(value) is not int:
-        raise Misfit("expected int")
+        raise FieldError("expected int")
     if not -_INT64 <= value < _INT64:
-        raise Misfit("expected int of 64 bits")
+        raise FieldError("expected int of 64 bits")
     return value
 
 
@@ -133,24 +133,24 @@ def _float(value: object, _: object) -> float:
     if type(value) is int:
         return float(_int(value, int))
     if type(value) is not float or not math.isfinite(value):
-        raise Misfit("expected number")
+        raise FieldError("expected number")
     return value
 
 
 def _str(value: object, _: object) -> str:
     if type(value) is not str:
-        raise Misfit("expected string")
+        raise FieldError("expected string")
     return clean(value)
 
 
 def structure_bytes(value: object, _: object) -> bytes:
     """The hook of bytes: base64, without any liberties."""
     if type(value) is not str:
-        raise Misfit("expected base64 string")
+        raise FieldError("expected base64 string")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise Misfit("expected base64 string") from None
+        raise FieldError("expected base64 string") from None
 
 
 def _is_tuple(type_: object) -> bool:
@@ -169,14 +169,14 @@ def _make_tuple_hook(type_: type, converter: cattrs.Converter) -> Hook:
 
     def structure(value: object, _: object) -> tuple[Any, ...]:
         if type(value) is not list:
-            raise Misfit("expected list")
+            raise FieldError("expected list")
         if length is not None and len(value) != length:
-            raise Misfit(f"expected list of {length}")
+            raise FieldError(f"expected list of {length}")
         items: list[Any] = []
         try:
             for item in value:
                 items.append(hook(item, item_type))  # noqa: PERF401 - the count tells the index
-        except (Misfit, cattrs.BaseValidationError) as error:
+        except (FieldError, cattrs.BaseValidationError) as error:
             raise _placed(error, len(items), type_, item_type) from None
         return tuple(items)
 
@@ -189,13 +189,13 @@ def _make_mapping_hook(type_: type, converter: cattrs.Converter) -> Hook:
 
     def structure(value: object, _: object) -> dict[str, Any]:
         if type(value) is not dict:
-            raise Misfit("expected object")
+            raise FieldError("expected object")
         items: dict[str, Any] = {}
         key = ""
         try:
             for key, item in value.items():
                 items[clean(key)] = hook(item, value_type)
-        except (Misfit, cattrs.BaseValidationError) as error:
+        except (FieldError, cattrs.BaseValidationError) as error:
             raise _placed(error, key[:64], type_, value_type) from None
         return items
 

@@ -12,15 +12,15 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ("Cgroup", "find_base", "make_cgroup", "tidy", "withdraw")
+__all__ = ("Cgroup", "find_base", "make_cgroup", "move_self_to_subcgroup", "remove_stale")
 
 _SUBGROUP = "supervisor"
 """Where agent and keeper live, so that the delegated cgroup holds no process itself: only then may it
 hand controllers to its children."""
-_OURS = "afrender-tasks"
+_TASKS_GROUP = "afrender-tasks"
 
 
-def withdraw() -> bool:
+def move_self_to_subcgroup() -> bool:
     """Move this process into a sub-cgroup of the one that was delegated to it; False where none was.
 
     For a program of ours, before it starts anything: what it starts is born there.
@@ -51,7 +51,7 @@ def find_base() -> Path | None:
     home = mount / own.lstrip("/")
     if home.name == _SUBGROUP and os.access(home.parent, os.W_OK):
         home = home.parent
-    base = home / _OURS
+    base = home / _TASKS_GROUP
     try:
         base.mkdir(exist_ok=True)
         _enable_memory(home)
@@ -95,7 +95,7 @@ def make_cgroup(base: str, name: str) -> Cgroup | None:
     return Cgroup(folder)
 
 
-def tidy(base: str) -> None:
+def remove_stale(base: str) -> None:
     """Remove what parents left below `base` that were killed. What anybody is in stays: the kernel
     refuses to remove it."""
     if not base:

@@ -7,14 +7,14 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 
-from trio_afrender.message_framing import Frames, encode
+from trio_afrender.message_framing import FrameReader, encode
 
-__all__ = ("Channel", "Visitor")
+__all__ = ("Channel", "FdChannel")
 
-_PIECE = 64 * 1024
+_RECEIVE_SIZE = 64 * 1024
 """Larger ones would be mapped and unmapped by the kernel each time."""
-_MOST_AT_ONCE = 8
-_LAST_WORDS = 5.0
+_MAX_DESCRIPTORS = 8
+_CLOSE_TIMEOUT = 5.0
 """Seconds that an agent may take to read what is left when we end."""
 
 
@@ -24,7 +24,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._frames = Frames()
+        self._frames = FrameReader()
         self._out = b""
         self._deaf = False
         self.over = False
@@ -51,7 +51,7 @@ class Channel:
     def flush(self, *, blocking: bool = False) -> None:
         """Send what the socket takes; with `blocking` all of it, for a few seconds at most."""
         if blocking:
-            self._sock.settimeout(_LAST_WORDS)
+            self._sock.settimeout(_CLOSE_TIMEOUT)
         try:
             while self._out:
                 self._out = self._out[self._sock.send(self._out) :]
@@ -63,7 +63,7 @@ class Channel:
 
     def read(self) -> bytes:
         """What the socket holds now; empty when the other end is gone."""
-        return self._sock.recv(_PIECE)
+        return self._sock.recv(_RECEIVE_SIZE)
 
     def receive(self) -> Iterator[dict[str, object]]:
         """Yield what has come; afterwards `over` tells whether that was all. Raises `FrameError`."""
@@ -84,7 +84,7 @@ class Channel:
             self._sock.close()
 
 
-class Visitor(Channel):
+class FdChannel(Channel):
     """A channel whose messages bring descriptors along, in their order. Whoever takes one closes it."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -92,7 +92,9 @@ class Visitor(Channel):
         self._descriptors: list[int] = []
 
     def read(self) -> bytes:
-        data, descriptors, _flags, _address = socket.recv_fds(self._sock, _PIECE, _MOST_AT_ONCE)
+        data, descriptors, _flags, _address = socket.recv_fds(
+            self._sock, _RECEIVE_SIZE, _MAX_DESCRIPTORS
+        )
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         self._descriptors += descriptors

@@ -20,56 +20,56 @@ import time
 import traceback
 from pathlib import Path
 
-from trio_afrender.message_framing import VERSION, FrameError
-from trio_afrender.supervisor.cgroup import find_base, tidy
-from trio_afrender.supervisor.channel import Channel, Visitor
+from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError
+from trio_afrender.supervisor.cgroup import find_base, remove_stale
+from trio_afrender.supervisor.channel import Channel, FdChannel
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.prctl import adopt_orphans, set_name, set_oom_score
-from trio_afrender.supervisor.process_pool import Worker, fork_worker
+from trio_afrender.supervisor.process_pool import PoolProcess, fork_pool_process
 from trio_afrender.supervisor.process_tree import find_below, kill_groups, list_children
-from trio_afrender.supervisor.signal_pipe import Wakeup
-from trio_afrender.supervisor.task_supervisor import Host
-from trio_afrender.supervisor.unix_sockets import keeper_path, listen, peer_uid
+from trio_afrender.supervisor.signal_pipe import SignalPipe
+from trio_afrender.supervisor.task_supervisor import HostCapabilities
+from trio_afrender.supervisor.unix_sockets import listen, peer_uid, supervisor_path
 
 __all__ = ("main",)
 
 logger = logging.getLogger(__name__)
 
-LOCK_PATIENCE = 10.0
+LOCK_TIMEOUT = 10.0
 """Seconds for a keeper before us to finish its end."""
-PROTECTED = -900
+OOM_SCORE = -900
 """The oom_score_adj of keeper and parents: the kernel takes nearly anybody else first."""
-RELIEF = 0.1
-SWEEP = 0.01
+MEMORY_RETRY_DELAY = 0.1
+KILL_INTERVAL = 0.01
 """Seconds between two KILLs to what a dead parent left."""
-MOST_OUTPUTS = 2
-FAREWELL = 0.3
+MAX_OUTPUT_FDS = 2
+CLOSE_DELAY = 0.3
 """Seconds after which an agent that goes learns that we stay: there are trees."""
-IDLE = 16
+MAX_IDLE = 16
 """Parents without a tree that wait for the next one, each about a megabyte."""
-IDLE_TIME = 5.0
+IDLE_TIMEOUT = 5.0
 """Seconds that they wait."""
 
 
-class Keeper:
+class SupervisorDaemon:
     """Owns the listening socket and the processes that are parents of trees."""
 
-    def __init__(self, listener: socket.socket, lock: int, host: Host) -> None:
+    def __init__(self, listener: socket.socket, lock: int, host: HostCapabilities) -> None:
         self._listener = listener
         self._lock = lock
         self._host = host
-        self._wakeup = Wakeup()
+        self._wakeup = SignalPipe()
         self._poll = select.epoll()
         """Of whatever may say something: with a thousand trees, made anew each turn, it would cost more
         than all else."""
         self._poll.register(self._wakeup.descriptor, select.EPOLLIN)
         self._poll.register(listener, select.EPOLLIN)
-        self._agents: list[Visitor] = []
-        self._leavers: dict[Visitor, float] = {}
-        self._workers: dict[int, Worker] = {}
-        self._lines: dict[int, Worker] = {}
+        self._agents: list[FdChannel] = []
+        self._leavers: dict[FdChannel, float] = {}
+        self._workers: dict[int, PoolProcess] = {}
+        self._lines: dict[int, PoolProcess] = {}
         """The same by their descriptors, without those that are dead and about to be reaped."""
-        self._idle: list[Worker] = []
+        self._idle: list[PoolProcess] = []
         self._orphans = False
         self._leaving = False
         self._met = False  # an agent has been here: before that nobody can be missed
@@ -82,7 +82,7 @@ class Keeper:
             except Exception:
                 # A bug of ours. What must not happen for it is that trees lose who proves their end.
                 logger.exception("internal error of the keeper")
-                time.sleep(RELIEF)
+                time.sleep(MEMORY_RETRY_DELAY)
         for worker in list(self._workers.values()):
             self._forget(worker)
         with contextlib.suppress(ChildProcessError):
@@ -115,15 +115,15 @@ class Keeper:
         if self._listener.fileno() in ready:
             self._accept()
 
-    def _hang_up(self, line: Visitor) -> None:
+    def _hang_up(self, line: FdChannel) -> None:
         """Listen to it no more. Before it is closed: a child that is being forked still has it open."""
         with contextlib.suppress(FileNotFoundError):  # done before
             self._poll.unregister(line)
 
     def _patience(self) -> float:
         if self._orphans or self._leavers:
-            return SWEEP
-        return IDLE_TIME if self._idle else -1.0
+            return KILL_INTERVAL
+        return IDLE_TIMEOUT if self._idle else -1.0
 
     # -- agents ---------------------------------------------------------------------------------
 
@@ -133,13 +133,13 @@ class Keeper:
             if peer_uid(sock) not in (os.getuid(), 0):
                 sock.close()
                 return
-            agent = Visitor(sock)
+            agent = FdChannel(sock)
             self._agents.append(agent)
             self._poll.register(agent, select.EPOLLIN)
             self._met = True
             agent.put(
                 {
-                    "keeper": VERSION,
+                    "keeper": PROTOCOL_VERSION,
                     "pid": os.getpid(),
                     "cgroups": self._host.cgroups,
                     "protected": self._host.oom_scores is not None,
@@ -150,7 +150,7 @@ class Keeper:
             if agent.waiting:
                 self._poll.modify(agent, select.EPOLLIN | select.EPOLLOUT)
 
-    def _listen(self, agent: Visitor) -> None:
+    def _listen(self, agent: FdChannel) -> None:
         try:
             for message in agent.receive():
                 if message.get("op") == "start":
@@ -164,7 +164,7 @@ class Keeper:
             # It waits for our end, which may be a moment away: a parent still cleans up.
             self._agents.remove(agent)
             self._hang_up(agent)
-            self._leavers[agent] = time.monotonic() + FAREWELL
+            self._leavers[agent] = time.monotonic() + CLOSE_DELAY
 
     def _part(self) -> None:
         for agent, until in list(self._leavers.items()):
@@ -172,10 +172,10 @@ class Keeper:
                 del self._leavers[agent]
                 agent.close()
 
-    def _start(self, agent: Visitor, message: dict[str, object]) -> None:
+    def _start(self, agent: FdChannel, message: dict[str, object]) -> None:
         """Give one tree to a parent. Whatever goes wrong, the agent hears of it on the tree's own line."""
         outputs = message.get("outputs")
-        count = outputs if isinstance(outputs, int) and 0 <= outputs <= MOST_OUTPUTS else 0
+        count = outputs if isinstance(outputs, int) and 0 <= outputs <= MAX_OUTPUT_FDS else 0
         descriptors = agent.take(1 + count)
         with contextlib.ExitStack() as stack:
             for descriptor in descriptors:
@@ -193,7 +193,7 @@ class Keeper:
 
     # -- parents --------------------------------------------------------------------------------
 
-    def _hand_over(self, frame: bytes, descriptors: list[int]) -> Worker:
+    def _hand_over(self, frame: bytes, descriptors: list[int]) -> PoolProcess:
         """Have an idle process be the parent of a tree, or a new one. Raises `OSError`."""
         while self._idle:
             worker = self._idle.pop()
@@ -203,16 +203,16 @@ class Keeper:
                 self._part_with(worker)
             else:
                 return worker
-        worker = fork_worker(self._host)
+        worker = fork_pool_process(self._host)
         self._admit(worker)
         worker.send(frame, descriptors)
         return worker
 
-    def _admit(self, worker: Worker) -> None:
+    def _admit(self, worker: PoolProcess) -> None:
         self._workers[worker.pid] = self._lines[worker.fileno()] = worker
         self._poll.register(worker, select.EPOLLIN)
 
-    def _hear(self, worker: Worker) -> None:
+    def _hear(self, worker: PoolProcess) -> None:
         """It says that its tree is empty, or it is dead (`_reap` sees to that)."""
         for message in worker.receive():
             if "idle" in message:
@@ -220,17 +220,17 @@ class Keeper:
                 self._idle.append(worker)
         if worker.over:  # `_reap` does the rest
             self._part_with(worker)
-        while len(self._idle) > IDLE:
+        while len(self._idle) > MAX_IDLE:
             self._forget(self._idle[0])
 
-    def _forget(self, worker: Worker) -> None:
+    def _forget(self, worker: PoolProcess) -> None:
         """Let it go: it ends when it reads that."""
         if worker in self._idle:
             self._workers.pop(worker.pid)
         self._part_with(worker)
         worker.close()
 
-    def _part_with(self, worker: Worker) -> None:
+    def _part_with(self, worker: PoolProcess) -> None:
         """Expect nothing of it any more. May be called again."""
         if worker in self._idle:
             self._idle.remove(worker)
@@ -239,7 +239,7 @@ class Keeper:
 
     def _dismiss_idle(self) -> None:
         for worker in list(self._idle):
-            if time.monotonic() >= worker.idle_since + IDLE_TIME:
+            if time.monotonic() >= worker.idle_since + IDLE_TIMEOUT:
                 self._forget(worker)
 
     def _reap(self) -> None:
@@ -265,7 +265,7 @@ class Keeper:
             kill_groups((stray, *find_below(stray)))
         self._orphans = bool(strays)
         if not strays:
-            tidy(self._host.cgroups)
+            remove_stale(self._host.cgroups)
 
 
 def _check(message: dict[str, object], descriptors: list[int]) -> dict[str, object]:
@@ -290,8 +290,8 @@ def main(argv: list[str]) -> int:
     """
     store = argv[0]
     try:
-        lock = _lock(keeper_path(store, "lock"))
-        listener = listen(keeper_path(store, "sock"))
+        lock = _lock(supervisor_path(store, "lock"))
+        listener = listen(supervisor_path(store, "sock"))
     except OSError as error:
         print(f"the keeper of {store}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -301,7 +301,7 @@ def main(argv: list[str]) -> int:
     try:
         adopt_orphans()
         set_name("af:keeper")
-        keeper = Keeper(listener, lock, _look_at_host())
+        keeper = SupervisorDaemon(listener, lock, _look_at_host())
         gc.collect()
         gc.freeze()  # what is shared with the parents then stays shared
         keeper.run()
@@ -309,14 +309,14 @@ def main(argv: list[str]) -> int:
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError):
-            Path(keeper_path(store, "sock")).unlink()
+            Path(supervisor_path(store, "sock")).unlink()
         os._exit(0)
 
 
 def _lock(path: str) -> int:
     """Wait for the end of a keeper before us. Raises `OSError`: it does not end."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    until = time.monotonic() + LOCK_PATIENCE
+    until = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -338,7 +338,7 @@ def _detach(store: str) -> None:
     os.dup2(nothing, 1)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        log = os.open(keeper_path(store, "log"), flags, 0o600)
+        log = os.open(supervisor_path(store, "log"), flags, 0o600)
     except OSError:
         log = nothing
     os.dup2(log, 2)
@@ -351,16 +351,16 @@ def _close_std(*descriptors: int) -> None:
         os.close(descriptor)
 
 
-def _look_at_host() -> Host:
+def _look_at_host() -> HostCapabilities:
     base = find_base()
-    tidy(str(base or ""))
+    remove_stale(str(base or ""))
     score: int | None = None
     with contextlib.suppress(OSError, ValueError):
         score = int(Path("/proc/self/oom_score_adj").read_text())
     scores = None
     if score is not None:
-        scores = divide_scores(score, lowered=set_oom_score(PROTECTED))
-    return Host(cgroups=str(base or ""), oom_scores=scores)
+        scores = divide_scores(score, lowered=set_oom_score(OOM_SCORE))
+    return HostCapabilities(cgroups=str(base or ""), oom_scores=scores)
 
 
 def divide_scores(score: int, *, lowered: bool) -> tuple[int, int] | None:
@@ -370,5 +370,5 @@ def divide_scores(score: int, *, lowered: bool) -> tuple[int, int] | None:
     was given that way may be taken off and put on again.
     """
     if lowered:
-        return max(score, 0), PROTECTED
+        return max(score, 0), OOM_SCORE
     return (0, score) if score < 0 else None

@@ -8,16 +8,16 @@ import os
 import select
 from pathlib import Path
 
-from trio_afrender.supervisor.protocol import LogSpec, State
+from trio_afrender.supervisor.protocol import LogSpec, TreeState
 from trio_afrender.tasklog.writer import open_writer
 
-__all__ = ("Outlet",)
+__all__ = ("OutputCapture",)
 
-CAPACITY = 1024 * 1024
+PIPE_SIZE = 1024 * 1024
 """Bytes that a renderer may print ahead of us; 64 KiB is the kernel's own default."""
 
 
-class Outlet:
+class OutputCapture:
     """Owns the read end and the log; whoever makes it closes `writing`, and calls `close`."""
 
     def __init__(self, log: LogSpec) -> None:
@@ -31,7 +31,7 @@ class Outlet:
         self._poll = select.poll()
         self._poll.register(self.descriptor, select.POLLIN)
         with contextlib.suppress(OSError):  # refused to a user with too many large pipes
-            fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, CAPACITY)
+            fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
     def drain(self) -> bool:
         """Move what the pipe holds into the log, a few MiB at most; whether anything has changed."""
@@ -53,11 +53,11 @@ class Outlet:
             self._close_pipe()
         return moved is not None
 
-    def tell(self, state: State) -> None:
+    def tell(self, state: TreeState) -> None:
         """Put into `state` what is known of the output."""
         seen = self._writer.state
         state.size, state.lost, state.held = seen.size, seen.lost, len(seen.held)
-        state.trouble = self._writer.trouble
+        state.trouble = self._writer.disk_error
         state.eof = self.descriptor < 0
 
     @property

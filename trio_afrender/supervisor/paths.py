@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 
-from trio_afrender.supervisor.protocol import State
+from trio_afrender.supervisor.protocol import TreeState
 
 __all__ = ("end_path", "remove_socket", "socket_path", "write_end")
 
@@ -27,7 +27,7 @@ def remove_socket(record: str) -> None:
         os.unlink(socket_path(record))  # noqa: PTH108 - once a task, and a Path is dearer than that
 
 
-def write_end(record: str, state: State) -> None:
+def write_end(record: str, state: TreeState) -> None:
     """Leave word of the end. Raises `OSError` (a full disk)."""
     handle = os.open(end_path(record), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

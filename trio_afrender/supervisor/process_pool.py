@@ -13,20 +13,20 @@ from itertools import count
 
 from trio_afrender.message_framing import FrameError
 from trio_afrender.supervisor.cgroup import Cgroup, make_cgroup
-from trio_afrender.supervisor.channel import Visitor
+from trio_afrender.supervisor.channel import FdChannel
 from trio_afrender.supervisor.prctl import adopt_orphans, set_name
-from trio_afrender.supervisor.protocol import TaskSpec
-from trio_afrender.supervisor.signal_pipe import Wakeup
-from trio_afrender.supervisor.task_supervisor import Host, Parent
+from trio_afrender.supervisor.protocol import LaunchSpec
+from trio_afrender.supervisor.signal_pipe import SignalPipe
+from trio_afrender.supervisor.task_supervisor import HostCapabilities, TaskSupervisor
 
-__all__ = ("Worker", "fork_worker")
+__all__ = ("PoolProcess", "fork_pool_process")
 
 logger = logging.getLogger(__name__)
 
 IDLE_NAME = "af:idle"
 
 
-class Worker(Visitor):
+class PoolProcess(FdChannel):
     """The keeper's end of one."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
@@ -48,7 +48,7 @@ class Worker(Visitor):
                 self._sock.setblocking(False)
 
 
-def fork_worker(host: Host) -> Worker:
+def fork_pool_process(host: HostCapabilities) -> PoolProcess:
     """Fork one. Raises `OSError`."""
     ours, theirs = socket.socketpair()
     try:
@@ -60,24 +60,24 @@ def fork_worker(host: Host) -> Worker:
     if pid == 0:
         _work(theirs, host)
     theirs.close()
-    return Worker(pid, ours)
+    return PoolProcess(pid, ours)
 
 
-def _work(sock: socket.socket, host: Host) -> None:
+def _work(sock: socket.socket, host: HostCapabilities) -> None:
     """In the forked child: never returns."""
     code = 70
     try:
         _close_others({0, 1, 2, sock.fileno()})
-        wakeup = Wakeup()
+        wakeup = SignalPipe()
         adopt_orphans()
-        keeper = Visitor(sock)
+        keeper = FdChannel(sock)
         cgroups = _Cgroups(host.cgroups)
         while not keeper.over:
             set_name(IDLE_NAME)
             cgroups.prepare()
             _wait(keeper)
             for message in keeper.receive():
-                _be_parent(message, keeper, host, wakeup, cgroups.take())
+                _supervise(message, keeper, host, wakeup, cgroups.take())
                 keeper.put({"idle": os.getpid()})
                 keeper.flush()
         cgroups.close()
@@ -88,7 +88,7 @@ def _work(sock: socket.socket, host: Host) -> None:
         os._exit(code)
 
 
-def _wait(keeper: Visitor) -> None:
+def _wait(keeper: FdChannel) -> None:
     poll = select.poll()
     poll.register(keeper, select.POLLIN)
     poll.poll()
@@ -117,21 +117,21 @@ class _Cgroups:
             self._ready.remove()
 
 
-def _be_parent(
+def _supervise(
     message: dict[str, object],
-    keeper: Visitor,
-    host: Host,
-    wakeup: Wakeup,
+    keeper: FdChannel,
+    host: HostCapabilities,
+    wakeup: SignalPipe,
     cgroup: Cgroup | None,
 ) -> None:
     words = message.get("spec")
     if not isinstance(words, dict):
         raise FrameError("a tree without a spec")
-    spec = TaskSpec.from_json(words)
+    spec = LaunchSpec.from_json(words)
     (agent,) = keeper.take(1)
     outputs = keeper.take(int(str(message.get("outputs", 0))))
     listening = keeper.take(1 if spec.record else 0)
-    Parent(
+    TaskSupervisor(
         spec,
         agent=socket.socket(fileno=agent),
         listener=socket.socket(fileno=listening[0]) if listening else None,

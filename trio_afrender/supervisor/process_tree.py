@@ -16,9 +16,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 __all__ = ("collect", "find_below", "kill_groups", "list_children", "signal_below", "stop_below")
 
-_ROUNDS = 50
+_MAX_ROUNDS = 50
 """Looks until it is given up that nobody new appears; then the caller's next call goes on."""
-_EACH = 64
+_GROUP_BATCH = 64
 """Dead members of one group, collected in a row, for which it is killed once: nobody alive was in it a moment
 ago, but another member of their session may have joined it since."""
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -67,7 +67,7 @@ def find_below(root: int = 0) -> list[int]:
 def signal_below(*numbers: signal.Signals) -> list[int]:
     """Send `numbers`, in this order, to everything below; look again until nobody new is there."""
     met: dict[int, None] = {}
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         new = [pid for pid in find_below() if pid not in met]
         if not new:
             break
@@ -134,7 +134,7 @@ def _kill_group_of(zombie: int, met: dict[int, int]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         group = os.getpgid(zombie)
         met[group] = met.get(group, 0) + 1
-        if met[group] % _EACH == 1 and group > 1 and group != os.getpgrp():
+        if met[group] % _GROUP_BATCH == 1 and group > 1 and group != os.getpgrp():
             os.killpg(group, signal.SIGKILL)
 
 

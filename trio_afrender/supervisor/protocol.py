@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trio_afrender.message_framing import FrameError
 
-__all__ = ("LogSpec", "State", "TaskSpec")
+__all__ = ("LaunchSpec", "LogSpec", "TreeState")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class LogSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSpec:
+class LaunchSpec:
     """One tree to start. Seconds; paths are absolute."""
 
     argv: tuple[str, ...]
@@ -43,7 +43,7 @@ class TaskSpec:
         return {**_values(self), "log": _values(self.log) if self.log is not None else None}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, object]) -> TaskSpec:
+    def from_json(cls, data: Mapping[str, object]) -> LaunchSpec:
         """Raises `FrameError` for what is no spec. Unknown words are passed over."""
         words = {name: value for name, value in data.items() if name in cls.__slots__}
         try:
@@ -59,7 +59,7 @@ class TaskSpec:
 
 
 @dataclass(slots=True, kw_only=True)
-class State:
+class TreeState:
     """All that a parent knows of its tree; sent whole whenever something changed."""
 
     parent: int = 0
@@ -102,10 +102,10 @@ class State:
         return _values(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, object]) -> State:
+    def from_json(cls, data: Mapping[str, object]) -> TreeState:
         """Unknown words are passed over: the other end may be newer."""
         return cls(**{name: value for name, value in data.items() if name in cls.__slots__})  # type: ignore[arg-type]  # our own other end
 
 
-def _values(of: LogSpec | TaskSpec | State) -> dict[str, object]:
+def _values(of: LogSpec | LaunchSpec | TreeState) -> dict[str, object]:
     return {name: getattr(of, name) for name in of.__slots__}

@@ -6,10 +6,10 @@ import contextlib
 import os
 import signal
 
-__all__ = ("Wakeup",)
+__all__ = ("SignalPipe",)
 
 
-class Wakeup:
+class SignalPipe:
     """A pipe into which the interpreter writes a byte for each signal. One a process."""
 
     def __init__(self) -> None:

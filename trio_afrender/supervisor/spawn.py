@@ -18,9 +18,9 @@ from functools import partial
 from typing import ClassVar
 
 from trio_afrender.supervisor.prctl import set_oom_score
-from trio_afrender.supervisor.protocol import TaskSpec
+from trio_afrender.supervisor.protocol import LaunchSpec
 
-__all__ = ("StartError", "start_leader")
+__all__ = ("StartError", "start_process")
 
 _RESTORED = tuple(signal.valid_signals())
 """All: of those that are not named here the C library looks up what we do with each."""
@@ -35,8 +35,8 @@ class StartError(Exception):
     step: str
 
 
-def start_leader(
-    spec: TaskSpec, outputs: tuple[int, ...], oom_score: tuple[int, int] | None = None
+def start_process(
+    spec: LaunchSpec, outputs: tuple[int, ...], oom_score: tuple[int, int] | None = None
 ) -> int:
     """Start `spec` in a session of its own; return its pid.
 
@@ -62,7 +62,7 @@ def start_leader(
         os.chdir("/")  # a folder that somebody works in cannot be unmounted
 
 
-def _spawn_nicely(spec: TaskSpec, outputs: tuple[int, ...]) -> int:
+def _spawn_nicely(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
     """Spawn with the priority of `spec`. Lowering ours could not be taken back, and one who is
     to end a busy tree must not wait behind it. But a priority belongs to a thread, and a
     process begins with that of the thread that spawned it.
@@ -127,7 +127,7 @@ def _unprotected(scores: tuple[int, int] | None) -> Iterator[None]:
         set_oom_score(scores[1])
 
 
-def _spawn(spec: TaskSpec, outputs: tuple[int, ...]) -> int:
+def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
     problem = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     for program in _find(spec):
         try:
@@ -151,7 +151,7 @@ def _spawn(spec: TaskSpec, outputs: tuple[int, ...]) -> int:
     raise problem
 
 
-def _find(spec: TaskSpec) -> Iterator[str]:
+def _find(spec: LaunchSpec) -> Iterator[str]:
     """Where the program may be, as `execvp` looks for it."""
     name = spec.argv[0]
     if "/" in name:

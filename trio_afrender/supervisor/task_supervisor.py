@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from trio_afrender.message_framing import FrameError
 from trio_afrender.supervisor.cgroup import Cgroup
 from trio_afrender.supervisor.channel import Channel
-from trio_afrender.supervisor.output_capture import Outlet
+from trio_afrender.supervisor.output_capture import OutputCapture
 from trio_afrender.supervisor.paths import remove_socket, write_end
 from trio_afrender.supervisor.prctl import set_name
 from trio_afrender.supervisor.process_tree import (
@@ -31,23 +31,23 @@ from trio_afrender.supervisor.process_tree import (
     signal_below,
     stop_below,
 )
-from trio_afrender.supervisor.protocol import State, TaskSpec
-from trio_afrender.supervisor.signal_pipe import Wakeup
-from trio_afrender.supervisor.spawn import StartError, start_leader
+from trio_afrender.supervisor.protocol import LaunchSpec, TreeState
+from trio_afrender.supervisor.signal_pipe import SignalPipe
+from trio_afrender.supervisor.spawn import StartError, start_process
 from trio_afrender.supervisor.unix_sockets import peer_uid
 
-__all__ = ("Host", "Parent")
+__all__ = ("HostCapabilities", "TaskSupervisor")
 
-QUIET = 0.02
+OUTPUT_REPORT_INTERVAL = 0.02
 """Seconds between two states that tell of nothing but more output."""
-DRAIN = 1.0
+DRAIN_TIMEOUT = 1.0
 """Seconds that a pipe may be held open by somebody outside of a tree that is empty."""
-AGAIN = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
+KILL_BACKOFF = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Seconds between two KILLs to a tree that does not get empty; the last one repeats."""
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostCapabilities:
     """What the keeper found out once, for all trees."""
 
     cgroups: str = ""
@@ -56,18 +56,18 @@ class Host:
     """What leaders get back, and what keeper and parents have; None where they are not protected."""
 
 
-class Parent:
+class TaskSupervisor:
     """One tree's; `run` is all of its life. A process may be the parent of one tree after another."""
 
     def __init__(
         self,
-        spec: TaskSpec,
+        spec: LaunchSpec,
         *,
         agent: socket.socket,
         listener: socket.socket | None,
         outputs: tuple[int, ...],
-        host: Host,
-        wakeup: Wakeup,
+        host: HostCapabilities,
+        wakeup: SignalPipe,
         cgroup: Cgroup | None,
     ) -> None:
         """All that it is given is its own from then on, but for `wakeup`."""
@@ -77,8 +77,8 @@ class Parent:
         self._outputs = outputs  # the agent's own, to be handed on to the leader
         self._host = host
         self._wakeup = wakeup
-        self._state = State(parent=os.getpid(), cgroup=cgroup.folder if cgroup else "")
-        self._outlet: Outlet | None = None
+        self._state = TreeState(parent=os.getpid(), cgroup=cgroup.folder if cgroup else "")
+        self._outlet: OutputCapture | None = None
         self._cgroup = cgroup
         self._changed = False
         self._told = 0.0
@@ -116,13 +116,13 @@ class Parent:
     def _start(self) -> None:
         spec, outputs = self._spec, self._outputs
         if spec.log is not None:
-            self._outlet = Outlet(spec.log)
+            self._outlet = OutputCapture(spec.log)
             outputs = (self._outlet.writing,)
             self._note_output()
         else:
             self._state.eof = True  # not ours to read
         try:
-            self._state.pid = start_leader(spec, outputs, self._host.oom_scores)
+            self._state.pid = start_process(spec, outputs, self._host.oom_scores)
         finally:
             for output in outputs:
                 os.close(output)
@@ -217,7 +217,7 @@ class Parent:
         if self._channel is None:
             due = min(due, self._attended + self._spec.patience)
         elif self._changed and not self._channel.waiting:
-            due = min(due, self._told + QUIET)
+            due = min(due, self._told + OUTPUT_REPORT_INTERVAL)
         return due
 
     def _act(self) -> None:
@@ -230,12 +230,12 @@ class Parent:
                 self._give_up(now, f"{text} in {self._spec.patience:g} s")
             elif state.raw is not None and not self._ending:
                 # Ended with nobody to ask: what it left behind is swept after the usual drain.
-                self._grace_until = min(self._grace_until, now + DRAIN)
+                self._grace_until = min(self._grace_until, now + DRAIN_TIMEOUT)
         if now >= self._grace_until:
             self._grace_until = float("inf")
             self._begin_end()
         if state.empty and not state.eof:
-            self._drain_until = min(self._drain_until, now + DRAIN)
+            self._drain_until = min(self._drain_until, now + DRAIN_TIMEOUT)
         if self._ending and not state.empty and now >= self._kill_at:
             self._kill()
 
@@ -325,7 +325,11 @@ class Parent:
     def _is_due(self) -> bool:
         """States that tell of an end go at once, those of mere output now and then."""
         state = self._state
-        return state.raw is not None or state.empty or time.monotonic() >= self._told + QUIET
+        return (
+            state.raw is not None
+            or state.empty
+            or time.monotonic() >= self._told + OUTPUT_REPORT_INTERVAL
+        )
 
     # -- the tree -------------------------------------------------------------------------------
 
@@ -364,7 +368,7 @@ class Parent:
         if self._cgroup is not None:
             self._cgroup.kill()
         kill_groups(pids)  # one of root's may have left the cgroup
-        pause, now = AGAIN[min(self._kills, len(AGAIN) - 1)], time.monotonic()
+        pause, now = KILL_BACKOFF[min(self._kills, len(KILL_BACKOFF) - 1)], time.monotonic()
         self._kills += 1
         # With a thousand members a look takes longer than their end: that is to be seen, too.
         self._kill_at = now + max(pause, now - begin)

@@ -13,25 +13,25 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from trio_afrender.message_framing import VERSION
+from trio_afrender.message_framing import PROTOCOL_VERSION
 
-__all__ = ("connect", "keeper_path", "listen", "peer_uid", "short_path")
+__all__ = ("connect", "listen", "peer_uid", "short_path", "supervisor_path")
 
-_LONGEST = 100
+_MAX_PATH = 100
 
 
-def keeper_path(store: str, kind: str) -> str:
+def supervisor_path(store: str, kind: str) -> str:
     """Where the keeper of this version has its ``sock``, ``lock`` and ``log`` in a store.
 
     One of another version keeps what it has, beside ours, until its tasks are over.
     """
-    return f"{store}/keeper-{VERSION}.{kind}"
+    return f"{store}/keeper-{PROTOCOL_VERSION}.{kind}"
 
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
     """Give a name for `path` that a socket address can hold, for as long as the context lives."""
-    if len(os.fsencode(path)) <= _LONGEST:
+    if len(os.fsencode(path)) <= _MAX_PATH:
         yield path
         return
     folder, name = os.path.split(path)

@@ -16,13 +16,13 @@ import trio
 from trio_afrender.errors import SpawnError
 from trio_afrender.plugins.interfaces import Conclusion, PluginTask
 from trio_afrender.protocol.messages import BlockFlags, TaskStatus
-from trio_afrender.task.image_checks import Finding, inspect
+from trio_afrender.task.image_checks import ImageFinding, inspect
 from trio_afrender.task.process_lifecycle import ProcessEnd
-from trio_afrender.task.run_state import Record
-from trio_afrender.task.status_rules import Facts, StopCause, StopKind, judge
-from trio_afrender.task.thumbnails import Thumbnails, paint, wanted_of
+from trio_afrender.task.run_state import RunState
+from trio_afrender.task.status_rules import RunFacts, StopCause, StopKind, decide_status
+from trio_afrender.task.thumbnails import Thumbnails, make_thumbnails, wanted_of
 
-__all__ = ("Aftermath", "RunPost")
+__all__ = ("Completion", "RunPost")
 
 SHELL_HINTS = {
     126: "the shell found the command but may not execute it",
@@ -34,13 +34,13 @@ RunPost: TypeAlias = Callable[[str, int, float], Awaitable[ProcessEnd | None]]
 `SpawnError`."""
 
 
-class Aftermath:
+class Completion:
     """All that is between the end of a run's own process and its status."""
 
     def __init__(
         self,
         plugins: PluginTask,
-        record: Record,
+        record: RunState,
         thumbnails: Thumbnails,
         *,
         flags: Callable[[], AbstractSet[str]],
@@ -92,24 +92,24 @@ class Aftermath:
             if stop is None:
                 await self._explain(end)
             await self._record.note_plugins(self._plugins)
-            return judge(self._facts(end, stop, exit_ok=False))
+            return decide_status(self._facts(end, stop, exit_ok=False))
         wanted = bool(BlockFlags.CHECKRENDEREDFILES & self._handle.task.block_flags)
         clean = not self._flags() & {"fatalerror", "error", "badresult"}
-        said = await self._plugins.conclude(
+        said = await self._plugins.run_end_checks(
             None if success else code, check_files=wanted, post=clean
         )
         if not said.exit_ok and code in SHELL_HINTS:
             self._why.add("rule", f"exit code {code}: {SHELL_HINTS[code]}")
         self.parsed_files = said.parsed_files
         facts = self._facts(end, stop, exit_ok=said.exit_ok, files_ok=said.files_ok)
-        if wanted and judge(facts).success and not await self._inspect_images():
+        if wanted and decide_status(facts).success and not await self._inspect_images():
             facts = attrs.evolve(facts, files_ok=False)
         log: str | None = said.log
-        if said.post and judge(facts).success:
+        if said.post and decide_status(facts).success:
             post_ok = await self._post(said)
             facts = attrs.evolve(facts, post_ok=post_ok, post_in_time=not self._cut)
             log = None  # it may have grown
-        status = judge(facts)
+        status = decide_status(facts)
         if not status.success:
             await self._explain(end)
         await self._record.note_plugins(self._plugins, log)
@@ -125,9 +125,9 @@ class Aftermath:
 
     def _facts(
         self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True
-    ) -> Facts:
+    ) -> RunFacts:
         flags = self._flags()
-        return Facts(
+        return RunFacts(
             stop=stop,
             exit=end.status,
             exit_ok=exit_ok,
@@ -155,7 +155,7 @@ class Aftermath:
                 self._record.note("images: not looked at, OpenImageIO is not installed")
             return True
         limit = self._tools.config.post_limit
-        found: tuple[Finding, ...] = ()
+        found: tuple[ImageFinding, ...] = ()
         with self._handle.stoppable():
             found, left = await inspect(paths, painter, limit if limit > 0 else math.inf)
             if left:
@@ -174,7 +174,7 @@ class Aftermath:
             if (ours := wanted_of(command, self._tools)) is not None:
                 # Its failure is a line in the log: the task has done what it should.
                 with self._handle.stoppable():
-                    self._record.note(await paint(ours, self._tools, limit))
+                    self._record.note(await make_thumbnails(ours, self._tools, limit))
                 continue
             try:
                 end = await self._run_post(command, number, limit)

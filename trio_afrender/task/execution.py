@@ -12,36 +12,36 @@ from trio_afrender.errors import SpawnError
 from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.protocol.messages import TaskFile, TaskStatus, TaskUpdate
-from trio_afrender.task.completion import Aftermath
+from trio_afrender.task.completion import Completion
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
 from trio_afrender.task.launch import make_launch
-from trio_afrender.task.live_output import Listening
-from trio_afrender.task.monitors import Attendance
-from trio_afrender.task.monitors.memory_shortage import Shortage
-from trio_afrender.task.monitors.usage import Measuring
+from trio_afrender.task.live_output import LiveOutput
+from trio_afrender.task.monitors import ProcessMonitors
+from trio_afrender.task.monitors.memory_shortage import MemoryShortage
+from trio_afrender.task.monitors.usage import UsageMonitor
 from trio_afrender.task.process_lifecycle import ProcessEnd, supervise
-from trio_afrender.task.progress import Parsing
-from trio_afrender.task.run_folder import OWN_SLOT, Place
-from trio_afrender.task.run_state import Record
+from trio_afrender.task.progress import ProgressReader
+from trio_afrender.task.run_folder import OWN_SLOT, RunFolder
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.thumbnails import Thumbnails
 from trio_afrender.task.usage_totals import usage_words
 from trio_afrender.tasklog.redact import Redactor
 
-__all__ = ("Work",)
+__all__ = ("RunExecution",)
 
-MAX_WINDOW = 1024 * 1024
+MAX_OUTPUT_WINDOW = 1024 * 1024
 """Bytes: what fits into a frame whatever they are."""
-CONSOLE = "This render runs without redirection (-nor): the output is on its console.\n"
+NO_REDIRECTION_NOTE = "This render runs without redirection (-nor): the output is on its console.\n"
 
 
-class Work:
+class RunExecution:
     """One run that has its place and its plugins."""
 
     def __init__(
         self,
         plugins: PluginTask,
-        place: Place,
-        record: Record,
+        place: RunFolder,
+        record: RunState,
         events: trio.MemorySendChannel[TaskEvent],
     ) -> None:
         self._plugins = plugins
@@ -65,7 +65,7 @@ class Work:
         self._environment.update(record.card_variables)
         self._redact = Redactor(record.secrets).redact if record.secrets else str
         self._thumbnails = Thumbnails(plugins, record, self._make_launch, self._collect)
-        self._parsing = Parsing(
+        self._parsing = ProgressReader(
             plugins,
             place,
             self._handle,
@@ -74,7 +74,7 @@ class Work:
             resources=self._tools.resources,
             found_on_the_fly=self._thumbnails.announce,
         )
-        self._aftermath = Aftermath(
+        self._aftermath = Completion(
             plugins,
             record,
             self._thumbnails,
@@ -82,7 +82,7 @@ class Work:
             run_post=self._run_post,
             allowed=self._limits.post_time or math.inf,
         )
-        self._attendance = Attendance(
+        self._attendance = ProcessMonitors(
             limits=self._limits,
             stuck=self._tools.config.stuck_of(service, plugins.facts.stuck),
             log=place.log,
@@ -90,11 +90,11 @@ class Work:
             why=self._why,
             tools=self._tools,
             progressed=(lambda: self._parsing.progressed) if plugins.facts.has_parser else None,
-            say=self._say,
+            warn=self._say,
             remark=self._make_remark,
         )
-        self._shortage = Shortage(self._tools.read_room, self._tools.gauge, self._handle)
-        self._measuring = Measuring(
+        self._shortage = MemoryShortage(self._tools.read_room, self._tools.gauge, self._handle)
+        self._measuring = UsageMonitor(
             self._tools.gauge,
             self._handle,
             self._why,
@@ -102,7 +102,7 @@ class Work:
             publish=lambda: self._publish(self._parsing.status),
             beside=self._shortage.look,
         )
-        self._listening = Listening(
+        self._listening = LiveOutput(
             self._handle,
             place.view.reader if plugins.facts.has_parser else place.log.reader,
             self._publish_listened,
@@ -111,7 +111,7 @@ class Work:
             on_disk=place.log.folder is not None,
         )
 
-    async def do(self) -> TaskStatus:
+    async def run(self) -> TaskStatus:
         """Run the command and all that follows; return the status."""
         wanted = self._plugins.facts.working_directory
         if wanted and not self._handle.inherited and not await self._place.is_folder(wanted):
@@ -230,11 +230,11 @@ class Work:
         files, self._record.output = await self._place.close_up(
             self._sent_files,
             viewed=self._plugins.facts.has_parser,
-            limit=min(self._tools.config.window, MAX_WINDOW),
+            limit=min(self._tools.config.window, MAX_OUTPUT_WINDOW),
             redactor=Redactor(self._record.secrets),
         )
         if self._tools.config.console:
-            self._record.output = CONSOLE
+            self._record.output = NO_REDIRECTION_NOTE
         await self._send_files(files)
 
     # -- stopping -------------------------------------------------------------------------------
@@ -325,11 +325,11 @@ class Work:
         """The output so far, for `Events.outputs`; never empty."""
         text = await self._place.read_window(
             viewed=self._plugins.facts.has_parser,
-            limit=min(self._tools.config.window, MAX_WINDOW),
+            limit=min(self._tools.config.window, MAX_OUTPUT_WINDOW),
             redactor=Redactor(self._record.secrets),
         )
         return (
-            CONSOLE
+            NO_REDIRECTION_NOTE
             if self._tools.config.console
             else text or "The task has printed nothing so far.\n"
         )

@@ -17,20 +17,25 @@ from trio_afrender.config import GpuSlots
 from trio_afrender.protocol.messages import GpuCard
 
 __all__ = (
-    "CardBook",
-    "CardRoom",
+    "GpuAllocations",
+    "GpuAllocator",
     "choose_cards",
     "hidden_cards",
+    "host_gpu_allocations",
     "name_cards",
-    "shared_book",
     "show_cards",
 )
 
-ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+CUDA_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Else CUDA counts the fastest card first, and its numbers are not the driver's."""
-NUMBERED = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+GPU_NUMBER_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "ZE_AFFINITY_MASK",
+)
 """NVIDIA's, AMD's two (HIP, OpenCL), Intel's. Not ROCR_VISIBLE_DEVICES: it renumbers for the others."""
-OURS = "AF_TASK_GPUS"
+TASK_GPUS_VARIABLE = "AF_TASK_GPUS"
 
 
 def choose_cards(
@@ -57,17 +62,19 @@ def name_cards(cards: Sequence[GpuCard]) -> tuple[str, ...]:
 def show_cards(cards: Sequence[str]) -> dict[str, str]:
     """The variables by which a program sees these cards alone."""
     listed = ",".join(cards)
-    names = NUMBERED if all(card.isdigit() for card in cards) else NUMBERED[:1]
-    return {**ORDER, **dict.fromkeys(names, listed), OURS: listed}
+    names = (
+        GPU_NUMBER_VARIABLES if all(card.isdigit() for card in cards) else GPU_NUMBER_VARIABLES[:1]
+    )
+    return {**CUDA_ORDER, **dict.fromkeys(names, listed), TASK_GPUS_VARIABLE: listed}
 
 
 def hidden_cards() -> dict[str, str]:
     """The variables by which a program sees no card. Intel's has no word for that."""
-    return {**dict.fromkeys(NUMBERED[:-1], "-1"), OURS: ""}
+    return {**dict.fromkeys(GPU_NUMBER_VARIABLES[:-1], "-1"), TASK_GPUS_VARIABLE: ""}
 
 
 @attrs.define(eq=False)
-class CardBook:
+class GpuAllocations:
     """How many tasks each card has."""
 
     taken: Counter[str] = attrs.field(factory=Counter)
@@ -76,21 +83,21 @@ class CardBook:
     """Runs of an earlier agent whose cards are being looked up."""
 
 
-_BOOK: trio.lowlevel.RunVar[CardBook] = trio.lowlevel.RunVar("cards of this host")
+_BOOK: trio.lowlevel.RunVar[GpuAllocations] = trio.lowlevel.RunVar("cards of this host")
 
 
-def shared_book() -> CardBook:
+def host_gpu_allocations() -> GpuAllocations:
     """The one book of all agents in this loop: the cards are the host's, not an agent's."""
     try:
         return _BOOK.get()
     except LookupError:
-        book = CardBook()
+        book = GpuAllocations()
         _BOOK.set(book)
         return book
 
 
 @attrs.define(eq=False)
-class CardRoom:
+class GpuAllocator:
     """The cards of this host and who has them."""
 
     rule: GpuSlots = attrs.field(factory=GpuSlots)
@@ -98,7 +105,7 @@ class CardRoom:
     """What was measured last; None: the driver has not answered yet."""
     given: str = ""
     """``CUDA_VISIBLE_DEVICES`` of the agent itself: whoever set it leaves us these alone."""
-    book: CardBook = attrs.field(factory=lambda: CardBook())
+    book: GpuAllocations = attrs.field(factory=lambda: GpuAllocations())
     _turn: trio.Lock = attrs.field(factory=trio.Lock)
 
     def cards(self) -> tuple[str, ...] | None:

@@ -16,27 +16,27 @@ from typing import Any
 import attrs
 import trio
 
-from trio_afrender.task.image_worker import ImageProblem, Painter
+from trio_afrender.task.image_worker import ImageProblem, ImageWorker
 from trio_afrender.thumbnail.common import is_movie
 
-__all__ = ("Finding", "find_far_off", "inspect", "judge_look", "pick", "sibling_sizes")
+__all__ = ("ImageFinding", "check_image", "find_far_off", "inspect", "pick", "sibling_sizes")
 
-MOST = 32
+MAX_IMAGES = 32
 """Images of one task that are read; of more, so many in even steps."""
-BUDGET = 120.0
+TIME_BUDGET = 120.0
 """Seconds for all of them."""
-FACTOR = 4.0
+SIZE_FACTOR = 4.0
 """So many times larger or smaller than its siblings is far off."""
-ENOUGH = 4
+MIN_SIBLINGS = 4
 """Siblings that make a rule."""
-NEAREST = 40
+MAX_SIBLINGS = 40
 """Siblings that count: of a long sequence the neighbours."""
-DISK_PATIENCE = 5.0
+DISK_TIMEOUT = 5.0
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
 @attrs.frozen
-class Finding:
+class ImageFinding:
     """What is odd with one image."""
 
     path: str
@@ -48,36 +48,36 @@ class Finding:
         return self.text if self.path in self.text else f"{self.text}: {self.path}"
 
 
-def pick(paths: Sequence[str], most: int = MOST) -> tuple[str, ...]:
+def pick(paths: Sequence[str], most: int = MAX_IMAGES) -> tuple[str, ...]:
     """At most so many, in even steps, the first and the last among them."""
     if len(paths) <= most:
         return tuple(paths)
     return tuple(paths[index * (len(paths) - 1) // (most - 1)] for index in range(most))
 
 
-def judge_look(path: str, seen: Mapping[str, Any]) -> Finding | None:
+def check_image(path: str, seen: Mapping[str, Any]) -> ImageFinding | None:
     """What an image's picture says against it."""
     values, bad = int(seen["values"]), int(seen["bad"])
     if bad and bad == values:
-        return Finding(path, "no pixel of the image is a number (NaN or infinite)", True)
+        return ImageFinding(path, "no pixel of the image is a number (NaN or infinite)", True)
     if seen["black"]:
-        return Finding(path, "the image is black all over", True)
+        return ImageFinding(path, "the image is black all over", True)
     if bad:
         share = 100.0 * bad / values
         text = f"{bad} values of the image ({share:.2g} %) are NaN or infinite"
-        return Finding(path, text, False)
+        return ImageFinding(path, text, False)
     return None
 
 
-def find_far_off(path: str, size: int, siblings: Sequence[int]) -> Finding | None:
+def find_far_off(path: str, size: int, siblings: Sequence[int]) -> ImageFinding | None:
     """Whether a file's size is far off those of its sequence."""
-    if len(siblings) < ENOUGH:
+    if len(siblings) < MIN_SIBLINGS:
         return None
     usual = statistics.median(siblings)
-    if usual / FACTOR <= size <= usual * FACTOR:
+    if usual / SIZE_FACTOR <= size <= usual * SIZE_FACTOR:
         return None
     text = f"the file has {size} bytes, {len(siblings)} others of its sequence about {usual:.0f}"
-    return Finding(path, text, False)
+    return ImageFinding(path, text, False)
 
 
 def sibling_sizes(path: str, sizes: Iterable[tuple[str, int]]) -> tuple[int, ...]:
@@ -94,10 +94,10 @@ def sibling_sizes(path: str, sizes: Iterable[tuple[str, int]]) -> tuple[int, ...
         middle = other[len(head) : len(other) - len(tail)]
         if middle.isdecimal() and size > 0:
             near.append((abs(int(middle[-18:]) - int(number[0][-18:])), size))
-    return tuple(size for _, size in sorted(near)[:NEAREST])
+    return tuple(size for _, size in sorted(near)[:MAX_SIBLINGS])
 
 
-def _look_around(path: str) -> Finding | None:
+def _look_around(path: str) -> ImageFinding | None:
     """Blocking. Compare a file's size with those beside it."""
     folder = os.path.dirname(path)  # noqa: PTH120 - a text
     try:
@@ -111,26 +111,26 @@ def _look_around(path: str) -> Finding | None:
 
 async def inspect(
     paths: Sequence[str],
-    painter: Painter,
+    painter: ImageWorker,
     limit: float,
     *,
-    look_around: Callable[[str], Finding | None] = _look_around,
-) -> tuple[tuple[Finding, ...], int]:
+    look_around: Callable[[str], ImageFinding | None] = _look_around,
+) -> tuple[tuple[ImageFinding, ...], int]:
     """What is odd with these images, and how many could not be looked at in time.
 
     `limit` seconds are for one image, `BUDGET` for all.
     """
     chosen = [path for path in pick(paths) if not is_movie(path)]
-    found: list[Finding] = []
+    found: list[ImageFinding] = []
     done = 0
-    with trio.move_on_after(BUDGET):
+    with trio.move_on_after(TIME_BUDGET):
         for path in chosen:
             try:
                 seen = await painter.look(path, limit)
-                finding = judge_look(path, seen) if seen is not None else None
+                finding = check_image(path, seen) if seen is not None else None
             except ImageProblem as problem:
                 # Of a disk or a worker that was too slow nothing follows for the image.
-                finding = Finding(path, str(problem), problem.sure)
+                finding = ImageFinding(path, str(problem), problem.sure)
             if finding is None:
                 finding = await _in_thread(partial(look_around, path))
             if finding is not None:
@@ -139,8 +139,8 @@ async def inspect(
     return tuple(found), len(chosen) - done
 
 
-async def _in_thread(work: Callable[[], Finding | None]) -> Finding | None:
+async def _in_thread(work: Callable[[], ImageFinding | None]) -> ImageFinding | None:
     """A folder may be on a disk that hangs."""
-    with trio.move_on_after(DISK_PATIENCE):
+    with trio.move_on_after(DISK_TIMEOUT):
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
     return None

@@ -21,11 +21,11 @@ import trio
 
 from trio_afrender.process.environment import clean_environment
 
-__all__ = ("ImageProblem", "Painter", "WorkerPainter", "open_painter")
+__all__ = ("ImageProblem", "ImageWorker", "ProcessImageWorker", "open_image_worker")
 
 logger = logging.getLogger(__name__)
 
-IDLE = 20.0
+IDLE_TIMEOUT = 20.0
 """Seconds without an image after which the worker is ended."""
 MAX_ANSWER = 64 * 1024
 _MODULE = "trio_afrender.thumbnail.worker"
@@ -40,7 +40,7 @@ class ImageProblem(Exception):
         """Whether it is the image's fault: not there, damaged. Else there was no time, no memory."""
 
 
-class Painter(Protocol):
+class ImageWorker(Protocol):
     """Who reads images for tasks. Calls wait for one another."""
 
     async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
@@ -55,7 +55,7 @@ class Painter(Protocol):
         ...
 
 
-class WorkerPainter:
+class ProcessImageWorker:
     """A `Painter` with a process behind it. Made by `open_painter`."""
 
     def __init__(self, nice: int, idle: float) -> None:
@@ -193,9 +193,11 @@ class WorkerPainter:
 
 
 @asynccontextmanager
-async def open_painter(*, nice: int = 0, idle: float = IDLE) -> AsyncIterator[WorkerPainter]:
+async def open_image_worker(
+    *, nice: int = 0, idle: float = IDLE_TIMEOUT
+) -> AsyncIterator[ProcessImageWorker]:
     """Have a painter; its process starts with the first image. Leaving ends it."""
-    painter = WorkerPainter(nice, idle)
+    painter = ProcessImageWorker(nice, idle)
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(painter.run)

@@ -13,7 +13,13 @@ from trio_afrender.tasklog.redact import find_secrets
 
 __all__ = ("AgentEnvironment", "make_launch")
 
-WITHHELD = ("AFRENDER_TOKEN*", "TRIO_AFRENDER_TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
+WITHHELD_FROM_TASKS = (
+    "AFRENDER_TOKEN*",
+    "TRIO_AFRENDER_TOKEN*",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_*",
+    "LISTEN_*",
+)
 """The agent's own secrets, and what would let a task speak to the service manager in our name."""
 
 
@@ -32,7 +38,7 @@ class AgentEnvironment:
         variables = {
             name: value
             for name, value in environ.items()
-            if not any(fnmatchcase(name, pattern) for pattern in WITHHELD)
+            if not any(fnmatchcase(name, pattern) for pattern in WITHHELD_FROM_TASKS)
         }
         return cls(variables, find_secrets(variables, redact), redact)
 

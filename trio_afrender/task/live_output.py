@@ -7,22 +7,22 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from trio_afrender.task.task_control import TaskHandle
+from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.interfaces import Chunk, LogReader
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
-__all__ = ("Listening",)
+__all__ = ("LiveOutput",)
 
-PIECE = 256 * 1024
+CHUNK_SIZE = 256 * 1024
 
 
-class Listening:
+class LiveOutput:
     """Sends output from the moment the handle listens; secrets are blotted out across pieces."""
 
     def __init__(
         self,
-        handle: TaskHandle,
+        handle: TaskControl,
         reader: Callable[[], LogReader],
         publish: Callable[[str], Awaitable[None]],
         secrets: tuple[str, ...],
@@ -80,5 +80,5 @@ class Listening:
     async def _read(self, reader: LogReader, offset: int) -> Chunk:
         if not self._on_disk:
             await trio.lowlevel.checkpoint()
-            return reader.read(offset, PIECE)
-        return await work_in_thread(lambda: reader.read(offset, PIECE), abandon=True)
+            return reader.read(offset, CHUNK_SIZE)
+        return await work_in_thread(lambda: reader.read(offset, CHUNK_SIZE), abandon=True)

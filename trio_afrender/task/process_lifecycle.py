@@ -19,10 +19,10 @@ import attrs
 import trio
 
 from trio_afrender.config import Timing
-from trio_afrender.process.interfaces import Child, ExitStatus, TreeSignal
-from trio_afrender.task.reasons import Chain
+from trio_afrender.process.interfaces import ExitStatus, ProcessTree, TreeSignal
+from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
+from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("ProcessEnd", "supervise")
@@ -43,10 +43,10 @@ class ProcessEnd:
 
 
 async def supervise(
-    child: Child,
+    child: ProcessTree,
     log: RunLog,
-    handle: TaskHandle,
-    why: Chain,
+    handle: TaskControl,
+    why: ReasonLog,
     *,
     timing: Timing,
     grace: float,
@@ -83,14 +83,16 @@ async def supervise(
                 gone = True
         finally:
             with trio.CancelScope(shield=True):
-                if gone or not (handle.leaving and await child.leave()):
+                if gone or not (handle.leaving and await child.detach()):
                     if gone:
                         at_exit()
                         await _drain(child, ended, why, timing.drain)
                     else:
                         await _prepare(before_term, why)
                         await _terminate(child, ended, handle, why, grace)
-                    leftovers = await _sweep(child, why, handle.patience(timing.sweep), quiet=gone)
+                    leftovers = await _sweep(
+                        child, why, handle.stop_budget(timing.sweep), quiet=gone
+                    )
                     await _drain_rest(ended, log, timing)
                     status = await _reap(child, leftovers, why)
                     end = ProcessEnd(
@@ -106,17 +108,17 @@ async def supervise(
     return end
 
 
-def _is_interrupted(child: Child, handle: TaskHandle, why: Chain) -> bool:
+def _is_interrupted(child: ProcessTree, handle: TaskControl, why: ReasonLog) -> bool:
     """Whether somebody else ended the tree: then the task is given back, it did not fail."""
-    if not child.interrupted:
+    if not child.external_stop_reason:
         return False
-    why.add("keeper", child.interrupted)
+    why.add("keeper", child.external_stop_reason)
     if handle.cause is None:
-        handle.cause = StopCause(kind=StopKind.AGENT_EXIT, text=child.interrupted)
+        handle.cause = StopCause(kind=StopKind.AGENT_EXIT, text=child.external_stop_reason)
     return True
 
 
-async def _prepare(before_term: Callable[[], Awaitable[None]], why: Chain) -> None:
+async def _prepare(before_term: Callable[[], Awaitable[None]], why: ReasonLog) -> None:
     """Whatever it raises, the tree is terminated afterwards."""
     try:
         await before_term()
@@ -126,20 +128,20 @@ async def _prepare(before_term: Callable[[], Awaitable[None]], why: Chain) -> No
 
 
 async def _terminate(
-    child: Child, ended: trio.Event, handle: TaskHandle, why: Chain, grace: float
+    child: ProcessTree, ended: trio.Event, handle: TaskControl, why: ReasonLog, grace: float
 ) -> None:
     """TERM to the whole tree, then wait for all of it: a shell dies faster than its renderer."""
     pids = await child.signal_tree(TreeSignal.TERM)
     why.add("signal", f"TERM, up to {grace:g} s to end", pids)
     with handle.in_grace(grace) as waiting:
         await child.exited()
-        await child.vacated()
+        await child.wait_empty()
         await ended.wait()
     if waiting.cancelled_caught:
         why.add("grace", "not all had ended when the grace was over")
 
 
-async def _drain(child: Child, ended: trio.Event, why: Chain, drain: float) -> None:
+async def _drain(child: ProcessTree, ended: trio.Event, why: ReasonLog, drain: float) -> None:
     if ended.is_set():
         return
     with trio.move_on_after(drain) as waiting:
@@ -160,20 +162,24 @@ async def _drain_rest(ended: trio.Event, log: RunLog, timing: Timing) -> None:
                 await ended.wait()
 
 
-async def _sweep(child: Child, why: Chain, deadline: float, *, quiet: bool) -> tuple[int, ...]:
+async def _sweep(
+    child: ProcessTree, why: ReasonLog, deadline: float, *, quiet: bool
+) -> tuple[int, ...]:
     """KILL what is left, and wait until nothing is; quiet about a tree that was empty."""
     pids = await child.signal_tree(TreeSignal.KILL)
     others = tuple(pid for pid in pids if pid != child.pid)
     if others:
         text = "KILL to what the task left behind" if quiet else "KILL to what was left"
         why.add("sweep", text, others)
-    leftovers = await child.empty(deadline)
+    leftovers = await child.kill_until_empty(deadline)
     if leftovers:
         why.add("leftover", f"still there {deadline:g} s after KILL", leftovers)
     return leftovers
 
 
-async def _reap(child: Child, leftovers: tuple[int, ...], why: Chain) -> ExitStatus | None:
+async def _reap(
+    child: ProcessTree, leftovers: tuple[int, ...], why: ReasonLog
+) -> ExitStatus | None:
     if child.pid in leftovers:
         return None
     status = await child.reap()

@@ -13,20 +13,20 @@ import trio
 
 from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
-from trio_afrender.task.reasons import Chain
-from trio_afrender.task.run_folder import Place
+from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
+from trio_afrender.task.task_control import TaskControl
 
-__all__ = ("Parsing", "shorten")
+__all__ = ("ProgressReader", "shorten")
 
-PAUSE = 0.1
+CALL_INTERVAL = 0.1
 """Seconds between two calls while output keeps coming: ten updates a second are plenty."""
-TICK = 1.0
-PIECE = 8 * 1024 * 1024
+TICK_INTERVAL = 1.0
+MAX_BYTES_PER_CALL = 8 * 1024 * 1024
 """Bytes of log a call may cover, so that even a slow parser answers within its time limit."""
 
-VERDICTS = (
+STOP_FLAGS = (
     ("error", StopKind.PARSER_ERROR, "the parser saw an error"),
     ("fatalerror", StopKind.PARSER_FATAL_ERROR, "the parser saw a fatal error"),
     ("finishedsuccess", StopKind.PARSER_SUCCESS, "the parser saw that the work is done"),
@@ -38,15 +38,15 @@ def shorten(text: str, limit: int = 1000) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-class Parsing:
+class ProgressReader:
     """The parser's view of one run, over all its processes."""
 
     def __init__(
         self,
         plugins: PluginTask,
-        place: Place,
-        handle: TaskHandle,
-        why: Chain,
+        place: RunFolder,
+        handle: TaskControl,
+        why: ReasonLog,
         *,
         publish: Callable[[TaskStatus], Awaitable[None]],
         resources: Callable[[], str],
@@ -76,13 +76,13 @@ class Parsing:
         """Parse what comes until `over`; then return at once, with the rest unparsed."""
         ticks = self._plugins.facts.wants_ticks
         while not over.is_set():
-            grown = await self._wait_for_output(over, TICK if ticks else None)
+            grown = await self._wait_for_output(over, TICK_INTERVAL if ticks else None)
             if over.is_set():
                 return
             if grown or ticks:
                 await self._parse_piece("RUN", pid)
             if self._seen >= self._place.log.size:
-                await _wait_first(over.wait, PAUSE)
+                await _wait_first(over.wait, CALL_INTERVAL)
 
     async def finish(self, mode: str, *, verdict: bool) -> None:
         """Parse all that is left, the unfinished line too, and make the last call with `mode`.
@@ -91,8 +91,8 @@ class Parsing:
         """
         log = self._place.log
         before = set(self.flags)
-        while self._plugins.facts.has_parser and not self._plugins.dropped:
-            if log.size - self.state.consumed <= PIECE:
+        while self._plugins.facts.has_parser and not self._plugins.disabled_reason:
+            if log.size - self.state.consumed <= MAX_BYTES_PER_CALL:
                 await self._call(log.size, mode, 0)
                 break
             consumed = self.state.consumed
@@ -137,7 +137,9 @@ class Parsing:
         return log.size > consumed
 
     async def _parse_piece(self, mode: str, pid: int) -> None:
-        await self._call(min(self._place.log.size, self.state.consumed + PIECE), mode, pid)
+        await self._call(
+            min(self._place.log.size, self.state.consumed + MAX_BYTES_PER_CALL), mode, pid
+        )
 
     async def _call(self, upto: int, mode: str, pid: int) -> None:
         self._seen = upto
@@ -165,7 +167,7 @@ class Parsing:
         """Stop the process when the parser says so; the first stop of all counts."""
         if self._handle.cause is not None:
             return
-        for flag, kind, text in VERDICTS:
+        for flag, kind, text in STOP_FLAGS:
             if flag in self.flags:
                 self._why.add("rule", f"{text}: the task is stopped")
                 self._handle.stop(StopCause(kind=kind, text=text))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trio_afrender.protocol.messages import WhyStep
+from trio_afrender.protocol.messages import Reason
 
-__all__ = ("Chain",)
+__all__ = ("ReasonLog",)
 
 MAX_STEPS = 100
 MAX_TEXT = 1000
 
 
-class Chain:
+class ReasonLog:
     """Collects steps in the order they happened. Bounded: a storm of steps keeps its beginning."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._steps: list[WhyStep] = []
+        self._steps: list[Reason] = []
         self._dropped = 0
 
     def add(self, event: str, text: str, pids: tuple[int, ...] = ()) -> None:
@@ -25,13 +25,13 @@ class Chain:
         if len(self._steps) >= MAX_STEPS:
             self._dropped += 1
             return
-        step = WhyStep(time=self._wall(), event=event, text=text[:MAX_TEXT], pids=pids)
+        step = Reason(time=self._wall(), event=event, text=text[:MAX_TEXT], pids=pids)
         self._steps.append(step)
 
-    def steps(self) -> tuple[WhyStep, ...]:
+    def steps(self) -> tuple[Reason, ...]:
         if not self._dropped:
             return tuple(self._steps)
-        more = WhyStep(time=self._wall(), event="more", text=f"{self._dropped} more steps")
+        more = Reason(time=self._wall(), event="more", text=f"{self._dropped} more steps")
         return (*self._steps, more)
 
     def text(self) -> str:
@@ -43,6 +43,6 @@ class Chain:
         return "Why:\n" + "\n".join(lines)
 
 
-def _line(step: WhyStep, zero: float) -> str:
+def _line(step: Reason, zero: float) -> str:
     pids = f" [pids {', '.join(map(str, step.pids))}]" if step.pids else ""
     return f"  +{step.time - zero:.2f}s {step.event}: {step.text}{pids}"

@@ -16,31 +16,31 @@ from trio_afrender.errors import PluginError, StoreError
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
 from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
 from trio_afrender.task.events import LogLine, TaskEvent
-from trio_afrender.task.execution import Work
+from trio_afrender.task.execution import RunExecution
 from trio_afrender.task.gpu_slots import hidden_cards, show_cards
-from trio_afrender.task.run_folder import Place
-from trio_afrender.task.run_state import Record
-from trio_afrender.task.task_control import TaskHandle
+from trio_afrender.task.run_folder import RunFolder
+from trio_afrender.task.run_state import RunState
+from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.task_info import make_task_info
-from trio_afrender.task.tools import Tools
+from trio_afrender.task.tools import TaskDependencies
 
 __all__ = ("run_task",)
 
 logger = logging.getLogger(__name__)
 
-MAX_LINE = 256 * 1024
+MAX_LOG_PIECE = 256 * 1024
 """Characters of log sent in one piece; plugins may be talkative."""
 
 
 async def run_task(
-    handle: TaskHandle, tools: Tools, events: trio.MemorySendChannel[TaskEvent]
+    handle: TaskControl, tools: TaskDependencies, events: trio.MemorySendChannel[TaskEvent]
 ) -> None:
     """Run the task of `handle` and send its events, the outcome last. Closes `events`.
 
     A run that was closed or superseded sends no outcome. Raises nothing but cancellation: a bug
     in here becomes an outcome too. Cancelled, it leaves no process behind, and no outcome.
     """
-    record = Record(handle, tools)
+    record = RunState(handle, tools)
     async with events:
         try:
             status = await _live(record, events)
@@ -57,7 +57,7 @@ async def run_task(
             await _report(record, status, events)
 
 
-async def _dismiss(record: Record) -> None:
+async def _dismiss(record: RunState) -> None:
     """End a tree that was inherited and never taken over: its plugins, say, could not be made."""
     handle = record.handle
     if handle.inherited and record.started is None and not handle.leaving:
@@ -65,7 +65,7 @@ async def _dismiss(record: Record) -> None:
             await record.tools.dismiss(handle.task)
 
 
-async def _live(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> TaskStatus:
+async def _live(record: RunState, events: trio.MemorySendChannel[TaskEvent]) -> TaskStatus:
     handle, tools = record.handle, record.tools
     if handle.predecessor is not None:
         with handle.stoppable():
@@ -78,7 +78,7 @@ async def _live(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> Ta
 
 
 async def _live_with_cards(
-    record: Record, unknown: ExitStack, events: trio.MemorySendChannel[TaskEvent]
+    record: RunState, unknown: ExitStack, events: trio.MemorySendChannel[TaskEvent]
 ) -> TaskStatus:
     """Live with GPUs of its own; close `unknown` when those of an earlier agent's run are known."""
     handle, tools = record.handle, record.tools
@@ -89,11 +89,11 @@ async def _live_with_cards(
             return record.stopped_early()
         async with tools.open_place(handle.task) as place:
             if handle.inherited:
-                record.cards = await place.noted_cards()
+                record.cards = await place.recorded_gpus()
                 tools.cards.hold(record.cards)
                 unknown.close()
             elif record.cards:
-                await place.note_cards(record.cards)
+                await place.record_gpus(record.cards)
             return await _live_at(place, record, events)
     except StoreError as error:
         return record.refuse(TaskStatus.GiveBack, str(error))
@@ -101,7 +101,7 @@ async def _live_with_cards(
         tools.cards.free(record.cards)
 
 
-async def _take_cards(record: Record, events: trio.MemorySendChannel[TaskEvent]) -> None:
+async def _take_cards(record: RunState, events: trio.MemorySendChannel[TaskEvent]) -> None:
     """Wait for the GPUs of this run, if it is to have some of its own; a stop ends the waiting."""
     handle, room = record.handle, record.tools.cards
     if not room.rule.tasks_per_card or handle.cause is not None:
@@ -122,7 +122,7 @@ async def _take_cards(record: Record, events: trio.MemorySendChannel[TaskEvent])
             await _tell(record, text, events)
 
 
-async def _tell(record: Record, activity: str, events: trio.MemorySendChannel[TaskEvent]) -> None:
+async def _tell(record: RunState, activity: str, events: trio.MemorySendChannel[TaskEvent]) -> None:
     """Say what a run does that has no process yet."""
     task = record.handle.task
     record.handle.activity = activity
@@ -131,7 +131,7 @@ async def _tell(record: Record, activity: str, events: trio.MemorySendChannel[Ta
 
 
 async def _live_at(
-    place: Place, record: Record, events: trio.MemorySendChannel[TaskEvent]
+    place: RunFolder, record: RunState, events: trio.MemorySendChannel[TaskEvent]
 ) -> TaskStatus:
     task = record.handle.task
     spec = PluginSpec(
@@ -149,8 +149,8 @@ async def _live_at(
 
 async def _live_with(
     plugins: PluginTask,
-    place: Place,
-    record: Record,
+    place: RunFolder,
+    record: RunState,
     events: trio.MemorySendChannel[TaskEvent],
 ) -> TaskStatus:
     refusal: TaskStatus | None = None
@@ -162,16 +162,16 @@ async def _live_with(
     if refusal is not None:
         await record.note_plugins(plugins)
         return refusal
-    return await Work(plugins, place, record, events).do()
+    return await RunExecution(plugins, place, record, events).run()
 
 
 async def _report(
-    record: Record, status: TaskStatus, events: trio.MemorySendChannel[TaskEvent]
+    record: RunState, status: TaskStatus, events: trio.MemorySendChannel[TaskEvent]
 ) -> None:
     """Send what is left of the log, then the outcome."""
     run, text = record.handle.task.run, record.log_text()
-    for start in range(0, len(text), MAX_LINE):
-        await events.send(LogLine(run=run, text=text[start : start + MAX_LINE]))
+    for start in range(0, len(text), MAX_LOG_PIECE):
+        await events.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
     last = record.last or TaskUpdate(run=run, **record.handle.task.key._asdict(), status=status)
     end = record.end.status if record.end else None
     await events.send(

@@ -18,47 +18,47 @@ from typing import Protocol, TypeAlias
 import attrs
 import trio
 
-from trio_afrender.process.interfaces import Keep
+from trio_afrender.process.interfaces import Persistence
 from trio_afrender.protocol.messages import TaskExec, TaskFile
 from trio_afrender.supervisor.paths import end_path
-from trio_afrender.tasklog.displayed_log import View
+from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
 from trio_afrender.tasklog.interfaces import RunLog
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.local_log import open_reader, open_run_log
 from trio_afrender.tasklog.redact import Redactor
-from trio_afrender.tasklog.supervised_log import open_followed_log
+from trio_afrender.tasklog.supervised_log import open_supervised_log
 
 __all__ = (
     "OWN_SLOT",
-    "DiskPlace",
+    "DiskRunFolder",
     "OpenPlace",
-    "Place",
-    "open_disk_place",
-    "place_name",
+    "RunFolder",
+    "open_run_folder",
     "read_left",
-    "remove_places",
+    "remove_run_folders",
+    "run_folder_name",
 )
 
 OWN_SLOT = "task"
 """The slot of a run's own process; those of post commands are ``post-0`` and so on."""
-CARDS = "cards.json"
+GPUS_FILE = "cards.json"
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
-STOP_FILE_PATIENCE = 0.5
-UNFINISHED = (".part", ".tmp", ".partial")
-RESTING = 1.0
+STOP_FILE_TIMEOUT = 0.5
+UNFINISHED_SUFFIXES = (".part", ".tmp", ".partial")
+SETTLE_TIME = 1.0
 """Seconds without a change after which a file of no known kind counts as complete."""
 
 
-class Place(Protocol):
+class RunFolder(Protocol):
     """What a run needs of its host's disk."""
 
     @property
     def log(self) -> RunLog: ...
 
     @property
-    def view(self) -> View: ...
+    def view(self) -> DisplayedLog: ...
 
     @property
     def work_dir(self) -> str:
@@ -75,7 +75,7 @@ class Place(Protocol):
         """Where `write_stop` writes; the task learns it as ``AF_STOP_FILE``."""
         ...
 
-    def keep(self, slot: str) -> Keep | None:
+    def keep(self, slot: str) -> Persistence | None:
         """How the process `slot` of the run outlives its agent; None where none does."""
         ...
 
@@ -87,11 +87,11 @@ class Place(Protocol):
         """Put the JSON that ``AF_STOP_FILE`` promises; gives up after half a second."""
         ...
 
-    async def note_cards(self, cards: Sequence[str]) -> None:
+    async def record_gpus(self, cards: Sequence[str]) -> None:
         """Keep which GPUs the run has, for a later agent that takes it over."""
         ...
 
-    async def noted_cards(self) -> tuple[str, ...]:
+    async def recorded_gpus(self) -> tuple[str, ...]:
         """Return what `note_cards` kept; () for nothing."""
         ...
 
@@ -110,17 +110,17 @@ class Place(Protocol):
         ...
 
 
-OpenPlace: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[Place]]
+OpenPlace: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[RunFolder]]
 """Makes a run's place. Raises `StoreError`. Leaving it closes the log and removes nothing."""
 
 
 @attrs.define(eq=False, kw_only=True)
-class DiskPlace:
+class DiskRunFolder:
     """A folder of the store; all blocking work happens in threads."""
 
     folder: Path
     log: RunLog
-    view: View
+    view: DisplayedLog
     quota: int
     kept: bool = False
 
@@ -128,11 +128,11 @@ class DiskPlace:
     def work_dir(self) -> str:
         return str(self.folder / "work")
 
-    def keep(self, slot: str) -> Keep | None:
+    def keep(self, slot: str) -> Persistence | None:
         if not self.kept:
             return None
         record, log = str(self.folder / slot), str(self.folder / "log")
-        return Keep(record=record, log=log, quota=self.quota, patience=0, grace=0)
+        return Persistence(record=record, log=log, quota=self.quota, patience=0, grace=0)
 
     @property
     def files_dir(self) -> str:
@@ -149,16 +149,16 @@ class DiskPlace:
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})
         # Abandoned when the disk hangs: TERM must not wait for it, and a late note harms nobody.
-        with trio.move_on_after(STOP_FILE_PATIENCE):
+        with trio.move_on_after(STOP_FILE_TIMEOUT):
             await work_in_thread(partial(_write_atomically, self.stop_file, text), abandon=True)
 
-    async def note_cards(self, cards: Sequence[str]) -> None:
-        path, text = str(self.folder / CARDS), json.dumps(list(cards))
+    async def record_gpus(self, cards: Sequence[str]) -> None:
+        path, text = str(self.folder / GPUS_FILE), json.dumps(list(cards))
         with suppress(OSError):  # a full disk stops no task; only a later agent knows less
             await work_in_thread(partial(_write_atomically, path, text))
 
-    async def noted_cards(self) -> tuple[str, ...]:
-        return await work_in_thread(partial(_read_cards, self.folder / CARDS))
+    async def recorded_gpus(self) -> tuple[str, ...]:
+        return await work_in_thread(partial(_read_cards, self.folder / GPUS_FILE))
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
         return await work_in_thread(lambda: _read_files(self.files_dir, seen, last=False))
@@ -179,29 +179,29 @@ class DiskPlace:
 
 
 @asynccontextmanager
-async def open_disk_place(
+async def open_run_folder(
     root: Path, task: TaskExec, *, quota: int, kept: bool = False
-) -> AsyncIterator[DiskPlace]:
+) -> AsyncIterator[DiskRunFolder]:
     """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`.
 
     With `kept` somebody else writes the log. What an earlier agent had there of the log goes on; its
     view is made anew.
     """
-    folder = root / place_name(task)
+    folder = root / run_folder_name(task)
     beside = (folder / "work", folder / "files")
     log: AbstractAsyncContextManager[RunLog] = (
-        open_followed_log(folder / "log", beside=beside)
+        open_supervised_log(folder / "log", beside=beside)
         if kept
         else open_run_log(folder / "log", quota=quota, beside=beside)
     )
     async with log as opened:
-        view = View(opened, folder / "view")
-        yield DiskPlace(folder=folder, log=opened, view=view, quota=quota, kept=kept)
+        view = DisplayedLog(opened, folder / "view")
+        yield DiskRunFolder(folder=folder, log=opened, view=view, quota=quota, kept=kept)
 
 
-async def remove_places(root: Path, tasks: Sequence[TaskExec]) -> None:
+async def remove_run_folders(root: Path, tasks: Sequence[TaskExec]) -> None:
     """Delete the folders of runs; what cannot be deleted stays."""
-    folders = [root / place_name(task) for task in tasks]
+    folders = [root / run_folder_name(task) for task in tasks]
 
     def remove() -> None:
         for folder in folders:
@@ -234,7 +234,7 @@ def _remove_bare(folder: str) -> bool:
     return True
 
 
-def place_name(task: TaskExec) -> str:
+def run_folder_name(task: TaskExec) -> str:
     """The name of a run's folder."""
     return f"{task.key}_{safe_name(task.run)}"
 
@@ -243,7 +243,7 @@ async def read_left(root: Path, task: TaskExec, *, limit: int, redactor: Redacto
     """What is left of the output of a run whose agent is dead, head and tail; '' for nothing."""
 
     def read() -> str:
-        reader = open_reader(root / place_name(task) / "log")
+        reader = open_reader(root / run_folder_name(task) / "log")
         return make_window(reader, limit, redactor).text if reader.size() else ""
 
     return await work_in_thread(read)
@@ -283,7 +283,7 @@ def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[Task
         with suppress(FileNotFoundError):
             if entry.name in seen or not entry.is_file(follow_symlinks=False):
                 continue
-            if entry.name.startswith(".") or entry.name.endswith(UNFINISHED):
+            if entry.name.startswith(".") or entry.name.endswith(UNFINISHED_SUFFIXES):
                 continue  # by custom a name for what is on its way
             state = entry.stat(follow_symlinks=False)
             if state.st_size >= MAX_FILE:
@@ -300,4 +300,4 @@ def _is_complete(data: bytes, age: float) -> bool:
         return data.endswith(b"\xff\xd9")
     if data.startswith(b"\x89PNG"):
         return data.endswith(b"IEND\xaeB`\x82")
-    return bool(data) and age >= RESTING
+    return bool(data) and age >= SETTLE_TIME

@@ -10,28 +10,28 @@ import trio
 from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
 from trio_afrender.task.process_lifecycle import ProcessEnd
-from trio_afrender.task.reasons import Chain
-from trio_afrender.task.status_rules import Facts, judge, limit_give_backs
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Tools
+from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.task.status_rules import RunFacts, cap_retries, decide_status
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.task.usage_totals import usage_sentence
 from trio_afrender.tasklog.redact import Redactor
 
-__all__ = ("Record",)
+__all__ = ("RunState",)
 
 logger = logging.getLogger(__name__)
 
-MAX_RAISED = 300
+MAX_EXCEPTION_TEXT = 300
 """Characters of an exception that are logged; the task's log has all of it."""
 
 
-class Record:
+class RunState:
     """Written by the run alone; nothing in here waits."""
 
-    def __init__(self, handle: TaskHandle, tools: Tools) -> None:
+    def __init__(self, handle: TaskControl, tools: TaskDependencies) -> None:
         self.handle = handle
         self.tools = tools
-        self.why = Chain(tools.wall)
+        self.why = ReasonLog(tools.wall)
         self.started: float | None = None
         """Unix time at which the task's own process started."""
         self.finished: float | None = None
@@ -82,13 +82,13 @@ class Record:
         if raised := _find_raised(text):
             task = self.handle.task
             plugins = f"{task.service} / {task.parser or 'no parser'}"
-            hidden = Redactor(self.secrets).redact(raised)[:MAX_RAISED]
+            hidden = Redactor(self.secrets).redact(raised)[:MAX_EXCEPTION_TEXT]
             logger.warning("task %s: a plugin (%s) raised %s", task.key, plugins, hidden)
 
     def refuse(self, status: TaskStatus, text: str) -> TaskStatus:
         """Return the status of a run that never got a process, for the reason `text`."""
         self.why.add("refused", text)
-        return limit_give_backs(status, self.handle.give_backs)
+        return cap_retries(status, self.handle.give_backs)
 
     def stopped_early(self) -> TaskStatus:
         """Return the status of a run that was stopped before it had a process."""
@@ -96,7 +96,7 @@ class Record:
         if cause is None:
             return TaskStatus.FailedToStart
         self.why.add("asked", f"{cause.text}, before anything was started")
-        return judge(Facts(stop=cause, give_backs=self.handle.give_backs))
+        return decide_status(RunFacts(stop=cause, give_backs=self.handle.give_backs))
 
     def log_text(self) -> str:
         """The task's log as it ends: notes, then the chain of why, then what was used at most;

@@ -14,7 +14,7 @@ import attrs
 from trio_afrender.process.interfaces import ExitStatus
 from trio_afrender.protocol.messages import TaskStatus
 
-__all__ = ("Facts", "StopCause", "StopKind", "judge")
+__all__ = ("RunFacts", "StopCause", "StopKind", "decide_status")
 
 
 class StopKind(enum.Enum):
@@ -58,7 +58,7 @@ class StopKind(enum.Enum):
         return self in (StopKind.CLOSED, StopKind.FORGET)
 
 
-STATUS_OF_STOP = {
+STATUS_BY_STOP = {
     StopKind.SERVER: TaskStatus.FinishedKilled,
     StopKind.CLOSED: TaskStatus.FinishedKilled,
     StopKind.FORGET: TaskStatus.FinishedKilled,
@@ -87,7 +87,7 @@ class StopCause:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Facts:
+class RunFacts:
     """All that the verdict depends on."""
 
     stop: StopCause | None = None
@@ -108,7 +108,7 @@ class Facts:
     """How often in a row this host gave this task back before."""
 
 
-def judge(facts: Facts) -> TaskStatus:
+def decide_status(facts: RunFacts) -> TaskStatus:
     """Return the status of a run whose process was started (or that was stopped before)."""
     if facts.stop is None:
         if facts.exit is None or facts.exit.signal is not None:
@@ -116,7 +116,7 @@ def judge(facts: Facts) -> TaskStatus:
         if not facts.exit_ok:
             return TaskStatus.FinishedError
     elif facts.stop.kind is not StopKind.PARSER_SUCCESS:
-        return limit_give_backs(STATUS_OF_STOP[facts.stop.kind], facts.give_backs)
+        return cap_retries(STATUS_BY_STOP[facts.stop.kind], facts.give_backs)
     checks = (
         (facts.fatalerror, TaskStatus.FinishedParserFatalError),
         (facts.error, TaskStatus.FinishedParserError),
@@ -129,7 +129,7 @@ def judge(facts: Facts) -> TaskStatus:
     return next((status for hit, status in checks if hit), TaskStatus.FinishedSuccess)
 
 
-def limit_give_backs(status: TaskStatus, give_backs: int) -> TaskStatus:
+def cap_retries(status: TaskStatus, give_backs: int) -> TaskStatus:
     """Turn one give-back too many in a row into an error."""
     if status.given_back and give_backs >= MAX_GIVE_BACKS:
         return TaskStatus.FinishedError

@@ -10,8 +10,8 @@ from typing import final
 
 import trio
 
-from trio_afrender.process.interfaces import Child, TreeSignal
-from trio_afrender.task.reasons import Chain
+from trio_afrender.process.interfaces import ProcessTree, TreeSignal
+from trio_afrender.task.reasons import ReasonLog
 
 __all__ = ("Suspension", "obey_suspension")
 
@@ -63,7 +63,10 @@ class Suspension:
 
 
 async def obey_suspension(
-    suspension: Suspension, child: Child, why: Chain, say: Callable[[str], Awaitable[None]]
+    suspension: Suspension,
+    child: ProcessTree,
+    why: ReasonLog,
+    say: Callable[[str], Awaitable[None]],
 ) -> None:
     """Suspend and resume `child` as is wished; cancelled when its process is over.
 

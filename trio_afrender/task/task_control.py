@@ -13,18 +13,18 @@ from trio_afrender.protocol.messages import TaskExec, TaskUsage
 from trio_afrender.task.status_rules import StopCause
 from trio_afrender.task.suspend import Suspension
 
-__all__ = ("TaskHandle",)
+__all__ = ("TaskControl",)
 
-LEAST = 0.5
+MIN_KILL_WAIT = 0.5
 """Seconds that killed processes get to be gone, whoever is in a hurry."""
 
 
 @attrs.define(eq=False)
-class TaskHandle:
+class TaskControl:
     """One run, from the moment it is accepted until its tree is empty and its outcome sent."""
 
     task: TaskExec
-    predecessor: TaskHandle | None = None
+    predecessor: TaskControl | None = None
     """An older run of the same key: this one starts only when that one's tree is empty."""
     give_backs: int = 0
     inherited: bool = False
@@ -110,9 +110,9 @@ class TaskHandle:
             finally:
                 self._scope = None
 
-    def patience(self, wish: float) -> float:
+    def stop_budget(self, wish: float) -> float:
         """`wish` seconds, or as long as whoever asked for the end still waits."""
-        return min(wish, max(self._by - trio.current_time(), LEAST))
+        return min(wish, max(self._by - trio.current_time(), MIN_KILL_WAIT))
 
     @contextmanager
     def in_grace(self, wish: float) -> Iterator[trio.CancelScope]:

@@ -18,29 +18,29 @@ from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.process_lifecycle import supervise
-from trio_afrender.task.reasons import Chain
-from trio_afrender.task.run_state import Record
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Tools
+from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.task.run_state import RunState
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.tasklog.memory_log import MemoryLog
 from trio_afrender.thumbnail.command import Wanted, read_command
 
-__all__ = ("Thumbnails", "paint", "wanted_of")
+__all__ = ("Thumbnails", "make_thumbnails", "wanted_of")
 
 MAX_OUTPUT = 2000
-BACKLOG = 32
+MAX_BACKLOG = 32
 """Announced files that may wait; of more the oldest are passed over: new ones say more."""
-RETRY = 2.0
+RETRY_DELAY = 2.0
 """Seconds until a file that could not be read is tried again."""
-TRIES = 5
+MAX_TRIES = 5
 
 
-def wanted_of(command: str, tools: Tools) -> Wanted | None:
+def wanted_of(command: str, tools: TaskDependencies) -> Wanted | None:
     """What our own worker can make of a command; None: it is for the shell."""
     return read_command(command) if tools.painter is not None else None
 
 
-async def paint(wanted: Wanted, tools: Tools, limit: float) -> str:
+async def make_thumbnails(wanted: Wanted, tools: TaskDependencies, limit: float) -> str:
     """Make a thumbnail; return what went wrong, empty when all is well."""
     assert tools.painter is not None  # noqa: S101 - as `wanted_of` said
     try:
@@ -56,7 +56,7 @@ class Thumbnails:
     def __init__(
         self,
         plugins: PluginTask,
-        record: Record,
+        record: RunState,
         make_launch: Callable[[str], Launch],
         collect: Callable[[], Awaitable[None]],
     ) -> None:
@@ -80,7 +80,7 @@ class Thumbnails:
     def announce(self, files: tuple[str, ...]) -> None:
         """Queue files; returns at once."""
         self._waiting.extend(file for file in files if file not in self._waiting)
-        while len(self._waiting) > BACKLOG:
+        while len(self._waiting) > MAX_BACKLOG:
             self._waiting.popleft()
             self._passed_over += 1
         self._wake()
@@ -102,7 +102,7 @@ class Thumbnails:
                     await self._try(command)
                 await self._collect()
             if self._unfinished and (self._over or trio.current_time() >= self._due):
-                self._due = trio.current_time() + RETRY
+                self._due = trio.current_time() + RETRY_DELAY
                 for command in tuple(self._unfinished):
                     await self._try(command)
                 await self._collect()
@@ -134,23 +134,23 @@ class Thumbnails:
         """One attempt; the last one's failure goes into the log."""
         wanted = wanted_of(command, self._record.tools)
         if wanted is not None:
-            problem = await paint(wanted, self._record.tools, self._limit)
+            problem = await make_thumbnails(wanted, self._record.tools, self._limit)
         else:
             problem = await self._run_command(command)
         tries = self._unfinished.pop(command, 0) + 1
         if not problem:
             return
-        if self._over or tries >= TRIES:
+        if self._over or tries >= MAX_TRIES:
             self._record.note(problem)
         else:
             if not self._unfinished:
-                self._due = trio.current_time() + RETRY
+                self._due = trio.current_time() + RETRY_DELAY
             self._unfinished[command] = tries
 
     async def _run_command(self, command: str) -> str:
         """Run a command of ``af_thumbnail_cmd``; return what went wrong."""
         tools = self._record.tools
-        output, handle = MemoryLog(), TaskHandle(self._record.handle.task)
+        output, handle = MemoryLog(), TaskControl(self._record.handle.task)
         try:
             child = await tools.spawn(self._make_launch(command))
         except SpawnError as error:
@@ -159,7 +159,7 @@ class Thumbnails:
             child,
             output,
             handle,
-            Chain(tools.wall),
+            ReasonLog(tools.wall),
             timing=tools.config.timing,
             grace=0,
             limit=self._limit,

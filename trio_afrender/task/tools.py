@@ -11,41 +11,41 @@ import attrs
 import trio
 
 from trio_afrender.config import Config
-from trio_afrender.hostinfo.memory_headroom import ReadRoom, Room
-from trio_afrender.hostinfo.process_inspection import Evidence, Examine
+from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom, ReadRoom
+from trio_afrender.hostinfo.process_inspection import Examine, ProcessReport
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.interfaces import PluginRunner
-from trio_afrender.process.interfaces import Child, Spawn
+from trio_afrender.process.interfaces import ProcessTree, Spawn
 from trio_afrender.protocol.messages import TaskExec
-from trio_afrender.task.gpu_slots import CardRoom
-from trio_afrender.task.image_worker import Painter
+from trio_afrender.task.gpu_slots import GpuAllocator
+from trio_afrender.task.image_worker import ImageWorker
 from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run_folder import OpenPlace
 
-__all__ = ("Gauge", "NoGauge", "Tools")
+__all__ = ("NoUsageReader", "ProcessUsageReader", "TaskDependencies")
 
 
 def _new_token() -> str:
     return secrets.token_hex(16)
 
 
-async def _see_nothing(_pids: Collection[int]) -> Evidence:
+async def _see_nothing(_pids: Collection[int]) -> ProcessReport:
     await trio.lowlevel.checkpoint()
-    return Evidence()
+    return ProcessReport()
 
 
 async def _dismiss_nothing(_task: TaskExec) -> None:
     await trio.lowlevel.checkpoint()
 
 
-class Gauge(Protocol):
+class ProcessUsageReader(Protocol):
     """Where the figures of processes come from."""
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
         """Return those that exist, zombies too; () when that takes too long."""
         ...
 
-    def peek(self, pid: int) -> ProcessUsage | None:
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
         """Return what a process has used that may be a zombie already. Returns at once."""
         ...
 
@@ -58,7 +58,7 @@ class Gauge(Protocol):
         ...
 
 
-class NoGauge:
+class NoUsageReader:
     """Measures nothing."""
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
@@ -69,7 +69,7 @@ class NoGauge:
         await trio.lowlevel.checkpoint()
         return ()
 
-    def peek(self, pid: int) -> ProcessUsage | None:
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
         return None
 
     def shares(self) -> Mapping[int, GpuShare]:
@@ -77,23 +77,23 @@ class NoGauge:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Tools:
+class TaskDependencies:
     """Everything with an effect. Whoever made the parts closes them."""
 
     config: Config
     spawn: Spawn
     plugins: PluginRunner
     open_place: OpenPlace
-    adopt: Callable[[Child, tuple[int, ...]], None]
+    adopt: Callable[[ProcessTree, tuple[int, ...]], None]
     """Takes over a child whose tree could not be emptied; reaps it when it is gone at last."""
     dismiss: Callable[[TaskExec], Awaitable[None]] = _dismiss_nothing
     """Ends what an earlier agent's keeper still holds of a run; bounded."""
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
-    gauge: Gauge = attrs.field(factory=NoGauge)
-    read_room: ReadRoom = lambda: Room(available=1, total=1)
+    gauge: ProcessUsageReader = attrs.field(factory=NoUsageReader)
+    read_room: ReadRoom = lambda: MemoryHeadroom(available=1, total=1)
     """How much memory the host has left."""
-    painter: Painter | None = None
+    painter: ImageWorker | None = None
     """Reads images; None: thumbnails are commands like any other, images are not looked at."""
     period: Callable[[], float] = lambda: 5.0
     """Seconds between two measurements of a task's tree."""
@@ -101,7 +101,7 @@ class Tools:
     """Looks at processes that do nothing any more."""
     cards_unclaimed: Callable[[], bool] = lambda: False
     """Whether a card of this host works for somebody whom its driver does not name."""
-    cards: CardRoom = attrs.field(factory=CardRoom)
+    cards: GpuAllocator = attrs.field(factory=GpuAllocator)
     """Who has which GPU."""
     wall: Callable[[], float] = time.time
     new_token: Callable[[], str] = _new_token

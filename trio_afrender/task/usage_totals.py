@@ -14,7 +14,7 @@ import attrs
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.protocol.messages import TaskUsage
 
-__all__ = ("Ledger", "show_bytes", "usage_sentence", "usage_words")
+__all__ = ("TreeUsage", "show_bytes", "usage_sentence", "usage_words")
 
 _Key: TypeAlias = tuple[int, float]
 _MIB = 1024**2
@@ -61,7 +61,7 @@ def _heirs(
     return found
 
 
-class Ledger:
+class TreeUsage:
     """The figures of one run over all its processes, measurement after measurement."""
 
     def __init__(self, now: float) -> None:

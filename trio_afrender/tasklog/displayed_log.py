@@ -15,15 +15,15 @@ from typing import Protocol
 import attrs
 import trio
 
-from trio_afrender.tasklog.head_tail import gap_mark
-from trio_afrender.tasklog.interfaces import Chunk, Gone, LogReader, RunLog
+from trio_afrender.tasklog.head_tail import missing_marker
+from trio_afrender.tasklog.interfaces import Chunk, LogReader, Missing, RunLog
 from trio_afrender.tasklog.io_threads import work_in_thread
-from trio_afrender.tasklog.local_log import HELD, QUOTA, SEGMENT
-from trio_afrender.tasklog.memory_log import MemoryStore
-from trio_afrender.tasklog.size_event import Growth
+from trio_afrender.tasklog.local_log import DEFAULT_QUOTA, MAX_HELD, SEGMENT_SIZE
+from trio_afrender.tasklog.memory_log import MemoryLogStore
+from trio_afrender.tasklog.size_event import SizeEvent
 from trio_afrender.tasklog.writer import open_writer
 
-__all__ = ("Replacement", "View")
+__all__ = ("DisplayedLog", "Replacement")
 
 _CHUNK = 1024 * 1024
 
@@ -61,16 +61,21 @@ class _Store(Protocol):
 
     def append(self, data: bytes) -> None: ...
 
-    def park(self) -> None: ...
+    def close_fd(self) -> None: ...
 
     def reader(self) -> LogReader: ...
 
 
-class View:
+class DisplayedLog:
     """Grows by `apply` only. Holds no descriptor, so there is nothing to close."""
 
     def __init__(
-        self, log: RunLog, folder: Path | None, *, quota: int = QUOTA, segment: int = SEGMENT
+        self,
+        log: RunLog,
+        folder: Path | None,
+        *,
+        quota: int = DEFAULT_QUOTA,
+        segment: int = SEGMENT_SIZE,
     ) -> None:
         self._log = log
         self._folder = folder
@@ -78,7 +83,7 @@ class View:
         self._segment = segment
         self._settled = 0  # log offset up to which everything is shown or replaced
         self._own: _Store | None = None
-        self._growth = Growth()
+        self._growth = SizeEvent()
         self._lock = trio.Lock()
         self._reader = _ViewReader(log.reader(), 0)
 
@@ -146,13 +151,13 @@ class View:
                 self._copy_raw(own, consumed)
         finally:
             if own is not None:
-                own.park()
+                own.close_fd()
 
     def _begin(self, switch: int) -> _Store:
         self._settled = switch
-        own: _Store = MemoryStore()
+        own: _Store = MemoryLogStore()
         if self._folder is not None:
-            own = open_writer(self._folder, quota=self._quota, segment=self._segment, held=HELD)
+            own = open_writer(self._folder, quota=self._quota, segment=self._segment, held=MAX_HELD)
         self._own = own
         self._reader = attrs.evolve(self._reader, raw_end=switch, own=own.reader())
         return own
@@ -165,7 +170,7 @@ class View:
             start = min(chunk.offset, stop) if chunk.data else stop
             if start > self._settled:
                 lines = raw.gone(start).lines - raw.gone(self._settled).lines
-                own.append(f"\n{gap_mark(start - self._settled, lines)}".encode())
+                own.append(f"\n{missing_marker(start - self._settled, lines)}".encode())
             data = chunk.data[: stop - start]
             own.append(data)
             self._settled = start + len(data)
@@ -194,12 +199,12 @@ class _ViewReader:
         chunk = self.own.read(offset - self.raw_end, limit)
         return Chunk(self.raw_end + chunk.offset, chunk.data)
 
-    def gone(self, before: int) -> Gone:
+    def gone(self, before: int) -> Missing:
         gone = self.raw.gone(min(before, self.raw_end))
         if self.own is None or before <= self.raw_end:
             return gone
         own = self.own.gone(before - self.raw_end)
-        return Gone(gone.bytes + own.bytes, gone.lines + own.lines)
+        return Missing(gone.bytes + own.bytes, gone.lines + own.lines)
 
 
 @attrs.frozen(slots=True)
@@ -214,7 +219,7 @@ class _LiveView:
     def read(self, offset: int, limit: int) -> Chunk:
         return self._now().read(offset, limit)
 
-    def gone(self, before: int) -> Gone:
+    def gone(self, before: int) -> Missing:
         return self._now().gone(before)
 
 

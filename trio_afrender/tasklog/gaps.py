@@ -13,21 +13,21 @@ from pathlib import Path
 from trio_afrender.tasklog.segments import (
     DROPPED,
     LOST,
-    GoneRange,
+    MissingRange,
     count_lines,
     note_path,
     segment_path,
 )
 
-__all__ = ("Ledger",)
+__all__ = ("MissingRanges",)
 
-_MOST_RANGES = 512
+_MAX_RANGES = 512
 
 
-class Ledger:
+class MissingRanges:
     """What is gone from one log. Used by its writer alone; `ranges` may be read from any thread."""
 
-    def __init__(self, folder: Path, ranges: tuple[GoneRange, ...] = ()) -> None:
+    def __init__(self, folder: Path, ranges: tuple[MissingRange, ...] = ()) -> None:
         self.ranges = ranges
         """Ascending; replaced as a whole."""
         self.lost = sum(gone.end - gone.start for gone in ranges if gone.kind == LOST)
@@ -40,16 +40,16 @@ class Ledger:
         """Take away the segment at `start`, after counting it. Raises OSError, with nothing done."""
         path = segment_path(self._folder, start)
         try:
-            gone = GoneRange(start, end, count_lines(path), DROPPED)
+            gone = MissingRange(start, end, count_lines(path), DROPPED)
             self._note_drop(path, gone)
         except FileNotFoundError:  # somebody took it, or the whole folder, before us
-            gone = GoneRange(start, end, 0, DROPPED)
+            gone = MissingRange(start, end, 0, DROPPED)
         self.ranges = _coarsen(tuple(sorted((*self.ranges, gone), key=lambda g: g.start)))
 
-    def _note_drop(self, path: Path, gone: GoneRange) -> None:
+    def _note_drop(self, path: Path, gone: MissingRange) -> None:
         note = self._dropped_note
         if note is not None and note.end == gone.start:
-            whole = GoneRange(note.start, gone.end, note.lines + gone.lines, DROPPED)
+            whole = MissingRange(note.start, gone.end, note.lines + gone.lines, DROPPED)
             # From this rename on the segment counts as gone: readers skip it (`list_folder`).
             note_path(self._folder, note).rename(note_path(self._folder, whole))
             self._dropped_note = whole
@@ -64,7 +64,7 @@ class Ledger:
 
     def lose(self, start: int, data: bytes) -> None:
         """Count bytes that nobody will see. Never raises: the disk is full or broken anyway."""
-        gone = GoneRange(start, start + len(data), data.count(b"\n"), LOST)
+        gone = MissingRange(start, start + len(data), data.count(b"\n"), LOST)
         self.lost += len(data)
         if self.ranges and _touch(self.ranges[-1], gone):
             self.ranges = (*self.ranges[:-1], _joined(self.ranges[-1], gone))
@@ -79,7 +79,7 @@ class Ledger:
         """
         last = _last(self.ranges, LOST)
         if held:
-            rest = GoneRange(held_start, held_start + len(held), held.count(b"\n"), LOST)
+            rest = MissingRange(held_start, held_start + len(held), held.count(b"\n"), LOST)
             last = _joined(last, rest) if last is not None and _touch(last, rest) else rest
         if last is None or last == self._lost_note:
             return
@@ -92,23 +92,23 @@ class Ledger:
             self._lost_note = last
 
 
-def _last(ranges: tuple[GoneRange, ...], kind: str) -> GoneRange | None:
+def _last(ranges: tuple[MissingRange, ...], kind: str) -> MissingRange | None:
     return next((gone for gone in reversed(ranges) if gone.kind == kind), None)
 
 
-def _touch(first: GoneRange, second: GoneRange) -> bool:
+def _touch(first: MissingRange, second: MissingRange) -> bool:
     return (first.end, first.kind) == (second.start, second.kind)
 
 
-def _joined(first: GoneRange, second: GoneRange) -> GoneRange:
-    return GoneRange(first.start, second.end, first.lines + second.lines, first.kind)
+def _joined(first: MissingRange, second: MissingRange) -> MissingRange:
+    return MissingRange(first.start, second.end, first.lines + second.lines, first.kind)
 
 
-def _coarsen(ranges: tuple[GoneRange, ...]) -> tuple[GoneRange, ...]:
+def _coarsen(ranges: tuple[MissingRange, ...]) -> tuple[MissingRange, ...]:
     """Merge neighbours pair by pair once there are too many: memory stays flat for ever."""
-    if len(ranges) <= _MOST_RANGES:
+    if len(ranges) <= _MAX_RANGES:
         return ranges
-    merged: list[GoneRange] = []
+    merged: list[MissingRange] = []
     whole = False  # whether the last one may not grow any more
     for gone in ranges:
         if merged and not whole and _touch(merged[-1], gone):

@@ -17,12 +17,12 @@ from trio_afrender.tasklog.interfaces import Chunk, LogReader, Window
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
-__all__ = ("Readable", "gap_mark", "make_window", "read_window")
+__all__ = ("Readable", "make_window", "missing_marker", "read_window")
 
 _CHUNK = 1024 * 1024
-_NEAR = 4096
+_LINE_SEARCH = 4096
 """Bytes to give up, at most, so that a cut comes to lie between two lines."""
-_TRIES = 5
+_MAX_TRIES = 5
 
 
 class Readable(Protocol):
@@ -54,7 +54,7 @@ def make_window(reader: LogReader, limit: int, redactor: Redactor | None = None)
     """
     hide = redactor or Redactor(())
     window, settled = _try_window(reader, max(0, limit), hide)
-    for _ in range(_TRIES):
+    for _ in range(_MAX_TRIES):
         if settled:
             break
         # The quota dropped a segment while we counted. Should it always be faster than we are,
@@ -63,7 +63,7 @@ def make_window(reader: LogReader, limit: int, redactor: Redactor | None = None)
     return window
 
 
-def gap_mark(count: int, lines: int) -> str:
+def missing_marker(count: int, lines: int) -> str:
     """Say how much is left out, on a line of its own."""
     what = f"{count} byte{'s' * (count != 1)}, {lines} line{'s' * (lines != 1)}"
     return f"--- trio_afrender: {what} of output left out here ---\n"
@@ -91,7 +91,7 @@ def _window_of(reader: LogReader, size: int, limit: int, hide: Redactor) -> Wind
     if head_text and not head_text.endswith("\n"):
         head_text += "\n"
     return Window(
-        text=head_text + gap_mark(start - stop, lines) + tail_text,
+        text=head_text + missing_marker(start - stop, lines) + tail_text,
         size=size,
         left_out_bytes=start - stop,
         left_out_lines=lines,
@@ -173,7 +173,7 @@ def _fit_tail(data: bytes, room: int, hide: Redactor) -> tuple[str, int]:
 
 
 def _near(data: bytes) -> int:
-    return min(_NEAR, len(data) // 8)
+    return min(_LINE_SEARCH, len(data) // 8)
 
 
 def _char_edge(data: bytes) -> int:

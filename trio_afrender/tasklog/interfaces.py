@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ("Chunk", "Gone", "LogReader", "RunLog", "Window")
+__all__ = ("Chunk", "LogReader", "Missing", "RunLog", "Window")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class Missing:
     """How much of a log is not there any more: dropped by the quota, or never stored."""
 
     bytes: int = 0
@@ -49,7 +49,7 @@ class LogReader(Protocol):
         """
         ...
 
-    def gone(self, before: int) -> Gone:
+    def gone(self, before: int) -> Missing:
         """What stood before the offset `before` and is not there any more."""
         ...
 
@@ -83,7 +83,7 @@ class RunLog(Protocol):
         ...
 
     @property
-    def grown(self) -> float:
+    def wait_grown(self) -> float:
         """When bytes came last, in trio's time; minus infinity if none came since it was opened."""
         ...
 

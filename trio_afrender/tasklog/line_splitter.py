@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import codecs
 
-__all__ = ("PIECE", "LineBatcher")
+__all__ = ("MAX_LINE", "LineBatcher")
 
-PIECE = 64 * 1024
+MAX_LINE = 64 * 1024
 """Bytes. A piece is up to 3 shorter where a character would be cut."""
 
 _CR = 0x0D
@@ -25,7 +25,7 @@ class LineBatcher:
     The batches joined are the decoded bytes. Holds less than two pieces, whatever is fed.
     """
 
-    def __init__(self, piece: int = PIECE) -> None:
+    def __init__(self, piece: int = MAX_LINE) -> None:
         self._piece = piece
         self._rest = bytearray()
         """Of the unfinished line (or piece of a line), with a ``\r`` that may get its ``\n``."""

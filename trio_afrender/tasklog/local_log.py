@@ -14,16 +14,16 @@ from trio_afrender.errors import StoreError
 from trio_afrender.tasklog.io_threads import fill_in_thread
 from trio_afrender.tasklog.pipes import wait_for_bytes
 from trio_afrender.tasklog.segments import open_reader
-from trio_afrender.tasklog.size_event import Growth
+from trio_afrender.tasklog.size_event import SizeEvent
 from trio_afrender.tasklog.writer import LiveReader, SegmentWriter, open_writer
 
 __all__ = ("DiskLog", "open_reader", "open_run_log")
 
 _T = TypeVar("_T")
 
-QUOTA = 1024 * 1024 * 1024
-SEGMENT = 16 * 1024 * 1024
-HELD = 512 * 1024
+DEFAULT_QUOTA = 1024 * 1024 * 1024
+SEGMENT_SIZE = 16 * 1024 * 1024
+MAX_HELD = 512 * 1024
 """Bytes kept in memory while the disk takes none: the tail of a window of 1 MiB."""
 
 
@@ -32,7 +32,7 @@ class DiskLog:
 
     def __init__(self, writer: SegmentWriter) -> None:
         self._writer = writer
-        self._growth = Growth(writer.state.size)
+        self._growth = SizeEvent(writer.state.size)
         self._lock = trio.Lock()
 
     @property
@@ -49,7 +49,7 @@ class DiskLog:
         return self._writer.state.lost
 
     @property
-    def grown(self) -> float:
+    def wait_grown(self) -> float:
         return self._growth.grown
 
     @property
@@ -104,9 +104,9 @@ class DiskLog:
 async def open_run_log(
     folder: Path,
     *,
-    quota: int = QUOTA,
-    segment: int = SEGMENT,
-    held: int = HELD,
+    quota: int = DEFAULT_QUOTA,
+    segment: int = SEGMENT_SIZE,
+    held: int = MAX_HELD,
     beside: Sequence[Path] = (),
 ) -> AsyncIterator[DiskLog]:
     """Make the log in `folder`, or go on at the end of the one there; leaving ends and closes it.

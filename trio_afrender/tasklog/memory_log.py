@@ -7,16 +7,16 @@ from pathlib import Path
 
 import trio
 
-from trio_afrender.tasklog.interfaces import Chunk, Gone
+from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.pipes import wait_for_bytes
-from trio_afrender.tasklog.size_event import Growth
+from trio_afrender.tasklog.size_event import SizeEvent
 
-__all__ = ("MemoryLog", "MemoryStore")
+__all__ = ("MemoryLog", "MemoryLogStore")
 
 _CHUNK = 1024 * 1024
 
 
-class MemoryStore:
+class MemoryLogStore:
     """Bytes that can be appended and read as a log: its own `LogReader`, for any thread."""
 
     def __init__(self) -> None:
@@ -25,10 +25,10 @@ class MemoryStore:
     def append(self, data: bytes) -> None:
         self._data += data
 
-    def park(self) -> None:
+    def close_fd(self) -> None:
         """Nothing: there is no descriptor to give back."""
 
-    def reader(self) -> MemoryStore:
+    def reader(self) -> MemoryLogStore:
         return self
 
     def size(self) -> int:
@@ -37,17 +37,17 @@ class MemoryStore:
     def read(self, offset: int, limit: int) -> Chunk:
         return Chunk(offset, bytes(self._data[offset : offset + limit]))
 
-    def gone(self, before: int) -> Gone:
+    def gone(self, before: int) -> Missing:
         """Nothing ever is."""
-        return Gone()
+        return Missing()
 
 
 class MemoryLog:
     """A `RunLog` that keeps everything; its size is the caller's business."""
 
     def __init__(self) -> None:
-        self._store = MemoryStore()
-        self._growth = Growth()
+        self._store = MemoryLogStore()
+        self._growth = SizeEvent()
 
     @property
     def folder(self) -> Path | None:
@@ -62,14 +62,14 @@ class MemoryLog:
         return 0
 
     @property
-    def grown(self) -> float:
+    def wait_grown(self) -> float:
         return self._growth.grown
 
     @property
     def ended(self) -> bool:
         return self._growth.ended
 
-    def reader(self) -> MemoryStore:
+    def reader(self) -> MemoryLogStore:
         return self._store
 
     async def append(self, data: bytes) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-__all__ = ("MARK", "Redactor", "find_secrets")
+__all__ = ("REDACTION_MARK", "Redactor", "find_secrets")
 
-MARK = "[redacted]"
-_SHORTEST = 6
+REDACTION_MARK = "[redacted]"
+_MIN_SECRET = 6
 """Shorter values are words of every log: blotting them out would hide more than it protects."""
 
 
@@ -24,7 +24,7 @@ def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tup
         for name, value in environment.items()
         if any(fnmatchcase(name.upper(), pattern) for pattern in wanted)
     }
-    kept = (value for value in values if len(value) >= _SHORTEST)
+    kept = (value for value in values if len(value) >= _MIN_SECRET)
     return tuple(sorted(kept, key=lambda value: (-len(value), value)))
 
 
@@ -32,7 +32,7 @@ class Redactor:
     """Knows some secrets. `feed` and `finish` are for one stream; the rest keeps no state."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = tuple({secret for secret in secrets if len(secret) >= _SHORTEST})
+        self._secrets = tuple({secret for secret in secrets if len(secret) >= _MIN_SECRET})
         self._carry = ""  # the end of the stream so far: it may be the start of a secret
         self._covered = 0  # how much of the carry belongs to a secret whose mark was returned
 
@@ -121,7 +121,7 @@ def _replace(text: str, spans: list[tuple[int, int]], end: int, *, covered: int 
             break
         parts.append(text[at:start])
         if start or not covered:
-            parts.append(MARK)
+            parts.append(REDACTION_MARK)
         at = stop
     parts.append(text[at:end])
     return "".join(parts)

@@ -19,34 +19,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trio_afrender.tasklog.interfaces import Chunk, Gone
+from trio_afrender.tasklog.interfaces import Chunk, Missing
 
 __all__ = (
     "DROPPED",
     "LOST",
     "FolderReader",
-    "GoneRange",
     "Listing",
+    "MissingRange",
     "count_lines",
     "list_folder",
     "note_path",
     "open_reader",
     "read_segments",
     "segment_path",
-    "sum_gone",
+    "sum_missing",
 )
 
 DROPPED = "dropped"
 LOST = "lost"
 _SEGMENT = ".log"
 _COUNTED_AT_ONCE = 1024 * 1024
-_TRIES = 100
+_MAX_TRIES = 100
 _END_OF_FILES = 2**62
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
-class GoneRange:
+class MissingRange:
     """Bytes from `start` to `end` that are not in the folder, with `lines` line feeds."""
 
     start: int
@@ -61,7 +61,7 @@ class Listing:
 
     starts: tuple[int, ...] = ()
     """Start offsets of the segments, ascending."""
-    ranges: tuple[GoneRange, ...] = ()
+    ranges: tuple[MissingRange, ...] = ()
 
 
 def segment_path(folder: Path, start: int) -> Path:
@@ -69,7 +69,7 @@ def segment_path(folder: Path, start: int) -> Path:
     return folder / f"{start:020d}{_SEGMENT}"
 
 
-def note_path(folder: Path, gone: GoneRange) -> Path:
+def note_path(folder: Path, gone: MissingRange) -> Path:
     """The empty file whose name tells of a range that is gone."""
     return folder / f"{gone.start:020d}-{gone.end}-{gone.lines}.{gone.kind}"
 
@@ -82,7 +82,7 @@ def list_folder(folder: Path) -> Listing:
     except (FileNotFoundError, NotADirectoryError):
         return Listing()
     starts: list[int] = []
-    notes: dict[tuple[str, int], GoneRange] = {}
+    notes: dict[tuple[str, int], MissingRange] = {}
     for name in names:
         stem, _, kind = name.rpartition(".")
         if kind == "log" and (start := _number(stem)) is not None:
@@ -98,14 +98,14 @@ def list_folder(folder: Path) -> Listing:
     return Listing(tuple(kept), ranges)
 
 
-def _parse_note(stem: str, kind: str) -> GoneRange | None:
+def _parse_note(stem: str, kind: str) -> MissingRange | None:
     fields = stem.split("-")
     if len(fields) != 3:
         return None
     start, end, lines = map(_number, fields)
     if start is None or end is None or lines is None:
         return None
-    return GoneRange(start, end, lines, kind)
+    return MissingRange(start, end, lines, kind)
 
 
 def _number(text: str) -> int | None:
@@ -149,10 +149,10 @@ def count_lines(path: Path) -> int:
     return lines
 
 
-def sum_gone(ranges: Iterable[GoneRange], before: int) -> Gone:
+def sum_missing(ranges: Iterable[MissingRange], before: int) -> Missing:
     """Add up what stood before an offset; the lines of a range it cuts are counted whole."""
     cut = [gone for gone in ranges if gone.start < before]
-    return Gone(
+    return Missing(
         sum(min(gone.end, before) - gone.start for gone in cut), sum(gone.lines for gone in cut)
     )
 
@@ -164,7 +164,7 @@ class FolderReader:
     folder: Path
 
     def size(self) -> int:
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             listing = list_folder(self.folder)
             noted = max((gone.end for gone in listing.ranges), default=0)
             if not listing.starts:
@@ -178,7 +178,7 @@ class FolderReader:
 
     def read(self, offset: int, limit: int) -> Chunk:
         listing = list_folder(self.folder)
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             chunk = read_segments(self.folder, listing.starts, offset, limit)
             if chunk is not None and chunk.offset == offset:
                 return chunk
@@ -194,8 +194,8 @@ class FolderReader:
             return chunk
         return Chunk(max((offset, *(gone.end for gone in listing.ranges))), b"")
 
-    def gone(self, before: int) -> Gone:
-        return sum_gone(list_folder(self.folder).ranges, before)
+    def gone(self, before: int) -> Missing:
+        return sum_missing(list_folder(self.folder).ranges, before)
 
     def lost(self) -> int:
         """Bytes that were printed but could not be stored."""

@@ -6,10 +6,10 @@ import math
 
 import trio
 
-__all__ = ("Growth",)
+__all__ = ("SizeEvent",)
 
 
-class Growth:
+class SizeEvent:
     """A size that never goes back, and an end."""
 
     def __init__(self, size: int = 0) -> None:

@@ -12,26 +12,26 @@ import attrs
 import trio
 
 from trio_afrender.errors import StoreError
-from trio_afrender.tasklog.interfaces import Chunk, Gone
+from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.io_threads import fill_in_thread
-from trio_afrender.tasklog.segments import FolderReader, GoneRange, open_reader, sum_gone
-from trio_afrender.tasklog.size_event import Growth
+from trio_afrender.tasklog.segments import FolderReader, MissingRange, open_reader, sum_missing
+from trio_afrender.tasklog.size_event import SizeEvent
 
-__all__ = ("FollowedLog", "open_followed_log")
+__all__ = ("SupervisedLog", "open_supervised_log")
 
 logger = logging.getLogger(__name__)
 
 
-class FollowedLog:
+class SupervisedLog:
     """A `RunLog` that is read here and written elsewhere. Made by `open_followed_log`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._growth = Growth()
+        self._growth = SizeEvent()
         self._held = Chunk(0, b"")
         self._lost = 0
         self._trouble = ""
-        self._ranges: tuple[GoneRange, ...] | None = None
+        self._ranges: tuple[MissingRange, ...] | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -47,7 +47,7 @@ class FollowedLog:
         return self._lost
 
     @property
-    def grown(self) -> float:
+    def wait_grown(self) -> float:
         return self._growth.grown
 
     @property
@@ -64,7 +64,7 @@ class FollowedLog:
         return self._held
 
     @property
-    def ranges(self) -> tuple[GoneRange, ...] | None:
+    def ranges(self) -> tuple[MissingRange, ...] | None:
         """What is gone, as its writer knew it at the end; None: as the folder tells."""
         return self._ranges
 
@@ -77,7 +77,7 @@ class FollowedLog:
         self._lost = lost
         self._growth.grow(size)
 
-    def hold(self, data: bytes, ranges: tuple[GoneRange, ...]) -> None:
+    def hold(self, data: bytes, ranges: tuple[MissingRange, ...]) -> None:
         """Take over from the writer's memory: the end of the log, which no disk took, and what is
         gone for good, of which the disk may not even have taken the notes."""
         self._held = Chunk(self.size - len(data), data)
@@ -104,7 +104,7 @@ class FollowedLog:
 
 @attrs.frozen(slots=True)
 class _Reader:
-    _log: FollowedLog
+    _log: SupervisedLog
     _disk: FolderReader
 
     def size(self) -> int:
@@ -122,23 +122,23 @@ class _Reader:
             return Chunk(offset, held.data[start : start + limit])
         return self._disk.read(offset, limit)
 
-    def gone(self, before: int) -> Gone:
+    def gone(self, before: int) -> Missing:
         if self._log.ranges is None:
             return self._disk.gone(before)
-        return sum_gone(self._log.ranges, before)
+        return sum_missing(self._log.ranges, before)
 
 
 @asynccontextmanager
-async def open_followed_log(
+async def open_supervised_log(
     folder: Path, *, beside: Sequence[Path] = ()
-) -> AsyncIterator[FollowedLog]:
+) -> AsyncIterator[SupervisedLog]:
     """Make the folders of a log that somebody else will write; leaving ends it. Raises `StoreError`."""
     try:
         # Theirs first: who finds it missing makes it again, with more calls and another mode.
         await fill_in_thread(partial(_make, (folder.parent, *beside)))
     except OSError as error:
         raise StoreError.of(folder, error) from error
-    log = FollowedLog(folder)
+    log = SupervisedLog(folder)
     try:
         yield log
     finally:

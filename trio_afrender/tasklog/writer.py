@@ -15,16 +15,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trio_afrender.tasklog.gaps import Ledger
-from trio_afrender.tasklog.interfaces import Chunk, Gone
+from trio_afrender.tasklog.gaps import MissingRanges
+from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.segments import (
     DROPPED,
-    GoneRange,
+    MissingRange,
     list_folder,
     note_path,
     read_segments,
     segment_path,
-    sum_gone,
+    sum_missing,
 )
 
 __all__ = ("LiveReader", "LogState", "SegmentWriter", "open_writer")
@@ -32,10 +32,10 @@ __all__ = ("LiveReader", "LogState", "SegmentWriter", "open_writer")
 _log = logging.getLogger(__name__)
 
 _CHUNK = 1024 * 1024
-_CALL = 4 * 1024 * 1024
-_ROUNDS = 64
+_MAX_CALL = 4 * 1024 * 1024
+_MAX_ROUNDS = 64
 """Moves a call makes at most: a writer of single bytes must not keep a thread for ever."""
-_QUIET = 64 * 1024
+_KEEP_OPEN_ABOVE = 64 * 1024
 """Below that a call closes its file again: a thousand quiet runs hold no descriptors."""
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -48,7 +48,7 @@ class LogState:
     size: int = 0
     held: bytes = b""
     """The last bytes of the log, when the disk would not take them."""
-    ranges: tuple[GoneRange, ...] = ()
+    ranges: tuple[MissingRange, ...] = ()
     lost: int = 0
 
 
@@ -69,7 +69,7 @@ class SegmentWriter:
         self,
         folder: Path,
         segments: list[_Segment],
-        ledger: Ledger,
+        ledger: MissingRanges,
         *,
         quota: int,
         segment: int,
@@ -87,7 +87,7 @@ class SegmentWriter:
         self._held = b""
         self._splices = hasattr(os, "splice")
         self._troubled = False
-        self.trouble = ""
+        self.disk_error = ""
         """What the disk said when it first refused; empty: it never did."""
         stored = segments[-1].end if segments else 0
         self._size = max((stored, *(gone.end for gone in ledger.ranges)))
@@ -102,10 +102,10 @@ class SegmentWriter:
         """
         moved = 0
         try:
-            for _ in range(_ROUNDS):
+            for _ in range(_MAX_ROUNDS):
                 count = self._move(fd)
                 moved += count
-                if not count or moved >= _CALL:
+                if not count or moved >= _MAX_CALL:
                     break
         except BlockingIOError:
             return moved or None
@@ -125,7 +125,7 @@ class SegmentWriter:
         """Whether nothing is open and nothing held: `close` would find nothing to do."""
         return self._fd is None and not self._held
 
-    def park(self) -> None:
+    def close_fd(self) -> None:
         """Hold no descriptor until the next bytes come."""
         if self._fd is not None:
             # Closing can report a late failure of a network share; nothing is left to be done.
@@ -138,14 +138,14 @@ class SegmentWriter:
         self._store(b"")
         self._ledger.note_loss(self._size - len(self._held), self._held)
         self._publish()
-        self.park()
+        self.close_fd()
 
     def reader(self) -> LiveReader:
         return LiveReader(self)
 
     def _rest_if_quiet(self, moved: int) -> None:
-        if moved < _QUIET:
-            self.park()
+        if moved < _KEEP_OPEN_ABOVE:
+            self.close_fd()
 
     def _move(self, fd: int) -> int:
         if self._splices and not self._held and (room := self._room_or_none()):
@@ -217,11 +217,11 @@ class SegmentWriter:
     def _note_trouble(self, error: OSError) -> None:
         if not self._troubled:
             _log.warning("cannot store output in %s: %s", self.folder, error)
-        self.trouble = self.trouble or error.strerror or str(error)
+        self.disk_error = self.disk_error or error.strerror or str(error)
         self._troubled = True
         if self._segments and not self._segments[-1].length:
             # Its bytes will not come, or from another offset on.
-            self.park()
+            self.close_fd()
             with contextlib.suppress(OSError):
                 segment_path(self.folder, self._segments.pop().start).unlink()
 
@@ -229,8 +229,8 @@ class SegmentWriter:
         """Have a segment open whose next byte is log offset `at`; return its room. Raises OSError."""
         current = self._segments[-1] if self._segments else None
         if current is None or current.end != at or current.length >= self._segment_size:
-            self.park()
-            self._shed()
+            self.close_fd()
+            self._drop_oldest()
             self._fd = self._open(at)
             current = _Segment(at)
             self._segments.append(current)
@@ -246,7 +246,7 @@ class SegmentWriter:
             self.folder.mkdir(mode=0o700)
             return os.open(path, flags, 0o600)
 
-    def _shed(self) -> None:
+    def _drop_oldest(self) -> None:
         """Drop the oldest of the middle until one more segment fits in. Raises OSError."""
         kept = sum(segment.length for segment in self._segments)
         while kept + self._segment_size > self._quota and len(self._segments) > 2:
@@ -291,8 +291,8 @@ class LiveReader:
                 return chunk
             return _from_held(state, max(offset, held_start), limit)
 
-    def gone(self, before: int) -> Gone:
-        return sum_gone(self._writer.state.ranges, before)
+    def gone(self, before: int) -> Missing:
+        return sum_missing(self._writer.state.ranges, before)
 
 
 def _from_held(state: LogState, offset: int, limit: int) -> Chunk:
@@ -312,11 +312,16 @@ def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> Segment
             segments.append(_Segment(start, segment_path(folder, start).stat().st_size))
     _finish_drops(folder, listing.ranges)
     return SegmentWriter(
-        folder, segments, Ledger(folder, listing.ranges), quota=quota, segment=segment, held=held
+        folder,
+        segments,
+        MissingRanges(folder, listing.ranges),
+        quota=quota,
+        segment=segment,
+        held=held,
     )
 
 
-def _finish_drops(folder: Path, ranges: tuple[GoneRange, ...]) -> None:
+def _finish_drops(folder: Path, ranges: tuple[MissingRange, ...]) -> None:
     """Remove what an agent killed between a note and its removal left behind."""
     dropped = [gone for gone in ranges if gone.kind == DROPPED]
     for gone in dropped:

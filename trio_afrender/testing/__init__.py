@@ -21,7 +21,7 @@ from trio_afrender.tasklog.memory_log import MemoryLog
 from trio_afrender.testing.fake_afserver.records import NativeRender, NativeState, NativeTask
 from trio_afrender.testing.fake_afserver.server import Fault, NativeServer, open_native_server
 from trio_afrender.testing.fake_process import FakeChild, FakeSpawn
-from trio_afrender.testing.memory_host import MemoryHost, MemoryPlace, virtual_wall
+from trio_afrender.testing.memory_host import MemoryHost, MemoryRunFolder, virtual_wall
 from trio_afrender.testing.memory_server import (
     MemoryServer,
     ScriptedLink,
@@ -37,7 +37,7 @@ __all__ = (
     "Fault",
     "MemoryHost",
     "MemoryLog",
-    "MemoryPlace",
+    "MemoryRunFolder",
     "MemoryServer",
     "NativeRender",
     "NativeServer",

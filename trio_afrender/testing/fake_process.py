@@ -21,13 +21,13 @@ import trio
 from trio.testing import memory_stream_one_way_pair
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.interfaces import ExitStatus, Launch, Spent, TreeSignal
+from trio_afrender.process.interfaces import ExitStatus, FinalUsage, Launch, TreeSignal
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("FakeChild", "FakeOutput", "FakeSpawn")
 
 TERM, KILL = TreeSignal.TERM, TreeSignal.KILL
-NUMBERS = {
+SIGNAL_NUMBERS = {
     TERM: int(signals.SIGTERM),
     KILL: 9,
     TreeSignal.SUSPEND: int(signals.SIGSTOP),
@@ -141,21 +141,21 @@ class FakeChild:
         return False
 
     @property
-    def interrupted(self) -> str:
+    def external_stop_reason(self) -> str:
         return ""
 
     @property
-    def spent(self) -> Spent | None:
+    def final_usage(self) -> FinalUsage | None:
         return None
 
-    async def leave(self) -> bool:
+    async def detach(self) -> bool:
         await trio.lowlevel.checkpoint()
         return False
 
     async def exited(self) -> None:
         await self._exit.wait()
 
-    async def vacated(self) -> None:
+    async def wait_empty(self) -> None:
         await self._exit.wait()
         for member in list(self._others.values()):
             await member.gone.wait()
@@ -175,14 +175,14 @@ class FakeChild:
             if signal in member.dies_of and pid not in self.leftovers:
                 member.gone.set()
         if signal in self.dies_of and self.pid not in self.leftovers:
-            self.exit(signal=NUMBERS[signal])
+            self.exit(signal=SIGNAL_NUMBERS[signal])
         self._end_output()
         return living
 
-    async def empty(self, deadline: float) -> tuple[int, ...]:
+    async def kill_until_empty(self, deadline: float) -> tuple[int, ...]:
         await self.signal_tree(KILL)
         with trio.move_on_after(deadline):
-            await self.vacated()
+            await self.wait_empty()
             if self.leftovers:
                 await trio.sleep_forever()
         return tuple(sorted({*self.leftovers, *self._living()}))

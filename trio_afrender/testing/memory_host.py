@@ -21,49 +21,49 @@ from typing import Any
 import attrs
 import trio
 
-from trio_afrender.agent.agent_dependencies import Outside
-from trio_afrender.agent.journal_format import Held, read_records, replay
+from trio_afrender.agent.agent_dependencies import AgentDependencies
+from trio_afrender.agent.journal_format import PendingState, read_records, replay
 from trio_afrender.agent.run_history import make_line
-from trio_afrender.agent.takeover import Inherited
+from trio_afrender.agent.takeover import TakeoverResult
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
 from trio_afrender.hostinfo.identity import HostFacts
-from trio_afrender.hostinfo.memory_headroom import Room
-from trio_afrender.hostinfo.process_inspection import Evidence
+from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
+from trio_afrender.hostinfo.process_inspection import ProcessReport
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.in_process import InlineRunner
 from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import MeterSource, NoMeters
-from trio_afrender.process.host_commands import Answer
-from trio_afrender.process.interfaces import Keep
+from trio_afrender.process.host_commands import CommandResult
+from trio_afrender.process.interfaces import Persistence
 from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskUpdate
-from trio_afrender.task.image_worker import Painter
-from trio_afrender.tasklog.displayed_log import View
+from trio_afrender.task.image_worker import ImageWorker
+from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import read_window
 from trio_afrender.tasklog.memory_log import MemoryLog
 from trio_afrender.tasklog.redact import Redactor
 from trio_afrender.testing.fake_process import FakeSpawn
 
-__all__ = ("FakeGauge", "MemoryHost", "MemoryPlace", "virtual_wall")
+__all__ = ("FakeUsageReader", "MemoryHost", "MemoryRunFolder", "virtual_wall")
 
-EPOCH = 1_800_000_000.0
+VIRTUAL_EPOCH = 1_800_000_000.0
 _NOWHERE = Path("/memory")
 _FACTS = HostFacts(name="memory", os="unix", address="", netifs=(), hw_info="none", user="tester")
 
 
 def virtual_wall() -> float:
     """Unix time that goes with trio's clock: virtual under a mock clock, and repeatable."""
-    return EPOCH + trio.current_time()
+    return VIRTUAL_EPOCH + trio.current_time()
 
 
 @attrs.define(eq=False, kw_only=True)
-class MemoryPlace:
+class MemoryRunFolder:
     """Where a run lives; a test puts files into `files` and looks at `stops`."""
 
     host: MemoryHost
     run: str = ""
     log: MemoryLog = attrs.field(factory=MemoryLog)
-    view: View = attrs.field(init=False)
+    view: DisplayedLog = attrs.field(init=False)
     work_dir: str = "/memory/work"
     files_dir: str = "/memory/files"
     stop_file: str = "/memory/stop.json"
@@ -73,20 +73,20 @@ class MemoryPlace:
     removed: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self.view = View(self.log, None)
+        self.view = DisplayedLog(self.log, None)
 
-    def keep(self, slot: str) -> Keep | None:
+    def keep(self, slot: str) -> Persistence | None:
         return None
 
     async def is_folder(self, path: str) -> bool:
         await trio.lowlevel.checkpoint()
         return path in self.host.folders
 
-    async def note_cards(self, cards: Sequence[str]) -> None:
+    async def record_gpus(self, cards: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
         self.host.cards[self.run] = tuple(cards)
 
-    async def noted_cards(self) -> tuple[str, ...]:
+    async def recorded_gpus(self) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
         return self.host.cards.get(self.run, ())
 
@@ -119,7 +119,7 @@ class MemoryJournal:
     """A journal in `data`, durable as soon as it is written."""
 
     data: bytearray
-    held: Held = attrs.field(init=False)
+    held: PendingState = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.held = replay(read_records(bytes(self.data), 0)[0])
@@ -132,7 +132,7 @@ class MemoryJournal:
         self.data += record
         return len(self.data)
 
-    async def run(self, *, saved: Callable[[], None], now: Callable[[], Held]) -> None:
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
         await trio.sleep_forever()
 
 
@@ -150,7 +150,7 @@ class MemoryHistory:
 
 
 @attrs.define(eq=False)
-class FakeGauge:
+class FakeUsageReader:
     """Tells of each process what a test says."""
 
     usage: dict[int, ProcessUsage] = attrs.field(factory=dict)
@@ -174,7 +174,7 @@ class FakeGauge:
         await trio.lowlevel.checkpoint()
         return tuple(sorted(self.usage.values(), key=lambda usage: -usage.resident))
 
-    def peek(self, pid: int) -> ProcessUsage | None:
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
         return self.usage.get(pid)
 
     def shares(self) -> dict[int, GpuShare]:
@@ -189,7 +189,7 @@ class MemoryHost:
     plugins: PluginRunner = attrs.field(factory=lambda: InlineRunner(PluginSettings()))
     folders: set[str] = attrs.field(factory=set)
     """Working folders that exist."""
-    places: dict[str, MemoryPlace] = attrs.field(factory=dict)
+    places: dict[str, MemoryRunFolder] = attrs.field(factory=dict)
     """By run id, also after the run."""
     dismissed: list[str] = attrs.field(factory=list)
     """Runs of an earlier agent whose trees were ended unseen."""
@@ -197,16 +197,18 @@ class MemoryHost:
     """Whether the store takes no new run, and no note to one that is stopped."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
-    evidence: Evidence = attrs.field(factory=Evidence)
+    evidence: ProcessReport = attrs.field(factory=ProcessReport)
     """What is seen of processes that do nothing any more."""
     cards_unclaimed: bool = False
     """Whether a card works for somebody whom its driver does not name."""
-    room: Room = attrs.field(factory=lambda: Room(available=64 * 1024**3, total=128 * 1024**3))
+    room: MemoryHeadroom = attrs.field(
+        factory=lambda: MemoryHeadroom(available=64 * 1024**3, total=128 * 1024**3)
+    )
     """How much memory is left."""
-    gauge: FakeGauge = attrs.field(factory=FakeGauge)
+    gauge: FakeUsageReader = attrs.field(factory=FakeUsageReader)
     """What the tasks' processes use."""
     meters: MeterSource = attrs.field(factory=NoMeters)
-    painter: Painter | None = None
+    painter: ImageWorker | None = None
     """Reads images; None: thumbnails are processes like any other."""
     journal: bytearray = attrs.field(factory=bytearray)
     """What an agent's journal says; the next agent on this host begins with it."""
@@ -226,14 +228,14 @@ class MemoryHost:
     """Whether measuring hangs, as with a sick driver."""
     launched: list[str] = attrs.field(factory=list)
     """Commands that the agent started on their own: instructions of the server."""
-    notice: Answer = attrs.field(factory=lambda: Answer(1))
+    notice: CommandResult = attrs.field(factory=lambda: CommandResult(1))
     """What the notice command answers; code 0: the host is about to be taken away."""
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Outside]:
+    async def open(self) -> AsyncIterator[AgentDependencies]:
         """Give it to `run_agent` as `outside`."""
         await trio.lowlevel.checkpoint()
-        yield Outside(
+        yield AgentDependencies(
             spawn=self.spawn,
             plugins=self.plugins,
             open_place=self._open_place,
@@ -241,12 +243,12 @@ class MemoryHost:
             dismiss=self._dismiss,
             facts=self.facts,
             measure=self._measure,
-            run_aside=self._run_aside,
+            spawn_detached=self._run_aside,
             ask=self._ask,
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
             remembered=self.remembered,
-            remember=self.remember,
+            save_server_identity=self.save_server_identity,
             read_left=self._read_left,
             examine=self._examine,
             cards_unclaimed=lambda: self.cards_unclaimed,
@@ -256,17 +258,17 @@ class MemoryHost:
             painter=self.painter,
             new_token=self._new_token,
             environ=self.environ,
-            inherited=Inherited(runs=self.inherited),
+            inherited=TakeoverResult(runs=self.inherited),
             wall=virtual_wall,
             dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
         )
 
     @asynccontextmanager
-    async def _open_place(self, task: TaskExec) -> AsyncIterator[MemoryPlace]:
+    async def _open_place(self, task: TaskExec) -> AsyncIterator[MemoryRunFolder]:
         await trio.lowlevel.checkpoint()
         if self.full:
             raise StoreError(_NOWHERE, "No space left on device")
-        place = self.places[task.run] = MemoryPlace(host=self, run=task.run)
+        place = self.places[task.run] = MemoryRunFolder(host=self, run=task.run)
         yield place
         place.log.end()
 
@@ -286,7 +288,7 @@ class MemoryHost:
             return ""
         return await place.read_window(viewed=False, limit=1024 * 1024, redactor=redactor)
 
-    async def remember(self, text: str) -> None:
+    async def save_server_identity(self, text: str) -> None:
         """Keep what an Afanasy server knows the agent by."""
         await trio.lowlevel.checkpoint()
         self.remembered = text
@@ -300,11 +302,11 @@ class MemoryHost:
         self.launched.append(argv[-1])
         return 0
 
-    async def _ask(self, argv: Sequence[str], limit: float) -> Answer:
+    async def _ask(self, argv: Sequence[str], limit: float) -> CommandResult:
         await trio.lowlevel.checkpoint()
         return self.notice
 
-    async def _examine(self, pids: Collection[int]) -> Evidence:
+    async def _examine(self, pids: Collection[int]) -> ProcessReport:
         await trio.lowlevel.checkpoint()
         return self.evidence
 

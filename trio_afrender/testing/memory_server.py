@@ -66,7 +66,7 @@ __all__ = (
 
 _log = logging.getLogger(__name__)
 _URL = "ws://localhost"
-_PATIENCE = 60.0
+_EXPECT_TIMEOUT = 60.0
 """Virtual seconds that a script waits for what it expects."""
 
 T = TypeVar("T", bound=FromRender)
@@ -249,7 +249,11 @@ class ScriptedLink:
         return message
 
     async def expect(
-        self, kind: type[T], where: Callable[[T], bool] | None = None, *, within: float = _PATIENCE
+        self,
+        kind: type[T],
+        where: Callable[[T], bool] | None = None,
+        *,
+        within: float = _EXPECT_TIMEOUT,
     ) -> T:
         """The next message, which must be of this kind; those that `where` denies are skipped.
 
@@ -272,7 +276,7 @@ class ScriptedLink:
             message = await self.receive()
             raise AssertionError(f"expected silence, got {message!r}")
 
-    async def expect_end(self, *, within: float = _PATIENCE) -> None:
+    async def expect_end(self, *, within: float = _EXPECT_TIMEOUT) -> None:
         """Skip messages until the render closes. Raises AssertionError when it does not."""
         with trio.move_on_after(within):
             try:
@@ -303,7 +307,7 @@ class ScriptedLink:
 
     async def cut(self) -> None:
         """Hang up without a word."""
-        await self.link.connection.cut("cut by the script")
+        await self.link.connection.abort("cut by the script")
         self.closed.set()
 
 
@@ -316,7 +320,7 @@ class ScriptedServer(MemoryServer):
         super().__init__(server.listener, server.tokens, server.token)
         self._links = links
 
-    async def accept(self, *, within: float = _PATIENCE) -> ScriptedLink:
+    async def accept(self, *, within: float = _EXPECT_TIMEOUT) -> ScriptedLink:
         """The next render that connects. Raises AssertionError when none does."""
         with trio.move_on_after(within):
             return await self._links.receive()

@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trio_afrender.thumbnail.image_source import Source
+    from trio_afrender.thumbnail.image_source import ImageSource
 
 __all__ = ("FLOATS", "Tone", "clip_limit", "find_tone", "primaries_matrix", "to_screen")
 
@@ -34,7 +34,7 @@ _BLACK, _WHITE, _STEP, _GAMMA = 95.0, 685.0, 0.002, 0.6
 """Of film: Kodak's codes for black and white of 1023, density a code, gamma of the negative."""
 
 
-def find_tone(source: Source) -> Tone:
+def find_tone(source: ImageSource) -> Tone:
     """What the values of a file mean: what it says itself, else what is usual for its kind."""
     if source.is_data:
         return "data"
@@ -57,7 +57,7 @@ def find_tone(source: Source) -> Tone:
     return "linear" if source.depth in FLOATS else "screen"
 
 
-def clip_limit(tone: Tone, source: Source) -> float:
+def clip_limit(tone: Tone, source: ImageSource) -> float:
     """The brightest value that counts before pixels are averaged.
 
     A single pixel of a hundred times white must not whiten its whole box: on a screen it is white.
@@ -70,7 +70,7 @@ def clip_limit(tone: Tone, source: Source) -> float:
     return 1.0
 
 
-def to_screen(small: NDArray[np.float32], tone: Tone, source: Source) -> NDArray[np.float32]:
+def to_screen(small: NDArray[np.float32], tone: Tone, source: ImageSource) -> NDArray[np.float32]:
     """The picture as sRGB stores it, 0 to 1, three channels."""
     if tone == "data":
         small = _stretch(small)
@@ -86,7 +86,7 @@ def to_screen(small: NDArray[np.float32], tone: Tone, source: Source) -> NDArray
     return np.clip(small, 0.0, 1.0).astype(np.float32)
 
 
-def _find_primaries(source: Source) -> tuple[float, ...] | None:
+def _find_primaries(source: ImageSource) -> tuple[float, ...] | None:
     """Other primaries than a screen's; None when they are the same or not told."""
     if len(source.chromaticities) == 8:
         told = source.chromaticities

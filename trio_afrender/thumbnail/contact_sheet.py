@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ("Grid", "fit_text", "main", "make_grid", "make_sheet")
 
-SHAPE = 1.6
+ASPECT_RATIO = 1.6
 """Width over height that a sheet comes near to."""
-WIDEST = 16000
+MAX_SHEET_WIDTH = 16000
 """Pixels; a JPEG may have 65,535 of them, people's programs take fewer."""
 GAP, EDGE, LINE, TITLE = 10, 16, 18, 34
 TEXT, HEADING = 12, 19
@@ -68,8 +68,8 @@ class Grid:
 
 def make_grid(count: int, wide: int, high: int) -> Grid:
     """So many columns that the sheet comes near to its shape and is not too wide."""
-    most = max((WIDEST - 2 * EDGE + GAP) // (wide + GAP), 1)
-    ideal = math.sqrt(SHAPE * count * (high + LINE + GAP) / (wide + GAP))
+    most = max((MAX_SHEET_WIDTH - 2 * EDGE + GAP) // (wide + GAP), 1)
+    ideal = math.sqrt(ASPECT_RATIO * count * (high + LINE + GAP) / (wide + GAP))
     columns = min(max(round(ideal), 1), count, most)
     return Grid(columns, math.ceil(count / columns), wide, high)
 

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ("BoxReducer", "small_size")
 
-WIDEST = 4
+MAX_ASPECT_RATIO = 4
 """A thumbnail is at most so many times as wide as high: what is wider becomes lower."""
 
 
 def small_size(width: float, height: float, wanted: int) -> tuple[int, int]:
     """Width and height of a thumbnail `wanted` pixels high."""
     wide = width * wanted / height
-    if wide > WIDEST * wanted:
-        return WIDEST * wanted, max(1, round(WIDEST * wanted * height / width))
+    if wide > MAX_ASPECT_RATIO * wanted:
+        return MAX_ASPECT_RATIO * wanted, max(1, round(MAX_ASPECT_RATIO * wanted * height / width))
     return max(1, round(wide)), wanted
 
 

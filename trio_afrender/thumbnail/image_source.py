@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import OpenImageIO as oiio
     from numpy.typing import NDArray
 
-__all__ = ("Band", "Source", "find_colours", "open_source")
+__all__ = ("Band", "ImageSource", "find_colours", "open_source")
 
 BAND_BYTES = 48 * 1024 * 1024
 """Of floats in memory at once. Some files are packed in blocks of 256 rows: bands are multiples."""
@@ -47,7 +47,7 @@ class Band:
 
 
 @attrs.frozen(kw_only=True)
-class Source:
+class ImageSource:
     """One picture of an open file. Rows and columns count from the display window's corner."""
 
     path: Path
@@ -112,7 +112,7 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(path: Path) -> Iterator[ImageSource]:
     """The picture of an image file. Raises `ImageError`."""
     import OpenImageIO as oiio
 
@@ -143,7 +143,7 @@ def _as_text(path: Path) -> Iterator[str]:
         yield str(path)
 
 
-def _make_source(image: oiio.ImageInput, path: Path, name: str) -> Source:
+def _make_source(image: oiio.ImageInput, path: Path, name: str) -> ImageSource:
     import OpenImageIO as oiio
 
     part = _find_part(image)
@@ -157,7 +157,7 @@ def _make_source(image: oiio.ImageInput, path: Path, name: str) -> Source:
     channels, is_data = find_colours(spec.channelnames)
     if image.format_name() == "null":
         raise ImageError(f"cannot read {path}: it is no image")
-    return Source(
+    return ImageSource(
         path=path,
         width=max(spec.full_width, 1),
         height=max(spec.full_height, 1),

@@ -9,11 +9,11 @@ import attrs
 from trio_afrender.thumbnail.common import ImageError, is_movie
 from trio_afrender.thumbnail.make import need_openimageio
 
-__all__ = ("Look", "look_at")
+__all__ = ("ImageFacts", "inspect_image")
 
 
 @attrs.frozen
-class Look:
+class ImageFacts:
     """What was seen of an image's picture."""
 
     width: int
@@ -26,7 +26,7 @@ class Look:
     """Whether all the others are zero (or below)."""
 
 
-def look_at(image: Path) -> Look | None:
+def inspect_image(image: Path) -> ImageFacts | None:
     """Read an image to its end; None for what is no image by its extension's word (a movie).
 
     Raises `ImageError` when it is not there, damaged or not complete.
@@ -52,4 +52,4 @@ def look_at(image: Path) -> Look | None:
                 # fmax passes over what is no number; what is infinite is not black either way.
                 lit = band.pixels[finite] if here else band.pixels
                 black = not lit.size or float(lit.max()) <= 0.0
-        return Look(source.width, source.height, values, bad, black)
+        return ImageFacts(source.width, source.height, values, bad, black)

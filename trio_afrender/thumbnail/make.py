@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from trio_afrender.thumbnail.image_source import Source
+    from trio_afrender.thumbnail.image_source import ImageSource
 
 __all__ = ("make_thumbnail", "need_openimageio", "read_small", "write_jpeg")
 
@@ -98,7 +98,7 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
     return _turn(_enlarge(small, wide, high), source.orientation)
 
 
-def _sizes(source: Source, height: int) -> tuple[int, int, tuple[int, int]]:
+def _sizes(source: ImageSource, height: int) -> tuple[int, int, tuple[int, int]]:
     """Width and height of the thumbnail as it lies in the file, and what is averaged to.
 
     A side that is to grow is first left as it is.

@@ -18,14 +18,14 @@ from typing import Any, NoReturn
 import attrs
 
 from trio_afrender.thumbnail.common import ImageError
-from trio_afrender.thumbnail.inspect import look_at
+from trio_afrender.thumbnail.inspect import inspect_image
 from trio_afrender.thumbnail.make import make_thumbnail
 
 __all__ = ("answer", "main")
 
-MEMORY = 6 * 1024**3
+MAX_MEMORY = 6 * 1024**3
 """Bytes of address space: an image that says it is gigantic costs the worker, not the host."""
-THREADS = 2
+DECODE_THREADS = 2
 """For decoding: the other cores belong to renders."""
 
 
@@ -36,7 +36,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         if request["op"] == "thumbnail":
             make_thumbnail(image, Path(request["thumb"]), height=request["height"])
             return {"error": ""}
-        seen = look_at(image)
+        seen = inspect_image(image)
         return {"error": "", "seen": attrs.asdict(seen) if seen is not None else None}
     except ImageError as error:
         return {"error": str(error), "sure": True}
@@ -53,13 +53,13 @@ def _settle(nice: int) -> None:
     with suppress(ImportError, ValueError, OSError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(ImportError):
         import OpenImageIO as oiio
 
-        oiio.attribute("threads", THREADS)
-        oiio.attribute("exr_threads", THREADS)
+        oiio.attribute("threads", DECODE_THREADS)
+        oiio.attribute("exr_threads", DECODE_THREADS)
 
 
 def main() -> NoReturn:

@@ -12,8 +12,8 @@ import attrs
 from trio_afrender.errors import ConfigError
 
 __all__ = (
-    "Address",
     "NativeAddress",
+    "WebSocketAddress",
     "explain_unreachable",
     "is_loopback",
     "is_native",
@@ -29,7 +29,7 @@ _SHOWN = 200
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Address:
+class WebSocketAddress:
     """A websocket server's place, checked."""
 
     url: str
@@ -46,7 +46,7 @@ class Address:
         return host if self.port == usual else f"{host}:{self.port}"
 
 
-def parse_url(url: str, *, allow_plain: bool = False) -> Address:
+def parse_url(url: str, *, allow_plain: bool = False) -> WebSocketAddress:
     """Take a server's URL apart. Raises ConfigError for one that cannot or must not be used."""
     shown = url if len(url) <= _SHOWN else f"{url[:_SHOWN]}..."
     try:
@@ -64,7 +64,7 @@ def parse_url(url: str, *, allow_plain: bool = False) -> Address:
     tls = parts.scheme == "wss"
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     port = _PORTS[parts.scheme] if port is None else port
-    address = Address(url=url, host=host, port=port, resource=resource, tls=tls)
+    address = WebSocketAddress(url=url, host=host, port=port, resource=resource, tls=tls)
     if parts.fragment or not host or not _can_be_sent(address):
         raise ConfigError(f'server "{shown}": expected ws://HOST:PORT or wss://HOST:PORT')
     if not tls and not allow_plain and not is_loopback(host):
@@ -112,7 +112,7 @@ def parse_native(url: str, default_port: int = 51000) -> NativeAddress:
     return NativeAddress(host=host, port=default_port if port is None else port)
 
 
-def _can_be_sent(address: Address) -> bool:
+def _can_be_sent(address: WebSocketAddress) -> bool:
     """Whether it can stand in a request: the library would fail later and in the dark."""
     try:
         address.host.encode("idna")

@@ -11,13 +11,13 @@ from trio_afrender.protocol.json_codec import SUBPROTOCOL
 from trio_afrender.transport.address import is_loopback, split_host
 from trio_afrender.transport.tokens import TokenTable
 
-__all__ = ("Knock", "TurnedAway", "admit")
+__all__ = ("HandshakeRejected", "UpgradeRequest", "check_handshake")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Knock:
+class UpgradeRequest:
     """What a client shows at the door."""
 
     host: str
@@ -29,7 +29,7 @@ class Knock:
     """The address of ours that it reached."""
 
 
-class TurnedAway(Exception):
+class HandshakeRejected(Exception):
     """Not admitted. `why` is for our own log: the client only gets status and headers."""
 
     def __init__(self, status: int, why: str, headers: Headers = ()) -> None:
@@ -38,7 +38,9 @@ class TurnedAway(Exception):
         self.headers = headers
 
 
-def admit(knock: Knock, *, tokens: TokenTable, names: Collection[str]) -> tuple[str, ...]:
+def check_handshake(
+    knock: UpgradeRequest, *, tokens: TokenTable, names: Collection[str]
+) -> tuple[str, ...]:
     """The patterns of render names that this client may use. Raises TurnedAway.
 
     An agent sends no ``Origin``; a browser always does, whatever page it shows, so a page on an
@@ -47,16 +49,16 @@ def admit(knock: Knock, *, tokens: TokenTable, names: Collection[str]) -> tuple[
     """
     fields = [name for name, _ in knock.headers]
     if b"origin" in fields:
-        raise TurnedAway(403, "an Origin header: a browser, not an agent")
+        raise HandshakeRejected(403, "an Origin header: a browser, not an agent")
     host = split_host(knock.host)
     if not is_loopback(host) and host not in names and host != knock.local:
-        raise TurnedAway(421, f"asked for host {knock.host[:100]!r}, a name we do not go by")
+        raise HandshakeRejected(421, f"asked for host {knock.host[:100]!r}, a name we do not go by")
     patterns = tokens.names_for(_find_token(knock.headers))
     if not patterns:
         why = "an unknown token" if b"authorization" in fields else "no token"
-        raise TurnedAway(401, why, ((b"WWW-Authenticate", b"Bearer"),))
+        raise HandshakeRejected(401, why, ((b"WWW-Authenticate", b"Bearer"),))
     if SUBPROTOCOL not in knock.subprotocols:
-        raise TurnedAway(
+        raise HandshakeRejected(
             426,
             f"does not offer {SUBPROTOCOL}",
             ((b"Sec-WebSocket-Protocol", SUBPROTOCOL.encode("ascii")),),

@@ -62,7 +62,7 @@ class ServerLink(Protocol):
     peer: str
     """Where the render connects from, for logs."""
 
-    def may_register(self, name: str) -> bool:
+    def can_register(self, name: str) -> bool:
         """Whether the token that opened this link may use that render name."""
         ...
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import trio
 
-__all__ = ("GuardedStream", "HandshakeCut")
+__all__ = ("HandshakeAborted", "LivenessStream")
 
-_PIECE = 64 * 1024
+_RECEIVE_SIZE = 64 * 1024
 
 
-class HandshakeCut(Exception):
+class HandshakeAborted(Exception):
     """The other side hung up before the handshake was over. Ends the library's reader task."""
 
 
-class GuardedStream(trio.abc.Stream):
+class LivenessStream(trio.abc.Stream):
     """Passes bytes on and keeps the time of the last sign of life.
 
     `claim()` says that a message has been taken out; more than `backlog` bytes without one
@@ -78,10 +78,10 @@ class GuardedStream(trio.abc.Stream):
         view = memoryview(data)
         self._sending = True
         try:
-            for start in range(0, max(len(view), 1), _PIECE):
+            for start in range(0, max(len(view), 1), _RECEIVE_SIZE):
                 if start:
                     self._heard = trio.current_time()
-                await self._stream.send_all(view[start : start + _PIECE])
+                await self._stream.send_all(view[start : start + _RECEIVE_SIZE])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._end_handshake(error)
             raise
@@ -97,4 +97,4 @@ class GuardedStream(trio.abc.Stream):
 
     def _end_handshake(self, error: Exception | None) -> None:
         if not self.opened:
-            raise HandshakeCut("hung up in the middle of the handshake") from error
+            raise HandshakeAborted("hung up in the middle of the handshake") from error

@@ -26,14 +26,14 @@ from trio_afrender.protocol.messages import (
     Unknown,
     Update,
 )
-from trio_afrender.transport.address import Address, explain_unreachable, parse_url
+from trio_afrender.transport.address import WebSocketAddress, explain_unreachable, parse_url
 from trio_afrender.transport.interfaces import Connect, Link
-from trio_afrender.transport.liveness_stream import GuardedStream, HandshakeCut
+from trio_afrender.transport.liveness_stream import HandshakeAborted, LivenessStream
 from trio_afrender.transport.tls import explain_tls, make_client_context
 from trio_afrender.transport.websocket_connection import (
-    BACKLOG,
-    QUEUE,
-    RECEIVE,
+    MAX_FRAGMENT_BACKLOG,
+    MAX_QUEUED_FRAMES,
+    RECEIVE_SIZE,
     Connection,
     flatten,
     open_bare_nursery,
@@ -45,7 +45,7 @@ __all__ = ("OpenStream", "WebSocketLink", "make_connect", "open_websocket_link")
 OpenStream: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a byte stream to a host and port, or raises OSError."""
 
-_UNKNOWN_LIMIT = 64
+_MAX_UNKNOWN_TYPES = 64
 """Types of unknown messages that one link logs."""
 _log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class WebSocketLink:
             message = await self._connection.receive(decode_from_server)
             if not isinstance(message, Unknown):
                 return message
-            if message.type not in self._unknown and len(self._unknown) < _UNKNOWN_LIMIT:
+            if message.type not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:
                 self._unknown.add(message.type)
                 _log.warning('skipped a message of unknown type "%s"', printable(message.type))
 
@@ -139,7 +139,7 @@ async def open_websocket_link(
         stream = await _reach(address, ssl_context, open_stream or trio.open_tcp_stream)
     try:
         async with open_bare_nursery() as nursery:
-            guard = GuardedStream(stream, backlog=BACKLOG)
+            guard = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
             with _answer_until(deadline, url, timeout):
                 ws, holding = await nursery.start(_run_client, address, token, stream, guard)
             connection = Connection(ws, holding, stream, guard, url)
@@ -163,7 +163,7 @@ def _answer_until(deadline: float, url: str, timeout: float) -> Iterator[None]:
 
 
 async def _reach(
-    address: Address, ssl_context: ssl.SSLContext | None, open_stream: OpenStream
+    address: WebSocketAddress, ssl_context: ssl.SSLContext | None, open_stream: OpenStream
 ) -> trio.abc.Stream:
     """A stream to the server, through TLS if the URL says so, with its certificate checked."""
     try:
@@ -190,10 +190,10 @@ async def _reach(
 
 
 async def _run_client(
-    address: Address,
+    address: WebSocketAddress,
     token: Token | None,
     stream: trio.abc.Stream,
-    guard: GuardedStream,
+    guard: LivenessStream,
     *,
     task_status: trio.TaskStatus[tuple[WebSocketConnection, trio.CancelScope]],
 ) -> None:
@@ -209,9 +209,9 @@ async def _run_client(
                 resource=address.resource,
                 subprotocols=[SUBPROTOCOL],
                 extra_headers=headers,
-                message_queue_size=QUEUE,
+                message_queue_size=MAX_QUEUED_FRAMES,
                 max_message_size=MAX_FRAME,
-                receive_buffer_size=RECEIVE,
+                receive_buffer_size=RECEIVE_SIZE,
             )
             if ws.subprotocol == SUBPROTOCOL:
                 guard.opened = True
@@ -230,14 +230,14 @@ async def _run_client(
 
 
 def _judge(
-    failures: Sequence[Exception], address: Address, token: Token | None
+    failures: Sequence[Exception], address: WebSocketAddress, token: Token | None
 ) -> LinkLost | LinkRefused:
     """What a failed handshake means for the render: try again, or not."""
     if not failures:
         return LinkRefused("version", f"{address.url} does not speak {SUBPROTOCOL}")
     rejected = next((each for each in failures if isinstance(each, ConnectionRejected)), None)
     if rejected is None:
-        if isinstance(failures[0], HandshakeCut):
+        if isinstance(failures[0], HandshakeAborted):
             return LinkLost(f"{address.url}: {failures[0]}")
         _log.debug("%s: handshake failed", address.url, exc_info=failures[0])
         return LinkLost(f"{address.url}: what answers there is no websocket server")

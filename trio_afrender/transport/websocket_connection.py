@@ -18,25 +18,25 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME
-from trio_afrender.transport.liveness_stream import GuardedStream
+from trio_afrender.transport.liveness_stream import LivenessStream
 
 __all__ = (
-    "BACKLOG",
-    "QUEUE",
-    "RECEIVE",
+    "MAX_FRAGMENT_BACKLOG",
+    "MAX_QUEUED_FRAMES",
+    "RECEIVE_SIZE",
     "Connection",
     "flatten",
     "open_bare_nursery",
     "printable",
 )
 
-QUEUE = 2
+MAX_QUEUED_FRAMES = 2
 """Whole frames that wait in the library; beyond it reading stops, and with it answers to pings."""
-RECEIVE = 64 * 1024
-BACKLOG = 8 * MAX_FRAME
+RECEIVE_SIZE = 64 * 1024
+MAX_FRAGMENT_BACKLOG = 8 * MAX_FRAME
 """Bytes without one whole message before a peer counts as hostile (endless tiny fragments)."""
 
-_CLOSING = 2.0
+_CLOSE_TIMEOUT = 2.0
 """Seconds for the closing handshake."""
 _BINARY, _NONSENSE, _TOO_LARGE = 1003, 1007, 1009
 
@@ -92,7 +92,7 @@ class Connection:
         ws: WebSocketConnection,
         holding: trio.CancelScope,
         stream: trio.abc.Stream,
-        guard: GuardedStream,
+        guard: LivenessStream,
         label: str,
     ) -> None:
         holding.shield = True
@@ -110,7 +110,7 @@ class Connection:
             await self._guard.wait_silent(limit)
             nursery.cancel_scope.cancel()
         if self._ws.closed is None:
-            await self.cut(f"no sign of life for {limit:g} s")
+            await self.abort(f"no sign of life for {limit:g} s")
 
     async def _ping(self, pause: float) -> None:
         while True:
@@ -131,7 +131,7 @@ class Connection:
         except ConnectionClosed as error:
             raise self._make_lost(error) from error
         except BaseException:
-            await self.cut("a frame was torn: sending it was cancelled")
+            await self.abort("a frame was torn: sending it was cancelled")
             raise
 
     async def receive(self, decode: Callable[[str], T]) -> T:
@@ -153,11 +153,11 @@ class Connection:
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye if there is still somebody, and close. Shielded, two seconds at most."""
         self._lost = self._lost or f"{self._label}: closed by us"
-        with trio.move_on_after(_CLOSING, shield=True):
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._ws.aclose(code, reason or None)
         await self._close_stream()
 
-    async def cut(self, why: str) -> None:
+    async def abort(self, why: str) -> None:
         """Close without a word: the stream is torn, or nobody listens."""
         self._lost = self._lost or f"{self._label}: {why}"
         await self._close_stream()

@@ -18,37 +18,37 @@ from trio_afrender.errors import ConfigError, LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_from_render, encode
 from trio_afrender.protocol.messages import FromRender, FromServer
 from trio_afrender.transport.address import make_url
-from trio_afrender.transport.handshake import Knock, TurnedAway, admit
-from trio_afrender.transport.liveness_stream import GuardedStream
+from trio_afrender.transport.handshake import HandshakeRejected, UpgradeRequest, check_handshake
+from trio_afrender.transport.liveness_stream import LivenessStream
 from trio_afrender.transport.tls import explain_tls
 from trio_afrender.transport.tokens import TokenTable, may_use
 from trio_afrender.transport.websocket_connection import (
-    BACKLOG,
-    QUEUE,
-    RECEIVE,
+    MAX_FRAGMENT_BACKLOG,
+    MAX_QUEUED_FRAMES,
+    RECEIVE_SIZE,
     Connection,
     flatten,
     open_bare_nursery,
     printable,
 )
 
-__all__ = ("Bound", "Handler", "WebSocketServerLink", "serve_websocket")
+__all__ = ("BoundAddress", "Handler", "WebSocketServerLink", "serve_websocket")
 
 _Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, tuple[str, ...]]
 """A websocket, the scope of its reader, and the patterns of names that its token may use."""
 
-_SHAKING_LIMIT = 256
+_MAX_HANDSHAKES = 256
 """Connections that may be in their handshake at once; more are closed at once."""
 _RETRY_AFTER = b"60"
 _GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
-_REASON = 120
+_MAX_REASON = 120
 """Bytes of a reason: a control frame has room for 123."""
 
 _log = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Bound:
+class BoundAddress:
     """Where a server listens."""
 
     url: str
@@ -65,7 +65,7 @@ class WebSocketServerLink:
         self.connection = connection
         self._patterns = patterns
 
-    def may_register(self, name: str) -> bool:
+    def can_register(self, name: str) -> bool:
         return may_use(self._patterns, name)
 
     async def receive(self) -> FromRender:
@@ -79,7 +79,7 @@ class WebSocketServerLink:
 
     async def send_away(self, reason: str) -> None:
         """Close, and tell the render why; it is to try again."""
-        text = printable(reason, _REASON).encode("ascii", "replace").decode("ascii")
+        text = printable(reason, _MAX_REASON).encode("ascii", "replace").decode("ascii")
         await self.connection.close(_TRY_AGAIN, text)
 
 
@@ -99,7 +99,7 @@ async def serve_websocket(
     keepalive: float = 16.0,
     handshake: float = 10.0,
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
-    task_status: trio.TaskStatus[Bound] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; `handler` runs once for each admitted connection.
 
@@ -133,13 +133,13 @@ async def _listen(
 
 def _describe(
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]], host: str, port: int, *, tls: bool
-) -> Bound:
+) -> BoundAddress:
     first = listeners[0]
     if isinstance(first, trio.SSLListener):
         first = first.transport_listener
     if isinstance(first, trio.SocketListener):
         port = first.socket.getsockname()[1]
-    return Bound(url=make_url(host, port, tls=tls), host=host, port=port)
+    return BoundAddress(url=make_url(host, port, tls=tls), host=host, port=port)
 
 
 @attrs.define(slots=True)
@@ -158,7 +158,7 @@ class _Server:
         peer, local = _name_ends(stream)
         try:
             async with open_bare_nursery() as nursery:
-                guard = GuardedStream(stream, backlog=BACKLOG)
+                guard = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
                 opened = await self._open(nursery, stream, guard, peer, local)
                 if opened is not None:
                     ws, holding, patterns = opened
@@ -175,12 +175,12 @@ class _Server:
         self,
         nursery: trio.Nursery,
         stream: trio.abc.Stream,
-        guard: GuardedStream,
+        guard: LivenessStream,
         peer: str,
         local: str,
     ) -> _Opened | None:
         """Let a client in, or None: it was turned away, hung up, dawdled or spoke nonsense."""
-        if self.shaking >= _SHAKING_LIMIT:
+        if self.shaking >= _MAX_HANDSHAKES:
             _log.warning("%s: too many handshakes at once", peer)
             return None
         self.shaking += 1
@@ -188,13 +188,13 @@ class _Server:
             with trio.fail_after(self.handshake):
                 if isinstance(stream, trio.SSLStream):
                     await stream.do_handshake()
-                opened: _Opened = await nursery.start(self._shake_hands, stream, guard, local)
+                opened: _Opened = await nursery.start(self._handshake, stream, guard, local)
                 return opened
         except trio.TooSlowError:
             _log.info("%s: no handshake within %g s", peer, self.handshake)
         except trio.BrokenResourceError as error:
             _log.info("%s: %s", peer, explain_tls(error.__cause__))
-        except TurnedAway as refusal:
+        except HandshakeRejected as refusal:
             _log.warning("%s: turned away, %s", peer, refusal)
         except LinkLost as error:
             _log.info("%s: %s", peer, error)
@@ -202,10 +202,10 @@ class _Server:
             self.shaking -= 1
         return None
 
-    async def _shake_hands(
+    async def _handshake(
         self,
         stream: trio.abc.Stream,
-        guard: GuardedStream,
+        guard: LivenessStream,
         local: str,
         *,
         task_status: trio.TaskStatus[_Opened],
@@ -215,7 +215,9 @@ class _Server:
         patterns: tuple[str, ...] = ()
         try:
             async with trio.open_nursery() as nursery:
-                request = await wrap_server_stream(nursery, guard, QUEUE, MAX_FRAME, RECEIVE)
+                request = await wrap_server_stream(
+                    nursery, guard, MAX_QUEUED_FRAMES, MAX_FRAME, RECEIVE_SIZE
+                )
                 patterns = await self._admit(request, local)
                 ws = await request.accept(subprotocol=SUBPROTOCOL)
                 guard.opened = True
@@ -231,28 +233,28 @@ class _Server:
                 _log.debug("a websocket's reader ended", exc_info=failures[0])
             return
         for failure in failures:
-            if isinstance(failure, TurnedAway):
+            if isinstance(failure, HandshakeRejected):
                 raise failure
         raise LinkLost(f"no handshake: {printable(str(failures[0]) or repr(failures[0]))}")
 
     async def _admit(self, request: WebSocketRequest, local: str) -> tuple[str, ...]:
-        knock = Knock(
+        knock = UpgradeRequest(
             host=request._event.host,  # noqa: SLF001 - the library hides this one header
             headers=request.headers,
             subprotocols=request.proposed_subprotocols,
             local=local,
         )
         try:
-            patterns = admit(knock, tokens=self.tokens, names=self.names)
+            patterns = check_handshake(knock, tokens=self.tokens, names=self.names)
             self._take_seat()
-        except TurnedAway as refusal:
+        except HandshakeRejected as refusal:
             await request.reject(refusal.status, extra_headers=list(refusal.headers))
             raise
         return patterns
 
     def _take_seat(self) -> None:
         if self.agents >= self.max_agents:
-            raise TurnedAway(503, "full", ((b"Retry-After", _RETRY_AFTER),))
+            raise HandshakeRejected(503, "full", ((b"Retry-After", _RETRY_AFTER),))
         self.agents += 1
 
     async def _handle(self, link: WebSocketServerLink) -> None:

@@ -14,17 +14,17 @@ from trio_afrender.agent.agent import AgentHandle, run_agent
 from trio_afrender.cli.job_checks import check_folders
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import logging_to
-from trio_afrender.cli.malloc import keep_heap_small
+from trio_afrender.cli.malloc import limit_malloc_arenas
 from trio_afrender.cli.run_command import run_by_shell
 from trio_afrender.cli.signals import watch_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
 from trio_afrender.config.build import make_config
 from trio_afrender.config.load import Settings
 from trio_afrender.errors import ConfigError
 from trio_afrender.process.oom_score import protect
-from trio_afrender.supervisor.cgroup import withdraw
+from trio_afrender.supervisor.cgroup import move_self_to_subcgroup
 from trio_afrender.transport.address import is_loopback
 from trio_afrender.transport.tokens import read_token_file
 
@@ -33,7 +33,7 @@ __all__ = ("run",)
 
 def run(options: Namespace) -> int:
     """Run the agent; 0 once it is drained. Raises what `run_agent` raises, and `ConfigError`."""
-    keep_heap_small()
+    limit_malloc_arenas()
     settings = load_options(options)
     config = make_config(settings)
     if options.cmd is not None:
@@ -51,9 +51,9 @@ def run(options: Namespace) -> int:
     if options.no_redirect:
         config = attrs.evolve(config, console=True)
     protect()
-    withdraw()
+    move_self_to_subcgroup()
     level = logging.DEBUG if options.verbose else logging.INFO
-    with logging_to(say, level, times=not options.log_nodate):
+    with logging_to(print_line, level, times=not options.log_nodate):
         trio.run(_serve, config)
     return 0
 
@@ -63,7 +63,7 @@ def _warn_of_loopback(settings: Settings) -> None:
     host = settings.values["af_servername"]
     ours = settings.values["server"].origin.startswith("af_servername")
     if ours and host.origin.startswith("file ") and is_loopback(str(host.value)):
-        say(
+        print_line(
             f"warning: the server is this host: {clean(host.origin)} has af_servername {host.value}"
         )
 
@@ -71,7 +71,7 @@ def _warn_of_loopback(settings: Settings) -> None:
 async def _serve(config: Config) -> None:
     """The signals' task outlives the agent, whatever that one raises."""
     async with trio.open_nursery() as outer:
-        patience = _Patience(leaves=config.drain == "leave")
+        patience = _SignalEscalation(leaves=config.drain == "leave")
         await outer.start(watch_signals, patience.less)
         try:
             with patience.scope:
@@ -89,7 +89,7 @@ async def _leave_on_request(handle: AgentHandle) -> None:
     async def heed() -> None:
         with trio.open_signal_receiver(signal.SIGUSR1) as signals:
             async for _ in signals:
-                say("SIGUSR1: leaving; running tasks go on with the keeper")
+                print_line("SIGUSR1: leaving; running tasks go on with the keeper")
                 handle.leave("SIGUSR1")
 
     async with trio.open_nursery() as nursery:
@@ -98,7 +98,7 @@ async def _leave_on_request(handle: AgentHandle) -> None:
         nursery.cancel_scope.cancel()
 
 
-class _Patience:
+class _SignalEscalation:
     """First signal: drain. Second: stop tasks now. Third, or before the start: cancel."""
 
     def __init__(self, *, leaves: bool) -> None:
@@ -110,11 +110,11 @@ class _Patience:
         if self.handle is None or count > 2:
             self.scope.cancel()
         elif count == 1 and self._leaves:
-            say(f"{name}: leaving; running tasks go on with the keeper")
+            print_line(f"{name}: leaving; running tasks go on with the keeper")
             self.handle.leave(name)
         elif count == 1:
-            say(f"{name}: no new tasks; leaving when the running ones are over, again: now")
+            print_line(f"{name}: no new tasks; leaving when the running ones are over, again: now")
             self.handle.drain(name)
         else:
-            say(f"{name}: stopping the running tasks")
+            print_line(f"{name}: stopping the running tasks")
             self.handle.stop_now(name)

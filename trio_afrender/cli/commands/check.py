@@ -14,12 +14,12 @@ from trio_afrender.cli.terminal import clean
 from trio_afrender.cli.time_limit import limited
 from trio_afrender.config import Config
 from trio_afrender.config.build import make_config
-from trio_afrender.devtools.plugin_check import KINDS, Report, check_meter, check_plugins
+from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, Report, check_meter, check_plugins
 
 __all__ = ("run",)
 
 
-PAUSE = 0.5
+METER_INTERVAL = 0.5
 """Seconds between two updates of a meter: rates need some time to be of."""
 
 
@@ -50,7 +50,7 @@ def _run_meter(options: Namespace, config: Config) -> int:
         config.plugins,
         limit=config.timing.plugin,
         settings=config.plugin_settings(),
-        pause=PAUSE,
+        pause=METER_INTERVAL,
     )
     if options.json:
         _dump(_as_json(report))
@@ -73,7 +73,7 @@ def _run_all(options: Namespace, config: Config) -> int:
             write(*_complaints(report, paint))
         elif options.verbose:
             write(f"{report.kind} {report.name}: {paint.good('good')}")
-    counts = [_count(kind, reports) for kind in KINDS]
+    counts = [_count(kind, reports) for kind in PLUGIN_KINDS]
     bad = sum(bool(report.problems) for report in reports)
     write(f"{', '.join(counts)}: {paint.bad(f'{bad} not good') if bad else paint.good('all good')}")
     return _code(reports)

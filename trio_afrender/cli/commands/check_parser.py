@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.cli.paint import Paint, writer
-from trio_afrender.cli.terminal import clean, cut
+from trio_afrender.cli.terminal import clean, shorten_line
 from trio_afrender.config import Config
 from trio_afrender.devtools.html_report import make_page
 from trio_afrender.devtools.replay import FLAGS, Event, Replay, replay_parser
@@ -70,7 +70,7 @@ def _print(log: str, replay: Replay) -> None:
     numbers = max([len(_where(event)) for event in replay.events], default=1)
     for where, events in groupby(replay.events, key=lambda event: (_where(event), event.text)):
         group = tuple(events)
-        text = cut(where[1], width - numbers - 3)
+        text = shorten_line(where[1], width - numbers - 3)
         write(f"{paint.quiet(where[0].rjust(numbers))} | {text}")
         for effect in _effects(group, replay, paint, width - numbers - 5):
             write(f"{' ' * numbers} |   {effect}")
@@ -98,7 +98,7 @@ def _effects(events: tuple[Event, ...], replay: Replay, paint: Paint, width: int
             stops = ": the task is stopped here" if event is replay.stopped else ""
             yield _colour(event.name, paint)(event.name + stops)
         else:
-            yield _colour(event.name, paint)(cut(f"{event.name}: {event.value}", width))
+            yield _colour(event.name, paint)(shorten_line(f"{event.name}: {event.value}", width))
 
 
 def _colour(name: str, paint: Paint) -> Callable[[str], str]:
@@ -117,7 +117,7 @@ def _conclusion(replay: Replay, paint: Paint) -> Iterator[str]:
     yield f"  frame       {state.frame} done, {state.percentframe}% of the present one"
     for name in ("activity", "report", "resources"):
         if text := getattr(state, name):
-            yield f"  {name:<11} {cut(text, 150)}"
+            yield f"  {name:<11} {shorten_line(text, 150)}"
     if flags:
         yield f"  flags       {', '.join(flags)}"
     there = len(state.files)

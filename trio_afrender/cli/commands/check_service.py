@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import attrs
 
-from trio_afrender.cli.arguments import near_word
+from trio_afrender.cli.arguments import suggest
 from trio_afrender.cli.paint import Paint, writer
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
 from trio_afrender.devtools.service_preview import TASK_KEYS, ServiceView, make_service, read_tasks
 
@@ -42,11 +42,11 @@ def run_service(options: Namespace, config: Config) -> int:
 def _tell_odd(info: Mapping[str, object], name: str) -> None:
     for key in info:
         if key not in TASK_KEYS:
-            say(f'warning: taskInfo has no key "{clean(key)}"{near_word(key, TASK_KEYS)}')
+            print_line(f'warning: taskInfo has no key "{clean(key)}"{suggest(key, TASK_KEYS)}')
     named = info.get("service", name)
     if named != name:
         block = info.get("block_name", "the task")
-        say(f"warning: {clean(str(block))} is for the service {clean(str(named))}")
+        print_line(f"warning: {clean(str(block))} is for the service {clean(str(named))}")
 
 
 def _lines(view: ServiceView, paint: Paint) -> Iterator[str]:

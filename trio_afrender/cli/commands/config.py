@@ -9,10 +9,10 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.build import make_config
-from trio_afrender.config.convert import Layered
-from trio_afrender.config.keys import near_key
+from trio_afrender.config.convert import SettingValue
+from trio_afrender.config.keys import suggest_key
 from trio_afrender.config.load import Settings
 from trio_afrender.errors import ConfigError
 
@@ -36,22 +36,22 @@ def run(options: Namespace) -> int:
     for key, value, origin in rows:
         sys.stdout.write(clean(f"{key:<{width}}  {value}  [{origin}]") + "\n")
     names = ", ".join(str(path) for path in settings.files) or "none"
-    say(f"config files read: {clean(names)}")
+    print_line(f"config files read: {clean(names)}")
     return 0
 
 
-def _pick(settings: Settings, patterns: Sequence[str]) -> dict[str, Layered]:
+def _pick(settings: Settings, patterns: Sequence[str]) -> dict[str, SettingValue]:
     """The settings that are asked for, all without a pattern. Raises `ConfigError` for one that
     fits none."""
     shown = dict(settings.shown())
     for pattern in patterns:
         if not fnmatch.filter(shown, pattern):
-            raise ConfigError(f"no setting {pattern}, {near_key(pattern, shown)}")
+            raise ConfigError(f"no setting {pattern}, {suggest_key(pattern, shown)}")
     wanted = [key for key in shown if any(fnmatch.fnmatchcase(key, each) for each in patterns)]
     return {key: shown[key] for key in wanted} if patterns else shown
 
 
-def _as_json(settings: Settings, shown: Mapping[str, Layered]) -> dict[str, object]:
+def _as_json(settings: Settings, shown: Mapping[str, SettingValue]) -> dict[str, object]:
     return {
         "values": {
             key: {"value": item.value, "unit": item.unit, "from": item.origin}

@@ -24,9 +24,9 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)
 
-PATIENCE = 15.0
+CHECK_TIMEOUT = 15.0
 """Seconds for one check."""
-MOUNT_PATIENCE = 5.0
+MOUNT_TIMEOUT = 5.0
 LEVELS = (ERROR, WARNING, OK)
 
 Check: TypeAlias = Callable[[], Iterable[Finding]]
@@ -64,7 +64,7 @@ async def _examine(config: Config, settings: Settings, unit: str) -> list[Findin
         for index, (name, check) in enumerate(checks.items()):
             nursery.start_soon(one, index, name, check)
         mounts = await _look_at_mounts(look_files.mapped_folders(config))
-    return [*(each for group in found for each in group), *files.judge_mounts(mounts)]
+    return [*(each for group in found for each in group), *files.check_mounts(mounts)]
 
 
 def _checks(config: Config, settings: Settings, unit: str) -> Mapping[str, Check]:
@@ -72,32 +72,32 @@ def _checks(config: Config, settings: Settings, unit: str) -> Mapping[str, Check
     keys = [key for key, item in settings.values.items() if item.origin.startswith("file ")]
 
     def kernel() -> Iterable[Finding]:
-        return machine.judge_kernel(look_machine.look_at_kernel())
+        return machine.check_kernel(look_machine.probe_kernel())
 
     def server() -> Iterable[Finding]:
-        facts = look_network.look_at_server(config)
+        facts = look_network.probe_server(config)
         return (
-            *network.judge_server(facts),
-            *network.judge_clock(look_network.look_at_clock(facts.skew)),
+            *network.check_server_answer(facts),
+            *network.check_clock(look_network.probe_clock(facts.skew)),
         )
 
     return {
-        "config": lambda: files.judge_settings(keys, settings.problems),
+        "config": lambda: files.check_settings(keys, settings.problems),
         "kernel": kernel,
-        "cgroup": lambda: machine.judge_groups(look_machine.look_at_groups()),
-        "limits": lambda: machine.judge_limits(look_machine.look_at_limits(config)),
-        "pipes": lambda: machine.judge_pipes(look_machine.look_at_pipes(config)),
-        "stacks": lambda: machine.judge_debuggers(look_machine.look_at_debuggers()),
-        "gpu": lambda: machine.judge_cards(look_machine.look_at_cards(config)),
-        "store": lambda: files.judge_store(look_files.look_at_store(config)),
-        "plugins": lambda: files.judge_plugins(look_files.look_at_plugins(config)),
-        "token": lambda: files.judge_token(look_files.look_at_token(config, token_file)),
+        "cgroup": lambda: machine.check_cgroup(look_machine.probe_cgroup()),
+        "limits": lambda: machine.check_limits(look_machine.probe_limits(config)),
+        "pipes": lambda: machine.check_pipes(look_machine.probe_pipes(config)),
+        "stacks": lambda: machine.check_debuggers(look_machine.probe_debuggers()),
+        "gpu": lambda: machine.check_gpus(look_machine.probe_gpus(config)),
+        "store": lambda: files.check_store(look_files.probe_store(config)),
+        "plugins": lambda: files.check_plugin_folders(look_files.probe_plugins(config)),
+        "token": lambda: files.check_token(look_files.probe_token(config, token_file)),
         "server": server,
-        "unit": lambda: network.judge_unit(look_network.look_at_unit(config, unit)),
+        "unit": lambda: network.check_unit(look_network.probe_unit(config, unit)),
     }
 
 
-async def _limited(name: str, check: Check, patience: float = PATIENCE) -> Sequence[Finding]:
+async def _limited(name: str, check: Check, patience: float = CHECK_TIMEOUT) -> Sequence[Finding]:
     """What a check finds. One that hangs or fails is a finding as well."""
     patience = 10 * patience if name == "plugins" else patience  # each has a limit of its own
     try:
@@ -113,13 +113,13 @@ async def _limited(name: str, check: Check, patience: float = PATIENCE) -> Seque
     return (Finding(name, ERROR, text),)
 
 
-async def _look_at_mounts(paths: Sequence[str]) -> tuple[files.Mount, ...]:
-    found = {path: files.Mount(path=path, state="hangs") for path in paths}
+async def _look_at_mounts(paths: Sequence[str]) -> tuple[files.MountFacts, ...]:
+    found = {path: files.MountFacts(path=path, state="hangs") for path in paths}
 
     async def look(path: str) -> None:
-        with trio.move_on_after(MOUNT_PATIENCE):
+        with trio.move_on_after(MOUNT_TIMEOUT):
             found[path] = await trio.to_thread.run_sync(
-                partial(look_files.look_at_mount, path),
+                partial(look_files.probe_mount, path),
                 abandon_on_cancel=True,
                 limiter=trio.CapacityLimiter(1),  # one that hangs must not make others wait
             )
@@ -144,7 +144,7 @@ def _show(findings: Sequence[Finding]) -> None:
     for each in findings:
         level = colours[each.level](f"{each.level:<{wide}}")
         write(f"{level}  {each.check:<{name}}  {clean(each.text)}")
-        if each.mend:
-            write(f"{'':<{wide}}  {'':<{name}}  mend: {clean(each.mend)}")
+        if each.fix:
+            write(f"{'':<{wide}}  {'':<{name}}  mend: {clean(each.fix)}")
     counts = [(level, sum(each.level == level for each in findings)) for level in LEVELS]
     write(", ".join(f"{count} {level}" for level, count in counts))

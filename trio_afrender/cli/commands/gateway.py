@@ -16,13 +16,13 @@ import trio
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.signals import watch_signals
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.build import make_config
 from trio_afrender.config.load import Settings
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
-from trio_afrender.gateway.identity_store import Identities, open_folder
-from trio_afrender.gateway.settings import Place, parse_listen, parse_place
+from trio_afrender.gateway.identity_store import IdentityStore, open_folder
+from trio_afrender.gateway.settings import ListenAddress, parse_address, parse_listen
 from trio_afrender.transport.address import NativeAddress, is_native, make_url, parse_native
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.transport.tokens import read_tokens_file
@@ -53,18 +53,21 @@ def run(options: Namespace) -> int:
         names=(platform.node(), *options.names),
         max_agents=options.max_agents,
         rate=options.rate,
-        metrics=parse_place("--metrics", options.metrics) if options.metrics else None,
+        metrics=parse_address("--metrics", options.metrics) if options.metrics else None,
         timing=make_config(settings).timing,
     )
     folder = options.store or _default_store(settings, listen)
     level = logging.DEBUG if options.verbose else logging.INFO
-    with open_folder(folder) as identities, logging_to(say, level, times=not options.log_nodate):
+    with (
+        open_folder(folder) as identities,
+        logging_to(print_line, level, times=not options.log_nodate),
+    ):
         _raise_descriptors(options.max_agents)
         trio.run(_serve, config, identities)
     return 0
 
 
-def _wants_tls(options: Namespace, listen: Place) -> bool:
+def _wants_tls(options: Namespace, listen: ListenAddress) -> bool:
     if listen.tls and options.cert is None:
         raise ConfigError(
             "wss:// needs --cert FILE (PEM) and, unless it is in there too, --key FILE"
@@ -85,7 +88,7 @@ def _find_server(settings: Settings) -> NativeAddress:
     return parse_native(server, cast("int", settings["af_serverport"]))
 
 
-def _default_store(settings: Settings, listen: Place) -> Path:
+def _default_store(settings: Settings, listen: ListenAddress) -> Path:
     folder = Path(cast("str", settings["af_store_folder"]))
     return folder / "trio_afrender_gateway" / str(listen.port)
 
@@ -99,22 +102,22 @@ def _raise_descriptors(agents: int) -> None:
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < agents + _SPARE:
-        say(
+        print_line(
             f"warning: this process may open {wanted} files (ulimit -n), so no more than "
             f"{wanted - _SPARE} agents; give --max-agents, or raise that limit"
         )
 
 
-async def _serve(config: GatewayConfig, identities: Identities) -> None:
+async def _serve(config: GatewayConfig, identities: IdentityStore) -> None:
     async with trio.open_nursery() as outer:
-        patience = _Patience()
+        patience = _SignalEscalation()
         await outer.start(watch_signals, patience.less)
         try:
             with patience.scope:
                 async with trio.open_nursery() as inner:
                     gateway = await inner.start(partial(run_gateway, config, identities=identities))
                     patience.gateway = gateway
-                    say(*_describe(gateway, config))
+                    print_line(*_describe(gateway, config))
         finally:
             outer.cancel_scope.cancel()
 
@@ -126,7 +129,7 @@ def _describe(gateway: Gateway, config: GatewayConfig) -> Iterator[str]:
         yield f"counters are at {place.replace('ws', 'http', 1)}/metrics"
 
 
-class _Patience:
+class _SignalEscalation:
     """First signal: end when the exchanges under way are over. Second, or before the start: now."""
 
     def __init__(self) -> None:
@@ -137,5 +140,5 @@ class _Patience:
         if self.gateway is None or count > 1:
             self.scope.cancel()
         else:
-            say(f"{name}: closing; agents keep their tasks and come again")
+            print_line(f"{name}: closing; agents keep their tasks and come again")
             self.gateway.stop()

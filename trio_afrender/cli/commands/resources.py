@@ -16,16 +16,16 @@ import trio
 
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.paint import writer
-from trio_afrender.cli.resource_table import History, Row, make_rows, plot, short_line
+from trio_afrender.cli.resource_table import LoadHistory, Row, make_rows, plot, short_line
 from trio_afrender.cli.signals import watch_signals
 from trio_afrender.config.build import make_config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
-from trio_afrender.hostinfo.sampler import Sampler, make_wishes
+from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
 from trio_afrender.protocol.messages import HostResources
 
 __all__ = ("run",)
 
-GLANCE = 0.5
+FIRST_REFRESH = 0.5
 """Seconds between the two measurements of a single look: rates are about the time in between."""
 BAR = 20
 """Columns of a bar."""
@@ -35,10 +35,10 @@ Show: TypeAlias = Callable[[HostResources], None]
 
 def run(options: Namespace) -> int:
     """Measure and print to stdout. Raises `ConfigError` for settings that cannot be used."""
-    sampler = Sampler(make_wishes(make_config(load_options(options))))
+    sampler = Sampler(make_sampler_config(make_config(load_options(options))))
     facts = host_facts()
     if options.watch is None:
-        trio.run(_look, sampler, GLANCE, _shower(facts, as_json=options.json))
+        trio.run(_look, sampler, FIRST_REFRESH, _shower(facts, as_json=options.json))
         return 0
     if options.json:
         trio.run(_watch, sampler, options.watch, _write_json_line)
@@ -60,7 +60,7 @@ async def _watch(sampler: Sampler, period: float, show: Show) -> None:
     """Show a measurement each `period` until a signal comes, which is how this is meant to end."""
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, lambda _count, _name: nursery.cancel_scope.cancel())
-        await _look(sampler, min(GLANCE, period), show)
+        await _look(sampler, min(FIRST_REFRESH, period), show)
         while True:
             await trio.sleep(period)
             show(await sampler.measure())
@@ -107,7 +107,7 @@ def _live(facts: HostFacts) -> Iterator[Show]:
     from rich.text import Text
 
     console = Console(markup=False, highlight=False, emoji=False)
-    history = History()
+    history = LoadHistory()
 
     def show(found: HostResources) -> None:
         rows = make_rows(found, facts)

@@ -13,17 +13,17 @@ import attrs
 import trio
 
 from trio_afrender.agent.agent import AgentHandle, run_agent
-from trio_afrender.cli.job_checks import check_folders, check_plugins, tell_notes
+from trio_afrender.cli.job_checks import check_folders, check_plugins, print_warnings
 from trio_afrender.cli.job_contact_sheet import check_sheet, write_sheet
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.report_file import check_report, write_report
-from trio_afrender.cli.run_directory import Room, open_room
+from trio_afrender.cli.run_directory import RunDirectory, open_run_directory
 from trio_afrender.cli.screens import Screen, choose_screen
 from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
 from trio_afrender.config.build import make_config
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
@@ -31,7 +31,7 @@ from trio_afrender.jobs.job_file import JobSpec, load_job
 from trio_afrender.jobs.submission import prefix_commands
 from trio_afrender.jobs.views import JobView
 from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import Bound, serve_websocket
+from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 
 __all__ = ("run",)
 
@@ -45,17 +45,17 @@ def run(options: Namespace) -> int:
     check_folders(config.plugins)
     check_plugins(spec, config.plugins)
     report, sheet = check_report(options.report), check_sheet(options.sheet)
-    tell_notes(spec)
+    print_warnings(spec)
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(2, options.verbose)]
     screen = choose_screen(quiet=options.no_progress)
     with (
-        open_room(
+        open_run_directory(
             options.store, keep_farm=options.keep or bool(report), keep_store=options.keep
         ) as room,
         logging_to(screen.line, level),
     ):
         configs = _make_configs(config, options.agents, spec, room, keep=options.keep)
-        play = _Play(spec, configs, FarmSettings(errors_retries=options.retries), room, screen)
+        play = _JobRun(spec, configs, FarmSettings(errors_retries=options.retries), room, screen)
         try:
             trio.run(play.run)
         finally:
@@ -63,13 +63,13 @@ def run(options: Namespace) -> int:
             if play.view is not None:
                 _conclude(play.view, room, report, sheet)
     if play.view is None:
-        say("interrupted before the job started")
+        print_line("interrupted before the job started")
         return 1
     return 0 if play.view.state == "done" else 1
 
 
 def _make_configs(
-    config: Config, agents: int, spec: JobSpec, room: Room, *, keep: bool
+    config: Config, agents: int, spec: JobSpec, room: RunDirectory, *, keep: bool
 ) -> list[Config]:
     """Return the settings of each agent: this host's, without what makes it part of a farm."""
     host = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node().partition(".")[0]).strip("-") or "host"
@@ -93,13 +93,13 @@ def _make_configs(
 
 
 @attrs.define(slots=True)
-class _Play:
+class _JobRun:
     """The whole of a run. `view` is the job as it ended, None if it never started."""
 
     spec: JobSpec
     configs: Sequence[Config]
     settings: FarmSettings
-    room: Room
+    room: RunDirectory
     screen: Screen
     view: JobView | None = None
     _end: Callable[[int, str], None] | None = None
@@ -128,14 +128,14 @@ class _Play:
             assert config.token is not None  # noqa: S101 - made so above
             tokens.add(config.name, config.token)
         async with trio.open_nursery() as servers:
-            bound: Bound = await servers.start(_serve, farm, tokens)
+            bound: BoundAddress = await servers.start(_serve, farm, tokens)
             async with trio.open_nursery() as agents:
                 handles: list[AgentHandle] = [
                     await agents.start(run_agent, attrs.evolve(config, server=bound.url))
                     for config in self.configs
                 ]
                 job = farm.submit(self.spec)
-                self._end = _Ending(farm, job, handles, self.screen).signal
+                self._end = _RunShutdown(farm, job, handles, self.screen).signal
                 try:
                     async with open_progress(farm, job, self.screen):
                         await farm.wait(job)
@@ -147,13 +147,15 @@ class _Play:
 
 
 async def _serve(
-    farm: Farm, tokens: TokenTable, task_status: trio.TaskStatus[Bound] = trio.TASK_STATUS_IGNORED
+    farm: Farm,
+    tokens: TokenTable,
+    task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     await serve_websocket(farm.serve_link, tokens=tokens, task_status=task_status)
 
 
 @attrs.frozen(slots=True)
-class _Ending:
+class _RunShutdown:
     """First signal: running tasks finish, no others start. Second: they are stopped now."""
 
     farm: Farm
@@ -174,16 +176,16 @@ class _Ending:
                 handle.stop_now(f"second {name}")
 
 
-def _conclude(view: JobView, room: Room, report: Path | None, sheet: Path | None) -> None:
+def _conclude(view: JobView, room: RunDirectory, report: Path | None, sheet: Path | None) -> None:
     """Write report, sheet and summary, whatever the end was."""
-    say(*summarize(view))
+    print_line(*summarize(view))
     if sheet is not None:
         write_sheet(view, sheet)
     if report is not None:
         write_report(view, report)
     if room.keep_farm:
-        say(f"logs, output and thumbnails: {clean(str(room.farm / str(view.id)))}")
+        print_line(f"logs, output and thumbnails: {clean(str(room.farm / str(view.id)))}")
     elif view.state != "done":
-        say("logs were not kept: --keep keeps them")
+        print_line("logs were not kept: --keep keeps them")
     if room.keep_store:
-        say(f"folders of tasks: {clean(str(room.store))}")
+        print_line(f"folders of tasks: {clean(str(room.store))}")

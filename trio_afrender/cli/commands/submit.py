@@ -20,7 +20,7 @@ from trio_afrender.cli.report_file import check_report, write_report
 from trio_afrender.cli.screens import Screen, choose_screen
 from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.build import make_config
 from trio_afrender.config.load import Settings
 from trio_afrender.errors import ConfigError, LinkRefused
@@ -53,9 +53,9 @@ def run(options: Namespace) -> int:
         to_server=PathMap(config.paths_map, windows=platform.system() == "Windows").to_server,
     )
     for note in spec.notes:
-        say(f"warning: {clean(note)}")
+        print_line(f"warning: {clean(note)}")
     screen = choose_screen(quiet=options.no_progress)
-    play = _Play(spec, sent, dialer, screen, wait=options.wait, texts=report is not None)
+    play = _Submission(spec, sent, dialer, screen, wait=options.wait, texts=report is not None)
     trio.run(play.run)
     return _conclude(play, report)
 
@@ -72,7 +72,7 @@ def _find_server(settings: Settings) -> NativeAddress:
 
 
 @attrs.define(slots=True)
-class _Play:
+class _Submission:
     """A submission and what follows. `number` is the job's once it is there, `view` how it ended."""
 
     spec: JobSpec
@@ -102,7 +102,7 @@ class _Play:
         self.number = number
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
-        say(f'job "{clean(self.spec.name)}" is {number} on {self.dialer.address.url}')
+        print_line(f'job "{clean(self.spec.name)}" is {number} on {self.dialer.address.url}')
         if self.wait:
             await self._follow(RemoteJob(self.dialer, self.spec, number, serial))
 
@@ -114,17 +114,17 @@ class _Play:
         self.view = view
 
 
-def _conclude(play: _Play, report: Path | None) -> int:
+def _conclude(play: _Submission, report: Path | None) -> int:
     ignore_signals()
     if not play.number:
-        say("interrupted: look at the server whether it has the job")
+        print_line("interrupted: look at the server whether it has the job")
         return 1
     if not play.wait:
         return 0
     if play.view is None:
-        say(f"no longer waiting: job {play.number} goes on at the server")
+        print_line(f"no longer waiting: job {play.number} goes on at the server")
         return 1
-    say(*summarize(play.view))
+    print_line(*summarize(play.view))
     if report is not None:
         write_report(play.view, report)
     return 0 if play.view.state == "done" else 1

@@ -13,13 +13,13 @@ from typing import Any
 from trio_afrender.agent.journal_format import read_records, replay
 from trio_afrender.agent.run_history import read_history
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.terminal import clean, say
+from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)
 
-RECENT = 5
-Facts = Mapping[str, Any]
+MAX_RECENT = 5
+RunExplanation = Mapping[str, Any]
 
 
 def run(options: Namespace) -> int:
@@ -53,7 +53,7 @@ def _agents(root: Path, name: str | None) -> list[Path]:
         raise ConfigError(f"{root}: {error.strerror or error}; choose another --store") from error
 
 
-def _runs(folder: Path) -> Iterator[Facts]:
+def _runs(folder: Path) -> Iterator[RunExplanation]:
     """What an agent's store says: ended runs, then those that were running when last heard of."""
     try:
         ended = list(read_history(folder))
@@ -79,12 +79,12 @@ def _runs(folder: Path) -> Iterator[Facts]:
             }
 
 
-def _key(facts: Facts) -> str:
+def _key(facts: RunExplanation) -> str:
     key = f"{facts.get('job')}.{facts.get('block')}.{facts.get('task')}"
     return f"{key}.{facts['number']}" if facts.get("number") else key
 
 
-def _show(facts: Facts) -> Iterator[str]:
+def _show(facts: RunExplanation) -> Iterator[str]:
     names = [("task", "name"), ("block", "block_name"), ("job", "job_name")]
     who = ", ".join(f'{kind} "{facts[key]}"' for kind, key in names if facts.get(key))
     yield clean(f"{_key(facts)}  {who}  (run {facts.get('run')}, agent {facts.get('agent')})")
@@ -100,7 +100,7 @@ def _show(facts: Facts) -> Iterator[str]:
         yield clean(f"    +{after:.2f}s {step.get('event')}: {step.get('text')}{tail}")
 
 
-def _end(facts: Facts) -> str:
+def _end(facts: RunExplanation) -> str:
     started, finished = facts.get("started"), facts.get("finished")
     if facts["state"] == "running":
         return "running, or it was when its agent was last heard of"
@@ -120,10 +120,10 @@ def _seconds(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _say_unknown(task: str, known: list[Facts], root: Path) -> None:
-    say(clean(f'trio_afrender: nothing is known of "{task}" in {root}'))
+def _say_unknown(task: str, known: list[RunExplanation], root: Path) -> None:
+    print_line(clean(f'trio_afrender: nothing is known of "{task}" in {root}'))
     if known:
         recent = dict.fromkeys(_key(facts) for facts in reversed(known))
-        say(clean(f"the latest tasks here: {', '.join(list(recent)[:RECENT])}"))
+        print_line(clean(f"the latest tasks here: {', '.join(list(recent)[:MAX_RECENT])}"))
     else:
-        say("no agent has kept anything there: give --store, or run it on the task's host")
+        print_line("no agent has kept anything there: give --store, or run it on the task's host")

@@ -13,26 +13,36 @@ from trio_afrender.config.keys import CGRU, OTHERS
 from trio_afrender.task.usage_totals import show_bytes
 
 __all__ = (
-    "Mount",
-    "Plugins",
-    "Store",
-    "Token",
-    "judge_mounts",
-    "judge_plugins",
-    "judge_settings",
-    "judge_store",
-    "judge_token",
+    "MountFacts",
+    "PluginFacts",
+    "StoreFacts",
+    "TokenFacts",
+    "check_mounts",
+    "check_plugin_folders",
+    "check_settings",
+    "check_store",
+    "check_token",
 )
 
 SPACE_NEEDED, SPACE_WANTED = 100 * 1024**2, 5 * 1024**3
 SLOW_SYNC = 0.5
 """Seconds for one sync; each outcome waits for one."""
-NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "lustre", "beegfs", "ceph")
-MEMORY = ("tmpfs", "ramfs")
+NETWORK_FILE_SYSTEMS = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "9p",
+    "fuse.sshfs",
+    "lustre",
+    "beegfs",
+    "ceph",
+)
+MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Store:
+class StoreFacts:
     """An agent's own folder, or where it would be."""
 
     path: str
@@ -58,7 +68,7 @@ class Store:
     kind: str = "ext4"
 
 
-def judge_store(facts: Store) -> Iterator[Finding]:
+def check_store(facts: StoreFacts) -> Iterator[Finding]:
     path = quote(facts.path)
     if not facts.writable:
         where = facts.path if facts.exists else facts.parent
@@ -88,7 +98,7 @@ def judge_store(facts: Store) -> Iterator[Finding]:
     yield from _judge_disk(facts)
 
 
-def _judge_disk(facts: Store) -> Iterator[Finding]:
+def _judge_disk(facts: StoreFacts) -> Iterator[Finding]:
     mend = f"du -xh --max-depth=2 {quote(facts.path if facts.exists else facts.parent)} | sort -h | tail"
     if facts.free < SPACE_NEEDED or facts.inodes == 0:
         what = "no file can be made" if facts.inodes == 0 else f"{show_bytes(facts.free)} are free"
@@ -98,10 +108,10 @@ def _judge_disk(facts: Store) -> Iterator[Finding]:
         yield Finding("space", WARNING, text, mend)
     else:
         yield Finding("space", OK, f"{show_bytes(facts.free)} are free on the disk of {facts.path}")
-    if facts.kind in NETWORK:
+    if facts.kind in NETWORK_FILE_SYSTEMS:
         text = f"{facts.path} is on a {facts.kind} mount: when that hangs, so do logs and results of all tasks"
         yield Finding("store-disk", WARNING, text, "trio_afrender agent --store /var/tmp/afanasy")
-    elif facts.kind in MEMORY:
+    elif facts.kind in MEMORY_FILE_SYSTEMS:
         text = (
             f"{facts.path} is in memory ({facts.kind}): results that wait are lost with the power"
         )
@@ -112,7 +122,7 @@ def _judge_disk(facts: Store) -> Iterator[Finding]:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Mount:
+class MountFacts:
     """A folder of this host that the paths of jobs lead to."""
 
     path: str
@@ -120,7 +130,7 @@ class Mount:
     """``there``, ``missing``, ``closed`` (we may not enter it), ``hangs``."""
 
 
-def judge_mounts(facts: Collection[Mount]) -> Iterator[Finding]:
+def check_mounts(facts: Collection[MountFacts]) -> Iterator[Finding]:
     for mount in facts:
         path = quote(mount.path)
         match mount.state:
@@ -139,7 +149,7 @@ def judge_mounts(facts: Collection[Mount]) -> Iterator[Finding]:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Token:
+class TokenFacts:
     """The file with the token."""
 
     path: str = ""
@@ -150,7 +160,7 @@ class Token:
     mode: int = 0o600
 
 
-def judge_token(facts: Token) -> Iterator[Finding]:
+def check_token(facts: TokenFacts) -> Iterator[Finding]:
     if not facts.path:
         if facts.wanted:
             text = "no token file is set: every server wants a token"
@@ -168,7 +178,7 @@ def judge_token(facts: Token) -> Iterator[Finding]:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Plugins:
+class PluginFacts:
     """A studio's plugin folders."""
 
     folders: tuple[str, ...] = ()
@@ -178,7 +188,7 @@ class Plugins:
     good: int = 0
 
 
-def judge_plugins(facts: Plugins) -> Iterator[Finding]:
+def check_plugin_folders(facts: PluginFacts) -> Iterator[Finding]:
     for folder in facts.missing:
         text = f"the plugin folder {folder} is not there"
         yield Finding("plugins", ERROR, text, f"ls -ld {quote(folder)}")
@@ -198,7 +208,7 @@ def judge_plugins(facts: Plugins) -> Iterator[Finding]:
         )
 
 
-def judge_settings(keys: Collection[str], problems: Collection[str]) -> Iterator[Finding]:
+def check_settings(keys: Collection[str], problems: Collection[str]) -> Iterator[Finding]:
     """`keys` are all that stand in the config files, `problems` what was passed over in them."""
     mend = "trio_afrender config"
     for problem in problems:

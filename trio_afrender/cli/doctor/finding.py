@@ -18,7 +18,7 @@ class Finding:
     level: str
     """``ok``; ``warning``: it works, but worse than it could; ``error``: it does not work."""
     text: str
-    mend: str = ""
+    fix: str = ""
     """The exact command; '' when there is nothing to mend, or no command for it."""
 
 

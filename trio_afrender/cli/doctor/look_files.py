@@ -12,17 +12,17 @@ from pathlib import Path
 
 import psutil
 
-from trio_afrender.cli.doctor.files import Mount, Plugins, Store, Token
+from trio_afrender.cli.doctor.files import MountFacts, PluginFacts, StoreFacts, TokenFacts
 from trio_afrender.config import Config
-from trio_afrender.devtools.plugin_check import KINDS, check_plugins
+from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, check_plugins
 from trio_afrender.errors import ConfigError
 from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.transport.tokens import read_token_file
 
-__all__ = ("look_at_mount", "look_at_plugins", "look_at_store", "look_at_token", "mapped_folders")
+__all__ = ("mapped_folders", "probe_mount", "probe_plugins", "probe_store", "probe_token")
 
 
-def look_at_store(config: Config) -> Store:
+def probe_store(config: Config) -> StoreFacts:
     """Look at an agent's own folder; where it is, write, sync and lock there. Leaves nothing."""
     path = config.store / "trio_afrender" / config.name
     parent = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -36,7 +36,7 @@ def look_at_store(config: Config) -> Store:
             sync = _try_disk(parent)
         except OSError as error:
             problem = error.strerror or str(error)
-    return Store(
+    return StoreFacts(
         path=str(path),
         exists=facts is not None,
         parent=str(parent),
@@ -93,42 +93,42 @@ def mapped_folders(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(client for client, _ in config.paths_map if client))
 
 
-def look_at_mount(path: str) -> Mount:
+def probe_mount(path: str) -> MountFacts:
     """Look at one folder. Hangs when its mount does: then the caller gives up."""
     try:
         with os.scandir(path) as entries:
             next(entries, None)  # a mount may be there and its server not
     except (FileNotFoundError, NotADirectoryError):
-        return Mount(path=path, state="missing")
+        return MountFacts(path=path, state="missing")
     except PermissionError:
-        return Mount(path=path, state="closed")
+        return MountFacts(path=path, state="closed")
     except OSError:
-        return Mount(path=path, state="hangs")  # stale handles, a server that is down
-    return Mount(path=path)
+        return MountFacts(path=path, state="hangs")  # stale handles, a server that is down
+    return MountFacts(path=path)
 
 
-def look_at_token(config: Config, path: str) -> Token:
+def probe_token(config: Config, path: str) -> TokenFacts:
     wanted = config.server.startswith(("ws://", "wss://"))
     if not path:
-        return Token(wanted=wanted)
+        return TokenFacts(wanted=wanted)
     problem, mode = "", 0o600
     try:
         mode = stat.S_IMODE(Path(path).stat().st_mode)
         read_token_file(Path(path))
     except (ConfigError, OSError) as error:
         problem = str(error)
-    return Token(path=path, wanted=wanted, problem=problem, mode=mode)
+    return TokenFacts(path=path, wanted=wanted, problem=problem, mode=mode)
 
 
-def look_at_plugins(config: Config) -> Plugins:
+def probe_plugins(config: Config) -> PluginFacts:
     """Load, make and use a little what stands in a studio's own folders, in another process."""
     folders = tuple(folder for folder in config.plugins if folder.is_dir())
     missing = tuple(str(folder) for folder in config.plugins if not folder.is_dir())
     if not folders:
-        return Plugins(missing=missing)
+        return PluginFacts(missing=missing)
     own = [
         (kind, name)
-        for kind in KINDS
+        for kind in PLUGIN_KINDS
         for name in sorted({*list_plugins(kind, folders)} - {*list_plugins(kind, ())})
     ]
     reports = check_plugins(
@@ -139,7 +139,7 @@ def look_at_plugins(config: Config) -> Plugins:
         for each in reports
         if each.problems
     )
-    return Plugins(
+    return PluginFacts(
         folders=tuple(map(str, folders)),
         missing=missing,
         bad=bad,

@@ -12,20 +12,27 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trio_afrender.cli.doctor.machine import Cards, Debuggers, Groups, Kernel, Limits, Pipes
+from trio_afrender.cli.doctor.machine import (
+    CgroupFacts,
+    DebuggerFacts,
+    GpuFacts,
+    KernelFacts,
+    LimitFacts,
+    PipeFacts,
+)
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.cgroup_limits import parse_groups, parse_mounts
-from trio_afrender.hostinfo.gpu import Cards as CardReader
+from trio_afrender.hostinfo.gpu import GpuSampler
 from trio_afrender.process.local_spawn import become_subreaper
 from trio_afrender.process.procfs import PIDFD
 
 __all__ = (
-    "look_at_cards",
-    "look_at_debuggers",
-    "look_at_groups",
-    "look_at_kernel",
-    "look_at_limits",
-    "look_at_pipes",
+    "probe_cgroup",
+    "probe_debuggers",
+    "probe_gpus",
+    "probe_kernel",
+    "probe_limits",
+    "probe_pipes",
 )
 
 PROC = Path("/proc")
@@ -33,8 +40,8 @@ TRIAL = "trio_afrender-doctor"
 DEVICES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dri/renderD*")
 
 
-def look_at_kernel() -> Kernel:
-    return Kernel(
+def probe_kernel() -> KernelFacts:
+    return KernelFacts(
         python=sys.version_info[:3],
         release=platform.release(),
         pidfd=PIDFD,
@@ -43,16 +50,16 @@ def look_at_kernel() -> Kernel:
     )
 
 
-def look_at_groups(proc: Path = PROC, root: Path = Path("/")) -> Groups:
+def probe_cgroup(proc: Path = PROC, root: Path = Path("/")) -> CgroupFacts:
     """Look at our control group, and try to make one below it, which is removed at once."""
     try:
         paths = parse_groups((proc / "self" / "cgroup").read_text())
         mounts = parse_mounts((proc / "self" / "mountinfo").read_text())
     except OSError:
-        return Groups(version=0)
+        return CgroupFacts(version=0)
     systemd = (root / "run" / "systemd" / "system").is_dir()
     if "" not in mounts or "" not in paths:
-        return Groups(version=1 if mounts else 0, by_systemd=systemd)
+        return CgroupFacts(version=1 if mounts else 0, by_systemd=systemd)
     shown, point = mounts[""]
     path = paths[""]
     folder = root / point.lstrip("/") / path.removeprefix(shown.rstrip("/")).strip("/")
@@ -71,7 +78,7 @@ def look_at_groups(proc: Path = PROC, root: Path = Path("/")) -> Groups:
     with suppress(OSError):
         controllers = (folder / "cgroup.controllers").read_text()
     last = path.rpartition("/")[2]
-    return Groups(
+    return CgroupFacts(
         version=2,
         path=path,
         may_create=may,
@@ -85,8 +92,8 @@ def look_at_groups(proc: Path = PROC, root: Path = Path("/")) -> Groups:
     )
 
 
-def look_at_limits(config: Config) -> Limits:
-    return Limits(
+def probe_limits(config: Config) -> LimitFacts:
+    return LimitFacts(
         files=_limit(resource.RLIMIT_NOFILE),
         processes=_limit(resource.RLIMIT_NPROC),
         locked=_limit(resource.RLIMIT_MEMLOCK),
@@ -115,11 +122,11 @@ def _group_processes() -> int | None:
     return found
 
 
-def look_at_pipes(config: Config) -> Pipes:
+def probe_pipes(config: Config) -> PipeFacts:
     pages, size = (
         _read(PROC / "sys" / "fs" / name) for name in ("pipe-user-pages-soft", "pipe-max-size")
     )
-    return Pipes(
+    return PipeFacts(
         user_pages=int(pages) if pages.isdigit() else None,
         max_size=int(size) if size.isdigit() else None,
         page=resource.getpagesize(),
@@ -128,24 +135,24 @@ def look_at_pipes(config: Config) -> Pipes:
     )
 
 
-def look_at_debuggers(find: Callable[[str], str | None] = shutil.which) -> Debuggers:
+def probe_debuggers(find: Callable[[str], str | None] = shutil.which) -> DebuggerFacts:
     scope = _read(PROC / "sys" / "kernel" / "yama" / "ptrace_scope")
-    return Debuggers(
+    return DebuggerFacts(
         found=tuple(name for name in ("py-spy", "gdb") if find(name) is not None),
         ptrace_scope=int(scope) if scope.isdigit() else 0,
         root=os.geteuid() == 0,
     )
 
 
-def look_at_cards(config: Config, folder: Path = Path("/dev")) -> Cards:
+def probe_gpus(config: Config, folder: Path = Path("/dev")) -> GpuFacts:
     devices = [path for pattern in DEVICES for path in sorted(folder.glob(pattern))]
     names: tuple[str, ...] = ()
     problem = ""
     try:
-        names = tuple(card.name for card in CardReader(config.gpu_command, config.shell).read())
+        names = tuple(card.name for card in GpuSampler(config.gpu_command, config.shell).read())
     except OSError as error:
         problem = str(error)
-    return Cards(
+    return GpuFacts(
         names=names,
         devices=tuple(map(str, devices)),
         forbidden=tuple(str(path) for path in devices if not os.access(path, os.R_OK | os.W_OK)),

@@ -15,17 +15,17 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from trio_afrender.cli.doctor.network import Clock, Server, Unit
+from trio_afrender.cli.doctor.network import ClockFacts, ServerFacts, UnitFacts
 from trio_afrender.config import Config
 from trio_afrender.errors import ConfigError
 from trio_afrender.transport.address import parse_url
 from trio_afrender.transport.tls import explain_tls, make_client_context
 
-__all__ = ("look_at_clock", "look_at_server", "look_at_unit")
+__all__ = ("probe_clock", "probe_server", "probe_unit")
 
-PATIENCE = 5.0
+PROBE_TIMEOUT = 5.0
 AFANASY_PORT = 51000
-HEADERS = 65536
+MAX_HEADERS = 65536
 UNITS = ("trio_afrender.service",)
 PROPERTIES = (
     "LoadState", "Delegate", "KillMode", "Type", "Restart", "OOMPolicy", "WatchdogUSec",
@@ -33,11 +33,11 @@ PROPERTIES = (
 )  # fmt: skip
 
 
-def look_at_server(config: Config) -> Server:
+def probe_server(config: Config) -> ServerFacts:
     """Connect, shake hands, and ask for a page; nothing is registered and no token is sent."""
     url = config.server
     if not url:
-        return Server()
+        return ServerFacts()
     scheme = urlsplit(url).scheme
     try:
         if scheme == "af":
@@ -48,29 +48,29 @@ def look_at_server(config: Config) -> Server:
             host, port, tls, resource = place.host, place.port, place.tls, place.resource
         context = make_client_context(config.ca_file) if tls else None
     except (ConfigError, ValueError) as error:
-        return Server(url=url, problem=str(error))
+        return ServerFacts(url=url, problem=str(error))
     where = f"{host}:{port}"
     try:
         address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
     except OSError:
-        return Server(url=url, place=where)
+        return ServerFacts(url=url, place=where)
     try:
-        connection = socket.create_connection((host, port), timeout=PATIENCE)
+        connection = socket.create_connection((host, port), timeout=PROBE_TIMEOUT)
     except OSError as error:
         refused = error.strerror or str(error)
-        return Server(url=url, place=where, address=address, refused=refused)
+        return ServerFacts(url=url, place=where, address=address, refused=refused)
     with connection:
-        return _talk(Server(url=url, place=where, address=address, connected=True),
+        return _talk(ServerFacts(url=url, place=where, address=address, connected=True),
                      connection, context, host, resource)  # fmt: skip
 
 
 def _talk(
-    known: Server,
+    known: ServerFacts,
     connection: socket.socket,
     context: ssl.SSLContext | None,
     host: str,
     resource: str,
-) -> Server:
+) -> ServerFacts:
     if context is not None:
         try:
             connection = context.wrap_socket(connection, server_hostname=host)
@@ -82,13 +82,13 @@ def _talk(
         return _ask(known, connection, resource)
 
 
-def _ask(known: Server, connection: socket.socket, resource: str) -> Server:
+def _ask(known: ServerFacts, connection: socket.socket, resource: str) -> ServerFacts:
     request = f"HEAD {resource} HTTP/1.1\r\nHost: {known.place}\r\nConnection: close\r\n\r\n"
     answer = b""
     try:
         begun = time.time()
         connection.sendall(request.encode())
-        while b"\r\n\r\n" not in answer and len(answer) < HEADERS:
+        while b"\r\n\r\n" not in answer and len(answer) < MAX_HEADERS:
             if not (data := connection.recv(4096)):
                 break
             answer += data
@@ -111,14 +111,14 @@ def _skew(headers: str, now: float) -> float | None:
     return None
 
 
-def look_at_clock(skew: float | None) -> Clock:
+def probe_clock(skew: float | None) -> ClockFacts:
     asleep = 0.0
     if hasattr(time, "CLOCK_BOOTTIME"):
         asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
-    return Clock(skew=skew, suspended=asleep, year=datetime.now(UTC).year)
+    return ClockFacts(skew=skew, suspended=asleep, year=datetime.now(UTC).year)
 
 
-def look_at_unit(config: Config, name: str, environ: Mapping[str, str] = os.environ) -> Unit:
+def probe_unit(config: Config, name: str, environ: Mapping[str, str] = os.environ) -> UnitFacts:
     """Ask systemd about the unit `name`, else the one we run in, or that of the examples."""
     own = _own_unit() if environ.get("INVOCATION_ID") else ""
     problem = ""
@@ -127,10 +127,10 @@ def look_at_unit(config: Config, name: str, environ: Mapping[str, str] = os.envi
             settings, silence = _show(unit, user=user)
             problem = problem or silence
             if settings.get("LoadState") == "loaded":
-                return Unit(
+                return UnitFacts(
                     name=unit, user=user, settings=settings, shutdown=config.timing.shutdown
                 )
-    return Unit(wanted=name, problem=problem)
+    return UnitFacts(wanted=name, problem=problem)
 
 
 def _own_unit() -> str:
@@ -148,7 +148,7 @@ def _show(unit: str, *, user: bool) -> tuple[dict[str, str], str]:
         told = subprocess.run(
             [*control, "show", unit, "--property", ",".join(PROPERTIES)],
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=PROBE_TIMEOUT,
             check=False,
             text=True,
             errors="replace",

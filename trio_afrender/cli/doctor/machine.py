@@ -9,36 +9,36 @@ import attrs
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_in
 
 __all__ = (
-    "Cards",
-    "Debuggers",
-    "Groups",
-    "Kernel",
-    "Limits",
-    "Pipes",
-    "judge_cards",
-    "judge_debuggers",
-    "judge_groups",
-    "judge_kernel",
-    "judge_limits",
-    "judge_pipes",
+    "CgroupFacts",
+    "DebuggerFacts",
+    "GpuFacts",
+    "KernelFacts",
+    "LimitFacts",
+    "PipeFacts",
+    "check_cgroup",
+    "check_debuggers",
+    "check_gpus",
+    "check_kernel",
+    "check_limits",
+    "check_pipes",
 )
 
 PYTHON = (3, 11)
 FILES_NEEDED, FILES_WANTED = 1024, 4096
 PROCESSES_WANTED = 4096
 MEMLOCK_WANTED = 1024**2
-PIPE = 1024**2
+PIPE_SIZE_WANTED = 1024**2
 """Bytes that each task's output pipe should hold."""
 UNIT = "trio_afrender.service"
-KERNEL = "apt-get install linux-image-amd64 && reboot"
-UNIFY = (
+KERNEL_COMMAND = "apt-get install linux-image-amd64 && reboot"
+UNIFY_COMMAND = (
     """echo 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX systemd.unified_cgroup_hierarchy=1"'"""
     " >> /etc/default/grub && update-grub && reboot"
 )
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Kernel:
+class KernelFacts:
     """What this system's kernel and Python can do."""
 
     python: tuple[int, int, int] = (3, 11, 0)
@@ -49,7 +49,7 @@ class Kernel:
     """Whether ``/proc`` shows other users' processes, too."""
 
 
-def judge_kernel(facts: Kernel) -> Iterator[Finding]:
+def check_kernel(facts: KernelFacts) -> Iterator[Finding]:
     version = ".".join(map(str, facts.python))
     if facts.python[:2] < PYTHON:
         yield Finding("python", ERROR, f"Python {version} is too old: 3.11 is needed",
@@ -58,7 +58,7 @@ def judge_kernel(facts: Kernel) -> Iterator[Finding]:
         yield Finding("python", OK, f"Python {version}")
     if lacking := _lacking(("pidfd", facts.pidfd), ("subreaper", facts.subreaper)):
         text = f"the kernel {facts.release} lacks {lacking} (Linux 5.3): no end of a tree is proven"
-        yield Finding("kernel", WARNING, text, KERNEL)
+        yield Finding("kernel", WARNING, text, KERNEL_COMMAND)
     else:
         yield Finding("kernel", OK, f"kernel {facts.release} with pidfd and subreaper")
     if not facts.proc:
@@ -67,7 +67,7 @@ def judge_kernel(facts: Kernel) -> Iterator[Finding]:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Groups:
+class CgroupFacts:
     """The control group of this process."""
 
     version: int = 2
@@ -85,25 +85,25 @@ class Groups:
     user: int = 0
 
 
-def judge_groups(facts: Groups) -> Iterator[Finding]:
+def check_cgroup(facts: CgroupFacts) -> Iterator[Finding]:
     signals = "trees are ended by signals alone"
     if facts.version == 0:
         text, mend = "no control groups are mounted", "mount -t cgroup2 none /sys/fs/cgroup"
         yield Finding("cgroup", WARNING, f"{text}: {signals}", mend)
     elif facts.version == 1:
         text = f"control groups are of version 1: {signals}"
-        yield Finding("cgroup", WARNING, text, UNIFY)
+        yield Finding("cgroup", WARNING, text, UNIFY_COMMAND)
     elif not facts.may_create:
         text = f"we may not make control groups below {facts.path}: {signals}"
         yield Finding("cgroup", WARNING, text, _delegate(facts))
     elif lacking := _lacking(("cgroup.kill", facts.kill), ("the freezer", facts.freeze)):
         text = f"control groups lack {lacking}: a newer kernel (5.14) has it"
-        yield Finding("cgroup", WARNING, text, KERNEL)
+        yield Finding("cgroup", WARNING, text, KERNEL_COMMAND)
     elif facts.hybrid:
         text = (
             "control groups are mixed: memory is counted by version 1, of which tasks get no part"
         )
-        yield Finding("cgroup", WARNING, text, UNIFY)
+        yield Finding("cgroup", WARNING, text, UNIFY_COMMAND)
     elif not facts.memory:
         text = f"the memory controller is not handed down to {facts.path}: peaks are measured only"
         parent = facts.path.rpartition("/")[0]
@@ -119,7 +119,7 @@ def _lacking(*things: tuple[str, bool]) -> str:
     return " and ".join(name for name, there in things if not there)
 
 
-def _delegate(facts: Groups) -> str:
+def _delegate(facts: CgroupFacts) -> str:
     if not facts.by_systemd:
         return f"chown -R {facts.user} /sys/fs/cgroup{facts.path}  # as root"
     if facts.unit:
@@ -128,7 +128,7 @@ def _delegate(facts: Groups) -> str:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Limits:
+class LimitFacts:
     """Resource limits of this process: soft, hard; None: none."""
 
     files: tuple[int | None, int | None] = (65536, 65536)
@@ -140,7 +140,7 @@ class Limits:
     """``pids.max`` of the control group."""
 
 
-def judge_limits(facts: Limits) -> Iterator[Finding]:
+def check_limits(facts: LimitFacts) -> Iterator[Finding]:
     files, hard = facts.files
     if files is not None and files < FILES_NEEDED:
         text = f"{files} open files are allowed: an agent needs {FILES_NEEDED}"
@@ -185,7 +185,7 @@ def _raise(letter: str, wanted: int, hard: int | None) -> str:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Pipes:
+class PipeFacts:
     """How large pipes may be."""
 
     user_pages: int | None = 16384
@@ -196,26 +196,26 @@ class Pipes:
     max_tasks: int = 4
 
 
-def judge_pipes(facts: Pipes) -> Iterator[Finding]:
+def check_pipes(facts: PipeFacts) -> Iterator[Finding]:
     if facts.root or facts.user_pages is None or facts.max_size is None:
-        yield Finding("pipes", OK, f"each task's output has a pipe of {PIPE} bytes")
+        yield Finding("pipes", OK, f"each task's output has a pipe of {PIPE_SIZE_WANTED} bytes")
         return
-    wanted = facts.max_tasks * PIPE // facts.page
+    wanted = facts.max_tasks * PIPE_SIZE_WANTED // facts.page
     if facts.user_pages and facts.user_pages < wanted:
         text = (
             f"all pipes of a user may have {facts.user_pages} pages, {facts.max_tasks} tasks want {wanted}:"
             " tasks that print much wait for us more often"
         )
         yield Finding("pipes", WARNING, text, f"sysctl -w fs.pipe-user-pages-soft={wanted * 2}")
-    elif facts.max_size < PIPE:
-        text = f"a pipe may have {facts.max_size} bytes, we want {PIPE}"
-        yield Finding("pipes", WARNING, text, f"sysctl -w fs.pipe-max-size={PIPE}")
+    elif facts.max_size < PIPE_SIZE_WANTED:
+        text = f"a pipe may have {facts.max_size} bytes, we want {PIPE_SIZE_WANTED}"
+        yield Finding("pipes", WARNING, text, f"sysctl -w fs.pipe-max-size={PIPE_SIZE_WANTED}")
     else:
-        yield Finding("pipes", OK, f"each task's output has a pipe of {PIPE} bytes")
+        yield Finding("pipes", OK, f"each task's output has a pipe of {PIPE_SIZE_WANTED} bytes")
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Debuggers:
+class DebuggerFacts:
     """Who can tell where a stuck task hangs."""
 
     found: tuple[str, ...] = ()
@@ -223,7 +223,7 @@ class Debuggers:
     root: bool = False
 
 
-def judge_debuggers(facts: Debuggers) -> Iterator[Finding]:
+def check_debuggers(facts: DebuggerFacts) -> Iterator[Finding]:
     if not facts.found:
         text = "neither py-spy nor gdb is there: stuck tasks are told of without their stacks"
         yield Finding("stacks", WARNING, text, "apt-get install gdb")
@@ -243,7 +243,7 @@ def judge_debuggers(facts: Debuggers) -> Iterator[Finding]:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Cards:
+class GpuFacts:
     """Graphics cards, and whether we may use them."""
 
     names: tuple[str, ...] = ()
@@ -257,7 +257,7 @@ class Cards:
     user: str = "root"
 
 
-def judge_cards(facts: Cards) -> Iterator[Finding]:
+def check_gpus(facts: GpuFacts) -> Iterator[Finding]:
     nvidia = [name for name in facts.devices if "nvidia" in name]
     if facts.forbidden:
         text = f"we may not use {', '.join(facts.forbidden)}"

@@ -9,17 +9,25 @@ import attrs
 
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_in
 
-__all__ = ("Clock", "Server", "Unit", "judge_clock", "judge_server", "judge_unit", "read_span")
+__all__ = (
+    "ClockFacts",
+    "ServerFacts",
+    "UnitFacts",
+    "check_clock",
+    "check_server_answer",
+    "check_unit",
+    "read_span",
+)
 
 SKEW, BAD_SKEW = 2.0, 60.0
 """Seconds between our clock and the server's: from where people wonder, and from where TLS may fail."""
-SUSPENDED = 60.0
-MARGIN = 10.0
+SUSPEND_LIMIT = 60.0
+STOP_MARGIN = 10.0
 """Seconds that the service manager should wait longer than a drain takes."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Server:
+class ServerFacts:
     """What came of a look at the server; nothing is registered there."""
 
     url: str = ""
@@ -39,7 +47,7 @@ class Server:
     """Seconds that our clock is ahead of the server's; None: it did not tell."""
 
 
-def judge_server(facts: Server) -> Iterator[Finding]:
+def check_server_answer(facts: ServerFacts) -> Iterator[Finding]:
     host, _, port = facts.place.rpartition(":")
     if not facts.url:
         text = "no server is set"
@@ -74,7 +82,7 @@ def _http(url: str) -> str:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Clock:
+class ClockFacts:
     """This host's clocks, and the server's."""
 
     skew: float | None = None
@@ -83,7 +91,7 @@ class Clock:
     year: int = 2026
 
 
-def judge_clock(facts: Clock) -> Iterator[Finding]:
+def check_clock(facts: ClockFacts) -> Iterator[Finding]:
     mend = "timedatectl set-ntp true"
     if facts.year < 2024:
         yield Finding("clock", ERROR, f"the clock says it is the year {facts.year}", mend)
@@ -97,7 +105,7 @@ def judge_clock(facts: Clock) -> Iterator[Finding]:
         yield Finding("clock", OK, "our clock and the server's agree")
     else:
         yield Finding("clock", OK, "the server tells no time to compare with")
-    if facts.suspended > SUSPENDED:
+    if facts.suspended > SUSPEND_LIMIT:
         text = f"this host slept for {facts.suspended:.0f} s since its start: its tasks are lost to the server then"
         yield Finding(
             "sleep", WARNING, text, "systemctl mask sleep.target suspend.target hibernate.target"
@@ -105,7 +113,7 @@ def judge_clock(facts: Clock) -> Iterator[Finding]:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Unit:
+class UnitFacts:
     """A systemd unit that runs the agent; '' for settings that could not be had."""
 
     name: str = ""
@@ -136,7 +144,7 @@ _WANTED = (
 )
 
 
-def judge_unit(facts: Unit) -> Iterator[Finding]:
+def check_unit(facts: UnitFacts) -> Iterator[Finding]:
     if not facts.name:
         yield _judge_absence(facts)
         return
@@ -157,20 +165,20 @@ def judge_unit(facts: Unit) -> Iterator[Finding]:
         text = f"{facts.name} has no watchdog: an agent that hangs is not restarted"
         yield Finding("unit", WARNING, text, _drop_in(facts, "WatchdogSec", "60"))
     stop = read_span(facts.settings.get("TimeoutStopUSec", ""))
-    if stop is not None and stop < facts.shutdown + MARGIN:
+    if stop is not None and stop < facts.shutdown + STOP_MARGIN:
         good = False
         text = f"{facts.name} is killed {stop:.0f} s after it was asked to stop, its own budget (timing.shutdown) is {facts.shutdown:g} s"
         yield Finding(
             "unit",
             WARNING,
             text,
-            _drop_in(facts, "TimeoutStopSec", f"{facts.shutdown + 3 * MARGIN:g}"),
+            _drop_in(facts, "TimeoutStopSec", f"{facts.shutdown + 3 * STOP_MARGIN:g}"),
         )
     if good:
         yield Finding("unit", OK, f"{facts.name} is as an agent needs it")
 
 
-def _judge_absence(facts: Unit) -> Finding:
+def _judge_absence(facts: UnitFacts) -> Finding:
     if not facts.wanted:
         return Finding("unit", OK, "no systemd unit of ours runs here")
     status = f"systemctl status {shlex.quote(facts.wanted)}"
@@ -180,7 +188,7 @@ def _judge_absence(facts: Unit) -> Finding:
     return Finding("unit", ERROR, f"systemd has no unit {facts.wanted}", status)
 
 
-def _drop_in(facts: Unit, key: str, value: str) -> str:
+def _drop_in(facts: UnitFacts, key: str, value: str) -> str:
     return drop_in(facts.name, key, value, user=facts.user)
 
 

@@ -15,10 +15,10 @@ else:
     # By file, not by name: an application that embeds us may have other `services`.
     Paths = import_builtin("service", "_path_map").Paths
 
-__all__ = ("PathMap",)
+__all__ = ("CompatPathMap", "PathMap")
 
 
-class PathMap(Paths):
+class CompatPathMap(Paths):
     """The map in use when this object is made; with `UnixSeparators` client paths keep slashes."""
 
     def __init__(self, UnixSeparators: bool = False, Verbose: bool = False) -> None:
@@ -37,6 +37,10 @@ class PathMap(Paths):
         if Verbose:
             for client, server in self.pairs:
                 print(f'"{client}" <-> "{server}"')  # noqa: T201 - as above
+
+
+PathMap = CompatPathMap
+"""The name by which plugin files know it."""
 
 
 __getattr__ = tell_missing("cgrupathmap")

@@ -10,20 +10,20 @@ import attrs
 from trio_afrender.errors import PluginError, ProtocolError
 
 __all__ = (
-    "Answer",
-    "Asked",
+    "CallLimits",
     "Caller",
-    "LifeOver",
-    "Limits",
+    "HostDied",
+    "HostFailure",
+    "HostReply",
     "MovedError",
+    "PendingCall",
     "Request",
-    "Trouble",
     "read_answer",
 )
 
 
 @attrs.frozen
-class Limits:
+class CallLimits:
     """How much plugins may take."""
 
     time: float
@@ -47,7 +47,7 @@ class Caller(Protocol):
     number: int
 
     @property
-    def patience(self) -> float:
+    def time_limit(self) -> float:
         """Seconds of silence after which its objects are better made anew in another host."""
         ...
 
@@ -65,7 +65,7 @@ class Request:
 
 
 @attrs.frozen
-class Answer:
+class HostReply:
     """What came back: a value, or an error."""
 
     value: Any = None
@@ -75,7 +75,7 @@ class Answer:
 
 
 @attrs.frozen
-class Trouble:
+class HostFailure:
     """What ended a host."""
 
     text: str
@@ -88,7 +88,7 @@ class Trouble:
     """Whether nothing is wrong: it is not needed any more."""
 
 
-class LifeOver(Exception):
+class HostDied(Exception):
     """The host has ended, or is about to, before it answered."""
 
 
@@ -97,15 +97,15 @@ class MovedError(Exception):
 
 
 @attrs.define(eq=False)
-class Asked:
+class PendingCall:
     """A call that is under way."""
 
     caller: Caller
     request: Request
     started: float
-    then: Callable[[Asked], None]
+    then: Callable[[PendingCall], None]
     """Called once, when there is an answer or there will be none here."""
-    answer: Answer | None = None
+    answer: HostReply | None = None
     moved: bool = False
     """Whether nobody waits for it any more."""
     _told: bool = False
@@ -117,12 +117,12 @@ class Asked:
             self.then(self)
 
 
-def read_answer(request: Request, message: Mapping[str, object]) -> Answer:
+def read_answer(request: Request, message: Mapping[str, object]) -> HostReply:
     """The answer that a message of the host brings. Raises `ProtocolError`."""
     position, problems = message.get("position"), message.get("problems")
     if type(position) is not int or not isinstance(problems, list):
         raise ProtocolError("an answer without its parts")
-    return Answer(
+    return HostReply(
         value=request.read(message.get("value")),
         position=position,
         problems=tuple(str(problem) for problem in problems),

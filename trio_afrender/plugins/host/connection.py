@@ -13,33 +13,33 @@ from pathlib import Path
 
 import trio
 
-from trio_afrender.plugins.host.forkserver import Template, describe_end
-from trio_afrender.plugins.host.host_protocol import Frames, pack
+from trio_afrender.plugins.host.forkserver import ForkServer, describe_end
+from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 
 __all__ = ("HostProcess", "open_host_process")
 
 logger = logging.getLogger(__name__)
 
-RECEIVED = 256 * 1024
-PRINTED = 64 * 1024
+RECEIVE_SIZE = 256 * 1024
+MAX_PRINTED_TAIL = 64 * 1024
 """Characters kept of what the process printed past our capturing: a dump of all its threads."""
-FLOOD = 16 * 1024
+FLOOD_SIZE = 16 * 1024
 FLOOD_PAUSE = 0.05
 """Seconds between two looks at a process that prints `FLOOD` bytes at once: it waits, not we."""
-TRACE_TIME = 0.5
+TRACE_TIMEOUT = 0.5
 """Seconds it may take to print where its threads are."""
-REAP_TIME = 5.0
+REAP_TIMEOUT = 5.0
 
 
 class HostProcess:
     """One plugin host. Made by `open_host_process`, which also ends it."""
 
-    def __init__(self, pid: int, template: Template, link: socket.socket, output: int) -> None:
+    def __init__(self, pid: int, template: ForkServer, link: socket.socket, output: int) -> None:
         self.pid = pid
         self._template = template
         self._link = link
         self._output = trio.lowlevel.FdStream(output)
-        self._frames = Frames()
+        self._frames = PluginFrameReader()
         self._backlog = bytearray()
         self._later = bytearray()
         self._writable = trio.Event()
@@ -92,7 +92,7 @@ class HostProcess:
         while True:
             await trio.lowlevel.wait_readable(self._link)
             try:
-                data = self._link.recv(RECEIVED)
+                data = self._link.recv(RECEIVE_SIZE)
             except BlockingIOError:
                 continue
             except ConnectionError:
@@ -103,13 +103,13 @@ class HostProcess:
 
     async def listen(self) -> None:
         """Keep the end of what the process prints, until it has closed its output."""
-        while data := await self._output.receive_some(RECEIVED // 4):
+        while data := await self._output.receive_some(RECEIVE_SIZE // 4):
             text = data.decode("utf-8", "replace")
-            logger.debug("the plugin host printed: %s", text[:FLOOD])
-            self._printed = (self._printed + text)[-PRINTED:]
+            logger.debug("the plugin host printed: %s", text[:FLOOD_SIZE])
+            self._printed = (self._printed + text)[-MAX_PRINTED_TAIL:]
             self._print_seen.set()
             self._print_seen = trio.Event()
-            if len(data) > FLOOD:
+            if len(data) > FLOOD_SIZE:
                 await trio.sleep(FLOOD_PAUSE)
 
     async def exited(self) -> None:
@@ -130,7 +130,7 @@ class HostProcess:
         self._printed = ""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
-        with trio.move_on_after(TRACE_TIME):
+        with trio.move_on_after(TRACE_TIMEOUT):
             while not (lines := _find_trace(self._printed, thread)):
                 await self._print_seen.wait()
             return lines
@@ -168,7 +168,7 @@ class HostProcess:
             for kill in (os.killpg, os.kill):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     kill(self.pid, signal.SIGKILL)
-            with trio.move_on_after(REAP_TIME) as reaping:
+            with trio.move_on_after(REAP_TIMEOUT) as reaping:
                 self._status = await self._template.reap(self.pid)
             if reaping.cancelled_caught:
                 logger.error("plugin host %d cannot be killed", self.pid)
@@ -209,7 +209,7 @@ def _find_trace(printed: str, thread: int) -> str:
 
 
 @asynccontextmanager
-async def open_host_process(template: Template) -> AsyncIterator[HostProcess]:
+async def open_host_process(template: ForkServer) -> AsyncIterator[HostProcess]:
     """Have a plugin host forked; leaving ends it with all it has started, whatever state it is in.
 
     Raises `PluginError` when that fails. `write` and `listen` must be run by the caller.

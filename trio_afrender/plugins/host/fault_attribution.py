@@ -7,24 +7,24 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 __all__ = (
-    "PATIENCE",
+    "SLOW_CALL_FACTOR",
     "CallView",
-    "Suspicion",
-    "absolve",
-    "convict",
-    "find_burner",
-    "find_hung",
-    "judge_death",
+    "FaultRecord",
+    "attribute_crash",
+    "clear",
+    "find_cpu_hog",
+    "find_unresponsive",
+    "mark_guilty",
     "restart_delay",
 )
 
-STALL = 2.0
+GIL_HOLD_LIMIT = 2.0
 """Seconds a plugin may hold the interpreter lock, whatever the time limit of a call."""
-PATIENCE = 3
+SLOW_CALL_FACTOR = 3
 """So many time limits for what cannot help being slow."""
 BUSY_SHARE = 0.8
 """Of the processor time all calls have used, what one must have to be the only one that runs."""
-PROBATION = 2
+SUSPECT_AFTER_CRASHES = 2
 """So many deaths of the host with a run's call under way, and its calls are made alone."""
 FREE_RESTARTS = 3
 RESTART_WINDOW = 60.0
@@ -43,7 +43,7 @@ class CallView:
     """Whether its thread could run but is not let: by a busy machine, a slow disk, a full memory."""
 
 
-def find_hung(calls: Sequence[CallView], *, silent: float, limit: float) -> int | None:
+def find_unresponsive(calls: Sequence[CallView], *, silent: float, limit: float) -> int | None:
     """The run whose call hangs, None when none does or it is too early to say.
 
     `silent` is how long the host has not answered a sign of life, 0 when it has. Silence means
@@ -55,14 +55,14 @@ def find_hung(calls: Sequence[CallView], *, silent: float, limit: float) -> int 
     if not calls:
         return None
     if silent > 0:
-        stall = min(limit, STALL)
+        stall = min(limit, GIL_HOLD_LIMIT)
         # By processor time, not by the clock: on a busy machine all of us get less of it.
-        return find_burner(calls, stall / 2) if silent >= stall else None
-    late = [call for call in calls if call.age >= limit * (PATIENCE if call.starved else 1)]
+        return find_cpu_hog(calls, stall / 2) if silent >= stall else None
+    late = [call for call in calls if call.age >= limit * (SLOW_CALL_FACTOR if call.starved else 1)]
     return max(late, key=lambda call: (call.cpu, call.age)).run if late else None
 
 
-def find_burner(calls: Sequence[CallView], least: float) -> int | None:
+def find_cpu_hog(calls: Sequence[CallView], least: float) -> int | None:
     """The run that alone uses the processor, at least so many seconds of it; None when none does."""
     busiest = max(calls, key=lambda call: call.cpu, default=None)
     total = sum(call.cpu for call in calls)
@@ -72,7 +72,7 @@ def find_burner(calls: Sequence[CallView], least: float) -> int | None:
 
 
 @attrs.define
-class Suspicion:
+class FaultRecord:
     """What deaths of the host say about one run."""
 
     owner: object = None
@@ -81,11 +81,11 @@ class Suspicion:
     """Deaths while a call of it was under way, and that nobody else was convicted of."""
     alone: bool = False
     """Its calls are made while no other is under way: the next death would be its own."""
-    company: list[frozenset[object]] = attrs.field(factory=list)
+    co_running: list[frozenset[object]] = attrs.field(factory=list)
     """Of each of these deaths the owners of all who were suspected."""
 
 
-def judge_death(active: Sequence[Suspicion]) -> Suspicion | None:
+def attribute_crash(active: Sequence[FaultRecord]) -> FaultRecord | None:
     """The host died while calls of these runs were under way: the guilty one, if that is sure.
 
     It is when a single call was under way and that run was suspected before: once may be chance
@@ -97,11 +97,11 @@ def judge_death(active: Sequence[Suspicion]) -> Suspicion | None:
     for suspicion in active:
         suspicion.strikes += 1
         suspicion.alone = True
-        suspicion.company.append(owners)
+        suspicion.co_running.append(owners)
     return None
 
 
-def convict(owner: object, others: Iterable[Suspicion]) -> None:
+def mark_guilty(owner: object, others: Iterable[FaultRecord]) -> None:
     """Whose code it was is sure: the others are no longer suspected of deaths in which it had a part.
 
     Else whoever was there when a host died would share a ward with the next run of that code, and
@@ -109,15 +109,15 @@ def convict(owner: object, others: Iterable[Suspicion]) -> None:
     """
     for suspicion in others:
         if suspicion.owner != owner:
-            left = [owners for owners in suspicion.company if owner not in owners]
-            suspicion.strikes -= len(suspicion.company) - len(left)
-            suspicion.company = left
+            left = [owners for owners in suspicion.co_running if owner not in owners]
+            suspicion.strikes -= len(suspicion.co_running) - len(left)
+            suspicion.co_running = left
             suspicion.alone = suspicion.alone and suspicion.strikes > 0
 
 
-def absolve(suspicion: Suspicion) -> None:
+def clear(suspicion: FaultRecord) -> None:
     """A suspect's call has gone well. After several strikes it stays under watch all the same."""
-    suspicion.alone = suspicion.strikes >= PROBATION
+    suspicion.alone = suspicion.strikes >= SUSPECT_AFTER_CRASHES
 
 
 def restart_delay(ends: Sequence[float], now: float) -> float:

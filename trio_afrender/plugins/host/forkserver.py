@@ -18,23 +18,23 @@ import attrs
 import trio
 
 from trio_afrender.errors import PluginError, ProtocolError
-from trio_afrender.plugins.host.host_protocol import Frames, pack
+from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 from trio_afrender.process.environment import clean_environment
 from trio_afrender.process.oom_score import unprotecting
 
-__all__ = ("Template", "Templates", "describe_end", "open_template")
+__all__ = ("ForkServer", "ForkServers", "describe_end", "open_forkserver")
 
 logger = logging.getLogger(__name__)
 
-RECEIVED = 64 * 1024
-PRINTED = 16 * 1024
+RECEIVE_SIZE = 64 * 1024
+MAX_PRINTED_TAIL = 16 * 1024
 """Characters kept of what it printed: why it cannot start."""
-END_TIME = 5.0
+END_TIMEOUT = 5.0
 """Seconds that it, and the hosts it has forked, may take to end once they were killed."""
 
 
 @attrs.define(eq=False)
-class _Wish:
+class _PendingFork:
     """An answer that is waited for."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
@@ -43,7 +43,7 @@ class _Wish:
     abandoned: bool = False
 
 
-class Template:
+class ForkServer:
     """Made by `open_template`, which also ends it."""
 
     def __init__(self, process: trio.Process, control: socket.socket) -> None:
@@ -52,12 +52,12 @@ class Template:
         self._process = process
         self._control = control
         self._numbers = count(1)
-        self._forks: dict[int, _Wish] = {}
-        self._reaps: dict[int, _Wish] = {}
+        self._forks: dict[int, _PendingFork] = {}
+        self._reaps: dict[int, _PendingFork] = {}
         self._hosts: set[int] = set()
         self._empty = trio.Event()
         self._sending = trio.Lock()
-        self._frames = Frames()
+        self._frames = PluginFrameReader()
         self._printed = ""
 
     @property
@@ -71,7 +71,7 @@ class Template:
         """
         async with self._sending:
             # Descriptors come beside the bytes: one request at a time, so that none are mixed up.
-            number, wish = next(self._numbers), _Wish()
+            number, wish = next(self._numbers), _PendingFork()
             self._forks[number] = wish
             try:
                 await self._send(pack({"op": "fork", "id": number}), *fds)
@@ -93,7 +93,7 @@ class Template:
         if self.gone.is_set():
             await trio.lowlevel.checkpoint()
             return _reap_orphan(pid)
-        wish = self._reaps.setdefault(pid, _Wish())
+        wish = self._reaps.setdefault(pid, _PendingFork())
         await self._send(pack({"op": "reap", "pid": pid}))
         await wish.done.wait()
         if wish.answer is None:
@@ -119,17 +119,17 @@ class Template:
         """Keep the end of what it prints, until it has closed its output."""
         stream = self._process.stdout
         assert stream is not None  # noqa: S101 - asked for when it was started
-        while data := await stream.receive_some(RECEIVED):
-            self._printed = (self._printed + data.decode("utf-8", "replace"))[-PRINTED:]
+        while data := await stream.receive_some(RECEIVE_SIZE):
+            self._printed = (self._printed + data.decode("utf-8", "replace"))[-MAX_PRINTED_TAIL:]
 
     async def end(self) -> None:
         """Wait until its hosts are reaped, then kill and reap it. Takes at most `END_TIME` twice."""
-        with trio.move_on_after(END_TIME):
+        with trio.move_on_after(END_TIMEOUT):
             while self._hosts:
                 await self._empty.wait()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        with trio.move_on_after(END_TIME) as reaping:
+        with trio.move_on_after(END_TIMEOUT) as reaping:
             await self._process.wait()
         if reaping.cancelled_caught:
             logger.error("the template of plugin hosts, %d, cannot be killed", self.pid)
@@ -138,7 +138,7 @@ class Template:
         """One message. There is no plugin at the other end: what comes is as it should be."""
         match message:
             case {"reaped": int(pid)}:
-                wish = self._reaps.pop(pid, _Wish())
+                wish = self._reaps.pop(pid, _PendingFork())
                 self._hosts.discard(pid)
                 if not self._hosts:
                     self._empty.set()
@@ -180,7 +180,7 @@ class Template:
         while True:
             await trio.lowlevel.wait_readable(self._control)
             try:
-                data = self._control.recv(RECEIVED)
+                data = self._control.recv(RECEIVE_SIZE)
             except BlockingIOError:
                 continue
             except ConnectionError:
@@ -190,7 +190,7 @@ class Template:
                 return messages
 
     async def _how_it_ended(self) -> str:
-        with trio.move_on_after(END_TIME):
+        with trio.move_on_after(END_TIMEOUT):
             await self._process.wait()
         code = self._process.returncode
         said = f": {self._printed.strip()}" if self._printed.strip() else ""
@@ -217,15 +217,15 @@ def _reap_orphan(pid: int) -> int | None:
     return None
 
 
-class Templates:
+class ForkServers:
     """The template for all who have hosts forked: started when the first of them wants it."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._template: Template | None = None
+        self._template: ForkServer | None = None
         self._making = trio.Lock()
 
-    async def get(self) -> Template:
+    async def get(self) -> ForkServer:
         """The template. Raises `PluginError` when it cannot be started."""
         async with self._making:
             if self._template is None or self._template.gone.is_set():
@@ -233,14 +233,14 @@ class Templates:
             return self._template
 
     @staticmethod
-    async def _keep(task_status: trio.TaskStatus[Template]) -> None:
-        async with open_template() as template:
+    async def _keep(task_status: trio.TaskStatus[ForkServer]) -> None:
+        async with open_forkserver() as template:
             task_status.started(template)
             await template.gone.wait()
 
 
 @asynccontextmanager
-async def open_template() -> AsyncIterator[Template]:
+async def open_forkserver() -> AsyncIterator[ForkServer]:
     """Start a template; leaving ends it, after the hosts it has forked were ended by their owners.
 
     Raises `PluginError` when it cannot be started.
@@ -250,7 +250,7 @@ async def open_template() -> AsyncIterator[Template]:
     try:
         ours.setblocking(False)
         process = await _start(theirs, theirs_of_line)
-        template = Template(process, ours)
+        template = ForkServer(process, ours)
         serving = trio.CancelScope(shield=True)  # until the last host is reaped
         assert process.stdout is not None  # noqa: S101 - asked for when it was started
         async with process.stdout, trio.open_nursery() as nursery:
@@ -267,7 +267,7 @@ async def open_template() -> AsyncIterator[Template]:
         os.close(ours_of_line)
 
 
-async def _serve(template: Template, serving: trio.CancelScope) -> None:
+async def _serve(template: ForkServer, serving: trio.CancelScope) -> None:
     with serving:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(template.listen)

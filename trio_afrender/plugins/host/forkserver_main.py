@@ -24,21 +24,21 @@ from typing import Any, NoReturn
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.plugins.exit_code_only import remember_base
 from trio_afrender.plugins.host.host_main import serve_agent
-from trio_afrender.plugins.host.host_protocol import Frames, pack
-from trio_afrender.plugins.host.parent_death import hold_lifeline
+from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
+from trio_afrender.plugins.host.parent_death import die_with_parent
 from trio_afrender.plugins.loader import claim_packages
 from trio_afrender.plugins.lookup import load_class
 
 __all__ = ("main",)
 
-RECEIVED = 4096
-DESCRIPTORS = 3
+RECEIVE_SIZE = 4096
+DESCRIPTOR_COUNT = 3
 """That come with a fork: link, lifeline, output."""
-REAPING = 5
+REAP_POLL_MS = 5
 """Milliseconds between two looks at hosts that are dying."""
 
 
-class _Template:
+class _ForkServerMain:
     def __init__(self, control: socket.socket, lifeline: int) -> None:
         self._control = control
         self._lifeline = lifeline
@@ -46,15 +46,15 @@ class _Template:
 
     def serve(self) -> None:
         """Answer requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
-        frames = Frames()
+        frames = PluginFrameReader()
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         while True:
-            ready = poll.poll(REAPING if self._dying else None)
+            ready = poll.poll(REAP_POLL_MS if self._dying else None)
             self._reap()
             if not ready:
                 continue
-            data, fds, _, _ = socket.recv_fds(self._control, RECEIVED, DESCRIPTORS)
+            data, fds, _, _ = socket.recv_fds(self._control, RECEIVE_SIZE, DESCRIPTOR_COUNT)
             if not data:
                 return
             for message in frames.feed(data):
@@ -109,7 +109,7 @@ def main() -> NoReturn:
     control = socket.socket(fileno=int(sys.argv[1]))
     lifeline = int(sys.argv[2])
     os.set_inheritable(control.fileno(), False)
-    hold_lifeline(lifeline)
+    die_with_parent(lifeline)
     faulthandler.enable(2)
     faulthandler.register(signal.SIGUSR1, 2, all_threads=True)
     claim_packages()
@@ -121,7 +121,7 @@ def main() -> NoReturn:
     gc.collect()
     gc.freeze()  # what is shared with the hosts stays shared
     try:
-        _Template(control, lifeline).serve()
+        _ForkServerMain(control, lifeline).serve()
     except (OSError, ProtocolError):
         traceback.print_exc()
         sys.stderr.flush()

@@ -13,65 +13,70 @@ import trio
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import ProtocolError
 from trio_afrender.plugins.host.calls import (
-    Answer,
-    Asked,
     Caller,
-    LifeOver,
-    Limits,
+    CallLimits,
+    HostDied,
+    HostFailure,
+    HostReply,
     MovedError,
+    PendingCall,
     Request,
-    Trouble,
     read_answer,
 )
 from trio_afrender.plugins.host.connection import HostProcess
-from trio_afrender.plugins.host.fault_attribution import PATIENCE, CallView, find_burner, find_hung
-from trio_afrender.plugins.host.host_protocol import error_from, settings_to
-from trio_afrender.plugins.host.plugin_threads import Threads
+from trio_afrender.plugins.host.fault_attribution import (
+    SLOW_CALL_FACTOR,
+    CallView,
+    find_cpu_hog,
+    find_unresponsive,
+)
+from trio_afrender.plugins.host.host_protocol import dump_plugin_settings, load_error
+from trio_afrender.plugins.host.plugin_threads import PluginThreads
 
-__all__ = ("HostLife",)
+__all__ = ("PluginHost",)
 
 logger = logging.getLogger(__name__)
 
-HESITATION = 0.015
+PING_AFTER = 0.015
 """Seconds after which a call is slow and the host is asked for a sign of life, and after which that
 is late."""
-QUIET = 0.25
+SILENCE_LIMIT = 0.25
 """Seconds without a sign of life that are too many even if nothing in the host seems to run."""
-STARVED = 0.3
+MIN_CPU_SHARE = 0.3
 """Share of the time below which a thread that could run is not let run."""
 
 
-class HostLife:
+class PluginHost:
     """Made for one `HostProcess`. `run` serves it until something is wrong."""
 
     def __init__(
         self,
         process: HostProcess,
-        limits: Limits,
+        limits: CallLimits,
         *,
         ward: bool = False,
         changed: Callable[[], None],
     ) -> None:
         self.process = process
-        self.ward = ward
+        self.quarantine = ward
         """Whether it is for runs whose calls are made alone."""
         self.turn = trio.Lock()
         """Held during a call in a ward."""
-        self.silent = False
+        self.unresponsive = False
         """Whether it does not answer at the moment."""
-        self.crowded = False
+        self.overloaded = False
         """Whether a call that takes long keeps the others from running well."""
-        self.greeted = trio.Event()
+        self.ready = trio.Event()
         """Set when the host is up. `changed` is called then, and whenever the above changes."""
         self.judged = trio.Event()
         """Set when it is over and it has been decided whose fault that was."""
-        self.trouble: Trouble | None = None
+        self.trouble: HostFailure | None = None
         self._ended = trio.Event()
         self._exited = trio.Event()
         self._changed = changed
         self._limits = limits
-        self._asked: dict[int, Asked] = {}
-        self._threads = Threads()
+        self._asked: dict[int, PendingCall] = {}
+        self._threads = PluginThreads()
         self._number = 0
         self._rest = trio.CancelScope()
         """Of who looks after slow calls: ends when one may have become slow."""
@@ -99,7 +104,7 @@ class HostLife:
         """Whose calls are under way."""
         return [asked.caller for asked in self._asked.values() if not asked.moved]
 
-    def fail(self, trouble: Trouble) -> None:
+    def fail(self, trouble: HostFailure) -> None:
         """Say that the host is of no further use; the first to say so gives the reason."""
         if self.trouble is None:
             self.trouble = trouble
@@ -112,7 +117,7 @@ class HostLife:
         for asked in tuple(self._asked.values()):
             asked.tell()
 
-    async def run(self, settings: PluginSettings, folders: Sequence[Path]) -> Trouble:
+    async def run(self, settings: PluginSettings, folders: Sequence[Path]) -> HostFailure:
         """Serve the host until it must be ended; return why."""
         async with trio.open_nursery() as nursery:
             listened = trio.Event()
@@ -124,15 +129,15 @@ class HostLife:
             self._send(
                 {
                     "op": "setup",
-                    "settings": settings_to(settings),
+                    "settings": dump_plugin_settings(settings),
                     "folders": [str(folder) for folder in folders],
                     "memory": self._limits.memory,
                 }
             )
             with trio.move_on_after(self._limits.start):
-                await self._wait_first(self.greeted, self._ended)
-            if not self.greeted.is_set():
-                self.fail(Trouble(f"did not come up within {self._limits.start:g} s"))
+                await self._wait_first(self.ready, self._ended)
+            if not self.ready.is_set():
+                self.fail(HostFailure(f"did not come up within {self._limits.start:g} s"))
             await self._ended.wait()
             trouble = await self._explain(listened)
             nursery.cancel_scope.cancel()
@@ -140,7 +145,7 @@ class HostLife:
 
     # -- calls ----------------------------------------------------------------------------------
 
-    async def ask(self, caller: Caller, request: Request) -> Answer:
+    async def ask(self, caller: Caller, request: Request) -> HostReply:
         """Make a call and wait for the answer. Raises `LifeOver`, `ProtocolError`.
 
         Whoever calls must stay until it returns: a call under way is never given up.
@@ -151,13 +156,15 @@ class HostLife:
         if asked.moved:
             raise MovedError
         if asked.answer is None:
-            raise LifeOver
+            raise HostDied
         return asked.answer
 
-    def ask_soon(self, caller: Caller, request: Request, then: Callable[[Asked], None]) -> Asked:
+    def ask_soon(
+        self, caller: Caller, request: Request, then: Callable[[PendingCall], None]
+    ) -> PendingCall:
         """Make a call and go on; `then` is called when it is over. Raises as `ask`."""
         if self.over:
-            raise LifeOver
+            raise HostDied
         self._number += 1
         number = self._number
         message = {"id": number, "op": request.op, "run": caller.number, **request.fields}
@@ -167,9 +174,9 @@ class HostLife:
         self._send(message)
         if fresh:  # not before: a message that is too large is not sent
             self._threads.take(caller.number)
-        asked = Asked(caller, request, trio.current_time(), then)
+        asked = PendingCall(caller, request, trio.current_time(), then)
         if not self._asked:
-            self._rest.deadline = asked.started + HESITATION
+            self._rest.deadline = asked.started + PING_AFTER
         self._asked[number] = asked
         return asked
 
@@ -191,17 +198,17 @@ class HostLife:
                 for message in messages:
                     self._take(message)
         except ProtocolError as error:
-            self.fail(Trouble(f"answered nonsense: {error}", died=True))
+            self.fail(HostFailure(f"answered nonsense: {error}", died=True))
             return
         # It has closed its end, as a rule by dying: see how it ends before it is killed.
         with trio.move_on_after(self._limits.exit):
             await self._exited.wait()
-        self.fail(Trouble("died", died=True))
+        self.fail(HostFailure("died", died=True))
 
     def _take(self, message: Mapping[str, object]) -> None:
         """One message of the host. Raises `ProtocolError`."""
         if "hello" in message:
-            self.greeted.set()
+            self.ready.set()
             self._changed()
             return
         if "thread" in message:
@@ -214,15 +221,15 @@ class HostLife:
         number = message.get("id")
         if self._ping is not None and number == self._ping[0]:
             self._ping = None
-            if self.silent:
-                self.silent = False
+            if self.unresponsive:
+                self.unresponsive = False
                 self._changed()
             return
         asked = self._asked.get(number) if isinstance(number, int) else None
         if asked is None:
             raise ProtocolError("an answer to what nobody asked")
         if "error" in message:
-            asked.answer = Answer(error=error_from(message["error"]))
+            asked.answer = HostReply(error=load_error(message["error"]))
         else:
             asked.answer = read_answer(asked.request, message)
         assert isinstance(number, int)  # noqa: S101 - it was a key
@@ -233,7 +240,7 @@ class HostLife:
             self._changed()  # it may be idle now
             return
         if message.get("ours") is True:
-            self._threads.trust(asked.caller.number)
+            self._threads.mark_clean(asked.caller.number)
         if isinstance(resident := message.get("resident"), int):
             self._weigh(resident, asked.caller)
         asked.tell()
@@ -249,21 +256,21 @@ class HostLife:
         self._exited.set()
         # What it answered before it died is still in the socket: `_receive` ends at its end.
         await trio.sleep(self._limits.exit)
-        self.fail(Trouble("died", died=True))
+        self.fail(HostFailure("died", died=True))
 
     async def _watch_calls(self) -> None:
         """Look after calls that take long; sleep while there are none."""
         while True:
             with trio.CancelScope() as self._rest:
-                self._rest.deadline = self._eldest() + HESITATION
+                self._rest.deadline = self._eldest() + PING_AFTER
                 await trio.sleep_forever()
-            if trio.current_time() - self._eldest() < HESITATION:
+            if trio.current_time() - self._eldest() < PING_AFTER:
                 continue  # the one that this was for has been answered
             while self._asked:
                 self._look(trio.current_time())
                 await trio.sleep(self._until_next_look(trio.current_time()))
-            if self.crowded:
-                self.crowded = False
+            if self.overloaded:
+                self.overloaded = False
                 self._changed()
 
     def _eldest(self) -> float:
@@ -271,23 +278,23 @@ class HostLife:
         return next((asked.started for asked in self._asked.values()), math.inf)
 
     def _until_next_look(self, now: float) -> float:
-        if self._ping is not None and now - self._ping[1] < QUIET:
-            return HESITATION
-        return max(HESITATION, self._pinged + self._limits.look - now)
+        if self._ping is not None and now - self._ping[1] < SILENCE_LIMIT:
+            return PING_AFTER
+        return max(PING_AFTER, self._pinged + self._limits.look - now)
 
     def _look(self, now: float) -> None:
         self._weigh(self.process.resident())
         silent = 0.0 if self._ping is None else now - self._ping[1]
-        if silent >= PATIENCE * self._limits.time:
-            self.fail(Trouble("does not answer, and nothing in it seems to run", died=True))
+        if silent >= SLOW_CALL_FACTOR * self._limits.time:
+            self.fail(HostFailure("does not answer, and nothing in it seems to run", died=True))
             return
         views = [self._view(asked, now) for asked in self._asked.values()]
-        hung = find_hung(views, silent=silent, limit=self._limits.time)
+        hung = find_unresponsive(views, silent=silent, limit=self._limits.time)
         if hung is not None:
             what = "holds the interpreter lock" if silent else "does not come back"
             op = next(a.request.op for a in self._asked.values() if a.caller.number == hung)
             age = max(view.age for view in views if view.run == hung)
-            self.fail(Trouble(f"the call {op} {what} after {age:.1f} s", hung))
+            self.fail(HostFailure(f"the call {op} {what} after {age:.1f} s", hung))
         elif self._ping is not None:
             self._consider_silence(views, silent)
         elif now - self._pinged >= self._limits.look:
@@ -296,27 +303,29 @@ class HostLife:
 
     def _consider_silence(self, views: Sequence[CallView], silent: float) -> None:
         """Let those go elsewhere who only wait for another's call."""
-        burner = find_burner(views, HESITATION / 2)
-        if not self.silent and silent >= (HESITATION if burner is not None else QUIET):
-            self.silent = True
+        burner = find_cpu_hog(views, PING_AFTER / 2)
+        if not self.unresponsive and silent >= (
+            PING_AFTER if burner is not None else SILENCE_LIMIT
+        ):
+            self.unresponsive = True
             self._changed()
-        if self.silent:
+        if self.unresponsive:
             for asked in tuple(self._asked.values()):
                 innocent = (
                     asked.started > self._pinged
                     if burner is None
                     else asked.caller.number != burner
                 )
-                if innocent and not asked.moved and silent >= asked.caller.patience:
+                if innocent and not asked.moved and silent >= asked.caller.time_limit:
                     asked.moved = True
-                    self._threads.distrust(asked.caller.number)
+                    self._threads.mark_unclean(asked.caller.number)
                     asked.tell()
 
     def _consider_crowd(self, views: Sequence[CallView], now: float) -> None:
-        enough = STARVED * (now - self._used_at)
+        enough = MIN_CPU_SHARE * (now - self._used_at)
         crowded = any(view.age >= self._limits.look and view.cpu >= enough for view in views)
-        if crowded != self.crowded:
-            self.crowded = crowded
+        if crowded != self.overloaded:
+            self.overloaded = crowded
             self._changed()
 
     def _ask_for_life(self, now: float) -> None:
@@ -327,15 +336,15 @@ class HostLife:
         self._used = {a.caller.number: self._thread_of(a)[0] for a in self._asked.values()}
         self._send({"id": self._number, "op": "ping"})
 
-    def _view(self, asked: Asked, now: float) -> CallView:
+    def _view(self, asked: PendingCall, now: float) -> CallView:
         run = asked.caller.number
         cpu, ready = self._thread_of(asked)
         # Of a call that came after the last sign of life was asked for we know from now on.
         used = cpu - self._used.setdefault(run, cpu)
-        starved = ready and used < STARVED * (now - self._used_at)
+        starved = ready and used < MIN_CPU_SHARE * (now - self._used_at)
         return CallView(run, now - asked.started, used, starved)
 
-    def _thread_of(self, asked: Asked) -> tuple[float, bool]:
+    def _thread_of(self, asked: PendingCall) -> tuple[float, bool]:
         return self.process.thread(self._threads.ids(asked.caller.number)[0])
 
     def _weigh(self, resident: int, *callers: Caller) -> None:
@@ -352,9 +361,9 @@ class HostLife:
                 f"the plugin host has grown to {resident // 2**20} MiB, more than the "
                 f"{self._limits.memory // 2**20} MiB of the setting plugin_memory"
             )
-            self.fail(Trouble(text, worst.number if worst is not None and sure else None))
+            self.fail(HostFailure(text, worst.number if worst is not None and sure else None))
 
-    async def _explain(self, listened: trio.Event) -> Trouble:
+    async def _explain(self, listened: trio.Event) -> HostFailure:
         """The trouble with what can be learned from a process that is about to be ended."""
         trouble = self.trouble
         assert trouble is not None  # noqa: S101 - `_ended` was set with it

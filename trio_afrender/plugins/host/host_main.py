@@ -27,32 +27,32 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.plugins.diagnostics import route_prints
 from trio_afrender.plugins.host.host_protocol import (
-    Frames,
-    conclusion_to,
-    error_to,
-    facts_to,
+    PluginFrameReader,
+    dump_conclusion,
+    dump_error,
+    dump_facts,
+    dump_state,
+    load_plugin_settings,
+    load_spec,
     pack,
-    settings_from,
-    spec_from,
-    state_to,
 )
-from trio_afrender.plugins.host.parent_death import hold_lifeline
+from trio_afrender.plugins.host.parent_death import die_with_parent
 from trio_afrender.plugins.meters.meter_worker import MeterWorker
-from trio_afrender.plugins.task_worker import Worker
+from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.tasklog.segments import open_reader
 
 __all__ = ("serve_agent",)
 
 Message = dict[str, Any]
 
-RECEIVED = 256 * 1024
+RECEIVE_SIZE = 256 * 1024
 """Bytes asked of the socket at once."""
-OVER_LIMIT = 1.25
+MEMORY_LIMIT_FACTOR = 1.25
 """Of the memory limit, what may be asked of the system."""
-FLOOR = 64 * 1024 * 1024
+BASE_MEMORY = 64 * 1024 * 1024
 """Bytes that a host has anyway."""
-STACK = 8 * 1024 * 1024
-SWITCH = 0.001
+THREAD_STACK_SIZE = 8 * 1024 * 1024
+SWITCH_INTERVAL = 0.001
 """Seconds a busy thread keeps the interpreter from the one that reads requests."""
 
 
@@ -71,8 +71,8 @@ class _Host:
 
     def serve(self) -> None:
         """Hand out requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
-        frames = Frames()
-        while data := self._link.recv(RECEIVED):
+        frames = PluginFrameReader()
+        while data := self._link.recv(RECEIVE_SIZE):
             for message in frames.feed(data):
                 self._handle(message)
 
@@ -93,7 +93,7 @@ class _Host:
         if op == "ping":
             self.send({"id": message["id"], "value": None})
         elif op == "setup":
-            self.settings = settings_from(message["settings"])
+            self.settings = load_plugin_settings(message["settings"])
             self.folders = tuple(map(Path, message["folders"]))
             self._most_memory = message["memory"]
             self._limit_memory()
@@ -137,7 +137,7 @@ class _Thread(threading.Thread):
         self.number = number
         self.requests: SimpleQueue[Message] = SimpleQueue()
         self._host = host
-        self._worker: Worker | None = None
+        self._worker: TaskWorker | None = None
         self._meter: MeterWorker | None = None
 
     def run(self) -> None:
@@ -160,7 +160,7 @@ class _Thread(threading.Thread):
         try:
             value = self._do(request)
         except PluginError as error:
-            return {"error": error_to(error)}
+            return {"error": dump_error(error)}
         except BaseException as error:  # noqa: BLE001 - this thread must answer whatever happens
             text = f"{type(error).__name__}: {error}"
             return {"error": {"text": text, "details": traceback.format_exc()}}
@@ -184,11 +184,11 @@ class _Thread(threading.Thread):
             return attrs.asdict(self._meter.measure())
         if op == "open":
             reader = open_reader(Path(request["folder"]))
-            spec = spec_from(request["spec"])
-            self._worker = Worker(
+            spec = load_spec(request["spec"])
+            self._worker = TaskWorker(
                 spec, reader, self._host.settings, self._host.folders, copied=True
             )
-            return facts_to(self._worker.facts)
+            return dump_facts(self._worker.facts)
         worker = self._worker
         if worker is None:
             raise PluginError("the run has no objects")
@@ -200,10 +200,10 @@ class _Thread(threading.Thread):
                 resources=request["resources"],
                 more=request["more"],
             )
-            return state_to(state)
+            return dump_state(state)
         if op == "conclude":
             fields = {name: request[name] for name in ("code", "check_files", "post")}
-            return conclusion_to(worker.conclude(**fields))
+            return dump_conclusion(worker.run_end_checks(**fields))
         if op == "on_the_fly":
             return worker.on_the_fly(request["files"])
         if op == "explain":
@@ -244,9 +244,9 @@ def _limit_memory(limit: int, threads: int) -> None:
         import resource
 
         stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
-        stacks = threads * (STACK if stack == resource.RLIM_INFINITY else stack)
+        stacks = threads * (THREAD_STACK_SIZE if stack == resource.RLIM_INFINITY else stack)
         most = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        wanted = int(limit * OVER_LIMIT) + stacks + FLOOR
+        wanted = int(limit * MEMORY_LIMIT_FACTOR) + stacks + BASE_MEMORY
         if most != resource.RLIM_INFINITY:
             wanted = min(wanted, most)
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
@@ -269,9 +269,9 @@ def serve_agent(link_fd: int, lifeline_fd: int) -> NoReturn:
     """Be a plugin host for the agent at the other end of a socket. Never returns."""
     link = socket.socket(fileno=link_fd)
     os.set_inheritable(link_fd, False)
-    hold_lifeline(lifeline_fd)
+    die_with_parent(lifeline_fd)
     _leave_to_the_parent(link_fd, lifeline_fd)
-    sys.setswitchinterval(SWITCH)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     route_prints()
     host = _Host(link)
     host.send({"hello": os.getpid()})

@@ -22,26 +22,26 @@ import trio
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.plugins.host.calls import (
-    Answer,
-    Asked,
-    LifeOver,
-    Limits,
+    CallLimits,
+    HostDied,
+    HostFailure,
+    HostReply,
     MovedError,
+    PendingCall,
     Request,
-    Trouble,
 )
 from trio_afrender.plugins.host.fault_attribution import (
-    PROBATION,
-    Suspicion,
-    absolve,
-    convict,
-    judge_death,
+    SUSPECT_AFTER_CRASHES,
+    FaultRecord,
+    attribute_crash,
+    clear,
+    mark_guilty,
 )
-from trio_afrender.plugins.host.forkserver import Templates
-from trio_afrender.plugins.host.host import HostLife
-from trio_afrender.plugins.host.host_protocol import facts_from, spec_to
-from trio_afrender.plugins.host.host_selection import Lives
-from trio_afrender.plugins.host.plugin_run import Call, Run
+from trio_afrender.plugins.host.forkserver import ForkServers
+from trio_afrender.plugins.host.host import PluginHost
+from trio_afrender.plugins.host.host_protocol import dump_spec, load_facts
+from trio_afrender.plugins.host.host_selection import PluginHostPool
+from trio_afrender.plugins.host.plugin_run import Call, PluginRun
 from trio_afrender.plugins.host.task_proxy import HostTask, feed_request
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
 from trio_afrender.tasklog.interfaces import RunLog
@@ -50,12 +50,12 @@ __all__ = ("HostRunner", "open_plugin_host")
 
 logger = logging.getLogger(__name__)
 
-MEMORY = 1024 * 1024 * 1024
+MAX_MEMORY = 1024 * 1024 * 1024
 """Bytes the host may have resident."""
-MYSTERIES = 5
+MAX_UNEXPLAINED_CRASHES = 5
 """Ends that nobody can be blamed for within a minute: then all runs are dropped."""
-MYSTERY_WINDOW = 60.0
-REMEMBERED = 200
+CRASH_WINDOW = 60.0
+MAX_REMEMBERED = 200
 """Names of plugins that were to blame; their runs are kept away from others."""
 
 
@@ -71,14 +71,14 @@ class HostRunner:
         nursery: trio.Nursery,
         settings: PluginSettings,
         folders: Sequence[Path],
-        limits: Limits,
+        limits: CallLimits,
     ) -> None:
         self._nursery = nursery
-        self.templates = Templates(nursery)
+        self.templates = ForkServers(nursery)
         """For others who have plugin hosts of their own."""
         places = [folder.resolve() for folder in folders]
-        self._lives = Lives(nursery, self.templates, settings, places, limits, self._judge)
-        self._runs: dict[int, Run] = {}
+        self._lives = PluginHostPool(nursery, self.templates, settings, places, limits, self._judge)
+        self._runs: dict[int, PluginRun] = {}
         self._numbers = count(1)
         self._mysteries: list[float] = []
         self._offenders: dict[tuple[str, str], None] = {}
@@ -125,8 +125,8 @@ class HostRunner:
             yield HostTask(run, facts, stack, self._open_run, self._begin)
 
     @asynccontextmanager
-    async def _open_run(self, spec: PluginSpec, folder: Path) -> AsyncIterator[Run]:
-        run = Run(next(self._numbers), spec, folder, suspicion=self._suspect(spec))
+    async def _open_run(self, spec: PluginSpec, folder: Path) -> AsyncIterator[PluginRun]:
+        run = PluginRun(next(self._numbers), spec, folder, suspicion=self._suspect(spec))
         self._runs[run.number] = run
         try:
             call = Call(None)
@@ -143,30 +143,30 @@ class HostRunner:
             if run.pending is None:
                 self._close(run)
 
-    def _close(self, run: Run) -> None:
+    def _close(self, run: PluginRun) -> None:
         del self._runs[run.number]
         if run.life is not None:
             run.life.forget(run)
-        self._lives.tidy()
+        self._lives.close_idle()
 
     # -- a run's calls --------------------------------------------------------------------------
 
-    def _begin(self, run: Run, call: Call) -> None:
+    def _begin(self, run: PluginRun, call: Call) -> None:
         """Make a call, which `call.done` tells the end of: whoever waits for it may go away."""
         run.pending = call
         life = run.life
         if life is None and run.facts is None and not run.suspicion.alone:
             life = self._lives.ready
-        if life is None or life.ward or life.over or run.suspicion.alone or run.dropped:
+        if life is None or life.quarantine or life.over or run.suspicion.alone or run.dropped:
             self._nursery.start_soon(self._drive, run, call, None)
             return
         request = call.request or self._start_building(run)
         try:
             life.ask_soon(run, request, partial(self._take_asked, run, life, call))
         except ProtocolError as too_large:
-            self._take(run, life, call, Answer(error=PluginError(str(too_large))))
+            self._take(run, life, call, HostReply(error=PluginError(str(too_large))))
 
-    def _take_asked(self, run: Run, life: HostLife, call: Call, asked: Asked) -> None:
+    def _take_asked(self, run: PluginRun, life: PluginHost, call: Call, asked: PendingCall) -> None:
         """Take over what became of a call, or have a task do it again elsewhere."""
         if asked.answer is not None:
             self._take(run, life, call, asked.answer)
@@ -177,40 +177,40 @@ class HostRunner:
         else:
             self._nursery.start_soon(self._drive, run, call, life)
 
-    def _take(self, run: Run, life: HostLife, call: Call, answer: Answer) -> None:
+    def _take(self, run: PluginRun, life: PluginHost, call: Call, answer: HostReply) -> None:
         if call.request is not None:
             call.answer = self._note(run, call, call.request, answer)
         elif self._note_built(run, life, answer):
             run.life = life
-        absolve(run.suspicion)
+        clear(run.suspicion)
         self._end(run, call)
 
-    def _end(self, run: Run, call: Call) -> None:
+    def _end(self, run: PluginRun, call: Call) -> None:
         run.pending = None
         call.done.set()
         if run.closed:
             self._close(run)
 
-    async def _drive(self, run: Run, call: Call, gone: HostLife | None) -> None:
+    async def _drive(self, run: PluginRun, call: Call, gone: PluginHost | None) -> None:
         """Make a call as often as it must be; `gone` is a host whose end it has met already."""
         if gone is not None:
             await self._outlive(run, gone)
         call.answer = await self._fulfil(run, call)
         self._end(run, call)
 
-    async def _fulfil(self, run: Run, call: Call) -> Answer | None:
+    async def _fulfil(self, run: PluginRun, call: Call) -> HostReply | None:
         """Make a call, again and again if it must be; None when the run is dropped."""
         while not run.dropped and run.error is None:
             life = run.life
             try:
-                if life is None or life.ward < run.suspicion.alone:
+                if life is None or life.quarantine < run.suspicion.alone:
                     life = await self._lives.get(alone=run.suspicion.alone)
                     await self._build(run, life)
                 answer = await self._make_call(run, life, call)
             except PluginError as error:
                 run.dropped = str(error)
                 break
-            except LifeOver:
+            except HostDied:
                 assert life is not None  # noqa: S101 - it is its end that was told
                 await self._outlive(run, life)
                 continue
@@ -219,11 +219,11 @@ class HostRunner:
                 life.forget(run)
                 self._leave(run, life)
                 continue
-            absolve(run.suspicion)
+            clear(run.suspicion)
             return answer
         return None
 
-    async def _outlive(self, run: Run, life: HostLife) -> None:
+    async def _outlive(self, run: PluginRun, life: PluginHost) -> None:
         """Wait until it is decided whose fault the end of a host is, unless it cannot be this run's."""
         if life.trouble is not None and life.trouble.run not in (None, run.number):
             await trio.lowlevel.checkpoint()
@@ -235,7 +235,7 @@ class HostRunner:
             run.life = None
 
     @staticmethod
-    def _leave(run: Run, life: HostLife) -> None:
+    def _leave(run: PluginRun, life: PluginHost) -> None:
         """Go on in another host: in this one a call of somebody else's does not come back."""
         run.life = None
         run.tell(
@@ -243,18 +243,18 @@ class HostRunner:
             "the objects of this one are made anew"
         )
 
-    async def _make_call(self, run: Run, life: HostLife, call: Call) -> Answer | None:
+    async def _make_call(self, run: PluginRun, life: PluginHost, call: Call) -> HostReply | None:
         """Make a call on the objects, if they are there; take over what came of it."""
         if call.request is None or run.life is None:
             return None
         try:
             answer = await self._ask(run, life, call.request)
         except ProtocolError as too_large:
-            answer = Answer(error=PluginError(str(too_large)))
+            answer = HostReply(error=PluginError(str(too_large)))
         return self._note(run, call, call.request, answer)
 
     @staticmethod
-    def _note(run: Run, call: Call, request: Request, answer: Answer) -> Answer:
+    def _note(run: PluginRun, call: Call, request: Request, answer: HostReply) -> HostReply:
         """Take over what came of a call on the objects."""
         run.tell(*answer.problems)
         if answer.error is not None:
@@ -263,7 +263,7 @@ class HostRunner:
             run.note_fed(call.feed, answer.value, answer.position)
         return answer
 
-    async def _build(self, run: Run, life: HostLife) -> None:
+    async def _build(self, run: PluginRun, life: PluginHost) -> None:
         """Make a run's objects and bring them to where they were; on failure leave none."""
         if run.life is not None:
             run.life.forget(run)
@@ -272,7 +272,7 @@ class HostRunner:
         try:
             answer = await self._ask(run, life, request)
         except ProtocolError as too_large:
-            answer = Answer(error=PluginError(str(too_large)))
+            answer = HostReply(error=PluginError(str(too_large)))
         if not self._note_built(run, life, answer):
             return
         # What comes back was told the first time: only the parser's own state counts.
@@ -281,13 +281,13 @@ class HostRunner:
         run.life = life
 
     @staticmethod
-    def _start_building(run: Run) -> Request:
+    def _start_building(run: PluginRun) -> Request:
         run.grown = 0.0
-        fields = {"spec": spec_to(run.spec), "folder": str(run.folder)}
-        return Request("open", fields, facts_from)
+        fields = {"spec": dump_spec(run.spec), "folder": str(run.folder)}
+        return Request("open", fields, load_facts)
 
     @staticmethod
-    def _note_built(run: Run, life: HostLife, answer: Answer) -> bool:
+    def _note_built(run: PluginRun, life: PluginHost, answer: HostReply) -> bool:
         """Take over what came of making the objects; return whether they are there."""
         if answer.error is not None:
             life.forget(run)
@@ -302,15 +302,15 @@ class HostRunner:
         return True
 
     @staticmethod
-    async def _ask(run: Run, life: HostLife, request: Request) -> Answer:
-        if not life.ward:
+    async def _ask(run: PluginRun, life: PluginHost, request: Request) -> HostReply:
+        if not life.quarantine:
             return await life.ask(run, request)
         async with life.turn:
             return await life.ask(run, request)
 
     # -- whose fault ----------------------------------------------------------------------------
 
-    def _judge(self, life: HostLife, trouble: Trouble) -> None:
+    def _judge(self, life: PluginHost, trouble: HostFailure) -> None:
         """Drop who is to blame, tell the others; their objects are built anew when next needed."""
         numbers = {caller.number for caller in life.active()}
         active = [run for number, run in self._runs.items() if number in numbers]
@@ -323,10 +323,10 @@ class HostRunner:
             else f"to blame: {guilty.spec.service} / {guilty.spec.parser or 'no parser'}",
         )  # fmt: skip
         if guilty is None and not (trouble.died and active):
-            self._note_mystery(hit, trouble)
+            self._count_unexplained_crash(hit, trouble)
         if guilty is not None:
             self._remember(guilty.spec)
-            convict(guilty.suspicion.owner, [run.suspicion for run in self._runs.values()])
+            mark_guilty(guilty.suspicion.owner, [run.suspicion for run in self._runs.values()])
             guilty.drop(trouble.text, trouble.details)
         for run in hit:
             run.life = None
@@ -341,29 +341,29 @@ class HostRunner:
             else:
                 run.tell(f"the plugin host {trouble.text} and was restarted")
 
-    def _find_guilty(self, active: Sequence[Run], trouble: Trouble) -> Run | None:
+    def _find_guilty(self, active: Sequence[PluginRun], trouble: HostFailure) -> PluginRun | None:
         if trouble.run is not None or not trouble.died:
             return self._runs.get(trouble.run or 0)
-        suspicion = judge_death([run.suspicion for run in active])
+        suspicion = attribute_crash([run.suspicion for run in active])
         return next((run for run in active if run.suspicion is suspicion), None)
 
     def _remember(self, spec: PluginSpec) -> None:
         self._offenders[_owner(spec)] = None
-        while len(self._offenders) > REMEMBERED:
+        while len(self._offenders) > MAX_REMEMBERED:
             del self._offenders[next(iter(self._offenders))]
 
-    def _suspect(self, spec: PluginSpec) -> Suspicion:
+    def _suspect(self, spec: PluginSpec) -> FaultRecord:
         """What to think of a run before it has done anything."""
         owner = _owner(spec)
         if owner in self._offenders:
-            return Suspicion(owner, strikes=PROBATION, alone=True)
-        return Suspicion(owner)
+            return FaultRecord(owner, strikes=SUSPECT_AFTER_CRASHES, alone=True)
+        return FaultRecord(owner)
 
-    def _note_mystery(self, hit: Sequence[Run], trouble: Trouble) -> None:
+    def _count_unexplained_crash(self, hit: Sequence[PluginRun], trouble: HostFailure) -> None:
         now = trio.current_time()
-        self._mysteries = [at for at in self._mysteries if now - at < MYSTERY_WINDOW]
+        self._mysteries = [at for at in self._mysteries if now - at < CRASH_WINDOW]
         self._mysteries.append(now)
-        if len(self._mysteries) >= MYSTERIES:
+        if len(self._mysteries) >= MAX_UNEXPLAINED_CRASHES:
             self._mysteries.clear()
             for run in hit:
                 run.drop(f"{trouble.text}, again and again", trouble.details)
@@ -379,7 +379,7 @@ async def open_plugin_host(
     *,
     folders: Sequence[Path] = (),
     time_limit: float = 10.0,
-    memory_limit: int = MEMORY,
+    memory_limit: int = MAX_MEMORY,
 ) -> AsyncIterator[HostRunner]:
     """Have a plugin host, which starts with the first task, or with `HostRunner.warm`.
 
@@ -388,7 +388,7 @@ async def open_plugin_host(
     """
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        runner = HostRunner(nursery, settings, folders, Limits(time_limit, memory_limit))
+        runner = HostRunner(nursery, settings, folders, CallLimits(time_limit, memory_limit))
         try:
             yield runner
         except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery

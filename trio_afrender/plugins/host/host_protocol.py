@@ -26,27 +26,27 @@ from trio_afrender.plugins.interfaces import (
 )
 
 __all__ = (
-    "MAX_FRAME",
-    "Frames",
-    "classes_from",
-    "conclusion_from",
-    "conclusion_to",
-    "error_from",
-    "error_to",
-    "facts_from",
-    "facts_to",
+    "MAX_PLUGIN_FRAME",
+    "PluginFrameReader",
+    "dump_conclusion",
+    "dump_error",
+    "dump_facts",
+    "dump_plugin_settings",
+    "dump_spec",
+    "dump_state",
+    "load_classes",
+    "load_conclusion",
+    "load_error",
+    "load_facts",
+    "load_plugin_settings",
+    "load_spec",
+    "load_state",
+    "load_text",
+    "load_texts",
     "pack",
-    "settings_from",
-    "settings_to",
-    "spec_from",
-    "spec_to",
-    "state_from",
-    "state_to",
-    "text_from",
-    "texts_from",
 )
 
-MAX_FRAME = 32 * 1024 * 1024
+MAX_PLUGIN_FRAME = 32 * 1024 * 1024
 """Bytes. The largest thing that travels is the text by which a parser replaced output."""
 _HEAD = struct.Struct(">I")
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one each time
@@ -55,12 +55,12 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one ea
 def pack(message: Mapping[str, object]) -> bytes:
     """One frame. Raises `ProtocolError` when it would be too large."""
     body = _encode(message).encode("ascii")
-    if len(body) > MAX_FRAME:
+    if len(body) > MAX_PLUGIN_FRAME:
         raise ProtocolError(f"a frame of {len(body)} bytes is too large")
     return _HEAD.pack(len(body)) + body
 
 
-class Frames:
+class PluginFrameReader:
     """Puts frames together again from the bytes of a stream."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class Frames:
         at = 0
         while len(self._buffer) - at >= _HEAD.size:
             (size,) = _HEAD.unpack_from(self._buffer, at)
-            if size > MAX_FRAME:
+            if size > MAX_PLUGIN_FRAME:
                 raise ProtocolError(f"a frame of {size} bytes is too large")
             end = at + _HEAD.size + size
             if len(self._buffer) < end:
@@ -97,11 +97,11 @@ def _decode(body: bytes) -> dict[str, object]:
 # -- values ---------------------------------------------------------------------------------------
 
 
-def settings_to(settings: PluginSettings) -> dict[str, object]:
+def dump_plugin_settings(settings: PluginSettings) -> dict[str, object]:
     return attrs.asdict(settings)
 
 
-def settings_from(value: Mapping[str, Any]) -> PluginSettings:
+def load_plugin_settings(value: Mapping[str, Any]) -> PluginSettings:
     """By name: the agent may be of another version when we were updated under it."""
     names = (field.name for field in attrs.fields(PluginSettings))
     fields: dict[str, Any] = {name: _frozen(value[name]) for name in names if name in value}
@@ -113,24 +113,24 @@ def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def spec_to(spec: PluginSpec) -> dict[str, object]:
+def dump_spec(spec: PluginSpec) -> dict[str, object]:
     return {"service": spec.service, "parser": spec.parser, "task_info": dict(spec.task_info)}
 
 
-def spec_from(value: Mapping[str, Any]) -> PluginSpec:
+def load_spec(value: Mapping[str, Any]) -> PluginSpec:
     return PluginSpec(
         service=value["service"], parser=value["parser"], task_info=value["task_info"]
     )
 
 
-def error_to(error: PluginError) -> dict[str, object]:
+def dump_error(error: PluginError) -> dict[str, object]:
     value: dict[str, object] = {"text": str(error), "details": error.details}
     if isinstance(error, PluginNotFound):
         value.update(kind=error.kind, name=error.name, near=error.near)
     return value
 
 
-def error_from(value: object) -> PluginError:
+def load_error(value: object) -> PluginError:
     """Raises `ProtocolError`."""
     fields = _checked(value, _ERROR)
     if "kind" in fields:
@@ -138,11 +138,11 @@ def error_from(value: object) -> PluginError:
     return PluginError(fields.get("text", ""), fields.get("details", ""))
 
 
-def facts_to(facts: ServiceFacts) -> dict[str, object]:
+def dump_facts(facts: ServiceFacts) -> dict[str, object]:
     return {name: getattr(facts, name) for name in _FACTS}
 
 
-def facts_from(value: object) -> ServiceFacts:
+def load_facts(value: object) -> ServiceFacts:
     """Raises `ProtocolError`."""
     fields = _checked(value, _FACTS)
     if missing := [name for name in _NEEDED if name not in fields]:
@@ -150,37 +150,37 @@ def facts_from(value: object) -> ServiceFacts:
     return ServiceFacts(**fields)
 
 
-def state_to(state: ParserState) -> dict[str, object]:
+def dump_state(state: ParserState) -> dict[str, object]:
     """What differs from a parser that has seen nothing."""
     value = {name: getattr(state, name) for name in _STATE}
     value["replaced"] = [(part.start, part.end, part.text) for part in state.replaced]
     return {name: item for name, item in value.items() if item}
 
 
-def state_from(value: object) -> ParserState:
+def load_state(value: object) -> ParserState:
     """Raises `ProtocolError`."""
     return ParserState(**_checked(value, _STATE))
 
 
-def conclusion_to(conclusion: Conclusion) -> dict[str, object]:
+def dump_conclusion(conclusion: Conclusion) -> dict[str, object]:
     return {name: getattr(conclusion, name) for name in _CONCLUSION}
 
 
-def conclusion_from(value: object) -> Conclusion:
+def load_conclusion(value: object) -> Conclusion:
     """Raises `ProtocolError`, as those that follow."""
     return Conclusion(**{"exit_ok": False, **_checked(value, _CONCLUSION)})
 
 
-def classes_from(value: object) -> tuple[ErrorClass, ...]:
+def load_classes(value: object) -> tuple[ErrorClass, ...]:
     found = _checked({"value": value}, {"value": _classes})["value"]
     return cast("tuple[ErrorClass, ...]", found)
 
 
-def text_from(value: object) -> str:
+def load_text(value: object) -> str:
     return cast("str", _checked({"value": value}, {"value": _TEXT})["value"])
 
 
-def texts_from(value: object) -> tuple[str, ...]:
+def load_texts(value: object) -> tuple[str, ...]:
     return cast("tuple[str, ...]", _checked({"value": value}, {"value": _texts})["value"])
 
 

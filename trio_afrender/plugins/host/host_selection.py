@@ -15,19 +15,19 @@ import trio
 
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
-from trio_afrender.plugins.host.calls import Limits, Trouble
+from trio_afrender.plugins.host.calls import CallLimits, HostFailure
 from trio_afrender.plugins.host.connection import open_host_process
 from trio_afrender.plugins.host.fault_attribution import restart_delay
-from trio_afrender.plugins.host.forkserver import Templates
-from trio_afrender.plugins.host.host import HostLife
+from trio_afrender.plugins.host.forkserver import ForkServers
+from trio_afrender.plugins.host.host import PluginHost
 
-__all__ = ("Lives",)
+__all__ = ("PluginHostPool",)
 
 logger = logging.getLogger(__name__)
 
-MOST = 3
+MAX_HOSTS = 3
 """Hosts at once, and as many wards: when all of them are unwell it is the machine."""
-TRIES = 3
+MAX_FAILED_STARTS = 3
 """Starts that may fail, one after another, before those who wait are told."""
 
 
@@ -35,25 +35,25 @@ TRIES = 3
 class _Start:
     """A host that is on its way."""
 
-    life: HostLife | None = None
+    life: PluginHost | None = None
     error: str = ""
 
     @property
     def pending(self) -> bool:
-        return not self.error and (self.life is None or not self.life.greeted.is_set())
+        return not self.error and (self.life is None or not self.life.ready.is_set())
 
 
-class Lives:
+class PluginHostPool:
     """Starts hosts when they are wanted and ends those that are not."""
 
     def __init__(
         self,
         nursery: trio.Nursery,
-        templates: Templates,
+        templates: ForkServers,
         settings: PluginSettings,
         folders: Sequence[Path],
-        limits: Limits,
-        judge: Callable[[HostLife, Trouble], None],
+        limits: CallLimits,
+        judge: Callable[[PluginHost, HostFailure], None],
     ) -> None:
         self._nursery = nursery
         self._templates = templates
@@ -61,7 +61,7 @@ class Lives:
         self._folders = folders
         self._limits = limits
         self._judge = judge
-        self._lives: list[HostLife] = []
+        self._lives: list[PluginHost] = []
         self._starts: dict[bool, _Start] = {}
         self._changed = trio.Event()
         self._ends: list[float] = []
@@ -74,50 +74,50 @@ class Lives:
         return tuple(life.process.pid for life in lives)
 
     @property
-    def ready(self) -> HostLife | None:
+    def ready(self) -> PluginHost | None:
         """A host that a run can come to without waiting for one."""
         return self._choose(alone=False)
 
-    async def get(self, *, alone: bool) -> HostLife:
+    async def get(self, *, alone: bool) -> PluginHost:
         """A host for a run, started when there is none. Raises `PluginError` if it does not start."""
         failed = 0
         while (life := self._choose(alone=alone)) is None:
             start = self._starts.get(alone)
-            if (start is None or not start.pending) and self._count(ward=alone) < MOST:
+            if (start is None or not start.pending) and self._count(ward=alone) < MAX_HOSTS:
                 start = self._starts[alone] = _Start()
                 self._nursery.start_soon(self._live, start, alone)
             await self._changed.wait()
             if start is not None and start.error:
                 failed += 1
-                if failed >= TRIES:
+                if failed >= MAX_FAILED_STARTS:
                     raise PluginError(f"the plugin host does not start: {start.error}")
         return life
 
-    def tidy(self) -> None:
+    def close_idle(self) -> None:
         """End hosts that nobody needs any more."""
         first = self._choose(alone=False)
         for life in tuple(self._lives):
-            if life.idle and life is not first and life.greeted.is_set():
-                spare = first is not None or life.ward
-                if spare and not life.silent:
-                    life.fail(Trouble("is not needed any more", retired=True))
+            if life.idle and life is not first and life.ready.is_set():
+                spare = first is not None or life.quarantine
+                if spare and not life.unresponsive:
+                    life.fail(HostFailure("is not needed any more", retired=True))
 
     def _count(self, *, ward: bool) -> int:
-        return sum(life.ward == ward for life in self._lives)
+        return sum(life.quarantine == ward for life in self._lives)
 
-    def _choose(self, *, alone: bool) -> HostLife | None:
+    def _choose(self, *, alone: bool) -> PluginHost | None:
         """The eldest that is well; when no more may be started, the least unwell."""
         there = [
             life
             for life in self._lives
-            if life.ward == alone and life.greeted.is_set() and not life.over
+            if life.quarantine == alone and life.ready.is_set() and not life.over
         ]
         for life in there:
-            if not life.silent and not life.crowded:
+            if not life.unresponsive and not life.overloaded:
                 return life
-        if self._count(ward=alone) < MOST:
+        if self._count(ward=alone) < MAX_HOSTS:
             return None
-        answering = [life for life in there if not life.silent]
+        answering = [life for life in there if not life.unresponsive]
         return min(answering, key=lambda life: life.load, default=None)
 
     def _note_change(self) -> None:
@@ -132,15 +132,15 @@ class Lives:
             await trio.sleep(restart_delay(self._ends, trio.current_time()))
             template = await self._templates.get()
             async with open_host_process(template) as process:
-                life = start.life = HostLife(
+                life = start.life = PluginHost(
                     process, self._limits, ward=ward, changed=self._note_change
                 )
                 self._lives.append(life)
                 trouble = await life.run(self._settings, self._folders)
-                if life.greeted.is_set() and not trouble.died:
+                if life.ready.is_set() and not trouble.died:
                     self._finish(life, trouble)  # who waits for it need not wait for its end
             text = f"{trouble.text} ({process.how_it_ended()})"
-            if not life.greeted.is_set():
+            if not life.ready.is_set():
                 self._fail(start, f"it {text}: {trouble.details}")
             elif trouble.died:
                 self._finish(life, attrs.evolve(trouble, text=text))
@@ -152,7 +152,7 @@ class Lives:
                 start.life.release()
             self._note_change()
 
-    def _finish(self, life: HostLife, trouble: Trouble) -> None:
+    def _finish(self, life: PluginHost, trouble: HostFailure) -> None:
         self._lives.remove(life)
         if not trouble.retired:
             if not life.active():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-__all__ = ("hold_lifeline",)
+__all__ = ("die_with_parent",)
 
 
-def hold_lifeline(fd: int) -> None:
+def die_with_parent(fd: int) -> None:
     """Have the kernel kill this process group when the other end of the pipe `fd` is closed.
 
     That works while a plugin holds the interpreter lock and no code of ours can run.

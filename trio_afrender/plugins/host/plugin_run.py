@@ -10,22 +10,22 @@ import trio
 
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.diagnostics import Problems, shorten
-from trio_afrender.plugins.host.calls import Answer, Request
-from trio_afrender.plugins.host.fault_attribution import Suspicion
-from trio_afrender.plugins.host.host import HostLife
+from trio_afrender.plugins.host.calls import HostReply, Request
+from trio_afrender.plugins.host.fault_attribution import FaultRecord
+from trio_afrender.plugins.host.host import PluginHost
 from trio_afrender.plugins.interfaces import ParserState, PluginSpec, ServiceFacts
 from trio_afrender.plugins.validation import merge_states, without_news
 
-__all__ = ("Call", "Feed", "History", "Run")
+__all__ = ("Call", "Feed", "FeedHistory", "PluginRun")
 
-REMEMBERED = 1024
+MAX_FEEDS = 1024
 """Calls kept one by one; of older ones neighbours are joined."""
-JOINED = 4 * 1024 * 1024
+MAX_JOINED = 4 * 1024 * 1024
 """Bytes of log that joined calls may cover: they must keep within the time limit of one."""
 
-HASTE = 0.02
+REBUILD_BUDGET = 0.02
 """Seconds that making a run's objects anew may take, without the log."""
-REPLAYED = 50e6
+REPLAY_RATE = 50e6
 """Bytes of log a second that a parser reads again then."""
 
 
@@ -40,12 +40,12 @@ class Feed:
     more: bool = False
 
 
-class History:
+class FeedHistory:
     """What a parser was fed, from the start on."""
 
     def __init__(self) -> None:
         self._feeds: list[Feed] = []
-        self._limit = REMEMBERED
+        self._limit = MAX_FEEDS
 
     def add(self, feed: Feed) -> None:
         self._feeds.append(feed)
@@ -62,14 +62,14 @@ class History:
         start = 0  # where the last of `joined` begins
         for feed in self._feeds[:half]:
             last = joined[-1] if joined else None
-            if last is not None and last.mode == "RUN" and feed.upto - start <= JOINED:
+            if last is not None and last.mode == "RUN" and feed.upto - start <= MAX_JOINED:
                 joined[-1] = feed
                 continue
             start = last.upto if last is not None else 0
             joined.append(feed)
         self._feeds[:half] = joined
         # When little could be joined, do not try again at each call.
-        self._limit = max(REMEMBERED, len(self._feeds) + REMEMBERED // 2)
+        self._limit = max(MAX_FEEDS, len(self._feeds) + MAX_FEEDS // 2)
 
 
 @attrs.define(eq=False)
@@ -79,18 +79,18 @@ class Call:
     request: Request | None
     feed: Feed | None = None
     done: trio.Event = attrs.field(factory=trio.Event)
-    answer: Answer | None = None
+    answer: HostReply | None = None
     """None when the run has been dropped."""
 
 
 @attrs.define(eq=False)
-class Run:
+class PluginRun:
     """A run's objects, wherever they live at the moment."""
 
     number: int
     spec: PluginSpec
     folder: Path
-    life: HostLife | None = None
+    life: PluginHost | None = None
     """The host that holds the objects; None when they must be built anew."""
     facts: ServiceFacts | None = None
     error: PluginError | None = None
@@ -98,8 +98,8 @@ class Run:
     dropped: str = ""
     details: str = ""
     """What was seen when it was dropped: a traceback, last words."""
-    history: History = attrs.field(factory=History)
-    suspicion: Suspicion = attrs.field(factory=Suspicion)
+    history: FeedHistory = attrs.field(factory=FeedHistory)
+    suspicion: FaultRecord = attrs.field(factory=FaultRecord)
     grown: float = 0.0
     position: int = 0
     """Log offset up to which the parser's host has read."""
@@ -111,9 +111,9 @@ class Run:
     _problems: Problems = attrs.field(factory=Problems)
 
     @property
-    def patience(self) -> float:
+    def time_limit(self) -> float:
         """Seconds that waiting for a silent host is better than making the objects anew."""
-        return HASTE + self.position / REPLAYED if self.life is not None else 0.0
+        return REBUILD_BUDGET + self.position / REPLAY_RATE if self.life is not None else 0.0
 
     def drop(self, reason: str, details: str = "") -> None:
         """Give up the run's objects for good."""

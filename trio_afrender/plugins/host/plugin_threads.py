@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ("NOBODY", "Threads")
+__all__ = ("NO_THREAD", "PluginThreads")
 
-SPARE = 16
+KEPT_THREADS = 16
 """Threads kept for runs to come: as many as tiny tasks run at once, not as many as ever did."""
-NOBODY = (0, 0)
+NO_THREAD = (0, 0)
 """Instead of a thread that is not known."""
 
 
-class Threads:
+class PluginThreads:
     """Numbers threads and gives each to one run at a time.
 
     A thread is used again only if no code but our own was in its last run, and no call of that run
@@ -48,18 +48,18 @@ class Threads:
         if number in self._of.values():  # else it has been given back, and is about to end
             self._ids[number] = (native, ident)
 
-    def trust(self, run: int) -> None:
+    def mark_clean(self, run: int) -> None:
         """Let the thread be used again after this run."""
         if run in self._of:
             self._clean.add(run)
 
-    def distrust(self, run: int) -> None:
+    def mark_unclean(self, run: int) -> None:
         self._clean.discard(run)
 
     def give_back(self, run: int) -> bool:
         """Take a run's thread away from it; return whether it must end with it."""
         number = self._of.pop(run)
-        kept = run in self._clean and len(self._spare) < SPARE
+        kept = run in self._clean and len(self._spare) < KEPT_THREADS
         self._clean.discard(run)
         if kept:
             self._spare.append(number)
@@ -69,4 +69,4 @@ class Threads:
 
     def ids(self, run: int) -> tuple[int, int]:
         """What the system and the interpreter call a run's thread."""
-        return self._ids.get(self._of.get(run, 0), NOBODY)
+        return self._ids.get(self._of.get(run, 0), NO_THREAD)

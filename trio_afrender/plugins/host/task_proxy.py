@@ -12,30 +12,30 @@ import trio
 
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.host.calls import Answer, Request
+from trio_afrender.plugins.host.calls import HostReply, Request
 from trio_afrender.plugins.host.host_protocol import (
-    classes_from,
-    conclusion_from,
-    state_from,
-    text_from,
-    texts_from,
+    load_classes,
+    load_conclusion,
+    load_state,
+    load_text,
+    load_texts,
 )
-from trio_afrender.plugins.host.plugin_run import Call, Feed, Run
+from trio_afrender.plugins.host.plugin_run import Call, Feed, PluginRun
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec, ServiceFacts
 
 __all__ = ("HostTask", "OpenRun", "feed_request")
 
 T = TypeVar("T")
-OpenRun: TypeAlias = Callable[[PluginSpec, Path], AbstractAsyncContextManager[Run]]
+OpenRun: TypeAlias = Callable[[PluginSpec, Path], AbstractAsyncContextManager[PluginRun]]
 
 _FEED = tuple(field.name for field in attrs.fields(Feed))
 
-STEP = 1024 * 1024
+BYTES_PER_REQUEST = 1024 * 1024
 """Bytes of log in one request: the time limit is for that much."""
 
 
 def feed_request(feed: Feed) -> Request:
-    return Request("parse", {name: getattr(feed, name) for name in _FEED}, state_from)
+    return Request("parse", {name: getattr(feed, name) for name in _FEED}, load_state)
 
 
 class HostTask:
@@ -43,11 +43,11 @@ class HostTask:
 
     def __init__(
         self,
-        run: Run,
+        run: PluginRun,
         facts: ServiceFacts,
         stack: AsyncExitStack,
         open_run: OpenRun,
-        begin: Callable[[Run, Call], None],
+        begin: Callable[[PluginRun, Call], None],
     ) -> None:
         """`begin` makes a call; its `done` tells when it has come to its end."""
         self.facts = facts
@@ -55,12 +55,12 @@ class HostTask:
         self._stack = stack
         self._open_run = open_run
         self._begin = begin
-        self._base: Run | None = None
+        self._base: PluginRun | None = None
         self._base_failed = False
         self._making_base = trio.Lock()
 
     @property
-    def dropped(self) -> str:
+    def disabled_reason(self) -> str:
         """Why there are no plugins any more, empty while there are."""
         return self._run.dropped
 
@@ -76,7 +76,7 @@ class HostTask:
             return run.take_state()
         step = run.position
         while not run.dropped:
-            step = min(step + STEP, upto)
+            step = min(step + BYTES_PER_REQUEST, upto)
             more = step < upto
             feed = Feed(step, "RUN" if more else mode, pid, resources, more)
             answer = await self._call(run, feed_request(feed), feed)
@@ -84,29 +84,31 @@ class HostTask:
                 break
         return run.take_state()
 
-    async def conclude(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
+    async def run_end_checks(
+        self, code: int | None, *, check_files: bool, post: bool
+    ) -> Conclusion:
         """See `PluginTask`, as for all that follow."""
         default = Conclusion(exit_ok=code in (0, None))
         if self.facts.settled:
             await trio.lowlevel.checkpoint()
             return attrs.evolve(default, log=self._own_log())
         fields = {"code": code, "check_files": check_files, "post": post}
-        return await self._ask("conclude", conclusion_from, default, **fields)
+        return await self._ask("conclude", load_conclusion, default, **fields)
 
     async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
-        return await self._ask("explain", classes_from, (), code=code, signal=signal)
+        return await self._ask("explain", load_classes, (), code=code, signal=signal)
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
-        return await self._ask("on_the_fly", texts_from, (), files=files)
+        return await self._ask("on_the_fly", load_texts, (), files=files)
 
     async def log(self) -> str:
-        if self.dropped:
+        if self.disabled_reason:
             await trio.lowlevel.checkpoint()
             return ""  # what it would have said went with it; `problems` tells why
         if self.facts.settled:
             await trio.lowlevel.checkpoint()
             return self._own_log()
-        return await self._ask("log", text_from, "")
+        return await self._ask("log", load_text, "")
 
     def _own_log(self) -> str:
         """What the service itself said when it was made."""
@@ -127,7 +129,9 @@ class HostTask:
         value: T = answer.value
         return value
 
-    async def _call(self, run: Run, request: Request, feed: Feed | None = None) -> Answer | None:
+    async def _call(
+        self, run: PluginRun, request: Request, feed: Feed | None = None
+    ) -> HostReply | None:
         while run.pending is not None:
             await run.pending.done.wait()
         call = Call(request, feed)
@@ -135,7 +139,7 @@ class HostTask:
         await call.done.wait()
         return call.answer
 
-    async def _get_base(self) -> Run | None:
+    async def _get_base(self) -> PluginRun | None:
         """An object of the base class to go on with when the run's own were dropped."""
         async with self._making_base:
             if self._base is None and not self._base_failed:

@@ -6,13 +6,13 @@ import attrs
 
 __all__ = ("MeterHealth",)
 
-PATIENT = 3
+FREE_FAILURES = 3
 """So many failures in a row cost nothing: a driver may be asleep, a server restarted."""
-SLOWEST = 600.0
+MAX_INTERVAL = 600.0
 """Seconds; a meter that keeps failing is tried this often for ever."""
-QUARANTINE = 60.0
+FIRST_QUARANTINE = 60.0
 """Seconds for which a meter that hung or ended the plugin host is left alone the first time."""
-LONGEST = 3600.0
+MAX_QUARANTINE = 3600.0
 
 
 @attrs.define
@@ -52,9 +52,11 @@ class MeterHealth:
         if self._out:
             return max(self._quarantine(), period)
         if self.absent:
-            return max(SLOWEST, period)
-        over = min(max(self.failures - PATIENT, 0), 16)
-        return max(period, min(period * 2.0**over, SLOWEST))
+            return max(MAX_INTERVAL, period)
+        over = min(max(self.failures - FREE_FAILURES, 0), 16)
+        return max(period, min(period * 2.0**over, MAX_INTERVAL))
 
     def _quarantine(self) -> float:
-        return min(QUARANTINE * 4.0 ** (self.hangs - 1), LONGEST) if self.hangs else 0.0
+        return (
+            min(FIRST_QUARANTINE * 4.0 ** (self.hangs - 1), MAX_QUARANTINE) if self.hangs else 0.0
+        )

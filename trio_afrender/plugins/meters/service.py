@@ -19,29 +19,29 @@ import trio
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
 from trio_afrender.plugins.diagnostics import Problems
-from trio_afrender.plugins.host.calls import Answer, LifeOver, Limits, Request, Trouble
+from trio_afrender.plugins.host.calls import CallLimits, HostDied, HostFailure, HostReply, Request
 from trio_afrender.plugins.host.connection import open_host_process
 from trio_afrender.plugins.host.fault_attribution import (
-    Suspicion,
-    absolve,
-    convict,
-    judge_death,
+    FaultRecord,
+    attribute_crash,
+    clear,
+    mark_guilty,
     restart_delay,
 )
-from trio_afrender.plugins.host.forkserver import Templates
-from trio_afrender.plugins.host.host import HostLife
+from trio_afrender.plugins.host.forkserver import ForkServers
+from trio_afrender.plugins.host.host import PluginHost
 from trio_afrender.plugins.meters.schedule import MeterHealth
-from trio_afrender.plugins.meters.slots import Gate
+from trio_afrender.plugins.meters.slots import Slots
 from trio_afrender.plugins.meters.values import meter_from
 from trio_afrender.protocol.messages import CustomMeter
 
-__all__ = ("MEMORY", "MeterSource", "Meters", "NoMeters")
+__all__ = ("MAX_MEMORY", "MeterSource", "Meters", "NoMeters")
 
 logger = logging.getLogger(__name__)
 
-MEMORY = 512 * 1024 * 1024
+MAX_MEMORY = 512 * 1024 * 1024
 """Bytes that the meters' host may have resident."""
-MOST = 64
+MAX_METERS = 64
 """Meters: so many lines fit into no picture of a host."""
 
 
@@ -73,15 +73,15 @@ class _Meter:
 
     number: int
     name: str
-    life: HostLife | None = None
+    life: PluginHost | None = None
     """The host that holds its object."""
     shown: CustomMeter | None = None
     grown: float = 0.0
     health: MeterHealth = attrs.field(factory=MeterHealth)
-    suspicion: Suspicion = attrs.field(
-        default=attrs.Factory(lambda self: Suspicion(self.name), takes_self=True)
+    suspicion: FaultRecord = attrs.field(
+        default=attrs.Factory(lambda self: FaultRecord(self.name), takes_self=True)
     )
-    patience: float = math.inf
+    time_limit: float = math.inf
     """Seconds until it goes elsewhere when another one hangs: it has time."""
     _problems: Problems = attrs.field(factory=Problems)
 
@@ -118,19 +118,19 @@ class Meters:
         folders: Sequence[Path] = (),
         *,
         time_limit: float = 10.0,
-        memory_limit: int = MEMORY,
-        templates: Templates | None = None,
+        memory_limit: int = MAX_MEMORY,
+        templates: ForkServers | None = None,
     ) -> None:
         unique = tuple(dict.fromkeys(names))
-        if len(unique) > MOST:
-            logger.warning("of %d meters the first %d are measured", len(unique), MOST)
-        self._meters = [_Meter(number, name) for number, name in enumerate(unique[:MOST], 1)]
+        if len(unique) > MAX_METERS:
+            logger.warning("of %d meters the first %d are measured", len(unique), MAX_METERS)
+        self._meters = [_Meter(number, name) for number, name in enumerate(unique[:MAX_METERS], 1)]
         self._settings = settings
         self._folders = tuple(folder.resolve() for folder in folders)
-        self._limits = Limits(time_limit, memory_limit)
+        self._limits = CallLimits(time_limit, memory_limit)
         self._templates = templates
-        self._gate = Gate()
-        self._life: HostLife | None = None
+        self._gate = Slots()
+        self._life: PluginHost | None = None
         self._start_failed = ""
         self._wanted = trio.Event()
         self._changed = trio.Event()
@@ -150,7 +150,7 @@ class Meters:
             await trio.lowlevel.checkpoint()
             return
         async with trio.open_nursery() as nursery:
-            templates = self._templates or Templates(nursery)
+            templates = self._templates or ForkServers(nursery)
             nursery.start_soon(self._keep, templates)
             for meter in self._meters:
                 nursery.start_soon(self._watch, meter, period)
@@ -166,13 +166,13 @@ class Meters:
                 await self._measure(meter, life, period())
             except PluginError as error:
                 self._note_error(meter, error)
-            except LifeOver:
+            except HostDied:
                 await life.judged.wait()
                 if meter.health.hangs == hangs:
                     continue  # it was another's fault
             await trio.sleep(meter.health.delay(period()))
 
-    async def _measure(self, meter: _Meter, life: HostLife, period: float) -> None:
+    async def _measure(self, meter: _Meter, life: PluginHost, period: float) -> None:
         """Raises `LifeOver`, `PluginError`."""
         if meter.life is not life:
             meter.life = None
@@ -181,7 +181,7 @@ class Meters:
             )
             meter.life = life
         answer = await self._ask(meter, life, Request("measure", {}, _read_measurement))
-        absolve(meter.suspicion)
+        clear(meter.suspicion)
         meter.shown, raised = answer.value
         if meter.shown is None:
             meter.health.note_absent()
@@ -193,7 +193,7 @@ class Meters:
             meter.health.note_good(period)
         meter.tell(*answer.problems)
 
-    async def _ask(self, meter: _Meter, life: HostLife, request: Request) -> Answer:
+    async def _ask(self, meter: _Meter, life: PluginHost, request: Request) -> HostReply:
         alone = meter.suspicion.alone
         await self._gate.enter(alone=alone)
         try:
@@ -220,7 +220,7 @@ class Meters:
 
     # -- the host's lives -----------------------------------------------------------------------
 
-    async def _get_life(self) -> HostLife:
+    async def _get_life(self) -> PluginHost:
         """The host, started when there is none. Raises `PluginError` when it does not start."""
         self._start_failed = ""
         while self._life is None:
@@ -230,7 +230,7 @@ class Meters:
                 raise PluginError(f"the meters' host does not start: {self._start_failed}")
         return self._life
 
-    async def _keep(self, templates: Templates) -> None:
+    async def _keep(self, templates: ForkServers) -> None:
         """Have a host whenever one is wanted."""
         while True:
             await self._wanted.wait()
@@ -243,17 +243,17 @@ class Meters:
             self._ends = [*self._ends[-9:], trio.current_time()]
             self._announce(None)
 
-    async def _live(self, templates: Templates) -> None:
+    async def _live(self, templates: ForkServers) -> None:
         """One host from its start to its end, and the judgement on it. Raises `PluginError`."""
-        life: HostLife | None = None
+        life: PluginHost | None = None
         try:
             async with open_host_process(await templates.get()) as process:
-                life = HostLife(process, self._limits, changed=lambda: self._note_change(life))
+                life = PluginHost(process, self._limits, changed=lambda: self._note_change(life))
                 trouble = await life.run(self._settings, self._folders)
             if trouble.died:
                 text = f"{trouble.text} ({process.how_it_ended()})"
                 trouble = attrs.evolve(trouble, text=text)
-            if not life.greeted.is_set():
+            if not life.ready.is_set():
                 raise PluginError(f"it {trouble.text}: {trouble.details.strip()}")
             self._judge(life, trouble)
         finally:
@@ -261,28 +261,28 @@ class Meters:
             if life is not None:
                 life.release()
 
-    def _note_change(self, life: HostLife | None) -> None:
-        if life is not None and life.greeted.is_set() and not life.over:
+    def _note_change(self, life: PluginHost | None) -> None:
+        if life is not None and life.ready.is_set() and not life.over:
             self._announce(life)
 
-    def _announce(self, life: HostLife | None) -> None:
+    def _announce(self, life: PluginHost | None) -> None:
         self._life = life
         self._changed.set()
         self._changed = trio.Event()
 
-    def _judge(self, life: HostLife, trouble: Trouble) -> None:
+    def _judge(self, life: PluginHost, trouble: HostFailure) -> None:
         """Put who is to blame into quarantine."""
         numbers = {caller.number for caller in life.active()}
         active = [meter for meter in self._meters if meter.number in numbers]
         guilty = next((meter for meter in self._meters if meter.number == trouble.run), None)
         if guilty is None and trouble.died:
-            suspicion = judge_death([meter.suspicion for meter in active])
+            suspicion = attribute_crash([meter.suspicion for meter in active])
             guilty = next((meter for meter in active if meter.suspicion is suspicion), None)
         if guilty is None:
             names = ", ".join(meter.name for meter in active) or "none"
             logger.warning("the meters' host %s; under way: %s", trouble.text, names)
             return
-        convict(guilty.name, [meter.suspicion for meter in self._meters])
+        mark_guilty(guilty.name, [meter.suspicion for meter in self._meters])
         guilty.health.note_hung()
         delay = guilty.health.delay(0.0)
         reason = f"{trouble.text}; it is left alone for {delay:g} s"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import trio
 
-__all__ = ("Gate",)
+__all__ = ("Slots",)
 
 
-class Gate:
+class Slots:
     """Between `enter` and `leave` a call is inside; one that is `alone` has the inside to itself.
 
     Who wants to be alone goes before those who come later, so that it gets its turn.

@@ -20,7 +20,7 @@ _BYTES = (
     "width", "height", "labelsize", "graphr", "graphg", "graphb", "labelr", "labelg", "labelb",
     "bgcolorr", "bgcolorg", "bgcolorb",
 )  # fmt: skip
-_BIG = 2**31 - 1
+_MAX_INT = 2**31 - 1
 _FIELDS = {field.name: field.default for field in attrs.fields(CustomMeter)}
 
 
@@ -50,7 +50,7 @@ def _read_number(name: str, value: object) -> int | None:
         value = int(value)  # a division's result is the commonest slip
     if type(value) is not int:
         return None
-    low, high = (0, 255) if name in _BYTES else (-_BIG - 1, _BIG)
+    low, high = (0, 255) if name in _BYTES else (-_MAX_INT - 1, _MAX_INT)
     return min(max(value, low), high)
 
 

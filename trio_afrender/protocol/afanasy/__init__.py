@@ -14,8 +14,8 @@ from trio_afrender.protocol.afanasy.framing import (
     encode,
 )
 from trio_afrender.protocol.afanasy.messages import (
-    Address,
     Interface,
+    IpAddress,
     Json,
     Message,
     OutputText,
@@ -31,8 +31,8 @@ from trio_afrender.protocol.afanasy.messages import (
 __all__ = (
     "MAX_BODY",
     "VERSION",
-    "Address",
     "Interface",
+    "IpAddress",
     "Json",
     "Message",
     "OutputText",

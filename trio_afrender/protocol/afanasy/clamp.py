@@ -17,20 +17,20 @@ from trio_afrender.protocol.afanasy.composite_types import (
     Listed,
     Mapped,
     Optional,
-    Record,
+    RecordType,
     Repeated,
 )
-from trio_afrender.protocol.afanasy.field_types import STR, Kind, Number
+from trio_afrender.protocol.afanasy.field_types import STR, FieldType, Number
 from trio_afrender.protocol.afanasy.framing import encode
 from trio_afrender.protocol.afanasy.messages import RenderEvents, RenderRegister, RenderUpdate
 from trio_afrender.protocol.afanasy.schema import EVENTS, REGISTER, UPDATE, Payload
 from trio_afrender.protocol.messages import TaskFile, TaskKey
 
-__all__ = ("encode_fitted", "fit", "harmless")
+__all__ = ("encode_fitted", "fit", "strip_json_breakers")
 
 T = TypeVar("T", RenderRegister, RenderUpdate, RenderEvents)
 
-_TABLES: Mapping[type, Record[Any]] = {
+_TABLES: Mapping[type, RecordType[Any]] = {
     RenderRegister: REGISTER,
     RenderUpdate: UPDATE,
     RenderEvents: EVENTS,
@@ -56,7 +56,7 @@ def fit(message: T) -> T:
     return fitted
 
 
-def harmless(text: str) -> str:
+def strip_json_breakers(text: str) -> str:
     """The text for a field that the server puts into its JSON as it is: one quote, backslash or
     control character there would break every answer that shows it."""
     return _HARMFUL.sub(_replace, text)
@@ -66,7 +66,7 @@ def _replace(match: re.Match[str]) -> str:
     return {'"': "'", "\\": "/"}.get(match[0], " ")
 
 
-def _fit(kind: Kind[Any], value: Any) -> Any:  # noqa: ANN401 - a kind says what it takes
+def _fit(kind: FieldType[Any], value: Any) -> Any:  # noqa: ANN401 - a kind says what it takes
     match kind:
         case Number():
             return min(max(int(value), kind.lowest), kind.highest)
@@ -81,12 +81,12 @@ def _fit(kind: Kind[Any], value: Any) -> Any:  # noqa: ANN401 - a kind says what
         case Payload():
             data, files = value
             return data, tuple(TaskFile(name=_fit(STR, f.name), data=f.data) for f in files)
-        case Record():
+        case RecordType():
             return _fit_record(kind, value)
     return _LONE.sub("\ufffd", value) if kind is STR else value
 
 
-def _fit_record(record: Record[Any], value: Any) -> Any:  # noqa: ANN401 - as above
+def _fit_record(record: RecordType[Any], value: Any) -> Any:  # noqa: ANN401 - as above
     changes: dict[str, Any] = {}
     for names, kind in record.parts:
         if len(names) > 1:

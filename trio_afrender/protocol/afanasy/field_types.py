@@ -18,26 +18,26 @@ __all__ = (
     "I16",
     "I32",
     "I64",
-    "MOST_ITEMS",
+    "MAX_ITEMS",
     "STR",
     "U8",
     "U16",
     "U32",
-    "Kind",
-    "Misfit",
+    "ByteReader",
+    "DecodeError",
+    "FieldType",
     "Number",
     "Raw",
-    "Source",
     "to_bytes",
 )
 
-MOST_ITEMS = 65_536
+MAX_ITEMS = 65_536
 """Items of all lists and maps of one message together, when it is read."""
 
 T = TypeVar("T")
 
 
-class Misfit(ValueError):
+class DecodeError(ValueError):
     """Something does not fit its place; `at` prepends the place, from the inside out."""
 
     def __init__(self, problem: str, path: str = "") -> None:
@@ -45,15 +45,15 @@ class Misfit(ValueError):
         self.problem = problem
         self.path = path
 
-    def at(self, place: str) -> Misfit:
+    def at(self, place: str) -> DecodeError:
         joint = "" if not self.path or self.path.startswith("[") else "."
-        return Misfit(self.problem, f"{place}{joint}{self.path}")
+        return DecodeError(self.problem, f"{place}{joint}{self.path}")
 
 
-class Source:
+class ByteReader:
     """Bytes that are read from the front, and the number of items that may still come."""
 
-    def __init__(self, data: bytes, *, items: int = MOST_ITEMS) -> None:
+    def __init__(self, data: bytes, *, items: int = MAX_ITEMS) -> None:
         self.data = data
         self.position = 0
         self._items = items
@@ -66,7 +66,7 @@ class Source:
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
         if count > self.left:
-            raise Misfit(f"expected {count} bytes, {self.left} are left")
+            raise DecodeError(f"expected {count} bytes, {self.left} are left")
         start = self.position
         self.position += count
         return self.data[start : self.position]
@@ -74,24 +74,24 @@ class Source:
     def count(self, count: int, least: int) -> int:
         """Check the announced length of a list whose items take `least` bytes each or more."""
         if count < 0 or count * least > self.left:
-            raise Misfit(f"announces {count} items, {self.left} bytes are left")
+            raise DecodeError(f"announces {count} items, {self.left} bytes are left")
         self._items -= count
         if self._items < 0:
-            raise Misfit(f"more than {MOST_ITEMS} items in a message")
+            raise DecodeError(f"more than {MAX_ITEMS} items in a message")
         return count
 
 
-class Kind(Protocol[T]):
+class FieldType(Protocol[T]):
     """How one value looks in bytes. Both methods raise `Misfit`."""
 
     @property
-    def least(self) -> int:
+    def min_size(self) -> int:
         """Bytes that the shortest value takes."""
         ...
 
     def write(self, out: bytearray, value: T) -> None: ...
 
-    def read(self, source: Source) -> T: ...
+    def read(self, source: ByteReader) -> T: ...
 
 
 class Number:
@@ -99,9 +99,9 @@ class Number:
 
     def __init__(self, code: str) -> None:
         self._format = struct.Struct(f">{code}")
-        self.least = self._format.size
+        self.min_size = self._format.size
         self.code = code
-        bits = 8 * self.least
+        bits = 8 * self.min_size
         self.lowest = 0 if code.isupper() else -(2 ** (bits - 1))
         self.highest = self.lowest + 2**bits - 1
 
@@ -110,25 +110,27 @@ class Number:
             out += self._format.pack(value)
         except struct.error:
             sort = "unsigned " if self.code.isupper() else ""
-            raise Misfit(f"{value!r} is no {sort}integer of {8 * self.least} bits") from None
+            raise DecodeError(
+                f"{value!r} is no {sort}integer of {8 * self.min_size} bits"
+            ) from None
 
-    def read(self, source: Source) -> int:
-        value: int = self._format.unpack(source.take(self.least))[0]
+    def read(self, source: ByteReader) -> int:
+        value: int = self._format.unpack(source.take(self.min_size))[0]
         return value
 
 
 class Flag:
     """A truth value, spelled out: ``y`` or ``n``."""
 
-    least = 1
+    min_size = 1
 
     def write(self, out: bytearray, value: bool) -> None:
         out += b"y" if value else b"n"
 
-    def read(self, source: Source) -> bool:
+    def read(self, source: ByteReader) -> bool:
         byte = source.take(1)
         if byte not in (b"y", b"n"):
-            raise Misfit(f"0x{byte.hex()} is neither y nor n")
+            raise DecodeError(f"0x{byte.hex()} is neither y nor n")
         return byte == b"y"
 
 
@@ -137,14 +139,14 @@ def to_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise Misfit(f"no text: {error.reason} at {error.start}") from None
+        raise DecodeError(f"no text: {error.reason} at {error.start}") from None
 
 
 class String:
     """Bytes with their length, which counts a NUL at the end. As text: UTF-8, what is not as
     surrogate escapes, so that every content comes out as it went in."""
 
-    least = 5
+    min_size = 5
 
     def write(self, out: bytearray, value: str) -> None:
         content = to_bytes(value)
@@ -152,13 +154,13 @@ class String:
         out += content
         out.append(0)
 
-    def read(self, source: Source) -> str:
+    def read(self, source: ByteReader) -> str:
         length = U32.read(source)
         if length == 0:
-            raise Misfit("a string of length 0: its NUL counts")
+            raise DecodeError("a string of length 0: its NUL counts")
         content = source.take(length)
         if content[-1] != 0:
-            raise Misfit("a string without its NUL")
+            raise DecodeError("a string without its NUL")
         return content[:-1].decode("utf-8", "surrogateescape")
 
 
@@ -171,12 +173,12 @@ BOOL, STR = Flag(), String()
 class Raw:
     """So many bytes, as they are."""
 
-    least: int
+    min_size: int
 
     def write(self, out: bytearray, value: bytes) -> None:
-        if len(value) != self.least:
-            raise Misfit(f"{len(value)} bytes instead of {self.least}")
+        if len(value) != self.min_size:
+            raise DecodeError(f"{len(value)} bytes instead of {self.min_size}")
         out += value
 
-    def read(self, source: Source) -> bytes:
-        return source.take(self.least)
+    def read(self, source: ByteReader) -> bytes:
+        return source.take(self.min_size)

@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 
 from trio_afrender.errors import ProtocolError
-from trio_afrender.protocol.afanasy.composite_types import Record
-from trio_afrender.protocol.afanasy.field_types import Misfit, Source
+from trio_afrender.protocol.afanasy.composite_types import RecordType
+from trio_afrender.protocol.afanasy.field_types import ByteReader, DecodeError
 from trio_afrender.protocol.afanasy.messages import (
     Json,
     Message,
@@ -39,7 +39,7 @@ MAX_BODY = 2**26 - HEADER.size
 
 _VERSION_MISMATCH, _ID, _DEREGISTER, _JSON = 1, 8, 9, 24
 _FIRST_WITH_BODY, _LAST = 21, 63
-_RECORDS: Mapping[int, tuple[type, Record[Any]]] = {
+_RECORDS: Mapping[int, tuple[type, RecordType[Any]]] = {
     34: (RenderRegister, REGISTER),
     35: (RenderUpdate, UPDATE),
     36: (RenderEvents, EVENTS),
@@ -76,7 +76,7 @@ def encode(message: Message) -> bytes:
     out = bytearray()
     try:
         _RECORDS[number][1].write(out, message)
-    except Misfit as error:
+    except DecodeError as error:
         raise ProtocolError(f"{type(message).__name__}.{error}") from None
     return _frame(number, out)
 
@@ -165,10 +165,10 @@ def _decode_body(number: int, body: bytes) -> Message:
     if number == _JSON:
         return Json(body=body)
     cls, record = _RECORDS[number]
-    source = Source(body)
+    source = ByteReader(body)
     try:
         message: Message = record.read(source)
-    except Misfit as error:
+    except DecodeError as error:
         raise ProtocolError(f"{cls.__name__}.{error}") from None
     if source.left:
         raise ProtocolError(f"{cls.__name__}: {source.left} bytes too many")

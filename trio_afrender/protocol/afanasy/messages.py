@@ -13,8 +13,8 @@ import attrs
 from trio_afrender.protocol.messages import HostResources, TaskExec, TaskFile, TaskKey
 
 __all__ = (
-    "Address",
     "Interface",
+    "IpAddress",
     "Json",
     "Message",
     "OutputText",
@@ -29,7 +29,7 @@ __all__ = (
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Address:
+class IpAddress:
     """An IP address: `family` 0 is IPv4, 1 IPv6, 2 none; `packed` is zero padded to 16 bytes."""
 
     family: int = 2
@@ -43,7 +43,7 @@ class Interface:
 
     name: str
     mac: bytes = bytes(6)
-    addresses: tuple[Address, ...] = ()
+    addresses: tuple[IpAddress, ...] = ()
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class RenderRegister:
     flags: int = 0
     priority: int = 99
     time_launch: int = 0
-    address: Address = Address()
+    address: IpAddress = IpAddress()
     tasks_percents: tuple[int, ...] = ()
     """One for each of `tasks`, -1."""
     idle_time: int = 0

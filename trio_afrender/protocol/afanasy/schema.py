@@ -9,7 +9,7 @@ from trio_afrender.protocol.afanasy.composite_types import (
     Listed,
     Mapped,
     Optional,
-    Record,
+    RecordType,
     Repeated,
 )
 from trio_afrender.protocol.afanasy.field_types import (
@@ -20,14 +20,14 @@ from trio_afrender.protocol.afanasy.field_types import (
     STR,
     U8,
     U16,
-    Kind,
-    Misfit,
+    ByteReader,
+    DecodeError,
+    FieldType,
     Raw,
-    Source,
 )
 from trio_afrender.protocol.afanasy.messages import (
-    Address,
     Interface,
+    IpAddress,
     OutputText,
     RenderEvents,
     RenderRegister,
@@ -39,7 +39,7 @@ from trio_afrender.protocol.messages import CustomMeter, HostResources, TaskExec
 __all__ = ("EVENTS", "PAYLOAD", "REGISTER", "UPDATE", "Payload")
 
 
-def _each(kind: Kind[Any], names: str) -> tuple[tuple[str, Kind[Any]], ...]:
+def _each(kind: FieldType[Any], names: str) -> tuple[tuple[str, FieldType[Any]], ...]:
     return tuple((name, kind) for name in names.split())
 
 
@@ -50,7 +50,7 @@ class Payload:
     and then all contents one behind the other.
     """
 
-    least = 8
+    min_size = 8
 
     def write(self, out: bytearray, value: tuple[bytes, tuple[TaskFile, ...]]) -> None:
         data, files = value
@@ -64,19 +64,19 @@ class Payload:
             for file in files:
                 out += file.data
 
-    def read(self, source: Source) -> tuple[bytes, tuple[TaskFile, ...]]:
+    def read(self, source: ByteReader) -> tuple[bytes, tuple[TaskFile, ...]]:
         length, count = I32.read(source), I32.read(source)
         if length < 0 or count < 0:
-            raise Misfit(f"output of {length} bytes, {count} files")
+            raise DecodeError(f"output of {length} bytes, {count} files")
         data = source.take(length)
         return data, self._read_files(source, count) if count else ()
 
-    def _read_files(self, source: Source, count: int) -> tuple[TaskFile, ...]:
+    def _read_files(self, source: ByteReader, count: int) -> tuple[TaskFile, ...]:
         total, sizes, names = I32.read(source), _SIZES.read(source), _NAMES.read(source)
         if not count == len(sizes) == len(names):
-            raise Misfit(f"{count} files with {len(sizes)} sizes and {len(names)} names")
+            raise DecodeError(f"{count} files with {len(sizes)} sizes and {len(names)} names")
         if min(sizes) < 0 or sum(sizes) != total or total > source.left:
-            raise Misfit(f"files of {total} bytes do not agree with their sizes")
+            raise DecodeError(f"files of {total} bytes do not agree with their sizes")
         return tuple(
             TaskFile(name=name, data=source.take(size))
             for name, size in zip(names, sizes, strict=True)
@@ -87,18 +87,20 @@ _SIZES, _NAMES = Listed(I32), Listed(STR)
 PAYLOAD = Payload()
 
 _make_key: Callable[..., TaskKey] = TaskKey
-_KEY = Record(_make_key, *_each(I32, "job block task number"))
+_KEY = RecordType(_make_key, *_each(I32, "job block task number"))
 _KEYS = Listed(_KEY, I32)
-_ADDRESS = Record(Address, ("family", I8), ("port", U16), ("packed", Raw(16)))
-_INTERFACE = Record(Interface, ("name", STR), ("mac", Raw(6)), ("addresses", Listed(_ADDRESS, I8)))
-_METER = Record(
+_ADDRESS = RecordType(IpAddress, ("family", I8), ("port", U16), ("packed", Raw(16)))
+_INTERFACE = RecordType(
+    Interface, ("name", STR), ("mac", Raw(6)), ("addresses", Listed(_ADDRESS, I8))
+)
+_METER = RecordType(
     CustomMeter,
     *_each(I32, "value valuemax"),
     *_each(U8, "width height graphr graphg graphb labelsize labelr labelg labelb"),
     *_each(U8, "bgcolorr bgcolorg bgcolorb"),
     *_each(STR, "label tooltip"),
 )
-_RESOURCES = Record(
+_RESOURCES = RecordType(
     HostResources,
     *_each(I32, "cpu_num cpu_mhz cpu_temp"),
     ("cpu_loadavg", Repeated(U8, 3)),
@@ -115,7 +117,7 @@ _RESOURCES = Record(
     ("hw_info", STR),
     ("custom", Listed(_METER, U8)),
 )
-_EXEC = Record(
+_EXEC = RecordType(
     TaskExec,
     *_each(I64, "flags block_flags frames_num frames_inc frame_start frame_finish"),
     *_each(STR, "command_block command_task working_directory parser"),
@@ -130,7 +132,7 @@ _EXEC = Record(
     ("tickets", Mapped(I32)),
     fixed={"run": ""},
 )
-_TASK_UP = Record(
+_TASK_UP = RecordType(
     TaskUp,
     *_each(I32, "client_id job block task number"),
     *_each(I8, "status percent"),
@@ -141,9 +143,9 @@ _TASK_UP = Record(
     ("parsed_files", Listed(STR)),
     ("data files", PAYLOAD),
 )
-_OUTPUT = Record(OutputText, ("key", _KEY), ("text", STR))
+_OUTPUT = RecordType(OutputText, ("key", _KEY), ("text", STR))
 
-REGISTER = Record(
+REGISTER = RecordType(
     RenderRegister,
     ("tasks", Listed(_EXEC)),
     *_each(STR, "os engine name user_name"),
@@ -157,14 +159,14 @@ REGISTER = Record(
     ("id", I32),
     ("netifs", Listed(_INTERFACE, I8)),
 )
-UPDATE = Record(
+UPDATE = RecordType(
     RenderUpdate,
     ("id", I32),
     ("taskups", Listed(_TASK_UP, I32)),
     ("outputs", Listed(_OUTPUT, I32)),
     ("resources", Optional(_RESOURCES)),
 )
-EVENTS = Record(
+EVENTS = RecordType(
     RenderEvents,
     *_each(I32, "id heartbeat_sec resources_update_period zombie_time exit_no_task_time"),
     ("tasks", Listed(_EXEC, I32)),

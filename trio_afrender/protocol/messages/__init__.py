@@ -32,12 +32,12 @@ from trio_afrender.protocol.messages.session_messages import (
 )
 from trio_afrender.protocol.messages.tasks import (
     BlockFlags,
+    Reason,
     TaskExec,
     TaskKey,
     TaskStatus,
     TaskUpdate,
     TaskUsage,
-    WhyStep,
 )
 
 __all__ = (
@@ -56,6 +56,7 @@ __all__ = (
     "ListenedEntry",
     "LogEntry",
     "NetIF",
+    "Reason",
     "Refused",
     "Register",
     "Registered",
@@ -68,5 +69,4 @@ __all__ = (
     "TaskUsage",
     "Unknown",
     "Update",
-    "WhyStep",
 )

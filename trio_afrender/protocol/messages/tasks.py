@@ -10,12 +10,12 @@ import attrs
 
 __all__ = (
     "BlockFlags",
+    "Reason",
     "TaskExec",
     "TaskKey",
     "TaskStatus",
     "TaskUpdate",
     "TaskUsage",
-    "WhyStep",
 )
 
 
@@ -141,7 +141,7 @@ class TaskExec:
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class WhyStep:
+class Reason:
     """One link of the chain that answers "why": what happened, who or what rule, whom it hit."""
 
     time: float
@@ -205,7 +205,7 @@ class TaskUpdate:
     started: float | None = None
     """Unix time of the process's start, None if none was started."""
     finished: float | None = None
-    why: tuple[WhyStep, ...] = ()
+    why: tuple[Reason, ...] = ()
     leftovers: tuple[int, ...] = ()
     """Pids that survived KILL (state D): the host takes no new task until they are gone."""
 

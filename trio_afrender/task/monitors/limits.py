@@ -8,9 +8,9 @@ import trio
 
 from trio_afrender.config import Limits
 from trio_afrender.task.monitors.limit_rules import Usage, next_look, over_limit
-from trio_afrender.task.reasons import Chain
+from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
+from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("watch_limits",)
@@ -19,8 +19,8 @@ __all__ = ("watch_limits",)
 async def watch_limits(
     limits: Limits,
     log: RunLog,
-    handle: TaskHandle,
-    why: Chain,
+    handle: TaskControl,
+    why: ReasonLog,
     *,
     progressed: Callable[[], float] | None,
 ) -> None:
@@ -35,7 +35,7 @@ async def watch_limits(
         begun = max(start, handle.suspension.ended)
         usage = Usage(
             running=handle.ran_before + now - start - handle.suspension.seconds(),
-            silent=now - max(begun, log.grown),
+            silent=now - max(begun, log.wait_grown),
             stalled=now - max(begun, progressed()) if progressed is not None else None,
             printed=log.size - before,
             resident=handle.usage.resident if handle.usage is not None else None,
@@ -48,7 +48,7 @@ async def watch_limits(
             await _news(limits, log, handle, before + limits.output - 1)
 
 
-async def _news(limits: Limits, log: RunLog, handle: TaskHandle, allowed: int) -> None:
+async def _news(limits: Limits, log: RunLog, handle: TaskControl, allowed: int) -> None:
     """Wait until a figure may have passed its limit; nobody wakes here for one without a limit."""
     async with trio.open_nursery() as nursery:
 

@@ -10,23 +10,23 @@ from collections.abc import Collection, Sequence
 
 import trio
 
-from trio_afrender.hostinfo.memory_headroom import ReadRoom, Room
+from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom, ReadRoom
 from trio_afrender.hostinfo.process_usage import ProcessUsage
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Gauge
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import ProcessUsageReader
 from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("Shortage", "is_short", "memory_table")
+__all__ = ("MemoryShortage", "is_short", "memory_table")
 
-FRACTION = 0.05
+SHORTAGE_FRACTION = 0.05
 """Part of the host's memory below which what is available counts as short."""
-RECENT = 30.0
+RECENT_WINDOW = 30.0
 """Seconds for which a table may explain a failure: a program may take its time to die."""
 
 
-def is_short(room: Room) -> bool:
+def is_short(room: MemoryHeadroom) -> bool:
     """Whether so little memory is available that programs fail for want of it."""
-    return room.available < room.total * FRACTION
+    return room.available < room.total * SHORTAGE_FRACTION
 
 
 def memory_table(largest: Sequence[ProcessUsage], mine: Collection[int]) -> str:
@@ -38,10 +38,10 @@ def memory_table(largest: Sequence[ProcessUsage], mine: Collection[int]) -> str:
     return "\n".join(lines)
 
 
-class Shortage:
+class MemoryShortage:
     """Looks after one run's host; `sentence` and `table` are empty until there is something to say."""
 
-    def __init__(self, read_room: ReadRoom, gauge: Gauge, handle: TaskHandle) -> None:
+    def __init__(self, read_room: ReadRoom, gauge: ProcessUsageReader, handle: TaskControl) -> None:
         self.sentence = ""
         self.table = ""
         self._read_room = read_room
@@ -64,7 +64,7 @@ class Shortage:
         """Tell, at a failure, whether the host was short of memory; then there is a `sentence`."""
         room = self._read_room()
         killed = room.oom_kills - self._kills if self._kills is not None else 0
-        recent = self.table and trio.current_time() - self._taken <= RECENT
+        recent = self.table and trio.current_time() - self._taken <= RECENT_WINDOW
         if not recent and (killed > 0 or is_short(room)):
             await self._take(room)
         elif not recent:
@@ -79,7 +79,7 @@ class Shortage:
             self.sentence = f"{self.sentence}; {kernel}" if before else f"{kernel}; {after}"
         return True
 
-    async def _take(self, room: Room) -> None:
+    async def _take(self, room: MemoryHeadroom) -> None:
         largest = await self._gauge.largest()
         pids = {pid for pid, _ in self._handle.members} | {self._handle.pid}
         self._taken = trio.current_time()

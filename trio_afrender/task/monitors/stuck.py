@@ -7,12 +7,18 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from trio_afrender.config import Stuck
-from trio_afrender.hostinfo.process_inspection import Evidence, Examine
-from trio_afrender.process.interfaces import Child
-from trio_afrender.task.monitors.stuck_rules import Act, Sign, Silence, decide, stop_kind
-from trio_afrender.task.reasons import Chain
+from trio_afrender.hostinfo.process_inspection import Examine, ProcessReport
+from trio_afrender.process.interfaces import ProcessTree
+from trio_afrender.task.monitors.stuck_rules import (
+    ActivitySample,
+    InactivityTimer,
+    StuckAction,
+    decide,
+    stop_kind,
+)
+from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskHandle
+from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("watch_stuck",)
@@ -20,10 +26,10 @@ __all__ = ("watch_stuck",)
 
 async def watch_stuck(
     rules: Stuck,
-    child: Child,
+    child: ProcessTree,
     log: RunLog,
-    handle: TaskHandle,
-    why: Chain,
+    handle: TaskControl,
+    why: ReasonLog,
     *,
     examine: Examine,
     cards_unclaimed: Callable[[], bool],
@@ -37,41 +43,41 @@ async def watch_stuck(
     works for nobody knows whom (`cards_unclaimed`).
     """
     await handle.measured()
-    silence = Silence(rules, _look(log, handle, cards_unclaimed))
+    silence = InactivityTimer(rules, _look(log, handle, cards_unclaimed))
     warned = stopping = False
     longest = 0.0
     while not stopping:
         await handle.measured()
         if handle.suspension:
             await handle.suspension.over()
-            silence = Silence(rules, _look(log, handle, cards_unclaimed))
+            silence = InactivityTimer(rules, _look(log, handle, cards_unclaimed))
             continue
         silent = silence.look(_look(log, handle, cards_unclaimed))
         match decide(rules, silent, warned=warned):
-            case Act.WARN:
+            case StuckAction.WARN:
                 warned = True
                 evidence = await _examine(child, examine)
                 text = f"no sign of life for {silent:.0f} s: {silence.figures()}"
                 why.add("stuck", _join(text, evidence))
                 await say(f"{text}\n{evidence.lines()}".rstrip() + "\n")
                 await remark(f"STUCK? No sign of life for {silent:.0f} s")
-            case Act.STOP:
+            case StuckAction.STOP:
                 stopping = await _stop(rules, silent, silence, child, handle, why, examine, say)
-            case Act.RELIEF:
+            case StuckAction.RELIEF:
                 warned = False
                 why.add("stuck", text := f"it moves again after {longest:.0f} s")
                 await say(f"{text}\n")
                 await remark("")
-            case Act.NOTHING:
+            case StuckAction.NOTHING:
                 pass
         longest = silent
 
 
-def _look(log: RunLog, handle: TaskHandle, cards_unclaimed: Callable[[], bool]) -> Sign:
+def _look(log: RunLog, handle: TaskControl, cards_unclaimed: Callable[[], bool]) -> ActivitySample:
     usage, now = handle.usage, trio.current_time()
     if usage is None:
-        return Sign(time=now, printed=log.size)
-    return Sign(
+        return ActivitySample(time=now, printed=log.size)
+    return ActivitySample(
         time=now,
         printed=log.size,
         cpu=usage.cpu_seconds,
@@ -85,10 +91,10 @@ def _look(log: RunLog, handle: TaskHandle, cards_unclaimed: Callable[[], bool]) 
 async def _stop(
     rules: Stuck,
     silent: float,
-    silence: Silence,
-    child: Child,
-    handle: TaskHandle,
-    why: Chain,
+    silence: InactivityTimer,
+    child: ProcessTree,
+    handle: TaskControl,
+    why: ReasonLog,
     examine: Examine,
     say: Callable[[str], Awaitable[None]],
 ) -> bool:
@@ -107,12 +113,12 @@ async def _stop(
     return True
 
 
-async def _examine(child: Child, examine: Examine) -> Evidence:
+async def _examine(child: ProcessTree, examine: Examine) -> ProcessReport:
     try:
         return await examine(await child.members())
     except OSError:  # no descriptor to look with
-        return Evidence()
+        return ProcessReport()
 
 
-def _join(text: str, evidence: Evidence) -> str:
+def _join(text: str, evidence: ProcessReport) -> str:
     return f"{text}; {evidence.words()}" if evidence.looks else text

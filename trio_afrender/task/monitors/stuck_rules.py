@@ -15,16 +15,16 @@ import attrs
 from trio_afrender.config import Stuck
 from trio_afrender.task.status_rules import StopKind
 
-__all__ = ("Act", "Sign", "Silence", "decide", "stop_kind", "window")
+__all__ = ("ActivitySample", "InactivityTimer", "StuckAction", "decide", "stop_kind", "window")
 
-MAX_WINDOW = 30.0
+MAX_AVERAGING = 30.0
 """Over so long processor time and bytes are averaged: a wake-up now and then is no work."""
-QUIET_BYTES = 1024.0
+IDLE_BYTE_RATE = 1024.0
 """A second: a program that only polls something moves less."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Sign:
+class ActivitySample:
     """One look at a tree. All figures but the cards' are totals since its start."""
 
     time: float
@@ -38,7 +38,7 @@ class Sign:
     gpu_memory: int = 0
 
 
-class Act(enum.Enum):
+class StuckAction(enum.Enum):
     """What is to be done about a silence."""
 
     NOTHING = "nothing"
@@ -48,15 +48,15 @@ class Act(enum.Enum):
     """It moves again after people were told."""
 
 
-class Silence:
+class InactivityTimer:
     """Since when a tree has shown no sign of life."""
 
-    def __init__(self, rules: Stuck, first: Sign) -> None:
+    def __init__(self, rules: Stuck, first: ActivitySample) -> None:
         self._rules = rules
         self._window = window(rules)
         self._since = self._base = self._last = first
 
-    def look(self, now: Sign) -> float:
+    def look(self, now: ActivitySample) -> float:
         """Take another look; return for how many seconds there was no sign of life."""
         if self._stirred(now):
             self._since = self._base = now
@@ -79,7 +79,7 @@ class Silence:
             f" {new.moved - old.moved} bytes read and written, {processes}, no card at work"
         )
 
-    def _stirred(self, now: Sign) -> bool:
+    def _stirred(self, now: ActivitySample) -> bool:
         """Something that no waiting program does."""
         old = self._last
         return (
@@ -89,24 +89,24 @@ class Silence:
             or now.gpu_memory != old.gpu_memory
         )
 
-    def _worked(self, now: Sign) -> bool:
+    def _worked(self, now: ActivitySample) -> bool:
         seconds = now.time - self._base.time
         busy = now.cpu - self._base.cpu > self._rules.cpu * seconds
-        return busy or now.moved - self._base.moved > QUIET_BYTES * seconds
+        return busy or now.moved - self._base.moved > IDLE_BYTE_RATE * seconds
 
 
 def window(rules: Stuck) -> float:
     """Over how many seconds is averaged: a part of the shortest silence that matters."""
-    return min(MAX_WINDOW, rules.warn_after / 4, rules.stop_after / 4)
+    return min(MAX_AVERAGING, rules.warn_after / 4, rules.stop_after / 4)
 
 
-def decide(rules: Stuck, silent: float, *, warned: bool) -> Act:
+def decide(rules: Stuck, silent: float, *, warned: bool) -> StuckAction:
     """What to do about `silent` seconds without a sign of life."""
     if rules.policy == "stop" and silent >= rules.stop_after:
-        return Act.STOP
+        return StuckAction.STOP
     if rules.policy != "off" and silent >= rules.warn_after:
-        return Act.NOTHING if warned else Act.WARN
-    return Act.RELIEF if warned else Act.NOTHING
+        return StuckAction.NOTHING if warned else StuckAction.WARN
+    return StuckAction.RELIEF if warned else StuckAction.NOTHING
 
 
 def stop_kind(states: str) -> StopKind | None:

@@ -12,30 +12,30 @@ import trio
 
 from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.hostinfo.rates import until_tick
-from trio_afrender.process.interfaces import Child
-from trio_afrender.task.reasons import Chain
-from trio_afrender.task.task_control import TaskHandle
-from trio_afrender.task.tools import Gauge
-from trio_afrender.task.usage_totals import Ledger, usage_sentence
+from trio_afrender.process.interfaces import ProcessTree
+from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.tools import ProcessUsageReader
+from trio_afrender.task.usage_totals import TreeUsage, usage_sentence
 
-__all__ = ("Measuring",)
+__all__ = ("UsageMonitor",)
 
-FIRST = 1.0
+FIRST_SAMPLE_DELAY = 1.0
 """Seconds after its start at which a tree is measured for the first time."""
-HASTE = 0.5
+FINAL_SAMPLE_TIMEOUT = 0.5
 """Seconds that a measurement may delay a stop."""
-MOST = 64
+MAX_FINAL_SAMPLES = 64
 """Processes asked once more at the end; each takes some microseconds of the loop."""
 
 
-class Measuring:
+class UsageMonitor:
     """The figures of one run, over all its processes."""
 
     def __init__(
         self,
-        gauge: Gauge,
-        handle: TaskHandle,
-        why: Chain,
+        gauge: ProcessUsageReader,
+        handle: TaskControl,
+        why: ReasonLog,
         *,
         period: Callable[[], float],
         publish: Callable[[], Awaitable[None]],
@@ -49,13 +49,13 @@ class Measuring:
         self._period = period
         self._publish = publish
         self._beside = beside  # what else is looked at with each measurement
-        self._ledger = Ledger(trio.current_time())
-        self._child: Child | None = None
+        self._ledger = TreeUsage(trio.current_time())
+        self._child: ProcessTree | None = None
 
-    async def follow(self, child: Child) -> None:
+    async def follow(self, child: ProcessTree) -> None:
         """Measure the tree of `child` until cancelled, or until `freeze` or `close` of it."""
         self._child = child
-        wait = min(FIRST, self._period())
+        wait = min(FIRST_SAMPLE_DELAY, self._period())
         while True:
             await trio.sleep(wait)
             if self._child is not child:
@@ -74,22 +74,22 @@ class Measuring:
         child, self._child = self._child, None
         if child is None:
             return
-        with trio.move_on_after(HASTE):
+        with trio.move_on_after(FINAL_SAMPLE_TIMEOUT):
             self._take(await self._read(child))
         if self.measured:
             usage = self._ledger.usage
             text = f"{usage_sentence(usage)} so far, {usage.cpu_percent:.0f} % of a core at last"
             self._why.add("figures", text)
 
-    def close(self, child: Child) -> None:
+    def close(self, child: ProcessTree) -> None:
         """Take the last word of a tree whose leader has ended and waits to be collected."""
         self._child = None
-        if child.spent is not None:
-            self._ledger.settle(child.spent.cpu, child.spent.peak)
+        if child.final_usage is not None:
+            self._ledger.settle(child.final_usage.cpu, child.final_usage.peak)
             self._tell()
             return
         others = sorted(pid for pid, _ in self._ledger.keys if pid != child.pid)
-        looks = map(self._gauge.peek, (child.pid, *others[:MOST]))
+        looks = map(self._gauge.read_usage_now, (child.pid, *others[:MAX_FINAL_SAMPLES]))
         known = [
             usage
             for usage in looks
@@ -99,7 +99,7 @@ class Measuring:
             self._ledger.close(known)
             self._tell()
 
-    async def _read(self, child: Child) -> tuple[ProcessUsage, ...]:
+    async def _read(self, child: ProcessTree) -> tuple[ProcessUsage, ...]:
         """Ask for the members, and for those of last time: a zombie is no member, but counts."""
         try:
             members = frozenset(await child.members())

@@ -30,7 +30,7 @@ from trio_afrender.testing.fake_afserver.records import (
     NativeTask,
 )
 
-__all__ = ("NativeBook",)
+__all__ = ("FakeAfserverState",)
 
 RECONNECT, EXIT = -1, -2
 JUNK = (32745, -1140755952, 51, 785105206)
@@ -40,7 +40,7 @@ RECONNECT_TIME = 30.0
 
 
 @attrs.define(eq=False, kw_only=True)
-class NativeBook:
+class FakeAfserverState:
     """The farm of the double."""
 
     renders: dict[int, NativeRender] = attrs.field(factory=dict)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trio_afrender.testing.fake_afserver.fake_farm import NativeBook
+from trio_afrender.testing.fake_afserver.fake_farm import FakeAfserverState
 from trio_afrender.testing.fake_afserver.records import (
     NIMBY,
     NIMBY_OWNER,
@@ -16,29 +16,29 @@ from trio_afrender.testing.fake_afserver.records import (
     NativeTask,
 )
 
-__all__ = ("act", "answer_get", "say")
+__all__ = ("act", "answer_get", "reply")
 
 _BITS = {"nimby": NIMBY_OWNER, "NIMBY": NIMBY, "paused": PAUSED}
 
 
-def say(kind: str, text: str) -> bytes:
+def reply(kind: str, text: str) -> bytes:
     """A sentence of the server."""
     return json.dumps({"info": {"kind": kind, "text": text}}, separators=(",", ":")).encode()
 
 
-def answer_get(book: NativeBook, asked: Mapping[str, Any]) -> bytes:
+def answer_get(book: FakeAfserverState, asked: Mapping[str, Any]) -> bytes:
     """The renders that were asked for."""
     if asked.get("type") != "renders":
-        return say("error", "the double knows renders only")
+        return reply("error", "the double knows renders only")
     found = book.find(asked.get("ids", ()), asked.get("mask", ""))
     text = '{"renders":[\n' + ",\n".join(_render(book, each) for each in found) + "\n]}"
     return text.encode("utf-8", "surrogateescape")
 
 
-def act(book: NativeBook, action: Mapping[str, Any]) -> bytes:
+def act(book: FakeAfserverState, action: Mapping[str, Any]) -> bytes:
     """Change states of renders; without a user and a host nothing is done."""
     if not (action.get("user_name") and action.get("host_name")):
-        return say("error", "Action: no user or host name.")
+        return reply("error", "Action: no user or host name.")
     for render in book.find(action.get("ids", ()), action.get("mask", "")):
         for name, bit in _BITS.items():
             if name in action.get("params", {}):
@@ -48,7 +48,7 @@ def act(book: NativeBook, action: Mapping[str, Any]) -> bytes:
     return json.dumps({"info": {"kind": "info", "text": "1 changed"}}).encode()
 
 
-def _render(book: NativeBook, render: NativeRender) -> str:
+def _render(book: FakeAfserverState, render: NativeRender) -> str:
     said = render.register
     tasks = [book.tasks[key] for key in render.tasks if key in book.tasks]
     lines = [

@@ -21,7 +21,7 @@ __all__ = (
 )
 
 ONLINE, NIMBY_OWNER, NIMBY, PAUSED = 1, 2, 4, 2**8
-Kind: TypeAlias = Literal["closes", "stops", "outputs", "listens_add", "listens_rem"]
+RequestKind: TypeAlias = Literal["closes", "stops", "outputs", "listens_add", "listens_rem"]
 
 
 class NativeState(enum.Enum):
@@ -91,7 +91,7 @@ class NativeRender:
     def time_launch(self) -> int:
         return self.register.time_launch if self.online else 0
 
-    def add(self, kind: Kind, *keys: TaskKey) -> None:
+    def add(self, kind: RequestKind, *keys: TaskKey) -> None:
         """Put keys into the next answer, each once."""
         there: tuple[TaskKey, ...] = getattr(self.events, kind)
         found: Any = {kind: (*there, *(key for key in keys if key not in there))}

@@ -46,8 +46,8 @@ from trio_afrender.protocol.afanasy import (
     encode,
 )
 from trio_afrender.protocol.messages import TaskExec, TaskKey
-from trio_afrender.testing.fake_afserver.fake_farm import NativeBook
-from trio_afrender.testing.fake_afserver.fake_json_api import act, answer_get, say
+from trio_afrender.testing.fake_afserver.fake_farm import FakeAfserverState
+from trio_afrender.testing.fake_afserver.fake_json_api import act, answer_get, reply
 from trio_afrender.testing.fake_afserver.records import NativeRender, NativeTask
 from trio_afrender.testing.memory_host import MemoryHost
 from trio_afrender.testing.memory_server import MemoryListener
@@ -58,11 +58,11 @@ __all__ = ("Fault", "NativeServer", "open_native_server")
 
 _log = logging.getLogger(__name__)
 
-TURN = 1.0
+SERVER_CYCLE = 1.0
 """Seconds between two turns of the server."""
-CLOSING = 10.0
+CLOSE_TIMEOUT = 10.0
 """Seconds that a render may hold a connection after its answer."""
-_PATIENCE = 120.0
+_UNTIL_TIMEOUT = 120.0
 """Seconds that `until` waits."""
 
 
@@ -83,7 +83,7 @@ class NativeServer:
     """The double. Made by `open_native_server`."""
 
     def __init__(self, listener: MemoryListener | None, port: int) -> None:
-        self.book = NativeBook()
+        self.book = FakeAfserverState()
         self.listener = listener
         """In memory: `refusing` makes connects fail."""
         self.port = port
@@ -108,7 +108,7 @@ class NativeServer:
         return make_native_connect(
             config,
             remembered=host.remembered,
-            remember=host.remember,
+            remember=host.save_server_identity,
             open_stream=self.listener.connect,
         )
 
@@ -143,7 +143,7 @@ class NativeServer:
         for scope in self._waiting.values():
             scope.cancel()
 
-    async def until(self, holds: Callable[[], bool], *, within: float = _PATIENCE) -> None:
+    async def until(self, holds: Callable[[], bool], *, within: float = _UNTIL_TIMEOUT) -> None:
         """Wait until something holds, looking after each message and each turn.
 
         Raises AssertionError when it does not, `within` so many seconds.
@@ -171,7 +171,7 @@ class NativeServer:
     async def run_turns(self) -> None:
         """Take a turn a second."""
         while True:
-            await trio.sleep(TURN)
+            await trio.sleep(SERVER_CYCLE)
             if not self.down:
                 self.book.turn(self._now())
             turned, self._turned = self._turned, trio.Event()
@@ -225,7 +225,7 @@ class NativeServer:
             await stream.receive_some()  # until the render gives up
 
     async def _wait_for_close(self, stream: trio.abc.Stream) -> None:
-        with trio.move_on_after(CLOSING) as scope:
+        with trio.move_on_after(CLOSE_TIMEOUT) as scope:
             self._waiting[stream] = scope
             try:
                 if await stream.receive_some():
@@ -257,7 +257,7 @@ class NativeServer:
                 await self._turned.wait()
                 known = self.book.deregister(number)
                 text = "Deregistered." if known else "No render with provided ID found."
-                return encode(Json(body=say("log" if known else "error", text), text=True))
+                return encode(Json(body=reply("log" if known else "error", text), text=True))
             case Json(body=body, text=text):
                 return encode(Json(body=await self._answer_json(body), text=text))
         return None
@@ -269,7 +269,7 @@ class NativeServer:
         if "action" in asked:
             await self._turned.wait()
             return act(self.book, asked["action"])
-        return say("error", "the double understands get and action")
+        return reply("error", "the double understands get and action")
 
     def _now(self) -> float:
         return trio.current_time() - self._zero
