@@ -7,12 +7,12 @@ one. Without files it checks the whole repository. Only the standard library is 
 
 Each line of `private_words.txt` has an entry, a tab and the replacement. There are two kinds:
 
-* Words in lower case, `keeper` or `for want of`. They match whole words in any case and their
-  plural, as prose or as parts of an identifier: `keeper` finds `Keeper`, `open_keepers`, not
-  `bookkeeper`. In Python files that covers identifiers, docstrings, comments, file names and the
-  string literals that contain a space. Other literals are data, as is a single word in double
-  quotes on a page: names of fields and values that are fixed by a format.
-* Identifiers in backticks, `` `Room` `` or `` `judge_*` ``. They match an identifier of the program
+* Words in lower case, `gizmo` or `by and by`. They match whole words in any case and their plural,
+  as prose or as parts of an identifier: `gizmo` finds `Gizmo` and `open_gizmos`, not `gizmology`.
+  In Python files that covers identifiers, docstrings, comments, file names and the string literals
+  that contain a space. Other literals are data, and so is a single word in double quotes in prose:
+  names of fields and values that a format fixes.
+* Identifiers in backticks, `` `Gizmo` `` or `` `gizmo_*` ``. They match an identifier of the program
   exactly, case included, and in prose only what stands in backticks. A `*` at the end matches any
   rest.
 """
