@@ -1,4 +1,4 @@
-"""Messages between agent, keeper and parents: JSON objects, each behind its length. Sans I/O."""
+"""Messages between agent, supervisor and parents: JSON objects, each behind its length. Sans I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 __all__ = ("MAX_MESSAGE", "PROTOCOL_VERSION", "FrameError", "FrameReader", "encode")
 
 PROTOCOL_VERSION = 1
-"""Of what is said to a keeper: one of another version is not asked, it ends with its tasks. What is said
+"""Of what is said to a supervisor: one of another version is not asked, it ends with its tasks. What is said
 to a parent only ever gets more words, so a later agent takes over trees of any version."""
 
 _LENGTH = struct.Struct(">I")

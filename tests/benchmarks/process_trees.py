@@ -26,7 +26,7 @@ from trio_afrender.process.supervisor_client import SupervisorClient, open_super
 from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 PYTHON = (sys.executable, "-I", "-S")
-LEAVE = Path(__file__).resolve().parents[1] / "programs" / "leave.py"
+LEAVE = Path(__file__).resolve().parents[1] / "programs" / "leave_orphans.py"
 LAST_WORD = "import os, time; os.write(1, b'last %d\\n' % time.monotonic_ns()); os._exit(0)"
 CROWD = """
 import os, signal
@@ -102,14 +102,14 @@ class Tree:
 
 
 @asynccontextmanager
-async def open_tree(keeper: SupervisorClient, store: Path, *argv: str) -> AsyncIterator[Tree]:
+async def open_tree(supervisor: SupervisorClient, store: Path, *argv: str) -> AsyncIterator[Tree]:
     place = store / uuid4().hex
     place.mkdir()
     keep = Persistence(
         record=str(place / "task"), log=str(place / "log"), quota=1 << 30, patience=60, grace=0
     )
     environment = {"PATH": "/usr/bin:/bin", "AF_TASK_TOKEN": uuid4().hex}
-    child = await keeper.spawn(Launch(argv=argv, cwd="/", environment=environment, keep=keep))
+    child = await supervisor.spawn(Launch(argv=argv, cwd="/", environment=environment, keep=keep))
     log = SupervisedLog(place / "log")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(child.output.pump, log)
@@ -117,9 +117,9 @@ async def open_tree(keeper: SupervisorClient, store: Path, *argv: str) -> AsyncI
         await child.reap()
 
 
-async def measure_leader(keeper: SupervisorClient, store: Path) -> tuple[float, float]:
+async def measure_leader(supervisor: SupervisorClient, store: Path) -> tuple[float, float]:
     """Seconds from its last word, twice: nobody asks for anything."""
-    async with open_tree(keeper, store, *PYTHON, "-c", LAST_WORD) as tree:
+    async with open_tree(supervisor, store, *PYTHON, "-c", LAST_WORD) as tree:
         await tree.child.wait_empty()
         known = time.monotonic_ns()
         taken = (known - int((await tree.words())[1])) / 1e9
@@ -127,10 +127,10 @@ async def measure_leader(keeper: SupervisorClient, store: Path) -> tuple[float, 
 
 
 async def measure_left(
-    keeper: SupervisorClient, store: Path, watcher: Watcher, how: str
+    supervisor: SupervisorClient, store: Path, watcher: Watcher, how: str
 ) -> tuple[float, float]:
     """Seconds from the end of what a leader left behind, and from asking for that end."""
-    async with open_tree(keeper, store, *PYTHON, str(LEAVE), how) as tree:
+    async with open_tree(supervisor, store, *PYTHON, str(LEAVE), how) as tree:
         await tree.child.exited()
         await watcher.watch([int((await tree.words())[1])])
         asked, known = await tree.kill()
@@ -138,9 +138,9 @@ async def measure_left(
 
 
 async def measure_crowd(
-    keeper: SupervisorClient, store: Path, watcher: Watcher
+    supervisor: SupervisorClient, store: Path, watcher: Watcher
 ) -> tuple[float, float]:
-    async with open_tree(keeper, store, *PYTHON, "-c", CROWD) as tree:
+    async with open_tree(supervisor, store, *PYTHON, "-c", CROWD) as tree:
         await tree.words()
         await watcher.watch(list(await tree.child.members()))
         asked, known = await tree.kill()
@@ -167,13 +167,13 @@ async def main(rounds: int) -> None:
     watcher = Watcher(process)
     with tempfile.TemporaryDirectory() as name:
         store = Path(name)
-        async with open_supervisor(store) as keeper:
-            say("a leader alone", [await measure_leader(keeper, store) for _ in range(rounds)])
+        async with open_supervisor(store) as supervisor:
+            say("a leader alone", [await measure_leader(supervisor, store) for _ in range(rounds)])
             for text, how in (("setsid", "setsid"), ("a double fork", "daemon")):
-                taken = [await measure_left(keeper, store, watcher, how) for _ in range(rounds)]
+                taken = [await measure_left(supervisor, store, watcher, how) for _ in range(rounds)]
                 say(f"left behind: {text}", taken)
             few = max(3, rounds // 20)
-            taken = [await measure_crowd(keeper, store, watcher) for _ in range(few)]
+            taken = [await measure_crowd(supervisor, store, watcher) for _ in range(few)]
             say(f"1000 children, {few} times", taken)
     process.kill()
     await process.wait()

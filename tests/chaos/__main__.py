@@ -21,7 +21,7 @@ from chaos.environment import World, open_world
 from chaos.faults import DISK, KEEPING
 from chaos.leak_check import Trend
 from chaos.rounds import Round, RoundFailed, plan_round, play
-from chaos.supervisor_faults import has_keepers
+from chaos.supervisor_faults import has_supervisors
 
 SEASON, WILD = 1000, 150
 """Of each thousand rounds the first 150 also end agents; then one lives, to see if it grows."""
@@ -48,7 +48,7 @@ class Tally:
         """Play one round and take it in."""
         pace = "wild" if number % SEASON < WILD else "calm"
         plan = plan_round(
-            self.seed, number, pace=pace, disk=world.disk is not None, kept=has_keepers()
+            self.seed, number, pace=pace, disk=world.disk is not None, kept=has_supervisors()
         )
         try:
             await play(world, plan)
@@ -86,8 +86,8 @@ class Tally:
         say(f"  {self.troubles.total()} troubles: {dict(self.troubles.most_common())}")
         if world.disk is None:
             say(f"  left out, for they want a mount (root on Linux): {', '.join(DISK)}")
-        if not has_keepers():
-            say(f"  left out, for there are no keepers: {', '.join(KEEPING)}")
+        if not has_supervisors():
+            say(f"  left out, for there are no supervisors: {', '.join(KEEPING)}")
         for each in sorted(self.grown):
             say(f"  GROWN: {each}")
         say(f"  failed rounds: {', '.join(map(str, self.failed)) or 'none'}")

@@ -20,7 +20,7 @@ import trio
 from chaos.disk import SmallDisk, open_small_disk
 from chaos.faulty_relay import Relay
 from chaos.leak_check import Footprint, measure
-from chaos.supervisor_faults import end_keeper, find_keepers, find_parents
+from chaos.supervisor_faults import end_supervisor, find_parents, find_supervisors
 from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.transport.interfaces import ServerLink
@@ -41,7 +41,7 @@ CONFIG = {
         }
     }
 }
-PROGRAM = Path(__file__).parents[1] / "programs" / "shifted.py"
+PROGRAM = Path(__file__).parents[1] / "programs" / "skewed_clock.py"
 LOG_LIMIT = 8 << 20
 PATIENCE = 30.0
 """Seconds for an agent that was told to end."""
@@ -85,7 +85,7 @@ class World:
         return data.decode(errors="replace")
 
     def footprint(self) -> Footprint:
-        return measure(self.process.pid, find_keepers(self.store))
+        return measure(self.process.pid, find_supervisors(self.store))
 
     async def kill_agent(self) -> None:
         """End the agent without a word and start the next one of that name."""
@@ -103,15 +103,15 @@ class World:
             await self.process.wait()
         await self.start_agent()
 
-    async def kill_keeper(self) -> None:
-        """End the keeper without a word, if there is one; its parents stay."""
-        for pid in await trio.to_thread.run_sync(find_keepers, self.store):
-            end_keeper(pid)
+    async def kill_supervisor(self) -> None:
+        """End the supervisor without a word, if there is one; its parents stay."""
+        for pid in await trio.to_thread.run_sync(find_supervisors, self.store):
+            end_supervisor(pid)
 
     async def kill_parent(self, dice: random.Random) -> None:
         """End one of the parents of trees without a word, if there is one."""
         if parents := await trio.to_thread.run_sync(find_parents, self.store):
-            end_keeper(dice.choice(sorted(parents)))
+            end_supervisor(dice.choice(sorted(parents)))
 
     async def kill_farm(self) -> None:
         """Lose the farm with all that it knew; another one stands in its place."""

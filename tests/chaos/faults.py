@@ -14,30 +14,30 @@ from chaos.faulty_relay import FAULTS
 __all__ = (
     "DISK",
     "FARM",
-    "KEEPER",
     "KEEPING",
     "KILL",
     "PACES",
     "PARENT",
+    "SUPERVISOR",
     "Trouble",
     "plan_troubles",
     "start",
 )
 
 KILL, REPLACE, FARM, CLOCK = "kill_agent", "replace_agent", "kill_farm", "clock"
-KEEPER, PARENT = "kill_keeper", "kill_parent"
+SUPERVISOR, PARENT = "kill_supervisor", "kill_parent"
 FULL, LOCKED = "full_disk", "locked_disk"
 DISK = (FULL, LOCKED)
 """They want a disk that may be mounted."""
-KEEPING = (KEEPER, PARENT)
-"""They want agents that leave their tasks to a keeper."""
+KEEPING = (SUPERVISOR, PARENT)
+"""They want agents that leave their tasks to a supervisor."""
 JUMPS = (-315_360_000.0, -3600.0, -1.0, 0.0, 1.0, 3600.0, 86_400.0, 315_360_000.0)
 """Seconds off the right time: up to ten years."""
 
 CALM = {
     **dict.fromkeys(("cut", "late", "twice"), 12),
     **dict.fromkeys(("stall", "slow", "slow_reader", "refuse"), 5),
-    "half_open": 2, KEEPER: 4, PARENT: 4, FARM: 4, CLOCK: 8, FULL: 4, LOCKED: 3,
+    "half_open": 2, SUPERVISOR: 4, PARENT: 4, FARM: 4, CLOCK: 8, FULL: 4, LOCKED: 3,
 }  # fmt: skip
 """How often each comes while one agent lives long enough to show whether it grows."""
 WILD = {**CALM, KILL: 30, REPLACE: 10}
@@ -79,8 +79,8 @@ async def start(world: World, trouble: Trouble, dice: random.Random) -> None:
             await world.kill_agent()
         case "replace_agent":
             await world.replace_agent()
-        case "kill_keeper":
-            await world.kill_keeper()
+        case "kill_supervisor":
+            await world.kill_supervisor()
         case "kill_parent":
             await world.kill_parent(dice)
         case "kill_farm":

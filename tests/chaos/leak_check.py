@@ -32,8 +32,8 @@ class Footprint:
     """Zombies too. The one from which plugin hosts are made is one."""
     host_descriptors: int
     host_resident: int
-    keeper_descriptors: int
-    keeper_resident: int
+    supervisor_descriptors: int
+    supervisor_resident: int
     own_descriptors: int
     own_resident: int
 
@@ -41,18 +41,18 @@ class Footprint:
         return (
             f"agent {self.descriptors} descriptors, {self.threads} threads, {self.children}"
             f" children, {self.resident / MIB:.1f} MiB; plugins {self.host_descriptors},"
-            f" {self.host_resident / MIB:.1f} MiB; keeper"
-            f" {self.keeper_descriptors}, {self.keeper_resident / MIB:.1f} MiB; farm {self.own_descriptors},"
+            f" {self.host_resident / MIB:.1f} MiB; supervisor"
+            f" {self.supervisor_descriptors}, {self.supervisor_resident / MIB:.1f} MiB; farm {self.own_descriptors},"
             f" {self.own_resident / MIB:.1f} MiB"
         )
 
 
-def measure(pid: int, keepers: Sequence[int] = ()) -> Footprint:
-    """Look at an agent, the plugin processes below it, its keeper, and this process."""
+def measure(pid: int, supervisors: Sequence[int] = ()) -> Footprint:
+    """Look at an agent, the plugin processes below it, its supervisor, and this process."""
     agent, own = psutil.Process(pid), psutil.Process(os.getpid())
     children = agent.children()
     hosts = [each for each in agent.children(recursive=True) if _is_plugins(each)]
-    kept = [psutil.Process(each) for each in keepers if psutil.pid_exists(each)]
+    kept = [psutil.Process(each) for each in supervisors if psutil.pid_exists(each)]
     return Footprint(
         descriptors=agent.num_fds(),
         threads=agent.num_threads(),
@@ -60,8 +60,8 @@ def measure(pid: int, keepers: Sequence[int] = ()) -> Footprint:
         children=len(children),
         host_descriptors=sum(_ask(each.num_fds) for each in hosts),
         host_resident=sum(_ask(partial(_resident, each)) for each in hosts),
-        keeper_descriptors=sum(_ask(each.num_fds) for each in kept),
-        keeper_resident=sum(_ask(partial(_resident, each)) for each in kept),
+        supervisor_descriptors=sum(_ask(each.num_fds) for each in kept),
+        supervisor_resident=sum(_ask(partial(_resident, each)) for each in kept),
         own_descriptors=own.num_fds(),
         own_resident=own.memory_info().rss,
     )

@@ -10,7 +10,17 @@ import attrs
 import trio
 
 from chaos.environment import World
-from chaos.faults import DISK, FARM, KEEPER, KEEPING, KILL, PARENT, Trouble, plan_troubles, start
+from chaos.faults import (
+    DISK,
+    FARM,
+    KEEPING,
+    KILL,
+    PARENT,
+    SUPERVISOR,
+    Trouble,
+    plan_troubles,
+    start,
+)
 from chaos.task_shapes import ESCAPING, Plan, plan_task
 from chaos.verdict import judge, list_strays
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
@@ -47,12 +57,12 @@ class Round:
 
 
 def plan_round(seed: int, number: int, *, pace: str, disk: bool, kept: bool) -> Round:
-    """Throw round `number` of a seed, for a world that has such a `disk`, and keepers."""
+    """Throw round `number` of a seed, for a world that has such a `disk`, and supervisors."""
     dice = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
     left_out = (*(() if disk else DISK), *(() if kept else KEEPING))
     troubles = plan_troubles(dice, pace, left_out)
     # Without who held it nobody is left who could know a process without environment.
-    holders = {KEEPER, PARENT} if kept else {KILL}
+    holders = {SUPERVISOR, PARENT} if kept else {KILL}
     avoided = ESCAPING if holders <= {trouble.name for trouble in troubles} else ()
     plans = tuple(plan_task(dice, avoided) for _ in range(dice.randint(1, 4)))
     return Round(plans, troubles, dice)

@@ -1,4 +1,4 @@
-"""The processes between an agent and its tasks: the keeper of a store, and the parents below it."""
+"""The processes between an agent and its tasks: the supervisor of a store, and the parents below it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ("end_keeper", "find_keepers", "find_parents", "has_keepers")
+__all__ = ("end_supervisor", "find_parents", "find_supervisors", "has_supervisors")
 
-KEEPER = "af:keeper"
+SUPERVISOR = "af:supervisor"
 """What it calls itself."""
 
 
-def has_keepers() -> bool:
-    """Whether agents here leave their tasks to a keeper."""
+def has_supervisors() -> bool:
+    """Whether agents here leave their tasks to a supervisor."""
     return sys.platform == "linux" and find_spec("trio_afrender.supervisor") is not None
 
 
-def find_keepers(store: Path) -> list[int]:
-    """The pids of the keeper of a store: one, or none where agents keep their tasks themselves."""
+def find_supervisors(store: Path) -> list[int]:
+    """The pids of the supervisor of a store: one, or none where agents keep their tasks themselves."""
     mark = os.fsencode(store)
-    return [pid for pid in _pids() if _name(pid) == KEEPER and mark in _words(pid)]
+    return [pid for pid in _pids() if _name(pid) == SUPERVISOR and mark in _words(pid)]
 
 
 def find_parents(store: Path) -> list[int]:
     """The pids of its children: each is the parent of a tree, or waits to be one."""
-    return [pid for keeper in find_keepers(store) for pid in _children(keeper)]
+    return [pid for supervisor in find_supervisors(store) for pid in _children(supervisor)]
 
 
-def end_keeper(pid: int) -> None:
+def end_supervisor(pid: int) -> None:
     """End one of these without a word; it may just have ended by itself."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ import attrs
 
 __all__ = ("ENDING", "ESCAPING", "FLOODS", "RARE", "STAYING", "Plan", "plan_task")
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "shape.py"
+PROGRAM = Path(__file__).parents[1] / "programs" / "tree_shape.py"
 ENDING = ("plain", "fail", "leader_first", "session", "daemon", "chain", "zombies")
 """Shapes whose leader ends by itself."""
 FLOODS = ("flood", "flood_on")

@@ -1,4 +1,4 @@
-"""What plugins say through the socket of their host, and keepers and parents through theirs."""
+"""What plugins say through the socket of their host, and supervisors and parents through theirs."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def value(data: bytes) -> None:
         _take(message)
 
 
-def keeper(data: bytes) -> None:
-    """What agent, keeper and parents say to each other."""
+def supervisor(data: bytes) -> None:
+    """What agent, supervisor and parents say to each other."""
     for message in FrameReader().feed(data):
         TreeState.from_json(message)
         LaunchSpec.from_json(message)
@@ -79,8 +79,8 @@ SPEC = LaunchSpec(
     argv=("a",), cwd="/", environment={}, log=LogSpec(folder="f", quota=1, segment=1, held=1)
 )
 TARGETS = {
-    "a keeper's words": Target(
-        run=keeper,
+    "a supervisor's words": Target(
+        run=supervisor,
         corpus=(encode(SPEC.to_json()) + encode({**SPEC.to_json(), **TreeState(pid=3).to_json()}),),
         allowed=(FrameError,),
     ),

@@ -146,7 +146,7 @@ async def test_the_program_runs_tasks_and_leaves(tmp_path: Path) -> None:
 
 
 async def test_a_killed_program_goes_on_with_its_tasks(tmp_path: Path) -> None:
-    """A keeper held them; the server does not even notice."""
+    """A supervisor held them; the server does not even notice."""
     gate = make_gate(tmp_path / "gate")
     async with open_server() as server:
         task = server.add_task(make_task(1, f"echo before; cat {gate}"))
@@ -165,15 +165,15 @@ async def test_a_killed_program_goes_on_with_its_tasks(tmp_path: Path) -> None:
 
 
 async def test_a_killed_program_goes_on_under_its_id(tmp_path: Path) -> None:
-    """Without a keeper what it left running is ended and given back."""
+    """Without a supervisor what it left running is ended and given back."""
     async with open_server() as server:
         task = server.add_task(make_task(1, "exec sleep 1000"))
-        async with open_agent(tmp_path, server, "--no-keeper") as killed:
+        async with open_agent(tmp_path, server, "--no-supervisor") as killed:
             await server.until(lambda: 3 in task.statuses)
             killed.process.kill()
             await killed.wait()
             server.book.tasks[task.key].exec = make_task(1, "echo again")
-            async with open_agent(tmp_path, server, "--no-keeper") as command:
+            async with open_agent(tmp_path, server, "--no-supervisor") as command:
                 await server.until(lambda: task.state is NativeState.DONE)
                 assert "going on as render 1" in command.err
                 assert 15 in task.statuses

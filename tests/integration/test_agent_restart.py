@@ -16,7 +16,7 @@ from trio_afrender.farm.farm import Farm, FarmSettings
 from trio_afrender.process.supervisor_client import can_supervise
 from trio_afrender.protocol.messages import TaskKey
 
-pytestmark = pytest.mark.skipif(not can_supervise(), reason="this platform has no keeper")
+pytestmark = pytest.mark.skipif(not can_supervise(), reason="this platform has no supervisor")
 
 GUARD = 60.0
 PATIENT = FarmSettings(zombie_time=600.0)
@@ -116,7 +116,7 @@ async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
             await pass_gate(up)
             command.process.send_signal(signal.SIGTERM)
             assert await command.wait() == 0
-            assert "running tasks go on with the keeper" in command.err
+            assert "running tasks go on with the supervisor" in command.err
         assert farm.renders[0].state != "offline", "nobody told the server"
         async with open_agent(tmp_path, url) as command:
             await command.says("1 tasks of an earlier agent go on")

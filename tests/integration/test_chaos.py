@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 from chaos.environment import open_world
 from chaos.rounds import plan_round, play
-from chaos.supervisor_faults import has_keepers
+from chaos.supervisor_faults import has_supervisors
 
 ROUNDS = 30
 
@@ -20,7 +20,7 @@ async def test_some_rounds_of_trouble(tmp_path: Path) -> None:
         async with open_world(tmp_path) as world:
             for number in range(ROUNDS):
                 plan = plan_round(
-                    seed, number, pace="wild", disk=world.disk is not None, kept=has_keepers()
+                    seed, number, pace="wild", disk=world.disk is not None, kept=has_supervisors()
                 )
                 print(f"round {number}: {plan}")  # noqa: T201 - shown when it fails
                 await play(world, plan)

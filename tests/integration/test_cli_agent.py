@@ -248,19 +248,19 @@ async def test_settings_of_the_agent_come_from_a_file_too(tmp_path: Path) -> Non
     assert (tmp_path / "store" / "trio_afrender" / "render-7").is_dir()
 
 
-async def test_an_agent_without_keeper_killed_in_mid_task_leaves_nothing_and_the_next_one_tells(
+async def test_an_agent_without_supervisor_killed_in_mid_task_leaves_nothing_and_the_next_one_tells(
     tmp_path: Path,
 ) -> None:
     up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
     async with open_server(tmp_path) as (farm, url):
         job = submit(farm, f"setsid sleep 1000 & echo first; echo up > {up}; read x < {hold}")
-        async with open_agent(tmp_path, url, "--no-keeper") as command:
+        async with open_agent(tmp_path, url, "--no-supervisor") as command:
             await pass_gate(up)
             command.process.kill()
             await command.wait()
             assert len(command.strays()) >= 2, "nobody ends them when the agent is killed"
             # The next one, with the same store, ends them before it asks for work.
-            async with open_agent(tmp_path, url, "--no-keeper") as second:
+            async with open_agent(tmp_path, url, "--no-supervisor") as second:
                 await second.says("was killed: ended its processes")
                 await second.says("lost its agent: given back")
                 await pass_gate(up)

@@ -60,7 +60,7 @@ async def test_a_task_that_works_in_silence_is_left_alone(tmp_path: Path) -> Non
     assert (task["state"], task["log"].count("no sign of life")) == ("done", 0)
 
 
-async def test_trees_that_a_keeper_holds_have_limits_too(tmp_path: Path) -> None:
+async def test_trees_that_a_supervisor_holds_have_limits_too(tmp_path: Path) -> None:
     limits = {"memory": 60 * 2**20}
     settings = {"cgru_config": {"trio_afrender": {"limits": limits}}}
     (tmp_path / "c.json").write_text(json.dumps(settings))

@@ -69,7 +69,7 @@ async def show(launch: Launch) -> dict[str, Any]:
 
 
 async def test_a_child_gets_exactly_its_surroundings(tmp_path: Path) -> None:
-    launch = attrs.evolve(make_program("show.py"), cwd=str(tmp_path))
+    launch = attrs.evolve(make_program("print_environment.py"), cwd=str(tmp_path))
     seen = await show(launch)
     # A C library may add a variable of its own to a program that it starts.
     added = seen["environment"].keys() - launch.environment.keys()
@@ -84,12 +84,12 @@ async def test_a_child_gets_exactly_its_surroundings(tmp_path: Path) -> None:
 
 
 async def test_the_whole_tree_inherits_the_priority() -> None:
-    seen = await show(attrs.evolve(make_program("show.py"), nice=7))
+    seen = await show(attrs.evolve(make_program("print_environment.py"), nice=7))
     assert seen["nice"] == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
 
 
 async def test_both_outputs_keep_their_order() -> None:
-    printed = await run(make_program("interleave.py"))
+    printed = await run(make_program("interleaved_output.py"))
     assert printed == b"".join(b"line %d\n" % number for number in range(4000))
 
 

@@ -40,7 +40,7 @@ def stage() -> RealStage:
 
 @pytest.mark.parametrize("words", ["setsid", "daemon"])
 async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, words: str) -> None:
-    async with stage.run(make_program("leave.py", words, "stay")) as played:
+    async with stage.run(make_program("leave_orphans.py", words, "stay")) as played:
         pids = (played.child.pid, *played.members)
         assert await played.child.signal_tree(TERM) == pids
         await played.child.exited()
@@ -51,7 +51,7 @@ async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, wor
 
 @pytest.mark.parametrize("words", ["", "setsid", "daemon", "quiet", "quiet setsid", "quiet daemon"])
 async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str) -> None:
-    async with stage.run(make_program("leave.py", *words.split())) as played:
+    async with stage.run(make_program("leave_orphans.py", *words.split())) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
         await played.child.wait_empty()
@@ -60,7 +60,7 @@ async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str
 
 @pytest.mark.parametrize("words", ["", "stay", "setsid", "setsid stay"])
 async def test_a_chain_of_forks_is_broken(stage: RealStage, words: str) -> None:
-    launch = make_program("storm.py", *words.split())
+    launch = make_program("fork_storm.py", *words.split())
     async with stage.run(launch) as played:
         assert await played.child.kill_until_empty(GUARD) == ()
     token = launch.environment["AF_TASK_TOKEN"]
@@ -78,7 +78,7 @@ async def test_a_stopped_member_gets_its_chance_to_end(stage: RealStage) -> None
 
 async def test_members_that_died_unburied_hold_nothing_up(stage: RealStage) -> None:
     """A parent that never asks for its children keeps zombies: they are nobody alive."""
-    async with stage.run(make_program("keep_zombie.py")) as played:
+    async with stage.run(make_program("leave_zombie.py")) as played:
         assert await played.child.signal_tree(TERM) == (played.child.pid,)
         await played.child.wait_empty()
         assert await played.child.kill_until_empty(GUARD) == ()
@@ -247,7 +247,7 @@ async def test_a_number_is_used_until_group_and_session_are_gone(stage: RealStag
 
 
 async def test_facts_and_tokens_of_real_processes(stage: RealStage) -> None:
-    launch = make_program("obey.py")
+    launch = make_program("exit_on_term.py")
     # Larger than one read of it, and in front of the marker.
     padding = {"PADDING": "x" * 100_000}
     launch = attrs.evolve(launch, environment={**padding, **launch.environment})

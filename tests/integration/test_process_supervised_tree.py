@@ -1,4 +1,4 @@
-"""Trees held by parents of their own: the contract of every child, and what only the keeper can do."""
+"""Trees held by parents of their own: the contract of every child, and what only the supervisor can do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SOCKET = Path(supervisor_path("", "sock")).name
 
 
 @pytest.fixture
-async def keeper(tmp_path: Path) -> AsyncIterator[SupervisorClient]:
+async def supervisor(tmp_path: Path) -> AsyncIterator[SupervisorClient]:
     async with open_supervisor(tmp_path) as opened:
         yield opened
     # It ends by itself, some moments after its last tree.
@@ -49,8 +49,8 @@ async def keeper(tmp_path: Path) -> AsyncIterator[SupervisorClient]:
 
 
 @pytest.fixture
-def stage(keeper: SupervisorClient) -> RealStage:
-    return RealStage(spawn=keeper.spawn)
+def stage(supervisor: SupervisorClient) -> RealStage:
+    return RealStage(spawn=supervisor.spawn)
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -80,7 +80,7 @@ async def test_contract(check: Callable[[Stage], Awaitable[None]], stage: RealSt
 
 @pytest.mark.parametrize("words", ["setsid", "daemon"])
 async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, words: str) -> None:
-    async with stage.run(make_program("leave.py", words, "stay")) as played:
+    async with stage.run(make_program("leave_orphans.py", words, "stay")) as played:
         pids = {played.child.pid, *played.members}
         assert set(await played.child.signal_tree(TERM)) == pids
         await played.child.exited()
@@ -91,7 +91,7 @@ async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, wor
 
 @pytest.mark.parametrize("words", ["", "setsid", "daemon", "quiet", "quiet setsid", "quiet daemon"])
 async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str) -> None:
-    async with stage.run(make_program("leave.py", *words.split())) as played:
+    async with stage.run(make_program("leave_orphans.py", *words.split())) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
         await played.child.wait_empty()
@@ -100,7 +100,7 @@ async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str
 
 @pytest.mark.parametrize("words", ["", "stay", "setsid", "setsid stay"])
 async def test_a_chain_of_forks_is_broken(stage: RealStage, words: str) -> None:
-    launch = make_program("storm.py", *words.split())
+    launch = make_program("fork_storm.py", *words.split())
     async with stage.run(launch) as played:
         assert await played.child.kill_until_empty(GUARD) == ()
     token = launch.environment["AF_TASK_TOKEN"]
@@ -154,7 +154,7 @@ async def test_a_stopped_member_gets_its_chance_to_end(stage: RealStage) -> None
 
 
 async def test_zombies_of_a_negligent_parent_hold_nothing_up(stage: RealStage) -> None:
-    async with stage.run(make_program("keep_zombie.py")) as played:
+    async with stage.run(make_program("leave_zombie.py")) as played:
         assert await played.child.signal_tree(TERM) == (played.child.pid,)
         await played.child.wait_empty()
         assert await played.child.kill_until_empty(GUARD) == ()
@@ -231,10 +231,10 @@ async def test_one_parent_starts_trees_of_any_priority(tmp_path: Path) -> None:
     """One after another, and stays itself where it was."""
     base = os.nice(0)
     parents = set()
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         for number, nice in enumerate((7, 7, 3, 0, 7)):
             launch = attrs.evolve(make_shell("nice"), nice=nice)
-            tree = await open_kept(keeper, launch, tmp_path / f"run{number}", nursery)
+            tree = await open_kept(supervisor, launch, tmp_path / f"run{number}", nursery)
             parents.add(tree.child.state.parent)
             await tree.printed(b"%d\n" % (base + nice))
             with trio.fail_after(GUARD):
@@ -253,9 +253,9 @@ def is_idle(parent: int) -> bool:
 async def test_no_signal_is_ignored_that_whoever_started_us_ignores(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
-        async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+        async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
             launch = make_shell("exec cat /proc/self/status")
-            tree = await open_kept(keeper, launch, tmp_path / "run", nursery)
+            tree = await open_kept(supervisor, launch, tmp_path / "run", nursery)
             await tree.printed(b"SigCgt:")
             (ignored,) = (line for line in tree.text().splitlines() if line.startswith(b"SigIgn"))
             mask = int(ignored.split()[1], 16)
@@ -269,8 +269,8 @@ async def test_no_signal_is_ignored_that_whoever_started_us_ignores(tmp_path: Pa
 async def test_a_tree_that_prints_nothing_leaves_no_log(tmp_path: Path) -> None:
     """A folder and a file for each would be the dearest part of a tiny task."""
     place = tmp_path / "run"
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        tree = await open_kept(keeper, make_shell("exit 3"), place, nursery)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        tree = await open_kept(supervisor, make_shell("exit 3"), place, nursery)
         with trio.fail_after(GUARD):
             await tree.child.exited()
         assert await tree.child.kill_until_empty(GUARD) == ()
@@ -310,9 +310,13 @@ class Kept:
 
 
 async def open_kept(
-    keeper: SupervisorClient, launch: Launch, folder: Path, nursery: trio.Nursery, **changes: object
+    supervisor: SupervisorClient,
+    launch: Launch,
+    folder: Path,
+    nursery: trio.Nursery,
+    **changes: object,
 ) -> Kept:
-    child = await keeper.spawn(kept(launch, folder, **changes))
+    child = await supervisor.spawn(kept(launch, folder, **changes))
     log = SupervisedLog(folder / "log")
     nursery.start_soon(pump, child, log)
     return Kept(child, log)
@@ -347,16 +351,16 @@ def ticking(folder: Path) -> Launch:
 async def test_an_agent_that_comes_back_takes_up_the_tree_where_it_is(tmp_path: Path) -> None:
     """Twice: once while it runs, once after it ended with nobody there."""
     place = tmp_path / "run"
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        first = await open_kept(supervisor, ticking(tmp_path), place, nursery)
         await first.printed(b"line 3\n")
         pid = first.child.pid
         assert await first.child.detach()
     assert lives(pid)
     assert has_record(str(place / "task"))
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        assert keeper.facts["records"] == [str(place / "task")]
-        second = await open_kept(keeper, ticking(tmp_path), place, nursery, attach=True)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        assert supervisor.facts["records"] == [str(place / "task")]
+        second = await open_kept(supervisor, ticking(tmp_path), place, nursery, attach=True)
         assert second.child.pid == pid
         assert second.child.started is not None
         (tmp_path / "go").touch()
@@ -365,8 +369,8 @@ async def test_an_agent_that_comes_back_takes_up_the_tree_where_it_is(tmp_path: 
         await second.printed(b"last ")
         assert (await second.child.reap()).code == 5
     check_lines(second.text())
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        third = await open_kept(keeper, ticking(tmp_path), place, nursery, attach=True)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        third = await open_kept(supervisor, ticking(tmp_path), place, nursery, attach=True)
         await third.child.exited()
         assert await third.child.kill_until_empty(1) == ()
         assert (await third.child.reap()).code == 5
@@ -385,8 +389,8 @@ def check_lines(text: bytes) -> None:
 
 async def test_a_tree_that_ends_while_nobody_is_there_leaves_word(tmp_path: Path) -> None:
     place = tmp_path / "run"
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        first = await open_kept(supervisor, ticking(tmp_path), place, nursery)
         await first.printed(b"line 1\n")
         await first.child.detach()
     (tmp_path / "go").touch()
@@ -399,9 +403,9 @@ async def test_a_tree_that_ends_while_nobody_is_there_leaves_word(tmp_path: Path
 async def test_without_an_agent_for_too_long_the_tree_is_stopped(tmp_path: Path) -> None:
     """Politely: TERM, the grace, KILL; what it says then is in its log."""
     place = tmp_path / "run"
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         first = await open_kept(
-            keeper, ticking(tmp_path), place, nursery, patience=0.05, grace=float(GUARD)
+            supervisor, ticking(tmp_path), place, nursery, patience=0.05, grace=float(GUARD)
         )
         await first.printed(b"line 1\n")
         await first.child.detach()
@@ -412,21 +416,21 @@ async def test_without_an_agent_for_too_long_the_tree_is_stopped(tmp_path: Path)
 
 
 async def test_a_tree_without_record_ends_with_its_agent(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as keeper:
-        child = await keeper.spawn(make_program("leave.py", "daemon", "stay"))
+    async with open_supervisor(tmp_path) as supervisor:
+        child = await supervisor.spawn(make_program("leave_orphans.py", "daemon", "stay"))
         pid = child.pid
     await until(lambda: not lives(pid) and not (tmp_path / SOCKET).exists())
 
 
-async def test_the_keeper_may_be_killed(tmp_path: Path) -> None:
+async def test_the_supervisor_may_be_killed(tmp_path: Path) -> None:
     """Its trees and their agent notice nothing; what comes next starts with another one."""
     place = tmp_path / "run"
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        first = await open_kept(supervisor, ticking(tmp_path), place, nursery)
         await first.printed(b"line 1\n")
-        os.kill(int(str(keeper.facts["pid"])), signal.SIGKILL)
+        os.kill(int(str(supervisor.facts["pid"])), signal.SIGKILL)
         await first.printed(b"line 20\n")
-        second = await open_kept(keeper, make_shell("exit 4"), tmp_path / "other", nursery)
+        second = await open_kept(supervisor, make_shell("exit 4"), tmp_path / "other", nursery)
         with trio.fail_after(GUARD):
             await second.child.exited()
         assert (await second.child.reap()).code == 4
@@ -441,10 +445,10 @@ async def test_the_keeper_may_be_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["stay", "setsid stay", "daemon stay"])
 async def test_what_a_killed_parent_had_is_ended(tmp_path: Path, words: str) -> None:
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         place = tmp_path / "run"
-        launch = make_program("leave.py", *words.split())
-        tree = await open_kept(keeper, launch, place, nursery)
+        launch = make_program("leave_orphans.py", *words.split())
+        tree = await open_kept(supervisor, launch, place, nursery)
         await tree.printed(b"up\n")
         member = int(tree.text().split()[1])
         os.kill(tree.child.state.parent, signal.SIGKILL)
@@ -462,12 +466,12 @@ async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A parent is killed each time a start is sent; the last try is left alone, or none is."""
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        first = await open_kept(keeper, make_shell("exit 3"), tmp_path / "first", nursery)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        first = await open_kept(supervisor, make_shell("exit 3"), tmp_path / "first", nursery)
         await first.child.exited()
         await first.child.reap()
         idle = first.child.state.parent  # it would be the parent of the next one
-        send = keeper._send
+        send = supervisor._send
         kills = [idle]
 
         async def kill_then_send(frame: bytes, descriptors: Sequence[int]) -> None:
@@ -480,27 +484,27 @@ async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
             await until(lambda: (tmp_path / "second" / "task.sock").exists())
             os.kill(idle, signal.SIGKILL)
 
-        monkeypatch.setattr(keeper, "_send", kill_then_send)
-        second = await open_kept(keeper, make_shell("exit 4"), tmp_path / "second", nursery)
+        monkeypatch.setattr(supervisor, "_send", kill_then_send)
+        second = await open_kept(supervisor, make_shell("exit 4"), tmp_path / "second", nursery)
         await second.child.exited()
         assert second.child.state.parent != idle
         assert (await second.child.reap()).code == 4
 
 
-async def test_what_the_keeper_itself_cannot_do_is_said(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as keeper:
+async def test_what_the_supervisor_itself_cannot_do_is_said(tmp_path: Path) -> None:
+    async with open_supervisor(tmp_path) as supervisor:
         launch = kept(make_shell("true"), tmp_path / "run")
         (tmp_path / "run").rmdir()  # as on a disk that takes no socket for the record
         with pytest.raises(SpawnError, match='cannot start "/bin/sh": No such file or directory'):
-            await keeper.spawn(launch)
+            await supervisor.spawn(launch)
 
 
-async def test_the_keeper_bears_the_death_of_any_parent(tmp_path: Path) -> None:
+async def test_the_supervisor_bears_the_death_of_any_parent(tmp_path: Path) -> None:
     """Of busy ones and idle ones: it is there for what they leave, and for the next."""
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         for number in range(30):
             place = tmp_path / f"run{number}"
-            tree = await open_kept(keeper, make_shell("exec sleep 1000"), place, nursery)
+            tree = await open_kept(supervisor, make_shell("exec sleep 1000"), place, nursery)
             parent = tree.child.state.parent
             if number % 2:  # it is idle then
                 assert await tree.child.kill_until_empty(GUARD) == ()
@@ -509,7 +513,7 @@ async def test_the_keeper_bears_the_death_of_any_parent(tmp_path: Path) -> None:
             if not number % 2:
                 await tree.child.exited()
                 assert await tree.child.kill_until_empty(GUARD) == ()
-        assert lives(int(str(keeper.facts["pid"])))
+        assert lives(int(str(supervisor.facts["pid"])))
     assert "internal error" not in read_log(tmp_path)
 
 
@@ -521,26 +525,26 @@ DYING = """
 import os, signal, socket, sys
 sys.path.insert(0, sys.argv[1])
 from trio_afrender.supervisor.task_supervisor import Host
-from trio_afrender.supervisor.daemon import Keeper
+from trio_afrender.supervisor.daemon import Supervisor
 from trio_afrender.supervisor.process_pool import Worker
 
 silent, _other = socket.socketpair()  # in the place of the listening socket: nobody comes
-keeper = Keeper(silent, 0, Host())
+supervisor = Supervisor(silent, 0, Host())
 ours, theirs = socket.socketpair()
 if (pid := os.fork()) == 0:
     theirs.close()
     signal.alarm(60)  # not for ever where the test broke
     signal.pause()
 theirs.close()
-keeper._admit(Worker(pid, ours))
-keeper._wait()  # sees that its line is closed
+supervisor._admit(Worker(pid, ours))
+supervisor._wait()  # sees that its line is closed
 os.kill(os.getpid(), signal.SIGCHLD)
-keeper._wait()  # and that there is nothing to reap yet
-keeper._reap()
+supervisor._wait()  # and that there is nothing to reap yet
+supervisor._reap()
 os.kill(pid, signal.SIGKILL)
 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-keeper._reap()
-print(keeper._workers, keeper._orphans)
+supervisor._reap()
+print(supervisor._workers, supervisor._orphans)
 """
 
 
@@ -559,18 +563,18 @@ import os, socket, sys
 sys.path.insert(0, sys.argv[1])
 from trio_afrender.message_framing import encode
 from trio_afrender.supervisor.task_supervisor import Host
-from trio_afrender.supervisor.daemon import Keeper
+from trio_afrender.supervisor.daemon import Supervisor
 from trio_afrender.supervisor.process_pool import Worker
 
 silent, _other = socket.socketpair()  # in the place of the listening socket: nobody comes
-keeper = Keeper(silent, 0, Host())
+supervisor = Supervisor(silent, 0, Host())
 for number in (-1, -2):
     ours, theirs = socket.socketpair()
     theirs.close()
-    keeper._admit(Worker(number, ours))
-    keeper._idle.append(keeper._workers[number])
-worker = keeper._hand_over(encode({}), [])
-print(worker.pid > 0, len(keeper._idle), len(keeper._lines))
+    supervisor._admit(Worker(number, ours))
+    supervisor._idle.append(supervisor._workers[number])
+worker = supervisor._hand_over(encode({}), [])
+print(worker.pid > 0, len(supervisor._idle), len(supervisor._lines))
 worker.close()
 os.waitpid(worker.pid, 0)
 """
@@ -591,12 +595,12 @@ from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
 from trio_afrender.message_framing import Frames
 from trio_afrender.supervisor.task_supervisor import Host
-from trio_afrender.supervisor.daemon import Keeper
+from trio_afrender.supervisor.daemon import Supervisor
 from trio_afrender.supervisor.unix_sockets import connect, listen
 
-keeper = Keeper(listen(sys.argv[2]), 0, Host())
+supervisor = Supervisor(listen(sys.argv[2]), 0, Host())
 for pid in range(20_000):
-    keeper._workers[-pid] = SimpleNamespace(record="r" * 100)
+    supervisor._workers[-pid] = SimpleNamespace(record="r" * 100)
 greetings = []
 
 def agent():
@@ -608,8 +612,8 @@ def agent():
 
 thread = threading.Thread(target=agent, daemon=True)
 thread.start()
-while not keeper._leavers:  # until the agent is gone again
-    keeper._turn()
+while not supervisor._leavers:  # until the agent is gone again
+    supervisor._turn()
 thread.join()
 print(len(greetings[0]["records"]))
 """
@@ -626,9 +630,11 @@ def test_an_agent_hears_of_all_trees_however_many_there_are(tmp_path: Path) -> N
 
 
 async def test_dismissed_trees_are_gone_when_that_is_said(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         place = tmp_path / "run"
-        tree = await open_kept(keeper, make_program("leave.py", "daemon", "stay"), place, nursery)
+        tree = await open_kept(
+            supervisor, make_program("leave_orphans.py", "daemon", "stay"), place, nursery
+        )
         await tree.printed(b"up\n")
         member = int(tree.text().split()[1])
         await tree.child.detach()
@@ -639,9 +645,9 @@ async def test_dismissed_trees_are_gone_when_that_is_said(tmp_path: Path) -> Non
 
 
 async def test_term_to_a_parent_stops_its_tree_politely(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         place = tmp_path / "run"
-        tree = await open_kept(keeper, ticking(tmp_path), place, nursery, grace=float(GUARD))
+        tree = await open_kept(supervisor, ticking(tmp_path), place, nursery, grace=float(GUARD))
         await tree.printed(b"line 1\n")
         os.kill(tree.child.state.parent, signal.SIGTERM)
         with trio.fail_after(GUARD):
@@ -654,11 +660,11 @@ async def test_term_to_a_parent_stops_its_tree_politely(tmp_path: Path) -> None:
 async def test_the_newest_agent_counts(tmp_path: Path) -> None:
     place = tmp_path / "run"
     async with (
-        open_supervisor(tmp_path) as keeper,
+        open_supervisor(tmp_path) as supervisor,
         open_supervisor(tmp_path) as other,
         trio.open_nursery() as nursery,
     ):
-        first = await open_kept(keeper, ticking(tmp_path), place, nursery)
+        first = await open_kept(supervisor, ticking(tmp_path), place, nursery)
         await first.printed(b"line 1\n")
         second = await open_kept(other, ticking(tmp_path), place, nursery, attach=True)
         assert second.child.pid == first.child.pid
@@ -670,13 +676,13 @@ async def test_the_newest_agent_counts(tmp_path: Path) -> None:
 
 
 async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as supervisor:
         for pauses in range(12):
             launch = kept(make_shell("exec sleep 1000"), tmp_path)
             async with trio.open_nursery() as nursery:
 
                 async def start(launch: Launch = launch) -> None:
-                    child = await keeper.spawn(launch)
+                    child = await supervisor.spawn(launch)
                     with trio.CancelScope(shield=True):
                         await child.kill_until_empty(GUARD)
                         await child.reap()
@@ -694,8 +700,8 @@ async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path)
 
 
 async def test_sockets_are_for_their_owner_alone(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
-        tree = await open_kept(keeper, ticking(tmp_path), tmp_path / "run", nursery)
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        tree = await open_kept(supervisor, ticking(tmp_path), tmp_path / "run", nursery)
         for path in (tmp_path / SOCKET, tmp_path / "run" / "task.sock"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         await tree.child.kill_until_empty(GUARD)
@@ -703,13 +709,13 @@ async def test_sockets_are_for_their_owner_alone(tmp_path: Path) -> None:
 
 
 async def test_nonsense_harms_nobody_else(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as keeper, trio.open_nursery() as nursery:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         for nonsense in (b"\xff" * 8, b"\0\0\0\2{}", encode({"op": "start"}), b"\0\0\0\3[1]", b""):
             sock = connect(str(tmp_path / SOCKET))
             sock.setblocking(True)
             sock.sendall(nonsense)
             sock.close()
-        tree = await open_kept(keeper, make_shell("exit 3"), tmp_path / "run", nursery)
+        tree = await open_kept(supervisor, make_shell("exit 3"), tmp_path / "run", nursery)
         with trio.fail_after(GUARD):
             await tree.child.exited()
         assert (await tree.child.reap()).code == 3
@@ -734,18 +740,18 @@ def test_a_socket_that_goes_just_when_it_is_to_be_replaced(
 async def test_a_long_path_is_no_problem(tmp_path: Path) -> None:
     store = tmp_path / ("d" * 120)
     store.mkdir()
-    async with open_supervisor(store) as keeper, trio.open_nursery() as nursery:
-        tree = await open_kept(keeper, make_shell("exit 3"), store / "run", nursery)
+    async with open_supervisor(store) as supervisor, trio.open_nursery() as nursery:
+        tree = await open_kept(supervisor, make_shell("exit 3"), store / "run", nursery)
         with trio.fail_after(GUARD):
             await tree.child.exited()
         await tree.child.reap()
 
 
-def test_the_keeper_needs_the_standard_library_alone() -> None:
+def test_the_supervisor_needs_the_standard_library_alone() -> None:
     root = Path(__file__).parents[2]
     script = f"import sys; sys.path[:0] = [{str(root)!r}]; import trio_afrender.supervisor.daemon; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", script], check=True, capture_output=True, text=True
     )
     ours = {name for name in done.stdout.split() if name.startswith("trio_afrender.")}
-    assert {name.split(".")[1] for name in ours} == {"keeper", "output"}
+    assert {name.split(".")[1] for name in ours} == {"message_framing", "supervisor", "tasklog"}

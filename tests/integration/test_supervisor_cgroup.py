@@ -84,7 +84,7 @@ async def test_the_next_cgroup_is_ready_and_goes_with_its_parent(tmp_path: Path)
     """Each tree has one of its own; in the end none is left."""
     base, met = find_base(), []
     assert base is not None
-    async with open_supervisor(tmp_path) as keeper:
+    async with open_supervisor(tmp_path) as supervisor:
         for number in range(3):
             place = tmp_path / f"run{number}"
             place.mkdir()
@@ -95,7 +95,7 @@ async def test_the_next_cgroup_is_ready_and_goes_with_its_parent(tmp_path: Path)
                 patience=300,
                 grace=0,
             )
-            child = await keeper.spawn(attrs.evolve(make_shell("read x"), keep=keep))
+            child = await supervisor.spawn(attrs.evolve(make_shell("read x"), keep=keep))
             met.append(child.state.cgroup)
             assert await child.kill_until_empty(GUARD) == ()
             await child.reap()

@@ -33,7 +33,7 @@ async def contract(stage: RealStage) -> None:
 
 async def left(stage: RealStage, *words: str) -> None:
     """A leader ends by itself and leaves a daemon: KILL names it, then it is gone and buried."""
-    async with stage.run(make_program("leave.py", *words)) as played:
+    async with stage.run(make_program("leave_orphans.py", *words)) as played:
         await played.child.exited()
         assert await played.child.signal_tree(TERM) == played.members
         assert await played.child.signal_tree(KILL) == played.members
@@ -43,7 +43,7 @@ async def left(stage: RealStage, *words: str) -> None:
 
 async def living(stage: RealStage) -> None:
     """Leader and daemon are found together while both live."""
-    async with stage.run(make_program("leave.py", "daemon", "stay")) as played:
+    async with stage.run(make_program("leave_orphans.py", "daemon", "stay")) as played:
         pids = (played.child.pid, *played.members)
         assert await played.child.signal_tree(TERM) == pids
         await played.child.exited()
@@ -52,14 +52,14 @@ async def living(stage: RealStage) -> None:
 
 
 async def storm(stage: RealStage, *words: str) -> None:
-    async with stage.run(make_program("storm.py", *words)) as played:
+    async with stage.run(make_program("fork_storm.py", *words)) as played:
         assert await played.child.kill_until_empty(GUARD) == ()
 
 
 async def neighbours(stage: RealStage) -> None:
     """Two tasks with a daemon each: what ends one does not touch the other."""
-    daemon = make_program("leave.py", "daemon")
-    other = make_program("leave.py", "daemon")
+    daemon = make_program("leave_orphans.py", "daemon")
+    other = make_program("leave_orphans.py", "daemon")
     async with stage.run(daemon) as played, stage.run(other) as neighbour:
         await played.child.exited()
         await neighbour.child.exited()
@@ -74,7 +74,7 @@ async def foreign(stage: RealStage) -> None:
     """A child of another part of the program is neither killed nor robbed of its status."""
     sleeper = await trio.lowlevel.open_process(["/bin/sleep", "1000"])
     ended = await trio.lowlevel.open_process(["/bin/sh", "-c", "exit 7"])
-    async with stage.run(make_program("leave.py", "daemon")) as played:
+    async with stage.run(make_program("leave_orphans.py", "daemon")) as played:
         await played.child.exited()
         assert await played.child.signal_tree(KILL) == played.members
         assert await played.child.kill_until_empty(GUARD) == ()

@@ -17,10 +17,10 @@ from trio_afrender.process.procfs import read_facts
 
 PROGRAMS: Final = Path(__file__).parents[1] / "programs"
 SHAPES: Final[Mapping[Shape, tuple[str, ...]]] = {
-    "obeys": ("obey.py",),
+    "obeys": ("exit_on_term.py",),
     "ignores": ("ignore_term.py",),
-    "leaves": ("leave.py",),
-    "forks": ("obey.py", "fork"),
+    "leaves": ("leave_orphans.py",),
+    "forks": ("exit_on_term.py", "fork"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Who is protected when memory is gone: keeper and parents, and no task."""
+"""Who is protected when memory is gone: supervisor and parents, and no task."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class _Agent:
         nursery.start_soon(self._guard, run, *args)
 
     async def _guard(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
-        """A bug of ours ends the agent, not the renders: the next agent finds them with the keeper."""
+        """A bug of ours ends the agent, not the renders: the next agent finds them with the supervisor."""
         try:
             await run(*args)
         except LinkRefused:
@@ -195,7 +195,7 @@ class _Agent:
 
     def leave(self, reason: str) -> None:
         logger.info(
-            "leaving %s running tasks to the keeper: %s", len(self._dispatcher.running), reason
+            "leaving %s running tasks to the supervisor: %s", len(self._dispatcher.running), reason
         )
         self._dispatcher.leave()
         self._scope.cancel()

@@ -77,7 +77,7 @@ class AgentDependencies:
     open_place: OpenPlace
     remove_places: Callable[[Sequence[TaskExec]], Awaitable[None]]
     dismiss: Callable[[TaskExec], Awaitable[None]]
-    """Ends what an earlier agent's keeper still holds of a run; bounded."""
+    """Ends what an earlier agent's supervisor still holds of a run; bounded."""
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
     spawn_detached: RunAside

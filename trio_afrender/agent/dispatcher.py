@@ -182,7 +182,7 @@ class Dispatcher:
             self._launch(TaskControl(task, inherited=True))
 
     def leave(self) -> None:
-        """Leave the trees of all runs to their keeper: whoever is cancelled now ends nothing."""
+        """Leave the trees of all runs to their supervisor: whoever is cancelled now ends nothing."""
         for handle in self.running.values():
             handle.leaving = True
 

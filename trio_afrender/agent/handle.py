@@ -74,8 +74,8 @@ class AgentHandle:
         self._agent.stop_now(reason)
 
     def leave(self, reason: str) -> None:
-        """End without a word to the server, and leave running tasks to the keeper: the next agent
-        of this name takes them up where they are. Without a keeper they are ended."""
+        """End without a word to the server, and leave running tasks to the supervisor: the next agent
+        of this name takes them up where they are. Without a supervisor they are ended."""
         self._agent.leave(reason)
 
     def stop_task(self, which: TaskKey | str, reason: str) -> bool:

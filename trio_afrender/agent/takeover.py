@@ -61,20 +61,20 @@ class TakeoverResult:
 
 @asynccontextmanager
 async def open_process_backend(store: StateDir, config: Config) -> AsyncIterator[ProcessBackend]:
-    """Have the keeper of this store, or do without: then this process is the parent of its tasks."""
+    """Have the supervisor of this store, or do without: then this process is the parent of its tasks."""
     async with AsyncExitStack() as stack:
         yield await _open(store, config, stack)
 
 
 async def _open(store: StateDir, config: Config, stack: AsyncExitStack) -> ProcessBackend:
-    if config.keeper and can_supervise():
+    if config.supervisor and can_supervise():
         try:
-            keeper = await stack.enter_async_context(open_supervisor(store.path))
+            supervisor = await stack.enter_async_context(open_supervisor(store.path))
         except SupervisorError as error:
             logger.warning("%s; the agent itself holds its tasks, and they end with it", error)
         else:
             return ProcessBackend(
-                spawn=_announce(keeper.spawn, _describe(keeper.facts)), keeps=True
+                spawn=_announce(supervisor.spawn, _describe(supervisor.facts)), keeps=True
             )
     adopts = config.subreaper and become_subreaper()
     text = f"tasks are children of the agent{', which adopts their orphans' * adopts}"
@@ -98,7 +98,7 @@ def _describe(facts: Mapping[str, object]) -> str:
     cgroups = f"cgroups below {facts['cgroups']}" if facts.get("cgroups") else "no cgroups"
     protected = "protected" if facts.get("protected") else "not protected"
     return (
-        f"tasks are held by the keeper (pid {facts.get('pid')}), each by a parent that adopts its"
+        f"tasks are held by the supervisor (pid {facts.get('pid')}), each by a parent that adopts its"
         f" orphans; {cgroups}; {protected} when memory is short"
     )
 

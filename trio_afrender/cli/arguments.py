@@ -138,7 +138,7 @@ def _agent() -> _Parser:
         action="store_true",
         help="tasks print here; the server gets none of it, and no parser",
     )
-    _add_keeper(parser)
+    _add_supervisor(parser)
     add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
     return parser
 
@@ -174,7 +174,7 @@ def _run() -> _Parser:
     add("--no-progress", action="store_true", help="only the summary")
     add("--keep", action="store_true", help="keep the folders of tasks, logs, thumbnails")
     _add_folders(parser, "where tasks have their folders and logs (default: a temporary folder)")
-    _add_keeper(parser)
+    _add_supervisor(parser)
     return parser
 
 
@@ -215,9 +215,9 @@ def _gateway() -> _Parser:
     return parser
 
 
-def _add_keeper(parser: _Parser) -> None:
+def _add_supervisor(parser: _Parser) -> None:
     parser.add_argument(
-        "--no-keeper",
+        "--no-supervisor",
         action="store_true",
         help="hold tasks in the agent's own process: they end with it",
     )

@@ -34,7 +34,7 @@ def load_options(options: Namespace) -> Settings:
         for name, key in _KEYS.items()
         if (value := getattr(options, name, None)) not in (None, False)
     }
-    if getattr(options, "no_keeper", False):
+    if getattr(options, "no_supervisor", False):
         given["trio_afrender.supervisor"] = False
     settings = load_settings(
         environment=os.environ,

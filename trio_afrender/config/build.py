@@ -111,7 +111,7 @@ def make_config(settings: Settings) -> Config:
         licences=_pairs(ours["licences"]),
         redact=_texts(ours["redact"]),
         drain=cast("str", ours["drain"]),
-        keeper=cast("bool", ours["keeper"]),
+        supervisor=cast("bool", ours["supervisor"]),
         instructions=_texts(ours["instructions"]),
         reboot_command=cast("str", settings["af_render_cmd_reboot"]),
         shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),

@@ -182,7 +182,7 @@ OURS: Mapping[str, Key] = {
     "licences": Key("commands", []),
     "redact": Key("list", ["*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"]),
     "drain": Key("str", "finish"),
-    "keeper": Key("bool", True),
+    "supervisor": Key("bool", True),
     "instructions": Key("list", []),
     "notice_command": Key("str", ""),
     "gpu": Key("gpu", {}),

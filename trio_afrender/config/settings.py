@@ -56,7 +56,7 @@ class Timing:
     shutdown: float = 60.0
     """The one budget of a drain: tasks end or are stopped, results go out, we say goodbye."""
     unattended: float = 60.0
-    """How long a keeper lets tasks go on without an agent, before it stops them."""
+    """How long a supervisor lets tasks go on without an agent, before it stops them."""
     notice: float = 5.0
     """Between two questions of `Config.notice_command`, which may take as long itself."""
 
@@ -168,7 +168,7 @@ class Config:
     """Environment names whose values are blotted out of everything that leaves the store."""
     drain: str = "finish"
     """What a drain does with running tasks: ``finish`` them within the budget, ``stop`` them, or
-    ``leave`` them to the keeper and the next agent (by a signal only; the server is told nothing)."""
+    ``leave`` them to the supervisor and the next agent (by a signal only; the server is told nothing)."""
     instructions: tuple[str, ...] = ()
     """What the server may make of this host besides ``exit`` and ``drain``: ``launch``,
     ``launch_exit``, ``reboot``, ``shutdown``, ``sleep``."""
@@ -184,11 +184,11 @@ class Config:
     console: bool = False
     """Whether tasks print on the agent's own stdout and stderr: nothing of it is parsed, kept or
     sent (``-nor``)."""
-    keeper: bool = True
+    supervisor: bool = True
     """Whether a process beside the agent holds the tasks, so that they outlive it; where the
     platform can. Without it the agent is their parent."""
     subreaper: bool = False
-    """Without a keeper: adopt orphans of tasks (process-wide: only the command line allows it)."""
+    """Without a supervisor: adopt orphans of tasks (process-wide: only the command line allows it)."""
     gpu: GpuSlots = GpuSlots()
     limits: Limits = attrs.field(factory=Limits)
     stuck: Stuck = attrs.field(factory=Stuck)

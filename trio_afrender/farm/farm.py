@@ -46,7 +46,7 @@ async def open_farm(
     farm = Farm(store, settings or FarmSettings(), wall, first)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(farm._keeper.run)  # noqa: SLF001 - opening is a part of the farm
+        nursery.start_soon(farm._supervisor.run)  # noqa: SLF001 - opening is a part of the farm
         nursery.start_soon(farm._run_clock)  # noqa: SLF001 - the same
         try:
             yield farm
@@ -70,7 +70,7 @@ class Farm:
     ) -> None:
         self.settings = settings
         self._state = FarmStateMachine(store, settings=settings, wall=wall, first_job=first_job)
-        self._keeper = TextWriter(store, self._store_failed)
+        self._supervisor = TextWriter(store, self._store_failed)
         self._sessions: dict[int, RenderSession] = {}
         self._by_name: dict[str, RenderSession] = {}
         self._next_session = 1
@@ -95,7 +95,7 @@ class Farm:
         seen = self._count
         while not self._state.job_over(job):
             seen = await self.changed(seen)
-        await self._keeper.settled()
+        await self._supervisor.settled()
         return self.view(job)
 
     def view(self, job: int) -> JobView:
@@ -150,7 +150,7 @@ class Farm:
         """
         self._state.forget_job(job)
         self.act()
-        await self._keeper.settled()
+        await self._supervisor.settled()
 
     # Output
 
@@ -184,8 +184,8 @@ class Farm:
             answer = await self._answers.wait(run)
             if answer is not None:
                 return answer
-        await self._keeper.settled()
-        return await self._keeper.read_output(key, self._state.attempts(key))
+        await self._supervisor.settled()
+        return await self._supervisor.read_output(key, self._state.attempts(key))
 
     # Renders
 
@@ -248,12 +248,12 @@ class Farm:
     async def act_and_store(self) -> None:
         """Do what the state wants done, and wait until the texts in it are stored."""
         self.act()
-        await self._keeper.settled()
+        await self._supervisor.settled()
 
     def act(self) -> None:
         """Do what the state wants done; called after every call that may change it."""
         effects = self._state.take_effects()
-        self._keeper.put(effects.writes)
+        self._supervisor.put(effects.writes)
         for key, text in effects.heard:
             self._listeners.hear(key, text)
         for run, output in effects.answers:
@@ -294,4 +294,4 @@ class Farm:
         for session in self._sessions.values():
             session.scope.cancel()
         with trio.CancelScope(shield=True), trio.move_on_after(self.settings.flush):
-            await self._keeper.settled()
+            await self._supervisor.settled()

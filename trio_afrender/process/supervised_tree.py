@@ -1,6 +1,6 @@
 """A tree that a parent of its own holds, beside the agent: a `Child` at the other end of a socket.
 
-The parent (`keeper.parent`) tells its whole state whenever that changed, so nothing is lost by
+The parent (`supervisor.parent`) tells its whole state whenever that changed, so nothing is lost by
 connecting late, and an agent that comes back goes on where the one before it was.
 """
 
@@ -50,7 +50,7 @@ def read_exit_record(record: str) -> TreeState | None:
 
 @final
 class SupervisedTree:
-    """Made by `child.keeper`; its `listen` runs in the keeper's nursery for as long as it lives."""
+    """Made by `child.supervisor`; its `listen` runs in the supervisor's nursery for as long as it lives."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The agent's end of its keeper: start it, or find the one that is there; have it start trees."""
+"""The agent's end of its supervisor: start it, or find the one that is there; have it start trees."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ __all__ = (
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT = 20.0
-"""Seconds that a keeper may take to start: its interpreter may be on a slow share."""
+"""Seconds that a supervisor may take to start: its interpreter may be on a slow share."""
 MAX_START_TRIES = 3
 """Parents that may be killed, one after another, before a task is said not to start."""
 IDENTIFY_TIMEOUT = 10.0
 """Seconds that a parent may take to say who it is: a host may be busy, and a tree that is not found is
 ended."""
 SEND_TIMEOUT = 10.0
-"""Seconds that a living keeper may take to take a message."""
+"""Seconds that a living supervisor may take to take a message."""
 CLOSE_TIMEOUT = 2.0
 BOOT_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from trio_afrender.supervisor.daemon import main; sys.exit(main(sys.argv[2:]))"  # fmt: skip
 
 
 class SupervisorError(Exception):
-    """There is no keeper, and none can be started."""
+    """There is no supervisor, and none can be started."""
 
 
 def can_supervise() -> bool:
-    """Whether this platform has what a keeper needs."""
+    """Whether this platform has what a supervisor needs."""
     return sys.platform == "linux" and Path("/proc/self/task").is_dir()
 
 
@@ -119,7 +119,7 @@ def _find_parent(path: str) -> int | None:
 
 @final
 class SupervisorClient:
-    """A connection to the keeper of one store. Made by `open_keeper`."""
+    """A connection to the supervisor of one store. Made by `open_supervisor`."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
@@ -127,10 +127,10 @@ class SupervisorClient:
         self._sock: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
         self.facts: dict[str, object] = {}
-        """What the keeper said of itself: ``pid``, ``cgroups``, ``protected``, ``records``."""
+        """What the supervisor said of itself: ``pid``, ``cgroups``, ``protected``, ``records``."""
 
     async def connect(self) -> None:
-        """Find the keeper of this store, or start one. Raises `KeeperError`."""
+        """Find the supervisor of this store, or start one. Raises `SupervisorError`."""
         async with self._lock:
             await self._connect()
 
@@ -147,7 +147,7 @@ class SupervisorClient:
                 self._sock = trio.socket.from_stdlib_socket(sock)
                 if await self._greet():
                     return
-        raise SupervisorError(f"the keeper of {self._store} cannot be had: {problem}")
+        raise SupervisorError(f"the supervisor of {self._store} cannot be had: {problem}")
 
     async def _start(self) -> str:
         """Start one; return what it complained of, empty when it is up."""
@@ -184,7 +184,7 @@ class SupervisorClient:
                 for message in frames.feed(data):
                     if message.get("keeper") != PROTOCOL_VERSION:
                         raise SupervisorError(
-                            f"the keeper of {self._store} is of another version: it ends with its tasks"
+                            f"the supervisor of {self._store} is of another version: it ends with its tasks"
                         )
                     self.facts = message
                     return True
@@ -277,9 +277,9 @@ class SupervisorClient:
             raise problem
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
-        """Hand over a message whole, to another keeper if this one is gone. Raises `SpawnError`."""
+        """Hand over a message whole, to another supervisor if this one is gone. Raises `SpawnError`."""
         async with self._lock:
-            # Half a message would spoil the connection for all; a keeper always takes it soon.
+            # Half a message would spoil the connection for all; a supervisor always takes it soon.
             with trio.CancelScope(shield=True):
                 for last in (False, True):
                     try:
@@ -287,8 +287,8 @@ class SupervisorClient:
                             await self._send_whole(frame, descriptors)
                     except (OSError, trio.ClosedResourceError, trio.TooSlowError) as error:
                         if last:
-                            raise SpawnError(f"the keeper does not answer: {error}") from error
-                        logger.warning("the keeper is gone (%s): starting another one", error)
+                            raise SpawnError(f"the supervisor does not answer: {error}") from error
+                        logger.warning("the supervisor is gone (%s): starting another one", error)
                         await self._reconnect()
                     else:
                         return
@@ -303,14 +303,14 @@ class SupervisorClient:
 
     async def _send_whole(self, frame: bytes, descriptors: Sequence[int]) -> None:
         if self._sock is None:
-            raise trio.ClosedResourceError("no keeper")
+            raise trio.ClosedResourceError("no supervisor")
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         sent = await self._sock.sendmsg([frame], rights)
         while sent < len(frame):
             sent += await self._sock.send(memoryview(frame)[sent:])
 
     async def aclose(self) -> None:
-        """Let the keeper go; without trees it ends, and that is waited for."""
+        """Let the supervisor go; without trees it ends, and that is waited for."""
         if self._sock is not None:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True), suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
@@ -321,14 +321,14 @@ class SupervisorClient:
 
 @asynccontextmanager
 async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
-    """Have the keeper of `store`, a folder of ours alone. Raises `KeeperError`.
+    """Have the supervisor of `store`, a folder of ours alone. Raises `SupervisorError`.
 
     Leaving lets it go: it goes on for as long as it has trees.
     """
-    keeper = SupervisorClient(store)
-    await keeper.connect()
-    async with keeper.open():
-        yield keeper
+    supervisor = SupervisorClient(store)
+    await supervisor.connect()
+    async with supervisor.open():
+        yield supervisor
 
 
 def _open_child(launch: Launch, stack: ExitStack) -> tuple[SupervisedTree, list[int]]:

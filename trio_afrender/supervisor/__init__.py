@@ -4,7 +4,7 @@ It runs for as long as there are tasks, over crashes and upgrades of the agent. 
 needs the standard library and `output`'s writer of logs alone, decides all in one thread, and loads all that it
 will ever need at its start. Linux only; `child` decides whether it is used.
 
-    agent --(store/keeper-1.sock)--> keeper --fork--> parent of one task --fork--> leader of its tree
+    agent --(store/supervisor-1.sock)--> supervisor --fork--> parent of one task --fork--> leader of its tree
     agent <--(a socket a task)---------------------> parent
 
 A parent adopts whatever loses its parent below it (`PR_SET_CHILD_SUBREAPER`), so the whole tree hangs

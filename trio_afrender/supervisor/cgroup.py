@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ("Cgroup", "find_base", "make_cgroup", "move_self_to_subcgroup", "remove_stale")
 
 _SUBGROUP = "supervisor"
-"""Where agent and keeper live, so that the delegated cgroup holds no process itself: only then may it
+"""Where agent and supervisor live, so that the delegated cgroup holds no process itself: only then may it
 hand controllers to its children."""
 _TASKS_GROUP = "afrender-tasks"
 

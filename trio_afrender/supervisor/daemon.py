@@ -1,7 +1,7 @@
-"""The keeper itself: a fork server with one thread, one socket, and a list of its children.
+"""The supervisor itself: a fork server with one thread, one socket, and a list of its children.
 
 It ends when no agent is connected and no parent is left. A parent that died unlawfully (killed, out
-of memory) leaves its tree to the keeper, which is a subreaper too, and kills it at once: nobody could
+of memory) leaves its tree to the supervisor, which is a subreaper too, and kills it at once: nobody could
 ever prove that it is empty.
 """
 
@@ -36,9 +36,9 @@ __all__ = ("main",)
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 10.0
-"""Seconds for a keeper before us to finish its end."""
+"""Seconds for a supervisor before us to finish its end."""
 OOM_SCORE = -900
-"""The oom_score_adj of keeper and parents: the kernel takes nearly anybody else first."""
+"""The oom_score_adj of supervisor and parents: the kernel takes nearly anybody else first."""
 MEMORY_RETRY_DELAY = 0.1
 KILL_INTERVAL = 0.01
 """Seconds between two KILLs to what a dead parent left."""
@@ -81,7 +81,7 @@ class SupervisorDaemon:
                 self._turn()
             except Exception:
                 # A bug of ours. What must not happen for it is that trees lose who proves their end.
-                logger.exception("internal error of the keeper")
+                logger.exception("internal error of the supervisor")
                 time.sleep(MEMORY_RETRY_DELAY)
         for worker in list(self._workers.values()):
             self._forget(worker)
@@ -284,7 +284,7 @@ def _refuse(descriptor: int, error: Exception) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Be the keeper of the store `argv[0]`: return in the starter once agents can connect.
+    """Be the supervisor of the store `argv[0]`: return in the starter once agents can connect.
 
     Returns 0, or 1 with a sentence on stderr.
     """
@@ -293,18 +293,18 @@ def main(argv: list[str]) -> int:
         lock = _lock(supervisor_path(store, "lock"))
         listener = listen(supervisor_path(store, "sock"))
     except OSError as error:
-        print(f"the keeper of {store}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        print(f"the supervisor of {store}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
         return 1
     if os.fork() != 0:
         return 0
     _detach(store)
     try:
         adopt_orphans()
-        set_name("af:keeper")
-        keeper = SupervisorDaemon(listener, lock, _look_at_host())
+        set_name("af:supervisor")
+        supervisor = SupervisorDaemon(listener, lock, _look_at_host())
         gc.collect()
         gc.freeze()  # what is shared with the parents then stays shared
-        keeper.run()
+        supervisor.run()
     except BaseException:  # noqa: BLE001 - to the log, nobody else would ever see it
         traceback.print_exc()
     finally:
@@ -314,7 +314,7 @@ def main(argv: list[str]) -> int:
 
 
 def _lock(path: str) -> int:
-    """Wait for the end of a keeper before us. Raises `OSError`: it does not end."""
+    """Wait for the end of a supervisor before us. Raises `OSError`: it does not end."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     until = time.monotonic() + LOCK_TIMEOUT
     while True:

@@ -27,7 +27,7 @@ IDLE_NAME = "af:idle"
 
 
 class PoolProcess(FdChannel):
-    """The keeper's end of one."""
+    """The supervisor's end of one."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -70,16 +70,16 @@ def _work(sock: socket.socket, host: HostCapabilities) -> None:
         _close_others({0, 1, 2, sock.fileno()})
         wakeup = SignalPipe()
         adopt_orphans()
-        keeper = FdChannel(sock)
+        supervisor = FdChannel(sock)
         cgroups = _Cgroups(host.cgroups)
-        while not keeper.over:
+        while not supervisor.over:
             set_name(IDLE_NAME)
             cgroups.prepare()
-            _wait(keeper)
-            for message in keeper.receive():
-                _supervise(message, keeper, host, wakeup, cgroups.take())
-                keeper.put({"idle": os.getpid()})
-                keeper.flush()
+            _wait(supervisor)
+            for message in supervisor.receive():
+                _supervise(message, supervisor, host, wakeup, cgroups.take())
+                supervisor.put({"idle": os.getpid()})
+                supervisor.flush()
         cgroups.close()
         code = 0
     except BaseException:
@@ -88,9 +88,9 @@ def _work(sock: socket.socket, host: HostCapabilities) -> None:
         os._exit(code)
 
 
-def _wait(keeper: FdChannel) -> None:
+def _wait(supervisor: FdChannel) -> None:
     poll = select.poll()
-    poll.register(keeper, select.POLLIN)
+    poll.register(supervisor, select.POLLIN)
     poll.poll()
 
 
@@ -119,7 +119,7 @@ class _Cgroups:
 
 def _supervise(
     message: dict[str, object],
-    keeper: FdChannel,
+    supervisor: FdChannel,
     host: HostCapabilities,
     wakeup: SignalPipe,
     cgroup: Cgroup | None,
@@ -128,9 +128,9 @@ def _supervise(
     if not isinstance(words, dict):
         raise FrameError("a tree without a spec")
     spec = LaunchSpec.from_json(words)
-    (agent,) = keeper.take(1)
-    outputs = keeper.take(int(str(message.get("outputs", 0))))
-    listening = keeper.take(1 if spec.record else 0)
+    (agent,) = supervisor.take(1)
+    outputs = supervisor.take(int(str(message.get("outputs", 0))))
+    listening = supervisor.take(1 if spec.record else 0)
     TaskSupervisor(
         spec,
         agent=socket.socket(fileno=agent),

@@ -48,12 +48,12 @@ KILL_BACKOFF = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
 
 @dataclass(frozen=True, slots=True)
 class HostCapabilities:
-    """What the keeper found out once, for all trees."""
+    """What the supervisor found out once, for all trees."""
 
     cgroups: str = ""
     """The cgroup below which those of trees are made; empty: none may be made."""
     oom_scores: tuple[int, int] | None = None
-    """What leaders get back, and what keeper and parents have; None where they are not protected."""
+    """What leaders get back, and what supervisor and parents have; None where they are not protected."""
 
 
 class TaskSupervisor:

@@ -21,7 +21,7 @@ _MAX_PATH = 100
 
 
 def supervisor_path(store: str, kind: str) -> str:
-    """Where the keeper of this version has its ``sock``, ``lock`` and ``log`` in a store.
+    """Where the supervisor of this version has its ``sock``, ``lock`` and ``log`` in a store.
 
     One of another version keeps what it has, beside ours, until its tasks are over.
     """

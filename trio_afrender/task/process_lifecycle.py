@@ -112,7 +112,7 @@ def _is_interrupted(child: ProcessTree, handle: TaskControl, why: ReasonLog) -> 
     """Whether somebody else ended the tree: then the task is given back, it did not fail."""
     if not child.external_stop_reason:
         return False
-    why.add("keeper", child.external_stop_reason)
+    why.add("supervisor", child.external_stop_reason)
     if handle.cause is None:
         handle.cause = StopCause(kind=StopKind.AGENT_EXIT, text=child.external_stop_reason)
     return True

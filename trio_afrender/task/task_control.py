@@ -32,7 +32,7 @@ class TaskControl:
     ran_before: float = 0.0
     """Seconds that its process had run when this agent took it over."""
     leaving: bool = False
-    """Its processes are left to their keeper: a cancelled run ends nothing and says nothing."""
+    """Its processes are left to their supervisor: a cancelled run ends nothing and says nothing."""
     suspension: Suspension = attrs.field(factory=Suspension)
     done: trio.Event = attrs.field(factory=trio.Event)
     cause: StopCause | None = None

@@ -87,7 +87,7 @@ class TaskDependencies:
     adopt: Callable[[ProcessTree, tuple[int, ...]], None]
     """Takes over a child whose tree could not be emptied; reaps it when it is gone at last."""
     dismiss: Callable[[TaskExec], Awaitable[None]] = _dismiss_nothing
-    """Ends what an earlier agent's keeper still holds of a run; bounded."""
+    """Ends what an earlier agent's supervisor still holds of a run; bounded."""
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
     gauge: ProcessUsageReader = attrs.field(factory=NoUsageReader)

@@ -89,7 +89,7 @@ async def _leave_on_request(handle: AgentHandle) -> None:
     async def heed() -> None:
         with trio.open_signal_receiver(signal.SIGUSR1) as signals:
             async for _ in signals:
-                print_line("SIGUSR1: leaving; running tasks go on with the keeper")
+                print_line("SIGUSR1: leaving; running tasks go on with the supervisor")
                 handle.leave("SIGUSR1")
 
     async with trio.open_nursery() as nursery:
@@ -110,7 +110,7 @@ class _SignalEscalation:
         if self.handle is None or count > 2:
             self.scope.cancel()
         elif count == 1 and self._leaves:
-            print_line(f"{name}: leaving; running tasks go on with the keeper")
+            print_line(f"{name}: leaving; running tasks go on with the supervisor")
             self.handle.leave(name)
         elif count == 1:
             print_line(f"{name}: no new tasks; leaving when the running ones are over, again: now")

@@ -132,7 +132,12 @@ class UnitFacts:
 _WANTED = (
     ("Delegate", "yes", WARNING, "tasks get no control groups of their own"),
     # `mixed` signals the agent alone first, but kills all that is left in the end.
-    ("KillMode", "process", ERROR, "a restart of the agent kills the tasks that its keeper holds"),
+    (
+        "KillMode",
+        "process",
+        ERROR,
+        "a restart of the agent kills the tasks that its supervisor holds",
+    ),
     ("Type", "notify", WARNING, "systemd is not told when the agent is ready, nor what it does"),
     ("Restart", "always", WARNING, "an agent that crashed stays away"),
     (
