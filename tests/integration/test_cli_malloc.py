@@ -12,7 +12,7 @@ from trio_afrender.cli.malloc import limit_malloc_arenas
 PROGRAM = """
 import os, sys, threading
 from pathlib import Path
-from trio_afrender.cli.malloc import keep_heap_small
+from trio_afrender.cli.malloc import limit_malloc_arenas
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -26,7 +26,7 @@ def work():
         del large
 
 kept = []
-assert keep_heap_small({}) is True
+assert limit_malloc_arenas({}) is True
 work()
 before = resident()
 threads = [threading.Thread(target=work) for _ in range(12)]

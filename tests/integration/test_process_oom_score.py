@@ -15,8 +15,8 @@ PROGRAM = """
 import os, sys, trio
 from pathlib import Path
 from trio_afrender.process.interfaces import Launch
-from trio_afrender.process.host_commands import run_aside
-from trio_afrender.process import oom
+from trio_afrender.process.host_commands import spawn_detached
+from trio_afrender.process import oom_score
 from trio_afrender.process.local_spawn import make_spawn
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import SpawnError
@@ -45,10 +45,10 @@ async def show(nice):
 async def main():
     # Raising is allowed to everybody, lowering to few: what is taken off is the same.
     Path("/proc/self/oom_score_adj").write_text("300")
-    real, oom.read_score = oom.read_score, lambda: -500
+    real, oom_score.read_score = oom_score.read_score, lambda: -500
     await show(0)
     await show(5)
-    code = await run_aside(("/bin/sh", "-c", f"cat /proc/self/oom_score_adj > {folder}/aside"), dict(os.environ))
+    code = await spawn_detached(("/bin/sh", "-c", f"cat /proc/self/oom_score_adj > {folder}/aside"), dict(os.environ))
     print(code, (folder / "aside").read_text().strip(), real())
     async with open_plugin_host(PluginSettings()) as plugins:
         spec = PluginSpec(service="generic", parser="", task_info={"wdir": "", "command_block": "x"})

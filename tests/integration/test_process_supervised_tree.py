@@ -524,19 +524,19 @@ def read_log(store: Path) -> str:
 DYING = """
 import os, signal, socket, sys
 sys.path.insert(0, sys.argv[1])
-from trio_afrender.supervisor.task_supervisor import Host
-from trio_afrender.supervisor.daemon import Supervisor
-from trio_afrender.supervisor.process_pool import Worker
+from trio_afrender.supervisor.task_supervisor import HostCapabilities
+from trio_afrender.supervisor.daemon import SupervisorDaemon
+from trio_afrender.supervisor.process_pool import PoolProcess
 
 silent, _other = socket.socketpair()  # in the place of the listening socket: nobody comes
-supervisor = Supervisor(silent, 0, Host())
+supervisor = SupervisorDaemon(silent, 0, HostCapabilities())
 ours, theirs = socket.socketpair()
 if (pid := os.fork()) == 0:
     theirs.close()
     signal.alarm(60)  # not for ever where the test broke
     signal.pause()
 theirs.close()
-supervisor._admit(Worker(pid, ours))
+supervisor._admit(PoolProcess(pid, ours))
 supervisor._wait()  # sees that its line is closed
 os.kill(os.getpid(), signal.SIGCHLD)
 supervisor._wait()  # and that there is nothing to reap yet
@@ -562,16 +562,16 @@ KILLED = """
 import os, socket, sys
 sys.path.insert(0, sys.argv[1])
 from trio_afrender.message_framing import encode
-from trio_afrender.supervisor.task_supervisor import Host
-from trio_afrender.supervisor.daemon import Supervisor
-from trio_afrender.supervisor.process_pool import Worker
+from trio_afrender.supervisor.task_supervisor import HostCapabilities
+from trio_afrender.supervisor.daemon import SupervisorDaemon
+from trio_afrender.supervisor.process_pool import PoolProcess
 
 silent, _other = socket.socketpair()  # in the place of the listening socket: nobody comes
-supervisor = Supervisor(silent, 0, Host())
+supervisor = SupervisorDaemon(silent, 0, HostCapabilities())
 for number in (-1, -2):
     ours, theirs = socket.socketpair()
     theirs.close()
-    supervisor._admit(Worker(number, ours))
+    supervisor._admit(PoolProcess(number, ours))
     supervisor._idle.append(supervisor._workers[number])
 worker = supervisor._hand_over(encode({}), [])
 print(worker.pid > 0, len(supervisor._idle), len(supervisor._lines))
@@ -593,12 +593,12 @@ GREETING = """
 import socket, sys, threading
 from types import SimpleNamespace
 sys.path.insert(0, sys.argv[1])
-from trio_afrender.message_framing import Frames
-from trio_afrender.supervisor.task_supervisor import Host
-from trio_afrender.supervisor.daemon import Supervisor
+from trio_afrender.message_framing import FrameReader
+from trio_afrender.supervisor.task_supervisor import HostCapabilities
+from trio_afrender.supervisor.daemon import SupervisorDaemon
 from trio_afrender.supervisor.unix_sockets import connect, listen
 
-supervisor = Supervisor(listen(sys.argv[2]), 0, Host())
+supervisor = SupervisorDaemon(listen(sys.argv[2]), 0, HostCapabilities())
 for pid in range(20_000):
     supervisor._workers[-pid] = SimpleNamespace(record="r" * 100)
 greetings = []
@@ -606,7 +606,7 @@ greetings = []
 def agent():
     with connect(sys.argv[2]) as sock:
         sock.settimeout(60)
-        frames = Frames()
+        frames = FrameReader()
         while not greetings:
             greetings.extend(frames.feed(sock.recv(65536)))
 

@@ -194,9 +194,9 @@ async def test_a_killed_agent_leaves_no_worker(image: Path) -> None:
     """The worker's input ends with the agent."""
     code = (
         "import sys, trio\n"
-        "from trio_afrender.task.image_worker import open_painter\n"
+        "from trio_afrender.task.image_worker import open_image_worker\n"
         "async def main():\n"
-        "    async with open_painter() as painter:\n"
+        "    async with open_image_worker() as painter:\n"
         "        await painter.look(sys.argv[1], 30)\n"
         "        print(painter.pid, flush=True)\n"
         "        await trio.sleep_forever()\n"
