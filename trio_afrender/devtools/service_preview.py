@@ -11,8 +11,8 @@ import attrs
 
 from trio_afrender.config.settings import Config, PluginSettings
 from trio_afrender.errors import ConfigError
-from trio_afrender.farm.exec_messages import make_exec
 from trio_afrender.farm.model import Block, Job, Masks, RenderState, Run, Task
+from trio_afrender.farm.scheduler import make_exec
 from trio_afrender.jobs.job_file import load_job
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.plugins.interfaces import PluginSpec
