@@ -85,7 +85,7 @@ def folder(data: bytes) -> None:
         reader = open_reader(Path(name))
         size = reader.size()
         reader.read(0, 100)
-        reader.gone(size)
+        reader.missing(size)
         make_window(reader, 100)
 
 

@@ -74,7 +74,7 @@ async def test_at_the_end_everything_is_complete(place: DiskRunFolder) -> None:
     put(place, "new.txt", b"written")
     put(place, "large.bin", b"x" * 100_000)
     put(place, ".hidden", b"x")
-    files, _ = await place.close_up((), viewed=False, limit=1000, redactor=Redactor(()))
+    files, _ = await place.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
     assert [file.name for file in files] == ["b.jpg", "new.txt"]
 
 
@@ -88,7 +88,7 @@ async def test_files_that_vanish_are_no_files(place: DiskRunFolder) -> None:
 async def test_a_folder_that_vanished_has_no_files(place: DiskRunFolder) -> None:
     await trio.Path(place.files_dir).rmdir()
     assert await collected(place) == []
-    files, _ = await place.close_up((), viewed=False, limit=1000, redactor=Redactor(()))
+    files, _ = await place.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
     assert files == ()
 
 
@@ -98,7 +98,7 @@ async def test_a_folder_that_vanished_has_no_files(place: DiskRunFolder) -> None
 )
 async def test_the_folder_of_a_run_goes_whatever_it_left(tmp_path: Path, left: str) -> None:
     task = TaskExec(run="r1", job=1, block=0, task=7)
-    async with open_run_folder(tmp_path, task, quota=1000, kept=True) as place:
+    async with open_run_folder(tmp_path, task, quota=1000, supervised=True) as place:
         if left:
             path = place.folder / left
             path.parent.mkdir(exist_ok=True)

@@ -76,7 +76,7 @@ async def test_from_the_first_replacement_on_it_has_its_own_text(
     assert read_all(reader) == read_all(view.reader()) == b"keep 1\nkeep 2\n50%\nkeep 3\n"
     assert view.size == reader.size() == 25
     assert (await read_window(view, 100)).text == "keep 1\nkeep 2\n50%\nkeep 3\n"
-    assert reader.gone(25).bytes == 0
+    assert reader.missing(25).bytes == 0
 
 
 async def test_what_is_shown_stays_shown(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
@@ -137,7 +137,7 @@ async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
         tail = "".join(f"{number:09d}\n" for number in range(70, 100))
         assert text == f"{head}!{middle}\n{missing_marker(600, 60)}{tail}"
         # A raw log that lost part of what the view shows of it says so through the view.
-        gone = view.reader().gone(view.size)
+        gone = view.reader().missing(view.size)
         assert (gone.bytes, gone.lines) == (0, 0)
 
 

@@ -267,8 +267,8 @@ async def test_a_disk_log_reads_as_its_folder_does(tmp_path: Path) -> None:
             await log.append(b"%099d\n" % number)
         live, folder = log.reader(), open_reader(tmp_path)
         assert live.size() == folder.size() == log.size == 10_000
-        assert live.gone(10_000) == folder.gone(10_000)
-        assert live.gone(10_000).bytes == 6000
+        assert live.missing(10_000) == folder.missing(10_000)
+        assert live.missing(10_000).bytes == 6000
         for at in range(0, 10_000, 501):
             assert live.read(at, 700) == folder.read(at, 700)
 

@@ -90,7 +90,7 @@ def test_segments_are_named_by_their_start(tmp_path: Path) -> None:
         assert reader.read(8, 100) == Chunk(8, b"89")
         assert reader.read(23, 100) == Chunk(23, b"")
         assert reader.read(50, 100) == Chunk(50, b"")
-        assert reader.gone(23) == Missing(0, 0)
+        assert reader.missing(23) == Missing(0, 0)
 
 
 def test_a_folder_that_is_not_there_reads_as_an_empty_log(tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_the_quota_keeps_the_head_and_the_newest(tmp_path: Path) -> None:
         assert reader.size() == len(data)
         assert reader.read(50, 5) == Chunk(150, data[150:155])
         lines = data[10:150].count(b"\n")
-        assert reader.gone(len(data)) == Missing(140, lines)
-        assert reader.gone(10) == Missing(0, 0)
+        assert reader.missing(len(data)) == Missing(140, lines)
+        assert reader.missing(10) == Missing(0, 0)
     # Live, the lines before an offset are exact; the folder knows only the whole.
-    assert writer.reader().gone(50) == Missing(40, data[10:50].count(b"\n"))
+    assert writer.reader().missing(50) == Missing(40, data[10:50].count(b"\n"))
     assert len(list(tmp_path.glob("*.dropped"))) == 1
     assert writer.state.lost == open_reader(tmp_path).lost() == 0
 
@@ -140,7 +140,7 @@ def test_what_is_kept_is_true_for_all_sizes(
     data = b""
     for part in parts:
         with pipe_with(part) as pipe:
-            assert writer.take(pipe) == (len(part) or None)
+            assert writer.fill_from(pipe) == (len(part) or None)
         data += part
     writer.close()
     for reader in (writer.reader(), open_reader(folder)):
@@ -149,7 +149,7 @@ def test_what_is_kept_is_true_for_all_sizes(
         assert all(data[chunk.offset : chunk.end] == chunk.data for chunk in chunks)
         kept = sum(len(chunk.data) for chunk in chunks)
         lines = sum(chunk.data.count(b"\n") for chunk in chunks)
-        assert reader.gone(len(data)) == Missing(len(data) - kept, data.count(b"\n") - lines)
+        assert reader.missing(len(data)) == Missing(len(data) - kept, data.count(b"\n") - lines)
         assert kept <= quota
         # Some of the last segments is always there.
         assert not data or chunks[-1].end == len(data)
@@ -165,7 +165,7 @@ def test_a_later_agent_goes_on_where_the_log_ends(tmp_path: Path) -> None:
     second.close()
     assert segment_path(tmp_path, 60).read_bytes() == b"xxxxxyyyyy"
     assert [(c.offset, len(c.data)) for c in read_all(open_reader(tmp_path))] == [(0, 10), (50, 25)]
-    assert second.reader().gone(75) == open_reader(tmp_path).gone(75) == Missing(40, 0)
+    assert second.reader().missing(75) == open_reader(tmp_path).missing(75) == Missing(40, 0)
 
 
 def test_an_agent_killed_while_dropping_counts_nothing_twice(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_an_agent_killed_while_dropping_counts_nothing_twice(tmp_path: Path) -> 
     segment_path(tmp_path, 10).unlink()
     reader = open_reader(tmp_path)
     assert [(c.offset, len(c.data)) for c in read_all(reader)] == [(0, 10), (30, 20)]
-    assert reader.gone(50) == Missing(20, 10)
+    assert reader.missing(50) == Missing(20, 10)
     again = make_writer(tmp_path)
     assert again.state.starts == (0, 30, 40)
     assert not segment_path(tmp_path, 20).exists()
@@ -198,7 +198,7 @@ def test_a_segment_that_vanishes_is_skipped(tmp_path: Path) -> None:
     assert ledger.ranges == (MissingRange(10, 20, 0, DROPPED),)
 
 
-@pytest.mark.parametrize("way", ["append", "take"])
+@pytest.mark.parametrize("way", ["append", "fill_from"])
 def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> None:
     writer = make_writer(tmp_path, segment=100, quota=1000, held=20)
     data = b"".join(b"%04d\n" % number for number in range(40))
@@ -208,8 +208,8 @@ def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> 
             writer.append(data[start:stop])
             return
         with pipe_with(data[start:stop]) as pipe:
-            assert writer.take(pipe) == stop - start
-            assert writer.take(pipe) is None
+            assert writer.fill_from(pipe) == stop - start
+            assert writer.fill_from(pipe) is None
 
     write(0, 50)
     with full_disk(60):
@@ -223,7 +223,7 @@ def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> 
         write(75, 110)
         assert writer.state.lost == 50
         assert read_all(writer.reader()) == [Chunk(0, data[:60]), Chunk(90, data[90:110])]
-        assert writer.reader().gone(110) == Missing(30, 6)
+        assert writer.reader().missing(110) == Missing(30, 6)
         assert open_reader(tmp_path).size() == 90
         assert open_reader(tmp_path).read(60, 10) == Chunk(90, b"")
     write(110, 130)
@@ -231,7 +231,7 @@ def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> 
     writer.close()
     for reader in (writer.reader(), open_reader(tmp_path)):
         assert read_all(reader) == [Chunk(0, data[:60]), Chunk(90, data[90:130])]
-        assert reader.gone(130) == Missing(30, 6)
+        assert reader.missing(130) == Missing(30, 6)
         assert reader.size() == 130
     assert open_reader(tmp_path).lost() == 30
 
@@ -258,7 +258,7 @@ def test_a_disk_that_stays_full_leaves_a_note_of_the_end(tmp_path: Path) -> None
         writer.close()
     reader = open_reader(tmp_path)
     assert (reader.size(), reader.lost()) == (35, 28)
-    assert reader.gone(35) == Missing(28, 4)
+    assert reader.missing(35) == Missing(28, 4)
     assert read_all(reader) == [Chunk(0, b"stored\n")]
     # The owner still has the end of it.
     assert read_all(writer.reader()) == [Chunk(0, b"stored\n"), Chunk(25, b" 3\nlost 4\n")]
@@ -268,11 +268,11 @@ def test_a_disk_that_stays_full_leaves_a_note_of_the_end(tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_written_loses_but_never_fails(tmp_path: Path) -> None:
     writer = make_writer(tmp_path / "gone" / "log", held=4)
     with pipe_with(b"all of it") as pipe:
-        assert writer.take(pipe) == 9
+        assert writer.fill_from(pipe) == 9
     writer.close()
     assert (writer.state.size, writer.state.lost) == (9, 9)
     assert read_all(writer.reader()) == [Chunk(5, b"f it")]
-    assert writer.reader().gone(9) == Missing(5, 0)
+    assert writer.reader().missing(9) == Missing(5, 0)
 
 
 def test_the_folder_is_made_for_the_first_bytes(tmp_path: Path) -> None:
@@ -286,14 +286,14 @@ def test_the_folder_is_made_for_the_first_bytes(tmp_path: Path) -> None:
 def test_a_pipe_is_emptied_and_its_end_is_told(tmp_path: Path) -> None:
     writer = make_writer(tmp_path, segment=1 << 20, quota=8 << 20)
     out, into = os.pipe2(os.O_NONBLOCK)
-    assert writer.take(out) is None
+    assert writer.fill_from(out) is None
     os.write(into, b"x" * 50_000)
     os.close(into)
-    assert writer.take(out) == 50_000
-    assert writer.take(out) == 0
+    assert writer.fill_from(out) == 50_000
+    assert writer.fill_from(out) == 0
     os.close(out)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        writer.take(out)
+        writer.fill_from(out)
     assert open_reader(tmp_path).size() == 50_000
 
 
@@ -302,8 +302,8 @@ def test_what_cannot_be_spliced_is_read(tmp_path: Path) -> None:
     source = tmp_path / "file"
     source.write_bytes(b"not a pipe")
     fd = os.open(source, os.O_RDONLY)
-    assert writer.take(fd) == 10
-    assert writer.take(fd) == 0
+    assert writer.fill_from(fd) == 10
+    assert writer.fill_from(fd) == 0
     os.close(fd)
     assert read_all(open_reader(tmp_path)) == [Chunk(0, b"not a pipe")]
 
@@ -361,7 +361,7 @@ def test_a_reader_in_another_process_sees_only_the_truth(tmp_path: Path) -> None
             at = chunk.end
             assert at > seen or process.poll() in (None, 0)
     assert process.returncode == 0
-    assert reader.gone(360_000).bytes == 320_000
+    assert reader.missing(360_000).bytes == 320_000
     head = reader.read(0, 10_000)
     assert (reader.size(), len(head.data)) == (360_000, 10_000)
 

@@ -311,7 +311,7 @@ async def test_a_thumbnail_of_our_own_that_hangs_costs_no_frame_but_left_out_com
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "ours.py").write_text(OURS.replace("rest = []", f"rest = {rest}"))
     runner = InlineRunner(config.plugin_settings(), folders=[tmp_path])
-    host = MemoryHost(plugins=runner, painter=HangingPainter())
+    host = MemoryHost(plugins=runner, image_worker=HangingPainter())
     async with open_stage(config, host=host) as stage:
         link = await stage.server.accept()
         await link.welcome()

@@ -80,7 +80,7 @@ async def open_bench(
             config=config,
             spawn=outside.spawn,
             plugins=outside.plugins,
-            open_place=outside.open_place,
+            open_run_folder=outside.open_run_folder,
             adopt=lambda child, pids: bench.adopted.append((child, pids)),
             wall=wall,
             environment=AgentEnvironment({}, (), config.redact),
@@ -333,7 +333,7 @@ async def test_a_stop_before_a_tree_was_taken_up_ends_that_tree(
     assert [name for _, name in child.signals] == ["TERM"]
     assert child.reaped
     outcomes = [e for e in bench.events if isinstance(e, TaskUpdate) and e.status.terminal]
-    assert [e.status for e in outcomes] == [TaskStatus.FinishedKilled] * (not kind.silent)
+    assert [e.status for e in outcomes] == [TaskStatus.FinishedKilled] * (not kind.discards_outcome)
 
 
 @pytest.mark.parametrize("kind", [StopKind.CLOSED, StopKind.FORGET])
@@ -498,7 +498,7 @@ async def test_a_run_waits_for_the_tree_of_the_older_run_of_its_key(
             config=Config(name="r1"),
             spawn=outside.spawn,
             plugins=outside.plugins,
-            open_place=outside.open_place,
+            open_run_folder=outside.open_run_folder,
             adopt=lambda child, pids: None,
             wall=virtual_wall,
         )

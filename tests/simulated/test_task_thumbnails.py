@@ -94,7 +94,7 @@ class Stage:
 @asynccontextmanager
 async def open_stage(painter: ScriptedPainter | None = None) -> AsyncIterator[Stage]:
     painter = painter or ScriptedPainter()
-    host = MemoryHost(painter=painter, folders={"/"})
+    host = MemoryHost(image_worker=painter, folders={"/"})
     collected: list[float] = []
 
     async def collect() -> None:
@@ -106,9 +106,9 @@ async def open_stage(painter: ScriptedPainter | None = None) -> AsyncIterator[St
             config=Config(name="r1", post_limit=16.0),
             spawn=outside.spawn,
             plugins=outside.plugins,
-            open_place=outside.open_place,
+            open_run_folder=outside.open_run_folder,
             adopt=lambda child, pids: None,
-            painter=outside.painter,
+            image_worker=outside.image_worker,
         )
         record = RunState(TaskControl(TASK), tools)
         plugins: Any = ScriptedPlugins()

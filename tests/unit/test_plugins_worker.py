@@ -28,7 +28,7 @@ class Gapped:
     def size(self) -> int:
         return len(self.data)
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         return Missing(max(0, min(before, self.gone_to) - self.gone_from), 0)
 
     def read(self, offset: int, limit: int) -> Chunk:
@@ -44,7 +44,7 @@ class Broken:
     def size(self) -> int:
         return 10
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         return Missing()
 
     def read(self, offset: int, limit: int) -> Chunk:

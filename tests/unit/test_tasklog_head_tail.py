@@ -41,7 +41,7 @@ class Holey:
             offset = max(offset, stop) if offset < stop else offset
         return Chunk(offset, self.data[offset : offset + limit])
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         cut = [self.data[start : min(stop, before)] for start, stop in self.holes if start < before]
         return Missing(sum(map(len, cut)), sum(part.count(b"\n") for part in cut))
 
@@ -193,7 +193,7 @@ class Shrinking:
     def read(self, offset: int, limit: int) -> Chunk:
         return self.log.read(offset, limit)
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         self.asked += 1
         return Missing(0, 1000 + self.asked) if self.asked <= self.times else Missing()
 

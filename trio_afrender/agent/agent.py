@@ -213,7 +213,7 @@ class _Agent:
         running = tuple(
             handle.task
             for handle in self._dispatcher.running.values()
-            if handle.cause is None or not handle.cause.kind.silent
+            if handle.cause is None or not handle.cause.kind.discards_outcome
         )
         return Register(
             name=config.name,
@@ -308,7 +308,7 @@ class _Agent:
         await guard_memory(
             self.config.memory_guard,
             self._outside.read_room,
-            self._outside.gauge,
+            self._outside.usage_reader,
             self._dispatcher.running.values,
             pause,
             lambda seconds: self._pulse.expect_within("the memory guard", seconds),
@@ -326,16 +326,16 @@ class _Agent:
             config=self.config,
             spawn=self._outside.spawn,
             plugins=self._outside.plugins,
-            open_place=self._outside.open_place,
-            painter=self._outside.painter,
+            open_run_folder=self._outside.open_run_folder,
+            image_worker=self._outside.image_worker,
             adopt=self._dispatcher.adopt,
             dismiss=self._outside.dismiss,
             resources=lambda: self._resources_text,
-            gauge=self._outside.gauge,
+            usage_reader=self._outside.usage_reader,
             read_room=self._outside.read_room,
-            cards=self._cards,
+            gpus=self._cards,
             examine=self._outside.examine,
-            cards_unclaimed=self._outside.cards_unclaimed,
+            gpus_unclaimed=self._outside.cards_unclaimed,
             period=self._settings.period,
             wall=self._outside.wall,
             new_token=self._outside.new_token,

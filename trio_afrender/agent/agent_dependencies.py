@@ -38,15 +38,15 @@ from trio_afrender.hostinfo.usage_sampling import ThreadedUsageReader
 from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
-from trio_afrender.process.host_commands import Ask, RunAside, ask_command, spawn_detached
+from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
 from trio_afrender.process.interfaces import Spawn
 from trio_afrender.protocol.messages import HostResources, TaskExec
 from trio_afrender.task.image_worker import ImageWorker, open_image_worker
 from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run_folder import (
-    OpenPlace,
+    OpenRunFolder,
     open_run_folder,
-    read_left,
+    read_stored_output,
     remove_run_folders,
     run_folder_name,
 )
@@ -74,13 +74,13 @@ class AgentDependencies:
 
     spawn: Spawn
     plugins: PluginRunner
-    open_place: OpenPlace
+    open_run_folder: OpenRunFolder
     remove_places: Callable[[Sequence[TaskExec]], Awaitable[None]]
     dismiss: Callable[[TaskExec], Awaitable[None]]
     """Ends what an earlier agent's supervisor still holds of a run; bounded."""
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
-    spawn_detached: RunAside
+    spawn_detached: SpawnDetached
     ask: Ask
     journal: AgentJournal
     history: RunHistory
@@ -96,9 +96,9 @@ class AgentDependencies:
     """Keeps that for the agent after us. Raises OSError."""
     cards_unclaimed: Callable[[], bool]
     """Whether a card works for somebody whom its driver does not name."""
-    gauge: ProcessUsageReader
+    usage_reader: ProcessUsageReader
     """The figures of tasks' processes."""
-    painter: ImageWorker | None = None
+    image_worker: ImageWorker | None = None
     """Reads images for tasks; None: there is nothing here that could."""
     meters: MeterSource = attrs.field(factory=NoMeters)
     remembered: str = ""
@@ -140,16 +140,16 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 time_limit=config.timing.plugin,
                 memory_limit=config.plugin_memory,
             ) as plugins,
-            _open_painter(config) as painter,
+            _open_image_worker(config) as image_worker,
         ):
             yield AgentDependencies(
                 spawn=holder.spawn,
                 plugins=plugins,
-                open_place=partial(
+                open_run_folder=partial(
                     open_run_folder,
                     store.runs,
                     quota=config.log_quota,
-                    kept=holder.keeps and not config.console,
+                    supervised=holder.keeps and not config.console,
                 ),
                 remove_places=partial(remove_run_folders, store.runs),
                 dismiss=partial(dismiss_run, store, config.timing),
@@ -164,8 +164,8 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
                 cards_unclaimed=sampler.cards_unclaimed,
                 read_room=make_headroom_reader(),
-                gauge=ThreadedUsageReader(make_usage_reader(), sampler.shares),
-                painter=painter,
+                usage_reader=ThreadedUsageReader(make_usage_reader(), sampler.shares),
+                image_worker=image_worker,
                 meters=Meters(
                     config.meters,
                     settings,
@@ -181,14 +181,14 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
 
 
 @asynccontextmanager
-async def _open_painter(config: Config) -> AsyncIterator[ImageWorker | None]:
+async def _open_image_worker(config: Config) -> AsyncIterator[ImageWorker | None]:
     if find_spec("OpenImageIO") is None:
         yield None
         return
-    async with open_image_worker(nice=config.nice) as painter:
-        yield painter
+    async with open_image_worker(nice=config.nice) as image_worker:
+        yield image_worker
 
 
 async def _read_left(store: StateDir, config: Config, task: TaskExec, redactor: Redactor) -> str:
     limit = min(config.window, 1024 * 1024)
-    return await read_left(store.runs, task, limit=limit, redactor=redactor)
+    return await read_stored_output(store.runs, task, limit=limit, redactor=redactor)

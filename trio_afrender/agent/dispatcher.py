@@ -253,7 +253,7 @@ class Dispatcher:
         finally:
             # The outcome is in the channel; `running` must hold the run until it has been passed
             # on, or a register in between would list it nowhere. Silent runs say nothing.
-            if handle.cause is not None and handle.cause.kind.silent:
+            if handle.cause is not None and handle.cause.kind.discards_outcome:
                 self._note_silent(handle, tools)
                 self._ended(handle)
                 self._forget(handle.task)
@@ -275,7 +275,7 @@ class Dispatcher:
         handle = self.running.get(event.run)
         if handle is None:
             return
-        if handle.cause is not None and handle.cause.kind.silent:
+        if handle.cause is not None and handle.cause.kind.discards_outcome:
             if isinstance(event, TaskUpdate) and event.status.terminal:
                 # It had reported already when the server took it away.
                 self._ended(handle)

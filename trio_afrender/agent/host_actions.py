@@ -83,7 +83,7 @@ class HostActions:
         )
         command = ""
         try:
-            async with self._outside.open_place(task) as place:
+            async with self._outside.open_run_folder(task) as place:
                 info = make_task_info(task, place.files_dir)
                 spec = PluginSpec(service=service, parser="", task_info=info)
                 async with self._outside.plugins.open_task(spec, place.log) as plugins:

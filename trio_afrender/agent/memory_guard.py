@@ -31,7 +31,7 @@ IDLE_INTERVAL = 5.0
 async def guard_memory(
     rules: MemoryGuard,
     read_room: ReadRoom,
-    gauge: ProcessUsageReader,
+    usage_reader: ProcessUsageReader,
     running: Callable[[], Collection[TaskControl]],
     pause: Callable[[str], None],
     promise: Callable[[float], None],
@@ -53,7 +53,7 @@ async def guard_memory(
             Tree(
                 run=handle.task.run,
                 age=now - taken[handle.task.run],
-                resident=await _measure(handle, gauge) if close else _known(handle),
+                resident=await _measure(handle, usage_reader) if close else _known(handle),
                 ending=handle.cause is not None,
             )
             for handle in handles
@@ -82,8 +82,8 @@ def _known(handle: TaskControl) -> int:
     return handle.usage.resident if handle.usage is not None else 0
 
 
-async def _measure(handle: TaskControl, gauge: ProcessUsageReader) -> int:
+async def _measure(handle: TaskControl, usage_reader: ProcessUsageReader) -> int:
     """The memory of a tree now, as far as its processes are known; its own figures may be old."""
     pids = {pid for pid, _ in handle.members} | ({handle.pid} if handle.pid is not None else set())
-    found = await gauge.read(pids)
+    found = await usage_reader.read(pids)
     return sum(usage.resident for usage in found) if found else _known(handle)

@@ -46,7 +46,7 @@ class OutputCapture:
             self._close_pipe()
             return True
         try:
-            moved = self._writer.take(self.descriptor)
+            moved = self._writer.fill_from(self.descriptor)
         except OSError:
             moved = 0
         if moved == 0:

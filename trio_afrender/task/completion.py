@@ -141,7 +141,7 @@ class Completion:
 
     async def _inspect_images(self) -> bool:
         """Look at the images that the task should have made; False if one cannot be right."""
-        level, painter = self._tools.config.check_images, self._tools.painter
+        level, image_worker = self._tools.config.check_images, self._tools.image_worker
         facts, kinds = self._plugins.facts, self._tools.config.thumbnail_extensions
         paths = [
             os.path.join(facts.working_directory, name)  # noqa: PTH118 - a text
@@ -150,14 +150,14 @@ class Completion:
         ]
         if level == "off" or not paths:
             return True
-        if painter is None:
+        if image_worker is None:
             if level == "error":
                 self._record.note("images: not looked at, OpenImageIO is not installed")
             return True
         limit = self._tools.config.post_limit
         found: tuple[ImageFinding, ...] = ()
         with self._handle.stoppable():
-            found, left = await inspect(paths, painter, limit if limit > 0 else math.inf)
+            found, left = await inspect(paths, image_worker, limit if limit > 0 else math.inf)
             if left:
                 self._record.note(f"images: there was no time to look at {left} of {len(paths)}")
         bad = level == "error" and any(finding.serious for finding in found)

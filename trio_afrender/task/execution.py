@@ -93,9 +93,11 @@ class RunExecution:
             warn=self._say,
             remark=self._make_remark,
         )
-        self._shortage = MemoryShortage(self._tools.read_room, self._tools.gauge, self._handle)
+        self._shortage = MemoryShortage(
+            self._tools.read_room, self._tools.usage_reader, self._handle
+        )
         self._measuring = UsageMonitor(
-            self._tools.gauge,
+            self._tools.usage_reader,
             self._handle,
             self._why,
             period=self._tools.period,
@@ -227,7 +229,7 @@ class RunExecution:
 
     async def _finish(self, status: TaskStatus) -> None:
         self._record.last = self._update(status, self._aftermath.parsed_files)
-        files, self._record.output = await self._place.close_up(
+        files, self._record.output = await self._place.collect_final(
             self._sent_files,
             viewed=self._plugins.facts.has_parser,
             limit=min(self._tools.config.window, MAX_OUTPUT_WINDOW),
@@ -272,16 +274,16 @@ class RunExecution:
 
     def _make_kept(self, command: str, slot: str) -> Launch:
         """As `_make_launch`, for what may outlive this agent."""
-        launch, keep = self._make_launch(command), self._place.keep(slot)
-        if keep is None or launch.console:
+        launch, persistence = self._make_launch(command), self._place.persistence(slot)
+        if persistence is None or launch.console:
             return launch
-        keep = attrs.evolve(
-            keep,
-            patience=self._tools.config.timing.unattended,
+        persistence = attrs.evolve(
+            persistence,
+            agent_timeout=self._tools.config.timing.unattended,
             grace=self._grace,
             attach=self._handle.inherited,
         )
-        return attrs.evolve(launch, keep=keep)
+        return attrs.evolve(launch, persistence=persistence)
 
     async def _publish(self, status: TaskStatus) -> None:
         await self._events.send(self._update(status))

@@ -111,7 +111,7 @@ def _look_around(path: str) -> ImageFinding | None:
 
 async def inspect(
     paths: Sequence[str],
-    painter: ImageWorker,
+    image_worker: ImageWorker,
     limit: float,
     *,
     look_around: Callable[[str], ImageFinding | None] = _look_around,
@@ -126,7 +126,7 @@ async def inspect(
     with trio.move_on_after(TIME_BUDGET):
         for path in chosen:
             try:
-                seen = await painter.look(path, limit)
+                seen = await image_worker.look(path, limit)
                 finding = check_image(path, seen) if seen is not None else None
             except ImageProblem as problem:
                 # Of a disk or a worker that was too slow nothing follows for the image.

@@ -53,7 +53,7 @@ async def run_task(
         finally:
             await _dismiss(record)
             handle.done.set()
-        if handle.cause is None or not handle.cause.kind.silent:
+        if handle.cause is None or not handle.cause.kind.discards_outcome:
             await _report(record, status, events)
 
 
@@ -73,7 +73,7 @@ async def _live(record: RunState, events: trio.MemorySendChannel[TaskEvent]) -> 
         handle.predecessor = None  # or every run of a key would keep all its ancestors alive
     with ExitStack() as unknown:
         if handle.inherited:
-            unknown.enter_context(tools.cards.awaiting())
+            unknown.enter_context(tools.gpus.awaiting())
         return await _live_with_cards(record, unknown, events)
 
 
@@ -87,10 +87,10 @@ async def _live_with_cards(
             await _take_cards(record, events)
         if handle.cause is not None and not handle.inherited:  # its tree lives, and is to end
             return record.stopped_early()
-        async with tools.open_place(handle.task) as place:
+        async with tools.open_run_folder(handle.task) as place:
             if handle.inherited:
                 record.cards = await place.recorded_gpus()
-                tools.cards.hold(record.cards)
+                tools.gpus.hold(record.cards)
                 unknown.close()
             elif record.cards:
                 await place.record_gpus(record.cards)
@@ -98,12 +98,12 @@ async def _live_with_cards(
     except StoreError as error:
         return record.refuse(TaskStatus.GiveBack, str(error))
     finally:
-        tools.cards.free(record.cards)
+        tools.gpus.free(record.cards)
 
 
 async def _take_cards(record: RunState, events: trio.MemorySendChannel[TaskEvent]) -> None:
     """Wait for the GPUs of this run, if it is to have some of its own; a stop ends the waiting."""
-    handle, room = record.handle, record.tools.cards
+    handle, room = record.handle, record.tools.gpus
     if not room.rule.tasks_per_card or handle.cause is not None:
         return
     if not room.wants(handle.task.service):

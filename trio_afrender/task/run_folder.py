@@ -32,10 +32,10 @@ from trio_afrender.tasklog.supervised_log import open_supervised_log
 __all__ = (
     "OWN_SLOT",
     "DiskRunFolder",
-    "OpenPlace",
+    "OpenRunFolder",
     "RunFolder",
     "open_run_folder",
-    "read_left",
+    "read_stored_output",
     "remove_run_folders",
     "run_folder_name",
 )
@@ -75,7 +75,7 @@ class RunFolder(Protocol):
         """Where `write_stop` writes; the task learns it as ``AF_STOP_FILE``."""
         ...
 
-    def keep(self, slot: str) -> Persistence | None:
+    def persistence(self, slot: str) -> Persistence | None:
         """How the process `slot` of the run outlives its agent; None where none does."""
         ...
 
@@ -103,14 +103,14 @@ class RunFolder(Protocol):
         """Head and tail of what was printed; `viewed`: as the parser would have it shown."""
         ...
 
-    async def close_up(
+    async def collect_final(
         self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
     ) -> tuple[tuple[TaskFile, ...], str]:
         """`collect` and `read_window` at the end of a run, on one way to the disk."""
         ...
 
 
-OpenPlace: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[RunFolder]]
+OpenRunFolder: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[RunFolder]]
 """Makes a run's place. Raises `StoreError`. Leaving it closes the log and removes nothing."""
 
 
@@ -122,17 +122,17 @@ class DiskRunFolder:
     log: RunLog
     view: DisplayedLog
     quota: int
-    kept: bool = False
+    supervised: bool = False
 
     @property
     def work_dir(self) -> str:
         return str(self.folder / "work")
 
-    def keep(self, slot: str) -> Persistence | None:
-        if not self.kept:
+    def persistence(self, slot: str) -> Persistence | None:
+        if not self.supervised:
             return None
         record, log = str(self.folder / slot), str(self.folder / "log")
-        return Persistence(record=record, log=log, quota=self.quota, patience=0, grace=0)
+        return Persistence(record=record, log=log, quota=self.quota, agent_timeout=0, grace=0)
 
     @property
     def files_dir(self) -> str:
@@ -166,7 +166,7 @@ class DiskRunFolder:
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
         return (await read_window(self.view if viewed else self.log, limit, redactor)).text
 
-    async def close_up(
+    async def collect_final(
         self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
     ) -> tuple[tuple[TaskFile, ...], str]:
         source = (self.view if viewed else self.log).reader()
@@ -180,23 +180,25 @@ class DiskRunFolder:
 
 @asynccontextmanager
 async def open_run_folder(
-    root: Path, task: TaskExec, *, quota: int, kept: bool = False
+    root: Path, task: TaskExec, *, quota: int, supervised: bool = False
 ) -> AsyncIterator[DiskRunFolder]:
     """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`.
 
-    With `kept` somebody else writes the log. What an earlier agent had there of the log goes on; its
+    With `supervised` somebody else writes the log. What an earlier agent had there of the log goes on; its
     view is made anew.
     """
     folder = root / run_folder_name(task)
     beside = (folder / "work", folder / "files")
     log: AbstractAsyncContextManager[RunLog] = (
         open_supervised_log(folder / "log", beside=beside)
-        if kept
+        if supervised
         else open_run_log(folder / "log", quota=quota, beside=beside)
     )
     async with log as opened:
         view = DisplayedLog(opened, folder / "view")
-        yield DiskRunFolder(folder=folder, log=opened, view=view, quota=quota, kept=kept)
+        yield DiskRunFolder(
+            folder=folder, log=opened, view=view, quota=quota, supervised=supervised
+        )
 
 
 async def remove_run_folders(root: Path, tasks: Sequence[TaskExec]) -> None:
@@ -239,7 +241,7 @@ def run_folder_name(task: TaskExec) -> str:
     return f"{task.key}_{safe_name(task.run)}"
 
 
-async def read_left(root: Path, task: TaskExec, *, limit: int, redactor: Redactor) -> str:
+async def read_stored_output(root: Path, task: TaskExec, *, limit: int, redactor: Redactor) -> str:
     """What is left of the output of a run whose agent is dead, head and tail; '' for nothing."""
 
     def read() -> str:

@@ -45,7 +45,7 @@ class StopKind(enum.Enum):
     @property
     def wanted(self) -> bool:
         """Whether somebody asked for the end who had no fault to find with the run."""
-        return self.silent or self in (
+        return self.discards_outcome or self in (
             StopKind.SERVER,
             StopKind.DRAIN,
             StopKind.AGENT_EXIT,
@@ -53,7 +53,7 @@ class StopKind(enum.Enum):
         )
 
     @property
-    def silent(self) -> bool:
+    def discards_outcome(self) -> bool:
         """Whether the server must hear nothing more of the run."""
         return self in (StopKind.CLOSED, StopKind.FORGET)
 

@@ -88,7 +88,9 @@ class TaskControl:
         """
         if by is not None:
             self._by = min(by, self._by)
-        if self.cause is None or (cause.kind.silent and not self.cause.kind.silent):
+        if self.cause is None or (
+            cause.kind.discards_outcome and not self.cause.kind.discards_outcome
+        ):
             self.cause = cause
         if grace is not None:
             self._grace = grace if self._grace is None else min(grace, self._grace)

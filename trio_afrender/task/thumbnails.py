@@ -37,14 +37,14 @@ MAX_TRIES = 5
 
 def wanted_of(command: str, tools: TaskDependencies) -> Wanted | None:
     """What our own worker can make of a command; None: it is for the shell."""
-    return read_command(command) if tools.painter is not None else None
+    return read_command(command) if tools.image_worker is not None else None
 
 
 async def make_thumbnails(wanted: Wanted, tools: TaskDependencies, limit: float) -> str:
     """Make a thumbnail; return what went wrong, empty when all is well."""
-    assert tools.painter is not None  # noqa: S101 - as `wanted_of` said
+    assert tools.image_worker is not None  # noqa: S101 - as `wanted_of` said
     try:
-        await tools.painter.thumbnail(wanted.image, wanted.thumb, wanted.height, limit)
+        await tools.image_worker.thumbnail(wanted.image, wanted.thumb, wanted.height, limit)
     except ImageProblem as problem:
         return f"no thumbnail: {problem}"
     return ""

@@ -20,7 +20,7 @@ from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.task.gpu_slots import GpuAllocator
 from trio_afrender.task.image_worker import ImageWorker
 from trio_afrender.task.launch import AgentEnvironment
-from trio_afrender.task.run_folder import OpenPlace
+from trio_afrender.task.run_folder import OpenRunFolder
 
 __all__ = ("NoUsageReader", "ProcessUsageReader", "TaskDependencies")
 
@@ -83,25 +83,25 @@ class TaskDependencies:
     config: Config
     spawn: Spawn
     plugins: PluginRunner
-    open_place: OpenPlace
+    open_run_folder: OpenRunFolder
     adopt: Callable[[ProcessTree, tuple[int, ...]], None]
     """Takes over a child whose tree could not be emptied; reaps it when it is gone at last."""
     dismiss: Callable[[TaskExec], Awaitable[None]] = _dismiss_nothing
     """Ends what an earlier agent's supervisor still holds of a run; bounded."""
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
-    gauge: ProcessUsageReader = attrs.field(factory=NoUsageReader)
+    usage_reader: ProcessUsageReader = attrs.field(factory=NoUsageReader)
     read_room: ReadRoom = lambda: MemoryHeadroom(available=1, total=1)
     """How much memory the host has left."""
-    painter: ImageWorker | None = None
+    image_worker: ImageWorker | None = None
     """Reads images; None: thumbnails are commands like any other, images are not looked at."""
     period: Callable[[], float] = lambda: 5.0
     """Seconds between two measurements of a task's tree."""
     examine: Examine = _see_nothing
     """Looks at processes that do nothing any more."""
-    cards_unclaimed: Callable[[], bool] = lambda: False
+    gpus_unclaimed: Callable[[], bool] = lambda: False
     """Whether a card of this host works for somebody whom its driver does not name."""
-    cards: GpuAllocator = attrs.field(factory=GpuAllocator)
+    gpus: GpuAllocator = attrs.field(factory=GpuAllocator)
     """Who has which GPU."""
     wall: Callable[[], float] = time.time
     new_token: Callable[[], str] = _new_token

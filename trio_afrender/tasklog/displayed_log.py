@@ -169,7 +169,7 @@ class DisplayedLog:
             chunk = raw.read(self._settled, min(_CHUNK, stop - self._settled))
             start = min(chunk.offset, stop) if chunk.data else stop
             if start > self._settled:
-                lines = raw.gone(start).lines - raw.gone(self._settled).lines
+                lines = raw.missing(start).lines - raw.missing(self._settled).lines
                 own.append(f"\n{missing_marker(start - self._settled, lines)}".encode())
             data = chunk.data[: stop - start]
             own.append(data)
@@ -199,11 +199,11 @@ class _ViewReader:
         chunk = self.own.read(offset - self.raw_end, limit)
         return Chunk(self.raw_end + chunk.offset, chunk.data)
 
-    def gone(self, before: int) -> Missing:
-        gone = self.raw.gone(min(before, self.raw_end))
+    def missing(self, before: int) -> Missing:
+        gone = self.raw.missing(min(before, self.raw_end))
         if self.own is None or before <= self.raw_end:
             return gone
-        own = self.own.gone(before - self.raw_end)
+        own = self.own.missing(before - self.raw_end)
         return Missing(gone.bytes + own.bytes, gone.lines + own.lines)
 
 
@@ -219,8 +219,8 @@ class _LiveView:
     def read(self, offset: int, limit: int) -> Chunk:
         return self._now().read(offset, limit)
 
-    def gone(self, before: int) -> Missing:
-        return self._now().gone(before)
+    def missing(self, before: int) -> Missing:
+        return self._now().missing(before)
 
 
 def _encode(text: str) -> bytes:

@@ -72,9 +72,9 @@ def missing_marker(count: int, lines: int) -> str:
 def _try_window(reader: LogReader, limit: int, hide: Redactor) -> tuple[Window, bool]:
     """Make a window; also return whether nothing was dropped while it was made."""
     size = reader.size()
-    gone = reader.gone(size)
+    gone = reader.missing(size)
     window = _window_of(reader, size, limit, hide)
-    return window, reader.gone(size) == gone
+    return window, reader.missing(size) == gone
 
 
 def _window_of(reader: LogReader, size: int, limit: int, hide: Redactor) -> Window:
@@ -87,7 +87,7 @@ def _window_of(reader: LogReader, size: int, limit: int, hide: Redactor) -> Wind
     head_text, stop = _fit_head(head, limit // 2, hide)
     tail_text, cut = _fit_tail(tail, limit - limit // 2, hide)
     start += cut
-    lines = _count_lines(reader, stop, start) + reader.gone(size).lines
+    lines = _count_lines(reader, stop, start) + reader.missing(size).lines
     if head_text and not head_text.endswith("\n"):
         head_text += "\n"
     return Window(

@@ -49,7 +49,7 @@ class LogReader(Protocol):
         """
         ...
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         """What stood before the offset `before` and is not there any more."""
         ...
 
@@ -83,7 +83,7 @@ class RunLog(Protocol):
         ...
 
     @property
-    def wait_grown(self) -> float:
+    def grew_at(self) -> float:
         """When bytes came last, in trio's time; minus infinity if none came since it was opened."""
         ...
 

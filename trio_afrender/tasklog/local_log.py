@@ -49,8 +49,8 @@ class DiskLog:
         return self._writer.state.lost
 
     @property
-    def wait_grown(self) -> float:
-        return self._growth.grown
+    def grew_at(self) -> float:
+        return self._growth.grew_at
 
     @property
     def ended(self) -> bool:
@@ -77,7 +77,7 @@ class DiskLog:
                 await trio.lowlevel.checkpoint()
                 return 0
             async with self._lock:
-                moved = await self._change(lambda: self._writer.take(fd))
+                moved = await self._change(lambda: self._writer.fill_from(fd))
             if moved is not None:
                 return moved
 

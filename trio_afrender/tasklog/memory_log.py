@@ -37,7 +37,7 @@ class MemoryLogStore:
     def read(self, offset: int, limit: int) -> Chunk:
         return Chunk(offset, bytes(self._data[offset : offset + limit]))
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         """Nothing ever is."""
         return Missing()
 
@@ -62,8 +62,8 @@ class MemoryLog:
         return 0
 
     @property
-    def wait_grown(self) -> float:
-        return self._growth.grown
+    def grew_at(self) -> float:
+        return self._growth.grew_at
 
     @property
     def ended(self) -> bool:

@@ -194,7 +194,7 @@ class FolderReader:
             return chunk
         return Chunk(max((offset, *(gone.end for gone in listing.ranges))), b"")
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         return sum_missing(list_folder(self.folder).ranges, before)
 
     def lost(self) -> int:

@@ -15,7 +15,7 @@ class SizeEvent:
     def __init__(self, size: int = 0) -> None:
         self.size = size
         self.ended = False
-        self.grown = -math.inf
+        self.grew_at = -math.inf
         """When it grew last, in trio's time."""
         self._changed = trio.Event()
 
@@ -23,7 +23,7 @@ class SizeEvent:
         """Set the size, if it is larger, and wake who waits."""
         if size > self.size:
             self.size = size
-            self.grown = trio.current_time()
+            self.grew_at = trio.current_time()
             self._wake()
 
     def end(self) -> None:

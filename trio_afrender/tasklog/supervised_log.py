@@ -47,8 +47,8 @@ class SupervisedLog:
         return self._lost
 
     @property
-    def wait_grown(self) -> float:
-        return self._growth.grown
+    def grew_at(self) -> float:
+        return self._growth.grew_at
 
     @property
     def ended(self) -> bool:
@@ -122,9 +122,9 @@ class _Reader:
             return Chunk(offset, held.data[start : start + limit])
         return self._disk.read(offset, limit)
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         if self._log.ranges is None:
-            return self._disk.gone(before)
+            return self._disk.missing(before)
         return sum_missing(self._log.ranges, before)
 
 

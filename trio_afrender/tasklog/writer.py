@@ -94,7 +94,7 @@ class SegmentWriter:
         self.state = LogState()
         self._publish()
 
-    def take(self, fd: int) -> int | None:
+    def fill_from(self, fd: int) -> int | None:
         """Move what the non-blocking pipe holds to the end of the log, a few MiB at most.
 
         Return how many bytes; 0 when its writers are gone, None when there was nothing now.
@@ -291,7 +291,7 @@ class LiveReader:
                 return chunk
             return _from_held(state, max(offset, held_start), limit)
 
-    def gone(self, before: int) -> Missing:
+    def missing(self, before: int) -> Missing:
         return sum_missing(self._writer.state.ranges, before)
 
 

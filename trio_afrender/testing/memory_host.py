@@ -75,16 +75,16 @@ class MemoryRunFolder:
     def __attrs_post_init__(self) -> None:
         self.view = DisplayedLog(self.log, None)
 
-    def keep(self, slot: str) -> Persistence | None:
+    def persistence(self, slot: str) -> Persistence | None:
         return None
 
     async def is_folder(self, path: str) -> bool:
         await trio.lowlevel.checkpoint()
         return path in self.host.folders
 
-    async def record_gpus(self, cards: Sequence[str]) -> None:
+    async def record_gpus(self, gpus: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
-        self.host.cards[self.run] = tuple(cards)
+        self.host.cards[self.run] = tuple(gpus)
 
     async def recorded_gpus(self) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
@@ -107,7 +107,7 @@ class MemoryRunFolder:
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
         return (await read_window(self.view if viewed else self.log, limit, redactor)).text
 
-    async def close_up(
+    async def collect_final(
         self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
     ) -> tuple[tuple[TaskFile, ...], str]:
         text = await self.read_window(viewed=viewed, limit=limit, redactor=redactor)
@@ -208,7 +208,7 @@ class MemoryHost:
     gauge: FakeUsageReader = attrs.field(factory=FakeUsageReader)
     """What the tasks' processes use."""
     meters: MeterSource = attrs.field(factory=NoMeters)
-    painter: ImageWorker | None = None
+    image_worker: ImageWorker | None = None
     """Reads images; None: thumbnails are processes like any other."""
     journal: bytearray = attrs.field(factory=bytearray)
     """What an agent's journal says; the next agent on this host begins with it."""
@@ -238,7 +238,7 @@ class MemoryHost:
         yield AgentDependencies(
             spawn=self.spawn,
             plugins=self.plugins,
-            open_place=self._open_place,
+            open_run_folder=self._open_place,
             remove_places=self._remove_places,
             dismiss=self._dismiss,
             facts=self.facts,
@@ -253,9 +253,9 @@ class MemoryHost:
             examine=self._examine,
             cards_unclaimed=lambda: self.cards_unclaimed,
             read_room=lambda: self.room,
-            gauge=self.gauge,
+            usage_reader=self.gauge,
             meters=self.meters,
-            painter=self.painter,
+            image_worker=self.image_worker,
             new_token=self._new_token,
             environ=self.environ,
             inherited=TakeoverResult(runs=self.inherited),

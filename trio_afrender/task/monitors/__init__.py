@@ -55,7 +55,7 @@ class ProcessMonitors:
         watch = partial(watch_stuck, self.stuck, child, self.log, self.handle, self.why)
         await watch(
             examine=self.tools.examine,
-            cards_unclaimed=self.tools.cards_unclaimed,
+            gpus_unclaimed=self.tools.gpus_unclaimed,
             say=self.warn,
             remark=self.remark,
         )

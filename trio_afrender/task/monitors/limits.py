@@ -35,7 +35,7 @@ async def watch_limits(
         begun = max(start, handle.suspension.ended)
         usage = Usage(
             running=handle.ran_before + now - start - handle.suspension.seconds(),
-            silent=now - max(begun, log.wait_grown),
+            silent=now - max(begun, log.grew_at),
             stalled=now - max(begun, progressed()) if progressed is not None else None,
             printed=log.size - before,
             resident=handle.usage.resident if handle.usage is not None else None,

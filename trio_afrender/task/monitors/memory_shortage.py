@@ -41,11 +41,13 @@ def memory_table(largest: Sequence[ProcessUsage], mine: Collection[int]) -> str:
 class MemoryShortage:
     """Looks after one run's host; `sentence` and `table` are empty until there is something to say."""
 
-    def __init__(self, read_room: ReadRoom, gauge: ProcessUsageReader, handle: TaskControl) -> None:
+    def __init__(
+        self, read_room: ReadRoom, usage_reader: ProcessUsageReader, handle: TaskControl
+    ) -> None:
         self.sentence = ""
         self.table = ""
         self._read_room = read_room
-        self._gauge = gauge
+        self._usage_reader = usage_reader
         self._handle = handle
         self._kills: int | None = None
         self._taken = 0.0
@@ -80,7 +82,7 @@ class MemoryShortage:
         return True
 
     async def _take(self, room: MemoryHeadroom) -> None:
-        largest = await self._gauge.largest()
+        largest = await self._usage_reader.largest()
         pids = {pid for pid, _ in self._handle.members} | {self._handle.pid}
         self._taken = trio.current_time()
         self.sentence = (

@@ -32,7 +32,7 @@ async def watch_stuck(
     why: ReasonLog,
     *,
     examine: Examine,
-    cards_unclaimed: Callable[[], bool],
+    gpus_unclaimed: Callable[[], bool],
     say: Callable[[str], Awaitable[None]],
     remark: Callable[[str], Awaitable[None]],
 ) -> None:
@@ -40,19 +40,19 @@ async def watch_stuck(
 
     `say` puts text into the task's log, `remark` tells the server in a few words how it stands,
     '' that all is well again. A tree that nobody measures is never stuck, and none is while a card
-    works for nobody knows whom (`cards_unclaimed`).
+    works for nobody knows whom (`gpus_unclaimed`).
     """
     await handle.measured()
-    silence = InactivityTimer(rules, _look(log, handle, cards_unclaimed))
+    silence = InactivityTimer(rules, _look(log, handle, gpus_unclaimed))
     warned = stopping = False
     longest = 0.0
     while not stopping:
         await handle.measured()
         if handle.suspension:
             await handle.suspension.over()
-            silence = InactivityTimer(rules, _look(log, handle, cards_unclaimed))
+            silence = InactivityTimer(rules, _look(log, handle, gpus_unclaimed))
             continue
-        silent = silence.look(_look(log, handle, cards_unclaimed))
+        silent = silence.look(_look(log, handle, gpus_unclaimed))
         match decide(rules, silent, warned=warned):
             case StuckAction.WARN:
                 warned = True
@@ -73,7 +73,7 @@ async def watch_stuck(
         longest = silent
 
 
-def _look(log: RunLog, handle: TaskControl, cards_unclaimed: Callable[[], bool]) -> ActivitySample:
+def _look(log: RunLog, handle: TaskControl, gpus_unclaimed: Callable[[], bool]) -> ActivitySample:
     usage, now = handle.usage, trio.current_time()
     if usage is None:
         return ActivitySample(time=now, printed=log.size)
@@ -83,7 +83,7 @@ def _look(log: RunLog, handle: TaskControl, cards_unclaimed: Callable[[], bool])
         cpu=usage.cpu_seconds,
         moved=usage.read_bytes + usage.written_bytes + handle.passed,
         processes=handle.members,
-        gpu_percent=usage.gpu_percent or float(cards_unclaimed()),
+        gpu_percent=usage.gpu_percent or float(gpus_unclaimed()),
         gpu_memory=usage.gpu_memory,
     )
 

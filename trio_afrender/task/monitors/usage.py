@@ -33,7 +33,7 @@ class UsageMonitor:
 
     def __init__(
         self,
-        gauge: ProcessUsageReader,
+        usage_reader: ProcessUsageReader,
         handle: TaskControl,
         why: ReasonLog,
         *,
@@ -43,7 +43,7 @@ class UsageMonitor:
     ) -> None:
         self.measured = False
         """Whether there are figures at all."""
-        self._gauge = gauge
+        self._usage_reader = usage_reader
         self._handle = handle
         self._why = why
         self._period = period
@@ -89,7 +89,7 @@ class UsageMonitor:
             self._tell()
             return
         others = sorted(pid for pid, _ in self._ledger.keys if pid != child.pid)
-        looks = map(self._gauge.read_usage_now, (child.pid, *others[:MAX_FINAL_SAMPLES]))
+        looks = map(self._usage_reader.read_usage_now, (child.pid, *others[:MAX_FINAL_SAMPLES]))
         known = [
             usage
             for usage in looks
@@ -106,12 +106,12 @@ class UsageMonitor:
         except OSError:  # no descriptor to look with: the next time
             return ()
         keys = self._ledger.keys
-        found = await self._gauge.read(members | {pid for pid, _ in keys})
+        found = await self._usage_reader.read(members | {pid for pid, _ in keys})
         return tuple(usage for usage in found if usage.pid in members or usage.key in keys)
 
     def _take(self, found: tuple[ProcessUsage, ...]) -> None:
         if found:
-            self._ledger.advance(found, trio.current_time(), self._gauge.shares())
+            self._ledger.advance(found, trio.current_time(), self._usage_reader.shares())
             self._tell()
 
     def _tell(self) -> None:
