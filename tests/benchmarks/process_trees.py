@@ -105,11 +105,12 @@ class Tree:
 async def open_tree(supervisor: SupervisorClient, store: Path, *argv: str) -> AsyncIterator[Tree]:
     place = store / uuid4().hex
     place.mkdir()
-    keep = Persistence(
-        record=str(place / "task"), log=str(place / "log"), quota=1 << 30, patience=60, grace=0
+    persistence = Persistence(
+        record=str(place / "task"), log=str(place / "log"), quota=1 << 30, agent_timeout=60, grace=0
     )
     environment = {"PATH": "/usr/bin:/bin", "AF_TASK_TOKEN": uuid4().hex}
-    child = await supervisor.spawn(Launch(argv=argv, cwd="/", environment=environment, keep=keep))
+    launch = Launch(argv=argv, cwd="/", environment=environment, persistence=persistence)
+    child = await supervisor.spawn(launch)
     log = SupervisedLog(place / "log")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(child.output.pump, log)

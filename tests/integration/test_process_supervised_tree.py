@@ -36,7 +36,7 @@ from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 pytestmark = pytest.mark.skipif(not can_supervise(), reason="this platform has no subreapers")
 
-PATIENCE = 300.0
+AGENT_TIMEOUT = 300.0
 SOCKET = Path(supervisor_path("", "sock")).name
 
 
@@ -63,14 +63,15 @@ async def until(holds: Callable[[], object]) -> None:
 def kept(launch: Launch, folder: Path, **changes: object) -> Launch:
     """The same launch, held beyond the agent."""
     folder.mkdir(exist_ok=True)
-    keep = Persistence(
+    persistence = Persistence(
         record=str(folder / "task"),
         log=str(folder / "log"),
         quota=1 << 30,
-        patience=PATIENCE,
+        agent_timeout=AGENT_TIMEOUT,
         grace=0.0,
     )
-    return attrs.evolve(launch, keep=attrs.evolve(keep, **changes))  # type: ignore[arg-type]  # by name
+    persistence = attrs.evolve(persistence, **changes)  # type: ignore[arg-type]  # fields by name
+    return attrs.evolve(launch, persistence=persistence)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -405,7 +406,7 @@ async def test_without_an_agent_for_too_long_the_tree_is_stopped(tmp_path: Path)
     place = tmp_path / "run"
     async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
         first = await open_kept(
-            supervisor, ticking(tmp_path), place, nursery, patience=0.05, grace=float(GUARD)
+            supervisor, ticking(tmp_path), place, nursery, agent_timeout=0.05, grace=float(GUARD)
         )
         await first.printed(b"line 1\n")
         await first.child.detach()

@@ -88,14 +88,15 @@ async def test_the_next_cgroup_is_ready_and_goes_with_its_parent(tmp_path: Path)
         for number in range(3):
             place = tmp_path / f"run{number}"
             place.mkdir()
-            keep = Persistence(
+            persistence = Persistence(
                 record=str(place / "task"),
                 log=str(place / "log"),
                 quota=1 << 30,
-                patience=300,
+                agent_timeout=300,
                 grace=0,
             )
-            child = await supervisor.spawn(attrs.evolve(make_shell("read x"), keep=keep))
+            launch = attrs.evolve(make_shell("read x"), persistence=persistence)
+            child = await supervisor.spawn(launch)
             met.append(child.state.cgroup)
             assert await child.kill_until_empty(GUARD) == ()
             await child.reap()
@@ -136,7 +137,7 @@ def test_figures_that_the_kernel_does_not_tell_are_zero(tmp_path: Path) -> None:
 
 def test_only_who_was_given_a_group_withdraws(group: Cgroup) -> None:
     """Into a sub-group, so that the given one may hand controllers to others."""
-    script = "import sys; from trio_afrender.supervisor.cgroup import *; print(withdraw(), open('/proc/self/cgroup').read())"
+    script = "import sys; from trio_afrender.supervisor.cgroup import *; print(move_self_to_subcgroup(), open('/proc/self/cgroup').read())"
 
     def ask() -> str:
         command = f'echo 0 > {group.folder}/cgroup.procs && exec {sys.executable} -c "{script}"'

@@ -19,7 +19,7 @@ import trio
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.oom_score import unprotecting
 
-__all__ = ("Ask", "CommandResult", "RunAside", "ask_command", "spawn_detached")
+__all__ = ("Ask", "CommandResult", "SpawnDetached", "ask_command", "spawn_detached")
 
 MAX_OUTPUT = 4096
 """Bytes kept of what an asked command prints."""
@@ -33,7 +33,7 @@ class CommandResult:
     text: str = ""
 
 
-RunAside: TypeAlias = Callable[[Sequence[str]], Awaitable[int]]
+SpawnDetached: TypeAlias = Callable[[Sequence[str]], Awaitable[int]]
 """Start a command on its own and wait for its exit code. Cancelled, it goes on without us."""
 Ask: TypeAlias = Callable[[Sequence[str], float], Awaitable[CommandResult]]
 """Run a command for at most so many seconds and return its answer."""

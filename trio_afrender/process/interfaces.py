@@ -45,8 +45,8 @@ class Persistence:
     log: str
     """The run's log folder: the output goes there without the agent."""
     quota: int
-    patience: float
-    """How long the tree may go on without an agent."""
+    agent_timeout: float
+    """The tree is stopped when no agent has been connected for so many seconds."""
     grace: float
     """Between TERM and KILL when there is no agent to say."""
     attach: bool = False
@@ -66,7 +66,7 @@ class Launch:
     nice: int = 0
     console: bool = False
     """Whether it prints on our own stdout and stderr; its pipe is empty then."""
-    keep: Persistence | None = None
+    persistence: Persistence | None = None
     """None: the tree ends with its agent, and the agent reads its output."""
 
 

@@ -199,8 +199,8 @@ class SupervisorClient:
         Cancelled, nothing stays of it.
         """
         check_launch(launch)
-        if launch.keep is not None and launch.keep.attach:
-            found = await self._attach(launch, launch.keep)
+        if launch.persistence is not None and launch.persistence.attach:
+            found = await self._attach(launch, launch.persistence)
             if found is not None:
                 return found
         for _ in range(MAX_START_TRIES):
@@ -337,7 +337,7 @@ def _open_child(launch: Launch, stack: ExitStack) -> tuple[SupervisedTree, list[
     stack.enter_context(theirs)
     ours.setblocking(False)
     sweep = _make_sweep(launch)
-    if launch.keep is not None:
+    if launch.persistence is not None:
         return SupervisedTree(ours, end_strays=sweep), [theirs.fileno()]
     try:
         reader, writer = open_pipe()
@@ -356,7 +356,7 @@ def _say_start(launch: Launch, outputs: int) -> bytes:
 
 
 def _make_spec(launch: Launch) -> LaunchSpec:
-    keep = launch.keep
+    keep = launch.persistence
     if keep is None:
         return LaunchSpec(
             argv=launch.argv,
@@ -372,7 +372,7 @@ def _make_spec(launch: Launch) -> LaunchSpec:
         nice=launch.nice,
         record=keep.record,
         log=LogSpec(folder=keep.log, quota=keep.quota, segment=SEGMENT_SIZE, held=MAX_HELD),
-        patience=keep.patience,
+        agent_timeout=keep.agent_timeout,
         grace=keep.grace,
     )
 

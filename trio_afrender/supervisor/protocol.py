@@ -9,6 +9,9 @@ from trio_afrender.message_framing import FrameError
 
 __all__ = ("LaunchSpec", "LogSpec", "TreeState")
 
+_AGENT_TIMEOUT_KEY = "patience"
+"""The key of `LaunchSpec.agent_timeout` in a message; all other keys are the names of the fields."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSpec:
@@ -33,19 +36,24 @@ class LaunchSpec:
     ``<record>.end`` tells how the tree ended. Empty: the tree ends with its agent."""
     log: LogSpec | None = None
     """None: the agent sent the write end of a pipe of its own."""
-    patience: float = 60.0
-    """How long the tree may go on without an agent."""
+    agent_timeout: float = 60.0
+    """The tree is stopped when no agent has been connected for so many seconds."""
     grace: float = 10.0
     """Between TERM and KILL, when the parent has to stop the tree by itself."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for a frame. Copies nothing: environments are large."""
-        return {**_values(self), "log": _values(self.log) if self.log is not None else None}
+        """Plain values for a message. Copies nothing: environments are large."""
+        values = _values(self)
+        values["log"] = _values(self.log) if self.log is not None else None
+        values[_AGENT_TIMEOUT_KEY] = values.pop("agent_timeout")
+        return values
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> LaunchSpec:
         """Raises `FrameError` for what is no spec. Unknown words are passed over."""
         words = {name: value for name, value in data.items() if name in cls.__slots__}
+        if _AGENT_TIMEOUT_KEY in data:
+            words["agent_timeout"] = data[_AGENT_TIMEOUT_KEY]
         try:
             log = words.pop("log", None)
             argv = words.pop("argv")

@@ -1,7 +1,7 @@
 """The parent of one tree: adopts its orphans, reads its output, ends it, and proves that it is empty.
 
 It answers one agent at a time over a socket, with its whole state whenever that changed. Without an
-agent it goes on for `TaskSpec.patience`, then stops the tree and leaves word of it in the record.
+agent it goes on for `LaunchSpec.agent_timeout`, then stops the tree and leaves word of it in the record.
 
 Everything is decided in one loop around `poll`; what is forked here is one leader, and nobody else.
 """
@@ -215,7 +215,7 @@ class TaskSupervisor:
         if self._ending and not self._state.empty:
             due = min(due, self._kill_at)
         if self._channel is None:
-            due = min(due, self._attended + self._spec.patience)
+            due = min(due, self._attended + self._spec.agent_timeout)
         elif self._changed and not self._channel.waiting:
             due = min(due, self._told + OUTPUT_REPORT_INTERVAL)
         return due
@@ -225,9 +225,9 @@ class TaskSupervisor:
         now = time.monotonic()
         state = self._state
         if self._channel is None and not state.unattended and not state.empty:
-            if now >= self._attended + self._spec.patience:
-                text = "no agent came for it" if self._spec.patience else "its agent went away"
-                self._give_up(now, f"{text} in {self._spec.patience:g} s")
+            if now >= self._attended + self._spec.agent_timeout:
+                text = "no agent came for it" if self._spec.agent_timeout else "its agent went away"
+                self._give_up(now, f"{text} in {self._spec.agent_timeout:g} s")
             elif state.raw is not None and not self._ending:
                 # Ended with nobody to ask: what it left behind is swept after the usual drain.
                 self._grace_until = min(self._grace_until, now + DRAIN_TIMEOUT)
