@@ -1,4 +1,4 @@
-"""CGRU's files, rule by rule."""
+"""The reader of CGRU's config files follows each of their rules."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def config(**keys: object) -> str:
         ('{"cgru_config": {"OS_unix": {"a": 2}, "a": 1}}', {"a": 2}),
         ('{"cgru_config": {"a": 1, "OS_unix": {"a": 2}}}', {"a": 2}),
         ('{"cgru_config": {"a": 1, "OS_windows": {"a": 2}}}', {"a": 1}),
-        # The more special token wins, wherever it stands.
+        # The more specific token wins, in any order.
         ('{"cgru_config": {"OS_linux": {"a": 3}, "OS_unix": {"a": 2}}}', {"a": 3}),
         ('{"cgru_config": {"OS_12": {"a": 5}, "OS_64": {"a": 4}}}', {"a": 5}),
         ('{"cgru_config": {"OS_Debian": {"a": 5}}}', {"a": 5}),
         ('{"cgru_config": {"OS_unix": {"-a": 1, "": 2, "OS_linux": {"b": 1}}}}', {"b": 1}),
         ('{"cgru_config": {"OS_unix": 5}}', {}),
-        # The same rules hold inside of objects, new ones too.
+        # The same rules hold inside objects, also in new ones.
         (
             '{"cgru_config": {"o": {"": 1, "-x": 2, "y": 3, "OS_unix": {"z": 4}, "OS_macosx": {"q": 1}}}}',
             {"o": {"y": 3, "z": 4}},
@@ -67,7 +67,7 @@ def test_a_file_is_read_by_the_rules(text: str, values: dict[str, object]) -> No
         ('{"af_servername": "x"}', 'has no object "cgru_config"'),
     ],
 )  # fmt: skip
-def test_a_bad_file_is_named_with_the_place(text: str | bytes, problem: str) -> None:
+def test_an_error_in_a_file_names_its_position(text: str | bytes, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         parse(text)
 
@@ -86,18 +86,18 @@ def test_includes_come_after_all_own_keys_and_depth_first(tmp_path: Path) -> Non
     assert reading.problems == []
 
 
-def test_a_cycle_is_refused_with_a_message_and_the_rest_counts(tmp_path: Path) -> None:
+def test_a_cycle_is_reported_and_the_other_files_count(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(config(include=["./b.json"], x="a"))
     (tmp_path / "b.json").write_text(config(include=["../" + tmp_path.name + "/a.json"], y="b"))
     reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"x": "a", "y": "b"}
     assert reading.problems == [
-        f"config file {tmp_path}/a.json was read already: refused to read it again"
+        f"config file {tmp_path}/a.json was already read; the second time is ignored"
     ]
 
 
-def test_a_missing_include_is_nothing_and_a_bad_one_a_problem(tmp_path: Path) -> None:
+def test_a_missing_include_is_ignored_and_a_bad_one_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(config(include=["gone.json", "bad.json", "good.json"], x=1))
     (tmp_path / "bad.json").write_text('{"cgru_config": {"x": 2, "include": ["c.json"] ')
     (tmp_path / "good.json").write_text(config(z=3))
@@ -109,7 +109,7 @@ def test_a_missing_include_is_nothing_and_a_bad_one_a_problem(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["a\0b.json", "a\ud800.json"])
-def test_an_include_that_no_file_can_have_is_a_problem(tmp_path: Path, name: str) -> None:
+def test_an_include_with_an_impossible_file_name_is_a_problem(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.json").write_text(config(include=[name, "good.json"], x=1))
     (tmp_path / "good.json").write_text(config(z=3))
     reading = FileSettings()
@@ -159,15 +159,15 @@ def test_objects_merge_and_everything_else_is_replaced(tmp_path: Path) -> None:
         ("af_render_nice", "5", 'expected a whole number, got "5"'),
         ("af_render_nice", 5.5, "expected a whole number, got 5.5"),
         ("af_render_nice", True, "expected a whole number, got true"),
-        ("af_servername", 5, "expected a text, got 5"),
+        ("af_servername", 5, "expected a string, got 5"),
         ("af_render_cut_domain_name", "yes", 'expected true or false, got "yes"'),
-        ("af_thumbnail_extensions", "exr", 'expected a list of texts, got "exr"'),
-        ("af_thumbnail_extensions", ["exr", 1], 'expected a list of texts, got ["exr", 1]'),
+        ("af_thumbnail_extensions", "exr", 'expected a list of strings, got "exr"'),
+        ("af_thumbnail_extensions", ["exr", 1], 'expected a list of strings, got ["exr", 1]'),
         ("pathsmap", "x", 'expected a list of pairs, got "x"'),
         ("af_store_folder", ["x" * 100], 'expected a path, got ["' + "x" * 55 + "..."),
     ],
 )
-def test_a_value_of_the_wrong_type_leaves_the_earlier_one_but_says_so(
+def test_a_value_of_the_wrong_type_is_reported_and_the_earlier_one_stays(
     tmp_path: Path, key: str, value: object, problem: str
 ) -> None:
     (tmp_path / "a.json").write_text(config(**{key: value, "x": 1}))
@@ -178,17 +178,17 @@ def test_a_value_of_the_wrong_type_leaves_the_earlier_one_but_says_so(
     assert reading.problems == [f"{tmp_path}/a.json: {key}: {problem}; ignored"]
 
 
-def test_pairs_before_a_bad_one_stay_and_backslashes_turn(tmp_path: Path) -> None:
+def test_pairs_before_a_bad_one_stay_and_backslashes_become_slashes(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(config(pathsmap=[["P:\\prj", "/prj"], ["x"], ["a", "b"]]))
     reading = FileSettings()
     reading.read(tmp_path / "a.json")
     assert reading.values == {"pathsmap": [["P:/prj", "/prj"]]}
     assert reading.problems == [
-        f"{tmp_path}/a.json: pathsmap[1]: expected a pair of texts; ignored with all after it"
+        f"{tmp_path}/a.json: pathsmap[1]: expected a pair of strings; ignored with all after it"
     ]
 
 
-def test_a_required_file_must_be_there_and_good(tmp_path: Path) -> None:
+def test_a_required_file_must_exist_and_be_readable(tmp_path: Path) -> None:
     reading = FileSettings()
     with pytest.raises(ConfigError, match=r"gone\.json does not exist"):
         reading.read(tmp_path / "gone.json", required=True)

@@ -1,4 +1,4 @@
-"""docs/command-line.md names every setting with the default that it has."""
+"""docs/command-line.md lists every setting with its default and unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layer wins, where a value came from, and what an agent is given in the end."""
+"""Layers of settings: which one wins, which one is recorded, and the `Config` made of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load(environment: Mapping[str, str] | None = None, **keywords: object) -> Se
     return load_settings(environment={**BARE, **(environment or {})}, **keywords)  # type: ignore[arg-type] # keywords are the function's own
 
 
-def test_without_anything_the_defaults_are_those_of_an_agent_given_nothing() -> None:
+def test_without_any_layer_the_config_has_its_defaults() -> None:
     settings = load()
     assert settings.problems == ()
     assert {item.origin for key, item in settings.values.items() if key not in ("name", "user_name")} == {"default"}  # fmt: skip
@@ -88,11 +88,11 @@ def test_appdata_comes_before_home(tmp_path: Path) -> None:
     assert load({"HOME": home, "APPDATA": data})["af_priority"] == 2
 
 
-def test_named_files_that_are_missing_are_told_but_do_not_stop(tmp_path: Path) -> None:
+def test_missing_files_named_by_variables_are_reported_and_ignored(tmp_path: Path) -> None:
     settings = load({"CGRU_LOCATION": str(tmp_path), "CGRU_CUSTOM_CONFIG": "/no/such.json"})
     assert settings.problems == (
-        f"CGRU_LOCATION: {tmp_path}/config_default.json does not exist; passed over",
-        "CGRU_CUSTOM_CONFIG: /no/such.json does not exist; passed over",
+        f"CGRU_LOCATION: {tmp_path}/config_default.json does not exist; ignored",
+        "CGRU_CUSTOM_CONFIG: /no/such.json does not exist; ignored",
     )
     with pytest.raises(ConfigError, match=r"no\.json does not exist"):
         load(files=[tmp_path / "no.json"])
@@ -125,17 +125,17 @@ def test_the_environment_sets_keys_by_their_type(
         ("CGRU_AF_USER_CUT_DOMAIN_NAME", "2", "expected true or false"),
         ("CGRU_PATHSMAP", "a,b", "expected a list of pairs as JSON"),
         ("CGRU_PATHSMAP", '["a"]', "expected a list of pairs"),
-        ("CGRU_AF_THUMBNAIL_EXTENSIONS", "[1", "expected a list of texts as JSON"),
+        ("CGRU_AF_THUMBNAIL_EXTENSIONS", "[1", "expected a list of strings as JSON"),
     ],
 )
-def test_a_variable_that_cannot_be_meant_is_an_error(
+def test_a_variable_with_an_invalid_value_is_an_error(
     variable: str, text: str, problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem.replace("[", r"\[")):
         load({variable: text})
 
 
-def test_variables_of_other_programs_pass_unless_a_file_knows_the_key(tmp_path: Path) -> None:
+def test_variables_of_unknown_keys_count_only_for_keys_of_a_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", gui_size=5, gui_on=True, gui_what=["a"], gui_o={"a": 1}, gui_f=1.5, gui_t="")  # fmt: skip
     environment = {
         "CGRU_GUI_SIZE": "7",
@@ -144,7 +144,7 @@ def test_variables_of_other_programs_pass_unless_a_file_knows_the_key(tmp_path: 
         "CGRU_GUI_O": "text",
         "CGRU_GUI_F": "2.5",
         "CGRU_GUI_T": "t",
-        "CGRU_NEVER_HEARD": "x",
+        "CGRU_UNKNOWN_KEY": "x",
         "CGRU_VERSION": "3.4",
         "CGRU_TRIO_AFRENDER": "x",
     }
@@ -158,7 +158,7 @@ def test_variables_of_other_programs_pass_unless_a_file_knows_the_key(tmp_path: 
         "gui_f": 2.5,
         "gui_t": "t",
     }
-    assert "never_heard" not in settings.values
+    assert "unknown_key" not in settings.values
     assert "version" not in settings.values
 
 
@@ -171,7 +171,7 @@ def test_arguments_must_be_known() -> None:
         load(arguments={"af_serverport": "farm"})
 
 
-def test_keys_of_ours_and_of_a_studio_may_be_typed(tmp_path: Path) -> None:
+def test_arguments_may_set_our_own_keys_and_those_of_a_studio(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", studio_size=5, trio_afrender={"max_tasks": 3})
     typed = {"studio_size": "7", "trio_afrender.max_tasks": "2", "trio_afrender.timing.grace": "3"}
     settings = load(arguments=typed, files=[path])
@@ -189,7 +189,7 @@ def test_keys_of_ours_and_of_a_studio_may_be_typed(tmp_path: Path) -> None:
             load(arguments={key: text}, files=[path])
 
 
-def test_options_win_and_are_named_after_themselves() -> None:
+def test_options_win_and_their_origin_is_the_option() -> None:
     settings = load(
         {"AF_HOSTNAME": "env"},
         arguments={"af_store_folder": "/a"},
@@ -270,7 +270,7 @@ def test_where_the_server_is(
     assert make_config(settings).server == url
 
 
-def test_what_is_given_as_an_option_wins_over_every_name_of_a_server() -> None:
+def test_the_server_option_wins_over_every_key_of_a_server() -> None:
     options = {"trio_afrender.server": "wss://typed", "user_name": "Ann"}
     settings = load({"AF_USERNAME": "Bob"}, arguments={"af_servername": "farm"}, options=options)
     assert settings.values["server"].origin == "command line --server"
@@ -311,7 +311,7 @@ def test_plugins_of_cgrus_own_path_come_after_ours(tmp_path: Path) -> None:
     assert load(environment)["trio_afrender.plugins"] == []
 
 
-def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) -> None:
+def test_our_section_is_typed_and_its_paths_start_at_the_file(tmp_path: Path) -> None:
     path = write(
         tmp_path / "site" / "a.json",
         cmd_shell="/bin/bash -e -c",
@@ -344,7 +344,7 @@ def test_our_section_is_typed_and_its_paths_count_from_the_file(tmp_path: Path) 
     assert (config.max_tasks, config.services, config.server) == (2, ("blender",), "wss://farm/")
 
 
-def test_a_table_by_services_sets_what_stands_beside_it(tmp_path: Path) -> None:
+def test_a_table_by_service_sets_the_keys_beside_it(tmp_path: Path) -> None:
     limits = {
         "run_time": 60,
         "services": {"nuke": {"run_time": 5, "output": 7}, "a.b": {"memory": 9}},
@@ -412,7 +412,7 @@ def test_values_out_of_range_are_errors(
     assert problem in str(caught.value)
 
 
-def test_what_is_shown_hides_what_sounds_secret(tmp_path: Path) -> None:
+def test_values_of_keys_that_name_a_secret_are_hidden(tmp_path: Path) -> None:
     connection = "host=db password=AfPw user=joe"
     secrets = {
         "af_db": connection,

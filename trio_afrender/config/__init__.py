@@ -1,9 +1,17 @@
-"""The settings of an agent, and where they come from."""
+"""The settings of an agent and their sources: config files, environment, command line."""
 
 from __future__ import annotations
 
-from trio_afrender.config.limits import Limits, MemoryGuard, Stuck
-from trio_afrender.config.settings import Config, GpuSlots, PluginSettings, Timing, Token
+from trio_afrender.config.settings import (
+    Config,
+    GpuSlots,
+    Limits,
+    MemoryGuard,
+    PluginSettings,
+    Stuck,
+    Timing,
+    Token,
+)
 
 __all__ = (
     "Config",

@@ -1,4 +1,4 @@
-"""Layered settings made into the one value that an agent is given."""
+"""Makes the `Config` of an agent from layered settings; checks ranges and known words."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ from trio_afrender.config.keys import (
     Key,
     suggest_key,
 )
-from trio_afrender.config.limits import Limits, MemoryGuard, Stuck
 from trio_afrender.config.load import Settings
-from trio_afrender.config.settings import INSTRUCTIONS, Config, GpuSlots, Timing
+from trio_afrender.config.settings import (
+    INSTRUCTIONS,
+    Config,
+    GpuSlots,
+    Limits,
+    MemoryGuard,
+    Stuck,
+    Timing,
+)
 from trio_afrender.errors import ConfigError
 
 __all__ = ("make_config",)
@@ -42,8 +49,9 @@ _AT_LEAST: Mapping[str, float] = {
     "trio_afrender.timing.zombie": 1,
     "trio_afrender.timing.notice": 0.5,
 }
-_OURS_ALONE = frozenset({"name", "user_name", "server"})
-"""Values that stand among CGRU's keys without being any."""
+_DERIVED = frozenset({"name", "user_name", "server"})
+"""Keys of `Settings.values` that are neither CGRU's nor in ``trio_afrender{}``: `config.derived`
+makes them."""
 _NESTED = tuple(f"trio_afrender.{kind}." for kind in NESTED)
 _WORDS = {
     "trio_afrender.nimby": ("", "nimby", "NIMBY"),
@@ -53,12 +61,12 @@ _WORDS = {
 
 
 def make_config(settings: Settings) -> Config:
-    """Return the settings of an agent, without a token: that is in the file they name.
+    """Return the settings of an agent without the token, which the caller reads from its file.
 
-    Raises `ConfigError` for a value that cannot be meant, naming its layer.
+    Raises `ConfigError` for a value that is not valid, with the key and the layer that set it.
     """
-    for key, layered in settings.values.items():
-        _check_range(key, layered)
+    for key, setting in settings.values.items():
+        _check_range(key, setting)
     prefix = "trio_afrender."
     ours = {
         key.removeprefix(prefix): item.value
@@ -99,7 +107,7 @@ def make_config(settings: Settings) -> Config:
         plugin_variables={
             key: item.value
             for key, item in settings.values.items()
-            if not key.startswith(prefix) and key not in _OURS_ALONE
+            if not key.startswith(prefix) and key not in _DERIVED
         },
         window=cast("int", ours["window"]),
         plugin_memory=cast("int", ours["plugin_memory"]),
@@ -117,7 +125,7 @@ def make_config(settings: Settings) -> Config:
         shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),
         sleep_service=cast("str", settings["af_sysjob_wol_service"]),
         notice_command=cast("str", ours["notice_command"]),
-        gpu=_gpu(_section(ours, "gpu", GPU)),
+        gpu=_make_gpu_slots(_section(ours, "gpu", GPU)),
         limits=Limits(**_section(ours, "limits", LIMITS)),
         stuck=Stuck(**_section(ours, "stuck", STUCK)),
         service_limits=_by_service(ours, "limits"),
@@ -127,45 +135,45 @@ def make_config(settings: Settings) -> Config:
     )
 
 
-def _check_range(key: str, layered: SettingValue) -> None:
-    value = layered.value
+def _check_range(key: str, setting: SettingValue) -> None:
+    value = setting.value
     if (
         key.startswith(_NESTED)
         and not isinstance(value, str | list)
         and not 0 <= cast("float", value) < float("inf")
     ):
-        raise _wrong(key, layered, "must not be negative or infinite")
+        raise _wrong(key, setting, "must not be negative or infinite")
     if key in _AT_LEAST and cast("float", value) < _AT_LEAST[key]:
-        raise _wrong(key, layered, f"must be at least {_AT_LEAST[key]:g}")
+        raise _wrong(key, setting, f"must be at least {_AT_LEAST[key]:g}")
     if key in _WORDS and value not in _WORDS[key]:
-        raise _wrong(key, layered, f"must be a known word, {suggest_key(str(value), _WORDS[key])}")
+        raise _wrong(key, setting, f"must be a known word, {suggest_key(str(value), _WORDS[key])}")
     if key.startswith("trio_afrender.stuck.") and key.endswith(".policy") and value not in POLICIES:
-        raise _wrong(key, layered, f"must be a known word, {suggest_key(str(value), POLICIES)}")
+        raise _wrong(key, setting, f"must be a known word, {suggest_key(str(value), POLICIES)}")
     if key == "trio_afrender.instructions":
         for word in _texts(value):
             if word not in INSTRUCTIONS:
                 near = suggest_key(word, INSTRUCTIONS)
-                raise _wrong(key, layered, f'holds "{word}", which is no instruction, {near}')
+                raise _wrong(key, setting, f'contains "{word}", which is no instruction, {near}')
     if key == "af_render_networkif" and value != "*":
         try:
             re.compile(str(value))
         except re.error as error:
-            raise _wrong(key, layered, f"must be a regular expression ({error})") from None
+            raise _wrong(key, setting, f"must be a regular expression ({error})") from None
     if key == "name" and not value:
-        raise _wrong(key, layered, "must not be empty: give --name")
+        raise _wrong(key, setting, "must not be empty: give --name")
 
 
 def _section(ours: Mapping[str, object], kind: str, known: Mapping[str, Key]) -> dict[str, Any]:
     return {name: ours[f"{kind}.{name}"] for name, key in known.items() if key.kind != SERVICES}
 
 
-def _gpu(section: Mapping[str, Any]) -> GpuSlots:
+def _make_gpu_slots(section: Mapping[str, Any]) -> GpuSlots:
     listed = {name: _texts(section[name]) for name in ("cards", "services")}
     return GpuSlots(**{**section, **listed})
 
 
 def _by_service(ours: Mapping[str, object], kind: str) -> dict[str, dict[str, object]]:
-    """The table of `kind` by services' names; a name may hold anything, dots too."""
+    """Return the table of `kind` by the names of services, which may contain dots."""
     prefix = f"{kind}.{SERVICES}."
     table: dict[str, dict[str, object]] = {}
     for path, value in ours.items():
@@ -175,8 +183,8 @@ def _by_service(ours: Mapping[str, object], kind: str) -> dict[str, dict[str, ob
     return table
 
 
-def _wrong(key: str, layered: SettingValue, problem: str) -> ConfigError:
-    return ConfigError(f"{layered.origin}: {key} {problem}, got {layered.value!r}")
+def _wrong(key: str, setting: SettingValue, problem: str) -> ConfigError:
+    return ConfigError(f"{setting.origin}: {key} {problem}, got {setting.value!r}")
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""CGRU's config files as they are: sections of the platform, includes, merging, and what is wrong.
+"""Reads CGRU's config files unchanged: platform sections, includes, merging, problems.
 
-The two readers of the original differ; this one follows their union. A file that cannot be read is
-a problem with a message, and the others still count. Each value remembers the file it came from.
+CGRU has two readers, which differ; this one accepts what either accepts. A file that cannot be
+read becomes a problem with a message, and the other files still count. The origin of each value
+is recorded.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +27,7 @@ _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "armv7l": "arm32", "
 
 
 def platform_tokens() -> tuple[str, ...]:
-    """Return what an ``OS_<token>`` section may be named on this host; later tokens win."""
+    """Return the tokens of the ``OS_<token>`` sections that count on this host; later ones win."""
     system = platform.system()
     tokens = ["windows"] if system == "Windows" else ["unix"]
     tokens += {"Darwin": ["macosx"], "Linux": ["linux"]}.get(system, [])
@@ -42,21 +43,21 @@ def platform_tokens() -> tuple[str, ...]:
 
 @attrs.define(slots=True)
 class FileSettings:
-    """What files said so far: values, the origin of each (by path of keys), and problems."""
+    """The values read so far, the origin of each (by its path of keys), and problems."""
 
     tokens: Sequence[str] = attrs.field(factory=platform_tokens)
     values: dict[str, object] = attrs.field(factory=dict)
     origins: dict[tuple[str, ...], str] = attrs.field(factory=dict)
     problems: list[str] = attrs.field(factory=list)
     files: list[Path] = attrs.field(factory=list)
-    """Those that were there and could be used, in the order of reading."""
+    """The files that were used, in the order of reading."""
     _seen: set[str] = attrs.field(factory=set)
 
     def read(self, path: Path, *, required: bool = False) -> None:
-        """Merge a file and then its includes over what is there.
+        """Merge a file, and then its includes, over the present values.
 
-        A missing file is nothing, unless `required`: then that and whatever else keeps the file
-        (not its includes) from being used raises `ConfigError`.
+        A missing file is ignored and an unusable one added to `problems`. With `required` both
+        raise `ConfigError`; unusable includes of the file do not.
         """
         if required:
             self._seen.discard(str(path))
@@ -69,7 +70,8 @@ class FileSettings:
 
     def _read(self, path: Path, *, required: bool) -> None:
         if str(path) in self._seen:
-            raise ConfigError(f"config file {path} was read already: refused to read it again")
+            # An include of an including file would recurse for ever.
+            raise ConfigError(f"config file {path} was already read; the second time is ignored")
         self._seen.add(str(path))
         try:
             data = path.read_bytes()
@@ -105,17 +107,17 @@ class FileSettings:
             try:
                 self._put((key,), check(known, value, path.parent), f"file {path}")
             except ConfigError as error:
-                # As in the original the value of an earlier file stays, but not silently.
+                # The value of an earlier file stays, as in CGRU's reader, which does not report it.
                 self.problems.append(f"{path}: {key}: {error}; ignored")
 
     def _good_pairs(self, key: str, pairs: object, path: Path) -> object:
-        """Keep the pairs before the first bad one: so does the original."""
+        """Return the pairs before the first bad one, as CGRU's reader does."""
         if not isinstance(pairs, list):
             return pairs
         for index, pair in enumerate(pairs):
             if not is_pair(pair):
                 self.problems.append(
-                    f"{path}: {key}[{index}]: expected a pair of texts; ignored with all after it"
+                    f"{path}: {key}[{index}]: expected a pair of strings; ignored with all after it"
                 )
                 return pairs[:index]
         return pairs
@@ -140,23 +142,26 @@ class FileSettings:
             self._put(where, value, origin)
 
     def set(self, key: str, value: object, origin: str) -> None:
-        """Put one value above everything read so far (the environment, the command line)."""
+        """Set one value over everything read so far (for the environment, the command line)."""
         self.values[key] = value
         self.origins[(key,)] = origin
 
 
 def parse_file(data: bytes, path: Path, tokens: Sequence[str]) -> dict[str, object]:
-    """Return what a file sets on this platform. Raises `ConfigError` with line and column."""
+    """Return the keys that a file sets on this platform.
+
+    Raises `ConfigError` with the path, and for bad JSON with line and column.
+    """
     if len(data) > _MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes, this is no config file")
+        raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes, the limit for a config file")
     try:
         root = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        hint = _hint(error)
-        place = f"{path}:{error.lineno}:{error.colno}"
-        raise ConfigError(f"{place}: not JSON: {error.msg}{hint}") from error
+        hint = _explain_mistake(error)
+        position = f"{path}:{error.lineno}:{error.colno}"
+        raise ConfigError(f"{position}: not JSON: {error.msg}{hint}") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
     except ValueError as error:
@@ -172,21 +177,17 @@ def parse_file(data: bytes, path: Path, tokens: Sequence[str]) -> dict[str, obje
 
 
 def _filtered(own: Mapping[str, object], tokens: Sequence[str]) -> dict[str, object]:
-    """Drop comments and disabled keys; lay matching sections over the plain keys."""
+    """Drop comments (key ``""``) and disabled keys (``-key``); merge matching platform sections
+    over the plain keys."""
     plain: dict[str, object] = {}
     for key, value in own.items():
         if key and not key.startswith(("-", "OS_")):
             plain[key] = _filtered(value, tokens) if isinstance(value, dict) else value
-    for section in _sections(own, tokens):
-        _overlay(plain, _filtered(section, tokens))
-    return plain
-
-
-def _sections(own: Mapping[str, object], tokens: Sequence[str]) -> Iterator[Mapping[str, object]]:
     for token in tokens:
         for key, value in own.items():
             if key.startswith("OS_") and key[3:].lower() == token and isinstance(value, dict):
-                yield value
+                _overlay(plain, _filtered(value, tokens))
+    return plain
 
 
 def _overlay(below: dict[str, object], above: Mapping[str, object]) -> None:
@@ -202,11 +203,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
 
 
-def _hint(error: json.JSONDecodeError) -> str:
+def _explain_mistake(error: json.JSONDecodeError) -> str:
+    """Return a hint for the two common mistakes of files edited by hand, or nothing."""
     before = error.doc[: error.pos].rstrip()
     here = error.doc[error.pos : error.pos + 2]
     if here in ("//", "/*") or here[:1] == "#":
-        return ' (JSON has no comments: the custom is a key "" with the text)'
+        return ' (JSON has no comments: write the text as the value of a key "")'
     if before.endswith(",") and here[:1] in ("}", "]"):
-        return " (a comma before the closing bracket)"
+        return " (remove the comma before the closing bracket)"
     return ""

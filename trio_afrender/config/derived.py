@@ -1,4 +1,4 @@
-"""Values that several settings and variables make together: who we are, and where the server is."""
+"""Settings derived from several keys and variables: server URL, names, plugin folders."""
 
 from __future__ import annotations
 
@@ -21,27 +21,32 @@ _PLUGIN_PACKAGES = ("services", "parsers", "resources", "resmeters")
 def plugin_folders(
     environment: Mapping[str, str], values: Mapping[str, SettingValue]
 ) -> SettingValue:
-    """Ours, then those of ``CGRU_CUSTOM_PYTHONPATH`` that hold plugins; others hold modules."""
+    """Return `trio_afrender.plugins`, followed by folders of ``CGRU_CUSTOM_PYTHONPATH``.
+
+    Of that variable only folders that contain a plugin package count: it lists folders of plain
+    modules too.
+    """
     own = values["trio_afrender.plugins"]
     parts = environment.get("CGRU_CUSTOM_PYTHONPATH", "").split(os.pathsep)
     given = [os.path.normpath(Path.cwd() / part) for part in parts if part]
-    held = [
+    custom = [
         folder
         for folder in given
         if any(Path(folder, package).is_dir() for package in _PLUGIN_PACKAGES)
     ]
-    if not held:
+    if not custom:
         return own
     folders = cast("list[str]", own.value)
     origin = "environment CGRU_CUSTOM_PYTHONPATH"
-    return SettingValue([*folders, *held], f"{own.origin}, {origin}" if folders else origin)
+    return SettingValue([*folders, *custom], f"{own.origin}, {origin}" if folders else origin)
 
 
 def server(values: Mapping[str, SettingValue]) -> SettingValue:
-    """Ours, else the afserver that Afanasy's settings name, if any of them is set.
+    """Choose the server URL: `trio_afrender.server` if set, else af_servername and af_serverport.
 
-    Afanasy's are every program's, ours this one's, so ours win wherever they stand; but what
-    somebody types wins over all that is written down.
+    Afanasy's two keys are shared by many programs, `trio_afrender.server` is for this one alone,
+    so it wins even from a lower layer. A value given on the command line beats any other. Without
+    any of them the value is empty.
     """
     own = values["trio_afrender.server"]
     host, port = values["af_servername"], values["af_serverport"]
@@ -56,11 +61,12 @@ def server(values: Mapping[str, SettingValue]) -> SettingValue:
 
 
 def _rank(origin: str) -> int:
-    """How high a layer is."""
+    """Return the position of a layer; a higher one wins. 0: the default."""
     return next(rank for rank, layer in enumerate(_LAYERS) if origin.startswith(layer))
 
 
 def host_name(environment: Mapping[str, str], values: Mapping[str, SettingValue]) -> SettingValue:
+    """Choose the render's name: --name, AF_HOSTNAME, `trio_afrender.name`, the computer's name."""
     own = values["trio_afrender.name"]
     if own.value and own.origin.startswith("command line"):
         return own
@@ -76,16 +82,18 @@ def host_name(environment: Mapping[str, str], values: Mapping[str, SettingValue]
 
 
 def user_name(environment: Mapping[str, str], values: Mapping[str, SettingValue]) -> SettingValue:
+    """Choose the owner's name: AF_USERNAME, CGRU_USERNAME, the login name in lower case."""
     for variable in ("AF_USERNAME", "CGRU_USERNAME"):
         if environment.get(variable):
             return SettingValue(environment[variable], f"environment {variable}")
-    name = environment.get("USER") or environment.get("USERNAME") or _login()
+    name = environment.get("USER") or environment.get("USERNAME") or _login_name()
     if values["af_user_cut_domain_name"].value:
         name = name.rpartition("/" if "/" in name else "\\")[2]
     return SettingValue(name.lower(), "this login's name")
 
 
-def _login() -> str:
+def _login_name() -> str:
+    """Return the login name; an account without an entry in the user database has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -1,6 +1,6 @@
-"""The settings we know: CGRU's keys that a render uses, and our own ``trio_afrender{}``.
+"""Every key of the config files that the agent reads: CGRU's and those of ``trio_afrender{}``.
 
-Values of keys that are not here pass through unread: a CGRU file holds settings of many programs.
+Values of other keys pass through unchecked: a CGRU file holds the settings of many programs.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = (
 )
 
 SERVICES = "services"
-"""The kind of a table by services' names, each of which may set what stands beside the table."""
+"""The kind of a table by the names of services. Each entry may set the keys beside the table."""
 POLICIES = ("off", "warn", "stop")
 
 
 @attrs.frozen(slots=True)
 class Key:
-    """One setting: `kind` is ``str``, ``int``, ``float``, ``bool``, ``list`` (of text), ``path``,
-    ``paths``, ``pairs`` (lists of two texts) or ``commands`` (pairs of a name and a command)."""
+    """One setting: `kind` is ``str``, ``int``, ``float``, ``bool``, ``list`` (of strings), ``path``,
+    ``paths``, ``pairs`` (lists of two strings) or ``commands`` (pairs of a name and a command)."""
 
     kind: str
     default: object
@@ -50,7 +50,7 @@ PLUGIN: Mapping[str, Key] = {
     "email_send_cmd": Key("str", "emailsend"),
     "email_sender_address_host": Key("str", "cgru.info"),
 }
-"""CGRU's keys that only plugins read."""
+"""CGRU's keys that only plugins use."""
 
 THUMBNAILS = [
     "exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp",
@@ -81,9 +81,9 @@ CGRU: Mapping[str, Key] = {
     "pathsmap": Key("pairs", []),
     **PLUGIN,
 }
-"""CGRU's keys that mean something here, with the defaults of the files CGRU ships. The
-differences: no commands for thumbnails and for the GPU, because no other program is needed, and
-all the extensions that the built-in thumbnailer reads."""
+"""CGRU's keys that the agent or its plugins use, with the defaults of the files CGRU ships. Three
+defaults differ: no commands for thumbnails and for the GPU, because no other program is needed, and
+all extensions that the built-in thumbnailer reads."""
 
 OTHERS = frozenset(
     {
@@ -100,7 +100,7 @@ OTHERS = frozenset(
         "af_so_client_TCP_NODELAY",
     }
 )
-"""Keys that afrender knows and this agent has no use for: no typos, so they may be given."""
+"""Keys of afrender that this agent does not use. They may be given, since they are not typos."""
 
 TIMING: Mapping[str, Key] = {
     "grace": Key("float", 10.0, "seconds"),
@@ -126,7 +126,7 @@ LIMITS: Mapping[str, Key] = {
     "post_time": Key("float", 0.0, "seconds"),
     SERVICES: Key(SERVICES, {}),
 }
-"""Keys of ``trio_afrender{"limits": {}}``: the fields of `limits.Limits`, and a table."""
+"""Keys of ``trio_afrender{"limits": {}}``: the fields of `settings.Limits`, and a table."""
 
 STUCK: Mapping[str, Key] = {
     "policy": Key("str", "warn"),
@@ -135,13 +135,13 @@ STUCK: Mapping[str, Key] = {
     "cpu": Key("float", 0.01, "cores"),
     SERVICES: Key(SERVICES, {}),
 }
-"""Keys of ``trio_afrender{"stuck": {}}``: the fields of `limits.Stuck`, and a table."""
+"""Keys of ``trio_afrender{"stuck": {}}``: the fields of `settings.Stuck`, and a table."""
 
 GUARD: Mapping[str, Key] = {
     "floor": Key("int", 256 * 1024 * 1024, "bytes"),
     "room": Key("int", 512 * 1024 * 1024, "bytes"),
 }
-"""Keys of ``trio_afrender{"memory_guard": {}}``: the fields of `limits.MemoryGuard`."""
+"""Keys of ``trio_afrender{"memory_guard": {}}``: the fields of `settings.MemoryGuard`."""
 
 GPU: Mapping[str, Key] = {
     "tasks_per_card": Key("int", 0),
@@ -158,7 +158,7 @@ NESTED: Mapping[str, Mapping[str, Key]] = {
     "stuck": STUCK,
     "memory_guard": GUARD,
 }
-"""Objects among our own keys, by their kind, which is their name."""
+"""Objects inside ``trio_afrender{}``, by their kind, which is also their name."""
 
 OURS: Mapping[str, Key] = {
     "server": Key("str", ""),
@@ -191,11 +191,11 @@ OURS: Mapping[str, Key] = {
     "memory_guard": Key("memory_guard", {}),
     "timing": Key("timing", {}),
 }
-"""Keys of ``cgru_config.trio_afrender{}``: what Afanasy has no word for."""
+"""Keys of ``cgru_config.trio_afrender{}``: settings that Afanasy does not have."""
 
 
 def suggest_key(name: str, known: Iterable[str]) -> str:
-    """Return the sentence part that helps with a typo: the nearest name, or all of them."""
+    """Return the end of an error message about an unknown key: the nearest known key, or all."""
     names = sorted(filter(None, known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Defaults, files, environment and command line, one over the other; each value knows its layer."""
+"""Settings in layers: defaults < files < environment < command line. Each value records its layer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = ("Settings", "load_settings")
 
 _UNSET = SettingValue(None)
 _OWN = "trio_afrender."
+"""The prefix of keys of the section ``trio_afrender{}``, "our own keys" below."""
 _NOT_KEYS = frozenset(
     {
         "CGRU_LOCATION",
@@ -39,11 +40,11 @@ _SECRET_PART = re.compile(r"((?:password|passwd|secret|token)\s*=\s*)[^\s;&]+", 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Settings:
-    """Every value with its layer, and what was wrong with files that could be passed over."""
+    """Every value with its layer, and the problems of files and values that were ignored."""
 
     values: Mapping[str, SettingValue]
-    """CGRU's keys by their names, ours as ``trio_afrender.name``; and what several keys make
-    together: ``name``, ``user_name``, ``server``."""
+    """CGRU's keys by their names, our own as ``trio_afrender.name``, and three that
+    `config.derived` makes of several keys: ``name``, ``user_name``, ``server``."""
     files: tuple[Path, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -51,9 +52,9 @@ class Settings:
         return self.values[key].value
 
     def shown(self) -> Iterator[tuple[str, SettingValue]]:
-        """Yield all values in order, those whose name tells of a secret blotted out."""
-        for key, layered in sorted(self.values.items()):
-            yield key, attrs.evolve(layered, value=_without_secrets(key, layered.value))
+        """Yield all values sorted by key; a value whose key names a secret is hidden."""
+        for key, setting in sorted(self.values.items()):
+            yield key, attrs.evolve(setting, value=_without_secrets(key, setting.value))
 
 
 def _without_secrets(key: str, value: object) -> object:
@@ -71,36 +72,42 @@ def load_settings(
     arguments: Mapping[str, str] | None = None,
     options: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Read everything that can be set.
+    """Read all settings from their layers; blocking.
 
-    `files` are read over CGRU's and must be usable; `arguments` are ``--<key> <value>`` texts of
-    CGRU's keys; `options` are values of the command line by the keys of `Settings.values`, each
-    named after its option. Raises `ConfigError`.
+    `files` are read after CGRU's and must be usable. `arguments` are the texts of ``--<key>
+    <value>``, also of studios' keys. `options` are values of named options, by the keys of
+    `Settings.values`. Raises `ConfigError`.
     """
     reading = FileSettings()
     _read_cgru_files(reading, environment)
     for path in files:
         reading.read(Path.cwd() / path.expanduser(), required=True)
-    _apply_users_variables(reading, environment)
+    if name := environment.get("AF_SERVERNAME"):
+        # Start scripts of containers set it and write it into the site's file, so it is above the
+        # files and below CGRU_AF_SERVERNAME.
+        reading.set("af_servername", name, "environment AF_SERVERNAME")
     _apply_environment(reading, environment)
-    _apply_prefix(reading, environment)
+    if "AF_CMD_PREFIX" in environment:
+        # It counts when it is empty, too: that is how one host drops the site's prefix.
+        prefix = environment["AF_CMD_PREFIX"]
+        reading.set("af_cmdprefix", prefix, "environment AF_CMD_PREFIX")
     _apply_arguments(reading, arguments or {})
     values = {key: SettingValue(known.default, unit=known.unit) for key, known in CGRU.items()}
     for key, value in reading.values.items():
         if key != "trio_afrender":
             unit = CGRU[key].unit if key in CGRU else ""
             values[key] = SettingValue(value, reading.origins[(key,)], unit)
-    values |= _own(reading)
-    values |= _typed_own(arguments or {})
-    typed = {
-        key: SettingValue(value, f"command line {_option(key)}", values.get(key, _UNSET).unit)
+    values |= _read_own_section(reading)
+    values |= _read_own_arguments(arguments or {})
+    given = {
+        key: SettingValue(value, f"command line {_option_name(key)}", values.get(key, _UNSET).unit)
         for key, value in (options or {}).items()
     }
-    values |= typed
+    values |= given
     values["trio_afrender.plugins"] = plugin_folders(environment, values)
     values["server"] = server(values)
     values["name"] = host_name(environment, values)
-    values["user_name"] = typed.get("user_name") or user_name(environment, values)
+    values["user_name"] = given.get("user_name") or user_name(environment, values)
     return Settings(values=values, files=tuple(reading.files), problems=tuple(reading.problems))
 
 
@@ -110,12 +117,12 @@ def _read_cgru_files(reading: FileSettings, environment: Mapping[str, str]) -> N
         first = Path(location) / "config_default.json"
         reading.read(first)
         if not first.exists():
-            reading.problems.append(f"CGRU_LOCATION: {first} does not exist; passed over")
+            reading.problems.append(f"CGRU_LOCATION: {first} does not exist; ignored")
     custom = environment.get("CGRU_CUSTOM_CONFIG", "")
     if custom:
         reading.read(Path(custom))
         if not Path(custom).exists():
-            reading.problems.append(f"CGRU_CUSTOM_CONFIG: {custom} does not exist; passed over")
+            reading.problems.append(f"CGRU_CUSTOM_CONFIG: {custom} does not exist; ignored")
     if environment.get("APPDATA"):
         reading.read(Path(environment["APPDATA"]) / "cgru" / "config.json")
     elif environment.get("HOME"):
@@ -123,12 +130,12 @@ def _read_cgru_files(reading: FileSettings, environment: Mapping[str, str]) -> N
 
 
 def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) -> None:
-    """Only keys that are known, or stand in a file, can be set; an empty variable is not set."""
+    """Apply ``CGRU_<KEY>`` for keys that are known or in a file; an empty variable is unset."""
     for variable, text in environment.items():
         key = variable[5:].lower()
         if not variable.startswith("CGRU_") or variable in _NOT_KEYS or not text:
             continue
-        known = CGRU.get(key) or _like(reading.values.get(key))
+        known = CGRU.get(key) or _guess_kind(reading.values.get(key))
         if known is not None and key != "trio_afrender":
             try:
                 reading.set(key, from_text(known, text), f"environment {variable}")
@@ -136,23 +143,8 @@ def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) ->
                 raise ConfigError(f"{variable}: {error}") from error
 
 
-def _apply_users_variables(reading: FileSettings, environment: Mapping[str, str]) -> None:
-    """``AF_SERVERNAME`` is the word of container start scripts, which write it into the site's
-    file: it stands over the files and below ``CGRU_AF_SERVERNAME``."""
-    if environment.get("AF_SERVERNAME"):
-        name = environment["AF_SERVERNAME"]
-        reading.set("af_servername", name, "environment AF_SERVERNAME")
-
-
-def _apply_prefix(reading: FileSettings, environment: Mapping[str, str]) -> None:
-    """``AF_CMD_PREFIX`` wins over the key by being there, empty too."""
-    if "AF_CMD_PREFIX" in environment:
-        prefix = environment["AF_CMD_PREFIX"]
-        reading.set("af_cmdprefix", prefix, "environment AF_CMD_PREFIX")
-
-
-def _like(value: object) -> Key | None:
-    """Return the kind of a key that we do not know from the value it has in a file."""
+def _guess_kind(value: object) -> Key | None:
+    """Return the kind of an unknown key from the value it has in a file; None: not settable."""
     match value:
         case bool():
             return Key("bool", None)
@@ -172,36 +164,36 @@ def _apply_arguments(reading: FileSettings, arguments: Mapping[str, str]) -> Non
     for key, text in arguments.items():
         if key.startswith(_OWN):
             continue
-        known = CGRU.get(key) or _like(reading.values.get(key))
+        known = CGRU.get(key) or _guess_kind(reading.values.get(key))
         if known is None and key in OTHERS:
             known = Key("str", "")
         if known is None:
             near = suggest_key(key, {*CGRU, *reading.values, *_own_keys()})
             raise ConfigError(f"--{key}: no such setting, {near}")
-        reading.set(key, _typed(key, known, text), f"command line --{key}")
+        reading.set(key, _argument_value(key, known, text), f"command line --{key}")
 
 
-def _typed(key: str, known: Key, text: str) -> object:
+def _argument_value(key: str, known: Key, text: str) -> object:
     try:
         return from_text(known, text)
     except ConfigError as error:
         raise ConfigError(f"--{key}: {error}") from error
 
 
-def _typed_own(arguments: Mapping[str, str]) -> dict[str, SettingValue]:
-    """Return those of our own keys that are typed in full, as ``--trio_afrender.max_tasks 2``."""
+def _read_own_arguments(arguments: Mapping[str, str]) -> dict[str, SettingValue]:
+    """Return our own keys given by their full names, as ``--trio_afrender.max_tasks 2``."""
     keys, values = _own_keys(), {}
     for key, text in arguments.items():
         if key.startswith(_OWN):
             if key not in keys:
                 raise ConfigError(f"--{key}: no such setting, {suggest_key(key, keys)}")
-            value = _typed(key, keys[key], text)
+            value = _argument_value(key, keys[key], text)
             values[key] = SettingValue(value, f"command line --{key}", keys[key].unit)
     return values
 
 
 def _own_keys() -> dict[str, Key]:
-    """Our own keys by their full names, but for tables by service."""
+    """Return our own keys by their full names, without the tables by service."""
     keys = {f"{_OWN}{key}": known for key, known in OURS.items() if known.kind not in NESTED}
     return keys | {
         f"{_OWN}{kind}.{key}": known
@@ -211,8 +203,8 @@ def _own_keys() -> dict[str, Key]:
     }
 
 
-def _own(reading: FileSettings) -> dict[str, SettingValue]:
-    """Return our own section, where a name we do not know is an error."""
+def _read_own_section(reading: FileSettings) -> dict[str, SettingValue]:
+    """Return our own keys from the files; an unknown one raises `ConfigError`."""
     values = {
         key: SettingValue(known.default, unit=known.unit) for key, known in _own_keys().items()
     }
@@ -227,14 +219,15 @@ def _fill(
     known: Mapping[str, Key],
     reading: FileSettings,
 ) -> None:
-    place = ".".join(where)
+    """Check the object `section` at the path of keys `where`, and put its settings into `values`."""
+    path = ".".join(where)
     if not isinstance(section, dict):
-        raise ConfigError(f'{reading.origins[where]}: "{place}" must be an object')
+        raise ConfigError(f'{reading.origins[where]}: "{path}" must be an object')
     for name, value in section.items():
         origin = reading.origins[(*where, name)]
         if name not in known:
             near = suggest_key(name, known)
-            raise ConfigError(f'{origin}: no setting "{name}" in {place}, {near}')
+            raise ConfigError(f'{origin}: no setting "{name}" in {path}, {near}')
         if known[name].kind in NESTED:
             _fill(values, (*where, name), value, NESTED[known[name].kind], reading)
             continue
@@ -245,8 +238,8 @@ def _fill(
         try:
             checked = check(known[name], value, folder)
         except ConfigError as error:
-            raise ConfigError(f"{origin}: {place}.{name}: {error}") from error
-        values[f"{place}.{name}"] = SettingValue(checked, origin, known[name].unit)
+            raise ConfigError(f"{origin}: {path}.{name}: {error}") from error
+        values[f"{path}.{name}"] = SettingValue(checked, origin, known[name].unit)
 
 
 def _fill_services(
@@ -256,16 +249,16 @@ def _fill_services(
     known: Mapping[str, Key],
     reading: FileSettings,
 ) -> None:
-    """Take what a table by services' names sets: the keys that stand beside it."""
+    """Do the same for each entry of a table by service, which may set the keys beside the table."""
     if not isinstance(table, dict):
-        place = ".".join(where)
-        raise ConfigError(f'{reading.origins[where]}: "{place}" must be an object')
+        path = ".".join(where)
+        raise ConfigError(f'{reading.origins[where]}: "{path}" must be an object')
     keys = {name: key for name, key in known.items() if key.kind != SERVICES}
     for service, section in table.items():
         _fill(values, (*where, service), section, keys, reading)
 
 
-def _option(key: str) -> str:
+def _option_name(key: str) -> str:
     names = {
         "af_store_folder": "--store",
         "trio_afrender.nimby": "nimby",

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from trio_afrender.config.limits import read_rules
+from trio_afrender.config.settings import read_rules
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.compat import active_settings
