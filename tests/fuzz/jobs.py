@@ -6,8 +6,9 @@ from pathlib import Path
 
 from fuzz.targets import Target
 from trio_afrender.errors import JobError
-from trio_afrender.farm import FarmSettings
-from trio_afrender.farm.state_machine import FarmStateMachine
+from trio_afrender.farm import FarmSettings, renders, scheduler, transitions
+from trio_afrender.farm.snapshots import view_job
+from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.store import MemoryFarmStore
 from trio_afrender.jobs.job_file import _loads, parse_job
 from trio_afrender.protocol.json_codec import encode
@@ -25,13 +26,15 @@ def job(data: bytes) -> None:
     spec = parse_job(_loads(data, Path("job.json")), folder=Path("/jobs"))
     if sum(block.task_count for block in spec.blocks) > MANY:
         return
-    state = FarmStateMachine(MemoryFarmStore(), settings=FarmSettings(), wall=lambda: 1e9)
+    store = MemoryFarmStore()
+    state = FarmState(texts=store, settings=FarmSettings(), wall=lambda: 1e9)
     register = Register(name="n", capacity=10**6, max_tasks=3)
-    state.register(register, 1, "peer", 0.0)
-    state.submit(spec, 0.0)
-    state.why_waiting(2, 0.0)
-    state.view(2)
-    while events := state.take_events("n", 1):
+    renders.register(state, register, 1, "peer", 0.0)
+    taken = transitions.submit(state, spec, 0.0)
+    scheduler.assign(state, 0.0)
+    scheduler.why_waiting(state, taken, 0.0)
+    view_job(taken, store)
+    while events := renders.take_events(state, state.renders["n"], 1):
         encode(events)
 
 

@@ -139,7 +139,7 @@ class Scene:
 
     async def finish(self) -> None:
         """Let every process end well, again and again, until all jobs are over."""
-        while not all(self.farm._state.job_over(job) for job in self.farm.jobs):
+        while any(self.farm.view(job).state == "running" for job in self.farm.jobs):
             for child in self.living():
                 child.dies_of = {TreeSignal.TERM, TreeSignal.KILL}
                 child.exit(0)

@@ -1,4 +1,4 @@
-"""A farm's state machine with renders made of nothing, and a link made of two channels."""
+"""A farm's state without I/O, renders that drive it, and a link made of two channels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ import attrs
 import trio
 
 from trio_afrender.errors import LinkLost
-from trio_afrender.farm import BlockSpec, FarmSettings, JobSpec, JobView, TaskSpec, TaskView
-from trio_afrender.farm.state import AttemptOutput, LogText, OutgoingMessages
-from trio_afrender.farm.state_machine import FarmStateMachine
+from trio_afrender.farm import (
+    BlockSpec,
+    FarmSettings,
+    JobSpec,
+    JobView,
+    TaskSpec,
+    TaskView,
+    renders,
+    scheduler,
+    transitions,
+    user_requests,
+)
+from trio_afrender.farm.model import RenderState
+from trio_afrender.farm.snapshots import view_job, view_render
+from trio_afrender.farm.state import AttemptOutput, FarmState, LogText, OutgoingMessages
 from trio_afrender.farm.store import MemoryFarmStore
+from trio_afrender.farm.updates import apply_update
+from trio_afrender.jobs.views import RenderView
 from trio_afrender.protocol.messages import (
     Ack,
     BlockFlags,
@@ -34,7 +48,7 @@ from trio_afrender.protocol.messages import (
 __all__ = (
     "FakeLink",
     "FakeRender",
-    "Stage",
+    "FarmHarness",
     "frames",
     "listed",
     "make_update",
@@ -74,28 +88,73 @@ def make_update(exec_: TaskExec, status: TaskStatus = Done, **fields: object) ->
     return with_fields(update, fields)
 
 
-class Stage:
-    """A state machine at a time that the test sets, with all its effects collected."""
+class FarmHarness:
+    """A farm's state at a time that the test sets.
+
+    Users' requests and messages of renders go to the functions over `FarmState`, then tasks are
+    handed out, as `Farm` does it. What the state wants sent and stored is collected.
+    """
 
     def __init__(self, **settings: float) -> None:
         self.store = MemoryFarmStore()
-        self.settings = with_fields(FarmSettings(), settings)
         numbers = itertools.count(1)
-        self.state = FarmStateMachine(
-            self.store,
-            settings=self.settings,
+        self.state = FarmState(
+            texts=self.store,
+            settings=with_fields(FarmSettings(), settings),
             wall=lambda: 1_000_000.0 + self.now,
             make_run=lambda: f"run{next(numbers)}",
         )
         self.now = 0.0
         self.sessions = itertools.count(1)
-        self.effects = OutgoingMessages()
+        self.outgoing = OutgoingMessages()
+
+    def assign(self) -> None:
+        """Hand out tasks."""
+        scheduler.assign(self.state, self.now)
+
+    # Users
 
     def submit(self, spec: JobSpec) -> int:
-        return self.state.submit(spec, self.now)
+        job = transitions.submit(self.state, spec, self.now)
+        self.assign()
+        return job.id
 
     def job(self, *blocks: BlockSpec, **fields: object) -> int:
         return self.submit(one_job(*blocks, **fields))
+
+    def stop_task(self, key: TaskKey, reason: str) -> None:
+        user_requests.stop_task(self.state, self.state.find_task(key), reason, self.now)
+        self.assign()
+
+    def suspend_task(self, key: TaskKey, reason: str) -> bool:
+        return user_requests.suspend_task(self.state, self.state.find_task(key), reason)
+
+    def end_job(self, job: int, reason: str, *, stop: bool) -> None:
+        user_requests.end_job(self.state, self.state.find_job(job), reason, self.now, stop=stop)
+        self.assign()
+
+    def forget_job(self, job: int) -> None:
+        transitions.forget(self.state, self.state.find_job(job))
+
+    def listen(self, key: TaskKey) -> bool:
+        return user_requests.listen(self.state, self.state.find_task(key))
+
+    def unlisten(self, key: TaskKey) -> None:
+        user_requests.unlisten(self.state, self.state.find_task(key))
+
+    def ask_output(self, key: TaskKey) -> str | None:
+        return user_requests.ask_output(self.state, self.state.find_task(key))
+
+    def instruct(self, name: str, instruction: str, command: str = "") -> None:
+        user_requests.instruct(self.state, name, instruction, command)
+
+    def change_settings(self, settings: FarmSettings) -> None:
+        user_requests.change_settings(self.state, settings)
+
+    def why_waiting(self, job: int) -> tuple[str, ...]:
+        return scheduler.why_waiting(self.state, self.state.find_job(job), self.now)
+
+    # Renders and the clock
 
     def render(self, name: str = "a", /, **fields: object) -> FakeRender:
         """A render that has registered."""
@@ -110,22 +169,35 @@ class Stage:
         while self.state.due <= end:
             self.now = max(self.now, self.state.due)
             before = self.state.due
-            self.state.tick(self.now)
+            renders.tick(self.state, self.now)
+            self.assign()
             assert self.state.due > before, "the clock would spin"
         self.now = end
 
     def collect(self) -> OutgoingMessages:
-        """All effects so far, texts stored."""
-        fresh = self.state.take_effects()
+        """Everything the state has wanted sent so far; its texts are stored."""
+        fresh = self.state.take_outgoing()
         self.store.write(fresh.writes)
-        for field in ("writes", "heard", "answers", "over", "ended", "drop"):
-            getattr(self.effects, field).extend(getattr(fresh, field))
-        self.effects.dirty |= fresh.dirty
-        return self.effects
+        for field in (
+            "writes",
+            "listened",
+            "answers",
+            "ended_runs",
+            "ended_tasks",
+            "drop_sessions",
+        ):
+            getattr(self.outgoing, field).extend(getattr(fresh, field))
+        self.outgoing.wake |= fresh.wake
+        return self.outgoing
+
+    # Views
 
     def view(self, job: int) -> JobView:
         self.collect()
-        return self.state.view(job)
+        return view_job(self.state.find_job(job), self.store)
+
+    def renders(self) -> tuple[RenderView, ...]:
+        return tuple(map(view_render, self.state.renders.values()))
 
     def task(self, job: int, task: int = 0, block: int = 0) -> TaskView:
         key = TaskKey(job, block, task)
@@ -144,8 +216,8 @@ class Stage:
 class FakeRender:
     """One render's side, without a link: takes events, sends updates."""
 
-    def __init__(self, stage: Stage, name: str, fields: Mapping[str, object]) -> None:
-        self.stage = stage
+    def __init__(self, farm: FarmHarness, name: str, fields: Mapping[str, object]) -> None:
+        self.farm = farm
         self.name = name
         self.fields = {"max_tasks": 10, "capacity": 1000, **fields}
         self.session = 0
@@ -153,13 +225,19 @@ class FakeRender:
         self.tasks: dict[str, TaskExec] = {}
         self.events: list[Events] = []
 
+    @property
+    def state(self) -> RenderState:
+        """What the farm knows of this render."""
+        return self.farm.state.renders[self.name]
+
     def register(
         self, *, running: Sequence[TaskExec] = (), undelivered: Sequence[TaskExec] = ()
     ) -> Registered | Refused:
         message = Register(name=self.name, running=tuple(running), undelivered=tuple(undelivered))
         message = with_fields(message, self.fields)
-        session = next(self.stage.sessions)
-        answer = self.stage.state.register(message, session, "peer", self.stage.now)
+        session = next(self.farm.sessions)
+        answer = renders.register(self.farm.state, message, session, "peer", self.farm.now)
+        self.farm.assign()
         if isinstance(answer, Registered):
             self.session = session
         return answer
@@ -167,7 +245,7 @@ class FakeRender:
     def take(self) -> list[TaskExec]:
         """The tasks handed out to us since the last call; other events are kept too."""
         fresh: list[TaskExec] = []
-        while events := self.stage.state.take_events(self.name, self.session):
+        while events := renders.take_events(self.farm.state, self.state, self.session):
             self.events.append(events)
             fresh += events.tasks
         self.tasks.update((task.run, task) for task in fresh)
@@ -190,10 +268,11 @@ class FakeRender:
         """Send an update and, as the shell does, have its runs closed."""
         self.seq += 1
         update = with_fields(Update(seq=self.seq, tasks=tasks), fields)
-        state = self.stage.state
-        state.seen(self.name, self.session, self.stage.now, busy=False)
-        closes = state.apply(self.name, self.session, update, self.stage.now)
-        state.close(self.name, self.session, closes)
+        state, now = self.farm.state, self.farm.now
+        renders.seen(self.state, self.session, now, busy=False)
+        closes = apply_update(state, self.state, self.session, update, now)
+        self.farm.assign()
+        renders.close_runs(state, self.state, self.session, closes)
         return closes
 
     def end(self, task: TaskExec, status: TaskStatus = Done, **fields: object) -> None:
@@ -203,10 +282,12 @@ class FakeRender:
         self.tasks.pop(task.run, None)
 
     def cut(self) -> None:
-        self.stage.state.unlink(self.name, self.session, self.stage.now)
+        renders.unlink(self.farm.state, self.state, self.session, self.farm.now)
+        self.farm.assign()
 
     def leave(self, reason: str = "") -> None:
-        self.stage.state.deregister(self.name, self.session, reason, self.stage.now)
+        renders.deregister(self.farm.state, self.state, self.session, reason, self.farm.now)
+        self.farm.assign()
 
 
 class FakeLink:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.farm import Stage, listed, make_update
+from support.farm import FarmHarness, listed, make_update
 
 from trio_afrender.errors import JobError
 from trio_afrender.farm.state import AttemptOutput, LogText, Removal, Write
@@ -14,57 +14,57 @@ from trio_afrender.protocol.messages import LogEntry, Registered, TaskKey
 
 
 def test_a_job_that_is_over_leaves_no_trace() -> None:
-    stage = Stage()
-    render = stage.render()
+    farm = FarmHarness()
+    render = farm.render()
     for _ in range(3):
-        job = stage.job(listed(2))
+        job = farm.job(listed(2))
         for task in render.take():
             render.end(task, output="text")
-        stage.state.forget_job(job)
-    stage.collect()
-    assert stage.state.jobs() == ()
-    assert not stage.state._book.runs
-    assert (stage.store._logs, stage.store._outputs) == ({}, {})
+        farm.forget_job(job)
+    farm.collect()
+    assert tuple(farm.state.jobs) == ()
+    assert not farm.state.runs
+    assert (farm.store._logs, farm.store._outputs) == ({}, {})
     with pytest.raises(KeyError):
-        stage.state.view(job)
+        farm.view(job)
 
 
 def test_a_job_that_runs_is_not_forgotten() -> None:
-    stage = Stage()
-    job = stage.job(name="shot")
+    farm = FarmHarness()
+    job = farm.job(name="shot")
     with pytest.raises(JobError, match='"shot" is running: stop it first'):
-        stage.state.forget_job(job)
-    assert stage.states(job) == ["ready"]
+        farm.forget_job(job)
+    assert farm.states(job) == ["ready"]
 
 
 def test_what_comes_late_of_it_is_closed_and_stopped() -> None:
-    stage = Stage(zombie_time=10)
-    job = stage.job(listed(2))
-    render = stage.render()
+    farm = FarmHarness(zombie_time=10)
+    job = farm.job(listed(2))
+    render = farm.render()
     lost, done = render.take()
     render.end(done)
     render.cut()
-    stage.pass_time(11)
-    other = stage.render("b")
+    farm.pass_time(11)
+    other = farm.render("b")
     other.end(other.take_one())
-    stage.state.forget_job(job)
+    farm.forget_job(job)
     assert render.register(running=[lost]) == Registered(
         id=1, zombie_time=10, heartbeat_sec=0, resources_update_period=0, stop=(lost.run,)
     )
     (ref,) = render.send(make_update(lost), log=(LogEntry(run=lost.run, n=1, text="late\n"),))
     assert ref.run == lost.run
-    assert stage.store.log(lost.key) == ""
+    assert farm.store.log(lost.key) == ""
 
 
 def test_a_job_that_waited_for_it_goes_on() -> None:
-    stage = Stage()
-    first = stage.job(listed(), name="first")
-    stage.job(listed(), name="other")
-    second = stage.job(listed(), depend_mask="first")
-    render = stage.render()
+    farm = FarmHarness()
+    first = farm.job(listed(), name="first")
+    farm.job(listed(), name="other")
+    second = farm.job(listed(), depend_mask="first")
+    render = farm.render()
     mine, others = render.take()
     render.end(mine)
-    stage.state.forget_job(first)
+    farm.forget_job(first)
     render.end(others)
     assert [task.job for task in render.take()] == [second]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.farm import Stage, frames, listed, make_update, with_fields
+from support.farm import FarmHarness, frames, listed, make_update, with_fields
 
 from trio_afrender.errors import JobError
 from trio_afrender.farm import HostNeeds, TaskSpec
@@ -11,25 +11,25 @@ from trio_afrender.protocol.messages import BlockFlags, HostResources, TaskKey, 
 
 
 def test_a_job_from_beginning_to_end() -> None:
-    stage = Stage()
-    job = stage.job(listed(2), name="j", user_name="joe")
-    assert stage.states(job) == ["ready", "ready"]
-    render = stage.render()
-    stage.now = 5.0
+    farm = FarmHarness()
+    job = farm.job(listed(2), name="j", user_name="joe")
+    assert farm.states(job) == ["ready", "ready"]
+    render = farm.render()
+    farm.now = 5.0
     first, second = render.take()
     assert (first.job, first.block, first.task) == (job, 0, 0)
     assert (first.job_name, first.user_name, first.service) == ("j", "joe", "generic")
     assert first.run != second.run
     render.send(make_update(first, TaskStatus.Started))
     render.end(first, exit_code=0, output="hello", started=1.0, finished=2.0)
-    assert stage.states(job) == ["done", "running"]
-    assert stage.view(job).state == "running"
-    stage.now = 7.0
+    assert farm.states(job) == ["done", "running"]
+    assert farm.view(job).state == "running"
+    farm.now = 7.0
     render.end(second)
-    view = stage.view(job)
+    view = farm.view(job)
     assert (view.state, view.finished) == ("done", 1_000_007.0)
     assert view.counts == {"done": 2}
-    task = stage.task(job)
+    task = farm.task(job)
     assert (task.percent, task.exit_code, task.started, task.finished) == (100, 0, 1.0, 2.0)
     assert (task.output, task.attempts, task.render, task.status) == ("hello", 1, "a", 5)
     assert "attempt 1: handed to render" in task.log
@@ -37,33 +37,33 @@ def test_a_job_from_beginning_to_end() -> None:
 
 
 def test_jobs_by_priority_then_age() -> None:
-    stage = Stage()
-    jobs = [stage.job(listed(), priority=p) for p in (50, 99, 50)]
-    order = [task.job for task in stage.render().take()]
+    farm = FarmHarness()
+    jobs = [farm.job(listed(), priority=p) for p in (50, 99, 50)]
+    order = [task.job for task in farm.render().take()]
     assert order == [jobs[1], jobs[0], jobs[2]]
 
 
 def test_capacity_and_max_tasks() -> None:
-    stage = Stage()
-    stage.job(listed(9, capacity=400))
-    light = stage.render("light", capacity=1000)
-    few = stage.render("few", capacity=99_000, max_tasks=3)
+    farm = FarmHarness()
+    farm.job(listed(9, capacity=400))
+    light = farm.render("light", capacity=1000)
+    few = farm.render("few", capacity=99_000, max_tasks=3)
     assert len(light.take()) == 2
     assert len(few.take()) == 3
-    assert len(stage.render("big", capacity=99_000, max_tasks=99).take()) == 4
+    assert len(farm.render("big", capacity=99_000, max_tasks=99).take()) == 4
 
 
 def test_a_smaller_task_fits_where_a_large_one_does_not() -> None:
-    stage = Stage()
-    stage.job(listed(2, capacity=600), priority=90)
-    small = stage.job(listed(capacity=400), priority=10)
-    assert [task.job for task in stage.render().take()][1] == small
+    farm = FarmHarness()
+    farm.job(listed(2, capacity=600), priority=90)
+    small = farm.job(listed(capacity=400), priority=10)
+    assert [task.job for task in farm.render().take()][1] == small
 
 
 def test_work_is_spread_over_renders_by_priority() -> None:
-    stage = Stage()
-    renders = [stage.render(name, priority=p) for name, p in (("a", 10), ("b", 20), ("c", 0))]
-    stage.job(listed(3))
+    farm = FarmHarness()
+    renders = [farm.render(name, priority=p) for name, p in (("a", 10), ("b", 20), ("c", 0))]
+    farm.job(listed(3))
     assert [len(render.take()) for render in renders] == [1, 2, 0]
 
 
@@ -95,32 +95,32 @@ def test_work_is_spread_over_renders_by_priority() -> None:
 def test_what_a_render_takes(
     register: dict[str, object], block: dict[str, object], job: dict[str, object], runs: bool
 ) -> None:
-    stage = Stage()
-    number = stage.job(listed(needs=with_fields(HostNeeds(), block)), **job)
-    render = stage.render(**register)
+    farm = FarmHarness()
+    number = farm.job(listed(needs=with_fields(HostNeeds(), block)), **job)
+    render = farm.render(**register)
     assert bool(render.take()) is runs
-    assert bool(stage.state.why_waiting(number, 0.0)) is not runs
+    assert bool(farm.why_waiting(number)) is not runs
 
 
 def test_masks_of_the_job_count_too() -> None:
-    stage = Stage()
-    stage.job(listed(5), needs=HostNeeds(max_running_tasks_per_host=2, hosts_mask="[ab]"))
-    assert [len(stage.render(name).take()) for name in "abc"] == [2, 2, 0]
+    farm = FarmHarness()
+    farm.job(listed(5), needs=HostNeeds(max_running_tasks_per_host=2, hosts_mask="[ab]"))
+    assert [len(farm.render(name).take()) for name in "abc"] == [2, 2, 0]
 
 
 def test_more_load_or_less_lets_tasks_come() -> None:
-    stage = Stage()
-    stage.job(listed(needs=HostNeeds(need_memory=100)))
-    render = stage.render(resources=HostResources(mem_free_mb=50))
+    farm = FarmHarness()
+    farm.job(listed(needs=HostNeeds(need_memory=100)))
+    render = farm.render(resources=HostResources(mem_free_mb=50))
     assert not render.take()
     render.send(resources=HostResources(mem_free_mb=200))
     assert render.take()
 
 
 def test_max_running_tasks_of_a_block() -> None:
-    stage = Stage()
-    stage.job(listed(4, needs=HostNeeds(max_running_tasks=1)))
-    a, b = stage.render("a"), stage.render("b")
+    farm = FarmHarness()
+    farm.job(listed(4, needs=HostNeeds(max_running_tasks=1)))
+    a, b = farm.render("a"), farm.render("b")
     first = a.take_one()
     assert not b.take()
     a.end(first)
@@ -128,18 +128,18 @@ def test_max_running_tasks_of_a_block() -> None:
 
 
 def test_the_place_of_one_render_may_go_to_another() -> None:
-    stage = Stage()
-    stage.job(listed(2, needs=HostNeeds(max_running_tasks=1)))
-    a, b = stage.render("a"), stage.render("b")
+    farm = FarmHarness()
+    farm.job(listed(2, needs=HostNeeds(max_running_tasks=1)))
+    a, b = farm.render("a"), farm.render("b")
     a.send(make_update(a.take_one()), state=5)
     assert a.take() == []
     assert len(b.take()) == 1
 
 
 def test_nimby_while_running() -> None:
-    stage = Stage()
-    stage.job(listed(3))
-    render = stage.render(max_tasks=1)
+    farm = FarmHarness()
+    farm.job(listed(3))
+    render = farm.render(max_tasks=1)
     task = render.take_one()
     render.send(state=5)
     render.end(task)
@@ -149,19 +149,19 @@ def test_nimby_while_running() -> None:
 
 
 def test_variable_capacity() -> None:
-    stage = Stage()
+    farm = FarmHarness()
     flags = BlockFlags.VARCAPACITY
-    stage.job(
+    farm.job(
         listed(3, capacity=100, capacity_coeff_min=2, capacity_coeff_max=5, flags=flags),
     )
-    tasks = stage.render(capacity=800).take()
+    tasks = farm.render(capacity=800).take()
     assert [task.capacity_coeff for task in tasks] == [5, 3]
     assert [task.data_integers["render_capacity_used"] for task in tasks] == [500, 800]
 
 
 def test_what_a_render_is_told_of_a_task() -> None:
-    stage = Stage()
-    stage.job(
+    farm = FarmHarness()
+    farm.job(
         frames(
             1, 10, name="r", frames_per_task=4, frames_inc=2, parser_coeff=2, file_size_min=10,
             environment={"A": "1"}, files=("x.@##@.exr",), custom_data="bc",
@@ -172,7 +172,7 @@ def test_what_a_render_is_told_of_a_task() -> None:
         ),
         custom_data="jc",
     )  # fmt: skip
-    first, second, other = stage.render().take()
+    first, second, other = farm.render().take()
     assert (first.name, second.name, other.name) == ("frame 1-7 / 2", "frame 9", "t")
     assert (second.frame_start, second.frame_finish, second.frames_num) == (9, 9, 1)
     assert (first.frame_start, first.frame_finish, first.frames_num) == (1, 7, 4)
@@ -192,39 +192,39 @@ def test_what_a_render_is_told_of_a_task() -> None:
 
 
 def test_a_block_waits_for_whole_blocks() -> None:
-    stage = Stage()
-    job = stage.job(frames(1, 2, name="a"), listed(name="b", depend_mask="a"))
-    render = stage.render()
+    farm = FarmHarness()
+    job = farm.job(frames(1, 2, name="a"), listed(name="b", depend_mask="a"))
+    render = farm.render()
     one, two = render.take()
     render.end(two)
     assert not render.take()
-    assert stage.states(job, 1) == ["waiting"]
+    assert farm.states(job, 1) == ["waiting"]
     render.end(one, TaskStatus.Skip)
     assert render.take_one().block == 1
 
 
 def test_a_task_waits_for_frames_it_shares() -> None:
-    stage = Stage()
-    job = stage.job(
+    farm = FarmHarness()
+    job = farm.job(
         frames(1, 4, name="a"), frames(1, 4, name="b", frames_per_task=2, tasks_depend_mask="a")
     )
-    render = stage.render()
+    render = farm.render()
     tasks = render.take()
     render.end(tasks[3])
     assert not render.take()
     render.end(tasks[2])
     assert render.take_one().key == TaskKey(job, 1, 1)
-    assert stage.states(job, 1) == ["waiting", "running"]
+    assert farm.states(job, 1) == ["waiting", "running"]
 
 
 def test_both_kinds_of_dependency_at_once() -> None:
-    stage = Stage()
-    stage.job(
+    farm = FarmHarness()
+    farm.job(
         frames(1, 1, name="a"),
         frames(1, 1, name="b"),
         frames(1, 1, name="c", depend_mask="a", tasks_depend_mask="b"),
     )
-    render = stage.render()
+    render = farm.render()
     a, b = render.take()
     render.end(b)
     assert not render.take()
@@ -233,110 +233,110 @@ def test_both_kinds_of_dependency_at_once() -> None:
 
 
 def test_what_waits_for_a_failure_is_killed() -> None:
-    stage = Stage(errors_retries=0)
-    job = stage.job(
+    farm = FarmHarness(errors_retries=0)
+    job = farm.job(
         frames(1, 2, name="a"), listed(name="b", depend_mask="a"), listed(name="c", depend_mask="b")
     )
-    render = stage.render()
+    render = farm.render()
     one, two = render.take()
     render.end(one, TaskStatus.FinishedError, exit_code=1)
-    assert stage.view(job).state == "running"
+    assert farm.view(job).state == "running"
     render.end(two)
-    assert stage.view(job).state == "error"
-    assert stage.view(job).counts == {"done": 1, "error": 1, "killed": 2}
-    assert 'waits for "a", which did not finish' in stage.task(job, 0, 1).why[0].text
-    assert stage.task(job, 0, 1).status is None
+    assert farm.view(job).state == "error"
+    assert farm.view(job).counts == {"done": 1, "error": 1, "killed": 2}
+    assert 'waits for "a", which did not finish' in farm.task(job, 0, 1).why[0].text
+    assert farm.task(job, 0, 1).status is None
 
 
 def test_a_job_waits_for_earlier_jobs() -> None:
-    stage = Stage()
-    first = stage.job(name="prep", user_name="joe")
-    other = stage.job(name="prep", user_name="ann")
-    mine = stage.job(name="mine", user_name="joe", depend_mask="prep")
-    everybodys = stage.job(name="all", user_name="joe", depend_mask_global="prep")
-    render = stage.render()
+    farm = FarmHarness()
+    first = farm.job(name="prep", user_name="joe")
+    other = farm.job(name="prep", user_name="ann")
+    mine = farm.job(name="mine", user_name="joe", depend_mask="prep")
+    everybodys = farm.job(name="all", user_name="joe", depend_mask_global="prep")
+    render = farm.render()
     a, b = render.take()
     assert (a.job, b.job) == (first, other)
-    assert stage.state.why_waiting(mine, 0.0) == ("the job waits for another one or for its time",)
+    assert farm.why_waiting(mine) == ("the job waits for another one or for its time",)
     render.end(a)
     assert render.take_one().job == mine
-    stage.state.stop_task(b.key, "no", 0.0)
+    farm.stop_task(b.key, "no")
     render.end(b, TaskStatus.FinishedKilled)
-    assert stage.view(everybodys).state == "stopped"
-    assert 'job "prep" did not finish' in stage.task(everybodys).why[0].text
+    assert farm.view(everybodys).state == "stopped"
+    assert 'job "prep" did not finish' in farm.task(everybodys).why[0].text
 
 
 def test_a_job_waits_for_its_time() -> None:
-    stage = Stage()
-    stage.job(time_wait=1_000_030)
-    render = stage.render()
+    farm = FarmHarness()
+    farm.job(time_wait=1_000_030)
+    render = farm.render()
     for _ in range(3):
-        stage.pass_time(9.0)
+        farm.pass_time(9.0)
         render.send()
         assert not render.take()
-    stage.pass_time(9.0)
+    farm.pass_time(9.0)
     assert render.take()
-    assert stage.job(time_wait=5)
+    assert farm.job(time_wait=5)
     assert render.take()
 
 
 def test_a_held_job_can_be_stopped() -> None:
-    stage = Stage()
-    job = stage.job(time_wait=2_000_000)
-    stage.state.end_job(job, "no", 0.0, stop=True)
-    assert stage.view(job).state == "stopped"
-    stage.pass_time(2_000_000.0)
-    assert stage.states(job) == ["killed"]
+    farm = FarmHarness()
+    job = farm.job(time_wait=2_000_000)
+    farm.end_job(job, "no", stop=True)
+    assert farm.view(job).state == "stopped"
+    farm.pass_time(2_000_000.0)
+    assert farm.states(job) == ["killed"]
 
 
 def test_a_block_without_tasks_is_done() -> None:
-    stage = Stage()
-    job = stage.job(listed(0, name="none"), listed(name="b", depend_mask="none"))
-    render = stage.render()
+    farm = FarmHarness()
+    job = farm.job(listed(0, name="none"), listed(name="b", depend_mask="none"))
+    render = farm.render()
     render.end(render.take_one())
-    assert stage.view(job).state == "done"
+    assert farm.view(job).state == "done"
 
 
 def test_bad_masks_made_by_hand() -> None:
-    stage = Stage()
+    farm = FarmHarness()
     with pytest.raises(JobError, match=r"^hosts_mask: not a regular expression"):
-        stage.job(needs=HostNeeds(hosts_mask="("))
+        farm.job(needs=HostNeeds(hosts_mask="("))
     with pytest.raises(JobError, match=r"^blocks\[0\]\.need_os: "):
-        stage.job(listed(needs=HostNeeds(need_os="(")))
-    assert stage.state.jobs() == ()
+        farm.job(listed(needs=HostNeeds(need_os="(")))
+    assert tuple(farm.state.jobs) == ()
 
 
 def test_why_nothing_comes() -> None:
-    stage = Stage()
-    job = stage.job(listed(capacity=2000))
-    assert stage.state.why_waiting(job, 0.0) == ("no render is online",)
-    stage.render()
-    assert stage.state.why_waiting(job, 0.0) == (
+    farm = FarmHarness()
+    job = farm.job(listed(capacity=2000))
+    assert farm.why_waiting(job) == ("no render is online",)
+    farm.render()
+    assert farm.why_waiting(job) == (
         'block "b", render "a": a task needs capacity 2000, free is 1000 of 1000',
     )
 
 
 def test_unknown_ids_are_key_errors() -> None:
-    stage = Stage()
-    job = stage.job()
+    farm = FarmHarness()
+    job = farm.job()
     for key in (TaskKey(9, 0, 0), TaskKey(job, 1, 0), TaskKey(job, 0, -1), TaskKey(job, 0, 0, 1)):
         with pytest.raises(KeyError):
-            stage.state.stop_task(key, "", 0.0)
+            farm.stop_task(key, "")
     with pytest.raises(KeyError):
-        stage.state.view(9)
+        farm.view(9)
     with pytest.raises(KeyError):
-        stage.state.instruct("nobody", "exit", "")
+        farm.instruct("nobody", "exit", "")
 
 
 def test_many_tasks_in_pieces_that_fit_a_message() -> None:
-    stage = Stage()
-    stage.job(listed(100, capacity=1))
-    render = stage.render(max_tasks=100)
+    farm = FarmHarness()
+    farm.job(listed(100, capacity=1))
+    render = farm.render(max_tasks=100)
     assert len(render.take()) == 100
     assert [len(events.tasks) for events in render.events] == [32, 32, 32, 4]
-    stage.job(listed(3, capacity=1, command="é" * 300_000))
-    render = stage.render("b", max_tasks=100)
+    farm.job(listed(3, capacity=1, command="é" * 300_000))
+    render = farm.render("b", max_tasks=100)
     render.take()
     assert [len(events.tasks) for events in render.events] == [1, 1, 1]
     with pytest.raises(JobError, match=r"^blocks\[0\]: 2,401,\d+ bytes, more than fit"):
-        stage.job(listed(1, command="é" * 400_000))
+        farm.job(listed(1, command="é" * 400_000))

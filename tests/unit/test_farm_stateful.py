@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.farm import FakeRender, Stage, make_update, with_fields
+from support.farm import FakeRender, FarmHarness, make_update, with_fields
 
 from trio_afrender.farm import BlockSpec, HostNeeds, JobSpec, TaskSpec
 from trio_afrender.farm.model import TaskState
@@ -66,8 +66,8 @@ class FarmMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage(errors_retries=1, zombie_time=10.0)
-        self.renders = {name: FakeRender(self.stage, name, SPECS[name]) for name in NAMES}
+        self.farm = FarmHarness(errors_retries=1, zombie_time=10.0)
+        self.renders = {name: FakeRender(self.farm, name, SPECS[name]) for name in NAMES}
         self.online: set[str] = set()
         self.undelivered: dict[str, dict[str, TaskExec]] = {name: {} for name in NAMES}
         self.jobs: list[int] = []
@@ -76,7 +76,7 @@ class FarmMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.jobs) < 4)
     @rule(spec=jobs())
     def submit(self, spec: JobSpec) -> None:
-        self.jobs.append(self.stage.submit(spec))
+        self.jobs.append(self.farm.submit(spec))
 
     @rule(name=st.sampled_from(NAMES), forget=st.booleans())
     def register(self, name: str, forget: bool) -> None:
@@ -162,30 +162,30 @@ class FarmMachine(RuleBasedStateMachine):
         if alive:
             for name in self.online:
                 self.renders[name].send()
-        self.stage.pass_time(seconds)
-        for session in self.stage.collect().drop:
+        self.farm.pass_time(seconds)
+        for session in self.farm.collect().drop_sessions:
             self.online -= {name for name in NAMES if self.renders[name].session == session}
 
     @precondition(lambda self: self.jobs)
     @rule(pick=st.integers(0, 3), block=st.integers(0, 1), task=st.integers(0, 2))
     def stop_task(self, pick: int, block: int, task: int) -> None:
         key = TaskKey(self.jobs[pick % len(self.jobs)], block, task)
-        if any(view.key == key for view in self.stage.view(key.job).tasks):
-            self.stage.state.stop_task(key, "asked", self.stage.now)
+        if any(view.key == key for view in self.farm.view(key.job).tasks):
+            self.farm.stop_task(key, "asked")
 
     @precondition(lambda self: self.jobs)
     @rule(pick=st.integers(0, 3), stop=st.booleans())
     def end_job(self, pick: int, stop: bool) -> None:
         job = self.jobs[pick % len(self.jobs)]
-        self.stage.state.end_job(job, "asked", self.stage.now, stop=stop)
+        self.farm.end_job(job, "asked", stop=stop)
 
     def running(self) -> dict[str, TaskKey]:
-        book = self.stage.state._book
+        book = self.farm.state
         return {run.id: run.key for r in book.renders.values() for run in r.running.values()}
 
     @invariant()
     def renders_are_within_their_limits(self) -> None:
-        for render in self.stage.state._book.renders.values():
+        for render in self.farm.state.renders.values():
             runs = render.running.values()
             assert render.capacity_used == sum(run.capacity for run in runs)
             resumed = any(step.event == "resumed" for run in runs for step in run.task.why)
@@ -197,7 +197,7 @@ class FarmMachine(RuleBasedStateMachine):
     def no_task_runs_twice(self) -> None:
         keys = list(self.running().values())
         assert len(keys) == len(set(keys))
-        for job in self.stage.state._book.jobs.values():
+        for job in self.farm.state.jobs.values():
             for block in job.blocks:
                 for task in block.tasks:
                     assert (task.run is not None) == (task.state is TaskState.RUNNING)
@@ -208,7 +208,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_are_true(self) -> None:
-        book = self.stage.state._book
+        book = self.farm.state
         ready = 0
         for job in book.jobs.values():
             for block in job.blocks:
@@ -230,7 +230,7 @@ class FarmMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_over_stays_over(self) -> None:
         for job in self.jobs:
-            for view in self.stage.view(job).tasks:
+            for view in self.farm.view(job).tasks:
                 if view.key in self.ends:
                     assert view.state == self.ends[view.key]
                 elif TaskState(view.state).over:
@@ -238,7 +238,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     @invariant()
     def blocks_wait_for_what_they_depend_on(self) -> None:
-        for job in self.stage.state._book.jobs.values():
+        for job in self.farm.state.jobs.values():
             for block in job.blocks:
                 if block.waits:
                     states = {task.state for task in block.tasks}
@@ -247,7 +247,7 @@ class FarmMachine(RuleBasedStateMachine):
     @invariant()
     def entries_are_applied_once(self) -> None:
         for job in self.jobs:
-            for view in self.stage.view(job).tasks:
+            for view in self.farm.view(job).tasks:
                 lines = [line for line in view.log.splitlines() if line.startswith("entry")]
                 assert len(lines) == len(set(lines))
 
@@ -256,7 +256,7 @@ class FarmMachine(RuleBasedStateMachine):
         for name in NAMES:
             self.register(name, forget=False)
         for _ in range(500):
-            if all(self.stage.state.job_over(job) for job in self.jobs):
+            if all(self.farm.state.find_job(job).over for job in self.jobs):
                 break
             for name in NAMES:
                 if name not in self.online:
@@ -268,7 +268,7 @@ class FarmMachine(RuleBasedStateMachine):
                 self.renders[name].send()
             self.pass_time(1.0, alive=True)
         for job in self.jobs:
-            assert self.stage.state.job_over(job), self.stage.view(job)
+            assert self.farm.state.find_job(job).over, self.farm.view(job)
         assert not self.running()
 
 

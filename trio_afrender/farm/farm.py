@@ -1,4 +1,4 @@
-"""The embedded farm: the state machine, its store and its clock, and what people ask of it."""
+"""The embedded farm: one facade over the farm's state, its store, its clock and its sessions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from pathlib import Path
 
 import trio
 
+from trio_afrender.farm import renders, scheduler, transitions, user_requests
 from trio_afrender.farm.output_listeners import Answers, Listeners
 from trio_afrender.farm.render_session import RenderSession, run_session
 from trio_afrender.farm.settings import FarmSettings
-from trio_afrender.farm.state_machine import FarmStateMachine
+from trio_afrender.farm.snapshots import view_job, view_render
+from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.store import DiskFarmStore, FarmStore, MemoryFarmStore
 from trio_afrender.farm.text_writer import TextWriter
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView, RenderView
-from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.protocol.messages import Reason, TaskKey
 from trio_afrender.transport.interfaces import ServerLink
 
 __all__ = ("Farm", "FarmSettings", "open_farm")
@@ -46,7 +48,7 @@ async def open_farm(
     farm = Farm(store, settings or FarmSettings(), wall, first)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(farm._supervisor.run)  # noqa: SLF001 - opening is a part of the farm
+        nursery.start_soon(farm._writer.run)  # noqa: SLF001 - opening is a part of the farm
         nursery.start_soon(farm._run_clock)  # noqa: SLF001 - the same
         try:
             yield farm
@@ -68,9 +70,8 @@ class Farm:
     def __init__(
         self, store: FarmStore, settings: FarmSettings, wall: Callable[[], float], first_job: int
     ) -> None:
-        self.settings = settings
-        self._state = FarmStateMachine(store, settings=settings, wall=wall, first_job=first_job)
-        self._supervisor = TextWriter(store, self._store_failed)
+        self._state = FarmState(settings=settings, wall=wall, texts=store, next_job=first_job)
+        self._writer = TextWriter(store, self._store_failed)
         self._sessions: dict[int, RenderSession] = {}
         self._by_name: dict[str, RenderSession] = {}
         self._next_session = 1
@@ -82,33 +83,37 @@ class Farm:
         self._planned = math.inf
         self._replan = trio.Event()
 
+    @property
+    def settings(self) -> FarmSettings:
+        return self._state.settings
+
     # Jobs
 
     def submit(self, spec: JobSpec) -> int:
         """Take a job in and return its id. Raises `JobError`."""
-        job = self._state.submit(spec, trio.current_time())
-        self.act()
-        return job
+        job = transitions.submit(self._state, spec, trio.current_time())
+        self.dispatch()
+        return job.id
 
     async def wait(self, job: int) -> JobView:
         """Wait until a job is over and its texts are stored."""
         seen = self._count
-        while not self._state.job_over(job):
+        while not self._state.find_job(job).over:
             seen = await self.changed(seen)
-        await self._supervisor.settled()
+        await self._writer.settled()
         return self.view(job)
 
     def view(self, job: int) -> JobView:
-        return self._state.view(job)
+        return view_job(self._state.find_job(job), self._state.texts)
 
     @property
     def jobs(self) -> tuple[int, ...]:
         """The ids of all jobs, oldest first."""
-        return self._state.jobs()
+        return tuple(self._state.jobs)
 
     def why_waiting(self, job: int) -> tuple[str, ...]:
         """Sentences on why ready tasks are not handed out: no render, no capacity, a mask ..."""
-        return self._state.why_waiting(job, trio.current_time())
+        return scheduler.why_waiting(self._state, self._state.find_job(job), trio.current_time())
 
     def report(self, job: int) -> dict[str, object]:
         """The outcome of a job, texts included. Reads the texts of all tasks from the store:
@@ -117,40 +122,42 @@ class Farm:
 
     def stop_job(self, job: int, reason: str = "stopped") -> None:
         """Stop what runs of a job, and start nothing more of it."""
-        self._state.end_job(job, reason, trio.current_time(), stop=True)
-        self.act()
+        self._end_job(job, reason, stop=True)
 
     def drain_job(self, job: int, reason: str = "drained") -> None:
         """Let what runs of a job come to its end, and start nothing more of it."""
-        self._state.end_job(job, reason, trio.current_time(), stop=False)
-        self.act()
+        self._end_job(job, reason, stop=False)
+
+    def _end_job(self, job: int, reason: str, *, stop: bool) -> None:
+        found = self._state.find_job(job)
+        user_requests.end_job(self._state, found, reason, trio.current_time(), stop=stop)
+        self.dispatch()
 
     def stop_task(self, key: TaskKey, reason: str = "stopped") -> None:
         """Stop a task for good: it ends as killed, unless it is done before that."""
-        self._state.stop_task(key, reason, trio.current_time())
-        self.act()
+        task = self._state.find_task(key)
+        user_requests.stop_task(self._state, task, reason, trio.current_time())
+        self.dispatch()
 
     def suspend_task(self, key: TaskKey, reason: str = "suspended") -> bool:
         """Let a running task stand still, all its processes; False if it does not run. It keeps
         its render; the farm's own limits go on counting."""
-        done = self._state.suspend_task(key, reason)
-        self.act()
+        done = user_requests.suspend_task(self._state, self._state.find_task(key), reason)
+        self.dispatch()
         return done
 
     def resume_task(self, key: TaskKey) -> bool:
         """Let it go on; False if it does not run."""
-        done = self._state.suspend_task(key, "")
-        self.act()
-        return done
+        return self.suspend_task(key, "")
 
     async def forget_job(self, job: int) -> None:
         """Drop a job that is over, with all its texts: a farm that runs for months is not to grow.
 
         Views taken before go on, but their texts are gone. Raises `JobError` for one that runs.
         """
-        self._state.forget_job(job)
-        self.act()
-        await self._supervisor.settled()
+        transitions.forget(self._state, self._state.find_job(job))
+        self.dispatch()
+        await self._writer.settled()
 
     # Output
 
@@ -160,15 +167,16 @@ class Farm:
 
         Who reads slowly misses some, and finds a mark that says how much.
         """
+        task = self._state.find_task(key)
         listener, receive = self._listeners.add(key)
         try:
-            if self._state.listen(key):
+            if user_requests.listen(self._state, task):
                 try:
-                    self.act()
+                    self.dispatch()
                     yield receive
                 finally:
-                    self._state.unlisten(key)
-                    self.act()
+                    user_requests.unlisten(self._state, task)
+                    self.dispatch()
             else:
                 listener.send.close()
                 yield receive
@@ -178,31 +186,31 @@ class Farm:
 
     async def ask_output(self, key: TaskKey) -> str:
         """A running task's output so far; of one that does not run what is stored, or ''."""
-        run = self._state.ask_output(key)
+        task = self._state.find_task(key)
+        run = user_requests.ask_output(self._state, task)
         if run is not None:
-            self.act()
+            self.dispatch()
             answer = await self._answers.wait(run)
             if answer is not None:
                 return answer
-        await self._supervisor.settled()
-        return await self._supervisor.read_output(key, self._state.attempts(key))
+        await self._writer.settled()
+        return await self._writer.read_output(key, task.attempts)
 
     # Renders
 
     @property
     def renders(self) -> tuple[RenderView, ...]:
-        return self._state.renders()
+        return tuple(map(view_render, self._state.renders.values()))
 
     def instruct(self, render: str, instruction: str, command: str = "") -> None:
         """Have an online render do something: ``exit``, ``launch`` with a command, ..."""
-        self._state.instruct(render, instruction, command)
-        self.act()
+        user_requests.instruct(self._state, render, instruction, command)
+        self.dispatch()
 
     def change_settings(self, settings: FarmSettings) -> None:
         """Use other settings from now on; renders are told of theirs."""
-        self.settings = settings
-        self._state.change_settings(settings)
-        self.act()
+        user_requests.change_settings(self._state, settings)
+        self.dispatch()
 
     async def serve_link(self, link: ServerLink) -> None:
         """Serve one render until its link ends; closes the link. Raises nothing of the link's."""
@@ -242,33 +250,38 @@ class Farm:
         if session.name is not None:
             if self._by_name.get(session.name) is session:
                 del self._by_name[session.name]
-            self._state.unlink(session.name, session.id, trio.current_time())
-            self.act()
+            render = self._state.renders[session.name]
+            renders.unlink(self._state, render, session.id, trio.current_time())
+            self.dispatch()
 
-    async def act_and_store(self) -> None:
-        """Do what the state wants done, and wait until the texts in it are stored."""
-        self.act()
-        await self._supervisor.settled()
+    async def dispatch_and_store(self) -> None:
+        """`dispatch`, then wait until the texts in it are stored."""
+        self.dispatch()
+        await self._writer.settled()
 
-    def act(self) -> None:
-        """Do what the state wants done; called after every call that may change it."""
-        effects = self._state.take_effects()
-        self._supervisor.put(effects.writes)
-        for key, text in effects.heard:
+    def dispatch(self) -> None:
+        """Hand out tasks, and send out what the state has collected.
+
+        Called after each call that may change the state.
+        """
+        scheduler.assign(self._state, trio.current_time())
+        outgoing = self._state.take_outgoing()
+        self._writer.put(outgoing.writes)
+        for key, text in outgoing.listened:
             self._listeners.hear(key, text)
-        for run, output in effects.answers:
+        for run, output in outgoing.answers:
             self._answers.give(run, output)
-        for run in effects.over:
+        for run in outgoing.ended_runs:
             self._answers.give(run, None)
-        for key in effects.ended:
+        for key in outgoing.ended_tasks:
             self._listeners.end(key)
-        for number in effects.drop:
+        for number in outgoing.drop_sessions:
             if number in self._sessions:
                 self._sessions[number].scope.cancel()
-        for name in effects.dirty:
+        for name in outgoing.wake:
             if name in self._by_name:
                 self._by_name[name].wake.set()
-        if effects.changed:
+        if outgoing.changed:
             self._count += 1
             self._change.set()
             self._change = trio.Event()
@@ -277,8 +290,10 @@ class Farm:
 
     def _store_failed(self, key: TaskKey, problem: str) -> None:
         _log.error("task %s: text not stored: %s", key, problem)
-        self._state.note(key, "store", f"text not stored: {problem}")
-        self.act()
+        # Not into the log: that may be what cannot be stored.
+        step = Reason(time=self._state.wall(), event="store", text=f"text not stored: {problem}")
+        self._state.add_why(self._state.find_task(key), (step,))
+        self.dispatch()
 
     async def _run_clock(self) -> None:
         while True:
@@ -286,12 +301,12 @@ class Farm:
             with trio.move_on_at(self._planned):
                 await self._replan.wait()
             self._replan = trio.Event()
-            self._state.tick(trio.current_time())
-            self.act()
+            renders.tick(self._state, trio.current_time())
+            self.dispatch()
 
     async def _close(self) -> None:
         self._closed = True
         for session in self._sessions.values():
             session.scope.cancel()
         with trio.CancelScope(shield=True), trio.move_on_after(self.settings.flush):
-            await self._supervisor.settled()
+            await self._writer.settled()

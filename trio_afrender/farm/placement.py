@@ -103,33 +103,33 @@ def coefficient(render: RenderState, spec: BlockSpec) -> int:
     return max(room, _least(spec), 1)
 
 
-def avoids_block(book: FarmState, render: RenderState, block: Block, now: float) -> bool:
+def avoids_block(state: FarmState, render: RenderState, block: Block, now: float) -> bool:
     """Whether a render failed at a block too often, and another one can be asked instead.
 
     Without another one it is asked again: on a farm of one machine to avoid it is to hang.
     """
-    limit = _choose(block.spec.errors_avoid_host, book.settings.errors_avoid_host)
+    limit = _choose(block.spec.errors_avoid_host, state.settings.errors_avoid_host)
     forgive = block.spec.errors_forgive_time
 
     def failed(other: RenderState) -> bool:
         count, last = block.error_hosts.get(other.name, (0, 0.0))
         return count >= limit and (forgive <= 0 or now < last + forgive)
 
-    return limit > 0 and failed(render) and _another(book, render, block, failed)
+    return limit > 0 and failed(render) and _another(state, render, block, failed)
 
 
-def avoids_task(book: FarmState, render: RenderState, task: Task) -> bool:
+def avoids_task(state: FarmState, render: RenderState, task: Task) -> bool:
     """The same for one task."""
     if task.error_hosts is None:
         return False
     hosts = task.error_hosts
     spec = task.block.spec
-    limit = _choose(spec.errors_task_same_host, book.settings.errors_task_same_host)
+    limit = _choose(spec.errors_task_same_host, state.settings.errors_task_same_host)
 
     def failed(other: RenderState) -> bool:
         return hosts[other.name] >= limit
 
-    return limit > 0 and failed(render) and _another(book, render, task.block, failed)
+    return limit > 0 and failed(render) and _another(state, render, task.block, failed)
 
 
 def _choose(own: int, default: int) -> int:
@@ -137,10 +137,10 @@ def _choose(own: int, default: int) -> int:
 
 
 def _another(
-    book: FarmState, render: RenderState, block: Block, failed: Callable[[RenderState], bool]
+    state: FarmState, render: RenderState, block: Block, failed: Callable[[RenderState], bool]
 ) -> bool:
     """Whether an online render could take the block now or when it has room again."""
-    for other in book.renders.values():
+    for other in state.renders.values():
         if other is render or not other.online or failed(other):
             continue
         if other.state & _NIMBY_ALL or other.register.priority == 0:

@@ -7,13 +7,16 @@ writer and nobody else, and what it is to be told conflates in its outbox meanwh
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import attrs
 import trio
 
 from trio_afrender.errors import LinkLost, ProtocolError
-from trio_afrender.farm.state_machine import FarmStateMachine
+from trio_afrender.farm import renders
+from trio_afrender.farm.model import RenderState
+from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.updates import apply_update
 from trio_afrender.protocol.messages import (
     Ack,
     Deregister,
@@ -25,10 +28,7 @@ from trio_afrender.protocol.messages import (
 )
 from trio_afrender.transport.interfaces import ServerLink
 
-if TYPE_CHECKING:
-    from trio_afrender.farm.farm import Farm
-
-__all__ = ("RenderSession", "run_session")
+__all__ = ("RenderSession", "SessionOwner", "run_session")
 
 _log = logging.getLogger(__name__)
 
@@ -54,18 +54,42 @@ class RenderSession:
     unknown: set[str] = attrs.field(factory=set)
 
 
-async def run_session(farm: Farm, state: FarmStateMachine, link: ServerLink) -> None:
+class SessionOwner(Protocol):
+    """What a session needs of the farm that it belongs to."""
+
+    def add_session(self, link: ServerLink) -> RenderSession:
+        """Give a link its session number."""
+        ...
+
+    def name_session(self, session: RenderSession, name: str) -> None:
+        """Note the render that a session has registered."""
+        ...
+
+    def remove_session(self, session: RenderSession) -> None:
+        """Forget a session that has ended."""
+        ...
+
+    def dispatch(self) -> None:
+        """Hand out tasks, and send out what the state has collected."""
+        ...
+
+    async def dispatch_and_store(self) -> None:
+        """`dispatch`, then wait until the texts in it are stored."""
+        ...
+
+
+async def run_session(owner: SessionOwner, state: FarmState, link: ServerLink) -> None:
     """Serve a link until it ends, and close it. Cancelling it is safe: the render reconnects."""
-    session = farm.add_session(link)
+    session = owner.add_session(link)
     try:
         with session.scope:
-            await _serve(farm, state, session)
+            await _serve(owner, state, session)
     except LinkLost as error:
         _log.info("%s: %s", _who(session), error)
     except ProtocolError as error:
         _log.warning("%s: closed: %s", _who(session), error)
     finally:
-        farm.remove_session(session)
+        owner.remove_session(session)
         with trio.CancelScope(shield=True), trio.move_on_after(_CLOSING):
             await link.aclose()
 
@@ -75,8 +99,8 @@ def _who(session: RenderSession) -> str:
     return f"render {session.name!r} at {peer}" if session.name else f"connection from {peer}"
 
 
-async def _serve(farm: Farm, state: FarmStateMachine, session: RenderSession) -> None:
-    if not await _greet(farm, state, session):
+async def _serve(owner: SessionOwner, state: FarmState, session: RenderSession) -> None:
+    if not await _greet(owner, state, session):
         return
     ends: list[LinkLost | ProtocolError] = []
 
@@ -90,7 +114,7 @@ async def _serve(farm: Farm, state: FarmStateMachine, session: RenderSession) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
         try:
-            await _read(farm, state, session)
+            await _read(owner, state, session)
         except (LinkLost, ProtocolError) as error:
             ends.append(error)
         nursery.cancel_scope.cancel()
@@ -99,10 +123,10 @@ async def _serve(farm: Farm, state: FarmStateMachine, session: RenderSession) ->
         raise next((end for end in ends if isinstance(end, ProtocolError)), ends[0])
 
 
-async def _greet(farm: Farm, state: FarmStateMachine, session: RenderSession) -> bool:
+async def _greet(owner: SessionOwner, state: FarmState, session: RenderSession) -> bool:
     """Register the render; False when it is refused, or says nothing in time."""
     link = session.link
-    with trio.move_on_after(farm.settings.handshake) as waiting:
+    with trio.move_on_after(state.settings.handshake) as waiting:
         first = await link.receive()
     if waiting.cancelled_caught:
         _log.warning("%s: closed: did not register", _who(session))
@@ -111,40 +135,41 @@ async def _greet(farm: Farm, state: FarmStateMachine, session: RenderSession) ->
         raise ProtocolError(f"{type(first).__name__} before Register")
     answer: Registered | Refused
     if link.can_register(first.name):
-        answer = state.register(first, session.id, link.peer, trio.current_time())
+        answer = renders.register(state, first, session.id, link.peer, trio.current_time())
     else:
         answer = Refused(reason="unauthorized", text="the token is not for this name")
     if isinstance(answer, Registered):
-        farm.name_session(session, first.name)
+        owner.name_session(session, first.name)
         _log.info("%s: registered", _who(session))
     else:
         _log.warning("%s: refused %r: %s", _who(session), first.name, answer.reason)
-    farm.act()
+    owner.dispatch()
     # What the registration brought goes out behind its answer: the writer starts after this.
     await link.send(answer)
     session.wake.set()
     return isinstance(answer, Registered)
 
 
-async def _read(farm: Farm, state: FarmStateMachine, session: RenderSession) -> None:
-    name = session.name
-    assert name is not None  # noqa: S101 - `_greet` has set it
+async def _read(owner: SessionOwner, state: FarmState, session: RenderSession) -> None:
+    assert session.name is not None  # noqa: S101 - `_greet` has set it
+    render = state.renders[session.name]
     while True:
         message = await session.link.receive()
-        state.seen(name, session.id, trio.current_time(), busy=True)
+        renders.seen(render, session.id, trio.current_time(), busy=True)
         match message:
             case Update():
-                await _take_update(farm, state, session, name, message)
+                await _take_update(owner, state, session, render, message)
             case Deregister():
-                state.deregister(name, session.id, message.reason, trio.current_time())
-                await farm.act_and_store()
+                now = trio.current_time()
+                renders.deregister(state, render, session.id, message.reason, now)
+                await owner.dispatch_and_store()
                 _log.info("%s: left: %s", _who(session), message.reason)
                 return
             case Unknown():
                 _note_unknown(session, message.type[:100])
             case Register():
                 raise ProtocolError("a second Register")
-        state.seen(name, session.id, trio.current_time(), busy=False)
+        renders.seen(render, session.id, trio.current_time(), busy=False)
 
 
 def _note_unknown(session: RenderSession, kind: str) -> None:
@@ -154,19 +179,23 @@ def _note_unknown(session: RenderSession, kind: str) -> None:
 
 
 async def _take_update(
-    farm: Farm, state: FarmStateMachine, session: RenderSession, name: str, update: Update
+    owner: SessionOwner,
+    state: FarmState,
+    session: RenderSession,
+    render: RenderState,
+    update: Update,
 ) -> None:
     """Apply, store, then acknowledge and close: in this order nothing is lost with us."""
-    closes = state.apply(name, session.id, update, trio.current_time())
-    await farm.act_and_store()
+    closes = apply_update(state, render, session.id, update, trio.current_time())
+    await owner.dispatch_and_store()
     session.seq = max(session.seq, update.seq)
-    state.close(name, session.id, closes)
+    renders.close_runs(state, render, session.id, closes)
     session.wake.set()
 
 
-async def _write(state: FarmStateMachine, session: RenderSession) -> None:
-    name = session.name
-    assert name is not None  # noqa: S101 - `_greet` has set it
+async def _write(state: FarmState, session: RenderSession) -> None:
+    assert session.name is not None  # noqa: S101 - `_greet` has set it
+    render = state.renders[session.name]
     acked = 0
     while True:
         await session.wake.wait()
@@ -174,5 +203,5 @@ async def _write(state: FarmStateMachine, session: RenderSession) -> None:
         if session.seq > acked:
             acked = session.seq
             await session.link.send(Ack(seq=acked))
-        while events := state.take_events(name, session.id):
+        while events := renders.take_events(state, render, session.id):
             await session.link.send(events)

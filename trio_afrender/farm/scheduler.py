@@ -28,37 +28,37 @@ _LISTENED = 1
 _NO_TASK = TaskSpec()
 
 
-def assign(book: FarmState, now: float) -> None:
+def assign(state: FarmState, now: float) -> None:
     """Hand out what can be handed out, one task a render in turn, the least busy first."""
-    everybody, book.everybody = book.everybody, False
-    free, book.free = book.free, set()
-    if not book.ready or not (everybody or free):
+    all_freed, state.all_freed = state.all_freed, False
+    freed, state.freed = state.freed, set()
+    if not state.ready or not (all_freed or freed):
         return
-    names = book.renders if everybody else sorted(free)
-    renders = [r for r in map(book.renders.__getitem__, names) if not why_unavailable(r, now)]
-    while renders and book.ready:
+    names = state.renders if all_freed else sorted(freed)
+    renders = [r for r in map(state.renders.__getitem__, names) if not why_unavailable(r, now)]
+    while renders and state.ready:
         renders.sort(key=lambda r: (-r.register.priority, len(r.running), r.id))
-        renders = [r for r in renders if not why_unavailable(r, now) and _serve(book, r, now)]
+        renders = [r for r in renders if not why_unavailable(r, now) and _serve(state, r, now)]
 
 
-def _serve(book: FarmState, render: RenderState, now: float) -> bool:
+def _serve(state: FarmState, render: RenderState, now: float) -> bool:
     """Give a render its next task, if there is one for it."""
-    for job in book.order:
+    for job in state.order:
         if not job.counts[TaskState.READY]:
             continue
         for block in job.blocks:
             if not block.counts[TaskState.READY] or why_not_eligible(render, job, block):
                 continue
-            if avoids_block(book, render, block, now):
+            if avoids_block(state, render, block, now):
                 continue
-            task = _pop_task(book, render, block)
+            task = _pop_task(state, render, block)
             if task is not None:
-                _hand_out(book, render, task, now)
+                _hand_out(state, render, task, now)
                 return True
     return False
 
 
-def _pop_task(book: FarmState, render: RenderState, block: Block) -> Task | None:
+def _pop_task(state: FarmState, render: RenderState, block: Block) -> Task | None:
     """The first ready task of a block that need not avoid this render."""
     aside: list[tuple[int, int]] = []
     found: Task | None = None
@@ -67,7 +67,7 @@ def _pop_task(book: FarmState, render: RenderState, block: Block) -> Task | None
         task = block.tasks[entry[1]]
         if task.state is not TaskState.READY:
             continue
-        if avoids_task(book, render, task):
+        if avoids_task(state, render, task):
             aside.append(entry)
         else:
             found = task
@@ -76,12 +76,12 @@ def _pop_task(book: FarmState, render: RenderState, block: Block) -> Task | None
     return found
 
 
-def _hand_out(book: FarmState, render: RenderState, task: Task, now: float) -> None:
+def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> None:
     block, job = task.block, task.block.job
     coeff = coefficient(render, block.spec)
     task.attempts += 1
     run = Run(
-        id=book.make_run(),
+        id=state.make_run(),
         task=task,
         attempt=task.attempts,
         render=render,
@@ -89,18 +89,18 @@ def _hand_out(book: FarmState, render: RenderState, task: Task, now: float) -> N
         assigned=now,
         progressed=now,
     )
-    book.runs[run.id] = run
+    state.runs[run.id] = run
     task.status = task.exit_code = task.finished = None
     task.percent = task.frame = task.percentframe = 0
     task.activity = task.report = task.resources = ""
     task.usage = None
-    task.started = book.wall()
+    task.started = state.wall()
     if job.started is None:
         job.started = task.started
-    book.attach(run, now)
-    book.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')
+    state.attach(run, now)
+    state.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')
     render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
-    book.wake(render)
+    state.wake(render)
 
 
 def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
@@ -168,13 +168,13 @@ def _strings(job: JobSpec, spec: BlockSpec, own: TaskSpec) -> dict[str, str]:
     return found
 
 
-def why_waiting(book: FarmState, job: Job, now: float) -> tuple[str, ...]:
+def why_waiting(state: FarmState, job: Job, now: float) -> tuple[str, ...]:
     """Sentences on why ready tasks of a job are not handed out; () when none is kept waiting."""
     if job.held:
         return ("the job waits for another one or for its time",)
     if not job.counts[TaskState.READY]:
         return ()
-    online = [render for render in book.renders.values() if render.online]
+    online = [render for render in state.renders.values() if render.online]
     if not online:
         return ("no render is online",)
     found: dict[str, None] = {}

@@ -1,13 +1,17 @@
-"""Everything the farm knows, and the small steps that keep its counts right.
+"""Everything the farm knows, and the small steps that keep its counts right. No I/O.
 
-Sans I/O: what the world outside has to do is collected in `Effects`, which the shell
-(`farm.farm`) takes after each call.
+`FarmState` changes by functions over it: `renders` and `updates` apply what renders send,
+`transitions` and `user_requests` what users ask, `scheduler.assign` hands out tasks after either.
+None of them waits, so each call is atomic. What has to be done outside is collected in
+`FarmState.outgoing`; `farm.farm` takes it after each call. Times are seconds on any clock that the
+caller chooses, never Unix time.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+import secrets
 import time
 from collections.abc import Callable
 
@@ -74,16 +78,16 @@ class OutgoingMessages:
     """What is to be done outside: texts to store, people to tell, links to wake or to close."""
 
     writes: list[Write] = attrs.field(factory=list)
-    heard: list[tuple[TaskKey, str]] = attrs.field(factory=list)
+    listened: list[tuple[TaskKey, str]] = attrs.field(factory=list)
     answers: list[tuple[str, str]] = attrs.field(factory=list)
     """(run, output) that somebody asked for."""
-    over: list[str] = attrs.field(factory=list)
+    ended_runs: list[str] = attrs.field(factory=list)
     """Runs that have left their render: nobody will answer for them."""
-    ended: list[TaskKey] = attrs.field(factory=list)
+    ended_tasks: list[TaskKey] = attrs.field(factory=list)
     """Tasks that came to their end."""
-    dirty: set[str] = attrs.field(factory=set)
+    wake: set[str] = attrs.field(factory=set)
     """Renders with something in their outbox."""
-    drop: list[int] = attrs.field(factory=list)
+    drop_sessions: list[int] = attrs.field(factory=list)
     """Sessions whose link must be closed."""
     changed: bool = False
 
@@ -93,9 +97,11 @@ class FarmState:
     settings: FarmSettings
     wall: Callable[[], float]
     """Unix time, for stamps only: deadlines go by the farm's own clock."""
-    make_run: Callable[[], str]
     texts: Texts
-    next_job: int
+    make_run: Callable[[], str] = lambda: secrets.token_hex(12)
+    """Makes the id of a run."""
+    next_job: int = 2
+    """Job 1 is the server's own job on an afserver."""
     next_render: int = 1
     jobs: dict[int, Job] = attrs.field(factory=dict)
     renders: dict[str, RenderState] = attrs.field(factory=dict)
@@ -106,25 +112,45 @@ class FarmState:
     limited: dict[str, Run] = attrs.field(factory=dict)
     """Current runs with a limit in time."""
     ready: int = 0
-    free: set[str] = attrs.field(factory=set)
+    freed: set[str] = attrs.field(factory=set)
     """Renders that may have become able to take a task."""
-    everybody: bool = False
+    all_freed: bool = False
     """Any render may have."""
     due: float = math.inf
     """No later than this something has to be looked at; may be too early, never too late."""
-    effects: OutgoingMessages = attrs.field(factory=OutgoingMessages)
+    outgoing: OutgoingMessages = attrs.field(factory=OutgoingMessages)
 
-    def remind(self, when: float) -> None:
+    def take_outgoing(self) -> OutgoingMessages:
+        """What has to be done outside since the last call."""
+        taken, self.outgoing = self.outgoing, OutgoingMessages()
+        return taken
+
+    def find_job(self, job: int) -> Job:
+        """Raises KeyError for an unknown job."""
+        if job not in self.jobs:
+            raise KeyError(f"no job {job}")
+        return self.jobs[job]
+
+    def find_task(self, key: TaskKey) -> Task:
+        """Raises KeyError for an unknown task."""
+        job = self.find_job(key.job)
+        if key.number == 0 and 0 <= key.block < len(job.blocks):
+            tasks = job.blocks[key.block].tasks
+            if 0 <= key.task < len(tasks):
+                return tasks[key.task]
+        raise KeyError(f"no task {key}")
+
+    def check_by(self, when: float) -> None:
         self.due = min(self.due, when)
 
     def touch(self, task: Task) -> None:
         """Say that what people see of a task has changed."""
         task.view = None
         task.block.job.view = None
-        self.effects.changed = True
+        self.outgoing.changed = True
 
     def wake(self, render: RenderState) -> None:
-        self.effects.dirty.add(render.name)
+        self.outgoing.wake.add(render.name)
 
     def log(self, task: Task, text: str) -> None:
         """Put a line of the farm's own into a task's log, together with the next text for it."""
@@ -135,7 +161,7 @@ class FarmState:
         text = task.unsaved + text
         task.unsaved = ""
         if text:
-            self.effects.writes.append(LogText(task.key, text))
+            self.outgoing.writes.append(LogText(task.key, text))
 
     def why(self, task: Task, event: str, text: str) -> None:
         """Add a step of the farm's own to the chain of a task."""
@@ -166,12 +192,12 @@ class FarmState:
         task.state = state
         if state is TaskState.READY:
             self.ready += 1
-            self.everybody = True
+            self.all_freed = True
             number = task.key.task
             rank = number if block.ranks is None else block.ranks[number]
             heapq.heappush(block.ready, (rank, number))
         elif state.over:
-            self.effects.ended.append(task.key)
+            self.outgoing.ended_tasks.append(task.key)
         self.touch(task)
 
     def attach(self, run: Run, now: float) -> None:
@@ -188,7 +214,7 @@ class FarmState:
         limits = time_limits(run)
         if limits:
             self.limited[run.id] = run
-            self.remind(min(when for when, _ in limits))
+            self.check_by(min(when for when, _ in limits))
 
     def detach(self, run: Run) -> None:
         """Take a run from its render and its task; the task still needs a new state."""
@@ -203,11 +229,11 @@ class FarmState:
         block.running_on[render.name] -= 1
         job.running_on[render.name] -= 1
         self.limited.pop(run.id, None)
-        self.effects.over.append(run.id)
-        self.free.add(render.name)
+        self.outgoing.ended_runs.append(run.id)
+        self.freed.add(render.name)
         needs = (block.spec.needs, job.spec.needs)
         if any(n.max_running_tasks >= 0 or n.max_running_tasks_per_host >= 0 for n in needs):
-            self.everybody = True
+            self.all_freed = True
 
 
 def time_limits(run: Run) -> tuple[tuple[float, str], ...]:

@@ -32,12 +32,12 @@ __all__ = (
 )
 
 
-def submit(book: FarmState, spec: JobSpec, now: float) -> Job:
+def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     """Take a job in. Raises `JobError` for blocks that wait for each other, a mask that is none,
     a task too large to be sent."""
     check_sizes(spec)
     depends = find_dependencies(spec)
-    job = Job(id=book.next_job, spec=spec, masks=_compile(spec.needs, ""))
+    job = Job(id=state.next_job, spec=spec, masks=_compile(spec.needs, ""))
     for number, block_spec in enumerate(spec.blocks):
         masks = _compile(block_spec.needs, f"blocks[{number}].")
         block = Block(job=job, spec=block_spec, masks=masks, ranks=rank_tasks(block_spec))
@@ -47,15 +47,15 @@ def submit(book: FarmState, spec: JobSpec, now: float) -> Job:
         job.counts[TaskState.WAITING] += len(block.tasks)
         job.blocks.append(block)
     _connect(job, depends.blocks, depends.tasks)
-    if spec.time_wait > book.wall():
-        job.held_until = now + spec.time_wait - book.wall()
-        book.remind(job.held_until)
-    book.next_job += 1
-    book.jobs[job.id] = job
-    insort(book.order, job, key=lambda other: (-other.spec.priority, other.id))
-    book.effects.changed = True
-    job.before = [other for other in book.order if _goes_before(other, job)]
-    release_held(book, now)
+    if spec.time_wait > state.wall():
+        job.held_until = now + spec.time_wait - state.wall()
+        state.check_by(job.held_until)
+    state.next_job += 1
+    state.jobs[job.id] = job
+    insort(state.order, job, key=lambda other: (-other.spec.priority, other.id))
+    state.outgoing.changed = True
+    job.before = [other for other in state.order if _goes_before(other, job)]
+    release_held(state, now)
     return job
 
 
@@ -103,18 +103,18 @@ def _group(block: Block, members: tuple[int, ...]) -> Group:
     return group
 
 
-def release_held(book: FarmState, now: float) -> None:
+def release_held(state: FarmState, now: float) -> None:
     """Start the jobs that waited for a time, or for other jobs, and need not any more."""
-    for job in [job for job in book.order if job.held]:
+    for job in [job for job in state.order if job.held]:
         if job.held_until is not None and now < job.held_until:
-            book.remind(job.held_until)
+            state.check_by(job.held_until)
             continue
         failed = [other for other in job.before if other.state in ("error", "stopped")]
         if failed:
-            end_unstarted(book, job, "rule", f'job "{failed[0].spec.name}" did not finish')
+            end_unstarted(state, job, "rule", f'job "{failed[0].spec.name}" did not finish')
         elif all(other.state == "done" for other in job.before):
-            _open(book, job)
-        settle(book, job, now)
+            _open(state, job)
+        settle(state, job, now)
 
 
 def _goes_before(other: Job, job: Job) -> bool:
@@ -128,95 +128,95 @@ def _goes_before(other: Job, job: Job) -> bool:
     return bool(spec.depend_mask_global and re.fullmatch(spec.depend_mask_global, name))
 
 
-def _open(book: FarmState, job: Job) -> None:
+def _open(state: FarmState, job: Job) -> None:
     job.held = False
     for block in job.blocks:
-        _open_block(book, block)
+        _open_block(state, block)
     for block in job.blocks:
         if not block.tasks:
-            _block_done(book, block)
+            _block_done(state, block)
 
 
-def _open_block(book: FarmState, block: Block) -> None:
+def _open_block(state: FarmState, block: Block) -> None:
     if block.waits == 0 and not block.job.held:
-        _make_ready(book, block.tasks)
+        _make_ready(state, block.tasks)
 
 
-def _make_ready(book: FarmState, tasks: list[Task]) -> None:
+def _make_ready(state: FarmState, tasks: list[Task]) -> None:
     for task in tasks:
         if task.state is TaskState.WAITING and (task.group is None or task.group.waits == 0):
-            book.set_state(task, TaskState.READY)
+            state.set_state(task, TaskState.READY)
 
 
-def _block_done(book: FarmState, block: Block) -> None:
+def _block_done(state: FarmState, block: Block) -> None:
     for other in block.unlocks:
         other.waits -= 1
-        _open_block(book, other)
+        _open_block(state, other)
 
 
-def finish(book: FarmState, task: Task, state: TaskState, now: float) -> None:
+def finish(state: FarmState, task: Task, final: TaskState, now: float) -> None:
     """Bring a task to its end; those that waited for it become ready."""
-    book.set_state(task, state)
+    state.set_state(task, final)
     block, group = task.block, task.group
-    if state in (TaskState.DONE, TaskState.SKIPPED):
+    if final in (TaskState.DONE, TaskState.SKIPPED):
         if group is not None:
             group.remaining -= 1
             if group.remaining == 0:
-                _group_done(book, group)
+                _group_done(state, group)
         if block.done:
-            _block_done(book, block)
-    settle(book, block.job, now)
+            _block_done(state, block)
+    settle(state, block.job, now)
 
 
-def _group_done(book: FarmState, group: Group) -> None:
+def _group_done(state: FarmState, group: Group) -> None:
     for other in group.unlocks:
         other.waits -= 1
         block = other.tasks[0].block
         if other.waits == 0 and block.waits == 0:
-            _make_ready(book, other.tasks)
+            _make_ready(state, other.tasks)
 
 
-def requeue(book: FarmState, run: Run, event: str, text: str, now: float) -> None:
+def requeue(state: FarmState, run: Run, event: str, text: str, now: float) -> None:
     """Take a task back from its render without an error. The run counts as lost."""
     task = run.task
-    book.detach(run)
+    state.detach(run)
     run.lost = True
-    book.why(task, event, text)
-    put_back(book, run, now)
+    state.why(task, event, text)
+    put_back(state, run, now)
 
 
-def put_back(book: FarmState, run: Run, now: float) -> None:
+def put_back(state: FarmState, run: Run, now: float) -> None:
     """Queue the task of a run that is over, unless it was stopped or its job takes no more."""
     task = run.task
     if run.stop is not None and run.stop.kind is FarmStopKind.ASKED:
-        finish(book, task, TaskState.KILLED, now)
+        finish(state, task, TaskState.KILLED, now)
     elif task.block.job.ending:
-        book.why(task, "rule", f"not started again: {task.block.job.ending}")
-        finish(book, task, TaskState.KILLED, now)
+        state.why(task, "rule", f"not started again: {task.block.job.ending}")
+        finish(state, task, TaskState.KILLED, now)
     else:
-        book.set_state(task, TaskState.READY)
+        state.set_state(task, TaskState.READY)
 
 
-def resume_lost_run(book: FarmState, run: Run, now: float) -> bool:
+def resume_lost_run(state: FarmState, run: Run, now: float) -> bool:
     """Take a lost run up again: its task is still wanted and nobody else has it."""
     task = run.task
     if task.state is not TaskState.READY:
         return False
-    book.why(task, "resumed", f'render "{run.render.name}" is back with it')
-    book.attach(run, now)
+    state.why(task, "resumed", f'render "{run.render.name}" is back with it')
+    state.attach(run, now)
     return True
 
 
-def end_unstarted(book: FarmState, job: Job, event: str, text: str) -> None:
+def end_unstarted(state: FarmState, job: Job, event: str, text: str) -> None:
     """Kill what has not been handed out. The caller settles the job afterwards."""
     for block in job.blocks:
         for task in block.tasks:
             if task.state in (TaskState.WAITING, TaskState.READY):
-                book.why(task, event, f"not started: {text}")
-                book.set_state(task, TaskState.KILLED)
+                state.why(task, event, f"not started: {text}")
+                state.set_state(task, TaskState.KILLED)
 
 
-def settle(book: FarmState, job: Job, now: float) -> None:
+def settle(state: FarmState, job: Job, now: float) -> None:
     """End a job that has nothing left to do; what waits for failed tasks is killed."""
     counts = job.counts
     if job.over or counts[TaskState.READY] or counts[TaskState.RUNNING]:
@@ -224,35 +224,35 @@ def settle(book: FarmState, job: Job, now: float) -> None:
     if counts[TaskState.WAITING]:
         if job.held:
             return
-        _kill_blocked(book, job)
+        _kill_blocked(state, job)
     if counts[TaskState.ERROR] and not job.ending:
         job.state = "error"
     elif counts[TaskState.ERROR] or counts[TaskState.KILLED]:
         job.state = "stopped"
     else:
         job.state = "done"
-    job.finished = book.wall()
+    job.finished = state.wall()
     job.view = None
-    book.order.remove(job)
-    book.effects.changed = True
-    release_held(book, now)
+    state.order.remove(job)
+    state.outgoing.changed = True
+    release_held(state, now)
 
 
-def forget(book: FarmState, job: Job) -> None:
+def forget(state: FarmState, job: Job) -> None:
     """Drop a job that is over, its runs and its texts. Raises `JobError` for one that is not.
 
     What a render still says of its runs is then answered as for any run that is not known.
     """
     if not job.over:
         raise JobError("", f'job {job.id} "{job.spec.name}" is {job.state}: stop it first')
-    del book.jobs[job.id]
-    for run in [run for run in book.runs.values() if run.task.block.job is job]:
-        del book.runs[run.id]
-    book.effects.writes.append(Removal(TaskKey(job.id, 0, 0)))
-    book.effects.changed = True
+    del state.jobs[job.id]
+    for run in [run for run in state.runs.values() if run.task.block.job is job]:
+        del state.runs[run.id]
+    state.outgoing.writes.append(Removal(TaskKey(job.id, 0, 0)))
+    state.outgoing.changed = True
 
 
-def _kill_blocked(book: FarmState, job: Job) -> None:
+def _kill_blocked(state: FarmState, job: Job) -> None:
     for block in job.blocks:
         if not block.counts[TaskState.WAITING]:
             continue
@@ -260,5 +260,5 @@ def _kill_blocked(book: FarmState, job: Job) -> None:
         text = " and ".join(f'"{name}"' for name in names)
         for task in block.tasks:
             if task.state is TaskState.WAITING:
-                book.why(task, "rule", f"not started: it waits for {text}, which did not finish")
-                book.set_state(task, TaskState.KILLED)
+                state.why(task, "rule", f"not started: it waits for {text}, which did not finish")
+                state.set_state(task, TaskState.KILLED)

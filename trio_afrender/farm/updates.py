@@ -32,66 +32,70 @@ _MAX_FILES = 1000
 
 
 def apply_update(
-    book: FarmState, render: RenderState, update: Update, now: float
+    state: FarmState, render: RenderState, session: int, update: Update, now: float
 ) -> tuple[RunRef, ...]:
     """Take everything in; return what must be closed once its texts are stored.
 
+    An update of a session that has been superseded has no effect.
+
     Log, listened output and files come before the states: they belong to what an outcome ends.
     """
+    if render.session != session:
+        return ()
     for log in update.log:
-        _apply_log(book, render, log)
+        _apply_log(state, render, log)
     for listened in update.listened:
-        _apply_listened(book, render, listened)
+        _apply_listened(state, render, listened)
     for files in update.files:
-        _apply_files(book, render, files)
+        _apply_files(state, render, files)
     for asked in update.outputs:
-        _apply_output(book, render, asked)
+        _apply_output(state, render, asked)
     if update.resources is not None:
         render.resources = update.resources
-        book.free.add(render.name)
-        book.effects.changed = True
+        state.freed.add(render.name)
+        state.outgoing.changed = True
     if update.state is not None and update.state != render.state:
         render.state = update.state
-        book.free.add(render.name)
-        book.effects.changed = True
-    return tuple(_ref(u) for u in update.tasks if _apply_task(book, render, u, now))
+        state.freed.add(render.name)
+        state.outgoing.changed = True
+    return tuple(_ref(u) for u in update.tasks if _apply_task(state, render, u, now))
 
 
 def _ref(update: TaskUpdate) -> RunRef:
     return RunRef.of(update)
 
 
-def _known(book: FarmState, render: RenderState, run_id: str) -> Run | None:
+def _known(state: FarmState, render: RenderState, run_id: str) -> Run | None:
     """A run of this render; others must not speak for it."""
-    run = book.runs.get(run_id)
+    run = state.runs.get(run_id)
     return run if run is not None and run.render is render else None
 
 
-def _apply_log(book: FarmState, render: RenderState, entry: LogEntry) -> None:
-    run = _known(book, render, entry.run)
+def _apply_log(state: FarmState, render: RenderState, entry: LogEntry) -> None:
+    run = _known(state, render, entry.run)
     if run is None or entry.n <= run.log_n:
         return
     run.log_n = entry.n
-    book.write_log(run.task, entry.text)
+    state.write_log(run.task, entry.text)
 
 
-def _apply_listened(book: FarmState, render: RenderState, entry: ListenedEntry) -> None:
-    run = _known(book, render, entry.run)
+def _apply_listened(state: FarmState, render: RenderState, entry: ListenedEntry) -> None:
+    run = _known(state, render, entry.run)
     if run is None or entry.n <= run.listened_n:
         return
     run.listened_n = entry.n
-    book.effects.heard.append((run.key, entry.text))
+    state.outgoing.listened.append((run.key, entry.text))
 
 
-def _apply_output(book: FarmState, render: RenderState, entry: AskedOutput) -> None:
-    run = _known(book, render, entry.run)
+def _apply_output(state: FarmState, render: RenderState, entry: AskedOutput) -> None:
+    run = _known(state, render, entry.run)
     if run is not None:
         run.task.asked = False
-        book.effects.answers.append((run.id, entry.output))
+        state.outgoing.answers.append((run.id, entry.output))
 
 
-def _apply_files(book: FarmState, render: RenderState, entry: FilesEntry) -> None:
-    run = _known(book, render, entry.run)
+def _apply_files(state: FarmState, render: RenderState, entry: FilesEntry) -> None:
+    run = _known(state, render, entry.run)
     if run is None or entry.n <= run.files_n:
         return
     run.files_n = entry.n
@@ -99,32 +103,32 @@ def _apply_files(book: FarmState, render: RenderState, entry: FilesEntry) -> Non
     for file in entry.files:
         name = clean_name(file.name)
         if not name or len(file.data) > _MAX_FILE:
-            book.why(task, "refused", f"file {file.name[:200]!r}: {_file_problem(name)}")
+            state.why(task, "refused", f"file {file.name[:200]!r}: {_file_problem(name)}")
         elif name in task.files or len(task.files) < _MAX_FILES:
             task.files[name] = None
-            book.effects.writes.append(FileData(task.key, name, file.data))
-            book.touch(task)
+            state.outgoing.writes.append(FileData(task.key, name, file.data))
+            state.touch(task)
 
 
 def _file_problem(name: str) -> str:
     return f"larger than {_MAX_FILE} bytes" if name else "not a file name"
 
 
-def _apply_task(book: FarmState, render: RenderState, update: TaskUpdate, now: float) -> bool:
+def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: float) -> bool:
     """Take one state in; True when the render may, or must, forget the run."""
-    run = _known(book, render, update.run)
+    run = _known(state, render, update.run)
     if run is None or run.over or run.key != update.key:
         return True
-    if run.lost and not resume_lost_run(book, run, now):
+    if run.lost and not resume_lost_run(state, run, now):
         return True
-    _take_progress(book, run, update, now)
+    _take_progress(state, run, update, now)
     if not update.status.terminal:
         return False
-    _end(book, run, update, now)
+    _end(state, run, update, now)
     return True
 
 
-def _take_progress(book: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
+def _take_progress(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     task = run.task
     task.status = int(update.status)
     if update.progress_changed:
@@ -137,76 +141,76 @@ def _take_progress(book: FarmState, run: Run, update: TaskUpdate, now: float) ->
     task.report = update.report[:_MAX_TEXT] or task.report
     task.resources = update.resources[:_MAX_TEXT] or task.resources
     task.usage = update.usage or task.usage
-    book.touch(task)
+    state.touch(task)
 
 
-def _end(book: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
+def _end(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     task, render = run.task, run.render
-    book.detach(run)
+    state.detach(run)
     run.over = True
     task.exit_code = update.exit_code
     if update.exit_code is None and update.exit_signal is not None:
         task.exit_code = -update.exit_signal
     task.started = task.started if update.started is None else update.started
-    task.finished = book.wall() if update.finished is None else update.finished
+    task.finished = state.wall() if update.finished is None else update.finished
     if update.output:
-        book.effects.writes.append(AttemptOutput(task.key, run.attempt, update.output))
+        state.outgoing.writes.append(AttemptOutput(task.key, run.attempt, update.output))
     why = tuple(attrs.evolve(step, text=step.text[:_MAX_TEXT]) for step in update.why[-_MAX_WHY:])
-    book.add_why(task, why)
+    state.add_why(task, why)
     if run.log_n < 0:
         # A render that sends log texts puts its chain at their end.
-        book.log_why(task, why)
+        state.log_why(task, why)
     if update.leftovers:
-        book.why(task, "leftover", f"still alive there: {', '.join(map(str, update.leftovers))}")
-    book.log(task, f"{update.status.name} ({int(update.status)}) from {render.name!r}")
-    book.write_log(task, "")
+        state.why(task, "leftover", f"still alive there: {', '.join(map(str, update.leftovers))}")
+    state.log(task, f"{update.status.name} ({int(update.status)}) from {render.name!r}")
+    state.write_log(task, "")
     if not update.status.given_back:
         render.given_back = 0
-    _judge(book, run, update, now)
+    _judge(state, run, update, now)
 
 
-def _judge(book: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
+def _judge(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     """Which state the outcome gives the task."""
     task, stop, status = run.task, run.stop, update.status
     if status is TaskStatus.Skip:
-        finish(book, task, TaskState.SKIPPED, now)
+        finish(state, task, TaskState.SKIPPED, now)
     elif status.success:
-        _succeed(book, run, now)
+        _succeed(state, run, now)
     elif stop is not None and stop.kind is FarmStopKind.ASKED:
-        finish(book, task, TaskState.KILLED, now)
+        finish(state, task, TaskState.KILLED, now)
     elif status.given_back and stop is None:
-        _pause(book, run.render, now)
-        put_back(book, run, now)
+        _pause(state, run.render, now)
+        put_back(state, run, now)
     else:
-        _fail(book, run, now, final=status is TaskStatus.FinishedParserFatalError)
+        _fail(state, run, now, final=status is TaskStatus.FinishedParserFatalError)
 
 
-def _succeed(book: FarmState, run: Run, now: float) -> None:
+def _succeed(state: FarmState, run: Run, now: float) -> None:
     task = run.task
     least = task.block.spec.task_min_run_time
     took = (task.finished or 0.0) - (task.started or 0.0)
     if least and took < least and task.status != TaskStatus.FinishedParserSuccess:
-        book.why(task, "rule", f"done after {took:.1f} s, task_min_run_time is {least} s")
+        state.why(task, "rule", f"done after {took:.1f} s, task_min_run_time is {least} s")
         task.status = int(TaskStatus.FinishedError)
-        _fail(book, run, now, final=False)
+        _fail(state, run, now, final=False)
         return
     task.percent = 100
-    finish(book, task, TaskState.DONE, now)
+    finish(state, task, TaskState.DONE, now)
 
 
-def _fail(book: FarmState, run: Run, now: float, *, final: bool) -> None:
+def _fail(state: FarmState, run: Run, now: float, *, final: bool) -> None:
     """Count an error; the task is tried again while it may."""
     task, block = run.task, run.task.block
     task.errors += 1
     _blame(task, block, run.render, now)
     retries = block.spec.errors_retries
     if retries < 0:
-        retries = book.settings.errors_retries
+        retries = state.settings.errors_retries
     if final or task.errors > retries or block.job.ending:
-        finish(book, task, TaskState.ERROR, now)
+        finish(state, task, TaskState.ERROR, now)
         return
-    book.why(task, "retry", f"error {task.errors}: tried again, {task.errors} of {retries}")
-    book.set_state(task, TaskState.READY)
+    state.why(task, "retry", f"error {task.errors}: tried again, {task.errors} of {retries}")
+    state.set_state(task, TaskState.READY)
 
 
 def _blame(task: Task, block: Block, render: RenderState, now: float) -> None:
@@ -220,10 +224,10 @@ def _blame(task: Task, block: Block, render: RenderState, now: float) -> None:
     task.error_hosts[render.name] += 1
 
 
-def _pause(book: FarmState, render: RenderState, now: float) -> None:
+def _pause(state: FarmState, render: RenderState, now: float) -> None:
     """Hand nothing to a render that gives tasks back, longer each time: else they would circle."""
-    settings = book.settings
+    settings = state.settings
     wait = min(settings.pause_limit, settings.pause * 2 ** min(render.given_back, 30))
     render.given_back += 1
     render.paused_until = now + wait
-    book.remind(render.paused_until)
+    state.check_by(render.paused_until)
