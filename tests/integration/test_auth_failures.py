@@ -97,7 +97,7 @@ async def test_a_page_in_a_browser_does_not_get_in_even_with_the_token(
         for origin in ("https://evil.example", f"http://127.0.0.1:{stage.server.port}", "null"):
             assert (await knock(stage, f"Origin: {origin}")).startswith(b"HTTP/1.1 403 ")
         assert (await knock(stage)).startswith(b"HTTP/1.1 101 ")
-        assert caplog.text.count("turned away, HTTP 403: an Origin header: a browser") == 3
+        assert caplog.text.count("rejected, HTTP 403: an Origin header: a browser") == 3
         assert stage.server.token.secret not in caplog.text
         assert len(stage.farm.renders) == 1
         await gate.let_go()

@@ -170,7 +170,7 @@ async def test_a_server_that_will_not_is_one_sentence_and_exit_code_3(
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["--server", "af://127.0.0.1:1"], 3, "nobody listens there (connection refused)"),
+        (["--server", "af://127.0.0.1:1"], 3, "no server listens there (connection refused)"),
         (["--server", "ws://127.0.0.1:1"], 2, "jobs are submitted to an afserver"),
         (["--server", "af://127.0.0.1:1/x"], 2, "expected af://HOST or af://HOST:PORT"),
         ([], 2, "no server: give --server af://HOST:PORT, or set af_servername"),

@@ -68,7 +68,7 @@ async def test_a_server_that_goes_in_mid_task_finds_the_outcome_when_it_is_back(
         await stage.check_alive()
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert said[0].startswith(f"no link to the server: {stage.server.url}: connection closed")
-    assert len(said) <= 2, "the other one: nobody listens there; each is said once"
+    assert len(said) <= 2, "the other one: no server listens there; each is said once"
 
 
 async def test_a_server_that_is_not_there_yet_is_waited_for(
@@ -86,7 +86,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(
         assert (task.state, task.output) == ("done", "at last\n")
     [line] = [line for line in caplog.messages if "no link" in line]
     assert line == (
-        f"no link to the server: {stage.server.url}: nobody listens there "
+        f"no link to the server: {stage.server.url}: no server listens there "
         "(connection refused); trying again"
     )
 
@@ -226,7 +226,7 @@ async def say_100_mb(link: WebSocketServerLink) -> None:
             partial(say_text, '{"type": "events", "tasks": [{"run": "r", "job": 1, "block": 0}]}'),
             "events.tasks[0].task: missing",
         ),
-        (partial(say_text, '{"type": "registered", "id": 7}'), 'the server said "registered" twice'),
+        (partial(say_text, '{"type": "registered", "id": 7}'), 'the server sent "registered" twice'),
         (partial(say_bytes, b"\x82\x01x"), "a binary frame"),
         (partial(say_bytes, b"\xff\xff\xff\xff"), "connection closed"),
         (say_nothing, "connection closed (1006"),
@@ -288,14 +288,14 @@ async def test_who_is_no_farm_is_left_for_good(tmp_path: Path) -> None:
     async with answering(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as url:
         async with open_command("--server", url, "--store", "store", home=tmp_path) as agent:
             assert await agent.wait() == 3
-    sentence = f"refused by the server: forbidden ({url}: not as an agent)"
+    sentence = f"refused by the server: forbidden ({url}: access denied (HTTP 403))"
     assert agent.err == f"trio_afrender: {sentence}\n"
 
 
 async def test_who_speaks_something_else_is_tried_again(tmp_path: Path) -> None:
     async with answering(b"220 ESMTP\r\n\r\n") as url:
         async with open_command("--server", url, "--store", "store", home=tmp_path) as agent:
-            sentence = "what answers there is no websocket server"
+            sentence = "no websocket server answers there"
             await agent.says(f"no link to the server: {url}: {sentence}; trying again\n")
             agent.process.send_signal(signal.SIGTERM)
             assert await agent.wait() == 0

@@ -48,7 +48,7 @@ def test_a_token_of_somebody_else_is_refused(
         os.chown(path, 12345, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="belongs to another user"):
         read_token_file(path)
 
 

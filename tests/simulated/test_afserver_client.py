@@ -130,7 +130,7 @@ async def test_nobody_there_is_not_an_answer_lost(autojump_clock: MockClock) -> 
     async def refuse(host: str, port: int) -> trio.abc.Stream:
         raise ConnectionRefusedError(111, "Connection refused")
 
-    with pytest.raises(LinkLost, match=r"nobody listens there \(connection refused\)") as caught:
+    with pytest.raises(LinkLost, match=r"no server listens there \(connection refused\)") as caught:
         await Dialer(ADDRESS, open_stream=refuse).ask(REQUEST)
     assert not isinstance(caught.value, AnswerLost), "nothing went out"
 

@@ -1,1 +1,1 @@
-"""One open connection that carries typed messages."""
+"""The websocket link between a render and a server, both ends: typed messages over one connection."""

@@ -1,4 +1,4 @@
-"""Where a server is: taking URLs apart, and telling this host from the rest of the world."""
+"""Server addresses: parse and check URLs, recognize loopback, explain failed connects. No I/O."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = (
 )
 
 _PORTS = {"ws": 80, "wss": 443}
-_SHOWN = 200
-"""Characters of a URL that a sentence holds."""
+_MAX_SHOWN = 200
+"""Characters of a URL that an error message repeats."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class WebSocketAddress:
-    """A websocket server's place, checked."""
+    """The parsed and checked URL of a websocket server."""
 
     url: str
     host: str
@@ -40,15 +40,19 @@ class WebSocketAddress:
 
     @property
     def host_header(self) -> str:
-        """What the ``Host`` header says: with the port unless it is the scheme's own."""
+        """The value of the ``Host`` header; the port is left out if it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = _PORTS["wss" if self.tls else "ws"]
-        return host if self.port == usual else f"{host}:{self.port}"
+        default = _PORTS["wss" if self.tls else "ws"]
+        return host if self.port == default else f"{host}:{self.port}"
 
 
 def parse_url(url: str, *, allow_plain: bool = False) -> WebSocketAddress:
-    """Take a server's URL apart. Raises ConfigError for one that cannot or must not be used."""
-    shown = url if len(url) <= _SHOWN else f"{url[:_SHOWN]}..."
+    """Parse a ``ws://`` or ``wss://`` URL.
+
+    Raises `ConfigError` for a URL that is malformed, contains a user or a password, or is plain
+    ``ws://`` to another host without `allow_plain`.
+    """
+    shown = url if len(url) <= _MAX_SHOWN else f"{url[:_MAX_SHOWN]}..."
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -57,63 +61,67 @@ def parse_url(url: str, *, allow_plain: bool = False) -> WebSocketAddress:
     if parts.scheme not in _PORTS:
         raise ConfigError(f'server "{shown}": expected ws://HOST:PORT or wss://HOST:PORT')
     if parts.username is not None or parts.password is not None:
-        raise ConfigError(  # without the URL: it holds a secret
-            f'server at "{host}": a URL shows in process lists and logs, '
-            "put the token into a file and name that"
+        # The message leaves the URL out, because the URL contains a secret.
+        raise ConfigError(
+            f'server at "{host}": a URL is visible in process lists and logs; '
+            "put the token into a file and give the file's name"
         )
     tls = parts.scheme == "wss"
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     port = _PORTS[parts.scheme] if port is None else port
     address = WebSocketAddress(url=url, host=host, port=port, resource=resource, tls=tls)
-    if parts.fragment or not host or not _can_be_sent(address):
+    if parts.fragment or not host or not _fits_in_request(address):
         raise ConfigError(f'server "{shown}": expected ws://HOST:PORT or wss://HOST:PORT')
     if not tls and not allow_plain and not is_loopback(host):
         raise ConfigError(
             f'server "{shown}": the token would be readable on its way to another host; use wss://, '
-            "or allow plain connections (allow_plain) if the whole way can be trusted"
+            "or set allow_plain if the whole network path is trusted"
         )
     return address
 
 
 NATIVE = "af"
+"""The URL scheme of Afanasy's own protocol."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class NativeAddress:
-    """An Afanasy server's place, checked."""
+    """The parsed and checked URL of an afserver."""
 
     host: str
     port: int
 
     @property
     def url(self) -> str:
-        """How it is written, port included."""
+        """The URL, with its port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{NATIVE}://{host}:{self.port}"
 
 
 def is_native(url: str) -> bool:
-    """Whether the URL is of a server that speaks Afanasy's own protocol."""
+    """Return whether the URL has the scheme of Afanasy's own protocol."""
     return url.partition("://")[0].lower() == NATIVE
 
 
 def parse_native(url: str, default_port: int = 51000) -> NativeAddress:
-    """Take ``af://HOST:PORT`` apart. Raises ConfigError."""
+    """Parse ``af://HOST`` or ``af://HOST:PORT``. Raises `ConfigError`."""
     try:
         parts = urlsplit(url)
-        # An IPv6 address of one link names the interface, behind a "%" that URLs escape.
+        # A link-local IPv6 address names its interface after a "%", which URLs escape as "%25".
         host, port = (parts.hostname or "").replace("%25", "%"), parts.port
         host.encode("idna")
     except ValueError as error:
         raise ConfigError(f'server "{url}": {error}') from error
-    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if parts.scheme != NATIVE or not host or more or port == 0:
+    extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme != NATIVE or not host or extra or port == 0:
         raise ConfigError(f'server "{url}": expected af://HOST or af://HOST:PORT')
     return NativeAddress(host=host, port=default_port if port is None else port)
 
 
-def _can_be_sent(address: WebSocketAddress) -> bool:
-    """Whether it can stand in a request: the library would fail later and in the dark."""
+def _fits_in_request(address: WebSocketAddress) -> bool:
+    """Return whether host and resource can be written into an HTTP request."""
+    # Checked here, because trio-websocket fails on them only after the connect, and its error
+    # does not name the URL.
     try:
         address.host.encode("idna")
         address.host_header.encode("idna")
@@ -124,7 +132,7 @@ def _can_be_sent(address: WebSocketAddress) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address never leaves this host."""
+    """Return whether connections to a host name or address stay on this host."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -134,7 +142,7 @@ def is_loopback(host: str) -> bool:
 
 
 def split_host(header: str) -> str:
-    """The name or address in a ``Host`` header: lower case, without port and brackets."""
+    """Return the name or address in a ``Host`` header: lower case, without port and brackets."""
     text = header.strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -143,7 +151,10 @@ def split_host(header: str) -> str:
 
 
 def make_url(host: str, port: int, *, tls: bool) -> str:
-    """The URL under which a server bound to `host` is reached, from this host if to all."""
+    """Return the URL of a server that is bound to `host` and `port`.
+
+    For a server that is bound to all addresses it is the loopback URL.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -156,12 +167,13 @@ def make_url(host: str, port: int, *, tls: bool) -> str:
 
 
 def explain_unreachable(error: OSError) -> str:
-    """Why nobody could be reached: trio tries all addresses and groups what they said."""
+    """Return the cause of a failed connect, as part of a sentence."""
     if isinstance(error, socket.gaierror):
         return f"unknown host ({error.strerror})"
+    # trio tries every address of a name. If several failed, their errors are a group in __cause__.
     causes: Sequence[BaseException] = (error.__cause__ or error,)
     if isinstance(error.__cause__, BaseExceptionGroup):
         causes = error.__cause__.exceptions
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return "nobody listens there (connection refused)"
+        return "no server listens there (connection refused)"
     return str(getattr(causes[0], "strerror", None) or causes[0])

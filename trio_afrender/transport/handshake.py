@@ -1,4 +1,4 @@
-"""Who may come in: the judgement over a request, before the upgrade, from its headers alone."""
+"""Accept or reject a websocket upgrade request by its headers alone. No I/O."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from trio_afrender.transport.tokens import TokenTable
 __all__ = ("HandshakeRejected", "UpgradeRequest", "check_handshake")
 
 Headers = Sequence[tuple[bytes, bytes]]
+_RETRY_AFTER = b"60"
+"""Seconds, for clients of a full server."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class UpgradeRequest:
-    """What a client shows at the door."""
+    """The headers of a client's HTTP request for an upgrade."""
 
     host: str
-    """Its ``Host`` header."""
+    """The ``Host`` header."""
     headers: Headers
-    """The others, names in lower case."""
+    """All other headers, names in lower case."""
     subprotocols: Collection[str]
     local: str = ""
-    """The address of ours that it reached."""
+    """The local address that the client connected to."""
 
 
 class HandshakeRejected(Exception):
-    """Not admitted. `why` is for our own log: the client only gets status and headers."""
+    """The upgrade is rejected. `why` is for the server's log: the client gets status and headers."""
 
     def __init__(self, status: int, why: str, headers: Headers = ()) -> None:
         super().__init__(f"HTTP {status}: {why}")
@@ -39,36 +41,47 @@ class HandshakeRejected(Exception):
 
 
 def check_handshake(
-    knock: UpgradeRequest, *, tokens: TokenTable, names: Collection[str]
+    request: UpgradeRequest, *, tokens: TokenTable, names: Collection[str], full: bool = False
 ) -> tuple[str, ...]:
-    """The patterns of render names that this client may use. Raises TurnedAway.
+    """Return the patterns of render names that the client's token is valid for.
 
-    An agent sends no ``Origin``; a browser always does, whatever page it shows, so a page on an
-    artist's desk never gets to the token. A ``Host`` that we do not go by is how a name of
-    somebody else's gets pointed at us. A missing and a wrong token are answered alike.
+    `names` are the host names of this server; a `full` server rejects every client. Raises
+    `HandshakeRejected`.
     """
-    fields = [name for name, _ in knock.headers]
+    fields = [name for name, _ in request.headers]
+    # Every browser sends Origin with a websocket request, no agent does. So a web page that an
+    # artist opens cannot use the browser as its client, whatever token it has.
     if b"origin" in fields:
         raise HandshakeRejected(403, "an Origin header: a browser, not an agent")
-    host = split_host(knock.host)
-    if not is_loopback(host) and host not in names and host != knock.local:
-        raise HandshakeRejected(421, f"asked for host {knock.host[:100]!r}, a name we do not go by")
-    patterns = tokens.names_for(_find_token(knock.headers))
+    # A foreign name in Host means DNS rebinding: the owner of that name pointed it at this address.
+    host = split_host(request.host)
+    if not is_loopback(host) and host not in names and host != request.local:
+        raise HandshakeRejected(
+            421, f"the Host header is {request.host[:100]!r}, not a name of this server"
+        )
+    patterns = tokens.names_for(_find_token(request.headers))
     if not patterns:
+        # The client gets the same answer to a missing and to a wrong token; only the log differs
+        # (test_a_missing_and_a_wrong_token_are_answered_alike).
         why = "an unknown token" if b"authorization" in fields else "no token"
         raise HandshakeRejected(401, why, ((b"WWW-Authenticate", b"Bearer"),))
-    if SUBPROTOCOL not in knock.subprotocols:
+    # The following checks come after the token, so that a client without one learns neither the
+    # version of this server nor that it is full.
+    if SUBPROTOCOL not in request.subprotocols:
         raise HandshakeRejected(
             426,
             f"does not offer {SUBPROTOCOL}",
             ((b"Sec-WebSocket-Protocol", SUBPROTOCOL.encode("ascii")),),
         )
+    if full:
+        raise HandshakeRejected(503, "full", ((b"Retry-After", _RETRY_AFTER),))
     return patterns
 
 
 def _find_token(headers: Headers) -> Token:
-    """The bearer token; without exactly one an empty one, which takes as long to be refused."""
+    """Return the bearer token of a request; an empty one unless there is exactly one."""
     values = [value for name, value in headers if name == b"authorization"]
+    # The empty token goes through the same look-up as any other, so a rejection takes equally long.
     if len(values) != 1:
         return Token("")
     scheme, _, secret = values[0].partition(b" ")

@@ -1,7 +1,8 @@
-"""The two ends of a link: typed messages over one open connection, whatever the bytes are.
+"""Interfaces of the two ends of a link, which carries typed messages over one connection.
 
-`Link` is the render's end, `ServerLink` the server's. Implementations: `link.websocket` (both
-ends). Anything that can hand out one of these can be a farm or an agent's only server.
+`Link` is the render's end, `ServerLink` the server's end. `websocket_client` and
+`websocket_server` implement them for the websocket; `afserver.render_link` implements `Link` for
+Afanasy's own protocol.
 """
 
 from __future__ import annotations
@@ -25,55 +26,59 @@ __all__ = ("Connect", "Link", "ServerLink")
 
 
 class Link(Protocol):
-    """The render's end. One task may send while another receives, never two at either.
+    """The render's end. At any moment one task may send and one may receive, not more.
 
-    Every method raises `LinkLost` when the connection is gone and `ProtocolError` when the
-    server spoke nonsense. Whoever opened the link closes it.
+    Every method raises `LinkLost` if the connection is gone and `ProtocolError` if the server
+    violates the protocol. The `Connect` context that opened the link closes it.
     """
 
     async def register(self, register: Register) -> Registered | Refused:
-        """Say who we are and wait for the answer. First call on every link."""
+        """Register this render and wait for the answer. The first call on every link."""
         ...
 
     async def send(self, update: Update) -> None:
-        """Hand one update to the connection. Cancelled half way, the link is lost."""
+        """Send one update. If the call is cancelled before it returns, the link is lost."""
         ...
 
     async def receive(self) -> Events | Ack:
-        """Wait for the next message; messages of unknown type are logged once and skipped."""
+        """Wait for the next message. Messages of an unknown type are logged once and skipped."""
         ...
 
     async def deregister(self, reason: str) -> None:
-        """Say goodbye; nothing may be sent after it."""
+        """Tell the server that this render leaves. Nothing may be sent after it."""
         ...
 
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Link]]
-"""Opens a fresh link; leaving the context closes it.
+"""Opens a new link; leaving the context closes it.
 
-Entering raises `LinkLost` when nobody answers and `LinkRefused` when the server will not have
-us (no token, wrong token). Errors of the body come out bare.
+Entering raises `LinkLost` if there is no answer and `LinkRefused` if the server rejects this render
+(no token, an unknown token). Exceptions of the body leave the context as they are, in no group.
 """
 
 
 class ServerLink(Protocol):
-    """The server's end of one render's connection, past authentication."""
+    """The server's end of the connection of one render, after authentication."""
 
     peer: str
-    """Where the render connects from, for logs."""
+    """The address that the render connects from, for logs."""
 
     def can_register(self, name: str) -> bool:
-        """Whether the token that opened this link may use that render name."""
+        """Return whether the token of this connection is valid for a render name."""
         ...
 
     async def receive(self) -> FromRender:
-        """Wait for the next message. Raises `LinkLost` at the end, `ProtocolError` on nonsense."""
+        """Wait for the next message.
+
+        Raises `LinkLost` at the end of the connection and `ProtocolError` for a message that cannot
+        be decoded.
+        """
         ...
 
     async def send(self, message: FromServer) -> None:
-        """Hand one message to the connection. Raises `LinkLost`."""
+        """Send one message. Raises `LinkLost`."""
         ...
 
     async def aclose(self) -> None:
-        """Close the connection; both ends then raise `LinkLost`."""
+        """Close the connection. Both ends raise `LinkLost` from then on."""
         ...

@@ -1,8 +1,11 @@
-"""A stream that notices what the websocket library does not.
+"""A byte stream that detects three failures which trio-websocket does not detect.
 
-The library waits for a handshake's end even after the other side has hung up, tells nobody when
-a peer falls silent, and gathers fragments of no length for ever. All of that shows in the bytes
-that pass here.
+- A peer that hangs up during the handshake: the library waits for the end of the handshake anyway.
+- A peer that falls silent: the library does not report it.
+- Endless fragments of one message: the library collects them without a limit, however short they
+  are.
+
+All three show in the bytes between the library and the socket, and those pass through here.
 """
 
 from __future__ import annotations
@@ -11,61 +14,63 @@ import trio
 
 __all__ = ("HandshakeAborted", "LivenessStream")
 
-_RECEIVE_SIZE = 64 * 1024
+_CHUNK_SIZE = 64 * 1024
 
 
 class HandshakeAborted(Exception):
-    """The other side hung up before the handshake was over. Ends the library's reader task."""
+    """The peer hung up before the handshake was over. Ends the library's reader task."""
 
 
 class LivenessStream(trio.abc.Stream):
-    """Passes bytes on and keeps the time of the last sign of life.
+    """Passes bytes on and records when the peer was last active.
 
-    `claim()` says that a message has been taken out; more than `backlog` bytes without one
-    break the stream. Closing it closes the stream below.
+    The owner calls `claim()` for each whole message that it takes from the library; more than
+    `backlog` bytes without such a call break the stream. Closing it closes the stream below.
     """
 
     def __init__(self, stream: trio.abc.Stream, *, backlog: int) -> None:
         self.opened = False
-        """Set once the handshake is over: a hang-up is an ordinary end from then on."""
+        """Set by the owner after the handshake. A hang-up is a normal end of the stream then."""
         self._stream = stream
         self._backlog = backlog
         self._unclaimed = 0
-        self._heard = trio.current_time()
-        self._listening = False
+        self._active_at = trio.current_time()
+        self._receiving = False
         self._sending = False
 
     def claim(self) -> None:
-        """Say that a whole message was taken out."""
+        """Record that a whole message was taken from the library."""
         self._unclaimed = 0
 
     def quiet_for(self) -> float:
-        """Seconds since the last sign of life. Times in which we did not listen do not count."""
-        if not self._listening and not self._sending:
-            return 0.0
-        return trio.current_time() - self._heard
+        """Return the seconds since the peer was last active; 0 while no call waits for the peer."""
+        return trio.current_time() - self._last_activity()
 
     async def wait_silent(self, limit: float) -> None:
-        """Return once nothing has been heard for `limit` seconds."""
-        # By deadlines, not by what is left: a remainder too small to move the clock would spin.
-        while trio.current_time() < (deadline := self._patience_ends(limit)):  # noqa: ASYNC110 - an event a chunk costs more
+        """Return once the peer has been silent for `limit` seconds."""
+        # The loop sleeps until a deadline, not for the remaining seconds: a remainder that is too
+        # small to change the clock's value would make it spin.
+        while trio.current_time() < (deadline := self._last_activity() + limit):  # noqa: ASYNC110 - an event a chunk costs more
             await trio.sleep_until(deadline)
 
-    def _patience_ends(self, limit: float) -> float:
-        deaf = not self._listening and not self._sending
-        return (trio.current_time() if deaf else self._heard) + limit
+    def _last_activity(self) -> float:
+        # The library stops reading while its queue is full. That is this end's delay, not the
+        # peer's, so such time does not count
+        # (test_not_receiving_does_not_make_the_peer_dead).
+        waiting = self._receiving or self._sending
+        return self._active_at if waiting else trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        self._heard = trio.current_time()
-        self._listening = True
+        self._active_at = trio.current_time()
+        self._receiving = True
         try:
             data = await self._stream.receive_some(max_bytes)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._end_handshake(error)
             raise
         finally:
-            self._listening = False
-        self._heard = trio.current_time()
+            self._receiving = False
+        self._active_at = trio.current_time()
         if not data:
             self._end_handshake(None)
         self._unclaimed += len(data)
@@ -74,14 +79,16 @@ class LivenessStream(trio.abc.Stream):
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send in pieces: on a slow way a large frame is a sign of life, not a silence."""
+        """Send `data` in chunks. Each chunk that the peer takes counts as activity of the peer."""
+        # In one piece, a frame of 8 MiB on a slow line would count as silence
+        # (test_a_large_frame_on_a_slow_line_is_not_silence).
         view = memoryview(data)
         self._sending = True
         try:
-            for start in range(0, max(len(view), 1), _RECEIVE_SIZE):
+            for start in range(0, max(len(view), 1), _CHUNK_SIZE):
                 if start:
-                    self._heard = trio.current_time()
-                await self._stream.send_all(view[start : start + _RECEIVE_SIZE])
+                    self._active_at = trio.current_time()
+                await self._stream.send_all(view[start : start + _CHUNK_SIZE])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._end_handshake(error)
             raise
@@ -96,5 +103,6 @@ class LivenessStream(trio.abc.Stream):
         self._end_handshake(None)
 
     def _end_handshake(self, error: Exception | None) -> None:
+        # The exception ends the library's reader task and, with it, the wait for the handshake.
         if not self.opened:
             raise HandshakeAborted("hung up in the middle of the handshake") from error

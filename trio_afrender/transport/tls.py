@@ -1,4 +1,4 @@
-"""TLS for both ends, and what it means when it fails, in words."""
+"""TLS contexts for both ends, and messages for failed handshakes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("explain_tls", "make_client_context", "make_server_context")
 
-# OpenSSL's X509_V_ERR_* numbers, which the module `ssl` has no names for.
+# Keys are OpenSSL's X509_V_ERR_* numbers; the module `ssl` has no names for them.
 _VERIFY_PROBLEMS = {
     9: "the server's certificate is not valid yet",
     10: "the server's certificate has expired",
@@ -24,7 +24,10 @@ _VERIFY_PROBLEMS = {
 
 
 def make_client_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Check servers against the CAs in `ca_file`, or else the system's. Raises ConfigError."""
+    """Make a context that checks servers against the CAs in `ca_file`, else the system's.
+
+    Raises `ConfigError`.
+    """
     try:
         context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except OSError as error:  # ssl.SSLError is one
@@ -34,7 +37,10 @@ def make_client_context(ca_file: Path | None = None) -> ssl.SSLContext:
 
 
 def make_server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext:
-    """Show clients a certificate chain (PEM; with its key unless given). Raises ConfigError."""
+    """Make a context that presents the certificate chain of a PEM file.
+
+    Without `key` the file has to contain the private key as well. Raises `ConfigError`.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -46,7 +52,7 @@ def make_server_context(certificate: Path, key: Path | None = None) -> ssl.SSLCo
 
 
 def explain_tls(error: BaseException | None) -> str:
-    """Why a handshake failed, as part of a sentence about the server."""
+    """Return the cause of a failed handshake, as part of a sentence about the server."""
     if isinstance(error, ssl.SSLCertVerificationError):
         problem = _VERIFY_PROBLEMS.get(error.verify_code)
         detail = error.verify_message
@@ -56,12 +62,12 @@ def explain_tls(error: BaseException | None) -> str:
         if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
             return "the server does not speak TLS there (ws:// instead of wss://?)"
         if "_ALERT_" in reason:
-            return f"the server broke off the TLS handshake ({reason})"
+            return f"the server aborted the TLS handshake ({reason})"
     return f"TLS handshake failed ({_name(error) if error else 'connection closed'})"
 
 
 def _name(error: BaseException) -> str:
-    for word in ("reason", "strerror"):  # ssl.SSLError has the first, other OSErrors the second
-        if text := getattr(error, word, None):
+    for attribute in ("reason", "strerror"):  # of ssl.SSLError, of other OSErrors
+        if text := getattr(error, attribute, None):
             return str(text)
     return str(error) or type(error).__name__

@@ -1,7 +1,7 @@
-"""Bearer tokens: made, read from files that nobody else can read, compared without a clock.
+"""Bearer tokens: generate them, read them from private files, compare them in constant time.
 
-A table knows a token by its SHA-256 only, and binds it to one render name or a pattern of
-names. Looking one up takes the same time whether, where and how nearly it matches.
+A table stores only the SHA-256 of a token and binds it to one render name or a pattern of names. A
+look-up takes the same time whether or not a token matches, and whichever entry it matches.
 """
 
 from __future__ import annotations
@@ -27,52 +27,57 @@ __all__ = (
     "read_tokens_file",
 )
 
-# What RFC 6750 lets a bearer token be; nothing in it can end a header line.
+# The characters that RFC 6750 allows. None of them can end a header line.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}=*", re.ASCII)
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})", re.ASCII)
 _SIZE_LIMIT = 4 * 1024 * 1024
 
 
 def make_token() -> Token:
-    """A token that nobody can guess."""
+    """Return a new random token of 256 bits."""
     return Token(secrets.token_urlsafe(32))
 
 
 def may_use(patterns: Iterable[str], name: str) -> bool:
-    """Whether one of the patterns (``*``, ``?``, ``[...]``) covers a render name."""
+    """Return whether one of the patterns (``*``, ``?``, ``[...]``) matches a render name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 class TokenTable:
-    """Which token opens the door for which render names."""
+    """The tokens that a server accepts, each with the render names that it is valid for."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[str, bytes]] = []
 
     @classmethod
     def single(cls, token: Token, pattern: str = "*") -> TokenTable:
-        """A table with one token, for every name unless told otherwise."""
+        """Return a table with one token, valid for the names that `pattern` matches."""
         table = cls()
         table.add(pattern, token)
         return table
 
     def add(self, pattern: str, token: Token) -> None:
-        """Let a token in under the names that the pattern covers."""
+        """Accept a token for the names that `pattern` matches."""
         self.add_digest(pattern, hashlib.sha256(token.secret.encode()).digest())
 
     def add_digest(self, pattern: str, digest: bytes) -> None:
-        """The same for a token of which only the SHA-256 is known."""
+        """Accept a token of which only the SHA-256 is known."""
         self._entries.append((pattern, digest))
 
     def names_for(self, token: Token) -> tuple[str, ...]:
-        """The patterns of names that a token may use; empty: nobody knows it."""
+        """Return the patterns of names that a token is valid for; empty for an unknown token."""
         digest = hashlib.sha256(token.secret.encode("utf-8", "surrogatepass")).digest()
+        # Every entry is compared before any result is used, so that the duration tells a client
+        # nothing about the table.
         same = [hmac.compare_digest(digest, known) for _, known in self._entries]
         return tuple(pattern for (pattern, _), hit in zip(self._entries, same, strict=True) if hit)
 
 
 def read_token_file(path: Path) -> Token:
-    """The token in a file of ours with mode 0600. Raises ConfigError for any other file."""
+    """Return the token in a file that only this user and root can read.
+
+    Raises `ConfigError` for a file with other permissions or with anything but one token in it.
+    """
     text = _read_private(path).strip()
     if not _TOKEN.fullmatch(text):
         what = "is empty" if not text else "does not hold one token of letters, digits and ._~+/-="
@@ -81,9 +86,9 @@ def read_token_file(path: Path) -> Token:
 
 
 def read_tokens_file(path: Path) -> TokenTable:
-    """A server's tokens: lines of a name or pattern and a token or ``sha256:HEX``.
+    """Return the tokens of a server: each line has a name or pattern, and a token or ``sha256:HEX``.
 
-    Blank lines and lines that start with ``#`` are left out. Raises ConfigError.
+    Blank lines and lines that start with ``#`` are skipped. Raises `ConfigError`.
     """
     table = TokenTable()
     known: set[str] = set()
@@ -103,14 +108,15 @@ def read_tokens_file(path: Path) -> TokenTable:
             raise ConfigError(f"tokens file {path}, line {number}: not a token")
         known.add(pattern)
     if not known:
-        raise ConfigError(f"tokens file {path} holds no token, so no render could come in")
+        raise ConfigError(f"tokens file {path} holds no token, so no render could connect")
     return table
 
 
 def _read_private(path: Path) -> str:
-    """The text of a file that only we can read; judged after opening, so it cannot be swapped."""
+    """Return the text of a file that only this user and root can read. Raises `ConfigError`."""
     try:
         with path.open("rb") as file:
+            # The open file is checked, not the path: the path may name another file a moment later.
             _check_private(path, os.fstat(file.fileno()))
             data = file.read(_SIZE_LIMIT + 1)
     except OSError as error:
@@ -124,13 +130,13 @@ def _read_private(path: Path) -> str:
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
-    # A pipe is what a shell's <(...) or an inherited descriptor is: /dev/fd/N.
+    # A pipe is allowed for a shell's <(...) and for inherited descriptors (/dev/fd/N).
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISFIFO(status.st_mode):
         raise ConfigError(f"token file {path} is not a file")
     if not hasattr(os, "geteuid"):
-        return  # no modes to speak of where there are no such users
+        return  # Windows: there are no POSIX owners and modes to check.
     if status.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"token file {path} belongs to somebody else (user id {status.st_uid})")
+        raise ConfigError(f"token file {path} belongs to another user (user id {status.st_uid})")
     if status.st_mode & 0o077:
         raise ConfigError(
             f"token file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}): "

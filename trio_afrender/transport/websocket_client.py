@@ -1,4 +1,4 @@
-"""The render's end of a websocket: dial out, show the token, speak `afrender.v1`."""
+"""The render's end of a websocket: connect, authenticate with a token, speak `afrender.v1`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from trio_afrender.protocol.messages import (
     Ack,
     Deregister,
     Events,
-    FromServer,
     Refused,
     Register,
     Registered,
@@ -46,12 +45,15 @@ OpenStream: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a byte stream to a host and port, or raises OSError."""
 
 _MAX_UNKNOWN_TYPES = 64
-"""Types of unknown messages that one link logs."""
+"""Unknown message types that one link logs, each once."""
 _log = logging.getLogger(__name__)
 
 
 def make_connect(config: Config, *, ssl_context: ssl.SSLContext | None = None) -> Connect:
-    """How this agent reaches its server. Raises ConfigError for a URL or CA file of no use."""
+    """Return a function that opens links to the configured server.
+
+    Raises `ConfigError` for a URL or a CA file that cannot be used.
+    """
     address = parse_url(config.server, allow_plain=config.allow_plain)
     if address.tls and ssl_context is None:
         ssl_context = make_client_context(config.ca_file)
@@ -76,12 +78,14 @@ class WebSocketLink:
 
     async def register(self, register: Register) -> Registered | Refused:
         await self._connection.send(encode(register))
-        with trio.move_on_after(self._timeout):  # around the answer only: it may be cancelled
+        # The time limit leaves the send out, because a send that is cancelled ends the connection.
+        with trio.move_on_after(self._timeout):
             message = await self._next()
             if isinstance(message, Registered | Refused):
                 return message
             await self._connection.close(1002, "expected registered or refused")
-            raise ProtocolError(f'the server answered a register with "{_tag(message)}"')
+            tag = type(message).__name__.lower()
+            raise ProtocolError(f'the server answered a register with "{tag}"')
         raise LinkLost(f"the server did not answer the register within {self._timeout:g} s")
 
     async def send(self, update: Update) -> None:
@@ -92,11 +96,11 @@ class WebSocketLink:
             case Events() | Ack() as message:
                 return message
             case Refused(reason="not-registered", text=text):
-                raise LinkLost(f"the server has forgotten us: {text}", register_now=True)
+                raise LinkLost(f"the server does not know this render: {text}", register_now=True)
             case Refused(reason=reason, text=text, retry_after=retry_after):
                 raise LinkRefused(reason, text, retry_after=retry_after)
         await self._connection.close(1002, "a second registered")
-        raise ProtocolError('the server said "registered" twice')
+        raise ProtocolError('the server sent "registered" twice')
 
     async def deregister(self, reason: str) -> None:
         await self._connection.send(encode(Deregister(reason=reason)))
@@ -111,10 +115,6 @@ class WebSocketLink:
                 _log.warning('skipped a message of unknown type "%s"', printable(message.type))
 
 
-def _tag(message: FromServer) -> str:
-    return type(message).__name__.lower()
-
-
 @asynccontextmanager
 async def open_websocket_link(
     url: str,
@@ -126,23 +126,27 @@ async def open_websocket_link(
     keepalive: float = 16.0,
     timeout: float = 12.0,
 ) -> AsyncIterator[Link]:
-    """A link to the server at `url`; leaving the context closes it.
+    """Open a link to the server at `url`; leaving the context closes it.
 
-    Raises `ConfigError` for a URL that must not be used, `LinkLost` when nobody answers as a
-    websocket server that we trust within `timeout` seconds, `LinkRefused` when one answers and
-    will not have us. A peer that is silent for `keepalive` seconds is lost. Errors of the body
-    come out bare.
+    Raises `ConfigError` for a URL that must not be used, `LinkLost` if no trusted websocket server
+    completes the handshake within `timeout` seconds, and `LinkRefused` if the server rejects this
+    render. A peer that is silent for `keepalive` seconds counts as lost. Exceptions of the body
+    leave the context as they are, in no group.
     """
     address = parse_url(url, allow_plain=allow_plain)
+    # One deadline holds for the connect, for TLS and for the handshake, but two scopes apply it:
+    # a cancel scope around the `async with` would also cover the body.
     deadline = trio.current_time() + timeout
-    with _answer_until(deadline, url, timeout):
-        stream = await _reach(address, ssl_context, open_stream or trio.open_tcp_stream)
+    with _fail_at(deadline, url, timeout):
+        stream = await _open_stream(address, ssl_context, open_stream or trio.open_tcp_stream)
     try:
         async with open_bare_nursery() as nursery:
-            guard = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
-            with _answer_until(deadline, url, timeout):
-                ws, holding = await nursery.start(_run_client, address, token, stream, guard)
-            connection = Connection(ws, holding, stream, guard, url)
+            liveness = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
+            with _fail_at(deadline, url, timeout):
+                ws, reader_scope = await nursery.start(
+                    _run_client, address, token, stream, liveness
+                )
+            connection = Connection(ws, reader_scope, stream, liveness, url)
             nursery.start_soon(connection.keep_alive, keepalive)
             try:
                 yield WebSocketLink(connection, timeout)
@@ -154,7 +158,7 @@ async def open_websocket_link(
 
 
 @contextmanager
-def _answer_until(deadline: float, url: str, timeout: float) -> Iterator[None]:
+def _fail_at(deadline: float, url: str, timeout: float) -> Iterator[None]:
     try:
         with trio.fail_at(deadline):
             yield
@@ -162,10 +166,10 @@ def _answer_until(deadline: float, url: str, timeout: float) -> Iterator[None]:
         raise LinkLost(f"{url}: no answer within {timeout:g} s") from None
 
 
-async def _reach(
+async def _open_stream(
     address: WebSocketAddress, ssl_context: ssl.SSLContext | None, open_stream: OpenStream
 ) -> trio.abc.Stream:
-    """A stream to the server, through TLS if the URL says so, with its certificate checked."""
+    """Connect; for ``wss`` do the TLS handshake too, with a check of the certificate."""
     try:
         stream = await open_stream(address.host, address.port)
     except OSError as error:
@@ -193,18 +197,18 @@ async def _run_client(
     address: WebSocketAddress,
     token: Token | None,
     stream: trio.abc.Stream,
-    guard: LivenessStream,
+    liveness: LivenessStream,
     *,
     task_status: trio.TaskStatus[tuple[WebSocketConnection, trio.CancelScope]],
 ) -> None:
-    """Shake hands, then be the nursery of the library's reader: its death just ends the link."""
+    """Do the websocket handshake, then hold the nursery of the library's reader until it ends."""
     headers = [(b"Authorization", b"Bearer " + token.secret.encode("ascii"))] if token else []
     failures: list[Exception] = []
     try:
         async with trio.open_nursery() as nursery:
             ws = await wrap_client_stream(
                 nursery,
-                stream=guard,  # type: ignore[arg-type]  # any stream will do, its stubs want sockets
+                stream=liveness,  # type: ignore[arg-type]  # takes any stream, its stubs want sockets
                 host=address.host_header,
                 resource=address.resource,
                 subprotocols=[SUBPROTOCOL],
@@ -214,25 +218,25 @@ async def _run_client(
                 receive_buffer_size=RECEIVE_SIZE,
             )
             if ws.subprotocol == SUBPROTOCOL:
-                guard.opened = True
+                liveness.opened = True
                 task_status.started((ws, nursery.cancel_scope))
             else:
                 nursery.cancel_scope.cancel()
-    except* Exception as group:  # noqa: BLE001 - whatever the library dies of ends the link
+    except* Exception as group:  # noqa: BLE001 - any failure of the library only ends this link
         failures.extend(flatten(group))
     finally:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(stream)
-    if not guard.opened:
-        raise _judge(failures, address, token)
+    if not liveness.opened:
+        raise _make_handshake_error(failures, address, token)
     if failures:
         _log.debug("%s: the websocket's reader ended", address.url, exc_info=failures[0])
 
 
-def _judge(
+def _make_handshake_error(
     failures: Sequence[Exception], address: WebSocketAddress, token: Token | None
 ) -> LinkLost | LinkRefused:
-    """What a failed handshake means for the render: try again, or not."""
+    """Return the error for a failed handshake: `LinkLost` if another try may succeed."""
     if not failures:
         return LinkRefused("version", f"{address.url} does not speak {SUBPROTOCOL}")
     rejected = next((each for each in failures if isinstance(each, ConnectionRejected)), None)
@@ -240,15 +244,17 @@ def _judge(
         if isinstance(failures[0], HandshakeAborted):
             return LinkLost(f"{address.url}: {failures[0]}")
         _log.debug("%s: handshake failed", address.url, exc_info=failures[0])
-        return LinkLost(f"{address.url}: what answers there is no websocket server")
+        return LinkLost(f"{address.url}: no websocket server answers there")
     match rejected.status_code:
         case 401:
             why = "the server does not know this render's token" if token else "no token given"
             return LinkRefused("unauthorized", f"{address.url}: {why}")
         case 403:
-            return LinkRefused("forbidden", f"{address.url}: not as an agent")
+            # A gateway or farm answers 403 to an Origin header alone, which an agent does not
+            # send, so a proxy on the way is the likely source.
+            return LinkRefused("forbidden", f"{address.url}: access denied (HTTP 403)")
         case 421:
-            return LinkRefused("host", f'the server does not go by the name "{address.host}"')
+            return LinkRefused("host", f'"{address.host}" is not a name of the server')
         case 426:
             return LinkRefused("version", f"{address.url} does not speak {SUBPROTOCOL}")
         case 503:
@@ -256,4 +262,4 @@ def _judge(
         case status if status >= 500 or status in (408, 425, 429):
             return LinkLost(f"{address.url}: HTTP {status}")
         case status:
-            return LinkRefused(f"http-{status}", f"{address.url}: no farm answers there")
+            return LinkRefused(f"http-{status}", f"{address.url}: no farm server answers there")

@@ -1,9 +1,13 @@
-"""One websocket past its handshake: text in, text out, and an honest end.
+"""A websocket after its handshake, for both ends: send and receive text, detect a dead peer, close.
 
-Either end builds on it. What trio-websocket needs from its user stands here: a nursery for its
-reader task that survives that task's death, a limit on each frame, no deadline around a send
-(a torn frame makes the next one a lie: a cancelled send ends the connection), pings, and a
-closing handshake that cannot hang.
+trio-websocket leaves these things to its user, and they are done here:
+
+- Its reader task needs a nursery, and an exception of that task must only end this connection.
+- A send that is cancelled half way leaves a torn frame. The next send would report success while
+  the peer closes with 1007, so a cancelled send closes the connection. For the same reason there
+  is no deadline around a send.
+- A peer that is gone without a close is noticed by pings alone.
+- A closing handshake has no time limit of its own.
 """
 
 from __future__ import annotations
@@ -31,26 +35,27 @@ __all__ = (
 )
 
 MAX_QUEUED_FRAMES = 2
-"""Whole frames that wait in the library; beyond it reading stops, and with it answers to pings."""
+"""Whole frames that the library queues; while the queue is full it reads nothing and answers no
+pings."""
 RECEIVE_SIZE = 64 * 1024
 MAX_FRAGMENT_BACKLOG = 8 * MAX_FRAME
-"""Bytes without one whole message before a peer counts as hostile (endless tiny fragments)."""
+"""Bytes without one whole message after which the connection is broken (endless fragments)."""
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds for the closing handshake."""
-_BINARY, _NONSENSE, _TOO_LARGE = 1003, 1007, 1009
+_UNSUPPORTED_DATA, _INVALID_DATA, _TOO_LARGE = 1003, 1007, 1009
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """A peer's text made harmless for logs and terminals."""
+    """Return the first `limit` characters of a peer's text, control characters replaced by "?"."""
     return "".join(c if c.isprintable() else "?" for c in text[:limit])
 
 
 def flatten(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    """The exceptions in a group of groups."""
+    """Return the exceptions in a group and in the groups within it."""
     found: list[Exception] = []
     for error in group.exceptions:
         found.extend(flatten(error) if isinstance(error, BaseExceptionGroup) else [error])
@@ -59,7 +64,10 @@ def flatten(group: BaseExceptionGroup[Exception]) -> list[Exception]:
 
 @asynccontextmanager
 async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery for helpers of the body: ended with it, and the body's error comes out bare."""
+    """Open a nursery for helper tasks of the body, which are cancelled when the body ends.
+
+    A single exception leaves the context as it is, not in a group.
+    """
     try:
         async with trio.open_nursery() as nursery:
             try:
@@ -70,7 +78,8 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
         error = _unwrap(group)
     else:
         return
-    raise error  # here, so that no group becomes its context
+    # Raised outside the except block: inside, the group would become the exception's context.
+    raise error
 
 
 def _unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -83,47 +92,49 @@ def _unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
 class Connection:
     """An open websocket. One task may send while another receives.
 
-    `holding` is the scope in which the library's reader runs. It is shielded from here on, so
-    that a cancelled body can still say goodbye: whoever makes a connection must close it.
+    `reader_scope` is the scope in which the library's reader task runs. The owner of a connection
+    must close it.
     """
 
     def __init__(
         self,
         ws: WebSocketConnection,
-        holding: trio.CancelScope,
+        reader_scope: trio.CancelScope,
         stream: trio.abc.Stream,
-        guard: LivenessStream,
+        liveness: LivenessStream,
         label: str,
     ) -> None:
-        holding.shield = True
+        # The closing handshake needs the reader task, also when the body has been cancelled
+        # (test_leaving_a_cancelled_body_sends_a_close).
+        reader_scope.shield = True
         self._ws = ws
-        self._holding = holding
+        self._reader_scope = reader_scope
         self._stream = stream
-        self._guard = guard
+        self._liveness = liveness
         self._label = label
         self._lost = ""
 
     async def keep_alive(self, limit: float) -> None:
-        """Ping, and end the connection once the peer has been silent for `limit` seconds."""
+        """Send pings, and abort the connection once the peer has been silent for `limit` seconds."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._ping, limit / 2)
-            await self._guard.wait_silent(limit)
+            nursery.start_soon(self._send_pings, limit / 2)
+            await self._liveness.wait_silent(limit)
             nursery.cancel_scope.cancel()
         if self._ws.closed is None:
             await self.abort(f"no sign of life for {limit:g} s")
 
-    async def _ping(self, pause: float) -> None:
+    async def _send_pings(self, interval: float) -> None:
         while True:
-            await trio.sleep(pause)
-            if self._guard.quiet_for() < pause:
-                continue  # messages prove as much as a pong would
+            await trio.sleep(interval)
+            if self._liveness.quiet_for() < interval:
+                continue  # A message proves as much as a pong.
             try:
                 await self._ws.ping()
             except ConnectionClosed:
                 return
 
     async def send(self, text: str) -> None:
-        """Hand a frame to the connection. Raises LinkLost; cancelled, it ends the connection."""
+        """Send one frame. Raises `LinkLost`. If the call is cancelled, the connection is aborted."""
         if self._lost:
             raise LinkLost(self._lost)
         try:
@@ -131,42 +142,48 @@ class Connection:
         except ConnectionClosed as error:
             raise self._make_lost(error) from error
         except BaseException:
-            await self.abort("a frame was torn: sending it was cancelled")
+            # Part of the frame may be sent, so no other frame can follow
+            # (test_a_cancelled_send_closes_the_connection).
+            await self.abort("sending was cancelled, which may leave a torn frame")
             raise
 
     async def receive(self, decode: Callable[[str], T]) -> T:
-        """The next message. Raises LinkLost, or ProtocolError having told the peer and closed."""
+        """Return the next message.
+
+        Raises `LinkLost`. For a frame that `decode` rejects it closes the connection with the
+        reason and raises `ProtocolError`.
+        """
         try:
             frame = await self._ws.get_message()
         except ConnectionClosed as error:
             raise self._make_lost(error) from error
-        self._guard.claim()
+        self._liveness.claim()
         if not isinstance(frame, str):
-            await self.close(_BINARY, "text frames only")
+            await self.close(_UNSUPPORTED_DATA, "text frames only")
             raise ProtocolError(f"{self._label}: a binary frame")
         try:
             return decode(frame)
         except ProtocolError as error:
-            await self.close(_NONSENSE, str(error))
+            await self.close(_INVALID_DATA, str(error))
             raise ProtocolError(f"{self._label}: {printable(str(error), 400)}") from error
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye if there is still somebody, and close. Shielded, two seconds at most."""
-        self._lost = self._lost or f"{self._label}: closed by us"
+        """Close with the closing handshake. Shielded, takes at most `_CLOSE_TIMEOUT`."""
+        self._lost = self._lost or f"{self._label}: closed by this end"
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await self._ws.aclose(code, reason or None)
         await self._close_stream()
 
     async def abort(self, why: str) -> None:
-        """Close without a word: the stream is torn, or nobody listens."""
+        """Close without a closing handshake, because the stream is torn or the peer is gone."""
         self._lost = self._lost or f"{self._label}: {why}"
         await self._close_stream()
 
     async def _close_stream(self) -> None:
-        # Not left to the library: it leaves the stream open after a frame that was too large.
+        # The library closes the stream itself, except after a frame that was too large.
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self._stream)
-        self._holding.cancel()
+        self._reader_scope.cancel()
 
     def _make_lost(self, error: ConnectionClosed) -> LinkLost | ProtocolError:
         reason = error.reason
@@ -176,7 +193,8 @@ class Connection:
             return LinkLost(f"{self._label}: connection broken")
         text = printable(reason.reason or "")
         if reason.code == _TOO_LARGE and isinstance(error.__context__, trio.ClosedResourceError):
-            # The library shut its own queue: it judged the peer's frame, not the peer ours.
+            # 1009 stands for two things. The library closed its own queue, so the frame came from
+            # the peer; without that context the peer rejected a frame from here.
             return ProtocolError(f"{self._label}: a frame of more than {MAX_FRAME} bytes")
         what = f"{reason.code} {reason.name}" + (f", {text}" if text else "")
         return LinkLost(f"{self._label}: connection closed ({what})")

@@ -1,6 +1,6 @@
-"""The server's end of a websocket: listen, check at the door, hand links to a handler.
+"""The server's end of a websocket: listen, check each request, run a handler for each link.
 
-Whatever a client does, it ends its own connection and nobody else's.
+A misbehaving client ends its own connection and no other.
 """
 
 from __future__ import annotations
@@ -35,24 +35,23 @@ from trio_afrender.transport.websocket_connection import (
 __all__ = ("BoundAddress", "Handler", "WebSocketServerLink", "serve_websocket")
 
 _Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, tuple[str, ...]]
-"""A websocket, the scope of its reader, and the patterns of names that its token may use."""
+"""A websocket, the scope of its reader task, and the patterns of names that its token may use."""
 
 _MAX_HANDSHAKES = 256
-"""Connections that may be in their handshake at once; more are closed at once."""
-_RETRY_AFTER = b"60"
+"""Concurrent handshakes. A connection beyond the limit is closed at once."""
 _GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
 _MAX_REASON = 120
-"""Bytes of a reason: a control frame has room for 123."""
+"""Bytes of a close frame's reason; the protocol allows 123."""
 
 _log = logging.getLogger(__name__)
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class BoundAddress:
-    """Where a server listens."""
+    """The address that a server listens on."""
 
     url: str
-    """How this host reaches it."""
+    """The URL for clients on this host."""
     host: str
     port: int
 
@@ -78,13 +77,13 @@ class WebSocketServerLink:
         await self.connection.close()
 
     async def send_away(self, reason: str) -> None:
-        """Close, and tell the render why; it is to try again."""
+        """Close with code 1013 and a reason; the render reconnects later."""
         text = printable(reason, _MAX_REASON).encode("ascii", "replace").decode("ascii")
         await self.connection.close(_TRY_AGAIN, text)
 
 
 Handler: TypeAlias = Callable[[WebSocketServerLink], Awaitable[None]]
-"""Most handlers take any `ServerLink`."""
+"""Runs one session. Most handlers accept any `ServerLink`."""
 
 
 async def serve_websocket(
@@ -101,25 +100,26 @@ async def serve_websocket(
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
     task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled; `handler` runs once for each admitted connection.
+    """Serve until cancelled; `handler` runs once for each accepted connection.
 
-    A client is admitted within `handshake` seconds or not at all: with a token of the table,
-    without an ``Origin``, for a ``Host`` that is `host`, one of `names`, the address it reached
-    or loopback, and while there are fewer than `max_agents`. Its link is closed when the handler
-    returns. What a handler raises ends its connection and is logged: LinkLost and ProtocolError
-    in a line, others with their traceback. Raises ConfigError when the port cannot be had.
+    A client is accepted if its handshake ends within `handshake` seconds, it has a token of the
+    table and no ``Origin`` header, its ``Host`` header is `host`, one of `names`, the address that
+    it connected to or loopback, and fewer than `max_agents` clients are connected. Its link is
+    closed when the handler returns. An exception of a handler ends its connection and is logged:
+    `LinkLost` and `ProtocolError` as one line, others with a traceback. Raises `ConfigError` if the
+    port cannot be bound.
     """
     if listeners is None:
-        listeners = await _listen(host, port, ssl_context)
-    bound = _describe(listeners, host, port, tls=ssl_context is not None)
-    known = frozenset(name.lower() for name in (*names, host) if name)
-    server = _Server(handler, tokens, known, max_agents, keepalive, handshake)
+        listeners = await _open_listeners(host, port, ssl_context)
+    bound = _make_bound_address(listeners, host, port, tls=ssl_context is not None)
+    own_names = frozenset(name.lower() for name in (*names, host) if name)
+    server = _Server(handler, tokens, own_names, max_agents, keepalive, handshake)
     async with trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, server.serve, list(listeners))
         task_status.started(bound)
 
 
-async def _listen(
+async def _open_listeners(
     host: str, port: int, ssl_context: ssl.SSLContext | None
 ) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
     try:
@@ -131,7 +131,7 @@ async def _listen(
     return [trio.SSLListener(each, ssl_context, https_compatible=True) for each in listeners]
 
 
-def _describe(
+def _make_bound_address(
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]], host: str, port: int, *, tls: bool
 ) -> BoundAddress:
     first = listeners[0]
@@ -151,18 +151,18 @@ class _Server:
     keepalive: float
     handshake: float
     agents: int = 0
-    shaking: int = 0
+    handshakes: int = 0
 
     async def serve(self, stream: trio.abc.Stream) -> None:
-        """One connection from its first byte to its last. Raises nothing but Cancelled."""
-        peer, local = _name_ends(stream)
+        """Serve one connection from the accept to the close. Raises only `Cancelled`."""
+        peer, local = _describe_ends(stream)
         try:
             async with open_bare_nursery() as nursery:
-                guard = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
-                opened = await self._open(nursery, stream, guard, peer, local)
+                liveness = LivenessStream(stream, backlog=MAX_FRAGMENT_BACKLOG)
+                opened = await self._open(nursery, stream, liveness, peer, local)
                 if opened is not None:
-                    ws, holding, patterns = opened
-                    connection = Connection(ws, holding, stream, guard, peer)
+                    ws, reader_scope, patterns = opened
+                    connection = Connection(ws, reader_scope, stream, liveness, peer)
                     nursery.start_soon(connection.keep_alive, self.keepalive)
                     await self._handle(WebSocketServerLink(connection, peer, patterns))
         except Exception:  # noqa: BLE001 - one connection must not end the others
@@ -175,60 +175,63 @@ class _Server:
         self,
         nursery: trio.Nursery,
         stream: trio.abc.Stream,
-        guard: LivenessStream,
+        liveness: LivenessStream,
         peer: str,
         local: str,
     ) -> _Opened | None:
-        """Let a client in, or None: it was turned away, hung up, dawdled or spoke nonsense."""
-        if self.shaking >= _MAX_HANDSHAKES:
+        """Do the handshakes of one client; None if it fails, is rejected or takes too long."""
+        # Handshakes cost memory and time before any token has been checked, so their number is
+        # limited (test_too_many_handshakes_at_once_are_dropped).
+        if self.handshakes >= _MAX_HANDSHAKES:
             _log.warning("%s: too many handshakes at once", peer)
             return None
-        self.shaking += 1
+        self.handshakes += 1
         try:
             with trio.fail_after(self.handshake):
                 if isinstance(stream, trio.SSLStream):
                     await stream.do_handshake()
-                opened: _Opened = await nursery.start(self._handshake, stream, guard, local)
+                opened: _Opened = await nursery.start(self._handshake, stream, liveness, local)
                 return opened
         except trio.TooSlowError:
             _log.info("%s: no handshake within %g s", peer, self.handshake)
         except trio.BrokenResourceError as error:
             _log.info("%s: %s", peer, explain_tls(error.__cause__))
         except HandshakeRejected as refusal:
-            _log.warning("%s: turned away, %s", peer, refusal)
+            _log.warning("%s: rejected, %s", peer, refusal)
         except LinkLost as error:
             _log.info("%s: %s", peer, error)
         finally:
-            self.shaking -= 1
+            self.handshakes -= 1
         return None
 
     async def _handshake(
         self,
         stream: trio.abc.Stream,
-        guard: LivenessStream,
+        liveness: LivenessStream,
         local: str,
         *,
         task_status: trio.TaskStatus[_Opened],
     ) -> None:
-        """Judge the request, then be the nursery of the library's reader until it ends."""
+        """Do the websocket handshake, then hold the nursery of the library's reader until it ends."""
         failures: list[Exception] = []
         patterns: tuple[str, ...] = ()
         try:
             async with trio.open_nursery() as nursery:
                 request = await wrap_server_stream(
-                    nursery, guard, MAX_QUEUED_FRAMES, MAX_FRAME, RECEIVE_SIZE
+                    nursery, liveness, MAX_QUEUED_FRAMES, MAX_FRAME, RECEIVE_SIZE
                 )
-                patterns = await self._admit(request, local)
+                patterns = await self._check_request(request, local)
                 ws = await request.accept(subprotocol=SUBPROTOCOL)
-                guard.opened = True
+                liveness.opened = True
                 task_status.started((ws, nursery.cancel_scope, patterns))
-        except* Exception as group:  # noqa: BLE001 - whatever the library dies of ends the link
+        except* Exception as group:  # noqa: BLE001 - any failure of the library only ends this link
             failures.extend(flatten(group))
         finally:
+            # `_check_request` counted this client if it returned patterns, which are never empty.
             self.agents -= bool(patterns)
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
-        if guard.opened:
+        if liveness.opened:
             if failures:
                 _log.debug("a websocket's reader ended", exc_info=failures[0])
             return
@@ -237,25 +240,22 @@ class _Server:
                 raise failure
         raise LinkLost(f"no handshake: {printable(str(failures[0]) or repr(failures[0]))}")
 
-    async def _admit(self, request: WebSocketRequest, local: str) -> tuple[str, ...]:
-        knock = UpgradeRequest(
+    async def _check_request(self, request: WebSocketRequest, local: str) -> tuple[str, ...]:
+        """Check a request and count its client, or send the rejection and raise it."""
+        upgrade = UpgradeRequest(
             host=request._event.host,  # noqa: SLF001 - the library hides this one header
             headers=request.headers,
             subprotocols=request.proposed_subprotocols,
             local=local,
         )
         try:
-            patterns = check_handshake(knock, tokens=self.tokens, names=self.names)
-            self._take_seat()
+            full = self.agents >= self.max_agents
+            patterns = check_handshake(upgrade, tokens=self.tokens, names=self.names, full=full)
         except HandshakeRejected as refusal:
             await request.reject(refusal.status, extra_headers=list(refusal.headers))
             raise
-        return patterns
-
-    def _take_seat(self) -> None:
-        if self.agents >= self.max_agents:
-            raise HandshakeRejected(503, "full", ((b"Retry-After", _RETRY_AFTER),))
         self.agents += 1
+        return patterns
 
     async def _handle(self, link: WebSocketServerLink) -> None:
         code = _GOING_AWAY
@@ -264,21 +264,21 @@ class _Server:
             code = 1000
         except* (LinkLost, ProtocolError) as group:
             _log.info("%s", flatten(group)[0])
-        except* Exception:  # noqa: BLE001 - a session's bug ends that session, loudly
+        except* Exception:  # noqa: BLE001 - a bug of the handler ends its session and is logged
             code = _BROKEN
             _log.exception("%s: the session failed", link.peer)
         finally:
             await link.connection.close(code)
 
 
-def _name_ends(stream: trio.abc.Stream) -> tuple[str, str]:
-    """Where the peer is, for logs, and which address of ours it reached."""
+def _describe_ends(stream: trio.abc.Stream) -> tuple[str, str]:
+    """Return the peer's address, for logs, and the local address that it connected to."""
     transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if not isinstance(transport, trio.SocketStream):
         return "memory", ""
     try:
         host, port = transport.socket.getpeername()[:2]
         local = transport.socket.getsockname()[0]
-    except OSError:  # gone already
+    except OSError:  # The peer has hung up already.
         return "gone", ""
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), local
