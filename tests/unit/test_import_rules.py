@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import trio_afrender
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "trio_afrender"
+OWN_PACKAGES = ("trio_afrender", "parsers", "services", "resmeters")
 
 BASE = ("errors", "text", "backoff", "path_map", "frame_ranges", "message_framing", "thumbnail")
 LAYERS = (
@@ -90,6 +93,67 @@ def test_nothing_imports_a_plugin() -> None:
     for path in sources(PACKAGE):
         if package_of(path) != "plugins":
             assert not plugins & {name.split(".")[0] for name in imports(path)}, path
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def own_imports() -> dict[str, set[str]]:
+    """The modules of the project that each of its modules imports.
+
+    ``from package import module`` counts as an import of the module alone: importing any module
+    runs its package first, which says nothing of what depends on what.
+    """
+    paths = [path for package in OWN_PACKAGES for path in sources(ROOT / package)]
+    modules = {module_of(path): path for path in paths}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = graph[module] = set[str]()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                names = (f"{node.module}.{alias.name}" for alias in node.names)
+                found.update(name if name in modules else node.module or "" for name in names)
+        found &= modules.keys()
+    return graph
+
+
+def find_import_circles(graph: Mapping[str, set[str]]) -> Iterator[str]:
+    """Circles as ``a -> b -> a``. Each ends a search, so its last import is left out of the next."""
+    graph = {module: set(imported) for module, imported in graph.items()}
+    while True:
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1][::-1]  # graphlib lists what is imported first
+            yield " -> ".join(circle)
+            graph[circle[0]].discard(circle[1])
+        else:
+            return
+
+
+def test_no_modules_import_each_other() -> None:
+    """An import under TYPE_CHECKING or in a function counts: the reader has to open both."""
+    circles = list(find_import_circles(own_imports()))
+    if circles:
+        listed = "\n".join(circles)
+        pytest.fail(f"{len(circles)} import circles:\n{listed}", pytrace=False)
+
+
+def test_import_circles_are_found_and_named() -> None:
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set[str](), "e": {"f"}, "f": {"e"}}
+    circles = list(find_import_circles(graph))
+    assert len(circles) == 2
+    assert {frozenset(circle.split(" -> ")) for circle in circles} == {
+        frozenset("abc"),
+        frozenset("ef"),
+    }
+    for circle in circles:
+        steps = circle.split(" -> ")
+        assert steps[0] == steps[-1]
+        assert all(after in graph[before] for before, after in pairwise(steps))
 
 
 def test_only_process_tests_the_platform() -> None:
