@@ -1,8 +1,8 @@
-"""The helper modules that plugin files written for CGRU import, by their names there.
+"""The helper modules that plugin files written for CGRU import, under their CGRU names.
 
-One module a name, with what services, parsers and meters of a render use of it. Our loader serves
-them to files from plugin folders and to nobody else: no other code of this process finds a
-``cgruconfig`` here.
+Each module has the part of the original that services, parsers and meters of a render use. The
+plugin loader serves them to files of plugin folders only: no other code of this process can import a
+``cgruconfig``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from types import ModuleType
 __all__ = ("NAMES", "serve")
 
 NAMES = frozenset({"afcommon", "cgruconfig", "cgrupathmap", "cgrusequence", "cgruutils"})
-"""Always ours, whatever a plugin folder or this process's path holds under these names: the
-original of ``cgruconfig`` reads and writes files of its own as soon as it is imported."""
+"""Always the built-in modules, even if a plugin folder or ``sys.path`` has files of these names: the
+original ``cgruconfig`` reads and writes config files as soon as it is imported."""
 
 
 def serve(name: str) -> ModuleType:
-    """The module that a plugin file means by one of `NAMES`."""
+    """The module for one of `NAMES`."""
     return importlib.import_module(f"{__name__}.{name}")

@@ -1,7 +1,8 @@
 """The settings that ``cgruconfig.VARS`` shows: those of the agent whose plugins run here.
 
-A plugin host serves one agent. Where several agents share a process the last one that made a
-service counts; the base classes do not depend on this, they hold their agent's settings.
+A plugin host serves one agent. Where several agents share a process, the settings of the last
+service or meter that was created apply. The base classes do not depend on this: each object has the
+settings of its agent.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ _followers: list[Callable[[PluginSettings], None]] = []
 
 
 def settings() -> PluginSettings:
-    """The settings in use."""
+    """The active settings."""
     return _settings
 
 
 def use(new: PluginSettings) -> None:
-    """Make these the settings in use; tells followers if they differ."""
+    """Activate these settings. Followers are called if they differ from the active ones."""
     global _settings
     if new is _settings or new == _settings:
         return
@@ -32,6 +33,6 @@ def use(new: PluginSettings) -> None:
 
 
 def follow(follower: Callable[[PluginSettings], None]) -> None:
-    """Call `follower` now, and with each change from now on."""
+    """Call `follower` with the active settings, now and after each change."""
     _followers.append(follower)
     follower(_settings)

@@ -1,4 +1,4 @@
-"""``afcommon``: flags of blocks, and patterns with numbers in them."""
+"""``afcommon``: block flags, and file name patterns with frame numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from trio_afrender.frame_ranges import fill_numbers
-from trio_afrender.plugins.compat.unsupported import tell_missing
+from trio_afrender.plugins.compat.unsupported import make_getattr
 from trio_afrender.plugins.loader import import_builtin
 
 if TYPE_CHECKING:
     from services._block_flags import FLAGS
 else:
+    # By file, not by name: an application that embeds the agent may have other `services`.
     FLAGS = import_builtin("service", "_block_flags").FLAGS
 
 __all__ = (
@@ -34,34 +35,34 @@ _LAST_DIGITS = re.compile(r"(?<=.)(?<!\d)(\d+)(?=\.[^.]*\Z)|\A(\d+)(?=\.[^.]*\Z)
 
 
 def checkBlockFlag(i_flags: int, i_name: str) -> int:
-    """The bit of that flag if it is set, else 0; 0 and a printed line if there is no such flag."""
+    """The bit of that flag if it is set, else 0. An unknown flag: 0, and a line is printed."""
     return i_flags & _bit(i_name)
 
 
 def setBlockFlag(i_flags: int, i_name: str) -> int:
-    """The flags with that one set; as they were, and a printed line, if there is no such flag."""
+    """The flags with that one set. An unknown flag: no change, and a line is printed."""
     return i_flags | _bit(i_name)
 
 
 def _bit(name: str) -> int:
     if name not in BlockFlags:
         known = ", ".join(BlockFlags)
-        print(f'There is no block flag "{name}". Flags: {known}')  # noqa: T201 - to the task's log
+        print(f'There is no block flag "{name}". Flags: {known}')  # noqa: T201 - added to the task's log
     return BlockFlags.get(name, 0)
 
 
 def fillNumbers(i_pattern: str, i_start: int, i_end: int) -> str:
-    """Put numbers for ``@#@``, ``@##@`` ...: start and end in turn."""
+    """Replace ``@#@``, ``@##@`` ... by numbers: start and end in turn."""
     return fill_numbers(i_pattern, i_start, i_end)
 
 
 def filterFileName(filename: str) -> str:
-    """The text with ``_`` for what shells and file systems take amiss."""
+    """The text with ``_`` for each character that is special to shells or file systems."""
     return _NOT_IN_NAMES.sub("_", filename)
 
 
 def patternFromDigits(path: str, verbose: bool = False) -> str:
-    """``a.####.exr`` as a pattern: ``a.@####@.exr``; what is one already stays."""
+    """``a.####.exr`` as a pattern: ``a.@####@.exr``. A pattern is returned unchanged."""
     return _HASHES.sub(lambda found: f"@{found.group().strip('@')}@", path)
 
 
@@ -75,4 +76,4 @@ def patternFromFile(path: str) -> str:
     return _LAST_DIGITS.sub(lambda found: f"@{'#' * len(found.group())}@", path)
 
 
-__getattr__ = tell_missing("afcommon")
+__getattr__ = make_getattr("afcommon")

@@ -1,7 +1,7 @@
-"""``cgruconfig``: the settings as plugins read them, ``cgruconfig.VARS['af_render_nice']``.
+"""``cgruconfig``: the settings for plugins, as in ``cgruconfig.VARS['af_render_nice']``.
 
-Nothing is read or written here: the agent has read the config files, and `VARS` shows what it has.
-Keys that only the studio knows are there as they stand in its files.
+This module reads and writes no files: the agent has read the config files, and `VARS` holds their
+values. Keys that only the studio uses are in it too, with the values of its files.
 """
 
 from __future__ import annotations
@@ -17,52 +17,49 @@ from typing import Any
 from trio_afrender.config.cgru_files import platform_tokens
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.plugins.compat import active_settings
-from trio_afrender.plugins.compat.unsupported import tell_missing
+from trio_afrender.plugins.compat.unsupported import make_getattr
 
 __all__ = ("VARS", "getVar", "reconfigure")
 
 VARS: dict[str, Any] = {}
-"""Settings by name. A plugin may put things here; they last until the agent's settings change."""
+"""Settings by name. What a plugin adds is removed when the agent's settings change."""
 
 _PLATFORMS = ("unix", "windows", "macosx", "linux")
 
 
 def getVar(i_var: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """A setting, None when there is none of that name."""
+    """A setting; None if there is none of that name."""
     return VARS.get(i_var)
 
 
 def reconfigure() -> None:
-    """Make `VARS` what the agent's settings say."""
+    """Set `VARS` to the agent's settings."""
     _fill(active_settings.settings())
 
 
 def _fill(settings: PluginSettings) -> None:
-    # A copy: what plugins do to a list in it must not reach the settings.
-    made = {**_surroundings(), **deepcopy(dict(settings.variables)), **_own(settings)}
+    # A copy: a plugin that changes a list in it must not change the settings.
+    variables = deepcopy(dict(settings.variables))
+    made = {**_read_environment(), **variables, **_read_settings(settings)}
     for name in VARS.keys() - made.keys():
         del VARS[name]
     VARS.update(made)
 
 
-def _own(settings: PluginSettings) -> dict[str, Any]:
+def _read_settings(settings: PluginSettings) -> dict[str, Any]:
     limit = settings.post_limit
+    program = sys.executable.replace("%", "%%")
+    thumbnailer = f'"{program}" -E -P -m trio_afrender.thumbnail -- "%(image)s" "%(thumbnail)s"'
     return {
         "pathsmap": [list(pair) for pair in settings.paths_map],
-        "af_thumbnail_cmd": settings.thumbnail_command or _thumbnailer(),
+        "af_thumbnail_cmd": settings.thumbnail_command or thumbnailer,
         "af_thumbnail_extensions": list(settings.thumbnail_extensions),
         "af_task_post_limit_sec": int(limit) if limit.is_integer() else limit,
     }
 
 
-def _thumbnailer() -> str:
-    """Our own program as a command to format with taskInfo."""
-    program = sys.executable.replace("%", "%%")
-    return f'"{program}" -E -P -m trio_afrender.thumbnail -- "%(image)s" "%(thumbnail)s"'
-
-
-def _surroundings() -> dict[str, Any]:
-    """What the original finds out by itself rather than in files."""
+def _read_environment() -> dict[str, Any]:
+    """The values that CGRU derives from the host and the environment instead of config files."""
     location = os.environ.get("CGRU_LOCATION", "")
     home = os.environ.get("APPDATA") or os.environ.get("HOME") or str(Path.home())
     own = Path(home) / ("cgru" if os.environ.get("APPDATA") else ".cgru")
@@ -97,4 +94,4 @@ def _user_name() -> str:
 
 
 active_settings.follow(_fill)
-__getattr__ = tell_missing("cgruconfig")
+__getattr__ = make_getattr("cgruconfig")

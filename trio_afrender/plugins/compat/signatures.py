@@ -1,4 +1,4 @@
-"""Calls whose arguments are ours alone, made so that methods of the original's form take them."""
+"""Adapts calls to the signatures that overrides of Afanasy's own methods have."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ("thumbnail_arguments",)
 
 
 def thumbnail_arguments(service: Any, files: Sequence[str]) -> tuple[object, ...]:  # noqa: ANN401 - a plugin's object
-    """What to call ``service.generateThumbnail`` with, for files announced while rendering.
+    """The arguments for ``service.generateThumbnail``, for files that appeared while rendering.
 
-    The original's has one parameter and asks the parser for the files: then they are put back
-    there, for they have been taken already.
+    Afanasy's method has one parameter and takes the files from the parser. For an override with
+    that signature they are put back into the parser, from which they have already been taken.
     """
     try:
         inspect.signature(service.generateThumbnail).bind(True, [])
@@ -23,5 +23,5 @@ def thumbnail_arguments(service: Any, files: Sequence[str]) -> tuple[object, ...
             parser.files_onthefly = list(files)
         return (True,)
     except (AttributeError, ValueError):
-        pass  # the call itself will tell
+        pass  # no such method, or no signature: the call itself reports the error
     return (True, list(files))

@@ -1,20 +1,20 @@
-"""What the helper modules say when a plugin asks for something that they do not have."""
+"""The error for a name that a helper module of CGRU has and the built-in one lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NoReturn
 
-__all__ = ("tell_missing",)
+__all__ = ("make_getattr",)
 
 
-def tell_missing(module: str) -> Callable[[str], NoReturn]:
-    """The ``__getattr__`` of a helper module: an error that tells whose module this is."""
+def make_getattr(module: str) -> Callable[[str], NoReturn]:
+    """The ``__getattr__`` of a helper module: raises an AttributeError that explains the reason."""
 
     def find(name: str) -> NoReturn:
         raise AttributeError(
-            f"{module} has no {name!r} here: trio_afrender serves plugins the part of CGRU's "
-            f"{module} that a render needs, see docs/plugins.md",
+            f"{module} has no {name!r} here: trio_afrender provides the part of CGRU's {module} "
+            "that plugins of a render need, see docs/plugins.md",
             name=name,
         )
 
