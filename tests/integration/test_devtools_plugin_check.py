@@ -41,7 +41,7 @@ def test_ours_are_good() -> None:
     [
         ("service", "bad_init_exit", "it ended the process (exit code 5)"),
         ("service", "bad_init_raise", "LookupError: nothing there"),
-        ("service", "bad_command", "getCommand() gave NoneType, not a str"),
+        ("service", "bad_command", "getCommand() returned NoneType, not a str"),
         ("service", "incomplete", "lacks skipTask"),
         ("parser", "bad_types", "is no child of our base class parser"),
         ("parser", "bad_import", "a_module_that_is_nowhere"),

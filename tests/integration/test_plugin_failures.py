@@ -97,7 +97,7 @@ class sleeps(service.service):
         ("bad_init_raise", "LookupError"),
         ("bad_init_loop", "does not come back"),
         ("bad_init_exit", "exit code 5"),
-        ("bad_command", "getCommand() gave NoneType, not a str"),
+        ("bad_command", "getCommand() returned NoneType, not a str"),
         ("incomplete", "lacks"),
         ("sleeps", "does not come back"),
         ("unfinished", "SyntaxError"),
@@ -131,10 +131,10 @@ async def test_odd_answers_of_a_service_are_told_and_its_task_goes_on(tmp_path: 
         assert (task.state, task.output) == ("done", "one\n1\n2\n")
         for sentence in (
             "service.grace is 'soon', not seconds",
-            "service.skipTask() gave int, not a bool",
-            "service.getFiles() gave dict, not a list",
-            "service.checkExitStatus() gave str, not a bool",
-            "service.doPostLimitSec() gave str, not seconds",
+            "service.skipTask() returned int, not a bool",
+            "service.getFiles() returned dict, not a list",
+            "service.checkExitStatus() returned str, not a bool",
+            "service.doPostLimitSec() returned str, not seconds",
             "OSError: disk",
         ):
             assert sentence in task.log
@@ -151,7 +151,7 @@ async def test_attributes_of_wrong_types_are_told_and_the_right_ones_count(tmp_p
             "parser.warning is int, not a bool: the last value is kept",
             "parser.resources is list, not a str: the last value is kept",
             "parser.result is int, not a str",
-            "parser.getFilesOnTheFly() gave str, not a list",
+            "parser.getFilesOnTheFly() returned str, not a list",
         ):
             assert sentence in task.log
         await stage.check_alive()

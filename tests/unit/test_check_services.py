@@ -63,7 +63,7 @@ def test_a_parser_that_is_not_there_is_not_good() -> None:
 
 def test_what_a_service_answers_wrongly_is_a_problem() -> None:
     view = make_service("bad_answers", {}, folders=[PLUGINS])
-    assert "service.skipTask() gave int, not a bool" in view.problems
+    assert "service.skipTask() returned int, not a bool" in view.problems
     assert not view.good
 
 

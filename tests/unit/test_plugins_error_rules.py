@@ -1,14 +1,17 @@
-"""Rules for classes of errors: what the built-in ones find, and what becomes of bad ones."""
+"""Error rules: what the built-in ones find, how bad ones are left out, rules that change on disk."""
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_afrender.errors import ConfigError
+from trio_afrender.errors import ConfigError, ProtocolError
+from trio_afrender.plugins import error_rules
 from trio_afrender.plugins.error_rules import (
     MAX_RULES,
     MAX_TAIL,
@@ -16,11 +19,14 @@ from trio_afrender.plugins.error_rules import (
     ErrorRules,
     built_in,
     classify,
+    explain_end,
     load_rules,
 )
+from trio_afrender.plugins.host.host_protocol import load_classes
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 
-def _names(tail: str, exit_code: int | None = 1, signal: int | None = None) -> list[str]:
+def class_names(tail: str, exit_code: int | None = 1, signal: int | None = None) -> list[str]:
     return [found.name for found in classify(built_in(), tail, exit_code, signal)]
 
 
@@ -58,10 +64,10 @@ def _names(tail: str, exit_code: int | None = 1, signal: int | None = None) -> l
         ("FileNotFoundError: [Errno 2]", "missing-asset"),
     ],
 )
-def test_what_the_built_in_rules_find(line: str, name: str) -> None:
+def test_built_in_rules_find_the_class(line: str, name: str) -> None:
     around = "Rendering frame 1\r\n{}\r\nbye\r\n"
-    assert _names(around.format(line))[0] == name
-    assert _names(around.format(line.upper()))[0] == name
+    assert class_names(around.format(line))[0] == name
+    assert class_names(around.format(line.upper()))[0] == name
 
 
 @pytest.mark.parametrize(
@@ -74,8 +80,8 @@ def test_what_the_built_in_rules_find(line: str, name: str) -> None:
         "Error: the shader has no input\n",
     ],
 )
-def test_what_they_do_not_find(text: str) -> None:
-    assert _names(text) == []
+def test_built_in_rules_do_not_match_normal_output(text: str) -> None:
+    assert class_names(text) == []
 
 
 @pytest.mark.parametrize(
@@ -92,12 +98,14 @@ def test_what_they_do_not_find(text: str) -> None:
         (None, None, []),
     ],
 )
-def test_how_a_run_ended(code: int | None, signal: int | None, names: list[str]) -> None:
-    assert _names("", code, signal) == names
+def test_built_in_rules_for_exit_codes_and_signals(
+    code: int | None, signal: int | None, names: list[str]
+) -> None:
+    assert class_names("", code, signal) == names
 
 
 @pytest.mark.parametrize(
-    ("tail", "code", "blamed"),
+    ("tail", "code", "host"),
     [
         ("write /tmp/x.tmp: No space left on device", 1, True),
         (r"C:\Users\r\AppData\Local\Temp\x: There is not enough space on the disk", 1, True),
@@ -110,19 +118,19 @@ def test_how_a_run_ended(code: int | None, signal: int | None, names: list[str])
         ("No license found", 1, False),
     ],
 )
-def test_whether_the_host_is_to_blame(tail: str, code: int, blamed: bool) -> None:
+def test_whether_the_host_is_the_cause(tail: str, code: int, host: bool) -> None:
     found = classify(built_in(), tail, code)
-    assert len(found) == 1  # of a class the first rule that holds
-    assert found[0].host_to_blame is blamed
+    assert len(found) == 1  # of each class the first matching rule
+    assert found[0].host_is_cause is host
     assert found[0].note.endswith(".")
 
 
 def test_several_classes_in_the_order_of_the_rules() -> None:
     tail = "a.abc: No such file or directory\nConnection refused\nNo license found\n"
-    assert _names(tail, 139) == ["licence", "crash", "network", "missing-asset"]
+    assert class_names(tail, 139) == ["licence", "crash", "network", "missing-asset"]
 
 
-def test_a_run_that_we_killed_has_no_class() -> None:
+def test_a_run_killed_by_the_agent_has_no_class() -> None:
     assert classify(built_in(), "Segmentation fault", None, 9, killed_by_us=True) == []
 
 
@@ -140,7 +148,7 @@ def test_built_in_rules_have_no_problems() -> None:
     assert load_rules("") == built_in()
 
 
-# Rules of a studio.
+# A studio's own rules.
 
 TOML = r"""
 [[rule]]
@@ -165,7 +173,7 @@ JSON = r"""
 
 
 @pytest.mark.parametrize("text", [TOML, JSON])
-def test_rules_of_a_text(text: str) -> None:
+def test_rules_are_read_from_toml_and_json(text: str) -> None:
     rules = load_rules(text)
     assert rules.problems == ()
     seats = ErrorClass("licence", "All seats of foo are taken.", True)
@@ -180,7 +188,7 @@ def test_rules_of_a_text(text: str) -> None:
         assert classify(rules, tail, code, signal)[0] == seats
     assert classify(rules, "foo: error -12 of 13", 1) == []
     assert classify(rules, "a moth\nand a lamp", 1) == [ErrorClass("moths", "", False)]
-    # The built-in ones follow, but of a class one rule is enough.
+    # The built-in rules follow; of each class only the first match counts.
     assert [one.name for one in classify(rules, "no seat, License error", 139)] == [
         "licence",
         "crash",
@@ -198,16 +206,16 @@ def test_rules_without_the_built_in_ones() -> None:
     ("item", "problem"),
     [
         ('class = "a"\npattern = "("', "missing ), unterminated subpattern"),
-        ('class = "a"\npattern = "x*"', "is found everywhere"),
-        ('class = "a"\npattern = "a|"', "is found everywhere"),
-        ('class = "a"\npattern = "(a+)+$"', "may take for ever"),
-        ('class = "a"\npattern = "(?:x|.*)*y"', "may take for ever"),
+        ('class = "a"\npattern = "x*"', "matches everything"),
+        ('class = "a"\npattern = "a|"', "matches everything"),
+        ('class = "a"\npattern = "(a+)+$"', "may take an unlimited time"),
+        ('class = "a"\npattern = "(?:x|.*)*y"', "may take an unlimited time"),
         (
             r"""class = "a"
 pattern = '(\w+\s*){2,}y'""",
-            "may take for ever",
+            "may take an unlimited time",
         ),
-        ('class = "a"\ntexts = ["b", ""]', "found everywhere"),
+        ('class = "a"\ntexts = ["b", ""]', "matches everything"),
         ('class = "a"\ntexts = [1]', "texts must be a list of texts"),
         ('class = "a"\nexit = ["1"]', "exit must be a list of numbers"),
         ('class = "a"\nexit = [true]', "exit must be a list of numbers"),
@@ -232,7 +240,7 @@ def test_a_bad_rule_is_left_out_alone(item: str, problem: str) -> None:
     "pattern",
     [r"(?:\d+\.){3}\d+ refused", r"(?:\w+ )+seats", r"\(a+\)+ b", r"[[a]b", r"(?x) a b c"],
 )
-def test_these_patterns_are_fine(pattern: str) -> None:
+def test_harmless_repetitions_are_allowed(pattern: str) -> None:
     rules = load_rules(f"[[rule]]\nclass = 'a'\npattern = '{pattern}'")
     assert rules.problems == ()
 
@@ -241,12 +249,12 @@ def test_these_patterns_are_fine(pattern: str) -> None:
     "text",
     ["[[rule]", "{", '{"rule": 1}', "rule = 1", "rule = {class = 'a'}", "{" * 100_000, "\0", "[]"],
 )
-def test_a_text_that_is_no_rules(text: str) -> None:
+def test_text_that_is_neither_toml_nor_json_is_an_error(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^errors.toml: "):
         load_rules(text, name="errors.toml")
 
 
-def test_what_stands_beside_the_rules() -> None:
+def test_unknown_keys_are_problems() -> None:
     rules = load_rules('{"rules": [], "builtin": 1, "rule": [2]}')
     assert rules.rules == built_in().rules
     assert rules.problems == (
@@ -256,7 +264,7 @@ def test_what_stands_beside_the_rules() -> None:
     )
 
 
-def test_rules_without_end() -> None:
+def test_the_number_of_rules_is_limited() -> None:
     many = "".join(f"[[rule]]\nclass = 'a'\nexit = [{n}]\n" for n in range(MAX_RULES + 1))
     rules = load_rules(f"builtin = false\n{many}")
     assert len(rules.rules) == MAX_RULES
@@ -266,27 +274,90 @@ def test_rules_without_end() -> None:
 
 
 def test_only_the_end_of_the_output_counts() -> None:
-    assert _names("Segmentation fault\n" + "x\n" * MAX_TAIL) == []
-    assert _names("x\n" * MAX_TAIL + "Segmentation fault") == ["crash"]
+    assert class_names("Segmentation fault\n" + "x\n" * MAX_TAIL) == []
+    assert class_names("x\n" * MAX_TAIL + "Segmentation fault") == ["crash"]
 
 
-def test_long_lines_are_cut() -> None:
-    assert _names("x" * 2000 + " Segmentation fault") == []
-    assert _names("x" * 2000 + "\rSegmentation fault") == ["crash"]
+def test_only_the_start_of_a_long_line_counts() -> None:
+    assert class_names("x" * 2000 + " Segmentation fault") == []
+    assert class_names("x" * 2000 + "\rSegmentation fault") == ["crash"]
 
 
 @pytest.mark.parametrize(
     "filler",
     ["file ", "/var/tmp/", "cannot ", "sh: 1: ", "invalid ", " ", "\n", "a"],  # noqa: S108 - texts
 )
-def test_the_built_in_rules_take_no_time(filler: str) -> None:
+def test_the_built_in_rules_take_under_two_seconds(filler: str) -> None:
     tail = filler * (MAX_TAIL // len(filler))
-    begun = time.process_time()
+    started = time.process_time()
     classify(built_in(), tail, 1)
-    assert time.process_time() - begun < 2
+    assert time.process_time() - started < 2
 
 
 @given(st.text(), st.none() | st.integers(), st.none() | st.integers())
-def test_any_end_of_a_run_has_classes(tail: str, code: int | None, signal: int | None) -> None:
+def test_any_end_of_a_run_is_classified(tail: str, code: int | None, signal: int | None) -> None:
     found = classify(built_in(), tail, code, signal)
     assert len({one.name for one in found}) == len(found)
+
+
+# Rules of a file, applied to the end of a log.
+
+RULE = '[[rule]]\nclass = "licence"\ntexts = ["no seat of foo"]\nnote = "{note}"\n'
+
+
+def make_log(text: str) -> MemoryLogStore:
+    log = MemoryLogStore()
+    log.append(text.encode())
+    return log
+
+
+def test_built_in_rules_apply_without_a_file() -> None:
+    found, problems = explain_end(make_log("No space left on device\n"), "", 1, None)
+    assert [one.name for one in found] == ["disk-full"]
+    assert problems == ()
+
+
+def test_a_changed_file_is_loaded_again(tmp_path: Path) -> None:
+    rules, log = tmp_path / "rules.toml", make_log("error: no seat of foo\n")
+    for turn, note in enumerate(("ask Joe", "ask Ann")):
+        rules.write_text(RULE.format(note=note))
+        os.utime(rules, ns=(turn, turn))
+        found, problems = explain_end(log, str(rules), 1, None)
+        assert (found, problems) == ((ErrorClass("licence", note, False),), ())
+
+
+def test_an_unusable_file_is_a_problem_and_the_built_in_rules_apply(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[[rule")
+    for path in (broken, tmp_path / "none.toml"):
+        found, problems = explain_end(make_log("No space left on device\n"), str(path), 1, None)
+        assert [one.name for one in found] == ["disk-full"]
+        assert path.name in problems[0]
+
+
+def test_a_bad_pattern_disables_its_own_rule_only(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rule]]\nclass = "crash"\npattern = "(("\n' + RULE.format(note="ask Joe"))
+    found, problems = explain_end(make_log("no seat of foo\n"), str(rules), 1, None)
+    assert [one.name for one in found] == ["licence"]
+    assert "rule 1 is left out" in problems[0]
+
+
+@pytest.mark.parametrize("value", [None, "text", [["a", "b"]], [["a", "b", 1]], [7]])
+def test_error_classes_of_wrong_types_are_refused(value: object) -> None:
+    with pytest.raises(ProtocolError):
+        load_classes(value)
+    assert load_classes([["crash", "", True]]) == (ErrorClass("crash", "", True),)
+
+
+def test_a_missing_built_in_file_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(error_rules, "_BUILTIN_FILE", tmp_path / "none.toml")
+    built_in.cache_clear()
+    try:
+        found, problems = explain_end(make_log("No space left on device\n"), "", 1, None)
+    finally:
+        built_in.cache_clear()
+    assert found == ()
+    assert "the built-in error rules cannot be read" in problems[0]

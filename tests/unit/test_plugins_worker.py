@@ -6,17 +6,21 @@ import gc
 import logging
 import sys
 import weakref
+from itertools import product
 from pathlib import Path
 
 import pytest
 from support.plugins import PLUGINS, make_spec, make_worker, parse_all
 
+from services import service as base_service
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing
-from trio_afrender.plugins.interfaces import ParserState, Replaced
+from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced
+from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.tasklog.interfaces import Chunk, Missing
+from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 
 class Gapped:
@@ -95,7 +99,7 @@ def test_a_service_that_raises_is_an_error_with_what_it_printed() -> None:
     ("service", "said"),
     [
         ("incomplete", "lacks skipTask, getWDir, getEnvironment"),
-        ("bad_command", r"getCommand\(\) gave NoneType, not a str"),
+        ("bad_command", r"getCommand\(\) returned NoneType, not a str"),
     ],
 )
 def test_a_service_without_the_needful_is_an_error(service: str, said: str) -> None:
@@ -112,7 +116,7 @@ def test_wrong_answers_become_the_answers_of_the_originals_host() -> None:
     assert worker.post_limit() == 0
     assert worker.parsed_files() == ()
     told = "\n".join(worker.problems())
-    for said in ("grace", "skipTask", "getFiles", "gave str", "SystemExit", "OSError: disk"):
+    for said in ("grace", "skipTask", "getFiles", "returned str", "SystemExit", "OSError: disk"):
         assert said in told
     assert worker.problems() == ()
 
@@ -244,7 +248,7 @@ def test_wrong_types_keep_the_last_value() -> None:
         "warning is int",
         "report is NoneType",
         "result is int",
-        "gave str",
+        "returned str",
     ):
         assert said in told
 
@@ -353,3 +357,56 @@ def test_capturing_leaves_the_streams_as_they_were() -> None:
     assert (sys.stdout, sys.stderr) == before
     assert captured.take() == "out err warned\n"
     assert inner.take() == "inner"
+
+
+# -- runs whose result depends on the exit code alone ---------------------------------------------
+
+
+@pytest.mark.parametrize("name", list_plugins("service"))
+def test_a_settled_run_has_the_conclusion_known_beforehand(name: str, tmp_path: Path) -> None:
+    spec = make_spec(service=name, store_dir=str(tmp_path))
+    settled = make_worker(spec)[0].facts.settled
+    for code, check_files, post in product((0, 1, 137, None), (False, True), (False, True)):
+        worker, _ = make_worker(spec)
+        if settled:
+            known = Conclusion(exit_ok=code in (0, None), log=worker.facts.log)
+            assert worker.run_end_checks(code, check_files=check_files, post=post) == known
+            assert not worker.problems()
+
+
+def test_a_plain_command_is_settled() -> None:
+    assert make_worker(make_spec())[0].facts.settled
+    assert make_worker(make_spec(parser="none"))[0].facts.settled
+
+
+@pytest.mark.parametrize(
+    ("parser", "info"),
+    [
+        ("generic", {}),
+        ("counts", {}),
+        ("nowhere_to_be_found", {}),
+        ("", {"files_block": ["a.exr"]}),
+        ("", {"parsed_files": ["/a.exr"]}),
+    ],
+)
+def test_a_run_with_a_parser_or_files_is_not_settled(parser: str, info: dict[str, object]) -> None:
+    assert not make_worker(make_spec(parser, "generic", **info))[0].facts.settled
+
+
+@pytest.mark.parametrize("name", ["mine", "generic"])
+def test_a_run_of_a_foreign_service_is_not_settled(name: str, tmp_path: Path) -> None:
+    source = f"from services import service\nclass {name}(service.service):\n    pass\n"
+    (tmp_path / f"{name}.py").write_text(source)
+    worker = TaskWorker(
+        make_spec(service=name), MemoryLogStore().reader(), PluginSettings(), (tmp_path,)
+    )
+    assert not worker.facts.settled
+
+
+@pytest.mark.parametrize("method", ["checkExitStatus", "doPost", "generateThumbnail", "getLog"])
+def test_a_run_of_a_base_class_changed_by_a_plugin_is_not_settled(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_worker(make_spec())
+    monkeypatch.setattr(base_service.service, method, lambda *_: None)
+    assert not make_worker(make_spec())[0].facts.settled

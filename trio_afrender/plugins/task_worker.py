@@ -1,28 +1,26 @@
 """One run's service and parser objects, and the calls into them. Plain blocking code.
 
-The plugin host and the inline runner both work through this, so their answers are the same.
+The plugin host and the in-process runner both use this class, so both return the same values.
 """
 
 from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar
 
 import attrs
 
-from trio_afrender.config.settings import read_rules
-from trio_afrender.config.settings import PluginSettings
+from trio_afrender.config.settings import PluginSettings, read_rules
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.compat import active_settings
 from trio_afrender.plugins.compat.signatures import thumbnail_arguments
 from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten
-from trio_afrender.plugins.error_explanations import explain_end
-from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.exit_code_only import only_exit_code_counts, remember_base
+from trio_afrender.plugins.error_rules import ErrorClass, explain_end
 from trio_afrender.plugins.interfaces import (
     Conclusion,
     ParserState,
@@ -42,7 +40,7 @@ from trio_afrender.plugins.validation import (
 )
 from trio_afrender.tasklog.interfaces import LogReader
 
-__all__ = ("TaskWorker",)
+__all__ = ("TaskWorker", "only_exit_code_counts", "remember_base")
 
 T = TypeVar("T")
 
@@ -52,14 +50,15 @@ REQUIRED = (
     "doPostLimitSec",
 )  # fmt: skip
 MAX_REPLACED = 2 * 1024 * 1024
-"""Characters by which one call may replace output: at 12 bytes each they fit into a frame."""
+"""Characters of replacement text that one call returns: in JSON a character takes at most 12 bytes,
+so the answer fits into one frame of the plugin host (`MAX_PLUGIN_FRAME`)."""
 
 
 class TaskWorker:
-    """The objects of one run. Not thread safe: one call after another.
+    """The service and parser of one run. Not thread safe: one call after another.
 
-    Making it raises `PluginNotFound` and `PluginError`. Its methods raise nothing for what plugin
-    code does wrong, `sys.exit` included: they return what the original's host would take instead.
+    The constructor raises `PluginNotFound` and `PluginError`. The methods raise nothing for a fault
+    of plugin code, ``sys.exit`` included: they return what Afanasy's own host assumes then.
     """
 
     def __init__(
@@ -71,39 +70,41 @@ class TaskWorker:
         *,
         copied: bool = False,
     ) -> None:
-        """`copied`: the spec came out of JSON for this worker alone."""
+        """`copied`: `spec` was read from JSON for this worker alone, so plugins may write into it."""
         self._name = spec.service
         self._folders = tuple(folders)
         self._problems = Problems()
         self._printed = Captured()
         self._reader = reader
         self._error_rules = settings.error_rules
-        self._portions = LogChunks(reader)
+        self._chunks = LogChunks(reader)
         self._state = StateReader(self._problems.add)
         self._tail = ""
         active_settings.use(settings)
         remember_base()
         with capturing(self._printed):
             self._service: Any = self._make_service(spec, settings, copied=copied)
-            self.facts = self._make_facts()
+            self.facts = self._read_facts()
 
-    # -- making ---------------------------------------------------------------------------------
+    # -- creation -------------------------------------------------------------------------------
 
     def _make_service(self, spec: PluginSpec, settings: PluginSettings, *, copied: bool) -> object:
         made: Any = load_class("service", spec.service, self._folders)
-        # A copy: plugins write into it. Through JSON, so that it is alike wherever we run.
+        # A copy, because plugins write into it. Through JSON, so that plugins see the same types in
+        # this process as in a plugin host.
         info = dict(spec.task_info) if copied else json.loads(json.dumps(dict(spec.task_info)))
         info.update(service=spec.service, parser=spec.parser)
         try:
             service: Any = made.__new__(made)
             service.settings = settings
-            # No method of ours: it would keep us, and what keeps itself waits to be looked for.
+            # Not a method of this object: that would be a reference cycle, which only the garbage
+            # collector frees (test_a_run_that_is_over_leaves_no_reference_cycle).
             service.load_parser = partial(load_class, "parser", folders=self._folders)
             service.__init__(info, False)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            text = f'service "{spec.service}" could not be made: {_name(error)}'
+            text = f'service "{spec.service}" could not be made: {_summarize(error)}'
             raise PluginError(text, self._details(error)) from error
         missing = [name for name in REQUIRED if not callable(getattr(service, name, None))]
         if missing:
@@ -112,13 +113,13 @@ class TaskWorker:
 
     @property
     def ours(self) -> bool:
-        """Whether no code but our own is in the objects."""
+        """Whether the classes of service and parser are built-in ones."""
         parser = getattr(self._service, "parser", None)
         return is_builtin(type(self._service)) and (parser is None or is_builtin(type(parser)))
 
-    def _make_facts(self) -> ServiceFacts:
+    def _read_facts(self) -> ServiceFacts:
         service = self._service
-        has_parser = self._ask("hasParser", read_flag, False, "a bool")
+        has_parser = self._call("hasParser", read_flag, False, "a bool")
         parser = getattr(service, "parser", None) if has_parser else None
         ticks = read_flag(getattr(parser, "ticks", None))
         if ticks is None:
@@ -127,11 +128,11 @@ class TaskWorker:
         if grace is not None and read_seconds(grace) is None:
             self._problems.add(f"service.grace is {grace!r:.100}, not seconds: it is ignored")
         return ServiceFacts(
-            working_directory=self._demand("getWDir", read_text, "a str"),
-            command=self._demand("getCommand", read_text, "a str"),
-            environment=self._demand("getEnvironment", read_map, "a dict"),
-            files=self._ask("getFiles", read_texts, (), "a list"),
-            skip=self._ask("skipTask", read_flag, False, "a bool"),
+            working_directory=self._require("getWDir", read_text, "a str"),
+            command=self._require("getCommand", read_text, "a str"),
+            environment=self._require("getEnvironment", read_map, "a dict"),
+            files=self._call("getFiles", read_texts, (), "a list"),
+            skip=self._call("skipTask", read_flag, False, "a bool"),
             has_parser=has_parser,
             wants_ticks=ticks,
             wants_tail=read_flag(getattr(parser, "tail", False)) or False,
@@ -140,38 +141,38 @@ class TaskWorker:
             stuck=self._read_rules("stuck"),
             settled=only_exit_code_counts(service),
             log=self._join(
-                self._ask("getLog", read_text, "", "a str"),
+                self._call("getLog", read_text, "", "a str"),
                 read_text(getattr(service, "parser_problem", "")) or "",
             ),
         )
 
     def _read_rules(self, kind: str) -> dict[str, Any]:
-        """What the service's class says by its attribute `kind`."""
+        """The service's own `limits` or `stuck`, by the name of that attribute."""
         rules, problems = read_rules(kind, getattr(self._service, kind, None))
         for problem in problems:
             self._problems.add(problem)
         return rules
 
-    def _demand(self, name: str, read: Callable[[object], T | None], wanted: str) -> T:
-        """The answer of a method without which there is nothing to run."""
+    def _require(self, name: str, read: Callable[[object], T | None], wanted: str) -> T:
+        """The result of a method without which there is nothing to run. Raises `PluginError`."""
         try:
             value = getattr(self._service, name)()
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            text = f'service "{self._name}": {name}() raised {_name(error)}'
+            text = f'service "{self._name}": {name}() raised {_summarize(error)}'
             raise PluginError(text, self._details(error)) from error
         result = read(value)
         if result is None:
             kind = type(value).__name__
-            raise PluginError(f'service "{self._name}": {name}() gave {kind}, not {wanted}')
+            raise PluginError(f'service "{self._name}": {name}() returned {kind}, not {wanted}')
         return result
 
     def _details(self, error: BaseException) -> str:
         return self._join(_trace(error))
 
     def _join(self, *texts: str) -> str:
-        """Texts for the task's log, with what was printed and not told yet."""
+        """Join texts for the task's log, with what plugin code has printed since the last call."""
         printed = self._printed.take()
         if printed.strip():
             texts = (*texts, f"Printed by plugin code:\n{printed}")
@@ -190,16 +191,16 @@ class TaskWorker:
     ) -> ParserState:
         """Feed the log up to offset `upto`; see `PluginTask.parse`.
 
-        With `more` this is a step of a call that goes on: there is no silence to tell of.
+        `more`: other steps of the same call follow, so this one makes no tick.
         """
         if not self.facts.has_parser:
             return ParserState(consumed=upto)
         turn = _Turn(pid, resources)
         with capturing(self._printed):
             try:
-                for block in self._portions.read(upto):
-                    for index, text in enumerate(block.texts):
-                        self._feed(turn, text, partial(block.span, index))
+                for chunk in self._chunks.read(upto):
+                    for index, text in enumerate(chunk.texts):
+                        self._feed(turn, text, partial(chunk.span, index))
             except OSError as error:
                 self._problems.add(f"the log cannot be read: {error}")
             if mode != "RUN":
@@ -208,7 +209,7 @@ class TaskWorker:
                 self._feed_idle(turn)
         return attrs.evolve(
             self._state.take(),
-            consumed=self._portions.consumed,
+            consumed=self._chunks.consumed,
             replaced=tuple(turn.replaced),
             problem="\n".join(turn.problems),
         )
@@ -216,10 +217,10 @@ class TaskWorker:
     @property
     def position(self) -> int:
         """Offset up to which the log was read: beyond `consumed` by the unfinished line."""
-        return self._portions.position
+        return self._chunks.position
 
     def run_end_checks(self, code: int | None, *, check_files: bool, post: bool) -> Conclusion:
-        """See `PluginTask.conclude`."""
+        """See `PluginTask.run_end_checks`."""
         exit_ok = code is None or self.check_exit_status(code)
         files_ok = not (exit_ok and check_files) or self.check_rendered_files()
         commands = self.do_post() if exit_ok and files_ok and post else ()
@@ -233,40 +234,40 @@ class TaskWorker:
         )
 
     def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
-        """See `PluginTask.explain`; what is wrong with the rules goes to the problems."""
+        """See `PluginTask.explain`; faults of the rules are added to the problems."""
         found, problems = explain_end(self._reader, self._error_rules, code, signal)
         for problem in problems:
             self._problems.add(problem)
         return found
 
     def check_exit_status(self, code: int) -> bool:
-        return self._ask("checkExitStatus", read_flag, True, "a bool", code)
+        return self._call("checkExitStatus", read_flag, True, "a bool", code)
 
     def check_rendered_files(self) -> bool:
-        return self._ask("checkRenderedFiles", read_flag, True, "a bool")
+        return self._call("checkRenderedFiles", read_flag, True, "a bool")
 
     def parsed_files(self) -> tuple[str, ...]:
-        return self._ask("getParsedFiles", read_texts, (), "a list")
+        return self._call("getParsedFiles", read_texts, (), "a list")
 
     def do_post(self) -> tuple[str, ...]:
-        return self._ask("doPost", read_texts, (), "a list")
+        return self._call("doPost", read_texts, (), "a list")
 
     def post_limit(self) -> float:
-        return self._ask("doPostLimitSec", read_seconds, 0.0, "seconds")
+        return self._call("doPostLimitSec", read_seconds, 0.0, "seconds")
 
     def on_the_fly(self, files: Sequence[str]) -> tuple[str, ...]:
         arguments = thumbnail_arguments(self._service, files)
-        return self._ask("generateThumbnail", read_texts, (), "a list", *arguments)
+        return self._call("generateThumbnail", read_texts, (), "a list", *arguments)
 
     def log(self) -> str:
-        text = self._ask("getLog", read_text, "", "a str")
+        text = self._call("getLog", read_text, "", "a str")
         return self._join(text)
 
     def problems(self) -> tuple[str, ...]:
-        """What went wrong since the last call of this."""
+        """Faults of plugin code since the last call of this method."""
         return self._problems.take()
 
-    def _ask(
+    def _call(
         self,
         name: str,
         read: Callable[[object], T | None],
@@ -274,7 +275,7 @@ class TaskWorker:
         wanted: str,
         *args: object,
     ) -> T:
-        """A method's answer in its right type, or `default`."""
+        """Call a method of the service; return its result in its right type, else `default`."""
         with capturing(self._printed):
             try:
                 value = getattr(self._service, name)(*args)
@@ -285,26 +286,26 @@ class TaskWorker:
                 return default
         result = read(value)
         if result is None:
-            self._problems.add(f"service.{name}() gave {type(value).__name__}, not {wanted}")
+            self._problems.add(f"service.{name}() returned {type(value).__name__}, not {wanted}")
             return default
         return result
 
-    # -- portions -------------------------------------------------------------------------------
+    # -- feeding the parser ---------------------------------------------------------------------
 
     def _feed_last(self, turn: _Turn, mode: str) -> None:
-        """The one call that tells the end, with the unfinished line."""
-        block = self._portions.finish()
-        last = len(block.texts) - 1
-        for index, text in enumerate(block.texts):
+        """Feed the unfinished line. The last call of the parser has `mode`, and only that one."""
+        chunk = self._chunks.finish()
+        last = len(chunk.texts) - 1
+        for index, text in enumerate(chunk.texts):
             called = mode if index == last else "RUN"
-            self._feed(turn, text, partial(block.span, index), called)
-        if not block.texts:
+            self._feed(turn, text, partial(chunk.span, index), called)
+        if not chunk.texts:
             self._feed(turn, "", self._here, mode)
         self._tail = ""
 
     def _feed_idle(self, turn: _Turn) -> None:
-        """The unfinished line for a parser that wants it, or a tick for one that wants those."""
-        tail = self._portions.tail if self.facts.wants_tail else ""
+        """Feed the unfinished line to a parser with ``tail``, or nothing to one with ``ticks``."""
+        tail = self._chunks.tail if self.facts.wants_tail else ""
         if tail and tail != self._tail:
             self._feed(turn, "", self._here, tail=tail)
         elif not turn.fed and self.facts.wants_ticks:
@@ -312,7 +313,7 @@ class TaskWorker:
         self._tail = tail
 
     def _here(self) -> tuple[int, int]:
-        consumed = self._portions.consumed
+        consumed = self._chunks.consumed
         return consumed, consumed
 
     def _feed(
@@ -324,7 +325,7 @@ class TaskWorker:
         *,
         tail: str | None = None,
     ) -> None:
-        """One call of the service's ``parse``. `span` tells where in the log `data` stands."""
+        """Call the service's ``parse`` once. `span` returns the log offsets of `data`."""
         turn.fed = True
         args = {"pid": turn.pid, "mode": mode, "data": data, "resources": turn.resources}
         if tail is not None:
@@ -339,12 +340,13 @@ class TaskWorker:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
             parser, problem, result = None, _trace(error), None
-        if problem and (said := self._problems.add(problem)):
-            turn.problems.append(said)
+        if problem and (reported := self._problems.add(problem)):
+            turn.problems.append(reported)
         if parser is None:
             return
         self._state.read(parser)
         if result is not None:
+            # `span` decodes the chunk again, so it is called only for text that was replaced.
             self._replace(turn, result, span())
 
     def _replace(self, turn: _Turn, result: object, span: tuple[int, int]) -> None:
@@ -361,7 +363,7 @@ class TaskWorker:
 
 @attrs.define
 class _Turn:
-    """What one call of `Worker.parse` gathers."""
+    """What one call of `TaskWorker.parse` collects."""
 
     pid: int
     resources: str
@@ -371,12 +373,42 @@ class _Turn:
     problems: list[str] = attrs.field(factory=list)
 
 
-def _name(error: BaseException) -> str:
+def _summarize(error: BaseException) -> str:
     return shorten(f"{type(error).__name__}: {error}", 500)
 
 
 def _trace(error: BaseException) -> str:
-    """The traceback without our own frame at its top."""
+    """The traceback without its first frame, which is this module's."""
     trace = error.__traceback__
     lines = traceback.format_exception(type(error), error, trace.tb_next if trace else None)
     return shorten("".join(lines))
+
+
+# -- runs whose result depends on the exit code alone ---------------------------------------------
+
+
+@cache
+def remember_base() -> Mapping[str, FunctionType]:
+    """The base class's functions as imported. The first call must precede any plugin's import,
+    because a plugin can replace attributes of the base class."""
+    base = load_class("service", "service")
+    return {name: value for name, value in vars(base).items() if isinstance(value, FunctionType)}
+
+
+def only_exit_code_counts(service: object) -> bool:
+    """Whether a run's result depends on the exit code alone, so that no call is needed at its end.
+
+    True only for a built-in service that has no parser, makes no files and overrides no method of
+    the base class. Most tiny tasks are like that, and each call is a quarter of their cost.
+    """
+    made = type(service)
+    if not is_builtin(made):
+        return False
+    own = vars(service)
+    for name, function in remember_base().items():
+        if getattr(made, name, None) is not function or name in own:
+            return False
+    if own.get("parser") is not None or own.get("parser_problem"):
+        return False
+    # Called only now: the loop has proven that both are the base class's own methods.
+    return not any(getattr(service, name)() for name in ("getFiles", "getParsedFiles"))

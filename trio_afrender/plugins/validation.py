@@ -1,8 +1,8 @@
-"""What plugins return and hold, read strictly: a wrong type is a problem, never a crash.
+"""Checks values that plugins return and attributes that they set: a wrong type is a problem, not a crash.
 
-Numbers must be ints and flags bools, as the original's host reads them, with one exception: a
-float counts as the int below it, because percent computed by a division is the commonest slip and
-must not freeze the progress.
+Numbers must be ints and flags bools, as Afanasy's own host requires, with one exception: a float is
+truncated, because a percent computed by a division is the commonest mistake and must not stop the
+progress.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ T = TypeVar("T")
 
 MAX_NUMBER = 2**31 - 1
 MAX_TEXT = 64 * 1024
-"""Characters of an activity, a report, a resources text."""
+"""Characters of an activity, a report or a resources text."""
 MAX_NAMES = 1024 * 1024
-"""Characters of all file names in one answer."""
+"""Characters of all file names in one answer, which bounds the size of its frame."""
 
 
 def read_text(value: object) -> str | None:
-    """A str, or bytes as UTF-8; None for anything else."""
+    """A str, or bytes decoded as UTF-8; None for other types."""
     if isinstance(value, str):
         return str(value)
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else None
 
 
 def read_texts(value: object) -> tuple[str, ...] | None:
-    """The texts of a list or tuple, other items left out; None when it is neither."""
+    """The texts of a list or tuple, without items of other types; None for other types."""
     if not isinstance(value, list | tuple):
         return None
     texts = (read_text(item) for item in value)
@@ -56,7 +56,7 @@ def read_texts(value: object) -> tuple[str, ...] | None:
 
 
 def read_map(value: object) -> dict[str, str] | None:
-    """The pairs of texts of a dict, others left out; None when it is no dict."""
+    """The pairs of texts of a dict, without pairs of other types; None for other types."""
     if not isinstance(value, dict):
         return None
     pairs = ((read_text(key), read_text(item)) for key, item in value.items())
@@ -64,22 +64,22 @@ def read_map(value: object) -> dict[str, str] | None:
 
 
 def read_number(value: object) -> int | None:
-    """An int that fits the wire; a float is cut, a bool is 0 or 1."""
+    """An int of 32 bits; a float is truncated, a bool is 0 or 1. None for anything else."""
     if type(value) not in (int, bool) and not isinstance(value, float):
         return None
-    assert isinstance(value, int | float)  # noqa: S101 - tells the type checker what stands above
+    assert isinstance(value, int | float)  # noqa: S101 - repeats the test above for mypy
     if not math.isfinite(value) or abs(value) > MAX_NUMBER:
         return None
     return int(value)
 
 
 def read_flag(value: object) -> bool | None:
-    """A real bool."""
+    """A bool; None for other types, ints too."""
     return value if isinstance(value, bool) else None
 
 
 def read_seconds(value: object) -> float | None:
-    """A finite number of seconds, 0 or more."""
+    """A finite number of seconds, 0 or more; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) and value >= 0 else None
@@ -95,14 +95,15 @@ def _bounded(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class StateReader:
-    """Reads a parser object's attributes after each portion, over the portions of one call.
+    """Reads a parser's attributes after each batch of lines, over all batches of one call.
 
-    What cannot be read keeps its value and is told to `complain`. Texts keep their last non-empty
-    value, so that it does not matter where portions end; flags are true if any portion set them.
+    A value that cannot be read is reported to `add_problem` and the last one is kept. Texts keep
+    their last non-empty value and flags are true if any batch set them, so that the result does not
+    depend on where batches end.
     """
 
-    def __init__(self, complain: Callable[[str], object]) -> None:
-        self._complain = complain
+    def __init__(self, add_problem: Callable[[str], object]) -> None:
+        self._add_problem = add_problem
         self._numbers: dict[str, int] = {}
         self._texts: dict[str, str] = {}
         self._flags: dict[str, bool] = {}
@@ -111,7 +112,7 @@ class StateReader:
         self._on_the_fly: list[str] = []
 
     def read(self, parser: object) -> None:
-        """Take over what `parser` holds now."""
+        """Read the attributes of `parser` after a batch."""
         for name in NUMBERS:
             number = self._get(parser, name, read_number, "an int")
             if number is not None:
@@ -131,9 +132,9 @@ class StateReader:
         self._on_the_fly.extend(self._call(parser, "getFilesOnTheFly") or ())
 
     def take(self) -> ParserState:
-        """The state at the end of a call; what is only told once starts anew.
+        """The state at the end of a call. Reset what a state reports only once.
 
-        A call without a portion changes nothing: flags stay as the last portion left them.
+        A call without a batch changes nothing: flags stay as the last batch left them.
         """
         kept = {name for name, value in self._flags.items() if value and name != CHANGED}
         values: dict[str, Any] = {**self._numbers, **self._texts}
@@ -147,41 +148,43 @@ class StateReader:
     def _get(
         self, parser: object, name: str, read: Callable[[object], T | None], wanted: str
     ) -> T | None:
-        """An attribute in its right type, None when it has no such value."""
+        """An attribute in its right type, None if it has no such value."""
         try:
             value = getattr(parser, name)
             result = read(value)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a property may raise anything
-            self._complain(f"parser.{name} cannot be read: {type(error).__name__}: {error}")
+            self._add_problem(f"parser.{name} cannot be read: {type(error).__name__}: {error}")
             return None
         if result is None:
             kind = type(value).__name__
-            self._complain(f"parser.{name} is {kind}, not {wanted}: the last value is kept")
+            self._add_problem(f"parser.{name} is {kind}, not {wanted}: the last value is kept")
         return result
 
     def _call(self, parser: object, name: str) -> tuple[str, ...] | None:
         try:
             value = getattr(parser, name)()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
-            self._complain(f"parser.{name}() raised {type(error).__name__}: {error}")
+            self._add_problem(f"parser.{name}() raised {type(error).__name__}: {error}")
             return None
         names = read_texts(value)
         if names is None:
-            self._complain(f"parser.{name}() gave {type(value).__name__}, not a list")
+            self._add_problem(f"parser.{name}() returned {type(value).__name__}, not a list")
             return None
         bounded = _bounded(names)
         if len(bounded) < len(names):
-            self._complain(f"parser.{name}(): more files than can be told; the first are kept")
+            self._add_problem(
+                f"parser.{name}(): more file names than an answer holds; the first are kept"
+            )
         return bounded
 
 
 def without_news(state: ParserState) -> ParserState:
-    """What a call without new output tells: the state that was told last."""
+    """The state for a call without new output: the last one, without what is reported only once."""
     return attrs.evolve(state, files_onthefly=(), replaced=(), problem="", progress_changed=False)
 
 
 def merge_states(earlier: ParserState | None, later: ParserState) -> ParserState:
-    """Two calls seen as one: what is told once is joined, the rest is the later one's."""
+    """Join the states of two calls: flags and what is reported only once of both, else the later one's."""
     if earlier is None:
         return later
     flags: dict[str, Any] = {name: True for name in FLAGS if getattr(earlier, name)}

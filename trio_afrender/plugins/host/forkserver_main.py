@@ -22,12 +22,12 @@ import traceback
 from typing import Any, NoReturn
 
 from trio_afrender.errors import PluginError, ProtocolError
-from trio_afrender.plugins.exit_code_only import remember_base
 from trio_afrender.plugins.host.host_main import serve_agent
 from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 from trio_afrender.plugins.host.parent_death import die_with_parent
 from trio_afrender.plugins.loader import claim_packages
 from trio_afrender.plugins.lookup import load_class
+from trio_afrender.plugins.task_worker import remember_base
 
 __all__ = ("main",)
 
