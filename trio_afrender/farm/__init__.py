@@ -1,4 +1,4 @@
-"""The embedded farm: the server's side, for one machine and for tests.
+"""The embedded farm: jobs, tasks and renders of one machine, and a server for tests.
 
 async with open_farm(folder) as farm:
     job = farm.submit(load_job(path))

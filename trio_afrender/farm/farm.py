@@ -37,13 +37,13 @@ async def open_farm(
     settings: FarmSettings | None = None,
     wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[Farm]:
-    """Open a farm that keeps its texts below `folder`, made with mode 0700; None: in memory.
+    """Open a farm that stores its texts below `folder`, made with mode 0700; None: in memory.
 
-    A folder serves one farm at a time. Raises `StoreError`. Leaving the context ends all
-    sessions and brings what is queued to disk; what the body raises comes out bare.
+    A folder serves one farm at a time. Raises `StoreError`. Leaving the context ends all sessions
+    and writes what is queued to disk. An exception of the body is raised as it is, in no group.
     """
     store: FarmStore = MemoryFarmStore() if folder is None else DiskFarmStore(folder)
-    # A folder is made at once or not at all; in memory nothing may wait for a thread.
+    # In memory no thread may be waited for: the mock clock of a test would jump.
     first = store.open() if store.in_memory else await trio.to_thread.run_sync(store.open)
     farm = Farm(store, settings or FarmSettings(), wall, first)
     failure: Exception | None = None
@@ -62,7 +62,7 @@ async def open_farm(
 
 
 class Farm:
-    """One farm. Made by `open_farm`. Methods that are not `async` act at once.
+    """One farm, made by `open_farm`. Methods that are not `async` take effect at once.
 
     Unknown jobs, tasks and renders raise KeyError.
     """
@@ -78,10 +78,10 @@ class Farm:
         self._closed = False
         self._listeners = Listeners()
         self._answers = Answers()
-        self._count = 0
+        self._change_count = 0
         self._change = trio.Event()
-        self._planned = math.inf
-        self._replan = trio.Event()
+        self._next_tick = math.inf
+        self._tick_earlier = trio.Event()
 
     @property
     def settings(self) -> FarmSettings:
@@ -90,14 +90,14 @@ class Farm:
     # Jobs
 
     def submit(self, spec: JobSpec) -> int:
-        """Take a job in and return its id. Raises `JobError`."""
+        """Add a job and return its id. Raises `JobError`."""
         job = transitions.submit(self._state, spec, trio.current_time())
         self.dispatch()
         return job.id
 
     async def wait(self, job: int) -> JobView:
         """Wait until a job is over and its texts are stored."""
-        seen = self._count
+        seen = self._change_count
         while not self._state.find_job(job).over:
             seen = await self.changed(seen)
         await self._writer.settled()
@@ -112,48 +112,49 @@ class Farm:
         return tuple(self._state.jobs)
 
     def why_waiting(self, job: int) -> tuple[str, ...]:
-        """Sentences on why ready tasks are not handed out: no render, no capacity, a mask ..."""
+        """Explain why ready tasks are not assigned, a sentence each: no render, a mask, ..."""
         return scheduler.why_waiting(self._state, self._state.find_job(job), trio.current_time())
 
     def report(self, job: int) -> dict[str, object]:
-        """The outcome of a job, texts included. Reads the texts of all tasks from the store:
-        with many tasks rather give `report.make_report(farm.view(job))` to a thread."""
+        """Make the report of a job, texts included.
+
+        Blocking: reads the texts of all tasks from the store. With many tasks, run
+        `make_report(farm.view(job))` in a thread instead.
+        """
         return make_report(self.view(job))
 
     def stop_job(self, job: int, reason: str = "stopped") -> None:
-        """Stop what runs of a job, and start nothing more of it."""
+        """Stop the running tasks of a job and start no more of them."""
         self._end_job(job, reason, stop=True)
 
     def drain_job(self, job: int, reason: str = "drained") -> None:
-        """Let what runs of a job come to its end, and start nothing more of it."""
+        """Let the running tasks of a job finish and start no more of them."""
         self._end_job(job, reason, stop=False)
 
-    def _end_job(self, job: int, reason: str, *, stop: bool) -> None:
-        found = self._state.find_job(job)
-        user_requests.end_job(self._state, found, reason, trio.current_time(), stop=stop)
-        self.dispatch()
-
     def stop_task(self, key: TaskKey, reason: str = "stopped") -> None:
-        """Stop a task for good: it ends as killed, unless it is done before that."""
+        """Stop a task for good: it ends as killed, unless it is done before."""
         task = self._state.find_task(key)
         user_requests.stop_task(self._state, task, reason, trio.current_time())
         self.dispatch()
 
     def suspend_task(self, key: TaskKey, reason: str = "suspended") -> bool:
-        """Let a running task stand still, all its processes; False if it does not run. It keeps
-        its render; the farm's own limits go on counting."""
+        """Suspend all processes of a running task; False if it is not running.
+
+        It keeps its render, and the time limits of the farm continue to count.
+        """
         done = user_requests.suspend_task(self._state, self._state.find_task(key), reason)
         self.dispatch()
         return done
 
     def resume_task(self, key: TaskKey) -> bool:
-        """Let it go on; False if it does not run."""
+        """Resume a suspended task; False if it is not running."""
         return self.suspend_task(key, "")
 
     async def forget_job(self, job: int) -> None:
-        """Drop a job that is over, with all its texts: a farm that runs for months is not to grow.
+        """Drop a job that is over, with all its texts, so that a farm does not grow for months.
 
-        Views taken before go on, but their texts are gone. Raises `JobError` for one that runs.
+        Views made before stay valid, but their texts are gone. Raises `JobError` for a job that
+        is not over.
         """
         transitions.forget(self._state, self._state.find_job(job))
         self.dispatch()
@@ -163,9 +164,10 @@ class Farm:
 
     @asynccontextmanager
     async def listen(self, key: TaskKey) -> AsyncIterator[trio.MemoryReceiveChannel[str]]:
-        """New output of a task as it comes, of later attempts too; ends when the task is over.
+        """Receive new output of a task as it comes, of later attempts too.
 
-        Who reads slowly misses some, and finds a mark that says how much.
+        The channel ends when the task is over. For a reader that is too slow, pieces are left out;
+        a mark in the text states how many characters.
         """
         task = self._state.find_task(key)
         listener, receive = self._listeners.add(key)
@@ -185,7 +187,7 @@ class Farm:
             receive.close()
 
     async def ask_output(self, key: TaskKey) -> str:
-        """A running task's output so far; of one that does not run what is stored, or ''."""
+        """Fetch a running task's output so far; of another task the stored output, or ''."""
         task = self._state.find_task(key)
         run = user_requests.ask_output(self._state, task)
         if run is not None:
@@ -203,35 +205,38 @@ class Farm:
         return tuple(map(view_render, self._state.renders.values()))
 
     def instruct(self, render: str, instruction: str, command: str = "") -> None:
-        """Have an online render do something: ``exit``, ``launch`` with a command, ..."""
+        """Send an online render an instruction: ``exit``, ``launch`` with a command, ..."""
         user_requests.instruct(self._state, render, instruction, command)
         self.dispatch()
 
     def change_settings(self, settings: FarmSettings) -> None:
-        """Use other settings from now on; renders are told of theirs."""
+        """Use other settings from now on, and send renders those that concern them."""
         user_requests.change_settings(self._state, settings)
         self.dispatch()
 
     async def serve_link(self, link: ServerLink) -> None:
-        """Serve one render until its link ends; closes the link. Raises nothing of the link's."""
+        """Serve one render until its link ends, then close the link.
+
+        Errors of the link are logged, not raised.
+        """
         await run_session(self, self._state, link)
 
-    # For people who watch
+    # Watching
 
     async def changed(self, seen: int) -> int:
-        """Wait until something has changed since `seen` (0 at first); return what to give next.
+        """Wait until something has changed since `seen` (0 at first); return the next `seen`.
 
-        Many changes at once count as one. Reading `view` afterwards costs little.
+        Several changes at once count as one. Calling `view` afterwards costs little.
         """
-        while self._count == seen:
+        while self._change_count == seen:
             await self._change.wait()
         await trio.lowlevel.checkpoint()
-        return self._count
+        return self._change_count
 
-    # What the sessions need
+    # For the sessions: `SessionOwner`
 
     def add_session(self, link: ServerLink) -> RenderSession:
-        """Give a link its session number."""
+        """Make the session of a link, with a number that was never used before."""
         session = RenderSession(id=self._next_session, link=link)
         self._next_session += 1
         self._sessions[session.id] = session
@@ -240,12 +245,12 @@ class Farm:
         return session
 
     def name_session(self, session: RenderSession, name: str) -> None:
-        """Note which render a session speaks for."""
+        """Note the render that a session has registered."""
         session.name = name
         self._by_name[name] = session
 
     def remove_session(self, session: RenderSession) -> None:
-        """Forget a session; its render may come back with another one."""
+        """Forget a session that has ended; its render may reconnect with another one."""
         del self._sessions[session.id]
         if session.name is not None:
             if self._by_name.get(session.name) is session:
@@ -260,15 +265,15 @@ class Farm:
         await self._writer.settled()
 
     def dispatch(self) -> None:
-        """Hand out tasks, and send out what the state has collected.
+        """Assign tasks, then send and store what the state has collected.
 
-        Called after each call that may change the state.
+        Called after each function that may have changed the state.
         """
         scheduler.assign(self._state, trio.current_time())
         outgoing = self._state.take_outgoing()
         self._writer.put(outgoing.writes)
         for key, text in outgoing.listened:
-            self._listeners.hear(key, text)
+            self._listeners.publish(key, text)
         for run, output in outgoing.answers:
             self._answers.give(run, output)
         for run in outgoing.ended_runs:
@@ -282,25 +287,30 @@ class Farm:
             if name in self._by_name:
                 self._by_name[name].wake.set()
         if outgoing.changed:
-            self._count += 1
+            self._change_count += 1
             self._change.set()
             self._change = trio.Event()
-        if self._state.due < self._planned:
-            self._replan.set()
+        if self._state.due < self._next_tick:
+            self._tick_earlier.set()
+
+    def _end_job(self, job: int, reason: str, *, stop: bool) -> None:
+        found = self._state.find_job(job)
+        user_requests.end_job(self._state, found, reason, trio.current_time(), stop=stop)
+        self.dispatch()
 
     def _store_failed(self, key: TaskKey, problem: str) -> None:
         _log.error("task %s: text not stored: %s", key, problem)
-        # Not into the log: that may be what cannot be stored.
+        # To the reasons only: the log may be what cannot be stored.
         step = Reason(time=self._state.wall(), event="store", text=f"text not stored: {problem}")
         self._state.add_why(self._state.find_task(key), (step,))
         self.dispatch()
 
     async def _run_clock(self) -> None:
         while True:
-            self._planned = self._state.due
-            with trio.move_on_at(self._planned):
-                await self._replan.wait()
-            self._replan = trio.Event()
+            self._next_tick = self._state.due
+            with trio.move_on_at(self._next_tick):
+                await self._tick_earlier.wait()
+            self._tick_earlier = trio.Event()
             renders.tick(self._state, trio.current_time())
             self.dispatch()
 

@@ -1,4 +1,4 @@
-"""The farm's memory: mutable records of jobs, blocks, tasks, runs and renders. No rules here."""
+"""Mutable records of jobs, blocks, tasks, runs and renders. The rules are in other modules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = (
 
 
 class TaskState(enum.StrEnum):
-    """What a task is doing. The last four are the end of it."""
+    """What a task is doing. The last four are final."""
 
     WAITING = "waiting"
     READY = "ready"
@@ -51,7 +51,10 @@ class TaskState(enum.StrEnum):
 
 
 class FarmStopKind(enum.Enum):
-    """Why the farm stops a run: somebody asked, or a limit of the block (then it is an error)."""
+    """Why the farm stops a run: a user asked, or it broke a limit of its block.
+
+    A run that is stopped by a limit counts as an error of its task.
+    """
 
     ASKED = "asked"
     LIMIT = "limit"
@@ -74,10 +77,11 @@ class Masks:
 
 @attrs.define(slots=True, eq=False, kw_only=True)
 class Run:
-    """One handing out of a task. Exactly one of *current*, `lost` and `over` holds.
+    """One assignment of a task to a render. It is always in one of three states.
 
-    Current: the task is RUNNING and `task.run` is this one. Lost: its render went away, the task
-    was queued again, and this run may still come back. Over: its outcome counts, or cannot.
+    Current: the task is RUNNING and `task.run` is this run. Lost: the link to its render was lost
+    and the task was queued again, but the render may still bring the run back. Over: its outcome
+    has been applied.
     """
 
     id: str
@@ -87,17 +91,18 @@ class Run:
     render: RenderState
     capacity: int
     assigned: float
-    """On the farm's own clock, as all times without a word on Unix time."""
+    """On the farm's own clock, like all times that are not marked as Unix time."""
     progressed: float
-    """When the render last told of progress."""
+    """When the render last reported progress."""
     sent: bool = False
+    """Whether a message with this run has been taken for sending."""
     over: bool = False
     lost: bool = False
     stop: Stop | None = None
     suspended: str = ""
-    """Why it is to stand still; empty: it is not."""
+    """Why its processes are suspended; empty: they are not."""
     log_n: int = -1
-    """The highest number of an entry applied; so too the next two."""
+    """The highest entry number applied; the next two likewise."""
     listened_n: int = -1
     files_n: int = -1
 
@@ -123,7 +128,7 @@ class Task:
     attempts: int = 0
     listeners: int = 0
     asked: bool = False
-    """Somebody waits for its output."""
+    """A user waits for its output."""
     status: int | None = None
     exit_code: int | None = None
     started: float | None = None
@@ -136,21 +141,23 @@ class Task:
     resources: str = ""
     usage: TaskUsage | None = None
     unsaved: str = ""
-    """Lines for the log that are not worth a write of their own."""
+    """Lines of the farm for the log, stored together with the next text."""
     files: dict[str, None] = attrs.field(factory=dict)
     """Base names, in the order they came."""
     why: list[Reason] = attrs.field(factory=list)
     view: TaskView | None = None
-    """The snapshot of the present state, None when there is none."""
+    """The snapshot of the present state; None: to be made anew."""
 
 
 @attrs.define(slots=True, eq=False)
 class Group:
-    """Tasks of one frame range in a block that others wait for or that waits for others."""
+    """Tasks of one frame range, in a block with a dependency between tasks."""
 
     tasks: list[Task]
     remaining: int
+    """How many of them are not done."""
     waits: int = 0
+    """How many groups must be done before this one."""
     unlocks: list[Group] = attrs.field(factory=list)
 
 
@@ -160,18 +167,19 @@ class Block:
     spec: BlockSpec
     masks: Masks
     ranks: list[int] | None
-    """The place of each task in the order of work; None: in order."""
+    """The rank of each task in the order of assignment; None: in the order of their numbers."""
     tasks: list[Task] = attrs.field(factory=list)
     ready: list[tuple[int, int]] = attrs.field(factory=list)
-    """A heap of (rank, task); entries whose task is not READY any more are skipped."""
+    """A heap of (rank, task number). It keeps entries of tasks that are no longer READY: to take
+    one out of the middle of a heap costs a search, to skip it costs nothing."""
     counts: Counter[TaskState] = attrs.field(factory=Counter)
     running_on: Counter[str] = attrs.field(factory=Counter)
     error_hosts: dict[str, tuple[int, float]] = attrs.field(factory=dict)
-    """Render -> how many errors, and when the last."""
+    """Render name -> (number of errors, time of the last one)."""
     waits: int = 0
     """How many blocks must be done before this one."""
     depends: tuple[int, ...] = ()
-    """Blocks waited for in any way, to tell people."""
+    """Blocks waited for as a whole or task by task; for messages only."""
     unlocks: list[Block] = attrs.field(factory=list)
 
     @property
@@ -191,11 +199,11 @@ class Job:
     held_until: float | None = None
     """The farm's clock: nothing starts before it (``time_wait``)."""
     before: list[Job] = attrs.field(factory=list)
-    """Jobs that must be done first."""
+    """Jobs that must be done before this one starts."""
     held: bool = True
-    """It waits for a time or for other jobs."""
+    """Whether it waits for a time or for other jobs."""
     ending: str = ""
-    """Why no task starts any more; empty: they do."""
+    """Why no further task is started; empty: tasks are started."""
     counts: Counter[TaskState] = attrs.field(factory=Counter)
     running_on: Counter[str] = attrs.field(factory=Counter)
     view: JobView | None = None
@@ -214,19 +222,20 @@ class RenderState:
     session: int | None = None
     """The open link, None when there is none."""
     state: int = 1
-    """Afanasy's bits, as the render last told them."""
+    """Afanasy's state bits, as the render last reported them."""
     running: dict[str, Run] = attrs.field(factory=dict)
     capacity_used: int = 0
     resources: HostResources | None = None
     outbox: RenderQueue = attrs.field(factory=RenderQueue)
     last_seen: float = 0.0
     busy: bool = False
-    """We are at work on what it sent: it does not count as silent."""
+    """Whether a message of it is being processed: meanwhile it does not count as silent."""
     lost_at: float | None = None
-    """When its tasks are given to others, while its link is gone."""
+    """When its tasks are queued again; None while it has a link, and after that time."""
     paused_until: float = 0.0
+    """It gets no task before that time, because it gave one back."""
     given_back: int = 0
-    """How often in a row."""
+    """How many tasks in a row it gave back."""
 
     @property
     def online(self) -> bool:

@@ -1,4 +1,7 @@
-"""Who listens to a task's output, and who waits for an answer. A slow one holds up nobody."""
+"""Channels of users who listen to the output of a task or wait for an answer about a run.
+
+Sending never waits: a listener that reads slowly delays neither the farm nor other listeners.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,26 @@ from trio_afrender.protocol.messages import TaskKey
 __all__ = ("Answers", "Listener", "Listeners")
 
 _PIECES = 256
-"""Pieces of text that wait for a listener before it misses some."""
+"""Pieces of text that wait for a listener before further ones are left out."""
 
 
 @attrs.define(slots=True, eq=False)
 class Listener:
-    """One listener's channel. What does not fit is left out, and it is told how much."""
+    """The channel of one listener. Text that does not fit is left out and counted."""
 
     send: trio.MemorySendChannel[str]
     missed: int = 0
+    """Characters left out since the last piece that was delivered."""
 
-    def hear(self, text: str) -> None:
+    def publish(self, text: str) -> None:
+        """Deliver a piece of text, after a mark if text before it was left out."""
         mark = f"\n[{self.missed} characters were left out here]\n" if self.missed else ""
         try:
             self.send.send_nowait(mark + text)
         except trio.WouldBlock:
             self.missed += len(text)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # it is about to leave, or the task was over before this came
+            pass  # the listener has just left, or the task ended before this piece arrived
         else:
             self.missed = 0
 
@@ -39,35 +44,39 @@ class Listeners:
         self._of: dict[TaskKey, set[Listener]] = {}
 
     def add(self, key: TaskKey) -> tuple[Listener, trio.MemoryReceiveChannel[str]]:
+        """Add a listener of a task. The caller removes it and closes the channel it gets."""
         send, receive = trio.open_memory_channel[str](_PIECES)
         listener = Listener(send)
         self._of.setdefault(key, set()).add(listener)
         return listener, receive
 
     def remove(self, key: TaskKey, listener: Listener) -> None:
+        """Remove a listener and close its sending end."""
         listener.send.close()
         listeners = self._of.get(key, set())
         listeners.discard(listener)
         if not listeners:
             self._of.pop(key, None)
 
-    def hear(self, key: TaskKey, text: str) -> None:
+    def publish(self, key: TaskKey, text: str) -> None:
+        """Deliver new output of a task."""
         for listener in self._of.get(key, ()):
-            listener.hear(text)
+            listener.publish(text)
 
     def end(self, key: TaskKey) -> None:
-        """Close the channels of a task that is over; what waits in them can still be read."""
+        """Close the channels of a task that is over. Text that waits in them can still be read."""
         for listener in self._of.get(key, ()):
             listener.send.close()
 
 
 class Answers:
-    """Waits for one answer about a run; the end of the run answers None."""
+    """Requests for the output of runs that wait for an answer. The end of a run answers None."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[trio.MemorySendChannel[str | None]]] = {}
 
     async def wait(self, run: str) -> str | None:
+        """Wait for the next answer about a run."""
         send, receive = trio.open_memory_channel[str | None](1)
         self._waiting.setdefault(run, []).append(send)
         try:
@@ -80,5 +89,6 @@ class Answers:
                 self._waiting.pop(run, None)
 
     def give(self, run: str, answer: str | None) -> None:
+        """Answer all requests for a run."""
         for send in self._waiting.pop(run, ()):
             send.send_nowait(answer)

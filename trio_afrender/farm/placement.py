@@ -1,4 +1,4 @@
-"""Whether a render may run a block's tasks; each "no" is a sentence for people."""
+"""Decides whether a render may run the tasks of a block. Each refusal is a sentence for users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NIMBY_ALL = 4
 
 
 def why_unavailable(render: RenderState, now: float) -> str:
-    """Why a render takes no task at all; empty: it does."""
+    """Explain why a render takes no task at all; empty if it does."""
     if not render.online:
         return "it is offline"
     if render.state & _NIMBY_ALL:
@@ -31,9 +31,9 @@ def why_unavailable(render: RenderState, now: float) -> str:
 
 
 def why_not_eligible(render: RenderState, job: Job, block: Block) -> str:
-    """Why a render that takes tasks takes none of this block; empty: it does."""
+    """Explain why an available render takes no task of this block; empty if it does."""
     spec, register = block.spec, render.register
-    least = spec.capacity * max(1, _least(spec))
+    least = spec.capacity * max(1, _least_coefficient(spec))
     free = register.capacity - render.capacity_used
     if least > free:
         return f"a task needs capacity {least}, free is {free} of {register.capacity}"
@@ -43,13 +43,13 @@ def why_not_eligible(render: RenderState, job: Job, block: Block) -> str:
     if owners_only and register.user_name != job.spec.user_name:
         return "it takes its owner's jobs only (nimby)"
     for owner in (block, job):
-        reason = _mask_misfit(render, owner) or _count_misfit(render, owner)
+        reason = _mask_mismatch(render, owner) or _limit_reached(render, owner)
         if reason:
             return reason
-    return _load_misfit(render.resources, spec.needs)
+    return _load_mismatch(render.resources, spec.needs)
 
 
-def _mask_misfit(render: RenderState, owner: Block | Job) -> str:
+def _mask_mismatch(render: RenderState, owner: Block | Job) -> str:
     name, masks = render.name, owner.masks
     if masks.hosts is not None and not masks.hosts.fullmatch(name):
         return "its name does not match hosts_mask"
@@ -60,7 +60,7 @@ def _mask_misfit(render: RenderState, owner: Block | Job) -> str:
     return ""
 
 
-def _count_misfit(render: RenderState, owner: Block | Job) -> str:
+def _limit_reached(render: RenderState, owner: Block | Job) -> str:
     needs = owner.spec.needs
     limit = needs.max_running_tasks
     if 0 <= limit <= owner.counts[TaskState.RUNNING]:
@@ -71,10 +71,9 @@ def _count_misfit(render: RenderState, owner: Block | Job) -> str:
     return ""
 
 
-def _load_misfit(load: HostResources | None, needs: HostNeeds) -> str:
-    """A render that has not told its load yet is taken as it is."""
+def _load_mismatch(load: HostResources | None, needs: HostNeeds) -> str:
     if load is None:
-        return ""
+        return ""  # not reported yet: a render is not kept idle for that
     offers = (
         ("need_memory", needs.need_memory, load.mem_free_mb),
         ("need_hdd", needs.need_hdd, load.hdd_free_gb),
@@ -89,57 +88,58 @@ def _load_misfit(load: HostResources | None, needs: HostNeeds) -> str:
     return ""
 
 
-def _least(spec: BlockSpec) -> int:
+def _least_coefficient(spec: BlockSpec) -> int:
     return spec.capacity_coeff_min if spec.flags & BlockFlags.VARCAPACITY else 0
 
 
 def coefficient(render: RenderState, spec: BlockSpec) -> int:
-    """How many times its capacity a task gets there; 0: the block's capacity is fixed."""
+    """How many times the block's capacity a task gets on a render; 0: the capacity is fixed."""
     if not spec.flags & BlockFlags.VARCAPACITY:
         return 0
-    room = (render.register.capacity - render.capacity_used) // spec.capacity
+    free = (render.register.capacity - render.capacity_used) // spec.capacity
     if spec.capacity_coeff_max > 0:
-        room = min(room, spec.capacity_coeff_max)
-    return max(room, _least(spec), 1)
+        free = min(free, spec.capacity_coeff_max)
+    return max(free, _least_coefficient(spec), 1)
 
 
 def avoids_block(state: FarmState, render: RenderState, block: Block, now: float) -> bool:
-    """Whether a render failed at a block too often, and another one can be asked instead.
+    """Whether a render failed too often at a block, and another render can run it.
 
-    Without another one it is asked again: on a farm of one machine to avoid it is to hang.
+    Without another one it gets the block again: on a farm of one machine, avoiding the only
+    render would keep the job waiting for ever.
     """
-    limit = _choose(block.spec.errors_avoid_host, state.settings.errors_avoid_host)
+    limit = _own_or_default(block.spec.errors_avoid_host, state.settings.errors_avoid_host)
     forgive = block.spec.errors_forgive_time
 
     def failed(other: RenderState) -> bool:
         count, last = block.error_hosts.get(other.name, (0, 0.0))
         return count >= limit and (forgive <= 0 or now < last + forgive)
 
-    return limit > 0 and failed(render) and _another(state, render, block, failed)
+    return limit > 0 and failed(render) and _has_alternative(state, render, block, failed)
 
 
 def avoids_task(state: FarmState, render: RenderState, task: Task) -> bool:
-    """The same for one task."""
+    """Whether a render failed too often at a task, and another render can run it."""
     if task.error_hosts is None:
         return False
     hosts = task.error_hosts
     spec = task.block.spec
-    limit = _choose(spec.errors_task_same_host, state.settings.errors_task_same_host)
+    limit = _own_or_default(spec.errors_task_same_host, state.settings.errors_task_same_host)
 
     def failed(other: RenderState) -> bool:
         return hosts[other.name] >= limit
 
-    return limit > 0 and failed(render) and _another(state, render, task.block, failed)
+    return limit > 0 and failed(render) and _has_alternative(state, render, task.block, failed)
 
 
-def _choose(own: int, default: int) -> int:
+def _own_or_default(own: int, default: int) -> int:
     return own if own >= 0 else default
 
 
-def _another(
+def _has_alternative(
     state: FarmState, render: RenderState, block: Block, failed: Callable[[RenderState], bool]
 ) -> bool:
-    """Whether an online render could take the block now or when it has room again."""
+    """Whether another online render takes the block, now or when its other tasks have ended."""
     for other in state.renders.values():
         if other is render or not other.online or failed(other):
             continue
@@ -150,6 +150,6 @@ def _another(
         services = other.register.services
         if services and block.spec.service not in services:
             continue
-        if not any(_mask_misfit(other, owner) for owner in (block, block.job)):
+        if not any(_mask_mismatch(other, owner) for owner in (block, block.job)):
             return True
     return False

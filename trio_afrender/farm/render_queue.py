@@ -1,4 +1,8 @@
-"""What a render is still to be told. Conflates: each run, ask and setting stands in it once."""
+"""Events that wait to be sent to a render.
+
+The queue conflates: it holds each run, request and setting once, so a render that does not read
+costs no more memory than one that does.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from trio_afrender.protocol.messages import Events, RunRef, TaskExec
 __all__ = ("RenderQueue",)
 
 _TASKS_AT_ONCE = 32
+"""Tasks in one message."""
 _WEIGHT_AT_ONCE = 3 * 1024 * 1024
 """Bytes of tasks in one message."""
 
 
 @attrs.define(slots=True, eq=False)
 class RenderQueue:
-    """Pending events of one render, bounded by what can run there."""
+    """Pending events of one render. Its size is bounded by the number of runs there."""
 
     tasks: dict[str, TaskExec] = attrs.field(factory=dict)
     closes: dict[str, RunRef] = attrs.field(factory=dict)
@@ -31,22 +36,22 @@ class RenderQueue:
 
     def __bool__(self) -> bool:
         return bool(
-            self.tasks or self.closes or self.stops or self.suspends or self.resumes
-            or self.outputs or self.listens_add or self.listens_rem or self.instruction[0] or self.settings
+            self.tasks or self.closes or self.stops or self.suspends or self.resumes or self.outputs
+            or self.listens_add or self.listens_rem or self.instruction[0] or self.settings
         )  # fmt: skip
 
     def forget(self, run: str) -> None:
-        """Drop what was asked of a run that is not the render's any more."""
-        for asks in (
+        """Drop the requests for a run that the render no longer has."""
+        for requests in (
             *(self.stops, self.suspends, self.resumes),
             *(self.outputs, self.listens_add, self.listens_rem),
         ):
-            asks.pop(run, None)
+            requests.pop(run, None)
 
     def take(self) -> Events:
-        """Empty the box into one message; tasks that do not fit stay for the next one.
+        """Move everything into one message. Tasks that do not fit stay for the next one.
 
-        What else is asked of a task that stays, stays with it.
+        Requests for a task that stays, stay too: they must not reach the render before the task.
         """
         tasks = self._take_tasks()
         instruction, command = self.instruction

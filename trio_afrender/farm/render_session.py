@@ -1,7 +1,7 @@
-"""One render's session: handshake, then a reader that applies and a writer that pushes.
+"""One session of a render: the handshake, then a reader that applies updates and a writer.
 
-Reader and writer share nothing but the state: a render that does not read holds up its own
-writer and nobody else, and what it is to be told conflates in its outbox meanwhile.
+Reader and writer share only the farm's state. A render that does not read delays its own writer
+alone, and its outbox conflates meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import trio
 
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.farm import renders
-from trio_afrender.farm.model import RenderState
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.updates import apply_update
 from trio_afrender.protocol.messages import (
@@ -32,9 +31,10 @@ __all__ = ("RenderSession", "SessionOwner", "run_session")
 
 _log = logging.getLogger(__name__)
 
-_CLOSING = 5.0
-_UNKNOWN_KINDS = 20
-"""Types that are logged for one session."""
+_CLOSE_TIMEOUT = 5.0
+"""Seconds for closing a link."""
+_MAX_UNKNOWN_TYPES = 20
+"""Unknown message types that are logged for one session."""
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
@@ -46,12 +46,13 @@ class RenderSession:
     name: str | None = None
     """The render, once it has registered."""
     wake: trio.Event = attrs.field(factory=trio.Event)
-    """There is something to send."""
+    """Set when there is something to send."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Cancelled when the render is lost or superseded, or the farm closes."""
     seq: int = 0
-    """The highest number received; acknowledged by the writer."""
+    """The highest number of an update that has been applied and stored: to acknowledge."""
     unknown: set[str] = attrs.field(factory=set)
+    """Unknown message types that have been logged."""
 
 
 class SessionOwner(Protocol):
@@ -79,28 +80,28 @@ class SessionOwner(Protocol):
 
 
 async def run_session(owner: SessionOwner, state: FarmState, link: ServerLink) -> None:
-    """Serve a link until it ends, and close it. Cancelling it is safe: the render reconnects."""
+    """Serve a link until it ends, then close it. May be cancelled: the render reconnects."""
     session = owner.add_session(link)
     try:
         with session.scope:
-            await _serve(owner, state, session)
+            await _run(owner, state, session)
     except LinkLost as error:
-        _log.info("%s: %s", _who(session), error)
+        _log.info("%s: %s", _describe(session), error)
     except ProtocolError as error:
-        _log.warning("%s: closed: %s", _who(session), error)
+        _log.warning("%s: closed: %s", _describe(session), error)
     finally:
         owner.remove_session(session)
-        with trio.CancelScope(shield=True), trio.move_on_after(_CLOSING):
+        with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_TIMEOUT):
             await link.aclose()
 
 
-def _who(session: RenderSession) -> str:
+def _describe(session: RenderSession) -> str:
     peer = ascii(session.link.peer)
     return f"render {session.name!r} at {peer}" if session.name else f"connection from {peer}"
 
 
-async def _serve(owner: SessionOwner, state: FarmState, session: RenderSession) -> None:
-    if not await _greet(owner, state, session):
+async def _run(owner: SessionOwner, state: FarmState, session: RenderSession) -> None:
+    if not await _handshake(owner, state, session):
         return
     ends: list[LinkLost | ProtocolError] = []
 
@@ -119,17 +120,18 @@ async def _serve(owner: SessionOwner, state: FarmState, session: RenderSession) 
             ends.append(error)
         nursery.cancel_scope.cancel()
     if ends:
-        # While the reader closes on nonsense, the writer may find the link closed: that is no cause.
+        # A protocol error makes the reader end, and the writer may then fail on the closed link:
+        # the protocol error is the cause.
         raise next((end for end in ends if isinstance(end, ProtocolError)), ends[0])
 
 
-async def _greet(owner: SessionOwner, state: FarmState, session: RenderSession) -> bool:
-    """Register the render; False when it is refused, or says nothing in time."""
+async def _handshake(owner: SessionOwner, state: FarmState, session: RenderSession) -> bool:
+    """Register the render; False if it is refused or does not register in time."""
     link = session.link
     with trio.move_on_after(state.settings.handshake) as waiting:
         first = await link.receive()
     if waiting.cancelled_caught:
-        _log.warning("%s: closed: did not register", _who(session))
+        _log.warning("%s: closed: did not register", _describe(session))
         return False
     if not isinstance(first, Register):
         raise ProtocolError(f"{type(first).__name__} before Register")
@@ -140,61 +142,50 @@ async def _greet(owner: SessionOwner, state: FarmState, session: RenderSession) 
         answer = Refused(reason="unauthorized", text="the token is not for this name")
     if isinstance(answer, Registered):
         owner.name_session(session, first.name)
-        _log.info("%s: registered", _who(session))
+        _log.info("%s: registered", _describe(session))
     else:
-        _log.warning("%s: refused %r: %s", _who(session), first.name, answer.reason)
+        _log.warning("%s: refused %r: %s", _describe(session), first.name, answer.reason)
     owner.dispatch()
-    # What the registration brought goes out behind its answer: the writer starts after this.
+    # The answer is the first message: the writer, which sends the tasks that the registration
+    # brought, starts after this.
     await link.send(answer)
     session.wake.set()
     return isinstance(answer, Registered)
 
 
 async def _read(owner: SessionOwner, state: FarmState, session: RenderSession) -> None:
-    assert session.name is not None  # noqa: S101 - `_greet` has set it
+    assert session.name is not None  # noqa: S101 - `_handshake` has set it
     render = state.renders[session.name]
     while True:
         message = await session.link.receive()
         renders.seen(render, session.id, trio.current_time(), busy=True)
         match message:
             case Update():
-                await _take_update(owner, state, session, render, message)
+                # Apply, store, then acknowledge and close: until its texts are stored the render
+                # keeps the update, so nothing is lost when the farm fails.
+                closes = apply_update(state, render, session.id, message, trio.current_time())
+                await owner.dispatch_and_store()
+                session.seq = max(session.seq, message.seq)
+                renders.close_runs(state, render, session.id, closes)
+                session.wake.set()
             case Deregister():
                 now = trio.current_time()
                 renders.deregister(state, render, session.id, message.reason, now)
                 await owner.dispatch_and_store()
-                _log.info("%s: left: %s", _who(session), message.reason)
+                _log.info("%s: left: %s", _describe(session), message.reason)
                 return
             case Unknown():
-                _note_unknown(session, message.type[:100])
+                kind = message.type[:100]
+                if kind not in session.unknown and len(session.unknown) < _MAX_UNKNOWN_TYPES:
+                    session.unknown.add(kind)
+                    _log.warning("%s: message of unknown type %r skipped", _describe(session), kind)
             case Register():
                 raise ProtocolError("a second Register")
         renders.seen(render, session.id, trio.current_time(), busy=False)
 
 
-def _note_unknown(session: RenderSession, kind: str) -> None:
-    if kind not in session.unknown and len(session.unknown) < _UNKNOWN_KINDS:
-        session.unknown.add(kind)
-        _log.warning("%s: message of unknown type %r skipped", _who(session), kind)
-
-
-async def _take_update(
-    owner: SessionOwner,
-    state: FarmState,
-    session: RenderSession,
-    render: RenderState,
-    update: Update,
-) -> None:
-    """Apply, store, then acknowledge and close: in this order nothing is lost with us."""
-    closes = apply_update(state, render, session.id, update, trio.current_time())
-    await owner.dispatch_and_store()
-    session.seq = max(session.seq, update.seq)
-    renders.close_runs(state, render, session.id, closes)
-    session.wake.set()
-
-
 async def _write(state: FarmState, session: RenderSession) -> None:
-    assert session.name is not None  # noqa: S101 - `_greet` has set it
+    assert session.name is not None  # noqa: S101 - `_handshake` has set it
     render = state.renders[session.name]
     acked = 0
     while True:

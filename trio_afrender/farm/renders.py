@@ -1,8 +1,8 @@
-"""Renders come, go, fall silent and come back.
+"""Sessions of renders: register, lose a link, reconnect, deregister, be silent for too long.
 
-A render whose link is cut keeps its tasks for `zombie_time`; then they are queued again, and the
-runs count as lost. When it comes back it names its runs. Those that nobody else has taken up
-meanwhile it may go on with: a frame that took an hour is not thrown away for a blink of the net.
+A render whose link is lost keeps its tasks for `zombie_time`. After that they are queued again and
+its runs count as lost. When it reconnects it lists its runs, and it may continue those whose tasks
+no other render has got meanwhile: a short network failure does not throw away an hour of work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_NAME = 255
 def register(
     state: FarmState, message: Register, session: int, peer: str, now: float
 ) -> Registered | Refused:
-    """Take a render in under its name, unless an online one has it."""
+    """Register a render under its name; refused if another one is online under that name."""
     problem = _check_name(message.name)
     if problem:
         return Refused(reason="bad-name", text=problem)
@@ -31,9 +31,14 @@ def register(
         state.next_render += 1
         state.renders[render.name] = render
     elif render.session is not None:
-        if not _knows_our_runs(state, render, message):
-            return _name_taken(state, render)
-        # Only that render can know ids of its runs: its old link is dead and we have not noticed.
+        if not _lists_run_of(state, render, message):
+            return Refused(
+                reason="name-taken",
+                text=f'a render "{render.name}" is online from {render.peer}',
+                retry_after=min(5.0, state.settings.zombie_time / 4),
+            )
+        # Run ids are random, so only the render itself can list one: its old link is dead, and
+        # the farm has not noticed that yet.
         state.outgoing.drop_sessions.append(render.session)
         _end_session(state, render, now)
     render.register = message
@@ -59,20 +64,14 @@ def _check_name(name: str) -> str:
     return ""
 
 
-def _name_taken(state: FarmState, render: RenderState) -> Refused:
-    return Refused(
-        reason="name-taken",
-        text=f'a render "{render.name}" is online from {render.peer}',
-        retry_after=min(5.0, state.settings.zombie_time / 4),
-    )
-
-
-def _knows_our_runs(state: FarmState, render: RenderState, message: Register) -> bool:
+def _lists_run_of(state: FarmState, render: RenderState, message: Register) -> bool:
+    """Whether a register lists a run of this render."""
     listed = (state.runs.get(task.run) for task in (*message.running, *message.undelivered))
     return any(run is not None and run.render is render for run in listed)
 
 
 def _answer(state: FarmState, render: RenderState, message: Register, now: float) -> Registered:
+    """Decide on each listed run; runs of the render that are not listed are queued again."""
     resume: list[str] = []
     stop: list[str] = []
     listed: set[str] = set()
@@ -82,14 +81,14 @@ def _answer(state: FarmState, render: RenderState, message: Register, now: float
         if run is None or run.render is not render:
             stop.append(task.run)
         elif run.over:
-            # Its outcome is here and only our close was lost; of what runs on nobody wants more.
+            # Its outcome has been applied; only the close was lost.
             render.outbox.closes[run.id] = run.ref()
             state.wake(render)
         elif run.lost and not resume_lost_run(state, run, now):
             stop.append(run.id)
         else:
             resume.append(run.id)
-            _ask_again(state, run)
+            _queue_requests_again(state, run)
     for run in [run for run in render.running.values() if run.id not in listed]:
         requeue(state, run, "lost", f'render "{render.name}" came back without it', now)
     settings = state.settings
@@ -104,8 +103,8 @@ def _answer(state: FarmState, render: RenderState, message: Register, now: float
     )
 
 
-def _ask_again(state: FarmState, run: Run) -> None:
-    """Repeat what was asked of a run over the link that is gone."""
+def _queue_requests_again(state: FarmState, run: Run) -> None:
+    """Queue the requests for a run once more: they may have been lost with the old link."""
     box, task = run.render.outbox, run.task
     if run.stop is not None:
         box.stops[run.id] = run.ref(run.stop.reason)
@@ -120,7 +119,8 @@ def _ask_again(state: FarmState, run: Run) -> None:
 
 
 def seen(render: RenderState, session: int, now: float, *, busy: bool) -> None:
-    """Note a sign of life; while `busy` with what it sent we do not call it silent."""
+    """Note that a message has arrived. While the farm is `busy` with it, the render does not
+    count as silent."""
     if render.session == session:
         render.last_seen = now
         render.busy = busy
@@ -129,14 +129,14 @@ def seen(render: RenderState, session: int, now: float, *, busy: bool) -> None:
 def close_runs(
     state: FarmState, render: RenderState, session: int, closes: tuple[RunRef, ...]
 ) -> None:
-    """Have a render forget runs."""
+    """Have a render drop runs whose outcomes are stored."""
     if render.session == session and closes:
         render.outbox.closes.update((ref.run, ref) for ref in closes)
         state.wake(render)
 
 
 def take_events(state: FarmState, render: RenderState, session: int) -> Events | None:
-    """The next message for a render; from here on its tasks count as sent."""
+    """Take the next message for a render; None if there is none. Its tasks count as sent."""
     if render.session != session or not render.outbox:
         return None
     events = render.outbox.take()
@@ -146,7 +146,8 @@ def take_events(state: FarmState, render: RenderState, session: int) -> Events |
 
 
 def unlink(state: FarmState, render: RenderState, session: int, now: float) -> None:
-    """Note that a link is gone; what was never sent over it is queued again at once."""
+    """Note that a link is lost. Tasks that were never sent over it are queued again at once, the
+    others after `zombie_time`."""
     if render.session != session:
         return
     _end_session(state, render, now)
@@ -166,63 +167,61 @@ def _end_session(state: FarmState, render: RenderState, now: float) -> None:
 def deregister(
     state: FarmState, render: RenderState, session: int, reason: str, now: float
 ) -> None:
-    """Let a render go: its tasks are taken back at once, without an error."""
+    """Take a render offline and its tasks back at once, without an error."""
     if render.session != session:
         return
     _end_session(state, render, now)
-    _take_all(
+    _requeue_all(
         state, render, f'render "{render.name}" left' + (f": {reason}" if reason else ""), now
     )
 
 
-def _take_all(state: FarmState, render: RenderState, text: str, now: float) -> None:
+def _requeue_all(state: FarmState, render: RenderState, text: str, now: float) -> None:
     render.lost_at = None
     for run in list(render.running.values()):
         requeue(state, run, "lost", text, now)
 
 
 def tick(state: FarmState, now: float) -> None:
-    """Do what time brings: lost renders, limits of runs, ends of pauses, jobs that wait."""
+    """Apply what is due: lost renders, time limits of runs, ends of pauses, jobs that wait."""
     if now < state.due:
         return
-    state.due = float("inf")
+    state.due = float("inf")  # each of the checks below lowers it again
     for render in state.renders.values():
         _tick_render(state, render, now)
     for run in list(state.limited.values()):
-        if run.stop is None:
-            _tick_run(state, run, now)
+        if run.stop is not None:
+            continue
+        for when, text in time_limits(run):
+            if when <= now:
+                stop_for_limit(state, run, text, now)
+                break
+            state.check_by(when)
     release_held(state, now)
 
 
 def _tick_render(state: FarmState, render: RenderState, now: float) -> None:
     zombie = state.settings.zombie_time
     if render.session is not None:
-        # The same sum decides and reminds: a difference may round to less than `zombie` at the
-        # very moment we are reminded of, and a virtual clock would stand still there for ever.
-        given_up = render.last_seen + zombie
-        if render.busy or now < given_up:
-            state.check_by(now + zombie if render.busy else given_up)
+        # The same sum is compared here and given to `check_by`. The difference `now - last_seen`
+        # may round to less than `zombie` at that very moment: `tick` would be due again at once,
+        # and a virtual clock would never move on.
+        deadline = render.last_seen + zombie
+        if render.busy or now < deadline:
+            state.check_by(now + zombie if render.busy else deadline)
         else:
             silent = now - render.last_seen
             state.outgoing.drop_sessions.append(render.session)
             _end_session(state, render, now)
-            _take_all(state, render, f'render "{render.name}" silent for {silent:.0f} s', now)
+            _requeue_all(state, render, f'render "{render.name}" silent for {silent:.0f} s', now)
     elif render.lost_at is not None:
         if now < render.lost_at:
             state.check_by(render.lost_at)
         else:
-            _take_all(state, render, f'render "{render.name}" gone for {zombie:.0f} s', now)
+            _requeue_all(state, render, f'render "{render.name}" gone for {zombie:.0f} s', now)
             state.outgoing.changed = True
     if render.paused_until > now:
         state.check_by(render.paused_until)
     elif render.paused_until:
         render.paused_until = 0.0
         state.freed.add(render.name)
-
-
-def _tick_run(state: FarmState, run: Run, now: float) -> None:
-    for when, text in time_limits(run):
-        if when <= now:
-            stop_for_limit(state, run, text, now)
-            return
-        state.check_by(when)

@@ -1,13 +1,12 @@
-"""Who gets what: jobs by priority, blocks and tasks in order, spread over the renders.
+"""Assigns tasks to renders: jobs by priority, blocks and tasks in order, spread over renders.
 
-Nothing here looks at all tasks: a block's ready tasks stand in a heap, and only renders that may
-have become able to take something are asked.
+No function here iterates over all tasks: the ready tasks of a block are in a heap, and only
+renders that may have become able to take a task are considered.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
 
 from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState
 from trio_afrender.farm.placement import (
@@ -24,12 +23,15 @@ from trio_afrender.protocol.messages import TaskExec
 __all__ = ("assign", "make_exec", "why_waiting")
 
 _LISTENED = 1
-"""The bit of `TaskExec.flags` for a task whose output is listened to."""
+"""The bit of `TaskExec.flags` that has new output sent as it comes."""
 _NO_TASK = TaskSpec()
 
 
 def assign(state: FarmState, now: float) -> None:
-    """Hand out what can be handed out, one task a render in turn, the least busy first."""
+    """Assign all tasks that can be assigned, one for each render in turn.
+
+    Renders are served by priority, then the one with the fewest runs first.
+    """
     all_freed, state.all_freed = state.all_freed, False
     freed, state.freed = state.freed, set()
     if not state.ready or not (all_freed or freed):
@@ -38,11 +40,13 @@ def assign(state: FarmState, now: float) -> None:
     renders = [r for r in map(state.renders.__getitem__, names) if not why_unavailable(r, now)]
     while renders and state.ready:
         renders.sort(key=lambda r: (-r.register.priority, len(r.running), r.id))
-        renders = [r for r in renders if not why_unavailable(r, now) and _serve(state, r, now)]
+        renders = [
+            r for r in renders if not why_unavailable(r, now) and _assign_next(state, r, now)
+        ]
 
 
-def _serve(state: FarmState, render: RenderState, now: float) -> bool:
-    """Give a render its next task, if there is one for it."""
+def _assign_next(state: FarmState, render: RenderState, now: float) -> bool:
+    """Assign a render its next task; False if there is none for it."""
     for job in state.order:
         if not job.counts[TaskState.READY]:
             continue
@@ -59,8 +63,8 @@ def _serve(state: FarmState, render: RenderState, now: float) -> bool:
 
 
 def _pop_task(state: FarmState, render: RenderState, block: Block) -> Task | None:
-    """The first ready task of a block that need not avoid this render."""
-    aside: list[tuple[int, int]] = []
+    """Take the first ready task of a block that need not avoid this render from the heap."""
+    avoided: list[tuple[int, int]] = []
     found: Task | None = None
     while block.ready and found is None:
         entry = heapq.heappop(block.ready)
@@ -68,15 +72,16 @@ def _pop_task(state: FarmState, render: RenderState, block: Block) -> Task | Non
         if task.state is not TaskState.READY:
             continue
         if avoids_task(state, render, task):
-            aside.append(entry)
+            avoided.append(entry)
         else:
             found = task
-    for entry in aside:
+    for entry in avoided:
         heapq.heappush(block.ready, entry)
     return found
 
 
 def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> None:
+    """Make a run of a task, and queue its exec message for the render."""
     block, job = task.block, task.block.job
     coeff = coefficient(render, block.spec)
     task.attempts += 1
@@ -104,12 +109,18 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
 
 
 def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
-    """Build the exec of a run that its render already counts among its own."""
+    """Build the exec message of a run. Its render already counts it: the figures include it.
+
+    `coeff` is the capacity coefficient, `started` Unix time.
+    """
     block, job = run.task.block, run.task.block.job
     spec = block.spec
     number = run.key.task
     own = _NO_TASK if spec.numeric else spec.tasks[number]
     start, finish, count = spec.frames(number)
+    environment = spec.environment  # shared by all tasks of a block that add nothing to it
+    if own.environment:
+        environment = {**spec.environment, **own.environment}
     return TaskExec(
         run=run.id,
         **run.key._asdict(),
@@ -122,7 +133,7 @@ def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
         command_block=spec.command,
         command_task=own.command,
         working_directory=spec.working_directory,
-        environment=_overlay(spec.environment, own.environment),
+        environment=environment,
         files_block=spec.files,
         files_task=own.files,
         flags=_LISTENED if run.task.listeners else 0,
@@ -133,17 +144,13 @@ def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
         frames_num=count,
         capacity=spec.capacity,
         capacity_coeff=coeff,
-        data_integers=_integers(run.render, spec),
-        data_strings=_strings(job.spec, spec, own),
+        data_integers=_data_integers(run.render, spec),
+        data_strings=_data_strings(job.spec, spec, own),
         time_start=int(started),
     )
 
 
-def _overlay(block: Mapping[str, str], task: Mapping[str, str]) -> Mapping[str, str]:
-    return {**block, **task} if task else block
-
-
-def _integers(render: RenderState, spec: BlockSpec) -> dict[str, int]:
+def _data_integers(render: RenderState, spec: BlockSpec) -> dict[str, int]:
     found = {
         "render_capacity_total": render.register.capacity,
         "render_capacity_used": render.capacity_used,
@@ -159,7 +166,7 @@ def _integers(render: RenderState, spec: BlockSpec) -> dict[str, int]:
     return found
 
 
-def _strings(job: JobSpec, spec: BlockSpec, own: TaskSpec) -> dict[str, str]:
+def _data_strings(job: JobSpec, spec: BlockSpec, own: TaskSpec) -> dict[str, str]:
     found = {} if spec.numeric else {"task_custom_data": own.custom_data}
     if spec.custom_data:
         found["block_custom_data"] = spec.custom_data
@@ -169,7 +176,7 @@ def _strings(job: JobSpec, spec: BlockSpec, own: TaskSpec) -> dict[str, str]:
 
 
 def why_waiting(state: FarmState, job: Job, now: float) -> tuple[str, ...]:
-    """Sentences on why ready tasks of a job are not handed out; () when none is kept waiting."""
+    """Explain why ready tasks of a job are not assigned, a sentence each; () if none is ready."""
     if job.held:
         return ("the job waits for another one or for its time",)
     if not job.counts[TaskState.READY]:

@@ -1,4 +1,4 @@
-"""What can be set on a farm. Seconds unless a name says otherwise."""
+"""Settings of a farm. Times are in seconds unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ __all__ = ("FarmSettings",)
 
 @attrs.frozen(slots=True, kw_only=True)
 class FarmSettings:
-    """One farm's settings; the first four are what renders are told."""
+    """Settings of one farm. The first four are sent to renders."""
 
     heartbeat_sec: float = 0.0
-    """0: whatever the render is used to; so too the next one."""
+    """0: the render keeps its own value; likewise the next one."""
     resources_update_period: int = 0
-    """In heartbeats. A render that says nothing at all for `zombie_time` counts as lost."""
+    """In heartbeats."""
     zombie_time: float = 16.0
+    """A render that sends nothing for so long counts as lost."""
     exit_no_task_time: float = 0.0
-    """Renders exit after so many seconds without a task; 0: never."""
+    """Renders exit after so long without a task; 0: never."""
     handshake: float = 12.0
-    """How long a new connection may take to register."""
+    """How long a new connection may take until it registers."""
     errors_retries: int = 3
-    """How often a failed task is tried again, unless its block says."""
+    """How often a failed task is retried, unless its block has a value."""
     errors_avoid_host: int = 3
-    """After so many errors of a block a render gets its tasks only if nobody else can."""
+    """After so many errors of a block a render gets its tasks only if no other render can."""
     errors_task_same_host: int = 3
     """The same for one task."""
     pause: float = 1.0
-    """How long a render that gave a task back gets none; doubles each time up to `pause_limit`."""
+    """How long a render that gave a task back gets none. Doubles each time, up to `pause_limit`."""
     pause_limit: float = 30.0
     flush: float = 10.0
-    """How long closing the farm waits for texts on their way to disk."""
+    """How long closing the farm waits until texts are on disk."""

@@ -1,4 +1,4 @@
-"""Records -> views. A view is kept until its record changes, so a quiet task costs nothing."""
+"""Makes views of records. A view is kept until its record changes, so a quiet task costs nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("view_job", "view_render")
 
 
 def view_job(job: Job, texts: Texts) -> JobView:
-    """Snapshot a job. Costs a look at each task, and work only for those that changed."""
+    """Make a snapshot of a job. Makes new views only of the tasks that have changed."""
     if job.view is None:
         tasks = (task for block in job.blocks for task in block.tasks)
         job.view = JobView(
@@ -56,6 +56,7 @@ def _view_task(task: Task, texts: Texts) -> TaskView:
 
 
 def view_render(render: RenderState) -> RenderView:
+    """Make a snapshot of a render."""
     register = render.register
     state = "offline"
     if render.online:

@@ -34,7 +34,7 @@ __all__ = (
 )
 
 _WHY_LIMIT = 200
-"""Steps kept for a task; the log has all of them."""
+"""Reasons kept of a task; its log has all of them."""
 
 
 @attrs.frozen(slots=True)
@@ -65,7 +65,7 @@ class FileData:
 
 @attrs.frozen(slots=True)
 class Removal:
-    """All texts and files of a job are to go. `key` is any of its tasks."""
+    """Removes all texts and files of a job. `key` is that of any of its tasks."""
 
     key: TaskKey
 
@@ -75,28 +75,36 @@ Write = LogText | AttemptOutput | FileData | Removal
 
 @attrs.define(slots=True, eq=False)
 class OutgoingMessages:
-    """What is to be done outside: texts to store, people to tell, links to wake or to close."""
+    """What has to be done outside: texts to store, users to notify, links to write to or close."""
 
     writes: list[Write] = attrs.field(factory=list)
     listened: list[tuple[TaskKey, str]] = attrs.field(factory=list)
+    """New output of tasks that users listen to."""
     answers: list[tuple[str, str]] = attrs.field(factory=list)
-    """(run, output) that somebody asked for."""
+    """(run id, output) that users asked for."""
     ended_runs: list[str] = attrs.field(factory=list)
-    """Runs that have left their render: nobody will answer for them."""
+    """Ids of runs that their renders no longer have: no answer will come for them."""
     ended_tasks: list[TaskKey] = attrs.field(factory=list)
-    """Tasks that came to their end."""
+    """Tasks that reached a final state."""
     wake: set[str] = attrs.field(factory=set)
-    """Renders with something in their outbox."""
+    """Names of renders with something in their outbox."""
     drop_sessions: list[int] = attrs.field(factory=list)
     """Sessions whose link must be closed."""
     changed: bool = False
+    """Whether anything has changed that a view shows."""
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
 class FarmState:
+    """Jobs, renders and runs of one farm.
+
+    A *session* is one link of a render: a number that is never used again. Messages of a session
+    that another one has superseded have no effect.
+    """
+
     settings: FarmSettings
     wall: Callable[[], float]
-    """Unix time, for stamps only: deadlines go by the farm's own clock."""
+    """Unix time, for timestamps only: deadlines follow the farm's own clock."""
     texts: Texts
     make_run: Callable[[], str] = lambda: secrets.token_hex(12)
     """Makes the id of a run."""
@@ -106,22 +114,23 @@ class FarmState:
     jobs: dict[int, Job] = attrs.field(factory=dict)
     renders: dict[str, RenderState] = attrs.field(factory=dict)
     runs: dict[str, Run] = attrs.field(factory=dict)
-    """All of the jobs there are: a render may deliver an outcome twice, or late."""
+    """All runs of all jobs that are kept: a render may deliver an outcome late, or twice."""
     order: list[Job] = attrs.field(factory=list)
-    """Jobs that are not over, in the order in which they are served."""
+    """Jobs that are not over, in the order in which their tasks are assigned."""
     limited: dict[str, Run] = attrs.field(factory=dict)
-    """Current runs with a limit in time."""
+    """Current runs with a time limit."""
     ready: int = 0
+    """How many tasks are READY."""
     freed: set[str] = attrs.field(factory=set)
-    """Renders that may have become able to take a task."""
+    """Names of renders that may have become able to take a task."""
     all_freed: bool = False
-    """Any render may have."""
+    """Whether any render may have become able to take a task."""
     due: float = math.inf
-    """No later than this something has to be looked at; may be too early, never too late."""
+    """When `renders.tick` has to be called at the latest. It may be early, never late."""
     outgoing: OutgoingMessages = attrs.field(factory=OutgoingMessages)
 
     def take_outgoing(self) -> OutgoingMessages:
-        """What has to be done outside since the last call."""
+        """Return what has to be done outside, collected since the last call."""
         taken, self.outgoing = self.outgoing, OutgoingMessages()
         return taken
 
@@ -141,46 +150,52 @@ class FarmState:
         raise KeyError(f"no task {key}")
 
     def check_by(self, when: float) -> None:
+        """Have `renders.tick` called at `when` or earlier."""
         self.due = min(self.due, when)
 
     def touch(self, task: Task) -> None:
-        """Say that what people see of a task has changed."""
+        """Drop the views of a task and its job, because something that they show has changed."""
         task.view = None
         task.block.job.view = None
         self.outgoing.changed = True
 
     def wake(self, render: RenderState) -> None:
+        """Have the outbox of a render sent."""
         self.outgoing.wake.add(render.name)
 
     def log(self, task: Task, text: str) -> None:
-        """Put a line of the farm's own into a task's log, together with the next text for it."""
+        """Add a line of the farm to a task's log, stored together with the next text."""
         task.unsaved += _line(self.wall(), text)
 
     def write_log(self, task: Task, text: str) -> None:
-        """Put text into a task's log now."""
+        """Have text appended to a task's log, behind the lines that wait."""
         text = task.unsaved + text
         task.unsaved = ""
         if text:
             self.outgoing.writes.append(LogText(task.key, text))
 
     def why(self, task: Task, event: str, text: str) -> None:
-        """Add a step of the farm's own to the chain of a task."""
+        """Add a step of the farm to the reasons of a task, and to its log."""
         step = Reason(time=self.wall(), event=event, text=text)
         self.add_why(task, (step,))
         self.log_why(task, (step,))
 
     def add_why(self, task: Task, steps: tuple[Reason, ...]) -> None:
-        """Add steps to the chain, and not to the log."""
+        """Add steps to the reasons of a task, but not to its log."""
         task.why.extend(steps)
         del task.why[:-_WHY_LIMIT]
         self.touch(task)
 
     def log_why(self, task: Task, steps: tuple[Reason, ...]) -> None:
-        """Show steps in the task's log."""
-        self.write_log(task, "".join(_line(step.time, _describe(step)) for step in steps))
+        """Append steps to a task's log."""
+        lines = []
+        for step in steps:
+            pids = f" (pids {', '.join(map(str, step.pids))})" if step.pids else ""
+            lines.append(_line(step.time, f"{step.event}: {step.text}{pids}"))
+        self.write_log(task, "".join(lines))
 
     def set_state(self, task: Task, state: TaskState) -> None:
-        """Move a task, and keep all counts."""
+        """Move a task to another state and adapt all counts."""
         block, old = task.block, task.state
         if old is state:
             return
@@ -201,7 +216,7 @@ class FarmState:
         self.touch(task)
 
     def attach(self, run: Run, now: float) -> None:
-        """Make a run the task's current one."""
+        """Make a run the current run of its task and its render."""
         task, render = run.task, run.render
         task.run = task.last_run = run
         run.lost = False
@@ -217,7 +232,7 @@ class FarmState:
             self.check_by(min(when for when, _ in limits))
 
     def detach(self, run: Run) -> None:
-        """Take a run from its render and its task; the task still needs a new state."""
+        """Remove a run from its render and its task. The caller then sets the task's state."""
         task, render = run.task, run.render
         block, job = task.block, task.block.job
         task.run = None
@@ -231,13 +246,15 @@ class FarmState:
         self.limited.pop(run.id, None)
         self.outgoing.ended_runs.append(run.id)
         self.freed.add(render.name)
+        # The place that is free under such a limit may go to any render, not only to this one:
+        # `test_the_place_of_one_render_may_go_to_another`.
         needs = (block.spec.needs, job.spec.needs)
         if any(n.max_running_tasks >= 0 or n.max_running_tasks_per_host >= 0 for n in needs):
             self.all_freed = True
 
 
 def time_limits(run: Run) -> tuple[tuple[float, str], ...]:
-    """When the farm will stop a run by itself, and what it will say then."""
+    """When the farm stops a run by itself, and with which reason, for each of its limits."""
     spec = run.task.block.spec
     limits = []
     if spec.task_max_run_time > 0:
@@ -247,11 +264,6 @@ def time_limits(run: Run) -> tuple[tuple[float, str], ...]:
         text = f"no progress for {spec.task_progress_change_timeout} s"
         limits.append((run.progressed + spec.task_progress_change_timeout, text))
     return tuple(limits)
-
-
-def _describe(step: Reason) -> str:
-    pids = f" (pids {', '.join(map(str, step.pids))})" if step.pids else ""
-    return f"{step.event}: {step.text}{pids}"
 
 
 def _line(when: float, text: str) -> str:

@@ -1,11 +1,11 @@
-"""Where the farm keeps texts and files of tasks: on disk, or in memory for tests.
+"""Stores texts and files of tasks, on disk or, for tests, in memory.
 
     <folder>/<job>/<block>.<task>/log.txt            the task's log, all attempts
                                  /output.<n>.txt     the output of attempt n
                                  /files/<name>       thumbnails
 
-Nothing a render says becomes part of a path but a base name that `farm.names` has cleaned.
-Methods block; `farm.farm` calls them in threads of its own limiter.
+Of the data that a render sends only a base name becomes part of a path, and `text.clean_name` has
+checked it. Methods block; `farm.text_writer` calls them in threads.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ from trio_afrender.protocol.messages import TaskKey
 
 __all__ = ("DiskFarmStore", "FarmStore", "MemoryFarmStore")
 
-_LOG_LIMIT = 4 * 1024 * 1024
-_OUTPUT_LIMIT = 8 * 1024 * 1024
+_MAX_LOG = 4 * 1024 * 1024
+"""Bytes of a task's log."""
+_MAX_OUTPUT = 8 * 1024 * 1024
+"""Bytes of the output of one attempt."""
 _FULL = b"\n[the log of this task is full: nothing more is kept]\n"
 _PRIVATE = 0o700
-# A link planted in our folder must not lead us out of it; Windows has no such flag.
+# A symbolic link that was put into the folder must not be followed out of it. Windows has no such
+# flag.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class FarmStore(Texts, Protocol):
-    """Keeps what `write` is given. The folder is the farm's alone while it is open."""
+    """Keeps the texts and files that it is given. One farm uses it at a time."""
 
     in_memory: bool
-    """Whether calls return at once: they need no thread, and must not have one under a test's
-    clock, which jumps while a thread is waited for."""
+    """Whether calls return at once and need no thread. Under the mock clock of a test they must not
+    run in one: the clock jumps while a thread is waited for."""
 
     def open(self) -> int:
-        """Make ready; return the first job id that is not taken. Raises `StoreError`."""
+        """Prepare the store and return the first free job id. Raises `StoreError`."""
         ...
 
     def write(self, writes: Iterable[Write]) -> list[tuple[TaskKey, str]]:
-        """Store everything that can be stored; return what could not, with the reason."""
+        """Store everything that can be stored; return the tasks with failures and their reasons."""
         ...
 
 
@@ -61,14 +64,14 @@ class DiskFarmStore:
     def open(self) -> int:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
-            self._check_ours()
+            self._check_owner()
             taken = [int(name) for name in os.listdir(self.folder) if name.isdecimal()]  # noqa: PTH208 - names, not paths
         except OSError as error:
             raise StoreError.of(self.folder, error) from error
-        # Job 1 is the system's own on Afanasy's server.
+        # On Afanasy's server job 1 is the server's own job.
         return max(taken, default=1) + 1
 
-    def _check_ours(self) -> None:
+    def _check_owner(self) -> None:
         status = self.folder.lstat()
         if stat.S_ISLNK(status.st_mode) or not stat.S_ISDIR(status.st_mode):
             raise StoreError(self.folder, "is not a folder of its own")
@@ -89,33 +92,33 @@ class DiskFarmStore:
     def _write_one(self, write: Write) -> None:
         match write:
             case LogText():
-                _append(self._place(write.key, "log.txt"), _to_bytes(write.text))
+                _append(self._path(write.key, "log.txt"), _to_bytes(write.text))
             case AttemptOutput():
-                path = self._place(write.key, f"output.{write.attempt}.txt")
-                _replace(path, _to_bytes(write.text)[:_OUTPUT_LIMIT])
+                path = self._path(write.key, f"output.{write.attempt}.txt")
+                _replace(path, _to_bytes(write.text)[:_MAX_OUTPUT])
             case FileData():
-                _replace(self._place(write.key, "files", write.name), write.data)
+                _replace(self._path(write.key, "files", write.name), write.data)
             case Removal():
                 shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
 
-    def _place(self, key: TaskKey, *below: str) -> str:
-        # Text and not Path: with tiny tasks this is a good part of what a write costs.
+    def _path(self, key: TaskKey, *below: str) -> str:
+        # Strings, not Path: with tiny tasks, Path objects are a large part of the cost of a write.
         number = f".{key.number}" if key.number else ""
         task = f"{key.block}.{key.task}{number}"
         return os.path.join(self._root, str(key.job), task, *below)  # noqa: PTH118 - as above
 
     def path(self, key: TaskKey, name: str) -> Path:
-        return Path(self._place(key, "files", name))
+        return Path(self._path(key, "files", name))
 
     def log(self, key: TaskKey) -> str:
-        return _read(self._place(key, "log.txt"))
+        return _read(self._path(key, "log.txt"))
 
     def output(self, key: TaskKey, attempt: int) -> str:
-        return _read(self._place(key, f"output.{attempt}.txt"))
+        return _read(self._path(key, f"output.{attempt}.txt"))
 
 
 class MemoryFarmStore:
-    """A store that forgets everything with the farm. Paths of files lead nowhere."""
+    """A store that ends with the farm. The paths of its files exist on no disk."""
 
     in_memory = True
 
@@ -132,9 +135,9 @@ class MemoryFarmStore:
             match write:
                 case LogText():
                     text = self._logs.get(write.key, "") + write.text
-                    self._logs[write.key] = text[:_LOG_LIMIT]
+                    self._logs[write.key] = text[:_MAX_LOG]
                 case AttemptOutput():
-                    self._outputs[write.key, write.attempt] = write.text[:_OUTPUT_LIMIT]
+                    self._outputs[write.key, write.attempt] = write.text[:_MAX_OUTPUT]
                 case FileData():
                     self.files[write.key, write.name] = write.data
                 case Removal():
@@ -157,10 +160,10 @@ class MemoryFarmStore:
 
 
 def _merge_logs(writes: Iterable[Write]) -> list[Write]:
-    """Put log lines of one task together, so that its log is opened once.
+    """Join the log lines of each task, so that its log is opened once.
 
-    Only its own place among the log lines of a task matters, and that nothing of a job passes
-    its removal.
+    Lines of one task keep their order. A removal drops the writes of its job before it, and those
+    behind it stay behind it.
     """
     merged: list[Write] = []
     logs: dict[TaskKey, list[str]] = {}
@@ -179,11 +182,11 @@ def _merge_logs(writes: Iterable[Write]) -> list[Write]:
 
 
 def _open(path: str, flags: int) -> int:
-    """Open a file, making its folders only when they are missing: most often they are there."""
+    """Open a file. Its folders are made only when that fails: mostly they exist."""
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=_PRIVATE, exist_ok=True)  # noqa: PTH103, PTH120 - as `_place`
+        os.makedirs(os.path.dirname(path), mode=_PRIVATE, exist_ok=True)  # noqa: PTH103, PTH120 - as `_path`
         return os.open(path, flags, 0o600)
 
 
@@ -191,28 +194,28 @@ def _append(path: str, data: bytes) -> None:
     fd = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK)
     try:
         size = os.fstat(fd).st_size
-        if size >= _LOG_LIMIT:
+        if size >= _MAX_LOG:
             return
-        if size + len(data) > _LOG_LIMIT:
-            data = data[: _LOG_LIMIT - size] + _FULL
+        if size + len(data) > _MAX_LOG:
+            data = data[: _MAX_LOG - size] + _FULL
         _write_all(fd, data)
     finally:
         os.close(fd)
 
 
 def _replace(path: str, data: bytes) -> None:
-    """Write a file whole or not at all: people look at thumbnails while they come."""
+    """Write a file whole or not at all: a thumbnail may be viewed while the next one arrives."""
     fresh = path + ".part"
     fd = _open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK)
     try:
         _write_all(fd, data)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(fresh)  # noqa: PTH108 - as `_place`
+            os.unlink(fresh)  # noqa: PTH108 - as `_path`
         raise
     finally:
         os.close(fd)
-    os.replace(fresh, path)  # noqa: PTH105 - as `_place`
+    os.replace(fresh, path)  # noqa: PTH105 - as `_path`
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -222,15 +225,15 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _to_bytes(text: str) -> bytes:
-    """The bytes that the task printed: others than UTF-8 travel as surrogate escapes."""
+    """The bytes that the task printed. Bytes that are not UTF-8 are surrogate escapes in `text`."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return text.encode("utf-8", "replace")
+        return text.encode("utf-8", "replace")  # a surrogate that stands for no byte
 
 
 def _read(path: str) -> str:
-    """A stored text for people: what is not UTF-8 shows as a replacement character."""
+    """A stored text for display: bytes that are not UTF-8 become replacement characters."""
     try:
         return Path(path).read_bytes().decode("utf-8", "replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""In which order the tasks of a block are handed out: Afanasy's ``sequential``."""
+"""The order in which the tasks of a block are assigned: Afanasy's ``sequential``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ __all__ = ("rank_tasks",)
 
 
 def rank_tasks(block: BlockSpec) -> list[int] | None:
-    """The place of each task in the order of work; None: as they stand."""
+    """The rank of each task in the order of assignment; None: in the order of their numbers."""
     if block.sequential == 1:
         return None
     count = block.task_count
     ranks = [-1] * count
-    place = 0
-    for task in _wanted(block, count):
+    rank = 0
+    for task in _assignment_order(block, count):
         if ranks[task] < 0:
-            ranks[task] = place
-            place += 1
+            ranks[task] = rank
+            rank += 1
     return ranks
 
 
-def _wanted(block: BlockSpec, count: int) -> Iterator[int]:
-    """All tasks in their order of work, some of them more than once."""
+def _assignment_order(block: BlockSpec, count: int) -> Iterator[int]:
+    """All tasks in their order, some of them more than once: the first time counts."""
     step = block.sequential
     if not count:
         return
@@ -40,7 +40,7 @@ def _wanted(block: BlockSpec, count: int) -> Iterator[int]:
 
 
 def _coarse_to_fine(count: int) -> Iterator[int]:
-    """First and last, the middle, the quarters, and so on."""
+    """The first and the last task, the one in the middle, those at the quarters, and so on."""
     parts = 1
     while parts < count:
         yield from (min(i * count // parts, count - 1) for i in range(parts + 1))
@@ -48,7 +48,7 @@ def _coarse_to_fine(count: int) -> Iterator[int]:
 
 
 def _every(block: BlockSpec, count: int, step: int) -> Iterator[int]:
-    """The tasks with the frames that `step` divides; in a list a task's number is its frame."""
+    """The tasks with frames that are multiples of `step`; in a list the task number is the frame."""
     if not block.numeric:
         yield from range(0, count, step)
         return

@@ -1,4 +1,4 @@
-"""Brings texts to the store: one task, one batch at a time, in the order they came."""
+"""Writes texts to the store, one batch at a time, in the order in which they were queued."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from trio_afrender.protocol.messages import TaskKey
 __all__ = ("TextWriter",)
 
 _THREADS = 4
+"""Calls of the store at once: one that writes, others that read."""
 
 
 class TextWriter:
-    """A queue in front of a store. Sessions wait for their own texts before they acknowledge,
-    so what waits here is bounded by their number."""
+    """A queue in front of a store. `failed` is called with each task whose text was not stored.
+
+    The queue needs no limit: a session waits until its texts are stored before it acknowledges the
+    update they came with, so the number of sessions bounds it.
+    """
 
     def __init__(self, store: FarmStore, failed: Callable[[TaskKey, str], None]) -> None:
         self.store = store
@@ -37,7 +41,7 @@ class TextWriter:
             self._work.set()
 
     async def settled(self) -> None:
-        """Wait until everything queued so far is stored, or could not be."""
+        """Wait until everything queued so far is stored or has failed."""
         ticket = self._queued
         while self._stored < ticket:
             await self._progress.wait()
@@ -51,21 +55,22 @@ class TextWriter:
         return await trio.to_thread.run_sync(self.store.output, key, attempt, limiter=self._limiter)
 
     async def run(self) -> None:
-        """Store until cancelled. A batch that a thread has begun is always finished."""
+        """Store until cancelled. A batch that a thread has begun is finished."""
         while True:
             await self._work.wait()
             self._work = trio.Event()
             batch, self._queue = self._queue, []
             try:
-                for key, problem in await self._write(batch):
+                if self.store.in_memory:
+                    await trio.lowlevel.checkpoint()
+                    failures = self.store.write(batch)
+                else:
+                    failures = await trio.to_thread.run_sync(
+                        self.store.write, batch, limiter=self._limiter
+                    )
+                for key, problem in failures:
                     self._failed(key, problem)
             finally:
                 self._stored += len(batch)
                 self._progress.set()
                 self._progress = trio.Event()
-
-    async def _write(self, batch: list[Write]) -> list[tuple[TaskKey, str]]:
-        if self.store.in_memory:
-            await trio.lowlevel.checkpoint()
-            return self.store.write(batch)
-        return await trio.to_thread.run_sync(self.store.write, batch, limiter=self._limiter)

@@ -1,4 +1,9 @@
-"""How jobs and tasks move from their beginning to their end, and what they set free on the way."""
+"""State changes of jobs and tasks, from submission to the final state, and what each releases.
+
+A task is WAITING until its job, its block and its group of frames wait for nothing more, then
+READY, then RUNNING, then in a final state or READY again. A block waits for whole blocks, a group
+for groups of other blocks with the same frames; both count what they still wait for.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +38,8 @@ __all__ = (
 
 
 def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
-    """Take a job in. Raises `JobError` for blocks that wait for each other, a mask that is none,
-    a task too large to be sent."""
+    """Add a job. Raises `JobError` for blocks that wait for each other, for a mask that is not a
+    regular expression and for a task that is too large for a message."""
     check_sizes(spec)
     depends = find_dependencies(spec)
     job = Job(id=state.next_job, spec=spec, masks=_compile(spec.needs, ""))
@@ -76,6 +81,7 @@ def _compile(needs: HostNeeds, path: str) -> Masks:
 def _connect(
     job: Job, blocks: tuple[tuple[int, ...], ...], tasks: tuple[tuple[int, ...], ...]
 ) -> None:
+    """Link blocks, and groups of tasks, to those that wait for them."""
     for number, block in enumerate(job.blocks):
         block.depends = tuple(sorted({*blocks[number], *tasks[number]}))
         block.waits = len(blocks[number])
@@ -85,7 +91,13 @@ def _connect(
     groups: dict[int, list[Group]] = {}
     for number in sorted({*(i for i, others in enumerate(tasks) if others), *sum(tasks, ())}):
         ranges[number] = make_groups(job.blocks[number].spec)
-        groups[number] = [_group(job.blocks[number], members) for members in ranges[number].tasks]
+        all_tasks = job.blocks[number].tasks
+        groups[number] = [
+            Group([all_tasks[i] for i in members], len(members)) for members in ranges[number].tasks
+        ]
+        for group in groups[number]:
+            for task in group.tasks:
+                task.group = group
     for number, others in enumerate(tasks):
         spec = job.blocks[number].spec
         for other in others:
@@ -96,15 +108,11 @@ def _connect(
                     groups[other][i].unlocks.append(group)
 
 
-def _group(block: Block, members: tuple[int, ...]) -> Group:
-    group = Group([block.tasks[i] for i in members], len(members))
-    for task in group.tasks:
-        task.group = group
-    return group
-
-
 def release_held(state: FarmState, now: float) -> None:
-    """Start the jobs that waited for a time, or for other jobs, and need not any more."""
+    """Start the held jobs that wait neither for a time nor for other jobs any more.
+
+    A job that waits for one which did not finish is ended.
+    """
     for job in [job for job in state.order if job.held]:
         if job.held_until is not None and now < job.held_until:
             state.check_by(job.held_until)
@@ -113,12 +121,17 @@ def release_held(state: FarmState, now: float) -> None:
         if failed:
             end_unstarted(state, job, "rule", f'job "{failed[0].spec.name}" did not finish')
         elif all(other.state == "done" for other in job.before):
-            _open(state, job)
+            job.held = False
+            for block in job.blocks:
+                _release_block(state, block)
+            for block in job.blocks:
+                if not block.tasks:
+                    _release_dependent_blocks(state, block)
         settle(state, job, now)
 
 
 def _goes_before(other: Job, job: Job) -> bool:
-    """Whether `job` waits for `other`, which came earlier."""
+    """Whether `job` waits for `other`, which was submitted earlier."""
     spec, name = job.spec, other.spec.name
     if other is job:
         return False
@@ -128,16 +141,7 @@ def _goes_before(other: Job, job: Job) -> bool:
     return bool(spec.depend_mask_global and re.fullmatch(spec.depend_mask_global, name))
 
 
-def _open(state: FarmState, job: Job) -> None:
-    job.held = False
-    for block in job.blocks:
-        _open_block(state, block)
-    for block in job.blocks:
-        if not block.tasks:
-            _block_done(state, block)
-
-
-def _open_block(state: FarmState, block: Block) -> None:
+def _release_block(state: FarmState, block: Block) -> None:
     if block.waits == 0 and not block.job.held:
         _make_ready(state, block.tasks)
 
@@ -148,36 +152,36 @@ def _make_ready(state: FarmState, tasks: list[Task]) -> None:
             state.set_state(task, TaskState.READY)
 
 
-def _block_done(state: FarmState, block: Block) -> None:
+def _release_dependent_blocks(state: FarmState, block: Block) -> None:
     for other in block.unlocks:
         other.waits -= 1
-        _open_block(state, other)
+        _release_block(state, other)
 
 
 def finish(state: FarmState, task: Task, final: TaskState, now: float) -> None:
-    """Bring a task to its end; those that waited for it become ready."""
+    """Move a task to a final state; tasks that waited for it become ready."""
     state.set_state(task, final)
     block, group = task.block, task.group
     if final in (TaskState.DONE, TaskState.SKIPPED):
         if group is not None:
             group.remaining -= 1
             if group.remaining == 0:
-                _group_done(state, group)
+                _release_dependent_groups(state, group)
         if block.done:
-            _block_done(state, block)
+            _release_dependent_blocks(state, block)
     settle(state, block.job, now)
 
 
-def _group_done(state: FarmState, group: Group) -> None:
+def _release_dependent_groups(state: FarmState, group: Group) -> None:
     for other in group.unlocks:
         other.waits -= 1
-        block = other.tasks[0].block
-        if other.waits == 0 and block.waits == 0:
+        # Its block may wait for whole blocks as well.
+        if other.waits == 0 and other.tasks[0].block.waits == 0:
             _make_ready(state, other.tasks)
 
 
 def requeue(state: FarmState, run: Run, event: str, text: str, now: float) -> None:
-    """Take a task back from its render without an error. The run counts as lost."""
+    """Take a task back from its render without an error and queue it. The run counts as lost."""
     task = run.task
     state.detach(run)
     run.lost = True
@@ -186,7 +190,7 @@ def requeue(state: FarmState, run: Run, event: str, text: str, now: float) -> No
 
 
 def put_back(state: FarmState, run: Run, now: float) -> None:
-    """Queue the task of a run that is over, unless it was stopped or its job takes no more."""
+    """Queue the task of a run that has ended, unless a user stopped it or its job is ending."""
     task = run.task
     if run.stop is not None and run.stop.kind is FarmStopKind.ASKED:
         finish(state, task, TaskState.KILLED, now)
@@ -198,7 +202,7 @@ def put_back(state: FarmState, run: Run, now: float) -> None:
 
 
 def resume_lost_run(state: FarmState, run: Run, now: float) -> bool:
-    """Take a lost run up again: its task is still wanted and nobody else has it."""
+    """Make a lost run current again; False if its task has ended or runs elsewhere."""
     task = run.task
     if task.state is not TaskState.READY:
         return False
@@ -208,7 +212,7 @@ def resume_lost_run(state: FarmState, run: Run, now: float) -> bool:
 
 
 def end_unstarted(state: FarmState, job: Job, event: str, text: str) -> None:
-    """Kill what has not been handed out. The caller settles the job afterwards."""
+    """Kill the tasks of a job that are not running. The caller calls `settle` afterwards."""
     for block in job.blocks:
         for task in block.tasks:
             if task.state in (TaskState.WAITING, TaskState.READY):
@@ -217,7 +221,7 @@ def end_unstarted(state: FarmState, job: Job, event: str, text: str) -> None:
 
 
 def settle(state: FarmState, job: Job, now: float) -> None:
-    """End a job that has nothing left to do; what waits for failed tasks is killed."""
+    """End a job without ready and running tasks. Tasks that wait for failed ones are killed."""
     counts = job.counts
     if job.over or counts[TaskState.READY] or counts[TaskState.RUNNING]:
         return
@@ -241,7 +245,7 @@ def settle(state: FarmState, job: Job, now: float) -> None:
 def forget(state: FarmState, job: Job) -> None:
     """Drop a job that is over, its runs and its texts. Raises `JobError` for one that is not.
 
-    What a render still says of its runs is then answered as for any run that is not known.
+    Later messages about its runs are answered like those about any unknown run.
     """
     if not job.over:
         raise JobError("", f'job {job.id} "{job.spec.name}" is {job.state}: stop it first')

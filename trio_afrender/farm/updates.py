@@ -1,4 +1,8 @@
-"""What a render tells of its runs, applied once each, however often it comes."""
+"""Applies updates of renders. Each entry counts once, however often it is delivered.
+
+Delivery is at least once: a render repeats what was not acknowledged, and outcomes until they are
+closed. Entries of logs, listened output and files carry numbers that grow within a run.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,11 @@ from trio_afrender.text import clean_name
 __all__ = ("apply_update",)
 
 _MAX_FILE = 100_000
+"""Bytes of one file."""
 _MAX_TEXT = 2000
-"""Characters kept of what people see of a task all the time; outputs and logs go to the store."""
+"""Characters kept of each text in a view; outputs and logs go to the store."""
 _MAX_WHY = 200
+"""Reasons taken from one outcome, the last ones."""
 _MAX_FILES = 1000
 """Names kept for a task."""
 
@@ -34,14 +40,13 @@ _MAX_FILES = 1000
 def apply_update(
     state: FarmState, render: RenderState, session: int, update: Update, now: float
 ) -> tuple[RunRef, ...]:
-    """Take everything in; return what must be closed once its texts are stored.
+    """Apply an update; return the runs to close once its texts are stored.
 
     An update of a session that has been superseded has no effect.
-
-    Log, listened output and files come before the states: they belong to what an outcome ends.
     """
     if render.session != session:
         return ()
+    # Logs, listened output and files come before states: an outcome ends their run.
     for log in update.log:
         _apply_log(state, render, log)
     for listened in update.listened:
@@ -58,21 +63,17 @@ def apply_update(
         render.state = update.state
         state.freed.add(render.name)
         state.outgoing.changed = True
-    return tuple(_ref(u) for u in update.tasks if _apply_task(state, render, u, now))
+    return tuple(RunRef.of(u) for u in update.tasks if _apply_task(state, render, u, now))
 
 
-def _ref(update: TaskUpdate) -> RunRef:
-    return RunRef.of(update)
-
-
-def _known(state: FarmState, render: RenderState, run_id: str) -> Run | None:
-    """A run of this render; others must not speak for it."""
+def _find_run(state: FarmState, render: RenderState, run_id: str) -> Run | None:
+    """The run of that id; None unless it is one of this render: others must not report on it."""
     run = state.runs.get(run_id)
     return run if run is not None and run.render is render else None
 
 
 def _apply_log(state: FarmState, render: RenderState, entry: LogEntry) -> None:
-    run = _known(state, render, entry.run)
+    run = _find_run(state, render, entry.run)
     if run is None or entry.n <= run.log_n:
         return
     run.log_n = entry.n
@@ -80,7 +81,7 @@ def _apply_log(state: FarmState, render: RenderState, entry: LogEntry) -> None:
 
 
 def _apply_listened(state: FarmState, render: RenderState, entry: ListenedEntry) -> None:
-    run = _known(state, render, entry.run)
+    run = _find_run(state, render, entry.run)
     if run is None or entry.n <= run.listened_n:
         return
     run.listened_n = entry.n
@@ -88,14 +89,14 @@ def _apply_listened(state: FarmState, render: RenderState, entry: ListenedEntry)
 
 
 def _apply_output(state: FarmState, render: RenderState, entry: AskedOutput) -> None:
-    run = _known(state, render, entry.run)
+    run = _find_run(state, render, entry.run)
     if run is not None:
         run.task.asked = False
         state.outgoing.answers.append((run.id, entry.output))
 
 
 def _apply_files(state: FarmState, render: RenderState, entry: FilesEntry) -> None:
-    run = _known(state, render, entry.run)
+    run = _find_run(state, render, entry.run)
     if run is None or entry.n <= run.files_n:
         return
     run.files_n = entry.n
@@ -103,32 +104,32 @@ def _apply_files(state: FarmState, render: RenderState, entry: FilesEntry) -> No
     for file in entry.files:
         name = clean_name(file.name)
         if not name or len(file.data) > _MAX_FILE:
-            state.why(task, "refused", f"file {file.name[:200]!r}: {_file_problem(name)}")
+            problem = f"larger than {_MAX_FILE} bytes" if name else "not a file name"
+            state.why(task, "refused", f"file {file.name[:200]!r}: {problem}")
         elif name in task.files or len(task.files) < _MAX_FILES:
             task.files[name] = None
             state.outgoing.writes.append(FileData(task.key, name, file.data))
             state.touch(task)
 
 
-def _file_problem(name: str) -> str:
-    return f"larger than {_MAX_FILE} bytes" if name else "not a file name"
-
-
 def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: float) -> bool:
-    """Take one state in; True when the render may, or must, forget the run."""
-    run = _known(state, render, update.run)
+    """Apply one task state; True when the run has to be closed.
+
+    Also for a run that is unknown, over or taken away: the render keeps its outcome until then.
+    """
+    run = _find_run(state, render, update.run)
     if run is None or run.over or run.key != update.key:
         return True
     if run.lost and not resume_lost_run(state, run, now):
         return True
-    _take_progress(state, run, update, now)
+    _apply_progress(state, run, update, now)
     if not update.status.terminal:
         return False
-    _end(state, run, update, now)
+    _end_run(state, run, update, now)
     return True
 
 
-def _take_progress(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
+def _apply_progress(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     task = run.task
     task.status = int(update.status)
     if update.progress_changed:
@@ -144,7 +145,7 @@ def _take_progress(state: FarmState, run: Run, update: TaskUpdate, now: float) -
     state.touch(task)
 
 
-def _end(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
+def _end_run(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     task, render = run.task, run.render
     state.detach(run)
     run.over = True
@@ -158,7 +159,7 @@ def _end(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     why = tuple(attrs.evolve(step, text=step.text[:_MAX_TEXT]) for step in update.why[-_MAX_WHY:])
     state.add_why(task, why)
     if run.log_n < 0:
-        # A render that sends log texts puts its chain at their end.
+        # A render that sends log entries has put its reasons at their end.
         state.log_why(task, why)
     if update.leftovers:
         state.why(task, "leftover", f"still alive there: {', '.join(map(str, update.leftovers))}")
@@ -166,43 +167,44 @@ def _end(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     state.write_log(task, "")
     if not update.status.given_back:
         render.given_back = 0
-    _judge(state, run, update, now)
+    _apply_outcome(state, run, update, now)
 
 
-def _judge(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
-    """Which state the outcome gives the task."""
+def _apply_outcome(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
+    """Give the task the state that follows from the outcome of its run."""
     task, stop, status = run.task, run.stop, update.status
     if status is TaskStatus.Skip:
         finish(state, task, TaskState.SKIPPED, now)
     elif status.success:
-        _succeed(state, run, now)
+        _apply_success(state, run, now)
     elif stop is not None and stop.kind is FarmStopKind.ASKED:
         finish(state, task, TaskState.KILLED, now)
     elif status.given_back and stop is None:
-        _pause(state, run.render, now)
+        _pause_render(state, run.render, now)
         put_back(state, run, now)
     else:
-        _fail(state, run, now, final=status is TaskStatus.FinishedParserFatalError)
+        _apply_error(state, run, now, final=status is TaskStatus.FinishedParserFatalError)
 
 
-def _succeed(state: FarmState, run: Run, now: float) -> None:
+def _apply_success(state: FarmState, run: Run, now: float) -> None:
+    """Finish the task as done, or count an error if the run was shorter than it may be."""
     task = run.task
     least = task.block.spec.task_min_run_time
     took = (task.finished or 0.0) - (task.started or 0.0)
     if least and took < least and task.status != TaskStatus.FinishedParserSuccess:
         state.why(task, "rule", f"done after {took:.1f} s, task_min_run_time is {least} s")
         task.status = int(TaskStatus.FinishedError)
-        _fail(state, run, now, final=False)
+        _apply_error(state, run, now, final=False)
         return
     task.percent = 100
     finish(state, task, TaskState.DONE, now)
 
 
-def _fail(state: FarmState, run: Run, now: float, *, final: bool) -> None:
-    """Count an error; the task is tried again while it may."""
+def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None:
+    """Count an error and retry the task, unless that was its last attempt."""
     task, block = run.task, run.task.block
     task.errors += 1
-    _blame(task, block, run.render, now)
+    _count_host_error(task, block, run.render, now)
     retries = block.spec.errors_retries
     if retries < 0:
         retries = state.settings.errors_retries
@@ -213,7 +215,8 @@ def _fail(state: FarmState, run: Run, now: float, *, final: bool) -> None:
     state.set_state(task, TaskState.READY)
 
 
-def _blame(task: Task, block: Block, render: RenderState, now: float) -> None:
+def _count_host_error(task: Task, block: Block, render: RenderState, now: float) -> None:
+    """Count an error against a render, for its block and its task: see `placement`."""
     count, last = block.error_hosts.get(render.name, (0, now))
     forgive = block.spec.errors_forgive_time
     if 0 < forgive <= now - last:
@@ -224,8 +227,9 @@ def _blame(task: Task, block: Block, render: RenderState, now: float) -> None:
     task.error_hosts[render.name] += 1
 
 
-def _pause(state: FarmState, render: RenderState, now: float) -> None:
-    """Hand nothing to a render that gives tasks back, longer each time: else they would circle."""
+def _pause_render(state: FarmState, render: RenderState, now: float) -> None:
+    """Assign nothing to a render for a while, longer each time: else it would get the task that
+    it has just given back again at once."""
     settings = state.settings
     wait = min(settings.pause_limit, settings.pause * 2 ** min(render.given_back, 30))
     render.given_back += 1

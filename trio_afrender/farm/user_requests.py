@@ -1,4 +1,4 @@
-"""What people ask of a farm: stop, drain, listen, see output, instruct."""
+"""Requests of users: stop, suspend, drain, listen, ask for output, instruct, change settings."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = (
 )
 
 _MAX_REASON = 1000
+"""Characters of a user's reason."""
 _SENT_SETTINGS = (
     "heartbeat_sec",
     "resources_update_period",
@@ -30,7 +31,10 @@ _SENT_SETTINGS = (
 
 
 def stop_task(state: FarmState, task: Task, reason: str, now: float) -> None:
-    """Stop a task for good. One that is over stays as it is; a success that crosses us counts."""
+    """Stop a task for good. One that is over stays as it is.
+
+    A success that the render reports before it receives the stop counts as a success.
+    """
     if task.run is not None:
         _stop_run(state, task.run, Stop(FarmStopKind.ASKED, reason[:_MAX_REASON]), now)
     elif not task.state.over:
@@ -39,26 +43,27 @@ def stop_task(state: FarmState, task: Task, reason: str, now: float) -> None:
 
 
 def suspend_task(state: FarmState, task: Task, reason: str) -> bool:
-    """Let the running run of a task stand still, or go on with reason ''; False if none runs."""
+    """Suspend the running run of a task, or resume it with reason ''; False if none runs."""
     run = task.run
     if run is None:
         return False
     if bool(reason) != bool(run.suspended):
         run.suspended = reason[:_MAX_REASON]
         box = run.render.outbox
-        ask, opposite = (box.suspends, box.resumes) if reason else (box.resumes, box.suspends)
+        wanted, opposite = (box.suspends, box.resumes) if reason else (box.resumes, box.suspends)
         opposite.pop(run.id, None)
-        ask[run.id] = run.ref(run.suspended)
+        wanted[run.id] = run.ref(run.suspended)
         state.wake(run.render)
     return True
 
 
 def stop_for_limit(state: FarmState, run: Run, reason: str, now: float) -> None:
-    """Stop a run that broke a limit of its block: counts as an error."""
+    """Stop a run that broke a limit of its block. Counts as an error of its task."""
     _stop_run(state, run, Stop(FarmStopKind.LIMIT, reason), now)
 
 
 def _stop_run(state: FarmState, run: Run, stop: Stop, now: float) -> None:
+    # A user's stop replaces one for a limit, and nothing replaces a user's stop.
     if run.stop is not None and (
         run.stop.kind is FarmStopKind.ASKED or stop.kind is FarmStopKind.LIMIT
     ):
@@ -68,6 +73,7 @@ def _stop_run(state: FarmState, run: Run, stop: Stop, now: float) -> None:
     event = "asked" if stop.kind is FarmStopKind.ASKED else "rule"
     state.why(task, event, f"stop: {stop.reason}")
     if not run.sent:
+        # No render has it yet: it ends here. `requeue` kills the task of a user's stop.
         requeue(state, run, event, f'never reached render "{render.name}"', now)
         return
     render.outbox.stops[run.id] = run.ref(stop.reason)
@@ -75,7 +81,7 @@ def _stop_run(state: FarmState, run: Run, stop: Stop, now: float) -> None:
 
 
 def end_job(state: FarmState, job: Job, reason: str, now: float, *, stop: bool) -> None:
-    """Start no more tasks of a job; with `stop` the running ones are stopped too."""
+    """Start no more tasks of a job; with `stop`, stop the running ones too."""
     if job.over:
         return
     job.ending = job.ending or reason
@@ -89,7 +95,10 @@ def end_job(state: FarmState, job: Job, reason: str, now: float, *, stop: bool) 
 
 
 def listen(state: FarmState, task: Task) -> bool:
-    """Have new output of a task sent, of later attempts too; False when the task is over."""
+    """Count one more listener of a task; False when the task is over.
+
+    While there is one, its render sends new output, that of later attempts too.
+    """
     if task.state.over:
         return False
     task.listeners += 1
@@ -103,7 +112,7 @@ def listen(state: FarmState, task: Task) -> bool:
 
 
 def unlisten(state: FarmState, task: Task) -> None:
-    """Take one `listen` back."""
+    """Undo one `listen`."""
     task.listeners -= 1
     run = task.run
     if task.listeners == 0 and run is not None:
@@ -114,7 +123,7 @@ def unlisten(state: FarmState, task: Task) -> None:
 
 
 def ask_output(state: FarmState, task: Task) -> str | None:
-    """Ask for a running task's output so far; the run that will answer, None if none runs."""
+    """Request a running task's output so far. Return the run that will answer, None if none runs."""
     run = task.run
     if run is None:
         return None
@@ -125,7 +134,7 @@ def ask_output(state: FarmState, task: Task) -> str | None:
 
 
 def instruct(state: FarmState, name: str, instruction: str, command: str) -> None:
-    """Have a render do something of its own, as ``exit``. A newer one replaces an older one.
+    """Send a render an instruction, such as ``exit``. A newer one replaces one that waits.
 
     Raises KeyError for a render that is not online.
     """
