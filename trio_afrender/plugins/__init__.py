@@ -1,1 +1,1 @@
-"""Services and parsers by name, and the process they live in."""
+"""Services, parsers and meters: found by name, run in processes of their own."""

@@ -1,4 +1,4 @@
-"""What goes wrong in plugin code and what it prints, kept within bounds for the task's log."""
+"""Faults and prints of plugin code, limited in size, for the task's log."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ __all__ = ("Captured", "Problems", "capturing", "route_prints", "shorten")
 MAX_TEXT = 8 * 1024
 """Characters of one problem."""
 MAX_DIFFERENT = 20
-"""Different problems told of one run."""
+"""Different problems reported for one run."""
 MAX_PRINTED = 8 * 1024
-"""Characters kept of the beginning of what was printed, and as many of the end."""
+"""Characters kept of the start of what was printed, and as many of its end."""
 
 
 def shorten(text: str, limit: int = MAX_TEXT) -> str:
-    """The text, without its middle when it is too long: what matters stands at both ends."""
+    """The text; one over `limit` characters without its middle, because a traceback begins with the
+    call and ends with the error."""
     if len(text) <= limit:
         return text
     half = limit // 2
@@ -25,26 +26,26 @@ def shorten(text: str, limit: int = MAX_TEXT) -> str:
 
 
 class Problems:
-    """Collects problems: each is told once, then again at its 10th, 100th ... time."""
+    """Collects problems. Each is reported once, then again at its 10th, 100th ... occurrence."""
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
         self._fresh: list[str] = []
 
     def add(self, text: str) -> str:
-        """Note a problem; return what is to be said of it now, empty when it is old news."""
+        """Count a problem. Return the text to report for it now, empty if it was reported before."""
         text = shorten(text.strip())
-        said = self._judge(text)
-        if said:
-            self._fresh.append(said)
-        return said
+        report = self._count(text)
+        if report:
+            self._fresh.append(report)
+        return report
 
     def take(self) -> tuple[str, ...]:
-        """What was said since the last call of this."""
+        """The reports since the last call of this method."""
         fresh, self._fresh = self._fresh, []
         return tuple(fresh)
 
-    def _judge(self, text: str) -> str:
+    def _count(self, text: str) -> str:
         if text not in self._times:
             if len(self._times) > MAX_DIFFERENT:
                 return ""
@@ -54,13 +55,13 @@ class Problems:
             return text
         self._times[text] += 1
         times = self._times[text]
-        if times >= 10 and set(str(times)[1:]) == {"0"} and str(times)[0] == "1":
+        if times >= 10 and str(times).rstrip("0") == "1":
             return f"{text.splitlines()[-1]} ({times} times)"
         return ""
 
 
 class Captured:
-    """What plugin code printed: the beginning and the end."""
+    """Start and end of what plugin code printed."""
 
     def __init__(self) -> None:
         self._head = ""
@@ -78,7 +79,7 @@ class Captured:
             self._tail = tail[-MAX_PRINTED:]
 
     def take(self) -> str:
-        """What was printed since the last call of this."""
+        """What was printed since the last call of this method."""
         gap = f"\n[{self._left_out} characters left out]\n" if self._left_out else ""
         text = self._head + gap + self._tail
         self._head, self._tail, self._left_out = "", "", 0
@@ -86,16 +87,16 @@ class Captured:
 
 
 _sinks: dict[int, Captured] = {}
-"""By thread: where its prints go."""
+"""By thread number: the receiver of its prints."""
 _NO_THREAD = -1
-"""No thread's number: a sink under it keeps the router in place."""
+"""A number that no thread has: an entry under it keeps the routers installed."""
 
 
 class _Router(io.TextIOBase):
-    """Stands for ``sys.stdout``: gives a plugin's prints to its run, others to `kept`."""
+    """Replaces ``sys.stdout``: passes prints of capturing threads to their sinks, others to `original`."""
 
-    def __init__(self, kept: io.TextIOBase) -> None:
-        self.kept = kept
+    def __init__(self, original: io.TextIOBase) -> None:
+        self.original = original
 
     def writable(self) -> bool:
         return True
@@ -103,22 +104,22 @@ class _Router(io.TextIOBase):
     def write(self, text: str) -> int:
         sink = _sinks.get(threading.get_ident())
         if sink is None:
-            return self.kept.write(text)
+            return self.original.write(text)
         sink.write(str(text))
         return len(text)
 
     def flush(self) -> None:
         if threading.get_ident() not in _sinks:
-            self.kept.flush()
+            self.original.flush()
 
 
 def route_prints() -> None:
-    """Put the routers in place for good: for a process in which many threads capture."""
+    """Install the routers for the rest of the process: for one in which many threads capture."""
     _sinks[_NO_THREAD] = Captured()
-    _place_routers()
+    _install_routers()
 
 
-def _place_routers() -> None:
+def _install_routers() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, _Router):
@@ -126,9 +127,9 @@ def _place_routers() -> None:
 
 
 class capturing:
-    """Send what this thread prints to `captured`; other threads print where they did.
+    """Send the prints of this thread to `captured`; those of other threads are not affected.
 
-    Leaves a router as ``sys.stdout`` and ``sys.stderr`` only while something is captured.
+    A router replaces ``sys.stdout`` and ``sys.stderr`` only while a thread captures.
     """
 
     __slots__ = ("_captured", "_outer", "_thread")
@@ -140,7 +141,7 @@ class capturing:
         self._thread = threading.get_ident()
         self._outer = _sinks.get(self._thread)
         _sinks[self._thread] = self._captured
-        _place_routers()
+        _install_routers()
 
     def __exit__(self, *_: object) -> None:
         if self._outer is not None:
@@ -151,4 +152,4 @@ class capturing:
             for name in ("stdout", "stderr"):
                 stream = getattr(sys, name)
                 if isinstance(stream, _Router):
-                    setattr(sys, name, stream.kept)
+                    setattr(sys, name, stream.original)

@@ -1,6 +1,6 @@
-"""Plugins in this very process: for tests under virtual time, and for hosts that trust theirs.
+"""Runs plugins in the agent's process: for tests under virtual time and embedders that trust them.
 
-A plugin that hangs here hangs the agent.
+A plugin that hangs here blocks the agent.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from trio_afrender.tasklog.interfaces import RunLog
 __all__ = ("InlineRunner", "InlineTask")
 
 BYTES_PER_CHECKPOINT = 1024 * 1024
-"""Bytes of log parsed between two checkpoints."""
+"""Bytes of log parsed between two checkpoints: other tasks of the loop run in between."""
 _DEFAULTS = PluginSettings()
 
 
 class InlineTask:
-    """A `PluginTask` whose calls are made at once."""
+    """A `PluginTask` that calls the plugins directly."""
 
     def __init__(self, worker: TaskWorker) -> None:
         self.facts: ServiceFacts = worker.facts
@@ -41,13 +41,13 @@ class InlineTask:
 
     @property
     def disabled_reason(self) -> str:
-        """Nothing is ever dropped here."""
+        """Always empty: without a process there is nothing to kill."""
         return ""
 
     async def parse(
         self, upto: int, *, mode: str = "RUN", pid: int = 0, resources: str = ""
     ) -> ParserState:
-        """Feed the log up to `upto`, a checkpoint before each step of it."""
+        """See `PluginTask.parse`. A checkpoint precedes each step of `BYTES_PER_CHECKPOINT` bytes."""
         state: ParserState | None = None
         position = self._worker.position
         if mode == "RUN" and upto <= position and not self.facts.wants_ticks:
@@ -68,7 +68,7 @@ class InlineTask:
     async def run_end_checks(
         self, code: int | None, *, check_files: bool, post: bool
     ) -> Conclusion:
-        """See `PluginTask`, as for all that follow."""
+        """See `PluginTask`, also for the methods below."""
         await trio.lowlevel.checkpoint()
         return self._worker.run_end_checks(code, check_files=check_files, post=post)
 
@@ -99,6 +99,6 @@ class InlineRunner:
 
     @asynccontextmanager
     async def open_task(self, spec: PluginSpec, log: RunLog) -> AsyncIterator[PluginTask]:
-        """Make the objects. Raises `PluginNotFound`, `PluginError`."""
+        """Create service and parser. Raises `PluginNotFound`, `PluginError`."""
         await trio.lowlevel.checkpoint()
         yield InlineTask(TaskWorker(spec, log.reader(), self._settings, self._folders))

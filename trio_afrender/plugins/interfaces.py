@@ -1,7 +1,7 @@
-"""How the agent talks to services and parsers: by name, through a runner, never by import.
+"""How the agent calls services and parsers: by name, through a runner, never by import.
 
-`plugins.host` runs them in one child process of the agent; `plugins.inline` in this one, for
-tests and for hosts that trust their plugins. Both give the same answers.
+`plugins.host` runs them in child processes of the agent, `plugins.in_process` in the agent's process,
+for tests and for applications that trust their plugins. Both return the same values.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ __all__ = (
 
 @attrs.frozen(slots=True, kw_only=True)
 class PluginSpec:
-    """Which plugins a run wants and what they get: values of `task_info` are JSON plain, text is str.
+    """The plugins of a run and their input.
 
-    Keys of `task_info` are those of Afanasy's taskInfo (``wdir``, ``command_block``, ...,
-    ``store_dir``); docs/plugins.md lists them.
+    `task_info` has the keys of Afanasy's taskInfo (``wdir``, ``command_block``, ..., ``store_dir``);
+    docs/plugins.md lists them. Its values are those that JSON has, text is str.
     """
 
     service: str
     parser: str
-    """Empty or ``none``: no parser, silently."""
+    """Empty or ``none``: the output is not parsed, and no problem is reported."""
     task_info: Mapping[str, object]
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ServiceFacts:
-    """What a service says right after it was made: all paths are this host's."""
+    """What a service returns right after its constructor. All paths are this host's."""
 
     working_directory: str
     command: str
@@ -51,20 +51,21 @@ class ServiceFacts:
     skip: bool = False
     has_parser: bool = False
     wants_ticks: bool = False
-    """A foreign parser that may want a call each second without new output."""
+    """Whether the parser is called each second without output too (class attribute ``ticks``; by default
+    parsers that are not built-in)."""
     wants_tail: bool = False
-    """The parser also sees the unfinished line (class attribute ``tail = True``)."""
+    """Whether the parser gets the unfinished line too (class attribute ``tail = True``)."""
     grace: float | None = None
-    """Seconds between TERM and KILL that the service asks for; None: the agent's."""
+    """Seconds between TERM and KILL for this service; None: the agent's setting."""
     limits: Mapping[str, float] = attrs.field(factory=dict, hash=False)
-    """Fields of `config.Limits` that the service has of its own."""
+    """The service's own limits: fields of `config.settings.Limits`."""
     stuck: Mapping[str, float | str] = attrs.field(factory=dict, hash=False)
-    """Fields of `config.Stuck` that the service has of its own."""
+    """The service's own rules for stuck tasks: fields of `config.settings.Stuck`."""
     settled: bool = False
-    """Whether no plugin code has a say in the run's end: its exit code alone counts, and the log
-    stays as it is."""
+    """Whether the exit code alone decides the run's result and `log` is final, so that no plugin needs
+    to be called at its end."""
     log: str = ""
-    """The service's own log so far, and what went wrong with the parser, for the task's log."""
+    """For the task's log: the service's log so far, and why the parser could not be created."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class Replaced:
 
 @attrs.frozen(slots=True, kw_only=True)
 class ParserState:
-    """A parser's attributes after a call. Flags are true if any portion of that call set them."""
+    """A parser's attributes after a call. Flags are true if any batch of lines of that call set them."""
 
     percent: int = 0
     frame: int = 0
@@ -94,24 +95,24 @@ class ParserState:
     resources: str = ""
     files: tuple[str, ...] = ()
     files_onthefly: tuple[str, ...] = ()
-    """New since the last call."""
+    """Files announced since the last call."""
     consumed: int = 0
-    """Log offset up to which portions were given to the parser."""
+    """Log offset up to which lines were passed to the parser."""
     replaced: tuple[Replaced, ...] = ()
     problem: str = ""
-    """Traceback of what the parser raised in this call, for the task's log; rate limited."""
+    """Traceback of an exception of the parser in this call, for the task's log; rate limited."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Conclusion:
-    """What a service says at the end of a run's own process."""
+    """What a service returns at the end of a run's own process."""
 
     exit_ok: bool
     files_ok: bool = True
     post: tuple[str, ...] = ()
-    """Shell commands to run after a good end (thumbnails), in order."""
+    """Shell commands to run in this order after a successful end (thumbnails)."""
     post_limit: float = 0.0
-    """Seconds each of them may take; 0 or less: no limit."""
+    """Time limit in seconds for each of them; 0 or less: none."""
     parsed_files: tuple[str, ...] = ()
     """Files found by the parser, as server paths."""
     log: str = ""
@@ -121,10 +122,10 @@ class Conclusion:
 class PluginTask(Protocol):
     """The service and parser objects of one run.
 
-    Calls are answered one after another. A method never raises for what a plugin did wrong: it
-    returns the value that the contract names, and `problems()` tells. When the plugin has been
-    dropped (it hung, or killed its process) `dropped` says why, `parse` returns the last state
-    and the checks return what the base class would.
+    Calls are processed one after another. A method raises nothing for a fault of a plugin: it returns
+    a default value, and `problems()` reports the fault. When the plugins were disabled (one hung or
+    ended its process), `disabled_reason` is not empty, `parse` returns the last state, and the checks
+    return what those of the base class do.
     """
 
     facts: ServiceFacts
@@ -135,26 +136,30 @@ class PluginTask(Protocol):
     async def parse(
         self, upto: int, *, mode: str = "RUN", pid: int = 0, resources: str = ""
     ) -> ParserState:
-        """Feed the log up to offset `upto`, in whole lines. `mode` other than ``RUN`` is the last
-        call for this process, ``<raw wait status>:<stop time>``: the unfinished line goes too."""
+        """Feed the log up to offset `upto` to the parser, in whole lines.
+
+        In the last call for a process `mode` is ``<raw wait status>:<stop time>`` instead of ``RUN``,
+        and the unfinished line is fed too.
+        """
         ...
 
     async def run_end_checks(
         self, code: int | None, *, check_files: bool, post: bool
     ) -> Conclusion:
-        """All that is asked after the last `parse`, in one call: tiny tasks pay for each.
+        """Make all calls that follow the last `parse`. One request, because each one is a large part
+        of the cost of a tiny task.
 
-        In Afanasy's order, each only if the one before was good: checkExitStatus of `code` (None:
-        it does not count), checkRenderedFiles if `check_files`, doPost if `post`.
+        In Afanasy's order, each only if the one before succeeded: checkExitStatus of `code` (not called
+        for None), checkRenderedFiles if `check_files`, doPost if `post`.
         """
         ...
 
     async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
-        """What kind of error a failed run had, by its exit code or signal and the end of its log."""
+        """The error classes of a failed run, from its exit code or signal and the end of its log."""
         ...
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
-        """Shell commands that make thumbnails of files the parser announced while rendering."""
+        """Shell commands that make thumbnails of files that the parser announced during the run."""
         ...
 
     async def log(self) -> str:
@@ -162,16 +167,16 @@ class PluginTask(Protocol):
         ...
 
     def problems(self) -> tuple[str, ...]:
-        """What went wrong in plugin code since the last call of this, for the task's log."""
+        """Faults of plugin code since the last call of this method, for the task's log."""
         ...
 
 
 class PluginRunner(Protocol):
-    """Where plugins live. Whoever opened it closes it; tasks are closed before it."""
+    """Creates the plugin objects of runs. It must stay open until all of its tasks are closed."""
 
     def open_task(self, spec: PluginSpec, log: RunLog) -> AbstractAsyncContextManager[PluginTask]:
-        """Make the objects. Raises `PluginNotFound` (a service that is not there), `PluginError`.
+        """Create service and parser. Raises `PluginNotFound` (no such service), `PluginError`.
 
-        An unknown or broken parser is no error: the task runs unparsed, `facts.log` says why.
+        A missing or broken parser is no error: the output is not parsed, `facts.log` has the reason.
         """
         ...

@@ -1,16 +1,17 @@
-"""Loads plugin files under private names, so that two folders may hold the same one.
+"""Loads plugin files as modules with private names, so that several folders may have files of one name.
 
-A plugin file says ``from parsers import parser`` or ``from services import blender``. Which file
-that means depends on the folder the sentence stands in: its own first, then the built-in
-packages; the base classes are always ours. It also imports CGRU's helper modules, which are ours
-here, and the studio's own, which lie in the folder. So each plugin module gets an ``__import__`` of
-its own (a module's ``__builtins__`` are looked up per module); nothing of the process's own import
-system is changed, and no other code sees these names.
+A plugin file has imports such as ``from parsers import parser`` or ``from services import blender``.
+The folder of the importing file decides which file that means: one in the same plugin folder first,
+then the built-in one; the base classes are always the built-in ones. Plugin files also import CGRU's
+helper modules (the built-in ones, package `compat`) and a studio's own modules of the plugin folder.
+Therefore each plugin module gets its own ``__import__``: Python looks ``__builtins__`` up in the
+module's globals. The import system of the process is not changed, and no other code can import
+these names.
 
-A loaded module stays valid as long as its file, and the files it imported this way, are
-unchanged. After that the next `load_file` makes a new module; who has the old one keeps it.
-There are no locks: two threads that load one file at once get two modules, which does no harm,
-while a lock would let one module that never ends its import block all the others.
+A loaded module is reused while its file and the files that it imported this way are unchanged. After a
+change the next `load_file` creates a new module; objects of the old one stay usable. There are no
+locks: two threads that load one file at the same time get two modules, which is harmless, while a
+lock would let one module whose import never ends block all other imports.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ __all__ = (
 PACKAGES = {"service": "services", "parser": "parsers", "meter": "resmeters"}
 """The import name of each kind's package."""
 BASES = {"service": "service", "parser": "parser", "meter": "resbase"}
-"""The base class of each kind, always the built-in one."""
+"""The module and base class of each kind, always the built-in one."""
 _FOLDERS = {"service": ("services",), "parser": ("parsers",), "meter": ("resources", "resmeters")}
 _KINDS = {"services": "service", "parsers": "parser", "resmeters": "meter", "resources": "meter"}
 
@@ -61,13 +62,14 @@ _PREFIX = "_trio_afrender_plugin_"
 
 @attrs.frozen
 class PluginFolder:
-    """A folder of plugins: with a sub-folder for each kind, or with the modules right in it."""
+    """A folder of plugins: with a sub-folder for each kind, or flat, with the modules directly in it."""
 
     path: Path
 
     def find(self, kind: str, name: str) -> Path | None:
-        """The file of a plugin, None when there is none. `name` is a checked identifier."""
-        # By texts, and the files before the folders they may stand in: each task asks twice.
+        """The file of a plugin, None if there is none. `name` must be an identifier. Raises `OSError`."""
+        # Plain strings, and files before their folders, because this runs twice for each task: a hit in
+        # a sub-folder costs one or two stat calls and no Path.
         root, file = str(self.path), f"{name}.py"
         for sub in _FOLDERS[kind]:
             if _is_there(inner := f"{root}/{sub}/{file}", stat.S_ISREG):
@@ -78,27 +80,28 @@ class PluginFolder:
         return None
 
     def names(self, kind: str) -> Iterator[str]:
-        """Names of the modules that stand where plugins of this kind are looked for."""
-        for place in self.places(kind):
-            for file in place.glob("*.py"):
+        """Names of the modules in the folders that are searched for this kind."""
+        for folder in self.search_folders(kind):
+            for file in folder.glob("*.py"):
                 if file.stem.isidentifier() and not file.stem.startswith("_"):
                     yield file.stem
 
-    def places(self, kind: str) -> tuple[Path, ...]:
+    def search_folders(self, kind: str) -> tuple[Path, ...]:
+        """The folders whose modules are plugins of this kind."""
         subs = [self.path / sub for sub in _FOLDERS[kind] if (self.path / sub).is_dir()]
         if subs:
             return tuple(subs)
         return () if self._has_folders() else (self.path,)
 
     def _has_folders(self) -> bool:
-        """Whether there is a sub-folder for any kind: then nothing right in it is a plugin."""
+        """Whether there is a sub-folder for any kind: then no module directly in it is a plugin."""
         return any(_is_there(f"{self.path}/{sub}", stat.S_ISDIR) for sub in _KINDS)
 
 
 def _is_there(path: str, kind: Callable[[int], bool]) -> bool:
-    """Whether there is such a thing. Raises `OSError` where nobody can tell."""
+    """Whether the path exists and is of that kind. Raises `OSError` if that cannot be determined."""
     try:
-        return kind(os.stat(path).st_mode)  # noqa: PTH116 - a Path takes longer than the system
+        return kind(os.stat(path).st_mode)  # noqa: PTH116 - creating a Path takes longer than the call
     except OSError as error:
         if error.errno in _NOT_THERE:
             return False
@@ -110,18 +113,18 @@ builtin_folder = PluginFolder(_ROOT)
 
 @attrs.frozen(eq=False)
 class _Loaded:
-    """A module, and the files whose state it was made from."""
+    """A module, and the files that it was made from, each with its stamp at that time."""
 
     module: ModuleType
     stamps: dict[Path, tuple[int, int]]
 
     def adopt(self, name: str, inner: _Loaded) -> None:
-        """Make a module an attribute of this package, which is no fresher than that."""
+        """Make a module an attribute of this package, which depends on its files from now on."""
         setattr(self.module, name, inner.module)
         self.stamps.update(inner.stamps)
 
     def fresh(self) -> bool:
-        # A copy: an import inside a function of another thread may add to them.
+        # A copy: a function of the module that imports in another thread may add stamps meanwhile.
         return all(_stamp(path) == stamp for path, stamp in self.stamps.copy().items())
 
 
@@ -129,10 +132,10 @@ _loaded: dict[Path, _Loaded] = {}
 
 
 class _Thread(threading.local):
-    """Modules whose import this thread has begun: a circular import gets the unfinished one."""
+    """Modules whose import this thread has started: a circular import gets the unfinished one."""
 
     def __init__(self) -> None:
-        self.begun: dict[Path, ModuleType] = {}
+        self.started: dict[Path, ModuleType] = {}
 
 
 _thread = _Thread()
@@ -147,7 +150,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def load_file(path: Path, folder: PluginFolder, kind: str) -> ModuleType:
-    """The module of a plugin file. Raises whatever its code raises."""
+    """Load the module of a plugin file. Raises any exception that its code raises."""
     return _load(path, folder, kind).module
 
 
@@ -155,24 +158,24 @@ def _load(path: Path, folder: PluginFolder, kind: str) -> _Loaded:
     known = _loaded.get(path)
     if known is not None and known.fresh():
         return known
-    if path in _thread.begun:
-        return _Loaded(_thread.begun[path], {})
+    if path in _thread.started:
+        return _Loaded(_thread.started[path], {})
     stamp = _stamp(path)
     module = _make_module(path, stamp)
     imports = _Imports(path, folder, kind, {path: stamp})
-    # A copy, so that only this module's import statements come to us.
+    # A copy, so that only this module's import statements use `imports`.
     module.__dict__["__builtins__"] = {**vars(builtins), "__import__": imports}
-    _thread.begun[path] = module
+    _thread.started[path] = module
     sys.modules[module.__name__] = module
     try:
-        # Never by way of a .pyc file: those notice a change only by whole seconds.
+        # Without a .pyc file: it is validated by whole seconds of mtime and would hide quick changes.
         code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        exec(code, module.__dict__)  # noqa: S102 - running the plugin is what we are here for
+        exec(code, module.__dict__)  # noqa: S102 - to run plugin code is the purpose
     except BaseException:
         sys.modules.pop(module.__name__, None)
         raise
     finally:
-        del _thread.begun[path]
+        del _thread.started[path]
     if known is not None and known.module.__name__ != module.__name__:
         sys.modules.pop(known.module.__name__, None)
     made = _Loaded(module, imports.stamps)
@@ -181,8 +184,8 @@ def _load(path: Path, folder: PluginFolder, kind: str) -> _Loaded:
 
 
 def _make_module(path: Path, stamp: tuple[int, int]) -> ModuleType:
-    where = crc32(str(path.parent).encode("utf-8", "surrogateescape"))
-    name = f"{_PREFIX}{path.stem}_{where:08x}_{stamp[0]:x}_{stamp[1]:x}"
+    folder = crc32(str(path.parent).encode("utf-8", "surrogateescape"))
+    name = f"{_PREFIX}{path.stem}_{folder:08x}_{stamp[0]:x}_{stamp[1]:x}"
     module = ModuleType(name)
     module.__file__ = str(path)
     module.__package__ = ""
@@ -193,7 +196,7 @@ def _make_module(path: Path, stamp: tuple[int, int]) -> ModuleType:
 
 
 class _Imports:
-    """The ``__import__`` of one plugin module."""
+    """The ``__import__`` of one plugin module. `stamps` collects the files that it imports."""
 
     def __init__(
         self, path: Path, folder: PluginFolder, kind: str, stamps: dict[Path, tuple[int, int]]
@@ -206,7 +209,7 @@ class _Imports:
     def __call__(
         self,
         name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002 - import's own name for it
+        globals: Mapping[str, object] | None = None,  # noqa: A002 - the name in ``builtins.__import__``
         locals: Mapping[str, object] | None = None,  # noqa: A002 - as above
         fromlist: Sequence[str] | None = (),
         level: int = 0,
@@ -215,14 +218,14 @@ class _Imports:
         if level > 0:
             return self._relative(name, wanted, level)
         top, _, sub = name.partition(".")
-        # "resources" is many people's word: it means meters only among meters.
+        # "resources" is a common name of studio modules: it means meters only in meters.
         if top in _KINDS and (top != "resources" or self._kind == "meter"):
             return self._plugin(_KINDS[top], sub, wanted)
         if name in compat.NAMES:
             return compat.serve(name)
         root = self._folder.path
-        # Without sub-folders what lies in it is a plugin first of all.
-        flat = root in self._folder.places(self._kind)
+        # Modules of a flat folder are plugins, not helper modules.
+        flat = root in self._folder.search_folders(self._kind)
         if not flat and (module := self._helper(root, name, wanted)) is not None:
             return module
         try:
@@ -240,35 +243,36 @@ class _Imports:
         return self._package(kind)
 
     def _relative(self, name: str, wanted: Sequence[str], level: int) -> ModuleType:
-        """``from .name import wanted``: the plugins beside a plugin, else a package's modules."""
-        place = self._path.parents[level - 1]
-        if level == 1 and place in self._folder.places(self._kind):
+        """``from .name import wanted``: of the plugins of this kind, or inside a helper package."""
+        folder = self._path.parents[level - 1]
+        if level == 1 and folder in self._folder.search_folders(self._kind):
             return self._plugin(self._kind, name, wanted)
-        if not place.is_relative_to(self._folder.path):
+        if not folder.is_relative_to(self._folder.path):
             raise ImportError("attempted relative import beyond the plugin folder")
         if name:
-            chain = find_chain(place, name)
+            chain = find_chain(folder, name)
             if chain is None:
-                raise ModuleNotFoundError(f"No module named {name!r} in {place}", name=name)
+                raise ModuleNotFoundError(f"No module named {name!r} in {folder}", name=name)
             return self._follow(chain, wanted)
-        start = place / "__init__.py"
-        if start.is_file():
-            return self._follow(ModuleFiles((place.name,), (start,)), wanted)
-        package = _Loaded(ModuleType(place.name), {})
-        self._add_modules(package, place, wanted)
+        init = folder / "__init__.py"
+        if init.is_file():
+            return self._follow(ModuleFiles((folder.name,), (init,)), wanted)
+        package = _Loaded(ModuleType(folder.name), {})
+        self._add_modules(package, folder, wanted)
         return package.module
 
-    def _helper(self, place: Path, name: str, wanted: Sequence[str]) -> ModuleType | None:
-        """A helper module from that folder, None when there is none."""
+    def _helper(self, folder: Path, name: str, wanted: Sequence[str]) -> ModuleType | None:
+        """A helper module of that folder, None if there is none."""
         if not is_shadowable(name.partition(".")[0]):
             return None
-        chain = find_chain(place, name)
+        chain = find_chain(folder, name)
         if chain is None or chain.files[0] == self._path:
             return None
         return self._follow(chain, wanted)
 
     def _follow(self, chain: ModuleFiles, wanted: Sequence[str]) -> ModuleType:
-        """Load the modules of a chain; gives what an import statement is given."""
+        """Load the modules of a chain. Return what ``__import__`` returns: with `wanted` the last module,
+        else the first."""
         chained = [self._take(file) for file in chain.files]
         for outer, part, inner in zip(chained, chain.parts[1:], chained[1:], strict=False):
             outer.adopt(part, inner)
@@ -277,13 +281,13 @@ class _Imports:
             self._add_modules(last, inside, wanted)
         return last.module if wanted else chained[0].module
 
-    def _add_modules(self, package: _Loaded, place: Path, wanted: Sequence[str]) -> None:
-        """Import what a package has no attribute for but a module of that name."""
+    def _add_modules(self, package: _Loaded, folder: Path, wanted: Sequence[str]) -> None:
+        """Import the wanted names that are no attributes of the package but modules in its folder."""
         if "*" in wanted:
             wanted = getattr(package.module, "__all__", ())
         for name in wanted:
             known = hasattr(package.module, name)
-            if not known and (file := find_module(place, name)) is not None:
+            if not known and (file := find_module(folder, name)) is not None:
                 package.adopt(name, self._take(file))
 
     def _take(self, file: Path) -> _Loaded:
@@ -292,7 +296,7 @@ class _Imports:
         return loaded
 
     def _package(self, kind: str) -> ModuleType:
-        """What ``parsers`` is to this module: an attribute asked for is a module imported."""
+        """The module object that ``parsers`` is for this module: reading an attribute imports a plugin."""
         package = ModuleType(PACKAGES[kind])
 
         def find(name: str) -> ModuleType:
@@ -321,17 +325,17 @@ class _Imports:
 
 
 _imported: dict[str, ModuleType] = {}
-"""Modules of our own packages, by their full names. They are read once a process, like all of ours:
-what changes is looked for in folders of plugins only."""
+"""Modules of the built-in packages, by their full names. Unlike modules of plugin folders they are
+loaded once per process."""
 
 
 def has_builtin(kind: str, name: str) -> bool:
-    """Whether there is a module of that name in our own packages."""
+    """Whether there is a built-in module of that kind and name."""
     return f"{PACKAGES[kind]}.{name}" in _imported or builtin_folder.find(kind, name) is not None
 
 
 def import_builtin(kind: str, name: str) -> ModuleType | None:
-    """A module of our own packages, None when there is none of that name."""
+    """Import a built-in module; None if there is none of that kind and name."""
     package = PACKAGES[kind]
     full = f"{package}.{name}"
     known = _imported.get(full)
@@ -343,33 +347,35 @@ def import_builtin(kind: str, name: str) -> ModuleType | None:
     if _is_ours(package):
         module = _imported[full] = importlib.import_module(full)
         return module
-    # Somebody else's package of that name comes first in this process: leave it its name.
+    # This process has another package of that name (an application that embeds the agent, or CGRU on
+    # PYTHONPATH). It keeps its name: the built-in file gets a private one.
+    # (test_built_in_plugins_are_found_beside_another_package_of_that_name)
     return load_file(file, builtin_folder, kind)
 
 
 def _is_ours(package: str) -> bool:
     present = sys.modules.get(package)
     if present is not None:
-        places = list(getattr(present, "__path__", ()))
+        folders = list(getattr(present, "__path__", ()))
     else:
         spec = importlib.util.find_spec(package)
-        places = list(spec.submodule_search_locations or ()) if spec else []
-    return bool(places) and Path(places[0]).resolve() == _ROOT / package
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+    return bool(folders) and Path(folders[0]).resolve() == _ROOT / package
 
 
 def claim_packages() -> None:
-    """Make our packages the ones that ``import services`` finds in this process.
+    """Make ``import services`` and the like find the built-in packages in this process.
 
-    Only for a process that is all ours: CGRU's setup puts its own ``services`` and ``parsers``
-    on PYTHONPATH, before ours.
+    Needed where CGRU's setup puts its own ``services`` and ``parsers`` on PYTHONPATH, which precedes
+    installed packages. Only for a process of its own, not for one of an embedding application.
     """
     for package in PACKAGES.values():
         folder = _ROOT / package
-        start = folder / "__init__.py"
-        if not start.is_file() or _is_ours(package):
+        init = folder / "__init__.py"
+        if not init.is_file() or _is_ours(package):
             continue
         spec = importlib.util.spec_from_file_location(
-            package, start, submodule_search_locations=[str(folder)]
+            package, init, submodule_search_locations=[str(folder)]
         )
         if spec is None or spec.loader is None:
             continue

@@ -1,4 +1,4 @@
-"""Cuts a run's log into the portions that a parser is given, with their exact place in the log."""
+"""Reads a run's log in chunks of whole lines for a parser, with their exact offsets in the log."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from trio_afrender.tasklog.line_splitter import LineBatcher
 __all__ = ("LogChunk", "LogChunks")
 
 CHUNK_SIZE = 1024 * 1024
-"""Bytes of log held at once."""
+"""Bytes of log in memory at a time."""
 
 
 @attrs.frozen
 class LogChunk:
-    """Texts that became complete by one read, and the bytes they were decoded from."""
+    """The batches of lines that one read completed, and the bytes they were decoded from."""
 
     start: int
     raw: bytes
     texts: Sequence[str]
 
     def span(self, index: int) -> tuple[int, int]:
-        """Log offsets of one of the texts.
+        """Log offsets of the start and end of a text.
 
-        Searched for by decoding: bytes that are no UTF-8 leave no other way back from characters.
+        They are found by decoding again: where bytes are invalid UTF-8, the number of bytes does not
+        follow from the characters.
         """
         at = 0
         for text in self.texts[:index]:
@@ -38,7 +39,7 @@ class LogChunk:
         return self.start + at, self.start + end
 
     def _end_of(self, at: int, characters: int) -> int:
-        """The least offset at which so many characters, decoded from `at` on, are complete."""
+        """The smallest offset at which that many characters, decoded from `at`, are complete."""
         low, high = at, min(len(self.raw), at + 4 * characters)
         while low < high:
             middle = (low + high) // 2
@@ -46,7 +47,7 @@ class LogChunk:
                 low = middle + 1
             else:
                 high = middle
-        # The byte that shows the ones before it to be broken may itself be a character.
+        # One byte can add two characters: U+FFFD for the invalid bytes before it, and itself.
         return low - 1 if self._count(at, low) > characters else low
 
     def _count(self, start: int, end: int) -> int:
@@ -55,9 +56,9 @@ class LogChunk:
 
 
 class LogChunks:
-    """Reads a log from its start on, at most `PIECE` bytes at once.
+    """Reads a log from its start, at most `CHUNK_SIZE` bytes at a time.
 
-    Where the quota has dropped bytes, the line before the gap ends there.
+    Where the quota has dropped bytes, the line before the gap ends at the gap.
     """
 
     def __init__(self, reader: LogReader) -> None:
@@ -70,7 +71,7 @@ class LogChunks:
 
     @property
     def consumed(self) -> int:
-        """Offset up to which texts were handed out."""
+        """Offset up to which texts were returned."""
         return self._base + self._batcher.fed
 
     @property
@@ -79,11 +80,15 @@ class LogChunks:
         return self._batcher.tail
 
     def read(self, upto: int) -> Iterator[LogChunk]:
-        """Hand out whole lines up to offset `upto`. Raises `OSError`."""
+        """Yield the whole lines up to offset `upto`. Raises `OSError`."""
         while self.position < upto:
             chunk = self._reader.read(self.position, min(CHUNK_SIZE, upto - self.position))
             if chunk.offset > self.position:
-                yield from self._jump(chunk.offset)
+                # The quota dropped what follows the unfinished line.
+                rest = self.finish()
+                if rest.texts:
+                    yield rest
+                self._restart(chunk.offset)
             if not chunk.data:
                 return
             start = self.consumed
@@ -96,17 +101,11 @@ class LogChunks:
                 yield LogChunk(start, raw[:taken], texts)
 
     def finish(self) -> LogChunk:
-        """Hand out the unfinished line too; what is read later begins a new one."""
+        """Return the unfinished line. The next read starts a new one."""
         start, raw = self.consumed, self._pending
         texts = self._batcher.finish()
         self._restart(self.position)
         return LogChunk(start, raw, texts)
-
-    def _jump(self, offset: int) -> Iterator[LogChunk]:
-        block = self.finish()
-        if block.texts:
-            yield block
-        self._restart(offset)
 
     def _restart(self, offset: int) -> None:
         self._batcher = LineBatcher()
