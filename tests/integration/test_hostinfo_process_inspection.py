@@ -1,4 +1,4 @@
-"""What is seen of real processes that wait."""
+"""Reports on real processes that wait."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import trio
 from trio_afrender.errors import SpawnError
 from trio_afrender.hostinfo.process_inspection import (
     ProcessSnapshot,
-    choose,
+    choose_for_stacks,
     inspect_process,
-    look_at,
     stack_command,
+    take_snapshot,
 )
 from trio_afrender.process.host_commands import CommandResult, ask_command
 
@@ -36,27 +36,28 @@ def waiting() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_look_tells_state_name_and_command(waiting: subprocess.Popen[bytes]) -> None:
-    look = look_at(waiting.pid)
+def test_a_snapshot_has_state_name_and_command(waiting: subprocess.Popen[bytes]) -> None:
+    look = take_snapshot(waiting.pid)
     assert look is not None
     assert look.name.startswith("python")
     assert look.state in "SR"
     assert look.command.endswith(WAITS)
-    assert look_at(2**22 + 1) is None
+    assert take_snapshot(2**22 + 1) is None
 
 
-def test_a_zombie_is_not_looked_at(waiting: subprocess.Popen[bytes]) -> None:
+def test_a_zombie_has_no_snapshot(waiting: subprocess.Popen[bytes]) -> None:
     assert waiting.stdout is not None
     waiting.kill()
-    waiting.stdout.read()  # its end closes the pipe
-    while (look := look_at(waiting.pid)) is not None:  # it is on its way through the kernel
+    waiting.stdout.read()  # the exit closes the pipe
+    # The kernel closes the pipe before the process becomes a zombie.
+    while (look := take_snapshot(waiting.pid)) is not None:
         assert look.state not in "Z"
 
 
 @pytest.mark.skipif(
     shutil.which("gdb") is None and shutil.which("py-spy") is None, reason="no debugger here"
 )
-async def test_the_stacks_tell_where_it_waits(waiting: subprocess.Popen[bytes]) -> None:
+async def test_the_stacks_show_the_call_that_waits(waiting: subprocess.Popen[bytes]) -> None:
     with trio.fail_after(60):
         found = await inspect_process(
             [waiting.pid, 2**22 + 1], partial(ask_command, environment={})
@@ -64,11 +65,11 @@ async def test_the_stacks_tell_where_it_waits(waiting: subprocess.Popen[bytes]) 
     assert [look.pid for look in found.looks] == [waiting.pid]
     [stack] = found.stacks
     assert f"stacks of pid {waiting.pid} (python" in stack
-    assert "read" in stack or "ptrace" in stack  # the second where the kernel forbids looking
-    assert waiting.poll() is None, "the program goes on"
+    assert "read" in stack or "ptrace" in stack  # the second where the kernel forbids tracing
+    assert waiting.poll() is None, "the program continues"
 
 
-async def test_a_debugger_that_hangs_or_is_not_there_costs_the_stacks_only(
+async def test_a_debugger_that_hangs_or_is_missing_costs_the_stacks_only(
     waiting: subprocess.Popen[bytes],
 ) -> None:
     async def hangs(argv: object, limit: float) -> CommandResult:
@@ -79,21 +80,21 @@ async def test_a_debugger_that_hangs_or_is_not_there_costs_the_stacks_only(
         await trio.lowlevel.checkpoint()
         raise SpawnError("cannot start it")
 
-    for ask, said in ((hangs, "no answer in 10 s"), (fails, "cannot start it")):
+    for ask, text in ((hangs, "no answer in 10 s"), (fails, "cannot start it")):
         found = await inspect_process([waiting.pid], ask, lambda name: f"/usr/bin/{name}")
         assert len(found.looks) == 1
-        assert said in found.stacks[0]
+        assert text in found.stacks[0]
 
 
 def look(pid: int, name: str, state: str = "S") -> ProcessSnapshot:
     return ProcessSnapshot(pid=pid, name=name, state=state)
 
 
-def test_stacks_are_asked_of_the_youngest_that_are_no_shells() -> None:
+def test_stacks_are_read_of_the_newest_processes_that_are_no_shells() -> None:
     tree = (look(1, "sh"), look(2, "nice"), look(3, "moth"), look(4, "moth"), look(5, "helper"))
-    assert [each.pid for each in choose(tree)] == [5, 4]
-    assert [each.pid for each in choose(tree[:2])] == [2, 1]
-    assert [each.pid for each in choose((look(3, "moth", "D"), look(4, "moth")))] == [4]
+    assert [each.pid for each in choose_for_stacks(tree)] == [5, 4]
+    assert [each.pid for each in choose_for_stacks(tree[:2])] == [2, 1]
+    assert [each.pid for each in choose_for_stacks((look(3, "moth", "D"), look(4, "moth")))] == [4]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Figures of real processes, and of a /proc that lacks things."""
+"""Usage of real processes, and of a /proc in which files are missing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from support.process import RealStage, make_launch
 
 from trio_afrender.hostinfo.process_usage import (
     ProcReader,
+    ThreadedUsageReader,
     _PsutilReader,
     make_usage_reader,
     parse_stat,
 )
-from trio_afrender.hostinfo.usage_sampling import ThreadedUsageReader
 from trio_afrender.task.usage_totals import TreeUsage
 
 MIB = 1024**2
@@ -27,14 +27,14 @@ STAT = b"42 (a ) b) S 7 42 42 0 -1 4194304 1 0 0 0 150 50 300 100 20 0 1 0 9000 
 linux_only = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
 
 
-def test_a_name_may_hold_anything() -> None:
+def test_a_name_may_contain_anything() -> None:
     usage = parse_stat(STAT)
     assert (usage.pid, usage.name, usage.state, usage.parent) == (42, "a ) b", "S", 7)
     assert (usage.cpu, usage.waited, usage.started) == (2.0, 4.0, 9000.0)
 
 
 @pytest.mark.parametrize("reader", [make_usage_reader(), _PsutilReader()], ids=["own", "psutil"])
-def test_we_see_ourselves(reader: ProcReader) -> None:
+def test_the_usage_of_this_process_is_plausible(reader: ProcReader) -> None:
     (usage,) = reader.read([os.getpid()])
     assert usage.parent == os.getppid()
     assert usage.resident > 5 * MIB
@@ -45,7 +45,7 @@ def test_we_see_ourselves(reader: ProcReader) -> None:
 
 
 @linux_only
-def test_what_may_not_be_seen_is_zero(tmp_path: Path) -> None:
+def test_a_figure_that_cannot_be_read_is_zero(tmp_path: Path) -> None:
     (tmp_path / "42").mkdir()
     (tmp_path / "42" / "stat").write_bytes(STAT)
     reader = ProcReader(str(tmp_path))
@@ -87,30 +87,30 @@ def test_shared_memory_counts_once() -> None:
 async def test_cpu_of_a_real_tree_is_not_lost_when_members_end() -> None:
     burn = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.3: pass"
     script = f'"{sys.executable}" -S -c "$0"; echo up; read wait; "{sys.executable}" -S -c "$0"'
-    gauge, ledger = ThreadedUsageReader(make_usage_reader()), TreeUsage(0.0)
+    reader, usage = ThreadedUsageReader(make_usage_reader()), TreeUsage(0.0)
     launch = make_launch("/bin/sh", "-c", f"{script}; exit 0", burn)
-    async with RealStage().run(launch) as played:  # stdin is empty: it goes on by itself
+    async with RealStage().run(launch) as played:  # stdin is empty: `read` returns at once
         child = played.child
-        ledger.advance(await gauge.read(await child.members()), 1.0)
+        usage.advance(await reader.read(await child.members()), 1.0)
         await child.exited()
-        leader = gauge.read_usage_now(child.pid)
+        leader = reader.read_usage_now(child.pid)
         assert leader is not None
         assert leader.state == "Z"
         assert leader.waited >= 0.6
-        assert ledger.close([leader]).cpu_seconds >= 0.6
+        assert usage.close([leader]).cpu_seconds >= 0.6
 
 
-async def test_a_look_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reading_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck(ProcReader):
         def read(self, pids: object) -> tuple[()]:
             release.wait()
             return ()
 
     release = threading.Event()
-    monkeypatch.setattr("trio_afrender.hostinfo.usage_sampling.READ_TIMEOUT", 0.01)
-    gauge = ThreadedUsageReader(Stuck())
+    monkeypatch.setattr("trio_afrender.hostinfo.process_usage.READ_TIMEOUT", 0.01)
+    reader = ThreadedUsageReader(Stuck())
     with trio.fail_after(10):
-        assert await gauge.read([1]) == ()
+        assert await reader.read([1]) == ()
     release.set()
 
 

@@ -1,4 +1,4 @@
-"""Facts and measurements of the machine that the tests run on."""
+"""Identity and load of the machine that the tests run on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_host_is_described() -> None:
         ("FreeBSD", "amd64", None, "unix freebsd 64"),
     ],
 )
-def test_the_system_is_told_from_general_to_special(
+def test_the_system_is_described_from_general_to_specific(
     system: str,
     machine: str,
     release: dict[str, str] | None,
@@ -68,7 +68,7 @@ def fail(*_: object, **__: object) -> object:
     raise OSError("sick")
 
 
-def test_what_cannot_be_found_out_is_left_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_that_cannot_be_read_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "net_if_addrs", fail)
     monkeypatch.setattr(socket, "socket", fail)
     monkeypatch.setattr(getpass, "getuser", fail)
@@ -79,7 +79,9 @@ def test_what_cannot_be_found_out_is_left_empty(monkeypatch: pytest.MonkeyPatch)
     assert found.hw_info == platform.machine()
 
 
-def test_without_a_way_out_an_interface_gives_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_route_the_address_is_that_of_an_interface(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     link = types.SimpleNamespace(family=psutil.AF_LINK, address="AA-BB-CC-00-00-01")
     address = types.SimpleNamespace(family=socket.AF_INET6, address="fe80::1%eth7")
     bare = types.SimpleNamespace(family=psutil.AF_LINK, address="00:00:00:00:00:00")
@@ -92,7 +94,7 @@ def test_without_a_way_out_an_interface_gives_the_address(monkeypatch: pytest.Mo
     assert found.address == "fe80::1"
 
 
-def test_a_measurement_is_plausible_and_travels(tmp_path: Path) -> None:
+def test_a_measurement_is_plausible_and_survives_encoding(tmp_path: Path) -> None:
     time = [100.0]
     measure = Sampler(SamplerConfig(disk_path=str(tmp_path)), clock=lambda: time[0])
     first = measure.sample()
@@ -116,7 +118,7 @@ def test_a_measurement_is_plausible_and_travels(tmp_path: Path) -> None:
     assert decode_from_render(encode(register)) == register
 
 
-def test_traffic_and_times_are_taken_since_the_last_measurement(
+def test_traffic_and_times_are_counted_since_the_last_measurement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now: dict[str, Any] = {}
@@ -147,7 +149,7 @@ def test_traffic_and_times_are_taken_since_the_last_measurement(
     assert (second.net_recv_kbsec, second.net_send_kbsec) == (0, 10)
 
 
-def test_a_part_that_fails_is_named_once_and_spoils_nothing_else(
+def test_a_source_that_fails_is_logged_once_and_leaves_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("cpu_times", "virtual_memory", "net_io_counters", "users"):
@@ -163,14 +165,14 @@ def test_a_part_that_fails_is_named_once_and_spoils_nothing_else(
     assert len(texts) == 4
 
 
-def test_a_disk_path_that_is_not_there_leaves_the_rest(tmp_path: Path) -> None:
+def test_a_missing_disk_path_leaves_the_other_fields(tmp_path: Path) -> None:
     found = Sampler(SamplerConfig(disk_path=str(tmp_path / "none"))).sample()
     assert found.hdd_total_gb == 0
     assert found.mem_total_mb > 0
 
 
 @pytest.mark.skipif(not os.path.isdir("/sys/block"), reason="only Linux lists its disks there")  # noqa: PTH112 - at import
-def test_partitions_are_no_disks() -> None:
+def test_partitions_are_not_whole_disks() -> None:
     disks = os.listdir("/sys/block")  # noqa: PTH208 - names are wanted
     assert all(io_counters._is_whole(disk) for disk in disks)
     assert not io_counters._is_whole("no-such-disk1")
@@ -186,7 +188,7 @@ def test_partitions_are_no_disks() -> None:
         (None, None, ""),
     ],
 )
-def test_the_hardware_is_read_where_linux_tells_it(
+def test_the_hardware_is_read_from_linux_tables(
     vendor: str | None,
     product: str | None,
     model: str,

@@ -1,4 +1,4 @@
-"""The sources of the host's figures over made-up folders; and what hangs, in real threads."""
+"""The sources of measurements over made-up folders, and sources that hang, in real threads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_processors_own_sensor_wins(tmp_path: Path) -> None:
     assert meter.read() == 51
     write(hwmon / "hwmon1" / "name", "boardmaker\n")
     now[0] += 400
-    assert meter.read() == 51, "anything but a disk or a card"
+    assert meter.read() == 51, "anything but a disk or a GPU"
     write(hwmon / "hwmon1" / "temp1_input", "255000\n")
     assert meter.read() == 0, "a sensor that is not connected"
 
@@ -55,7 +55,7 @@ def test_without_sensors_there_is_no_temperature(
     assert CpuTemperature(sys=str(tmp_path)).read() == 0
 
 
-def test_the_clock_rate_is_what_is_promised_else_the_highest_seen(tmp_path: Path) -> None:
+def test_the_clock_rate_is_the_rated_one_else_the_highest_measured(tmp_path: Path) -> None:
     policies = tmp_path / "sys" / "devices" / "system" / "cpu" / "cpufreq"
     write(policies / "policy0" / "cpuinfo_max_freq", "2100000\n")
     write(policies / "policy4" / "cpuinfo_max_freq", "3700000\n")
@@ -67,9 +67,9 @@ def test_the_clock_rate_is_what_is_promised_else_the_highest_seen(tmp_path: Path
     write(cpuinfo, "cpu MHz\t\t: 2999.998\nflags\t: fpu\ncpu MHz\t\t: 1200.1\n")
     assert cpu.mhz() == 2999
     write(cpuinfo, "cpu MHz\t\t: 800.0\n")
-    assert cpu.mhz() == 2999, "asked for only once a minute"
+    assert cpu.mhz() == 2999, "read only once a minute"
     now[0] += 61
-    assert cpu.mhz() == 2999, "it only grows"
+    assert cpu.mhz() == 2999, "the highest rate stays"
     write(cpuinfo, "cpu MHz\t\t: 4000.0\n")
     now[0] += 61
     assert cpu.mhz() == 4000
@@ -122,7 +122,7 @@ def test_interfaces_by_their_whole_name(
     assert nets.read()["net_recv_kbsec"] == received
     del sizes["eth1"]
     assert nets.read()["net_recv_kbsec"] == 0
-    sizes["eth1"] = 10**9  # it is back, with a count of its own: no spike
+    sizes["eth1"] = 10**9  # it is back with another count: no spike
     now[0] += 1
     assert nets.read()["net_recv_kbsec"] == 0
 
@@ -138,20 +138,20 @@ async def test_a_stuck_source_keeps_its_values_until_it_answers(
             go.wait()
         return {"cpu_temp": answers[-1]}
 
-    part = MetricSource("the temperature", ("cpu_temp",), read)
+    source = MetricSource("the temperature", ("cpu_temp",), read)
     with trio.fail_after(20):
-        await part.ask(10)
-        assert (part.values, part.stale) == ({"cpu_temp": 5}, ())
+        await source.ask(10)
+        assert (source.values, source.stale) == ({"cpu_temp": 5}, ())
         stuck.set()
         for _ in range(3):
-            await part.ask(0.01)
-            assert (part.values, part.stale) == ({"cpu_temp": 5}, ("cpu_temp",))
+            await source.ask(0.01)
+            assert (source.values, source.stale) == ({"cpu_temp": 5}, ("cpu_temp",))
         answers.append(7)
         go.set()
-        while part.stale:
-            await part.ask(10)
-        assert part.values == {"cpu_temp": 7}
-    assert caplog.text.count("the temperature gives no answer") == 1
+        while source.stale:
+            await source.ask(10)
+        assert source.values == {"cpu_temp": 7}
+    assert caplog.text.count("no answer from the temperature") == 1
 
 
 async def test_a_stuck_disk_stops_only_its_own_fields(
@@ -188,22 +188,22 @@ async def test_a_source_that_fails_is_stale_and_empty(tmp_path: Path) -> None:
     assert (found.hdd_total_gb, found.hdd_free_gb) == (0, 1)
 
 
-async def test_who_has_nothing_to_tell_is_not_asked() -> None:
+async def test_an_idle_source_is_not_read() -> None:
     asked: list[bool] = []
 
     def read() -> dict[str, int]:
         asked.append(True)
         return {}
 
-    part = MetricSource("GPUs", ("gpus",), read, idle=lambda: bool(asked))
+    source = MetricSource("GPUs", ("gpus",), read, idle=lambda: bool(asked))
     for _ in range(3):
-        await part.ask(10)
+        await source.ask(10)
     assert asked == [True]
-    assert part.stale == ()
+    assert source.stale == ()
 
 
 @pytest.mark.parametrize("text", [None, "", "nonsense\n", "MemTotal: 5 kB\n"])
-async def test_a_proc_that_lacks_things_costs_the_fields_that_need_them(
+async def test_files_missing_in_proc_leave_the_fields_of_other_files(
     text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if text is not None:

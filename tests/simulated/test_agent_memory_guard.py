@@ -8,7 +8,7 @@ from support.agent import CONFIG, Stage, expect_task, keep_reading, make_task, o
 from trio.testing import MockClock
 
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
+from trio_afrender.hostinfo.memory import MemoryHeadroom
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink

@@ -9,7 +9,7 @@ from support.agent import CONFIG, Stage, begin, expect_task, keep_reading, open_
 from trio.testing import MockClock
 
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
+from trio_afrender.hostinfo.memory import MemoryHeadroom
 from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.protocol.messages import Events, RunRef, TaskUpdate, Update
 from trio_afrender.task.monitors.memory_shortage import is_short, memory_table

@@ -7,7 +7,7 @@ import pytest
 
 from trio_afrender.agent.memory_policy import LATE, SOON, Decision, MemoryPolicy, Tree, next_look
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
+from trio_afrender.hostinfo.memory import MemoryHeadroom
 
 MIB = 1024**2
 RULES = MemoryGuard(floor=256 * MIB, room=512 * MIB)

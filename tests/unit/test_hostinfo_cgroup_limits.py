@@ -1,4 +1,4 @@
-"""Limits of containers, in made-up trees of control groups; and the figures that follow."""
+"""Limits of control groups, read from made-up trees, and the figures derived from them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_tree(root: Path, groups: str, mounts: str, files: dict[str, str]) -> Cg
     return CgroupReader(str(root / "proc"), str(root))
 
 
-def test_the_unified_tree_is_climbed_and_the_tightest_limit_counts(tmp_path: Path) -> None:
+def test_in_the_unified_tree_the_tightest_limit_of_all_levels_counts(tmp_path: Path) -> None:
     files = {
         "farm/memory.max": f"{1000 * MIB}\n",
         "farm/memory.current": f"{700 * MIB}\n",
@@ -48,8 +48,8 @@ def test_the_unified_tree_is_climbed_and_the_tightest_limit_counts(tmp_path: Pat
         "farm/agent/cpu.stat": "usage_usec 3000000\nuser_usec 2000000\nsystem_usec 1000000\n",
         "farm/cpu.max": "max 100000\n",
     }
-    container = make_tree(tmp_path, "0::/farm/agent\n", MOUNT_V2, files)
-    assert container.read() == CgroupLimits(
+    cgroups = make_tree(tmp_path, "0::/farm/agent\n", MOUNT_V2, files)
+    assert cgroups.read() == CgroupLimits(
         memory=1000 * MIB,
         memory_left=400 * MIB,
         cached=200 * MIB,
@@ -60,10 +60,10 @@ def test_the_unified_tree_is_climbed_and_the_tightest_limit_counts(tmp_path: Pat
         oom_kills=2,
     )
     (tmp_path / "cg" / "farm" / "memory.max").unlink()  # gone meanwhile
-    assert container.read().memory is None
+    assert cgroups.read().memory is None
 
 
-def test_the_old_trees_under_a_path_that_only_the_host_knows(tmp_path: Path) -> None:
+def test_v1_trees_are_found_although_the_path_is_that_of_the_host(tmp_path: Path) -> None:
     files = {
         "memory/memory.limit_in_bytes": f"{2000 * MIB}\n",
         "memory/memory.usage_in_bytes": f"{500 * MIB}\n",
@@ -75,10 +75,10 @@ def test_the_old_trees_under_a_path_that_only_the_host_knows(tmp_path: Path) -> 
         "cpu,cpuacct/cpuacct.stat": "user 500\nsystem 100\n",
     }
     groups = "5:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n"
-    bounds = make_tree(tmp_path, groups, MOUNT_V1, files).read()
-    assert (bounds.memory, bounds.memory_left) == (2000 * MIB, 1520 * MIB)
-    assert (bounds.swap, bounds.swap_used, bounds.oom_kills) == (1000 * MIB, 5, 4)
-    assert (bounds.processors, bounds.cpu_user, bounds.cpu_system) == (2.0, 5.0, 1.0)
+    limits = make_tree(tmp_path, groups, MOUNT_V1, files).read()
+    assert (limits.memory, limits.memory_left) == (2000 * MIB, 1520 * MIB)
+    assert (limits.swap, limits.swap_used, limits.oom_kills) == (1000 * MIB, 5, 4)
+    assert (limits.processors, limits.cpu_user, limits.cpu_system) == (2.0, 5.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -90,19 +90,19 @@ def test_the_old_trees_under_a_path_that_only_the_host_knows(tmp_path: Path) -> 
         {"memory/memory.limit_in_bytes": "", "memory/memory.stat": "what\n"},
     ],
 )
-def test_no_limit_does_not_bound(tmp_path: Path, files: dict[str, str]) -> None:
+def test_files_without_a_limit_set_none(tmp_path: Path, files: dict[str, str]) -> None:
     groups = "5:memory:/\n4:cpu,cpuacct:/\n"
     assert make_tree(tmp_path, groups, MOUNT_V1, files).read() == CgroupLimits()
 
 
-def test_no_groups_at_all_do_not_bound(tmp_path: Path) -> None:
+def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert CgroupReader(str(tmp_path / "none")).read() == CgroupLimits()
     assert (
         make_tree(tmp_path, "nonsense\n0::/../../up\n", "nonsense\n", {}).read() == CgroupLimits()
     )
 
 
-def test_the_tables_of_the_kernel() -> None:
+def test_the_kernels_tables_are_parsed() -> None:
     assert parse_groups("5:cpu,cpuacct:/a:b\n0::/x\n") == {
         "cpu": "/a:b",
         "cpuacct": "/a:b",
@@ -113,7 +113,7 @@ def test_the_tables_of_the_kernel() -> None:
     assert mounts["cpuacct"] == ("/docker/abc", "/cg/cpu,cpuacct")
 
 
-def test_memory_is_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_what_the_control_groups_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = types.SimpleNamespace(total=9000, available=5000, cached=3000, buffers=100)
     swap = types.SimpleNamespace(total=400, used=30)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
@@ -121,15 +121,15 @@ def test_memory_is_what_the_container_leaves(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("trio_afrender.hostinfo.memory.read_small", lambda _: b"")
     free = read_memory(CgroupLimits())
     assert (free.total, free.available, free.cached, free.swap_total) == (9000, 5000, 3000, 400)
-    bounds = CgroupLimits(memory=2000, memory_left=700, cached=90, swap=0, oom_kills=3)
-    tight = read_memory(bounds)
+    limits = CgroupLimits(memory=2000, memory_left=700, cached=90, swap=0, oom_kills=3)
+    tight = read_memory(limits)
     assert (tight.total, tight.available, tight.cached) == (2000, 700, 90)
     assert (tight.swap_total, tight.swap_used, tight.oom_kills) == (0, 0, 3)
     loose = read_memory(CgroupLimits(memory=10_000, memory_left=9000))
     assert (loose.total, loose.available) == (9000, 5000)
 
 
-def test_under_a_quota_percents_are_parts_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_a_quota_percents_are_percents_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "cpu_count", lambda: 64)
     monkeypatch.setattr("trio_afrender.hostinfo.cpu._affinity", lambda: set(range(64)))
     now = [100.0]
@@ -145,7 +145,7 @@ def test_under_a_quota_percents_are_parts_of_it(monkeypatch: pytest.MonkeyPatch)
     assert cpu.shares(first) == {}, "no time has passed"
 
 
-def test_only_our_processors_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_processors_of_the_affinity_count(monkeypatch: pytest.MonkeyPatch) -> None:
     def cpu_times(*, percpu: bool = False) -> object:
         idle = types.SimpleNamespace(user=0.0, idle=100.0)
         busy = types.SimpleNamespace(user=75.0, idle=25.0)

@@ -1,4 +1,4 @@
-"""Cards of all kinds and moods, from a library, a program or a command."""
+"""GPUs of all kinds and in all states, through the library, the program or a command."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from support.nvml import (
 from trio_afrender.hostinfo import gpu
 from trio_afrender.hostinfo.gpu import (
     GpuSampler,
-    card_meters,
     classic_fields,
+    gpu_meters,
     has_library,
     is_unclaimed,
     shares_of,
 )
 from trio_afrender.hostinfo.nvidia_smi import (
     NvidiaSmi,
-    parse_cards,
-    parse_first_card,
+    parse_first_gpu,
+    parse_gpus,
     parse_processes,
     run_program,
 )
 from trio_afrender.hostinfo.process_usage import GpuShare
 from trio_afrender.protocol.messages import GpuCard, GpuProcess
 
-SMI_CARDS = """0, GPU-a, NVIDIA RTX A6000, 97, 49140, 30012, 81, 290.51, 300.00
+SMI_GPUS = """0, GPU-a, NVIDIA RTX A6000, 97, 49140, 30012, 81, 290.51, 300.00
 1, GPU-b, "NVIDIA Odd, with a comma", [N/A], 8192, 12, 35, [Not Supported], [N/A]
 """
 SMI_PROCESSES = """GPU-a, 4711, 29000
@@ -48,11 +48,11 @@ GPU-b, none, 5
 """
 
 
-def test_all_cards_are_read_with_their_processes() -> None:
+def test_all_gpus_are_read_with_their_processes() -> None:
     first = FakeCard(processes={10: 2 * GIB, 11: None}, percents=[(10, 30), (10, 50), (0, 9)])
     second = FakeCard(name="RTX", uuid="GPU-2", total=8 * GIB, util=0, power=None)
-    cards = open_nvml(first, second).read()
-    assert cards[0] == GpuCard(
+    gpus = open_nvml(first, second).read()
+    assert gpus[0] == GpuCard(
         index=0,
         uuid="GPU-1",
         name="NVIDIA H200",
@@ -66,30 +66,30 @@ def test_all_cards_are_read_with_their_processes() -> None:
             GpuProcess(pid=11, memory_mb=0, percent=0),
         ),
     )
-    assert (cards[1].index, cards[1].name, cards[1].power_watt) == (1, "RTX", None)
+    assert (gpus[1].index, gpus[1].name, gpus[1].power_watt) == (1, "RTX", None)
 
 
-def test_parts_of_a_divided_card_are_shown_each() -> None:
+def test_each_mig_instance_is_reported() -> None:
     parts = [
         FakeCard(name="NVIDIA A100 MIG 3g.20gb", uuid="MIG-a", total=20 * GIB, used=GIB),
         FakeCard(name="", uuid="MIG-b", total=20 * GIB, used=2 * GIB, processes={9: GIB}),
     ]
     whole = FakeCard(name="NVIDIA A100", temp=61, parts=parts)
-    cards = open_nvml(whole).read()
-    assert [(card.part, card.uuid, card.util) for card in cards] == [
+    gpus = open_nvml(whole).read()
+    assert [(card.part, card.uuid, card.util) for card in gpus] == [
         (0, "MIG-a", None),
         (1, "MIG-b", None),
     ]
-    assert [card.name for card in cards] == ["NVIDIA A100 MIG 3g.20gb", "NVIDIA A100"]
-    assert cards[1].processes == (GpuProcess(pid=9, memory_mb=1024),)
-    fields = classic_fields(cards)
+    assert [card.name for card in gpus] == ["NVIDIA A100 MIG 3g.20gb", "NVIDIA A100"]
+    assert gpus[1].processes == (GpuProcess(pid=9, memory_mb=1024),)
+    fields = classic_fields(gpus)
     assert fields["gpu_mem_total_mb"] == 40 * 1024
     assert (fields["gpu_mem_used_mb"], fields["gpu_gpu_temp"]) == (3 * 1024, 61)
 
 
-def test_a_lost_card_costs_its_own_figures_alone() -> None:
-    cards = open_nvml(FakeCard(lost=True), FakeCard(uuid="GPU-2")).read()
-    assert [card.uuid for card in cards] == ["GPU-2"]
+def test_a_lost_gpu_leaves_the_others() -> None:
+    gpus = open_nvml(FakeCard(lost=True), FakeCard(uuid="GPU-2")).read()
+    assert [card.uuid for card in gpus] == ["GPU-2"]
     with pytest.raises(NVMLError_GpuIsLost):
         open_nvml(FakeCard(lost=True)).read()
 
@@ -103,45 +103,45 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     return library
 
 
-def test_a_driver_that_dies_is_told_of_once_and_asked_again_after_a_minute(
+def test_a_failing_driver_is_logged_once_and_tried_again_after_a_minute(
     library: FakeLibrary, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
-    cards = GpuSampler(clock=lambda: now[0])
-    assert len(cards.read()) == 1
+    gpus = GpuSampler(clock=lambda: now[0])
+    assert len(gpus.read()) == 1
     library.dead = NVMLError_LibRmVersionMismatch
     for _ in range(3):
         with pytest.raises(OSError, match="LibRmVersionMismatch"):
-            cards.read()
+            gpus.read()
         now[0] += 20
     assert (library.inits, library.closed) == (1, 1)
     now[0] += 20
     with pytest.raises(OSError, match="LibRmVersionMismatch"):
-        cards.read()
+        gpus.read()
     assert library.inits == 2
     assert caplog.text.count("GPUs can no longer be measured") == 1
     library.dead = None
     now[0] += 61
-    assert len(cards.read()) == 1
+    assert len(gpus.read()) == 1
 
 
-def test_no_driver_is_no_card_and_no_noise(
+def test_without_a_driver_there_is_no_gpu_and_no_log(
     library: FakeLibrary, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     now = [0.0]
-    cards = GpuSampler(clock=lambda: now[0])
+    gpus = GpuSampler(clock=lambda: now[0])
     for problem in (NVMLError_DriverNotLoaded, NVMLError_LibraryNotFound):
         library.dead = problem
-        assert [cards.read(), cards.read()] == [(), ()]
+        assert [gpus.read(), gpus.read()] == [(), ()]
         now[0] += 61
     assert library.inits == 2
     assert caplog.text == ""
     library.dead = None  # it has been loaded meanwhile
-    assert len(cards.read()) == 1
+    assert len(gpus.read()) == 1
 
 
-def test_without_the_drivers_library_its_binding_is_not_even_loaded(
+def test_without_the_drivers_library_its_binding_is_not_loaded(
     library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(name: str) -> None:
@@ -149,20 +149,20 @@ def test_without_the_drivers_library_its_binding_is_not_even_loaded(
 
     monkeypatch.setattr(gpu, "has_library", has_library)
     monkeypatch.setattr(ctypes, "CDLL", refuse)
-    if not has_library():  # else this system has other ways to find it
+    if not has_library():  # otherwise this system has no /proc and the binding searches by itself
         assert GpuSampler().read() == ()
         assert library.inits == 0
 
 
-def test_without_the_binding_there_is_no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_binding_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "has_library", lambda: True)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    cards = GpuSampler()
-    assert [cards.read(), cards.read()] == [(), ()]
+    gpus = GpuSampler()
+    assert [gpus.read(), gpus.read()] == [(), ()]
 
 
-def test_the_program_stands_in_for_the_library(
+def test_the_program_replaces_a_library_that_cannot_be_loaded(
     library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library.dead = NVMLError_LibraryNotFound
@@ -170,7 +170,7 @@ def test_the_program_stands_in_for_the_library(
 
     def run(argv: Sequence[str]) -> str:
         asked.append(argv)
-        return SMI_CARDS if "--query-gpu" in argv[1] else SMI_PROCESSES
+        return SMI_GPUS if "--query-gpu" in argv[1] else SMI_PROCESSES
 
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(gpu, "NvidiaSmi", lambda: NvidiaSmi(run))
@@ -184,13 +184,13 @@ def test_the_program_stands_in_for_the_library(
 
 
 @pytest.mark.parametrize("text", ["", "\n", "No devices were found\n", "1, 2\n", "\x00\x01,,,"])
-def test_nonsense_of_the_program_is_no_card(text: str) -> None:
-    assert parse_cards(text, {}) == ()
+def test_unexpected_output_of_the_program_is_no_gpu(text: str) -> None:
+    assert parse_gpus(text, {}) == ()
     assert parse_processes(text) == {}
-    assert parse_first_card(text) == ()
+    assert parse_first_gpu(text) == ()
 
 
-def test_a_command_of_the_settings_tells_of_the_first_card(library: FakeLibrary) -> None:
+def test_a_command_of_the_settings_measures_the_first_gpu(library: FakeLibrary) -> None:
     (card,) = GpuSampler("echo '55, 60, 16368, 1024, Radeon Pro W6800'").read()
     assert classic_fields([card]) == {
         "gpu_gpu_util": 55,
@@ -202,7 +202,7 @@ def test_a_command_of_the_settings_tells_of_the_first_card(library: FakeLibrary)
     assert library.inits == 0
     with pytest.raises(OSError, match="failed with 3: sorry"):
         GpuSampler("echo sorry; exit 3").read()
-    # What CGRU ships asks the program for what the driver tells us anyway.
+    # CGRU's default command runs nvidia-smi: the library is used instead.
     assert len(GpuSampler("nvidia-smi --id=0 --query-gpu=utilization.gpu").read()) == 1
 
 
@@ -212,11 +212,11 @@ def test_a_program_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         run_program(["sleep", "1000"])
 
 
-def test_several_cards_are_meters_too() -> None:
+def test_several_gpus_become_meters() -> None:
     one = GpuCard(name="A", mem_total_mb=100, mem_used_mb=50, util=7, temp=40, power_watt=90)
     part = GpuCard(index=1, part=0, processes=(GpuProcess(pid=1),))
-    assert card_meters([one]) == ()
-    first, second = card_meters([one, part])
+    assert gpu_meters([one]) == ()
+    first, second = gpu_meters([one, part])
     assert (first.value, first.valuemax, first.label) == (50, 100, "GPU0 7% 40C")
     assert first.tooltip == "A\n50 of 100 MiB, 90 W, 0 processes"
     assert (first.graphr, first.graphg) == (127, 127)
@@ -224,15 +224,15 @@ def test_several_cards_are_meters_too() -> None:
     assert classic_fields([]) == {}
 
 
-def test_a_process_may_use_several_cards() -> None:
-    cards = [
+def test_a_process_may_use_several_gpus() -> None:
+    gpus = [
         GpuCard(processes=(GpuProcess(pid=5, memory_mb=1, percent=90),)),
         GpuCard(index=1, processes=(GpuProcess(pid=5, memory_mb=2, percent=30),)),
     ]
-    assert shares_of(cards) == {5: GpuShare(memory=3 * 1024**2, percent=120)}
+    assert shares_of(gpus) == {5: GpuShare(memory=3 * 1024**2, percent=120)}
 
 
-OURS, STRANGER = 10, 999
+OURS, UNRELATED = 10, 999
 
 
 @pytest.mark.parametrize(
@@ -243,10 +243,10 @@ OURS, STRANGER = 10, 999
         (GpuCard(util=90), True),
         (GpuCard(util=90, processes=(GpuProcess(pid=OURS, percent=0),)), True),
         (GpuCard(util=90, processes=(GpuProcess(pid=OURS, percent=88),)), False),
-        (GpuCard(util=90, processes=(GpuProcess(pid=STRANGER, percent=88),)), True),
+        (GpuCard(util=90, processes=(GpuProcess(pid=UNRELATED, percent=88),)), True),
         (GpuCard(util=None, mem_used_mb=500), True),
     ],
 )
-def test_work_of_a_card_that_nobody_is_named_for(card: GpuCard, unclaimed: bool) -> None:
+def test_a_gpu_that_works_for_no_reported_process(card: GpuCard, unclaimed: bool) -> None:
     assert is_unclaimed([GpuCard(util=0), card], lambda pid: pid == OURS) is unclaimed
     assert not is_unclaimed([], lambda _: True)

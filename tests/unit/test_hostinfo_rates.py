@@ -1,4 +1,4 @@
-"""Percents and rates from counters, and short names, in tables."""
+"""Percents and rates from counters, and shortened names, in tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_shares_are_parts_of_the_growth(
 
 
 @given(st.lists(st.tuples(ticks, ticks), max_size=7))
-def test_shares_are_percents_whatever_the_counters_do(pairs: list[tuple[float, float]]) -> None:
+def test_shares_are_percents_for_any_counters(pairs: list[tuple[float, float]]) -> None:
     shares = make_shares([old for old, _ in pairs], [new for _, new in pairs])
     assert all(0 <= share <= 100 for share in shares)
     assert sum(shares) <= 100
@@ -49,14 +49,14 @@ def test_rates_are_sums_over_devices_a_second() -> None:
     assert counters.advance({"a": 4097, "b": 2148}, 13.0).rate() == 1  # rounded up
 
 
-def test_devices_that_come_go_and_start_anew_have_no_growth() -> None:
+def test_new_removed_and_restarted_devices_have_no_growth() -> None:
     counters = CounterSample()
     counters.advance({"a": 5000, "gone": 1}, 0.0)
     assert counters.advance({"a": 10, "new": 99_999}, 1.0).rate() == 0
     assert counters.advance({"a": 1034, "new": 99_999}, 2.0).rate() == 1
 
 
-def test_a_clock_that_stands_still_or_goes_back_gives_no_rate() -> None:
+def test_a_clock_that_does_not_advance_gives_no_rate() -> None:
     counters = CounterSample()
     counters.advance({"a": 0}, 10.0)
     assert counters.advance({"a": 9999}, 10.0).rate() == 0
@@ -95,5 +95,5 @@ def test_hosts_and_users_are_lower_case_without_a_domain() -> None:
 @pytest.mark.parametrize(
     ("now", "wait"), [(0.0, 5.0), (1.0, 4.0), (2.5, 2.5), (3.0, 7.0), (4.9, 5.1), (100.0, 5.0)]
 )
-def test_all_measure_at_the_same_moments(now: float, wait: float) -> None:
+def test_periodic_measurements_happen_at_the_same_moments(now: float, wait: float) -> None:
     assert until_tick(now, 5.0) == pytest.approx(wait)

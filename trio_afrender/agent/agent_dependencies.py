@@ -30,11 +30,10 @@ from trio_afrender.agent.takeover import (
 )
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
-from trio_afrender.hostinfo.memory_headroom import ReadRoom, make_headroom_reader
+from trio_afrender.hostinfo.memory import ReadHeadroom, make_headroom_reader
 from trio_afrender.hostinfo.process_inspection import Examine, inspect_process
-from trio_afrender.hostinfo.process_usage import make_usage_reader
+from trio_afrender.hostinfo.process_usage import ThreadedUsageReader, make_usage_reader
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
-from trio_afrender.hostinfo.usage_sampling import ThreadedUsageReader
 from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
@@ -90,7 +89,7 @@ class AgentDependencies:
     """Makes a run's ``AF_TASK_TOKEN``."""
     examine: Examine
     """Looks at processes that do nothing any more."""
-    read_room: ReadRoom
+    read_room: ReadHeadroom
     """How much memory is left."""
     save_server_identity: Callable[[str], Awaitable[None]]
     """Keeps that for the agent after us. Raises OSError."""

@@ -13,7 +13,7 @@ import trio
 
 from trio_afrender.agent.memory_policy import Decision, MemoryPolicy, Tree, next_look
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import ReadRoom
+from trio_afrender.hostinfo.memory import ReadHeadroom
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.tools import ProcessUsageReader
@@ -30,7 +30,7 @@ IDLE_INTERVAL = 5.0
 
 async def guard_memory(
     rules: MemoryGuard,
-    read_room: ReadRoom,
+    read_room: ReadHeadroom,
     usage_reader: ProcessUsageReader,
     running: Callable[[], Collection[TaskControl]],
     pause: Callable[[str], None],

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import attrs
 
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
+from trio_afrender.hostinfo.memory import MemoryHeadroom
 from trio_afrender.task.usage_totals import show_bytes
 
 __all__ = ("Decision", "MemoryPolicy", "Tree", "next_look")

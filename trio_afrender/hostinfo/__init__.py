@@ -1,1 +1,1 @@
-"""What this machine is and how busy it is."""
+"""Facts about the host and its load: identity, CPU, memory, GPUs, disks, single processes."""

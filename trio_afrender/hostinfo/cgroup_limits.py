@@ -1,8 +1,9 @@
-"""What the control groups around this process leave of its host: memory, swap, processors.
+"""Reads the limits that control groups set for this process: memory, swap, CPU.
 
-Both kinds of hierarchy are read, the unified one (v2) and the older with one tree a controller (v1).
-A limit may stand on any level between our group and the root: the tightest counts. A container
-often shows its own group as the root, under a path that only its host knows.
+Both hierarchies are read: the unified one (v2), and the older one with a tree for each controller
+(v1). A limit can be set on any level between the group of this process and the root; the tightest
+counts. In a container the mount often shows the container's own group as the root, while
+``/proc/self/cgroup`` has the path as the host sees it: `CgroupReader._levels` matches the two.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ import attrs
 __all__ = ("CgroupLimits", "CgroupReader", "parse_groups", "parse_mounts", "read_small")
 
 _NO_LIMIT = 1 << 60
-"""Bytes: v1 writes no limit as a number beyond all memory."""
+"""Bytes; v1 has no word for "no limit" and writes a number beyond all memory."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class CgroupLimits:
-    """What is left to us. None: nothing bounds it."""
+    """The limits of this process and its usage under them. None: no limit."""
 
     memory: int | None = None
     """Bytes."""
     memory_left: int = 0
-    """Bytes until the limit, counting what the kernel would give back of caches."""
+    """Bytes until the limit; inactive file cache counts as free, since the kernel reclaims it."""
     cached: int = 0
     swap: int | None = None
     swap_used: int = 0
     processors: float | None = None
-    """How many of them our time is worth, by quota."""
+    """The CPU quota as a number of processors."""
     cpu_user: float = 0.0
-    """Seconds that the group whose quota counts has used."""
+    """CPU seconds used by the group that has the tightest quota."""
     cpu_system: float = 0.0
     oom_kills: int = 0
-    """How often the kernel has killed in the group whose memory limit counts."""
+    """Out-of-memory kills so far in the group that has the tightest memory limit."""
 
 
 class CgroupReader:
-    """Reads the groups of this process; a few files each time. Blocking."""
+    """Reads the control groups of this process; a few files each time. Blocking."""
 
     def __init__(self, proc: str = "/proc/self", root: str = "/") -> None:
         self._proc = Path(proc)
@@ -52,17 +53,17 @@ class CgroupReader:
         self._seen = ""
 
     def read(self) -> CgroupLimits:
-        """Return what bounds us now. What cannot be read does not bound."""
-        self._find()
-        bounds = CgroupLimits()
+        """Return the limits as they are now. A file that cannot be read sets no limit."""
+        self._find_folders()
+        limits = CgroupLimits()
         for folder in self._memory:
-            bounds = (_memory_v2 if self._unified else _memory_v1)(folder, bounds)
+            limits = (_memory_v2 if self._unified else _memory_v1)(folder, limits)
         for folder in self._cpu:
-            bounds = _cpu(folder, bounds)
-        return bounds
+            limits = _apply_cpu_quota(folder, limits)
+        return limits
 
-    def _find(self) -> None:
-        """Find the folders of our groups, again if we have been moved."""
+    def _find_folders(self) -> None:
+        """Find the folders of our groups; again only if the process was moved to other groups."""
         groups = read_small(f"{self._proc}/cgroup").decode(errors="surrogateescape")
         if groups == self._seen:
             return
@@ -83,14 +84,16 @@ class CgroupReader:
     def _levels(
         self, controller: str, paths: Mapping[str, str], mounts: Mapping[str, tuple[str, str]]
     ) -> Iterator[Path]:
-        """Our group's folder and those above it, for one controller ('': the unified tree)."""
+        """Yield our group's folder and those above it, for one controller ('': the unified tree)."""
         if controller not in paths or controller not in mounts:
             return
+        # `shown` is the part of the tree that is mounted; below the mount point it is missing.
         shown, point = mounts[controller]
         top = Path(self._root) / point.lstrip("/")
         path = paths[controller]
         inner = path.removeprefix(shown) if shown != "/" and path.startswith(shown) else path
         folder = top / inner.strip("/")
+        # In a container the group's path can be outside of what is mounted: the root is ours then.
         if ".." in Path(inner).parts or not folder.is_dir():
             folder = top
         while True:
@@ -101,7 +104,7 @@ class CgroupReader:
 
 
 def parse_groups(text: str) -> dict[str, str]:
-    """``/proc/self/cgroup``: the path in each controller's tree; '' is the unified one."""
+    """Parse ``/proc/self/cgroup``: the path in each controller's tree; '' is the unified one."""
     found = {}
     for line in text.splitlines():
         _, names, path = (*line.split(":", 2), "", "")[:3]
@@ -111,7 +114,7 @@ def parse_groups(text: str) -> dict[str, str]:
 
 
 def parse_mounts(text: str) -> dict[str, tuple[str, str]]:
-    """``/proc/self/mountinfo``: where each controller's tree stands, and which part of it."""
+    """Parse ``/proc/self/mountinfo``: by controller, the mounted part of its tree, and where."""
     found: dict[str, tuple[str, str]] = {}
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
@@ -126,61 +129,56 @@ def parse_mounts(text: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _memory_v2(folder: Path, bounds: CgroupLimits) -> CgroupLimits:
+def _memory_v2(folder: Path, limits: CgroupLimits) -> CgroupLimits:
     limit = _number(folder, "memory.max")
     if limit is not None:
-        told = _table(folder, "memory.stat")
-        used = (_number(folder, "memory.current") or 0) - told.get("inactive_file", 0)
+        stat = _table(folder, "memory.stat")
+        used = (_number(folder, "memory.current") or 0) - stat.get("inactive_file", 0)
         events = _table(folder, "memory.events")
-        bounds = _tighten(bounds, limit, used, told.get("file", 0), events.get("oom_kill", 0))
+        limits = _tighten(limits, limit, used, stat.get("file", 0), events.get("oom_kill", 0))
     swap = _number(folder, "memory.swap.max")
-    if swap is not None and (bounds.swap is None or swap < bounds.swap):
+    if swap is not None and (limits.swap is None or swap < limits.swap):
         used = _number(folder, "memory.swap.current") or 0
-        bounds = attrs.evolve(bounds, swap=swap, swap_used=used)
-    return bounds
+        limits = attrs.evolve(limits, swap=swap, swap_used=used)
+    return limits
 
 
-def _memory_v1(folder: Path, bounds: CgroupLimits) -> CgroupLimits:
+def _memory_v1(folder: Path, limits: CgroupLimits) -> CgroupLimits:
     limit = _number(folder, "memory.limit_in_bytes")
     if limit is None or limit >= _NO_LIMIT:
-        return bounds
-    told = _table(folder, "memory.stat")
-    used = (_number(folder, "memory.usage_in_bytes") or 0) - told.get("total_inactive_file", 0)
+        return limits
+    stat = _table(folder, "memory.stat")
+    used = (_number(folder, "memory.usage_in_bytes") or 0) - stat.get("total_inactive_file", 0)
     kills = _table(folder, "memory.oom_control").get("oom_kill", 0)
-    bounds = _tighten(bounds, limit, used, told.get("total_cache", 0), kills)
+    limits = _tighten(limits, limit, used, stat.get("total_cache", 0), kills)
     both = _number(folder, "memory.memsw.limit_in_bytes")
-    if both is not None and both < _NO_LIMIT and both - limit < (bounds.swap or _NO_LIMIT):
-        bounds = attrs.evolve(bounds, swap=both - limit, swap_used=told.get("total_swap", 0))
-    return bounds
+    if both is not None and both < _NO_LIMIT and both - limit < (limits.swap or _NO_LIMIT):
+        limits = attrs.evolve(limits, swap=both - limit, swap_used=stat.get("total_swap", 0))
+    return limits
 
 
-def _tighten(bounds: CgroupLimits, limit: int, used: int, cached: int, kills: int) -> CgroupLimits:
+def _tighten(limits: CgroupLimits, limit: int, used: int, cached: int, kills: int) -> CgroupLimits:
     left = max(limit - max(used, 0), 0)
-    if bounds.memory is not None and left >= bounds.memory_left:
-        return bounds
+    if limits.memory is not None and left >= limits.memory_left:
+        return limits
     return attrs.evolve(
-        bounds, memory=limit, memory_left=left, cached=min(cached, limit), oom_kills=kills
+        limits, memory=limit, memory_left=left, cached=min(cached, limit), oom_kills=kills
     )
 
 
-def _cpu(folder: Path, bounds: CgroupLimits) -> CgroupLimits:
+def _apply_cpu_quota(folder: Path, limits: CgroupLimits) -> CgroupLimits:
     quota = _quota(folder)
-    if quota is None or quota >= (bounds.processors or math.inf):
-        return bounds
-    told = _table(folder, "cpu.stat")
-    if "usage_usec" in told:
-        user, system = told.get("user_usec", 0) / 1e6, told.get("system_usec", 0) / 1e6
-    else:  # v1: the files of cpuacct stand in the same tree, or in one beside it
-        times = _table(folder, "cpuacct.stat") or _table(_beside(folder), "cpuacct.stat")
+    if quota is None or quota >= (limits.processors or math.inf):
+        return limits
+    stat = _table(folder, "cpu.stat")
+    if "usage_usec" in stat:
+        user, system = stat.get("user_usec", 0) / 1e6, stat.get("system_usec", 0) / 1e6
+    else:  # v1: the controller cpuacct is mounted in the same tree as cpu, or in one beside it
+        parts = ["cpuacct" if part in {"cpu", "cpu,cpuacct"} else part for part in folder.parts]
+        times = _table(folder, "cpuacct.stat") or _table(Path(*parts), "cpuacct.stat")
         tick = os.sysconf("SC_CLK_TCK")
         user, system = times.get("user", 0) / tick, times.get("system", 0) / tick
-    return attrs.evolve(bounds, processors=quota, cpu_user=user, cpu_system=system)
-
-
-def _beside(folder: Path) -> Path:
-    """The same group in the tree of ``cpuacct``."""
-    parts = ["cpuacct" if part in {"cpu", "cpu,cpuacct"} else part for part in folder.parts]
-    return Path(*parts)
+    return attrs.evolve(limits, processors=quota, cpu_user=user, cpu_system=system)
 
 
 def _quota(folder: Path) -> float | None:
@@ -196,7 +194,8 @@ def _text(folder: Path, name: str) -> str:
 
 
 def read_small(path: str) -> bytes:
-    """A file of the kernel; empty when it cannot be read. A third of the price of a Path's."""
+    """Return a small file of the kernel; empty if it cannot be read."""
+    # A third of the time of Path.read_bytes; several such files are read for each measurement.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -208,7 +207,7 @@ def read_small(path: str) -> bytes:
 
 
 def _number(folder: Path, name: str) -> int | None:
-    """One number; None for ``max``, -1, or no such file."""
+    """Return the number in a file; None for ``max``, -1, or no such file."""
     text = _text(folder, name).strip()
     return int(text) if text.isdigit() else None
 

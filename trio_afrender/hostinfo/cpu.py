@@ -1,4 +1,4 @@
-"""Processors: how many are ours, how fast, how busy since the last look."""
+"""CPU: usable processors, clock rate, load and utilization since the last measurement."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ("STATES", "Processors")
 
 STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
 _CLOCK_INTERVAL = 60.0
-"""Seconds between looks at the clock rate: each asks every core, which wakes it."""
+"""Seconds between readings of the clock rate; a reading asks every core, which wakes it."""
 
 
 class Processors:
-    """Measures since the measurement before; the first one is about the time since boot."""
+    """Measures the CPU. Utilization is since the measurement before; the first since boot."""
 
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, sys: str = "/sys", proc: str = "/proc"
@@ -34,22 +34,22 @@ class Processors:
         self._mhz = 0
         self._due = -math.inf
 
-    def count(self, bounds: CgroupLimits) -> int:
-        """Processors that we may use: by number, by affinity, by quota; at least one."""
+    def count(self, limits: CgroupLimits) -> int:
+        """Return how many processors this process may use, by affinity and quota; at least 1."""
         found = psutil.cpu_count() or 1
         found = min(found, len(_affinity()) or found)
-        if bounds.processors is not None:
-            found = min(found, math.ceil(bounds.processors))
+        if limits.processors is not None:
+            found = min(found, math.ceil(limits.processors))
         return max(found, 1)
 
-    def shares(self, bounds: CgroupLimits) -> Mapping[str, int]:
-        """Percents by the names of `STATES`; empty when no time has passed.
+    def shares(self, limits: CgroupLimits) -> Mapping[str, int]:
+        """Return percents by the names of `STATES`; empty if no time has passed.
 
-        Under a quota they are parts of the quota: a group that uses all its time is busy, however
-        idle the machine is. With an affinity they are about the processors in it.
+        Under a CPU quota they are percents of the quota: a group that uses all of it is 100 %
+        busy, also on an idle machine. With an affinity they are about its processors.
         """
-        if bounds.processors is not None and bounds.processors < (psutil.cpu_count() or 1):
-            return self._group_shares(bounds, bounds.processors)
+        if limits.processors is not None and limits.processors < (psutil.cpu_count() or 1):
+            return self._group_shares(limits, limits.processors)
         now = self._read_times()
         if len(now) != len(self._times) or any(map(math.isnan, now)):
             return {}
@@ -66,8 +66,8 @@ class Processors:
         picked = [each[number] for number in ours if number < len(each)]
         return tuple(float(sum(getattr(one, state, 0.0) for one in picked)) for state in STATES)
 
-    def _group_shares(self, bounds: CgroupLimits, quota: float) -> Mapping[str, int]:
-        now = self._clock(), bounds.cpu_user, bounds.cpu_system
+    def _group_shares(self, limits: CgroupLimits, quota: float) -> Mapping[str, int]:
+        now = self._clock(), limits.cpu_user, limits.cpu_system
         before, self._group = self._group, now
         if before is None or now[0] <= before[0]:
             return {}
@@ -81,43 +81,44 @@ class Processors:
         return {"user": int(user * 100), "system": int(system * 100), "idle": int(idle * 100)}
 
     def load(self) -> tuple[int, int, int]:
-        """The load averages times ten, at most 255."""
+        """Return the load averages of 1, 5 and 15 minutes times ten, at most 255 (Afanasy's unit)."""
         one, five, fifteen = (min(max(int(each * 10), 0), 255) for each in psutil.getloadavg())
         return one, five, fifteen
 
     def mhz(self) -> int:
-        """The highest clock rate that was ever seen or promised; idle cores are clocked down."""
+        """Return the maximal clock rate, or where the kernel has none, the highest rate measured."""
+        # The maximum over time, because idle cores are clocked down.
         now = self._clock()
         if now >= self._due:
             self._due = now + _CLOCK_INTERVAL
-            self._mhz = max(self._mhz, self._look_at_rates())
+            self._mhz = max(self._mhz, self._read_mhz())
         return self._mhz
 
-    def _look_at_rates(self) -> int:
-        promised = [
+    def _read_mhz(self) -> int:
+        rated = [
             _number(policy / "cpuinfo_max_freq")
             for policy in self._sys.glob("devices/system/cpu/cpufreq/policy*")
         ]
-        if any(promised):
-            return max(promised) // 1000  # kHz
+        if any(rated):
+            return max(rated) // 1000  # kHz
         try:
             text = (self._proc / "cpuinfo").read_text(errors="replace")
         except OSError:
-            return _ask_psutil()
+            return _psutil_mhz()
         found = re.findall(r"^(?:cpu MHz|clock)\s*:\s*([\d.]+)", text, re.MULTILINE)
         return int(max(map(float, found), default=0.0))
 
 
-def _ask_psutil() -> int:
+def _psutil_mhz() -> int:
     try:
         frequency = psutil.cpu_freq()
         return int(max(frequency.max, frequency.current))
-    except (AttributeError, OSError, RuntimeError):  # nothing is known on this system
+    except (AttributeError, OSError, RuntimeError):  # this system reports no rate
         return 0
 
 
 def _affinity() -> set[int]:
-    """The processors that we may run on; empty where that cannot be told."""
+    """Return the processors that this process may run on; empty if the system has no such call."""
     try:
         return os.sched_getaffinity(0)
     except AttributeError:  # not on this system

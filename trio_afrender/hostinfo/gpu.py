@@ -1,8 +1,9 @@
-"""All cards of this host, whatever becomes of their driver.
+"""Measures the GPUs of this host, also while their driver is missing, installed or failing.
 
-Which way they are read by: a command of the host's settings; the driver's library; the driver's
-program, where the library cannot be loaded. A driver that is not there is looked for again after
-a minute: it may be installed, or loaded, while we run. One that dies costs its figures alone.
+There are three backends: a command from the host's settings; the driver's library (NVML); the
+driver's program, where the library cannot be loaded. Without a driver the search is repeated after
+a minute, because a driver can be installed or loaded meanwhile. A driver that fails leaves only the
+GPU fields empty.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from pathlib import Path
 from typing import Protocol
 
 from trio_afrender.hostinfo.identity import shorten_cpu
-from trio_afrender.hostinfo.nvidia_smi import NvidiaSmi, parse_first_card, run_program
+from trio_afrender.hostinfo.nvidia_smi import NvidiaSmi, parse_first_gpu, run_program
 from trio_afrender.hostinfo.nvml import Nvml
 from trio_afrender.hostinfo.process_usage import GpuShare
 from trio_afrender.protocol.messages import CustomMeter, GpuCard
 
 __all__ = (
     "GpuSampler",
-    "card_meters",
     "classic_fields",
+    "gpu_meters",
     "has_library",
     "is_unclaimed",
     "shares_of",
@@ -34,30 +35,31 @@ __all__ = (
 
 _log = logging.getLogger(__name__)
 _SEARCH_INTERVAL = 60.0
+"""Seconds between searches for a driver."""
 _MIB = 1024**2
 
 
-class _Way(Protocol):
+class _GpuBackend(Protocol):
     def read(self) -> tuple[GpuCard, ...]: ...
 
     def close(self) -> None: ...
 
 
 class _Command:
-    """A command of the host's settings, for the first card of any maker."""
+    """Runs a command from the host's settings, for the first GPU of any vendor."""
 
     def __init__(self, command: str, shell: Sequence[str]) -> None:
         self._argv = (*shell, command)
 
     def read(self) -> tuple[GpuCard, ...]:
-        return parse_first_card(run_program(self._argv))
+        return parse_first_gpu(run_program(self._argv))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the command has ended."""
 
 
 class GpuSampler:
-    """Measures the cards. Blocks for as long as their driver does; one call at a time."""
+    """Measures the GPUs. Blocks as long as their driver does; one call at a time."""
 
     def __init__(
         self,
@@ -66,38 +68,43 @@ class GpuSampler:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        # CGRU's default command runs nvidia-smi, which is slower than the library and knows less.
         self._command = "" if command.split()[:1] == ["nvidia-smi"] else command
         self._shell = shell
         self._clock = clock
-        self._way: _Way | None = None
+        self._backend: _GpuBackend | None = None
         self._due = -math.inf
         self._last_error = ""
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to measure, and it is not yet time to look again."""
-        return self._way is None and not self._last_error and self._clock() < self._due
+        """Whether there is no driver and the next search is not due yet."""
+        return self._backend is None and not self._last_error and self._clock() < self._due
 
     def read(self) -> tuple[GpuCard, ...]:
-        """Measure; () where there is nothing to measure. Raises OSError for a driver that died."""
-        if self._way is None and self._clock() < self._due:
+        """Measure all GPUs; () without a driver. Raises OSError if the driver fails."""
+        if self._backend is None and self._clock() < self._due:
             if self._last_error:
                 raise OSError(self._last_error)
             return ()
-        had = self._way is not None
+        had_backend = self._backend is not None
         try:
-            if self._way is None:
-                self._way = self._find()
-            cards = self._way.read() if self._way is not None else ()
+            if self._backend is None:
+                self._backend = self._choose_backend()
+            gpus = self._backend.read() if self._backend is not None else ()
         except Exception as error:  # the library's errors come from a module that may be absent
-            self._fail(str(error) or type(error).__name__, lost=had)
+            self._record_failure(str(error) or type(error).__name__, lost=had_backend)
             raise OSError(str(error) or type(error).__name__) from error
         self._last_error = ""
-        if self._way is None:
+        if self._backend is None:
             self._due = self._clock() + _SEARCH_INTERVAL
-        return cards
+        return gpus
 
-    def _find(self) -> _Way | None:
+    def _choose_backend(self) -> _GpuBackend | None:
+        """Return the first backend that works, None without a driver.
+
+        Raises the library's own error for a driver that is there and fails.
+        """
         if self._command:
             return _Command(self._command, self._shell)
         if not has_library():
@@ -115,30 +122,31 @@ class GpuSampler:
             if kind in {"NVMLError_DriverNotLoaded", "NVMLError_NotFound"}:
                 _log.debug("no GPU is measured: %s", error)
                 return None
-            raise  # a driver that is there, and sick
+            raise
 
-    def _find_program(self, problem: str) -> _Way | None:
+    def _find_program(self, problem: str) -> _GpuBackend | None:
         if shutil.which("nvidia-smi") is None:
             _log.debug("no GPU is measured: %s, and there is no nvidia-smi", problem)
             return None
         _log.info("GPUs are measured with nvidia-smi: %s", problem)
         return NvidiaSmi()
 
-    def _fail(self, problem: str, *, lost: bool) -> None:
-        """Say once what is wrong; begin anew in a minute."""
+    def _record_failure(self, problem: str, *, lost: bool) -> None:
+        """Log a problem once, drop the backend and make the next search due in a minute."""
         if problem != self._last_error:
             verb = "can no longer be measured" if lost else "cannot be measured"
             _log.warning("GPUs %s: %s", verb, problem)
         self._last_error = problem
-        if self._way is not None:
-            self._way.close()
-        self._way, self._due = None, self._clock() + _SEARCH_INTERVAL
+        if self._backend is not None:
+            self._backend.close()
+        self._backend, self._due = None, self._clock() + _SEARCH_INTERVAL
 
 
 def has_library() -> bool:
-    """Whether the driver's library can be loaded. Its binding takes 3 MiB, for nothing on most hosts."""
+    """Whether the driver's library can be loaded."""
+    # Checked before the import of its Python binding, which takes 3 MiB: most hosts have no GPU.
     if not Path("/proc/self/stat").exists():
-        return True  # on other systems the binding knows where to look
+        return True  # on other systems the binding searches by itself
     try:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -146,50 +154,50 @@ def has_library() -> bool:
     return True
 
 
-def classic_fields(cards: Sequence[GpuCard]) -> Mapping[str, object]:
-    """The five fields that Afanasy knows: those of the first card, its parts added up."""
-    if not cards:
+def classic_fields(gpus: Sequence[GpuCard]) -> Mapping[str, object]:
+    """Return Afanasy's five GPU fields: those of the first GPU, its MIG instances added up."""
+    if not gpus:
         return {}
-    first = [card for card in cards if card.index == cards[0].index]
+    first = [gpu for gpu in gpus if gpu.index == gpus[0].index]
     return {
-        "gpu_gpu_util": min(max((card.util or 0 for card in first), default=0), 100),
+        "gpu_gpu_util": min(max((gpu.util or 0 for gpu in first), default=0), 100),
         "gpu_gpu_temp": min(max(first[0].temp or 0, 0), 127),
-        "gpu_mem_total_mb": sum(card.mem_total_mb for card in first),
-        "gpu_mem_used_mb": sum(card.mem_used_mb for card in first),
+        "gpu_mem_total_mb": sum(gpu.mem_total_mb for gpu in first),
+        "gpu_mem_used_mb": sum(gpu.mem_used_mb for gpu in first),
         "gpu_string": shorten_cpu(first[0].name),
     }
 
 
-def card_meters(cards: Sequence[GpuCard]) -> tuple[CustomMeter, ...]:
-    """A meter for each card, where there are several: Afanasy itself knows of one alone."""
-    return tuple(map(_meter, cards)) if len(cards) > 1 else ()
+def gpu_meters(gpus: Sequence[GpuCard]) -> tuple[CustomMeter, ...]:
+    """Return a custom meter for each of several GPUs, since Afanasy has fields for one alone."""
+    return tuple(map(_make_meter, gpus)) if len(gpus) > 1 else ()
 
 
-def _meter(card: GpuCard) -> CustomMeter:
-    part = "" if card.part is None else f".{card.part}"
-    share = card.mem_used_mb / card.mem_total_mb if card.mem_total_mb else 0.0
-    util = "" if card.util is None else f" {card.util}%"
-    temp = "" if card.temp is None else f" {card.temp}C"
-    power = "" if card.power_watt is None else f", {card.power_watt} W"
-    many = len(card.processes)
+def _make_meter(gpu: GpuCard) -> CustomMeter:
+    part = "" if gpu.part is None else f".{gpu.part}"
+    share = gpu.mem_used_mb / gpu.mem_total_mb if gpu.mem_total_mb else 0.0
+    util = "" if gpu.util is None else f" {gpu.util}%"
+    temp = "" if gpu.temp is None else f" {gpu.temp}C"
+    power = "" if gpu.power_watt is None else f", {gpu.power_watt} W"
+    count = len(gpu.processes)
     return CustomMeter(
-        value=card.mem_used_mb,
-        valuemax=max(card.mem_total_mb, 1),
+        value=gpu.mem_used_mb,
+        valuemax=max(gpu.mem_total_mb, 1),
         graphr=int(255 * min(share, 1.0)),
         graphg=int(255 * (1.0 - min(share, 1.0))),
-        label=f"GPU{card.index}{part}{util}{temp}",
+        label=f"GPU{gpu.index}{part}{util}{temp}",
         tooltip=(
-            f"{shorten_cpu(card.name)}\n{card.mem_used_mb} of {card.mem_total_mb} MiB{power},"
-            f" {many} process{'es' if many != 1 else ''}"
+            f"{shorten_cpu(gpu.name)}\n{gpu.mem_used_mb} of {gpu.mem_total_mb} MiB{power},"
+            f" {count} process{'es' if count != 1 else ''}"
         ),
     )
 
 
-def shares_of(cards: Sequence[GpuCard]) -> dict[int, GpuShare]:
-    """What each process has of all cards together."""
+def shares_of(gpus: Sequence[GpuCard]) -> dict[int, GpuShare]:
+    """Return what each process uses of all GPUs together, by pid."""
     found: dict[int, GpuShare] = {}
-    for card in cards:
-        for each in card.processes:
+    for gpu in gpus:
+        for each in gpu.processes:
             old = found.get(each.pid, GpuShare())
             found[each.pid] = GpuShare(
                 memory=old.memory + each.memory_mb * _MIB, percent=old.percent + each.percent
@@ -197,16 +205,17 @@ def shares_of(cards: Sequence[GpuCard]) -> dict[int, GpuShare]:
     return found
 
 
-def is_unclaimed(cards: Sequence[GpuCard], exists: Callable[[int], bool]) -> bool:
-    """Whether a card works, or may work, for somebody whom the driver does not name.
+def is_unclaimed(gpus: Sequence[GpuCard], exists: Callable[[int], bool]) -> bool:
+    """Whether a GPU works, or may work, for a process that the driver does not report.
 
-    It names nobody without accounting, and processes by the machine's numbers, which in a container
-    are nobody's; of a part of a card it tells nothing at all.
+    `exists` tells whether a pid exists here. A driver without accounting reports no utilization by
+    process, and in a container it reports pids of the host, which do not exist here. A MIG instance
+    has no utilization at all, so used memory counts instead.
     """
     return any(
-        card.mem_used_mb > 0
-        if card.util is None
-        else card.util > 0
-        and not any(each.percent > 0 and exists(each.pid) for each in card.processes)
-        for card in cards
+        gpu.mem_used_mb > 0
+        if gpu.util is None
+        else gpu.util > 0
+        and not any(each.percent > 0 and exists(each.pid) for each in gpu.processes)
+        for gpu in gpus
     )

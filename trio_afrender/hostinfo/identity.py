@@ -1,7 +1,7 @@
-"""What this machine is: name, system, address, interfaces, processor, user. No load here.
+"""Identity of the host: name, operating system, address, interfaces, processor, user.
 
-Plain blocking calls that take milliseconds (reading /proc and /sys); nothing is run and nobody
-is asked over the network.
+Blocking calls that take milliseconds (they read /proc and /sys). Nothing is executed and nothing is
+sent over the network.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ _UNFILLED = re.compile(
 _CPUINFO = Path("/proc/cpuinfo")
 _DMI = Path("/sys/class/dmi/id")
 _DISCARD_PORT = 9
+"""The port of the discard service; nothing is sent to it."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class HostFacts:
-    """What a render tells of its host when it registers."""
+    """What a render reports of its host when it registers."""
 
     name: str
     """Lower case, cut at the first dot."""
     os: str
-    """Words from the general to the special, as ``unix linux 64 debian 12``."""
+    """Words from general to specific, as ``unix linux 64 debian 12``."""
     address: str
     netifs: tuple[NetIF, ...]
     hw_info: str
@@ -47,7 +48,7 @@ class HostFacts:
 
 
 def host_facts() -> HostFacts:
-    """Look at this machine. Never raises: what cannot be found out is empty or ``unknown``."""
+    """Return the facts of this machine. Never raises: a missing fact is empty or ``unknown``."""
     netifs = _find_netifs()
     return HostFacts(
         name=shorten_host(socket.gethostname()),
@@ -60,12 +61,12 @@ def host_facts() -> HostFacts:
 
 
 def shorten_host(name: str) -> str:
-    """A host's name as farms write it: lower case, without its domain."""
+    """Return a host's name as Afanasy writes it: lower case, without the domain."""
     return name.lower().partition(".")[0]
 
 
 def shorten_user(name: str) -> str:
-    """A user's name as farms write it: lower case, without a domain before ``/`` or ``\\``."""
+    """Return a user's name as Afanasy writes it: lower case, without a domain before ``/`` or ``\\``."""
     for separator in "/\\":
         if separator in name:
             return name.rpartition(separator)[2].lower()
@@ -73,7 +74,10 @@ def shorten_user(name: str) -> str:
 
 
 def shorten_cpu(name: str) -> str:
-    """A processor's name without what all of them have, fit for the server's JSON."""
+    """Return the name of a processor or GPU without trademark signs, "CPU" and the like.
+
+    Characters that the server's JSON cannot carry become spaces.
+    """
     return " ".join(_UNFIT.sub(" ", _NOISE.sub(" ", name)).split())
 
 
@@ -86,14 +90,14 @@ def _describe_os() -> str:
     words = [_SYSTEMS.get(system, f"unix {system}"), bits]
     try:
         release = platform.freedesktop_os_release()
-    except OSError:  # not there on other systems
+    except OSError:  # other systems do not have it
         return " ".join(words)
     words += (release.get("ID", ""), release.get("VERSION_ID", ""))
     return shorten_cpu(" ".join(words))
 
 
 def _find_netifs() -> tuple[NetIF, ...]:
-    """The interfaces with a hardware address (loopback and tunnels have none) that are in use."""
+    """Return the interfaces that have an IP address and a hardware address (not loopback, tunnels)."""
     try:
         found = psutil.net_if_addrs()
     except OSError:
@@ -103,7 +107,7 @@ def _find_netifs() -> tuple[NetIF, ...]:
         macs = [each.address for each in addresses if each.family == psutil.AF_LINK]
         mac = macs[0].lower().replace("-", ":") if macs else ""
         plain = tuple(
-            each.address.partition("%")[0]  # without the interface of a link-local one
+            each.address.partition("%")[0]  # a link-local one has the interface behind it
             for each in addresses
             if each.family in (socket.AF_INET, socket.AF_INET6)
         )
@@ -113,29 +117,30 @@ def _find_netifs() -> tuple[NetIF, ...]:
 
 
 def _find_address(netifs: Iterable[NetIF]) -> str:
-    """The address that packets to the world would carry; asking the kernel sends none."""
+    """Return the source address of packets to other networks, else that of an interface."""
+    # Connecting a UDP socket sends no packet, but makes the kernel choose the source address.
     for family, world in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((world, _DISCARD_PORT))
                 return str(probe.getsockname()[0])
-        except OSError:  # no way out in that family
+        except OSError:  # no route in that family
             continue
     return next((each.addresses[0] for each in netifs if each.addresses), "127.0.0.1")
 
 
 def find_hw_info() -> str:
-    """The processor's short name, and the machine's; empty when they have none."""
+    """Return the short names of the processor and of the machine; empty if they have none."""
     return f"{shorten_cpu(_find_cpu())} {shorten_cpu(_find_model())}".strip()
 
 
 def _find_model() -> str:
-    """What the board's maker calls the machine; makers of boards alone leave it to be filled in."""
+    """Return vendor and product of the machine from its DMI table, without placeholder texts."""
     words: list[str] = []
     for name in ("sys_vendor", "product_name"):
         try:
             text = (_DMI / name).read_text(errors="replace").strip()
-        except OSError:  # no such table, as on most machines that are no PCs
+        except OSError:  # most machines that are no PCs have no such table
             continue
         if not _UNFILLED.search(text) and text not in words:
             words.append(text)
@@ -156,5 +161,5 @@ def _find_cpu() -> str:
 def _find_user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # no such user in the database, as in bare containers
+    except (OSError, KeyError):  # the user is not in the database, as in bare containers
         return "unknown"

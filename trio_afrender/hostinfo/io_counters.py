@@ -1,4 +1,4 @@
-"""What goes through disks and network interfaces, as rates since the last look."""
+"""Traffic of disks and network interfaces, as rates since the last measurement."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _VIRTUAL_NETS = ("lo", "veth", "docker", "br-", "virbr")
 
 
 class Disks:
-    """The disks that `wanted` names: patterns as of a shell, separated by spaces or commas.
+    """Measures the disks that match `wanted`: shell patterns, separated by spaces or commas.
 
-    Empty or ``*``: all whole disks, not their partitions, which would count twice, nor what is made
-    of other disks.
+    Empty or ``*``: all whole disks. Partitions and devices made of other disks (RAID, loop, device
+    mapper) are left out, because their traffic would count twice.
     """
 
     def __init__(self, wanted: str = "*", *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,14 +34,15 @@ class Disks:
         self._read, self._written, self._busy = CounterSample(), CounterSample(), CounterSample()
 
     def read(self) -> Mapping[str, int]:
-        """KiB a second, and percent of the time in which the busiest disk had something to do."""
+        """Return KiB per second read and written, and the busy percentage of the busiest disk."""
         found = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
         disks = {name: each for name, each in found.items() if self._is_wanted(name)}
         now = self._clock()
         read = self._read.advance(_pick(disks, "read_bytes"), now)
         written = self._written.advance(_pick(disks, "write_bytes"), now)
         busy = self._busy.advance(_pick(disks, "busy_time"), now)
-        percent = int(busy.most / (busy.seconds * 10)) if busy.seconds else 0  # milliseconds
+        # The kernel counts busy milliseconds: ms / (s * 1000) * 100.
+        percent = int(busy.most / (busy.seconds * 10)) if busy.seconds else 0
         return {
             "hdd_rd_kbsec": read.rate(),
             "hdd_wr_kbsec": written.rate(),
@@ -57,10 +58,10 @@ class Disks:
 
 
 class Nets:
-    """The interfaces whose whole name `wanted` (a regular expression) matches.
+    """Measures the interfaces whose whole name matches `wanted`, a regular expression.
 
-    Empty or ``.*``: those that packets leave the host by: not loopback, nor those between the host
-    and its own containers, whose packets would count twice.
+    Empty or ``.*``: all but loopback and the virtual interfaces between the host and its
+    containers, whose packets would count twice.
     """
 
     def __init__(self, wanted: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,7 +70,7 @@ class Nets:
         self._received, self._sent = CounterSample(), CounterSample()
 
     def read(self) -> Mapping[str, int]:
-        """KiB a second."""
+        """Return KiB per second received and sent."""
         found = psutil.net_io_counters(pernic=True, nowrap=False)
         nets = {name: each for name, each in found.items() if self._is_wanted(name)}
         now = self._clock()
@@ -89,6 +90,6 @@ def _pick(devices: Mapping[str, Any], counter: str) -> Mapping[str, float]:
 
 
 def _is_whole(disk: str) -> bool:
-    """Whether it is no partition, whose traffic its disk has counted already."""
+    """Whether `disk` is a whole disk and no partition; the kernel lists only disks there."""
     blocks = Path("/sys/block")
     return not blocks.is_dir() or (blocks / disk.replace("/", "!")).exists()

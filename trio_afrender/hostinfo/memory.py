@@ -1,16 +1,26 @@
-"""How much memory this host has for us: the machine's, or what control groups leave of it."""
+"""Memory of the host: all its figures for reports, and the headroom for the memory guard.
+
+Where control groups limit this process, their limits replace the machine's figures.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
 import psutil
 
-from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, read_small
+from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader, read_small
 
-__all__ = ("MemoryFigures", "read_memory")
-
+__all__ = (
+    "MemoryFigures",
+    "MemoryHeadroom",
+    "ReadHeadroom",
+    "make_headroom_reader",
+    "read_memory",
+)
 
 _SWAP = re.compile(rb"^Swap(Total|Free): +(\d+) kB$", re.MULTILINE)
 _KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
@@ -18,29 +28,30 @@ _KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
 @attrs.frozen(slots=True, kw_only=True)
 class MemoryFigures:
-    """Bytes. `available` is what programs can still get without swapping."""
+    """Sizes in bytes."""
 
     total: int
     available: int
+    """What programs can still allocate without swapping."""
     cached: int = 0
     buffers: int = 0
     swap_total: int = 0
     swap_used: int = 0
     oom_kills: int = 0
-    """How often the kernel has killed a process for want of memory, since its start."""
+    """Out-of-memory kills since the kernel or the control group started."""
 
 
-def read_memory(bounds: CgroupLimits) -> MemoryFigures:
-    """Ask the kernel. `bounds` are those of `Container.read`; the tighter figures count."""
+def read_memory(limits: CgroupLimits) -> MemoryFigures:
+    """Read the kernel's figures. `limits` are those of `CgroupReader.read`; the tighter count."""
     machine = psutil.virtual_memory()
-    swap_total, swap_used = _swap()
+    swap_total, swap_used = _read_swap()
     cached, kills = getattr(machine, "cached", 0), _count_kills()
     total, available = machine.total, machine.available
-    if bounds.memory is not None and bounds.memory < total:
-        total, available = bounds.memory, min(available, bounds.memory_left)
-        cached, kills = min(cached, bounds.cached), bounds.oom_kills
-    if bounds.swap is not None and bounds.swap < swap_total:
-        swap_total, swap_used = bounds.swap, min(bounds.swap_used, bounds.swap)
+    if limits.memory is not None and limits.memory < total:
+        total, available = limits.memory, min(available, limits.memory_left)
+        cached, kills = min(cached, limits.cached), limits.oom_kills
+    if limits.swap is not None and limits.swap < swap_total:
+        swap_total, swap_used = limits.swap, min(limits.swap_used, limits.swap)
     return MemoryFigures(
         total=total,
         available=available,
@@ -52,14 +63,16 @@ def read_memory(bounds: CgroupLimits) -> MemoryFigures:
     )
 
 
-def _swap() -> tuple[int, int]:
+def _read_swap() -> tuple[int, int]:
+    """Return bytes of swap in all and in use."""
+    # psutil also parses all of /proc/vmstat for it, so it is the second choice.
     found = dict(_SWAP.findall(read_small("/proc/meminfo")))
-    if len(found) == 2:  # psutil reads the whole of another file for it
+    if len(found) == 2:
         total = int(found[b"Total"]) * 1024
         return total, total - int(found[b"Free"]) * 1024
     try:
         swap = psutil.swap_memory()
-    except (OSError, RuntimeError):  # no /proc/vmstat in some containers
+    except (OSError, RuntimeError):  # some containers have no /proc/vmstat
         return 0, 0
     return swap.total, swap.used
 
@@ -67,3 +80,29 @@ def _swap() -> tuple[int, int]:
 def _count_kills() -> int:
     found = _KILLS.search(read_small("/proc/vmstat"))
     return int(found[1]) if found is not None else 0
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class MemoryHeadroom:
+    """The part of `MemoryFigures` that the memory guard needs."""
+
+    available: int
+    total: int
+    oom_kills: int = 0
+
+
+ReadHeadroom: TypeAlias = Callable[[], MemoryHeadroom]
+"""Reads the headroom now. Takes microseconds: it reads files of the kernel, no disk."""
+
+
+def make_headroom_reader() -> ReadHeadroom:
+    """Return the reader for this host and for the control groups of this process."""
+    cgroups = CgroupReader()
+
+    def read() -> MemoryHeadroom:
+        memory = read_memory(cgroups.read())
+        return MemoryHeadroom(
+            available=memory.available, total=memory.total, oom_kills=memory.oom_kills
+        )
+
+    return read

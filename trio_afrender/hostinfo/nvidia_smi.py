@@ -1,4 +1,4 @@
-"""NVIDIA cards through the driver's program, for hosts on which its library cannot be loaded."""
+"""NVIDIA GPUs through the program nvidia-smi, for hosts where the driver's library cannot be loaded."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from trio_afrender.protocol.messages import GpuCard, GpuProcess
 
-__all__ = ("NvidiaSmi", "parse_cards", "parse_first_card", "parse_processes")
+__all__ = ("NvidiaSmi", "parse_first_gpu", "parse_gpus", "parse_processes")
 
-_CARDS = "index,uuid,name,utilization.gpu,memory.total,memory.used,temperature.gpu,power.draw,power.limit"
+_GPUS = "index,uuid,name,utilization.gpu,memory.total,memory.used,temperature.gpu,power.draw,power.limit"
 _PROCESSES = "gpu_uuid,pid,used_gpu_memory"
 RUN_TIMEOUT = 10.0
-"""Seconds that the program may take; with a driver that starts up for each call it takes two."""
+"""Seconds that the program may take; two are usual where the driver is loaded anew for each call."""
 
 
 def run_program(argv: Sequence[str]) -> str:
-    """Return what `argv` prints. Raises OSError, also when it fails or takes too long."""
+    """Return the output of `argv`. Raises OSError, also if it fails or takes too long. Blocking."""
     try:
         done = subprocess.run(
             argv, capture_output=True, timeout=RUN_TIMEOUT, stdin=subprocess.DEVNULL, check=False
@@ -31,24 +31,24 @@ def run_program(argv: Sequence[str]) -> str:
 
 
 class NvidiaSmi:
-    """Runs the program at each look: some 50 ms of CPU, so the library is better. Blocking."""
+    """Runs nvidia-smi for each measurement, which takes about 50 ms of CPU. Blocking."""
 
     def __init__(self, run: Callable[[Sequence[str]], str] = run_program) -> None:
         self._run = run
 
     def read(self) -> tuple[GpuCard, ...]:
-        """Measure all cards. Raises OSError."""
+        """Measure all GPUs. Raises OSError."""
         form = "--format=csv,noheader,nounits"
-        cards = self._run(["nvidia-smi", f"--query-gpu={_CARDS}", form])
+        gpus = self._run(["nvidia-smi", f"--query-gpu={_GPUS}", form])
         processes = self._run(["nvidia-smi", f"--query-compute-apps={_PROCESSES}", form])
-        return parse_cards(cards, parse_processes(processes))
+        return parse_gpus(gpus, parse_processes(processes))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the program has ended."""
 
 
-def parse_cards(text: str, processes: dict[str, tuple[GpuProcess, ...]]) -> tuple[GpuCard, ...]:
-    """Lines of nine values in the order of `_CARDS`; what is ``[N/A]`` is not known."""
+def parse_gpus(text: str, processes: dict[str, tuple[GpuProcess, ...]]) -> tuple[GpuCard, ...]:
+    """Parse lines of nine values in the order of `_GPUS`; ``[N/A]`` becomes None."""
     found = []
     for row in _rows(text, 9):
         index, uuid, name, *figures = row
@@ -71,7 +71,7 @@ def parse_cards(text: str, processes: dict[str, tuple[GpuProcess, ...]]) -> tupl
 
 
 def parse_processes(text: str) -> dict[str, tuple[GpuProcess, ...]]:
-    """Lines of card, pid, memory; by card."""
+    """Parse lines of GPU, pid, memory; the result is by the UUID of the GPU."""
     found: dict[str, tuple[GpuProcess, ...]] = {}
     for uuid, pid, memory in _rows(text, 3):
         if (number := _figure(pid)) is not None:
@@ -80,8 +80,8 @@ def parse_processes(text: str) -> dict[str, tuple[GpuProcess, ...]]:
     return found
 
 
-def parse_first_card(text: str) -> tuple[GpuCard, ...]:
-    """A line as Afanasy's own command prints it: load, temperature, memory, memory used, name."""
+def parse_first_gpu(text: str) -> tuple[GpuCard, ...]:
+    """Parse a line in the format of Afanasy's own command: load, temperature, memory, used, name."""
     for util, temp, total, used, name in _rows(text, 5):
         return (
             GpuCard(
@@ -95,10 +95,11 @@ def parse_first_card(text: str) -> tuple[GpuCard, ...]:
     return ()
 
 
-def _rows(text: str, least: int) -> Iterator[list[str]]:
+def _rows(text: str, columns: int) -> Iterator[list[str]]:
+    """Yield the first `columns` values of each CSV line; skip shorter lines."""
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
-        if len(row) >= least:
-            yield [value.strip() for value in row[:least]]
+        if len(row) >= columns:
+            yield [value.strip() for value in row[:columns]]
 
 
 def _figure(text: str) -> int | None:

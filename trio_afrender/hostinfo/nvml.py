@@ -1,7 +1,7 @@
-"""NVIDIA cards through the driver's own library (NVML): all of them, and parts of divided ones.
+"""NVIDIA GPUs through the driver's library (NVML), each MIG instance as a GPU of its own.
 
-Each figure is asked for by itself, because each kind of card lacks some. Blocking, for as long as the
-driver wants.
+Each figure is queried by itself, because every kind of GPU lacks some. The calls block, without a
+time limit.
 """
 
 from __future__ import annotations
@@ -21,123 +21,122 @@ _MIB = 1024 * 1024
 
 
 class Nvml:
-    """An open library. Errors of it as a whole come out as they are; those of a card are its own."""
+    """An initialized NVML. Errors of the driver are raised unchanged; of one GPU they are caught."""
 
     def __init__(self, library: Any, *, wall: Callable[[], float] = time.time) -> None:  # noqa: ANN401 - it has no types
         self._nvml = library
         self._wall = wall
-        self._last_look: dict[str, int] = {}
+        self._last_read: dict[
+            str, int
+        ] = {}  # by UUID, microseconds of wall time: the driver's unit
         library.nvmlInit()
 
     def close(self) -> None:
-        """Let go of the driver."""
+        """Shut the library down; errors are ignored."""
         with suppress(self._nvml.NVMLError):
             self._nvml.nvmlShutdown()
 
     def read(self) -> tuple[GpuCard, ...]:
-        """Measure all cards; one that is lost is left out, unless all are."""
-        cards: list[GpuCard] = []
+        """Measure all GPUs. A lost one is left out; if all are lost, its error is raised."""
+        gpus: list[GpuCard] = []
         lost: Exception | None = None
         for index in range(self._nvml.nvmlDeviceGetCount()):
             try:
                 handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-                cards.extend(self._read_card(index, handle))
+                gpus.extend(self._read_gpu(index, handle))
             except self._nvml.NVMLError as error:
-                if not _is_of_card(error):
+                if not _is_of_one_gpu(error):
                     raise
                 lost = error
-        if lost is not None and not cards:
+        if lost is not None and not gpus:
             raise lost
-        return tuple(cards)
+        return tuple(gpus)
 
-    def _read_card(self, index: int, handle: Any) -> Iterator[GpuCard]:  # noqa: ANN401
-        parts = list(self._parts(handle))
-        card = self._measure(index, handle)
-        if not parts:
+    def _read_gpu(self, index: int, handle: Any) -> Iterator[GpuCard]:  # noqa: ANN401
+        """Yield the GPU, or its MIG instances, which have the GPU's temperature and power."""
+        instances = list(self._mig_instances(handle))
+        gpu = self._measure(index, handle)
+        if not instances:
+            rates = self._query("nvmlDeviceGetUtilizationRates", handle)
+            util = None if rates is None else int(rates.gpu)
+            yield attrs.evolve(gpu, util=util, processes=self._processes(handle, gpu))
+        for number, instance in instances:
+            measured = self._measure(index, instance)
             yield attrs.evolve(
-                card, util=self._util(handle), processes=self._processes(handle, card)
-            )
-        for number, part in parts:
-            shown = self._measure(index, part)
-            yield attrs.evolve(
-                shown,
+                measured,
                 part=number,
-                name=shown.name or card.name,
-                temp=card.temp,
-                power_watt=card.power_watt,
-                power_limit_watt=card.power_limit_watt,
-                processes=self._processes(part, shown),
+                name=measured.name or gpu.name,
+                temp=gpu.temp,
+                power_watt=gpu.power_watt,
+                power_limit_watt=gpu.power_limit_watt,
+                processes=self._processes(instance, measured),
             )
 
-    def _parts(self, handle: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
-        mode = self._ask("nvmlDeviceGetMigMode", handle)
+    def _mig_instances(self, handle: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
+        mode = self._query("nvmlDeviceGetMigMode", handle)
         if not mode or not mode[0]:
             return
-        for number in range(self._ask("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
-            part = self._ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
-            if part is not None:
-                yield number, part
+        for number in range(self._query("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
+            instance = self._query("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
+            if instance is not None:
+                yield number, instance
 
     def _measure(self, index: int, handle: Any) -> GpuCard:  # noqa: ANN401
-        # Memory is what every card tells: one that does not is lost.
+        # Every GPU reports its memory, so an error here is not caught: the GPU is lost.
         memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
-        power = self._ask("nvmlDeviceGetPowerUsage", handle)
-        limit = self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)
+        power = self._query("nvmlDeviceGetPowerUsage", handle)
+        limit = self._query("nvmlDeviceGetEnforcedPowerLimit", handle)
         return GpuCard(
             index=index,
-            uuid=_text(self._ask("nvmlDeviceGetUUID", handle)),
-            name=_text(self._ask("nvmlDeviceGetName", handle)),
+            uuid=_text(self._query("nvmlDeviceGetUUID", handle)),
+            name=_text(self._query("nvmlDeviceGetName", handle)),
             mem_total_mb=int(memory.total) // _MIB,
             mem_used_mb=int(memory.used) // _MIB,
-            temp=self._ask("nvmlDeviceGetTemperature", handle, self._nvml.NVML_TEMPERATURE_GPU),
+            temp=self._query("nvmlDeviceGetTemperature", handle, self._nvml.NVML_TEMPERATURE_GPU),
             power_watt=None if power is None else int(power) // 1000,
             power_limit_watt=None if limit is None else int(limit) // 1000,
         )
 
-    def _util(self, handle: Any) -> int | None:  # noqa: ANN401
-        rates = self._ask("nvmlDeviceGetUtilizationRates", handle)
-        return None if rates is None else int(rates.gpu)
-
-    def _processes(self, handle: Any, card: GpuCard) -> tuple[GpuProcess, ...]:  # noqa: ANN401
+    def _processes(self, handle: Any, gpu: GpuCard) -> tuple[GpuProcess, ...]:  # noqa: ANN401
         memory: dict[int, int] = {}
         for kind in (
             "nvmlDeviceGetComputeRunningProcesses",
             "nvmlDeviceGetGraphicsRunningProcesses",
         ):
-            for each in self._ask(kind, handle) or ():
-                used = int(each.usedGpuMemory or 0) // _MIB  # None: the driver does not tell
+            for each in self._query(kind, handle) or ():
+                used = int(each.usedGpuMemory or 0) // _MIB  # None: not reported
                 memory[int(each.pid)] = max(memory.get(int(each.pid), 0), used)
-        percent = self._percents(handle, card)
+        percent = self._percents(handle, gpu)
         return tuple(
             GpuProcess(pid=pid, memory_mb=memory.get(pid, 0), percent=percent.get(pid, 0))
             for pid in sorted(memory)
         )
 
-    def _percents(self, handle: Any, card: GpuCard) -> dict[int, int]:  # noqa: ANN401
-        """The mean of what the driver sampled since the last look, by process."""
-        since = self._last_look.get(card.uuid, 0)
-        self._last_look[card.uuid] = int(self._wall() * 1e6)
+    def _percents(self, handle: Any, gpu: GpuCard) -> dict[int, int]:  # noqa: ANN401
+        """Return the mean utilization of each process since the last measurement, by pid."""
+        since = self._last_read.get(gpu.uuid, 0)
+        self._last_read[gpu.uuid] = int(self._wall() * 1e6)
         samples: dict[int, list[int]] = {}
-        for each in self._ask("nvmlDeviceGetProcessUtilization", handle, since) or ():
+        for each in self._query("nvmlDeviceGetProcessUtilization", handle, since) or ():
             if each.pid:
                 samples.setdefault(int(each.pid), []).append(int(each.smUtil))
         return {pid: round(sum(found) / len(found)) for pid, found in samples.items()}
 
-    def _ask(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401
-        """Call the library; None for what the card, or the library, does not have."""
+    def _query(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401
+        """Call a function of the library; None if the GPU or the library does not have it."""
         function: Callable[..., Any] | None = getattr(self._nvml, name, None)
         if function is None:
             return None
         try:
             return function(*arguments)
         except self._nvml.NVMLError as error:
-            if not _is_of_card(error):
+            if not _is_of_one_gpu(error):
                 raise
             return None
 
 
-def _is_of_card(error: Exception) -> bool:
-    """Whether an error is about one card or figure, not about the driver as a whole."""
+def _is_of_one_gpu(error: Exception) -> bool:
+    """Whether an error is about one GPU or figure, not about the driver as a whole."""
     return type(error).__name__ not in {
         "NVMLError_Uninitialized",
         "NVMLError_DriverNotLoaded",

@@ -1,7 +1,7 @@
-"""What processes wait for: their states, the kernel's function they sleep in, their stacks.
+"""Reports what processes wait for: their states, the kernel function they sleep in, their stacks.
 
-Stacks are asked of ``py-spy`` (Python programs) or ``gdb``, when these are there and the kernel lets us
-look into other processes (``kernel.yama.ptrace_scope``). Whatever cannot be had is left out.
+Stacks come from ``py-spy`` (Python programs) or ``gdb``, if they are installed and the kernel
+allows tracing (``kernel.yama.ptrace_scope``). What is not available is left out.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ __all__ = (
     "Examine",
     "ProcessReport",
     "ProcessSnapshot",
-    "choose",
+    "choose_for_stacks",
     "inspect_process",
-    "look_at",
     "stack_command",
+    "take_snapshot",
 )
 
 MAX_PROCESSES = 16
-"""Processes that are told of."""
+"""Processes in one report."""
 MAX_STACKS = 2
-"""Processes whose stacks are asked for."""
+"""Processes in one report whose stacks are read."""
 STACK_TIMEOUT = 10.0
-"""Seconds for one process's stacks: a debugger may hang with what it looks at."""
+"""Seconds for the stacks of one process: a debugger can hang with the process it traces."""
 MAX_COMMAND = 120
+"""Characters of a command line."""
 MAX_STACK = 3000
+"""Characters of the stacks of one process."""
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "nice", "env"})
-"""They wait for what they have started."""
+"""Programs that only wait for a child."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -47,9 +49,9 @@ class ProcessSnapshot:
     pid: int
     name: str
     state: str
-    """The kernel's letter."""
+    """The state letter of ``/proc/<pid>/stat``."""
     waits_in: str = ""
-    """The kernel's function it sleeps in, where the kernel tells."""
+    """The kernel function it sleeps in, if the kernel shows it."""
     command: str = ""
 
     def __str__(self) -> str:
@@ -57,57 +59,67 @@ class ProcessSnapshot:
             "R": "runs",
             "S": "sleeps",
             "D": "waits for a device",
-            "T": "halted",
-            "t": "traced",
+            "T": "is stopped",
+            "t": "is traced",
         }
         where = f" in {self.waits_in}" if self.waits_in else ""
-        state = words.get(self.state, "does something unknown")
+        state = words.get(self.state, "is in an unknown state")
         return f"{self.name} {state} ({self.state}){where}"
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ProcessReport:
-    """What was seen of a tree."""
+    """What was found out about the processes of a tree."""
 
     looks: tuple[ProcessSnapshot, ...] = ()
     stacks: tuple[str, ...] = ()
 
     @property
     def states(self) -> str:
-        """The letters of all processes that were looked at."""
+        """The state letters of all processes in the report."""
         return "".join(look.state for look in self.looks)
 
     def lines(self) -> str:
-        """All of it, for a task's log."""
-        seen = [f"  pid {look.pid}: {look}: {look.command}".rstrip(": ") for look in self.looks]
-        return "\n".join([*seen, *self.stacks])
+        """Return the whole report, for a task's log."""
+        found = [f"  pid {look.pid}: {look}: {look.command}".rstrip(": ") for look in self.looks]
+        return "\n".join([*found, *self.stacks])
 
     def words(self) -> str:
-        """The processes in short, for one line."""
+        """Return the processes and their states in one line."""
         return "; ".join(f"pid {look.pid} {look}" for look in self.looks)
 
 
 Examine: TypeAlias = Callable[[Collection[int]], Awaitable[ProcessReport]]
-"""Look at living processes. Bounded in time; raises nothing."""
+"""Reports on living processes. Bounded in time; raises nothing."""
 
 
 async def inspect_process(
     pids: Collection[int], ask: Ask, find: Callable[[str], str | None] = shutil.which
 ) -> ProcessReport:
-    """Look at `pids`; what is gone is passed over."""
+    """Return the states and stacks of `pids`; those that have ended are left out.
+
+    `ask` runs a debugger, `find` finds its program.
+    """
     looks: tuple[ProcessSnapshot, ...] = ()
     with trio.move_on_after(STACK_TIMEOUT):
         looks = await trio.to_thread.run_sync(
-            lambda: tuple(filter(None, (look_at(pid) for pid in sorted(pids)[:MAX_PROCESSES]))),
+            lambda: tuple(
+                filter(None, (take_snapshot(pid) for pid in sorted(pids)[:MAX_PROCESSES]))
+            ),
             abandon_on_cancel=True,
-            limiter=trio.CapacityLimiter(1),  # a look may hang with what is looked at
+            # Reading /proc/<pid>/cmdline takes a lock of the process and can hang with it, so the
+            # thread must not take a place of a shared limiter.
+            limiter=trio.CapacityLimiter(1),
         )
-    stacks = [await _stack(look, stack_command(look, find), ask) for look in choose(looks)]
+    stacks = [
+        await _read_stacks(look, stack_command(look, find), ask)
+        for look in choose_for_stacks(looks)
+    ]
     return ProcessReport(looks=looks, stacks=tuple(filter(None, stacks)))
 
 
-def look_at(pid: int, proc: Path = Path("/proc")) -> ProcessSnapshot | None:
-    """Look at one process; None when it is gone, or a zombie. Blocking."""
+def take_snapshot(pid: int, proc: Path = Path("/proc")) -> ProcessSnapshot | None:
+    """Return the state of one process; None if it has ended or is a zombie. Blocking."""
     folder = proc / str(pid)
     try:
         text = (folder / "stat").read_bytes()
@@ -132,18 +144,18 @@ def look_at(pid: int, proc: Path = Path("/proc")) -> ProcessSnapshot | None:
     )
 
 
-def choose(looks: Sequence[ProcessSnapshot]) -> tuple[ProcessSnapshot, ...]:
-    """Whose stacks tell most: no shells if there is somebody else, the youngest first. One that
-    waits for a device cannot be looked into, and the debugger would hang with it."""
-    able = [look for look in looks if look.state != "D"]
-    others = [look for look in able if look.name not in SHELLS]
-    return tuple(sorted(others or able, key=lambda look: -look.pid)[:MAX_STACKS])
+def choose_for_stacks(looks: Sequence[ProcessSnapshot]) -> tuple[ProcessSnapshot, ...]:
+    """Return the processes whose stacks are most useful: the newest, shells only if alone."""
+    # A debugger would hang with a process that waits for a device (D).
+    traceable = [look for look in looks if look.state != "D"]
+    others = [look for look in traceable if look.name not in SHELLS]
+    return tuple(sorted(others or traceable, key=lambda look: -look.pid)[:MAX_STACKS])
 
 
 def stack_command(
     look: ProcessSnapshot, find: Callable[[str], str | None] = shutil.which
 ) -> tuple[str, ...]:
-    """The command that prints the stacks of a process; () when there is no program for it."""
+    """Return the command that prints the stacks of a process; () without a suitable debugger."""
     spy = find("py-spy")
     if spy is not None and "python" in look.name:
         return (spy, "dump", "--nonblocking", "--pid", str(look.pid))
@@ -156,16 +168,16 @@ def stack_command(
     )  # fmt: skip
 
 
-async def _stack(look: ProcessSnapshot, command: Sequence[str], ask: Ask) -> str:
+async def _read_stacks(look: ProcessSnapshot, command: Sequence[str], ask: Ask) -> str:
     if not command:
         return ""
     try:
         answer = await ask(command, STACK_TIMEOUT)
     except SpawnError as error:
         answer = CommandResult(None, str(error))
-    told = answer.text.strip()[:MAX_STACK].splitlines()
-    frames = [line for line in told if line.startswith(("#", "Thread", " ", "Process"))]
-    text = "\n".join(frames or told)
+    printed = answer.text.strip()[:MAX_STACK].splitlines()
+    frames = [line for line in printed if line.startswith(("#", "Thread", " ", "Process"))]
+    text = "\n".join(frames or printed)
     if answer.code is None and not text:
         text = f"no answer in {STACK_TIMEOUT:g} s"
     program = Path(command[0]).name

@@ -1,24 +1,29 @@
-"""What single processes use and have used: memory, CPU, input and output.
+"""Usage of single processes: memory, CPU, input and output.
 
-On Linux this reads ``/proc`` itself, some 50 us a process; elsewhere psutil is asked. Blocking, but for
-`peek`, which takes microseconds. What may not be seen counts as zero, never as an error.
+On Linux `ProcReader` reads ``/proc`` itself, about 50 us for a process; elsewhere psutil is used. Its
+methods block, but for `read_usage_now`, which takes microseconds; `ThreadedUsageReader` calls them in
+threads, because reading a process that hangs can hang, too. A figure that may not be read counts as
+zero, never as an error.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, final
 
 import attrs
 import psutil
+import trio
 
 __all__ = (
     "GpuShare",
     "ProcReader",
     "ProcessUsage",
+    "ThreadedUsageReader",
     "UsageReader",
     "make_usage_reader",
     "parse_stat",
@@ -27,35 +32,41 @@ __all__ = (
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _SHARE = 500.0
-"""Asking for the proportional share of a process takes at most one part in so many of our time."""
+"""Reading the proportional share of a process takes at most 1/500 of the time."""
+LARGEST_COUNT = 10
+"""Rows of a table of the largest processes."""
+READ_TIMEOUT = 2.0
+"""Seconds after which `ThreadedUsageReader` gives up a reading and returns nothing."""
 
 _Key: TypeAlias = tuple[int, float]
+"""Pid and start time, which name a process for good: a pid alone is reused."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ProcessUsage:
-    """One process at one moment; sizes in bytes, times in seconds. `pid` and `started` name it."""
+    """Usage of one process at one moment; sizes in bytes, times in seconds."""
 
     pid: int
     started: float
-    """In the kernel's own unit; to be compared, not read."""
+    """In the system's own unit; only for comparison."""
     parent: int
     name: str = ""
     state: str = "R"
-    """The kernel's letter: R runs, S sleeps, D waits for a device, T is stopped, Z is a zombie."""
+    """The state letter: R runs, S sleeps, D waits for a device, T is stopped, Z is a zombie."""
     cpu: float = 0.0
-    """Of its own."""
+    """CPU seconds of the process without its children."""
     waited: float = 0.0
-    """CPU seconds of the children that it has collected, and of theirs."""
+    """CPU seconds of its reaped children, with those that they reaped."""
     resident: int = 0
-    """Its proportional share where the kernel told it cheaply, else all that is resident."""
+    """Its proportional share of memory where that is cheap to read, else all resident memory."""
     peak: int = 0
-    """The most that it ever had resident."""
+    """The largest resident size so far."""
     read: int = 0
-    """From devices; with that of collected children, as the other two."""
+    """Bytes from devices; this and the next two include reaped children."""
     written: int = 0
+    """Bytes to devices."""
     passed: int = 0
-    """Through read and write calls of any kind, pipes and caches included."""
+    """Bytes of all read and write calls, also of pipes and caches."""
 
     @property
     def key(self) -> tuple[int, float]:
@@ -64,25 +75,25 @@ class ProcessUsage:
 
 @attrs.frozen(slots=True, kw_only=True)
 class GpuShare:
-    """What one process has of the cards: bytes, and percent of one card's time, added up."""
+    """What one process uses of all GPUs: bytes, and percent of a GPU's time, added up."""
 
     memory: int = 0
     percent: float = 0.0
 
 
 class UsageReader(Protocol):
-    """Where figures of processes come from."""
+    """Reads the usage of processes."""
 
     def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
-        """Return those that exist, zombies too. Blocking; may be called in several threads."""
+        """Return those that exist, also zombies. Blocking; may be called in several threads."""
         ...
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:
-        """Return what a process has used that may be a zombie already; no memory. Microseconds."""
+        """Return CPU, input and output of a process, also of a zombie. Takes microseconds."""
         ...
 
     def largest(self, count: int) -> tuple[ProcessUsage, ...]:
-        """Return the processes of the host with most memory, the largest first. Blocking."""
+        """Return the processes of the host that use most memory, largest first. Blocking."""
         ...
 
 
@@ -94,23 +105,25 @@ def make_usage_reader() -> UsageReader:
 class ProcReader:
     """A `UsageReader` for Linux.
 
-    The proportional share (memory that several processes share counts in parts) is dear for big
-    ones: the kernel walks all their pages. So it is asked for the less often the longer it took, and
-    in between what is resident is taken in the same proportion.
+    The proportional share (memory shared by n processes counts as 1/n for each) is slow to read for
+    large processes: the kernel walks all their pages. So it is read less often the longer that took;
+    in between the same proportion of the resident size is returned.
     """
 
     def __init__(self, proc: str = "/proc") -> None:
         self._proc = proc
-        self._shares: dict[_Key, tuple[float, float]] = {}  # proportion, and when to ask again
-        self._asking: set[_Key] = set()
+        self._shares: dict[_Key, tuple[float, float]] = {}  # proportion, and when to read it again
+        self._reading: set[_Key] = set()
 
     def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
         found = []
-        for pid in sorted(pids, reverse=True):  # children before those who collect them, mostly
-            usage = self._usage(pid)
+        # Newest first, so mostly children before their parents: the CPU time of a child that is
+        # reaped in between is in at least one of the two figures.
+        for pid in sorted(pids, reverse=True):
+            usage = self._read_usage(pid)
             if usage is not None:
                 found.append(usage)
-        self._forget()
+        self._drop_old_shares()
         return tuple(found)
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:
@@ -118,10 +131,21 @@ class ProcReader:
             usage = parse_stat(_read(f"{self._proc}/{pid}/stat"))
         except (OSError, ValueError, IndexError):
             return None
-        return self._with_traffic(usage)
+        try:
+            lines = _read(f"{self._proc}/{pid}/io").splitlines()
+        except OSError:  # a process of another user, or a kernel without it
+            return usage
+        counters = {key: int(value) for key, _, value in (line.partition(b": ") for line in lines)}
+        return attrs.evolve(
+            usage,
+            read=counters.get(b"read_bytes", 0),
+            written=counters.get(b"write_bytes", 0),
+            passed=counters.get(b"rchar", 0) + counters.get(b"wchar", 0),
+        )
 
     def largest(self, count: int) -> tuple[ProcessUsage, ...]:
-        # Two small files each, and nothing that takes a lock: the host is in trouble already.
+        # Only two small files a process, read without a lock of that process: this is called when
+        # the host is short of memory and processes hang.
         found = []
         for name in os.listdir(self._proc):  # noqa: PTH208 - four times faster
             if not name.isdigit():
@@ -134,7 +158,7 @@ class ProcReader:
             found.append(attrs.evolve(usage, resident=pages * _PAGE))
         return tuple(sorted(found, key=lambda usage: -usage.resident)[:count])
 
-    def _usage(self, pid: int) -> ProcessUsage | None:
+    def _read_usage(self, pid: int) -> ProcessUsage | None:
         usage = self.read_usage_now(pid)
         if usage is None or usage.state in "ZX":
             return usage
@@ -145,49 +169,36 @@ class ProcReader:
         resident = sizes.get(b"VmRSS", 0)
         return attrs.evolve(
             usage,
-            resident=self._proportional(usage.key, resident),
+            resident=self._proportional_size(usage.key, resident),
             peak=max(sizes.get(b"VmHWM", 0), resident),
         )
 
-    def _with_traffic(self, usage: ProcessUsage) -> ProcessUsage:
-        try:
-            lines = _read(f"{self._proc}/{usage.pid}/io").splitlines()
-        except OSError:  # another user's, or a kernel without it
-            return usage
-        told = {key: int(value) for key, _, value in (line.partition(b": ") for line in lines)}
-        return attrs.evolve(
-            usage,
-            read=told.get(b"read_bytes", 0),
-            written=told.get(b"write_bytes", 0),
-            passed=told.get(b"rchar", 0) + told.get(b"wchar", 0),
-        )
-
-    def _proportional(self, key: _Key, resident: int) -> int:
+    def _proportional_size(self, key: _Key, resident: int) -> int:
         now = time.monotonic()
         share, due = self._shares.get(key, (1.0, 0.0))
-        # Asking takes a lock of the process that is asked about. Who hangs with that lock held is
-        # never asked again, so it costs one thread and not all of them.
-        if now >= due and resident and key not in self._asking:
-            self._asking.add(key)
+        # Reading smaps_rollup takes the memory lock of that process. A process that hangs with the
+        # lock held stays in `_reading`, so it blocks one thread and not one more each time.
+        if now >= due and resident and key not in self._reading:
+            self._reading.add(key)
             begun = time.thread_time()
             try:
-                told = _parse_sizes(_read(f"{self._proc}/{key[0]}/smaps_rollup")).get(b"Pss")
+                size = _parse_sizes(_read(f"{self._proc}/{key[0]}/smaps_rollup")).get(b"Pss")
             except OSError:
-                told = None
-            self._asking.discard(key)
-            share = min(told / resident, 1.0) if told is not None else 1.0
+                size = None
+            self._reading.discard(key)
+            share = min(size / resident, 1.0) if size is not None else 1.0
             self._shares[key] = share, now + (time.thread_time() - begun) * _SHARE
         return int(resident * share)
 
-    def _forget(self) -> None:
-        """Drop what is remembered of processes that are gone, when there is much of it."""
+    def _drop_old_shares(self) -> None:
+        """Keep the shares of ended processes from piling up."""
         if len(self._shares) > 1000:
             now = time.monotonic()
-            self._shares = {key: kept for key, kept in self._shares.items() if kept[1] > now}
+            self._shares = {key: share for key, share in self._shares.items() if share[1] > now}
 
 
 class _PsutilReader:
-    """A `UsageReader` for the other systems."""
+    """A `UsageReader` for systems without ``/proc``."""
 
     def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
         return tuple(usage for usage in map(self.read_usage_now, pids) if usage is not None)
@@ -215,8 +226,44 @@ class _PsutilReader:
             return None
 
 
+@final
+class ThreadedUsageReader:
+    """A `ProcessUsageReader` of the package `task`: calls a blocking `UsageReader` in threads.
+
+    `shares` returns the GPU usage of processes, by pid, as of the last sample.
+    """
+
+    def __init__(
+        self,
+        reader: UsageReader,
+        shares: Callable[[], Mapping[int, GpuShare]] = dict,
+    ) -> None:
+        self._reader = reader
+        self.shares = shares
+        self._threads = trio.CapacityLimiter(4)
+
+    async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        return await self._call(partial(self._reader.read, frozenset(pids)))
+
+    async def largest(self) -> tuple[ProcessUsage, ...]:
+        return await self._call(partial(self._reader.largest, LARGEST_COUNT))
+
+    async def _call(self, read: Callable[[], tuple[ProcessUsage, ...]]) -> tuple[ProcessUsage, ...]:
+        with trio.move_on_after(READ_TIMEOUT):
+            return await trio.to_thread.run_sync(
+                read,
+                limiter=self._threads,
+                abandon_on_cancel=True,  # it changes nothing
+            )
+        return ()
+
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
+        return self._reader.read_usage_now(pid)
+
+
 def parse_stat(text: bytes) -> ProcessUsage:
-    """Parse ``/proc/<pid>/stat``. The name in brackets may hold anything, brackets too."""
+    """Parse ``/proc/<pid>/stat``. Raises ValueError or IndexError."""
+    # The name in brackets may contain anything, also spaces and brackets.
     end = text.rindex(b")")
     name = text[text.index(b"(") + 1 : end]
     fields = text[end + 2 :].split()
@@ -232,7 +279,7 @@ def parse_stat(text: bytes) -> ProcessUsage:
 
 
 def _parse_sizes(text: bytes) -> dict[bytes, int]:
-    """The lines ``Name:  123 kB``, in bytes."""
+    """Return the values of lines ``Name:  123 kB``, in bytes."""
     sizes = {}
     for line in text.splitlines():
         words = line.split()

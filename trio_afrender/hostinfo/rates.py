@@ -1,4 +1,4 @@
-"""From counters that only grow to percents and rates, whatever the counters really do."""
+"""Rates and percents from growing counters; counters that go back or start anew count as zero."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ __all__ = ("CounterSample", "RateCounter", "make_shares", "until_tick")
 
 
 def until_tick(now: float, period: float) -> float:
-    """Seconds to the next moment at which all measure who do it every `period`; at least half of it.
+    """Return the seconds until the next multiple of `period`, but at least half a period.
 
-    What is measured at one moment goes out in one message, and threads are woken once.
+    Periodic measurements that wait like this happen at the same moments, so that their figures
+    are sent in one message and the process is woken once.
     """
     wait = period - now % period
     return wait if wait >= period / 2 else wait + period
 
 
 def make_shares(before: Sequence[float], now: Sequence[float]) -> list[int]:
-    """Each counter's part of what all grew by, in percent, cut; zeros when nothing grew.
+    """Return each counter's share of the total growth, in whole percent rounded down.
 
-    A kernel may take a little back (iowait does): that counts as no growth.
+    Zeros if nothing grew. A counter that went back counts as unchanged: the kernel's iowait may.
     """
     grown = [max(new - old, 0.0) for old, new in zip(before, now, strict=True)]
     total = sum(grown)
@@ -30,29 +31,29 @@ def make_shares(before: Sequence[float], now: Sequence[float]) -> list[int]:
 
 
 class RateCounter(NamedTuple):
-    """How much the counters of some devices grew, together and the busiest, in which time."""
+    """Growth of a counter over several devices: the sum, the largest, and the time in seconds."""
 
     total: float
     most: float
     seconds: float
 
     def rate(self, unit: int = 1024) -> int:
-        """Units a second, rounded up: a trickle is not nothing."""
+        """Return units per second, rounded up, so that any traffic at all is not shown as 0."""
         return -int(-self.total // (unit * self.seconds)) if self.seconds > 0 else 0
 
 
 class CounterSample:
-    """One counter of some devices, by name, as it was the last time."""
+    """The last values of one counter, by the name of the device."""
 
     def __init__(self) -> None:
         self._time: float | None = None
         self._values: Mapping[str, float] = {}
 
     def advance(self, values: Mapping[str, float], now: float) -> RateCounter:
-        """Take new values. Zero for the first time.
+        """Store new values and return their growth; 0 for the first ones.
 
-        A device that is new has not grown yet. One whose counter went back was made anew (an
-        interface taken down and up): no growth either.
+        A new device has no growth yet. A counter that went back belongs to a device that was
+        created again (an interface taken down and up), which has none either.
         """
         old = self._values
         grown = [max(value - old[name], 0.0) for name, value in values.items() if name in old]

@@ -1,7 +1,8 @@
-"""How busy this machine is: all of Afanasy's fields, each from a source that may fail alone.
+"""Measures the load of the host: all of Afanasy's fields, from sources that fail independently.
 
-Percents and rates are about the time since the measurement before; the first one has the
-percents since boot and no rates. Time is monotonic, so a stepped clock makes no nonsense.
+Percents and rates are about the time since the measurement before; the first one has percents
+since boot and no rates. Times come from the monotonic clock, so a step of the wall clock has no
+effect.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader
 from trio_afrender.hostinfo.cpu import STATES, Processors
 from trio_afrender.hostinfo.gpu import (
     GpuSampler,
-    card_meters,
     classic_fields,
+    gpu_meters,
     is_unclaimed,
     shares_of,
 )
@@ -34,7 +35,7 @@ from trio_afrender.protocol.messages import HostResources
 __all__ = ("Sampler", "SamplerConfig", "make_sampler_config")
 
 SAMPLE_TIMEOUT = 1.0
-"""Seconds that a measurement waits for its slowest source."""
+"""Seconds that a measurement waits for each of its sources."""
 _MIB, _GIB = 1024**2, 1024**3
 _CPU = ("cpu_num", "cpu_mhz", "cpu_loadavg", *(f"cpu_{state}" for state in STATES), "hw_info")
 _MEMORY = (
@@ -44,11 +45,12 @@ _GPU = (
     "gpu_gpu_util", "gpu_gpu_temp", "gpu_mem_total_mb", "gpu_mem_used_mb", "gpu_string", "gpus",
 )  # fmt: skip
 _NO_USER = {"", "reboot", "runlevel", "LOGIN"}
+"""Entries of utmp that are no logins."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class SamplerConfig:
-    """What to measure, where there is a choice."""
+    """The settings of a `Sampler`; the fields are those of `Config`."""
 
     disk_path: str = "/"
     disks: str = "*"
@@ -58,7 +60,7 @@ class SamplerConfig:
 
 
 def make_sampler_config(config: Config) -> SamplerConfig:
-    """Return what an agent's settings say about it."""
+    """Return the part of an agent's settings that a `Sampler` needs."""
     return SamplerConfig(
         disk_path=config.disk_path,
         disks=config.io_disks,
@@ -69,25 +71,25 @@ def make_sampler_config(config: Config) -> SamplerConfig:
 
 
 class Sampler:
-    """Measures this host. One measurement after the other, never two at once."""
+    """Measures this host; one measurement at a time."""
 
     def __init__(
         self,
-        wishes: SamplerConfig = SamplerConfig(),
+        config: SamplerConfig = SamplerConfig(),
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wishes = wishes
-        self._container = CgroupReader()
+        self._config = config
+        self._cgroups = CgroupReader()
         self._cpu = Processors(clock=clock)
-        self._disks, self._nets = Disks(wishes.disks, clock=clock), Nets(wishes.nets, clock=clock)
-        self._thermometer = CpuTemperature(clock=clock)
-        self._cards = GpuSampler(wishes.gpu_command, wishes.shell, clock=clock)
-        self._bounds = CgroupLimits()
+        self._disks, self._nets = Disks(config.disks, clock=clock), Nets(config.nets, clock=clock)
+        self._temperature = CpuTemperature(clock=clock)
+        self._gpus = GpuSampler(config.gpu_command, config.shell, clock=clock)
+        self._limits = CgroupLimits()
         self._hw_info = ""
-        # Answered by the kernel from memory: they share a thread. The others may hang.
+        # The kernel answers these from memory, so they share a thread. The other sources can hang.
         self._kernel = (
-            MetricSource("the container's limits", (), self._read_bounds),
+            MetricSource("the container's limits", (), self._read_limits),
             MetricSource("the processors", _CPU, self._read_cpu),
             MetricSource("the memory", _MEMORY, self._read_memory),
             MetricSource("users", ("logged_in_users",), self._read_users),  # a file in memory
@@ -96,9 +98,7 @@ class Sampler:
             ),
             MetricSource("the network", ("net_recv_kbsec", "net_send_kbsec"), self._nets.read),
         )
-        self._cards_part = MetricSource(
-            "GPUs", _GPU, self._read_cards, idle=lambda: self._cards.idle
-        )
+        self._gpu_source = MetricSource("GPUs", _GPU, self._read_gpus, idle=lambda: self._gpus.idle)
         self._threads = (
             MetricSource("the kernel", (*_CPU, *_MEMORY), self._read_kernel),
             MetricSource("the disk's space", ("hdd_total_gb", "hdd_free_gb"), self._read_space),
@@ -106,64 +106,62 @@ class Sampler:
                 "the temperature",
                 ("cpu_temp",),
                 self._read_temperature,
-                idle=lambda: self._thermometer.idle,
+                idle=lambda: self._temperature.idle,
             ),
-            self._cards_part,
+            self._gpu_source,
         )
 
     async def measure(self) -> HostResources:
-        """Measure. What gives no answer in a second keeps its values and is `stale`.
-
-        One source after the other: threads that fight for the interpreter cost twice as much.
-        """
-        for part in self._threads:
-            await part.ask(SAMPLE_TIMEOUT)
+        """Measure all sources. One without an answer in a second keeps its values and is `stale`."""
+        # One after the other: threads that compete for the interpreter lock took twice the CPU.
+        for source in self._threads:
+            await source.ask(SAMPLE_TIMEOUT)
         return self._collect()
 
     def sample(self) -> HostResources:
-        """Measure here and now, blocking for as long as the slowest source. Never raises."""
-        for part in self._threads:
-            part.measure()
+        """Measure in the calling thread, blocking as long as the sources do. Never raises."""
+        for source in self._threads:
+            source.measure()
         return self._collect()
 
     def cards_unclaimed(self) -> bool:
-        """Whether a card worked for somebody whom its driver did not name, as of the last sample."""
-        return is_unclaimed(self._cards_part.values.get("gpus", ()), psutil.pid_exists)
+        """Whether a GPU worked for a process its driver did not report, as of the last sample."""
+        return is_unclaimed(self._gpu_source.values.get("gpus", ()), psutil.pid_exists)
 
     def shares(self) -> Mapping[int, GpuShare]:
-        """What processes have of the cards, as it was measured last."""
-        return shares_of(self._cards_part.values.get("gpus", ()))
+        """Return what each process used of the GPUs, by pid, as of the last sample."""
+        return shares_of(self._gpu_source.values.get("gpus", ()))
 
     def _collect(self) -> HostResources:
         fields: dict[str, Any] = {}
         stale: list[str] = []
-        for part in (*self._kernel, *self._threads):
-            fields.update(part.values)
-            stale.extend(part.stale)
+        for source in (*self._kernel, *self._threads):
+            fields.update(source.values)
+            stale.extend(source.stale)
         return HostResources(**fields, stale=tuple(dict.fromkeys(stale)))
 
     def _read_kernel(self) -> Fields:
-        for part in self._kernel:
-            part.measure()
+        for source in self._kernel:
+            source.measure()
         return {}
 
-    def _read_bounds(self) -> Fields:
-        self._bounds = self._container.read()
+    def _read_limits(self) -> Fields:
+        self._limits = self._cgroups.read()
         return {}
 
     def _read_cpu(self) -> Fields:
-        shares = self._cpu.shares(self._bounds)
+        shares = self._cpu.shares(self._limits)
         self._hw_info = self._hw_info or find_hw_info()
         return {
             "hw_info": self._hw_info,
-            "cpu_num": self._cpu.count(self._bounds),
+            "cpu_num": self._cpu.count(self._limits),
             "cpu_mhz": self._cpu.mhz(),
             "cpu_loadavg": self._cpu.load(),
             **{f"cpu_{state}": share for state, share in shares.items()},
         }
 
     def _read_memory(self) -> Fields:
-        memory = read_memory(self._bounds)
+        memory = read_memory(self._limits)
         return {
             "mem_total_mb": memory.total // _MIB,
             "mem_free_mb": memory.available // _MIB,
@@ -174,7 +172,7 @@ class Sampler:
         }
 
     def _read_space(self) -> Fields:
-        usage = psutil.disk_usage(self._wishes.disk_path)
+        usage = psutil.disk_usage(self._config.disk_path)
         return {"hdd_total_gb": usage.total // _GIB, "hdd_free_gb": usage.free // _GIB}
 
     def _read_users(self) -> Fields:
@@ -182,8 +180,8 @@ class Sampler:
         return {"logged_in_users": tuple(sorted(names - _NO_USER))}
 
     def _read_temperature(self) -> Fields:
-        return {"cpu_temp": self._thermometer.read()}
+        return {"cpu_temp": self._temperature.read()}
 
-    def _read_cards(self) -> Fields:
-        cards = self._cards.read()
-        return {**classic_fields(cards), "gpus": cards, "custom": card_meters(cards)}
+    def _read_gpus(self) -> Fields:
+        gpus = self._gpus.read()
+        return {**classic_fields(gpus), "gpus": gpus, "custom": gpu_meters(gpus)}

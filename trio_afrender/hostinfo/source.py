@@ -1,7 +1,7 @@
-"""One source of figures that may hang: a thread of its own, and its last values meanwhile.
+"""A source of measurements that may hang: it is read in its own thread and keeps its last values.
 
-A disk or driver that is stuck keeps its thread, and no other source waits for it. Its answer counts
-whenever it comes.
+A stuck disk or driver blocks only the thread of its own source. Its answer is stored when it
+comes, however late.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Fields: TypeAlias = Mapping[str, Any]
 
 
 class MetricSource:
-    """A group of fields that are measured together by `read`, which blocks.
+    """A group of fields that the blocking function `read` measures together.
 
-    While it is `idle`, asking would tell nothing new, and no thread is bothered.
+    While `idle()` is true, a measurement would find nothing new, and no thread is used for it.
     """
 
     def __init__(
@@ -37,27 +37,29 @@ class MetricSource:
         self._fields = fields
         self._read = read
         self._idle = idle
-        self._thread = trio.CapacityLimiter(1)  # who holds it is still out there
+        # Taken as long as a read runs, also after `ask` stopped waiting for it: so there is never
+        # more than one thread for this source.
+        self._thread = trio.CapacityLimiter(1)
         self._values: Fields = {}
         self._hangs = False
         self._problem = ""
 
     @property
     def values(self) -> Fields:
-        """The last that is known."""
+        """The values of the last measurement that ended."""
         return self._values
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """The fields, if they could not be measured this time."""
+        """The names of the fields, if the last measurement failed or has not ended."""
         return self._fields if self._hangs or self._problem else ()
 
-    async def ask(self, patience: float) -> None:
-        """Measure in the thread of this source, waiting for it at most `patience` seconds."""
+    async def ask(self, timeout: float) -> None:
+        """Measure in the thread of this source; wait at most `timeout` seconds for the result."""
         if self._thread.available_tokens and self._idle():
             await trio.lowlevel.checkpoint()
         elif self._thread.available_tokens:
-            with trio.move_on_after(patience):
+            with trio.move_on_after(timeout):
                 await trio.to_thread.run_sync(
                     self.measure, limiter=self._thread, abandon_on_cancel=True
                 )
@@ -65,14 +67,14 @@ class MetricSource:
             await trio.lowlevel.checkpoint()
         hangs = not self._thread.available_tokens
         if hangs and not self._hangs:
-            _log.warning("%s gives no answer: what was known of it is shown", self.name)
+            _log.warning("no answer from %s: the last values are reported", self.name)
         self._hangs = hangs
 
     def measure(self) -> None:
-        """Measure here and now. Never raises: a problem is named in the log once, until it is over."""
+        """Measure in the calling thread. Never raises: an error is logged once, until it is over."""
         try:
             self._values = self._read()
-        except Exception as error:  # noqa: BLE001 - the other sources are still wanted
+        except Exception as error:  # noqa: BLE001 - the other sources must still be measured
             self._values = {}
             problem = str(error) or type(error).__name__
             if problem != self._problem:

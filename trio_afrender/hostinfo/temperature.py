@@ -1,4 +1,4 @@
-"""The processor's temperature, from the kernel's sensors."""
+"""The temperature of the CPU, from the kernel's hwmon sensors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import psutil
 __all__ = ("CpuTemperature",)
 
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "acpitz")
+_NOT_CPU = frozenset({"nvme", "drivetemp", "amdgpu", "nouveau", "radeon", "i915", "xe"})
 _SEARCH_INTERVAL = 300.0
-"""Seconds between searches for sensors: a module may have been loaded. Reading them is cheaper."""
+"""Seconds between searches for sensors, which find those of kernel modules loaded since."""
 
 
 class CpuTemperature:
-    """The hottest sensor of the processors, else of anything but disks and cards. Blocking."""
+    """Reads the hottest sensor of the CPU, else of anything but disks and GPUs. Blocking."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, sys: str = "/sys") -> None:
         self._clock = clock
@@ -27,20 +28,20 @@ class CpuTemperature:
 
     @property
     def idle(self) -> bool:
-        """Whether there is no sensor, and it is not yet time to search again."""
+        """Whether no sensor was found and the next search is not due yet."""
         return not self._inputs and self._clock() < self._due
 
     def read(self) -> int:
-        """Degrees Celsius, 0 where nothing measures them."""
+        """Return degrees Celsius; 0 without a sensor."""
         now = self._clock()
         if now >= self._due:
-            self._inputs = self._find() if self._chips.is_dir() else ()
-            if not self._inputs and (degrees := self._ask_psutil()):
+            self._inputs = self._find_inputs() if self._chips.is_dir() else ()
+            if not self._inputs and (degrees := self._psutil_degrees()):
                 return degrees
             self._due = now + _SEARCH_INTERVAL
         return min(max(map(_degrees, self._inputs), default=0), 127)
 
-    def _find(self) -> tuple[Path, ...]:
+    def _find_inputs(self) -> tuple[Path, ...]:
         by_chip: dict[str, list[Path]] = {}
         for chip in sorted(self._chips.iterdir()):
             name = _text(chip / "name")
@@ -52,7 +53,8 @@ class CpuTemperature:
         others = {name: found for name, found in by_chip.items() if name not in _NOT_CPU}
         return tuple(path for found in others.values() for path in found)
 
-    def _ask_psutil(self) -> int:
+    def _psutil_degrees(self) -> int:
+        """Return the hottest sensor that psutil knows, on systems without hwmon."""
         if not hasattr(psutil, "sensors_temperatures"):
             return 0
         chips = psutil.sensors_temperatures()
@@ -62,11 +64,8 @@ class CpuTemperature:
         return min(max(int(hottest), 0), 127)
 
 
-_NOT_CPU = frozenset({"nvme", "drivetemp", "amdgpu", "nouveau", "radeon", "i915", "xe"})
-
-
 def _degrees(path: Path) -> int:
-    """One sensor; broken ones say 0, or nonsense, or refuse."""
+    """Return the temperature of one sensor; 0 if it is broken or not connected."""
     text = _text(path)
     try:
         degrees = int(text) // 1000

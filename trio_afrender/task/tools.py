@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from trio_afrender.config import Config
-from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom, ReadRoom
+from trio_afrender.hostinfo.memory import MemoryHeadroom, ReadHeadroom
 from trio_afrender.hostinfo.process_inspection import Examine, ProcessReport
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.interfaces import PluginRunner
@@ -91,7 +91,7 @@ class TaskDependencies:
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
     usage_reader: ProcessUsageReader = attrs.field(factory=NoUsageReader)
-    read_room: ReadRoom = lambda: MemoryHeadroom(available=1, total=1)
+    read_room: ReadHeadroom = lambda: MemoryHeadroom(available=1, total=1)
     """How much memory the host has left."""
     image_worker: ImageWorker | None = None
     """Reads images; None: thumbnails are commands like any other, images are not looked at."""

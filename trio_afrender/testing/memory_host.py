@@ -28,7 +28,7 @@ from trio_afrender.agent.takeover import TakeoverResult
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import StoreError
 from trio_afrender.hostinfo.identity import HostFacts
-from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom
+from trio_afrender.hostinfo.memory import MemoryHeadroom
 from trio_afrender.hostinfo.process_inspection import ProcessReport
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.in_process import InlineRunner

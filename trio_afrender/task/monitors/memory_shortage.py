@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 import trio
 
-from trio_afrender.hostinfo.memory_headroom import MemoryHeadroom, ReadRoom
+from trio_afrender.hostinfo.memory import MemoryHeadroom, ReadHeadroom
 from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.tools import ProcessUsageReader
@@ -42,7 +42,7 @@ class MemoryShortage:
     """Looks after one run's host; `sentence` and `table` are empty until there is something to say."""
 
     def __init__(
-        self, read_room: ReadRoom, usage_reader: ProcessUsageReader, handle: TaskControl
+        self, read_room: ReadHeadroom, usage_reader: ProcessUsageReader, handle: TaskControl
     ) -> None:
         self.sentence = ""
         self.table = ""
