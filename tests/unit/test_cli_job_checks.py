@@ -20,7 +20,7 @@ def block(**keys: object) -> str:
     [
         ("{", "not JSON: "),
         ("[]", "not a job"),
-        ("{}", "missing: this is no job file"),
+        ("{}", "missing: this is not a job file"),
         (block(tasks=5), "blocks[0].tasks: expected"),
         (block(tasks=[{"command": 5}]), "blocks[0].tasks[0].command: expected"),
         (block(tasks=[]), "blocks[0].tasks: empty"),

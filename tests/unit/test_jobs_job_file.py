@@ -198,7 +198,7 @@ def test_relative_folders_count_from_the_file(tmp_path: Path) -> None:
     [
         (b"", "not JSON"),
         (b'{"job":\n {"name" "x"}}', "(line 2, column 10)"),
-        (b'{"job": {"priority": NaN}}', "NaN is no JSON number"),
+        (b'{"job": {"priority": NaN}}', "NaN is not a JSON number"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"job": {"priority": ' + b"9" * 5000 + b"}}", "not JSON"),
         (b"\x00\x01", "not JSON"),

@@ -1,1 +1,1 @@
-"""What a job is: its file, its specification, views of its state, the report. No trio."""
+"""Jobs: the job file, the specification, views of the state, the report, submission. No trio."""

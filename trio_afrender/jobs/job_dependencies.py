@@ -1,8 +1,8 @@
-"""Who waits for whom inside a job: whole blocks, and tasks by their frames.
+"""Dependencies inside a job: of whole blocks, and of tasks by their frames.
 
-Tasks of one frame range form a *group*; groups of a block follow each other without gaps, so
-that a task of ours overlaps a run of neighbouring groups there, found by bisection. That keeps
-the number of edges near the number of tasks, whatever the masks say.
+Tasks of one frame range form a *group*. The groups of a block follow each other without gaps, so a
+task overlaps consecutive groups of another block, and bisection finds the first and the last. That
+keeps the number of edges near the number of tasks, whatever the masks match.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ("Dependencies", "FrameGroups", "find_dependencies", "make_groups", "o
 
 @attrs.frozen(slots=True)
 class Dependencies:
-    """For each block the numbers of the blocks it waits for: as a whole, and task by task."""
+    """For each block, the numbers of the blocks it waits for: as a whole, and task by task."""
 
     blocks: tuple[tuple[int, ...], ...]
     tasks: tuple[tuple[int, ...], ...]
@@ -29,7 +29,7 @@ class Dependencies:
 
 @attrs.frozen(slots=True)
 class FrameGroups:
-    """A block's groups in order: the first and last frame of each, and its tasks."""
+    """The groups of a block in order: first frame, last frame and tasks of each."""
 
     starts: tuple[int, ...]
     finishes: tuple[int, ...]
@@ -37,17 +37,17 @@ class FrameGroups:
 
 
 def find_dependencies(spec: JobSpec) -> Dependencies:
-    """Match the masks. Raises `JobError` for blocks that wait for each other."""
+    """Match the masks of all blocks. Raises `JobError` for blocks that wait for each other."""
     found = Dependencies(
         tuple(_matches(spec, i, block.depend_mask) for i, block in enumerate(spec.blocks)),
         tuple(_matches(spec, i, block.tasks_depend_mask) for i, block in enumerate(spec.blocks)),
     )
     edges = [sorted({*a, *b}) for a, b in zip(found.blocks, found.tasks, strict=True)]
-    circle = _find_circle(edges)
-    if circle:
-        names = " -> ".join(f'"{spec.blocks[i].name}"' for i in circle)
-        first = circle[0]
-        key = "depend_mask" if circle[1] in found.blocks[first] else "tasks_depend_mask"
+    cycle = _find_cycle(edges)
+    if cycle:
+        names = " -> ".join(f'"{spec.blocks[i].name}"' for i in cycle)
+        first = cycle[0]
+        key = "depend_mask" if cycle[1] in found.blocks[first] else "tasks_depend_mask"
         raise JobError(f"blocks[{first}].{key}", f"blocks wait for each other: {names}")
     return found
 
@@ -58,36 +58,39 @@ def _matches(spec: JobSpec, block: int, mask: str) -> tuple[int, ...]:
     try:
         pattern = re.compile(mask)
     except re.error as error:
-        raise JobError(f"blocks[{block}]", f'"{mask}" is no regular expression: {error}') from None
+        raise JobError(
+            f"blocks[{block}]", f'"{mask}" is not a regular expression: {error}'
+        ) from None
     others = enumerate(spec.blocks)
     return tuple(i for i, other in others if i != block and pattern.fullmatch(other.name))
 
 
-def _find_circle(edges: Sequence[Sequence[int]]) -> list[int]:
-    """A way from a block back to itself, its first block again at the end; [] when none is.
+def _find_cycle(edges: Sequence[Sequence[int]]) -> list[int]:
+    """A path from a block back to itself, its first block again at the end; [] if there is none.
 
-    With a stack of our own: a chain of some thousand blocks is legal.
+    The depth-first search keeps its own stack: a chain of thousands of blocks is legal, and would
+    exceed the recursion limit.
     """
     done: set[int] = set()
     for root in range(len(edges)):
-        way = {} if root in done else {root: iter(edges[root])}  # a dict keeps the order
-        while way:
-            here = next(reversed(way))
-            for other in way[here]:
-                if other in way:
-                    names = list(way)
-                    return [*names[names.index(other) :], other]
+        path = {} if root in done else {root: iter(edges[root])}  # a dict keeps the order
+        while path:
+            block = next(reversed(path))
+            for other in path[block]:
+                if other in path:
+                    blocks = list(path)
+                    return [*blocks[blocks.index(other) :], other]
                 if other not in done:
-                    way[other] = iter(edges[other])
+                    path[other] = iter(edges[other])
                     break
             else:
-                del way[here]
-                done.add(here)
+                del path[block]
+                done.add(block)
     return []
 
 
 def make_groups(block: BlockSpec) -> FrameGroups:
-    """Group a block's tasks by the frames they stand for, in order."""
+    """Group the tasks of a block by their frames, in order."""
     starts: list[int] = []
     finishes: list[int] = []
     tasks: list[list[int]] = []
@@ -105,11 +108,11 @@ def make_groups(block: BlockSpec) -> FrameGroups:
 def overlaps(
     block: BlockSpec, groups: FrameGroups, other: BlockSpec, others: FrameGroups
 ) -> Iterator[range]:
-    """For each group of `block` the groups of `other` whose frames it touches.
+    """For each group of `block`, the groups of `other` with frames in common.
 
-    A group reaches up to the start of the next one, so that with increments every frame belongs
-    somewhere; frames outside of `other` count to its first or last group. A list's frames count
-    from 0, so against a numeric block both are taken from their first.
+    A group extends to the start of the next one, so that with an increment above 1 each frame
+    belongs to a group. Frames outside of `other` belong to its first or last group. The frames of
+    a list begin at 0, so a list and a numeric block are compared from their first frames.
     """
     shift = 0
     if block.numeric and not other.numeric:

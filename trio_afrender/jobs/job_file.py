@@ -1,8 +1,8 @@
-"""Afanasy's job JSON -> `JobSpec`.
+"""Reads Afanasy's job JSON into a `JobSpec`.
 
-Read are: what a submitter sends (``{"job": {...}}``), what a server answers (``{"jobs": [...]}``)
-and what it stores (the job alone). Keys without a meaning for us are let through; those that
-would change the result and are not honoured are named in `JobSpec.unhonoured`.
+Three forms are accepted: what a submitter sends (``{"job": {...}}``), what a server answers
+(``{"jobs": [...]}``) and what it stores (the job alone). Unknown keys are ignored. Keys that would
+change the result and have no effect in this program are listed in `JobSpec.unhonoured`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ __all__ = (
 )
 
 _MAX_FILE = 256 * 1024 * 1024
+"""Bytes of a job file."""
 _MAX_TASKS = 200_000
+"""Tasks of a job."""
 
 _JOB_UNHONOURED = (
     "offline", "time_life", "ppa", "maintenance", "pools", "need_properties", "command_pre",
@@ -49,14 +51,14 @@ _FLAGS_UNHONOURED = (BlockFlags.MULTIHOST, BlockFlags.DEPENDSUBTASK)
 def load_job(path: Path) -> JobSpec:
     """Read a job file. Raises `JobError`. Blocking.
 
-    A relative ``working_directory`` counts from the folder of the file, so that a job and its
+    A relative ``working_directory`` is relative to the folder of the file, so that a job and its
     scene can be moved together.
     """
     return parse_job(read_job(path), folder=path.absolute().parent)
 
 
 def read_job(path: Path) -> object:
-    """The JSON of a job file, for `parse_job`. Raises `JobError`. Blocking."""
+    """Read the JSON of a job file, for `parse_job`. Raises `JobError`. Blocking."""
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_FILE + 1)
@@ -68,10 +70,10 @@ def read_job(path: Path) -> object:
 
 
 def _loads(raw: bytes, path: Path) -> object:
-    # Servers write control characters and foreign bytes into texts as they come.
+    # Servers write texts as they got them, with control characters and bytes that are not UTF-8.
     text = raw.decode("utf-8-sig", "surrogateescape")
     try:
-        return json.loads(text, strict=False, parse_constant=_no_constant)
+        return json.loads(text, strict=False, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise JobError(str(path), f"not JSON: {error.msg} ({where})") from None
@@ -81,19 +83,20 @@ def _loads(raw: bytes, path: Path) -> object:
         raise JobError(str(path), f"not JSON: {error}") from None
 
 
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
+def _refuse_constant(name: str) -> object:
+    """Refuse the constants that Python's parser accepts beyond JSON: NaN, Infinity, -Infinity."""
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
-    """Make a job of parsed JSON. Raises `JobError` with the path of what is wrong.
+    """Make a job of parsed JSON. Raises `JobError` with the path of the wrong value.
 
-    With `folder` relative working directories count from there, without it they stay as given.
+    Relative working directories are relative to `folder`; without it they stay as given.
     """
     job = Fields(unwrap(data), "")
     if "blocks" not in job:
         raise JobError("blocks", "missing: a job is a list of blocks")
-    blocks = tuple(_block(fields, folder) for fields in job.objects("blocks"))
+    blocks = tuple(_parse_block(fields, folder) for fields in job.objects("blocks"))
     if not blocks:
         raise JobError("blocks", "empty: a job needs at least one block")
     total = sum(block.task_count for block in blocks)
@@ -104,7 +107,7 @@ def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
         user_name=job.text("user_name"),
         priority=job.number("priority", 99),
         blocks=blocks,
-        needs=_needs(job),
+        needs=_parse_needs(job),
         depend_mask=job.pattern("depend_mask"),
         depend_mask_global=job.pattern("depend_mask_global"),
         time_wait=job.number("time_wait", 0),
@@ -112,16 +115,16 @@ def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
         custom_data=job.text("custom_data"),
         unhonoured=(
             *job.meaningful(_JOB_UNHONOURED),
-            *(path for fields in job.objects("blocks") for path in _unhonoured(fields)),
+            *(path for fields in job.objects("blocks") for path in _find_unhonoured(fields)),
         ),
     )
     check_sizes(spec)
-    find_dependencies(spec)  # raises when blocks wait for each other
-    return attrs.evolve(spec, notes=tuple(_notes(spec)))
+    find_dependencies(spec)  # raises JobError when blocks wait for each other
+    return attrs.evolve(spec, notes=tuple(_find_unmatched_masks(spec)))
 
 
 def unwrap(data: object) -> dict[str, object]:
-    """The job itself in the JSON of a job file. Raises `JobError` when there is none."""
+    """Return the job object in the JSON of a job file. Raises `JobError` if there is none."""
     if not isinstance(data, dict):
         raise JobError("", "not a job: expected an object with a job in it")
     if "job" in data:
@@ -133,11 +136,11 @@ def unwrap(data: object) -> dict[str, object]:
             raise JobError("jobs", f"expected a list of one job, found {count}")
         return Fields(jobs[0], "jobs[0]").data
     if "blocks" not in data:
-        raise JobError("job", "missing: this is no job file")
+        raise JobError("job", "missing: this is not a job file")
     return data
 
 
-def _needs(fields: Fields) -> HostNeeds:
+def _parse_needs(fields: Fields) -> HostNeeds:
     default = HostNeeds()
     numbers = {
         field.name: fields.number(field.name, getattr(default, field.name))
@@ -153,29 +156,29 @@ def _needs(fields: Fields) -> HostNeeds:
     )
 
 
-def _block(fields: Fields, folder: Path | None) -> BlockSpec:
-    tasks = tuple(_task(task) for task in fields.objects("tasks"))
-    flags = _flags(fields, tasks)
+def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
+    tasks = tuple(_parse_task(task) for task in fields.objects("tasks"))
+    flags = _parse_flags(fields, tasks)
     numeric = bool(flags & BlockFlags.NUMERIC)
     return BlockSpec(
         name=fields.text("name", "block"),
         service=fields.text("service") or "generic",
         parser=fields.text("parser"),
         command=fields.text("command"),
-        working_directory=_folder(fields.text("working_directory"), folder),
+        working_directory=_place_folder(fields.text("working_directory"), folder),
         files=fields.texts("files"),
         environment=fields.table("environment"),
         tasks=() if numeric else tasks,
         tasks_name=fields.text("tasks_name"),
         flags=flags,
-        **(_frames(fields) if numeric else _list_frames(fields)),
+        **(_parse_frames(fields) if numeric else _parse_list_frames(fields)),
         sequential=0 if fields.flag("non_sequential") else fields.number("sequential", 1),
         capacity=max(1, fields.number("capacity", 1000)),
         capacity_coeff_min=fields.number("capacity_coeff_min", 0),
         capacity_coeff_max=fields.number("capacity_coeff_max", 0),
         depend_mask=fields.pattern("depend_mask"),
         tasks_depend_mask=fields.pattern("tasks_depend_mask"),
-        needs=_needs(fields),
+        needs=_parse_needs(fields),
         errors_retries=fields.number("errors_retries", -1),
         errors_avoid_host=fields.number("errors_avoid_host", -1),
         errors_task_same_host=fields.number("errors_task_same_host", -1),
@@ -192,7 +195,7 @@ def _block(fields: Fields, folder: Path | None) -> BlockSpec:
     )
 
 
-def _task(fields: Fields) -> TaskSpec:
+def _parse_task(fields: Fields) -> TaskSpec:
     return TaskSpec(
         name=fields.text("name"),
         command=fields.text("command"),
@@ -202,10 +205,10 @@ def _task(fields: Fields) -> TaskSpec:
     )
 
 
-def _flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
-    """The block's flags, with what older jobs say by keys of their own.
+def _parse_flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
+    """The block's flags, including those that older jobs express by separate keys.
 
-    A block without tasks but with frames can only mean a numeric one, flag or not.
+    A block without tasks but with frames counts as numeric even without the flag.
     """
     flags = fields.number("flags", 0)
     if flags < 0:
@@ -227,8 +230,8 @@ def _flags(fields: Fields, tasks: tuple[TaskSpec, ...]) -> int:
     )
 
 
-def _frames(fields: Fields) -> dict[str, int]:
-    """The frames of a numeric block. Afanasy's server mends nonsense here; we say so instead."""
+def _parse_frames(fields: Fields) -> dict[str, int]:
+    """The frames of a numeric block. Afanasy's server corrects wrong numbers; here they raise."""
     for key in ("frame_first", "frame_last"):
         if key not in fields:
             raise JobError(fields.at(key), "missing: a numeric block needs it")
@@ -247,16 +250,22 @@ def _frames(fields: Fields) -> dict[str, int]:
     return found
 
 
-def _list_frames(fields: Fields) -> dict[str, int]:
-    """A list's frames serve dependencies only; zeros, as servers save them, mean the default."""
+def _parse_list_frames(fields: Fields) -> dict[str, int]:
+    """The frames of a list of tasks, which only dependencies use.
+
+    Servers save zeros for values that were not given: they mean the default.
+    """
     return {
         "frames_per_task": fields.number("frames_per_task", 1) or 1,
         "frames_inc": max(1, fields.number("frames_inc", 1)),
     }
 
 
-def _folder(text: str, base: Path | None) -> str:
-    """A relative working directory below `base`; a path absolute anywhere stays as it is."""
+def _place_folder(text: str, base: Path | None) -> str:
+    """Place a relative working directory below `base`.
+
+    A path that is absolute on any platform, or begins with a variable or ``~``, stays as it is.
+    """
     if base is None or not text or text.startswith(("~", "$", "%", "\\")):
         return text
     windows = PureWindowsPath(text)
@@ -265,8 +274,8 @@ def _folder(text: str, base: Path | None) -> str:
     return str(base / text)
 
 
-def _unhonoured(fields: Fields) -> list[str]:
-    """Paths of a block's fields that mean something and have no effect here."""
+def _find_unhonoured(fields: Fields) -> list[str]:
+    """Paths of a block's fields that have a value and no effect in this program."""
     paths = [fields.at(key) for key in fields.meaningful(_BLOCK_UNHONOURED)]
     flags = fields.number("flags", 0)
     paths += [f"{fields.at('flags')} ({flag.name})" for flag in _FLAGS_UNHONOURED if flags & flag]
@@ -279,8 +288,8 @@ def _unhonoured(fields: Fields) -> list[str]:
     return paths + [fields.at(f"tasks[].{key}") for key in sorted(seen)]
 
 
-def _notes(spec: JobSpec) -> list[str]:
-    """What was given and is probably not meant."""
+def _find_unmatched_masks(spec: JobSpec) -> list[str]:
+    """Note dependency masks that match no block: probably a mistake, but Afanasy accepts them."""
     notes = []
     for i, block in enumerate(spec.blocks):
         others = [other.name for j, other in enumerate(spec.blocks) if j != i]

@@ -1,7 +1,7 @@
-"""A job as the farm runs it: frozen values, with the arithmetic of frames and names.
+"""The specification of a job: frozen values, and the arithmetic of frames and names.
 
-`farm.jobfile` reads them from Afanasy's job JSON; an application may also build them by hand.
-Field names, units and defaults are Afanasy's; -1 means "not limited" or "the farm's default".
+`job_file` reads them from Afanasy's job JSON; an application may also build them itself. Field
+names, units and defaults are Afanasy's; -1 means "not limited" or "the farm's default".
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ __all__ = ("BlockSpec", "HostNeeds", "JobSpec", "TaskSpec")
 
 @attrs.frozen(slots=True, kw_only=True)
 class HostNeeds:
-    """What a block or a job asks of a render. Masks are regular expressions for whole names."""
+    """What a block or a job requires of a render. Masks are regular expressions for whole names."""
 
     hosts_mask: str = ""
     hosts_mask_exclude: str = ""
     max_running_tasks: int = -1
     max_running_tasks_per_host: int = -1
     need_os: str = ""
-    """A regular expression found anywhere in the render's ``os`` words, in any case."""
+    """A regular expression, searched in the render's ``os`` text without regard to case."""
     need_memory: int = 0
-    """MiB that must be free; so too the others: none counts while the load is unknown."""
+    """MiB that must be free. Like the next ones it has no effect while the render has not reported
+    its load."""
     need_hdd: int = 0
     """GiB."""
     need_cpu_freq_mgz: int = -1
@@ -57,27 +58,27 @@ class BlockSpec:
     parser: str = ""
     command: str = ""
     working_directory: str = ""
-    """Empty: a folder of the run's own."""
+    """Empty: a folder made for the run."""
     files: tuple[str, ...] = ()
     environment: Mapping[str, str] = attrs.field(factory=dict)
     tasks: tuple[TaskSpec, ...] = ()
     tasks_name: str = ""
-    """Pattern for the names of tasks, numbers or names in place of ``@#@``."""
+    """Pattern for the names of tasks: ``@#@`` stands for frame numbers or the task's own name."""
     flags: int = 0
     frame_first: int = 0
     frame_last: int = 0
     frames_per_task: int = 1
-    """In a list: frames each task stands for; negative: tasks each frame is made of."""
+    """In a list: frames of each task; negative: how many tasks make one frame."""
     frames_inc: int = 1
     sequential: int = 1
-    """1 in order, -1 backwards, 0 coarse to fine, N every Nth frame first, -N from the end."""
+    """1 in order, -1 in reverse, 0 coarse to fine, N every Nth frame first, -N from the end."""
     capacity: int = 1000
     capacity_coeff_min: int = 0
     capacity_coeff_max: int = 0
     depend_mask: str = ""
-    """Blocks of this job that must be done first; never the block itself."""
+    """Mask of blocks of this job that must be done before; never the block itself."""
     tasks_depend_mask: str = ""
-    """Blocks whose tasks with overlapping frames must be done first."""
+    """Mask of blocks whose tasks with overlapping frames must be done before."""
     needs: HostNeeds = HostNeeds()
     errors_retries: int = -1
     errors_avoid_host: int = -1
@@ -106,8 +107,8 @@ class BlockSpec:
     def frames(self, task: int) -> tuple[int, int, int]:
         """First frame, last frame (inclusive) and number of frames of a task.
 
-        A list counts its frames from 0; a negative `frames_per_task` is passed on as the number,
-        as Afanasy does.
+        A list counts its frames from 0. A negative `frames_per_task` is returned as the number of
+        frames, as Afanasy does.
         """
         if self.numeric:
             return task_frames(
@@ -116,7 +117,7 @@ class BlockSpec:
         return listed_frames(self.frames_per_task, task)
 
     def task_name(self, task: int) -> str:
-        """The name that people see, as ``frame 1-7 / 2``."""
+        """The displayed name, such as ``frame 1-7 / 2``."""
         if not self.numeric:
             own = self.tasks[task].name or f"task {task}"
             return self.tasks_name.replace("@#@", own) if self.tasks_name else own
@@ -131,7 +132,7 @@ class BlockSpec:
 
 @attrs.frozen(slots=True, kw_only=True)
 class JobSpec:
-    """A whole job. Higher `priority` goes first, then whoever came first."""
+    """A whole job. Jobs with higher `priority` come first, then those submitted earlier."""
 
     name: str = "job"
     user_name: str = ""
@@ -139,14 +140,14 @@ class JobSpec:
     blocks: tuple[BlockSpec, ...]
     needs: HostNeeds = HostNeeds()
     depend_mask: str = ""
-    """Jobs of the same user, on this farm, that must be done first."""
+    """Mask of jobs of the same user on this farm that must be done before."""
     depend_mask_global: str = ""
-    """The same for jobs of anybody."""
+    """Mask of jobs of any user that must be done before."""
     time_wait: int = 0
     """Unix time before which nothing starts."""
     ignore_nimby: bool = False
     custom_data: str = ""
     unhonoured: tuple[str, ...] = ()
-    """Paths of fields that were given, mean something, and have no effect here."""
+    """Paths of fields that have a value and no effect in this program."""
     notes: tuple[str, ...] = ()
-    """Sentences on what is probably not meant, as a mask that matches no block."""
+    """Sentences on probable mistakes, such as a mask that matches no block."""

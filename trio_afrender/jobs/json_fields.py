@@ -1,4 +1,8 @@
-"""Strictly typed values out of a JSON object, with the path of what is wrong."""
+"""Strictly typed values of a JSON object. An error names the path of the wrong value.
+
+`protocol.strict_converter` is for messages, whose shape is fixed. A job file has keys with several
+spellings, defaults that depend on other keys, and errors that quote the value for its author.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +17,35 @@ __all__ = ("Fields", "is_meaningful")
 
 _T = TypeVar("_T")
 _SHOWN = 60
+"""Characters of a wrong value in a message."""
 _INT_LIMIT = 2**53
-"""Beyond it a JSON number may have lost digits on its way."""
+"""Larger integers may have lost digits: other JSON programs read them as doubles."""
 
 
 def is_meaningful(value: object) -> bool:
-    """Whether a value says anything: not empty, zero, false, null or Afanasy's -1."""
+    """Whether a value has an effect: not empty, zero, false, null or Afanasy's -1."""
     return bool(value) and value != -1
 
 
-def _found(value: object) -> str:
+def _show(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 class Fields:
-    """A JSON object of a job file. An absent key gives the default, a wrong type a `JobError`.
+    """A JSON object of a job file. A missing key gives the default, a wrong type a `JobError`.
 
-    Keys that nobody asks for are no errors: saved jobs hold many.
+    Keys that are never read are no errors: saved jobs have many.
     """
 
     def __init__(self, data: object, path: str) -> None:
         if not isinstance(data, dict):
-            raise JobError(path, f"expected an object, found {_found(data)}")
+            raise JobError(path, f"expected an object, found {_show(data)}")
         self.data: dict[str, object] = data
         self.path = path
 
     def at(self, key: str) -> str:
+        """The path of a key, for messages."""
         return f"{self.path}.{key}" if self.path else key
 
     def __contains__(self, key: str) -> bool:
@@ -58,7 +64,7 @@ class Fields:
         return self._get(key, default=False, check=_flag)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts; one text with ``;`` between, as older jobs have it, is one too."""
+        """A list of strings. Older jobs have one string with ``;`` as separator."""
         value = self.data.get(key, ())
         if isinstance(value, str):
             return tuple(part for part in value.split(";") if part)
@@ -66,12 +72,12 @@ class Fields:
         return tuple(_text(item, f"{self.at(key)}[{i}]") for i, item in items)
 
     def table(self, key: str) -> dict[str, str]:
-        """An object whose values are texts, as an environment."""
+        """An object whose values are strings, such as an environment."""
         table = Fields(self.data.get(key, {}), self.at(key))
         return {name: table.text(name) for name in table.data}
 
     def pattern(self, key: str) -> str:
-        """A text that is a regular expression."""
+        """A string that is a regular expression."""
         text = self.text(key)
         try:
             re.compile(text)
@@ -80,38 +86,38 @@ class Fields:
         return text
 
     def objects(self, key: str) -> Iterator[Fields]:
-        """The objects of a list, made one by one."""
+        """The objects of a list, one by one."""
         for i, item in enumerate(_list(self.data.get(key, []), self.at(key))):
             yield Fields(item, f"{self.at(key)}[{i}]")
 
     def meaningful(self, keys: tuple[str, ...]) -> Iterator[str]:
-        """Those of `keys` that are given and say something."""
+        """Those of `keys` that are given and have an effect."""
         return (key for key in keys if is_meaningful(self.data.get(key)))
 
 
 def _text(value: object, path: str) -> str:
     if not isinstance(value, str):
-        raise JobError(path, f"expected str, found {_found(value)}")
+        raise JobError(path, f"expected str, found {_show(value)}")
     if "\0" in value:
-        raise JobError(path, "holds a NUL character, which no command or path can")
+        raise JobError(path, "contains a NUL character, which no command or path can contain")
     return value
 
 
 def _number(value: object, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise JobError(path, f"expected int, found {_found(value)}")
+        raise JobError(path, f"expected int, found {_show(value)}")
     if abs(value) > _INT_LIMIT:
-        raise JobError(path, f"{_found(value)} is too large a number")
+        raise JobError(path, f"{_show(value)} is too large a number")
     return value
 
 
 def _flag(value: object, path: str) -> bool:
     if not isinstance(value, bool):
-        raise JobError(path, f"expected true or false, found {_found(value)}")
+        raise JobError(path, f"expected true or false, found {_show(value)}")
     return value
 
 
 def _list(value: object, path: str) -> list[object] | tuple[object, ...]:
     if not isinstance(value, list | tuple):
-        raise JobError(path, f"expected a list, found {_found(value)}")
+        raise JobError(path, f"expected a list, found {_show(value)}")
     return value

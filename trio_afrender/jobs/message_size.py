@@ -1,4 +1,4 @@
-"""How large a task may be: one message must hold it, and one message has a largest size."""
+"""Limits the size of a task: it has to fit into one message, whose size is limited."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterable, Mapping
 
 from trio_afrender.errors import JobError
-from trio_afrender.jobs.job_spec import BlockSpec, JobSpec, TaskSpec
+from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.protocol.messages import TaskExec
 
 __all__ = ("MAX_TASK", "check_sizes", "weigh")
 
 MAX_TASK = 2 * 1024 * 1024
-"""Bytes of JSON that the texts of one task may take; a frame holds four times as much."""
+"""Bytes of JSON for the texts of one task; a websocket message may have four times as many."""
 _OVERHEAD = 1000
-"""Bytes for all that is not text, generously."""
+"""Bytes for everything that is not text, rounded up."""
 
 
 def _cost(texts: Iterable[str]) -> int:
-    """Bytes of texts in a frame: escapes make up to twelve of one character."""
+    """Bytes of texts in JSON, where an escaped character takes up to twelve."""
     return sum(
         len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))
         for text in texts
@@ -30,7 +30,7 @@ def _tables(*tables: Mapping[str, str]) -> Iterable[str]:
 
 
 def weigh(task: TaskExec) -> int:
-    """About how many bytes a task takes in a frame, rather more than less."""
+    """Estimate how many bytes a task takes in a message, rather too many than too few."""
     return _OVERHEAD + _cost(
         (
             task.name,
@@ -50,14 +50,15 @@ def weigh(task: TaskExec) -> int:
 
 
 def check_sizes(job: JobSpec) -> None:
-    """Raise `JobError` for a block or task that no render could be told of."""
+    """Raise `JobError` for a block or task that does not fit into a message."""
     shared = _OVERHEAD + _cost((job.name, job.user_name, job.custom_data))
     for i, block in enumerate(job.blocks):
         size = shared + _weigh_block(block)
         if size > MAX_TASK:
             raise JobError(f"blocks[{i}]", f"{size:,} bytes, more than fit into one message")
         for j, task in enumerate(block.tasks):
-            if size + _weigh_task(task) > MAX_TASK:
+            own = (task.name, task.command, task.custom_data, *task.files)
+            if size + _cost((*own, *_tables(task.environment))) > MAX_TASK:
                 raise JobError(f"blocks[{i}].tasks[{j}]", "too large for one message")
 
 
@@ -75,8 +76,3 @@ def _weigh_block(block: BlockSpec) -> int:
             *_tables(block.environment),
         )
     )
-
-
-def _weigh_task(task: TaskSpec) -> int:
-    own = (task.name, task.command, task.custom_data, *task.files)
-    return _cost((*own, *_tables(task.environment)))

@@ -1,4 +1,4 @@
-"""The outcome of a job as JSON plain data, for ``--report FILE`` and for programs."""
+"""The outcome of a job as plain JSON data, for ``--report FILE`` and for programs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ __all__ = ("make_report",)
 
 
 def make_report(job: JobView) -> dict[str, object]:
-    """Collect everything, texts included. Reads files: call it in a thread when that matters.
+    """Make the report of a job, texts included. Blocking: reads the texts from the store.
 
-    Times are Unix time or None. ``status`` is Afanasy's number, None for a task that never ran;
-    an ``exit_code`` below zero is a signal's number.
+    Times are Unix time or None. ``status`` is Afanasy's number, None for a task that never ran. A
+    negative ``exit_code`` is the number of a signal.
     """
     return {
         "job": job.name,
         "state": job.state,
         "started": job.started,
         "finished": job.finished,
-        "tasks": [_task(task) for task in job.tasks],
+        "tasks": [_report_task(task) for task in job.tasks],
     }
 
 
-def _task(task: TaskView) -> dict[str, object]:
+def _report_task(task: TaskView) -> dict[str, object]:
     return {
         "job": task.job,
         "block": task.block,

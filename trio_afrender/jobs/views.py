@@ -1,4 +1,4 @@
-"""Snapshots of the farm for people and programs: frozen, cheap, kept until something changes."""
+"""Snapshots of jobs, tasks and renders for users and programs. Frozen, kept until a change."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ FINAL_STATES = ("done", "skipped", "error", "killed")
 
 
 class Texts(Protocol):
-    """Where a farm's texts and files lie. Reading may block on a disk."""
+    """The stored texts and files of a farm. Reading may block on a disk."""
 
     def log(self, key: TaskKey) -> str: ...
 
     def output(self, key: TaskKey, attempt: int) -> str: ...
 
     def path(self, key: TaskKey, name: str) -> Path:
-        """Where a file of a task is kept. Does not touch the disk."""
+        """The path of a stored file of a task. Does not access the disk."""
         ...
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class TaskView:
-    """One task. Times are Unix time; facts of a run are those of the latest one."""
+    """One task. Times are Unix time. Values of a run are those of the latest one."""
 
     job: int
     block: int
     task: int
     number: int = 0
     run: str = ""
-    """The latest run; empty if there was none."""
+    """The id of the latest run; empty if there was none."""
     name: str
     block_name: str
     service: str
@@ -46,7 +46,7 @@ class TaskView:
     """``waiting`` (for others), ``ready``, ``running``, ``done``, ``error``, ``skipped``, ``killed``."""
     status: int | None = None
     exit_code: int | None = None
-    """Negative: the signal that ended the process. None: there was none, or it is not over."""
+    """Negative: the signal that ended the process. None: no process, or it has not ended."""
     started: float | None = None
     finished: float | None = None
     attempts: int = 0
@@ -57,7 +57,7 @@ class TaskView:
     report: str = ""
     resources: str = ""
     usage: TaskUsage | None = None
-    """What the run's process tree uses and has used, as it was told last."""
+    """The usage of the run's process tree, as last reported."""
     files: tuple[Path, ...] = ()
     why: tuple[Reason, ...] = ()
     _attempt: int = attrs.field(repr=False)
@@ -69,18 +69,18 @@ class TaskView:
 
     @property
     def log(self) -> str:
-        """The task's log, all attempts. Read from where it is stored, at each access."""
+        """The task's log, of all attempts. Each access reads it from the store."""
         return self._texts.log(self.key)
 
     @property
     def output(self) -> str:
-        """The stored output of the latest attempt, '' until it is over. Read at each access."""
+        """The stored output of the latest attempt, '' until that has ended. Each access reads it."""
         return self._texts.output(self.key, self._attempt)
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class JobView:
-    """One job. `started` is when its first task was handed out."""
+    """One job. `started` is when its first task was assigned."""
 
     id: int
     name: str
@@ -90,7 +90,7 @@ class JobView:
     started: float | None = None
     finished: float | None = None
     counts: Mapping[str, int]
-    """How many tasks are in each state; states without a task are left out."""
+    """The number of tasks in each state; states without a task are left out."""
     tasks: tuple[TaskView, ...]
 
 
@@ -101,7 +101,7 @@ class RenderView:
     id: int
     name: str
     state: str
-    """``online``, ``reconnecting`` (its link is gone, its tasks wait for it) or ``offline``."""
+    """``online``, ``reconnecting`` (its link is lost, its tasks wait for it) or ``offline``."""
     nimby: str = ""
     """Empty, ``nimby`` (only the owner's jobs) or ``NIMBY`` (no jobs)."""
     host_name: str = ""
