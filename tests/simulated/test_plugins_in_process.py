@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 from support.plugins import PLUGINS, make_spec
-from trio.testing import Sequencer, assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import assert_checkpoints
 
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.in_process import BYTES_PER_CHECKPOINT, InlineRunner
-from trio_afrender.plugins.meters.slots import Slots
 from trio_afrender.tasklog.memory_log import MemoryLog
 
 
@@ -76,41 +75,3 @@ async def test_all_calls_are_checkpoints() -> None:
         for call in (task.log, partial(task.run_end_checks, 0, check_files=True, post=True)):
             with assert_checkpoints():
                 await call()
-
-
-async def test_a_gate_lets_many_in_or_one_alone() -> None:
-    gate, seq, order = Slots(), Sequencer(), []
-
-    async def pass_through(name: str, first: int, last: int, *, alone: bool) -> None:
-        async with seq(first):
-            pass
-        await gate.enter(alone=alone)
-        order.append(f"{name} in")
-        async with seq(last):
-            await wait_all_tasks_blocked()
-        order.append(f"{name} out")
-        gate.leave(alone=alone)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: pass_through("a", 0, 4, alone=False))
-        nursery.start_soon(lambda: pass_through("b", 1, 5, alone=False))
-        nursery.start_soon(lambda: pass_through("alone", 2, 6, alone=True))
-        nursery.start_soon(lambda: pass_through("late", 3, 7, alone=False))
-    assert order == [
-        "a in", "b in", "a out", "b out", "alone in", "alone out", "late in", "late out",
-    ]  # fmt: skip
-
-
-async def test_who_gives_up_waiting_to_be_alone_holds_up_nobody() -> None:
-    gate = Slots()
-    await gate.enter(alone=False)
-    with trio.move_on_after(0):
-        await gate.enter(alone=True)
-    await gate.enter(alone=False)
-    gate.leave(alone=False)
-    gate.leave(alone=False)
-    await gate.enter(alone=True)
-    with trio.move_on_after(0):
-        await gate.enter(alone=False)
-    gate.leave(alone=True)
-    await gate.enter(alone=True)

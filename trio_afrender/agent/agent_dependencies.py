@@ -170,7 +170,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                     settings,
                     config.plugins,
                     time_limit=config.timing.plugin,
-                    templates=plugins.templates,
+                    fork_servers=plugins.fork_servers,
                 ),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
                 remembered=remembered,

@@ -30,7 +30,7 @@ from trio_afrender.plugins.loader import (
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ("is_builtin", "list_plugins", "load_class", "near")
+__all__ = ("is_builtin", "is_foreign", "list_plugins", "load_class", "near")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^ -~]")
@@ -72,6 +72,14 @@ def load_class(kind: str, name: str, folders: Sequence[Path] = ()) -> type:
         where = f"{PACKAGES[kind]}.{name}"
         return _load(kind, name, partial(import_builtin, kind, name), where)
     raise PluginNotFound(kind, name, near(kind, name, folders))
+
+
+def is_foreign(kind: str, name: str, folders: Sequence[Path] = ()) -> bool:
+    """Whether `load_class` would load code for this name that is not ours. Loads nothing."""
+    if name == BASES[kind] or not _NAME.match(name):
+        return False
+    found = any(folder.find(kind, name) is not None for folder in map(PluginFolder, folders))
+    return found or name in _entry_points(kind)
 
 
 def is_builtin(made: type) -> bool:

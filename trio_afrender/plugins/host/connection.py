@@ -1,4 +1,4 @@
-"""A plugin host as a process: carries bytes, reads its figures, makes an end of it."""
+"""A plugin host as a process: its socket, its output, its figures in ``/proc``, its end."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ REAP_TIMEOUT = 5.0
 class HostProcess:
     """One plugin host. Made by `open_host_process`, which also ends it."""
 
-    def __init__(self, pid: int, template: ForkServer, link: socket.socket, output: int) -> None:
+    def __init__(self, pid: int, fork_server: ForkServer, link: socket.socket, output: int) -> None:
         self.pid = pid
-        self._template = template
+        self._fork_server = fork_server
         self._link = link
         self._output = trio.lowlevel.FdStream(output)
         self._frames = PluginFrameReader()
@@ -136,21 +136,21 @@ class HostProcess:
             return lines
         return ""
 
-    def thread(self, native_id: int) -> tuple[float, bool]:
-        """Seconds of processor time a thread has used, and whether it wants processor or disk.
+    def cpu_usage(self) -> tuple[float, bool]:
+        """Seconds of processor time the process has used, and whether a thread of it could run now.
 
-        Nothing where the system does not say.
+        A thread could run if it has a processor, waits for one, or waits for a disk. (0, False)
+        where the system does not say.
         """
-        place = Path(f"/proc/{self.pid}/task/{native_id}")
+        used, runnable = 0.0, False
         try:
-            fields = (place / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
-            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            with contextlib.suppress(OSError):
-                # The same to the nanosecond: what counts here are a few milliseconds.
-                used = int((place / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
-            return used, fields[0] in "RD"
+            for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                stat = (thread / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
+                used += (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+                runnable = runnable or stat[0] in "RD"
         except (OSError, ValueError, IndexError):
-            return 0.0, False
+            return used, runnable
+        return used, runnable
 
     def resident(self) -> int:
         """Bytes of memory it has; 0 where the system does not say."""
@@ -169,7 +169,7 @@ class HostProcess:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     kill(self.pid, signal.SIGKILL)
             with trio.move_on_after(REAP_TIMEOUT) as reaping:
-                self._status = await self._template.reap(self.pid)
+                self._status = await self._fork_server.reap(self.pid)
             if reaping.cancelled_caught:
                 logger.error("plugin host %d cannot be killed", self.pid)
             if self._pidfd is not None:
@@ -177,10 +177,10 @@ class HostProcess:
                 os.close(self._pidfd)
             await self._output.aclose()
 
-    def how_it_ended(self) -> str:
-        """For people: the exit code or signal, once it has ended."""
+    def describe_exit(self) -> str:
+        """The exit code or signal, for people; known once the process has ended."""
         if self._status is None:
-            return "nobody can tell how"
+            return "its exit status is not known"
         return describe_end(os.waitstatus_to_exitcode(self._status))
 
 
@@ -209,7 +209,7 @@ def _find_trace(printed: str, thread: int) -> str:
 
 
 @asynccontextmanager
-async def open_host_process(template: ForkServer) -> AsyncIterator[HostProcess]:
+async def open_host_process(fork_server: ForkServer) -> AsyncIterator[HostProcess]:
     """Have a plugin host forked; leaving ends it with all it has started, whatever state it is in.
 
     Raises `PluginError` when that fails. `write` and `listen` must be run by the caller.
@@ -221,7 +221,7 @@ async def open_host_process(template: ForkServer) -> AsyncIterator[HostProcess]:
         ours.setblocking(False)
         try:
             # No checkpoint from here to `yield`: it either raises or the process is ours to end.
-            pid = await template.fork(theirs.fileno(), theirs_of_line, output)
+            pid = await fork_server.fork(theirs.fileno(), theirs_of_line, output)
         except BaseException:
             os.close(printed)
             raise
@@ -229,7 +229,7 @@ async def open_host_process(template: ForkServer) -> AsyncIterator[HostProcess]:
             theirs.close()
             os.close(theirs_of_line)
             os.close(output)
-        host = HostProcess(pid, template, ours, printed)
+        host = HostProcess(pid, fork_server, ours, printed)
         try:
             yield host
         finally:

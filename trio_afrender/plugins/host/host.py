@@ -1,4 +1,11 @@
-"""One plugin host from its start to its end: the calls under way, and what ends it."""
+"""One plugin host process: the calls under way in it, and what ends it.
+
+There are two kinds. The *shared* host runs the objects of all runs that use our own plugins alone,
+a thread each. An *own* host runs the objects of one run that names foreign code. So a call that
+hangs in an own host, or memory that it takes, is that run's fault by construction. A failure of the
+shared host has no culprit: the runs with a call under way continue in own hosts, where the next
+failure has one.
+"""
 
 from __future__ import annotations
 
@@ -11,376 +18,348 @@ import attrs
 import trio
 
 from trio_afrender.config.settings import PluginSettings
-from trio_afrender.errors import ProtocolError
-from trio_afrender.plugins.host.calls import (
-    Caller,
+from trio_afrender.errors import PluginError, ProtocolError
+from trio_afrender.plugins.host.connection import HostProcess, open_host_process
+from trio_afrender.plugins.host.forkserver import ForkServers
+from trio_afrender.plugins.host.host_protocol import (
     CallLimits,
-    HostDied,
     HostFailure,
     HostReply,
-    MovedError,
-    PendingCall,
     Request,
-    read_answer,
+    dump_plugin_settings,
+    read_reply,
 )
-from trio_afrender.plugins.host.connection import HostProcess
-from trio_afrender.plugins.host.fault_attribution import (
-    SLOW_CALL_FACTOR,
-    CallView,
-    find_cpu_hog,
-    find_unresponsive,
-)
-from trio_afrender.plugins.host.host_protocol import dump_plugin_settings, load_error
-from trio_afrender.plugins.host.plugin_threads import PluginThreads
 
-__all__ = ("PluginHost",)
+__all__ = ("HostDied", "PendingCall", "PluginHost", "restart_delay", "run_plugin_host")
 
 logger = logging.getLogger(__name__)
 
-PING_AFTER = 0.015
-"""Seconds after which a call is slow and the host is asked for a sign of life, and after which that
-is late."""
-SILENCE_LIMIT = 0.25
-"""Seconds without a sign of life that are too many even if nothing in the host seems to run."""
+SLOW_CALL_FACTOR = 3
+"""Time limits that a call may take when it gets no processor time, or shares its host."""
 MIN_CPU_SHARE = 0.3
-"""Share of the time below which a thread that could run is not let run."""
+"""Share of a processor below which a process that could run counts as not let run."""
+MAX_STUCK_CALLS = 4
+"""Threads of the shared host that may be lost to hanging calls before it is replaced."""
+FREE_RESTARTS = 3
+RESTART_WINDOW = 60.0
+MAX_RESTART_DELAY = 5.0
+
+
+class HostDied(Exception):
+    """The host has ended, or is about to, and takes no call."""
+
+
+def restart_delay(ends: Sequence[float], now: float) -> float:
+    """Seconds to wait before a host is started, given the times at which earlier ones failed.
+
+    The first `FREE_RESTARTS` within `RESTART_WINDOW` seconds cost no delay.
+    """
+    recent = sum(1 for end in ends if now - end <= RESTART_WINDOW)
+    if recent <= FREE_RESTARTS:
+        return 0.0
+    return min(MAX_RESTART_DELAY, 0.25 * 2.0 ** (recent - FREE_RESTARTS - 1))
+
+
+@attrs.define(eq=False)
+class PendingCall:
+    """A call under way. `on_done` is called once, by the host's tasks, before `done` is set."""
+
+    run: int
+    request: Request
+    started: float
+    on_done: Callable[[PendingCall], None]
+    done: trio.Event = attrs.field(factory=trio.Event)
+    reply: HostReply | None = None
+    failure: HostFailure | None = None
+    """Why there will be no reply."""
+    cpu_seen: float | None = None
+    """Seconds of processor time of the process when this call was first checked."""
+    checked_at: float = 0.0
+
+    def finish(self) -> None:
+        self.on_done(self)
+        self.done.set()
 
 
 class PluginHost:
-    """Made for one `HostProcess`. `run` serves it until something is wrong."""
+    """A host that is up. Made by `run_plugin_host`, which also ends it."""
 
-    def __init__(
-        self,
-        process: HostProcess,
-        limits: CallLimits,
-        *,
-        ward: bool = False,
-        changed: Callable[[], None],
-    ) -> None:
+    def __init__(self, process: HostProcess, limits: CallLimits, *, shared: bool) -> None:
         self.process = process
-        self.quarantine = ward
-        """Whether it is for runs whose calls are made alone."""
-        self.turn = trio.Lock()
-        """Held during a call in a ward."""
-        self.unresponsive = False
-        """Whether it does not answer at the moment."""
-        self.overloaded = False
-        """Whether a call that takes long keeps the others from running well."""
-        self.ready = trio.Event()
-        """Set when the host is up. `changed` is called then, and whenever the above changes."""
-        self.judged = trio.Event()
-        """Set when it is over and it has been decided whose fault that was."""
-        self.trouble: HostFailure | None = None
-        self._ended = trio.Event()
-        self._exited = trio.Event()
-        self._changed = changed
+        self.shared = shared
+        self.failure: HostFailure | None = None
+        """Set as soon as the host takes no more calls."""
+        self.was_up = False
+        self.ended = trio.Event()
+        """Set when the process has ended and all its calls are finished."""
         self._limits = limits
-        self._asked: dict[int, PendingCall] = {}
-        self._threads = PluginThreads()
+        self._up = trio.Event()
+        self._failed = trio.Event()
+        self._exited = trio.Event()
+        self._calls: dict[int, PendingCall] = {}
+        self._runs: set[int] = set()
         self._number = 0
-        self._rest = trio.CancelScope()
-        """Of who looks after slow calls: ends when one may have become slow."""
+        self._threads: dict[int, int] = {}
+        self._stuck_calls = 0
         self._ping: tuple[int, float] | None = None
-        self._pinged = -math.inf
-        self._used: dict[int, float] = {}  # by run: processor time when last asked for life
-        self._used_at = 0.0
-        self._resident = 0
+        self._rest = trio.CancelScope()
 
-    @property
-    def over(self) -> bool:
-        return self.trouble is not None
+    # -- calls ----------------------------------------------------------------------------------
 
-    @property
-    def idle(self) -> bool:
-        """Whether it has been used, holds nobody's objects any more and nothing is under way."""
-        return self._number > 0 and not self._threads and not self._asked
+    def call(
+        self, run: int, request: Request, on_done: Callable[[PendingCall], None]
+    ) -> PendingCall:
+        """Send a request and return at once. Raises `HostDied`, `ProtocolError` (too large).
 
-    @property
-    def load(self) -> int:
-        """How many calls are under way."""
-        return len(self._asked)
+        Requests of one run are worked off in order. The caller may go away: the call continues.
+        """
+        if self.failure is not None:
+            raise HostDied
+        self._number += 1
+        self.process.send({"id": self._number, "op": request.op, "run": run, **request.fields})
+        self._runs.add(run)
+        pending = PendingCall(run, request, trio.current_time(), on_done)
+        if not self._calls:
+            self._rest.deadline = pending.started + self._limits.check_interval
+        self._calls[self._number] = pending
+        return pending
 
-    def active(self) -> list[Caller]:
-        """Whose calls are under way."""
-        return [asked.caller for asked in self._asked.values() if not asked.moved]
+    def forget(self, run: int) -> None:
+        """Drop the objects of a run after its calls under way. Does not wait."""
+        if run in self._runs:
+            self._runs.discard(run)
+            self._threads.pop(run, None)
+            if self.failure is None:
+                # Sent together with the next message: it is not worth waking the process for.
+                self.process.send_later({"op": "close", "run": run})
 
-    def fail(self, trouble: HostFailure) -> None:
-        """Say that the host is of no further use; the first to say so gives the reason."""
-        if self.trouble is None:
-            self.trouble = trouble
-            self._ended.set()
-            self._changed()
+    def close(self) -> None:
+        """End the host, because it is not needed any more. Does not wait."""
+        self._fail(HostFailure("is not needed any more", retired=True))
 
-    def release(self) -> None:
-        """Let everybody go who still waits for an answer, after the judgement."""
-        self.judged.set()
-        for asked in tuple(self._asked.values()):
-            asked.tell()
+    # -- life -----------------------------------------------------------------------------------
 
-    async def run(self, settings: PluginSettings, folders: Sequence[Path]) -> HostFailure:
-        """Serve the host until it must be ended; return why."""
+    async def run(
+        self,
+        settings: PluginSettings,
+        folders: Sequence[Path],
+        task_status: trio.TaskStatus[PluginHost],
+    ) -> None:
+        """Serve the process until it fails or is closed. Raises `PluginError` if it never was up."""
         async with trio.open_nursery() as nursery:
-            listened = trio.Event()
-            nursery.start_soon(self._listen, listened)
+            printed_all = trio.Event()
+            nursery.start_soon(self._listen, printed_all)
             nursery.start_soon(self.process.write)
             nursery.start_soon(self._receive)
             nursery.start_soon(self._watch_process)
             nursery.start_soon(self._watch_calls)
-            self._send(
+            self.process.send(
                 {
                     "op": "setup",
                     "settings": dump_plugin_settings(settings),
                     "folders": [str(folder) for folder in folders],
                     "memory": self._limits.memory,
+                    "shared": self.shared,
                 }
             )
             with trio.move_on_after(self._limits.start):
-                await self._wait_first(self.ready, self._ended)
-            if not self.ready.is_set():
-                self.fail(HostFailure(f"did not come up within {self._limits.start:g} s"))
-            await self._ended.wait()
-            trouble = await self._explain(listened)
+                await self._up.wait()  # also set by a failure
+            if not self._up.is_set():
+                self._fail(HostFailure(f"did not come up within {self._limits.start:g} s"))
+            elif self.failure is None:
+                self.was_up = True
+                task_status.started(self)
+                await self._failed.wait()
+            await self._add_details(printed_all)
             nursery.cancel_scope.cancel()
-        return trouble
 
-    # -- calls ----------------------------------------------------------------------------------
+    def release(self) -> None:
+        """Finish all calls, once the process has ended: their runs may build their objects anew."""
+        calls, self._calls = self._calls, {}
+        for pending in calls.values():
+            pending.failure = self.failure or HostFailure("was ended")
+            pending.finish()
+        self.ended.set()
 
-    async def ask(self, caller: Caller, request: Request) -> HostReply:
-        """Make a call and wait for the answer. Raises `LifeOver`, `ProtocolError`.
+    def add_to_failure(self, text: str) -> None:
+        """Add to the sentence on the failure what is known only after the process has ended."""
+        assert self.failure is not None  # noqa: S101 - called after `run`
+        self.failure = attrs.evolve(self.failure, text=f"{self.failure.text} ({text})")
 
-        Whoever calls must stay until it returns: a call under way is never given up.
-        """
-        answered = trio.Event()
-        asked = self.ask_soon(caller, request, lambda _: answered.set())
-        await answered.wait()
-        if asked.moved:
-            raise MovedError
-        if asked.answer is None:
-            raise HostDied
-        return asked.answer
+    def _fail(self, failure: HostFailure) -> None:
+        """Take no more calls. The first failure counts: later ones follow from it."""
+        if self.failure is None:
+            self.failure = failure
+            self._failed.set()
+            self._up.set()
 
-    def ask_soon(
-        self, caller: Caller, request: Request, then: Callable[[PendingCall], None]
-    ) -> PendingCall:
-        """Make a call and go on; `then` is called when it is over. Raises as `ask`."""
-        if self.over:
-            raise HostDied
-        self._number += 1
-        number = self._number
-        message = {"id": number, "op": request.op, "run": caller.number, **request.fields}
-        fresh = caller.number not in self._threads
-        if fresh:
-            message["thread"] = self._threads.next
-        self._send(message)
-        if fresh:  # not before: a message that is too large is not sent
-            self._threads.take(caller.number)
-        asked = PendingCall(caller, request, trio.current_time(), then)
-        if not self._asked:
-            self._rest.deadline = asked.started + PING_AFTER
-        self._asked[number] = asked
-        return asked
-
-    def forget(self, caller: Caller) -> None:
-        """Let the host drop a run's objects, before it does anything else. Does not wait."""
-        if caller.number in self._threads:
-            end = self._threads.give_back(caller.number)
-            if not self.over:
-                self.process.send_later({"op": "close", "run": caller.number, "end": end})
-
-    def _send(self, message: Mapping[str, object]) -> None:
-        self.process.send(message)
-
-    # -- what comes back ------------------------------------------------------------------------
+    # -- what the host sends --------------------------------------------------------------------
 
     async def _receive(self) -> None:
         try:
-            while not self.over and (messages := await self.process.receive()):
+            while self.failure is None and (messages := await self.process.receive()):
                 for message in messages:
                     self._take(message)
         except ProtocolError as error:
-            self.fail(HostFailure(f"answered nonsense: {error}", died=True))
+            self._fail(HostFailure(f"answered nonsense: {error}"))
             return
-        # It has closed its end, as a rule by dying: see how it ends before it is killed.
+        # The process closes its end of the socket before it ends: wait for its exit status, so
+        # that `open_host_process` does not kill it first.
         with trio.move_on_after(self._limits.exit):
             await self._exited.wait()
-        self.fail(HostFailure("died", died=True))
+        self._fail(HostFailure("died"))
 
     def _take(self, message: Mapping[str, object]) -> None:
-        """One message of the host. Raises `ProtocolError`."""
+        """Handle one message of the host. Raises `ProtocolError`."""
         if "hello" in message:
-            self.ready.set()
-            self._changed()
+            self._up.set()
             return
         if "thread" in message:
-            match message["thread"]:
-                case [int(thread), int(native), int(ident)]:
-                    self._threads.name(thread, native, ident)
+            match message:
+                case {"run": int(run), "thread": int(ident)}:
+                    self._threads[run] = ident
                 case _:
-                    raise ProtocolError("a thread without its numbers")
+                    raise ProtocolError("a thread without its run")
             return
         number = message.get("id")
         if self._ping is not None and number == self._ping[0]:
             self._ping = None
-            if self.unresponsive:
-                self.unresponsive = False
-                self._changed()
             return
-        asked = self._asked.get(number) if isinstance(number, int) else None
-        if asked is None:
-            raise ProtocolError("an answer to what nobody asked")
-        if "error" in message:
-            asked.answer = HostReply(error=load_error(message["error"]))
-        else:
-            asked.answer = read_answer(asked.request, message)
-        assert isinstance(number, int)  # noqa: S101 - it was a key
-        del self._asked[number]
-        if not self._asked:
+        pending = self._calls.get(number) if isinstance(number, int) else None
+        if pending is None or not isinstance(number, int):
+            raise ProtocolError("a reply without a request")
+        pending.reply = read_reply(pending.request, message)
+        del self._calls[number]
+        if not self._calls:
             self._rest.deadline = math.inf
-        if asked.moved:
-            self._changed()  # it may be idle now
-            return
-        if message.get("ours") is True:
-            self._threads.mark_clean(asked.caller.number)
         if isinstance(resident := message.get("resident"), int):
-            self._weigh(resident, asked.caller)
-        asked.tell()
+            self._check_memory(resident, pending.run)
+        pending.finish()
 
-    async def _listen(self, over: trio.Event) -> None:
+    async def _listen(self, printed_all: trio.Event) -> None:
         await self.process.listen()
-        over.set()
+        printed_all.set()
 
     # -- what goes wrong ------------------------------------------------------------------------
 
     async def _watch_process(self) -> None:
         await self.process.exited()
         self._exited.set()
-        # What it answered before it died is still in the socket: `_receive` ends at its end.
+        # Replies that were sent before the process died are still in the socket: `_receive` reads
+        # them and fails the host at the end of the stream. This is for a stream that does not end,
+        # because a child of a plugin holds it.
         await trio.sleep(self._limits.exit)
-        self.fail(HostFailure("died", died=True))
+        self._fail(HostFailure("died"))
 
     async def _watch_calls(self) -> None:
-        """Look after calls that take long; sleep while there are none."""
+        """Check calls that take long; sleep while there are none."""
         while True:
+            # `call` and `_take` move the deadline: a call that is answered soon costs no wake-up.
             with trio.CancelScope() as self._rest:
-                self._rest.deadline = self._eldest() + PING_AFTER
+                self._rest.deadline = self._next_check()
                 await trio.sleep_forever()
-            if trio.current_time() - self._eldest() < PING_AFTER:
-                continue  # the one that this was for has been answered
-            while self._asked:
-                self._look(trio.current_time())
-                await trio.sleep(self._until_next_look(trio.current_time()))
-            if self.overloaded:
-                self.overloaded = False
-                self._changed()
+            while self._calls:
+                if self._next_check() > trio.current_time():
+                    break  # the call that this was for has been answered
+                oldest = next(iter(self._calls.values()))
+                self._check_memory(self.process.resident(), oldest.run)
+                self._check_calls(trio.current_time())
+                await trio.sleep(self._limits.check_interval)
 
-    def _eldest(self) -> float:
-        """When the call was made that has been under way for longest."""
-        return next((asked.started for asked in self._asked.values()), math.inf)
+    def _next_check(self) -> float:
+        oldest = next((call.started for call in self._calls.values()), math.inf)
+        return oldest + self._limits.check_interval
 
-    def _until_next_look(self, now: float) -> float:
-        if self._ping is not None and now - self._ping[1] < SILENCE_LIMIT:
-            return PING_AFTER
-        return max(PING_AFTER, self._pinged + self._limits.look - now)
-
-    def _look(self, now: float) -> None:
-        self._weigh(self.process.resident())
-        silent = 0.0 if self._ping is None else now - self._ping[1]
-        if silent >= SLOW_CALL_FACTOR * self._limits.time:
-            self.fail(HostFailure("does not answer, and nothing in it seems to run", died=True))
+    def _check_calls(self, now: float) -> None:
+        """Give up calls that exceed the time limit, or the host."""
+        cpu, runnable = self.process.cpu_usage()
+        late = [call for call in self._calls.values() if self._is_late(call, now, cpu, runnable)]
+        if not self.shared:
+            if late:
+                self._fail(self._describe_late(late[0], now))
             return
-        views = [self._view(asked, now) for asked in self._asked.values()]
-        hung = find_unresponsive(views, silent=silent, limit=self._limits.time)
-        if hung is not None:
-            what = "holds the interpreter lock" if silent else "does not come back"
-            op = next(a.request.op for a in self._asked.values() if a.caller.number == hung)
-            age = max(view.age for view in views if view.run == hung)
-            self.fail(HostFailure(f"the call {op} {what} after {age:.1f} s", hung))
-        elif self._ping is not None:
-            self._consider_silence(views, silent)
-        elif now - self._pinged >= self._limits.look:
-            self._consider_crowd(views, now)
-            self._ask_for_life(now)
+        if self._ping is not None and now - self._ping[1] >= self._limits.time:
+            # No thread of it runs: one holds the interpreter lock, or the process is stopped.
+            self._fail(HostFailure(f"does not answer since {now - self._ping[1]:.1f} s"))
+            return
+        if self._ping is None:
+            self._number += 1
+            self._ping = (self._number, now)
+            self.process.send({"id": self._number, "op": "ping"})
+        for call in late:
+            self._give_up(call, now)
 
-    def _consider_silence(self, views: Sequence[CallView], silent: float) -> None:
-        """Let those go elsewhere who only wait for another's call."""
-        burner = find_cpu_hog(views, PING_AFTER / 2)
-        if not self.unresponsive and silent >= (
-            PING_AFTER if burner is not None else SILENCE_LIMIT
-        ):
-            self.unresponsive = True
-            self._changed()
-        if self.unresponsive:
-            for asked in tuple(self._asked.values()):
-                innocent = (
-                    asked.started > self._pinged
-                    if burner is None
-                    else asked.caller.number != burner
-                )
-                if innocent and not asked.moved and silent >= asked.caller.time_limit:
-                    asked.moved = True
-                    self._threads.mark_unclean(asked.caller.number)
-                    asked.tell()
+    def _is_late(self, call: PendingCall, now: float, cpu: float, runnable: bool) -> bool:
+        if call.cpu_seen is None:
+            call.cpu_seen, call.checked_at = cpu, now
+        age = now - call.started
+        starved = runnable and cpu - call.cpu_seen < MIN_CPU_SHARE * (now - call.checked_at)
+        return age >= self._limits.time * (SLOW_CALL_FACTOR if self.shared or starved else 1)
 
-    def _consider_crowd(self, views: Sequence[CallView], now: float) -> None:
-        enough = MIN_CPU_SHARE * (now - self._used_at)
-        crowded = any(view.age >= self._limits.look and view.cpu >= enough for view in views)
-        if crowded != self.overloaded:
-            self.overloaded = crowded
-            self._changed()
+    @staticmethod
+    def _describe_late(call: PendingCall, now: float) -> HostFailure:
+        text = f"the call {call.request.op} does not come back after {now - call.started:.1f} s"
+        return HostFailure(text, call.run)
 
-    def _ask_for_life(self, now: float) -> None:
-        """Ask for a sign of life, and note what the threads have used until now."""
-        self._number += 1
-        self._ping = (self._number, now)
-        self._pinged = self._used_at = now
-        self._used = {a.caller.number: self._thread_of(a)[0] for a in self._asked.values()}
-        self._send({"id": self._number, "op": "ping"})
+    def _give_up(self, call: PendingCall, now: float) -> None:
+        """Give up one call of the shared host: its thread is lost, the others keep running."""
+        del self._calls[next(number for number, each in self._calls.items() if each is call)]
+        self._runs.discard(call.run)
+        self.process.send({"op": "abandon", "run": call.run})
+        call.failure = self._describe_late(call, now)
+        call.finish()
+        self._stuck_calls += 1
+        if self._stuck_calls >= MAX_STUCK_CALLS:
+            self._fail(HostFailure(f"has {self._stuck_calls} calls that do not come back"))
 
-    def _view(self, asked: PendingCall, now: float) -> CallView:
-        run = asked.caller.number
-        cpu, ready = self._thread_of(asked)
-        # Of a call that came after the last sign of life was asked for we know from now on.
-        used = cpu - self._used.setdefault(run, cpu)
-        starved = ready and used < MIN_CPU_SHARE * (now - self._used_at)
-        return CallView(run, now - asked.started, used, starved)
-
-    def _thread_of(self, asked: PendingCall) -> tuple[float, bool]:
-        return self.process.thread(self._threads.ids(asked.caller.number)[0])
-
-    def _weigh(self, resident: int, *callers: Caller) -> None:
-        """Take note of the host's memory; blame those whose calls were made when it grew."""
-        callers = (*callers, *(asked.caller for asked in self._asked.values()))
-        grown = resident - (self._resident or resident)
-        self._resident = resident
-        for caller in callers:
-            caller.grown += grown / len(callers)
+    def _check_memory(self, resident: int, run: int) -> None:
         if resident > self._limits.memory:
-            worst = max(callers, key=lambda caller: caller.grown, default=None)
-            sure = worst is not None and worst.grown > self._limits.memory / 2
             text = (
                 f"the plugin host has grown to {resident // 2**20} MiB, more than the "
                 f"{self._limits.memory // 2**20} MiB of the setting plugin_memory"
             )
-            self.fail(HostFailure(text, worst.number if worst is not None and sure else None))
+            self._fail(HostFailure(text, None if self.shared else run))
 
-    async def _explain(self, listened: trio.Event) -> HostFailure:
-        """The trouble with what can be learned from a process that is about to be ended."""
-        trouble = self.trouble
-        assert trouble is not None  # noqa: S101 - `_ended` was set with it
-        if trouble.run is not None and trouble.run in self._threads:
-            where = await self.process.where_is(self._threads.ids(trouble.run)[1])
-            return attrs.evolve(trouble, details=where)
-        with trio.move_on_after(self._limits.exit):
-            await listened.wait()
-        return attrs.evolve(trouble, details=self.process.printed)
+    async def _add_details(self, printed_all: trio.Event) -> None:
+        """Add what only the living process can tell: where it hangs, what it printed."""
+        failure = self.failure
+        assert failure is not None  # noqa: S101 - `_failed` or a start that failed
+        if failure.retired:
+            return
+        if failure.run is not None and failure.run in self._threads:
+            details = await self.process.where_is(self._threads[failure.run])
+        else:
+            with trio.move_on_after(self._limits.exit):
+                await printed_all.wait()
+            details = self.process.printed
+        self.failure = attrs.evolve(failure, details=details)
 
-    @staticmethod
-    async def _wait_first(*events: trio.Event) -> None:
-        async with trio.open_nursery() as nursery:
 
-            async def wait(event: trio.Event) -> None:
-                await event.wait()
-                nursery.cancel_scope.cancel()
+async def run_plugin_host(
+    fork_servers: ForkServers,
+    settings: PluginSettings,
+    folders: Sequence[Path],
+    limits: CallLimits,
+    *,
+    shared: bool,
+    task_status: trio.TaskStatus[PluginHost] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one plugin host until it fails, is closed or this is cancelled; then kill and reap it.
 
-            for event in events:
-                nursery.start_soon(wait, event)
+    To be started with `nursery.start`, which returns the `PluginHost` once it is up and raises
+    `PluginError` when it does not come up.
+    """
+    host: PluginHost | None = None
+    try:
+        async with open_host_process(await fork_servers.get()) as process:
+            host = PluginHost(process, limits, shared=shared)
+            await host.run(settings, folders, task_status)
+        if host.failure is not None and not host.failure.retired:
+            if host.failure.run is None:
+                host.add_to_failure(process.describe_exit())
+            if not host.was_up:
+                raise PluginError(f"it {host.failure.text}: {host.failure.details}".strip())
+            logger.warning("plugin host %d: %s", process.pid, host.failure.text)
+    finally:
+        if host is not None:
+            host.release()

@@ -1,12 +1,12 @@
-"""The plugin host: services, parsers or meters live in it. Forked from `plugins.template`.
+"""The plugin host process: services, parsers or meters run in it. Forked by `forkserver_main`.
 
-One thread reads requests; each run has a thread of its own, which makes the run's objects and
-works off its requests one after another. Which one that is the agent says: it must know them, to
-tell who is to blame. Whatever a plugin does to this process, the agent only loses the process: it
-is built to be killed at any moment and keeps nothing of its own.
+One thread reads requests; each run has a thread of its own, which makes the run's objects and works
+off its requests one after another. The process may be killed at any moment: it holds nothing that
+the agent cannot build again.
 
 It ends with the agent, also while a plugin holds the interpreter lock and no thread of ours can
-run: the kernel kills the whole process group when the agent's end of the lifeline is gone.
+run: the kernel kills the whole process group when the agent closes its end of a pipe
+(`parent_death`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -37,6 +38,8 @@ from trio_afrender.plugins.host.host_protocol import (
     pack,
 )
 from trio_afrender.plugins.host.parent_death import die_with_parent
+from trio_afrender.plugins.interfaces import PluginSpec
+from trio_afrender.plugins.lookup import is_foreign
 from trio_afrender.plugins.meters.meter_worker import MeterWorker
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.tasklog.segments import open_reader
@@ -51,23 +54,29 @@ MEMORY_LIMIT_FACTOR = 1.25
 """Of the memory limit, what may be asked of the system."""
 BASE_MEMORY = 64 * 1024 * 1024
 """Bytes that a host has anyway."""
+KEPT_THREADS = 16
+"""Idle threads of the shared host: as many as tiny tasks run at once."""
 THREAD_STACK_SIZE = 8 * 1024 * 1024
 SWITCH_INTERVAL = 0.001
 """Seconds a busy thread keeps the interpreter from the one that reads requests."""
 
 
 class _Host:
-    """The requests' way in and the answers' way out."""
+    """Reads requests, hands them to the threads of their runs, sends replies."""
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._sending = threading.Lock()
-        self._threads: dict[int, _Thread] = {}
         self._runs: dict[int, _Thread] = {}
+        self._threads = 0
+        self._idle: list[_Thread] = []
+        """Threads that may hold another run. A plugin may leave anything behind in its thread, a
+        priority, a trace function, an event loop: so only where all code is our own."""
         self.settings = PluginSettings()
         self.folders: tuple[Path, ...] = ()
+        self.shared = False
         self.memory = _Memory()
-        self._most_memory = 0
+        self._memory_limit = 0
 
     def serve(self) -> None:
         """Hand out requests until the agent is gone. Raises `ProtocolError`, `OSError`."""
@@ -77,11 +86,11 @@ class _Host:
                 self._handle(message)
 
     def send(self, message: Message) -> None:
-        """Send an answer, from any thread."""
+        """Send a message, from any thread."""
         try:
             frame = pack(message)
         except (ProtocolError, ValueError, TypeError) as error:
-            frame = pack({"id": message.get("id"), "error": {"text": f"the answer: {error}"}})
+            frame = pack({"id": message.get("id"), "error": {"text": f"the reply: {error}"}})
         try:
             with self._sending:
                 self._link.sendall(frame)
@@ -95,65 +104,76 @@ class _Host:
         elif op == "setup":
             self.settings = load_plugin_settings(message["settings"])
             self.folders = tuple(map(Path, message["folders"]))
-            self._most_memory = message["memory"]
-            self._limit_memory()
+            self.shared = message["shared"]
+            self._memory_limit = message["memory"]
         elif op == "close":
-            thread = self._runs.pop(message["run"])
-            if message["end"]:
-                del self._threads[thread.number]
-            thread.requests.put(message)
-            if message["end"]:
-                self._limit_memory()
+            if (thread := self._runs.pop(message["run"], None)) is not None:
+                # A thread in the middle of a call may never come back to take another run.
+                keep = thread.idle and self.shared and len(self._idle) < KEPT_THREADS
+                thread.put({"op": "close", "end": not keep})
+                if keep:  # it drops the objects before it takes the next request
+                    self._idle.append(thread)
+                else:
+                    self._threads -= 1
+        elif op == "abandon":  # a call that does not come back: its thread is lost
+            self._runs.pop(message["run"], None)
         else:
-            if op in ("open", "open_meter"):
-                self._runs[message["run"]] = self._get_thread(message["thread"])
-            self._runs[message["run"]].requests.put(message)
+            if message["run"] not in self._runs:
+                self._runs[message["run"]] = self._get_thread(message["run"])
+            self._runs[message["run"]].put(message)
 
-    def _get_thread(self, number: int) -> _Thread:
-        """The thread of that number, begun with the first run that is to use it."""
-        if (thread := self._threads.get(number)) is None:
-            thread = self._threads[number] = _Thread(self, number)
-            self._limit_memory()
-            thread.start()
+    def _get_thread(self, run: int) -> _Thread:
+        if self._idle:
+            return self._idle.pop()
+        self._threads += 1
+        _limit_memory(self._memory_limit, self._threads + 1)
+        thread = _Thread(self, run)
+        thread.start()
         return thread
 
     def memory_text(self) -> str:
-        """For those who ran out of it."""
-        limit = f"{self._most_memory // 2**20} MiB"
-        return f"plugins together may have {limit} of memory: the setting plugin_memory"
-
-    def _limit_memory(self) -> None:
-        _limit_memory(self._most_memory, len(self._threads) + 1)
+        """The sentence added to a `MemoryError`."""
+        limit = f"{self._memory_limit // 2**20} MiB"
+        return f"a plugin host may have {limit} of memory: the setting plugin_memory"
 
 
 class _Thread(threading.Thread):
-    """Holds one run after the other, and is ended after one whose code we do not know.
+    """Holds the objects of one run after another, and makes the calls on them."""
 
-    A plugin may leave anything behind in its thread: a priority, a trace function, an event loop.
-    """
-
-    def __init__(self, host: _Host, number: int) -> None:
+    def __init__(self, host: _Host, run: int) -> None:
         super().__init__(daemon=True)
-        self.number = number
-        self.requests: SimpleQueue[Message] = SimpleQueue()
         self._host = host
+        self._run = run
+        self._requests: SimpleQueue[Message] = SimpleQueue()
+        self._put = self._done = 0
         self._worker: TaskWorker | None = None
         self._meter: MeterWorker | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether all requests have been worked off. Asked by the thread that puts them."""
+        return self._put == self._done
+
+    def put(self, request: Message) -> None:
+        self._put += 1
+        self._requests.put(request)
+
     def run(self) -> None:
-        # Told before plugin code runs: should it never come back, this names the thread.
-        ids = [self.number, threading.get_native_id(), threading.get_ident()]
-        self._host.send({"thread": ids})
-        while self._work_off(self.requests.get()):
+        if not self._host.shared:
+            # Sent before plugin code runs: the agent finds the stack of a call that hangs by it.
+            self._host.send({"thread": threading.get_ident(), "run": self._run})
+        while self._work_off(self._requests.get()):
             pass
 
     def _work_off(self, request: Message) -> bool:
-        """Answer a request; False when it was the last one."""
+        """Answer a request; False when the thread must end."""
         if request["op"] == "close":
             self._worker = self._meter = None
+            self._done += 1
             return not request["end"]
-        answer = self._answer(request)
-        self._host.send({"id": request["id"], "resident": self._host.memory.resident(), **answer})
+        reply = self._answer(request)
+        self._done += 1  # before the reply, which may be answered by a close at once
+        self._host.send({"id": request["id"], "resident": self._host.memory.resident(), **reply})
         return True
 
     def _answer(self, request: Message) -> Message:
@@ -166,14 +186,11 @@ class _Thread(threading.Thread):
             return {"error": {"text": text, "details": traceback.format_exc()}}
         worker = self._meter or self._worker
         if worker is None:
-            return {"error": {"text": "the run has no objects"}}
+            return {"value": None, "position": 0, "problems": []}
         problems = [*worker.problems()]
         if any("MemoryError" in problem for problem in problems):
             problems.append(self._host.memory_text())
-        answer: Message = {"value": value, "position": worker.position, "problems": problems}
-        if request["op"] == "open":
-            answer["ours"] = self._worker is not None and self._worker.ours
-        return answer
+        return {"value": value, "position": worker.position, "problems": problems}
 
     def _do(self, request: Message) -> object:
         op = request["op"]
@@ -183,15 +200,18 @@ class _Thread(threading.Thread):
         if op == "measure" and self._meter is not None:
             return attrs.asdict(self._meter.measure())
         if op == "open":
+            spec, host = load_spec(request["spec"]), self._host
+            if host.shared and _names_foreign_code(spec, host.folders):
+                return None
             reader = open_reader(Path(request["folder"]))
-            spec = load_spec(request["spec"])
-            self._worker = TaskWorker(
-                spec, reader, self._host.settings, self._host.folders, copied=True
-            )
-            return dump_facts(self._worker.facts)
-        worker = self._worker
-        if worker is None:
+            worker = TaskWorker(spec, reader, host.settings, host.folders, copied=True)
+            if host.shared and not worker.ours:
+                return None  # one of our services may name a foreign parser itself
+            self._worker = worker
+            return dump_facts(worker.facts)
+        if self._worker is None:
             raise PluginError("the run has no objects")
+        worker = self._worker
         if op == "parse":
             state = worker.parse(
                 request["upto"],
@@ -215,8 +235,14 @@ class _Thread(threading.Thread):
         raise PluginError(f"no such request: {op}")
 
 
+def _names_foreign_code(spec: PluginSpec, folders: Sequence[Path]) -> bool:
+    """Whether a name of `spec` leads to code that is not ours. Loads nothing."""
+    names = (("service", spec.service), ("parser", spec.parser))
+    return any(is_foreign(kind, name, folders) for kind, name in names)
+
+
 class _Memory:
-    """This process's own figures: the file stays open, for they are told with each answer."""
+    """This process's own figures. The file stays open: they are sent with each reply."""
 
     def __init__(self) -> None:
         self._page = os.sysconf("SC_PAGE_SIZE")
@@ -235,10 +261,10 @@ class _Memory:
 
 
 def _limit_memory(limit: int, threads: int) -> None:
-    """Let what is over the limit fail, before it takes the machine: in the thread that asked.
+    """Let an allocation beyond the limit fail in the thread that asked for it.
 
-    The agent looks at what is resident and names who is to blame for a slow leak. This is for a
-    call that takes all at once, so it comes later; the stacks of threads are not a plugin's.
+    The agent checks what is resident, which finds a slow leak. This is for a call that takes all
+    memory at once, so its limit is higher; the stacks of threads do not count as a plugin's.
     """
     try:
         import resource

@@ -1,8 +1,8 @@
-"""What travels between the agent and its plugin host: frames, and the values in them.
+"""Messages between the agent and a plugin host: frames, requests, replies, and the values in them.
 
 A frame is four bytes of length, most significant first, and a JSON object in ASCII. Requests carry
-``id``, ``op`` and ``run``; the answer to one carries its ``id`` and either ``value`` or ``error``.
-Both ends are ours, but plugin code lives at the other end: what comes back is checked.
+``id``, ``op`` and ``run``; the reply to one carries its ``id`` and either ``value`` or ``error``.
+The host's end runs plugin code and can be corrupted by it, so every reply is checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from trio_afrender.plugins.interfaces import (
 
 __all__ = (
     "MAX_PLUGIN_FRAME",
+    "CallLimits",
+    "HostFailure",
+    "HostReply",
     "PluginFrameReader",
+    "Request",
     "dump_conclusion",
     "dump_error",
     "dump_facts",
@@ -44,6 +48,7 @@ __all__ = (
     "load_text",
     "load_texts",
     "pack",
+    "read_reply",
 )
 
 MAX_PLUGIN_FRAME = 32 * 1024 * 1024
@@ -92,6 +97,75 @@ def _decode(body: bytes) -> dict[str, object]:
     if not isinstance(message, dict):
         raise ProtocolError("a frame holds no object")
     return message
+
+
+# -- requests and replies ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class CallLimits:
+    """Limits of one plugin host."""
+
+    time: float
+    """Seconds for one call."""
+    memory: int
+    """Bytes that the process may have resident."""
+    start: float = 60.0
+    """Seconds until a host must be up."""
+    exit: float = 0.5
+    """Seconds until a host that has closed its socket must have ended by itself."""
+
+    @property
+    def check_interval(self) -> float:
+        """Seconds between two checks of calls under way."""
+        return min(0.25, self.time / 4)
+
+
+@attrs.frozen(eq=False)
+class Request:
+    """One request; `load` makes the reply's value and raises `ProtocolError`."""
+
+    op: str
+    fields: Mapping[str, object]
+    load: Callable[[object], Any]
+
+
+@attrs.frozen
+class HostReply:
+    """The reply to a request: a value, or the error that plugin code raised."""
+
+    value: Any = None
+    error: PluginError | None = None
+    position: int = 0
+    """Log offset up to which the run's parser has been fed."""
+    problems: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class HostFailure:
+    """Why a host is of no further use."""
+
+    text: str
+    run: int | None = None
+    """The run whose call exceeded a limit; None when the process ended by itself."""
+    details: str = ""
+    """The stack of the hanging thread, or the end of what the process printed."""
+    retired: bool = False
+    """Whether nothing is wrong: the host is not needed any more."""
+
+
+def read_reply(request: Request, message: Mapping[str, object]) -> HostReply:
+    """The reply in a message of a host. Raises `ProtocolError`."""
+    if "error" in message:
+        return HostReply(error=load_error(message["error"]))
+    position, problems = message.get("position"), message.get("problems")
+    if type(position) is not int or not isinstance(problems, list):
+        raise ProtocolError("a reply without position or problems")
+    return HostReply(
+        value=request.load(message.get("value")),
+        position=position,
+        problems=tuple(str(problem) for problem in problems),
+    )
 
 
 # -- values ---------------------------------------------------------------------------------------

@@ -1,37 +1,49 @@
-"""One run as the agent knows it: all that is needed to build its objects anew elsewhere."""
+"""The objects of one run in a plugin host: calls on them, and building them anew elsewhere.
+
+A parser's state is a function of the log and of the calls that fed it. So the objects of a run can
+be built in another host at any time: they are made again, and fed the same pieces of the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
 import trio
 
-from trio_afrender.errors import PluginError
+from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.plugins.diagnostics import Problems, shorten
-from trio_afrender.plugins.host.calls import HostReply, Request
-from trio_afrender.plugins.host.fault_attribution import FaultRecord
-from trio_afrender.plugins.host.host import PluginHost
+from trio_afrender.plugins.host.host import HostDied, PendingCall, PluginHost
+from trio_afrender.plugins.host.host_protocol import (
+    HostFailure,
+    HostReply,
+    Request,
+    dump_spec,
+    load_facts,
+    load_state,
+)
 from trio_afrender.plugins.interfaces import ParserState, PluginSpec, ServiceFacts
 from trio_afrender.plugins.validation import merge_states, without_news
 
-__all__ = ("Call", "Feed", "FeedHistory", "PluginRun")
+__all__ = ("Feed", "FeedHistory", "GetHost", "PluginRun", "feed_request")
 
 MAX_FEEDS = 1024
-"""Calls kept one by one; of older ones neighbours are joined."""
+"""Feeds kept one by one; of older ones neighbours are joined."""
 MAX_JOINED = 4 * 1024 * 1024
-"""Bytes of log that joined calls may cover: they must keep within the time limit of one."""
-
-REBUILD_BUDGET = 0.02
-"""Seconds that making a run's objects anew may take, without the log."""
-REPLAY_RATE = 50e6
-"""Bytes of log a second that a parser reads again then."""
+"""Bytes of log that joined feeds may cover: they must keep within the time limit of one call."""
+MAX_CRASHES = 2
+"""Ends of a host with a call of the run under way, after which its plugins are disabled: the first
+may be chance or a kill from outside."""
+MAX_RESTARTS = 5
+"""Hosts that may end within `RESTART_WINDOW` seconds between two calls of the run."""
+RESTART_WINDOW = 60.0
 
 
 @attrs.frozen
 class Feed:
-    """One call that fed a parser: with it the same portions can be fed again."""
+    """One call that fed a parser: with it the same piece of the log can be fed again."""
 
     upto: int
     mode: str = "RUN"
@@ -40,8 +52,15 @@ class Feed:
     more: bool = False
 
 
+_FEED_FIELDS = tuple(field.name for field in attrs.fields(Feed))
+
+
+def feed_request(feed: Feed) -> Request:
+    return Request("parse", {name: getattr(feed, name) for name in _FEED_FIELDS}, load_state)
+
+
 class FeedHistory:
-    """What a parser was fed, from the start on."""
+    """All feeds of a parser, in order; bounded by joining old ones."""
 
     def __init__(self) -> None:
         self._feeds: list[Feed] = []
@@ -56,10 +75,10 @@ class FeedHistory:
         return iter(tuple(self._feeds))
 
     def _join(self) -> None:
-        """Halve the older half. The portions come out larger then, at legal places still."""
+        """Halve the older half. The pieces come out larger then, still ending at line ends."""
         half = len(self._feeds) // 2
         joined: list[Feed] = []
-        start = 0  # where the last of `joined` begins
+        start = 0  # log offset at which the last feed of `joined` begins
         for feed in self._feeds[:half]:
             last = joined[-1] if joined else None
             if last is not None and last.mode == "RUN" and feed.upto - start <= MAX_JOINED:
@@ -68,78 +87,258 @@ class FeedHistory:
             start = last.upto if last is not None else 0
             joined.append(feed)
         self._feeds[:half] = joined
-        # When little could be joined, do not try again at each call.
+        # Where little could be joined, do not try again at each call.
         self._limit = max(MAX_FEEDS, len(self._feeds) + MAX_FEEDS // 2)
 
 
-@attrs.define(eq=False)
-class Call:
-    """A request on its way; `request` None only makes the objects."""
-
-    request: Request | None
-    feed: Feed | None = None
-    done: trio.Event = attrs.field(factory=trio.Event)
-    answer: HostReply | None = None
-    """None when the run has been dropped."""
+GetHost = Callable[["PluginRun"], Awaitable[PluginHost]]
+"""Returns the host for a run, started if need be. Raises `PluginError` when it does not start."""
 
 
 @attrs.define(eq=False)
 class PluginRun:
-    """A run's objects, wherever they live at the moment."""
+    """The plugins of one run, wherever their objects are at the moment."""
 
     number: int
     spec: PluginSpec
     folder: Path
-    life: PluginHost | None = None
-    """The host that holds the objects; None when they must be built anew."""
+    get_host: GetHost
+    own_host: bool = False
+    """Whether the objects are made in a host of their own."""
+    host: PluginHost | None = None
+    """The host that holds the objects; None when they must be built first."""
     facts: ServiceFacts | None = None
-    error: PluginError | None = None
-    """Why the objects could not be made at first."""
-    dropped: str = ""
+    disabled: str = ""
+    """Why the run has no plugins any more; empty while it has."""
     details: str = ""
-    """What was seen when it was dropped: a traceback, last words."""
-    history: FeedHistory = attrs.field(factory=FeedHistory)
-    suspicion: FaultRecord = attrs.field(factory=FaultRecord)
-    grown: float = 0.0
+    """A traceback, or the last output of the host, when it was disabled."""
     position: int = 0
-    """Log offset up to which the parser's host has read."""
-    state: ParserState = attrs.field(factory=ParserState)
-    pending: Call | None = None
+    """Log offset up to which the parser has been fed."""
     closed: bool = False
-    """Whether nobody will make a call any more."""
+    _history: FeedHistory = attrs.field(factory=FeedHistory)
+    _state: ParserState = attrs.field(factory=ParserState)
     _fresh: ParserState | None = None
+    _pending: PendingCall | None = None
+    _crashes: int = 0
+    _restarts: list[float] = attrs.field(factory=list)
+    _calling: trio.Lock = attrs.field(factory=trio.Lock)
     _problems: Problems = attrs.field(factory=Problems)
 
-    @property
-    def time_limit(self) -> float:
-        """Seconds that waiting for a silent host is better than making the objects anew."""
-        return REBUILD_BUDGET + self.position / REPLAY_RATE if self.life is not None else 0.0
+    # -- calls ----------------------------------------------------------------------------------
 
-    def drop(self, reason: str, details: str = "") -> None:
-        """Give up the run's objects for good."""
-        self.dropped, self.details = reason, shorten(details)
+    async def open(self) -> ServiceFacts:
+        """Make the objects for the first time. Raises `PluginError`, `PluginNotFound`.
+
+        Sets `disabled` and raises when they hang, or end the host, while they are made.
+        """
+        async with self._calling:
+            while self.facts is None:
+                await self._build(await self.get_host(self))
+                if self.disabled:
+                    text = f'service "{self.spec.service}" could not be made: {self.disabled}'
+                    raise PluginError(text, self.details)
+        return self.facts
+
+    async def call(self, request: Request, feed: Feed | None = None) -> HostReply | None:
+        """Make one call on the objects, building them first if need be; None if there are none.
+
+        Callers take turns. Cancelled, the call under way continues, and its result is kept for the
+        next caller. A call that ends its host is repeated once, in a host of its own.
+        """
+        async with self._calling:
+            # A caller before this one may have been cancelled; its call comes first.
+            while self._pending is not None:
+                await self._pending.done.wait()
+            while not self.disabled:
+                host = self.host
+                if host is None or host.failure is not None:
+                    if not await self._rebuild():
+                        continue
+                    host = self.host
+                    assert host is not None  # noqa: S101 - it was built a moment ago
+                pending = self._send(host, request, feed)
+                if pending is None:
+                    continue
+                if isinstance(pending, HostReply):
+                    return pending
+                await pending.done.wait()
+                if pending.reply is not None:
+                    return pending.reply
+        return None
+
+    def _send(
+        self, host: PluginHost, request: Request, feed: Feed | None
+    ) -> PendingCall | HostReply | None:
+        """The call under way; an error reply if it is too large to be sent; None without a host."""
+        try:
+            pending = host.call(self.number, request, partial(self._take, feed))
+        except HostDied:
+            return None
+        except ProtocolError as too_large:
+            reply = HostReply(error=PluginError(str(too_large)))
+            self._note_reply(request, feed, reply)
+            return reply
+        self._pending = pending
+        return pending
+
+    def _take(self, feed: Feed | None, pending: PendingCall) -> None:
+        """Record what became of a call, whether or not its caller still waits."""
+        self._pending = None
+        if pending.reply is not None:
+            self._note_reply(pending.request, feed, pending.reply)
+        elif pending.failure is not None:
+            self._note_failure(pending.failure)
+
+    def _note_reply(self, request: Request, feed: Feed | None, reply: HostReply) -> None:
+        self.report(*reply.problems)
+        if reply.error is not None:
+            self.report(f"{request.op}: {reply.error}\n{reply.error.details}")
+        elif feed is not None:
+            self._history.add(feed)
+            self.position = reply.position
+            self._fresh = merge_states(self._fresh, reply.value)
+
+    def _note_failure(self, failure: HostFailure) -> None:
+        """A call got no reply: it hung, or its host ended."""
+        if failure.run == self.number:
+            self.disable(failure.text, failure.details)
+            return
+        self._crashes += 1
+        if self._crashes >= MAX_CRASHES:
+            self.disable(failure.text, failure.details)
+            return
+        # In the shared host nobody can know whose call it was: from now on it would be this one's.
+        self.own_host = True
+        self.report(
+            f"the plugin host {failure.text} in a call of this task, which is repeated"
+            f"\n{failure.details}".rstrip()
+        )
+
+    # -- building -------------------------------------------------------------------------------
+
+    async def _rebuild(self) -> bool:
+        """Build the objects in another host and feed the log again; False if that failed."""
+        lost, self.host = self.host, None
+        if lost is not None:
+            await lost.ended.wait()
+            failure = lost.failure
+            if failure is not None and failure.run == self.number:
+                # The last call was answered, and left the host too large.
+                self.disable(failure.text, failure.details)
+            elif not self._crashes:
+                self._note_restart(lost)
+        if self.disabled:
+            return False
+        try:
+            host = await self.get_host(self)
+            return await self._build(host)
+        except PluginError as error:
+            self.disable(str(error), error.details)
+            return False
+
+    def _note_restart(self, lost: PluginHost) -> None:
+        """The host ended while no call of this run was under way."""
+        now = trio.current_time()
+        self._restarts = [at for at in self._restarts if now - at <= RESTART_WINDOW] + [now]
+        text = lost.failure.text if lost.failure is not None else "was ended"
+        if len(self._restarts) >= MAX_RESTARTS:
+            details = lost.failure.details if lost.failure is not None else ""
+            self.disable(f"{text}, again and again", details)
+        else:
+            self.report(f"the plugin host {text} and was restarted")
+
+    async def _build(self, host: PluginHost) -> bool:
+        """Make the objects in `host` and bring them to where they were; False if that failed.
+
+        Raises the plugin's own error when the objects cannot be made for the first time.
+        """
+        fields = {"spec": dump_spec(self.spec), "folder": str(self.folder)}
+        try:
+            reply = await self._call_once(host, Request("open", fields, _load_opened))
+        except ProtocolError as too_large:
+            raise PluginError(str(too_large)) from too_large
+        if reply is None:
+            return False
+        if reply.error is not None:
+            host.forget(self.number)
+            if self.facts is None:
+                raise reply.error
+            self.disable(f"it could not be built anew: {reply.error}", reply.error.details)
+            return False
+        if reply.value is None:  # foreign code, which the shared host does not run
+            self.own_host = True
+            host.forget(self.number)
+            return False
+        if self.facts is None:
+            self.facts = reply.value
+            self.report(*reply.problems)
+        # The results of these calls were reported the first time: only the parser's state counts.
+        for feed in self._history:
+            if await self._call_once(host, feed_request(feed)) is None:
+                return False
+        self.host = host
+        return True
+
+    async def _call_once(self, host: PluginHost, request: Request) -> HostReply | None:
+        """The reply to a call on objects that are being built; None if they are lost.
+
+        Cancelled, what was built so far is dropped.
+        """
+
+        def take(pending: PendingCall) -> None:
+            if pending.failure is not None:
+                self._note_failure(pending.failure)
+
+        try:
+            pending = host.call(self.number, request, take)
+        except HostDied:
+            await host.ended.wait()
+            return None
+        try:
+            await pending.done.wait()
+        except trio.Cancelled:
+            host.forget(self.number)
+            if not host.shared:
+                host.close()
+            raise
+        return pending.reply
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Drop the objects. Does not wait; a call under way ends by itself or with its host."""
+        self.closed = True
+        if self.host is not None:
+            self.host.forget(self.number)
+            if not self.host.shared:
+                self.host.close()
+
+    def disable(self, reason: str, details: str = "") -> None:
+        """Give up the run's plugins for good."""
+        self.disabled, self.details = reason, shorten(details)
         plugins = f"{self.spec.service} / {self.spec.parser or 'no parser'}"
-        text = f"the plugins ({plugins}) are dropped, the output goes on unparsed: {reason}"
-        self.tell(f"{text}\n{details}")
+        text = f"the plugins ({plugins}) are disabled, the output is not parsed any more: {reason}"
+        self.report(f"{text}\n{details}")
+        if self.host is not None and not self.host.shared:
+            self.host.close()
 
-    def tell(self, *problems: str) -> None:
-        """Add to what `problems` of the task gives."""
+    def report(self, *problems: str) -> None:
+        """Add to what `take_problems` returns, for the task's log."""
         for problem in problems:
             self._problems.add(problem)
 
     def take_problems(self) -> tuple[str, ...]:
         return self._problems.take()
 
-    def note_fed(self, feed: Feed, state: ParserState, position: int) -> None:
-        """Take over what came of a call; kept for the caller, should it have gone meanwhile."""
-        self.history.add(feed)
-        self.position = position
-        self._fresh = merge_states(self._fresh, state)
-
     def take_state(self) -> ParserState:
-        """The state for the caller; without news, the last one."""
+        """The parser's state for the caller; without anything new, the last one."""
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
-            self.state = without_news(fresh)
+            self._state = without_news(fresh)
             return fresh
-        return self.state
+        return self._state
+
+
+def _load_opened(value: object) -> ServiceFacts | None:
+    """The facts; None from a shared host that was asked to run foreign code."""
+    return None if value is None else load_facts(value)

@@ -1,4 +1,4 @@
-"""The service and parser of one run, living in the plugin host: a `PluginTask`."""
+"""The service and parser of one run, living in a plugin host: a `PluginTask`."""
 
 from __future__ import annotations
 
@@ -12,62 +12,49 @@ import trio
 
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.error_rules import ErrorClass
-from trio_afrender.plugins.host.calls import HostReply, Request
 from trio_afrender.plugins.host.host_protocol import (
+    Request,
     load_classes,
     load_conclusion,
-    load_state,
     load_text,
     load_texts,
 )
-from trio_afrender.plugins.host.plugin_run import Call, Feed, PluginRun
+from trio_afrender.plugins.host.plugin_run import Feed, PluginRun, feed_request
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec, ServiceFacts
 
-__all__ = ("HostTask", "OpenRun", "feed_request")
+__all__ = ("HostTask", "OpenRun")
 
 T = TypeVar("T")
 OpenRun: TypeAlias = Callable[[PluginSpec, Path], AbstractAsyncContextManager[PluginRun]]
-
-_FEED = tuple(field.name for field in attrs.fields(Feed))
 
 BYTES_PER_REQUEST = 1024 * 1024
 """Bytes of log in one request: the time limit is for that much."""
 
 
-def feed_request(feed: Feed) -> Request:
-    return Request("parse", {name: getattr(feed, name) for name in _FEED}, load_state)
-
-
 class HostTask:
-    """Each method may be called from any task; cancelled, the call is still made to its end."""
+    """A `PluginTask`. Each method may be called from any task of trio; cancelled, the call under way
+    still continues to its end."""
 
     def __init__(
-        self,
-        run: PluginRun,
-        facts: ServiceFacts,
-        stack: AsyncExitStack,
-        open_run: OpenRun,
-        begin: Callable[[PluginRun, Call], None],
+        self, run: PluginRun, facts: ServiceFacts, stack: AsyncExitStack, open_run: OpenRun
     ) -> None:
-        """`begin` makes a call; its `done` tells when it has come to its end."""
         self.facts = facts
         self._run = run
         self._stack = stack
         self._open_run = open_run
-        self._begin = begin
         self._base: PluginRun | None = None
         self._base_failed = False
         self._making_base = trio.Lock()
 
     @property
     def disabled_reason(self) -> str:
-        """Why there are no plugins any more, empty while there are."""
-        return self._run.dropped
+        return self._run.disabled
 
     async def parse(
         self, upto: int, *, mode: str = "RUN", pid: int = 0, resources: str = ""
     ) -> ParserState:
-        """Feed the log up to `upto`, step by step. What a cancelled call saw, the next returns."""
+        """Feed the log up to `upto`, step by step. The result of a cancelled call is returned by
+        the next one."""
         run = self._run
         await trio.lowlevel.checkpoint()
         if not self.facts.has_parser:
@@ -75,23 +62,22 @@ class HostTask:
         if mode == "RUN" and upto <= run.position and not self.facts.wants_ticks:
             return run.take_state()
         step = run.position
-        while not run.dropped:
+        while not run.disabled:
             step = min(step + BYTES_PER_REQUEST, upto)
             more = step < upto
             feed = Feed(step, "RUN" if more else mode, pid, resources, more)
-            answer = await self._call(run, feed_request(feed), feed)
-            if answer is None or answer.error is not None or not more:
+            reply = await run.call(feed_request(feed), feed)
+            if reply is None or reply.error is not None or not more:
                 break
         return run.take_state()
 
     async def run_end_checks(
         self, code: int | None, *, check_files: bool, post: bool
     ) -> Conclusion:
-        """See `PluginTask`, as for all that follow."""
         default = Conclusion(exit_ok=code in (0, None))
         if self.facts.settled:
             await trio.lowlevel.checkpoint()
-            return attrs.evolve(default, log=self._own_log())
+            return attrs.evolve(default, log=self.facts.log)
         fields = {"code": code, "check_files": check_files, "post": post}
         return await self._ask("conclude", load_conclusion, default, **fields)
 
@@ -104,43 +90,29 @@ class HostTask:
     async def log(self) -> str:
         if self.disabled_reason:
             await trio.lowlevel.checkpoint()
-            return ""  # what it would have said went with it; `problems` tells why
+            return ""  # lost with the objects; `problems` has the reason
         if self.facts.settled:
             await trio.lowlevel.checkpoint()
-            return self._own_log()
+            return self.facts.log
         return await self._ask("log", load_text, "")
-
-    def _own_log(self) -> str:
-        """What the service itself said when it was made."""
-        return self._run.facts.log if self._run.facts is not None else ""
 
     def problems(self) -> tuple[str, ...]:
         own = self._run.take_problems()
         return own if self._base is None else own + self._base.take_problems()
 
-    async def _ask(self, op: str, read: Callable[[object], T], default: T, **fields: object) -> T:
-        """A method's answer: of the service, else of the base class, else `default`."""
-        request = Request(op, fields, read)
-        answer = await self._call(self._run, request)
-        if answer is None and (base := await self._get_base()) is not None:
-            answer = await self._call(base, request)
-        if answer is None or answer.error is not None:
+    async def _ask(self, op: str, load: Callable[[object], T], default: T, **fields: object) -> T:
+        """A method's result: of the service, else of the base class, else `default`."""
+        request = Request(op, fields, load)
+        reply = await self._run.call(request)
+        if reply is None and (base := await self._get_base()) is not None:
+            reply = await base.call(request)
+        if reply is None or reply.error is not None:
             return default
-        value: T = answer.value
+        value: T = reply.value
         return value
 
-    async def _call(
-        self, run: PluginRun, request: Request, feed: Feed | None = None
-    ) -> HostReply | None:
-        while run.pending is not None:
-            await run.pending.done.wait()
-        call = Call(request, feed)
-        self._begin(run, call)
-        await call.done.wait()
-        return call.answer
-
     async def _get_base(self) -> PluginRun | None:
-        """An object of the base class to go on with when the run's own were dropped."""
+        """An object of the base class, in place of the run's own plugins that were disabled."""
         async with self._making_base:
             if self._base is None and not self._base_failed:
                 spec = attrs.evolve(self._run.spec, service="service", parser="")
@@ -149,5 +121,5 @@ class HostTask:
                     self._base = await self._stack.enter_async_context(opening)
                 except PluginError as error:
                     self._base_failed = True
-                    self._run.tell(f"the base class cannot stand in: {error}")
+                    self._run.report(f"the base class cannot be used instead: {error}")
         return self._base

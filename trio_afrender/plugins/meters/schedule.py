@@ -28,6 +28,11 @@ class MeterHealth:
     _out: bool = False
     _well: float = 0.0
 
+    @property
+    def quarantined(self) -> bool:
+        """Whether it is not measured for a while, after it hung or ended the host."""
+        return self._out
+
     def note_good(self, period: float) -> None:
         self.failures, self.absent, self._out = 0, False, False
         self._well += period
