@@ -57,7 +57,7 @@ async def test_a_cut_that_makes_a_difference_is_told(tmp_path: Path) -> None:
     words = ("check", "parser", "calls", "x.log", "--plugins", ".")
     code, out, _ = await run_command(*words, home=tmp_path)
     assert code == 1
-    assert "percent is 30 as it was cut, 20 in one piece" in out
+    assert "percent is 30 in these chunks, 20 in one" in out
 
 
 async def test_a_service_is_shown_with_this_hosts_paths(tmp_path: Path) -> None:

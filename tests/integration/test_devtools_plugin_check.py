@@ -43,7 +43,7 @@ def test_ours_are_good() -> None:
         ("service", "bad_init_raise", "LookupError: nothing there"),
         ("service", "bad_command", "getCommand() returned NoneType, not a str"),
         ("service", "incomplete", "lacks skipTask"),
-        ("parser", "bad_types", "is no child of our base class parser"),
+        ("parser", "bad_types", "is not derived from the base class parser"),
         ("parser", "bad_import", "a_module_that_is_nowhere"),
         ("parser", "nowhere", 'no parser "nowhere"'),
     ],
@@ -60,7 +60,7 @@ def test_one_that_hangs_costs_its_limit_only() -> None:
     reports = check_plugins([PLUGINS], names=names, limit=3.0)
     assert [report.problems for report in reports] == [
         (),
-        ("it hung: no end after 3 seconds",),
+        ("it hung: not finished after 3 seconds",),
         (),
     ]
 

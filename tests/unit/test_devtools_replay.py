@@ -102,7 +102,7 @@ def test_what_the_tables_of_the_parsers_expect(case: Case) -> None:
 def test_a_parser_that_counts_its_calls_is_found_out(tmp_path: Path) -> None:
     folders = studio(tmp_path, calls=COUNTER)
     replay = replay_parser("calls", "a\nb\nc\n", folders=folders)
-    assert replay.differences == ("percent is 40 as it was cut, 20 in one piece",)
+    assert replay.differences == ("percent is 40 in these chunks, 20 in one",)
     assert not replay.good
     assert replay_parser("calls", "a\nb\nc\n", folders=folders, chunk="whole").good
 
@@ -188,7 +188,7 @@ def test_speed_shows_a_parser_that_depends_on_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("speed", ["", "0", "-1", "fast", "nan", "inf", "1e-9"])
 def test_nonsense_is_no_speed(speed: str) -> None:
-    with pytest.raises(ConfigError, match="lines a second"):
+    with pytest.raises(ConfigError, match="lines per second"):
         spell_chunk(f"speed:{speed}")
 
 

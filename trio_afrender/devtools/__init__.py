@@ -1,4 +1,4 @@
-"""What authors of plugins test with: a log through a parser, a task through a service, all at once.
+"""Tools for plugin authors: replay a log through a parser, preview a service, check all plugins.
 
 `docs/plugins.md` has examples; `trio_afrender check` prints what these return.
 """

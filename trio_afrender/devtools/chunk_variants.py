@@ -1,4 +1,4 @@
-"""How a recorded log is cut before a parser gets it, as a pipe might have cut it."""
+"""Ways to cut a recorded log into the chunks that a parser could have got while it was written."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from trio_afrender.errors import ConfigError
 __all__ = ("Chunk", "cut_log", "spell_chunk")
 
 Chunk = str | int
-"""``line``, ``whole``, ``random``, ``random:SEED``, ``speed:LINES`` (a second) or a number of bytes."""
+"""``line``, ``whole``, ``random``, ``random:SEED``, ``speed:LINES_PER_SECOND`` or a number of bytes."""
 
 _WORDS = ("line", "whole", "random")
-_PACE = 0.1
-"""Seconds between two calls of a parser while output keeps coming."""
-_TICK = 1.0
-"""Seconds without output after which one is called that wants to be."""
-_SLOWEST, _FASTEST = 0.001, 1e9
-_RANDOM_MOST = 400
-"""Bytes of a random piece at most; short ones are as frequent as long ones."""
+_CALL_INTERVAL = 0.1
+"""Seconds between two calls of a parser during output, as in the agent."""
+_TICK_INTERVAL = 1.0
+"""Seconds without output after which the agent calls a parser with ``ticks``."""
+_MIN_SPEED, _MAX_SPEED = 0.001, 1e9
+"""Lines per second."""
+_MAX_RANDOM = 400
+"""Bytes of a random chunk."""
 
 
 def spell_chunk(chunk: Chunk) -> str:
-    """Return `chunk` so that it gives the same cuts again: ``random`` gets a seed.
+    """Return `chunk` in a form that always cuts in the same way: ``random`` gets a seed.
 
-    Raises `ConfigError` for what is no way to cut.
+    Raises `ConfigError` for any other text.
     """
     text = str(chunk)
     if text.startswith("speed:"):
-        return f"speed:{_lines_a_second(text.partition(':')[2]):g}"
+        return f"speed:{_read_speed(text.partition(':')[2]):g}"
     word, colon, seed = text.partition(":")
     if word == "random" and (seed or not colon):
         return f"random:{seed or random.randrange(1_000_000)}"  # noqa: S311 - nothing secret
@@ -39,9 +40,9 @@ def spell_chunk(chunk: Chunk) -> str:
 
 
 def cut_log(data: bytes, chunk: str) -> list[int]:
-    """Return the offsets at which the pieces end; `chunk` as `spell_chunk` returns it.
+    """Return the offsets at which the chunks end. `chunk` is a result of `spell_chunk`.
 
-    An offset that comes again is a call without new output.
+    A repeated offset means a call without new output.
     """
     if chunk == "whole":
         return [len(data)] if data else []
@@ -59,39 +60,40 @@ def _cut_lines(data: bytes) -> list[int]:
     ends, end = [], 0
     for line in data.splitlines(keepends=True):
         end += len(line)
-        # A \r waits for what follows it: with that the line is given.
+        # A line that ends with \r is complete only with the next byte, which may be its \n.
         ends.append(min(len(data), end + line.endswith(b"\r")))
     return ends
 
 
 def _cut_by_time(lines: list[int], speed: float) -> Iterator[int]:
-    """As the agent calls a parser of a program that prints so many lines a second."""
+    """Ends of chunks as the agent makes them of a program that prints `speed` lines per second."""
     number, now, last = 0, 0.0, 0
     while number < len(lines):
         printed = number / speed
-        for _ in range(int((printed - now) / _TICK)):
+        for _ in range(int((printed - now) / _TICK_INTERVAL)):
             yield last
         now = max(now, printed)
         number = min(len(lines), max(number, int(now * speed)) + 1)
         last = lines[number - 1]
         yield last
-        now += _PACE
+        now += _CALL_INTERVAL
 
 
-def _lines_a_second(text: str) -> float:
+def _read_speed(text: str) -> float:
     try:
         speed = float(text)
     except ValueError:
         speed = 0.0
-    if not _SLOWEST <= speed <= _FASTEST:
-        raise ConfigError(f'speed "{text}": expected lines a second, {_SLOWEST:g} or more')
+    if not _MIN_SPEED <= speed <= _MAX_SPEED:
+        raise ConfigError(f'speed "{text}": expected lines per second, {_MIN_SPEED:g} or more')
     return speed
 
 
 def _cut_randomly(size: int, seed: str) -> list[int]:
-    dice = random.Random(seed)  # noqa: S311 - nothing secret
+    rng = random.Random(seed)  # noqa: S311 - nothing secret
     ends, end = [], 0
     while end < size:
-        end = min(size, end + dice.randint(1, dice.choice((2, 20, _RANDOM_MOST))))
+        # A limit drawn first makes short chunks as frequent as long ones.
+        end = min(size, end + rng.randint(1, rng.choice((2, 20, _MAX_RANDOM))))
         ends.append(end)
     return ends

@@ -1,4 +1,4 @@
-"""A replayed log as a page: the output as its parser colours it, and what each line did."""
+"""Renders a replayed log as an HTML page: the output in the parser's colours, the effect of each line."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ td:last-child {{ font-family: monospace; overflow-wrap: anywhere; }}
 </body>
 </html>
 """
-_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {
+_CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {
     0x7F: 0x2421
 }
 
 
 def make_page(replay: Replay, name: str) -> str:
-    """Return HTML of a replay that was made with ``html=True``; `name` is the log's.
+    """Return the HTML page of a replay made with ``html=True``. `name` is the name of the log.
 
-    Nothing of the log is markup in it, except what a parser's own ``tagHTML`` makes of it.
+    Text of the log is escaped; only a parser's own ``tagHTML`` can add markup to it.
     """
     state = replay.state
     rows = (
@@ -62,4 +62,4 @@ def make_page(replay: Replay, name: str) -> str:
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
         ),
     )
-    return made.translate(_PICTURES)
+    return made.translate(_CONTROL_PICTURES)

@@ -1,4 +1,4 @@
-"""Tries plugins in a process of their own, so that the worst of them can be told of."""
+"""Checks plugins in a separate process, so that one that hangs or crashes is reported as well."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ __all__ = ("PLUGIN_KINDS", "Report", "check_meter", "check_plugins")
 
 PLUGIN_KINDS = ("service", "parser", "meter")
 TIME_LIMIT = 10.0
+"""Seconds for one plugin."""
 _SETTINGS = PluginSettings()
 _START_TIMEOUT = 60.0
-"""Seconds until the process must be there, on a busy machine."""
+"""Seconds until the process must have started: generous, for a busy machine."""
 _ENDED = None
+_LATE = object()
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Report:
-    """What came of trying a plugin."""
+    """The result of checking a plugin."""
 
     kind: str
     name: str
     problems: tuple[str, ...] = ()
-    """Empty: it is good."""
+    """Empty: none were found."""
     values: Mapping[str, int | str | bool] = attrs.field(factory=dict)
     """A meter's properties."""
     printed: str = ""
@@ -49,18 +51,18 @@ def check_plugins(
     settings: PluginSettings = _SETTINGS,
     pause: float = 0.0,
 ) -> tuple[Report, ...]:
-    """Load, make and use plugins, in another process; return a report for each.
+    """Load, create and call plugins in another process; return a report for each. Blocking.
 
-    Without `names`, pairs of kind and name, all are tried that can be found. One that takes more
-    than `limit` seconds is ended and told of. Meters are updated some times, with `pause` seconds
-    between. Blocking.
+    `names` are pairs of kind and name; None: all plugins that can be found. A plugin that takes more
+    than `limit` seconds is killed and reported. Meters are updated several times, with `pause` seconds
+    in between. Raises `PluginError` if the process cannot be started.
     """
     folders = tuple(folder.resolve() for folder in folders)
     if names is None:
         names = [(kind, name) for kind in PLUGIN_KINDS for name in list_plugins(kind, folders)]
     reports: list[Report] = []
     while len(reports) < len(names):
-        reports.extend(_try(names[len(reports) :], folders, limit, settings, pause))
+        reports.extend(_check_in_process(names[len(reports) :], folders, limit, settings, pause))
     return tuple(reports)
 
 
@@ -72,9 +74,9 @@ def check_meter(
     settings: PluginSettings = _SETTINGS,
     pause: float = 0.0,
 ) -> Report:
-    """Make a meter and update it some times; see `check_plugins`.
+    """Create a meter and update it several times; see `check_plugins`.
 
-    Raises `PluginNotFound`.
+    Raises `PluginNotFound` too.
     """
     if name not in list_plugins("meter", folders):
         raise PluginNotFound("meter", name, near("meter", name, folders))
@@ -83,14 +85,14 @@ def check_meter(
     )[0]
 
 
-def _try(
+def _check_in_process(
     names: Sequence[tuple[str, str]],
     folders: Sequence[Path],
     limit: float,
     settings: PluginSettings,
     pause: float,
 ) -> Iterator[Report]:
-    """Reports of one process, up to the plugin that ended it. Raises `PluginError`."""
+    """Yield the reports of one process, up to the plugin that ended it. Raises `PluginError`."""
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     command = [
         sys.executable,
@@ -111,11 +113,11 @@ def _try(
         text=True,
         encoding="utf-8",
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        threading.Thread(target=_listen, args=(process.stdout, answers), daemon=True).start()
+        assert process.stdout is not None  # noqa: S101 - because of PIPE
+        threading.Thread(target=_forward_lines, args=(process.stdout, answers), daemon=True).start()
         try:
             if _next(answers, _START_TIMEOUT) is _ENDED:
-                raise PluginError("the process that tries plugins cannot be started")
+                raise PluginError("the process that checks plugins cannot be started")
             for kind, name in names:
                 answer = _next(answers, limit)
                 if isinstance(answer, str):
@@ -128,16 +130,15 @@ def _try(
                         printed=printed,
                     )
                     continue
-                text = f"it hung: no end after {limit:g} seconds"
+                text = f"it hung: not finished after {limit:g} seconds"
                 if answer is _ENDED:
-                    text = f"it ended the process ({_describe(process.wait())})"
+                    code = process.wait()
+                    cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+                    text = f"it ended the process ({cause})"
                 yield Report(kind=kind, name=name, problems=(text,))
                 return
         finally:
             process.kill()
-
-
-_LATE = object()
 
 
 def _next(answers: queue.SimpleQueue[str | None], limit: float) -> object:
@@ -147,11 +148,7 @@ def _next(answers: queue.SimpleQueue[str | None], limit: float) -> object:
         return _LATE
 
 
-def _listen(stream: IO[str], answers: queue.SimpleQueue[str | None]) -> None:
+def _forward_lines(stream: IO[str], answers: queue.SimpleQueue[str | None]) -> None:
     for line in stream:
         answers.put(line)
     answers.put(_ENDED)
-
-
-def _describe(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

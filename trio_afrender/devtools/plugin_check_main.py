@@ -1,7 +1,7 @@
-"""Tries plugins one after another and prints a line of JSON for each: the child of `survey`.
+"""Checks plugins one after another and prints a line of JSON for each: the process of `plugin_check`.
 
-Plugins may hang, crash or end the process: so it is one of its own. Its arguments: a list of
-[kind, name], a list of folders, the settings, seconds between two updates of a meter.
+A process of its own, because plugins may hang, crash or end it. Its arguments: a list of [kind, name], a
+list of folders, the settings (each as JSON), seconds between two updates of a meter.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from trio_afrender.plugins.host.host_protocol import load_plugin_settings
 from trio_afrender.plugins.lookup import load_class
 from trio_afrender.plugins.meters.meter_worker import MeterWorker
 
-__all__ = ("try_plugin",)
+__all__ = ("check_plugin",)
 
 SAMPLE = (
     "FRAME: 1\nPROGRESS: 50%\nACTIVITY: testing\nWarning: a line\r\n 10%\r 20%\r 100%\n"
     "é\ufffd\x00\x1b[31m\n0/0 1e999% -1% " + "9" * 400 + "%\n\n[" + "=" * 70_000 + "]\nunfinished"
 )
-"""A little of what programs print, and some nonsense: a parser must survive it."""
+"""Typical lines of programs, and lines that break careless parsers."""
 TASK = {
     "command_block": "render @#@ @#@", "files_block": ["out.@####@.exr"], "block_flags": 1,
     "frame_start": 1, "frame_finish": 2, "frames_num": 2, "wdir": "/", "task_name": "frame 1-2",
@@ -41,42 +41,42 @@ _SETTINGS = PluginSettings()
 _BASES = {"parser": "parser", "service": "service", "meter": "resbase"}
 
 
-def try_plugin(
+def check_plugin(
     kind: str,
     name: str,
     folders: tuple[Path, ...],
     settings: PluginSettings = _SETTINGS,
     pause: float = 0.0,
 ) -> tuple[list[str], dict[str, Any]]:
-    """Load, make and use a plugin; return what is wrong with it, and a meter's properties."""
+    """Load, create and call a plugin; return its problems, and the properties of a meter."""
     problems: list[str] = []
     values: dict[str, Any] = {}
     try:
         made = load_class(kind, name, folders)
         if not issubclass(made, load_class(kind, _BASES[kind])):
-            problems.append(f"{name} is no child of our base class {_BASES[kind]}")
+            problems.append(f"{name} is not derived from the base class {_BASES[kind]}")
         if kind == "parser":
-            problems += _try_parser(name, folders)
+            problems += _check_parser(name, folders)
         elif kind == "service":
-            problems += _try_service(made, name, folders)
+            problems += _check_service(made, name, folders)
         else:
-            values, wrong = _try_meter(name, folders, settings, pause)
+            values, wrong = _check_meter(name, folders, settings, pause)
             problems += wrong
     except PluginError as error:
         problems.append(f"{error}\n{error.details}".strip())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code may raise anything
         problems.append(f"{type(error).__name__}: {error}")
-    # A problem is told again at its tenth time: once is enough here.
+    # `Problems` reports a repeated problem again; here once is enough.
     return [text for text in problems if not text.endswith(" times)")], values
 
 
-def _try_parser(name: str, folders: tuple[Path, ...]) -> list[str]:
+def _check_parser(name: str, folders: tuple[Path, ...]) -> list[str]:
     replay = replay_parser(name, SAMPLE, frames=2, folders=folders)
-    cuts = (f"the cuts of the output make a difference: {text}" for text in replay.differences)
+    cuts = (f"the result depends on how the output is cut: {text}" for text in replay.differences)
     return [*replay.problems, *cuts]
 
 
-def _try_service(made: type, name: str, folders: tuple[Path, ...]) -> list[str]:
+def _check_service(made: type, name: str, folders: tuple[Path, ...]) -> list[str]:
     problems = list(make_service(name, TASK, folders=folders).problems)
     parser = getattr(sys.modules.get(made.__module__), "parser", "")
     if isinstance(parser, str) and parser not in ("", "none"):
@@ -87,10 +87,11 @@ def _try_service(made: type, name: str, folders: tuple[Path, ...]) -> list[str]:
     return problems
 
 
-def _try_meter(
+def _check_meter(
     name: str, folders: tuple[Path, ...], settings: PluginSettings, pause: float
 ) -> tuple[dict[str, Any], list[str]]:
-    """The properties after some updates. A meter that is not valid has nothing to measure here."""
+    """Properties after the updates, and problems. That a meter is not valid is no problem: its device
+    is missing on this host."""
     worker = MeterWorker(name, settings, folders)
     problems: list[str] = []
     values: dict[str, Any] = {}
@@ -107,20 +108,20 @@ def _try_meter(
 
 
 def main() -> None:
-    """Answer on the original stdout, whatever plugins print to it; end without their leftovers."""
+    """Write the answers to the original stdout, apart from prints of plugins, and exit at once."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     items, folders = json.loads(sys.argv[1]), tuple(map(Path, json.loads(sys.argv[2])))
     settings, pause = load_plugin_settings(json.loads(sys.argv[3])), float(sys.argv[4])
-    answers.write("\n")
+    answers.write("\n")  # the parent waits for this line first: the process has started
     answers.flush()
     for kind, name in items:
         printed = Captured()
         with capturing(printed):
-            problems, values = try_plugin(kind, name, folders, settings, pause)
+            problems, values = check_plugin(kind, name, folders, settings, pause)
         answers.write(json.dumps([problems, values, printed.take()]) + "\n")
         answers.flush()
-    os._exit(0)  # threads of plugins must not keep it
+    os._exit(0)  # threads and exit handlers of plugins must not delay the end
 
 
 if __name__ == "__main__":

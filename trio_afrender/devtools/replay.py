@@ -1,4 +1,4 @@
-"""Replays a recorded log through a parser as the agent does, and says which line did what."""
+"""Replays a recorded log through a parser as the agent does, and records the effect of each line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import attrs
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.devtools.chunk_variants import Chunk, cut_log, spell_chunk
 from trio_afrender.errors import PluginError
-from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec
+from trio_afrender.plugins.interfaces import ParserState, PluginSpec
 from trio_afrender.plugins.lookup import load_class
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.plugins.validation import read_text, read_texts
@@ -32,7 +32,7 @@ FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 STOPPING_FLAGS = ("error", "fatalerror", "finishedsuccess")
 """Flags at which the agent stops the task."""
 _LASTING = ("fatalerror", "finishedsuccess")
-"""Flags that a parser never takes back: seen again they are no news."""
+"""Flags that a parser never resets, so that they are an event only once."""
 _VALUES = ("percent", "frame", "percentframe", "activity", "report", "resources")
 _PID = 1
 _LAST_MODE = "0:0"
@@ -40,55 +40,55 @@ _LAST_MODE = "0:0"
 
 @attrs.frozen(slots=True)
 class Event:
-    """One change of what the parser says, and what caused it."""
+    """One change of a parser's attributes, and the lines that caused it."""
 
     name: str
-    """An attribute (``percent``, ``activity``, ...), a flag, ``file``, ``output`` or ``problem``."""
+    """The attribute (``percent``, ``activity``, ...), the flag, ``file``, ``output`` or ``problem``."""
     value: int | str | bool
     first_line: int
-    """Counted from 1; a portion of several lines may have caused it."""
+    """Counted from 1. Less than `line` if a batch of several lines caused the event."""
     line: int
     text: str
-    """Of the line, or of the portion's last line; of a progress bar drawn over itself that state."""
+    """The text of `line`; of a line redrawn with ``\\r``, such as a progress bar, the last state."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Replay:
-    """What a parser made of a log."""
+    """The result of replaying a log."""
 
     parser: str
     chunk: str
-    """How the log was cut: put it in again to have the same cuts."""
+    """How the log was cut; as an argument of `replay_parser` it gives the same chunks again."""
     events: tuple[Event, ...]
     state: ParserState
-    """As it ended; flags are true if they were ever set."""
+    """The final state; flags are true if they were set at any time."""
     files: tuple[str, ...]
-    """All that were announced, as they were announced; `state.files` are those that are there."""
+    """All announced files, with the names as announced; `state.files` are those that exist."""
     output: str
-    """What is stored and shown: the log, with what the parser put in its place."""
+    """The output as stored and shown: the log with the parser's replacements."""
     status: TaskStatus
-    """What the task would get, had its process ended with exit code 0."""
+    """The status of the task if its process had ended with exit code 0."""
     stopped: Event | None = None
-    """Where the agent would have stopped the task."""
+    """The event at which the agent would have stopped the task."""
     problems: tuple[str, ...] = ()
-    """What the parser's code did wrong: tracebacks and sentences."""
+    """Faults of the parser's code: tracebacks and sentences."""
     differences: tuple[str, ...] = ()
-    """What came out otherwise when the whole log was one piece; nothing should."""
+    """How the result differs from that of the whole log as one chunk; empty for a correct parser."""
     log: str = ""
-    """What parser and service say for the task's log."""
+    """The texts of parser and service for the task's log."""
     html: str = ""
-    """The log coloured by the parser, when it was asked for."""
+    """The log in the parser's colours; empty unless requested."""
 
     @property
     def good(self) -> bool:
-        """Whether the parser did nothing wrong and the cuts made no difference."""
+        """Whether there are no problems and no differences."""
         return not self.problems and not self.differences
 
     @property
     def backwards(self) -> tuple[Event, ...]:
-        """Where the percents of the task fell."""
-        told = [event for event in self.events if event.name == "percent"]
-        return tuple(b for a, b in pairwise(told) if int(b.value) < int(a.value))
+        """The events at which the task's percent decreased."""
+        percents = [event for event in self.events if event.name == "percent"]
+        return tuple(b for a, b in pairwise(percents) if int(b.value) < int(a.value))
 
 
 def replay_parser(
@@ -101,31 +101,33 @@ def replay_parser(
     working_directory: str = "",
     html: bool = False,
 ) -> Replay:
-    """Give a log to a parser in pieces, and once more as a whole; return what came of it.
+    """Feed a log to a parser in chunks, and once more as a whole; return the result.
 
-    `folders` are searched for the parser first. Files that it announces are looked for below
-    `working_directory`. Raises `PluginNotFound`, `PluginError` when there is no parser to give
-    anything to, `ConfigError` for a wrong `chunk`. Nothing limits the time it takes.
+    `folders` are searched for the parser first. Announced files are searched below
+    `working_directory`. Raises `PluginNotFound` or `PluginError` if the parser cannot be created,
+    `ConfigError` for an invalid `chunk`. Blocking, without a time limit.
     """
     data = log.encode("utf-8", "surrogateescape") if isinstance(log, str) else bytes(log)
     spelled = spell_chunk(chunk)
     folders = tuple(folder.resolve() for folder in folders)
-    load_class("parser", name, folders)  # a parser that is not there is an error here
+    load_class("parser", name, folders)  # raises if it is missing, which `TaskWorker` does not
 
-    def follow(cuts: str) -> _Follower:
-        follower = _Follower(name, data, frames, folders, working_directory)
-        follower.follow(cuts)
-        return follower
+    def replay(cuts: str) -> _Recorder:
+        recorder = _Recorder(name, data, frames, folders, working_directory)
+        recorder.replay(cuts)
+        return recorder
 
-    made = follow(spelled)
+    made = replay(spelled)
     events = tuple(made.events)
     if spelled != "line":
-        located = _locate(events, follow("line").events)
+        located = _locate(events, replay("line").events)
         events = tuple(sorted(located, key=lambda event: event.line))
-    differences = () if spelled == "whole" else _compare(made, follow("whole"))
-    concluded = made.probe.run_end_checks(0, check_files=False, post=False)
-    page = made.probe.to_html(data.decode("utf-8", "replace")) if html else ""
+    differences = () if spelled == "whole" else _compare(made, replay("whole"))
+    conclusion = made.worker.run_end_checks(0, check_files=False, post=False)
+    page = made.worker.to_html(data.decode("utf-8", "replace")) if html else ""
     made.take_problems()
+    flags = {flag: getattr(made.state, flag) for flag in FLAGS if flag != "warning"}
+    exited = ExitStatus(code=0, signal=None, raw=0)
     return Replay(
         parser=name,
         chunk=spelled,
@@ -133,30 +135,24 @@ def replay_parser(
         state=made.state,
         files=made.files,
         output=made.output(),
-        status=_judge(made.state, concluded),
+        status=decide_status(RunFacts(exit=exited, exit_ok=conclusion.exit_ok, **flags)),
         stopped=next((event for event in events if event.name in STOPPING_FLAGS), None),
         problems=tuple(made.problems),
         differences=differences,
-        log=concluded.log,
+        log=conclusion.log,
         html=page,
     )
 
 
-def _judge(state: ParserState, concluded: Conclusion) -> TaskStatus:
-    flags = {flag: getattr(state, flag) for flag in FLAGS if flag != "warning"}
-    exited = ExitStatus(code=0, signal=None, raw=0)
-    return decide_status(RunFacts(exit=exited, exit_ok=concluded.exit_ok, **flags))
-
-
-class _Probe(TaskWorker):
-    """The agent's own worker, with a look inside."""
+class _ReplayWorker(TaskWorker):
+    """The agent's `TaskWorker`, with access to more of the parser."""
 
     def reported_files(self) -> tuple[str, ...]:
-        """Files as the parser named them, there or not."""
+        """Files as the parser announced them, whether they exist or not."""
         return read_texts(getattr(self._service.parser, "files_all", ())) or ()
 
     def to_html(self, text: str) -> str:
-        """The text as HTML; without colours from a parser that cannot."""
+        """The text as HTML; without colours if the parser's ``toHTML`` fails."""
         try:
             made = read_text(self._service.toHTML(text))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code may raise anything
@@ -165,8 +161,8 @@ class _Probe(TaskWorker):
         return "<br>\n".join(escape(text).splitlines()) if made is None else made
 
 
-class _Follower:
-    """Gives one log to one parser object and notes what changes."""
+class _Recorder:
+    """Feeds one log to one parser object and records the changes."""
 
     def __init__(
         self, name: str, data: bytes, frames: int, folders: tuple[Path, ...], wdir: str
@@ -176,32 +172,32 @@ class _Follower:
         task = TaskExec(run="check", job=1, block=0, task=0, frames_num=frames)
         info = {**make_task_info(task, tempfile.gettempdir()), "wdir": wdir}
         spec = PluginSpec(service="service", parser=name, task_info=info)
-        self.probe = _Probe(spec, store, PluginSettings(), folders)
-        if not self.probe.facts.has_parser:
-            first, _, details = self.probe.facts.log.partition("\n")
+        self.worker = _ReplayWorker(spec, store, PluginSettings(), folders)
+        if not self.worker.facts.has_parser:
+            first, _, details = self.worker.facts.log.partition("\n")
             raise PluginError(first or f'parser "{name}" could not be made', details)
         self.events: list[Event] = []
         self.state = ParserState()
         self.files: tuple[str, ...] = ()
         self.problems: list[str] = []
         self._data = data
-        self._ends = [0, *(at + 1 for at, byte in enumerate(data) if byte == 0x0A)]
+        self._line_starts = [0, *(at + 1 for at, byte in enumerate(data) if byte == 0x0A)]
         self._replaced: list[tuple[int, int, str]] = []
-        self._told: set[str] = set()
+        self._seen_files: set[str] = set()
 
-    def follow(self, chunk: str) -> None:
-        """Feed all of it, as the agent does while the process runs and once it has ended."""
+    def replay(self, chunk: str) -> None:
+        """Feed the whole log, and make the last call as after the end of the process."""
         for end in cut_log(self._data, chunk):
-            self._take(self.probe.parse(end, pid=_PID), end)
-        self._take(self.probe.parse(len(self._data), mode=_LAST_MODE), len(self._data))
+            self._take(self.worker.parse(end, pid=_PID), end)
+        self._take(self.worker.parse(len(self._data), mode=_LAST_MODE), len(self._data))
         self.take_problems()
 
     def take_problems(self) -> None:
-        """Note what the probe has to complain about, each once."""
-        self.problems.extend(text for text in self.probe.problems() if text not in self.problems)
+        """Record the worker's problems, each once."""
+        self.problems.extend(text for text in self.worker.problems() if text not in self.problems)
 
     def output(self) -> str:
-        """The log with what was put in the place of its portions."""
+        """The log with the parser's replacements."""
         parts, at = [], 0
         for start, end, text in self._replaced:
             parts += [self._data[at:start].decode("utf-8", "replace"), text]
@@ -209,15 +205,15 @@ class _Follower:
         return "".join([*parts, self._data[at:].decode("utf-8", "replace")])
 
     def _take(self, state: ParserState, read: int) -> None:
-        """Note what one call has changed; `read` is how far the log was given."""
+        """Record the changes of one call. `read` is the offset up to which the log was fed."""
         before = self.state
         start, end = before.consumed, state.consumed
         if start == end:
-            end = read  # it saw the unfinished line, or nothing
+            end = read  # the call had the unfinished line or no data
         for name, value in self._changes(before, state):
-            self.events.append(self._event(name, value, start, end))
-        kept: dict[str, Any] = {flag: True for flag in FLAGS if getattr(before, flag)}
-        self.state = attrs.evolve(state, **kept)
+            self.events.append(self._make_event(name, value, start, end))
+        latched: dict[str, Any] = {flag: True for flag in FLAGS if getattr(before, flag)}
+        self.state = attrs.evolve(state, **latched)
 
     def _changes(
         self, before: ParserState, state: ParserState
@@ -240,43 +236,44 @@ class _Follower:
             yield "problem", state.problem.rstrip().rpartition("\n")[2]
 
     def _new_files(self, state: ParserState) -> Iterator[str]:
-        """Files announced now, each once: a parser of others may only know those that are there."""
-        wdir = self.probe.facts.working_directory
-        for file in (*self.probe.reported_files(), *state.files, *state.files_onthefly):
+        """Files announced in this call, each once. From the state too, because a foreign parser may lack
+        the list of all announced files."""
+        wdir = self.worker.facts.working_directory
+        for file in (*self.worker.reported_files(), *state.files, *state.files_onthefly):
             key = os.path.normpath(os.path.join(wdir, file))  # noqa: PTH118 - a text
-            if key not in self._told:
-                self._told.add(key)
+            if key not in self._seen_files:
+                self._seen_files.add(key)
                 self.files += (file,)
                 yield file
 
-    def _event(self, name: str, value: int | str | bool, start: int, end: int) -> Event:
-        first = bisect_right(self._ends, start)
-        last = bisect_right(self._ends, max(start, end - 1))
+    def _make_event(self, name: str, value: int | str | bool, start: int, end: int) -> Event:
+        first = bisect_right(self._line_starts, start)
+        last = bisect_right(self._line_starts, max(start, end - 1))
         text = self._data[start:end].rstrip(b"\r\n")
         shown = text[max(text.rfind(b"\n"), text.rfind(b"\r")) + 1 :].decode("utf-8", "replace")
         return Event(name, value, first, last, shown)
 
 
 def _locate(events: Sequence[Event], exact: Sequence[Event]) -> Iterator[Event]:
-    """Find the line within each portion at which the parser, fed by lines, said the same."""
-    places: dict[tuple[str, int | str | bool], list[Event]] = {}
+    """Narrow each event of a batch down to the line at which line-by-line feeding had the same event."""
+    by_change: dict[tuple[str, int | str | bool], list[Event]] = {}
     for event in exact:
-        places.setdefault((event.name, event.value), []).append(event)
+        by_change.setdefault((event.name, event.value), []).append(event)
     for event in events:
-        same = places.get((event.name, event.value), ())
+        same = by_change.get((event.name, event.value), ())
         inside = (one for one in same if event.first_line <= one.line <= event.line)
         yield next(inside, event)
 
 
-def _compare(made: _Follower, whole: _Follower) -> tuple[str, ...]:
+def _compare(made: _Recorder, whole: _Recorder) -> tuple[str, ...]:
     found = []
     for name in (*_VALUES, *FLAGS):
-        ours, theirs = getattr(made.state, name), getattr(whole.state, name)
-        if ours != theirs:
-            found.append(f"{name} is {ours!r} as it was cut, {theirs!r} in one piece")
+        cut, uncut = getattr(made.state, name), getattr(whole.state, name)
+        if cut != uncut:
+            found.append(f"{name} is {cut!r} in these chunks, {uncut!r} in one")
     if set(made.files) != set(whole.files):
         only = sorted(set(made.files) ^ set(whole.files))
-        found.append(f"files found in one way only: {', '.join(only)}")
+        found.append(f"files announced only in these chunks or only in one: {', '.join(only)}")
     if made.output() != whole.output():
-        found.append("the output that replaces the log is not the same")
+        found.append("the replaced output differs")
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Makes a service for a task without running it: what it would run, where, and which files."""
+"""Creates a service for a task without running it, to show its command, folder and files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio_afrender.errors import ConfigError
 from trio_afrender.farm.model import Block, Job, Masks, RenderState, Run, Task
 from trio_afrender.farm.scheduler import make_exec
 from trio_afrender.jobs.job_file import load_job
-from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.jobs.job_spec import BlockSpec
 from trio_afrender.plugins.interfaces import PluginSpec
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.protocol.messages import Register, TaskExec, TaskKey
@@ -35,7 +35,7 @@ _NO_MASKS = Masks(None, None, None)
 
 @attrs.frozen(slots=True, kw_only=True)
 class ServiceView:
-    """What a service says of a task right after it was made, and of a good end. Paths are this host's."""
+    """What a service returns after its constructor, and after a successful end. Paths are this host's."""
 
     service: str
     parser: str
@@ -48,18 +48,18 @@ class ServiceView:
     skip: bool
     grace: float | None
     limits: Mapping[str, float]
-    """What the service says of its own; so too `stuck`."""
+    """The service's own values, as are those of `stuck`."""
     stuck: Mapping[str, float | str]
     has_parser: bool
     thumbnails: tuple[str, ...]
-    """Post commands; they are for files that are there."""
+    """Post commands that make thumbnails; of existing files only."""
     log: str
     problems: tuple[str, ...]
-    """What the service's code did wrong."""
+    """Faults of the service's code."""
 
     @property
     def good(self) -> bool:
-        """Whether nothing went wrong and the task has the parser that it names."""
+        """Whether there are no problems and the parser that the task names was created."""
         return not self.problems and (self.has_parser or self.parser in ("", "none"))
 
 
@@ -70,17 +70,17 @@ def make_service(
     folders: Sequence[Path] = (),
     settings: PluginSettings | None = None,
 ) -> ServiceView:
-    """Make a service as the agent does; return what it says. Nothing is run.
+    """Create a service as the agent does and return its values. Nothing is run.
 
-    `task_info` has keys of taskInfo (`TASK_KEYS`), missing ones have their defaults. Raises
-    `PluginNotFound`, `PluginError` for a service that cannot be made.
+    `task_info` has keys of taskInfo (`TASK_KEYS`); missing ones get their defaults. Raises
+    `PluginNotFound`, or `PluginError` if the service cannot be created.
     """
     if settings is None:
         settings = Config(name="check").plugin_settings()
     parser = task_info.get("parser")
     parser = parser if isinstance(parser, str) else ""
-    usual = TaskExec(run="check", job=1, block=0, task=0)
-    info = {**make_task_info(usual, tempfile.gettempdir()), **task_info}
+    defaults = TaskExec(run="check", job=1, block=0, task=0)
+    info = {**make_task_info(defaults, tempfile.gettempdir()), **task_info}
     spec = PluginSpec(service=name, parser=parser, task_info=info)
     worker = TaskWorker(
         spec, MemoryLogStore(), settings, tuple(folder.resolve() for folder in folders)
@@ -107,7 +107,7 @@ def make_service(
 
 
 def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
-    """Read taskInfos: a file with one, or a job's file, of which the first task of each block.
+    """Read taskInfos from a JSON file: the file's own, or those of a job's first task of each block.
 
     Raises `ConfigError`. Blocking.
     """
@@ -116,23 +116,19 @@ def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: not JSON that can be a task: nested too deeply") from None
+        raise ConfigError(f"{path}: not a task: nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected an object with keys of taskInfo, or a job")
     if not {"job", "jobs", "blocks"} & data.keys():
         return (data,)
-    return _first_tasks(load_job(path))
-
-
-def _first_tasks(spec: JobSpec) -> tuple[dict[str, object], ...]:
-    job = Job(id=1, spec=spec, masks=_NO_MASKS)
-    return tuple(_first_task(job, block, at) for at, block in enumerate(spec.blocks))
+    job = Job(id=1, spec=load_job(path), masks=_NO_MASKS)
+    return tuple(_first_task(job, block, at) for at, block in enumerate(job.spec.blocks))
 
 
 def _first_task(job: Job, spec: BlockSpec, number: int) -> dict[str, object]:
-    """The taskInfo that the embedded farm's agent would have."""
+    """The taskInfo that an agent of the embedded farm would have."""
     block = Block(job=job, spec=spec, masks=_NO_MASKS, ranks=None)
     render = RenderState(id=1, name="check", register=Register(name="check"))
     run = Run(
