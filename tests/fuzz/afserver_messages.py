@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from fuzz.targets import Target
-from trio_afrender.afserver.json_api import _read
+from trio_afrender.afserver.json_api import parse_answer
 from trio_afrender.afserver.link_state import Identity
 from trio_afrender.afserver.pacing import resolve
 from trio_afrender.afserver.run_ids import RunIds
@@ -77,7 +77,7 @@ def identity(data: bytes) -> None:
 
 
 def answer(data: bytes) -> None:
-    _read(data, "af://s")
+    parse_answer(data, "af://s")
 
 
 def meter(data: bytes) -> None:

@@ -155,7 +155,7 @@ async def test_a_killed_program_goes_on_with_its_tasks(tmp_path: Path) -> None:
             killed.process.kill()
             await killed.wait()
             async with open_agent(tmp_path, server) as command:
-                await command.says("going on as render 1")
+                await command.says("continuing as render 1")
                 await open_gate(gate)
                 await server.until(lambda: task.state is NativeState.DONE)
                 assert (task.sessions, task.errors) == (1, 0)
@@ -175,7 +175,7 @@ async def test_a_killed_program_goes_on_under_its_id(tmp_path: Path) -> None:
             server.book.tasks[task.key].exec = make_task(1, "echo again")
             async with open_agent(tmp_path, server, "--no-supervisor") as command:
                 await server.until(lambda: task.state is NativeState.DONE)
-                assert "going on as render 1" in command.err
+                assert "continuing as render 1" in command.err
                 assert 15 in task.statuses
                 assert (task.errors, task.output) == (0, b"again\n")
                 command.process.terminate()

@@ -1,4 +1,9 @@
-"""Afanasy's own protocol as a link: what is said, believed, remembered, and when. `link` ties it."""
+"""Client of an afserver: a render's link in Afanasy's own protocol, and jobs over the JSON API.
+
+`render_link` ties the link's parts together. `registration` and `requests` make the exchanges,
+`client` does one exchange, and the rest decides without I/O. `json_api`, `job_follower` and
+`job_view` are for submitters and do not need a render.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +32,15 @@ __all__ = (
 @asynccontextmanager
 async def open_afserver_link(
     dialer: Dialer,
-    memory: LinkState,
+    state: LinkState,
     timing: Timing,
     *,
     make_run: Callable[[TaskExec], str] = make_run,
 ) -> AsyncIterator[AfserverLink]:
-    """A link to an Afanasy server; it has nothing open, so leaving closes nothing.
+    """Make a link to an afserver. All links of one render share a `state`.
 
-    All links of one render share a `memory`. Nobody is asked before `register`, so who is not
-    there is found out by that.
+    Every message has its own connection, so entering connects to nothing and leaving closes
+    nothing. A server that does not answer is noticed by `AfserverLink.register`.
     """
     await trio.lowlevel.checkpoint()
-    yield AfserverLink(AfserverRequests(dialer, memory), memory, timing, make_run=make_run)
+    yield AfserverLink(AfserverRequests(dialer, state), state, timing, make_run=make_run)

@@ -1,9 +1,13 @@
-"""One TCP exchange a message: connect, say it, hear the answer, close. Never two on a connection.
+"""One exchange with an afserver: connect, send one message, receive one answer, close.
 
-The server closes nothing itself and looks with spaces whether we are still there, so an answer is
-read to its announced length and no further. Then the connection is reset (linger 0): the server
-has seen its answer taken, and an ordinary close would leave a port in TIME_WAIT for a minute, of
-which a host has 28,000.
+The server answers one request a connection and ignores a second one. It expects the client to
+close first: after its answer it keeps the connection for up to 10 s and tests now and then whether
+the client is still there, by sending one space. So an answer is read up to its announced length;
+whatever follows is not part of it, and waiting for the end of the stream would take 10 s.
+
+The client side that closes first gets the TIME_WAIT state, which blocks its port for a minute. A
+host has about 28,000 such ports, and a gateway with hundreds of renders uses them up. Therefore
+the connection is reset (SO_LINGER with 0 s) once the whole answer has arrived.
 """
 
 from __future__ import annotations
@@ -26,18 +30,18 @@ __all__ = ("AnswerLost", "Dialer", "OpenStream")
 OpenStream: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a byte stream to a host and port, or raises OSError."""
 Gate: TypeAlias = AbstractAsyncContextManager[object]
-"""Held during an exchange, as a limiter of many renders' exchanges."""
+"""Held during an exchange: a capacity limiter that several dialers share, for example."""
 
 _RECEIVE_SIZE = 64 * 1024
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 class AnswerLost(LinkLost):
-    """The request went out and no answer came: whether the server has it is not known."""
+    """The request was sent and no answer came, so it is unknown whether the server applied it."""
 
 
 class Dialer:
-    """Makes exchanges with one server."""
+    """Makes exchanges with one server, each on a connection of its own."""
 
     def __init__(
         self,
@@ -52,20 +56,23 @@ class Dialer:
         self._timeout = timeout
         self._gate: Gate = gate or nullcontext()
         self._host = address.host
-        """What to connect to: the numbers that the name stood for, as long as they work."""
+        """The host to connect to: the address that the name resolved to, while connects succeed."""
 
     async def ask(self, request: bytes) -> Message:
         """Send a whole message and return the answer.
 
-        Raises `LinkLost` when the request did not go out, `AnswerLost` when it may have, and
-        `ProtocolError` when what came back is no message. Cancelled, it may have gone out too.
+        Raises `LinkLost` if the request was not sent, `AnswerLost` if it may have been sent, and
+        `ProtocolError` if the answer is no message. After a cancellation the request may have been
+        sent too.
         """
+        # The gate is outside the time limit: waiting for other renders' exchanges says nothing
+        # about the server (test_waiting_at_the_gate_is_not_a_silent_server).
         async with self._gate:
             stream: trio.abc.Stream | None = None
             with trio.move_on_after(self._timeout):
                 stream = await self._connect()
                 try:
-                    return await self._talk(stream, request)
+                    return await self._exchange(stream, request)
                 finally:
                     with trio.CancelScope(shield=True):
                         await trio.aclose_forcefully(stream)
@@ -76,35 +83,45 @@ class Dialer:
         try:
             stream = await self._open_stream(self._host, self.address.port)
         except OSError as error:
+            # The name may resolve to another address now, so the next connect looks it up again.
             self._host = self.address.host
             raise LinkLost(f"{self.address.url}: {explain_unreachable(error)}") from error
-        self._host = _numbers_of(stream) or self.address.host
+        self._host = _peer_address(stream) or self.address.host
         return stream
 
-    async def _talk(self, stream: trio.abc.Stream, request: bytes) -> Message:
+    async def _exchange(self, stream: trio.abc.Stream, request: bytes) -> Message:
         receiver = Receiver()
         try:
+            # In one piece: the server has ten threads that read, and a message that comes in parts
+            # occupies one of them until its last byte (at most 12 s).
             await stream.send_all(request)
             while data := await stream.receive_some(_RECEIVE_SIZE):
                 answer = receiver.feed(data)
                 if answer is not None:
-                    _linger_none(stream)
+                    # Only now: a reset before the whole answer could discard a request that the
+                    # server has not read yet
+                    # (test_a_connection_is_reset_only_after_the_whole_answer).
+                    if isinstance(stream, trio.SocketStream):
+                        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
                     return answer
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-            raise AnswerLost(f"{self.address.url}: hung up before its answer was whole") from error
+            raise AnswerLost(f"{self.address.url}: hung up before the whole answer") from error
         except ProtocolError as error:
             raise ProtocolError(f"{self.address.url}: {error}") from error
         raise AnswerLost(
+            # An end of the stream without a header is how the server refuses a message that it
+            # cannot read, and what it does while it stops. Both count as a lost answer.
             f"{self.address.url}: hung up in the middle of its answer"
             if receiver.begun
             else f"{self.address.url}: hung up without an answer"
         )
 
 
-def _numbers_of(stream: trio.abc.Stream) -> str:
-    """The peer's address as numbers, so that a name need not be looked up for every exchange.
+def _peer_address(stream: trio.abc.Stream) -> str:
+    """Return the peer's IP address, so that the name is not resolved for every exchange.
 
-    Empty when it is of no use: no socket, or a link-local one that needs its interface.
+    Empty if it cannot be used for a connect: no socket, or a link-local address, which needs the
+    name of its interface.
     """
     if not isinstance(stream, trio.SocketStream):
         return ""
@@ -113,8 +130,3 @@ def _numbers_of(stream: trio.abc.Stream) -> str:
         return "" if ipaddress.ip_address(host).is_link_local else host
     except (OSError, ValueError):
         return ""
-
-
-def _linger_none(stream: trio.abc.Stream) -> None:
-    if isinstance(stream, trio.SocketStream):
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)

@@ -1,4 +1,8 @@
-"""Follows a job on an afserver by asking, until nothing more happens to it."""
+"""Follow a job on an afserver by polling its JSON API, until nothing more happens to it.
+
+The server pushes changes to registered monitors only. Polling needs no registration, and one
+request a second is as often as the server changes the state of a task.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +23,20 @@ from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 __all__ = ("JobGone", "RemoteJob")
 
 _POLL_INTERVAL = 1.0
-"""Seconds between two questions: the server's own cycle."""
+"""Seconds between two polls; the server's own cycle is as long."""
 _IDLE_INTERVAL = 6.0
-"""Seconds without a running task before renders are asked for, and between two such questions: a
-server needs two or three from one task to the next."""
+"""Seconds without a running task before the list of renders is requested, and between two such
+requests. From one task to the next a server needs two or three."""
 _WRITE_DELAY = 0.5
+"""Seconds before texts of ended tasks are fetched."""
 _NO_FILE = "ERROR: Can't get file"
+"""The start of the server's answer in place of an output that is not on its disk."""
 _MAX_TEXTS = 40
-"""Failed attempts whose output is fetched: more than are told."""
+"""Failed attempts whose output is fetched, more than are displayed."""
 
 
 class JobGone(AfRenderError):
-    """The job has been deleted while it was followed."""
+    """The job was deleted while it was followed."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"job {number} is not on the server any more: it was deleted")
@@ -38,9 +44,9 @@ class JobGone(AfRenderError):
 
 @attrs.define(eq=False)
 class RemoteJob:
-    """A job that was sent to a server. What `cli.progress` follows, as it follows a farm.
+    """A submitted job, with the interface of a farm that `cli.job_progress` displays.
 
-    `serial` tells it from a later job that got the same number.
+    `serial` tells it from a later job with the same number: the server reuses numbers.
     """
 
     dialer: Dialer
@@ -53,34 +59,36 @@ class RemoteJob:
     _count: int = 1
     _change: trio.Event = attrs.field(factory=trio.Event)
     _idle_since: float = attrs.field(factory=trio.current_time)
-    _asked: float = attrs.field(factory=trio.current_time)
+    _renders_asked: float = attrs.field(factory=trio.current_time)
 
     async def changed(self, seen: int) -> int:
-        """Wait until something is new since `seen`; return what to give next."""
+        """Wait for a newer view than number `seen`; return the number of the latest."""
         while self._count == seen:
             await self._change.wait()
         await trio.lowlevel.checkpoint()
         return self._count
 
     def view(self, _job: int) -> JobView:
-        """The job as last heard of; at first as it was sent."""
+        """Return the latest view of the job; before the first answer, the job as submitted."""
         if self._view is None:
             tasks = [[{"st": 1}] * block.task_count for block in self.spec.blocks]
             self._view = make_view(self.spec, self.number, {}, tasks, self.texts)
         return self._view
 
     def why_waiting(self, _job: int) -> tuple[str, ...]:
+        """Return the reasons why nothing runs, empty while something does."""
         return self._waiting
 
     async def follow(self) -> JobView:
-        """Ask until the job is over. A server that is away is waited for.
+        """Poll until the job is over, and return its last view. Raises `JobGone`.
 
-        Raises `JobGone` when it has been deleted.
+        While the server does not answer, polling continues.
         """
         while True:
             try:
-                view = await self._look()
+                view = await self._poll()
             except LinkRefused as error:
+                # The server answers "Invalid ID" for a job that it does not have.
                 raise JobGone(self.number) from error
             except (LinkLost, ProtocolError) as error:
                 self._publish(self._view, (str(error),))
@@ -90,28 +98,32 @@ class RemoteJob:
             await trio.sleep(_POLL_INTERVAL)
 
     async def fetch_texts(self, tasks: Iterable[TaskView]) -> None:
-        """Fetch log and output of tasks; what the server does not have stays empty."""
-        # The server tells the end of a task before it has written down what came with it.
+        """Fetch log and output of tasks; a text that the server does not have stays empty."""
+        # The server reports the end of a task before it has written the output that came with it.
         await trio.sleep(_WRITE_DELAY)
         for task in tasks:
-            for mode, kept in (("output", self.texts.outputs), ("log", self.texts.logs)):
-                kept[task.key] = await self._text(task, mode)
+            for mode, texts in (("output", self.texts.outputs), ("log", self.texts.logs)):
+                texts[task.key] = await self._fetch_text(task, mode)
 
-    async def _look(self) -> JobView:
+    async def _poll(self) -> JobView:
         ask = partial(ask_json, self.dialer)
-        in_short, progress = questions(self.number)
-        job = self._find((await ask(in_short)).get("jobs"))
-        said = (await ask(progress)).get("job_progress")
-        tasks = said.get("progress") if isinstance(said, dict) else None
+        # Two requests: a job that waits for other jobs shows that in its blocks alone, while the
+        # progress lists its tasks as ready.
+        summary, progress = questions(self.number)
+        job = self._find((await ask(summary)).get("jobs"))
+        answer = (await ask(progress)).get("job_progress")
+        tasks = answer.get("progress") if isinstance(answer, dict) else None
         if not isinstance(tasks, list):
             raise ProtocolError(f"{self.dialer.address.url}: no progress of job {self.number}")
         view = make_view(self.spec, self.number, job, tasks, self.texts)
+        # Before the view is published: the display prints the output of a failure together with it.
         if failed := self._just_failed(view):
             await self.fetch_texts(failed)
         self._publish(view, await self._reasons(job, view))
         return view
 
     def _find(self, jobs: object) -> Mapping[str, Any]:
+        """Return the followed job from an answer. Raises `JobGone`."""
         for job in jobs if isinstance(jobs, list) else ():
             if isinstance(job, dict) and job.get("serial") == self.serial:
                 return job
@@ -123,23 +135,28 @@ class RemoteJob:
         return failed[: max(0, _MAX_TEXTS - len(self.texts.outputs))]
 
     async def _reasons(self, job: Mapping[str, Any], view: JobView) -> tuple[str, ...]:
-        """Why nothing runs. Renders are asked for now and then only."""
+        """Return why nothing runs. Requests the renders at most every `_IDLE_INTERVAL`."""
         if is_paused(job):
             return (f"job {self.number} is paused on the server",)
         now = trio.current_time()
         if view.state != "running" or any(task.state == "running" for task in view.tasks):
-            self._idle_since = self._asked = now
+            self._idle_since = self._renders_asked = now
             return ()
-        if now - self._asked < _IDLE_INTERVAL:
-            return self._waiting if self._asked > self._idle_since else ()
-        self._asked = now
+        if now - self._renders_asked < _IDLE_INTERVAL:
+            return self._waiting if self._renders_asked > self._idle_since else ()
+        self._renders_asked = now
         found = (await ask_json(self.dialer, {"get": {"type": "renders"}})).get("renders")
         renders = (
             [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
         )
-        return (_name_renders(renders),)
+        online = [each for each in renders if int(each.get("st", 0)) & 1]
+        if not online:
+            return ("no render is online",)
+        return (
+            f"none of {len(online)} renders takes it: busy, or by services, masks, nimby, capacity",
+        )
 
-    async def _text(self, task: TaskView, mode: str) -> str:
+    async def _fetch_text(self, task: TaskView, mode: str) -> str:
         where: dict[str, object] = {
             "ids": [self.number],
             "block_ids": [task.block],
@@ -147,13 +164,17 @@ class RemoteJob:
         }
         runs = int(task.run or 0)
         if mode == "output" and runs:
-            # Of a task that runs again, the output of the run before.
+            # A task that runs again has no output yet, so its previous run's is fetched.
             where["number"] = max(1, runs - (task.state == "running"))
         try:
             answer = await ask_json(self.dialer, {"get": {"type": "jobs", **where, "mode": mode}})
         except (LinkLost, LinkRefused, ProtocolError):
             return ""
-        return _read_text(answer)
+        found = answer.get("task")
+        text = str(found.get("data", "")) if isinstance(found, dict) else ""
+        # The server writes no file for a task that printed nothing, and answers with an error text
+        # as the output.
+        return "" if text.startswith(_NO_FILE) else text
 
     def _publish(self, view: JobView | None, waiting: tuple[str, ...]) -> None:
         self._view, self._waiting = view, waiting
@@ -163,21 +184,9 @@ class RemoteJob:
 
 
 def _failures(task: TaskView | None) -> int:
+    """Return how many attempts of a task have failed."""
     if task is None:
         return 0
     return task.attempts - (
         task.state == "running" or (task.state in FINAL_STATES and task.state != "error")
     )
-
-
-def _name_renders(renders: list[dict[str, Any]]) -> str:
-    online = [each for each in renders if int(each.get("st", 0)) & 1]
-    if not online:
-        return "no render is online"
-    return f"none of {len(online)} renders takes it: busy, or by services, masks, nimby, capacity"
-
-
-def _read_text(answer: Mapping[str, Any]) -> str:
-    task = answer.get("task")
-    text = str(task.get("data", "")) if isinstance(task, dict) else ""
-    return "" if text.startswith(_NO_FILE) else text  # of a task that printed nothing

@@ -1,4 +1,4 @@
-"""A job on an afserver, as the same snapshot that the embedded farm gives of its own."""
+"""Translate an afserver's JSON answers about a job into the embedded farm's `JobView`. No I/O."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ("RemoteTexts", "is_paused", "make_view", "questions")
 _READY, _RUNNING, _DONE, _ERROR, _SKIPPED, _PAUSED = (1 << bit for bit in (0, 1, 4, 5, 8, 9))
 _DEPENDS, _TIME, _ERROR_READY, _RECONNECT, _SUSPENDED = (1 << bit for bit in (2, 3, 17, 18, 20))
 _ACTIVE_STATES = _READY | _RUNNING | _TIME | _ERROR_READY | _RECONNECT | _SUSPENDED
-"""States of tasks that will or may run without anybody's doing; those that depend are not among
-them: once a task has failed for good, what depends on it waits for ever."""
+"""States of tasks that run, or may run without a user's request. Tasks that depend on others are
+not included: when a task has failed for good, its dependants wait for ever."""
 
 
 @attrs.define(slots=True)
 class RemoteTexts:
-    """What was fetched of the texts of tasks; the rest is empty."""
+    """The texts of tasks that have been fetched; all others are empty."""
 
     logs: dict[TaskKey, str] = attrs.field(factory=dict)
     outputs: dict[TaskKey, str] = attrs.field(factory=dict)
@@ -42,13 +42,13 @@ class RemoteTexts:
 
 
 def questions(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What to ask for `make_view`: the job in short, and the progress of its tasks."""
+    """Return the two requests for `make_view`: the job's summary, and the progress of its tasks."""
     get = {"type": "jobs", "ids": [number]}
     return {"get": get}, {"get": {**get, "mode": "progress"}}
 
 
 def is_paused(job: Mapping[str, Any]) -> bool:
-    """Whether somebody has paused the job (``OFF``)."""
+    """Return whether the job is paused (``OFF``)."""
     return bool(_number(job, "st") & _PAUSED)
 
 
@@ -59,20 +59,23 @@ def make_view(
     progress: Sequence[Sequence[Mapping[str, Any]]],
     texts: RemoteTexts,
 ) -> JobView:
-    """The job as the server's answers to `questions` tell it. Raises `ProtocolError`.
+    """Return the view of a job from the answers to `questions`. Raises `ProtocolError`.
 
-    `progress` may know more tasks than `spec`: others may add some to a job.
+    `progress` may contain more tasks than `spec`, because other users can append tasks to a job.
     """
+    # The job's own state is not used: after the skip of a running task it kept "RUN" although the
+    # task was done. Its tasks' states are right.
     try:
         rows = [
             (TaskKey(number, b, t, 0), _state_bits(each, waits), each)
-            for b, (block, waits) in enumerate(zip(progress, _waiting(job), strict=False))
+            for b, (block, waits) in enumerate(zip(progress, _blocks_waiting(job), strict=False))
             for t, each in enumerate(block)
         ]
         states = [bits for _, bits, _ in rows]
         over = _is_over(states)
         tasks = tuple(
-            _task(spec, key, each, _state(bits, over=over), texts) for key, bits, each in rows
+            _make_task(spec, key, each, _state_name(bits, over=over), texts)
+            for key, bits, each in rows
         )
     except (AttributeError, TypeError) as error:
         raise ProtocolError(f"the progress of job {number} cannot be read: {error}") from error
@@ -89,60 +92,64 @@ def make_view(
     )
 
 
-def _waiting(job: Mapping[str, Any]) -> Iterator[bool]:
-    """For each block whether it waits for others: its tasks are called ready meanwhile."""
+def _blocks_waiting(job: Mapping[str, Any]) -> Iterator[bool]:
+    """Yield for each block whether it waits for other blocks or jobs."""
     blocks = job.get("blocks", ())
     for block in blocks:
         yield bool(_number(block, "st") & _DEPENDS)
+    # The summary is older than the progress and lacks blocks that were appended in between.
     yield from itertools.repeat(False)
 
 
-def _state_bits(said: Mapping[str, Any], waits: bool) -> int:
-    bits = _number(said, "st")
+def _state_bits(progress: Mapping[str, Any], waits: bool) -> int:
+    # The server lists the tasks of a block that waits as ready; only the block's state tells.
+    bits = _number(progress, "st")
     return bits & ~_READY | _DEPENDS if waits and bits & _READY else bits
 
 
 def _is_over(states: Sequence[int]) -> bool:
-    """Whether nothing more will happen by itself. A job that has tasks that depend and none that
-    failed waits for another job."""
+    """Return whether nothing more will happen without a user's request."""
     if any(state & _ACTIVE_STATES for state in states):
         return False
+    # If some tasks depend on others and none has failed, the job waits for another job.
     return all(state & (_DONE | _ERROR) for state in states) or any(s & _ERROR for s in states)
 
 
-def _task(
-    spec: JobSpec, key: TaskKey, said: Mapping[str, Any], state: str, texts: RemoteTexts
+def _make_task(
+    spec: JobSpec, key: TaskKey, progress: Mapping[str, Any], state: str, texts: RemoteTexts
 ) -> TaskView:
-    """One task. Its runs have no names there, so `run` is the number of the latest."""
+    """Return the view of one task. The server has no run ids: `run` is the number of the latest."""
     block = spec.blocks[key.block] if key.block < len(spec.blocks) else None
     known = block is not None and key.task < block.task_count
     ended = state in ("done", "error", "skipped")
-    began, last = _number(said, "tst"), _number(said, "tdn")
-    attempts = _number(said, "err") + (state in ("running", "done"))
+    began, last = _number(progress, "tst"), _number(progress, "tdn")
+    # "str" counts starts that were given back as well, so attempts are counted by their errors.
+    attempts = _number(progress, "err") + (state in ("running", "done"))
     return TaskView(
         job=key.job,
         block=key.block,
         task=key.task,
-        run=str(_number(said, "str") or ""),
+        run=str(_number(progress, "str") or ""),
         name=block.task_name(key.task) if block and known else f"task {key.task}",
         block_name=block.name if block else f"block {key.block}",
         service=block.service if block else "",
-        render=str(said.get("hst", "")),
+        render=str(progress.get("hst", "")),
         state=state,
         started=float(began) if began else None,
         finished=float(last) if ended and last else None,
         attempts=attempts,
-        percent=100 if state == "done" else _number(said, "per"),
-        frame=_number(said, "frm"),
-        percentframe=_number(said, "pfr"),
-        activity=str(said.get("act", "")),
-        resources=str(said.get("res", "")),
+        percent=100 if state == "done" else _number(progress, "per"),
+        frame=_number(progress, "frm"),
+        percentframe=_number(progress, "pfr"),
+        activity=str(progress.get("act", "")),
+        resources=str(progress.get("res", "")),
         attempt=attempts,
         texts=texts,
     )
 
 
-def _state(bits: int, *, over: bool) -> str:
+def _state_name(bits: int, *, over: bool) -> str:
+    # A task has several bits at once, so the order of the checks counts.
     if bits & _DONE:
         return "skipped" if bits & _SKIPPED else "done"
     if bits & (_RUNNING | _RECONNECT):
@@ -154,8 +161,8 @@ def _state(bits: int, *, over: bool) -> str:
     return "killed" if over else "waiting"
 
 
-def _number(said: Mapping[str, Any], key: str) -> int:
-    value = said.get(key, 0)
+def _number(fields: Mapping[str, Any], key: str) -> int:
+    value = fields.get(key, 0)
     if not isinstance(value, int):
         raise TypeError(f"{key} is {value!r}, not a number")
     return value

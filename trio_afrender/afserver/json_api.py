@@ -1,4 +1,4 @@
-"""Questions to an afserver in JSON, as its GUIs and submitters ask them."""
+"""Requests to an afserver's JSON API, as its GUIs and submitters make them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from trio_afrender.errors import ConfigError, LinkRefused, ProtocolError
 from trio_afrender.protocol.afanasy import Json, encode
 from trio_afrender.transport.websocket_connection import printable
 
-__all__ = ("ask_json", "to_json")
+__all__ = ("ask_json", "parse_answer", "to_json")
 
 
 async def ask_json(dialer: Dialer, question: object) -> dict[str, object]:
-    """The server's answer, an object.
+    """Send a request and return the server's answer, a JSON object.
 
-    Raises `LinkLost` when there is none, `LinkRefused` with the server's words when it says that
-    it will not, `ProtocolError` when the answer cannot be read, and `ConfigError` for a question
-    that is larger than a server takes.
+    Raises `LinkLost` if there is no answer, `LinkRefused` with the server's text if it refuses the
+    request, `ProtocolError` if the answer cannot be parsed, and `ConfigError` for a request that is
+    larger than the server accepts.
     """
     url = dialer.address.url
     try:
+        # In a binary message. The plain form ("AFANASY n JSON") is refused if a network splits it
+        # within its header.
         request = encode(Json(body=to_json(question)))
     except ProtocolError as error:
         raise ConfigError(f"too large for {url}: {error}") from error
     message = await dialer.ask(request)
     if not isinstance(message, Json):
         raise ProtocolError(f"{url}: answered with {type(message).__name__}, not with JSON")
-    answer = _read(message.body, url)
+    answer = parse_answer(message.body, url)
     info = answer.get("info")
     if isinstance(info, dict) and info.get("kind") == "error":
         raise LinkRefused(printable(str(info.get("text", "error"))))
@@ -35,13 +37,15 @@ async def ask_json(dialer: Dialer, question: object) -> dict[str, object]:
 
 
 def to_json(value: object) -> bytes:
-    """The bytes of a JSON value; surrogate escapes become the foreign bytes they stand for."""
+    """Return the JSON text of a value; surrogate escapes become the bytes that they stand for."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogateescape")
 
 
-def _read(body: bytes, url: str) -> dict[str, object]:
-    """Servers write foreign bytes and control characters into texts as they come."""
+def parse_answer(body: bytes, url: str) -> dict[str, object]:
+    """Parse an answer of the server at `url`. Raises `ProtocolError`."""
+    # The server copies texts into its JSON as they are: strings may contain control characters
+    # (strict=False) and bytes that are not UTF-8.
     try:
         answer = json.loads(body.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError) as error:

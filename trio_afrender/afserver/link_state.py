@@ -1,4 +1,4 @@
-"""What outlives a link: who the server says we are, and what our tasks said last."""
+"""State of a render that outlives a single link: its identity on the server and its progress."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ("Identity", "LinkState", "Save")
 _log = logging.getLogger(__name__)
 
 Save = Callable[[str], Awaitable[None]]
-"""Keeps a text for the next agent of the same name on this host. Raises OSError."""
+"""Stores a text for the next agent of the same name on this host. Raises OSError."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Identity:
-    """One render on one server.
+    """The registration of one render on one server.
 
-    `time_launch` is the time that was said when it registered, 0 when it is not registered; `id`
-    0 beside it means that the answer has not been heard.
+    `time_launch` is the launch time in the render's register, 0 while it is not registered. `id` is
+    0 until the answer to the register has been received.
     """
 
     server: str = ""
@@ -33,11 +33,11 @@ class Identity:
     id: int = 0
     time_launch: int = 0
     paused: bool = False
-    """Whether we may have asked the server to pause this render: it keeps that for ever."""
+    """Whether the server may have been asked to pause this render. It keeps a pause for ever."""
 
     @classmethod
     def read(cls, text: str, *, server: str, name: str) -> Identity:
-        """The identity that was written, if it is that of `name` on `server`; else a blank one."""
+        """Parse a stored identity; return a blank one if it is not that of `name` on `server`."""
         blank = cls(server=server, name=name)
         try:
             found = json.loads(text)
@@ -52,37 +52,38 @@ class Identity:
         return identity if (identity.server, identity.name) == (server, name) else blank
 
     def write(self) -> str:
+        """Return the text that `read` parses."""
         return json.dumps(attrs.asdict(self)) + "\n"
 
 
-async def _forget(_: str) -> None:
+async def _save_nothing(_: str) -> None:
     pass
 
 
 @attrs.define(eq=False)
 class LinkState:
-    """Shared by all links of one render to one server, one after the other."""
+    """The state that all links of one render to one server share, one link after the other."""
 
     identity: Identity = attrs.field(factory=Identity)
-    save: Save = _forget
+    save: Save = _save_nothing
     pace: PollSchedule = attrs.field(factory=PollSchedule)
     latest: dict[str, TaskUpdate] = attrs.field(factory=dict)
     """The newest progress of each run."""
-    moved: set[str] = attrs.field(factory=set)
-    """Runs whose progress changed since the server last heard of it."""
-    asked: dict[TaskKey, str] = attrs.field(factory=dict)
-    """Outputs that somebody asked for, until an answer shows that they arrived."""
+    unsent_progress: set[str] = attrs.field(factory=set)
+    """Runs whose progress has changed since the last update that the server answered."""
+    asked_outputs: dict[TaskKey, str] = attrs.field(factory=dict)
+    """Outputs that the server asked for, until it has answered the update that contains them."""
     unconfirmed_since: float | None = None
-    """When the answer to a request was given up; None when nothing is in doubt."""
+    """When a request was left without an answer; None if the server has answered every request."""
     pausing: bool = False
-    """Whether the server is to give us nothing."""
+    """Whether the server is to hand out no tasks to this render."""
     paused: bool = False
-    """Whether it has said that it does not."""
-    introduced: bool = False
-    """Whether the user's wish for nimby has been told: later the server's word counts."""
+    """Whether the server has confirmed that it hands out none."""
+    nimby_sent: bool = False
+    """Whether the configured nimby state has been sent. From then on the server's state counts."""
 
     async def save_identity(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Identity
-        """Change the identity, and keep it if it is another one now."""
+        """Change fields of the identity and, if that changes it, store it."""
         identity = attrs.evolve(self.identity, **changes)
         if identity == self.identity:
             return
@@ -90,10 +91,12 @@ class LinkState:
         try:
             await self.save(identity.write())
         except OSError as error:
-            _log.warning("the render's id cannot be kept: %s", error.strerror or error)
+            # Without the stored id a restarted agent waits until the server counts this render as
+            # lost. Nothing else depends on it, so the link continues.
+            _log.warning("the render's id cannot be stored: %s", error.strerror or error)
 
     def forget(self, runs: set[str]) -> None:
-        """Keep progress of no other runs than these."""
+        """Drop the progress of all runs but `runs`."""
         for run in self.latest.keys() - runs:
             del self.latest[run]
-        self.moved &= runs
+        self.unsent_progress &= runs

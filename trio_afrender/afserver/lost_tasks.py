@@ -1,8 +1,12 @@
-"""Tasks that the server believes here and that we know nothing of, until they are given back. Pure.
+"""Tasks that the server lists on this render although their exec was lost on the way. No I/O.
 
-An exec is handed out once, in one answer. If that answer is lost the server waits for the task
-for ever. What it believes and we do not have may still be on its way in the next answer; what has
-not come with that one is lost, and an outcome "given back" makes the task ready again.
+The server hands an exec out once, in one answer. If that answer is lost, the task stays in the
+state RUN for ever: the server has no timeout for it, and a new register is refused while the render
+is online. The way out is an outcome with status 15 (give back), which makes the task ready again
+without an error.
+
+A task in the server's list that is unknown here is not lost yet, because its exec may come in the
+next answer. It counts as lost if that answer does not contain it.
 """
 
 from __future__ import annotations
@@ -20,36 +24,46 @@ __all__ = ("LostTasks",)
 
 @attrs.define(eq=False)
 class LostTasks:
-    """`returns` are outcomes to tell until they are closed."""
+    """`returns` are outcomes of lost tasks, to be sent with every update until they are closed."""
 
     returns: dict[TaskKey, TaskStatus] = attrs.field(factory=dict)
-    _believed: set[TaskKey] = attrs.field(factory=set)
+    _unknown: set[TaskKey] = attrs.field(factory=set)
+    """Tasks in the server's list whose exec may still come with the next answer."""
 
     def update_view(self, keys: Iterable[TaskKey]) -> None:
-        """The server believes in these tasks: their execs may come with its next answer."""
-        self._believed.update(keys)
+        """Record tasks in the server's list whose exec may come with its next answer."""
+        self._unknown.update(keys)
 
     def answered(self, runs: RunIds) -> bool:
-        """An answer has come, and `runs` know what was in it; return whether that added any."""
+        """Count tasks that the latest answer did not start as lost; return whether any was added.
+
+        `runs` must contain what that answer started.
+        """
         before = len(self.returns)
-        for key in self._believed:
+        for key in self._unknown:
             if not runs.has(key):
                 self.returns.setdefault(key, TaskStatus.GiveBack)
-        self._believed.clear()
+        self._unknown.clear()
         return len(self.returns) > before
 
-    def compared(self, belief: ServerView, runs: RunIds, stopped: Iterable[TaskKey]) -> None:
-        """The server has said what it believes; `stopped` are tasks that it wants stopped here
-        though we do not run them: killed, if it still believes in them."""
+    def compared(self, view: ServerView, runs: RunIds, stopped: Iterable[TaskKey]) -> None:
+        """Compare the server's list with `runs`.
+
+        `stopped` are tasks that the server wants stopped here although they do not run here.
+        """
         for key in stopped:
-            start = None if belief.tasks is None else belief.tasks.get(key)
-            if belief.tasks is None or (start is not None and not runs.was(key, start)):
+            start = None if view.tasks is None else view.tasks.get(key)
+            # A stop of a run that has ended here crossed its outcome. Its start is known then, and
+            # nothing may be reported, because the report could end the task's next run
+            # (test_a_late_stop_of_a_closed_run_is_ignored). Any other listed task is one whose exec
+            # was lost, and the server waits for "killed".
+            if view.tasks is None or (start is not None and not runs.was(key, start)):
                 self.returns[key] = TaskStatus.FinishedKilled
-        for key, start in (belief.tasks or {}).items():
+        for key, start in (view.tasks or {}).items():
             if not runs.has(key) and not runs.was(key, start) and key not in self.returns:
-                self._believed.add(key)
+                self._unknown.add(key)
 
     def closed(self, keys: Iterable[TaskKey]) -> None:
-        """The server has taken these outcomes."""
+        """Drop the outcomes of tasks that the server has closed."""
         for key in keys:
             self.returns.pop(key, None)

@@ -1,4 +1,9 @@
-"""How a render gets in: on as the one that the server still has online, or with a register."""
+"""Registration of a render: continue under the id that the server still has online, or register.
+
+A register is refused while the server counts the name as online, and that lasts for a zombie time
+(16 s by default) after a crash or a lost answer. So a render that may be online asks the server
+first, over JSON, and continues under its old id without a register if the server agrees.
+"""
 
 from __future__ import annotations
 
@@ -24,117 +29,136 @@ __all__ = ("NIMBY", "Registration")
 _log = logging.getLogger(__name__)
 
 EXIT_ID = -2
-"""The id in an answer that refuses; -1 says: register again."""
+"""The id in an answer that refuses the name. -1 means: register again."""
 NIMBY_OWNER, NIMBY = 2, 4
 _NEW_RENDER_TEXT = "New render registered"
 
 
 class Registration:
-    """One render's way into one server, and what it asks for there besides tasks."""
+    """Registers one render on one server, and sets its nimby and paused states there."""
 
-    def __init__(self, desk: AfserverRequests, memory: LinkState, timing: Timing) -> None:
+    def __init__(self, requests: AfserverRequests, state: LinkState, timing: Timing) -> None:
         self.registered_as = Register(name="")
-        self._desk = desk
-        self._memory = memory
+        self._requests = requests
+        self._state = state
         self._timing = timing
 
     async def register(self, register: Register, runs: RunIds) -> RegisterResult | Refused:
-        """Get in with the tasks of `runs`."""
+        """Register with the tasks of `runs`, or continue under the old id."""
         self.registered_as = register
-        standing, belief = await self._find_out(runs)
-        if standing is RegistrationStatus.OURS and belief is not None:
-            answer = await self._go_on(belief, runs)
+        status, view = await self._check_status(runs)
+        if status is RegistrationStatus.OURS and view is not None:
+            result = await self._continue(view, runs)
         else:
-            said = await self._say_register(runs, listed=standing is not RegistrationStatus.UNKNOWN)
-            if isinstance(said, Refused):
-                return said
-            answer = said
-        self._memory.unconfirmed_since = None
-        await self._introduce(answer)
-        return answer
+            listed = status is not RegistrationStatus.UNKNOWN
+            answer = await self._send_register(runs, listed=listed)
+            if isinstance(answer, Refused):
+                return answer
+            result = answer
+        self._state.unconfirmed_since = None
+        await self._send_nimby(result)
+        return result
 
     async def sync_pause(self) -> None:
-        """Have the server pause us while we want no tasks, and no longer: it never forgets."""
-        memory = self._memory
-        if memory.pausing and not memory.paused:
-            await memory.save_identity(
-                paused=True
-            )  # before it is: whoever comes after us undoes it
-            await self._act("paused", on=True)
-            memory.paused = True
-        elif not memory.pausing and memory.identity.paused:
-            await self._act("paused", on=False)
-            await memory.save_identity(paused=False)
-            memory.paused = False
+        """Make the server pause this render while `LinkState.pausing` is set, and only then."""
+        state = self._state
+        if state.pausing and not state.paused:
+            # Stored before the request: the server keeps a pause for ever, so if this agent is
+            # killed in between, the next one has to know that it must undo it
+            # (test_a_pause_that_could_not_be_undone_is_undone_at_the_next_register).
+            await state.save_identity(paused=True)
+            await self._set_param("paused", on=True)
+            state.paused = True
+        elif not state.pausing and state.identity.paused:
+            await self._set_param("paused", on=False)
+            await state.save_identity(paused=False)
+            state.paused = False
 
-    async def _find_out(self, runs: RunIds) -> tuple[RegistrationStatus, ServerView | None]:
-        """Ask how we stand, if there is anything at all to go on with."""
-        identity = self._memory.identity
+    async def _check_status(self, runs: RunIds) -> tuple[RegistrationStatus, ServerView | None]:
+        """Ask the server for this render, unless it has neither an old registration nor runs."""
+        identity = self._state.identity
         if not identity.time_launch and not runs.tasks:
             return RegistrationStatus.OFFLINE, None
-        await self._desk.settle()
+        await self._requests.settle()
         try:
-            belief = await self._desk.server_view(identity.id, self.registered_as.name)
+            view = await self._requests.server_view(identity.id, self.registered_as.name)
         except ProtocolError as error:
             _log.warning("%s; registering anew", error)
             return RegistrationStatus.OFFLINE, None
-        standing = check_registration(belief, identity.id, identity.time_launch)
-        if standing is RegistrationStatus.TAKEN and runs.tasks:
-            # Whoever kept our identity may have an old one; with runs of ours we were launched then.
-            standing = check_registration(belief, 0, self.registered_as.time_launch)
-        return standing, belief
+        status = check_registration(view, identity.id, identity.time_launch)
+        if status is RegistrationStatus.TAKEN and runs.tasks:
+            # The program that stored the id, a gateway for example, may have an old one. A render
+            # that has runs in hand was registered with its present launch time, so name and launch
+            # time are proof enough.
+            status = check_registration(view, 0, self.registered_as.time_launch)
+        return status, view
 
-    async def _go_on(self, belief: ServerView, runs: RunIds) -> RegisterResult:
-        _log.info("%s: going on as render %s", self._desk.url, belief.id)
-        await self._memory.save_identity(
-            server=self._desk.url,
+    async def _continue(self, view: ServerView, runs: RunIds) -> RegisterResult:
+        _log.info("%s: continuing as render %s", self._requests.url, view.id)
+        await self._state.save_identity(
+            server=self._requests.url,
             name=self.registered_as.name,
-            id=belief.id,
-            time_launch=belief.time_launch,
+            id=view.id,
+            time_launch=view.time_launch,
         )
-        self._memory.pace.next = trio.current_time()  # what was on its way is waited for
-        return runs.continue_runs(belief)
+        # An exec may be waiting in the server's next answer, so that answer is requested at once.
+        self._state.pace.next = trio.current_time()
+        return runs.continue_runs(view)
 
-    async def _say_register(self, runs: RunIds, *, listed: bool) -> RegisterResult | Refused:
-        """Register, with our tasks only if `listed`: a server that does not know the name would
-        keep them for ever as tasks that nobody runs."""
-        message = make_register(self.registered_as, runs if listed else RunIds(_no_run))
-        await self._memory.save_identity(
-            server=self._desk.url,
+    async def _send_register(self, runs: RunIds, *, listed: bool) -> RegisterResult | Refused:
+        """Register, with the tasks of `runs` only if `listed`."""
+        if listed:
+            message = make_register(self.registered_as, runs)
+        else:
+            # A server that does not have the name does not resume the tasks of a register. It
+            # attaches them to the new render for ever, where they count against its task limit.
+            message = make_register(self.registered_as, RunIds(_no_run))
+        # Stored before the request: if its answer is lost, name and launch time alone identify this
+        # render in the server's list (test_a_lost_answer_to_a_register_is_not_a_taken_name).
+        await self._state.save_identity(
+            server=self._requests.url,
             name=self.registered_as.name,
             id=0,
             time_launch=self.registered_as.time_launch,
         )
-        said = await self._desk.send_update(message)
-        if isinstance(said, RenderId):
-            raise ProtocolError(f"{self._desk.url}: answers a register with the id {said.id} alone")
-        if said.id == EXIT_ID:
-            await self._memory.save_identity(time_launch=0)
-            text = f"{self._desk.url}: {printable(said.log)}"
-            return Refused(reason="name-taken", text=text, retry_after=self._memory.pace.zombie / 4)
-        if said.id <= 0:
-            raise LinkLost(f"{self._desk.url}: {printable(said.log)}", register_now=True)
-        await self._memory.save_identity(id=said.id)
-        answer = runs.registered(said, listed=listed and not said.log.startswith(_NEW_RENDER_TEXT))
-        settings = resolve(said, self._timing)
-        self._memory.pace.change(settings)
-        self._memory.pace.exchanged(trio.current_time())
-        return attrs.evolve(answer, registered=attrs.evolve(answer.registered, **settings))
+        answer = await self._requests.send_update(message)
+        if isinstance(answer, RenderId):
+            raise ProtocolError(
+                f"{self._requests.url}: answers a register with the id {answer.id} alone"
+            )
+        if answer.id == EXIT_ID:
+            # The name may be this render's own former connection. The real render exits here; this
+            # one reports the refusal, and the session tries again for two zombie times.
+            await self._state.save_identity(time_launch=0)
+            text = f"{self._requests.url}: {printable(answer.log)}"
+            return Refused(reason="name-taken", text=text, retry_after=self._state.pace.zombie / 4)
+        if answer.id <= 0:
+            raise LinkLost(f"{self._requests.url}: {printable(answer.log)}", register_now=True)
+        await self._state.save_identity(id=answer.id)
+        # The log text alone tells whether the name was new to the server, which then resumed
+        # nothing although tasks were listed.
+        is_new = answer.log.startswith(_NEW_RENDER_TEXT)
+        result = runs.registered(answer, listed=listed and not is_new)
+        settings = resolve(answer, self._timing)
+        self._state.pace.change(settings)
+        self._state.pace.exchanged(trio.current_time())
+        return attrs.evolve(result, registered=attrs.evolve(result.registered, **settings))
 
-    async def _introduce(self, answer: RegisterResult) -> None:
-        """Tell the user's wish for nimby, once: a server that knows the name ignores it in a
-        register, and later on its administrator's word counts."""
-        wish = self.registered_as.state & (NIMBY_OWNER | NIMBY)
-        if not self._memory.introduced and not self._memory.pausing:
-            if wish and not answer.registered.log.startswith(_NEW_RENDER_TEXT):
-                await self._act("NIMBY" if wish & NIMBY else "nimby", on=True)
-            self._memory.introduced = True
+    async def _send_nimby(self, result: RegisterResult) -> None:
+        """Set the configured nimby state, once in the life of this render."""
+        # A server that has the name ignores the state in a register, so an action sets it. Later
+        # the administrator's changes count (test_the_configured_nimby_counts_for_a_known_name_too).
+        nimby = self.registered_as.state & (NIMBY_OWNER | NIMBY)
+        if not self._state.nimby_sent and not self._state.pausing:
+            if nimby and not result.registered.log.startswith(_NEW_RENDER_TEXT):
+                await self._set_param("NIMBY" if nimby & NIMBY else "nimby", on=True)
+            self._state.nimby_sent = True
         await self.sync_pause()
 
-    async def _act(self, param: str, *, on: bool) -> None:
+    async def _set_param(self, param: str, *, on: bool) -> None:
         user, host = self.registered_as.user_name, self.registered_as.host_name
-        await self._desk.act(self._memory.identity.id, {param: on}, user=user, host=host)
+        await self._requests.act(self._state.identity.id, {param: on}, user=user, host=host)
 
 
 def _no_run(_: TaskExec) -> str:
-    raise AssertionError("nothing begins in a register without tasks")
+    raise AssertionError("a register without tasks starts no run")

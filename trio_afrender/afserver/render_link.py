@@ -1,9 +1,14 @@
-"""The render's end of Afanasy's own protocol: a `Link` that is one TCP exchange a message.
+"""The render's end of Afanasy's own protocol: a `Link` that makes one TCP exchange a message.
 
-There is no connection that lives: a link lives as long as its exchanges are answered. One that is
-not ends it, and the next link asks the server what it believes of us before it goes on. So a
-render whose server was away for a moment goes on under its id, with all its runs, without a
-register that would be refused because the server still counts it online.
+The protocol has no lasting connection. A link exists as long as its exchanges are answered; the
+first one without an answer ends it. The next link asks the server for its view of this render and
+continues from there. So a render whose server was away for a moment continues under its id, with
+all its runs. It does not register, because the server refuses a register while it counts the
+render as online.
+
+The server answers an update at once with what it has for this render: tasks, closes, stops and
+requests. `send` and the heartbeats of `receive` make the exchanges, and `receive` returns what the
+answers contain.
 """
 
 from __future__ import annotations
@@ -47,189 +52,215 @@ __all__ = ("AfserverLink", "make_run")
 _log = logging.getLogger(__name__)
 
 VIEW_CHECK_INTERVAL = 60.0
-"""Seconds between two looks at what the server believes that we run."""
+"""Seconds between two comparisons of the server's list of tasks with the runs here."""
 
 
 def make_run(task: TaskExec) -> str:
-    """A name for a run that nobody used before."""
+    """Return a new, random id for a run of a task."""
     return f"{task.key}-{secrets.token_hex(8)}"
 
 
 class AfserverLink:
-    """A `Link` of exchanges, one after the other. `receive` is what gives the signs of life."""
+    """A `Link` whose exchanges follow one another. `receive` also sends the heartbeats."""
 
     def __init__(
         self,
-        desk: AfserverRequests,
-        memory: LinkState,
+        requests: AfserverRequests,
+        state: LinkState,
         timing: Timing,
         *,
         make_run: Callable[[TaskExec], str] = make_run,
     ) -> None:
-        self._desk = desk
-        self._memory = memory
+        self._requests = requests
+        self._state = state
         self._timing = timing
         self._runs = RunIds(make_run)
-        self._doubts = LostTasks()
-        self._finals: dict[TaskKey, TaskUp] = {}
-        """Outcomes that were told and not closed."""
+        self._lost_tasks = LostTasks()
+        self._unclosed: dict[TaskKey, TaskUp] = {}
+        """Outcomes that were sent and not closed."""
         self._inbox: deque[Events | Ack] = deque()
-        self._news = trio.Event()
+        self._changed = trio.Event()
+        """Set when the inbox has a message and when the link is lost."""
         self._lock = trio.Lock()
         self._lost = ""
+        """Why the link is lost; empty while it is not."""
         self._check_at = trio.current_time() + VIEW_CHECK_INTERVAL
-        self._entry = Registration(desk, memory, timing)
+        self._registration = Registration(requests, state, timing)
 
     @property
     def tasks(self) -> tuple[TaskExec, ...]:
-        """The runs that the server has handed out here and not closed, outcomes that wait included."""
+        """The runs that the server has started here and not closed, ended ones included."""
         return self._runs.tasks
 
     async def retire(self, why: str) -> None:
-        """End this link once its exchange is over, so that another one goes on with its memory.
+        """End this link once its present exchange is over, so that another link can continue.
 
-        What was answered so far can still be received.
+        Messages of earlier answers can still be received.
         """
         async with self._lock:
             self._lost = self._lost or why
-            self._news.set()
+            self._changed.set()
 
     async def register(self, register: Register) -> Registered | Refused:
-        """Go on as the render that the server still has online, or register."""
+        """Register, or continue as the render that the server still has online."""
         self._runs.take(register)
-        self._memory.forget({task.run for task in self._runs.tasks})
-        async with self._turn():
-            answer = await self._entry.register(register, self._runs)
-        if isinstance(answer, Refused):
-            return answer
-        self._doubts.update_view(answer.unknown)
-        if answer.events is not None:
-            self._push(answer.events)
-        return answer.registered
+        self._state.forget({task.run for task in self._runs.tasks})
+        async with self._exclusive():
+            result = await self._registration.register(register, self._runs)
+        if isinstance(result, Refused):
+            return result
+        self._lost_tasks.update_view(result.unknown)
+        if result.events is not None:
+            self._push(result.events)
+        return result.registered
 
     async def send(self, update: Update) -> None:
-        """Exchange an update for what the server has for us; `receive` hands that out."""
+        """Send an update; `receive` returns the `Ack` and the contents of the answer."""
+        # An update has no field for the nimby state. The next heartbeat sets the render's paused
+        # state instead (`Registration.sync_pause`).
         if update.state is not None:
-            self._memory.pausing = bool(update.state & NIMBY)
-        async with self._turn():
-            if _says_something(update):
-                number = self._memory.identity.id
-                await self._exchange(make_update(number, update, self._runs, self._memory))
+            self._state.pausing = bool(update.state & NIMBY)
+        contents = (update.tasks, update.outputs, update.log, update.listened, update.files)
+        async with self._exclusive():
+            # An update without contents is not sent: `receive` sends the heartbeats.
+            if any(contents) or update.resources is not None:
+                number = self._state.identity.id
+                await self._exchange(make_update(number, update, self._runs, self._state))
         self._push(Ack(seq=update.seq))
-        self._close_strangers(update)
-
-    def _close_strangers(self, update: Update) -> None:
-        """Close outcomes of which the server cannot be told, for want of a task that they are of:
-        what it is never told it never closes, and they would be held for ever."""
-        strangers = tuple(
+        # An outcome of a run without a task cannot be sent. The server closes only what it has
+        # received, so the link closes it, or the agent would hold it for ever
+        # (test_an_outcome_of_an_unknown_task_is_closed_by_the_link).
+        unknown = tuple(
             RunRef.of(task)
             for task in update.tasks
             if task.status.terminal and self._runs.key_of(task.run) is None
         )
-        if strangers:
-            self._push(Events(closes=strangers))
+        if unknown:
+            self._push(Events(closes=unknown))
 
     async def receive(self) -> Events | Ack:
-        """The next of what was answered. Meanwhile the server is given signs of life."""
+        """Return the next message; send a heartbeat whenever one is due in the meantime."""
         await trio.lowlevel.checkpoint()
         while not self._inbox:
             if self._lost:
                 raise LinkLost(self._lost)
-            self._news = trio.Event()
-            with trio.move_on_at(self._memory.pace.next) as pause:
-                await self._news.wait()
-            if pause.cancelled_caught:
-                await self._beat()
+            self._changed = trio.Event()
+            with trio.move_on_at(self._state.pace.next) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught:
+                await self._send_heartbeat()
         return self._inbox.popleft()
 
     async def deregister(self, reason: str) -> None:
-        """Leave; the tasks that the server believes here are ready for anybody at once."""
-        async with self._turn():
-            await self._desk.deregister(self._memory.identity.id)
-            await self._memory.save_identity(time_launch=0)
-            self._memory.pausing = False
-            await self._entry.sync_pause()
+        """Deregister. The server makes all tasks that it lists on this render ready at once."""
+        async with self._exclusive():
+            await self._requests.deregister(self._state.identity.id)
+            await self._state.save_identity(time_launch=0)
+            # The pause is undone after the deregister, so that no task is handed out in between.
+            self._state.pausing = False
+            await self._registration.sync_pause()
 
-    async def _beat(self) -> None:
-        async with self._turn():
-            if trio.current_time() < self._memory.pace.next:
-                return  # an update went out while we waited for our turn
+    async def _send_heartbeat(self) -> None:
+        async with self._exclusive():
+            if trio.current_time() < self._state.pace.next:
+                return  # `send` made an exchange while this one waited for the lock.
             if trio.current_time() >= self._check_at:
+                # Whatever made the two lists differ (a lost answer, a fault of the server), the
+                # difference is found here
+                # (test_the_lists_of_tasks_are_compared_once_a_minute).
                 self._check_at = trio.current_time() + VIEW_CHECK_INTERVAL
-                await self._compare(frozenset())
-            number, finals = self._memory.identity.id, tuple(self._finals.values())
-            await self._exchange(make_heartbeat(number, self._runs, self._memory, finals))
-            await (
-                self._entry.sync_pause()
-            )  # not in `send`: who leaves at once need not be paused before
+                await self._compare_views(frozenset())
+            number, outcomes = self._state.identity.id, tuple(self._unclosed.values())
+            await self._exchange(make_heartbeat(number, self._runs, self._state, outcomes))
+            # Here and not in `send`: a pause takes a server cycle, and a render that leaves at
+            # once does not need one.
+            await self._registration.sync_pause()
 
     async def _exchange(self, message: RenderUpdate) -> None:
         began = trio.current_time()
-        finals = {up.key: up for up in message.taskups if up.status > TaskStatus.Warning}
-        self._finals.update(finals)
-        returns = give_back(message.id, self._doubts.returns)
-        said = await self._desk.send_update(
+        # An outcome is repeated with every heartbeat until the server closes it
+        # (test_trap_08_outcomes_are_repeated_until_closed).
+        outcomes = {up.key: up for up in message.taskups if up.status > TaskStatus.Warning}
+        self._unclosed.update(outcomes)
+        returns = give_back(message.id, self._lost_tasks.returns)
+        answer = await self._requests.send_update(
             attrs.evolve(message, taskups=(*message.taskups, *returns))
         )
-        self._memory.asked.clear()
-        told = {up.key for up in message.taskups}
-        self._memory.moved = {
-            run for run in self._memory.moved if self._runs.key_of(run) not in told
+        # The server has the message now. Until its answer, outputs and progress marks stay, to be
+        # sent again by the next link.
+        self._state.asked_outputs.clear()
+        sent = {up.key for up in message.taskups}
+        self._state.unsent_progress = {
+            run for run in self._state.unsent_progress if self._runs.key_of(run) not in sent
         }
-        self._memory.pace.exchanged(began)
-        if finals:
-            self._memory.pace.ended(trio.current_time())
-        await self._hear(said)
+        self._state.pace.exchanged(began)
+        if outcomes:
+            self._state.pace.ended(trio.current_time())
+        await self._apply_answer(answer)
 
-    async def _hear(self, said: RenderEvents | RenderId) -> None:
-        if said.id != self._memory.identity.id:
-            log = f": {printable(said.log)}" if isinstance(said, RenderEvents) else ""
-            raise LinkLost(f"{self._desk.url}: this render is to register{log}", register_now=True)
+    async def _apply_answer(self, answer: RenderEvents | RenderId) -> None:
+        if answer.id != self._state.identity.id:
+            # -1: the server does not know the id or counts the render as offline. It has used
+            # nothing of the update, so outcomes stay in the outbox until they are closed.
+            log = f": {printable(answer.log)}" if isinstance(answer, RenderEvents) else ""
+            raise LinkLost(
+                f"{self._requests.url}: this render has to register{log}", register_now=True
+            )
         stopped: frozenset[TaskKey] = frozenset()
-        if isinstance(said, RenderEvents):
-            stopped = self._hear_events(said)
-        fresh = self._doubts.answered(self._runs)
+        if isinstance(answer, RenderEvents):
+            stopped = self._apply_events(answer)
+        any_lost = self._lost_tasks.answered(self._runs)
         if stopped:
-            await self._compare(stopped)
-        if fresh or stopped:
-            self._memory.pace.next = trio.current_time()
+            # A stop of a task that does not run here: its exec was lost, or the stop crossed the
+            # outcome. The server's list tells which.
+            await self._compare_views(stopped)
+        if any_lost or stopped:
+            # The server waits for these outcomes, so they are sent at once.
+            self._state.pace.next = trio.current_time()
 
-    def _hear_events(self, said: RenderEvents) -> frozenset[TaskKey]:
-        """Hand out what was said; return the tasks to stop that we do not run."""
-        heard = self._runs.apply_update_answer(said)
-        for key in said.closes:
-            self._finals.pop(key, None)
-        self._doubts.closed(said.closes)
-        self._memory.forget({task.run for task in self._runs.tasks})
-        settings = resolve(said, self._timing)
-        self._memory.pace.change(settings)
-        if said.tasks:
-            self._memory.pace.begun()
-        events = attrs.evolve(heard.events or Events(), **settings)
+    def _apply_events(self, answer: RenderEvents) -> frozenset[TaskKey]:
+        """Put the events of an answer into the inbox; return the stopped tasks that do not run."""
+        result = self._runs.apply_update_answer(answer)
+        for key in answer.closes:
+            self._unclosed.pop(key, None)
+        self._lost_tasks.closed(answer.closes)
+        self._state.forget({task.run for task in self._runs.tasks})
+        settings = resolve(answer, self._timing)
+        self._state.pace.change(settings)
+        if answer.tasks:
+            self._state.pace.begun()
+        events = attrs.evolve(result.events or Events(), **settings)
         if events != Events():
             self._push(events)
-        return heard.unknown
+        return result.unknown
 
-    async def _compare(self, stopped: frozenset[TaskKey]) -> None:
-        """Look at what the server believes that we run, when it spoke of what we do not run, and
-        every minute."""
-        identity = self._memory.identity
-        belief = await self._desk.server_view(identity.id, self._entry.registered_as.name)
+    async def _compare_views(self, stopped: frozenset[TaskKey]) -> None:
+        """Compare the server's list of tasks with the runs here.
+
+        `stopped` are tasks that the server wants stopped and that do not run here.
+        """
+        identity = self._state.identity
+        view = await self._requests.server_view(identity.id, self._registration.registered_as.name)
         if (
-            belief is None
-            or check_registration(belief, identity.id, identity.time_launch)
+            view is None
+            or check_registration(view, identity.id, identity.time_launch)
             is not RegistrationStatus.OURS
         ):
-            raise LinkLost(f"{self._desk.url}: the server has us differently", register_now=True)
-        self._doubts.compared(belief, self._runs, stopped)
+            raise LinkLost(
+                f"{self._requests.url}: the server's registration of this render differs",
+                register_now=True,
+            )
+        self._lost_tasks.compared(view, self._runs, stopped)
 
     def _push(self, message: Events | Ack) -> None:
         self._inbox.append(message)
-        self._news.set()
+        self._changed.set()
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One exchange after the other; whatever goes wrong in one is the end of the link."""
+    async def _exclusive(self) -> AsyncIterator[None]:
+        """Hold the lock of the link's exchanges. Any failure in the body ends the link."""
+        # Also a cancellation: whether the server has the request is unknown then, and only the next
+        # link asks it (test_a_cancelled_exchange_ends_the_link).
         async with self._lock:
             if self._lost:
                 raise LinkLost(self._lost)
@@ -237,11 +268,8 @@ class AfserverLink:
                 yield
             except BaseException as error:
                 known = isinstance(error, AfRenderError)
-                self._lost = str(error) if known else f"{self._desk.url}: an exchange was cut short"
-                self._news.set()
+                self._lost = (
+                    str(error) if known else f"{self._requests.url}: an exchange was interrupted"
+                )
+                self._changed.set()
                 raise
-
-
-def _says_something(update: Update) -> bool:
-    said = (update.tasks, update.outputs, update.log, update.listened, update.files)
-    return any(said) or update.resources is not None

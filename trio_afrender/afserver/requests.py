@@ -1,4 +1,4 @@
-"""What can be asked of an Afanasy server, one question after the other, and what its answers are."""
+"""All requests of a render to its afserver, one method each, with the checks of their answers."""
 
 from __future__ import annotations
 
@@ -39,65 +39,78 @@ __all__ = ("AfserverRequests",)
 _log = logging.getLogger(__name__)
 
 SERVER_CYCLE = 1.5
-"""Seconds in which a server surely has taken its turn (it takes one a second): what it answered
-before is not looked at earlier, nor does it show in what it says of its tasks."""
+"""Seconds in which the server completes a cycle for certain (it runs one a second). It processes an
+update in the cycle after it has answered, and only then its JSON lists show the update."""
 
 
 class AfserverRequests:
-    """One render's questions to its server. Each method is one exchange or several, and raises
-    `LinkLost`, `LinkRefused` (another version of the protocol) and `ProtocolError`."""
+    """The requests of one render. Each method makes one or more exchanges and raises `LinkLost`,
+    `LinkRefused` (another version of the protocol) and `ProtocolError`."""
 
-    def __init__(self, dialer: Dialer, memory: LinkState) -> None:
+    def __init__(self, dialer: Dialer, state: LinkState) -> None:
         self.url = dialer.address.url
         self._dialer = dialer
-        self._memory = memory
+        self._state = state
 
     async def send_update(self, message: RenderRegister | RenderUpdate) -> RenderEvents | RenderId:
-        """Say something that changes what the server knows. Until it answers, that is in doubt."""
+        """Send a register or an update.
+
+        If no answer arrives, `LinkState.unconfirmed_since` records that the server may have it.
+        """
         try:
             answer = await self._ask(encode_fitted(message))
         except LinkLost as error:
-            if isinstance(error, AnswerLost):  # else it did not even go out
-                self._memory.unconfirmed_since = trio.current_time()
+            # A plain LinkLost means that the request was not sent.
+            if isinstance(error, AnswerLost):
+                self._state.unconfirmed_since = trio.current_time()
             raise
         except BaseException:
-            self._memory.unconfirmed_since = trio.current_time()
+            self._state.unconfirmed_since = trio.current_time()
             raise
         if not isinstance(answer, RenderEvents | RenderId):
             raise ProtocolError(f"{self.url}: {_describe(answer)}")
         return answer
 
     async def settle(self) -> None:
-        """Wait until the server has looked at what it may have got without our hearing of it."""
-        if self._memory.unconfirmed_since is not None:
-            await trio.sleep_until(self._memory.unconfirmed_since + SERVER_CYCLE)
+        """Wait until the server has processed a request whose answer was lost."""
+        if self._state.unconfirmed_since is not None:
+            await trio.sleep_until(self._state.unconfirmed_since + SERVER_CYCLE)
 
     async def server_view(self, number: int, name: str) -> ServerView | None:
-        """What the server says of the render `name`, asked for by its id if it has one.
+        """Ask for the render `name`: by its id `number` unless that is 0, then by its name.
 
-        None when it knows none; raises `ProtocolError` when the answer says nothing of renders.
+        Returns None if the server does not have it. Raises `ProtocolError` if the answer is no list
+        of renders.
         """
+        # The id comes first, because the answer to a name lists every render whose name contains
+        # it. The id alone is not enough: a server that lost its store may have given it to another
+        # render.
         for question in ((ask_by_id(number),) if number else ()) + (ask_by_name(name),):
             answer = await self._ask(encode(question))
-            beliefs = read_server_view(answer.body) if isinstance(answer, Json) else None
-            if beliefs is None:
+            views = read_server_view(answer.body) if isinstance(answer, Json) else None
+            if views is None:
                 raise ProtocolError(f"{self.url}: asked for renders: {_describe(answer)}")
-            if (belief := find(beliefs, name)) is not None:
-                return belief
+            if (view := find(views, name)) is not None:
+                return view
         return None
 
     async def act(self, number: int, params: Mapping[str, Any], *, user: str, host: str) -> None:
-        """Change settings of the render `number`; the server answers with its next turn."""
+        """Change settings of the render `number`. The answer takes up to one server cycle."""
         answer = await self._ask(encode(make_action(number, params, user=user, host=host)))
+        # A refused action is not worth the link: tasks run as before.
         if isinstance(answer, Json) and b'"kind":"error"' in answer.body:
             _log.warning("%s: asked for %s: %s", self.url, dict(params), _describe(answer))
 
     async def deregister(self, number: int) -> None:
-        """Leave; the answer says the same whether the server knew us or not."""
+        """Deregister the render `number`. The answer takes up to one server cycle."""
+        # The answer is text, an error if the server does not have the render. Either way the render
+        # is offline, so the text is not looked at.
         await self._ask(encode(RenderDeregister(id=number)))
 
     async def _ask(self, request: bytes) -> Message:
         answer = await self._dialer.ask(request)
+        # The server ignores the body of a message of another version and answers with its own
+        # version. Repeating the message cannot help.
         if isinstance(answer, VersionMismatch):
             raise LinkRefused(
                 "version",
@@ -108,5 +121,5 @@ class AfserverRequests:
 
 def _describe(answer: Message) -> str:
     if isinstance(answer, Json):
-        return f"the server says {printable(answer.body.decode('utf-8', 'replace'))}"
+        return f"the server answers {printable(answer.body.decode('utf-8', 'replace'))}"
     return f"the server answers with {type(answer).__name__}"

@@ -1,15 +1,16 @@
-"""Which run each task of the server is: the protocol knows tasks alone. Pure.
+"""Map the server's task keys to runs: Afanasy's protocol names tasks only. No I/O.
 
-Ids of jobs are reused, and a task may come again a second after it ended, so a key names a task
-and not a run. The rules that make runs of keys:
+Job ids are reused, and a task may be started again a second after its end, so a key identifies a
+task, not a run. These rules assign the runs:
 
-- An exec in the answer to a register, of a task that we listed, is that task going on.
-- An exec in the answer to an update is always a new run, and older runs of its key are over.
-- A stop in the answer to a register takes the task away: the server may give it to somebody else
-  under the same key a second later, so nothing is ever reported of it.
-- A close means the run of its key that was there before this message: one that comes together
-  with an exec of its key is about an earlier run. Were it about the new one, the next word about
-  that one would bring another close; the other way round a task would stay running for ever.
+- An exec in the answer to a register, of a task that the register listed, resumes that run.
+- An exec in the answer to an update always starts a new run and ends older runs of its key.
+- A stop in the answer to a register withdraws the task. The server may start the same key again a
+  second later, and a late report of the old run would end that new run. So nothing is reported.
+- A close concerns the run that its key had before this message. If it comes together with an exec
+  of its key, it is about an earlier run. An error in this direction is repaired, because the server
+  closes the new run again at its next report; in the other direction the task would stay in the
+  state RUN for ever.
 """
 
 from __future__ import annotations
@@ -31,43 +32,47 @@ from trio_afrender.protocol.messages import (
 
 __all__ = ("RegisterResult", "RunIds", "UpdateResult")
 
-_REMEMBERED = 256
-"""Closed runs whose start is remembered, to tell a late stop from one for a lost exec."""
+_MAX_CLOSED = 256
+"""Closed runs whose start time is stored, to tell a late stop from a stop of a lost exec."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class RegisterResult:
-    """What the answer to a register says: the answer itself, and what came along with it."""
+    """The answer to a register, and the events that it contains."""
 
     registered: Registered
     events: Events | None = None
     unknown: frozenset[TaskKey] = frozenset()
-    """Tasks that the server believes here and we know nothing of."""
+    """Tasks that the server lists on this render and that are unknown here."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class UpdateResult:
-    """What the answer to an update says."""
+    """The events in the answer to an update."""
 
     events: Events | None = None
     unknown: frozenset[TaskKey] = frozenset()
-    """Tasks to stop that we do not run."""
+    """Tasks that the server wants stopped and that do not run here."""
 
 
 @attrs.define(eq=False)
 class RunIds:
-    """The newest run of each task. `make_run` names a new one."""
+    """The newest run of each task. `make_run` returns the id of a new run."""
 
     make_run: Callable[[TaskExec], str]
     _tasks: dict[TaskKey, TaskExec] = attrs.field(factory=dict)
     _keys: dict[str, TaskKey] = attrs.field(factory=dict)
-    _over: set[str] = attrs.field(factory=set)
+    _ended: set[str] = attrs.field(factory=set)
+    """Runs of the register that have an outcome."""
     _superseded: tuple[str, ...] = ()
+    """Runs of the register whose task has a newer run."""
     _closed: dict[TaskKey, int] = attrs.field(factory=dict)
+    """The start of the latest closed run of each task, in Unix time."""
 
     def take(self, register: Register) -> None:
-        """Begin with what a render lists; of two runs of one task the running one counts."""
+        """Start with the runs that a render lists. Of two runs of one task the running one counts."""
         superseded = []
+        # The running ones come last, so that they replace undelivered ones of the same key.
         for task in (*register.undelivered, *register.running):
             older = self._tasks.get(task.key)
             if older is not None and older.run != task.run:
@@ -75,94 +80,121 @@ class RunIds:
                 self._keys.pop(older.run, None)
             self._tasks[task.key] = task
             self._keys[task.run] = task.key
-        self._over = {task.run for task in register.undelivered}
+        self._ended = {task.run for task in register.undelivered}
         self._superseded = tuple(superseded)
 
     @property
     def tasks(self) -> tuple[TaskExec, ...]:
-        """What to list in a register."""
+        """The tasks to list in a register: all that run or are not closed yet."""
         return tuple(self._tasks.values())
 
     def key_of(self, run: str) -> TaskKey | None:
-        """The task of a run, None when that run is over for the server."""
+        """Return the task of a run; None if the server has ended that run."""
         return self._keys.get(run)
 
     def has(self, key: TaskKey) -> bool:
+        """Return whether the task has a run that is not closed."""
         return key in self._tasks
 
     def was(self, key: TaskKey, start: int) -> bool:
-        """Whether the run of `key` that started then was ours and is closed."""
+        """Return whether the latest closed run of `key` started at `start` (Unix time)."""
         return self._closed.get(key) == start
 
     # -- answers to a register ------------------------------------------------------------------
 
-    def registered(self, said: RenderEvents, *, listed: bool) -> RegisterResult:
-        """Sort what the answer to a register says. Not `listed`: it was sent without our tasks."""
+    def registered(self, answer: RenderEvents, *, listed: bool) -> RegisterResult:
+        """Apply the answer to a register. Not `listed`: the register contained no tasks, or the
+        server has ignored them."""
         if not listed:
             stop = (*self._superseded, *self._drop(self._tasks))
-            heard = self.apply_update_answer(said, answers_register=True)
-            return _make_answer(said, resume=(), stop=stop, events=heard.events)
-        again = {task.key for task in said.tasks}
-        gone = [key for key in said.stops if key in self._tasks and key not in again]
-        stop = (*self._superseded, *self._drop(gone))
-        resume = tuple(task.run for task in self._tasks.values())
-        fresh = tuple(task for task in said.tasks if task.key not in self._tasks)
-        heard = self.apply_update_answer(attrs.evolve(said, tasks=fresh), answers_register=True)
-        return _make_answer(said, resume=resume, stop=stop, events=heard.events)
+            resume: tuple[str, ...] = ()
+            tasks = answer.tasks
+        else:
+            again = {task.key for task in answer.tasks}
+            # A task that is listed and stopped at once was resumed first: the server waits for its
+            # outcome, so the stop stays an ordinary one
+            # (test_a_task_that_is_resumed_and_stopped_is_stopped_with_a_report).
+            withdrawn = [key for key in answer.stops if key in self._tasks and key not in again]
+            stop = (*self._superseded, *self._drop(withdrawn))
+            # A task that the answer does not name is resumed as well. If its job is gone, the
+            # server has dropped it silently from the register and closes it at its next report.
+            resume = tuple(task.run for task in self._tasks.values())
+            # The answer repeats resumed tasks, which must not be started a second time.
+            tasks = tuple(task for task in answer.tasks if task.key not in self._tasks)
+        result = self.apply_update_answer(attrs.evolve(answer, tasks=tasks), answers_register=True)
+        return RegisterResult(
+            registered=Registered(id=answer.id, resume=resume, stop=stop, log=answer.log),
+            events=result.events,
+        )
 
-    def continue_runs(self, belief: ServerView) -> RegisterResult:
-        """Go on without a register, with a server that says what it believes."""
-        if belief.tasks is None:
+    def continue_runs(self, view: ServerView) -> RegisterResult:
+        """Continue without a register, with the tasks that the server lists."""
+        if view.tasks is None:
+            # The list could not be read, which says nothing about the runs.
             resume, gone, unknown = tuple(self._tasks.values()), [], frozenset[TaskKey]()
         else:
-            starts = belief.tasks
+            starts = view.tasks
+            # Another start time of the same key is another run: the outcome of this one arrived,
+            # and the task was handed out again in an answer that was lost.
             resume = tuple(t for t in self.tasks if starts.get(t.key) == t.time_start)
-            kept = {task.key for task in resume}
-            gone = [task for task in self.tasks if task.key not in kept]
+            resumed = {task.key for task in resume}
+            gone = [task for task in self.tasks if task.key not in resumed]
             unknown = frozenset(
-                key for key, start in starts.items() if key not in kept and not self.was(key, start)
+                key
+                for key, start in starts.items()
+                if key not in resumed and not self.was(key, start)
             )
-        # An outcome that the server no longer waits for has arrived; a run, it has taken away.
-        closes = tuple(RunRef.of(task) for task in gone if task.run in self._over)
-        stop = [task.run for task in gone if task.run not in self._over]
+        # If the server does not list a task any more, it has received its outcome or, without one,
+        # has withdrawn the task.
+        closes = tuple(RunRef.of(task) for task in gone if task.run in self._ended)
+        stop = [task.run for task in gone if task.run not in self._ended]
         self._drop([task.key for task in gone])
-        said = Registered(
-            id=belief.id,
+        registered = Registered(
+            id=view.id,
             resume=tuple(task.run for task in resume),
             stop=(*self._superseded, *stop),
         )
         events = Events(closes=closes) if closes else None
-        return RegisterResult(registered=said, events=events, unknown=unknown)
+        return RegisterResult(registered=registered, events=events, unknown=unknown)
 
     # -- answers to an update -------------------------------------------------------------------
 
     def apply_update_answer(
-        self, said: RenderEvents, *, answers_register: bool = False
+        self, answer: RenderEvents, *, answers_register: bool = False
     ) -> UpdateResult:
-        """Turn events into those of the session, in which everything has its run."""
+        """Apply the answer to an update; return its events with a run in place of each key."""
+        # Starts come first: one message may contain the start and the stop of a task, and the
+        # server means the new run (test_a_start_and_a_stop_in_one_message_are_of_one_run).
         older: list[RunRef] = []
-        tasks = tuple(self._begin(task, older) for task in said.tasks)
-        begun = {task.key for task in tasks}
-        closes = self._refs(key for key in said.closes if key not in begun)
-        unknown = frozenset(key for key in said.stops if not self.has(key)) - set(said.closes)
+        tasks = tuple(self._start_run(task, older) for task in answer.tasks)
+        started = {task.key for task in tasks}
+        closes = self._refs(key for key in answer.closes if key not in started)
+        # A stop together with a close crossed the outcome: nothing runs, and nothing is missing.
+        unknown = frozenset(key for key in answer.stops if not self.has(key)) - set(answer.closes)
         events = Events(
             tasks=tasks,
             closes=(*older, *closes),
-            stops=self._refs(said.stops),
-            outputs=tuple(self._ref(key) or _unknown_run(key) for key in said.outputs),
-            listens_add=self._refs(said.listens_add),
-            listens_rem=self._refs(said.listens_rem),
-            instruction=said.instruction,
-            command=said.command,
-            log="" if answers_register else said.log,
+            stops=self._refs(answer.stops),
+            # The server waits for the output of an unknown task too. The made-up run gets the reply
+            # that the task does not run here.
+            outputs=tuple(
+                self._ref(key) or RunRef(run=f"unknown-{key}", **key._asdict())
+                for key in answer.outputs
+            ),
+            listens_add=self._refs(answer.listens_add),
+            listens_rem=self._refs(answer.listens_rem),
+            instruction=answer.instruction,
+            command=answer.command,
+            log="" if answers_register else answer.log,
         )
-        self._drop(key for key in said.closes if key not in begun)
+        self._drop(key for key in answer.closes if key not in started)
         return UpdateResult(
             events=None if events == Events() else events,
             unknown=frozenset() if answers_register else unknown,
         )
 
-    def _begin(self, task: TaskExec, older: list[RunRef]) -> TaskExec:
+    def _start_run(self, task: TaskExec, older: list[RunRef]) -> TaskExec:
+        """Give an exec a new run; append the run that it replaces to `older`."""
         if (ref := self._ref(task.key)) is not None:
             older.append(ref)
             self._keys.pop(ref.run, None)
@@ -180,6 +212,7 @@ class RunIds:
         return tuple(ref for key in keys if (ref := self._ref(key)) is not None)
 
     def _drop(self, keys: Iterable[TaskKey]) -> tuple[str, ...]:
+        """End the runs of tasks, and return them."""
         dropped = []
         for key in tuple(keys):
             task = self._tasks.pop(key, None)
@@ -187,18 +220,6 @@ class RunIds:
                 self._keys.pop(task.run, None)
                 self._closed[key] = task.time_start
                 dropped.append(task.run)
-        while len(self._closed) > _REMEMBERED:
+        while len(self._closed) > _MAX_CLOSED:
             del self._closed[next(iter(self._closed))]
         return tuple(dropped)
-
-
-def _make_answer(
-    said: RenderEvents, *, resume: tuple[str, ...], stop: tuple[str, ...], events: Events | None
-) -> RegisterResult:
-    registered = Registered(id=said.id, resume=resume, stop=stop, log=said.log)
-    return RegisterResult(registered=registered, events=events)
-
-
-def _unknown_run(key: TaskKey) -> RunRef:
-    """For a question about a task that we do not run: it is to be answered all the same."""
-    return RunRef(run=f"unknown-{key}", **key._asdict())

@@ -1,7 +1,7 @@
-"""What a server believes of a render: the question, its answer read leniently, what follows. Pure.
+"""The server's view of a render: make the JSON requests, parse the answers, compare. No I/O.
 
-A lost answer leaves both sides with different ideas of what runs here. The server tells its idea
-in JSON: under which id the name stands, when that render was launched, which tasks it runs.
+After a lost answer the server and the render may disagree about what runs here. The JSON API
+returns the server's view: the id of the name, the launch time in its register, and its tasks.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ _ONLINE = 1
 
 @attrs.frozen(slots=True, kw_only=True)
 class ServerView:
-    """One render in the server's eyes."""
+    """One render in the server's list."""
 
     id: int
     name: str
     online: bool
     time_launch: int = 0
-    """As the render said it when it registered; 0 while it is offline."""
+    """The launch time in the render's register, in Unix time; 0 while it is offline."""
     tasks: Mapping[TaskKey, int] | None = None
-    """What it runs: the start of each, in unix time. None: the server's list was unreadable."""
+    """The tasks that it runs, each with its start in Unix time. None: the list was unreadable."""
 
 
 class RegistrationStatus(enum.Enum):
-    """How a render stands with its server."""
+    """The registration of this render's name on the server."""
 
-    OURS = "online, and it is us"
-    TAKEN = "online, and it need not be us"
+    OURS = "online, and it is this render"
+    TAKEN = "online, and it may be another render"
     OFFLINE = "known and offline"
-    UNKNOWN = "not known by that name"
+    UNKNOWN = "no render of that name"
 
 
 def ask_by_id(number: int) -> Json:
-    """The question for the render with an id."""
+    """Return the request for the render with an id."""
     return _ask({"ids": [number]})
 
 
 def ask_by_name(name: str) -> Json:
-    """The question for renders whose names contain this one."""
+    """Return the request for all renders whose name contains `name`."""
     return _ask({"mask": name})
 
 
@@ -69,8 +69,9 @@ def _ask(which: Mapping[str, Any]) -> Json:
 
 
 def make_action(number: int, params: Mapping[str, Any], *, user: str, host: str) -> Json:
-    """The request to change settings of the render with an id."""
+    """Return the request that changes settings of the render with an id."""
     action = {
+        # The server refuses an action with an empty name in one of these two.
         "user_name": user or "render",
         "host_name": host or "render",
         "type": "renders",
@@ -81,11 +82,12 @@ def make_action(number: int, params: Mapping[str, Any], *, user: str, host: str)
 
 
 def read_server_view(answer: bytes) -> tuple[ServerView, ...] | None:
-    """The renders in an answer; None when it is no list of renders at all.
+    """Parse an answer; return None if it is no list of renders.
 
-    The server does not escape everything, so the name of one task may break its JSON. What stands
-    before the tasks is then still read, for the first render.
+    If the JSON is broken within the tasks, only the first render is returned, without its tasks.
     """
+    # The server writes texts into its JSON without escapes, so strings may contain control
+    # characters (strict=False) and bytes that are not UTF-8.
     text = answer.decode("utf-8", "replace")
     try:
         found = json.loads(text, strict=False)
@@ -94,11 +96,15 @@ def read_server_view(answer: bytes) -> tuple[ServerView, ...] | None:
     renders = found.get("renders") if isinstance(found, dict) else None
     if not isinstance(renders, list):
         return None
-    beliefs = (_read_render(each) for each in renders if isinstance(each, dict))
-    return tuple(each for each in beliefs if each is not None)
+    views = (_read_render(each) for each in renders if isinstance(each, dict))
+    return tuple(each for each in views if each is not None)
 
 
 def _read_head(text: str) -> tuple[ServerView, ...] | None:
+    """Read id, state and launch time of the first render from broken JSON."""
+    # A quote in the name of a task breaks the whole answer. The fields before the tasks stand on
+    # lines of their own, so regular expressions can still find them
+    # (test_a_task_name_that_breaks_the_json_spoils_only_the_tasks).
     head, mark, _ = text.partition(_HEAD_END)
     start = head.find('"renders"')
     if not mark or start < 0:
@@ -109,8 +115,8 @@ def _read_head(text: str) -> tuple[ServerView, ...] | None:
     name = re.search(r'"name":"([^"]*)"', head[start:])
     fields = {key: int(value) for key, value in fields.items()}
     fields |= {"name": name[1] if name else "", "tasks": None}
-    belief = _read_render(fields)
-    return None if belief is None else (belief,)
+    view = _read_render(fields)
+    return None if view is None else (view,)
 
 
 def _read_render(fields: Mapping[str, Any]) -> ServerView | None:
@@ -128,6 +134,9 @@ def _read_render(fields: Mapping[str, Any]) -> ServerView | None:
 
 
 def _read_tasks(listed: object) -> Mapping[TaskKey, int] | None:
+    """Parse a list of tasks; None if an entry is unreadable."""
+    # One unreadable entry makes the whole list unknown: a task that is missing from a list counts
+    # as withdrawn, and its process would be killed.
     if not isinstance(listed, list):
         return None
     tasks: dict[TaskKey, int] = {}
@@ -145,23 +154,23 @@ def _read_tasks(listed: object) -> Mapping[TaskKey, int] | None:
     return tasks
 
 
-def find(beliefs: tuple[ServerView, ...], name: str) -> ServerView | None:
-    """The render of exactly that name."""
-    return next((each for each in beliefs if each.name == name), None)
+def find(views: tuple[ServerView, ...], name: str) -> ServerView | None:
+    """Return the render whose name is exactly `name`."""
+    return next((each for each in views if each.name == name), None)
 
 
 def check_registration(
-    belief: ServerView | None, number: int, time_launch: int
+    view: ServerView | None, number: int, time_launch: int
 ) -> RegistrationStatus:
-    """How the render stands that was `number` and registered as launched then.
+    """Compare the server's view of a name with this render's registration.
 
-    An id alone proves nothing: a server that lost its store gives it to somebody else, and one
-    name may be used on two hosts. Name, id and time of launch together are only ours. `number` 0
-    is for a register whose answer was never heard.
+    `number` is the id, 0 if the answer to the register was lost.
     """
-    if belief is None:
+    if view is None:
         return RegistrationStatus.UNKNOWN
-    if not belief.online:
+    if not view.online:
         return RegistrationStatus.OFFLINE
-    ours = number in (0, belief.id) and time_launch == belief.time_launch != 0
+    # The id proves nothing alone: a server that lost its store gives it to another render. Nor does
+    # the name: two hosts may use the same. With the launch time only this render matches.
+    ours = number in (0, view.id) and time_launch == view.time_launch != 0
     return RegistrationStatus.OURS if ours else RegistrationStatus.TAKEN

@@ -1,9 +1,10 @@
-"""From the session's messages to the server's: one `TaskUp` for all that is said of a task. Pure."""
+"""Translate the session's messages into the server's: one `TaskUp` a task and message. No I/O."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 import attrs
@@ -34,123 +35,132 @@ __all__ = ("give_back", "make_heartbeat", "make_register", "make_update")
 
 _MAC = re.compile(r"([0-9a-f]{2}[:-]?){5}[0-9a-f]{2}", re.IGNORECASE)
 _MAX_INTERFACES = 127
+"""The count on the wire is one signed byte."""
 _NULL_MAC = bytes(6)
 _PATH = re.compile(r"[/\\]")
 _GIVE_BACK = (TaskStatus.RenderDeregister, TaskStatus.RenderZombie)
+"""Statuses that the server means for itself. They give a task back as `GiveBack` (15) does."""
 
 
 @attrs.define
 class _Part:
+    """All that one update contains about one run."""
+
     update: TaskUpdate | None = None
     log: list[str] = attrs.field(factory=list)
     listened: list[str] = attrs.field(factory=list)
     files: list[TaskFile] = attrs.field(factory=list)
 
 
-def make_update(number: int, update: Update, runs: RunIds, memory: LinkState) -> RenderUpdate:
-    """What the server is told, as the render with id `number`. Notes progress in `memory`.
+def make_update(number: int, update: Update, runs: RunIds, state: LinkState) -> RenderUpdate:
+    """Return an update as the server's message, from the render with id `number`.
 
-    Whatever is said of one task goes into one `TaskUp`: a log beside an outcome that came alone
-    would overwrite the output that the server has stored.
+    Stores its progress in `state`. Runs that the server has closed are left out.
     """
-    parts: dict[str, _Part] = {}
+    # Everything about one task goes into one TaskUp. The server writes the log of a TaskUp without
+    # output into the task's output file, so a log that follows the outcome in a TaskUp of its own
+    # would overwrite the stored output (test_trap_13_a_log_comes_with_its_output).
+    parts: defaultdict[str, _Part] = defaultdict(_Part)
     for asked in update.outputs:
         key = TaskKey(asked.job, asked.block, asked.task, asked.number)
-        memory.asked[key] = asked.output or "\n"  # an empty one would be no answer
+        # The server takes an empty text for no answer.
+        state.asked_outputs[key] = asked.output or "\n"
     for task in update.tasks:
-        _part(parts, task.run).update = task
+        parts[task.run].update = task
         if not task.status.terminal:
-            memory.latest[task.run] = task
+            state.latest[task.run] = task
             if task.progress_changed:
-                memory.moved.add(task.run)
+                state.unsent_progress.add(task.run)
     for log in update.log:
-        _part(parts, log.run).log.append(log.text)
+        parts[log.run].log.append(log.text)
     for listened in update.listened:
-        _part(parts, listened.run).listened.append(listened.text)
+        parts[listened.run].listened.append(listened.text)
     for entry in update.files:
-        _part(parts, entry.run).files.extend(entry.files)
+        parts[entry.run].files.extend(entry.files)
     ups = []
     for run, part in parts.items():
         found = runs.key_of(run)
-        if found is not None:  # else the server has closed it meanwhile
-            ups.append(_make_up(number, found, run, part, memory))
+        if found is not None:
+            ups.append(_make_task_up(number, found, run, part, state))
     return RenderUpdate(
         id=number,
         taskups=tuple(ups),
-        outputs=_outputs(memory),
+        outputs=_outputs(state),
         resources=None if update.resources is None else _clean_resources(update.resources),
     )
 
 
 def make_heartbeat(
-    number: int, runs: RunIds, memory: LinkState, finals: Iterable[TaskUp]
+    number: int, runs: RunIds, state: LinkState, outcomes: Iterable[TaskUp]
 ) -> RenderUpdate:
-    """The sign of life: how every running task stands, and outcomes that were not closed.
-
-    Saying again what runs is how a server that lost a task finds out: it closes what it does not
-    know.
-    """
-    told = {up.key for up in finals}
-    ups = [attrs.evolve(up, client_id=number) for up in finals]
+    """Return the update that is sent without any change: every running task with its progress, and
+    the `outcomes` that were sent and not closed."""
+    with_outcome = {up.key for up in outcomes}
+    # The id may be another one than when the outcome was first sent, after a register in between.
+    # The server ignores a TaskUp with a wrong id but closes it all the same.
+    ups = [attrs.evolve(up, client_id=number) for up in outcomes]
+    # Running tasks are repeated although nothing changed: the server closes a task that it does not
+    # run here, and that is how a lost task is found.
     for task in runs.tasks:
-        if task.key not in told:
-            up = _make_up(number, task.key, task.run, _Part(), memory)
-            ups.append(_as_percent(up, known=task.run in memory.latest))
-    return RenderUpdate(id=number, taskups=tuple(ups), outputs=_outputs(memory))
+        if task.key not in with_outcome:
+            up = _make_task_up(number, task.key, task.run, _Part(), state)
+            # Plain progress even after a warning, because for a job that is gone the server closes
+            # status 3 alone (test_a_warning_is_sent_once).
+            up = attrs.evolve(up, status=TaskStatus.Percent)
+            if task.run not in state.latest:
+                # No progress yet: -1 is the server's own value at a start.
+                up = attrs.evolve(up, percent=-1, frame=-1, percentframe=-1)
+            ups.append(up)
+    return RenderUpdate(id=number, taskups=tuple(ups), outputs=_outputs(state))
 
 
-def _as_percent(up: TaskUp, *, known: bool) -> TaskUp:
-    """The same as plain progress: of a job that is gone the server closes nothing else. What is
-    not known yet is -1, as the server has it at a start."""
-    if known:
-        return attrs.evolve(up, status=TaskStatus.Percent)
-    return attrs.evolve(up, status=TaskStatus.Percent, percent=-1, frame=-1, percentframe=-1)
-
-
-def _outputs(memory: LinkState) -> tuple[OutputText, ...]:
-    return tuple(OutputText(key=key, text=text) for key, text in memory.asked.items())
+def _outputs(state: LinkState) -> tuple[OutputText, ...]:
+    return tuple(OutputText(key=key, text=text) for key, text in state.asked_outputs.items())
 
 
 def give_back(number: int, keys: dict[TaskKey, TaskStatus]) -> tuple[TaskUp, ...]:
-    """Outcomes of tasks that the server believes here and that we never had."""
+    """Return outcomes of tasks that the server lists on this render and that it never received."""
     return tuple(
         TaskUp(client_id=number, **key._asdict(), status=status) for key, status in keys.items()
     )
 
 
-def _part(parts: dict[str, _Part], run: str) -> _Part:
-    return parts.setdefault(run, _Part())
-
-
-def _make_up(number: int, key: TaskKey, run: str, part: _Part, memory: LinkState) -> TaskUp:
+def _make_task_up(number: int, key: TaskKey, run: str, part: _Part, state: LinkState) -> TaskUp:
     up = TaskUp(
         client_id=number,
         **key._asdict(),
         status=TaskStatus.Started,
         log="".join(part.log),
         listened="".join(part.listened),
-        files=tuple(_base_named(part.files)),
+        files=tuple(_with_base_names(part.files)),
     )
-    said = part.update or memory.latest.get(run)
-    if said is None:
+    # A log or files without progress carry the latest progress, because a TaskUp has no field for
+    # "unchanged".
+    task = part.update or state.latest.get(run)
+    if task is None:
         return up
     return attrs.evolve(
         up,
-        status=TaskStatus.GiveBack if said.status in _GIVE_BACK else said.status,
-        percent=min(max(said.percent, 0), 100),
-        frame=said.frame,
-        percentframe=min(max(said.percentframe, 0), 100),
-        progress_changed=run in memory.moved or (said.progress_changed and part.update is not None),
-        activity=strip_json_breakers(said.activity),
-        resources=strip_json_breakers(said.resources),
-        report=said.report,
-        parsed_files=said.parsed_files,
-        data=said.output.encode("utf-8", "surrogateescape") if said.output else b"",
+        status=TaskStatus.GiveBack if task.status in _GIVE_BACK else task.status,
+        percent=min(max(task.percent, 0), 100),
+        frame=task.frame,
+        percentframe=min(max(task.percentframe, 0), 100),
+        # It restarts the server's timer of tasks without progress, so it is sent once a change, not
+        # with each heartbeat (test_progress_restarts_the_no_progress_timer_once).
+        progress_changed=run in state.unsent_progress
+        or (task.progress_changed and part.update is not None),
+        # The server puts these two into its JSON without escapes.
+        activity=strip_json_breakers(task.activity),
+        resources=strip_json_breakers(task.resources),
+        report=task.report,
+        parsed_files=task.parsed_files,
+        data=task.output.encode("utf-8", "surrogateescape") if task.output else b"",
     )
 
 
-def _base_named(files: Iterable[TaskFile]) -> Iterable[TaskFile]:
-    """The files with base names: the server stores under whatever name it gets."""
+def _with_base_names(files: Iterable[TaskFile]) -> Iterable[TaskFile]:
+    """Yield the files under their base names."""
+    # The server stores a file under the name that it gets, ".." included.
     for file in files:
         name = _PATH.split(file.name)[-1].replace("\0", "")
         if name not in ("", ".", ".."):
@@ -161,10 +171,11 @@ def _base_named(files: Iterable[TaskFile]) -> Iterable[TaskFile]:
 
 
 def make_register(register: Register, runs: RunIds) -> RenderRegister:
-    """The whole render, with the tasks of `runs`. It asks for no id: the server would grant it."""
+    """Return the register of a render with the tasks of `runs`."""
     tasks = runs.tasks
     return RenderRegister(
         tasks=tasks,
+        # The server puts these four into its JSON without escapes.
         os=strip_json_breakers(register.os),
         engine=strip_json_breakers(register.engine),
         name=strip_json_breakers(register.name),
@@ -175,6 +186,9 @@ def make_register(register: Register, runs: RunIds) -> RenderRegister:
         time_launch=register.time_launch,
         tasks_percents=(-1,) * len(tasks),
         resources=_clean_resources(register.resources or HostResources()),
+        # For a name that is new to the server an id is a request: the server refuses one that is in
+        # use, and a negative or huge one is an index outside of its table
+        # (test_trap_11_a_register_asks_for_no_id).
         id=0,
         netifs=tuple(_interfaces(register.netifs)),
     )
@@ -190,20 +204,19 @@ def _clean_resources(resources: HostResources) -> HostResources:
 
 
 def _interfaces(netifs: Collection[NetIF]) -> Iterable[Interface]:
-    """Those that can wake a host: loopback has no MAC and is left out."""
+    """Return the interfaces that have a MAC address."""
+    # The server uses them for Wake-on-LAN alone, and loopback cannot wake a host.
     found = []
     for netif in netifs:
-        mac = _read_mac(netif.mac)
+        if not _MAC.fullmatch(netif.mac):
+            continue
+        mac = bytes.fromhex(re.sub("[:-]", "", netif.mac))
         if mac != _NULL_MAC:
             addresses = tuple(filter(None, map(_read_address, netif.addresses)))
             found.append(
                 Interface(name=strip_json_breakers(netif.name), mac=mac, addresses=addresses)
             )
     return found[:_MAX_INTERFACES]
-
-
-def _read_mac(text: str) -> bytes:
-    return bytes.fromhex(re.sub("[:-]", "", text)) if _MAC.fullmatch(text) else _NULL_MAC
 
 
 def _read_address(text: str) -> IpAddress | None:
