@@ -245,7 +245,7 @@ TASK = {"run": "r1", "job": 1, "block": 0, "task": 3, "status": 3}
         ('{"type": 1}', "type: expected string"),
         ('{"type": "update", "seq": NaN}', "frame is not JSON: NaN is not a number"),
         ('{"type": "update", "seq": Infinity}', "frame is not JSON: Infinity is not a number"),
-        ('{"type": "update", "seq": 1, "seq": 2}', "an object names a key twice"),
+        ('{"type": "update", "seq": 1, "seq": 2}', "an object has a key twice"),
         ('{"type": "update", "seq": ' + "9" * 5000 + "}", "frame is not JSON"),
         ('{"type": "update", "seq": ' + "[" * 100_000 + "}", "frame nested too deeply"),
         ('{"type": "update", "seq": 9223372036854775808}', "update.seq: expected int of 64 bits"),
@@ -422,7 +422,7 @@ def test_a_file_has_fewer_bytes_than_the_limit() -> None:
     update = send_files({"name": "a", "data": encoded(bytes(99_999))})
     assert len(update.files[0].files[0].data) == 99_999
     for size in (100_000, 2_000_000):
-        with pytest.raises(ProtocolError, match=r"data: a file has fewer than 100000 bytes"):
+        with pytest.raises(ProtocolError, match=r"data: a file must have fewer than 100000 bytes"):
             send_files({"name": "a", "data": encoded(bytes(size))})
 
 

@@ -1,4 +1,4 @@
-"""The binary messages: recorded ones byte for byte, made ones there and back, hostile ones refused."""
+"""Binary messages: recorded ones byte for byte, generated ones in both directions, invalid ones."""
 
 from __future__ import annotations
 
@@ -53,66 +53,66 @@ def by_name(vectors: list[dict[str, Any]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("vector", vectors, ids=[each["name"] for each in vectors])
 
 
-# -- what was recorded ---------------------------------------------------------------------------
+# -- recorded messages ---------------------------------------------------------------------------
 
 
-def test_all_recorded_messages_are_here() -> None:
+def test_all_recorded_messages_are_present() -> None:
     assert len(VECTORS) == 48
     assert {each["decoded"]["type"] for each in BINARY} == {1, 8, 9, 34, 35, 36}
 
 
 @by_name(VECTORS)
-def test_a_recorded_message_comes_out_byte_for_byte(vector: dict[str, Any]) -> None:
+def test_a_recorded_message_is_encoded_byte_for_byte(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["hex"])
     assert encode(decode(data)) == data
 
 
 @by_name(BINARY)
-def test_a_recorded_message_means_what_was_written_beside_it(vector: dict[str, Any]) -> None:
+def test_a_recorded_message_has_the_recorded_meaning(vector: dict[str, Any]) -> None:
     message = decode(bytes.fromhex(vector["hex"]))
-    said = vector["decoded"]["value"]
+    expected = vector["decoded"]["value"]
     match message:
         case RenderId() | RenderDeregister():
-            assert message.id == said
+            assert message.id == expected
         case VersionMismatch():
-            assert message.value == said
+            assert message.value == expected
         case RenderRegister() | RenderUpdate() | RenderEvents():
-            assert spell(message) == said
+            assert describe(message) == expected
         case _:
             pytest.fail(f"unexpected {message!r}")
 
 
-def spell(message: Message) -> dict[str, Any]:
-    """A message in the words of the recording."""
+def describe(message: Message) -> dict[str, Any]:
+    """Return a message with the field names of the recording."""
     match message:
         case RenderEvents():
             keys = ("closes", "stops", "outputs", "listens_add", "listens_rem")
             return {
                 **plain(message, "tasks", *keys),
-                "tasks": [spell_exec(task) for task in message.tasks],
-                **{name: [spell_key(key) for key in getattr(message, name)] for name in keys},
+                "tasks": [describe_exec(task) for task in message.tasks],
+                **{name: [describe_key(key) for key in getattr(message, name)] for name in keys},
             }
         case RenderUpdate():
             return {
                 "id": message.id,
-                "taskups": [spell_up(up) for up in message.taskups],
+                "taskups": [describe_up(up) for up in message.taskups],
                 "outputs": [
-                    {**spell_key(each.key), "output": each.text} for each in message.outputs
+                    {**describe_key(each.key), "output": each.text} for each in message.outputs
                 ],
-                "resources": spell_resources(message.resources),
+                "resources": describe_resources(message.resources),
             }
         case RenderRegister():
             made = plain(message, "tasks", "address", "resources", "netifs")
             return {
                 **made,
-                "tasks": [spell_exec(task) for task in message.tasks],
-                "address": spell_address(message.address),
-                "host_resources": spell_resources(message.resources),
+                "tasks": [describe_exec(task) for task in message.tasks],
+                "address": describe_address(message.address),
+                "host_resources": describe_resources(message.resources),
                 "netifs": [
                     {
                         "name": netif.name,
                         "mac": netif.mac.hex(),
-                        "addresses": [spell_address(each) for each in netif.addresses],
+                        "addresses": [describe_address(each) for each in netif.addresses],
                     }
                     for netif in message.netifs
                 ],
@@ -127,7 +127,7 @@ def plain(value: attrs.AttrsInstance, *without: str) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
-def spell_key(key: TaskKey) -> dict[str, int]:
+def describe_key(key: TaskKey) -> dict[str, int]:
     return {
         "job_id": key.job,
         "block_num": key.block,
@@ -136,26 +136,26 @@ def spell_key(key: TaskKey) -> dict[str, int]:
     }
 
 
-def spell_exec(task: TaskExec) -> dict[str, Any]:
-    return {**plain(task, "run", "job", "block", "task", "number"), **spell_key(task.key)}
+def describe_exec(task: TaskExec) -> dict[str, Any]:
+    return {**plain(task, "run", "job", "block", "task", "number"), **describe_key(task.key)}
 
 
-def spell_up(up: TaskUp) -> dict[str, Any]:
+def describe_up(up: TaskUp) -> dict[str, Any]:
     made = plain(up, "job", "block", "task", "number", "percentframe", "data", "files")
     return {
         **made,
-        **spell_key(up.key),
+        **describe_key(up.key),
         "percent_frame": up.percentframe,
         "data": up.data.decode("utf-8", "surrogateescape"),
         "files": [{"name": file.name, "data": file.data.hex()} for file in up.files],
     }
 
 
-def spell_address(address: IpAddress) -> dict[str, Any]:
+def describe_address(address: IpAddress) -> dict[str, Any]:
     return {"family": address.family, "port": address.port, "addr": address.packed.hex()}
 
 
-def spell_resources(resources: HostResources | None) -> dict[str, Any] | None:
+def describe_resources(resources: HostResources | None) -> dict[str, Any] | None:
     if resources is None:
         return None
     made = plain(resources, "cpu_loadavg", "custom", "gpus", "stale")
@@ -163,14 +163,14 @@ def spell_resources(resources: HostResources | None) -> dict[str, Any] | None:
     return {**made, "custom": [plain(meter) for meter in resources.custom]}
 
 
-# -- what can be said ----------------------------------------------------------------------------
+# -- generated messages --------------------------------------------------------------------------
 
 TEXT = st.binary(max_size=12).map(lambda data: data.decode("utf-8", "surrogateescape"))
 FILES = st.builds(TaskFile, name=TEXT, data=st.binary(max_size=20))
 
 
 def values(kind: FieldType[Any]) -> st.SearchStrategy[Any]:
-    """Everything that a kind can write: made from the tables, so no field is forgotten."""
+    """Generate all values of a field type: from the tables, so that no field is left out."""
     match kind:
         case Number():
             bits = 8 * kind.min_size
@@ -220,14 +220,14 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
 
 
 @given(MESSAGES)
-def test_every_message_there_and_back(message: Message) -> None:
+def test_every_message_survives_encoding(message: Message) -> None:
     data = encode(message)
     assert decode(data) == message
     assert encode(decode(data)) == data
 
 
 @given(MESSAGES, st.data())
-def test_a_message_in_any_pieces_is_the_same(message: Message, data: st.DataObject) -> None:
+def test_a_message_in_any_chunks_is_the_same(message: Message, data: st.DataObject) -> None:
     sent = encode(message)
     receiver = Receiver()
     assert not receiver.begun
@@ -241,20 +241,20 @@ def test_a_message_in_any_pieces_is_the_same(message: Message, data: st.DataObje
 
 
 @given(MESSAGES)
-def test_spaces_behind_a_message_are_no_part_of_it(message: Message) -> None:
-    """The server looks with a space whether its client is still there."""
+def test_spaces_after_a_message_are_ignored(message: Message) -> None:
+    """The server sends spaces to check whether its client is still connected."""
     receiver = Receiver()
     assert receiver.feed(encode(message) + b"   ") == message
     assert receiver.surplus == 3
 
 
-def test_a_map_is_written_in_the_order_of_its_bytes() -> None:
+def test_a_map_is_written_in_byte_order_of_its_keys() -> None:
     task = TaskExec(run="", job=2, block=0, task=0, environment={"é": "1", "z": "2", "a": "3"})
     data = encode(RenderEvents(id=1, tasks=(task,)))
     assert data.index(b"a\0") < data.index(b"z\0") < data.index("é\0".encode())
 
 
-# -- what does not fit ---------------------------------------------------------------------------
+# -- values out of range -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -282,27 +282,27 @@ def test_a_map_is_written_in_the_order_of_its_bytes() -> None:
             r"RenderEvents.tasks\[0\].data_integers\['x'\]: 9223372036854775808 is no",
         ),
         (
-            RenderRegister(name="n", resources=HostResources(), netifs=(Any,) * 128),  # type: ignore[arg-type]  # their number is what counts
+            RenderRegister(name="n", resources=HostResources(), netifs=(Any,) * 128),  # type: ignore[arg-type]  # only their number matters
             r"RenderRegister.netifs: 128 is no integer of 8 bits",
         ),
         (Json(body=b""), "a message of 0 bytes"),
     ],
 )
-def test_a_value_that_does_not_fit_is_named(message: Message, place: str) -> None:
+def test_an_error_names_the_field_that_is_out_of_range(message: Message, place: str) -> None:
     with pytest.raises(ProtocolError, match=place):
         encode(message)
 
 
-def test_a_message_larger_than_the_server_takes_is_not_made() -> None:
+def test_a_message_larger_than_the_server_accepts_is_refused() -> None:
     with pytest.raises(ProtocolError, match=f"at most {MAX_BODY} are allowed"):
         encode(Json(body=bytes(MAX_BODY + 1)))
 
 
-# -- what strangers send -------------------------------------------------------------------------
+# -- invalid bytes from the network --------------------------------------------------------------
 
 
 @by_name(VECTORS)
-def test_a_truncated_message_is_none(vector: dict[str, Any]) -> None:
+def test_a_truncated_message_is_incomplete(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["hex"])
     for end in range(len(data)):
         assert Receiver().feed(data[:end]) is None
@@ -312,7 +312,7 @@ def test_a_truncated_message_is_none(vector: dict[str, Any]) -> None:
 
 @by_name([each for each in BINARY if each["decoded"]["type"] >= 34])
 def test_a_body_cut_short_is_refused(vector: dict[str, Any]) -> None:
-    """The header agrees with the bytes, but the parts end in the middle, or too early."""
+    """The header matches the number of bytes, but a field is cut, or bytes are left over."""
     data = bytes.fromhex(vector["hex"])
     for end in range(13, len(data), 3):
         with pytest.raises(ProtocolError):
@@ -338,24 +338,24 @@ def test_a_body_cut_short_is_refused(vector: dict[str, Any]) -> None:
         (struct.pack(">iii", 81, 36, 2**31 - 1), "a message of 2147483647 bytes"),
         (struct.pack(">iii", 81, 35, MAX_BODY + 1), "a message of 67108853 bytes"),
         (b"AFANASY 99999999 JSON{", "a text of 99999999 bytes"),
-        (b"AFANASY 12 YAML" + bytes(30), "no header of a text"),
-        (b"AFANASY 2" + b" " * 40 + b"JSON{}", "no header of a text"),
-        (b"AFANASY 1234567890 JSON{" + bytes(30), "no header of a text"),
-        (b"AFANASY -5 JSON{}" + bytes(30), "no header of a text"),
+        (b"AFANASY 12 YAML" + bytes(30), "not a text header"),
+        (b"AFANASY 2" + b" " * 40 + b"JSON{}", "not a text header"),
+        (b"AFANASY 1234567890 JSON{" + bytes(30), "not a text header"),
+        (b"AFANASY -5 JSON{}" + bytes(30), "not a text header"),
     ],
 )
-def test_nonsense_is_refused_by_its_header(data: bytes, problem: str) -> None:
+def test_an_invalid_header_is_refused(data: bytes, problem: str) -> None:
     with pytest.raises(ProtocolError, match=problem):
         Receiver().feed(data)
 
 
-def test_a_receiver_can_be_told_to_take_less() -> None:
+def test_a_receiver_can_have_a_lower_limit() -> None:
     with pytest.raises(ProtocolError, match="at most 100 are allowed"):
         Receiver(limit=100).feed(struct.pack(">iii", 81, 36, 101))
 
 
 def make_events(*, taken: int, instead: bytes) -> bytes:
-    """Empty events in which `instead` stands from body byte `taken` on."""
+    """Return empty events whose body has `instead` after its first `taken` bytes."""
     body = encode(RenderEvents(id=1))[12:]
     body = body[:taken] + instead
     return struct.pack(">iii", 81, 36, len(body)) + body
@@ -382,7 +382,7 @@ def test_hostile_lengths_are_refused(data: bytes, problem: str) -> None:
 
 
 def make_payload(*numbers: int, rest: bytes = b"") -> bytes:
-    """An update of one task whose output and files are these numbers and bytes."""
+    """Return an update of one task with these numbers and bytes for its output and files."""
     up = TaskUp(client_id=1, job=1, block=0, task=0, status=5)
     data = encode(RenderUpdate(id=1, taskups=(up,)))
     body = data[12 : -len(bytes(8 + 4 + 1))] + struct.pack(f">{len(numbers)}i", *numbers) + rest
@@ -396,9 +396,9 @@ def make_payload(*numbers: int, rest: bytes = b"") -> bytes:
         (make_payload(0, -1), "data: output of 0 bytes, -1 files"),
         (make_payload(2**30, 0), "data: expected 1073741824 bytes"),
         (make_payload(0, 1, 5, 2, 1, 4, 0), "data: 1 files with 2 sizes and 0 names"),
-        (make_payload(0, 1, 5, 1, 4, 1, 1, rest=b"\0abcd"), "do not agree with their sizes"),
-        (make_payload(0, 1, -4, 1, -4, 1, 1, rest=b"\0abcd"), "do not agree with their sizes"),
-        (make_payload(0, 1, 2**30, 1, 2**30, 1, 1, rest=b"\0abcd"), "do not agree"),
+        (make_payload(0, 1, 5, 1, 4, 1, 1, rest=b"\0abcd"), "does not match the sizes"),
+        (make_payload(0, 1, -4, 1, -4, 1, 1, rest=b"\0abcd"), "does not match the sizes"),
+        (make_payload(0, 1, 2**30, 1, 2**30, 1, 1, rest=b"\0abcd"), "does not match the sizes"),
     ],
 )
 def test_hostile_payloads_are_refused(data: bytes, problem: str) -> None:
@@ -425,8 +425,8 @@ def test_any_body_gives_a_message_or_a_protocol_error(body: bytes) -> None:
             decode(struct.pack(">iii", 81, number, len(body)) + body)
 
 
-def test_many_small_items_take_no_memory_to_speak_of() -> None:
-    """The largest message of the smallest items: its memory stays a small multiple of its size."""
+def test_many_small_items_take_little_memory() -> None:
+    """For the largest message of the smallest items, memory stays below five times its size."""
     count = MAX_ITEMS + 1
     items = struct.pack(">i", count) + bytes(16 * count)
     data = make_events(taken=24, instead=items)

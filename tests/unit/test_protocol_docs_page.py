@@ -1,4 +1,4 @@
-"""The protocol page is true: its examples are messages, and it leaves no field out."""
+"""docs/protocol.md is correct: its examples are messages, and it has every field."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EXAMPLES = re.findall(r"```json (render|server)\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize(("side", "text"), EXAMPLES)
-def test_an_example_is_a_message_and_every_field_of_it_counts(side: str, text: str) -> None:
+def test_an_example_is_a_message_without_unknown_fields(side: str, text: str) -> None:
     message = decode_from_render(text) if side == "render" else decode_from_server(text)
     assert not isinstance(message, Unknown)
     written = json.loads(text)
     sent = json.loads(encode(message))
     for tasks in (written.get("tasks", ()), sent.get("tasks", ())):
         for task in tasks:
-            task.pop("command_task", None)  # shown as empty, which is its default
+            task.pop("command_task", None)  # the page shows its default, which is not encoded
     assert sent == written
 
 
@@ -34,7 +34,7 @@ def test_every_message_has_an_example() -> None:
     assert shown == set(json_codec._TAGS.values())
 
 
-def test_every_field_and_status_stands_on_the_page() -> None:
+def test_every_field_and_status_is_on_the_page() -> None:
     words = set(re.findall(r"\w+", PAGE))
     for name in messages.__all__:
         cls = getattr(messages, name)

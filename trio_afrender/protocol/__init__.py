@@ -1,1 +1,1 @@
-"""Bytes to messages and back, no I/O."""
+"""Messages between render and server: values, JSON frames, Afanasy's binary format. No I/O."""

@@ -1,7 +1,7 @@
-"""Messages of a websocket session as JSON: one object a frame, ASCII, at most `MAX_FRAME`.
+"""Encodes and decodes the messages of a websocket session: a JSON object in each text frame.
 
-What comes from the peer is judged here and nowhere else: whatever it sends, the answer is a
-message or a `ProtocolError` that names the place, and no other exception.
+Frames are ASCII and have at most `MAX_FRAME` bytes. Everything that the peer sends is checked here:
+the result is a message or a `ProtocolError` that names the field, never another exception.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ __all__ = (
 
 SUBPROTOCOL = "afrender.v1"
 MAX_FRAME = 8 * 1024 * 1024
-"""Bytes of a frame, both ways."""
+"""Bytes of a frame, in both directions."""
 FILE_LIMIT = 100_000
-"""A file of an update has fewer bytes than this."""
+"""A file in an update must have fewer bytes than this."""
 FILES_LIMIT = 3 * 1024 * 1024
-"""Bytes of all files of an update together."""
+"""Bytes of all files in one update together."""
 
 _DAY = 86_400
 _TAGS: Mapping[type, str] = {
@@ -81,9 +81,10 @@ _NAME_LIMIT = 255
 
 
 def encode(message: FromRender | FromServer) -> str:
-    """The frame of a message. Raises ProtocolError when it would be larger than allowed.
+    """Return the frame of a message; fields with their default value are left out.
 
-    Fields that stand at their default are left out.
+    Raises ProtocolError for a number that JSON does not have, and if the frame would be larger
+    than `MAX_FRAME`.
     """
     if isinstance(message, Unknown):
         fields: object = {**message.raw, "type": message.type}
@@ -96,13 +97,16 @@ def encode(message: FromRender | FromServer) -> str:
     if len(text) > MAX_FRAME:
         raise ProtocolError(
             f"{_TAGS.get(type(message), 'message')}: {len(text)} bytes, "
-            f"a frame has at most {MAX_FRAME}"
+            f"at most {MAX_FRAME} are allowed in a frame"
         )
     return text
 
 
 def decode_from_render(frame: str | bytes) -> FromRender:
-    """What a render said. Raises ProtocolError for anything that is not a message."""
+    """Decode a message of a render; one of an unknown type becomes `Unknown`.
+
+    Raises ProtocolError for anything that is not a message.
+    """
     tag, fields = _parse(frame)
     if tag not in _FROM_RENDER:
         return Unknown(type=tag, raw=fields)
@@ -118,7 +122,10 @@ def decode_from_render(frame: str | bytes) -> FromRender:
 
 
 def decode_from_server(frame: str | bytes) -> FromServer:
-    """What a server said. Raises ProtocolError for anything that is not a message."""
+    """Decode a message of a server; one of an unknown type becomes `Unknown`.
+
+    Raises ProtocolError for anything that is not a message.
+    """
     tag, fields = _parse(frame)
     if tag not in _FROM_SERVER:
         return Unknown(type=tag, raw=fields)
@@ -146,15 +153,15 @@ def _parse(frame: str | bytes) -> tuple[str, dict[str, Any]]:
     return clean(tag), value
 
 
-def _refuse(constant: str) -> NoReturn:
+def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a number")
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are unique: two readers never see different values of one key."""
+    # Of a key that occurs twice, other JSON parsers may take the other value than we do.
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("an object names a key twice")
+        raise ValueError("an object has a key twice")
     return found
 
 
@@ -198,8 +205,9 @@ def _make_file_hook(converter: cattrs.Converter) -> Hook:
 
 
 def _file_data(value: object, type_: object) -> bytes:
-    too_long = FieldError(f"a file has fewer than {FILE_LIMIT} bytes")
-    if isinstance(value, str) and len(value) > 4 * FILE_LIMIT // 3 + 4:  # before memory is taken
+    too_long = FieldError(f"a file must have fewer than {FILE_LIMIT} bytes")
+    # Checked before decoding, which would allocate memory for all of it.
+    if isinstance(value, str) and len(value) > 4 * FILE_LIMIT // 3 + 4:
         raise too_long
     data = structure_bytes(value, type_)
     if len(data) >= FILE_LIMIT:
@@ -208,7 +216,7 @@ def _file_data(value: object, type_: object) -> bytes:
 
 
 def _base_name(name: str) -> str:
-    """The last part of a path of any system; empty when no file can have that name."""
+    """Return the last part of a path of any system; empty if it is no valid file name."""
     base = _SEPARATORS.split(name)[-1]
     if base in ("", ".", "..") or len(base.encode("utf-8", "surrogateescape")) > _NAME_LIMIT:
         return ""
@@ -216,7 +224,7 @@ def _base_name(name: str) -> str:
 
 
 def _make_files_hook(converter: cattrs.Converter) -> Hook:
-    """Files whose name leaves nothing behind are left out: no place could hold them."""
+    """Return a hook that leaves out files without a valid base name."""
     structure = make_class_structure(FilesEntry, converter, {})
 
     def filtered(value: object, type_: object) -> FilesEntry:
@@ -229,4 +237,4 @@ def _make_files_hook(converter: cattrs.Converter) -> Hook:
 
 _converter = _make_converter()
 _writer = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_reader = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_make_object)
+_reader = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_make_object)

@@ -1,8 +1,9 @@
-"""A cattrs converter that takes nothing but what the type says, and says where it did not fit.
+"""A strict cattrs converter: values must have exactly the declared type; errors name the field.
 
-Stock hooks coerce (``"7"`` becomes 7, ``null`` becomes ``"None"``), walk strings as lists, and
-collect an exception for each bad item of a list, which lets 8 MiB of ``1,1,1`` grow into
-gigabytes. Here types are exact, numbers are bounded, and a list ends at its first bad item.
+The stock hooks of cattrs convert values (``"7"`` becomes 7, ``null`` becomes ``"None"``), accept a
+string as a list, and collect an exception for each bad item of a list, so that 8 MiB of ``1,1,1``
+grow into gigabytes. Here types are exact, numbers are bounded, and reading a list ends at its first
+bad item.
 """
 
 from __future__ import annotations
@@ -32,21 +33,22 @@ __all__ = (
 
 _INT64 = 2**63
 _PROBLEM_LIMIT = 300
-# NUL, and every lone surrogate that does not stand for a byte (U+DC80..U+DCFF do).
+"""Characters of a problem's text."""
+# NUL, and every lone surrogate but U+DC80..U+DCFF, the escapes of bytes that are not UTF-8.
 _UNCLEAN = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 Hook = Callable[[object, object], Any]
 
 
 class FieldError(ValueError):
-    """A value that is not what its place asks for; the text says what was expected."""
+    """A value of the wrong type or out of range; the text says what was expected."""
 
 
 def clean(text: str) -> str:
-    """The text with NUL shown as U+2400, and without surrogates that no byte stands behind.
+    """Return the text with NUL replaced by U+2400, and invalid surrogates by U+FFFD.
 
-    Bytes that are not UTF-8 stay as they are, as surrogate escapes: whoever writes the text to
-    disk with ``errors="surrogateescape"`` gets the task's own bytes again.
+    Escapes of bytes that are not UTF-8 stay, so that writing the text with
+    ``errors="surrogateescape"`` restores the task's own bytes.
     """
     if text.isascii() and "\0" not in text:
         return text
@@ -54,10 +56,10 @@ def clean(text: str) -> str:
 
 
 def explain(error: Exception, path: str) -> str:
-    """The first problem as ``update.tasks[0].percent: expected int``; `path` is its root."""
+    """Return the first problem as ``update.tasks[0].percent: expected int``; `path` is the root."""
     first = cattrs.transform_error(error, path, _describe)[0]
-    problem, _, place = first.rpartition(" @ ")
-    text = f"{place}: {problem}"
+    problem, _, position = first.rpartition(" @ ")
+    text = f"{position}: {problem}"
     return text if len(text) <= _PROBLEM_LIMIT else text[:_PROBLEM_LIMIT] + "..."
 
 
@@ -70,7 +72,7 @@ def _describe(error: BaseException, _type: type | None) -> str:
 
 
 def clamp(low: int, high: int) -> Hook:
-    """Take a number and move it into a range instead of refusing it."""
+    """Return a hook that moves a number into a range instead of refusing it."""
 
     def structure(value: object, type_: object) -> float:
         if type_ is float:
@@ -81,7 +83,7 @@ def clamp(low: int, high: int) -> Hook:
 
 
 def make_converter(fields: Mapping[type, Mapping[str, Hook]]) -> cattrs.Converter:
-    """A strict converter; `fields` gives single fields of a class a hook of their own."""
+    """Return a strict converter; `fields` has special hooks for single fields of a class."""
     converter = cattrs.Converter(omit_if_default=True)
     converter.register_structure_hook(bool, _bool)
     converter.register_structure_hook(int, _int)
@@ -103,7 +105,7 @@ def make_converter(fields: Mapping[type, Mapping[str, Hook]]) -> cattrs.Converte
 def make_class_structure(
     cls: type, converter: cattrs.Converter, fields: Mapping[str, Hook]
 ) -> Hook:
-    """The hook of an attrs class: an object of JSON with its fields, others ignored."""
+    """Return the hook of an attrs class: a JSON object with its fields; unknown keys are ignored."""
     overrides: dict[str, Any] = {name: override(struct_hook=fields[name]) for name in fields}
     structure: Callable[..., Any] = make_dict_structure_fn(cls, converter, **overrides)
 
@@ -144,7 +146,7 @@ def _str(value: object, _: object) -> str:
 
 
 def structure_bytes(value: object, _: object) -> bytes:
-    """The hook of bytes: base64, without any liberties."""
+    """Decode strict base64. Raises `FieldError`."""
     if type(value) is not str:
         raise FieldError("expected base64 string")
     try:
@@ -163,7 +165,7 @@ def _is_mapping(type_: object) -> bool:
 
 def _make_tuple_hook(type_: type, converter: cattrs.Converter) -> Hook:
     args = get_args(type_)
-    item_type = args[0]  # our fixed tuples hold one type, too
+    item_type = args[0]  # tuples of fixed length have items of one type here, too
     length = None if args[1:] == (Ellipsis,) else len(args)
     hook = converter.get_structure_hook(item_type)
 
@@ -175,9 +177,9 @@ def _make_tuple_hook(type_: type, converter: cattrs.Converter) -> Hook:
         items: list[Any] = []
         try:
             for item in value:
-                items.append(hook(item, item_type))  # noqa: PERF401 - the count tells the index
+                items.append(hook(item, item_type))  # noqa: PERF401 - their number is the index
         except (FieldError, cattrs.BaseValidationError) as error:
-            raise _placed(error, len(items), type_, item_type) from None
+            raise _at_index(error, len(items), type_, item_type) from None
         return tuple(items)
 
     return structure
@@ -196,12 +198,13 @@ def _make_mapping_hook(type_: type, converter: cattrs.Converter) -> Hook:
             for key, item in value.items():
                 items[clean(key)] = hook(item, value_type)
         except (FieldError, cattrs.BaseValidationError) as error:
-            raise _placed(error, key[:64], type_, value_type) from None
+            raise _at_index(error, key[:64], type_, value_type) from None
         return items
 
     return structure
 
 
-def _placed(error: Exception, index: int | str, type_: type, item_type: type) -> Exception:
+def _at_index(error: Exception, index: int | str, type_: type, item_type: type) -> Exception:
+    """Return an error for the list or map that has `error` at `index`, for `explain`."""
     error.add_note(IterableValidationNote(f"at {index!r}", index, item_type))
     return IterableValidationError("in a list", [error], type_)

@@ -1,7 +1,8 @@
 """The binary messages between an Afanasy server and its renders, protocol version 81. No I/O.
 
-`primitives` and `compounds` are the kinds of which everything is made, `records` the values, `layout` the tables
-that say which value has which parts in which order, `framing` what is around a message.
+`field_types` and `composite_types` read and write single values, `messages` has the messages as
+values, `schema` the fields of each in their order, `framing` the headers around them, `clamp` moves
+values into the range of their fields.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The nearest message that can be written, for one with a value that does not fit its place.
+"""Makes any message encodable: numbers are clamped, texts cleaned, lists cut.
 
-A meter that reports nonsense, a counter beyond 32 bits, half a surrogate in a name: none of that
-may keep a render from telling its server the rest.
+A wrong figure of a meter, a counter beyond 32 bits, a lone surrogate in a name must not keep a
+render from sending the rest of the message.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _TABLES: Mapping[type, RecordType[Any]] = {
     RenderUpdate: UPDATE,
     RenderEvents: EVENTS,
 }
-# Every surrogate that no byte stands behind: U+DC80..U+DCFF come from bytes that are no UTF-8.
+# Every lone surrogate but U+DC80..U+DCFF, the escapes of bytes that are not UTF-8.
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-_HARMFUL = re.compile(r'["\\\x00-\x1f\x7f]')
+_JSON_BREAKERS = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
 def encode_fitted(message: RenderRegister | RenderUpdate | RenderEvents) -> bytes:
-    """The bytes of a message; what does not fit is moved to the nearest value that does."""
+    """Return the bytes of a message; values out of range are replaced by the nearest valid ones."""
     try:
         return encode(message)
     except ProtocolError:
@@ -51,22 +51,24 @@ def encode_fitted(message: RenderRegister | RenderUpdate | RenderEvents) -> byte
 
 
 def fit(message: T) -> T:
-    """The message with every number in its range, texts that can be written, lists cut."""
+    """Return the message with every number in range, texts that can be encoded, and lists cut."""
     fitted: T = _fit(_TABLES[type(message)], message)
     return fitted
 
 
 def strip_json_breakers(text: str) -> str:
-    """The text for a field that the server puts into its JSON as it is: one quote, backslash or
-    control character there would break every answer that shows it."""
-    return _HARMFUL.sub(_replace, text)
+    """Return the text for a field that the server copies into its JSON without escaping.
+
+    A quote, backslash or control character in it would break every answer that contains it.
+    """
+    return _JSON_BREAKERS.sub(_replace, text)
 
 
 def _replace(match: re.Match[str]) -> str:
     return {'"': "'", "\\": "/"}.get(match[0], " ")
 
 
-def _fit(kind: FieldType[Any], value: Any) -> Any:  # noqa: ANN401 - a kind says what it takes
+def _fit(kind: FieldType[Any], value: Any) -> Any:  # noqa: ANN401 - of the type that `kind` writes
     match kind:
         case Number():
             return min(max(int(value), kind.lowest), kind.highest)

@@ -1,4 +1,4 @@
-"""What is made of other kinds: lists, maps, values that may be missing, records."""
+"""Field types made of other field types: lists, maps, optional values, records."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Listed(Generic[T]):
         items: list[T] = []
         try:
             for _ in range(count):
-                items.append(self.item.read(source))  # noqa: PERF401 - the count tells the index
+                items.append(self.item.read(source))  # noqa: PERF401 - their number is the index
         except DecodeError as error:
             raise error.at(f"[{len(items)}]") from None
         return tuple(items)
@@ -56,7 +56,7 @@ class Listed(Generic[T]):
 
 @attrs.frozen
 class Repeated(Generic[T]):
-    """So many items of one kind, without a count."""
+    """A fixed number of items of one type, without a count."""
 
     item: FieldType[T]
     times: int
@@ -77,7 +77,7 @@ class Repeated(Generic[T]):
 
 @attrs.frozen
 class Mapped(Generic[V]):
-    """A map from strings, written in the byte order of its keys; any order is read."""
+    """A map with string keys, written in the byte order of the keys; any order can be read."""
 
     value: FieldType[V]
     min_size = 4
@@ -105,7 +105,7 @@ class Mapped(Generic[V]):
 
 @attrs.frozen
 class Optional(Generic[T]):
-    """A value that may be missing, behind a truth value that says whether it is there."""
+    """A value that may be missing: a boolean, then the value if the boolean is true."""
 
     value: FieldType[T]
     min_size = 1
@@ -120,10 +120,10 @@ class Optional(Generic[T]):
 
 
 class RecordType(Generic[T]):
-    """The parts of a value in their order: names of attributes, and the kind of each.
+    """A record: the attributes of a value in their order, each with its field type.
 
-    A name may be several, joined by spaces: their kind has them as one tuple. `fixed` are
-    attributes that the bytes do not hold.
+    A part may have several names, separated by spaces: its field type takes them as one tuple.
+    `fixed` are attributes that are not encoded.
     """
 
     def __init__(

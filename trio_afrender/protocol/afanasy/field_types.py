@@ -1,8 +1,9 @@
-"""What every binary message is made of in the end: numbers, truth values, strings, big-endian.
+"""The basic field types of the binary messages: numbers, booleans, strings, raw bytes; big-endian.
 
-A kind writes a value behind a buffer's end and reads it from a `Source`. What is read comes from
-a stranger: no length is believed before it has been compared with the bytes that are there, and
-a message holds a bounded number of items, so that memory stays a small multiple of its size.
+A field type appends a value to a buffer and reads it from a `ByteReader`. Messages come from the
+network and are not trusted: every length is compared with the bytes that are present before memory
+is allocated, and the number of items in a message is limited, so that memory stays a small multiple
+of the message's size.
 """
 
 from __future__ import annotations
@@ -32,26 +33,26 @@ __all__ = (
 )
 
 MAX_ITEMS = 65_536
-"""Items of all lists and maps of one message together, when it is read."""
+"""Items of all lists and maps in one message together, for reading."""
 
 T = TypeVar("T")
 
 
 class DecodeError(ValueError):
-    """Something does not fit its place; `at` prepends the place, from the inside out."""
+    """A value or bytes that do not match a field type; `at` prepends a part of the path."""
 
     def __init__(self, problem: str, path: str = "") -> None:
         super().__init__(f"{path}: {problem}" if path else problem)
         self.problem = problem
         self.path = path
 
-    def at(self, place: str) -> DecodeError:
+    def at(self, part: str) -> DecodeError:
         joint = "" if not self.path or self.path.startswith("[") else "."
-        return DecodeError(self.problem, f"{place}{joint}{self.path}")
+        return DecodeError(self.problem, f"{part}{joint}{self.path}")
 
 
 class ByteReader:
-    """Bytes that are read from the front, and the number of items that may still come."""
+    """Reads bytes from front to back, and counts the items that may still follow."""
 
     def __init__(self, data: bytes, *, items: int = MAX_ITEMS) -> None:
         self.data = data
@@ -64,16 +65,19 @@ class ByteReader:
         return len(self.data) - self.position
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Return the next `count` bytes. Raises `DecodeError` if there are fewer."""
         if count > self.left:
             raise DecodeError(f"expected {count} bytes, {self.left} are left")
         start = self.position
         self.position += count
         return self.data[start : self.position]
 
-    def count(self, count: int, least: int) -> int:
-        """Check the announced length of a list whose items take `least` bytes each or more."""
-        if count < 0 or count * least > self.left:
+    def count(self, count: int, item_size: int) -> int:
+        """Return the announced `count` of a list whose items have at least `item_size` bytes.
+
+        Raises `DecodeError` if they cannot fit into the bytes left, or exceed `MAX_ITEMS`.
+        """
+        if count < 0 or count * item_size > self.left:
             raise DecodeError(f"announces {count} items, {self.left} bytes are left")
         self._items -= count
         if self._items < 0:
@@ -82,11 +86,11 @@ class ByteReader:
 
 
 class FieldType(Protocol[T]):
-    """How one value looks in bytes. Both methods raise `Misfit`."""
+    """The encoding of one value. Both methods raise `DecodeError`."""
 
     @property
     def min_size(self) -> int:
-        """Bytes that the shortest value takes."""
+        """Bytes of the shortest value."""
         ...
 
     def write(self, out: bytearray, value: T) -> None: ...
@@ -95,7 +99,7 @@ class FieldType(Protocol[T]):
 
 
 class Number:
-    """An integer of a fixed size; `code` is its letter in `struct`."""
+    """An integer of fixed size; `code` is its letter in the module `struct`."""
 
     def __init__(self, code: str) -> None:
         self._format = struct.Struct(f">{code}")
@@ -120,7 +124,7 @@ class Number:
 
 
 class Flag:
-    """A truth value, spelled out: ``y`` or ``n``."""
+    """A boolean, as the letter ``y`` or ``n``."""
 
     min_size = 1
 
@@ -135,7 +139,7 @@ class Flag:
 
 
 def to_bytes(text: str) -> bytes:
-    """The bytes of a text as they came. Raises `Misfit` for surrogates that stand for none."""
+    """Encode a text as UTF-8, escaped bytes as themselves. Raises `DecodeError` for other surrogates."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -143,21 +147,21 @@ def to_bytes(text: str) -> bytes:
 
 
 class String:
-    """Bytes with their length, which counts a NUL at the end. As text: UTF-8, what is not as
-    surrogate escapes, so that every content comes out as it went in."""
+    """Bytes after their length, which includes a NUL at the end. In a text, bytes that are not UTF-8
+    are surrogate escapes, so that any content is restored exactly."""
 
     min_size = 5
 
     def write(self, out: bytearray, value: str) -> None:
         content = to_bytes(value)
-        out += struct.pack(">I", len(content) + 1)  # never 0: that ends the server
+        out += struct.pack(">I", len(content) + 1)  # never 0: a length of 0 makes the server exit
         out += content
         out.append(0)
 
     def read(self, source: ByteReader) -> str:
         length = U32.read(source)
         if length == 0:
-            raise DecodeError("a string of length 0: its NUL counts")
+            raise DecodeError("a string of length 0, which must include its NUL")
         content = source.take(length)
         if content[-1] != 0:
             raise DecodeError("a string without its NUL")
@@ -171,7 +175,7 @@ BOOL, STR = Flag(), String()
 
 @attrs.frozen
 class Raw:
-    """So many bytes, as they are."""
+    """A fixed number of bytes, unchanged."""
 
     min_size: int
 

@@ -1,8 +1,8 @@
-"""What is around a message: twelve bytes of version, type and value or length; or, for JSON, a
-header in letters. A `Receiver` finds a message's end in bytes that come in any pieces.
+"""Headers of messages, and a `Receiver` that assembles a message from chunks of bytes.
 
-One connection carries one request and one answer, so what stands behind a message is of no
-interest: a server that looks whether its client is still there sends spaces.
+A header has twelve bytes: version, type, and a value or the length of the body. JSON can have a text
+header instead. One connection carries one request and one answer, so bytes after a message are
+ignored: a server sends spaces to check whether its client is still connected.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from trio_afrender.protocol.afanasy.schema import EVENTS, REGISTER, UPDATE
 __all__ = ("MAX_BODY", "VERSION", "Receiver", "decode", "encode")
 
 VERSION = 81
-"""The protocol's own number, not a release of CGRU."""
+"""The version of the protocol, not of CGRU."""
 HEADER = struct.Struct(">iii")
 MAX_BODY = 2**26 - HEADER.size
-"""Bytes of a body that the server takes."""
+"""The most bytes of a body that the server accepts."""
 
 _VERSION_MISMATCH, _ID, _DEREGISTER, _JSON = 1, 8, 9, 24
 _FIRST_WITH_BODY, _LAST = 21, 63
@@ -52,7 +52,7 @@ _TEXT_HEADER_LIMIT = 40
 
 @attrs.frozen
 class _Head:
-    """A header: where the body begins, and how to make a message of it once it is there."""
+    """A header: its own size, that of the body, and the function that decodes the body."""
 
     size: int
     body: int
@@ -60,7 +60,7 @@ class _Head:
 
 
 def encode(message: Message) -> bytes:
-    """The bytes of a message. Raises ProtocolError naming what does not fit its place."""
+    """Return the bytes of a message. Raises ProtocolError that names the field it cannot encode."""
     match message:
         case RenderId(id=number):
             return _pack(_ID, number)
@@ -82,34 +82,36 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """The message that `data` is, whole and with nothing behind it. Raises ProtocolError."""
+    """Decode `data`, which must be exactly one message. Raises ProtocolError."""
     receiver = Receiver()
     message = receiver.feed(data)
     if message is None:
         raise ProtocolError(f"{len(data)} bytes of a message that is longer")
     if receiver.surplus:
-        raise ProtocolError(f"{receiver.surplus} bytes behind the message")
+        raise ProtocolError(f"{receiver.surplus} bytes after the message")
     return message
 
 
 class Receiver:
-    """Takes bytes in any pieces until they are a message. For one message."""
+    """Assembles one message from chunks of bytes of any size."""
 
     def __init__(self, *, limit: int = MAX_BODY) -> None:
         self._limit = limit
         self._data = bytearray()
         self._head: _Head | None = None
         self.surplus = 0
-        """Bytes that came behind the message."""
+        """Bytes received after the message."""
 
     @property
     def begun(self) -> bool:
-        """Whether anything has come at all."""
+        """Whether any byte has been received."""
         return bool(self._data)
 
     def feed(self, data: bytes | bytearray | memoryview) -> Message | None:
-        """The message once it is whole, None before. Raises ProtocolError as soon as it is sure
-        that none will come of this; an announced length is believed only up to the limit."""
+        """Add bytes and return the message once it is complete, None before.
+
+        Raises ProtocolError as soon as the header is invalid or announces more than the limit.
+        """
         self._data += data
         if self._head is None:
             self._head = _read_head(self._data, self._limit)
@@ -143,7 +145,7 @@ def _read_head(data: bytearray, limit: int) -> _Head | None:
     if number == _DEREGISTER:
         return _Head(HEADER.size, 0, lambda _: RenderDeregister(id=value))
     if number != _JSON and number not in _RECORDS:
-        raise ProtocolError(f"a message of type {number}, which no render hears or says")
+        raise ProtocolError(f"a message of type {number}, which renders neither send nor receive")
     if not 0 < value <= limit:
         raise ProtocolError(f"a message of {value} bytes, at most {limit} are allowed")
     return _Head(HEADER.size, value, lambda body: _decode_body(number, body))
@@ -153,7 +155,7 @@ def _read_text_head(data: bytearray, limit: int) -> _Head | None:
     match = _TEXT_HEADER.match(data, 0, _TEXT_HEADER_LIMIT)
     if match is None:
         if len(data) >= _TEXT_HEADER_LIMIT:
-            raise ProtocolError(f"no header of a text: {bytes(data[:_TEXT_HEADER_LIMIT])!r}")
+            raise ProtocolError(f"not a text header: {bytes(data[:_TEXT_HEADER_LIMIT])!r}")
         return None
     length = int(match[1])
     if length > limit:

@@ -1,7 +1,7 @@
-"""What the binary messages say, as values. Tasks and resources are those of `messages`.
+"""The binary messages as values. Tasks and resources are those of `trio_afrender.protocol.messages`.
 
-The protocol knows no runs: an exec that was read has an empty `run`, which the link fills in.
-Numbers are kept as they come, also where they make no sense: judging them is the link's.
+This protocol has no runs: a decoded task has an empty `run`, which the afserver link sets. Numbers
+are decoded unchanged, also invalid ones: the link checks them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = (
 
 @attrs.frozen(slots=True, kw_only=True)
 class IpAddress:
-    """An IP address: `family` 0 is IPv4, 1 IPv6, 2 none; `packed` is zero padded to 16 bytes."""
+    """An IP address: `family` is 0 (IPv4), 1 (IPv6) or 2 (none); `packed` is padded to 16 bytes."""
 
     family: int = 2
     port: int = 0
@@ -39,7 +39,7 @@ class IpAddress:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Interface:
-    """A network interface; the server wants its MAC for Wake-on-LAN."""
+    """A network interface; the server uses its MAC for Wake-on-LAN."""
 
     name: str
     mac: bytes = bytes(6)
@@ -48,7 +48,7 @@ class Interface:
 
 @attrs.frozen(slots=True, kw_only=True)
 class RenderRegister:
-    """The whole render. `id` is 0: a server that does not know the name grants what is asked."""
+    """Describes the whole render. `id` must be 0: a server without that name would accept any other."""
 
     name: str
     tasks: tuple[TaskExec, ...] = ()
@@ -61,18 +61,18 @@ class RenderRegister:
     time_launch: int = 0
     address: IpAddress = IpAddress()
     tasks_percents: tuple[int, ...] = ()
-    """One for each of `tasks`, -1."""
+    """One for each of `tasks`; always -1."""
     idle_time: int = 0
     busy_time: int = 0
     resources: HostResources
     id: int = 0
     netifs: tuple[Interface, ...] = ()
-    """127 at most."""
+    """At most 127."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class TaskUp:
-    """The state of one task. `data` without any content makes `log` the task's output."""
+    """The state of one task. If `data` is empty, the server takes `log` as the task's output."""
 
     client_id: int
     job: int
@@ -100,7 +100,7 @@ class TaskUp:
 
 @attrs.frozen(slots=True, kw_only=True)
 class OutputText:
-    """What a task has printed so far, for somebody who asked."""
+    """The output of a task so far, for a client that asked for it."""
 
     key: TaskKey
     text: str
@@ -108,7 +108,7 @@ class OutputText:
 
 @attrs.frozen(slots=True, kw_only=True)
 class RenderUpdate:
-    """What a render has to say; nothing but that it lives is 25 bytes."""
+    """The changes on a render; without any, a heartbeat of 25 bytes."""
 
     id: int
     taskups: tuple[TaskUp, ...] = ()
@@ -118,7 +118,7 @@ class RenderUpdate:
 
 @attrs.frozen(slots=True, kw_only=True)
 class RenderEvents:
-    """What a server has to say. With a negative `id` only that and `log` mean anything."""
+    """The requests of a server. If `id` is negative, only `id` and `log` count."""
 
     id: int
     heartbeat_sec: int = 0
@@ -138,21 +138,21 @@ class RenderEvents:
 
 @attrs.frozen(slots=True, kw_only=True)
 class RenderId:
-    """The answer to an update when there is nothing to do."""
+    """The answer to an update that needs no action."""
 
     id: int
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class RenderDeregister:
-    """Goodbye of the render with that id."""
+    """The render with this id ends its registration."""
 
     id: int
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class VersionMismatch:
-    """The answer to a request of another protocol; `version` is the answerer's own."""
+    """The answer to a request of another version; `version` is that of the sender."""
 
     version: int
     value: int = 1
@@ -160,9 +160,9 @@ class VersionMismatch:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Json:
-    """A question or answer in JSON. As `text` it has its header in letters, else a binary one.
+    """A request or answer in JSON, with a text header if `text` is true, else a binary one.
 
-    `body` may hold bytes that are not UTF-8 and raw control characters: parse it leniently.
+    `body` may contain bytes that are not UTF-8 and raw control characters: parse it leniently.
     """
 
     body: bytes

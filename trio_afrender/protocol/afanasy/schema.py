@@ -1,4 +1,4 @@
-"""Which value has which parts in which order: the tables of the protocol, and its one oddity."""
+"""The fields of each binary message in their order, and the special encoding of output and files."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _each(kind: FieldType[Any], names: str) -> tuple[tuple[str, FieldType[Any]],
 
 
 class Payload:
-    """A task's output and files: both counts come first, then what they count.
+    """A task's output and files: the length of the output, the number of files, then both.
 
-    Output has no NUL and no length of its own. Files are their total size, the sizes, the names,
-    and then all contents one behind the other.
+    The output has no NUL and no further length. Files are encoded as their total size, the list of
+    sizes, the list of names, and then all contents in that order.
     """
 
     min_size = 8
@@ -76,7 +76,7 @@ class Payload:
         if not count == len(sizes) == len(names):
             raise DecodeError(f"{count} files with {len(sizes)} sizes and {len(names)} names")
         if min(sizes) < 0 or sum(sizes) != total or total > source.left:
-            raise DecodeError(f"files of {total} bytes do not agree with their sizes")
+            raise DecodeError(f"the total of {total} bytes does not match the sizes of the files")
         return tuple(
             TaskFile(name=name, data=source.take(size))
             for name, size in zip(names, sizes, strict=True)

@@ -1,6 +1,6 @@
-"""What render and server say to each other: frozen values, no bytes, no I/O.
+"""The messages between render and server as frozen values. No bytes, no I/O.
 
-Field names are Afanasy's own, so that the JSON of a message reads like the server's.
+Field names are Afanasy's own, so that the JSON of a message looks like the server's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The load of a host, as Afanasy's HostRes: names, order and units are the server's."""
+"""The load of a host, as in Afanasy's HostRes: same names, order and units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("CustomMeter", "GpuCard", "GpuProcess", "HostResources")
 
 @attrs.frozen(slots=True, kw_only=True)
 class CustomMeter:
-    """One meter of a studio's own; colours 0..255, sizes in pixels (0: the GUI's choice)."""
+    """A meter defined by a studio; colours 0..255, sizes in pixels (0: the GUI's choice)."""
 
     value: int = 0
     valuemax: int = 100
@@ -31,27 +31,27 @@ class CustomMeter:
 
 @attrs.frozen(slots=True, kw_only=True)
 class GpuProcess:
-    """What one process has of a card."""
+    """What one process uses of a GPU."""
 
     pid: int
-    """As the driver sees it: the machine's number, also in a container that has others."""
+    """As the driver reports it: the pid on the host, also inside a container."""
     memory_mb: int = 0
     percent: int = 0
-    """Of the card's time, since the measurement before."""
+    """Of the GPU's time, since the measurement before."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class GpuCard:
-    """One card, or one part of a card that is divided (MIG). None: the driver does not tell."""
+    """One GPU, or one MIG instance of a GPU. None: the driver does not report it."""
 
     index: int = 0
-    """The driver's number, in the order of the bus."""
+    """The driver's number, in bus order."""
     uuid: str = ""
     name: str = ""
     part: int | None = None
-    """The number of a part within its card; None: the whole."""
+    """The number of a MIG instance within its GPU; None: the whole GPU."""
     util: int | None = None
-    """Percent of the time in which something ran; of parts this is not known."""
+    """Percent of the time in which the GPU worked; None for a MIG instance."""
     mem_total_mb: int = 0
     mem_used_mb: int = 0
     temp: int | None = None
@@ -63,7 +63,7 @@ class GpuCard:
 
 @attrs.frozen(slots=True, kw_only=True)
 class HostResources:
-    """One measurement. Percents 0..100, sizes in MiB (memory) and GiB (disk), rates in KiB/s."""
+    """One measurement: percents 0..100, memory in MiB, disk space in GiB, rates in KiB/s."""
 
     cpu_num: int = 0
     cpu_mhz: int = 0
@@ -99,6 +99,6 @@ class HostResources:
     hw_info: str = ""
     custom: tuple[CustomMeter, ...] = ()
     gpus: tuple[GpuCard, ...] = ()
-    """All cards; the first one's figures are in the five fields above as well."""
+    """All GPUs; the five fields ``gpu_*`` repeat the figures of the first one."""
     stale: tuple[str, ...] = ()
-    """Names of fields that could not be measured this time: they have their last values, or none."""
+    """Fields that could not be measured this time: they have their last values, or defaults."""

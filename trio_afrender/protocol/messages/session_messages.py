@@ -1,4 +1,4 @@
-"""The messages of a session. `docs/protocol.md` says what each obliges the other side to do."""
+"""The messages of a session. ``docs/protocol.md`` states what the receiver of each must do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = (
 
 @attrs.frozen(slots=True, kw_only=True)
 class RunRef:
-    """Points at one run of a task; in a stop, `reason` says why and who."""
+    """Names one run of a task; in a stop, `reason` says why, and who asked for it."""
 
     run: str
     job: int
@@ -62,7 +62,7 @@ class NetIF:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Register:
-    """The whole render. Sent first in each session; answered by Registered or Refused."""
+    """Describes the whole render. First message of a session; the answer is Registered or Refused."""
 
     name: str
     user_name: str = ""
@@ -76,36 +76,37 @@ class Register:
     capacity: int = 1100
     max_tasks: int = 4
     services: tuple[str, ...] = ()
-    """Names this render offers; empty: any."""
+    """Names of the services that this render offers; empty: any."""
     time_launch: int = 0
     address: str = ""
     netifs: tuple[NetIF, ...] = ()
     resources: HostResources | None = None
     running: tuple[TaskExec, ...] = ()
     undelivered: tuple[TaskExec, ...] = ()
-    """Runs that are over and whose outcome the server has not closed yet."""
+    """Ended runs whose outcome the server has not closed yet."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Registered:
-    """Accepted. Settings in seconds (resources_update_period in heartbeats); 0: your default."""
+    """The register was accepted. Times in seconds (resources_update_period in heartbeats); 0: the
+    render's own setting."""
 
     id: int
     heartbeat_sec: float = 0
     resources_update_period: int = 0
     zombie_time: float = 0
     exit_no_task_time: float = 0
-    """Exit after so many seconds without a task; 0: no change, at first never; below 0: never."""
+    """Exit after so many idle seconds; 0: unchanged (never, at the start); below 0: never."""
     resume: tuple[str, ...] = ()
-    """Runs the server still wants, of those listed in the register."""
+    """Runs listed in the register that the server keeps."""
     stop: tuple[str, ...] = ()
-    """Runs to kill and forget: no report of them may follow."""
+    """Runs to kill and drop: no report of them may follow."""
     log: str = ""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Refused:
-    """Not accepted: ``name-taken``, ``version``, ``unauthorized``, ``not-registered`` ..."""
+    """The register was refused: ``name-taken``, ``version``, ``unauthorized``, ``not-registered`` ..."""
 
     reason: str
     text: str = ""
@@ -115,14 +116,14 @@ class Refused:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Events:
-    """What the server wants. The order of work: tasks, closes, stops, suspends, resumes, outputs,
-    listens."""
+    """Requests of the server. The render handles them in this order: tasks, closes, stops, suspends,
+    resumes, outputs, listens."""
 
     tasks: tuple[TaskExec, ...] = ()
     closes: tuple[RunRef, ...] = ()
     stops: tuple[RunRef, ...] = ()
     suspends: tuple[RunRef, ...] = ()
-    """Runs that are to stand still, with all their processes, until they are resumed."""
+    """Runs whose processes are to be suspended until a resume."""
     resumes: tuple[RunRef, ...] = ()
     outputs: tuple[RunRef, ...] = ()
     listens_add: tuple[RunRef, ...] = ()
@@ -130,7 +131,7 @@ class Events:
     instruction: str = ""
     command: str = ""
     heartbeat_sec: float = 0
-    """0: no change; so too the other three."""
+    """0: unchanged; likewise the next three."""
     resources_update_period: int = 0
     zombie_time: float = 0
     exit_no_task_time: float = 0
@@ -139,14 +140,14 @@ class Events:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Ack:
-    """Everything up to `seq` of this session has been received and applied."""
+    """The updates up to `seq` of this session were received and applied."""
 
     seq: int
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class LogEntry:
-    """Text for the task's log on the server. (run, n) is applied once, however often sent."""
+    """Text for the task's log on the server. Each (run, n) is applied once, also if sent again."""
 
     run: str
     n: int
@@ -155,7 +156,7 @@ class LogEntry:
 
 @attrs.frozen(slots=True, kw_only=True)
 class ListenedEntry:
-    """New output of a run somebody listens to. (run, n) is applied once."""
+    """New output of a run that a client listens to. Each (run, n) is applied once."""
 
     run: str
     n: int
@@ -164,7 +165,7 @@ class ListenedEntry:
 
 @attrs.frozen(slots=True, kw_only=True)
 class TaskFile:
-    """A small file for the server to keep, as a thumbnail: base name, under 100,000 bytes."""
+    """A small file that the server stores, as a thumbnail: base name, under 100,000 bytes."""
 
     name: str
     data: bytes
@@ -172,7 +173,7 @@ class TaskFile:
 
 @attrs.frozen(slots=True, kw_only=True)
 class FilesEntry:
-    """Files of a run. (run, n) is applied once; a later file of one name replaces the earlier."""
+    """Files of a run. Each (run, n) is applied once; a later file of the same name replaces it."""
 
     run: str
     n: int
@@ -181,7 +182,7 @@ class FilesEntry:
 
 @attrs.frozen(slots=True, kw_only=True)
 class AskedOutput:
-    """The answer to `Events.outputs`: the output so far, never empty."""
+    """The answer to a run in `Events.outputs`: its output so far, never empty."""
 
     run: str
     job: int
@@ -193,9 +194,10 @@ class AskedOutput:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Update:
-    """What happened on the render since the last one. At most one outcome's output in each.
+    """Changes on the render since the last update, with the output of at most one ended run.
 
-    Log, listened and files are applied before tasks: they belong to what the outcome ends.
+    The receiver applies log, listened and files before tasks, because a terminal status ends the
+    run they belong to.
     """
 
     seq: int
@@ -207,19 +209,19 @@ class Update:
     listened: tuple[ListenedEntry, ...] = ()
     files: tuple[FilesEntry, ...] = ()
     state: int | None = None
-    """The render's state bits when they changed (4, NIMBY: hand out no more tasks); else None."""
+    """The render's state bits if they changed (4, NIMBY: assign no more tasks); else None."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Deregister:
-    """The render leaves; `reason` is for people."""
+    """The render ends its session for good; `reason` is a text for users."""
 
     reason: str = ""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Unknown:
-    """A message of a type this version does not know: logged once and skipped."""
+    """A message of a type that this version does not know; it is logged once and skipped."""
 
     type: str
     raw: Mapping[str, object]

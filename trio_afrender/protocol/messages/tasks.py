@@ -1,4 +1,4 @@
-"""Tasks as the server hands them out and as the render reports on them."""
+"""Tasks as the server assigns them, and the render's reports on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = (
 
 
 class TaskKey(NamedTuple):
-    """Names a task among those that live now. Ids are reused: a *run* is named by `run`."""
+    """Names a task among the present ones. Job ids are reused, so a *run* is named by `run`."""
 
     job: int
     block: int
@@ -33,7 +33,7 @@ class TaskKey(NamedTuple):
 
 
 class TaskStatus(enum.IntEnum):
-    """Afanasy's numbers for the state of a task. Those the server mishandles are left out."""
+    """Afanasy's numbers for the state of a task, without those that the server mishandles."""
 
     NoUpdate = 1
     Started = 2
@@ -56,12 +56,12 @@ class TaskStatus(enum.IntEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the run is over: everything above Warning."""
+        """Whether the run has ended: everything above Warning."""
         return self > TaskStatus.Warning
 
     @property
     def success(self) -> bool:
-        """Whether the server counts the task as done (a failed post command still is)."""
+        """Whether the server counts the task as done; also after a failed post command."""
         return self in (
             TaskStatus.FinishedSuccess,
             TaskStatus.FinishedParserSuccess,
@@ -93,13 +93,13 @@ class BlockFlags(enum.IntFlag):
 
 @attrs.frozen(slots=True, kw_only=True)
 class TaskExec:
-    """One run of one task, as Afanasy's TaskExec plus `run`.
+    """One run of one task: Afanasy's TaskExec plus `run`.
 
-    Patterns are not expanded and paths are the server's: the service does both.
+    Frame patterns are not expanded and paths are the server's; the service expands and maps them.
     """
 
     run: str
-    """Opaque, unique for ever: updates, closes, stops, folders and logs carry it."""
+    """An opaque id, never reused; updates, closes, stops, folders and logs carry it."""
     job: int
     block: int
     task: int
@@ -118,7 +118,7 @@ class TaskExec:
     files_block: tuple[str, ...] = ()
     files_task: tuple[str, ...] = ()
     flags: int = 0
-    """Bit 0: somebody listens to the output already."""
+    """Bit 0: a client already listens to the output."""
     block_flags: int = 0
     frame_start: int = 0
     frame_finish: int = 0
@@ -133,7 +133,7 @@ class TaskExec:
     data_strings: Mapping[str, str] = attrs.field(factory=dict)
     tickets: Mapping[str, int] = attrs.field(factory=dict)
     time_start: int = 0
-    """Unix time at which the server handed it out."""
+    """Unix time at which the server assigned it."""
 
     @property
     def key(self) -> TaskKey:
@@ -142,7 +142,7 @@ class TaskExec:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Reason:
-    """One link of the chain that answers "why": what happened, who or what rule, whom it hit."""
+    """One step of the answer to "why": the event, the request or rule behind it, the processes."""
 
     time: float
     """Unix time."""
@@ -154,30 +154,30 @@ class Reason:
 
 @attrs.frozen(slots=True, kw_only=True)
 class TaskUsage:
-    """What the whole process tree of a run uses, and has used since its start. Sizes in bytes."""
+    """Usage of the whole process tree of a run, now and since its start. Sizes in bytes."""
 
     resident: int = 0
-    """Memory now; what processes share counts once, where the kernel tells it cheaply."""
+    """Memory now; shared memory counts once, where that is cheap to read."""
     resident_peak: int = 0
     cpu_seconds: float = 0.0
-    """Of all that ever belonged to the tree."""
+    """Of all processes that ever belonged to the tree."""
     cpu_percent: float = 0.0
     """Since the measurement before; 100 is one core."""
     read_bytes: int = 0
-    """From devices, not from caches; so too `written_bytes`."""
+    """From devices, not from caches; likewise `written_bytes`."""
     written_bytes: int = 0
     processes: int = 0
     processes_peak: int = 0
     gpu_memory: int = 0
-    """On all cards."""
+    """On all GPUs."""
     gpu_memory_peak: int = 0
     gpu_percent: float = 0.0
-    """Of the cards' time, added up; 100 is one card."""
+    """Of the GPUs' time, added up; 100 is one GPU."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class TaskUpdate:
-    """The state of one run. Until `status` is terminal a newer one replaces an older one."""
+    """The state of one run. Until `status` is terminal, a newer update replaces an older one."""
 
     run: str
     job: int
@@ -191,23 +191,23 @@ class TaskUpdate:
     progress_changed: bool = False
     """Restarts the server's no-progress timer."""
     activity: str = ""
-    """Empty: keep the last one; so too `report` and `resources`."""
+    """Empty: unchanged; likewise `report` and `resources`."""
     report: str = ""
     resources: str = ""
     parsed_files: tuple[str, ...] = ()
     usage: TaskUsage | None = None
-    """None: nothing has been measured."""
-    # What follows stands in terminal updates only.
+    """None: not measured yet."""
+    # The following fields are set in terminal updates only.
     output: str = ""
-    """Head and tail of what the task printed, with a mark where the middle was left out."""
+    """Head and tail of what the task printed, with a marker where the middle was left out."""
     exit_code: int | None = None
     exit_signal: int | None = None
     started: float | None = None
-    """Unix time of the process's start, None if none was started."""
+    """Unix time of the start of the process; None if none was started."""
     finished: float | None = None
     why: tuple[Reason, ...] = ()
     leftovers: tuple[int, ...] = ()
-    """Pids that survived KILL (state D): the host takes no new task until they are gone."""
+    """Pids that survived KILL (state D); the host takes no new task until they have ended."""
 
     @property
     def key(self) -> TaskKey:
