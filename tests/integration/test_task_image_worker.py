@@ -69,13 +69,13 @@ async def test_thumbnails_and_looks(image: Path, tmp_path: Path) -> None:
         assert psutil.Process(pid).nice() == psutil.Process().nice() + 1
         spec = oiio.ImageBuf(str(tmp_path / "t.jpg")).spec()
         assert (spec.width, spec.height) == (32, 16)
-        seen = await painter.look(str(image), 30)
+        seen = await painter.inspect(str(image), 30)
         assert seen is not None
         assert (seen["values"], seen["bad"], seen["black"]) == (6144, 0, False)
         assert painter.pid == pid
         with pytest.raises(ImageProblem, match="there is no file /nowhere") as caught:
-            await painter.look("/nowhere/a.exr", 30)
-        assert caught.value.sure
+            await painter.inspect("/nowhere/a.exr", 30)
+        assert caught.value.image_is_faulty
         with pytest.raises(ImageProblem, match="cannot write to /nowhere"):
             await painter.thumbnail(str(image), "/nowhere/t.jpg", 16, 30)
         assert painter.pid == pid
@@ -91,19 +91,19 @@ def odd(image: Path) -> Path:
 
 async def test_a_name_that_is_no_text(odd: Path) -> None:
     async with painter_of() as painter:
-        assert await painter.look(str(odd), 30) is not None
+        assert await painter.inspect(str(odd), 30) is not None
 
 
 async def test_it_ends_when_idle_and_comes_again(image: Path) -> None:
     async with painter_of(idle=0.05) as painter:
-        await painter.look(str(image), 30)
+        await painter.inspect(str(image), 30)
         await until(lambda: painter.pid is None)
-        await painter.look(str(image), 30)
+        await painter.inspect(str(image), 30)
 
 
 async def test_an_image_that_ends_the_worker(image: Path) -> None:
     async with painter_of() as painter:
-        await painter.look(str(image), 30)
+        await painter.inspect(str(image), 30)
         pid = painter.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -119,65 +119,65 @@ async def test_an_image_that_ends_the_worker(image: Path) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crash)
             with pytest.raises(ImageProblem, match=r"ended the thumbnailer \(signal SIGSEGV\)"):
-                await painter.look(str(image), 30)
-        assert await painter.look(str(image), 30) is not None
+                await painter.inspect(str(image), 30)
+        assert await painter.inspect(str(image), 30) is not None
         assert painter.pid != pid
 
 
 async def test_an_image_that_takes_too_long(image: Path) -> None:
     async with painter_of() as painter:
-        await painter.look(str(image), 30)
+        await painter.inspect(str(image), 30)
         pid = painter.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(ImageProblem, match=r"was not read within 0\.2 s"):
-            await painter.look(str(image), 0.2)
+            await painter.inspect(str(image), 0.2)
         assert not psutil.pid_exists(pid)
-        assert await painter.look(str(image), 30) is not None
+        assert await painter.inspect(str(image), 30) is not None
 
 
 async def test_a_stop_ends_what_is_under_way(image: Path) -> None:
     async with painter_of() as painter:
-        await painter.look(str(image), 30)
+        await painter.inspect(str(image), 30)
         pid = painter.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         with trio.move_on_after(0.1):
-            await painter.look(str(image), 30)
+            await painter.inspect(str(image), 30)
         assert not psutil.pid_exists(pid)
-        assert await painter.look(str(image), 30) is not None
+        assert await painter.inspect(str(image), 30) is not None
 
 
 async def test_a_turn_is_not_waited_for_without_end(image: Path) -> None:
     async with painter_of() as painter:
-        await painter.look(str(image), 30)
+        await painter.inspect(str(image), 30)
         pid = painter.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(painter.look, str(image), 30)
+            nursery.start_soon(painter.inspect, str(image), 30)
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(
                 ImageProblem, match=r"the thumbnailer was busy for 0\.1 s"
             ) as caught:
-                await painter.look(str(image), 0.1)
-            assert not caught.value.sure
+                await painter.inspect(str(image), 0.1)
+            assert not caught.value.image_is_faulty
             os.kill(pid, signal.SIGCONT)
 
 
 async def test_calls_wait_for_one_another(image: Path) -> None:
     async with painter_of() as painter, trio.open_nursery() as nursery:
         for _ in range(5):
-            nursery.start_soon(painter.look, str(image), 30)
+            nursery.start_soon(painter.inspect, str(image), 30)
 
 
 async def test_a_worker_that_cannot_start(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with painter_of() as painter:
         monkeypatch.setattr("sys.executable", "/nowhere/python")
         with pytest.raises(ImageProblem, match="the thumbnailer cannot be started"):
-            await painter.look(str(image), 30)
+            await painter.inspect(str(image), 30)
         monkeypatch.undo()
-        assert await painter.look(str(image), 30) is not None
+        assert await painter.inspect(str(image), 30) is not None
 
 
 def test_the_agent_loads_none_of_it() -> None:
@@ -197,7 +197,7 @@ async def test_a_killed_agent_leaves_no_worker(image: Path) -> None:
         "from trio_afrender.task.image_worker import open_image_worker\n"
         "async def main():\n"
         "    async with open_image_worker() as painter:\n"
-        "        await painter.look(sys.argv[1], 30)\n"
+        "        await painter.inspect(sys.argv[1], 30)\n"
         "        print(painter.pid, flush=True)\n"
         "        await trio.sleep_forever()\n"
         "trio.run(main)\n"

@@ -38,7 +38,7 @@ async def test_each_task_has_a_card_of_its_own_and_the_third_waits(
         first, second = await stage.host.spawn.next(), await stage.host.spawn.next()
         assert sorted([cards_of(first) or "", cards_of(second) or ""]) == ["0", "1"]
         waiting = await wait_until_one_waits(stage)
-        assert waiting == "waits for a GPU: others have them all"
+        assert waiting == "waits for a GPU: all are in use"
         await wait_all_tasks_blocked()
         assert len(stage.host.spawn.children) == 2
         freed = cards_of(second)
@@ -163,7 +163,7 @@ async def test_agents_of_one_program_share_the_cards(autojump_clock: MockClock) 
         assert sorted(cards_of(child) or "" for child in children) == ["0", "1"]
 
 
-async def test_a_run_that_goes_on_keeps_its_card_and_new_ones_have_the_others(
+async def test_an_inherited_run_keeps_its_gpu(
     autojump_clock: MockClock,
 ) -> None:
     host = host_with(TWO)

@@ -207,7 +207,7 @@ async def test_all_that_follows_the_process_has_one_limit(
         assert [(round(when - ended), name) for when, name in second.signals] == [(30, "TERM")]
         said = [step.text for step in outcome.why if step.event == "rule"]
         assert said == [
-            "what follows its end took 30 s, the limit post_time is 30 s: the rest of it is stopped"
+            "the steps after the process reached the limit post_time of 30 s: the remaining ones are stopped"
         ]
 
 
@@ -269,7 +269,7 @@ async def test_a_thumbnail_that_takes_too_long_costs_no_frame(
         outcome = await expect_task(link, over=True)
         assert outcome.status is TaskStatus.FinishedSuccess
         assert round(thumb.signals[0][0] - ended) == 30
-        assert outcome.why[-1].text.startswith("the limit post_time is 30 s: the rest of the thumb")
+        assert outcome.why[-1].text.startswith("the limit post_time is 30 s: the remaining thumb")
 
 
 OURS = """
@@ -296,7 +296,7 @@ class HangingPainter:
     async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
         await trio.sleep_forever()
 
-    async def look(self, image: str, limit: float) -> Mapping[str, Any] | None:
+    async def inspect(self, image: str, limit: float) -> Mapping[str, Any] | None:
         await trio.sleep_forever()
 
 

@@ -90,7 +90,7 @@ async def test_a_kill_by_the_kernel_tells_too(autojump_clock: MockClock) -> None
         outcome, log = await end_of(link)
         [text] = said(outcome)
         assert text == (
-            "the kernel has killed for want of memory once since its start;"
+            "the kernel killed a process for lack of memory once since the task started;"
             " 20.0 GiB of 24.0 GiB available afterwards"
         )
         assert "18.0 GiB" in log

@@ -323,7 +323,7 @@ async def test_a_stop_before_the_process_starts_nothing(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize("kind", [StopKind.FORGET, StopKind.SERVER])
-async def test_a_stop_before_a_tree_was_taken_up_ends_that_tree(
+async def test_a_stop_before_a_tree_was_taken_over_ends_that_tree(
     autojump_clock: MockClock, kind: StopKind
 ) -> None:
     async with open_bench(inherited=True) as bench:

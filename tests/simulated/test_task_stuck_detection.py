@@ -59,7 +59,7 @@ async def test_people_are_told_with_evidence_and_again_when_it_moves(
         assert outcome.status is TaskStatus.FinishedSuccess
         said = [step.text for step in outcome.why if step.event == "stuck"]
         assert "pid 1000 moth sleeps (S) in futex_wait" in said[0]
-        assert said[1].startswith("it moves again after 26")
+        assert said[1].startswith("it is active again after 26")
         assert child.signals == []
 
 
@@ -146,7 +146,7 @@ async def test_a_task_given_back_too_often_becomes_an_error(
         assert statuses == [TaskStatus.GiveBack, TaskStatus.GiveBack, TaskStatus.FinishedError]
 
 
-async def test_in_doubt_a_card_works_for_every_task(autojump_clock: MockClock) -> None:
+async def test_an_unclaimed_gpu_counts_as_activity_of_every_task(autojump_clock: MockClock) -> None:
     async with open_stage(watched("stop"), host=MemoryHost(cards_unclaimed=True)) as stage:
         link, child = await begin(stage)
         stage.host.gauge.use(child.pid, memory=1, cpu=1.0)

@@ -45,7 +45,7 @@ async def test_a_suspended_run_is_stopped_as_any_other(autojump_clock: MockClock
     assert [name for _, name in child.signals] == ["SUSPEND", "TERM"]
 
 
-async def test_limits_do_not_count_while_a_run_stands_still(autojump_clock: MockClock) -> None:
+async def test_limits_do_not_count_while_a_run_is_suspended(autojump_clock: MockClock) -> None:
     config = attrs.evolve(CONFIG, limits=Limits(run_time=100.0, no_output=30.0))
     async with open_stage(config) as stage:
         link, child = await begin(stage)

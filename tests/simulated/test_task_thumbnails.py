@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_afrender.config import Config
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.protocol.messages import TaskExec
-from trio_afrender.task.image_checks import ImageFinding, inspect
+from trio_afrender.task.image_checks import ImageFinding, check_images
 from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
@@ -50,10 +50,10 @@ class ScriptedPainter:
             raise ImageProblem(f"{image} is damaged or not complete: cut")
         self.made.append((trio.current_time(), image))
 
-    async def look(self, image: str, limit: float) -> Mapping[str, Any] | None:
+    async def inspect(self, image: str, limit: float) -> Mapping[str, Any] | None:
         await trio.sleep(self.seconds)
         if image not in self.seen:
-            raise ImageProblem(f"{image} is damaged", sure=True)
+            raise ImageProblem(f"{image} is damaged", image_is_faulty=True)
         if not self.seen[image]:
             raise ImageProblem(f"{image} was not read within {limit:g} s")
         return self.seen[image]
@@ -167,7 +167,7 @@ async def test_a_stop_ends_the_waiting(autojump_clock: MockClock) -> None:
     async with open_stage(ScriptedPainter(seconds=10)) as stage:
         stage.thumbnails.announce(("a.exr", "b.exr"))
         await trio.sleep(1)
-        stage.record.handle.stop(STOP)
+        stage.record.control.stop(STOP)
         assert await stage.finish() == 0
 
 
@@ -224,7 +224,7 @@ async def looked(
     *paths: str,
     around: Callable[[str], ImageFinding | None] = nothing_around,
 ) -> tuple[list[str], int]:
-    found, left = await inspect(paths, painter, 16.0, look_around=around)
+    found, left = await check_images(paths, painter, 16.0, check_on_disk=around)
     return [str(finding) for finding in found], left
 
 
@@ -242,7 +242,7 @@ async def test_what_is_seen_is_judged() -> None:
     )
     assert told == [
         "the image is black all over: black.exr",
-        "no pixel of the image is a number (NaN or infinite): nan.exr",
+        "all values of the image are NaN or infinite: nan.exr",
         "6 values of the image (25 %) are NaN or infinite: some.exr",
         "cut.exr is damaged",
     ]
@@ -252,7 +252,7 @@ async def test_what_is_seen_is_judged() -> None:
 async def test_nothing_follows_from_an_image_that_there_was_no_time_for() -> None:
     painter = ScriptedPainter(seen={"slow.exr": {}})
     paths = ("slow.exr", "cut.exr")
-    found, _ = await inspect(paths, painter, 16.0, look_around=nothing_around)
+    found, _ = await check_images(paths, painter, 16.0, check_on_disk=nothing_around)
     assert [finding.serious for finding in found] == [False, True]
 
 

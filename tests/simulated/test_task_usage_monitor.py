@@ -89,7 +89,9 @@ async def test_members_that_cannot_be_seen_cost_the_figures_only(
         assert outcome.resources == ""
 
 
-async def test_a_stranger_with_an_old_number_does_not_count(autojump_clock: MockClock) -> None:
+async def test_a_pid_that_was_given_to_another_process_does_not_count(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage() as stage:
         link, child = await begin(stage)
         helper = child.fork({*child.dies_of})

@@ -12,17 +12,17 @@ from trio_afrender.config import GpuSlots
 from trio_afrender.protocol.messages import GpuCard
 from trio_afrender.task.gpu_slots import (
     GpuAllocator,
-    choose_cards,
-    hidden_cards,
-    name_cards,
-    show_cards,
+    choose_gpus,
+    make_gpu_variables,
+    make_no_gpu_variables,
+    name_gpus,
 )
 
 THREE = ("0", "1", "2")
 
 
 @pytest.mark.parametrize(
-    ("cards", "taken", "each", "most", "chosen"),
+    ("gpus", "taken", "per_task", "tasks_per_gpu", "chosen"),
     [
         (THREE, {}, 1, 1, ("0",)),
         (THREE, {"0": 1}, 1, 1, ("1",)),
@@ -36,38 +36,38 @@ THREE = ("0", "1", "2")
     ],
 )
 def test_the_emptiest_cards_go_first(
-    cards: tuple[str, ...],
+    gpus: tuple[str, ...],
     taken: dict[str, int],
-    each: int,
-    most: int,
+    per_task: int,
+    tasks_per_gpu: int,
     chosen: tuple[str, ...] | None,
 ) -> None:
-    assert choose_cards(cards, taken, each=each, most=most) == chosen
+    assert choose_gpus(gpus, taken, per_task=per_task, tasks_per_gpu=tasks_per_gpu) == chosen
 
 
 @given(
     st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.lists(st.booleans(), max_size=30)
 )
 def test_no_card_ever_has_more_tasks_than_told(
-    count: int, each: int, most: int, arrivals: list[bool]
+    count: int, per_task: int, tasks_per_gpu: int, arrivals: list[bool]
 ) -> None:
-    cards = tuple(map(str, range(count)))
+    gpus = tuple(map(str, range(count)))
     taken: Counter[str] = Counter()
     held: list[tuple[str, ...]] = []
     for comes in arrivals:
         if comes:
-            chosen = choose_cards(cards, taken, each=each, most=most)
+            chosen = choose_gpus(gpus, taken, per_task=per_task, tasks_per_gpu=tasks_per_gpu)
             if chosen is not None:
-                assert len(chosen) == len(set(chosen)) == min(each, count)
+                assert len(chosen) == len(set(chosen)) == min(per_task, count)
                 taken.update(chosen)
                 held.append(chosen)
         elif held:
             taken.subtract(held.pop(0))
-        assert all(0 <= tasks <= most for tasks in taken.values())
+        assert all(0 <= tasks <= tasks_per_gpu for tasks in taken.values())
 
 
 def test_programs_of_all_makers_are_told_the_same() -> None:
-    told = show_cards(("0", "2"))
+    told = make_gpu_variables(("0", "2"))
     assert told == {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "0,2",
@@ -76,29 +76,32 @@ def test_programs_of_all_makers_are_told_the_same() -> None:
         "ZE_AFFINITY_MASK": "0,2",
         "AF_TASK_GPUS": "0,2",
     }
-    assert show_cards(("MIG-a",)).keys() == {
+    assert make_gpu_variables(("MIG-a",)).keys() == {
         "CUDA_DEVICE_ORDER",
         "CUDA_VISIBLE_DEVICES",
         "AF_TASK_GPUS",
     }
-    assert hidden_cards()["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert make_no_gpu_variables()["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
 def test_parts_are_named_by_their_long_names() -> None:
     cards = [GpuCard(index=0, uuid="GPU-a"), GpuCard(index=1, uuid="MIG-b", part=0)]
-    assert name_cards(cards) == ("0", "MIG-b")
+    assert name_gpus(cards) == ("0", "MIG-b")
 
 
 @pytest.mark.parametrize(
-    ("rule", "given", "cards"),
+    ("rule", "visible_devices", "gpus"),
     [
         (GpuSlots(tasks_per_card=1), "", ("0", "1")),
         (GpuSlots(tasks_per_card=1), " 1, 3", ("1", "3")),
         (GpuSlots(tasks_per_card=1, cards=("5",)), "1", ("5",)),
     ],
 )
-def test_which_cards_are_ours(rule: GpuSlots, given: str, cards: tuple[str, ...]) -> None:
-    assert GpuAllocator(rule, lambda: (GpuCard(index=0), GpuCard(index=1)), given).cards() == cards
+def test_which_gpus_tasks_may_get(
+    rule: GpuSlots, visible_devices: str, gpus: tuple[str, ...]
+) -> None:
+    measured = (GpuCard(index=0), GpuCard(index=1))
+    assert GpuAllocator(rule, lambda: measured, visible_devices).gpus() == gpus
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from trio_afrender.task.image_checks import _look_around, find_far_off, pick, sibling_sizes
+from trio_afrender.task.image_checks import (
+    check_size,
+    check_size_on_disk,
+    sample_evenly,
+    sibling_sizes,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +26,7 @@ from trio_afrender.task.image_checks import _look_around, find_far_off, pick, si
 )
 def test_pick(count: int, most: int, chosen: list[int]) -> None:
     paths = [str(index) for index in range(count)]
-    assert list(pick(paths, most)) == [str(index) for index in chosen]
+    assert list(sample_evenly(paths, most)) == [str(index) for index in chosen]
 
 
 def test_siblings_are_the_nearest_of_the_sequence() -> None:
@@ -35,7 +40,7 @@ def test_siblings_are_the_nearest_of_the_sequence() -> None:
     assert sibling_sizes("/r/" + "9" * 5000 + ".exr", [("8" * 5000 + ".exr", 7)]) == (7,)
 
 
-def test_an_empty_sibling_makes_no_rule() -> None:
+def test_an_empty_sibling_does_not_count() -> None:
     assert sibling_sizes("a.1.exr", [("a.2.exr", 0), ("a.3.exr", 9)]) == (9,)
 
 
@@ -51,7 +56,7 @@ def test_an_empty_sibling_makes_no_rule() -> None:
     ],
 )
 def test_far_off(size: int, siblings: list[int], odd: bool) -> None:
-    found = find_far_off("a.exr", size, siblings)
+    found = check_size("a.exr", size, siblings)
     assert (found is not None) == odd
     if found is not None:
         assert not found.serious
@@ -66,6 +71,6 @@ def test_on_a_disk(tmp_path: Path) -> None:
         (tmp_path / f"f.{number}.exr").write_bytes(b"x" * 1000)
     (tmp_path / "f.4.exr").write_bytes(b"x" * 10)
     (tmp_path / "f.9.exr").mkdir()
-    assert "10 bytes, 6 others" in str(_look_around(os.fspath(tmp_path / "f.4.exr")))
-    assert _look_around(os.fspath(tmp_path / "f.5.exr")) is None
-    assert _look_around(os.fspath(tmp_path / "gone" / "f.5.exr")) is None
+    assert "10 bytes, 6 others" in str(check_size_on_disk(os.fspath(tmp_path / "f.4.exr")))
+    assert check_size_on_disk(os.fspath(tmp_path / "f.5.exr")) is None
+    assert check_size_on_disk(os.fspath(tmp_path / "gone" / "f.5.exr")) is None

@@ -32,7 +32,7 @@ def test_one_process_that_had_more_than_was_ever_seen_counts_for_the_peak() -> N
     assert usage.resident_peak == 900 * MIB
 
 
-def test_a_collected_child_counts_once_also_when_it_went_on_after_the_look() -> None:
+def test_a_collected_child_counts_once_also_when_it_ran_on_after_the_measurement() -> None:
     ledger = TreeUsage(0.0)
     ledger.advance([LEADER, WORKER], 5.0)
     usage = ledger.advance([attrs.evolve(LEADER, waited=4.5)], 10.0)
@@ -87,7 +87,7 @@ def test_bytes_grow_only() -> None:
     ledger = TreeUsage(0.0)
     ledger.advance([attrs.evolve(LEADER, read=10, written=20, passed=70)], 5.0)
     usage = ledger.advance([attrs.evolve(LEADER, read=0, written=0)], 10.0)
-    assert (usage.read_bytes, usage.written_bytes, ledger.passed_bytes) == (10, 20, 70)
+    assert (usage.read_bytes, usage.written_bytes, ledger.io_bytes) == (10, 20, 70)
 
 
 @st.composite
@@ -143,7 +143,7 @@ def test_words_and_sentence() -> None:
     assert usage_sentence(cards).endswith("; 2.0 MiB of GPU memory")
 
 
-def test_a_task_that_was_over_before_anybody_looked_claims_no_memory() -> None:
+def test_a_task_that_ended_before_the_first_measurement_claims_no_memory() -> None:
     assert (
         usage_words(TaskUsage(cpu_seconds=0.3)) == "task_cpu_sec:0.3 task_read_mb:0 task_write_mb:0"
     )

@@ -307,7 +307,7 @@ class _Agent:
 
         await guard_memory(
             self.config.memory_guard,
-            self._outside.read_room,
+            self._outside.read_headroom,
             self._outside.usage_reader,
             self._dispatcher.running.values,
             pause,
@@ -332,7 +332,7 @@ class _Agent:
             dismiss=self._outside.dismiss,
             resources=lambda: self._resources_text,
             usage_reader=self._outside.usage_reader,
-            read_room=self._outside.read_room,
+            read_headroom=self._outside.read_headroom,
             gpus=self._cards,
             examine=self._outside.examine,
             gpus_unclaimed=self._outside.cards_unclaimed,

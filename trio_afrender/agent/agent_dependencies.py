@@ -89,7 +89,7 @@ class AgentDependencies:
     """Makes a run's ``AF_TASK_TOKEN``."""
     examine: Examine
     """Looks at processes that do nothing any more."""
-    read_room: ReadHeadroom
+    read_headroom: ReadHeadroom
     """How much memory is left."""
     save_server_identity: Callable[[str], Awaitable[None]]
     """Keeps that for the agent after us. Raises OSError."""
@@ -162,7 +162,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 read_left=partial(_read_left, store, config),
                 examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
                 cards_unclaimed=sampler.cards_unclaimed,
-                read_room=make_headroom_reader(),
+                read_headroom=make_headroom_reader(),
                 usage_reader=ThreadedUsageReader(make_usage_reader(), sampler.shares),
                 image_worker=image_worker,
                 meters=Meters(

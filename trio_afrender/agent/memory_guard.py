@@ -30,7 +30,7 @@ IDLE_INTERVAL = 5.0
 
 async def guard_memory(
     rules: MemoryGuard,
-    read_room: ReadHeadroom,
+    read_headroom: ReadHeadroom,
     usage_reader: ProcessUsageReader,
     running: Callable[[], Collection[TaskControl]],
     pause: Callable[[str], None],
@@ -45,7 +45,7 @@ async def guard_memory(
     paused = ""
     while True:
         promise(SAMPLE_TIMEOUT)
-        room, handles = read_room(), tuple(running())
+        room, handles = read_headroom(), tuple(running())
         now = trio.current_time()
         taken = {handle.task.run: taken.get(handle.task.run, now) for handle in handles}
         close = room.available < 2 * rules.room

@@ -1,5 +1,8 @@
-"""What follows a task's own process: what the service says of its end, the look at rendered images,
-the post commands, the last thumbnails; and the status that comes of it all.
+"""What follows the end of a task's own process, up to the status of the run.
+
+In this order: the service's checks of exit status and rendered files, the check of rendered images,
+the service's post commands, the remaining thumbnails. All of it together has one time limit, the
+limit ``post_time``. The status itself is decided in `status_rules`.
 """
 
 from __future__ import annotations
@@ -16,112 +19,124 @@ import trio
 from trio_afrender.errors import SpawnError
 from trio_afrender.plugins.interfaces import Conclusion, PluginTask
 from trio_afrender.protocol.messages import BlockFlags, TaskStatus
-from trio_afrender.task.image_checks import ImageFinding, inspect
+from trio_afrender.task.image_checks import ImageFinding, check_images
 from trio_afrender.task.process_lifecycle import ProcessEnd
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import RunFacts, StopCause, StopKind, decide_status
-from trio_afrender.task.thumbnails import Thumbnails, make_thumbnails, wanted_of
+from trio_afrender.task.thumbnails import Thumbnails, make_thumbnail, read_thumbnail_command
 
 __all__ = ("Completion", "RunPost")
 
+# Conventions of POSIX shells; the shell prints the reason itself, but often far from the end.
 SHELL_HINTS = {
     126: "the shell found the command but may not execute it",
     127: "the shell did not find the command",
 }
 
 RunPost: TypeAlias = Callable[[str, int, float], Awaitable[ProcessEnd | None]]
-"""Runs a post command, the number of it, within so many seconds; None when a stop came first. Raises
-`SpawnError`."""
+"""Run a post command, given its number and its time limit in seconds. Return None when the run was
+stopped before the start. Raises `SpawnError`."""
 
 
 class Completion:
-    """All that is between the end of a run's own process and its status."""
+    """The steps between the end of a run's own process and its status."""
 
     def __init__(
         self,
         plugins: PluginTask,
-        record: RunState,
+        run_state: RunState,
         thumbnails: Thumbnails,
         *,
         flags: Callable[[], AbstractSet[str]],
         run_post: RunPost,
-        allowed: float,
+        time_limit: float,
     ) -> None:
-        """`allowed` seconds for all of it, the limit post_time; `flags` are the parser's."""
+        """`time_limit` is in seconds and for all steps together; `flags` returns the parser's flags."""
         self.parsed_files: tuple[str, ...] = ()
         self._plugins = plugins
-        self._record = record
-        self._handle = record.handle
-        self._tools = record.tools
-        self._why = record.why
+        self._run_state = run_state
+        self._control = run_state.control
+        self._dependencies = run_state.dependencies
+        self._why = run_state.why
         self._thumbnails = thumbnails
         self._flags = flags
         self._run_post = run_post
-        self._allowed = allowed
-        self._late = False  # whether it was stopped for its limit
-        self._cut = False  # and whether that left out a post command
+        self._time_limit = time_limit
+        self._timed_out = False  # the time limit stopped the run
+        self._post_timed_out = False  # and a post command was not run or not finished because of it
 
-    async def follow(self, end: ProcessEnd) -> TaskStatus:
-        """Do what is to be done after `end`; return the status."""
-        deadline = trio.current_time() + self._allowed
+    async def run(self, end: ProcessEnd) -> TaskStatus:
+        """Do what follows `end` and return the status of the run.
+
+        A stop ends the step under way and leaves out the rest; what then decides the status is in
+        `RunFacts`.
+        """
+        deadline = trio.current_time() + self._time_limit
         async with trio.open_nursery() as nursery:
-            if self._allowed < math.inf:
-                nursery.start_soon(self._watch_time)
-            status = await self._conclude(end)
+            if self._time_limit < math.inf:
+                nursery.start_soon(self._stop_at_time_limit)
+            status = await self._run_steps(end)
             nursery.cancel_scope.cancel()
+        # The frame does not depend on thumbnails, so they come after the status: a late one is a line
+        # in the log, never an error (test_a_thumbnail_that_takes_too_long_costs_no_frame).
         if not await self._thumbnails.finish(deadline):
-            text = f"the limit post_time is {self._allowed:g} s"
-            self._why.add("rule", f"{text}: the rest of the thumbnails is left out")
+            text = f"the limit post_time is {self._time_limit:g} s"
+            self._why.add("rule", f"{text}: the remaining thumbnails are not made")
         return status
 
-    async def _watch_time(self) -> None:
-        await trio.sleep(self._allowed)
-        text = f"what follows its end took {self._allowed:g} s, the limit post_time is {self._allowed:g} s"
-        self._why.add("rule", f"{text}: the rest of it is stopped")
-        self._late = self._handle.cause is None
-        self._handle.stop(StopCause(kind=StopKind.LIMIT, text=text))
+    async def _stop_at_time_limit(self) -> None:
+        await trio.sleep(self._time_limit)
+        text = f"the steps after the process reached the limit post_time of {self._time_limit:g} s"
+        self._why.add("rule", f"{text}: the remaining ones are stopped")
+        # A stop that came before (the server's, say) decides the status, not this limit.
+        self._timed_out = self._control.cause is None
+        self._control.stop(StopCause(kind=StopKind.LIMIT, text=text))
 
-    async def _conclude(self, end: ProcessEnd) -> TaskStatus:
-        """What the service says of the end, the post commands, and the status that follows."""
-        stop = self._handle.cause if end.stopped else None
+    async def _run_steps(self, end: ProcessEnd) -> TaskStatus:
+        """Run the service's checks and post commands; return the status that follows."""
+        stop = self._control.cause if end.stopped else None
         success = stop is not None and stop.kind is StopKind.PARSER_SUCCESS
         if success:
-            self._handle.cause = None  # what follows a success may run: checks, thumbnails
+            # The parser ended the process because the work is done. Without this reset every step
+            # below would count as stopped and be left out.
+            self._control.cause = None
         code = end.status.code if end.status else None
         if not success and (stop is not None or code is None):
+            # Stopped, killed by a signal, or not reaped: services check normal exits only.
             if stop is None:
                 await self._explain(end)
-            await self._record.note_plugins(self._plugins)
+            await self._run_state.note_plugins(self._plugins)
             return decide_status(self._facts(end, stop, exit_ok=False))
-        wanted = bool(BlockFlags.CHECKRENDEREDFILES & self._handle.task.block_flags)
+        check_files = bool(BlockFlags.CHECKRENDEREDFILES & self._control.task.block_flags)
         clean = not self._flags() & {"fatalerror", "error", "badresult"}
-        said = await self._plugins.run_end_checks(
-            None if success else code, check_files=wanted, post=clean
+        conclusion = await self._plugins.run_end_checks(
+            None if success else code, check_files=check_files, post=clean
         )
-        if not said.exit_ok and code in SHELL_HINTS:
+        if not conclusion.exit_ok and code in SHELL_HINTS:
             self._why.add("rule", f"exit code {code}: {SHELL_HINTS[code]}")
-        self.parsed_files = said.parsed_files
-        facts = self._facts(end, stop, exit_ok=said.exit_ok, files_ok=said.files_ok)
-        if wanted and decide_status(facts).success and not await self._inspect_images():
+        self.parsed_files = conclusion.parsed_files
+        facts = self._facts(end, stop, exit_ok=conclusion.exit_ok, files_ok=conclusion.files_ok)
+        if check_files and decide_status(facts).success and not await self._check_images():
             facts = attrs.evolve(facts, files_ok=False)
-        log: str | None = said.log
-        if said.post and decide_status(facts).success:
-            post_ok = await self._post(said)
-            facts = attrs.evolve(facts, post_ok=post_ok, post_in_time=not self._cut)
-            log = None  # it may have grown
+        log: str | None = conclusion.log
+        if conclusion.post and decide_status(facts).success:
+            post_ok = await self._run_post_commands(conclusion)
+            facts = attrs.evolve(facts, post_ok=post_ok, post_in_time=not self._post_timed_out)
+            log = None  # ask again: the post commands may have added to it
         status = decide_status(facts)
         if not status.success:
             await self._explain(end)
-        await self._record.note_plugins(self._plugins, log)
+        await self._run_state.note_plugins(self._plugins, log)
         return status
 
     async def _explain(self, end: ProcessEnd) -> None:
-        """Say what kind of error it was, when rules know; never of a run that we ended."""
+        """Add the classes of the error to the reasons. Never called for a run that the agent ended:
+        its output does not contain the cause."""
         if end.status is None:
             return
         for found in await self._plugins.explain(end.status.code, end.status.signal):
-            blame = "; the host is to blame" if found.host_to_blame else ""
-            self._why.add("class", f"{found.name}: {found.note}{blame}")
+            cause = "; the host is the cause" if found.host_is_cause else ""
+            self._why.add("class", f"{found.name}: {found.note}{cause}")
 
     def _facts(
         self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True
@@ -136,54 +151,58 @@ class Completion:
             badresult="badresult" in flags,
             finishedsuccess="finishedsuccess" in flags,
             files_ok=files_ok,
-            give_backs=self._handle.give_backs,
+            give_backs=self._control.give_backs,
         )
 
-    async def _inspect_images(self) -> bool:
-        """Look at the images that the task should have made; False if one cannot be right."""
-        level, image_worker = self._tools.config.check_images, self._tools.image_worker
-        facts, kinds = self._plugins.facts, self._tools.config.thumbnail_extensions
+    async def _check_images(self) -> bool:
+        """Check the images that the task should have rendered; False if one cannot be right."""
+        config, facts = self._dependencies.config, self._plugins.facts
+        level, image_worker = config.check_images, self._dependencies.image_worker
         paths = [
             os.path.join(facts.working_directory, name)  # noqa: PTH118 - a text
             for name in facts.files
-            if name.rpartition(".")[2].casefold() in kinds
+            if name.rpartition(".")[2].casefold() in config.thumbnail_extensions
         ]
         if level == "off" or not paths:
             return True
         if image_worker is None:
             if level == "error":
-                self._record.note("images: not looked at, OpenImageIO is not installed")
+                self._run_state.note("images: not checked, OpenImageIO is not installed")
             return True
-        limit = self._tools.config.post_limit
         found: tuple[ImageFinding, ...] = ()
-        with self._handle.stoppable():
-            found, left = await inspect(paths, image_worker, limit if limit > 0 else math.inf)
+        with self._control.stoppable():
+            limit = config.post_limit if config.post_limit > 0 else math.inf
+            found, left = await check_images(paths, image_worker, limit)
             if left:
-                self._record.note(f"images: there was no time to look at {left} of {len(paths)}")
+                self._run_state.note(f"images: {left} of {len(paths)} were not checked in time")
         bad = level == "error" and any(finding.serious for finding in found)
         for finding in found:
-            self._record.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
+            self._run_state.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
         if bad:
             self._why.add("files", str(next(finding for finding in found if finding.serious)))
         return not bad
 
-    async def _post(self, said: Conclusion) -> bool:
-        """Run the service's post commands; False at the first that fails. A stop skips them."""
-        limit = said.post_limit if said.post_limit > 0 else math.inf
-        for number, command in enumerate(said.post):
-            if (ours := wanted_of(command, self._tools)) is not None:
-                # Its failure is a line in the log: the task has done what it should.
-                with self._handle.stoppable():
-                    self._record.note(await make_thumbnails(ours, self._tools, limit))
+    async def _run_post_commands(self, conclusion: Conclusion) -> bool:
+        """Run the service's post commands; False at the first that fails. A stop leaves out the rest."""
+        limit = conclusion.post_limit if conclusion.post_limit > 0 else math.inf
+        for number, command in enumerate(conclusion.post):
+            request = read_thumbnail_command(command, self._dependencies)
+            if request is not None:
+                # The task has done its work whether or not the thumbnail can be made, so a failure
+                # is a line in the log.
+                with self._control.stoppable():
+                    self._run_state.note(await make_thumbnail(request, self._dependencies, limit))
                 continue
             try:
                 end = await self._run_post(command, number, limit)
             except SpawnError as error:
                 self._why.add("post", f"{command}: {error}")
                 return False
-            if end is None or (end.stopped and self._handle.cause is not None):
-                self._why.add("post", "stopped: the rest of the post commands is left out")
-                self._cut = self._late
+            if end is None or (end.stopped and self._control.cause is not None):
+                # Stopped together with the run, not for its own time limit: not a failed command.
+                # (test_a_stop_by_the_server_among_the_post_commands_is_no_error)
+                self._why.add("post", "stopped: the remaining post commands are not run")
+                self._post_timed_out = self._timed_out
                 return True
             if end.stopped or end.status is None or end.status.code != 0:
                 self._why.add("post", f"{command}: {'time limit' if end.stopped else end.status}")

@@ -1,5 +1,8 @@
-"""What a run tells the agent, over one memory channel and in this order: log lines and files
-before the outcome that they belong to."""
+"""Events that a run sends to the agent over one memory channel.
+
+Their order is the order in which the server must get them: log lines and files before the outcome
+(a `TaskUpdate` with a final status) that they belong to.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class LogLine:
 
 @attrs.frozen(slots=True, kw_only=True)
 class Listened:
-    """New output of a run that somebody listens to."""
+    """New output of a run, for the clients that listen to it through the server."""
 
     run: str
     text: str

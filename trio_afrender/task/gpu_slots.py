@@ -1,7 +1,7 @@
-"""Which task has which cards of this host. A decision over values, and the room that keeps it.
+"""Assignment of this host's GPUs to tasks: the choice over values, and the allocator that waits.
 
-A task waits, in the order of arrival, until as many cards as it is to have are free enough; nobody
-overtakes, so a task that wants several is not starved by those that want one.
+A task waits until as many GPUs as it is to have are free enough. Tasks are served strictly in the
+order of arrival: otherwise tasks that want one GPU would starve one that wants several.
 """
 
 from __future__ import annotations
@@ -19,156 +19,170 @@ from trio_afrender.protocol.messages import GpuCard
 __all__ = (
     "GpuAllocations",
     "GpuAllocator",
-    "choose_cards",
-    "hidden_cards",
+    "choose_gpus",
     "host_gpu_allocations",
-    "name_cards",
-    "show_cards",
+    "make_gpu_variables",
+    "make_no_gpu_variables",
+    "name_gpus",
 )
 
+# By default CUDA puts the fastest GPU first, so its numbers would differ from the driver's.
 CUDA_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-"""Else CUDA counts the fastest card first, and its numbers are not the driver's."""
+# NVIDIA; AMD for HIP and for OpenCL; Intel. ROCR_VISIBLE_DEVICES is left out on purpose: it renumbers
+# the GPUs below HIP, and the number in HIP_VISIBLE_DEVICES would then name another one.
 GPU_NUMBER_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "HIP_VISIBLE_DEVICES",
     "GPU_DEVICE_ORDINAL",
     "ZE_AFFINITY_MASK",
 )
-"""NVIDIA's, AMD's two (HIP, OpenCL), Intel's. Not ROCR_VISIBLE_DEVICES: it renumbers for the others."""
 TASK_GPUS_VARIABLE = "AF_TASK_GPUS"
 
 
-def choose_cards(
-    cards: Sequence[str], taken: Mapping[str, int], *, each: int, most: int
+def choose_gpus(
+    gpus: Sequence[str], taken: Mapping[str, int], *, per_task: int, tasks_per_gpu: int
 ) -> tuple[str, ...] | None:
-    """Return `each` cards with fewer than `most` tasks, the emptiest first; None: not now.
+    """Choose `per_task` GPUs that have fewer than `tasks_per_gpu` tasks, the least used first.
 
-    A host with fewer cards than that gives all it has.
+    Return them in the order of `gpus`; None if there are not enough now. A host with fewer than
+    `per_task` GPUs gives all it has.
     """
-    free = [card for card in cards if taken.get(card, 0) < most]
-    wanted = min(each, len(cards))
+    free = [gpu for gpu in gpus if taken.get(gpu, 0) < tasks_per_gpu]
+    wanted = min(per_task, len(gpus))
     if len(free) < wanted:
         return None
-    free.sort(key=lambda card: taken.get(card, 0))  # stable: the driver's order among equals
+    free.sort(key=lambda gpu: taken.get(gpu, 0))  # stable: equals keep the driver's order
     chosen = set(free[:wanted])
-    return tuple(card for card in cards if card in chosen)
+    return tuple(gpu for gpu in gpus if gpu in chosen)
 
 
-def name_cards(cards: Sequence[GpuCard]) -> tuple[str, ...]:
-    """How programs are told of cards: their numbers; of parts their long names, they have no other."""
-    return tuple(str(card.index) if card.part is None else card.uuid for card in cards)
+def name_gpus(gpus: Sequence[GpuCard]) -> tuple[str, ...]:
+    """Return the names that programs accept: the number of a GPU, the UUID of a part (MIG).
+
+    Parts have no numbers of their own.
+    """
+    return tuple(str(gpu.index) if gpu.part is None else gpu.uuid for gpu in gpus)
 
 
-def show_cards(cards: Sequence[str]) -> dict[str, str]:
-    """The variables by which a program sees these cards alone."""
-    listed = ",".join(cards)
-    names = (
-        GPU_NUMBER_VARIABLES if all(card.isdigit() for card in cards) else GPU_NUMBER_VARIABLES[:1]
-    )
+def make_gpu_variables(gpus: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables that make a program see these GPUs alone."""
+    listed = ",".join(gpus)
+    # A name that is no number is the UUID of an NVIDIA part: only CUDA's variable gets it.
+    numbered = all(gpu.isdigit() for gpu in gpus)
+    names = GPU_NUMBER_VARIABLES if numbered else GPU_NUMBER_VARIABLES[:1]
     return {**CUDA_ORDER, **dict.fromkeys(names, listed), TASK_GPUS_VARIABLE: listed}
 
 
-def hidden_cards() -> dict[str, str]:
-    """The variables by which a program sees no card. Intel's has no word for that."""
+def make_no_gpu_variables() -> dict[str, str]:
+    """Return the environment variables that make a program see no GPU; Intel has no such value."""
     return {**dict.fromkeys(GPU_NUMBER_VARIABLES[:-1], "-1"), TASK_GPUS_VARIABLE: ""}
 
 
 @attrs.define(eq=False)
 class GpuAllocations:
-    """How many tasks each card has."""
+    """How many tasks each GPU has."""
 
     taken: Counter[str] = attrs.field(factory=Counter)
     changed: trio.Event = attrs.field(factory=trio.Event)
+    """Set and replaced at each change that may let a task start."""
     unknown: int = 0
-    """Runs of an earlier agent whose cards are being looked up."""
+    """Runs of an earlier agent whose GPUs are still being looked up; no GPU is given meanwhile."""
 
 
-_BOOK: trio.lowlevel.RunVar[GpuAllocations] = trio.lowlevel.RunVar("cards of this host")
+_ALLOCATIONS: trio.lowlevel.RunVar[GpuAllocations] = trio.lowlevel.RunVar("GPUs of this host")
 
 
 def host_gpu_allocations() -> GpuAllocations:
-    """The one book of all agents in this loop: the cards are the host's, not an agent's."""
+    """Return the allocations shared by all agents of this event loop: they use the same GPUs."""
     try:
-        return _BOOK.get()
+        return _ALLOCATIONS.get()
     except LookupError:
-        book = GpuAllocations()
-        _BOOK.set(book)
-        return book
+        allocations = GpuAllocations()
+        _ALLOCATIONS.set(allocations)
+        return allocations
 
 
 @attrs.define(eq=False)
 class GpuAllocator:
-    """The cards of this host and who has them."""
+    """Gives GPUs of this host to tasks, by the rule of one agent."""
 
     rule: GpuSlots = attrs.field(factory=GpuSlots)
-    known: Callable[[], Sequence[GpuCard] | None] = lambda: ()
-    """What was measured last; None: the driver has not answered yet."""
-    given: str = ""
-    """``CUDA_VISIBLE_DEVICES`` of the agent itself: whoever set it leaves us these alone."""
-    book: GpuAllocations = attrs.field(factory=lambda: GpuAllocations())
+    measured: Callable[[], Sequence[GpuCard] | None] = lambda: ()
+    """Returns the GPUs measured last; None: the driver has not answered yet."""
+    visible_devices: str = ""
+    """``CUDA_VISIBLE_DEVICES`` of the agent itself: if set, tasks get GPUs of these only."""
+    allocations: GpuAllocations = attrs.field(factory=lambda: GpuAllocations())
     _turn: trio.Lock = attrs.field(factory=trio.Lock)
 
-    def cards(self) -> tuple[str, ...] | None:
-        """The cards that are given to tasks; None: not known yet."""
-        listed = self.rule.cards or tuple(filter(None, self.given.replace(" ", "").split(",")))
-        if listed:
+    def gpus(self) -> tuple[str, ...] | None:
+        """Return the names of the GPUs that tasks may get; None: not known yet."""
+        visible = tuple(filter(None, self.visible_devices.replace(" ", "").split(",")))
+        if listed := self.rule.cards or visible:
             return listed
-        known = self.known()
-        return None if known is None else name_cards(known)
+        measured = self.measured()
+        return None if measured is None else name_gpus(measured)
 
     @property
     def slots(self) -> int | None:
-        """How many tasks can run at once; None: the cards do not say, as some tasks have none."""
-        cards = self.cards()
-        if not self.rule.tasks_per_card or self.rule.services or not cards:
+        """How many tasks can run at once; None where GPUs do not limit that: some tasks get none."""
+        gpus = self.gpus()
+        if not self.rule.tasks_per_card or self.rule.services or not gpus:
             return None
-        each = min(self.rule.cards_per_task, len(cards))
-        return max(len(cards) * self.rule.tasks_per_card // each, 1)
+        per_task = min(self.rule.cards_per_task, len(gpus))
+        return max(len(gpus) * self.rule.tasks_per_card // per_task, 1)
 
-    def wants(self, service: str) -> bool:
-        """Whether a task of that service is to have cards of its own."""
+    def assigns_to(self, service: str) -> bool:
+        """Whether a task of that service gets GPUs of its own."""
         return not self.rule.services or service in self.rule.services
 
     def choose(self) -> tuple[str, ...] | None:
-        """Return cards that are free now, () on a host without any; None: wait."""
-        cards = self.cards()
-        if cards is None or self.book.unknown:
+        """Return GPUs that are free now, () on a host without any; None: wait."""
+        gpus = self.gpus()
+        if gpus is None or self.allocations.unknown:
             return None
-        each, most = self.rule.cards_per_task, self.rule.tasks_per_card
-        return choose_cards(cards, self.book.taken, each=each, most=most)
+        return choose_gpus(
+            gpus,
+            self.allocations.taken,
+            per_task=self.rule.cards_per_task,
+            tasks_per_gpu=self.rule.tasks_per_card,
+        )
 
     async def take(self) -> tuple[str, ...]:
-        """Wait until cards are free, and take them; the caller gives them back with `free`."""
+        """Wait until GPUs are free and allocate them; the caller gives them back with `free`.
+
+        Cancelled, nothing is allocated.
+        """
+        # trio's lock is fair, which makes the waiting a queue.
         async with self._turn:
             while (chosen := self.choose()) is None:
-                await self.book.changed.wait()
-            self.book.taken.update(chosen)  # no checkpoint from here on
+                await self.allocations.changed.wait()
+            self.allocations.taken.update(chosen)  # no checkpoint from here on
         return chosen
 
     @contextmanager
-    def awaiting(self) -> Iterator[None]:
-        """Give no cards to anybody meanwhile: it is being found out who has some already."""
-        self.book.unknown += 1
+    def blocked(self) -> Iterator[None]:
+        """Give no GPUs to tasks inside of this block: which ones inherited runs use is unknown."""
+        self.allocations.unknown += 1
         try:
             yield
         finally:
-            self.book.unknown -= 1
+            self.allocations.unknown -= 1
             self.look_again()
 
-    def hold(self, cards: Sequence[str]) -> None:
-        """Count cards that a run of an earlier agent has; as `take`, give them back with `free`."""
-        self.book.taken.update(cards)
+    def hold(self, gpus: Sequence[str]) -> None:
+        """Allocate GPUs that an inherited run already uses; the caller gives them back with `free`."""
+        self.allocations.taken.update(gpus)
 
-    def free(self, cards: Sequence[str]) -> None:
-        """Give cards back."""
-        self.book.taken.subtract(cards)
+    def free(self, gpus: Sequence[str]) -> None:
+        """Give GPUs back."""
+        self.allocations.taken.subtract(gpus)
         self.look_again()
 
     def look_again(self) -> None:
-        """Say that more may be known of the cards than before."""
-        self.book.changed.set()
-        self.book.changed = trio.Event()
+        """Make waiting tasks choose again: the measured or the free GPUs may have changed."""
+        self.allocations.changed.set()
+        self.allocations.changed = trio.Event()
 
     def is_busy(self) -> bool:
-        """Whether a task that comes now has to wait."""
+        """Whether a task that comes now would have to wait."""
         return self._turn.locked() or self.choose() is None

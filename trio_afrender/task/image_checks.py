@@ -1,7 +1,8 @@
-"""Looks at what a task has rendered: images that cannot be right, beyond their being there.
+"""Checks of rendered images: files that exist and are large enough, but cannot be right.
 
-Only for tasks whose block wants its files checked. Sizes below `file_size_min` and the like are the
-service's to judge; here the images are read to their end by the painter.
+Only for tasks whose block asks for checks of its files; the service has checked existence and
+``file_size_min`` before. Images are read to their end by the image worker, so a truncated file is
+found too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import os
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import attrs
@@ -19,47 +19,56 @@ import trio
 from trio_afrender.task.image_worker import ImageProblem, ImageWorker
 from trio_afrender.thumbnail.common import is_movie
 
-__all__ = ("ImageFinding", "check_image", "find_far_off", "inspect", "pick", "sibling_sizes")
+__all__ = (
+    "ImageFinding",
+    "check_image",
+    "check_images",
+    "check_size",
+    "check_size_on_disk",
+    "sample_evenly",
+    "sibling_sizes",
+)
 
 MAX_IMAGES = 32
 """Images of one task that are read; of more, so many in even steps."""
 TIME_BUDGET = 120.0
-"""Seconds for all of them."""
+"""Seconds for all images of a task."""
 SIZE_FACTOR = 4.0
-"""So many times larger or smaller than its siblings is far off."""
+"""A size is suspect if it differs from the median of its siblings by more than this factor."""
 MIN_SIBLINGS = 4
-"""Siblings that make a rule."""
+"""With fewer siblings, sizes are not compared."""
 MAX_SIBLINGS = 40
-"""Siblings that count: of a long sequence the neighbours."""
+"""The nearest files of a sequence count: over a long one the content may change slowly."""
 DISK_TIMEOUT = 5.0
+"""Seconds for listing the folder of one image."""
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
 @attrs.frozen
 class ImageFinding:
-    """What is odd with one image."""
+    """What is wrong or suspect about one image."""
 
     path: str
     text: str
     serious: bool
-    """Whether it cannot be right; else it is worth a look."""
+    """Whether the image cannot be right; else it may be."""
 
     def __str__(self) -> str:
         return self.text if self.path in self.text else f"{self.text}: {self.path}"
 
 
-def pick(paths: Sequence[str], most: int = MAX_IMAGES) -> tuple[str, ...]:
-    """At most so many, in even steps, the first and the last among them."""
+def sample_evenly(paths: Sequence[str], most: int = MAX_IMAGES) -> tuple[str, ...]:
+    """Return at most `most` paths in even steps, the first and the last among them."""
     if len(paths) <= most:
         return tuple(paths)
     return tuple(paths[index * (len(paths) - 1) // (most - 1)] for index in range(most))
 
 
 def check_image(path: str, seen: Mapping[str, Any]) -> ImageFinding | None:
-    """What an image's picture says against it."""
+    """Return the finding from an image's content; `seen` has the fields of `ImageFacts`."""
     values, bad = int(seen["values"]), int(seen["bad"])
     if bad and bad == values:
-        return ImageFinding(path, "no pixel of the image is a number (NaN or infinite)", True)
+        return ImageFinding(path, "all values of the image are NaN or infinite", True)
     if seen["black"]:
         return ImageFinding(path, "the image is black all over", True)
     if bad:
@@ -69,19 +78,19 @@ def check_image(path: str, seen: Mapping[str, Any]) -> ImageFinding | None:
     return None
 
 
-def find_far_off(path: str, size: int, siblings: Sequence[int]) -> ImageFinding | None:
-    """Whether a file's size is far off those of its sequence."""
+def check_size(path: str, size: int, siblings: Sequence[int]) -> ImageFinding | None:
+    """Return a finding if a file's size in bytes differs too much from those of its siblings."""
     if len(siblings) < MIN_SIBLINGS:
         return None
-    usual = statistics.median(siblings)
-    if usual / SIZE_FACTOR <= size <= usual * SIZE_FACTOR:
+    median = statistics.median(siblings)
+    if median / SIZE_FACTOR <= size <= median * SIZE_FACTOR:
         return None
-    text = f"the file has {size} bytes, {len(siblings)} others of its sequence about {usual:.0f}"
+    text = f"the file has {size} bytes, {len(siblings)} others of its sequence about {median:.0f}"
     return ImageFinding(path, text, False)
 
 
 def sibling_sizes(path: str, sizes: Iterable[tuple[str, int]]) -> tuple[int, ...]:
-    """Sizes of the nearest others of a file's sequence, of all (name, size) of its folder."""
+    """Return the sizes of the nearest files of the same sequence; `sizes` lists a folder's files."""
     name = os.path.basename(path)  # noqa: PTH119 - a text
     number = _NUMBER.search(name)
     if number is None:
@@ -92,13 +101,16 @@ def sibling_sizes(path: str, sizes: Iterable[tuple[str, int]]) -> tuple[int, ...
         if other == name or not (other.startswith(head) and other.endswith(tail)):
             continue
         middle = other[len(head) : len(other) - len(tail)]
+        # Empty files are placeholders or unfinished: they would make every finished one suspect
+        # (test_an_empty_sibling_does_not_count).
         if middle.isdecimal() and size > 0:
+            # Cut to 18 digits: Python refuses to convert numbers of thousands of digits.
             near.append((abs(int(middle[-18:]) - int(number[0][-18:])), size))
     return tuple(size for _, size in sorted(near)[:MAX_SIBLINGS])
 
 
-def _look_around(path: str) -> ImageFinding | None:
-    """Blocking. Compare a file's size with those beside it."""
+def check_size_on_disk(path: str) -> ImageFinding | None:
+    """Compare a file's size with those of its siblings. Blocking."""
     folder = os.path.dirname(path)  # noqa: PTH120 - a text
     try:
         size = os.stat(path).st_size  # noqa: PTH116 - a text
@@ -106,41 +118,38 @@ def _look_around(path: str) -> ImageFinding | None:
             sizes = [(entry.name, entry.stat().st_size) for entry in entries if entry.is_file()]
     except OSError:
         return None
-    return find_far_off(path, size, sibling_sizes(path, sizes))
+    return check_size(path, size, sibling_sizes(path, sizes))
 
 
-async def inspect(
+async def check_images(
     paths: Sequence[str],
     image_worker: ImageWorker,
     limit: float,
     *,
-    look_around: Callable[[str], ImageFinding | None] = _look_around,
+    check_on_disk: Callable[[str], ImageFinding | None] = check_size_on_disk,
 ) -> tuple[tuple[ImageFinding, ...], int]:
-    """What is odd with these images, and how many could not be looked at in time.
+    """Check a sample of the images, without movies; return findings and how many were not reached.
 
-    `limit` seconds are for one image, `BUDGET` for all.
+    `limit` is the time for one image, `TIME_BUDGET` that for all, in seconds.
     """
-    chosen = [path for path in pick(paths) if not is_movie(path)]
+    chosen = [path for path in sample_evenly(paths) if not is_movie(path)]
     found: list[ImageFinding] = []
     done = 0
     with trio.move_on_after(TIME_BUDGET):
         for path in chosen:
             try:
-                seen = await image_worker.look(path, limit)
+                seen = await image_worker.inspect(path, limit)
                 finding = check_image(path, seen) if seen is not None else None
             except ImageProblem as problem:
-                # Of a disk or a worker that was too slow nothing follows for the image.
-                finding = ImageFinding(path, str(problem), problem.sure)
+                # A slow disk or a busy worker says nothing about the image: a warning at most.
+                finding = ImageFinding(path, str(problem), problem.image_is_faulty)
             if finding is None:
-                finding = await _in_thread(partial(look_around, path))
+                # The folder may be on a disk that hangs: then the thread is left behind.
+                with trio.move_on_after(DISK_TIMEOUT):
+                    finding = await trio.to_thread.run_sync(
+                        check_on_disk, path, abandon_on_cancel=True
+                    )
             if finding is not None:
                 found.append(finding)
             done += 1
     return tuple(found), len(chosen) - done
-
-
-async def _in_thread(work: Callable[[], ImageFinding | None]) -> ImageFinding | None:
-    """A folder may be on a disk that hangs."""
-    with trio.move_on_after(DISK_TIMEOUT):
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
-    return None

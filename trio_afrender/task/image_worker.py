@@ -1,7 +1,8 @@
-"""The worker process that reads images: started when one is wanted, ended when idle.
+"""Client of the image worker: a process that reads images, started on demand, ended when idle.
 
-The agent itself never loads the libraries that do it. A damaged file may crash or hang them: that
-costs the worker, and the next image gets a new one.
+The agent never loads image libraries: a damaged file can crash or hang them. In the worker that
+costs one image; the next one gets a new process. A request is one line of JSON, and so is the answer
+(`thumbnail.worker`).
 """
 
 from __future__ import annotations
@@ -27,36 +28,40 @@ logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 20.0
 """Seconds without an image after which the worker is ended."""
+KILL_TIMEOUT = 5.0
+"""Seconds for a killed worker to end."""
 MAX_ANSWER = 64 * 1024
+"""Bytes of an answer; a longer line is no answer."""
 _MODULE = "trio_afrender.thumbnail.worker"
 
 
 class ImageProblem(Exception):
-    """An image could not be read, or no thumbnail made of it; the text says why."""
+    """An image could not be read, or no thumbnail of it made; the text says why."""
 
-    def __init__(self, text: str, *, sure: bool = False) -> None:
+    def __init__(self, text: str, *, image_is_faulty: bool = False) -> None:
         super().__init__(text)
-        self.sure = sure
-        """Whether it is the image's fault: not there, damaged. Else there was no time, no memory."""
+        self.image_is_faulty = image_is_faulty
+        """Whether the image is missing or damaged. Otherwise time, memory or the worker failed."""
 
 
 class ImageWorker(Protocol):
-    """Who reads images for tasks. Calls wait for one another."""
+    """Reads images for tasks, one at a time: calls wait for one another."""
 
     async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
-        """Make a thumbnail within `limit` seconds of work, and as many of waiting for one's turn.
+        """Write a thumbnail of `height` pixels to `thumb`. Raises `ImageProblem`.
 
-        Raises `ImageProblem`, as `look`.
+        `limit` seconds for the work, and as many for the wait until the worker is free.
         """
         ...
 
-    async def look(self, image: str, limit: float) -> Mapping[str, Any] | None:
-        """What an image looks like: the fields of `thumbnail.look.Look`; None for a movie."""
+    async def inspect(self, image: str, limit: float) -> Mapping[str, Any] | None:
+        """Return the fields of `thumbnail.inspect.ImageFacts`; None for a movie. `limit` and errors
+        as for `thumbnail`."""
         ...
 
 
 class ProcessImageWorker:
-    """A `Painter` with a process behind it. Made by `open_painter`."""
+    """An `ImageWorker` with a process behind it. Made by `open_image_worker`."""
 
     def __init__(self, nice: int, idle: float) -> None:
         self._nice = nice
@@ -76,14 +81,14 @@ class ProcessImageWorker:
         request = {"op": "thumbnail", "image": image, "thumb": thumb, "height": height}
         await self._ask(request, limit)
 
-    async def look(self, image: str, limit: float) -> Mapping[str, Any] | None:
+    async def inspect(self, image: str, limit: float) -> Mapping[str, Any] | None:
         seen = (await self._ask({"op": "look", "image": image}, limit)).get("seen")
         return seen if isinstance(seen, dict) else None
 
     async def _ask(self, request: Mapping[str, object], limit: float) -> Mapping[str, Any]:
-        """Raises `ImageProblem`. Cancelled or too late, the worker is ended: it is busy."""
+        """Send a request and return the answer. Raises `ImageProblem`."""
         image = request["image"]
-        async with self._turn(f"{image} was not read: the thumbnailer was busy", limit):
+        async with self._exclusive(f"{image} was not read: the thumbnailer was busy", limit):
             done = False
             try:
                 with trio.move_on_after(limit) as waiting:
@@ -92,16 +97,18 @@ class ProcessImageWorker:
             finally:
                 self._used = trio.current_time()
                 if not done:
+                    # Cancelled or too late: the worker still reads this image and would answer the
+                    # next request with it.
                     await self._end()
         if waiting.cancelled_caught:
             raise ImageProblem(f"{image} was not read within {limit:g} s")
         if answer.get("error"):
-            raise ImageProblem(str(answer["error"]), sure=answer.get("sure") is True)
+            raise ImageProblem(str(answer["error"]), image_is_faulty=answer.get("sure") is True)
         return answer
 
     @asynccontextmanager
-    async def _turn(self, problem: str, limit: float) -> AsyncIterator[None]:
-        """The worker for oneself; raises `ImageProblem` when others keep it for `limit` seconds."""
+    async def _exclusive(self, problem: str, limit: float) -> AsyncIterator[None]:
+        """Hold the worker alone. Raises `ImageProblem` if others use it for `limit` seconds."""
         with trio.move_on_after(limit) as waiting:
             await self._lock.acquire()
         if waiting.cancelled_caught:
@@ -125,11 +132,13 @@ class ProcessImageWorker:
             answer = None
         if isinstance(answer, dict):
             return answer
+        # No answer is what a crash looks like from here; the exit status says which.
         code = await process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise ImageProblem(f"{request['image']} ended the thumbnailer ({how})")
 
     async def _read_line(self, process: trio.Process) -> bytes:
+        """Return one line without its end; empty at the end of the worker's output."""
         assert process.stdout is not None  # noqa: S101 - as above
         while b"\n" not in self._buffer and len(self._buffer) < MAX_ANSWER:
             data = await process.stdout.receive_some()
@@ -140,11 +149,12 @@ class ProcessImageWorker:
         return line
 
     async def _get_process(self) -> trio.Process:
-        """Raises `ImageProblem`."""
+        """Return the running worker; start one if there is none. Raises `ImageProblem`."""
         if self._process is None or self._process.poll() is not None:
             await self._end()
             try:
-                # No checkpoint from here on: it either raises or the process is ours to end.
+                # No checkpoint after the start: either it raises, or the process is noted and will
+                # be ended.
                 self._process = await trio.lowlevel.open_process(
                     [sys.executable, "-P", "-m", _MODULE, str(self._nice)],
                     stdin=subprocess.PIPE,
@@ -160,16 +170,17 @@ class ProcessImageWorker:
         return self._process
 
     async def _end(self) -> None:
-        """Kill and reap the worker and what it has started (ffmpeg), if there is one."""
+        """Kill and reap the worker, if there is one, and what it has started (ffmpeg)."""
         process, self._process = self._process, None
         if process is None:
             return
         with trio.CancelScope(shield=True):
             with suppress(ProcessLookupError, PermissionError):
-                # The number is ours as long as its leader is not reaped.
+                # Only an unreaped leader keeps the number of its group from being given again. KILL
+                # at once: the worker holds nothing that a TERM would let it save.
                 if process.returncode is None:
                     os.killpg(process.pid, signal.SIGKILL)
-            with trio.move_on_after(5.0) as reaping:
+            with trio.move_on_after(KILL_TIMEOUT) as reaping:
                 await process.wait()
             if reaping.cancelled_caught:
                 logger.error("the thumbnailer %d cannot be killed", process.pid)
@@ -178,7 +189,7 @@ class ProcessImageWorker:
                     await stream.aclose()
 
     async def run(self) -> None:
-        """End the worker whenever it is idle. Runs until cancelled; leaves none behind."""
+        """End the worker whenever it is idle. Runs until cancelled; then no process is left."""
         try:
             while True:
                 await self._started.wait()
@@ -186,6 +197,7 @@ class ProcessImageWorker:
                 while self._process is not None:
                     await trio.sleep_until(self._used + self._idle)
                     async with self._lock:
+                        # It may have been used while this task waited for the lock.
                         if trio.current_time() >= self._used + self._idle:
                             await self._end()
         finally:
@@ -196,13 +208,16 @@ class ProcessImageWorker:
 async def open_image_worker(
     *, nice: int = 0, idle: float = IDLE_TIMEOUT
 ) -> AsyncIterator[ProcessImageWorker]:
-    """Have a painter; its process starts with the first image. Leaving ends it."""
-    painter = ProcessImageWorker(nice, idle)
+    """Provide an image worker; its process starts with the first image. Leaving ends it.
+
+    Errors of the body leave unwrapped, not as a group.
+    """
+    worker = ProcessImageWorker(nice, idle)
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(painter.run)
+        nursery.start_soon(worker.run)
         try:
-            yield painter
+            yield worker
         except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
             raised = error
         nursery.cancel_scope.cancel()

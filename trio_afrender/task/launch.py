@@ -1,4 +1,4 @@
-"""What exactly is started for a task: argv, environment, folder. Pure."""
+"""What is started for a task: argv, environment, folder. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from trio_afrender.tasklog.redact import find_secrets
 
 __all__ = ("AgentEnvironment", "make_launch")
 
+# The agent's own secrets, and the variables through which a task could send messages to the service
+# manager in the agent's place or use the sockets passed to the agent.
 WITHHELD_FROM_TASKS = (
     "AFRENDER_TOKEN*",
     "TRIO_AFRENDER_TOKEN*",
@@ -20,21 +22,21 @@ WITHHELD_FROM_TASKS = (
     "WATCHDOG_*",
     "LISTEN_*",
 )
-"""The agent's own secrets, and what would let a task speak to the service manager in our name."""
 
 
 @attrs.frozen
 class AgentEnvironment:
-    """The agent's own variables as tasks inherit them. Looked through once, not for each task."""
+    """The agent's own variables as tasks inherit them. Filtered once, not for each task."""
 
     variables: Mapping[str, str]
     secrets: tuple[str, ...]
-    """Values to be blotted out of everything that leaves the store."""
+    """Values to be redacted in everything that leaves the store."""
     redact: tuple[str, ...] = ()
+    """Patterns of the names of variables with secret values."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str], redact: tuple[str, ...]) -> AgentEnvironment:
-        """Leave out what no task may have; `redact` are patterns of names with secret values."""
+        """Filter `environ`: leave out what no task may have, collect the secrets."""
         variables = {
             name: value
             for name, value in environ.items()
@@ -47,8 +49,8 @@ class AgentEnvironment:
     ) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return a task's whole environment and the secrets in it.
 
-        Entries of the service with an empty name or value are left out. `token` marks every
-        process of the run, whatever session or parent it ends up under.
+        Entries of `service` with an empty name or value are left out. `token` marks every process of
+        the run, whatever session or parent process it ends up in.
         """
         own = {name: value for name, value in service.items() if name and value}
         environment = {**self.variables, **own}
@@ -56,6 +58,7 @@ class AgentEnvironment:
             AF_JOB_ID=str(task.job),
             AF_BLOCK_ID=str(task.block),
             AF_TASK_ID=str(task.task),
+            # Not Afanasy's AF_TASK_ID: an afrender on the same host sets that one too.
             AF_TASK_TOKEN=token,
             AF_STOP_FILE=stop_file,
         )

@@ -1,28 +1,30 @@
-"""Live output for whoever listens on the server: what the log gained, once a heartbeat."""
+"""Live output for clients that listen to a run: what its log gained, once a heartbeat."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
 from trio_afrender.task.task_control import TaskControl
-from trio_afrender.tasklog.interfaces import Chunk, LogReader
+from trio_afrender.tasklog.interfaces import LogReader
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("LiveOutput",)
 
 CHUNK_SIZE = 256 * 1024
+"""Bytes of the log sent in one piece."""
 
 
 class LiveOutput:
-    """Sends output from the moment the handle listens; secrets are blotted out across pieces."""
+    """Sends the output while the run has listeners, with secrets redacted across chunk edges."""
 
     def __init__(
         self,
-        handle: TaskControl,
+        control: TaskControl,
         reader: Callable[[], LogReader],
         publish: Callable[[str], Awaitable[None]],
         secrets: tuple[str, ...],
@@ -30,13 +32,15 @@ class LiveOutput:
         period: float,
         on_disk: bool,
     ) -> None:
-        self._handle = handle
+        """`period` is in seconds; `on_disk`: the log is read in a thread."""
+        self._control = control
         self._reader = reader
         self._publish = publish
         self._secrets = secrets
         self._period = period
         self._on_disk = on_disk
         self._offset: int | None = None
+        """Log offset of what comes next; None while there are no listeners."""
         self._reset()
 
     def _reset(self) -> None:
@@ -44,25 +48,32 @@ class LiveOutput:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
     async def run(self) -> None:
-        """Send what is new every period until cancelled; sleep while nobody listens."""
+        """Send what is new every period until cancelled; sleep while there are no listeners."""
         while True:
-            if not self._handle.listening:
+            if not self._control.listening:
                 self._offset = None
-                await self._handle.listened()
+                await self._control.listened()
             await self.flush()
             await trio.sleep(self._period)
 
     async def flush(self, *, last: bool = False) -> None:
-        """Send what is new now; with `last` also what was held back at the end."""
-        if not self._handle.listening:
+        """Send what is new now. With `last`, send too what was held back: a possible start of a
+        secret, half a character."""
+        if not self._control.listening:
             return
         reader = self._reader()
         if self._offset is None:
-            # A listener that was there before the run sees all of it, a later one what is new.
-            self._offset = 0 if self._handle.task.flags & 1 else reader.size()
+            # Flag 1 of the exec: there were listeners before the run, they get all of it. A later
+            # one gets what is new from now on and asks for the output so far.
+            self._offset = 0 if self._control.task.flags & 1 else reader.size()
             self._reset()
         while reader.size() > self._offset:
-            chunk = await self._read(reader, self._offset)
+            read = partial(reader.read, self._offset, CHUNK_SIZE)
+            if self._on_disk:
+                chunk = await work_in_thread(read, abandon=True)
+            else:
+                await trio.lowlevel.checkpoint()
+                chunk = read()
             if not chunk.data:
                 break
             gap = chunk.offset - self._offset
@@ -76,9 +87,3 @@ class LiveOutput:
             + self._redactor.finish()
         ):
             await self._publish(rest)
-
-    async def _read(self, reader: LogReader, offset: int) -> Chunk:
-        if not self._on_disk:
-            await trio.lowlevel.checkpoint()
-            return reader.read(offset, CHUNK_SIZE)
-        return await work_in_thread(lambda: reader.read(offset, CHUNK_SIZE), abandon=True)

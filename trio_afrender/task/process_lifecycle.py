@@ -1,13 +1,15 @@
-"""One process tree from spawn to reap, with the order that loses neither processes nor output.
+"""One process tree from spawn to reap, in the order that loses neither processes nor output.
 
 Why this order:
 
-- The leader is watched without being reaped, so its pid and group stay ours to signal.
-- End of output is not end of process, nor the other way round: both are waited for, each with
-  a bound, because a grandchild may hold the pipe for ever.
-- KILL goes to the tree after a clean exit too: a politely ended leader proves nothing about a
-  child that it forked a moment before.
-- All of it is shielded and bounded, so it also runs when the agent itself is being cancelled.
+- The leader is watched without being reaped. As long as it is a zombie, neither its pid nor its
+  group id can be given to another process, so signals reach only the tree.
+- End of output and end of process are waited for separately, each with a time limit: a grandchild
+  can hold the pipe after the leader's exit, and a process can close its output long before its end.
+- KILL goes to the tree after a clean exit too: that the leader ended by itself says nothing about a
+  child it forked a moment before.
+- All of it is shielded from cancellation and limited in time, so it also runs while the agent itself
+  is being cancelled.
 """
 
 from __future__ import annotations
@@ -37,15 +39,16 @@ class ProcessEnd:
     status: ExitStatus | None
     """None when the leader survived KILL (state D) and could not be reaped."""
     stopped: bool = False
-    """The stop (or the limit) ended it: it had not ended by itself."""
+    """Whether a stop or the time limit ended it; False if it ended by itself."""
     output_complete: bool = True
     leftovers: tuple[int, ...] = ()
+    """Pids that survived KILL."""
 
 
 async def supervise(
-    child: ProcessTree,
+    tree: ProcessTree,
     log: RunLog,
-    handle: TaskControl,
+    control: TaskControl,
     why: ReasonLog,
     *,
     timing: Timing,
@@ -54,13 +57,14 @@ async def supervise(
     before_term: Callable[[], Awaitable[None]],
     at_exit: Callable[[], None] = lambda: None,
 ) -> ProcessEnd:
-    """Wait for the end of `child`, or end it when `handle` is stopped or `limit` seconds passed.
+    """Wait until `tree` ends; stop it when `control` is stopped or `limit` seconds have passed.
 
-    Its output goes to `log` meanwhile. Returns when the tree is empty (or its leftovers are
-    known). Cancelled from outside, it still terminates, kills and reaps before it lets go;
-    with leftovers the caller owns the unreaped child; unless the run is leaving and something else holds
-    its tree. `at_exit` is called when the leader has ended
-    by itself and is not collected yet.
+    Meanwhile its output goes to `log`. Returns when the tree is empty or its leftovers are known; with
+    leftovers the caller owns the tree that is not reaped. `at_exit` is called when the leader has ended
+    by itself, before it is reaped; `before_term` before TERM.
+
+    Cancelled, it still terminates, kills and reaps before it returns. One exception: a run that is
+    `leaving` and whose tree something else holds lets go of it.
     """
     ended = trio.Event()
     reading = trio.CancelScope(shield=True)
@@ -68,92 +72,103 @@ async def supervise(
     async def read() -> None:
         with reading:
             try:
-                await child.output.pump(log)
+                await tree.output.pump(log)
             except OSError as error:
                 why.add("output", f"the output pipe failed: {error}")
             ended.set()
 
     end = ProcessEnd(status=None)
     async with trio.open_nursery() as nursery:
+        # The reader starts before anything is waited for: a process that has filled the pipe never
+        # ends.
         nursery.start_soon(read)
-        gone = False
+        exited = False
         try:
-            with handle.stoppable(limit):
-                await child.exited()
-                gone = True
+            with control.stoppable(limit):
+                await tree.exited()
+                exited = True
         finally:
             with trio.CancelScope(shield=True):
-                if gone or not (handle.leaving and await child.detach()):
-                    if gone:
+                if exited or not (control.leaving and await tree.detach()):
+                    if exited:
+                        # Before the drain: processes that end meanwhile take their usage with them.
                         at_exit()
-                        await _drain(child, ended, why, timing.drain)
+                        await _drain(tree, ended, why, timing.drain)
                     else:
                         await _prepare(before_term, why)
-                        await _terminate(child, ended, handle, why, grace)
+                        await _terminate(tree, ended, control, why, grace)
                     leftovers = await _sweep(
-                        child, why, handle.stop_budget(timing.sweep), quiet=gone
+                        tree, why, control.stop_budget(timing.sweep), by_itself=exited
                     )
                     await _drain_rest(ended, log, timing)
-                    status = await _reap(child, leftovers, why)
+                    status = await _reap(tree, leftovers, why)
                     end = ProcessEnd(
                         status=status,
-                        stopped=not gone or _is_interrupted(child, handle, why),
+                        stopped=not exited or _is_interrupted(tree, control, why),
                         output_complete=ended.is_set(),
                         leftovers=leftovers,
                     )
+                # A process that escaped from the tree can hold the pipe for ever.
                 reading.cancel()
-                await child.output.aclose()
+                await tree.output.aclose()
     if not end.output_complete:
         why.add("output", "the pipe was still held after the sweep: the output may lack its end")
     return end
 
 
-def _is_interrupted(child: ProcessTree, handle: TaskControl, why: ReasonLog) -> bool:
-    """Whether somebody else ended the tree: then the task is given back, it did not fail."""
-    if not child.external_stop_reason:
+def _is_interrupted(tree: ProcessTree, control: TaskControl, why: ReasonLog) -> bool:
+    """Whether something outside of the agent ended the tree: the task is then given back."""
+    if not tree.external_stop_reason:
         return False
-    why.add("supervisor", child.external_stop_reason)
-    if handle.cause is None:
-        handle.cause = StopCause(kind=StopKind.AGENT_EXIT, text=child.external_stop_reason)
+    why.add("supervisor", tree.external_stop_reason)
+    if control.cause is None:
+        control.cause = StopCause(kind=StopKind.AGENT_EXIT, text=tree.external_stop_reason)
     return True
 
 
 async def _prepare(before_term: Callable[[], Awaitable[None]], why: ReasonLog) -> None:
-    """Whatever it raises, the tree is terminated afterwards."""
     try:
         await before_term()
     except Exception as error:
+        # A bug in what only informs must not keep the tree alive
+        # (test_a_bug_before_term_keeps_no_tree_alive).
         logger.exception("internal error before TERM")
         why.add("bug", f"internal error of the agent: {error!r}")
 
 
 async def _terminate(
-    child: ProcessTree, ended: trio.Event, handle: TaskControl, why: ReasonLog, grace: float
+    tree: ProcessTree, ended: trio.Event, control: TaskControl, why: ReasonLog, grace: float
 ) -> None:
-    """TERM to the whole tree, then wait for all of it: a shell dies faster than its renderer."""
-    pids = await child.signal_tree(TreeSignal.TERM)
+    """Send TERM to the whole tree and wait until all of it has ended, at most `grace` seconds."""
+    pids = await tree.signal_tree(TreeSignal.TERM)
     why.add("signal", f"TERM, up to {grace:g} s to end", pids)
-    with handle.in_grace(grace) as waiting:
-        await child.exited()
-        await child.wait_empty()
+    with control.in_grace(grace) as waiting:
+        # A shell ends at once, before the renderer below it has saved its frame: the grace is for
+        # the whole tree, and for what it still prints.
+        await tree.exited()
+        await tree.wait_empty()
         await ended.wait()
     if waiting.cancelled_caught:
-        why.add("grace", "not all had ended when the grace was over")
+        why.add("grace", "not all processes had ended within the grace")
 
 
-async def _drain(child: ProcessTree, ended: trio.Event, why: ReasonLog, drain: float) -> None:
+async def _drain(tree: ProcessTree, ended: trio.Event, why: ReasonLog, drain: float) -> None:
+    """Wait for the end of the output of a tree whose leader has ended, at most `drain` seconds."""
     if ended.is_set():
         return
     with trio.move_on_after(drain) as waiting:
         await ended.wait()
     if waiting.cancelled_caught:
-        why.add("drain", f"pid {child.pid} ended, but others held its output for {drain:g} s")
+        why.add("drain", f"pid {tree.pid} ended, but others held its output for {drain:g} s")
 
 
 async def _drain_rest(ended: trio.Event, log: RunLog, timing: Timing) -> None:
-    """The tree is empty, so the pipe holds no more than it can: while it comes it is waited for."""
+    """Wait for the output that the pipe still holds once its writers are killed."""
     if ended.is_set():
         return
+    # Nothing writes any more, so a pipe holds at most its capacity. As long as bytes arrive, a slow
+    # disk is the reason for the delay; without any for `drain` seconds, a process outside of the tree
+    # holds the pipe (test_what_still_comes_after_the_sweep_is_waited_for).
     size = -1
     with trio.move_on_after(timing.sweep):
         while not ended.is_set() and log.size != size:
@@ -163,25 +178,27 @@ async def _drain_rest(ended: trio.Event, log: RunLog, timing: Timing) -> None:
 
 
 async def _sweep(
-    child: ProcessTree, why: ReasonLog, deadline: float, *, quiet: bool
+    tree: ProcessTree, why: ReasonLog, deadline: float, *, by_itself: bool
 ) -> tuple[int, ...]:
-    """KILL what is left, and wait until nothing is; quiet about a tree that was empty."""
-    pids = await child.signal_tree(TreeSignal.KILL)
-    others = tuple(pid for pid in pids if pid != child.pid)
+    """Send KILL to what is left and wait until the tree is empty; return the pids that survive.
+
+    `by_itself`: the leader had ended without a stop.
+    """
+    pids = await tree.signal_tree(TreeSignal.KILL)
+    # Without the leader: its end is reported with its status.
+    others = tuple(pid for pid in pids if pid != tree.pid)
     if others:
-        text = "KILL to what the task left behind" if quiet else "KILL to what was left"
+        text = "KILL to what the task left behind" if by_itself else "KILL to what was left"
         why.add("sweep", text, others)
-    leftovers = await child.kill_until_empty(deadline)
+    leftovers = await tree.kill_until_empty(deadline)
     if leftovers:
         why.add("leftover", f"still there {deadline:g} s after KILL", leftovers)
     return leftovers
 
 
-async def _reap(
-    child: ProcessTree, leftovers: tuple[int, ...], why: ReasonLog
-) -> ExitStatus | None:
-    if child.pid in leftovers:
+async def _reap(tree: ProcessTree, leftovers: tuple[int, ...], why: ReasonLog) -> ExitStatus | None:
+    if tree.pid in leftovers:
         return None
-    status = await child.reap()
-    why.add("exit", f"the process ended with {status}", (child.pid,))
+    status = await tree.reap()
+    why.add("exit", f"the process ended with {status}", (tree.pid,))
     return status

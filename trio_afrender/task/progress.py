@@ -1,13 +1,14 @@
-"""Follows a run's log with its parser, and turns what the parser says into progress.
+"""Follows a run's log with its parser and turns the parser's state into progress.
 
-The parser may be slower than the renderer: it reads behind, in pieces, and the renderer never
-waits for it. It is not called more often than it pays: what was printed meanwhile goes in one call.
+The parser may be slower than the renderer: it reads the log behind it, in pieces, and the renderer
+never waits. Calls have a minimum interval, so that what is printed meanwhile goes in one call.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -21,10 +22,11 @@ from trio_afrender.task.task_control import TaskControl
 __all__ = ("ProgressReader", "shorten")
 
 CALL_INTERVAL = 0.1
-"""Seconds between two calls while output keeps coming: ten updates a second are plenty."""
+"""Seconds between two calls while output keeps coming: ten updates a second are enough."""
 TICK_INTERVAL = 1.0
+"""Seconds between calls without new output, for parsers that want those (`wants_ticks`)."""
 MAX_BYTES_PER_CALL = 8 * 1024 * 1024
-"""Bytes of log a call may cover, so that even a slow parser answers within its time limit."""
+"""Bytes of log in one call, so that even a slow parser answers within its time limit."""
 
 STOP_FLAGS = (
     ("error", StopKind.PARSER_ERROR, "the parser saw an error"),
@@ -34,62 +36,72 @@ STOP_FLAGS = (
 
 
 def shorten(text: str, limit: int = 1000) -> str:
-    """Foreign text for one field: bounded, so that an update stays below the frame's limit."""
+    """Cut the text of a plugin to `limit` characters, so that an update fits into a frame."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 class ProgressReader:
-    """The parser's view of one run, over all its processes."""
+    """Feeds one run's parser, over all its processes, and keeps the parser's last state."""
 
     def __init__(
         self,
         plugins: PluginTask,
-        place: RunFolder,
-        handle: TaskControl,
+        run_folder: RunFolder,
+        control: TaskControl,
         why: ReasonLog,
         *,
         publish: Callable[[TaskStatus], Awaitable[None]],
         resources: Callable[[], str],
         found_on_the_fly: Callable[[tuple[str, ...]], None],
     ) -> None:
+        """`found_on_the_fly` is called with the files that the parser announces while it runs."""
         self.state = ParserState()
         self.flags: set[str] = set()
         """Names of the parser's flags that were ever set while the task's own process ran."""
+        self.progressed = -math.inf
+        """When percent or frame last changed, in trio's time."""
         self._plugins = plugins
-        self._place = place
-        self._handle = handle
+        self._run_folder = run_folder
+        self._control = control
         self._why = why
         self._publish = publish
         self._resources = resources
         self._found_on_the_fly = found_on_the_fly
         self._published: tuple[TaskStatus, ParserState] | None = None
-        self.progressed = -math.inf
-        """When percent or frame moved last, in trio's time."""
-        self._seen = 0  # log size at the last call: beyond `consumed` by the unfinished line
+        # Log size at the last call. It is beyond `state.consumed` by the unfinished line, which alone
+        # is no reason for another call.
+        self._seen = 0
 
     @property
     def status(self) -> TaskStatus:
-        """The status of a run that goes on."""
+        """The status of the run while it is running."""
         return TaskStatus.Warning if "warning" in self.flags else TaskStatus.Percent
 
     async def follow(self, pid: int, over: trio.Event) -> None:
-        """Parse what comes until `over`; then return at once, with the rest unparsed."""
-        ticks = self._plugins.facts.wants_ticks
+        """Parse what comes until `over`; then return, with the rest unparsed.
+
+        A call under way when `over` is set is finished.
+        """
+        log, ticks = self._run_folder.log, self._plugins.facts.wants_ticks
+        tick = TICK_INTERVAL if ticks else None
         while not over.is_set():
-            grown = await self._wait_for_output(over, TICK_INTERVAL if ticks else None)
+            seen = self._seen
+            if log.size <= seen:
+                await _wait_first(over.wait, tick, partial(log.wait_beyond, seen))
             if over.is_set():
                 return
-            if grown or ticks:
+            if log.size > seen or ticks:
                 await self._parse_piece("RUN", pid)
-            if self._seen >= self._place.log.size:
+            if self._seen >= log.size:
+                # Up to date: collect output for a moment. A reader that is behind does not wait.
                 await _wait_first(over.wait, CALL_INTERVAL)
 
     async def finish(self, mode: str, *, verdict: bool) -> None:
         """Parse all that is left, the unfinished line too, and make the last call with `mode`.
 
-        Without `verdict` (post commands) the parser's flags no longer count.
+        Without `verdict` (post commands) flags that the parser sets here do not count.
         """
-        log = self._place.log
+        log = self._run_folder.log
         before = set(self.flags)
         while self._plugins.facts.has_parser and not self._plugins.disabled_reason:
             if log.size - self.state.consumed <= MAX_BYTES_PER_CALL:
@@ -98,7 +110,7 @@ class ProgressReader:
             consumed = self.state.consumed
             await self._parse_piece("RUN", 0)
             if self.state.consumed == consumed:
-                # One unfinished line longer than a piece: the last call takes it whole.
+                # One unfinished line longer than a piece: without this the loop would not end.
                 await self._call(log.size, mode, 0)
                 break
         if not verdict:
@@ -112,12 +124,13 @@ class ProgressReader:
         redact: Callable[[str], str],
         parsed_files: tuple[str, ...] = (),
     ) -> TaskUpdate:
-        """What the server should know now; `redact` goes over texts that the task wrote."""
+        """Return the update of this moment; `redact` is applied to texts that the task printed."""
         state = self.state
         return TaskUpdate(
-            run=self._handle.task.run,
-            **self._handle.task.key._asdict(),
+            run=self._control.task.run,
+            **self._control.task.key._asdict(),
             status=status,
+            # Any parser may be wrong about a percentage; the server expects 0 to 100.
             percent=min(max(state.percent, 0), 100),
             frame=state.frame,
             percentframe=min(max(state.percentframe, 0), 100),
@@ -129,19 +142,13 @@ class ProgressReader:
             started=started,
         )
 
-    async def _wait_for_output(self, over: trio.Event, tick: float | None) -> bool:
-        """Wait for unparsed output, `over` or a tick; return whether there is output."""
-        log, consumed = self._place.log, self._seen
-        if log.size <= consumed:
-            await _wait_first(over.wait, tick, lambda: log.wait_beyond(consumed))
-        return log.size > consumed
-
     async def _parse_piece(self, mode: str, pid: int) -> None:
         await self._call(
-            min(self._place.log.size, self.state.consumed + MAX_BYTES_PER_CALL), mode, pid
+            min(self._run_folder.log.size, self.state.consumed + MAX_BYTES_PER_CALL), mode, pid
         )
 
     async def _call(self, upto: int, mode: str, pid: int) -> None:
+        """Call the parser for the log up to offset `upto`; show, act on and publish what it returns."""
         self._seen = upto
         state = await self._plugins.parse(upto, mode=mode, pid=pid, resources=self._resources())
         if (state.percent, state.frame, state.percentframe) != (
@@ -156,29 +163,26 @@ class ProgressReader:
             for name in ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
             if getattr(state, name)
         )
-        await self._place.view.apply(state.consumed, state.replaced)
+        await self._run_folder.view.apply(state.consumed, state.replaced)
         if state.files_onthefly:
             self._found_on_the_fly(state.files_onthefly)
         if mode == "RUN":
-            self._act()
-            await self._tell()
+            self._stop_on_flags()
+            status = self.status
+            self._control.percent, self._control.activity = state.percent, state.activity
+            if (status, state) != self._published:
+                self._published = (status, state)
+                await self._publish(status)
 
-    def _act(self) -> None:
-        """Stop the process when the parser says so; the first stop of all counts."""
-        if self._handle.cause is not None:
+    def _stop_on_flags(self) -> None:
+        """Stop the run if the parser asks for that; a stop that came first keeps its cause."""
+        if self._control.cause is not None:
             return
         for flag, kind, text in STOP_FLAGS:
             if flag in self.flags:
                 self._why.add("rule", f"{text}: the task is stopped")
-                self._handle.stop(StopCause(kind=kind, text=text))
+                self._control.stop(StopCause(kind=kind, text=text))
                 return
-
-    async def _tell(self) -> None:
-        status = self.status
-        self._handle.percent, self._handle.activity = self.state.percent, self.state.activity
-        if (status, self.state) != self._published:
-            self._published = (status, self.state)
-            await self._publish(status)
 
 
 async def _wait_first(

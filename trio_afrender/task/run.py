@@ -1,24 +1,24 @@
 """The boundary of one run: whatever happens inside, the server gets one outcome and no process
-is left. The way of a task from here on:
+is left.
 
-place on disk -> service (command, folder, environment) -> `work` -> log -> outcome
+A run obtains, in this order, and gives back in the reverse order: GPUs, its folder with the log, its
+plugins (service, command, environment, parser). `RunExecution` does the work with them.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import attrs
 import trio
 
 from trio_afrender.errors import PluginError, StoreError
-from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
+from trio_afrender.plugins.interfaces import PluginSpec
 from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
 from trio_afrender.task.events import LogLine, TaskEvent
 from trio_afrender.task.execution import RunExecution
-from trio_afrender.task.gpu_slots import hidden_cards, show_cards
-from trio_afrender.task.run_folder import RunFolder
+from trio_afrender.task.gpu_slots import make_gpu_variables, make_no_gpu_variables
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.task_info import make_task_info
@@ -29,162 +29,148 @@ __all__ = ("run_task",)
 logger = logging.getLogger(__name__)
 
 MAX_LOG_PIECE = 256 * 1024
-"""Characters of log sent in one piece; plugins may be talkative."""
+"""Characters of log in one message: plugins may write a lot."""
 
 
 async def run_task(
-    handle: TaskControl, tools: TaskDependencies, events: trio.MemorySendChannel[TaskEvent]
+    control: TaskControl,
+    dependencies: TaskDependencies,
+    events: trio.MemorySendChannel[TaskEvent],
 ) -> None:
-    """Run the task of `handle` and send its events, the outcome last. Closes `events`.
+    """Run the task of `control` and send its events, the outcome last. Closes `events`.
 
     A run that was closed or superseded sends no outcome. Raises nothing but cancellation: a bug
     in here becomes an outcome too. Cancelled, it leaves no process behind, and no outcome.
     """
-    record = RunState(handle, tools)
+    run_state = RunState(control, dependencies)
     async with events:
         try:
-            status = await _live(record, events)
+            status = await _execute(run_state, events)
         except Exception as error:
-            # The boundary: whatever it was, the server gets an answer and the agent goes on.
-            logger.exception("task %s: internal error", handle.task.key)
-            record.why.add("bug", f"internal error of the agent: {error!r}")
-            started = record.started is not None
+            # The server must get an outcome for each run, and other runs must not end with this one.
+            logger.exception("task %s: internal error", control.task.key)
+            run_state.why.add("bug", f"internal error of the agent: {error!r}")
+            started = run_state.started is not None
             status = TaskStatus.FinishedError if started else TaskStatus.FailedToStart
         finally:
-            await _dismiss(record)
-            handle.done.set()
-        if handle.cause is None or not handle.cause.kind.discards_outcome:
-            await _report(record, status, events)
+            if control.inherited and run_state.started is None and not control.leaving:
+                # An earlier agent's tree that was never taken over, because its plugins could not be
+                # made, say. Its supervisor would keep it running with no run that owns it.
+                with trio.CancelScope(shield=True):
+                    await dependencies.dismiss(control.task)
+            control.done.set()
+        if control.cause is None or not control.cause.kind.discards_outcome:
+            await _send_outcome(run_state, status, events)
 
 
-async def _dismiss(record: RunState) -> None:
-    """End a tree that was inherited and never taken over: its plugins, say, could not be made."""
-    handle = record.handle
-    if handle.inherited and record.started is None and not handle.leaving:
-        with trio.CancelScope(shield=True):
-            await record.tools.dismiss(handle.task)
-
-
-async def _live(record: RunState, events: trio.MemorySendChannel[TaskEvent]) -> TaskStatus:
-    handle, tools = record.handle, record.tools
-    if handle.predecessor is not None:
-        with handle.stoppable():
-            await handle.predecessor.done.wait()
-        handle.predecessor = None  # or every run of a key would keep all its ancestors alive
-    with ExitStack() as unknown:
-        if handle.inherited:
-            unknown.enter_context(tools.gpus.awaiting())
-        return await _live_with_cards(record, unknown, events)
-
-
-async def _live_with_cards(
-    record: RunState, unknown: ExitStack, events: trio.MemorySendChannel[TaskEvent]
-) -> TaskStatus:
-    """Live with GPUs of its own; close `unknown` when those of an earlier agent's run are known."""
-    handle, tools = record.handle, record.tools
+async def _execute(run_state: RunState, events: trio.MemorySendChannel[TaskEvent]) -> TaskStatus:
+    """Obtain what the run needs, execute it, give everything back; return the status."""
+    control, dependencies = run_state.control, run_state.dependencies
+    task, gpus = control.task, dependencies.gpus
+    if control.predecessor is not None:
+        with control.stoppable():
+            await control.predecessor.done.wait()
+        control.predecessor = None  # or each run of a key would keep all earlier ones in memory
     try:
-        if not handle.inherited:
-            await _take_cards(record, events)
-        if handle.cause is not None and not handle.inherited:  # its tree lives, and is to end
-            return record.stopped_early()
-        async with tools.open_run_folder(handle.task) as place:
-            if handle.inherited:
-                record.cards = await place.recorded_gpus()
-                tools.gpus.hold(record.cards)
-                unknown.close()
-            elif record.cards:
-                await place.record_gpus(record.cards)
-            return await _live_at(place, record, events)
+        async with AsyncExitStack() as stack:
+            # Until the GPUs of an inherited run are read from its folder, a new task could be given
+            # the same ones (test_an_inherited_run_keeps_its_gpu).
+            blocked = stack.enter_context(ExitStack())
+            if control.inherited:
+                blocked.enter_context(gpus.blocked())
+            stack.callback(lambda: gpus.free(run_state.gpus))
+            if not control.inherited:
+                await _take_gpus(run_state, events)
+                if control.cause is not None:
+                    return run_state.stopped_early()
+            # A stopped run that is inherited goes through here: its tree lives and must be ended.
+            run_folder = await stack.enter_async_context(dependencies.open_run_folder(task))
+            if control.inherited:
+                run_state.gpus = await run_folder.recorded_gpus()
+                gpus.hold(run_state.gpus)
+                blocked.close()
+            elif run_state.gpus:
+                await run_folder.record_gpus(run_state.gpus)
+            spec = PluginSpec(
+                service=task.service,
+                # Without redirection there is no log that a parser could read.
+                parser="" if dependencies.config.console else task.parser,
+                task_info=make_task_info(task, run_folder.files_dir),
+            )
+            plugins = await stack.enter_async_context(
+                dependencies.plugins.open_task(spec, run_folder.log)
+            )
+            refusal: TaskStatus | None = None
+            if plugins.facts.skip:
+                run_state.why.add("rule", "the service skips the task")
+                refusal = TaskStatus.Skip
+            elif not plugins.facts.command.strip():
+                refusal = run_state.refuse(TaskStatus.FailedToStart, "the command is empty")
+            if refusal is not None:
+                await run_state.note_plugins(plugins)
+                return refusal
+            return await RunExecution(plugins, run_folder, run_state, events).run()
     except StoreError as error:
-        return record.refuse(TaskStatus.GiveBack, str(error))
-    finally:
-        tools.gpus.free(record.cards)
+        # A full or broken disk is this host's fault: another host can try.
+        return run_state.refuse(TaskStatus.GiveBack, str(error))
+    except PluginError as error:
+        run_state.note(error.details)
+        return run_state.refuse(TaskStatus.FailedToStart, str(error))
 
 
-async def _take_cards(record: RunState, events: trio.MemorySendChannel[TaskEvent]) -> None:
-    """Wait for the GPUs of this run, if it is to have some of its own; a stop ends the waiting."""
-    handle, room = record.handle, record.tools.gpus
-    if not room.rule.tasks_per_card or handle.cause is not None:
+async def _take_gpus(run_state: RunState, events: trio.MemorySendChannel[TaskEvent]) -> None:
+    """Wait for the GPUs of this run, if it gets some of its own. A stop ends the wait."""
+    control, gpus = run_state.control, run_state.dependencies.gpus
+    if not gpus.rule.tasks_per_card or control.cause is not None:
         return
-    if not room.wants(handle.task.service):
-        record.card_variables = hidden_cards() if room.cards() else {}
+    if not gpus.assigns_to(control.task.service):
+        run_state.gpu_variables = make_no_gpu_variables() if gpus.gpus() else {}
         return
-    waiting = room.is_busy()
+    waiting = gpus.is_busy()
     if waiting:
-        await _tell(record, "waits for a GPU: others have them all", events)
-    with handle.stoppable():
-        record.cards = await room.take()
-    if record.cards:
-        record.card_variables = show_cards(record.cards)
-        text = f"has GPU {', '.join(record.cards)}"
-        record.why.add("rule", text)
+        await _send_activity(run_state, "waits for a GPU: all are in use", events)
+    with control.stoppable():
+        run_state.gpus = await gpus.take()
+    if run_state.gpus:
+        run_state.gpu_variables = make_gpu_variables(run_state.gpus)
+        text = f"has GPU {', '.join(run_state.gpus)}"
+        run_state.why.add("rule", text)
         if waiting:
-            await _tell(record, text, events)
+            await _send_activity(run_state, text, events)
 
 
-async def _tell(record: RunState, activity: str, events: trio.MemorySendChannel[TaskEvent]) -> None:
-    """Say what a run does that has no process yet."""
-    task = record.handle.task
-    record.handle.activity = activity
+async def _send_activity(
+    run_state: RunState, activity: str, events: trio.MemorySendChannel[TaskEvent]
+) -> None:
+    """Report the activity of a run that has no process yet."""
+    task = run_state.control.task
+    run_state.control.activity = activity
     key = task.key._asdict()
     await events.send(TaskUpdate(run=task.run, **key, status=TaskStatus.Percent, activity=activity))
 
 
-async def _live_at(
-    place: RunFolder, record: RunState, events: trio.MemorySendChannel[TaskEvent]
-) -> TaskStatus:
-    task = record.handle.task
-    spec = PluginSpec(
-        service=task.service,
-        parser="" if record.tools.config.console else task.parser,
-        task_info=make_task_info(task, place.files_dir),
-    )
-    try:
-        async with record.tools.plugins.open_task(spec, place.log) as plugins:
-            return await _live_with(plugins, place, record, events)
-    except PluginError as error:
-        record.note(error.details)
-        return record.refuse(TaskStatus.FailedToStart, str(error))
-
-
-async def _live_with(
-    plugins: PluginTask,
-    place: RunFolder,
-    record: RunState,
-    events: trio.MemorySendChannel[TaskEvent],
-) -> TaskStatus:
-    refusal: TaskStatus | None = None
-    if plugins.facts.skip:
-        record.why.add("rule", "the service skips the task")
-        refusal = TaskStatus.Skip
-    elif not plugins.facts.command.strip():
-        refusal = record.refuse(TaskStatus.FailedToStart, "the command is empty")
-    if refusal is not None:
-        await record.note_plugins(plugins)
-        return refusal
-    return await RunExecution(plugins, place, record, events).run()
-
-
-async def _report(
-    record: RunState, status: TaskStatus, events: trio.MemorySendChannel[TaskEvent]
+async def _send_outcome(
+    run_state: RunState, status: TaskStatus, events: trio.MemorySendChannel[TaskEvent]
 ) -> None:
-    """Send what is left of the log, then the outcome."""
-    run, text = record.handle.task.run, record.log_text()
+    """Send the run's log, then its outcome."""
+    run, text = run_state.control.task.run, run_state.log_text()
     for start in range(0, len(text), MAX_LOG_PIECE):
         await events.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
-    last = record.last or TaskUpdate(run=run, **record.handle.task.key._asdict(), status=status)
-    end = record.end.status if record.end else None
+    key = run_state.control.task.key._asdict()
+    last = run_state.last or TaskUpdate(run=run, **key, status=status)
+    end = run_state.end.status if run_state.end else None
     await events.send(
         attrs.evolve(
             last,
             status=status,
-            percent=100 if status.success and record.started else last.percent,
-            output=record.output,
+            # Many programs end without having printed 100 %.
+            percent=100 if status.success and run_state.started else last.percent,
+            output=run_state.output,
             exit_code=end.code if end else None,
             exit_signal=end.signal if end else None,
-            started=record.started,
-            finished=record.finished or record.tools.wall(),
-            why=record.why.steps(),
-            leftovers=record.end.leftovers if record.end else (),
+            started=run_state.started,
+            finished=run_state.finished or run_state.dependencies.wall(),
+            why=run_state.why.steps(),
+            leftovers=run_state.end.leftovers if run_state.end else (),
         )
     )

@@ -1,6 +1,15 @@
-"""Where a run lives on this host: its folder, log, working and thumbnail folders.
+"""The folder of a run on this host: log, working folder, files for the server, stop file.
 
-The seam lets simulated tests run without a disk: `testing` has a place in memory.
+    <runs>/<job>.<block>.<task>_<run>/
+        log/            the output of all processes of the run, see `tasklog.segments`
+        view/           what the parser shows in place of parts of it
+        work/           working folder of a task that names none
+        files/          Afanasy's ``store_dir``: files in here are sent to the server
+        stop.json       why the task is stopped, for the task itself (``AF_STOP_FILE``)
+        cards.json      the GPUs of the run, for a later agent
+        task.*, post-*  records of the process trees that a supervisor holds
+
+`RunFolder` is an interface so that simulated tests need no disk: `testing` has one in memory.
 """
 
 from __future__ import annotations
@@ -41,18 +50,19 @@ __all__ = (
 )
 
 OWN_SLOT = "task"
-"""The slot of a run's own process; those of post commands are ``post-0`` and so on."""
+"""The slot of a run's own process; post commands have ``post-0`` and so on."""
 GPUS_FILE = "cards.json"
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
 STOP_FILE_TIMEOUT = 0.5
+"""Seconds that writing the stop file may delay TERM."""
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".partial")
 SETTLE_TIME = 1.0
-"""Seconds without a change after which a file of no known kind counts as complete."""
+"""Seconds without a change after which a file of an unknown format counts as complete."""
 
 
 class RunFolder(Protocol):
-    """What a run needs of its host's disk."""
+    """What a run needs of the disk."""
 
     @property
     def log(self) -> RunLog: ...
@@ -67,62 +77,67 @@ class RunFolder(Protocol):
 
     @property
     def files_dir(self) -> str:
-        """Afanasy's ``store_dir``: what is put here goes to the server."""
+        """Afanasy's ``store_dir``: files in here are sent to the server."""
         ...
 
     @property
     def stop_file(self) -> str:
-        """Where `write_stop` writes; the task learns it as ``AF_STOP_FILE``."""
+        """The path that `write_stop` writes to; the task gets it as ``AF_STOP_FILE``."""
         ...
 
     def persistence(self, slot: str) -> Persistence | None:
-        """How the process `slot` of the run outlives its agent; None where none does."""
+        """How the tree of the process `slot` outlives its agent; None if it ends with it."""
         ...
 
     async def is_folder(self, path: str) -> bool:
-        """Whether a task can work there. A hanging mount hangs this run alone."""
+        """Whether a task can work in `path`. On a hanging mount only this run waits."""
         ...
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
-        """Put the JSON that ``AF_STOP_FILE`` promises; gives up after half a second."""
+        """Write the stop file: grace in seconds, deadline in Unix time. Raises OSError.
+
+        Given up after `STOP_FILE_TIMEOUT`.
+        """
         ...
 
-    async def record_gpus(self, cards: Sequence[str]) -> None:
-        """Keep which GPUs the run has, for a later agent that takes it over."""
+    async def record_gpus(self, gpus: Sequence[str]) -> None:
+        """Record which GPUs the run has, for a later agent that takes it over. Never raises OSError."""
         ...
 
     async def recorded_gpus(self) -> tuple[str, ...]:
-        """Return what `note_cards` kept; () for nothing."""
+        """Return what `record_gpus` recorded; () if there is nothing or it cannot be read."""
         ...
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
-        """Files that are complete and whose names are not in `seen`; the task may still run."""
+        """Return the complete files whose names are not in `seen`; the task may still run."""
         ...
 
     async def read_window(self, *, viewed: bool, limit: int, redactor: Redactor) -> str:
-        """Head and tail of what was printed; `viewed`: as the parser would have it shown."""
+        """Return head and tail of the output, `limit` bytes. `viewed`: as the parser shows it."""
         ...
 
     async def collect_final(
         self, seen: Collection[str], *, viewed: bool, limit: int, redactor: Redactor
     ) -> tuple[tuple[TaskFile, ...], str]:
-        """`collect` and `read_window` at the end of a run, on one way to the disk."""
+        """Do `collect` and `read_window` at the end of a run, in one thread call."""
         ...
 
 
 OpenRunFolder: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[RunFolder]]
-"""Makes a run's place. Raises `StoreError`. Leaving it closes the log and removes nothing."""
+"""Make the folder of a run. Raises `StoreError`. Leaving closes the log and removes nothing."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class DiskRunFolder:
-    """A folder of the store; all blocking work happens in threads."""
+    """A `RunFolder` on disk; blocking calls run in threads. Made by `open_run_folder`."""
 
     folder: Path
     log: RunLog
     view: DisplayedLog
     quota: int
+    """Bytes of log that are kept."""
     supervised: bool = False
+    """Whether supervisors hold the trees of the run and write its log."""
 
     @property
     def work_dir(self) -> str:
@@ -132,6 +147,7 @@ class DiskRunFolder:
         if not self.supervised:
             return None
         record, log = str(self.folder / slot), str(self.folder / "log")
+        # The two times are the run's to set: they depend on its service.
         return Persistence(record=record, log=log, quota=self.quota, agent_timeout=0, grace=0)
 
     @property
@@ -143,22 +159,26 @@ class DiskRunFolder:
         return str(self.folder / "stop.json")
 
     async def is_folder(self, path: str) -> bool:
-        # Working folders are on the network: a hung mount must not hold threads of the store.
+        # Not `work_in_thread`: working folders are on network mounts, and a few hanging ones would
+        # take all threads of the store.
         return await trio.to_thread.run_sync(_is_enterable, path, abandon_on_cancel=True)
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})
-        # Abandoned when the disk hangs: TERM must not wait for it, and a late note harms nobody.
+        # On a hanging disk the thread is left behind: TERM must not wait for it, and a stop file that
+        # is written later does no harm.
         with trio.move_on_after(STOP_FILE_TIMEOUT):
             await work_in_thread(partial(_write_atomically, self.stop_file, text), abandon=True)
 
-    async def record_gpus(self, cards: Sequence[str]) -> None:
-        path, text = str(self.folder / GPUS_FILE), json.dumps(list(cards))
-        with suppress(OSError):  # a full disk stops no task; only a later agent knows less
+    async def record_gpus(self, gpus: Sequence[str]) -> None:
+        path, text = str(self.folder / GPUS_FILE), json.dumps(list(gpus))
+        # A full disk must not fail the task. The cost is that an agent restarted while the task runs
+        # can give the same GPUs to another one.
+        with suppress(OSError):
             await work_in_thread(partial(_write_atomically, path, text))
 
     async def recorded_gpus(self) -> tuple[str, ...]:
-        return await work_in_thread(partial(_read_cards, self.folder / GPUS_FILE))
+        return await work_in_thread(partial(_read_gpus, self.folder / GPUS_FILE))
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
         return await work_in_thread(lambda: _read_files(self.files_dir, seen, last=False))
@@ -171,11 +191,12 @@ class DiskRunFolder:
     ) -> tuple[tuple[TaskFile, ...], str]:
         source = (self.view if viewed else self.log).reader()
 
-        def look() -> tuple[tuple[TaskFile, ...], str]:
+        def read() -> tuple[tuple[TaskFile, ...], str]:
             text = make_window(source, limit, redactor).text if source.size() else ""
             return _read_files(self.files_dir, seen, last=True), text
 
-        return await work_in_thread(look)
+        # One hop for both: a thread call is a noticeable part of a tiny task's cost.
+        return await work_in_thread(read)
 
 
 @asynccontextmanager
@@ -184,8 +205,8 @@ async def open_run_folder(
 ) -> AsyncIterator[DiskRunFolder]:
     """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`.
 
-    With `supervised` somebody else writes the log. What an earlier agent had there of the log goes on; its
-    view is made anew.
+    With `supervised` a supervisor writes the log. A log that an earlier agent left there is continued;
+    its view is built again from the start, by the parser of this agent.
     """
     folder = root / run_folder_name(task)
     beside = (folder / "work", folder / "files")
@@ -202,23 +223,25 @@ async def open_run_folder(
 
 
 async def remove_run_folders(root: Path, tasks: Sequence[TaskExec]) -> None:
-    """Delete the folders of runs; what cannot be deleted stays."""
+    """Delete the folders of runs; what cannot be deleted stays, without an error."""
     folders = [root / run_folder_name(task) for task in tasks]
 
     def remove() -> None:
         for folder in folders:
-            if not _remove_bare(str(folder)):
+            if not _remove_if_bare(str(folder)):
                 shutil.rmtree(folder, ignore_errors=True)
 
     await work_in_thread(remove)
 
 
-def _remove_bare(folder: str) -> bool:
-    """Remove the folder of a run that left nothing of its own; False if it must be done thoroughly.
+def _remove_if_bare(folder: str) -> bool:
+    """Remove the folder of a run that left no files of its own; False if it left some.
 
-    Most tiny tasks are like that, and looking first is forty calls of the system: the dearest part
-    of such a task on a busy loop, because each of them lets go of the interpreter and wants it back.
+    Blocking. Nothing is removed that an `rmtree` would not remove as well.
     """
+    # Most tiny tasks leave nothing. `rmtree` lists and checks first, some forty system calls, each of
+    # which gives the interpreter lock away and waits for it: on a busy loop that was the most
+    # expensive part of such a task.
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -237,12 +260,12 @@ def _remove_bare(folder: str) -> bool:
 
 
 def run_folder_name(task: TaskExec) -> str:
-    """The name of a run's folder."""
+    """Return the name of a run's folder."""
     return f"{task.key}_{safe_name(task.run)}"
 
 
 async def read_stored_output(root: Path, task: TaskExec, *, limit: int, redactor: Redactor) -> str:
-    """What is left of the output of a run whose agent is dead, head and tail; '' for nothing."""
+    """Return head and tail of the stored output of a run whose agent was killed; '' for none."""
 
     def read() -> str:
         reader = open_reader(root / run_folder_name(task) / "log")
@@ -252,16 +275,18 @@ async def read_stored_output(root: Path, task: TaskExec, *, limit: int, redactor
 
 
 def safe_name(run: str) -> str:
-    """A run is the server's word: reduce it to what can only ever be one file name."""
+    """Return `run` with all but ASCII letters and digits replaced, at most 64 characters."""
+    # The server chooses the run's id: it must not name another folder ("../x").
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in run)[:64]
 
 
-def _read_cards(path: Path) -> tuple[str, ...]:
+def _read_gpus(path: Path) -> tuple[str, ...]:
+    # The task can write to this folder, so anything that is no list of texts counts as missing.
     try:
-        cards = json.loads(path.read_text())
+        gpus = json.loads(path.read_text())
     except (OSError, ValueError):
         return ()
-    return tuple(card for card in cards if isinstance(card, str)) if isinstance(cards, list) else ()
+    return tuple(gpu for gpu in gpus if isinstance(gpu, str)) if isinstance(gpus, list) else ()
 
 
 def _is_enterable(path: str) -> bool:
@@ -269,13 +294,17 @@ def _is_enterable(path: str) -> bool:
 
 
 def _write_atomically(path: str, text: str) -> None:
-    partial = Path(f"{path}.part")
-    partial.write_text(text)
-    partial.replace(path)
+    """Write a file that a reader sees either complete or not at all. Blocking."""
+    unfinished = Path(f"{path}.part")
+    unfinished.write_text(text)
+    unfinished.replace(path)
 
 
 def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[TaskFile, ...]:
-    """New files of the folder that are complete; `last`: nobody is left who could be writing."""
+    """Return the new files of the folder that are complete; `last`: no process can write any more.
+
+    Blocking.
+    """
     found = []
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -286,7 +315,7 @@ def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[Task
             if entry.name in seen or not entry.is_file(follow_symlinks=False):
                 continue
             if entry.name.startswith(".") or entry.name.endswith(UNFINISHED_SUFFIXES):
-                continue  # by custom a name for what is on its way
+                continue  # names that programs use for files they are still writing
             state = entry.stat(follow_symlinks=False)
             if state.st_size >= MAX_FILE:
                 continue
@@ -297,7 +326,8 @@ def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[Task
 
 
 def _is_complete(data: bytes, age: float) -> bool:
-    """Whether a file that may be in the making is whole, by its end or because it rests."""
+    """Whether a file that may still be written is complete; `age` is seconds since its last change."""
+    # JPEG and PNG end with a marker of their own. Other formats are complete once they rest.
     if data.startswith(b"\xff\xd8"):
         return data.endswith(b"\xff\xd9")
     if data.startswith(b"\x89PNG"):

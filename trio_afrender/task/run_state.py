@@ -1,4 +1,4 @@
-"""What is known of a run so far: facts that end up in its outcome and its log."""
+"""The facts known of a run so far; they end up in its outcome and its log."""
 
 from __future__ import annotations
 
@@ -22,94 +22,93 @@ __all__ = ("RunState",)
 logger = logging.getLogger(__name__)
 
 MAX_EXCEPTION_TEXT = 300
-"""Characters of an exception that are logged; the task's log has all of it."""
+"""Characters of an exception in the agent's log; the task's log has all of it."""
 
 
 class RunState:
-    """Written by the run alone; nothing in here waits."""
+    """Written only by the run itself."""
 
-    def __init__(self, handle: TaskControl, tools: TaskDependencies) -> None:
-        self.handle = handle
-        self.tools = tools
-        self.why = ReasonLog(tools.wall)
+    def __init__(self, control: TaskControl, dependencies: TaskDependencies) -> None:
+        self.control = control
+        self.dependencies = dependencies
+        self.why = ReasonLog(dependencies.wall)
         self.started: float | None = None
         """Unix time at which the task's own process started."""
         self.finished: float | None = None
-        """As far from the start as the run took: a wall clock that jumps makes no task shorter."""
+        """`started` plus the duration by trio's clock, which does not jump as a wall clock can."""
         self._began = 0.0
         self.end: ProcessEnd | None = None
-        """Of the task's own process, not of post commands."""
+        """The end of the task's own process, not of a post command."""
         self.output = ""
+        """The output window for the outcome."""
         self.last: TaskUpdate | None = None
         """The last progress."""
         self.secrets: tuple[str, ...] = ()
-        self.cards: tuple[str, ...] = ()
-        """The GPUs that it has for itself."""
-        self.card_variables: Mapping[str, str] = {}
-        """What tells its processes of them."""
+        self.gpus: tuple[str, ...] = ()
+        """Names of the GPUs that the run has for itself."""
+        self.gpu_variables: Mapping[str, str] = {}
+        """Environment variables that make its processes use these GPUs only."""
         self._notes: list[str] = []
 
     def begin(self, started: float | None = None) -> None:
-        """Note the start of the task's own process: now, or when an earlier agent started it."""
-        now = self.tools.wall()
+        """Note the start of the task's own process: now, or at the Unix time `started` by an
+        earlier agent."""
+        now = self.dependencies.wall()
         self.started = now if started is None else started
         self._began = trio.current_time() - max(0.0, now - self.started)
 
     def finish(self, end: ProcessEnd) -> None:
-        """Note its end."""
+        """Note the end of the task's own process."""
         self.end = end
         if self.started is not None:
+            # test_a_clock_that_jumps_makes_no_task_shorter
             self.finished = self.started + trio.current_time() - self._began
 
     def note(self, *texts: str) -> None:
-        """Put texts into the task's log; empty ones are passed over."""
+        """Add texts to the task's log; empty ones are left out."""
         self._notes.extend(text.rstrip("\n") for text in texts if text.strip())
 
     async def note_plugins(self, plugins: PluginTask, log: str | None = None) -> None:
-        """Put what the plugins have to say into the task's log; asks for `log` if it is None.
+        """Add the plugins' log text and problems to the task's log.
 
-        Asking comes first: it may add to the problems. Dropped plugins say nothing any more;
-        then what the service said at its making counts.
+        `log` is that text if the caller has it; if None, the plugins are asked for it.
         """
-        said = await plugins.log() if log is None else log
-        texts = (said or plugins.facts.log, *plugins.problems())
+        # The log first: asking for it may add to the problems. Disabled plugins return none; then
+        # the text from the construction of the service is used.
+        text = await plugins.log() if log is None else log
+        texts = (text or plugins.facts.log, *plugins.problems())
         self.note(*texts)
-        for text in texts:
-            self._warn_of(text)
-
-    def _warn_of(self, text: str) -> None:
-        """Tell whoever watches the agent what a plugin raised: few people read a good task's log."""
-        if raised := _find_raised(text):
-            task = self.handle.task
-            plugins = f"{task.service} / {task.parser or 'no parser'}"
-            hidden = Redactor(self.secrets).redact(raised)[:MAX_EXCEPTION_TEXT]
-            logger.warning("task %s: a plugin (%s) raised %s", task.key, plugins, hidden)
+        for each in texts:
+            # Also in the agent's log: the task's own log is seldom read if the task succeeded.
+            if raised := _find_raised(each):
+                task = self.control.task
+                names = f"{task.service} / {task.parser or 'no parser'}"
+                redacted = Redactor(self.secrets).redact(raised)[:MAX_EXCEPTION_TEXT]
+                logger.warning("task %s: a plugin (%s) raised %s", task.key, names, redacted)
 
     def refuse(self, status: TaskStatus, text: str) -> TaskStatus:
         """Return the status of a run that never got a process, for the reason `text`."""
         self.why.add("refused", text)
-        return cap_retries(status, self.handle.give_backs)
+        return cap_retries(status, self.control.give_backs)
 
     def stopped_early(self) -> TaskStatus:
         """Return the status of a run that was stopped before it had a process."""
-        cause = self.handle.cause
+        cause = self.control.cause
         if cause is None:
             return TaskStatus.FailedToStart
         self.why.add("asked", f"{cause.text}, before anything was started")
-        return decide_status(RunFacts(stop=cause, give_backs=self.handle.give_backs))
+        return decide_status(RunFacts(stop=cause, give_backs=self.control.give_backs))
 
     def log_text(self) -> str:
-        """The task's log as it ends: notes, then the chain of why, then what was used at most;
-        secrets blotted out."""
-        text = "\n".join(filter(None, [*self._notes, self.why.text(), self._peak()]))
+        """Return the end of the task's log, redacted: notes, reasons, peak usage."""
+        peak = ""
+        if self.control.usage is not None:
+            took: float | None = None
+            if self.finished is not None and self.started is not None:
+                took = self.finished - self.started
+            peak = f"Used at most: {usage_sentence(self.control.usage, took)}"
+        text = "\n".join(filter(None, [*self._notes, self.why.text(), peak]))
         return Redactor(self.secrets).redact(text) + "\n" if text else ""
-
-    def _peak(self) -> str:
-        usage, end = self.handle.usage, self.finished
-        if usage is None:
-            return ""
-        took = end - self.started if end is not None and self.started is not None else None
-        return f"Used at most: {usage_sentence(usage, took)}"
 
 
 def _find_raised(text: str) -> str:

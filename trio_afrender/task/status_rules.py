@@ -1,8 +1,8 @@
-"""From what happened to the status that the server is told. Pure: a table and one function.
+"""The status of a run from the facts of its end. Pure: a table and one function.
 
 The order of the checks is Afanasy's: exit status, fatal error, error, bad result, files, post
-commands. A stop that was asked for wins over all of them, but only if it ended the process: an
-end of its own that crosses a stop still counts.
+commands. A stop decides before all of them, but only if it ended the process: when a process ends by
+itself while a stop is on its way, its own end counts (`test_an_end_that_crosses_a_stop_counts`).
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ __all__ = ("RunFacts", "StopCause", "StopKind", "decide_status")
 
 
 class StopKind(enum.Enum):
-    """Who or what ends a run before its time."""
+    """What stops a run."""
 
     SERVER = "server"
     CLOSED = "closed"
-    """The server closed a running run: kill it, report nothing."""
+    """The server closed a run that was running: kill it, report nothing."""
     FORGET = "forget"
-    """A stop in the answer to a register: kill it, report nothing, the outcome is superseded."""
+    """A stop in the answer to a register: kill the run, report nothing. The server has given the task
+    away, so an outcome would be counted for another run."""
     DRAIN = "drain"
     AGENT_EXIT = "agent exit"
     USER = "user"
     STORE_FULL = "store full"
     LIMIT = "limit"
-    """It took more time, output or memory than the host's limits allow."""
+    """The run exceeded a limit of time, output or memory."""
     STUCK = "stuck"
-    """It showed no sign of life for too long."""
+    """The run showed no activity for too long."""
     STUCK_HOST = "stuck host"
-    """The same, and it waits for a device of this host."""
+    """As `STUCK`, while it waits for a device of this host."""
     MEMORY = "memory"
-    """The host ran short of memory, and this task was to go."""
+    """The host ran short of memory, and the memory guard chose this run."""
     PARSER_ERROR = "parser error"
     PARSER_FATAL_ERROR = "parser fatal error"
     PARSER_SUCCESS = "parser success"
-    """The process is ended, but the work is done: the other checks follow."""
+    """The work is done although the process has not ended: the other checks follow the stop."""
 
     @property
-    def wanted(self) -> bool:
-        """Whether somebody asked for the end who had no fault to find with the run."""
+    def requested(self) -> bool:
+        """Whether the stop has another reason than what the run did or what the host lacked."""
         return self.discards_outcome or self in (
             StopKind.SERVER,
             StopKind.DRAIN,
@@ -54,7 +55,7 @@ class StopKind(enum.Enum):
 
     @property
     def discards_outcome(self) -> bool:
-        """Whether the server must hear nothing more of the run."""
+        """Whether nothing more of the run may be sent to the server."""
         return self in (StopKind.CLOSED, StopKind.FORGET)
 
 
@@ -75,12 +76,13 @@ STATUS_BY_STOP = {
 }
 
 MAX_GIVE_BACKS = 2
-"""A task that this host gives back so often in a row becomes an error: it would circle for ever."""
+"""A task that this host has given back so often in a row is reported as an error: the server assigns a
+task that was given back again, also to this host, without end."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class StopCause:
-    """Why a run is stopped; `text` is the sentence that people read."""
+    """Why a run is stopped; `text` is a sentence for people."""
 
     kind: StopKind
     text: str
@@ -88,28 +90,28 @@ class StopCause:
 
 @attrs.frozen(slots=True, kw_only=True)
 class RunFacts:
-    """All that the verdict depends on."""
+    """Everything that the status depends on."""
 
     stop: StopCause | None = None
-    """Set only if the stop hit the process (it had not ended by itself)."""
+    """Set only if the stop ended the process: it had not ended by itself."""
     exit: ExitStatus | None = None
     """None: nothing was started, or the leader cannot be reaped (state D)."""
     exit_ok: bool = True
-    """What the service's checkExitStatus said of a normal exit."""
+    """The answer of the service's checkExitStatus to a normal exit."""
     fatalerror: bool = False
     error: bool = False
     badresult: bool = False
     finishedsuccess: bool = False
     files_ok: bool = True
     post_in_time: bool = True
-    """Whether what follows the process ended within the limit for all of it."""
+    """Whether all post commands ended within the limit ``post_time``."""
     post_ok: bool = True
     give_backs: int = 0
-    """How often in a row this host gave this task back before."""
+    """How often in a row this host has given this task back before."""
 
 
 def decide_status(facts: RunFacts) -> TaskStatus:
-    """Return the status of a run whose process was started (or that was stopped before)."""
+    """Return the status of a run that has started its process or was stopped before that."""
     if facts.stop is None:
         if facts.exit is None or facts.exit.signal is not None:
             return TaskStatus.FinishedKilled
@@ -130,7 +132,7 @@ def decide_status(facts: RunFacts) -> TaskStatus:
 
 
 def cap_retries(status: TaskStatus, give_backs: int) -> TaskStatus:
-    """Turn one give-back too many in a row into an error."""
+    """Return `status`, or an error for a give-back after `MAX_GIVE_BACKS` in a row."""
     if status.given_back and give_backs >= MAX_GIVE_BACKS:
         return TaskStatus.FinishedError
     return status

@@ -1,6 +1,7 @@
-"""A run that stands still because somebody wants it so, and goes on when they want that.
+"""Suspend and resume a run.
 
-The wish belongs to the run; the processes that it is applied to come and go.
+The requested state belongs to the run. It is applied to each of the run's processes while that one
+runs, so a post command that starts during a suspension is suspended too.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ __all__ = ("Suspension", "obey_suspension")
 
 @final
 class Suspension:
-    """Whether a run is to stand still, and for how long it has."""
+    """Whether a run is to be suspended, and for how long it has been. True while it is."""
 
     def __init__(self) -> None:
         self.reason = ""
-        """Why it is to stand still; empty: it is not."""
+        """Why the run is to be suspended; empty: it is to run."""
         self.ended = float("-inf")
-        """When it was last let go on, in trio's time."""
+        """When it was last resumed, in trio's time."""
         self._since = 0.0
         self._total = 0.0
         self._changed = trio.Event()
@@ -33,7 +34,7 @@ class Suspension:
         return bool(self.reason)
 
     def change(self, reason: str) -> bool:
-        """Wish it to stand still for that reason, or '' to go on; False if that changes nothing."""
+        """Request a suspension for that reason, or '' to resume; False if that changes nothing."""
         if bool(reason) == bool(self.reason):
             return False
         now = trio.current_time()
@@ -48,15 +49,15 @@ class Suspension:
         return True
 
     def seconds(self) -> float:
-        """How long the run has stood still, all in all."""
+        """Return for how long the run has been suspended in all, the current suspension included."""
         return self._total + (trio.current_time() - self._since if self.reason else 0.0)
 
     async def changed(self) -> None:
-        """Wait for the next change of the wish."""
+        """Wait for the next change of the requested state."""
         await self._changed.wait()
 
     async def over(self) -> None:
-        """Wait until it may go on."""
+        """Wait until the run is to run."""
         await trio.lowlevel.checkpoint()
         while self.reason:
             await self._changed.wait()
@@ -64,25 +65,28 @@ class Suspension:
 
 async def obey_suspension(
     suspension: Suspension,
-    child: ProcessTree,
+    tree: ProcessTree,
     why: ReasonLog,
-    say: Callable[[str], Awaitable[None]],
+    send_log: Callable[[str], Awaitable[None]],
 ) -> None:
-    """Suspend and resume `child` as is wished; cancelled when its process is over.
+    """Suspend and resume `tree` as requested, until cancelled: when its process is over.
 
-    `say` puts text into the task's log at once. A stop resumes it by itself: TERM is to be obeyed.
+    `send_log` adds text to the task's log at once. A stop needs nothing from here: a suspended process
+    could not react to TERM, so sending TERM to a tree resumes it.
     """
-    if child.suspended:
+    if tree.suspended:
+        # An earlier agent suspended it and nothing has resumed it since.
         suspension.change("by the agent before this one")
-    done = suspension.reason if child.suspended else ""
+    applied = bool(suspension.reason) and tree.suspended
     while True:
-        if bool(suspension.reason) != bool(done):
-            reason = suspension.reason
-            signal = TreeSignal.SUSPEND if reason else TreeSignal.RESUME
-            pids = await child.signal_tree(signal)
-            text = f"suspended: {reason}" if reason else "resumed"
-            why.add("suspended" if reason else "resumed", text, pids)
-            await say(f"The task is {text}.\n")
-            done = reason
-            continue  # it may have changed meanwhile
-        await suspension.changed()
+        if bool(suspension) == applied:
+            await suspension.changed()
+            continue
+        reason = suspension.reason
+        pids = await tree.signal_tree(TreeSignal.SUSPEND if reason else TreeSignal.RESUME)
+        text = f"suspended: {reason}" if reason else "resumed"
+        why.add("suspended" if reason else "resumed", text, pids)
+        await send_log(f"The task is {text}.\n")
+        # Compared again before the next wait: a change during the two waits above set an event that
+        # this task did not wait for.
+        applied = bool(reason)

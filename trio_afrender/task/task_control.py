@@ -1,4 +1,4 @@
-"""The grip that the dispatcher has on a run: stop it, listen to it, wait for its end."""
+"""The dispatcher's control of a run: stop it, suspend it, listen to it, wait for its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trio_afrender.task.suspend import Suspension
 __all__ = ("TaskControl",)
 
 MIN_KILL_WAIT = 0.5
-"""Seconds that killed processes get to be gone, whoever is in a hurry."""
+"""Seconds that killed processes always get to end, however soon the caller of `stop` needs it."""
 
 
 @attrs.define(eq=False)
@@ -25,31 +25,32 @@ class TaskControl:
 
     task: TaskExec
     predecessor: TaskControl | None = None
-    """An older run of the same key: this one starts only when that one's tree is empty."""
+    """An older run of the same key: this one starts only when the tree of that one is empty."""
     give_backs: int = 0
+    """How often in a row this host has given this task back before."""
     inherited: bool = False
-    """An earlier agent started it: its processes are taken over where they are."""
+    """An earlier agent started it: its process tree is taken over."""
     ran_before: float = 0.0
     """Seconds that its process had run when this agent took it over."""
     leaving: bool = False
-    """Its processes are left to their supervisor: a cancelled run ends nothing and says nothing."""
+    """If cancelled, the run leaves its tree to the supervisor: it ends nothing and sends nothing."""
     suspension: Suspension = attrs.field(factory=Suspension)
     done: trio.Event = attrs.field(factory=trio.Event)
     cause: StopCause | None = None
     listening: bool = False
-    """Whether somebody listens; set by `listen`."""
+    """Whether a client of the server listens to the output; set by `listen`."""
     pid: int | None = None
-    """The leader of the process that runs now."""
+    """The leader of the tree that runs now."""
     percent: int = 0
     activity: str = ""
     usage: TaskUsage | None = None
-    """What the process tree uses, as it was measured last; set by `measure`."""
-    passed: int = 0
-    """Bytes that went through read and write calls of the tree, of any kind: a sign of life."""
+    """What the tree uses, as measured last; set by `measure`."""
+    io_bytes: int = 0
+    """Bytes in read and write calls of the tree, pipes and caches included: shows activity."""
     members: frozenset[tuple[int, float]] = frozenset()
-    """Pid and start of each process that was measured last."""
+    """Pid and start time of each process measured last."""
     output: Callable[[], Awaitable[str]] | None = None
-    """Reads the output so far; None until there is a log."""
+    """Reads the output so far; None while there is no log."""
     _listened: trio.Event = attrs.field(factory=trio.Event)
     _measured: trio.Event = attrs.field(factory=trio.Event)
     _scope: trio.CancelScope | None = None
@@ -58,33 +59,34 @@ class TaskControl:
     _by: float = math.inf
 
     def listen(self, *, on: bool) -> None:
-        """Somebody on the server begins or ceases to listen to the output."""
+        """Begin or end sending the output to listeners."""
         self.listening = on
         self._listened.set()
         self._listened = trio.Event()
 
     async def listened(self) -> None:
-        """Wait until somebody listens."""
+        """Wait until there is a listener."""
         while not self.listening:
             await self._listened.wait()
 
     def measure(
-        self, usage: TaskUsage, passed: int, members: frozenset[tuple[int, float]] = frozenset()
+        self, usage: TaskUsage, io_bytes: int, members: frozenset[tuple[int, float]] = frozenset()
     ) -> None:
-        """The process tree has been measured."""
-        self.usage, self.passed, self.members = usage, passed, members
+        """Note a measurement of the process tree, and wake the tasks that wait for one."""
+        self.usage, self.io_bytes, self.members = usage, io_bytes, members
         self._measured.set()
         self._measured = trio.Event()
 
     async def measured(self) -> None:
-        """Wait until the process tree is measured again."""
+        """Wait for the next measurement of the process tree."""
         await self._measured.wait()
 
     def stop(self, cause: StopCause, grace: float | None = None, by: float | None = None) -> None:
-        """Ask for the end. The first cause stays; a later call can only shorten the grace.
+        """Stop the run. The first cause stays; a later call can only shorten the grace.
 
-        One exception: a silent cause (the server wants no report) replaces a reported one. `by`, in
-        trio's time, is when whoever asks will wait no longer, not even for what survives KILL.
+        One exception: a cause that discards the outcome replaces one that does not, because from
+        then on a report would be wrong. `grace` is in seconds. `by`, in trio's time, is the latest
+        moment until which the run waits for processes that survive KILL.
         """
         if by is not None:
             self._by = min(by, self._by)
@@ -95,6 +97,7 @@ class TaskControl:
         if grace is not None:
             self._grace = grace if self._grace is None else min(grace, self._grace)
             if self._grace_scope is not None:
+                # The grace has begun (test_a_second_stop_can_only_shorten_the_grace).
                 deadline = trio.current_time() + grace
                 self._grace_scope.deadline = min(self._grace_scope.deadline, deadline)
         if self._scope is not None:
@@ -102,9 +105,11 @@ class TaskControl:
 
     @contextmanager
     def stoppable(self, limit: float = math.inf) -> Iterator[trio.CancelScope]:
-        """A scope that a stop cancels, at once if there has been one; or `limit` seconds do."""
+        """Open a scope that is cancelled by a stop, at once if there has been one, or after `limit`
+        seconds. Only one at a time."""
         with trio.CancelScope(deadline=trio.current_time() + limit) as scope:
             self._scope = scope
+            # A stop that came before the scope was opened has cancelled nothing.
             if self.cause is not None:
                 scope.cancel()
             try:
@@ -112,14 +117,15 @@ class TaskControl:
             finally:
                 self._scope = None
 
-    def stop_budget(self, wish: float) -> float:
-        """`wish` seconds, or as long as whoever asked for the end still waits."""
-        return min(wish, max(self._by - trio.current_time(), MIN_KILL_WAIT))
+    def stop_budget(self, seconds: float) -> float:
+        """Return `seconds`, or what the earliest `by` of all stops leaves of them."""
+        return min(seconds, max(self._by - trio.current_time(), MIN_KILL_WAIT))
 
     @contextmanager
-    def in_grace(self, wish: float) -> Iterator[trio.CancelScope]:
-        """A scope of `wish` seconds, or what a stop allows at the most; a second stop cuts it."""
-        seconds = wish if self._grace is None else min(wish, self._grace)
+    def in_grace(self, grace: float) -> Iterator[trio.CancelScope]:
+        """Open a scope of `grace` seconds, or less if a stop asked for less; a later stop can shorten
+        it while it is open."""
+        seconds = grace if self._grace is None else min(grace, self._grace)
         with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
             self._grace_scope = scope
             try:

@@ -1,4 +1,4 @@
-"""Afanasy's taskInfo: what services and parsers are told of a task. Values are JSON plain."""
+"""Afanasy's taskInfo: the description of a task that services and parsers get, in plain JSON values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ("make_task_info",)
 
 
 def make_task_info(task: TaskExec, store_dir: str) -> dict[str, object]:
-    """Return taskInfo with Afanasy's keys; `store_dir` is where thumbnails go.
+    """Return taskInfo with Afanasy's keys; `store_dir` is the folder for thumbnails.
 
-    Rare keys are there only under the original's conditions: sizes unless -1, custom data
-    unless empty, ``parser_koeff`` unless 1.
+    Some keys exist only under the conditions of the original: file sizes unless -1, custom data unless
+    empty, ``parser_koeff`` unless 1.
     """
     info: dict[str, object] = {
         "wdir": task.working_directory,

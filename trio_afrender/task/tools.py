@@ -1,4 +1,4 @@
-"""What a run needs from outside itself, gathered so that a test can hand in fakes."""
+"""Everything that a run uses outside of itself, in one object, so that tests can replace each part."""
 
 from __future__ import annotations
 
@@ -25,11 +25,7 @@ from trio_afrender.task.run_folder import OpenRunFolder
 __all__ = ("NoUsageReader", "ProcessUsageReader", "TaskDependencies")
 
 
-def _new_token() -> str:
-    return secrets.token_hex(16)
-
-
-async def _see_nothing(_pids: Collection[int]) -> ProcessReport:
+async def _examine_nothing(_pids: Collection[int]) -> ProcessReport:
     await trio.lowlevel.checkpoint()
     return ProcessReport()
 
@@ -39,27 +35,27 @@ async def _dismiss_nothing(_task: TaskExec) -> None:
 
 
 class ProcessUsageReader(Protocol):
-    """Where the figures of processes come from."""
+    """Measures single processes."""
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
-        """Return those that exist, zombies too; () when that takes too long."""
+        """Return the usage of those that exist, zombies too; () when reading takes too long."""
         ...
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:
-        """Return what a process has used that may be a zombie already. Returns at once."""
+        """Return what a process has used, which may be a zombie already. Does not block."""
         ...
 
     async def largest(self) -> tuple[ProcessUsage, ...]:
-        """Return the processes of the host with most memory, the largest first."""
+        """Return the processes of the host with the most memory, the largest first."""
         ...
 
     def shares(self) -> Mapping[int, GpuShare]:
-        """What processes have of the cards, by pid, as it was measured last."""
+        """Return the GPU usage of processes by pid, as measured last."""
         ...
 
 
 class NoUsageReader:
-    """Measures nothing."""
+    """A `ProcessUsageReader` that measures nothing."""
 
     async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
         await trio.lowlevel.checkpoint()
@@ -78,31 +74,33 @@ class NoUsageReader:
 
 @attrs.frozen(kw_only=True, eq=False)
 class TaskDependencies:
-    """Everything with an effect. Whoever made the parts closes them."""
+    """The parts with side effects, and the settings. Closed by what opened them, not by the run."""
 
     config: Config
     spawn: Spawn
     plugins: PluginRunner
     open_run_folder: OpenRunFolder
     adopt: Callable[[ProcessTree, tuple[int, ...]], None]
-    """Takes over a child whose tree could not be emptied; reaps it when it is gone at last."""
+    """Takes over a tree with pids that survived KILL, and reaps it when they have ended."""
     dismiss: Callable[[TaskExec], Awaitable[None]] = _dismiss_nothing
-    """Ends what an earlier agent's supervisor still holds of a run; bounded."""
+    """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
     resources: Callable[[], str] = lambda: ""
     """The host's load as JSON text, for parsers."""
     usage_reader: ProcessUsageReader = attrs.field(factory=NoUsageReader)
-    read_room: ReadHeadroom = lambda: MemoryHeadroom(available=1, total=1)
-    """How much memory the host has left."""
+    read_headroom: ReadHeadroom = lambda: MemoryHeadroom(available=1, total=1)
+    """Returns how much memory the host has left."""
     image_worker: ImageWorker | None = None
-    """Reads images; None: thumbnails are commands like any other, images are not looked at."""
+    """Reads images; None: thumbnails are made by shell commands, rendered images are not checked."""
     period: Callable[[], float] = lambda: 5.0
-    """Seconds between two measurements of a task's tree."""
-    examine: Examine = _see_nothing
-    """Looks at processes that do nothing any more."""
+    """Returns the seconds between two measurements of a task's tree."""
+    examine: Examine = _examine_nothing
+    """Reports what inactive processes wait for."""
     gpus_unclaimed: Callable[[], bool] = lambda: False
-    """Whether a card of this host works for somebody whom its driver does not name."""
+    """Whether a GPU of this host is in use by a process that its driver does not name."""
     gpus: GpuAllocator = attrs.field(factory=GpuAllocator)
-    """Who has which GPU."""
+    """Assigns GPUs to tasks."""
     wall: Callable[[], float] = time.time
-    new_token: Callable[[], str] = _new_token
+    """Returns Unix time."""
+    new_token: Callable[[], str] = lambda: secrets.token_hex(16)
+    """Returns a random ``AF_TASK_TOKEN``."""
     environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))

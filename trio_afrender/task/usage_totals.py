@@ -1,7 +1,8 @@
-"""From figures of single processes to those of a run, and to the texts that people read. Pure.
+"""Usage of a whole process tree from measurements of its single processes, and its texts. Pure.
 
-Processes come and go between two measurements. What one has used goes to its parent when that one
-collects it, as the kernel counts; what nobody of the tree collects (orphans) is kept here.
+Processes start and end between two measurements. When a process waits for an ended child, the kernel
+adds the child's totals to those of the parent, where they are measured again. The totals of a process
+that no member of the tree has waited for (an orphan) would be lost: `_Counter` adds them up.
 """
 
 from __future__ import annotations
@@ -22,47 +23,53 @@ _MIB = 1024**2
 
 @attrs.define
 class _Counter:
-    """A figure that only grows, over a tree whose processes end."""
+    """A total of a tree that never decreases, although its processes end."""
 
     total: Callable[[ProcessUsage], float]
-    """Of a process, with that of the children it has collected."""
+    """Returns the total of a process with that of the children it has waited for."""
     inherited: Callable[[ProcessUsage], float]
-    """The part of it that can have come from collected children."""
+    """Returns the part of it that can come from those children."""
     lost: float = 0.0
+    """The sum for ended processes that no process of the tree has waited for."""
     value: float = 0.0
 
     def advance(
         self, before: Mapping[_Key, ProcessUsage], now: Mapping[_Key, ProcessUsage]
     ) -> None:
-        for heir, gone in _heirs(before, now).items():
-            left = sum(map(self.total, gone))
-            if heir is not None:
-                left -= self.inherited(now[heir]) - self.inherited(before[heir])
+        for successor, ended in _find_successors(before, now).items():
+            left = sum(map(self.total, ended))
+            if successor is not None:
+                # What the successor gained from children it waited for is measured there already.
+                left -= self.inherited(now[successor]) - self.inherited(before[successor])
+            # Below zero: an ended process used more after it was last measured
+            # (test_a_collected_child_counts_once_also_when_it_ran_on_after_the_measurement).
             self.lost += max(left, 0.0)
+        # Guards against a process that cannot be read this time.
         self.value = max(self.value, self.lost + sum(map(self.total, now.values())))
 
 
-def _heirs(
+def _find_successors(
     before: Mapping[_Key, ProcessUsage], now: Mapping[_Key, ProcessUsage]
 ) -> dict[_Key | None, list[ProcessUsage]]:
-    """Those that are gone, by their nearest ancestor that is still there; None: there is none."""
+    """Return the ended processes, grouped by the nearest ancestor that still exists; None: no ancestor
+    does."""
     by_pid = {usage.pid: usage for usage in before.values()}
     found: dict[_Key | None, list[ProcessUsage]] = {}
     for usage in before.values():
         if usage.key in now:
             continue
-        heir: ProcessUsage | None = usage
-        for _ in by_pid:  # bounded: pids that were given twice could make a circle
-            heir = by_pid.get(heir.parent) if heir is not None else None
-            if heir is None or heir.key in now:
+        ancestor: ProcessUsage | None = usage
+        for _ in by_pid:  # bounded: a pid that was given to another process can make a circle
+            ancestor = by_pid.get(ancestor.parent) if ancestor is not None else None
+            if ancestor is None or ancestor.key in now:
                 break
-        key = heir.key if heir is not None and heir.key in now else None
+        key = ancestor.key if ancestor is not None and ancestor.key in now else None
         found.setdefault(key, []).append(usage)
     return found
 
 
 class TreeUsage:
-    """The figures of one run over all its processes, measurement after measurement."""
+    """The usage of one run over all its process trees, from one measurement to the next."""
 
     def __init__(self, now: float) -> None:
         self.usage = TaskUsage()
@@ -72,17 +79,17 @@ class TreeUsage:
         self._cpu = _Counter(lambda usage: usage.cpu + usage.waited, lambda usage: usage.waited)
         self._read = _Counter(lambda usage: usage.read, lambda usage: usage.read)
         self._written = _Counter(lambda usage: usage.written, lambda usage: usage.written)
-        self._passed = _Counter(lambda usage: usage.passed, lambda usage: usage.passed)
+        self._io = _Counter(lambda usage: usage.passed, lambda usage: usage.passed)
 
     @property
     def keys(self) -> frozenset[_Key]:
-        """Pid and start of those that were measured last: some may be zombies now, which count."""
+        """Pid and start time of the processes measured last; some may be zombies by now."""
         return frozenset(self._before)
 
     @property
-    def passed_bytes(self) -> int:
-        """Through read and write calls of any kind: a sign of life, not a figure for people."""
-        return int(self._passed.value)
+    def io_bytes(self) -> int:
+        """Bytes in read and write calls, pipes and caches included: shows activity, is not reported."""
+        return int(self._io.value)
 
     def advance(
         self,
@@ -90,8 +97,10 @@ class TreeUsage:
         now: float,
         shares: Mapping[int, GpuShare] | None = None,
     ) -> TaskUsage:
-        """Take what all processes of the tree use at `now` (seconds); `shares` are by pid."""
+        """Add a measurement of all processes of the tree at `now`, in seconds; `shares` are the GPU
+        usage by pid."""
         taken = self._count(processes)
+        # Zombies have used but use nothing now (test_a_zombie_has_used_but_uses_nothing).
         living = [usage for usage in taken.values() if usage.state not in "ZX"]
         resident = sum(usage.resident for usage in living)
         highest = max((usage.peak for usage in living), default=0)
@@ -103,6 +112,7 @@ class TreeUsage:
         self.usage = attrs.evolve(
             old,
             resident=resident,
+            # One process's own peak, kept by the kernel, may lie between two measurements.
             resident_peak=max(old.resident_peak, resident, highest),
             cpu_percent=round(grown * 100 / seconds, 1) if seconds > 0 else 0.0,
             processes=len(living),
@@ -114,24 +124,28 @@ class TreeUsage:
         return self.usage
 
     def close(self, processes: Iterable[ProcessUsage]) -> TaskUsage:
-        """Take the last word of a tree whose leader has ended: what was used, not what is."""
+        """Add the last measurement of a tree whose leader has ended. Only totals change."""
         self._count(processes)
         self.usage = self._totals()
         return self.usage
 
     def settle(self, cpu: float, peak: int) -> TaskUsage:
-        """Take the last word of whoever collected all processes of one tree: CPU seconds, bytes."""
+        """Add the totals that the supervisor of a tree reports: CPU seconds, peak memory in bytes.
+
+        They are exact, because it waits for all processes of the tree.
+        """
         self._settled += cpu
         self.usage = attrs.evolve(
             self._totals(),
             resident_peak=max(self.usage.resident_peak, peak),
+            # A tree that ended before the first measurement had one process at least.
             processes_peak=max(self.usage.processes_peak, 1),
         )
         return self.usage
 
     def _count(self, processes: Iterable[ProcessUsage]) -> Mapping[_Key, ProcessUsage]:
         taken = {usage.key: usage for usage in processes}
-        for counter in (self._cpu, self._read, self._written, self._passed):
+        for counter in (self._cpu, self._read, self._written, self._io):
             counter.advance(self._before, taken)
         self._before = taken
         return taken
@@ -139,6 +153,7 @@ class TreeUsage:
     def _totals(self) -> TaskUsage:
         return attrs.evolve(
             self.usage,
+            # The measured value misses the end of each process, the reported one a running tree.
             cpu_seconds=round(max(self._cpu.value, self._settled), 2),
             read_bytes=int(self._read.value),
             written_bytes=int(self._written.value),
@@ -146,9 +161,11 @@ class TreeUsage:
 
 
 def usage_words(usage: TaskUsage) -> str:
-    """The figures as a task's ``resources`` has them: ``name:value`` words."""
+    """Return the usage as ``name:value`` words, for the ``resources`` of a task."""
     figures: dict[str, float] = {}
-    if usage.processes:  # else it was over before anybody looked
+    # Without a process it ended before the first measurement: 0 MB would be wrong
+    # (test_a_task_that_ended_before_the_first_measurement_claims_no_memory).
+    if usage.processes:
         figures["task_mem_mb"] = usage.resident // _MIB
     if usage.resident_peak:
         figures["task_mem_peak_mb"] = usage.resident_peak // _MIB
@@ -166,7 +183,7 @@ def usage_words(usage: TaskUsage) -> str:
 
 
 def usage_sentence(usage: TaskUsage, seconds: float | None = None) -> str:
-    """The most that a run used, for the end of its log; `seconds` is how long it ran."""
+    """Return peaks and totals as text, for the end of the log; `seconds` is how long the run took."""
     parts = []
     if usage.resident_peak:
         many = "process" if usage.processes_peak == 1 else "processes"
@@ -183,7 +200,7 @@ def usage_sentence(usage: TaskUsage, seconds: float | None = None) -> str:
 
 
 def show_bytes(size: float) -> str:
-    """A size for people, in powers of 1024."""
+    """Return a size as text, in units of powers of 1024."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"

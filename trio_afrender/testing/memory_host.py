@@ -252,7 +252,7 @@ class MemoryHost:
             read_left=self._read_left,
             examine=self._examine,
             cards_unclaimed=lambda: self.cards_unclaimed,
-            read_room=lambda: self.room,
+            read_headroom=lambda: self.room,
             usage_reader=self.gauge,
             meters=self.meters,
             image_worker=self.image_worker,

@@ -1,7 +1,7 @@
-"""Whether the host was short of memory while a run lived, and which processes had it.
+"""Records whether the host was short of memory while a run lived, and which processes used it.
 
-When a run has failed its memory is free again, so whoever wants to know must have looked before.
-The table is taken while memory is short, with each measurement of the run's tree; the last one counts.
+When a run has failed, its memory is free again: the table of the largest processes must be taken before.
+It is taken with each measurement of the run's tree while memory is short; the last one counts.
 """
 
 from __future__ import annotations
@@ -19,74 +19,80 @@ from trio_afrender.task.usage_totals import show_bytes
 __all__ = ("MemoryShortage", "is_short", "memory_table")
 
 SHORTAGE_FRACTION = 0.05
-"""Part of the host's memory below which what is available counts as short."""
+"""Part of the host's memory; with less available, memory is short."""
 RECENT_WINDOW = 30.0
-"""Seconds for which a table may explain a failure: a program may take its time to die."""
+"""Seconds after which a table no longer explains a failure: some programs take long to end."""
 
 
-def is_short(room: MemoryHeadroom) -> bool:
-    """Whether so little memory is available that programs fail for want of it."""
-    return room.available < room.total * SHORTAGE_FRACTION
+def is_short(headroom: MemoryHeadroom) -> bool:
+    """Whether so little memory is available that programs fail because of it."""
+    return headroom.available < headroom.total * SHORTAGE_FRACTION
 
 
-def memory_table(largest: Sequence[ProcessUsage], mine: Collection[int]) -> str:
-    """The largest processes of the host, for people."""
+def memory_table(largest: Sequence[ProcessUsage], own: Collection[int]) -> str:
+    """Return a table of the largest processes as text; the pids in `own` are marked as this task's."""
     lines = ["      pid     memory  program"]
     for usage in largest:
-        whose = "  (this task)" if usage.pid in mine else ""
-        lines.append(f"{usage.pid:>9} {show_bytes(usage.resident):>10}  {usage.name}{whose}")
+        mark = "  (this task)" if usage.pid in own else ""
+        lines.append(f"{usage.pid:>9} {show_bytes(usage.resident):>10}  {usage.name}{mark}")
     return "\n".join(lines)
 
 
 class MemoryShortage:
-    """Looks after one run's host; `sentence` and `table` are empty until there is something to say."""
+    """Watches the host's memory for one run; `sentence` and `table` are empty if it was not short."""
 
     def __init__(
-        self, read_room: ReadHeadroom, usage_reader: ProcessUsageReader, handle: TaskControl
+        self, read_headroom: ReadHeadroom, usage_reader: ProcessUsageReader, control: TaskControl
     ) -> None:
         self.sentence = ""
         self.table = ""
-        self._read_room = read_room
+        self._read_headroom = read_headroom
         self._usage_reader = usage_reader
-        self._handle = handle
+        self._control = control
         self._kills: int | None = None
         self._taken = 0.0
 
     async def look(self) -> None:
         """Take a table if memory is short now."""
-        room = self._read_room()
+        headroom = self._read_headroom()
         if self._kills is None:
-            self._kills = room.oom_kills
-        if is_short(room):
-            await self._take(room)
+            self._kills = headroom.oom_kills
+        if is_short(headroom):
+            await self._take(headroom)
         else:
             await trio.lowlevel.checkpoint()
 
     async def conclude(self) -> bool:
-        """Tell, at a failure, whether the host was short of memory; then there is a `sentence`."""
-        room = self._read_room()
-        killed = room.oom_kills - self._kills if self._kills is not None else 0
+        """Decide after a failure whether the host was short of memory; if so, `sentence` is set."""
+        headroom = self._read_headroom()
+        # Counted from the first look: kills before the run are of no interest to it.
+        killed = headroom.oom_kills - self._kills if self._kills is not None else 0
         recent = self.table and trio.current_time() - self._taken <= RECENT_WINDOW
-        if not recent and (killed > 0 or is_short(room)):
-            await self._take(room)
+        if not recent and (killed > 0 or is_short(headroom)):
+            # A run that failed before the first look is explained by what is seen now.
+            await self._take(headroom)
         elif not recent:
             self.sentence = self.table = ""
             await trio.lowlevel.checkpoint()
             return False
         if killed > 0:
             many = "once" if killed == 1 else f"{killed} times"
-            kernel = f"the kernel has killed for want of memory {many} since its start"
-            before = recent or is_short(room)
-            after = f"{show_bytes(room.available)} of {show_bytes(room.total)} available afterwards"
+            kernel = f"the kernel killed a process for lack of memory {many} since the task started"
+            before = recent or is_short(headroom)
+            after = (
+                f"{show_bytes(headroom.available)} of {show_bytes(headroom.total)}"
+                " available afterwards"
+            )
+            # The kill itself has freed memory, so "short" may be no longer what is measured.
             self.sentence = f"{self.sentence}; {kernel}" if before else f"{kernel}; {after}"
         return True
 
-    async def _take(self, room: MemoryHeadroom) -> None:
+    async def _take(self, headroom: MemoryHeadroom) -> None:
         largest = await self._usage_reader.largest()
-        pids = {pid for pid, _ in self._handle.members} | {self._handle.pid}
+        pids = {pid for pid, _ in self._control.members} | {self._control.pid}
         self._taken = trio.current_time()
         self.sentence = (
-            f"the host was short of memory: {show_bytes(room.available)} of"
-            f" {show_bytes(room.total)} available"
+            f"the host was short of memory: {show_bytes(headroom.available)} of"
+            f" {show_bytes(headroom.total)} available"
         )
         self.table = memory_table(largest, {pid for pid in pids if pid is not None})

@@ -1,7 +1,7 @@
-"""Measures a run's process tree while it runs: every few seconds, and once more before its end.
+"""Measures a run's process trees: every few seconds, and once more before each one ends.
 
-The first look comes early, so that short tasks have figures; the others come at moments that all
-runs share, because then one look at the host's processes serves them all.
+The first measurement comes early, so that short tasks have figures. The others come at moments that
+all runs share: then one scan of the host's processes serves all of them.
 """
 
 from __future__ import annotations
@@ -21,99 +21,109 @@ from trio_afrender.task.usage_totals import TreeUsage, usage_sentence
 __all__ = ("UsageMonitor",)
 
 FIRST_SAMPLE_DELAY = 1.0
-"""Seconds after its start at which a tree is measured for the first time."""
+"""Seconds after the start of a tree until its first measurement."""
 FINAL_SAMPLE_TIMEOUT = 0.5
 """Seconds that a measurement may delay a stop."""
 MAX_FINAL_SAMPLES = 64
-"""Processes asked once more at the end; each takes some microseconds of the loop."""
+"""Processes that are read once more at the end; each takes some microseconds of the event loop."""
 
 
 class UsageMonitor:
-    """The figures of one run, over all its processes."""
+    """Measures one run, over all its processes, and notes the usage in its `TaskControl`."""
 
     def __init__(
         self,
         usage_reader: ProcessUsageReader,
-        handle: TaskControl,
+        control: TaskControl,
         why: ReasonLog,
         *,
         period: Callable[[], float],
         publish: Callable[[], Awaitable[None]],
-        beside: Callable[[], Awaitable[None]],
+        after_sample: Callable[[], Awaitable[None]],
     ) -> None:
+        """`period` returns seconds; `after_sample` is called with each measurement, even a failed one."""
         self.measured = False
-        """Whether there are figures at all."""
+        """Whether there has been a measurement."""
         self._usage_reader = usage_reader
-        self._handle = handle
+        self._control = control
         self._why = why
         self._period = period
         self._publish = publish
-        self._beside = beside  # what else is looked at with each measurement
-        self._ledger = TreeUsage(trio.current_time())
-        self._child: ProcessTree | None = None
+        self._after_sample = after_sample
+        self._tree_usage = TreeUsage(trio.current_time())
+        self._tree: ProcessTree | None = None
+        """The tree that is measured now; `freeze` and `close` end that by setting None."""
 
-    async def follow(self, child: ProcessTree) -> None:
-        """Measure the tree of `child` until cancelled, or until `freeze` or `close` of it."""
-        self._child = child
+    async def follow(self, tree: ProcessTree) -> None:
+        """Measure `tree` until cancelled, or until `freeze` or `close` of it."""
+        self._tree = tree
         wait = min(FIRST_SAMPLE_DELAY, self._period())
         while True:
             await trio.sleep(wait)
-            if self._child is not child:
+            if self._tree is not tree:
                 return
-            found = await self._read(child)
-            if self._child is not child:  # overtaken by its end
+            found = await self._read(tree)
+            # It ended while it was read: its final values are noted, these are older.
+            if self._tree is not tree:
                 return
             if found:
-                self._take(found)
+                self._advance(found)
                 await self._publish()
-            await self._beside()
+            await self._after_sample()
             wait = until_tick(trio.current_time(), self._period())
 
     async def freeze(self) -> None:
-        """Take the figures as they are now, before the tree is asked to end; they stay so."""
-        child, self._child = self._child, None
-        if child is None:
+        """Take a last measurement before the tree is stopped: what it does while it ends is not the
+        task's work."""
+        tree, self._tree = self._tree, None
+        if tree is None:
             return
         with trio.move_on_after(FINAL_SAMPLE_TIMEOUT):
-            self._take(await self._read(child))
+            self._advance(await self._read(tree))
         if self.measured:
-            usage = self._ledger.usage
+            usage = self._tree_usage.usage
             text = f"{usage_sentence(usage)} so far, {usage.cpu_percent:.0f} % of a core at last"
             self._why.add("figures", text)
 
-    def close(self, child: ProcessTree) -> None:
-        """Take the last word of a tree whose leader has ended and waits to be collected."""
-        self._child = None
-        if child.final_usage is not None:
-            self._ledger.settle(child.final_usage.cpu, child.final_usage.peak)
-            self._tell()
+    def close(self, tree: ProcessTree) -> None:
+        """Note the final usage of a tree whose leader has ended but is not reaped yet."""
+        self._tree = None
+        if tree.final_usage is not None:
+            self._tree_usage.settle(tree.final_usage.cpu, tree.final_usage.peak)
+            self._note()
             return
-        others = sorted(pid for pid, _ in self._ledger.keys if pid != child.pid)
-        looks = map(self._usage_reader.read_usage_now, (child.pid, *others[:MAX_FINAL_SAMPLES]))
+        others = sorted(pid for pid, _ in self._tree_usage.keys if pid != tree.pid)
+        readings = map(self._usage_reader.read_usage_now, (tree.pid, *others[:MAX_FINAL_SAMPLES]))
+        # The leader's pid is safe until it is reaped. Another pid may have been given to a process of
+        # another tree since the last measurement, which its start time shows
+        # (test_a_pid_that_was_given_to_another_process_does_not_count).
         known = [
             usage
-            for usage in looks
-            if usage is not None and (usage.pid == child.pid or usage.key in self._ledger.keys)
+            for usage in readings
+            if usage is not None and (usage.pid == tree.pid or usage.key in self._tree_usage.keys)
         ]
         if known:
-            self._ledger.close(known)
-            self._tell()
+            self._tree_usage.close(known)
+            self._note()
 
-    async def _read(self, child: ProcessTree) -> tuple[ProcessUsage, ...]:
-        """Ask for the members, and for those of last time: a zombie is no member, but counts."""
+    async def _read(self, tree: ProcessTree) -> tuple[ProcessUsage, ...]:
+        """Read the members of the tree and those of the last measurement; () if that fails."""
         try:
-            members = frozenset(await child.members())
-        except OSError:  # no descriptor to look with: the next time
+            members = frozenset(await tree.members())
+        except OSError:  # no descriptor left; the next measurement may succeed
             return ()
-        keys = self._ledger.keys
+        # A zombie is no member any more, but its totals count until its parent has waited for it.
+        keys = self._tree_usage.keys
         found = await self._usage_reader.read(members | {pid for pid, _ in keys})
         return tuple(usage for usage in found if usage.pid in members or usage.key in keys)
 
-    def _take(self, found: tuple[ProcessUsage, ...]) -> None:
+    def _advance(self, found: tuple[ProcessUsage, ...]) -> None:
         if found:
-            self._ledger.advance(found, trio.current_time(), self._usage_reader.shares())
-            self._tell()
+            shares = self._usage_reader.shares()
+            self._tree_usage.advance(found, trio.current_time(), shares)
+            self._note()
 
-    def _tell(self) -> None:
+    def _note(self) -> None:
         self.measured = True
-        self._handle.measure(self._ledger.usage, self._ledger.passed_bytes, self._ledger.keys)
+        totals = self._tree_usage
+        self._control.measure(totals.usage, totals.io_bytes, totals.keys)
