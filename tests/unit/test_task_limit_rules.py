@@ -7,7 +7,7 @@ import math
 import pytest
 
 from trio_afrender.config import Limits
-from trio_afrender.task.monitors.limit_rules import Usage, next_look, over_limit
+from trio_afrender.task.monitors.limits import Usage, next_look, over_limit
 
 USAGE = Usage(running=100.0, silent=20.0, stalled=50.0, printed=1000, resident=2000)
 

@@ -8,13 +8,13 @@ import attrs
 import pytest
 
 from trio_afrender.config import Stuck
-from trio_afrender.task.monitors.stuck_rules import (
+from trio_afrender.task.monitors.stuck import (
     ActivitySample,
     InactivityTimer,
     StuckAction,
+    averaging_time,
     decide,
     stop_kind,
-    window,
 )
 from trio_afrender.task.status_rules import StopKind
 
@@ -70,7 +70,7 @@ def test_the_figures_say_what_little_it_did() -> None:
         silence.look(attrs.evolve(still(moment), cpu=55.5 + moment * 0.001, moved=10**6 + moment))
     assert silence.figures() == (
         "no output, 0.60 s of CPU (0.1 % of a core), 600 bytes read and written,"
-        " the same 2 processes, no card at work"
+        " the same 2 processes, no GPU in use"
     )
 
 
@@ -82,12 +82,12 @@ def test_the_figures_say_what_little_it_did() -> None:
         ("warn", 600, False, StuckAction.WARN),
         ("warn", 605, True, StuckAction.NOTHING),
         ("warn", 9999, True, StuckAction.NOTHING),
-        ("warn", 0, True, StuckAction.RELIEF),
+        ("warn", 0, True, StuckAction.ACTIVE_AGAIN),
         ("stop", 600, False, StuckAction.WARN),
         ("stop", 1799, True, StuckAction.NOTHING),
         ("stop", 1800, True, StuckAction.STOP),
         ("stop", 1800, False, StuckAction.STOP),
-        ("stop", 5, True, StuckAction.RELIEF),
+        ("stop", 5, True, StuckAction.ACTIVE_AGAIN),
     ],
 )
 def test_the_policy_decides(policy: str, silent: float, warned: bool, act: StuckAction) -> None:
@@ -115,4 +115,4 @@ def test_who_waits_for_a_device_is_given_back_and_who_was_halted_left_alone(
     ("rules", "seconds"), [(RULES, 30), (Stuck(warn_after=20), 5), (Stuck(stop_after=8), 2)]
 )
 def test_short_patience_has_a_short_window(rules: Stuck, seconds: float) -> None:
-    assert window(rules) == seconds
+    assert averaging_time(rules) == seconds

@@ -1,4 +1,7 @@
-"""Who stands beside a process while it runs: suspension, limits, and whether it still does anything."""
+"""What runs beside a process: suspension, limits, detection of stuck trees, usage, memory shortage.
+
+Each monitor is an async function or method that runs until it is cancelled at the end of the process.
+"""
 
 from __future__ import annotations
 
@@ -23,39 +26,52 @@ __all__ = ("ProcessMonitors",)
 
 @attrs.frozen(kw_only=True, eq=False)
 class ProcessMonitors:
-    """What is the same for all processes of a run."""
+    """The monitors of one run, for each of its processes in turn."""
 
     limits: Limits
     stuck: Stuck
     log: RunLog
-    handle: TaskControl
+    control: TaskControl
     why: ReasonLog
-    tools: TaskDependencies
+    dependencies: TaskDependencies
     progressed: Callable[[], float] | None
-    """When percent or frame moved last, in trio's time; None: nobody can tell."""
-    warn: Callable[[str], Awaitable[None]]
-    """Puts text into the task's log at once."""
-    remark: Callable[[str], Awaitable[None]]
-    """Tells the server in a few words how the run stands; '' takes it back."""
+    """Returns when percent or frame last changed, in trio's time; None: the run has no parser."""
+    send_log: Callable[[str], Awaitable[None]]
+    """Adds text to the task's log at once."""
+    set_notice: Callable[[str], Awaitable[None]]
+    """Shows a short text in place of the activity, as a warning; '' ends that."""
 
-    def begin(self, companions: trio.Nursery, child: ProcessTree, *, own: bool) -> None:
-        """Stand by `child` until `companions` is cancelled; post commands (not `own`) have a limit
-        of their own kind."""
-        suspension = self.handle.suspension
-        companions.start_soon(obey_suspension, suspension, child, self.why, self.warn)
-        if own and self.limits != Limits():
-            companions.start_soon(self._limit)
-        if own and self.stuck.policy != "off":
-            companions.start_soon(self._watch, child)
+    def begin(self, companions: trio.Nursery, tree: ProcessTree, *, own: bool) -> None:
+        """Start the monitors of `tree` in `companions`; they run until that is cancelled.
 
-    async def _limit(self) -> None:
-        await watch_limits(self.limits, self.log, self.handle, self.why, progressed=self.progressed)
-
-    async def _watch(self, child: ProcessTree) -> None:
-        watch = partial(watch_stuck, self.stuck, child, self.log, self.handle, self.why)
-        await watch(
-            examine=self.tools.examine,
-            gpus_unclaimed=self.tools.gpus_unclaimed,
-            say=self.warn,
-            remark=self.remark,
+        `own`: the task's own process. Post commands have one time limit of another kind.
+        """
+        companions.start_soon(
+            obey_suspension, self.control.suspension, tree, self.why, self.send_log
         )
+        if own and self.limits != Limits():
+            companions.start_soon(
+                partial(
+                    watch_limits,
+                    self.limits,
+                    self.log,
+                    self.control,
+                    self.why,
+                    progressed=self.progressed,
+                )
+            )
+        if own and self.stuck.policy != "off":
+            companions.start_soon(
+                partial(
+                    watch_stuck,
+                    self.stuck,
+                    tree,
+                    self.log,
+                    self.control,
+                    self.why,
+                    examine=self.dependencies.examine,
+                    gpus_unclaimed=self.dependencies.gpus_unclaimed,
+                    send_log=self.send_log,
+                    set_notice=self.set_notice,
+                )
+            )

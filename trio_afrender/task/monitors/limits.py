@@ -1,55 +1,116 @@
-"""Watches one process for its limits, and stops it when one is reached. Sleeps in between."""
+"""Limits of time, output and memory of a task's own process: the rules, and the monitor that stops
+the run at the first limit it reaches.
+
+The monitor does not poll. A limit of time can be reached at a known moment at the earliest; output
+and memory have events. In between it sleeps.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
+import attrs
 import trio
 
 from trio_afrender.config import Limits
-from trio_afrender.task.monitors.limit_rules import Usage, next_look, over_limit
 from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.usage_totals import show_bytes
 from trio_afrender.tasklog.interfaces import RunLog
 
-__all__ = ("watch_limits",)
+__all__ = ("Usage", "next_look", "over_limit", "watch_limits")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Usage:
+    """What a task's process has used; durations in seconds."""
+
+    running: float
+    silent: float
+    """Since the last byte of output, or the start."""
+    stalled: float | None
+    """Since the last change of percent or frame, or the start; None: it has no parser."""
+    printed: int
+    """Bytes."""
+    resident: int | None = None
+    """Bytes of memory of the whole tree; None: not measured."""
+
+
+def over_limit(limits: Limits, usage: Usage) -> str:
+    """Return which limit is reached, with the value; '' for none. A limit of 0 is none."""
+    if limits.run_time and usage.running >= limits.run_time:
+        return f"it runs for {usage.running:.0f} s, the limit run_time is {limits.run_time:g} s"
+    if limits.no_output and usage.silent >= limits.no_output:
+        return f"no output for {usage.silent:.0f} s, the limit no_output is {limits.no_output:g} s"
+    if limits.no_progress and usage.stalled is not None and usage.stalled >= limits.no_progress:
+        return (
+            f"no progress for {usage.stalled:.0f} s,"
+            f" the limit no_progress is {limits.no_progress:g} s"
+        )
+    if limits.output and usage.printed >= limits.output:
+        return f"it printed {usage.printed} bytes, the limit output is {limits.output}"
+    if limits.memory and usage.resident is not None and usage.resident >= limits.memory:
+        return (
+            f"its processes have {show_bytes(usage.resident)} of memory,"
+            f" the limit memory is {show_bytes(limits.memory)}"
+        )
+    return ""
+
+
+def next_look(limits: Limits, usage: Usage) -> float:
+    """Return in how many seconds a limit of time can be reached at the earliest; infinite: never."""
+    left = [
+        limit - used
+        for limit, used in (
+            (limits.run_time, usage.running),
+            (limits.no_output, usage.silent),
+            (limits.no_progress, usage.stalled),
+        )
+        if limit and used is not None
+    ]
+    return max(min(left, default=math.inf), 0.0)
 
 
 async def watch_limits(
     limits: Limits,
     log: RunLog,
-    handle: TaskControl,
+    control: TaskControl,
     why: ReasonLog,
     *,
     progressed: Callable[[], float] | None,
 ) -> None:
-    """Stop the run at the first limit that it reaches; cancelled when its process is over.
+    """Stop the run at the first limit that it reaches; runs until then or until cancelled.
 
-    `progressed` tells when percent or frame moved last, in trio's time; None: nobody can tell.
+    `progressed` returns when percent or frame last changed, in trio's time; None: no parser, so
+    progress is unknown.
     """
     start, before = trio.current_time(), log.size
     while True:
-        await handle.suspension.over()  # who stands still reaches no limit
+        # A suspended process reaches no limit, and the time of its suspension does not count
+        # (test_limits_do_not_count_while_a_run_is_suspended).
+        await control.suspension.over()
         now = trio.current_time()
-        begun = max(start, handle.suspension.ended)
+        begun = max(start, control.suspension.ended)
         usage = Usage(
-            running=handle.ran_before + now - start - handle.suspension.seconds(),
+            running=control.ran_before + now - start - control.suspension.seconds(),
             silent=now - max(begun, log.grew_at),
             stalled=now - max(begun, progressed()) if progressed is not None else None,
             printed=log.size - before,
-            resident=handle.usage.resident if handle.usage is not None else None,
+            resident=control.usage.resident if control.usage is not None else None,
         )
         if text := over_limit(limits, usage):
             why.add("rule", f"{text}: the task is stopped")
-            handle.stop(StopCause(kind=StopKind.LIMIT, text=text))
+            control.stop(StopCause(kind=StopKind.LIMIT, text=text))
             return
         with trio.move_on_after(next_look(limits, usage)):
-            await _news(limits, log, handle, before + limits.output - 1)
+            await _wait_for_change(limits, log, control, before + limits.output - 1)
 
 
-async def _news(limits: Limits, log: RunLog, handle: TaskControl, allowed: int) -> None:
-    """Wait until a figure may have passed its limit; nobody wakes here for one without a limit."""
+async def _wait_for_change(limits: Limits, log: RunLog, control: TaskControl, allowed: int) -> None:
+    """Wait until output or memory may have reached its limit: the log is beyond offset `allowed`, the
+    tree has been measured. A value without a limit wakes nothing."""
     async with trio.open_nursery() as nursery:
 
         async def first(what: Callable[[], Awaitable[None]]) -> None:
@@ -59,10 +120,11 @@ async def _news(limits: Limits, log: RunLog, handle: TaskControl, allowed: int) 
         async def printed() -> None:
             await log.wait_beyond(allowed)
             if log.ended:
+                # `wait_beyond` returns at once from now on: without this the caller would spin.
                 await trio.sleep_forever()
 
         if limits.output:
             nursery.start_soon(first, printed)
         if limits.memory:
-            nursery.start_soon(first, handle.measured)
+            nursery.start_soon(first, control.measured)
         await trio.sleep_forever()

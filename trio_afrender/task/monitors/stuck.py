@@ -1,124 +1,242 @@
-"""Watches one process tree for the time when it does nothing any more, and acts by the rules."""
+"""Detection of process trees that no longer do anything: the rules, and the monitor that warns or stops.
+
+One quiet value means nothing: a renderer may print nothing for hours, a download uses no processor, a
+simulation reads no file. A tree is stuck only if output, processor time, input and output, its list of
+processes and its GPUs are all quiet at once. Then it waits for something: a licence, a dialog, a
+mount that hangs. Times are in seconds, sizes in bytes.
+"""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable
 
+import attrs
 import trio
 
 from trio_afrender.config import Stuck
 from trio_afrender.hostinfo.process_inspection import Examine, ProcessReport
 from trio_afrender.process.interfaces import ProcessTree
-from trio_afrender.task.monitors.stuck_rules import (
-    ActivitySample,
-    InactivityTimer,
-    StuckAction,
-    decide,
-    stop_kind,
-)
 from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.interfaces import RunLog
 
-__all__ = ("watch_stuck",)
+__all__ = (
+    "ActivitySample",
+    "InactivityTimer",
+    "StuckAction",
+    "averaging_time",
+    "decide",
+    "stop_kind",
+    "watch_stuck",
+)
+
+MAX_AVERAGING = 30.0
+"""Seconds over which processor time and bytes are averaged: a wake-up now and then is no work."""
+IDLE_BYTE_RATE = 1024.0
+"""Bytes a second; a program that only polls something moves less."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class ActivitySample:
+    """One measurement of a tree. All values but those of the GPUs are totals since its start."""
+
+    time: float
+    printed: int = 0
+    cpu: float = 0.0
+    moved: int = 0
+    """Bytes through files, devices and pipes."""
+    processes: frozenset[tuple[int, float]] = frozenset()
+    """Pid and start time of each."""
+    gpu_percent: float = 0.0
+    gpu_memory: int = 0
+
+
+class StuckAction(enum.Enum):
+    """What to do about a time of inactivity."""
+
+    NOTHING = "nothing"
+    WARN = "warn"
+    STOP = "stop"
+    ACTIVE_AGAIN = "active again"
+    """There has been a warning that no longer holds."""
+
+
+class InactivityTimer:
+    """Measures for how long a tree has been inactive, from one sample to the next.
+
+    Some changes count at once, because no waiting program makes them. Processor time and bytes
+    count only if their average over `averaging_time` is above a threshold.
+    """
+
+    def __init__(self, rules: Stuck, first: ActivitySample) -> None:
+        self._rules = rules
+        self._averaging = averaging_time(rules)
+        # The last activity, the start of the average, the last sample.
+        self._since = self._base = self._last = first
+
+    def look(self, now: ActivitySample) -> float:
+        """Add a sample; return for how many seconds there has been no activity."""
+        if self._has_changed(now):
+            self._since = self._base = now
+        elif now.time - self._base.time >= self._averaging:
+            if self._has_worked(now):
+                self._since = now
+            self._base = now
+        self._last = now
+        return now.time - self._since.time
+
+    def figures(self) -> str:
+        """Return what the tree did during the inactivity, as text."""
+        old, new = self._since, self._last
+        seconds = max(new.time - old.time, 1e-9)
+        many = len(new.processes)
+        processes = "the same process" if many == 1 else f"the same {many} processes"
+        return (
+            f"no output, {new.cpu - old.cpu:.2f} s of CPU"
+            f" ({(new.cpu - old.cpu) * 100 / seconds:.2g} % of a core),"
+            f" {new.moved - old.moved} bytes read and written, {processes}, no GPU in use"
+        )
+
+    def _has_changed(self, now: ActivitySample) -> bool:
+        old = self._last
+        return (
+            now.printed != old.printed
+            or now.processes != old.processes
+            or now.gpu_percent > 0
+            or now.gpu_memory != old.gpu_memory
+        )
+
+    def _has_worked(self, now: ActivitySample) -> bool:
+        seconds = now.time - self._base.time
+        busy = now.cpu - self._base.cpu > self._rules.cpu * seconds
+        return busy or now.moved - self._base.moved > IDLE_BYTE_RATE * seconds
+
+
+def averaging_time(rules: Stuck) -> float:
+    """Return over how many seconds to average: a fraction of the shortest inactivity that matters."""
+    return min(MAX_AVERAGING, rules.warn_after / 4, rules.stop_after / 4)
+
+
+def decide(rules: Stuck, inactive: float, *, warned: bool) -> StuckAction:
+    """Return what to do after `inactive` seconds; `warned`: there has been a warning for them."""
+    if rules.policy == "stop" and inactive >= rules.stop_after:
+        return StuckAction.STOP
+    if rules.policy != "off" and inactive >= rules.warn_after:
+        return StuckAction.NOTHING if warned else StuckAction.WARN
+    return StuckAction.ACTIVE_AGAIN if warned else StuckAction.NOTHING
+
+
+def stop_kind(states: str) -> StopKind | None:
+    """Return how a stuck tree is stopped, by the kernel's state letters of its living processes.
+
+    None: do not stop it.
+    """
+    if states and not states.strip("Tt"):
+        # All are stopped by a signal or a debugger, so a person is at work on them.
+        return None
+    # D: waits for a disk, a mount or a driver. That is this host's fault, another host can try.
+    return StopKind.STUCK_HOST if "D" in states else StopKind.STUCK
 
 
 async def watch_stuck(
     rules: Stuck,
-    child: ProcessTree,
+    tree: ProcessTree,
     log: RunLog,
-    handle: TaskControl,
+    control: TaskControl,
     why: ReasonLog,
     *,
     examine: Examine,
     gpus_unclaimed: Callable[[], bool],
-    say: Callable[[str], Awaitable[None]],
-    remark: Callable[[str], Awaitable[None]],
+    send_log: Callable[[str], Awaitable[None]],
+    set_notice: Callable[[str], Awaitable[None]],
 ) -> None:
-    """Look at each measurement of the tree; cancelled when its process is over.
+    """Apply the rules to each measurement of the tree; runs until it has stopped the run or is
+    cancelled.
 
-    `say` puts text into the task's log, `remark` tells the server in a few words how it stands,
-    '' that all is well again. A tree that nobody measures is never stuck, and none is while a card
-    works for nobody knows whom (`gpus_unclaimed`).
+    `send_log` adds text to the task's log at once, `set_notice` shows a short one in place of the
+    activity. A tree that is not measured is never stuck.
     """
-    await handle.measured()
-    silence = InactivityTimer(rules, _look(log, handle, gpus_unclaimed))
+
+    def sample() -> ActivitySample:
+        usage, now = control.usage, trio.current_time()
+        if usage is None:
+            return ActivitySample(time=now, printed=log.size)
+        return ActivitySample(
+            time=now,
+            printed=log.size,
+            cpu=usage.cpu_seconds,
+            moved=usage.read_bytes + usage.written_bytes + control.io_bytes,
+            processes=control.members,
+            # A GPU in use by a process that the driver does not name may work for this tree: it
+            # counts as activity (test_an_unclaimed_gpu_counts_as_activity_of_every_task).
+            gpu_percent=usage.gpu_percent or float(gpus_unclaimed()),
+            gpu_memory=usage.gpu_memory,
+        )
+
+    await control.measured()
+    timer = InactivityTimer(rules, sample())
     warned = stopping = False
     longest = 0.0
     while not stopping:
-        await handle.measured()
-        if handle.suspension:
-            await handle.suspension.over()
-            silence = InactivityTimer(rules, _look(log, handle, gpus_unclaimed))
+        await control.measured()
+        if control.suspension:
+            # A suspended tree is inactive by request; the time starts anew when it is resumed.
+            await control.suspension.over()
+            timer = InactivityTimer(rules, sample())
             continue
-        silent = silence.look(_look(log, handle, gpus_unclaimed))
-        match decide(rules, silent, warned=warned):
+        inactive = timer.look(sample())
+        match decide(rules, inactive, warned=warned):
             case StuckAction.WARN:
                 warned = True
-                evidence = await _examine(child, examine)
-                text = f"no sign of life for {silent:.0f} s: {silence.figures()}"
-                why.add("stuck", _join(text, evidence))
-                await say(f"{text}\n{evidence.lines()}".rstrip() + "\n")
-                await remark(f"STUCK? No sign of life for {silent:.0f} s")
+                report = await _examine(tree, examine)
+                text = f"no sign of life for {inactive:.0f} s: {timer.figures()}"
+                why.add("stuck", _join(text, report))
+                await send_log(f"{text}\n{report.lines()}".rstrip() + "\n")
+                await set_notice(f"STUCK? No sign of life for {inactive:.0f} s")
             case StuckAction.STOP:
-                stopping = await _stop(rules, silent, silence, child, handle, why, examine, say)
-            case StuckAction.RELIEF:
+                report = await _examine(tree, examine)
+                kind = stop_kind(report.states)
+                if kind is not None:
+                    stopping = True
+                    await _stop(rules, inactive, timer, report, kind, control, why, send_log)
+            case StuckAction.ACTIVE_AGAIN:
                 warned = False
-                why.add("stuck", text := f"it moves again after {longest:.0f} s")
-                await say(f"{text}\n")
-                await remark("")
+                why.add("stuck", text := f"it is active again after {longest:.0f} s")
+                await send_log(f"{text}\n")
+                await set_notice("")
             case StuckAction.NOTHING:
                 pass
-        longest = silent
-
-
-def _look(log: RunLog, handle: TaskControl, gpus_unclaimed: Callable[[], bool]) -> ActivitySample:
-    usage, now = handle.usage, trio.current_time()
-    if usage is None:
-        return ActivitySample(time=now, printed=log.size)
-    return ActivitySample(
-        time=now,
-        printed=log.size,
-        cpu=usage.cpu_seconds,
-        moved=usage.read_bytes + usage.written_bytes + handle.passed,
-        processes=handle.members,
-        gpu_percent=usage.gpu_percent or float(gpus_unclaimed()),
-        gpu_memory=usage.gpu_memory,
-    )
+        longest = inactive
 
 
 async def _stop(
     rules: Stuck,
-    silent: float,
-    silence: InactivityTimer,
-    child: ProcessTree,
-    handle: TaskControl,
+    inactive: float,
+    timer: InactivityTimer,
+    report: ProcessReport,
+    kind: StopKind,
+    control: TaskControl,
     why: ReasonLog,
-    examine: Examine,
-    say: Callable[[str], Awaitable[None]],
-) -> bool:
-    """Stop the run; False for one that somebody has halted."""
-    evidence = await _examine(child, examine)
-    kind = stop_kind(evidence.states)
-    if kind is None:
-        return False
-    text = f"no sign of life for {silent:.0f} s, stuck.stop_after is {rules.stop_after:g} s"
-    blame = "it waits for a device of this host, so the task is given back"
+    send_log: Callable[[str], Awaitable[None]],
+) -> None:
+    text = f"no sign of life for {inactive:.0f} s, stuck.stop_after is {rules.stop_after:g} s"
+    result = "it waits for a device of this host, so the task is given back"
     if kind is not StopKind.STUCK_HOST:
-        blame = "the task is stopped as an error"
-    why.add("rule", f"{_join(f'{text}: {silence.figures()}', evidence)}: {blame}")
-    await say(f"{text}: {blame}\n{evidence.lines()}".rstrip() + "\n")
-    handle.stop(StopCause(kind=kind, text=text))
-    return True
+        result = "the task is stopped as an error"
+    why.add("rule", f"{_join(f'{text}: {timer.figures()}', report)}: {result}")
+    await send_log(f"{text}: {result}\n{report.lines()}".rstrip() + "\n")
+    control.stop(StopCause(kind=kind, text=text))
 
 
-async def _examine(child: ProcessTree, examine: Examine) -> ProcessReport:
+async def _examine(tree: ProcessTree, examine: Examine) -> ProcessReport:
     try:
-        return await examine(await child.members())
-    except OSError:  # no descriptor to look with
+        return await examine(await tree.members())
+    except OSError:
+        # The agent has no descriptor left to list members with: judge without a report.
         return ProcessReport()
 
 
-def _join(text: str, evidence: ProcessReport) -> str:
-    return f"{text}; {evidence.words()}" if evidence.looks else text
+def _join(text: str, report: ProcessReport) -> str:
+    return f"{text}; {report.words()}" if report.looks else text
