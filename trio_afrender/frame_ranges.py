@@ -1,8 +1,8 @@
-"""Frame numbers: which frames a task has, and how they are filled into patterns.
+"""Frame numbers: the frames of each task, and the substitution of numbers in patterns.
 
-A numeric block is a range of frames cut into tasks; any other block is a list of tasks, to which
-frames are given by their number in the list. Out of range settings count as Afanasy's server
-counts them: a step or a number of frames below one is one.
+A numeric block is a range of frames divided into tasks. Any other block is a list of tasks, whose
+frames follow from their position in the list. Invalid settings count as in Afanasy's server: a step
+or a number of frames below one is one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TASK_PART = "@#@"
 
 
 def task_count(first: int, last: int, per_task: int, inc: int) -> int:
-    """Into how many tasks a numeric block is cut."""
+    """Return the number of tasks of a numeric block."""
     frames = (max(first, last) - first) // max(1, inc) + 1
     per_task = max(1, per_task)
     return (frames + per_task - 1) // per_task
@@ -32,7 +32,7 @@ def task_count(first: int, last: int, per_task: int, inc: int) -> int:
 def task_frames(
     first: int, last: int, per_task: int, inc: int, task_num: int
 ) -> tuple[int, int, int]:
-    """Start, finish (inclusive, on the step) and number of frames of a numeric block's task.
+    """Return start, finish (inclusive, on the step) and number of frames of a numeric block's task.
 
     Raises IndexError for a task that the block does not have.
     """
@@ -46,10 +46,10 @@ def task_frames(
 
 
 def listed_frames(per_task: int, task_num: int) -> tuple[int, int, int]:
-    """Start, finish and number of frames of a task that stands in a list.
+    """Return start, finish and number of frames of a task in a list.
 
-    With `per_task` of -K every K tasks share one frame; the number of frames is then -K, as
-    Afanasy's server tells it (a parser counts it as one).
+    If `per_task` is -K, K tasks share one frame; the number of frames is then -K, as Afanasy's
+    server sends it (a parser counts it as one). Raises IndexError for a negative task number.
     """
     if task_num < 0:
         raise IndexError(f"the block has no task {task_num}")
@@ -62,10 +62,10 @@ def listed_frames(per_task: int, task_num: int) -> tuple[int, int, int]:
 
 
 def fill_numbers(pattern: str, start: int, end: int) -> str:
-    """Put numbers for the tokens ``@#@``, ``@##@`` ...: start, end, start, end in turn.
+    """Replace the tokens ``@#@``, ``@##@`` ... by start, end, start, end and so on.
 
-    As many digits as the token has ``#``, padded with zeros; the sign is one of them; longer
-    numbers are not cut.
+    A number is padded with zeros to as many characters as the token has ``#``, its sign included;
+    longer numbers are not cut.
     """
     turn = 0
 
@@ -79,9 +79,9 @@ def fill_numbers(pattern: str, start: int, end: int) -> str:
 
 
 def process_pattern(block: str, task: str) -> str:
-    """Combine the block's and the task's part of a command or file of a task in a list.
+    """Combine the block's and the task's part of a command or file name, for a task in a list.
 
-    The task's part goes where the block's says ``@#@``, or behind it.
+    The task's part replaces each ``@#@`` of the block's part; without one it is appended.
     """
     if not task:
         return block
@@ -91,5 +91,5 @@ def process_pattern(block: str, task: str) -> str:
 
 
 def frames_between(start: int, finish: int, inc: int) -> range:
-    """The frames of a task; a step below one counts as one."""
+    """Return the frames of a task; a step below one counts as one."""
     return range(start, finish + 1, max(1, inc))

@@ -1,14 +1,14 @@
-"""Paths of the server and of this host: turned into each other wherever they stand in a text.
+"""Translates paths in texts between the server's form and that of this host (the client).
 
-A map is a list of pairs (client, server). A text - a command, a value of the environment - is
-scanned from left to right. Where a path may begin, the pairs are tried in the order of the map
-and the first that matches whole path elements wins; scanning goes on behind the path, so nothing
-is mapped twice. Servers speak with slashes; on Windows client paths have backslashes, and what
-the client says is compared without regard to case and kind of slash.
+A map is a list of pairs (client, server). A text - a command, an environment variable - is scanned
+from left to right. Where a path can begin, the pairs are tried in the order of the map, and the
+first that matches whole path elements wins. Scanning continues after that path, so nothing is mapped
+twice. Server paths have slashes. On Windows, client paths have backslashes and are compared without
+regard to case and kind of slash.
 
-A path may begin at the start of the text and behind white space, quotes and other punctuation of
-shells, lists and options; also directly behind a one-letter option (``-f/ps/prj``). It does not
-begin behind a drive's colon, nor at the host of a ``scheme://``.
+A path can begin at the start of the text, after white space, quotes and other punctuation of shells,
+lists and options, and directly after a one-letter option (``-f/ps/prj``). It does not begin after a
+drive's colon, nor at the host of a ``scheme://``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from functools import lru_cache
 __all__ = ("PathMap",)
 
 _STOPS = r"""\s"'`;:=,<>|&"""  # what ends a path in a text
-_BEFORE = _STOPS + r"(\[{@"  # what may stand before one; a closing bracket as of ${X}/ps may not
-_AFTER = _STOPS + r")\]}"  # what may stand right behind a folder of the map
+_BEFORE = _STOPS + r"(\[{@"  # what can precede one; not a closing bracket, as in ${X}/ps
+_AFTER = _STOPS + r")\]}"  # what can directly follow a folder of the map
 _BEGIN = (
     rf"(?:(?<![^{_BEFORE}])|(?<=[{_BEFORE}]-[A-Za-z])|(?<=\A-[A-Za-z]))"
     rf"(?<!\A[A-Za-z]:)(?<![{_BEFORE}][A-Za-z]:)"
 )
 _REST = re.compile(rf"[^{_STOPS}]*")
-# Behind a quote that opens right before the path, spaces belong to the path, unless something
-# follows that begins anew: an option, another path, a drive letter.
+# After a quote that opens directly before the path, spaces belong to the path, unless they precede
+# an option, another path or a drive letter.
 _QUOTED_REST = re.compile(rf"[^{_STOPS}]*(?:[ ](?![-/\\ ]|[A-Za-z]:)[^{_STOPS}]*)*")
 _SCHEME = re.compile(rf"(?:\A|[{_BEFORE}])[A-Za-z][A-Za-z0-9+.-]+:\Z")
 _LONGEST_SCHEME = 32
@@ -36,10 +36,10 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class PathMap:
-    """Turns paths in texts; a map without pairs leaves them as they are.
+    """Translates paths in texts; without pairs it leaves them unchanged.
 
-    `windows`: whether the client is one. `unix_separators`: client paths keep slashes there too.
-    Pairs that cannot be used are left out and told in `problems`.
+    `windows`: whether the client runs Windows. `unix_separators`: client paths keep slashes there,
+    too. Invalid pairs are left out; `problems` has a sentence for each.
     """
 
     def __init__(
@@ -61,28 +61,28 @@ class PathMap:
                 good.append((_bare(pair[0]), _bare(pair[1])))
         self.pairs: tuple[tuple[str, str], ...] = tuple(good)
         self.problems: tuple[str, ...] = tuple(problems)
-        # Not by methods of this object: they would make it a piece of garbage that is only found
-        # by looking for such, and there is one for each task.
+        # Functions instead of methods of this object, which would form a reference cycle: there is
+        # a map for each task, and only the garbage collector could free it.
         form = _client_backslashes if windows and not unix_separators else _client_slashes
         self._to_client = _Translation([(b, a) for a, b in good], form, windows)
         form = _server_backslashes if windows else _server_slashes
         self._to_server = _Translation(good, form, windows, blind=windows)
 
     def to_client(self, text: str, *, whole: bool = False) -> str:
-        """The text with this host's paths for the server's.
+        """Return the text with the server's paths replaced by this host's.
 
-        `whole`: the text is one path, whatever punctuation and spaces it holds.
+        `whole`: the text is a single path, which may contain any punctuation and spaces.
         """
         return self._to_client(text, whole=whole)
 
     def to_server(self, text: str, *, whole: bool = False) -> str:
-        """The text with the server's paths for this host's; `whole` as for `to_client`."""
+        """Return the text with this host's paths replaced by the server's; `whole` as above."""
         return self._to_server(text, whole=whole)
 
 
 def _client_slashes(folder: str, rest: str) -> str:
     if not rest and (not folder or _DRIVE.fullmatch(folder)):
-        rest = "/"  # "P:" alone would be the current folder of that drive
+        rest = "/"  # "P:" alone means the current folder of that drive
     return folder + rest
 
 
@@ -99,7 +99,7 @@ def _server_backslashes(folder: str, rest: str) -> str:
 
 
 class _Translation:
-    """One way through the map. `pairs` are (from, to), without slashes at their ends."""
+    """Translates in one direction. `pairs` are (from, to), without slashes at their ends."""
 
     def __init__(
         self,
@@ -109,11 +109,11 @@ class _Translation:
         *,
         blind: bool = False,
     ) -> None:
-        """`form` joins the new folder and the rest; `blind` to case and kind of slash."""
+        """`form` joins the new folder and the rest; `blind`: ignore case and kind of slash."""
         self._targets = [target for _, target in pairs]
         self._form = form
         self._windows = windows
-        self._anywhere, self._at_start = _patterns(
+        self._anywhere, self._at_start = _compile_patterns(
             tuple(source for source, _ in pairs), windows, blind
         )
 
@@ -138,7 +138,7 @@ class _Translation:
         yield text[done:]
 
     def _rest(self, text: str, found: re.Match[str]) -> str:
-        """What belongs to the path behind the folder that was found."""
+        """Return the part of the path after the folder that was found."""
         quoted = self._windows and text[found.start() - 1 : found.start()] in ('"', "'")
         rest = (_QUOTED_REST if quoted else _REST).match(text, found.end())
         return rest.group() if rest else ""
@@ -148,20 +148,25 @@ class _Translation:
 
 
 @lru_cache(maxsize=64)
-def _patterns(
+def _compile_patterns(
     sources: tuple[str, ...], windows: bool, blind: bool
 ) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What finds the sources anywhere in a text, and at its start alone; kept for the next task."""
+    """Return the patterns that find the sources anywhere in a text, and only at its start.
+
+    They are cached, because all tasks use the same map.
+    """
     slash = r"/\\" if windows else "/"  # elsewhere a backslash quotes the next character
     flags = re.IGNORECASE if blind else 0
-    escaped = [_source(source, blind=blind) for source in sources]
+    escaped = [re.escape(source) for source in sources]
+    if blind:
+        escaped = [source.replace("/", r"[/\\]") for source in escaped]
     anywhere = _BEGIN + _alternatives(escaped, rf"(?=[{slash}{_AFTER}]|\Z)", slash)
     at_start = _alternatives(escaped, rf"(?=[{slash}]|\Z)", slash)
     return re.compile(anywhere, flags), re.compile(at_start, flags)
 
 
 def _alternatives(sources: Sequence[str], end: str, slash: str) -> str:
-    """The sources in order, each with its end; an empty one is the root: any absolute path."""
+    """Return the pattern of the sources in order, each with its end; an empty one is the root."""
     return "(?:{})".format(
         "|".join(
             f"(?P<p{number}>{source}{end if source else f'(?=[{slash}])'})"
@@ -170,17 +175,12 @@ def _alternatives(sources: Sequence[str], end: str, slash: str) -> str:
     )
 
 
-def _source(text: str, *, blind: bool) -> str:
-    escaped = re.escape(text)
-    return escaped.replace("/", r"[/\\]") if blind else escaped
-
-
 def _bare(text: str) -> str:
     return text.replace("\\", "/").rstrip("/")
 
 
 def _is_host(text: str, start: int) -> bool:
-    """Whether what begins at `start` is the host of a ``scheme://``."""
+    """Whether the host of a ``scheme://`` begins at `start`."""
     if not text.startswith("//", start):
         return False
     return _SCHEME.search(text[max(0, start - _LONGEST_SCHEME) : start]) is not None
@@ -188,7 +188,7 @@ def _is_host(text: str, start: int) -> bool:
 
 def _problem(pair: Sequence[str]) -> str:
     if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
-        return "it must be two texts, the client's folder and the server's"
+        return "it must be two strings, the client's folder and the server's"
     if not all(side.strip() for side in pair):
         return "a side of it is empty"
     return ""

@@ -1,4 +1,4 @@
-"""Thumbnails of real images and movies, made by the program that tasks run."""
+"""Thumbnails of real images and movies, made by the command that tasks run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trio_afrender.thumbnail.common import ImageError
 from trio_afrender.thumbnail.make import make_thumbnail
 
 
-def _paint(
+def _write_image(
     path: Path,
     colour: tuple[float, ...],
     *,
@@ -24,7 +24,7 @@ def _paint(
     kind: str = "half",
     straight: bool = False,
 ) -> Path:
-    """An image of 80 by 50 pixels of one colour."""
+    """Write an image of 80 by 50 pixels of one colour."""
     spec = oiio.ImageSpec(80, 50, len(colour), kind)
     if names:
         spec.channelnames = names
@@ -37,8 +37,8 @@ def _paint(
     return path
 
 
-def _look(path: Path) -> tuple[int, int, list[int]]:
-    """Width, height and the colour in the middle, 0..255."""
+def _read_thumbnail(path: Path) -> tuple[int, int, list[int]]:
+    """Return width, height and the colour in the middle, 0..255."""
     image = oiio.ImageBuf(str(path))
     assert image.read(force=True), image.geterror()
     assert image.file_format_name == "jpeg"
@@ -48,7 +48,7 @@ def _look(path: Path) -> tuple[int, int, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "colour", "names", "seen"),
+    ("name", "colour", "names", "shown"),
     [
         ("a.exr", (0.5, 0.0, 0.0), (), [188, 0, 0]),  # linear light becomes sRGB
         ("a.exr", (9.0, -1.0, 0.0), (), [255, 0, 0]),
@@ -66,30 +66,30 @@ def test_colours(
     name: str,
     colour: tuple[float, ...],
     names: tuple[str, ...],
-    seen: list[int],
+    shown: list[int],
 ) -> None:
     kind = "half" if name.endswith("exr") else "uint8"
-    image = _paint(tmp_path / name, colour, names=names, kind=kind)
+    image = _write_image(tmp_path / name, colour, names=names, kind=kind)
     make_thumbnail(image, tmp_path / "t.jpg")
-    wide, high, middle = _look(tmp_path / "t.jpg")
+    wide, high, middle = _read_thumbnail(tmp_path / "t.jpg")
     assert (wide, high) == (160, 100)
-    assert middle == pytest.approx(seen, abs=3)  # JPEG is not exact
+    assert middle == pytest.approx(shown, abs=3)  # JPEG is not exact
 
 
 def test_alpha_is_flat_over_black(tmp_path: Path) -> None:
-    image = _paint(tmp_path / "a.png", (1.0, 0.0, 0.0, 0.5), kind="uint8", straight=True)
+    image = _write_image(tmp_path / "a.png", (1.0, 0.0, 0.0, 0.5), kind="uint8", straight=True)
     make_thumbnail(image, tmp_path / "t.jpg", height=50)
-    assert _look(tmp_path / "t.jpg")[2] == pytest.approx([128, 0, 0], abs=3)
+    assert _read_thumbnail(tmp_path / "t.jpg")[2] == pytest.approx([128, 0, 0], abs=3)
 
 
 def test_height(tmp_path: Path) -> None:
-    image = _paint(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
+    image = _write_image(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
     assert main([str(image), str(tmp_path / "t.jpg"), "--height", "20"]) == 0
-    assert _look(tmp_path / "t.jpg")[:2] == (32, 20)
+    assert _read_thumbnail(tmp_path / "t.jpg")[:2] == (32, 20)
 
 
-def test_only_the_thumbnail_is_left(tmp_path: Path) -> None:
-    image = _paint(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
+def test_no_other_file_than_the_thumbnail_stays(tmp_path: Path) -> None:
+    image = _write_image(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
     store = tmp_path / "store"
     store.mkdir()
     (store / "t.jpg").write_bytes(b"an old one")
@@ -101,7 +101,7 @@ def test_only_the_thumbnail_is_left(tmp_path: Path) -> None:
 
 @pytest.fixture
 def ffmpeg() -> str:
-    """The program that the extra `demo` brings along."""
+    """The program that the extra `demo` installs."""
     found: str = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
     return found
 
@@ -120,8 +120,8 @@ def test_a_movie(tmp_path: Path, name: str, ffmpeg: str) -> None:
     _record(ffmpeg, tmp_path / "m.mp4")
     movie = (tmp_path / "m.mp4").rename(tmp_path / name)
     make_thumbnail(movie, tmp_path / "t.jpg")
-    wide, high, (red, green, blue) = _look(tmp_path / "t.jpg")
-    assert (wide, high) == (134, 100)  # even, as the codec wants it
+    wide, high, (red, green, blue) = _read_thumbnail(tmp_path / "t.jpg")
+    assert (wide, high) == (134, 100)  # the codec demands an even width
     assert red > 240
     assert max(green, blue) < 20
 
@@ -137,14 +137,14 @@ def test_a_file_that_is_no_image(
         request.getfixturevalue("ffmpeg")
     (tmp_path / name).write_bytes(b"nothing of that kind\n" * 20)
     assert main([str(tmp_path / name), str(tmp_path / "t.jpg")]) == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert name in said
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert name in error
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_places_that_are_not_there(tmp_path: Path) -> None:
-    image = _paint(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    image = _write_image(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
     with pytest.raises(ImageError, match="there is no file"):
         make_thumbnail(tmp_path / "gone.exr", tmp_path / "t.jpg")
     with pytest.raises(ImageError, match=r"cannot write to .*nowhere"):
@@ -156,7 +156,7 @@ def test_places_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_without_the_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = _paint(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
+    image = _write_image(tmp_path / "a.png", (1.0, 1.0, 1.0), kind="uint8")
     (tmp_path / "m.mp4").write_bytes(b"x")
     for module in (movies, make):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
@@ -167,11 +167,10 @@ def test_without_the_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         make_thumbnail(tmp_path / "m.mp4", tmp_path / "t.jpg")
 
 
-def test_as_a_program(tmp_path: Path) -> None:
-    image = _paint(tmp_path / "-a b.png", (1.0, 1.0, 1.0), kind="uint8")
-    # As a service starts it: a module of that name in the task's folder must not be taken.
+def test_the_command_ignores_modules_in_the_tasks_folder(tmp_path: Path) -> None:
+    image = _write_image(tmp_path / "-a b.png", (1.0, 1.0, 1.0), kind="uint8")
     (tmp_path / "OpenImageIO.py").write_text("raise SystemExit(7)")
     words = [sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail", "--", image.name, "t.jpg"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert _look(tmp_path / "t.jpg")[:2] == (160, 100)
+    assert _read_thumbnail(tmp_path / "t.jpg")[:2] == (160, 100)

@@ -1,4 +1,4 @@
-"""Images of the kinds that studios render, and damaged ones: what their thumbnails look like."""
+"""Thumbnails of the kinds of images that studios render, and of damaged images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trio_afrender.thumbnail.make import make_thumbnail, read_small
 
 Pixels = NDArray[np.float32]
 GREY = 118
-"""What a screen is told for 18 % grey."""
+"""The sRGB value of 18 % grey."""
 
 
 def flat(*colour: float, wide: int = 80, high: int = 50) -> Pixels:
@@ -51,7 +51,7 @@ def write(
 
 
 def seen(path: Path, height: int = 50) -> Pixels:
-    """The thumbnail's values, 0 to 255."""
+    """Return the thumbnail's values, 0 to 255."""
     return np.asarray(read_small(path, height) * 255.0, np.float32)
 
 
@@ -76,7 +76,7 @@ def test_exr(tmp_path: Path, kind: str, compression: str) -> None:
     ("name", "kind", "value", "shown"),
     [
         ("a.hdr", "float", 0.18, GREY),
-        ("a.tif", "float", 0.18, GREY),  # floats are light
+        ("a.tif", "float", 0.18, GREY),  # float values are linear light
         ("a.tif", "half", 0.18, GREY),
         ("a.tif", "uint8", 0.5, 128),
         ("a.tif", "uint16", 0.5, 128),
@@ -98,7 +98,7 @@ def test_other_kinds(tmp_path: Path, name: str, kind: str, value: float, shown: 
     ("transfer", "code", "shown"),
     [
         ("Logarithmic", 685 / 1023, 255),  # Kodak's white
-        ("Printing density", 470 / 1023, GREY),  # where film has its 18 % grey
+        ("Printing density", 470 / 1023, GREY),  # the code of 18 % grey
         ("Undefined", 95 / 1023, 0),  # Kodak's black
         ("Linear", 0.18, GREY),
         ("ITU-R 709-4", 0.5, 128),
@@ -116,7 +116,7 @@ def test_dpx_by_its_transfer(tmp_path: Path, transfer: str, code: float, shown: 
 
 
 def test_cineon(tmp_path: Path) -> None:
-    """By hand: the library reads them but writes none."""
+    """The file is written by hand, because the library only reads this format."""
     wide, high = 16, 8
     head = bytearray(b"\xff" * 2048)
     struct.pack_into(">IIIII", head, 0, 0x802A5FD7, 2048, 1024, 1024, 0)
@@ -152,7 +152,7 @@ def test_foreign_primaries_keep_grey_and_white(
     assert middle(path) == pytest.approx(shown, abs=2)
 
 
-def test_acescg_red_is_more_than_a_screen_has(tmp_path: Path) -> None:
+def test_acescg_red_is_beyond_the_gamut_of_a_screen(tmp_path: Path) -> None:
     path = write(tmp_path / "a.exr", flat(0.2, 0.0, 0.0), oiio__ColorSpace="ACEScg")
     plain = write(tmp_path / "b.exr", flat(0.2, 0.0, 0.0))
     red, green, blue = middle(path)
@@ -160,10 +160,10 @@ def test_acescg_red_is_more_than_a_screen_has(tmp_path: Path) -> None:
     assert (green, blue) == (0, 0)
 
 
-# -- what of a file is the picture ----------------------------------------------------------------
+# -- the part of a file that is the picture -------------------------------------------------------
 
 
-def test_a_single_wild_pixel_does_not_whiten_its_surroundings(tmp_path: Path) -> None:
+def test_a_single_extreme_pixel_does_not_whiten_its_box(tmp_path: Path) -> None:
     pixels = flat(0.0, 0.0, 0.0, wide=400, high=400)
     pixels[200, 200] = 60000.0
     pixels[100, 100] = np.nan
@@ -197,7 +197,7 @@ def test_tiles_and_levels(tmp_path: Path) -> None:
 
 
 def test_the_display_window_counts(tmp_path: Path) -> None:
-    """A data window that is smaller leaves black, a larger one (overscan) is cut."""
+    """Black surrounds a smaller data window; a larger one (overscan) is cut."""
     small = write(
         tmp_path / "crop.exr", flat(1.0, 1.0, 1.0, wide=40, high=20), x=20, y=10, full_width=80, full_height=40
     )  # fmt: skip
@@ -239,7 +239,7 @@ def test_aspect_orientation_and_panoramas(tmp_path: Path) -> None:
     assert seen(tall, height=50).shape == (50, 1, 3)
 
 
-def test_small_ones_grow(tmp_path: Path) -> None:
+def test_small_images_are_enlarged(tmp_path: Path) -> None:
     pixels = flat(0.0, 0.0, 0.0, wide=2, high=2)
     pixels[0, 0] = 1.0
     small = seen(write(tmp_path / "a.png", pixels, "uint8"), height=10)
@@ -266,7 +266,7 @@ def write_parts(path: Path, *parts: tuple[str, tuple[str, ...], tuple[float, ...
     return path
 
 
-def test_the_part_that_is_the_picture(tmp_path: Path) -> None:
+def test_the_part_named_beauty_is_the_picture(tmp_path: Path) -> None:
     rgb, depth = ("R", "G", "B"), ("Z",)
     path = write_parts(
         tmp_path / "a.exr",
@@ -332,7 +332,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
-def test_cut_images_are_not_taken_for_whole_ones(tmp_path: Path, kind: str, share: float) -> None:
+def test_truncated_images_are_detected(tmp_path: Path, kind: str, share: float) -> None:
     noise = np.random.default_rng(1).random((300, 400, 3), np.float32)
     whole = write(tmp_path / f"a.{kind}", noise, KINDS[kind])
     assert inspect_image(whole) is not None
@@ -347,7 +347,7 @@ def test_cut_images_are_not_taken_for_whole_ones(tmp_path: Path, kind: str, shar
     assert not (tmp_path / "t.jpg").exists()
 
 
-def test_a_text_that_is_called_exr(tmp_path: Path) -> None:
+def test_a_text_file_with_the_extension_exr(tmp_path: Path) -> None:
     path = tmp_path / "notes.exr"
     path.write_text("not an image at all\n" * 20)
     with pytest.raises(ImageError, match=r"cannot read .*notes.exr: File is not an OpenEXR file$"):
@@ -361,14 +361,14 @@ def test_an_empty_file(tmp_path: Path, name: str) -> None:
         inspect_image(tmp_path / name)
 
 
-def test_names_that_are_a_nuisance(tmp_path: Path) -> None:
+def test_a_file_name_may_contain_special_characters(tmp_path: Path) -> None:
     name = 'it\'s "a" $(touch x) `y`\n%d\\ * .0001.exr'
     path = write(tmp_path / name, flat(0.5, 0.5, 0.5))
     make_thumbnail(path, tmp_path / f"{name}.jpg")
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted([name, f"{name}.jpg"])
 
 
-def test_what_is_seen(tmp_path: Path) -> None:
+def test_the_facts_of_an_image(tmp_path: Path) -> None:
     pixels = flat(0.0, 0.0, 0.0)
     black = inspect_image(write(tmp_path / "black.exr", pixels))
     assert black is not None
@@ -390,11 +390,11 @@ def test_what_is_seen(tmp_path: Path) -> None:
     assert not lit.black
     alpha = inspect_image(write(tmp_path / "alpha.exr", flat(0, 0, 0, 1)))
     assert alpha is not None
-    assert alpha.black  # a matte over nothing
-    assert look_at_movie(tmp_path) is None
+    assert alpha.black  # alpha does not count
+    assert inspect_movie(tmp_path) is None
 
 
-def look_at_movie(folder: Path) -> object:
+def inspect_movie(folder: Path) -> object:
     (folder / "m.mov").write_bytes(b"x")
     return inspect_image(folder / "m.mov")
 
@@ -407,12 +407,12 @@ make_thumbnail(Path(sys.argv[1]), Path(sys.argv[2]), height=100)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(int(status["VmHWM"].split()[0]) // 1024)
 """
-"""The kernel's high water mark of this program: `ru_maxrss` begins with that of whoever started it, which
-in a whole run of the tests is more than the limit."""
+"""Prints the peak of resident memory from the kernel's status file. `ru_maxrss` would start at the
+peak of the parent process, which in a run of all tests is more than the limit."""
 
 
 def test_sixteen_thousand_pixels_wide(tmp_path: Path) -> None:
-    """805 MB of pixels, 3.2 GB as floats: read band by band."""
+    """805 MB of pixels, 3.2 GB as floats, are read band by band."""
     path = tmp_path / "huge.tif"
     spec = oiio.ImageSpec(16384, 16384, 3, "uint8")
     spec.attribute("Compression", "packbits")
@@ -431,8 +431,8 @@ def test_sixteen_thousand_pixels_wide(tmp_path: Path) -> None:
     assert (image.spec().width, image.spec().height) == (100, 100)
 
 
-def test_a_header_that_promises_too_much(tmp_path: Path) -> None:
-    """It says a billion rows; there are none."""
+def test_a_header_with_a_huge_size_costs_no_memory(tmp_path: Path) -> None:
+    """The header has 65,535 by 65,535 pixels, the file 80 by 50."""
     path = write(tmp_path / "a.tga", flat(1.0, 1.0, 1.0), "uint8")
     data = bytearray(path.read_bytes())
     struct.pack_into("<HH", data, 12, 65535, 65535)

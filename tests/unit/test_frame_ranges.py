@@ -26,7 +26,7 @@ from trio_afrender.frame_ranges import (
         ((7, 7, 10, 5), 1),
         ((1, 10, 0, 0), 10),  # a step or a number below one counts as one
         ((1, 10, -2, -1), 10),
-        ((10, 1, 1, 1), 1),  # a range that ends before it begins is its first frame
+        ((10, 1, 1, 1), 1),  # a range whose end is before its start has its first frame alone
     ],
 )
 def test_task_count(block: tuple[int, int, int, int], tasks: int) -> None:
@@ -53,7 +53,7 @@ def test_task_frames(
 
 
 @pytest.mark.parametrize("task", [-1, 3, 100])
-def test_a_task_that_is_not_there(task: int) -> None:
+def test_a_task_that_the_block_does_not_have(task: int) -> None:
     with pytest.raises(IndexError, match="no task"):
         task_frames(1, 20, 4, 2, task)
 
@@ -64,17 +64,17 @@ def test_a_task_that_is_not_there(task: int) -> None:
     per_task=st.integers(-2, 9),
     inc=st.integers(-2, 7),
 )
-def test_tasks_hold_every_frame_of_the_block_once(
+def test_every_frame_of_the_block_is_in_one_task(
     first: int, length: int, per_task: int, inc: int
 ) -> None:
     last = first + length
-    held: list[int] = []
+    found: list[int] = []
     for task in range(task_count(first, last, per_task, inc)):
         start, finish, num = task_frames(first, last, per_task, inc, task)
         frames = frames_between(start, finish, inc)
         assert len(frames) == num
-        held.extend(frames)
-    assert held == list(range(first, last + 1, max(1, inc)))
+        found.extend(frames)
+    assert found == list(range(first, last + 1, max(1, inc)))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_fill_numbers(pattern: str, filled: str) -> None:
 @pytest.mark.parametrize(
     ("number", "filled"), [(-5, "-005"), (123456, "123456"), (-12345, "-12345"), (0, "0000")]
 )
-def test_the_sign_is_a_digit_and_nothing_is_cut(number: int, filled: str) -> None:
+def test_the_sign_counts_as_a_digit_and_no_number_is_cut(number: int, filled: str) -> None:
     assert fill_numbers("@####@", number, number) == filled
 
 

@@ -1,4 +1,4 @@
-"""Mapping of paths in texts, with the rules of UNIX and of Windows clients."""
+"""Translation of paths in texts, by the rules of UNIX and Windows clients."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UNIX = PathMap([("/mnt/prj/", "/ps/prj/"), ("/mnt/all", "/ps")])
         ("cd /ps/prj && ls", "cd P:\\ && ls"),
         ("cd /ps; ls", "cd c:\\ps; ls"),
         ("/ps/prj", "P:\\"),
-        # names with spaces belong together behind a quote
+        # after a quote, names with spaces are one path
         ('"/ps/prj/my dir/file" /x/y', '"P:\\my dir\\file" /x/y'),
         ("'/ps/prj/my dir/file'", "'P:\\my dir\\file'"),
         ('"/ps/prj/a /scratch/b --ratio 16/9"', '"P:\\a c:\\temp\\b --ratio 16/9"'),
@@ -100,13 +100,13 @@ def test_the_first_pair_wins_not_the_longest() -> None:
     assert paths.to_client("/ps/prj/a") == "/short/prj/a"
 
 
-def test_slashes_stay_where_asked() -> None:
+def test_slashes_stay_with_unix_separators() -> None:
     paths = PathMap(PAIRS, windows=True, unix_separators=True)
     assert paths.to_client("/ps/prj/a/b /ps/prj") == "P:/a/b P:/"
     assert paths.to_server("P:\\a\\b") == "/ps/prj/a/b"
 
 
-def test_shares() -> None:
+def test_network_shares_are_mapped_and_hosts_of_urls_are_not() -> None:
     paths = PathMap([("//box/project/", "/ps/prj/")], windows=True)
     assert paths.to_server("\\\\BOX\\Project\\A") == "/ps/prj/A"
     assert paths.to_server("see http://box/project/A") == "see http://box/project/A"
@@ -114,7 +114,7 @@ def test_shares() -> None:
     assert paths.to_client("/ps/prj/A") == "\\\\box\\project\\A"
 
 
-def test_a_share_in_a_list_is_no_host() -> None:
+def test_a_share_in_a_list_is_not_the_host_of_a_url() -> None:
     paths = PathMap([("/mnt/x", "//server/x")])
     assert paths.to_client("/a/list://server/x/f") == "/a/list:/mnt/x/f"
 
@@ -125,7 +125,7 @@ def test_the_root_may_be_mapped() -> None:
     assert paths.to_server("/mnt/server/a:/mnt/server") == "/a:/"
 
 
-def test_one_path_is_taken_whole() -> None:
+def test_a_whole_path_may_contain_any_characters() -> None:
     text = "/ps/prj/shot (1), 16:9/a b/c=d"
     assert WINDOWS.to_client(text, whole=True) == "P:\\shot (1), 16:9\\a b\\c=d"
     assert WINDOWS.to_server("P:\\shot (1)\\a b", whole=True) == "/ps/prj/shot (1)/a b"
@@ -133,14 +133,14 @@ def test_one_path_is_taken_whole() -> None:
     assert WINDOWS.to_client("x /ps/prj/a", whole=True) == "x /ps/prj/a"
 
 
-def test_no_map_changes_nothing() -> None:
+def test_a_map_without_pairs_changes_nothing() -> None:
     paths = PathMap()
     assert paths.to_client("/ps/prj/a") == "/ps/prj/a"
     assert paths.to_server("P:\\a", whole=True) == "P:\\a"
     assert paths.problems == ()
 
 
-def test_pairs_that_cannot_be_used_are_told() -> None:
+def test_invalid_pairs_are_reported() -> None:
     paths = PathMap([("", "/ps"), ("/mnt", " "), ("/only",), "ab", ("/mnt/a", "/srv/a")])
     assert paths.pairs == (("/mnt/a", "/srv/a"),)
     assert len(paths.problems) == 4
@@ -153,17 +153,17 @@ NAME = st.text("abcXYZ019_.-+#~%", min_size=1, max_size=8).filter(lambda name: n
 
 
 @given(folder=st.sampled_from(["/ps/etc", "/ps/prj", "/ps", "/scratch"]), names=st.lists(NAME))
-def test_a_path_comes_back_from_windows(folder: str, names: list[str]) -> None:
+def test_a_path_survives_the_translation_to_windows_and_back(folder: str, names: list[str]) -> None:
     path = "/".join([folder, *names])
     client = WINDOWS.to_client(path)
     assert "/" not in client
-    # The root of a drive needs its slash, so a folder of the map comes back with one.
+    # The root of a drive needs its slash, so a mapped folder itself ends with one.
     assert WINDOWS.to_server(client).rstrip("/") == path
     assert WINDOWS.to_client(path, whole=True) == client
 
 
 @given(text=st.text("/\\ps rj:;=\"'-Pcdx\n(", max_size=40))
-def test_any_text_is_survived_and_others_left_alone(text: str) -> None:
+def test_no_text_raises_and_texts_without_paths_stay_unchanged(text: str) -> None:
     for paths in (WINDOWS, UNIX):
         paths.to_client(text)
         paths.to_server(text)

@@ -1,4 +1,4 @@
-"""The thumbnailer's command: whatever a file is called, it comes back; nothing else is taken for it."""
+"""The thumbnailer's command is recognized for any file name; no other command is."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OURS = shlex.join(make_words(Wanted("/r/a.exr", "/s/a.exr.jpg")))
 
 
 @given(PATHS, PATHS, st.integers(1, MAX_HEIGHT))
-def test_it_is_known_again_whatever_files_are_called(image: str, thumb: str, height: int) -> None:
+def test_the_command_is_recognized_for_any_file_names(image: str, thumb: str, height: int) -> None:
     wanted = Wanted(image, thumb, height)
     assert read_command(shlex.join(make_words(wanted))) == wanted
 
 
-def test_as_a_template_of_cgruconfig_quotes_it() -> None:
+def test_the_command_is_recognized_with_the_quotes_of_cgruconfig() -> None:
     program = f'"{sys.executable}" -E -P -m trio_afrender.thumbnail'
     assert read_command(f'{program} -- "/r/a b.exr" "/s/a.jpg"') == Wanted("/r/a b.exr", "/s/a.jpg")
     assert read_command(f'{program} -- "/r/$HOME.exr" "/s/a.jpg"') is None
@@ -52,5 +52,5 @@ def test_as_a_template_of_cgruconfig_quotes_it() -> None:
         OURS.replace("-E -P", "-E"),
     ],
 )
-def test_what_a_shell_would_do_more_with_is_left_to_it(command: str) -> None:
+def test_a_command_that_needs_a_shell_is_not_recognized(command: str) -> None:
     assert read_command(command) is None

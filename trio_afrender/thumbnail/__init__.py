@@ -1,6 +1,7 @@
-"""Small pictures of what tasks render, and looks at whether it can be right. No trio here.
+"""Makes thumbnails of rendered images and checks the images for damage. No trio here.
 
-Everything that reads images runs in a process of its own: by hand as ``python -m
-trio_afrender.thumbnail IMAGE THUMB``, for an agent as the worker behind `task.painter`. The agent
-itself imports neither OpenImageIO nor numpy.
+Code that reads images runs in separate processes: ``python -m trio_afrender.thumbnail IMAGE THUMB``
+as a command, ``thumbnail.worker`` for an agent (its client is `task.image_worker`), and
+``thumbnail.contact_sheet`` for the command line. The agent itself imports neither OpenImageIO nor
+numpy.
 """

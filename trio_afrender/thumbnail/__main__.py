@@ -1,7 +1,7 @@
-"""``python -m trio_afrender.thumbnail IMAGE THUMB``: a small JPEG of an image or a movie's start.
+"""Make a small JPEG of an image, or of the first frame of a movie.
 
-Images are read with OpenImageIO (the extra `thumbnails`), movies by ffmpeg. The thumbnail appears
-under its name when it is complete, never before, so that nobody collects half of one.
+Images are read with OpenImageIO (the extra `thumbnails`), movies with ffmpeg. THUMB appears only when
+it is complete.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ("main",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code, 0 or 1."""
+    """Run the command; return the exit code, 0 or 1."""
     options = argparse.ArgumentParser(prog="python -m trio_afrender.thumbnail", description=__doc__)
     options.add_argument("image", metavar="IMAGE", type=Path)
     options.add_argument("thumb", metavar="THUMB", type=Path)

@@ -1,6 +1,7 @@
-"""From the values in a file to what a screen shows (sRGB), for pictures that are small already.
+"""Converts the values of a file to sRGB, for pictures that are already small.
 
-By hand, because names of colour spaces depend on ``$OCIO`` and an agent's thumbnails must not.
+Done without OpenColorIO, because its colour space names depend on ``$OCIO``, which is a setting of
+the studio's programs and must not change thumbnails.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ("FLOATS", "Tone", "clip_limit", "find_tone", "primaries_matrix", "to_screen")
 
 Tone = str
-"""``linear`` light, ``log`` (film), ``screen`` or ``data``."""
+"""The meaning of values: ``linear`` light, ``log`` (film), ``screen`` (sRGB) or ``data`` (no light)."""
 FLOATS = ("half", "float", "double")
-"""Types of values that may be anything; the others are between 0 and 1."""
+"""Value types without a range; values of the other types are read as 0 to 1."""
 _REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 _PRIMARIES = {
     "ap0": (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767),
@@ -31,22 +32,22 @@ _PRIMARIES = {
 }
 """Chromaticities of red, green, blue and white, by a word in a colour space's name."""
 _BLACK, _WHITE, _STEP, _GAMMA = 95.0, 685.0, 0.002, 0.6
-"""Of film: Kodak's codes for black and white of 1023, density a code, gamma of the negative."""
+"""Kodak's film codes for black and white (of 1023), density per code, gamma of the negative."""
 
 
 def find_tone(source: ImageSource) -> Tone:
-    """What the values of a file mean: what it says itself, else what is usual for its kind."""
+    """Return the meaning of a file's values: from its metadata, else the default of its format."""
     if source.is_data:
         return "data"
     space = source.colour_space.casefold()
     if source.format_name == "cineon":
         return "log"
     if source.format_name == "dpx":
-        said = source.transfer.casefold()
-        if said.startswith("linear"):
+        transfer = source.transfer.casefold()
+        if transfer.startswith("linear"):
             return "linear"
-        # Ten bits that do not say are film's: so read them compositing programs.
-        known = any(word in said for word in ("709", "601", "video", "srgb"))
+        # Compositing programs read a DPX file without a known transfer as film, so we do, too.
+        known = any(word in transfer for word in ("709", "601", "video", "srgb"))
         return "screen" if known else "log"
     if "log" in space:
         return "log"
@@ -58,10 +59,10 @@ def find_tone(source: ImageSource) -> Tone:
 
 
 def clip_limit(tone: Tone, source: ImageSource) -> float:
-    """The brightest value that counts before pixels are averaged.
+    """Return the value to which pixels are clipped before they are averaged.
 
-    A single pixel of a hundred times white must not whiten its whole box: on a screen it is white.
-    With foreign primaries white is reached only after their conversion.
+    Without it a single pixel of a hundred times white would make its whole box white. With primaries
+    other than a screen's the limit is higher, because their conversion changes the values.
     """
     if tone == "data":
         return float("inf")
@@ -71,35 +72,38 @@ def clip_limit(tone: Tone, source: ImageSource) -> float:
 
 
 def to_screen(small: NDArray[np.float32], tone: Tone, source: ImageSource) -> NDArray[np.float32]:
-    """The picture as sRGB stores it, 0 to 1, three channels."""
+    """Return the picture as sRGB values 0 to 1 in three channels."""
     if tone == "data":
         small = _stretch(small)
     elif tone == "log":
-        small = _encode(_from_film(small))
+        small = _encode_srgb(_film_to_linear(small))
     elif tone == "linear":
         primaries = _find_primaries(source)
         if primaries is not None and small.shape[2] == 3:
             small = small @ primaries_matrix(primaries).T.astype(np.float32)
-        small = _encode(small)
+        small = _encode_srgb(small)
     if small.shape[2] == 1:
         small = np.repeat(small, 3, axis=2)
     return np.clip(small, 0.0, 1.0).astype(np.float32)
 
 
 def _find_primaries(source: ImageSource) -> tuple[float, ...] | None:
-    """Other primaries than a screen's; None when they are the same or not told."""
+    """Return the primaries of a file; None if they are a screen's (Rec. 709) or unknown."""
     if len(source.chromaticities) == 8:
-        told = source.chromaticities
-        return told if np.abs(np.subtract(told, _REC709)).max() > 0.005 else None
+        found = source.chromaticities
+        return found if np.abs(np.subtract(found, _REC709)).max() > 0.005 else None
     space = source.colour_space.casefold()
     return next((found for word, found in _PRIMARIES.items() if word in space), None)
 
 
 def primaries_matrix(primaries: tuple[float, ...]) -> NDArray[np.float64]:
-    """From linear light of these primaries to a screen's, their whites on one another."""
+    """Return the matrix from linear light of these primaries to Rec. 709; white stays white.
+
+    The identity if the primaries are invalid.
+    """
     try:
-        matrix = np.linalg.inv(_to_xyz(_REC709)) @ _adapt(primaries) @ _to_xyz(primaries)
-    except np.linalg.LinAlgError:  # nonsense in the file
+        matrix = np.linalg.inv(_to_xyz(_REC709)) @ _adapt_white(primaries) @ _to_xyz(primaries)
+    except np.linalg.LinAlgError:
         return np.eye(3)
     return matrix if np.isfinite(matrix).all() else np.eye(3)
 
@@ -115,8 +119,8 @@ def _xyz(x: float, y: float) -> NDArray[np.float64]:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _adapt(primaries: tuple[float, ...]) -> NDArray[np.float64]:
-    """Bradford's adaptation of their white to a screen's."""
+def _adapt_white(primaries: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return the Bradford adaptation of their white to that of Rec. 709."""
     cones = np.array(
         [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
     )
@@ -125,23 +129,22 @@ def _adapt(primaries: tuple[float, ...]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(cones) @ np.diag(here / there) @ cones, np.float64)
 
 
-def _from_film(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Linear light of printing density: 685 of 1023 is white, 95 black."""
+def _film_to_linear(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convert printing density to linear light; code 685 of 1023 becomes 1, code 95 becomes 0."""
     offset = 10.0 ** ((_BLACK - _WHITE) * _STEP / _GAMMA)
     light = 10.0 ** ((codes * 1023.0 - _WHITE) * _STEP / _GAMMA)
     linear: NDArray[np.float32] = ((light - offset) / (1.0 - offset)).astype(np.float32)
     return linear
 
 
-def _encode(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Linear light as sRGB stores it."""
+def _encode_srgb(light: NDArray[np.float32]) -> NDArray[np.float32]:
     light = np.clip(light, 0.0, 1.0)
     bright = 1.055 * np.power(light, 1 / 2.4) - 0.055
     return np.where(light <= 0.0031308, light * 12.92, bright).astype(np.float32)
 
 
 def _stretch(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Depth and the like: from the least to the greatest value there is."""
+    """Scale values such as depth from their minimum and maximum to 0 and 1."""
     known = values[np.isfinite(values)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     if high <= low:

@@ -1,8 +1,8 @@
-"""Our thumbnailer as a command of a task, and how an agent knows it again.
+"""The built-in thumbnailer as a shell command, and the function that recognizes this command.
 
-Services answer with commands for the shell, and so does the built-in thumbnailer: a service may put
-what it likes around them. One that is left as it was need not be run by a shell and a new
-interpreter: the agent's worker does it.
+Services return shell commands for thumbnails, also for the built-in thumbnailer, so that a service
+can add to them. The agent sends an unchanged command to its image worker instead of starting a
+shell and a new interpreter.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from trio_afrender.thumbnail.common import DEFAULT_HEIGHT, MAX_HEIGHT
 
 __all__ = ("Wanted", "make_words", "read_command")
 
-# -E and -P: neither the task's PYTHON... variables nor its folder lead the interpreter astray.
+# -E and -P: the interpreter ignores the task's PYTHON... variables and modules in its folder.
 _PROGRAM = (sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail")
 
 
 @attrs.frozen
 class Wanted:
-    """A thumbnail to be made."""
+    """A request for one thumbnail; paths, and the height in pixels."""
 
     image: str
     thumb: str
@@ -30,13 +30,16 @@ class Wanted:
 
 
 def make_words(wanted: Wanted) -> list[str]:
-    """The words of the command."""
+    """Return the words of the command."""
     size = [] if wanted.height == DEFAULT_HEIGHT else ["--height", str(wanted.height)]
     return [*_PROGRAM, *size, "--", wanted.image, wanted.thumb]
 
 
 def read_command(command: str) -> Wanted | None:
-    """What a command for a POSIX shell would make; None when it is not ours alone."""
+    """Return the thumbnail that a POSIX shell command makes.
+
+    None if it is another command, or if a shell would do more than run it.
+    """
     try:
         words = shlex.split(command)
     except ValueError:
@@ -54,7 +57,7 @@ def read_command(command: str) -> Wanted | None:
 
 
 def _is_plain(command: str, words: list[str]) -> bool:
-    """Whether a shell makes these words of it, too: nothing in it is an operator or a pattern."""
+    """Whether a shell splits `command` into the same words: no operators, no expansion."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""
@@ -63,21 +66,21 @@ def _is_plain(command: str, words: list[str]) -> bool:
             return False
     except ValueError:
         return False
-    bare = _unquoted(command)
-    return not any(char in bare for char in "$`*?[]{}~#\n\\")
+    active = _active_characters(command)
+    return not any(char in active for char in "$`*?[]{}~#\n\\")
 
 
-def _unquoted(command: str) -> str:
-    """The characters that stand outside of quotes, and what is special within double ones."""
-    kept, quote = [], ""
+def _active_characters(command: str) -> str:
+    """Return the characters outside quotes, and those that expand within double quotes."""
+    found, quote = [], ""
     for char in command:
         if quote:
             if char == quote:
                 quote = ""
             elif quote == '"' and char in "$`\\":
-                kept.append(char)
+                found.append(char)
         elif char in "\"'":
             quote = char
         else:
-            kept.append(char)
-    return "".join(kept)
+            found.append(char)
+    return "".join(found)

@@ -1,19 +1,20 @@
-"""What the thumbnailer's parts share: its error, kinds of files, limits."""
+"""Shared by the parts of the thumbnailer: its error, movie extensions, limits."""
 
 from __future__ import annotations
 
 __all__ = ("DEFAULT_HEIGHT", "MAX_HEIGHT", "MOVIES", "ImageError", "is_movie")
 
 DEFAULT_HEIGHT = 100
-"""Pixels, Afanasy's own."""
+"""Pixels; Afanasy's default."""
 MAX_HEIGHT = 2160
+"""Pixels."""
 MOVIES = frozenset(
     ("avi", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mxf", "ogv", "webm", "wmv")
 )
 
 
 class ImageError(Exception):
-    """An image cannot be read, or no thumbnail can be made of it; the text is one sentence."""
+    """An image cannot be read, or its thumbnail not be made; the text is one sentence."""
 
 
 def is_movie(path: str) -> bool:

@@ -1,7 +1,7 @@
-"""``python -m trio_afrender.thumbnail.contact_sheet``: many thumbnails on one picture, to be looked at.
+"""``python -m trio_afrender.thumbnail.contact_sheet``: puts many thumbnails on one picture.
 
-Reads JSON from its input: ``{"file", "title", "note", "cells": [{"label", "image", "trouble"}]}``.
-A cell without an image is a dark red box that says `trouble`.
+Reads JSON from stdin: ``{"file", "title", "note", "cells": [{"label", "image", "trouble"}]}``. A cell
+without a readable image is a dark red box with the text `trouble`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 __all__ = ("Grid", "fit_text", "main", "make_grid", "make_sheet")
 
 ASPECT_RATIO = 1.6
-"""Width over height that a sheet comes near to."""
+"""The approximate width of a sheet over its height."""
 MAX_SHEET_WIDTH = 16000
-"""Pixels; a JPEG may have 65,535 of them, people's programs take fewer."""
+"""Pixels; a JPEG may have 65,535, but many viewers do not open that."""
 GAP, EDGE, LINE, TITLE = 10, 16, 18, 34
+"""Pixels: between cells, at the border, of a label, of the title."""
 TEXT, HEADING = 12, 19
-GROUND, CELL, PALE, RED = (
+"""Font sizes of labels and title."""
+BACKGROUND, CELL, PALE, RED = (
     (0.09, 0.09, 0.10),
     (0.15, 0.15, 0.16),
     (0.80, 0.80, 0.82),
@@ -42,7 +44,7 @@ GROUND, CELL, PALE, RED = (
 
 @attrs.frozen
 class Grid:
-    """Where cells stand, in pixels. All are of one size: picture above, label below."""
+    """The positions of cells in pixels. All have one size: picture above, label below."""
 
     columns: int
     rows: int
@@ -58,7 +60,7 @@ class Grid:
         return 2 * EDGE + TITLE + self.rows * (self.high + LINE + GAP) - GAP
 
     def corner(self, index: int) -> tuple[int, int]:
-        """Left and top of a cell."""
+        """Return left and top of a cell."""
         row, column = divmod(index, self.columns)
         return (
             EDGE + column * (self.wide + GAP),
@@ -67,31 +69,32 @@ class Grid:
 
 
 def make_grid(count: int, wide: int, high: int) -> Grid:
-    """So many columns that the sheet comes near to its shape and is not too wide."""
+    """Return the grid for `count` cells that comes closest to `ASPECT_RATIO` and is not too wide."""
     most = max((MAX_SHEET_WIDTH - 2 * EDGE + GAP) // (wide + GAP), 1)
     ideal = math.sqrt(ASPECT_RATIO * count * (high + LINE + GAP) / (wide + GAP))
     columns = min(max(round(ideal), 1), count, most)
     return Grid(columns, math.ceil(count / columns), wide, high)
 
 
-def make_sheet(asked: dict[str, Any]) -> None:
-    """Write the picture. Raises `ImageError`."""
-    pictures = [_read(cell.get("image")) for cell in asked["cells"]]
+def make_sheet(request: dict[str, Any]) -> None:
+    """Write the sheet that the JSON object `request` describes. Raises `ImageError`."""
+    pictures = [_read(cell.get("image")) for cell in request["cells"]]
     known = [picture.shape[:2] for picture in pictures if picture is not None]
     wide = max((shape[1] for shape in known), default=160)
     high = max((shape[0] for shape in known), default=100)
     grid = make_grid(max(len(pictures), 1), max(wide, 80), max(high, 40))
     canvas = np.empty((grid.height, grid.width, 3), np.float32)
-    canvas[:] = GROUND
+    canvas[:] = BACKGROUND
     for index, picture in enumerate(pictures):
-        _place(canvas, grid, index, picture)
+        _draw_cell(canvas, grid, index, picture)
     sheet = oiio.ImageBuf(oiio.ImageSpec(grid.width, grid.height, 3, "uint8"))
     sheet.set_pixels(oiio.ROI(), canvas)
-    _write_texts(sheet, grid, asked, pictures)
-    _save(sheet, Path(asked["file"]))
+    _write_texts(sheet, grid, request, pictures)
+    _save(sheet, Path(request["file"]))
 
 
 def _read(image: str | None) -> NDArray[np.float32] | None:
+    """Return the pixels of a thumbnail; None if it cannot be read."""
     if not image:
         return None
     try:
@@ -103,7 +106,7 @@ def _read(image: str | None) -> NDArray[np.float32] | None:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def _place(
+def _draw_cell(
     canvas: NDArray[np.float32], grid: Grid, index: int, picture: NDArray[np.float32] | None
 ) -> None:
     left, top = grid.corner(index)
@@ -118,15 +121,15 @@ def _place(
 def _write_texts(
     sheet: oiio.ImageBuf,
     grid: Grid,
-    asked: dict[str, Any],
+    request: dict[str, Any],
     pictures: Sequence[NDArray[np.float32] | None],
 ) -> None:
     room = grid.width - 2 * EDGE
-    title = fit_text(asked["title"], HEADING, room * 2 // 3)
+    title = fit_text(request["title"], HEADING, room * 2 // 3)
     _write_text(sheet, EDGE, EDGE + HEADING - 2, title, HEADING)
-    note = fit_text(asked["note"], TEXT, room - _width(title, HEADING) - GAP)
+    note = fit_text(request["note"], TEXT, room - _width(title, HEADING) - GAP)
     _write_text(sheet, grid.width - EDGE - _width(note, TEXT), EDGE + HEADING - 2, note, TEXT)
-    for index, (cell, picture) in enumerate(zip(asked["cells"], pictures, strict=True)):
+    for index, (cell, picture) in enumerate(zip(request["cells"], pictures, strict=True)):
         left, top = grid.corner(index)
         label = fit_text(cell["label"], TEXT, grid.wide)
         _write_text(sheet, left, top + grid.high + LINE - 4, label, TEXT)
@@ -136,16 +139,16 @@ def _write_texts(
 
 
 def fit_text(text: str, size: int, room: int) -> str:
-    """The text as it is, or its beginning and its end if there is no room for all of it.
+    """Return the text, or its beginning and end if it is wider than `room` pixels.
 
-    In names of files and frames the end is what differs.
+    The end stays because it is what differs between names of files and frames.
     """
     text = "".join(char if char.isprintable() else " " for char in text[:500])
     if _width(text, size) <= room:
         return text
-    for kept in range(len(text) - 1, 0, -1):
-        head = kept // 3
-        short = f"{text[:head]}...{text[len(text) - (kept - head) :]}"
+    for length in range(len(text) - 1, 0, -1):
+        head = length // 3
+        short = f"{text[:head]}...{text[len(text) - (length - head) :]}"
         if _width(short, size) <= room:
             return short
     return ""
@@ -155,13 +158,13 @@ def _width(text: str, size: int) -> int:
     if not text:
         return 0
     roi = oiio.ImageBufAlgo.text_size(text, size)
-    # A library without fonts says nothing: then there are no texts either.
+    # Undefined if OpenImageIO was built without fonts; then it draws no text either.
     return int(roi.xend) if roi.defined else size * len(text) // 2
 
 
 def _write_text(sheet: oiio.ImageBuf, left: int, base: int, text: str, size: int) -> None:
     if text and not oiio.ImageBufAlgo.render_text(sheet, left, base, text, size, "", PALE):
-        sheet.geterror()  # no fonts: a sheet without texts is still one
+        sheet.geterror()  # without fonts the sheet has no texts; reading the error clears it
 
 
 def _save(sheet: oiio.ImageBuf, file: Path) -> None:
@@ -178,7 +181,7 @@ def _save(sheet: oiio.ImageBuf, file: Path) -> None:
 
 
 def main() -> int:
-    """The program; returns the exit code, 0 or 1."""
+    """Run the program; return the exit code, 0 or 1."""
     try:
         make_sheet(json.load(sys.stdin))
     except ImageError as error:

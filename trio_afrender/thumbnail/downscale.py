@@ -1,6 +1,6 @@
-"""Makes a picture small by averaging boxes of its pixels, band by band.
+"""Downscales a picture by averaging boxes of its pixels, band by band.
 
-A box and not a better filter: those ring around bright pixels, of which linear images are full.
+A box filter, because sharper filters ring around very bright pixels, which linear images have many of.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ("BoxReducer", "small_size")
 
 MAX_ASPECT_RATIO = 4
-"""A thumbnail is at most so many times as wide as high: what is wider becomes lower."""
+"""The most that a thumbnail's width is of its height; a wider picture gets a lower thumbnail."""
 
 
 def small_size(width: float, height: float, wanted: int) -> tuple[int, int]:
-    """Width and height of a thumbnail `wanted` pixels high."""
+    """Return width and height of a thumbnail that is to be `wanted` pixels high."""
     wide = width * wanted / height
     if wide > MAX_ASPECT_RATIO * wanted:
         return MAX_ASPECT_RATIO * wanted, max(1, round(MAX_ASPECT_RATIO * wanted * height / width))
@@ -27,7 +27,7 @@ def small_size(width: float, height: float, wanted: int) -> tuple[int, int]:
 
 
 class BoxReducer:
-    """Averages an image of `width` by `height` pixels into `wide` by `high`, no larger ones."""
+    """Averages an image of `width` x `height` pixels to `wide` x `high`, which must not be larger."""
 
     def __init__(self, width: int, height: int, wide: int, high: int, channels: int) -> None:
         self._rows = np.arange(high + 1) * height // high
@@ -36,7 +36,7 @@ class BoxReducer:
         self._sums = np.zeros((high, wide, channels), np.float32)
 
     def add(self, top: int, left: int, pixels: NDArray[np.float32]) -> None:
-        """Take a band; what lies outside of the image is passed over."""
+        """Add a band of rows; its parts outside of the image are ignored."""
         bottom = min(top + len(pixels), int(self._rows[-1]))
         if top < 0:
             pixels, top = pixels[-top:], 0
@@ -46,12 +46,12 @@ class BoxReducer:
         first = int(np.searchsorted(self._rows, top, side="right")) - 1
         last = int(np.searchsorted(self._rows, bottom, side="left"))
         cuts = np.maximum(self._rows[first:last] - top, 0)
-        # Rows first: long runs of memory, and what is left for the columns is little.
+        # Rows first: they are contiguous in memory, and leave few values for the columns.
         lines = np.add.reduceat(pixels, cuts, axis=0)
         self._sums[first:last] += np.add.reduceat(lines, self._columns[:-1], axis=1)
 
     def _fit(self, left: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The band as wide as the image: cut, or black at its sides."""
+        """Return the band at the width of the image: cut, or padded with black."""
         if left == 0 and pixels.shape[1] == self._width:
             return pixels
         fitted = np.zeros((len(pixels), self._width, pixels.shape[2]), np.float32)
@@ -61,7 +61,7 @@ class BoxReducer:
         return fitted
 
     def result(self) -> NDArray[np.float32]:
-        """The averages."""
+        """Return the averages: (rows, columns, channels)."""
         areas = np.diff(self._rows)[:, None] * np.diff(self._columns)[None, :]
         small: NDArray[np.float32] = (self._sums / areas[..., None]).astype(np.float32)
         return small

@@ -1,7 +1,7 @@
-"""An image file as bands of rows: what of it is the picture, and where its pixels lie.
+"""Reads an image file as bands of rows, and chooses the part and channels that are the picture.
 
-Read band by band, so that an image of any size needs no more memory than a few of its rows. Only
-the channels that are shown are read: a render may have a hundred.
+Reading band by band limits memory to `BAND_BYTES` for an image of any size. Only the channels that
+are shown are read: a render can have a hundred.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ if TYPE_CHECKING:
 __all__ = ("Band", "ImageSource", "find_colours", "open_source")
 
 BAND_BYTES = 48 * 1024 * 1024
-"""Of floats in memory at once. Some files are packed in blocks of 256 rows: bands are multiples."""
+"""Bytes of float values in memory at once."""
 BLOCK = 256
+"""Rows; bands are multiples, because some files are compressed in blocks of 256 rows."""
 MAX_WIDTH = 1 << 20
-"""Pixels; wider is a damaged header."""
+"""Pixels; a larger width means a damaged header."""
 MAX_DEEP = 256 * 1024 * 1024
-"""Samples of a deep image: those are flattened as a whole."""
+"""Samples of a deep image, which can only be flattened as a whole."""
 _NOISE = re.compile(r"^EXR Error \(.*?\): (?:EXR_ERR_\w+ )?| magic 0x.*")
-"""Of libraries' messages: what says nothing to people."""
+"""The parts of libraries' messages that do not help a user."""
 _BEAUTY = ("beauty", "rgba", "rgb", "c", "ci", "color", "colour", "combined", "main", "default")
 
 
 @attrs.frozen
 class Band:
-    """Some rows. `pixels` is (rows, columns, 1 or 3), of the data window alone."""
+    """Some rows. `pixels` is (rows, columns, 1 or 3), within the data window."""
 
     top: int
-    """The first row, counted from the top of the display window; may be negative."""
+    """The first row, counted from the top of the display window; can be negative."""
     left: int
     pixels: NDArray[np.float32]
 
 
 @attrs.frozen(kw_only=True)
 class ImageSource:
-    """One picture of an open file. Rows and columns count from the display window's corner."""
+    """The picture in an open file. Rows and columns count from the corner of the display window."""
 
     path: Path
     width: int
@@ -60,13 +61,13 @@ class ImageSource:
     """As EXIF counts it; 1 is upright."""
     format_name: str
     depth: str
-    """Type of the values in the file: ``uint8``, ``half``, ``float`` ..."""
+    """The type of the values in the file: ``uint8``, ``half``, ``float`` ..."""
     colour_space: str
     chromaticities: tuple[float, ...]
     transfer: str
-    """What a DPX file says of its values."""
+    """The transfer characteristic in the header of a DPX file."""
     is_data: bool
-    """Whether the one channel holds something else than light, as depth does."""
+    """Whether the picture is a single channel that is not light, such as depth."""
     _image: oiio.ImageInput = attrs.field(repr=False)
     _spec: oiio.ImageSpec = attrs.field(repr=False)
     _part: int = 0
@@ -74,11 +75,11 @@ class ImageSource:
     _flat: oiio.ImageBuf | None = attrs.field(default=None, repr=False)
 
     def bands(self) -> Iterator[Band]:
-        """All rows of the data window, from the top. Raises `ImageError` where it ends early."""
+        """Yield all rows of the data window from the top. Raises `ImageError` for a damaged file."""
         spec = self._spec
         begin, end = min(self._channels), max(self._channels) + 1
         if spec.alpha_channel >= end and self.format_name != "openexr":
-            end = spec.alpha_channel + 1  # some readers multiply by it only when they see it
+            end = spec.alpha_channel + 1  # some readers premultiply only if alpha is read, too
         rows = max(BAND_BYTES // (4 * spec.width * (end - begin)), 1)
         rows = rows // BLOCK * BLOCK or rows
         if spec.tile_height:
@@ -106,19 +107,19 @@ class ImageSource:
         else:
             pixels = image.read_scanlines(self._part, 0, top, bottom, 0, begin, end, "float")
         if pixels is None or image.has_error:
-            said = first_line(image.geterror())
-            raise ImageError(f"{self.path} is damaged or not complete: {said}")
+            error = first_line(image.geterror())
+            raise ImageError(f"{self.path} is damaged or not complete: {error}")
         return pixels.reshape(bottom - top, spec.width, end - begin)
 
 
 @contextmanager
 def open_source(path: Path) -> Iterator[ImageSource]:
-    """The picture of an image file. Raises `ImageError`."""
+    """Open the picture in an image file. Raises `ImageError`."""
     import OpenImageIO as oiio
 
     if not path.stat().st_size:
         raise ImageError(f"cannot read {path}: it is empty")
-    with _as_text(path) as name:
+    with _utf8_name(path) as name:
         image = oiio.ImageInput.open(name)
         if image is None:
             raise ImageError(f"cannot read {path}: {first_line(oiio.geterror())}")
@@ -126,12 +127,12 @@ def open_source(path: Path) -> Iterator[ImageSource]:
             yield _make_source(image, path, name)
         finally:
             image.close()
-            image.geterror()  # else it is printed to stderr at exit
+            image.geterror()  # an error that is not read is printed to stderr at exit
 
 
 @contextmanager
-def _as_text(path: Path) -> Iterator[str]:
-    """A name that the library takes: it knows only such as are UTF-8."""
+def _utf8_name(path: Path) -> Iterator[str]:
+    """Yield a name of the file that is UTF-8, a link if necessary: OpenImageIO takes no other."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -149,14 +150,16 @@ def _make_source(image: oiio.ImageInput, path: Path, name: str) -> ImageSource:
     part = _find_part(image)
     spec = image.spec(part)
     if not 0 < spec.width <= MAX_WIDTH or spec.height <= 0 or spec.nchannels <= 0:
-        raise ImageError(f"cannot read {path}: {spec.width} x {spec.height} pixels cannot be meant")
+        size = f"{spec.width} x {spec.height} pixels"
+        raise ImageError(f"cannot read {path}: {size} is not a valid size")
     flat = None
     if spec.deep:
         flat = _flatten(path, name, part)
         spec = flat.spec()
     channels, is_data = find_colours(spec.channelnames)
+    chromaticities = spec.getattribute("chromaticities")
     if image.format_name() == "null":
-        raise ImageError(f"cannot read {path}: it is no image")
+        raise ImageError(f"cannot read {path}: it is not an image")
     return ImageSource(
         path=path,
         width=max(spec.full_width, 1),
@@ -167,7 +170,9 @@ def _make_source(image: oiio.ImageInput, path: Path, name: str) -> ImageSource:
         depth=str(oiio.TypeDesc(spec.format)),
         colour_space=spec.get_string_attribute("colorInteropID")
         or spec.get_string_attribute("oiio:ColorSpace"),
-        chromaticities=_floats(spec.getattribute("chromaticities")),
+        chromaticities=tuple(map(float, chromaticities))
+        if isinstance(chromaticities, tuple)
+        else (),
         transfer=spec.get_string_attribute("dpx:Transfer"),
         is_data=is_data,
         image=image,
@@ -179,7 +184,7 @@ def _make_source(image: oiio.ImageInput, path: Path, name: str) -> ImageSource:
 
 
 def _find_part(image: oiio.ImageInput) -> int:
-    """The part of a file that is the picture: by its name, else the first with colours."""
+    """Return the part of a file that is the picture: by its name, else the first with colours."""
     first_with_colours: int | None = None
     part = 0
     while image.seek_subimage(part, 0):
@@ -192,16 +197,16 @@ def _find_part(image: oiio.ImageInput) -> int:
                 first_with_colours = part
         part += 1
         if image.format_name() != "openexr":
-            break  # other files have the same picture in other sizes, or other frames
+            break  # parts of other formats are the same picture in other sizes, or other frames
     image.geterror()
     return first_with_colours or 0
 
 
 def find_colours(names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
-    """Which channels are shown, red, green and blue or a single one, and whether it is no light.
+    """Return the channels that are shown, three or one, and whether the one is data, not light.
 
-    Those without a layer's name first, then a layer's that is named like the picture, then any.
-    Alpha is left out: colours are premultiplied once read, so that is what they are over black.
+    Channels without a layer come first, then those of a layer with a usual name of the picture, then
+    any. Alpha is left out: colours are premultiplied when they are read, so they are those over black.
     """
     layers: dict[str, dict[str, int]] = {}
     for index, name in enumerate(names):
@@ -218,7 +223,7 @@ def find_colours(names: Sequence[str]) -> tuple[tuple[int, ...], bool]:
             if grey in layers[layer]:
                 return (layers[layer][grey],), False
     if len(names) >= 3 and all(name.startswith("channel") for name in names):
-        return (0, 1, 2), False  # a file that names none
+        return (0, 1, 2), False  # the file has no channel names
     alone = names[0].rpartition(".")[2].upper() if names else ""
     return (0,), alone not in ("A", "R", "G", "B", "CHANNEL0")
 
@@ -229,19 +234,16 @@ def _flatten(path: Path, name: str, part: int) -> oiio.ImageBuf:
     deep = oiio.ImageBuf(name, part, 0)
     spec = deep.spec()
     if spec.width * spec.height > MAX_DEEP // 4:
-        raise ImageError(f"cannot read {path}: a deep image of {spec.width} x {spec.height} pixels")
+        size = f"{spec.width} x {spec.height} pixels"
+        raise ImageError(f"cannot read {path}: a deep image of {size} is too large")
     flat = oiio.ImageBufAlgo.flatten(deep)
     if deep.has_error or flat.has_error:
-        said = first_line(deep.geterror() or flat.geterror())
-        raise ImageError(f"{path} is damaged or not complete: {said}")
+        error = first_line(deep.geterror() or flat.geterror())
+        raise ImageError(f"{path} is damaged or not complete: {error}")
     return flat
 
 
-def _floats(value: object) -> tuple[float, ...]:
-    return tuple(map(float, value)) if isinstance(value, tuple) else ()
-
-
-def first_line(said: str) -> str:
-    """What OpenImageIO said, in one line."""
-    lines = str(said).strip().splitlines()
-    return _NOISE.sub("", lines[0]).rstrip(".:") if lines else "it does not say why"
+def first_line(error: str) -> str:
+    """Return the first line of an error of OpenImageIO, without technical prefixes."""
+    lines = str(error).strip().splitlines()
+    return _NOISE.sub("", lines[0]).rstrip(".:") if lines else "OpenImageIO gives no reason"

@@ -1,4 +1,4 @@
-"""Whether an image can be right: readable to its end, not black all over, made of numbers."""
+"""Checks an image: it can be read to its end, is not black all over, has finite values."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ("ImageFacts", "inspect_image")
 
 @attrs.frozen
 class ImageFacts:
-    """What was seen of an image's picture."""
+    """Facts about the picture in an image file."""
 
     width: int
     height: int
     values: int
-    """Of all its channels that are shown."""
+    """The number of values in the channels that are shown."""
     bad: int
-    """How many of them are no finite numbers."""
+    """How many of them are not finite."""
     black: bool
-    """Whether all the others are zero (or below)."""
+    """Whether all finite values are zero or negative."""
 
 
 def inspect_image(image: Path) -> ImageFacts | None:
-    """Read an image to its end; None for what is no image by its extension's word (a movie).
+    """Read an image to its end and return its facts; None for a movie, by the file's extension.
 
-    Raises `ImageError` when it is not there, damaged or not complete.
+    Raises `ImageError` if the image is missing, damaged or incomplete.
     """
     if not image.is_file():
         raise ImageError(f"there is no file {image}")
@@ -49,7 +49,6 @@ def inspect_image(image: Path) -> ImageFacts | None:
             here = int(band.pixels.size - np.count_nonzero(finite))
             bad += here
             if black:
-                # fmax passes over what is no number; what is infinite is not black either way.
                 lit = band.pixels[finite] if here else band.pixels
                 black = not lit.size or float(lit.max()) <= 0.0
         return ImageFacts(source.width, source.height, values, bad, black)

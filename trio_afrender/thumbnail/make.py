@@ -1,4 +1,4 @@
-"""An image file made into a small JPEG, in one pass over its rows."""
+"""Makes a small JPEG of an image file in one pass over its rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ __all__ = ("make_thumbnail", "need_openimageio", "read_small", "write_jpeg")
 
 QUALITY = 85
 _FLIPPED = range(2, 9)
-"""EXIF's orientations that are not upright."""
+"""EXIF orientations that are not upright."""
 
 
 def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) -> None:
-    """Make `thumb` from `image`, `height` pixels high. Raises ImageError, leaves nothing then."""
+    """Write `thumb`, `height` pixels high, from `image`.
+
+    Raises `ImageError`; then there is no new file, and an old `thumb` stays.
+    """
     if not image.is_file():
         raise ImageError(f"there is no file {image}")
-    with _beside(thumb) as part:
+    with _open_part(thumb) as part:
         if is_movie(image.name):
             write_first_frame(image, part, height)
         else:
@@ -39,18 +42,16 @@ def make_thumbnail(image: Path, thumb: Path, *, height: int = DEFAULT_HEIGHT) ->
 
 
 def need_openimageio() -> None:
-    """Raise `ImageError` when the extra is not installed."""
+    """Raise `ImageError` if OpenImageIO is not installed."""
     if find_spec("OpenImageIO") is None:
         raise ImageError("thumbnails need OpenImageIO (pip install 'trio_afrender[thumbnails]')")
 
 
 @contextmanager
-def _beside(thumb: Path) -> Iterator[Path]:
-    """A file that becomes `thumb` at the end. Raises `ImageError` where it cannot be written.
-
-    Beside it, so that the last step is a rename; with a leading dot, so that what is not complete
-    is not taken for a file of the task.
-    """
+def _open_part(thumb: Path) -> Iterator[Path]:
+    """Yield an empty file that is renamed to `thumb` at the end. Raises `ImageError`."""
+    # In the same folder, so that it can be renamed; with a leading dot, so that the agent does not
+    # collect it as a file of the task.
     try:
         handle, name = tempfile.mkstemp(prefix=".", suffix=".jpg", dir=thumb.parent)
     except OSError as error:
@@ -68,9 +69,9 @@ def _beside(thumb: Path) -> Iterator[Path]:
 
 
 def read_small(image: Path, height: int) -> NDArray[np.float32]:
-    """The picture as a screen shows it, `height` pixels high, values 0 to 1.
+    """Return the picture as sRGB values 0 to 1, `height` pixels high: (rows, columns, channels).
 
-    Raises `ImageError`; an image that is not complete is none.
+    Raises `ImageError`, also for an incomplete image.
     """
     import numpy as np
 
@@ -88,25 +89,25 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
                 reducer = BoxReducer(source.width, source.height, *box, band.pixels.shape[2])
             pixels = band.pixels
             if tone != "data" and source.depth in FLOATS:
-                # fmax and fmin take the other value for what is no number.
+                # fmax and fmin replace NaN by the other value.
                 pixels = np.fmax(pixels, 0.0)
                 np.fmin(pixels, limit, out=pixels)
             reducer.add(band.top, band.left, pixels)
         if reducer is None:
             raise ImageError(f"{image} has no pixels")
         small = to_screen(reducer.result(), tone, source)
-    return _turn(_enlarge(small, wide, high), source.orientation)
+    return _turn_upright(_enlarge(small, wide, high), source.orientation)
 
 
 def _sizes(source: ImageSource, height: int) -> tuple[int, int, tuple[int, int]]:
-    """Width and height of the thumbnail as it lies in the file, and what is averaged to.
+    """Return width and height of the thumbnail, in the file's orientation, and the size to average to.
 
-    A side that is to grow is first left as it is.
+    That is not larger than the image: a side that must grow is enlarged afterwards.
     """
     from trio_afrender.thumbnail.downscale import small_size
 
     width = source.width * source.aspect
-    if source.orientation >= 5:  # on its side
+    if source.orientation >= 5:  # turned by 90 degrees
         high, wide = small_size(source.height, width, height)
     else:
         wide, high = small_size(width, source.height, height)
@@ -124,8 +125,8 @@ def _enlarge(small: NDArray[np.float32], wide: int, high: int) -> NDArray[np.flo
     return enlarged
 
 
-def _turn(small: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
-    """Upright, from EXIF's orientation."""
+def _turn_upright(small: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+    """Undo an EXIF orientation."""
     if orientation not in _FLIPPED:
         return small
     if orientation >= 5:
@@ -138,7 +139,7 @@ def _turn(small: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
 
 
 def write_jpeg(picture: NDArray[np.float32], path: Path) -> None:
-    """Raises `ImageError`."""
+    """Write a picture with values 0 to 1. Raises `ImageError`."""
     import numpy as np
     import OpenImageIO as oiio
 
@@ -150,6 +151,6 @@ def write_jpeg(picture: NDArray[np.float32], path: Path) -> None:
         raise ImageError(f"cannot write {path}: {oiio.geterror().strip()}")
     levels = np.ascontiguousarray(np.round(picture * 255.0).astype(np.uint8))
     written = output.write_image(levels)
-    said = str(output.geterror()).strip()
+    error = str(output.geterror()).strip()
     if not output.close() or not written:
-        raise ImageError(f"cannot write {path}: {said or 'it does not say why'}")
+        raise ImageError(f"cannot write {path}: {error or 'OpenImageIO gives no reason'}")

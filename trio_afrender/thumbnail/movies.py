@@ -1,4 +1,4 @@
-"""The first frame of a movie, by ffmpeg: the system's, else the one that imageio-ffmpeg brings."""
+"""The first frame of a movie, read by ffmpeg: the system's, else the one of imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ __all__ = ("find_ffmpeg", "write_first_frame")
 
 
 def write_first_frame(movie: Path, part: Path, height: int) -> None:
-    """Write the first frame as a JPEG of that height. Raises `ImageError`."""
+    """Write the first frame to `part`, as a JPEG of `height` pixels. Raises `ImageError`."""
     program = find_ffmpeg()
-    # "file:" keeps a name with a colon from being taken for a protocol; square pixels come last.
+    # Without "file:" a name with a colon would be a protocol.
     words = [program, "-y", "-v", "error", "-nostdin", "-i", f"file:{movie}", "-frames:v", "1"]
+    # The width is even, which the codec demands, and corrected for pixels that are not square.
     words += ["-vf", f"scale=ceil(iw*sar*{height}/ih/2)*2:{height},setsar=1"]
     words += ["-f", "image2", "-update", "1", "-c:v", "mjpeg"]
     words += ["-q:v", "4", "-pix_fmt", "yuvj420p", f"file:{part}"]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode or not part.stat().st_size:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ImageError(f"ffmpeg cannot read {movie}: {said[-1] if said else 'no picture'}")
+        errors = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise ImageError(f"ffmpeg cannot read {movie}: {errors[-1] if errors else 'no picture'}")
 
 
 def find_ffmpeg() -> str:
-    """Raises `ImageError` when there is none."""
+    """Return the path of ffmpeg. Raises `ImageError` if there is none."""
     found = shutil.which("ffmpeg")
     if found is None and find_spec("imageio_ffmpeg") is not None:
         import imageio_ffmpeg
@@ -37,5 +38,5 @@ def find_ffmpeg() -> str:
         except RuntimeError:
             found = None
     if found is None:
-        raise ImageError("a thumbnail of a movie needs ffmpeg, which is not here")
+        raise ImageError("a thumbnail of a movie needs ffmpeg, which is not installed")
     return found

@@ -1,9 +1,9 @@
 """``python -m trio_afrender.thumbnail.worker``: reads images for an agent, one after another.
 
-A line of JSON in, a line of JSON out: ``{"op": "thumbnail", "image", "thumb", "height"}`` or ``{"op":
-"look", "image"}``. The answer has ``error``, empty when all is well (``sure``: it is the image's fault),
-and what was ``seen``. It ends when its input does: with the agent, or when that has had no use for it
-for a while.
+A request is a line of JSON: ``{"op": "thumbnail", "image", "thumb", "height"}`` or ``{"op": "look",
+"image"}``. The answer is a line of JSON with ``error``, empty on success (``sure``: true if the image is
+the cause), and for ``look`` the facts as ``seen``. The worker ends at the end of its input: when the
+agent ends, or closes it because it was idle.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from trio_afrender.thumbnail.make import make_thumbnail
 __all__ = ("answer", "main")
 
 MAX_MEMORY = 6 * 1024**3
-"""Bytes of address space: an image that says it is gigantic costs the worker, not the host."""
+"""Bytes of address space, so that an image with a huge size in its header cannot fill the host."""
 DECODE_THREADS = 2
-"""For decoding: the other cores belong to renders."""
+"""Threads for decoding; the other cores are for renders."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what is asked. Raises nothing that an image can cause."""
+    """Handle a request and return the answer. Errors that an image causes are answers, too."""
     try:
         image = Path(request["image"])
         if request["op"] == "thumbnail":
@@ -41,13 +41,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except ImageError as error:
         return {"error": str(error), "sure": True}
     except MemoryError:
-        return {"error": f"{request['image']} is too large for the memory that thumbnails may have"}
-    except Exception as error:  # noqa: BLE001 - the next image may well be readable
+        return {"error": f"{request['image']} needs more memory than thumbnails may use"}
+    except Exception as error:  # noqa: BLE001 - the worker must stay for the next image
         return {"error": f"cannot read {request['image']}: {type(error).__name__}: {error}"}
 
 
-def _settle(nice: int) -> None:
-    """Take a low place among the host's processes."""
+def _limit_resources(nice: int) -> None:
+    """Lower the priority of this process, limit its memory and threads, disable core dumps."""
     with suppress(OSError):
         os.nice(nice)
     with suppress(ImportError, ValueError, OSError):
@@ -63,10 +63,10 @@ def _settle(nice: int) -> None:
 
 
 def main() -> NoReturn:
-    """Answer until the input ends. Never returns."""
+    """Answer requests until the input ends. Never returns."""
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # libraries print what they like
-    _settle(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    os.dup2(2, 1)  # image libraries print to stdout, which would break the protocol
+    _limit_resources(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()
