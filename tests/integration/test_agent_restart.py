@@ -101,7 +101,7 @@ async def test_tasks_that_no_agent_comes_for_are_stopped_and_given_back(tmp_path
             command.process.send_signal(signal.SIGTERM)
             assert await command.wait() == 0
     assert (task.state, task.attempts) == ("done", 2)
-    assert "no agent came for it in 0.2 s" in task.log
+    assert "no agent connected in 0.2 s" in task.log
 
 
 async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:

@@ -412,7 +412,7 @@ async def test_without_an_agent_for_too_long_the_tree_is_stopped(tmp_path: Path)
         await first.child.detach()
     state = await ended(place)
     assert state.raw == 9 << 8
-    assert "no agent came" in state.unattended
+    assert "no agent connected" in state.unattended
     assert open_reader(place / "log").read(0, 1 << 20).data.endswith(b"bye\n")
 
 
@@ -471,7 +471,9 @@ async def test_a_parent_killed_before_it_could_start_anything_costs_another_try(
         first = await open_kept(supervisor, make_shell("exit 3"), tmp_path / "first", nursery)
         await first.child.exited()
         await first.child.reap()
-        idle = first.child.state.parent  # it would be the parent of the next one
+        idle = first.child.state.parent
+        # From here on the supervisor knows that it is idle, and assigns the next tree to it.
+        await until(partial(is_idle, idle))
         send = supervisor._send
         kills = [idle]
 
@@ -537,7 +539,7 @@ if (pid := os.fork()) == 0:
     signal.alarm(60)  # not for ever where the test broke
     signal.pause()
 theirs.close()
-supervisor._admit(PoolProcess(pid, ours))
+supervisor._add(PoolProcess(pid, ours))
 supervisor._wait()  # sees that its line is closed
 os.kill(os.getpid(), signal.SIGCHLD)
 supervisor._wait()  # and that there is nothing to reap yet
@@ -545,7 +547,7 @@ supervisor._reap()
 os.kill(pid, signal.SIGKILL)
 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 supervisor._reap()
-print(supervisor._workers, supervisor._orphans)
+print(supervisor._pool, supervisor._has_orphans)
 """
 
 
@@ -572,10 +574,10 @@ supervisor = SupervisorDaemon(silent, 0, HostCapabilities())
 for number in (-1, -2):
     ours, theirs = socket.socketpair()
     theirs.close()
-    supervisor._admit(PoolProcess(number, ours))
-    supervisor._idle.append(supervisor._workers[number])
-worker = supervisor._hand_over(encode({}), [])
-print(worker.pid > 0, len(supervisor._idle), len(supervisor._lines))
+    supervisor._add(PoolProcess(number, ours))
+    supervisor._idle.append(supervisor._pool[number])
+worker = supervisor._assign(encode({}), [])
+print(worker.pid > 0, len(supervisor._idle), len(supervisor._pool_by_fd))
 worker.close()
 os.waitpid(worker.pid, 0)
 """
@@ -601,7 +603,7 @@ from trio_afrender.supervisor.unix_sockets import connect, listen
 
 supervisor = SupervisorDaemon(listen(sys.argv[2]), 0, HostCapabilities())
 for pid in range(20_000):
-    supervisor._workers[-pid] = SimpleNamespace(record="r" * 100)
+    supervisor._pool[-pid] = SimpleNamespace(record="r" * 100)
 greetings = []
 
 def agent():
@@ -613,8 +615,8 @@ def agent():
 
 thread = threading.Thread(target=agent, daemon=True)
 thread.start()
-while not supervisor._leavers:  # until the agent is gone again
-    supervisor._turn()
+while not supervisor._closing_agents:  # until the agent is gone again
+    supervisor._run_once()
 thread.join()
 print(len(greetings[0]["records"]))
 """

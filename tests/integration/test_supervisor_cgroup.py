@@ -46,7 +46,7 @@ def sleeper(group: Cgroup) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(SLEEP, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        group.take((process.pid,))
+        group.add((process.pid,))
         yield process
         process.kill()
 

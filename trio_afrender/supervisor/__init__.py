@@ -1,12 +1,14 @@
-"""The process that outlives the agent: it forks the parents of tasks, which hold, read and end them.
+"""The process beside the agent that forks task supervisors, which hold, read and end process trees.
 
-It runs for as long as there are tasks, over crashes and upgrades of the agent. So it changes rarely,
-needs the standard library and `output`'s writer of logs alone, decides all in one thread, and loads all that it
-will ever need at its start. Linux only; `child` decides whether it is used.
+    agent --(a socket in the store)--> supervisor --fork--> task supervisor --posix_spawn--> leader
+    agent <--(a socket for each task)---------------------> task supervisor
 
-    agent --(store/supervisor-1.sock)--> supervisor --fork--> parent of one task --fork--> leader of its tree
-    agent <--(a socket a task)---------------------> parent
+The supervisor outlives its agent: it runs while there is an agent or a task, through crashes and
+upgrades of the agent. So this package changes rarely, imports nothing but the standard library,
+`message_framing` and the log writer of `tasklog`, loads all of its code at the start, and decides
+everything in one thread. Linux only; `process.supervisor_client` starts it and connects to it.
 
-A parent adopts whatever loses its parent below it (`PR_SET_CHILD_SUBREAPER`), so the whole tree hangs
-below it at every moment, and "no child left" (`ECHILD`) proves that the tree is empty.
+A task supervisor is a subreaper (`PR_SET_CHILD_SUBREAPER`): a process below it whose parent ends
+becomes its child. So the whole tree is below it at every moment, and "no child left" (`ECHILD`)
+proves that the tree is empty.
 """

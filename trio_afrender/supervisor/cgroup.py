@@ -1,8 +1,8 @@
-"""A cgroup (version 2) for each tree, where we may make one: killed, frozen and measured as a whole.
+"""A cgroup (version 2) for each process tree, where the host permits it: kill, freeze, measure.
 
-We may where a service manager delegated its cgroup to us (``Delegate=yes``) or where we are root. The
-tree of processes stays the proof; this makes ends faster and surer, and tells the peak of memory.
-Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst.
+It is permitted where a service manager delegated a cgroup to this program (``Delegate=yes``), or to
+root. The proof that a tree is empty never depends on it: a cgroup makes the end faster, and it
+counts the peak of the tree's memory. Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -15,46 +15,50 @@ from pathlib import Path
 __all__ = ("Cgroup", "find_base", "make_cgroup", "move_self_to_subcgroup", "remove_stale")
 
 _SUBGROUP = "supervisor"
-"""Where agent and supervisor live, so that the delegated cgroup holds no process itself: only then may it
-hand controllers to its children."""
+"""The cgroup of agent and supervisor, below the delegated one."""
 _TASKS_GROUP = "afrender-tasks"
 
 
 def move_self_to_subcgroup() -> bool:
-    """Move this process into a sub-cgroup of the one that was delegated to it; False where none was.
+    """Move this process into a sub-cgroup of the one that was delegated to it; False without one.
 
-    For a program of ours, before it starts anything: what it starts is born there.
+    Call it in a program of this package before it starts anything: children are born in the cgroup
+    of their parent.
     """
     try:
         mount, own = _find_mount(), _find_own()
         if mount is None or own is None:
             return False
-        home = mount / own.lstrip("/")
-        # systemd's word for it (since 251), also to root, who could write to any.
-        if os.getxattr(home, "user.delegate") != b"1":
+        delegated = mount / own.lstrip("/")
+        # systemd (since 251) marks what it delegates. Root could write to any cgroup, so write
+        # access proves nothing.
+        if os.getxattr(delegated, "user.delegate") != b"1":
             return False
-        (home / _SUBGROUP).mkdir(exist_ok=True)
-        (home / _SUBGROUP / "cgroup.procs").write_text("0")
+        # Only a cgroup without member processes may enable controllers for its children ("no
+        # internal processes"), so the delegated one must become empty.
+        (delegated / _SUBGROUP).mkdir(exist_ok=True)
+        (delegated / _SUBGROUP / "cgroup.procs").write_text("0")  # 0 is the writing process
     except OSError:
         return False
     return True
 
 
 def find_base() -> Path | None:
-    """Make the cgroup below which those of trees are made; None where we may not."""
+    """Make the cgroup that will hold those of the trees; None where that is not permitted."""
     try:
         mount, own = _find_mount(), _find_own()
     except OSError:
         return None
     if mount is None or own is None:
         return None
-    home = mount / own.lstrip("/")
-    if home.name == _SUBGROUP and os.access(home.parent, os.W_OK):
-        home = home.parent
-    base = home / _TASKS_GROUP
+    parent = mount / own.lstrip("/")
+    if parent.name == _SUBGROUP and os.access(parent.parent, os.W_OK):
+        parent = parent.parent  # see `move_self_to_subcgroup`
+    base = parent / _TASKS_GROUP
     try:
         base.mkdir(exist_ok=True)
-        _enable_memory(home)
+        # A controller reaches a cgroup only if every cgroup above it enables that controller.
+        _enable_memory(parent)
         _enable_memory(base)
     except OSError:
         return None
@@ -71,75 +75,87 @@ def _find_mount() -> Path | None:
 
 def _find_own() -> str | None:
     for line in Path("/proc/self/cgroup").read_text().splitlines():
-        if line.startswith("0::"):
+        if line.startswith("0::"):  # version 2; hierarchies of version 1 have other numbers
             return line[3:]
     return None
 
 
 def _enable_memory(folder: Path) -> None:
-    # Refused where processes live in `folder` itself, or the controller is not ours: then the
-    # peak of memory is not told, and all else works.
+    # Refused where `folder` itself has member processes, or where the controller is not delegated:
+    # then the peak of memory is unknown, and everything else works.
     with contextlib.suppress(OSError):
         (folder / "cgroup.subtree_control").write_text("+memory")
 
 
 def make_cgroup(base: str, name: str) -> Cgroup | None:
-    """Make the cgroup of one tree; None where that is refused."""
+    """Make the cgroup of one tree; None where the kernel refuses, or with an empty `base`."""
     if not base:
         return None
     folder = f"{base}/{name}"
     try:
-        os.mkdir(folder)  # noqa: PTH102 - here and below: once a task, and a Path is dearer than that
+        os.mkdir(folder)  # noqa: PTH102 - here and below: once a task, and a Path is slower
     except OSError:
         return None
     return Cgroup(folder)
 
 
 def remove_stale(base: str) -> None:
-    """Remove what parents left below `base` that were killed. What anybody is in stays: the kernel
-    refuses to remove it."""
+    """Remove the cgroups below `base` that killed task supervisors left behind.
+
+    Their names begin with the pid of their task supervisor, see `process_pool`.
+    """
     if not base:
         return
     for folder in Path(base).glob("[0-9]*-*"):
+        # A cgroup that still has members survives this: the kernel refuses to remove it.
         if not Path(f"/proc/{folder.name.partition('-')[0]}").exists():
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 class Cgroup:
-    """The cgroup of one tree. Whoever made it calls `remove`."""
+    """The cgroup of one tree. The caller of `make_cgroup` calls `remove`."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def take(self, pids: Collection[int]) -> None:
-        """Put processes in; their children to come are born there. A refusal changes nothing."""
+    def add(self, pids: Collection[int]) -> None:
+        """Move processes into it; children that they fork later are born in it.
+
+        A process that the kernel refuses to move stays where it is.
+        """
         for pid in pids:
             with contextlib.suppress(OSError):
                 self._write("cgroup.procs", f"{pid}")
 
     def kill(self) -> bool:
-        """Kill everything in it at once; False where the kernel (before 5.14) can't."""
+        """Kill all members at once; False where the kernel cannot (before Linux 5.14)."""
         with contextlib.suppress(OSError):
             self._write("cgroup.kill", "1")
             return True
         return False
 
     def freeze(self, *, on: bool) -> bool:
-        """Stop or go on with everything in it; False where that is refused."""
+        """Freeze all members, or thaw them; False where the kernel refuses.
+
+        The kernel freezes asynchronously: members may run for some moments after the call.
+        """
         with contextlib.suppress(OSError):
             self._write("cgroup.freeze", "1" if on else "0")
             return True
         return False
 
     def peak(self) -> int:
-        """Bytes of memory at the highest moment, 0 where the kernel does not tell."""
+        """Largest memory of all members together, in bytes; 0 where it is unknown.
+
+        `memory.peak` exists since Linux 5.19, and only with the memory controller enabled.
+        """
         with contextlib.suppress(OSError, ValueError):
             return int(self._read("memory.peak"))
         return 0
 
     def oom_kills(self) -> int:
-        """How many members the kernel killed for lack of memory."""
+        """Count the members that the kernel killed for lack of memory; 0 where it is unknown."""
         with contextlib.suppress(OSError, ValueError):
             for line in self._read("memory.events").splitlines():
                 if line.startswith(b"oom_kill "):
@@ -147,13 +163,14 @@ class Cgroup:
         return 0
 
     def remove(self) -> bool:
-        """Take it away, when it is empty; False while it is not."""
+        """Remove the cgroup if it has no members; False while it has some."""
         try:
             os.rmdir(self.folder)  # noqa: PTH106
         except FileNotFoundError:
             return True
         except OSError:
-            # A member may have made cgroups of its own below.
+            # A member may have made cgroups of its own below. Deepest first: only a cgroup without
+            # children can be removed (test_cgroups_made_by_a_member_are_removed_too).
             for below in sorted(Path(self.folder).glob("**/"), reverse=True):
                 with contextlib.suppress(OSError):
                     below.rmdir()
@@ -170,6 +187,6 @@ class Cgroup:
     def _read(self, name: str) -> bytes:
         handle = os.open(f"{self.folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.read(handle, 4096)  # larger than what the kernel tells there
+            return os.read(handle, 4096)  # more than any of these files has
         finally:
             os.close(handle)

@@ -1,4 +1,4 @@
-"""A socket to one agent that is never waited for: what does not fit now goes out later."""
+"""A non-blocking socket for messages: what does not fit into the socket now is sent later."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from trio_afrender.message_framing import FrameReader, encode
 __all__ = ("Channel", "FdChannel")
 
 _RECEIVE_SIZE = 64 * 1024
-"""Larger ones would be mapped and unmapped by the kernel each time."""
+"""Bytes; for a larger buffer the C library maps and unmaps memory on each call."""
 _MAX_DESCRIPTORS = 8
 _CLOSE_TIMEOUT = 5.0
-"""Seconds that an agent may take to read what is left when we end."""
+"""Seconds that the other end may take to read the last messages."""
 
 
 class Channel:
-    """Frames over a non-blocking socket, which it owns."""
+    """Sends and receives messages over a socket, which it owns. `close` closes both."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._frames = FrameReader()
         self._out = b""
-        self._deaf = False
+        self._peer_closed = False
         self.over = False
-        """The other end is gone."""
+        """The other end has closed the socket, and everything it sent has been received."""
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
     @property
     def waiting(self) -> bool:
-        """Whether something is still to be sent."""
+        """Whether bytes are still to be sent."""
         return bool(self._out)
 
     @property
     def frame(self) -> bytes:
-        """The message that `receive` gave last, as it came."""
+        """The bytes of the message that `receive` yielded last, with its length."""
         return self._frames.last
 
     def put(self, message: Mapping[str, object]) -> None:
-        """Queue a message."""
-        if not self._deaf:
+        """Queue a message; `flush` sends it."""
+        if not self._peer_closed:
             self._out += encode(message)
 
     def flush(self, *, blocking: bool = False) -> None:
-        """Send what the socket takes; with `blocking` all of it, for a few seconds at most."""
+        """Send what the socket takes now; with `blocking` everything, for 5 seconds at most."""
         if blocking:
             self._sock.settimeout(_CLOSE_TIMEOUT)
         try:
@@ -58,15 +58,19 @@ class Channel:
         except BlockingIOError:
             pass
         except OSError:
-            # It has closed its end; what it said before that is still to be read.
-            self._deaf, self._out = True, b""
+            # The other end is closed. Its last messages may still be in the receive buffer, so
+            # this is not yet `over`: an agent that sends "release" and closes is served.
+            self._peer_closed, self._out = True, b""
 
     def read(self) -> bytes:
-        """What the socket holds now; empty when the other end is gone."""
+        """Return the bytes that have arrived; none when the other end is closed."""
         return self._sock.recv(_RECEIVE_SIZE)
 
     def receive(self) -> Iterator[dict[str, object]]:
-        """Yield what has come; afterwards `over` tells whether that was all. Raises `FrameError`."""
+        """Yield the messages that have arrived, and set `over` at the end. Raises `FrameError`.
+
+        Sends queued answers after the last message.
+        """
         try:
             data = self.read()
         except BlockingIOError:
@@ -85,23 +89,31 @@ class Channel:
 
 
 class FdChannel(Channel):
-    """A channel whose messages bring descriptors along, in their order. Whoever takes one closes it."""
+    """A channel whose messages carry descriptors, delivered in the order in which they were sent.
+
+    The caller of `take` closes what it took; `close` closes the rest.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._descriptors: list[int] = []
 
     def read(self) -> bytes:
+        # SCM_RIGHTS: descriptors arrive with the first bytes of the send that carried them, and a
+        # read ends after those bytes. So they are here before their message is whole, and one read
+        # never mixes the descriptors of two messages.
         data, descriptors, _flags, _address = socket.recv_fds(
             self._sock, _RECEIVE_SIZE, _MAX_DESCRIPTORS
         )
         for descriptor in descriptors:
+            # They arrive inheritable. A leader that inherited one would hold that pipe or socket
+            # open (test_nothing_of_us_is_inherited).
             os.set_inheritable(descriptor, False)
         self._descriptors += descriptors
         return data
 
     def take(self, count: int) -> list[int]:
-        """The next descriptors; fewer when fewer came."""
+        """Return the next `count` descriptors; fewer when fewer have arrived."""
         taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return taken
 

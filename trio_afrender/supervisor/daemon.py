@@ -1,8 +1,8 @@
-"""The supervisor itself: a fork server with one thread, one socket, and a list of its children.
+"""The supervisor process: accepts agents, assigns trees to pool processes, and reaps these.
 
-It ends when no agent is connected and no parent is left. A parent that died unlawfully (killed, out
-of memory) leaves its tree to the supervisor, which is a subreaper too, and kills it at once: nobody could
-ever prove that it is empty.
+It has one thread and one loop around `epoll`. It ends when no agent is connected and no tree is left.
+A task supervisor that is killed leaves its tree to this process, which is a subreaper too, and kills
+the tree at once: no process could prove any more that it is empty.
 """
 
 from __future__ import annotations
@@ -36,94 +36,106 @@ __all__ = ("main",)
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 10.0
-"""Seconds for a supervisor before us to finish its end."""
+"""Seconds for an earlier supervisor of the same store to end."""
 OOM_SCORE = -900
-"""The oom_score_adj of supervisor and parents: the kernel takes nearly anybody else first."""
+"""The oom_score_adj of supervisor and task supervisors: the kernel kills nearly all others first."""
 MEMORY_RETRY_DELAY = 0.1
+"""Seconds before the loop continues after an internal error."""
 KILL_INTERVAL = 0.01
-"""Seconds between two KILLs to what a dead parent left."""
+"""Seconds between two KILLs to the tree of a killed task supervisor."""
 MAX_OUTPUT_FDS = 2
 CLOSE_DELAY = 0.3
-"""Seconds after which an agent that goes learns that we stay: there are trees."""
+"""Seconds between an agent's end of a connection and ours. The agent waits for ours: if no tree is
+left, the supervisor ends within this time, and has ended when the agent sees the connection close."""
 MAX_IDLE = 16
-"""Parents without a tree that wait for the next one, each about a megabyte."""
+"""Idle pool processes at most, about 1 MB of memory each."""
 IDLE_TIMEOUT = 5.0
-"""Seconds that they wait."""
+"""Seconds after which an idle pool process is dismissed."""
 
 
 class SupervisorDaemon:
-    """Owns the listening socket and the processes that are parents of trees."""
+    """Owns the listening socket and the pool of task supervisors. `run` returns when it is over."""
 
     def __init__(self, listener: socket.socket, lock: int, host: HostCapabilities) -> None:
         self._listener = listener
-        self._lock = lock
+        self._lock = lock  # never closed: the lock of the store ends with this process
         self._host = host
         self._wakeup = SignalPipe()
+        # `epoll` keeps its set between calls: with a thousand trees, a `poll` set made anew in each
+        # turn would take more time than everything else.
         self._poll = select.epoll()
-        """Of whatever may say something: with a thousand trees, made anew each turn, it would cost more
-        than all else."""
         self._poll.register(self._wakeup.descriptor, select.EPOLLIN)
         self._poll.register(listener, select.EPOLLIN)
         self._agents: list[FdChannel] = []
-        self._leavers: dict[FdChannel, float] = {}
-        self._workers: dict[int, PoolProcess] = {}
-        self._lines: dict[int, PoolProcess] = {}
-        """The same by their descriptors, without those that are dead and about to be reaped."""
+        self._closing_agents: dict[FdChannel, float] = {}
+        """Agents that have closed their end, and when ours is closed (monotonic time)."""
+        self._pool: dict[int, PoolProcess] = {}
+        """All pool processes by pid, until they are reaped or dismissed."""
+        self._pool_by_fd: dict[int, PoolProcess] = {}
+        """Pool processes by descriptor, without those whose channel has ended."""
         self._idle: list[PoolProcess] = []
-        self._orphans = False
-        self._leaving = False
-        self._met = False  # an agent has been here: before that nobody can be missed
+        self._has_orphans = False
+        self._term_received = False
+        self._had_agent = False
 
     def run(self) -> None:
-        """Serve until nobody needs us."""
+        """Serve until no agent and no tree is left."""
         while not self._is_over():
             try:
-                self._turn()
+                self._run_once()
             except Exception:
-                # A bug of ours. What must not happen for it is that trees lose who proves their end.
+                # An error here must not end this process: it is the last one that can prove the end
+                # of a tree whose task supervisor is killed.
                 logger.exception("internal error of the supervisor")
                 time.sleep(MEMORY_RETRY_DELAY)
-        for worker in list(self._workers.values()):
-            self._forget(worker)
+        for process in list(self._pool.values()):
+            self._dismiss(process)
         with contextlib.suppress(ChildProcessError):
-            while True:  # each ends as soon as it reads that
+            while True:  # a dismissed pool process ends as soon as it reads that
                 os.waitpid(-1, 0)
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         self._wait()
         self._reap()
-        self._dismiss_idle()
-        self._part()
-        if self._orphans:
-            self._sweep()
+        for process in list(self._idle):
+            if time.monotonic() >= process.idle_since + IDLE_TIMEOUT:
+                self._dismiss(process)
+        for agent, close_at in list(self._closing_agents.items()):
+            if time.monotonic() >= close_at:
+                del self._closing_agents[agent]
+                agent.close()
+        if self._has_orphans:
+            self._kill_orphans()
 
     def _is_over(self) -> bool:
-        if len(self._workers) > len(self._idle) or self._orphans:
+        if len(self._pool) > len(self._idle) or self._has_orphans:
             return False
-        return self._leaving or (self._met and not self._agents)
+        # Before the first agent it waits for the one that started it, which connects in a moment.
+        return self._term_received or (self._had_agent and not self._agents)
 
     def _wait(self) -> None:
-        ready = {descriptor for descriptor, _ in self._poll.poll(self._patience())}
+        """Wait for signals, pool processes, agents, or the next timeout, and serve them."""
+        timeout = IDLE_TIMEOUT if self._idle else -1.0
+        if self._has_orphans or self._closing_agents:
+            timeout = KILL_INTERVAL
+        ready = {descriptor for descriptor, _ in self._poll.poll(timeout)}
         self._wakeup.clear()
-        self._leaving = self._wakeup.take_term() or self._leaving
-        for descriptor in ready & self._lines.keys():
-            self._hear(self._lines[descriptor])
-        # Those who are here first: what a dead agent has asked for is done before the next one
-        # learns what there is.
+        self._term_received = self._wakeup.take_term() or self._term_received
+        for descriptor in ready & self._pool_by_fd.keys():
+            self._receive_from_pool(self._pool_by_fd[descriptor])
+        # Connected agents before new ones: the requests of an agent that has died are executed
+        # before its successor gets the list of trees.
         for agent in [each for each in self._agents if each.fileno() in ready]:
-            self._listen(agent)
+            self._receive_from_agent(agent)
         if self._listener.fileno() in ready:
             self._accept()
 
-    def _hang_up(self, line: FdChannel) -> None:
-        """Listen to it no more. Before it is closed: a child that is being forked still has it open."""
-        with contextlib.suppress(FileNotFoundError):  # done before
-            self._poll.unregister(line)
-
-    def _patience(self) -> float:
-        if self._orphans or self._leavers:
-            return KILL_INTERVAL
-        return IDLE_TIMEOUT if self._idle else -1.0
+    def _unregister(self, channel: FdChannel) -> None:
+        """Stop polling a channel. May be called again."""
+        # Needed before each close: `epoll` watches the open file, not the descriptor, and a child
+        # that is being forked still has a descriptor of the same open file.
+        with contextlib.suppress(FileNotFoundError):
+            self._poll.unregister(channel)
 
     # -- agents ---------------------------------------------------------------------------------
 
@@ -136,114 +148,110 @@ class SupervisorDaemon:
             agent = FdChannel(sock)
             self._agents.append(agent)
             self._poll.register(agent, select.EPOLLIN)
-            self._met = True
+            self._had_agent = True
             agent.put(
                 {
                     "keeper": PROTOCOL_VERSION,
                     "pid": os.getpid(),
                     "cgroups": self._host.cgroups,
                     "protected": self._host.oom_scores is not None,
-                    "records": [each.record for each in self._workers.values() if each.record],
+                    "records": [each.record for each in self._pool.values() if each.record],
                 }
             )
             agent.flush()
             if agent.waiting:
+                # More records than the socket takes at once
+                # (test_an_agent_gets_the_records_of_all_trees_however_many_there_are).
                 self._poll.modify(agent, select.EPOLLIN | select.EPOLLOUT)
 
-    def _listen(self, agent: FdChannel) -> None:
+    def _receive_from_agent(self, agent: FdChannel) -> None:
         try:
             for message in agent.receive():
                 if message.get("op") == "start":
-                    self._start(agent, message)
+                    self._start_tree(agent, message)
         except FrameError:
             agent.over = True
         agent.flush()
         if not agent.waiting:
             self._poll.modify(agent, select.EPOLLIN)
         if agent.over:
-            # It waits for our end, which may be a moment away: a parent still cleans up.
             self._agents.remove(agent)
-            self._hang_up(agent)
-            self._leavers[agent] = time.monotonic() + CLOSE_DELAY
+            self._unregister(agent)
+            self._closing_agents[agent] = time.monotonic() + CLOSE_DELAY
 
-    def _part(self) -> None:
-        for agent, until in list(self._leavers.items()):
-            if time.monotonic() >= until:
-                del self._leavers[agent]
-                agent.close()
-
-    def _start(self, agent: FdChannel, message: dict[str, object]) -> None:
-        """Give one tree to a parent. Whatever goes wrong, the agent hears of it on the tree's own line."""
+    def _start_tree(self, agent: FdChannel, message: dict[str, object]) -> None:
+        """Assign a tree to a pool process; report a failure on the socket of the tree."""
         outputs = message.get("outputs")
         count = outputs if isinstance(outputs, int) and 0 <= outputs <= MAX_OUTPUT_FDS else 0
         descriptors = agent.take(1 + count)
         with contextlib.ExitStack() as stack:
             for descriptor in descriptors:
-                stack.callback(os.close, descriptor)
+                stack.callback(os.close, descriptor)  # the pool process has copies of them
             try:
-                words = _check(message, descriptors)
-                record, handed = str(words.get("record", "")), list(descriptors)
+                spec = _get_spec(message, descriptors)
+                record, sent = str(spec.get("record", "")), list(descriptors)
                 if record:
-                    handed.append(stack.enter_context(listen(socket_path(record))).fileno())
-                self._hand_over(agent.frame, handed).record = record
+                    # Bound here, before the start is confirmed: a later agent finds the tree at
+                    # every moment, also while its leader is being started.
+                    sent.append(stack.enter_context(listen(socket_path(record))).fileno())
+                self._assign(agent.frame, sent).record = record
             except (OSError, FrameError, ValueError, TypeError) as error:
                 logger.exception("cannot start a tree")
                 if descriptors:
-                    _refuse(descriptors[0], error)
+                    _report_failure(descriptors[0], error)
 
-    # -- parents --------------------------------------------------------------------------------
+    # -- the pool -------------------------------------------------------------------------------
 
-    def _hand_over(self, frame: bytes, descriptors: list[int]) -> PoolProcess:
-        """Have an idle process be the parent of a tree, or a new one. Raises `OSError`."""
+    def _assign(self, frame: bytes, descriptors: list[int]) -> PoolProcess:
+        """Send a start message to an idle pool process, or to a new one. Raises `OSError`."""
         while self._idle:
-            worker = self._idle.pop()
+            process = self._idle.pop()
             try:
-                worker.send(frame, descriptors)
-            except (BrokenPipeError, ConnectionResetError):  # killed a moment ago
-                self._part_with(worker)
+                process.send(frame, descriptors)
+            except (BrokenPipeError, ConnectionResetError):
+                # Killed a moment ago
+                # (test_a_tree_is_not_assigned_to_a_pool_process_that_was_just_killed).
+                self._retire(process)
             else:
-                return worker
-        worker = fork_pool_process(self._host)
-        self._admit(worker)
-        worker.send(frame, descriptors)
-        return worker
+                return process
+        process = fork_pool_process(self._host)
+        self._add(process)
+        process.send(frame, descriptors)
+        return process
 
-    def _admit(self, worker: PoolProcess) -> None:
-        self._workers[worker.pid] = self._lines[worker.fileno()] = worker
-        self._poll.register(worker, select.EPOLLIN)
+    def _add(self, process: PoolProcess) -> None:
+        self._pool[process.pid] = self._pool_by_fd[process.fileno()] = process
+        self._poll.register(process, select.EPOLLIN)
 
-    def _hear(self, worker: PoolProcess) -> None:
-        """It says that its tree is empty, or it is dead (`_reap` sees to that)."""
-        for message in worker.receive():
+    def _receive_from_pool(self, process: PoolProcess) -> None:
+        """Note that its tree is over, or that its channel has ended: then it is dead or dying."""
+        for message in process.receive():
             if "idle" in message:
-                worker.record, worker.idle_since = "", time.monotonic()
-                self._idle.append(worker)
-        if worker.over:  # `_reap` does the rest
-            self._part_with(worker)
+                process.record, process.idle_since = "", time.monotonic()
+                self._idle.append(process)
+        if process.over:
+            # The kernel closes the descriptors of a process before it can be reaped, so it stays in
+            # the pool until `_reap` finds it.
+            self._retire(process)
         while len(self._idle) > MAX_IDLE:
-            self._forget(self._idle[0])
+            self._dismiss(self._idle[0])
 
-    def _forget(self, worker: PoolProcess) -> None:
-        """Let it go: it ends when it reads that."""
-        if worker in self._idle:
-            self._workers.pop(worker.pid)
-        self._part_with(worker)
-        worker.close()
+    def _dismiss(self, process: PoolProcess) -> None:
+        """Close the channel of a pool process, which ends when it reads that."""
+        if process in self._idle:
+            self._pool.pop(process.pid)
+        self._retire(process)
+        process.close()
 
-    def _part_with(self, worker: PoolProcess) -> None:
-        """Expect nothing of it any more. May be called again."""
-        if worker in self._idle:
-            self._idle.remove(worker)
-        self._lines.pop(worker.fileno(), None)
-        self._hang_up(worker)
-
-    def _dismiss_idle(self) -> None:
-        for worker in list(self._idle):
-            if time.monotonic() >= worker.idle_since + IDLE_TIMEOUT:
-                self._forget(worker)
+    def _retire(self, process: PoolProcess) -> None:
+        """Assign no tree to a pool process and stop polling it. May be called again."""
+        if process in self._idle:
+            self._idle.remove(process)
+        self._pool_by_fd.pop(process.fileno(), None)
+        self._unregister(process)
 
     def _reap(self) -> None:
-        """Collect parents that have ended, and see whether they left anything behind."""
+        """Reap dead children. A pool process that was not dismissed may leave members behind."""
         while True:
             try:
                 pid, raw = os.waitpid(-1, os.WNOHANG)
@@ -251,32 +259,36 @@ class SupervisorDaemon:
                 return
             if pid == 0:
                 return
-            worker = self._workers.pop(pid, None)
-            if worker is not None:
-                self._part_with(worker)
-                worker.close()
-                logger.error("the parent %s of a tree ended with %s: ending its tree", pid, raw)
-                self._orphans = True
+            process = self._pool.pop(pid, None)
+            if process is not None:
+                self._retire(process)
+                process.close()
+                logger.error(
+                    "task supervisor %s ended with wait status %s: killing its tree", pid, raw
+                )
+                self._has_orphans = True
 
-    def _sweep(self) -> None:
-        """Kill what a dead parent had: our children that are no parents, and all below them."""
-        strays = [pid for pid in list_children(os.getpid()) if pid not in self._workers]
-        for stray in strays:
-            kill_groups((stray, *find_below(stray)))
-        self._orphans = bool(strays)
-        if not strays:
+    def _kill_orphans(self) -> None:
+        """Kill the children of this process that are not in the pool, and everything below them."""
+        # This process forks nothing but the pool. So any other child is an adopted member of the
+        # tree of a killed task supervisor, or an idle pool process that has been dismissed.
+        orphans = [pid for pid in list_children(os.getpid()) if pid not in self._pool]
+        for orphan in orphans:
+            kill_groups((orphan, *find_below(orphan)))
+        self._has_orphans = bool(orphans)
+        if not orphans:
             remove_stale(self._host.cgroups)
 
 
-def _check(message: dict[str, object], descriptors: list[int]) -> dict[str, object]:
-    words = message.get("spec")
-    if len(descriptors) - 1 != message.get("outputs") or not isinstance(words, dict):
-        raise FrameError("a start that is none")
-    return words
+def _get_spec(message: dict[str, object], descriptors: list[int]) -> dict[str, object]:
+    spec = message.get("spec")
+    if len(descriptors) - 1 != message.get("outputs") or not isinstance(spec, dict):
+        raise FrameError("an invalid start message")
+    return spec
 
 
-def _refuse(descriptor: int, error: Exception) -> None:
-    """Say on the line that a parent would have had why there is none."""
+def _report_failure(descriptor: int, error: Exception) -> None:
+    """Send a failure to the agent over the tree's socket, in place of the task supervisor."""
     with contextlib.closing(Channel(socket.socket(fileno=os.dup(descriptor)))) as channel:
         text = error.strerror if isinstance(error, OSError) else str(error)
         channel.put({"failed": {"text": text or repr(error)}})
@@ -284,9 +296,9 @@ def _refuse(descriptor: int, error: Exception) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Be the supervisor of the store `argv[0]`: return in the starter once agents can connect.
+    """Start the supervisor of the store `argv[0]` in the background, and return.
 
-    Returns 0, or 1 with a sentence on stderr.
+    Returns 0 once agents can connect, 1 after a sentence on stderr.
     """
     store = argv[0]
     try:
@@ -301,11 +313,13 @@ def main(argv: list[str]) -> int:
     try:
         adopt_orphans()
         set_name("af:supervisor")
-        supervisor = SupervisorDaemon(listener, lock, _look_at_host())
+        supervisor = SupervisorDaemon(listener, lock, _probe_host())
+        # A garbage collection writes into every object that it looks at, and a page that is written
+        # after a fork is copied. Frozen objects are left out, so pool processes share them.
         gc.collect()
-        gc.freeze()  # what is shared with the parents then stays shared
+        gc.freeze()
         supervisor.run()
-    except BaseException:  # noqa: BLE001 - to the log, nobody else would ever see it
+    except BaseException:  # noqa: BLE001 - the last frame of this process: nothing else reports it
         traceback.print_exc()
     finally:
         with contextlib.suppress(OSError):
@@ -314,7 +328,10 @@ def main(argv: list[str]) -> int:
 
 
 def _lock(path: str) -> int:
-    """Wait for the end of a supervisor before us. Raises `OSError`: it does not end."""
+    """Lock the store's supervisor file; return its descriptor. Blocks while an earlier one ends.
+
+    Raises `OSError`: it does not end in `LOCK_TIMEOUT`.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     until = time.monotonic() + LOCK_TIMEOUT
     while True:
@@ -329,7 +346,9 @@ def _lock(path: str) -> int:
 
 
 def _detach(store: str) -> None:
-    """Belong to nobody: a session of our own, no folder, no terminal, a log in the store."""
+    """Leave session, terminal and folder of the agent; write stderr to a log in the store."""
+    # Ctrl+C in a terminal signals the whole process group of the agent, and must not reach the
+    # process that outlives it.
     os.setsid()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     os.chdir("/")
@@ -342,16 +361,14 @@ def _detach(store: str) -> None:
     except OSError:
         log = nothing
     os.dup2(log, 2)
-    _close_std(nothing, log)
+    for descriptor in {nothing, log}:
+        if descriptor > 2:
+            os.close(descriptor)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
 
 
-def _close_std(*descriptors: int) -> None:
-    for descriptor in {each for each in descriptors if each > 2}:
-        os.close(descriptor)
-
-
-def _look_at_host() -> HostCapabilities:
+def _probe_host() -> HostCapabilities:
+    """Find out what this host permits, and lower the OOM score of this process if it can."""
     base = find_base()
     remove_stale(str(base or ""))
     score: int | None = None
@@ -364,11 +381,12 @@ def _look_at_host() -> HostCapabilities:
 
 
 def divide_scores(score: int, *, lowered: bool) -> tuple[int, int] | None:
-    """What tasks get and what we have, of `score` that we were started with; None: all the same.
+    """Return the OOM scores of tasks and of task supervisors; None: both keep `score`.
 
-    Whoever protects the agent (a unit file, for a user who could not) does not mean its tasks. What
-    was given that way may be taken off and put on again.
+    `score` is what the supervisor was started with, `lowered` whether it could set its own.
     """
     if lowered:
         return max(score, 0), OOM_SCORE
+    # A unit file may protect an agent whose user may not lower a score. That protection is not meant
+    # for tasks. It can be taken off for a task's start and set again: see `set_oom_score`.
     return (0, score) if score < 0 else None

@@ -1,4 +1,4 @@
-"""The output of one tree: a pipe that the parent reads, and the log that it writes."""
+"""The output of one tree: a pipe that the task supervisor reads, and the log that it writes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trio_afrender.tasklog.writer import open_writer
 __all__ = ("OutputCapture",)
 
 PIPE_SIZE = 1024 * 1024
-"""Bytes that a renderer may print ahead of us; 64 KiB is the kernel's own default."""
+"""Bytes that a program may print ahead of the task supervisor; the kernel's default is 64 KiB."""
 
 
 class OutputCapture:
-    """Owns the read end and the log; whoever makes it closes `writing`, and calls `close`."""
+    """Owns the read end of the pipe and the log. The caller closes `writing` and calls `close`."""
 
     def __init__(self, log: LogSpec) -> None:
         """Open the log and the pipe. Raises `OSError`."""
@@ -26,23 +26,25 @@ class OutputCapture:
             Path(log.folder), quota=log.quota, segment=log.segment, held=log.held
         )
         self.descriptor, self.writing = os.pipe()
-        """The read end is -1 once the pipe has ended."""
+        """The read end, -1 once the pipe has ended; and the write end."""
         os.set_blocking(self.descriptor, False)
         self._poll = select.poll()
         self._poll.register(self.descriptor, select.POLLIN)
-        with contextlib.suppress(OSError):  # refused to a user with too many large pipes
+        # Without root the kernel refuses this once a user's pipes hold more than
+        # fs.pipe-user-pages-soft; then the pipe keeps its default size.
+        with contextlib.suppress(OSError):
             fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
 
     def drain(self) -> bool:
-        """Move what the pipe holds into the log, a few MiB at most; whether anything has changed."""
+        """Move what the pipe holds into the log, a few MiB at most; return whether anything changed."""
         if self.descriptor < 0:
             return False
-        # Asked first: to take nothing, the writer would make folder and file, the dearest part of a
-        # task that prints nothing.
+        # Asked first: even for zero bytes the writer makes folder and file, the slowest part of a
+        # task that prints nothing (test_a_tree_that_prints_nothing_leaves_no_log).
         events = dict(self._poll.poll(0)).get(self.descriptor, 0)
         if not events:
             return False
-        if not events & select.POLLIN:  # its writers are gone, and it is empty
+        if not events & select.POLLIN:  # POLLHUP alone: no writer is left, and no byte
             self._close_pipe()
             return True
         try:
@@ -53,8 +55,8 @@ class OutputCapture:
             self._close_pipe()
         return moved is not None
 
-    def tell(self, state: TreeState) -> None:
-        """Put into `state` what is known of the output."""
+    def update_state(self, state: TreeState) -> None:
+        """Store in `state` what is known of the output."""
         seen = self._writer.state
         state.size, state.lost, state.held = seen.size, seen.lost, len(seen.held)
         state.trouble = self._writer.disk_error
@@ -62,21 +64,23 @@ class OutputCapture:
 
     @property
     def held(self) -> bytes:
-        """The end of the log, which no disk took."""
+        """The end of the log as long as it is only in memory, because the disk refused it."""
         return self._writer.state.held
 
     @property
-    def gone(self) -> list[list[object]]:
-        """What the log lacks: start, end, line feeds, kind of each range. A disk that refuses
-        output may refuse the notes of it as well."""
+    def missing(self) -> list[list[object]]:
+        """The ranges that the log lacks: start, end, line feeds and kind of each.
+
+        The agent asks for them: a disk that refuses output may refuse the notes about it as well.
+        """
         return [[each.start, each.end, each.lines, each.kind] for each in self._writer.state.ranges]
 
     def finish(self) -> None:
-        """Store what the disk takes now, and note the rest as lost."""
+        """Store what the disk accepts now, and note the rest as lost. No `drain` may follow."""
         self._writer.close()
 
     def close(self) -> None:
-        """Give the pipe back; writers get SIGPIPE from then on."""
+        """Close the pipe. A process that still writes into it gets SIGPIPE. May be called again."""
         self._close_pipe()
 
     def _close_pipe(self) -> None:

@@ -1,4 +1,8 @@
-"""What a tree has at its record, where a later agent looks: a socket, and word of its end."""
+"""Files of a task supervisor beside its run's record: its socket, and the record of the end.
+
+A later agent of the same store looks there: for a tree that still runs, and for one that ended
+while no agent was connected. `record` is a path without suffix, see `protocol.LaunchSpec`.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,26 @@ __all__ = ("end_path", "remove_socket", "socket_path", "write_end")
 
 
 def socket_path(record: str) -> str:
-    """Where the parent listens."""
+    """Return the path at which the task supervisor listens."""
     return f"{record}.sock"
 
 
 def end_path(record: str) -> str:
-    """Where word of the end is."""
+    """Return the path of the last state of a tree that has ended."""
     return f"{record}.end"
 
 
 def remove_socket(record: str) -> None:
-    """Nobody is to come any more."""
+    """Remove the socket's name, so that no agent tries to connect. Closes nothing."""
     with contextlib.suppress(OSError):
-        os.unlink(socket_path(record))  # noqa: PTH108 - once a task, and a Path is dearer than that
+        os.unlink(socket_path(record))  # noqa: PTH108 - once a task, and a Path is slower
 
 
 def write_end(record: str, state: TreeState) -> None:
-    """Leave word of the end. Raises `OSError` (a full disk)."""
+    """Store the last state of a tree. Raises `OSError` (a full disk).
+
+    Not atomic: what a reader finds incomplete counts as missing (`read_exit_record`).
+    """
     handle = os.open(end_path(record), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(handle, json.dumps(state.to_json()).encode())

@@ -1,6 +1,7 @@
-"""What Python does not offer: adopt orphans, have a name, be spared when memory is short.
+"""Kernel settings of this process that Python has no function for: subreaper, name, OOM score.
 
-Loaded, with its library, before anything is forked.
+The C library is opened at the import, before any fork: a forked process must not load anything,
+because files of the package may have changed since (`trio_afrender.supervisor`).
 """
 
 from __future__ import annotations
@@ -11,24 +12,29 @@ import os
 
 __all__ = ("adopt_orphans", "set_name", "set_oom_score")
 
-_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def adopt_orphans() -> bool:
-    """Have whatever loses its parent below this process come to it; False if the kernel can't."""
+    """Make this process a subreaper; False if the kernel cannot.
+
+    A process below it whose parent ends then becomes its child, not that of init.
+    """
+    # Not inherited by a fork: each task supervisor has to call this itself.
     return bool(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def set_name(name: str) -> None:
-    """What `ps` shows as the command: 15 bytes of it."""
+    """Set the command that `ps` shows for this process: the first 15 bytes of `name`."""
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def set_oom_score(score: int) -> bool:
-    """How readily the kernel kills this process when memory is short: -1000 (never) to 1000.
+    """Set how readily the kernel kills this process when memory is short: -1000 (never) to 1000.
 
-    False when this user may not: only root may make it less likely.
+    False where this user may not. Lowering takes CAP_SYS_RESOURCE, except back to the value that a
+    privileged process (a service manager) set for this process or for its parent.
     """
     with contextlib.suppress(OSError):
         handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)

@@ -1,6 +1,7 @@
-"""Processes that are parents of trees, one tree after another: a fork for each would be dear.
+"""Pool of task supervisors: each holds one tree at a time, and is reused for the next one.
 
-Between two trees nothing of the first is left: it is proven empty, what was open is closed.
+A fork for each task would be slow. Between two trees a pool process keeps nothing of the first: the
+tree is proven empty, and its sockets, pipe and log are closed.
 """
 
 from __future__ import annotations
@@ -24,24 +25,30 @@ __all__ = ("PoolProcess", "fork_pool_process")
 logger = logging.getLogger(__name__)
 
 IDLE_NAME = "af:idle"
+"""The command of an idle pool process in `ps`."""
 
 
 class PoolProcess(FdChannel):
-    """The supervisor's end of one."""
+    """The supervisor's end of the channel to one pool process."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         super().__init__(sock)
         self.pid = pid
         self.record = ""
-        """Of the tree that it holds now."""
+        """Record path of the tree that it holds now; empty for none, or for one without a record."""
         self.idle_since = 0.0
 
     def send(self, message: bytes, descriptors: list[int]) -> None:
-        """Hand it a tree, as the agent said it: the agent's socket comes with it, the outputs, and the
-        record's socket. Raises `OSError`: it is dead."""
+        """Send a start message, as the agent sent it, with its descriptors.
+
+        These are the agent's socket, the outputs, and the listening socket at the record, if the
+        tree has one. Raises `OSError`: the pool process is dead.
+        """
         sent = socket.send_fds(self._sock, [message], descriptors)
         if sent < len(message):
-            self._sock.setblocking(True)  # it reads at once
+            # An environment may be larger than the socket's buffer. An idle pool process does
+            # nothing but read, so this does not stop the supervisor for long.
+            self._sock.setblocking(True)
             try:
                 self._sock.sendall(memoryview(message)[sent:])
             finally:
@@ -49,7 +56,7 @@ class PoolProcess(FdChannel):
 
 
 def fork_pool_process(host: HostCapabilities) -> PoolProcess:
-    """Fork one. Raises `OSError`."""
+    """Fork an idle pool process. Raises `OSError`."""
     ours, theirs = socket.socketpair()
     try:
         pid = os.fork()
@@ -58,13 +65,17 @@ def fork_pool_process(host: HostCapabilities) -> PoolProcess:
         theirs.close()
         raise
     if pid == 0:
-        _work(theirs, host)
+        _run_pool_process(theirs, host)
     theirs.close()
     return PoolProcess(pid, ours)
 
 
-def _work(sock: socket.socket, host: HostCapabilities) -> None:
-    """In the forked child: never returns."""
+def _run_pool_process(sock: socket.socket, host: HostCapabilities) -> None:
+    """Supervise one tree after another until the supervisor closes `sock`. Never returns.
+
+    Runs in the forked process: leaving by `os._exit` skips all cleanup of the supervisor's own
+    objects, which exist here as copies.
+    """
     code = 70
     try:
         _close_others({0, 1, 2, sock.fileno()})
@@ -72,10 +83,12 @@ def _work(sock: socket.socket, host: HostCapabilities) -> None:
         adopt_orphans()
         supervisor = FdChannel(sock)
         cgroups = _Cgroups(host.cgroups)
+        poll = select.poll()
+        poll.register(supervisor, select.POLLIN)
         while not supervisor.over:
             set_name(IDLE_NAME)
             cgroups.prepare()
-            _wait(supervisor)
+            poll.poll()
             for message in supervisor.receive():
                 _supervise(message, supervisor, host, wakeup, cgroups.take())
                 supervisor.put({"idle": os.getpid()})
@@ -83,20 +96,16 @@ def _work(sock: socket.socket, host: HostCapabilities) -> None:
         cgroups.close()
         code = 0
     except BaseException:
-        logger.exception("the parent of a tree failed")
+        logger.exception("internal error of a task supervisor")
     finally:
         os._exit(code)
 
 
-def _wait(supervisor: FdChannel) -> None:
-    poll = select.poll()
-    poll.register(supervisor, select.POLLIN)
-    poll.poll()
-
-
 class _Cgroups:
-    """Has the cgroup of the next tree ready: to make one may wait for whatever else changes cgroups on
-    the host. Each tree gets a new one, or it would be told the peak of the one before."""
+    """Makes the cgroup of the next tree while its pool process is idle.
+
+    Each tree gets a new one: `memory.peak` of a used one would include the tree before.
+    """
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -104,10 +113,13 @@ class _Cgroups:
         self._ready: Cgroup | None = None
 
     def prepare(self) -> None:
+        # Ahead of time: the kernel has one lock for all changes to cgroups, so this may wait for
+        # other programs of the host, and a task should not.
         if self._ready is None:
             self._ready = make_cgroup(self._base, f"{os.getpid()}-{next(self._numbers)}")
 
     def take(self) -> Cgroup | None:
+        """Return the prepared cgroup, which is the caller's from then on; None where there is none."""
         self.prepare()
         ready, self._ready = self._ready, None
         return ready
@@ -124,10 +136,12 @@ def _supervise(
     wakeup: SignalPipe,
     cgroup: Cgroup | None,
 ) -> None:
-    words = message.get("spec")
-    if not isinstance(words, dict):
-        raise FrameError("a tree without a spec")
-    spec = LaunchSpec.from_json(words)
+    """Hold the tree that a start message describes, until it is over. Raises `FrameError`."""
+    data = message.get("spec")
+    if not isinstance(data, dict):
+        raise FrameError("a start message without a spec")
+    spec = LaunchSpec.from_json(data)
+    # In the order of `PoolProcess.send`.
     (agent,) = supervisor.take(1)
     outputs = supervisor.take(int(str(message.get("outputs", 0))))
     listening = supervisor.take(1 if spec.record else 0)
@@ -143,10 +157,14 @@ def _supervise(
 
 
 def _close_others(kept: set[int]) -> None:
-    """Close every descriptor but those: what a child holds open never ends for the others."""
+    """Close every descriptor but those in `kept`.
+
+    A fork copies all sockets of the supervisor: an agent, or another pool process, would never see
+    the end of a connection of which a copy is open here.
+    """
     low = 0
     for descriptor in sorted(kept):
-        if low < descriptor:  # an empty range from 0 means all of them to some Pythons
+        if low < descriptor:  # some versions of Python take an empty range from 0 for all of them
             os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))

@@ -1,8 +1,9 @@
-"""Everything that lives below this process, found by the kernel's lists of children. Blocking.
+"""Find and signal every process below this one, by the kernel's lists of children. Blocking.
 
-This process is a subreaper, so whoever is not below it was never started by its task. A member that
-moves while we look (its parent ended, so it became our child) may be missed by one look: signals
-that must not miss are sent again until nothing is left.
+This process is a subreaper, so a process that is not below it was not started by its task. One walk
+over the lists may miss a member that changes its parent meanwhile: its parent ends, and it becomes
+a child of this process, whose list has been read already. So a signal that must reach all members is
+sent again until nothing is left.
 """
 
 from __future__ import annotations
@@ -12,23 +13,22 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 __all__ = ("collect", "find_below", "kill_groups", "list_children", "signal_below", "stop_below")
 
 _MAX_ROUNDS = 50
-"""Looks until it is given up that nobody new appears; then the caller's next call goes on."""
+"""Walks of one `signal_below`; a tree that forks faster is continued by the caller's next call."""
 _GROUP_BATCH = 64
-"""Dead members of one group, collected in a row, for which it is killed once: nobody alive was in it a moment
-ago, but another member of their session may have joined it since."""
+"""Dead members of one process group that are collected for one KILL to the group."""
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def list_children(pid: int) -> list[int]:
-    """The children of all threads of `pid`; none when it has ended or hides itself."""
+    """Return the children of all threads of `pid`; none when it has ended or hides itself."""
     found: list[int] = []
     try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - hundreds of looks a second
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - hundreds of calls a second
     except (*_GONE, PermissionError):
         return found
     for thread in threads:
@@ -43,7 +43,7 @@ def _list_children_of(pid: int, thread: str | int) -> Iterator[int]:
 
 
 def find_below(root: int = 0) -> list[int]:
-    """Every living descendant of `root` (this process), parents before their children."""
+    """Return every living descendant of `root` (0: this process), parents before children."""
     waiting, found = deque(list_children(root or os.getpid())), []
     seen: set[int] = set()
     while waiting:
@@ -54,18 +54,21 @@ def find_below(root: int = 0) -> list[int]:
         if (stat := _stat(pid)) is None:
             continue
         threads = int(stat[17])
-        # A zombie has no children any more, but for one whose other threads go on.
+        # A zombie has no children, except one whose other threads still run.
         if threads > 1:
             found.append(pid)
             waiting += list_children(pid)
         elif stat[0] not in b"ZXx":
             found.append(pid)
-            waiting += _list_children_of(pid, pid)
+            waiting += _list_children_of(pid, pid)  # one thread: its directory need not be listed
     return found
 
 
 def signal_below(*numbers: signal.Signals) -> list[int]:
-    """Send `numbers`, in this order, to everything below; look again until nobody new is there."""
+    """Send `numbers`, in this order, to every process below this one; return their pids.
+
+    Repeats until a walk finds no process that has not been signalled.
+    """
     met: dict[int, None] = {}
     for _ in range(_MAX_ROUNDS):
         new = [pid for pid in find_below() if pid not in met]
@@ -79,15 +82,16 @@ def signal_below(*numbers: signal.Signals) -> list[int]:
 
 
 def stop_below() -> list[int]:
-    """Stop everything below: what is stopped cannot fork, so in the end nobody is missed."""
+    """Stop every process below this one; return their pids."""
+    # A stopped process cannot fork, so the repeated walks come to an end that includes all.
     return signal_below(signal.SIGSTOP)
 
 
 def kill_groups(pids: Collection[int]) -> None:
-    """Kill the process groups of our descendants `pids`, each atomically: no fork slips by.
-
-    A group belongs to one session, and the sessions of members were made by members.
-    """
+    """Kill the process groups of this process's descendants `pids`."""
+    # By group, because the kernel signals a group atomically: no member forks in between. It cannot
+    # hit an unrelated process: a group belongs to one session, and the sessions of members were
+    # made by members.
     own, known = os.getpgrp(), set(pids)
     groups: dict[int, list[int]] = {}
     for pid in pids:
@@ -100,7 +104,9 @@ def kill_groups(pids: Collection[int]) -> None:
 
 
 def _kill_group(group: int, members: Iterable[int], known: Collection[int]) -> bool:
-    """Kill it if one of `members` shows that it is still theirs; False where that was not possible."""
+    """Kill `group` if one of `members` is still a descendant; False where that was not possible."""
+    # Between the look at the group and this call all members may have ended, and the number may
+    # have passed to a group of an unrelated process.
     if not any(_is_below(pid, known) for pid in members):
         return False
     try:
@@ -111,15 +117,17 @@ def _kill_group(group: int, members: Iterable[int], known: Collection[int]) -> b
 
 
 def collect(met: dict[int, int] | None) -> tuple[int, int, resource.struct_rusage] | None:
-    """Collect one of our children that is dead: its pid, wait status, and what it used.
+    """Reap one dead child of this process: its pid, its wait status, and what it used.
 
-    None when none is dead now. Raises `ChildProcessError`: we have no child any more. With `met`,
-    which is to be empty when a row of calls begins, the group of the child is killed before. Even a dead
-    child keeps, until it is collected, its group from strangers: so a chain of daemons that each fork
-    and end does not get away.
+    None when no child is dead now. Raises `ChildProcessError` when there is no child at all. With
+    `met` (members already collected of each group; empty at the first of a series of calls) the
+    process group of the child is killed before it is reaped.
     """
     pid = -1
     if met is not None:
+        # A zombie keeps its pid and its group number from other processes until it is reaped, so
+        # its group can be killed safely now (WNOWAIT leaves the zombie). That breaks a chain of
+        # daemons that each fork a successor and end (test_a_chain_of_forks_is_broken).
         info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if info is None:
             return None
@@ -130,7 +138,8 @@ def collect(met: dict[int, int] | None) -> tuple[int, int, resource.struct_rusag
 
 
 def _kill_group_of(zombie: int, met: dict[int, int]) -> None:
-    """Not for each of its dead: the kernel goes through all of them each time."""
+    # Not for each zombie of a group: the kernel then walks over all of them each time. But more
+    # than once: another member of their session may have joined the group since the last KILL.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         group = os.getpgid(zombie)
         met[group] = met.get(group, 0) + 1
@@ -139,12 +148,14 @@ def _kill_group_of(zombie: int, met: dict[int, int]) -> None:
 
 
 def _send(pid: int, number: signal.Signals, known: Collection[int]) -> None:
-    """Signal `pid` if it is still below us: its number may have passed to a stranger."""
+    """Signal `pid` if it is still a descendant of this process."""
+    # The pid may have passed to an unrelated process. A pidfd names one process for good, so a
+    # check after its opening holds for the signal as well.
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    except (OSError, AttributeError):  # an old kernel, or no descriptor left
+    except (OSError, AttributeError):  # no pidfd before Linux 5.3; or no descriptor left
         if _is_below(pid, known):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
@@ -158,7 +169,7 @@ def _send(pid: int, number: signal.Signals, known: Collection[int]) -> None:
 
 
 def _is_below(pid: int, known: Collection[int]) -> bool:
-    """Whether `pid` is our child, or one of a descendant that is `known`."""
+    """Whether the parent of `pid` is this process or a descendant in `known`."""
     stat = _stat(pid)
     return stat is not None and (int(stat[1]) == os.getpid() or int(stat[1]) in known)
 
@@ -167,17 +178,16 @@ def _stat(pid: int) -> list[bytes] | None:
     """The fields of ``/proc/<pid>/stat`` from the state on; None when there is no such process."""
     with contextlib.suppress(*_GONE):
         text = _read(f"/proc/{pid}/stat")
-        return text[text.rindex(b")") + 2 :].split()
+        return text[text.rindex(b")") + 2 :].split()  # a command may contain spaces and brackets
     return None
 
 
 def _read(path: str) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return b"".join(iter(_reader(handle), b""))
+        blocks: list[bytes] = []
+        while block := os.read(handle, 65536):
+            blocks.append(block)
+        return b"".join(blocks)
     finally:
         os.close(handle)
-
-
-def _reader(handle: int) -> Callable[[], bytes]:
-    return lambda: os.read(handle, 65536)

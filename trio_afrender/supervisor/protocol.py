@@ -1,4 +1,8 @@
-"""What a parent is told to start, and what it tells of it: the words that both ends use."""
+"""Messages between the agent and a task supervisor: what to start, and the state of the tree.
+
+Both ends ignore keys that they do not know, so either may be the newer one. Requests of the agent
+(``{"op": ..., "id": ...}``) are in `task_supervisor` and `process.supervised_tree`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ _AGENT_TIMEOUT_KEY = "patience"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSpec:
-    """Where the parent puts the output: a log folder as `output.writer` writes it."""
+    """Log folder of the output, and its limits in bytes, as `tasklog.writer.open_writer` has them."""
 
     folder: str
     quota: int
@@ -25,24 +29,24 @@ class LogSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
-    """One tree to start. Seconds; paths are absolute."""
+    """A process tree to start. Times are in seconds, paths are absolute."""
 
     argv: tuple[str, ...]
     cwd: str
     environment: Mapping[str, str]
     nice: int = 0
     record: str = ""
-    """Path without suffix: ``<record>.sock`` is where a later agent finds the parent, and
-    ``<record>.end`` tells how the tree ended. Empty: the tree ends with its agent."""
+    """Path without suffix: the task supervisor listens at ``<record>.sock`` for a later agent, and
+    stores the last state of the tree in ``<record>.end``. Empty: the tree ends with its agent."""
     log: LogSpec | None = None
-    """None: the agent sent the write end of a pipe of its own."""
+    """None: the agent reads the output itself, and sends the write end of a pipe."""
     agent_timeout: float = 60.0
     """The tree is stopped when no agent has been connected for so many seconds."""
     grace: float = 10.0
-    """Between TERM and KILL, when the parent has to stop the tree by itself."""
+    """Time between TERM and KILL when the task supervisor stops the tree without an agent."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for a message. Copies nothing: environments are large."""
+        """Return plain values for a message. Environments are large, so nothing is copied."""
         values = _values(self)
         values["log"] = _values(self.log) if self.log is not None else None
         values[_AGENT_TIMEOUT_KEY] = values.pop("agent_timeout")
@@ -50,69 +54,72 @@ class LaunchSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> LaunchSpec:
-        """Raises `FrameError` for what is no spec. Unknown words are passed over."""
-        words = {name: value for name, value in data.items() if name in cls.__slots__}
+        """Read a message. Unknown keys are ignored. Raises `FrameError` for anything else."""
+        values = {name: value for name, value in data.items() if name in cls.__slots__}
         if _AGENT_TIMEOUT_KEY in data:
-            words["agent_timeout"] = data[_AGENT_TIMEOUT_KEY]
+            values["agent_timeout"] = data[_AGENT_TIMEOUT_KEY]
         try:
-            log = words.pop("log", None)
-            argv = words.pop("argv")
+            log = values.pop("log", None)
+            argv = values.pop("argv")
+            # Both ends belong to this package: types are not checked, a wrong one fails where the
+            # value is used.
             return cls(
                 argv=tuple(map(str, argv if isinstance(argv, list | tuple) else ())),
                 log=LogSpec(**log) if isinstance(log, dict) else None,
-                **words,  # type: ignore[arg-type]  # both ends are ours; a bad value fails where it is used
+                **values,  # type: ignore[arg-type]  # see above
             )
         except (KeyError, TypeError) as error:
-            raise FrameError(f"a spec that lacks something: {error}") from error
+            raise FrameError(f"an incomplete launch spec: {error}") from error
 
 
 @dataclass(slots=True, kw_only=True)
 class TreeState:
-    """All that a parent knows of its tree; sent whole whenever something changed."""
+    """Everything a task supervisor knows about its tree; sent whole after every change."""
 
     parent: int = 0
-    """The parent's own pid."""
+    """Pid of the task supervisor."""
     pid: int = 0
-    """The leader's."""
+    """Pid of the leader."""
     started: float = 0.0
-    """Unix time."""
+    """Start of the leader, Unix time."""
     size: int = 0
-    """Bytes in the log, from the start of the run."""
+    """Bytes in the log, counted from the start of the run."""
     lost: int = 0
     """Bytes that could not be stored."""
     held: int = 0
-    """Bytes at the end that only the parent's memory holds (a full disk)."""
+    """Bytes at the end of the log that only the task supervisor's memory holds (a full disk)."""
     trouble: str = ""
-    """What the disk said when it first refused output; empty: it never did."""
+    """The error of the disk when it first refused output; empty without one."""
     eof: bool = False
-    """Nothing will come from the pipe any more."""
+    """The pipe has ended: no more output will come."""
     raw: int | None = None
-    """The leader's wait status, once it has ended."""
+    """Wait status of the leader, once it has ended."""
     ended: float | None = None
-    """Unix time of that."""
+    """End of the leader, Unix time."""
     empty: bool = False
-    """Nothing of the tree lives: proven."""
+    """It is proven that no process of the tree lives."""
     suspended: bool = False
     unattended: str = ""
-    """Why the parent stopped the tree by itself; empty: it did not."""
+    """Why the task supervisor stopped the tree without an agent; empty if it did not."""
     cgroup: str = ""
-    """Of the tree, empty when there is none."""
+    """Path of the tree's cgroup, empty when it has none."""
     peak: int = 0
-    """Bytes: the largest resident memory at one moment; of the whole tree where the cgroup tells,
+    """Largest resident memory, in bytes: of the whole tree at one moment where the cgroup counts it,
     else of one process (`ru_maxrss`)."""
     cpu: float = 0.0
-    """Seconds of all processes that have ended."""
+    """CPU seconds of all processes of the tree that have ended."""
     oom_kills: int = 0
-    """Members that the kernel killed for lack of memory, where the cgroup tells."""
+    """Members that the kernel killed for lack of memory, where the cgroup counts them."""
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for a frame."""
+        """Return plain values for a message."""
         return _values(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> TreeState:
-        """Unknown words are passed over: the other end may be newer."""
-        return cls(**{name: value for name, value in data.items() if name in cls.__slots__})  # type: ignore[arg-type]  # our own other end
+        """Read a message. Unknown keys are ignored, missing ones have the default."""
+        values = {name: value for name, value in data.items() if name in cls.__slots__}
+        return cls(**values)  # type: ignore[arg-type]  # not checked, as in `LaunchSpec.from_json`
 
 
 def _values(of: LogSpec | LaunchSpec | TreeState) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Turns signals into something that `poll` sees."""
+"""A pipe that becomes readable when a signal arrives, so that one `poll` waits for everything."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ __all__ = ("SignalPipe",)
 
 
 class SignalPipe:
-    """A pipe into which the interpreter writes a byte for each signal. One a process."""
+    """Receives SIGCHLD and SIGTERM for a loop around `poll`. One for each process.
+
+    SIGINT and SIGHUP are ignored. It lives as long as its process: nothing closes it.
+    """
 
     def __init__(self) -> None:
         self.descriptor, self._writing = os.pipe()
+        """The read end, and the end into which the interpreter writes a byte for each signal."""
         os.set_blocking(self.descriptor, False)
         os.set_blocking(self._writing, False)
         self._terms = 0
-        signal.signal(signal.SIGCHLD, _ignore)
-        signal.signal(signal.SIGTERM, self._note_term)
+        # A Python handler that does nothing, because the byte in the pipe suffices. SIG_IGN would
+        # not do: the kernel then reaps children by itself, and their wait statuses are lost.
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.signal(signal.SIGTERM, self._count_term)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
+        # With a full pipe `poll` returns anyhow, so a byte that does not fit is no loss.
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
 
-    @property
-    def descriptors(self) -> tuple[int, int]:
-        return self.descriptor, self._writing
-
     def take_term(self) -> bool:
-        """Whether a TERM has come since the last call."""
+        """Return whether SIGTERM has arrived since the last call."""
         terms, self._terms = self._terms, 0
         return terms > 0
 
-    def _note_term(self, _number: int, _frame: object) -> None:
+    def _count_term(self, _number: int, _frame: object) -> None:
         self._terms += 1
 
     def clear(self) -> None:
-        """Forget the bytes that have come."""
+        """Empty the pipe. Call it before looking for what the signals are about."""
+        # The other order would lose a signal that arrives between the look and the emptying.
         with contextlib.suppress(BlockingIOError):
             while os.read(self.descriptor, 4096):
                 pass
-
-
-def _ignore(_number: int, _frame: object) -> None:
-    """The byte in the pipe is all that is needed; SIG_IGN would lose the children."""

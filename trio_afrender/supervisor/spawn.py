@@ -1,7 +1,9 @@
-"""Start the leader of a tree, and tell at which step that failed.
+"""Start the leader of a tree, and report at which step that failed.
 
-By `posix_spawn`: a fork of this interpreter would be three times as dear. What has no flag there is
-set for this process itself before, and taken back after; so nothing races with the leader's forks.
+It is started by `posix_spawn`, which takes a third of the time of a fork of this interpreter. What
+`posix_spawn` has no flag for (folder, priority, OOM score) is set for this process before the call,
+inherited, and set back after it. So the leader has it from its first instruction; to set it from
+outside afterwards would race with the leader's first forks.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from trio_afrender.supervisor.protocol import LaunchSpec
 __all__ = ("StartError", "start_process")
 
 _RESTORED = tuple(signal.valid_signals())
-"""All: of those that are not named here the C library looks up what we do with each."""
+"""Signals whose default action the leader gets back: all. For each signal that is not listed the C
+library asks the kernel for its current action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +34,18 @@ class StartError(Exception):
     """Nothing was started. `step` is ``folder``, ``program`` or ``environment``."""
 
     number: int
-    """The kernel's errno; 0 for words that no program can be given."""
+    """The errno of the kernel; 0 for text that cannot be passed to any program."""
     step: str
 
 
 def start_process(
     spec: LaunchSpec, outputs: tuple[int, ...], oom_score: tuple[int, int] | None = None
 ) -> int:
-    """Start `spec` in a session of its own; return its pid.
+    """Start `spec` in a new session; return its pid.
 
-    The first of `outputs` is its stdout, the last its stderr.
-
-    `oom_score` is what it gets and what this process has. Waits for the exec, which may take long on a
-    network share. Raises `StartError`.
+    The first of `outputs` becomes its stdout, the last its stderr. `oom_score` is the OOM score that
+    it gets, and the one that this process has. Waits for the exec, which may take long on a network
+    share. Raises `StartError`.
     """
     try:
         os.chdir(spec.cwd)
@@ -52,32 +54,29 @@ def start_process(
     except ValueError as error:
         raise StartError(0, "environment") from error
     try:
-        with _unprotected(oom_score):
-            return _spawn_nicely(spec, outputs)
+        with _inheriting(oom_score):
+            if not spec.nice:
+                return _spawn(spec, outputs)
+            # Without root a lowered priority cannot be raised again, and a task supervisor must
+            # not wait behind the busy tree that it has to end. But Linux keeps a priority for each
+            # thread, and a new process inherits that of the thread that spawns it.
+            return _NiceThread.get(spec.nice).call(partial(_spawn, spec, outputs))
     except OSError as error:
         raise StartError(error.errno or 0, "program") from error
     except (ValueError, UnicodeError) as error:  # NUL in a word, '=' in a name
         raise StartError(0, "environment") from error
     finally:
-        os.chdir("/")  # a folder that somebody works in cannot be unmounted
+        os.chdir("/")  # a file system cannot be unmounted while a process has a folder of it
 
 
-def _spawn_nicely(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
-    """Spawn with the priority of `spec`. Lowering ours could not be taken back, and one who is
-    to end a busy tree must not wait behind it. But a priority belongs to a thread, and a
-    process begins with that of the thread that spawned it.
-    """
-    if not spec.nice:
-        return _spawn(spec, outputs)
-    return _Lowered.to(spec.nice).call(partial(_spawn, spec, outputs))
+class _NiceThread:
+    """A thread of lower priority in which leaders are spawned, reused for the next tree.
 
-
-class _Lowered:
-    """A thread of lower priority, kept for the next tree: to start one is as dear as the rest of a
-    spawn. Most trees of a farm have the same priority, so there is one thread at a time.
+    To start a thread takes as long as the rest of a spawn. Most tasks of a farm have the same
+    priority, so there is at most one thread.
     """
 
-    _kept: ClassVar[_Lowered | None] = None
+    _current: ClassVar[_NiceThread | None] = None
 
     def __init__(self, nice: int) -> None:
         self.nice = nice
@@ -86,16 +85,16 @@ class _Lowered:
         threading.Thread(target=self._run, daemon=True).start()
 
     @classmethod
-    def to(cls, nice: int) -> _Lowered:
-        """The one with this priority; the one before it ends, as its tree has."""
-        if cls._kept is None or cls._kept.nice != nice:
-            if cls._kept is not None:
-                cls._kept.end()
-            cls._kept = cls(nice)
-        return cls._kept
+    def get(cls, nice: int) -> _NiceThread:
+        """Return the thread with this priority; one with another priority ends."""
+        if cls._current is None or cls._current.nice != nice:
+            if cls._current is not None:
+                cls._current.end()
+            cls._current = cls(nice)
+        return cls._current
 
     def call(self, function: Callable[[], int]) -> int:
-        """Call `function` there; what it raises is raised here."""
+        """Call `function` in the thread; return what it returns, raise what it raises."""
         self._calls.put(function)
         outcome = self._results.get()
         if isinstance(outcome, BaseException):
@@ -106,17 +105,18 @@ class _Lowered:
         self._calls.put(None)
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):  # only root may ask for more than its share
+        with contextlib.suppress(OSError):  # a negative value takes CAP_SYS_NICE
             os.nice(self.nice)
         while (function := self._calls.get()) is not None:
             try:
                 self._results.put(function())
-            except BaseException as error:  # noqa: BLE001 - raised again by who waits for us
+            except BaseException as error:  # noqa: BLE001 - raised again in `call`
                 self._results.put(error)
 
 
 @contextlib.contextmanager
-def _unprotected(scores: tuple[int, int] | None) -> Iterator[None]:
+def _inheriting(scores: tuple[int, int] | None) -> Iterator[None]:
+    """Have the first OOM score inside, the second one afterwards."""
     if scores is None:
         yield
         return
@@ -129,7 +129,7 @@ def _unprotected(scores: tuple[int, int] | None) -> Iterator[None]:
 
 def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
     problem = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for program in _find(spec):
+    for program in _find_candidates(spec):
         try:
             return os.posix_spawn(
                 program,
@@ -142,17 +142,20 @@ def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
                 ],
                 setsid=True,
                 setsigmask=(),
+                # An ignored signal stays ignored through an exec, and the supervisor ignores some
+                # (test_no_ignored_signal_is_inherited).
                 setsigdef=_RESTORED,
             )
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except PermissionError as error:  # another one of that name may be allowed
-            problem = error
+        except PermissionError as error:
+            problem = error  # as `execvp`: a program of that name later in PATH may be permitted
     raise problem
 
 
-def _find(spec: LaunchSpec) -> Iterator[str]:
-    """Where the program may be, as `execvp` looks for it."""
+def _find_candidates(spec: LaunchSpec) -> Iterator[str]:
+    """Yield the paths at which `execvp` would look for the program, in its order."""
+    # Not by `posix_spawnp`: that searches the PATH of this process, not that of the task.
     name = spec.argv[0]
     if "/" in name:
         yield name

@@ -1,9 +1,11 @@
-"""The parent of one tree: adopts its orphans, reads its output, ends it, and proves that it is empty.
+"""A task supervisor: adopts a tree's orphans, reads its output, ends it, proves that it is empty.
 
-It answers one agent at a time over a socket, with its whole state whenever that changed. Without an
-agent it goes on for `LaunchSpec.agent_timeout`, then stops the tree and leaves word of it in the record.
+It serves one agent at a time over a socket, and sends its whole state after every change, so an agent
+that connects late has missed nothing. Without an agent it continues for `LaunchSpec.agent_timeout`,
+then stops the tree; in both cases it stores the last state at the record when the tree is over.
 
-Everything is decided in one loop around `poll`; what is forked here is one leader, and nobody else.
+One loop around `poll` decides everything. The only process that is forked here is the leader: so
+every other child of this process is an orphan of the tree.
 """
 
 from __future__ import annotations
@@ -39,25 +41,29 @@ from trio_afrender.supervisor.unix_sockets import peer_uid
 __all__ = ("HostCapabilities", "TaskSupervisor")
 
 OUTPUT_REPORT_INTERVAL = 0.02
-"""Seconds between two states that tell of nothing but more output."""
+"""Seconds between two states that report nothing but more output."""
 DRAIN_TIMEOUT = 1.0
-"""Seconds that a pipe may be held open by somebody outside of a tree that is empty."""
+"""Seconds for which a process outside an empty tree may hold its pipe open."""
 KILL_BACKOFF = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
-"""Seconds between two KILLs to a tree that does not get empty; the last one repeats."""
+"""Seconds between two KILLs to a tree that does not become empty; the last one repeats."""
+_NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class HostCapabilities:
-    """What the supervisor found out once, for all trees."""
+    """What the supervisor found out at its start, the same for all trees."""
 
     cgroups: str = ""
-    """The cgroup below which those of trees are made; empty: none may be made."""
+    """Path of the cgroup that holds those of the trees; empty: none can be made."""
     oom_scores: tuple[int, int] | None = None
-    """What leaders get back, and what supervisor and parents have; None where they are not protected."""
+    """OOM score of leaders, and of the supervisor and the task supervisors; None: the same."""
 
 
 class TaskSupervisor:
-    """One tree's; `run` is all of its life. A process may be the parent of one tree after another."""
+    """Holds one tree; `run` starts it and returns when it is over.
+
+    A pool process makes one `TaskSupervisor` after another.
+    """
 
     def __init__(
         self,
@@ -70,118 +76,127 @@ class TaskSupervisor:
         wakeup: SignalPipe,
         cgroup: Cgroup | None,
     ) -> None:
-        """All that it is given is its own from then on, but for `wakeup`."""
+        """`run` closes and removes what is passed, except `wakeup`."""
         self._spec = spec
         self._channel: Channel | None = Channel(agent)
         self._listener = listener
-        self._outputs = outputs  # the agent's own, to be handed on to the leader
+        self._outputs = outputs
+        """The agent's descriptors for the leader's output; not used with a log."""
         self._host = host
         self._wakeup = wakeup
         self._state = TreeState(parent=os.getpid(), cgroup=cgroup.folder if cgroup else "")
-        self._outlet: OutputCapture | None = None
+        self._output: OutputCapture | None = None
         self._cgroup = cgroup
         self._changed = False
-        self._told = 0.0
-        self._attended = time.monotonic()
+        """The state has changed since it was sent."""
+        self._sent_at = 0.0
+        self._agent_left_at = time.monotonic()
         self._ending = False
+        """KILL is sent until the tree is empty."""
         self._kills = 0
         self._kill_at = 0.0
-        self._grace_until = float("inf")
-        self._drain_until = float("inf")
-        self._recorded = False
+        self._grace_until = _NEVER
+        self._drain_until = _NEVER
+        self._end_stored = False
         self._released = False
+        """The agent needs nothing more."""
 
     def run(self) -> None:
-        """Start the tree and stay until it is empty and somebody knows of it."""
+        """Start the tree, and return once it is empty and no agent waits for its last state."""
         set_name(f"af:{self._spec.record.rpartition('/')[0].rpartition('/')[2] or 'task'}")
         try:
             self._start()
         except StartError as error:
-            self._fail({"number": error.number, "step": error.step})
+            self._report_failure({"number": error.number, "step": error.step})
             return
         except OSError as error:
-            self._fail({"number": error.errno or 0, "step": "log"})
+            self._report_failure({"number": error.errno or 0, "step": "log"})
             return
         while not self._is_over():
-            self._tell()
+            self._send_state()
             self._wait()
             self._reap()
-            if self._outlet is not None and self._outlet.drain():
-                self._note_output()
-            self._act()
-        self._leave()
+            if self._output is not None and self._output.drain():
+                self._update_output_state()
+            self._act_on_time()
+        if self._channel is not None:
+            self._channel.flush(blocking=True)
+        self._close()
 
     # -- beginning and end ----------------------------------------------------------------------
 
     def _start(self) -> None:
+        """Raises `StartError`; `OSError` for the log and its pipe."""
         spec, outputs = self._spec, self._outputs
         if spec.log is not None:
-            self._outlet = OutputCapture(spec.log)
-            outputs = (self._outlet.writing,)
-            self._note_output()
+            self._output = OutputCapture(spec.log)
+            outputs = (self._output.writing,)
+            self._update_output_state()
         else:
-            self._state.eof = True  # not ours to read
+            self._state.eof = True  # the agent reads the pipe
         try:
             self._state.pid = start_process(spec, outputs, self._host.oom_scores)
         finally:
+            # Or the pipe would never end: its reader sees the end when the last writer is closed.
             for output in outputs:
                 os.close(output)
         self._state.started = time.time()
         self._changed = True
-        self._tell()  # before what may wait for others that change their cgroups
+        # Before the cgroup: a move into it may wait for other programs that change their cgroups,
+        # and the agent waits for this state.
+        self._send_state()
         if self._cgroup is not None:
-            # A moment late: whom the leader has started by now is looked for as well.
-            self._cgroup.take((self._state.pid, *list_children(self._state.pid)))
+            # The leader runs already: children that it has forked meanwhile were born outside.
+            self._cgroup.add((self._state.pid, *list_children(self._state.pid)))
 
-    def _fail(self, failure: dict[str, object]) -> None:
+    def _report_failure(self, failure: dict[str, object]) -> None:
         if self._channel is not None:
             self._channel.put({"failed": failure})
             self._channel.flush(blocking=True)
-        self._clear_away()
+        self._close()
 
     def _is_over(self) -> bool:
-        """Whether nothing is left to be done or told."""
+        """Whether the tree is over, its end is stored, and no agent waits for anything."""
         if not self._is_final():
             return False
-        self._record()
-        self._tell()  # here, or who has released us already would wait for ever
+        self._store_end()
+        # Here as well as in the loop: an agent that has released the tree already sends nothing
+        # more, so the loop would wait for ever with this state unsent.
+        self._send_state()
         if self._changed and self._channel is not None:
             return False
         return self._released or self._channel is None
 
     def _is_final(self) -> bool:
+        """Whether the state will not change: the tree is empty, and its output is complete."""
         return (
             self._state.empty
             and self._state.raw is not None
             and (self._state.eof or self._released or time.monotonic() >= self._drain_until)
         )
 
-    def _record(self) -> None:
-        """Leave word of the end where a later agent looks for it, before this one is told."""
-        if self._recorded:
+    def _store_end(self) -> None:
+        """Store the last state at the record, before it is sent to an agent. Once."""
+        if self._end_stored:
             return
-        self._recorded = True
-        if self._outlet is not None:
-            self._outlet.finish()
-            self._note_output()
+        self._end_stored = True
+        if self._output is not None:
+            self._output.finish()
+            self._update_output_state()
         if self._cgroup is not None:
             self._state.peak = max(self._state.peak, self._cgroup.peak())
             self._state.oom_kills = self._cgroup.oom_kills()
         self._changed = True
         if self._spec.record:
-            with contextlib.suppress(OSError):  # a full disk: the agent, if there is one, is told
+            # On a full disk there is no record, but a connected agent still gets the state.
+            with contextlib.suppress(OSError):
                 write_end(self._spec.record, self._state)
 
-    def _leave(self) -> None:
-        if self._channel is not None:
-            self._channel.flush(blocking=True)
-        self._clear_away()
-
-    def _clear_away(self) -> None:
+    def _close(self) -> None:
         if self._cgroup is not None:
             self._cgroup.remove()
-        if self._outlet is not None:
-            self._outlet.close()
+        if self._output is not None:
+            self._output.close()
         if self._listener is not None:
             remove_socket(self._spec.record)
             self._listener.close()
@@ -191,59 +206,65 @@ class TaskSupervisor:
     # -- the loop -------------------------------------------------------------------------------
 
     def _wait(self) -> None:
+        """Wait for a signal, output, an agent or the next point in time; serve the agent."""
         poll = select.poll()
         poll.register(self._wakeup.descriptor, select.POLLIN)
-        if self._outlet is not None and self._outlet.descriptor >= 0:
-            poll.register(self._outlet.descriptor, select.POLLIN)
+        if self._output is not None and self._output.descriptor >= 0:
+            poll.register(self._output.descriptor, select.POLLIN)
         if self._listener is not None:
             poll.register(self._listener, select.POLLIN)
         if self._channel is not None:
             wanted = select.POLLIN | (select.POLLOUT if self._channel.waiting else 0)
             poll.register(self._channel, wanted)
         due = self._next_due() - time.monotonic()
-        events = dict(poll.poll(None if due == float("inf") else max(0, due) * 1000 + 0.5))
+        events = dict(poll.poll(None if due == _NEVER else max(0, due) * 1000 + 0.5))
         self._wakeup.clear()
         if self._wakeup.take_term():
-            self._give_up(time.monotonic(), "somebody sent TERM to the parent of the tree")
+            self._stop_tree(time.monotonic(), "the task supervisor received SIGTERM")
         if self._listener is not None and self._listener.fileno() in events:
             self._accept()
         elif self._channel is not None and self._channel.fileno() in events:
-            self._listen()
+            self._receive()
 
     def _next_due(self) -> float:
         due = min(self._grace_until, self._drain_until)
         if self._ending and not self._state.empty:
             due = min(due, self._kill_at)
         if self._channel is None:
-            due = min(due, self._attended + self._spec.agent_timeout)
+            due = min(due, self._agent_left_at + self._spec.agent_timeout)
         elif self._changed and not self._channel.waiting:
-            due = min(due, self._told + OUTPUT_REPORT_INTERVAL)
+            due = min(due, self._sent_at + OUTPUT_REPORT_INTERVAL)
         return due
 
-    def _act(self) -> None:
-        """Do what the clock says."""
+    def _act_on_time(self) -> None:
+        """Do what is due now: stop a tree without an agent, end a grace, kill again."""
         now = time.monotonic()
         state = self._state
         if self._channel is None and not state.unattended and not state.empty:
-            if now >= self._attended + self._spec.agent_timeout:
-                text = "no agent came for it" if self._spec.agent_timeout else "its agent went away"
-                self._give_up(now, f"{text} in {self._spec.agent_timeout:g} s")
+            timeout = self._spec.agent_timeout
+            if now >= self._agent_left_at + timeout:
+                text = (
+                    f"no agent connected in {timeout:g} s" if timeout else "its agent disconnected"
+                )
+                self._stop_tree(now, text)
             elif state.raw is not None and not self._ending:
-                # Ended with nobody to ask: what it left behind is swept after the usual drain.
+                # With an agent, the agent decides when to kill what the leader left behind.
                 self._grace_until = min(self._grace_until, now + DRAIN_TIMEOUT)
         if now >= self._grace_until:
-            self._grace_until = float("inf")
-            self._begin_end()
+            self._grace_until = _NEVER
+            self._begin_kill()
         if state.empty and not state.eof:
+            # A process outside the tree holds the pipe open: it got the descriptor over a socket.
+            # It is not the task's, so it is neither waited for nor killed.
             self._drain_until = min(self._drain_until, now + DRAIN_TIMEOUT)
         if self._ending and not state.empty and now >= self._kill_at:
             self._kill()
 
-    def _give_up(self, now: float, text: str) -> None:
-        """Stop the tree by ourselves."""
+    def _stop_tree(self, now: float, reason: str) -> None:
+        """Send TERM to the tree without an agent's request; KILL follows after the grace."""
         if self._state.unattended or self._state.empty:
             return
-        self._state.unattended = text
+        self._state.unattended = reason
         self._changed = True
         self._thaw()
         signal_below(signal.SIGTERM, signal.SIGCONT)
@@ -252,31 +273,34 @@ class TaskSupervisor:
     # -- the agent ------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        """Take the newest agent for the one that counts."""
+        """Replace the agent by the one that connects now, and send it the state."""
         assert self._listener is not None  # noqa: S101 - polled just now
         with contextlib.suppress(OSError):
             sock, _ = self._listener.accept()
             if peer_uid(sock) not in (os.getuid(), 0):
                 sock.close()
                 return
+            # The lock of the store admits one agent, so an earlier connection belongs to one that
+            # has ended (test_the_newest_agent_counts).
             self._drop_agent()
             self._channel = Channel(sock)
-            self._changed, self._told = True, 0.0
+            self._changed, self._sent_at = True, 0.0
             if not self._state.unattended:
-                self._grace_until = float("inf")
+                self._grace_until = _NEVER  # the agent decides when the rest is killed
 
     def _drop_agent(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
-        self._attended = time.monotonic()
+        self._agent_left_at = time.monotonic()
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
+        """Execute the requests that have arrived and queue their answers."""
         channel = self._channel
         assert channel is not None  # noqa: S101 - polled just now
         try:
             for message in channel.receive():
-                if (answer := self._obey(message)) is not None:
+                if (answer := self._execute(message)) is not None:
                     channel.put({"re": message.get("id"), **answer})
         except FrameError:
             self._drop_agent()
@@ -284,70 +308,76 @@ class TaskSupervisor:
         channel.flush()
         if channel.over:
             self._drop_agent()
-            if not self._spec.record:
-                self._begin_end()
+            if not self._spec.record:  # no later agent could find this tree
+                self._begin_kill()
 
-    def _obey(self, message: dict[str, object]) -> dict[str, object] | None:
+    def _execute(self, message: dict[str, object]) -> dict[str, object] | None:
+        """Execute one request; return its answer, None when it has none."""
         match message.get("op"):
             case "term":
                 self._thaw()
-                return {"pids": self._named(signal_below(signal.SIGTERM, signal.SIGCONT))}
+                return {"pids": self._leader_first(signal_below(signal.SIGTERM, signal.SIGCONT))}
             case "kill":
-                self._begin_end()
-                return {"pids": self._named(self._kill())}
+                self._begin_kill()
+                return {"pids": self._leader_first(self._kill())}
             case "members":
-                return {"pids": self._named(find_below())}
+                return {"pids": self._leader_first(find_below())}
             case "suspend":
                 return {"pids": self._suspend()}
             case "resume":
-                return {"pids": self._resume()}
+                pids = self._leader_first(find_below())
+                self._thaw()
+                return {"pids": pids}
             case "held":
-                if self._outlet is None:
+                if self._output is None:
                     return {}
-                return {"held": self._outlet.held.decode("latin-1"), "gone": self._outlet.gone}
+                return {"held": self._output.held.decode("latin-1"), "gone": self._output.missing}
             case "release":
                 self._released = True
         return None
 
-    def _named(self, pids: list[int]) -> list[int]:
-        """The leader first."""
+    def _leader_first(self, pids: list[int]) -> list[int]:
         return sorted(pids, key=lambda pid: pid != self._state.pid)
 
-    def _tell(self) -> None:
+    def _send_state(self) -> None:
+        """Send the state if it has changed, the last one was sent whole, and it is due."""
         channel = self._channel
         if channel is None:
             self._changed = False
         elif self._changed and not channel.waiting and self._is_due():
-            self._changed, self._told = False, time.monotonic()
+            self._changed, self._sent_at = False, time.monotonic()
             channel.put({"state": self._state.to_json()})
             channel.flush()
 
     def _is_due(self) -> bool:
-        """States that tell of an end go at once, those of mere output now and then."""
+        """States after the end of the leader are sent at once, those before it at intervals."""
         state = self._state
         return (
             state.raw is not None
             or state.empty
-            or time.monotonic() >= self._told + OUTPUT_REPORT_INTERVAL
+            or time.monotonic() >= self._sent_at + OUTPUT_REPORT_INTERVAL
         )
 
     # -- the tree -------------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        """Collect whoever ended. Nobody else here has children, so any child is ours to collect."""
+        """Reap every dead child: the leader, and orphans of the tree."""
         groups: dict[int, int] = {}
         while not self._state.empty:
             try:
                 found = collect(groups if self._ending else None)
             except ChildProcessError:
+                # No child is left, and a process that loses its parent becomes a child: this is the
+                # proof that the tree is empty.
                 self._state.empty = self._changed = True
                 return
             if found is None:
                 return
             pid, raw, usage = found
             self._state.cpu += usage.ru_utime + usage.ru_stime
-            # A process begins with the figure of whoever spawned it: less than ours says nothing.
-            peak = usage.ru_maxrss * 1024
+            # The peak of a process includes its memory before the exec, which was that of the
+            # process that spawned it. So a figure up to that of this process is not the member's.
+            peak = usage.ru_maxrss * 1024  # from KiB
             if peak > max(
                 self._state.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             ):
@@ -356,42 +386,39 @@ class TaskSupervisor:
                 self._state.raw, self._state.ended = raw, time.time()
                 self._changed = True
 
-    def _begin_end(self) -> None:
+    def _begin_kill(self) -> None:
         if not self._ending:
             self._ending = True
             self._kill_at = 0.0
 
     def _kill(self) -> list[int]:
-        """One more KILL to all that is there, and whom; again soon, until nothing is."""
+        """Send one KILL to all members, return their pids; schedule the next one."""
         begin = time.monotonic()
         pids = find_below()
         if self._cgroup is not None:
             self._cgroup.kill()
-        kill_groups(pids)  # one of root's may have left the cgroup
+        kill_groups(pids)  # a member that runs as root may have left the cgroup
         pause, now = KILL_BACKOFF[min(self._kills, len(KILL_BACKOFF) - 1)], time.monotonic()
         self._kills += 1
-        # With a thousand members a look takes longer than their end: that is to be seen, too.
+        # With a thousand members the walk takes longer than their end. A pause as long as the walk
+        # leaves half of the time for reaping.
         self._kill_at = now + max(pause, now - begin)
         return pids
 
     def _suspend(self) -> list[int]:
         self._state.suspended = self._changed = True
         if self._cgroup is not None and self._cgroup.freeze(on=True):
-            return self._named(find_below())
-        return self._named(stop_below())
-
-    def _resume(self) -> list[int]:
-        pids = self._named(find_below())
-        self._thaw()
-        return pids
+            return self._leader_first(find_below())
+        return self._leader_first(stop_below())
 
     def _thaw(self) -> None:
+        """Resume a suspended tree. TERM needs that first: a suspended process does not handle it."""
         if self._state.suspended:
             self._state.suspended, self._changed = False, True
             if self._cgroup is None or not self._cgroup.freeze(on=False):
                 signal_below(signal.SIGCONT)
 
-    def _note_output(self) -> None:
-        if self._outlet is not None:
-            self._outlet.tell(self._state)
+    def _update_output_state(self) -> None:
+        if self._output is not None:
+            self._output.update_state(self._state)
             self._changed = True

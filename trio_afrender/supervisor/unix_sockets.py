@@ -1,6 +1,7 @@
-"""Unix sockets whose path may be longer than the 107 bytes that the kernel takes.
+"""Unix sockets at any path, of which both ends check the user.
 
-A folder is opened, and the socket named through ``/proc/self/fd``.
+A socket address holds 107 bytes of a path. For a longer one its folder is opened, and the socket is
+named through ``/proc/self/fd`` (test_a_long_path_is_no_problem).
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ _MAX_PATH = 100
 
 
 def supervisor_path(store: str, kind: str) -> str:
-    """Where the supervisor of this version has its ``sock``, ``lock`` and ``log`` in a store.
+    """Return the path of the supervisor's ``sock``, ``lock`` or ``log`` in a store.
 
-    One of another version keeps what it has, beside ours, until its tasks are over.
+    The version of the protocol is part of the name: supervisors of two versions run beside each
+    other until the tasks of the older one are over.
     """
     return f"{store}/keeper-{PROTOCOL_VERSION}.{kind}"
 
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
-    """Give a name for `path` that a socket address can hold, for as long as the context lives."""
+    """Yield a name of `path` that fits into a socket address, valid inside the context."""
     if len(os.fsencode(path)) <= _MAX_PATH:
         yield path
         return
@@ -43,11 +45,14 @@ def short_path(path: str) -> Iterator[str]:
 
 
 def listen(path: str) -> socket.socket:
-    """Make the socket `path` with mode 0600, in the place of an old one. Raises `OSError`."""
+    """Listen at `path`, mode 0600, non-blocking; replaces an old socket. Raises `OSError`.
+
+    The caller closes the socket and removes its name.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The mode of what `bind` makes is that of the descriptor: there is no moment in which
-        # others could connect.
+        # `bind` gives the name the mode of the descriptor. A chmod after it would leave a moment in
+        # which other users could connect.
         os.fchmod(sock.fileno(), 0o600)
         with short_path(path) as name:
             try:
@@ -55,7 +60,9 @@ def listen(path: str) -> socket.socket:
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
-                with contextlib.suppress(FileNotFoundError):  # whoever had it took it away just now
+                # A task supervisor that ends just now may remove its name first
+                # (test_a_socket_that_goes_just_when_it_is_to_be_replaced).
+                with contextlib.suppress(FileNotFoundError):
                     Path(path).unlink()
                 sock.bind(name)
         sock.listen(16)
@@ -67,7 +74,10 @@ def listen(path: str) -> socket.socket:
 
 
 def connect(path: str) -> socket.socket:
-    """Connect to `path`, non-blocking from then on. Raises `OSError`: nobody listens there."""
+    """Connect to `path` and return the socket, non-blocking. Raises `OSError`: nothing listens.
+
+    Raises `PermissionError` for a socket of another user. The caller closes the socket.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with short_path(path) as name:
@@ -81,12 +91,13 @@ def connect(path: str) -> socket.socket:
 
 
 def _check_peer(sock: socket.socket, path: str) -> None:
+    # The folder may be one in which tasks create files.
     if peer_uid(sock) not in (os.getuid(), 0):
         raise PermissionError(f"{path} belongs to user {peer_uid(sock)}")
 
 
 def peer_uid(sock: socket.socket) -> int:
-    """Return the user at the other end, as the kernel knows it."""
+    """Return the user at the other end, as the kernel recorded it when the connection was made."""
     data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _pid, uid, _gid = struct.unpack("3i", data)
     return int(uid)
