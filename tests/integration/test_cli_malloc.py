@@ -1,4 +1,4 @@
-"""A process that has had large blocks in several threads gives them back."""
+"""A process that had large blocks in several threads returns their memory to the kernel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from trio_afrender.cli import malloc
 from trio_afrender.cli.malloc import limit_malloc_arenas
 
 PROGRAM = """
@@ -22,7 +23,7 @@ def work():
         large = []
         for i in range(8):
             large.append(bytearray(b"x") * 1_000_000)
-            kept.append(bytearray(b"y") * 2000)  # on top of the large one: a heap cannot shrink below it
+            kept.append(bytearray(b"y") * 2000)  # above the large one: a heap cannot shrink below it
         del large
 
 kept = []
@@ -42,6 +43,11 @@ def test_large_blocks_go_back_to_the_kernel() -> None:
         [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
     )
     assert int(run.stdout) <= 5, "MiB"
+
+
+def test_the_parameters_are_those_of_mallopt() -> None:
+    """mallopt returns success for an unknown parameter, too."""
+    assert (malloc.M_MMAP_THRESHOLD, malloc.M_ARENA_MAX) == (-3, -8)
 
 
 def test_settings_of_the_user_stay() -> None:

@@ -1,8 +1,9 @@
-"""Keeps the memory of a process that runs for months where it was at its start.
+"""Keeps the memory of a long-running process at its initial size, with two settings of glibc.
 
-glibc raises the size from which it takes memory from the kernel, and so gives it back, to that of the
-largest block that was ever freed: after some windows of 1 MiB all of them come from heaps that never
-shrink, one heap a thread. Two settings end that; an agent that grew to 80 MiB stays below 50.
+glibc raises the size from which it takes a block directly from the kernel to that of the largest
+block that was ever freed. After some output windows of 1 MiB all blocks come from heaps, one for each
+thread, and heaps never shrink. A fixed threshold and fewer heaps prevent that: an agent that grew to
+80 MiB stays below 50.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from collections.abc import Mapping
 
 __all__ = ("limit_malloc_arenas",)
 
-MMAP_THRESHOLD, ARENA_MAX = -3, -8
-"""Of mallopt(3)."""
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""Parameters of mallopt(3)."""
 MMAP_THRESHOLD = 256 * 1024
-"""Bytes from which a block is the kernel's."""
+"""Bytes from which a block comes directly from the kernel, and is returned to it."""
 MAX_ARENAS = 2
 
 
 def limit_malloc_arenas(environ: Mapping[str, str] = os.environ) -> bool:
-    """Say so to the C library, for the whole process; False where it does not know such a thing.
+    """Set threshold and number of heaps for this process; return False if that is not possible.
 
-    Whoever has set ``MALLOC_...`` variables, or ``GLIBC_TUNABLES``, keeps what they say.
+    Variables ``MALLOC_...`` and ``GLIBC_TUNABLES`` are left in force: with one of them nothing is set.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in environ):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, or another way to have one
+    except (AttributeError, OSError, TypeError):  # not glibc, or no dynamic loading
         return False
-    return bool(mallopt(MMAP_THRESHOLD, MMAP_THRESHOLD) and mallopt(ARENA_MAX, MAX_ARENAS))
+    return bool(mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD) and mallopt(M_ARENA_MAX, MAX_ARENAS))
