@@ -216,7 +216,7 @@ def test_a_change_of_a_helper_imported_late_is_seen_too(tmp_path: Path) -> None:
 
 def test_a_class_derived_from_a_module_is_explained(tmp_path: Path) -> None:
     write(tmp_path / "parsers" / "wrong.py", "from parsers import maya\nclass wrong(maya): pass\n")
-    with pytest.raises(PluginError, match=r"derived from a module: it must say module\.class"):
+    with pytest.raises(PluginError, match=r"derived from a module: it must use module\.class"):
         load_class("parser", "wrong", [tmp_path])
 
 

@@ -68,7 +68,7 @@ def test_silly_values_keep_what_was_there() -> None:
     assert read.tooltip == ""
     problems = "\n".join(worker.problems())
     assert "graphb is 'blue', not of type int" in problems
-    assert "graphr is 300: 255 is taken" in problems
+    assert "graphr is 300: 255 is used" in problems
     assert "tooltip is b'bytes', not of type str" in problems
     assert "valuemax" not in problems  # a division's result is fine
     worker.measure()

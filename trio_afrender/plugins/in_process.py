@@ -21,7 +21,7 @@ from trio_afrender.plugins.interfaces import (
     ServiceFacts,
 )
 from trio_afrender.plugins.task_worker import TaskWorker
-from trio_afrender.plugins.validation import merge_states, without_news
+from trio_afrender.plugins.validation import merge_states, without_changes
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = ("InlineRunner", "InlineTask")
@@ -62,7 +62,7 @@ class InlineTask:
                 continue
             part = self._worker.parse(upto, mode=mode, pid=pid, resources=resources)
             state = merge_states(state, part)
-            self._state = without_news(state)
+            self._state = without_changes(state)
             return state
 
     async def run_end_checks(

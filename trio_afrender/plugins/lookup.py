@@ -1,8 +1,8 @@
 """Finds services, parsers and meters by name.
 
-The order of look-up: the given folders, packages that announce themselves by entry points, our
-own packages. The base classes `service`, `parser` and `resbase` are always ours. Names come from
-the server, so only plain identifiers are names.
+Search order: the given folders, installed packages with entry points, the built-in packages. The base
+classes `service`, `parser` and `resbase` are always the built-in ones. Names come from the server, so
+only plain identifiers are accepted.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ __all__ = ("is_builtin", "is_foreign", "list_plugins", "load_class", "near")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^ -~]")
 MAX_DETAILS = 16 * 1024
+"""Characters of a traceback, counted from its end."""
 
 
 def list_plugins(kind: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
-    """Names that `load_class` would find, sorted, without the base class."""
+    """Names that `load_class` finds, sorted, without the base class."""
     found = set(_entry_points(kind))
     for folder in (*map(PluginFolder, folders), builtin_folder):
         found.update(folder.names(kind))
@@ -47,18 +48,18 @@ def list_plugins(kind: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
 
 
 def near(kind: str, name: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
-    """Up to three names of that kind that look like `name`, the best first."""
-    import difflib  # only needed when somebody mistyped
+    """Up to three names of that kind that resemble `name`, the best first."""
+    import difflib  # here, because only a mistyped name needs it
 
     known = {known.lower(): known for known in list_plugins(kind, folders)}
     return tuple(known[match] for match in difflib.get_close_matches(name[:64].lower(), known, n=3))
 
 
 def load_class(kind: str, name: str, folders: Sequence[Path] = ()) -> type:
-    """The class of a plugin, from the newest state of its file.
+    """The class of a plugin. Loads its file again if it has changed.
 
-    Raises `PluginNotFound`, and `PluginError` with the traceback in `details` when its module
-    cannot be imported or holds no such class.
+    Raises `PluginNotFound`, and `PluginError` if its module cannot be imported (with the traceback in
+    `details`) or has no such class.
     """
     if not _NAME.match(name):
         raise PluginNotFound(kind, _UNPRINTABLE.sub("?", name[:64]))
@@ -75,7 +76,7 @@ def load_class(kind: str, name: str, folders: Sequence[Path] = ()) -> type:
 
 
 def is_foreign(kind: str, name: str, folders: Sequence[Path] = ()) -> bool:
-    """Whether `load_class` would load code for this name that is not ours. Loads nothing."""
+    """Whether `load_class` would load code for this name that is not built-in. Loads nothing."""
     if name == BASES[kind] or not _NAME.match(name):
         return False
     found = any(folder.find(kind, name) is not None for folder in map(PluginFolder, folders))
@@ -83,15 +84,15 @@ def is_foreign(kind: str, name: str, folders: Sequence[Path] = ()) -> bool:
 
 
 def is_builtin(made: type) -> bool:
-    """Whether a class is one of our own, by the file of its module."""
+    """Whether a class is a built-in plugin, by the file of its module."""
     file = getattr(sys.modules.get(made.__module__), "__file__", None)
-    return bool(file) and _is_our_file(str(file))
+    return bool(file) and _is_builtin_file(str(file))
 
 
 @lru_cache(maxsize=1000)
-def _is_our_file(file: str) -> bool:
-    places = (builtin_folder.path / package for package in PACKAGES.values())
-    return Path(file).resolve().parent in places
+def _is_builtin_file(file: str) -> bool:
+    folders = (builtin_folder.path / package for package in PACKAGES.values())
+    return Path(file).resolve().parent in folders
 
 
 def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
@@ -99,7 +100,10 @@ def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
         loaded = load()
     except (Exception, SystemExit) as error:
         text = f'{kind} "{name}" cannot be loaded from {where}: {type(error).__name__}: {error}'
-        text = text[:1000] + _hint(error)
+        text = text[:1000]
+        if isinstance(error, TypeError) and str(error).startswith("module() takes at most"):
+            # Python's message does not name the cause, and three files of CGRU have this fault.
+            text += " (a class of it is derived from a module: it must use module.class)"
         raise PluginError(text, traceback.format_exc()[-MAX_DETAILS:]) from error
     found = _find_class(loaded, name) if isinstance(loaded, ModuleType) else loaded
     if not isinstance(found, type):
@@ -107,15 +111,8 @@ def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
     return found
 
 
-def _hint(error: BaseException) -> str:
-    """What a message of Python's own does not tell an author of plugins."""
-    if isinstance(error, TypeError) and str(error).startswith("module() takes at most"):
-        return " (a class of it is derived from a module: it must say module.class)"
-    return ""
-
-
 def _find_class(module: ModuleType, name: str) -> type | None:
-    """The class called like the module; one that differs in case only will do."""
+    """The class with the module's name, else the only class whose name differs in case alone."""
     found = getattr(module, name, None)
     if isinstance(found, type):
         return found
@@ -131,20 +128,20 @@ def _find_class(module: ModuleType, name: str) -> type | None:
 
 @cache
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
-    """What installed packages announce; looked up once a process."""
+    """Entry points of installed packages by name; read once per process."""
     group = f"trio_afrender.{PACKAGES[kind]}"
-    if not _announced(f"[{group}]".encode()):
+    if not _has_entry_points(f"[{group}]".encode()):
         return {}
-    from importlib.metadata import entry_points  # 40 ms and 4 MB: only when there is something
+    from importlib.metadata import entry_points  # 40 ms and 4 MB: only if there is an entry point
 
     return {point.name: point for point in entry_points(group=group)}
 
 
-def _announced(section: bytes) -> bool:
-    """Whether any installed package has that section in its list of entry points."""
-    for place in sys.path:
+def _has_entry_points(section: bytes) -> bool:
+    """Whether an installed package has that section in its list of entry points."""
+    for folder in sys.path:
         for pattern in ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt"):
-            for file in Path(place or ".").glob(pattern):
+            for file in Path(folder or ".").glob(pattern):
                 try:
                     if section in file.read_bytes():
                         return True

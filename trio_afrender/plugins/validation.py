@@ -24,7 +24,7 @@ __all__ = (
     "read_seconds",
     "read_text",
     "read_texts",
-    "without_news",
+    "without_changes",
 )
 
 NUMBERS = ("percent", "frame", "percentframe")
@@ -178,7 +178,7 @@ class StateReader:
         return bounded
 
 
-def without_news(state: ParserState) -> ParserState:
+def without_changes(state: ParserState) -> ParserState:
     """The state for a call without new output: the last one, without what is reported only once."""
     return attrs.evolve(state, files_onthefly=(), replaced=(), problem="", progress_changed=False)
 

@@ -25,7 +25,7 @@ from trio_afrender.plugins.host.host_protocol import (
     load_state,
 )
 from trio_afrender.plugins.interfaces import ParserState, PluginSpec, ServiceFacts
-from trio_afrender.plugins.validation import merge_states, without_news
+from trio_afrender.plugins.validation import merge_states, without_changes
 
 __all__ = ("Feed", "FeedHistory", "GetHost", "PluginRun", "feed_request")
 
@@ -334,7 +334,7 @@ class PluginRun:
         """The parser's state for the caller; without anything new, the last one."""
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
-            self._state = without_news(fresh)
+            self._state = without_changes(fresh)
             return fresh
         return self._state
 

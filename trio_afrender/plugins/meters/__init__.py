@@ -1,1 +1,1 @@
-"""Resource meters in a plugin process of their own, asked at their own intervals."""
+"""Resource meters, measured one after another in a plugin process of their own."""

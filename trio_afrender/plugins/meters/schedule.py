@@ -1,4 +1,4 @@
-"""When a meter is asked again: soon while it is well, ever later while it is not. Plain rules."""
+"""When a meter is measured again: after the period while it works, after longer delays while it fails."""
 
 from __future__ import annotations
 
@@ -7,61 +7,63 @@ import attrs
 __all__ = ("MeterHealth",)
 
 FREE_FAILURES = 3
-"""So many failures in a row cost nothing: a driver may be asleep, a server restarted."""
+"""Failures in a row without a longer delay: a driver may be asleep, a server may restart."""
 MAX_INTERVAL = 600.0
-"""Seconds; a meter that keeps failing is tried this often for ever."""
+"""Seconds between two tries of a meter that keeps failing."""
 FIRST_QUARANTINE = 60.0
-"""Seconds for which a meter that hung or ended the plugin host is left alone the first time."""
+"""Seconds without a measurement after a meter hung or ended the plugin host for the first time."""
 MAX_QUARANTINE = 3600.0
+"""Seconds; each further time is four times as long, up to this."""
 
 
 @attrs.define
 class MeterHealth:
-    """What became of a meter's last measurements."""
+    """The outcomes of a meter's last measurements."""
 
     failures: int = 0
     """In a row."""
     hangs: int = 0
-    """Since it was last well for longer than its quarantine had been."""
+    """Since it last worked for as long as its last quarantine."""
     absent: bool = False
-    """Whether it says that there is nothing to measure, or there is no such meter."""
-    _out: bool = False
-    _well: float = 0.0
+    """Whether there is nothing to measure on this host, or no such meter."""
+    _quarantined: bool = False
+    _worked: float = 0.0
+    """Seconds since it last hung in which it worked."""
 
     @property
     def quarantined(self) -> bool:
-        """Whether it is not measured for a while, after it hung or ended the host."""
-        return self._out
+        """Whether it hung or ended the host, and has not been measured since."""
+        return self._quarantined
 
     def note_good(self, period: float) -> None:
-        self.failures, self.absent, self._out = 0, False, False
-        self._well += period
-        if self.hangs and self._well >= self._quarantine():
-            self.hangs, self._well = 0, 0.0
+        self.failures, self.absent, self._quarantined = 0, False, False
+        self._worked += period
+        if self.hangs and self._worked >= self._quarantine_time():
+            self.hangs, self._worked = 0, 0.0
 
     def note_raised(self) -> None:
         self.failures += 1
-        self.absent = self._out = False
+        self.absent = self._quarantined = False
 
     def note_absent(self) -> None:
         self.absent = True
-        self._out = False
+        self._quarantined = False
 
     def note_hung(self) -> None:
-        """It hung, or the plugin host had to be ended because of it."""
+        """Count a call that hung or ended the plugin host."""
         self.hangs += 1
-        self._out, self._well = True, 0.0
+        self._quarantined, self._worked = True, 0.0
 
     def delay(self, period: float) -> float:
-        """Seconds until it is asked again."""
-        if self._out:
-            return max(self._quarantine(), period)
+        """Seconds until the next measurement."""
+        if self._quarantined:
+            return max(self._quarantine_time(), period)
         if self.absent:
             return max(MAX_INTERVAL, period)
         over = min(max(self.failures - FREE_FAILURES, 0), 16)
         return max(period, min(period * 2.0**over, MAX_INTERVAL))
 
-    def _quarantine(self) -> float:
-        return (
-            min(FIRST_QUARANTINE * 4.0 ** (self.hangs - 1), MAX_QUARANTINE) if self.hangs else 0.0
-        )
+    def _quarantine_time(self) -> float:
+        if not self.hangs:
+            return 0.0
+        return min(FIRST_QUARANTINE * 4.0 ** (self.hangs - 1), MAX_QUARANTINE)

@@ -1,8 +1,8 @@
-"""The agent's meters, measured one after another in a plugin host of their own.
+"""Measures the agent's meters, one after another, in a plugin host of their own.
 
-A meter that hangs or crashes costs that process, and only the objects of other meters, which are
-just made again. In the host of tasks it would cost parsers, whose logs would have to be read again.
-Without meters there is no such process, and none while all of them are in quarantine.
+A meter that hangs or crashes costs that process, and with it the objects of the other meters, which are
+created again. In a host of tasks it would cost parsers, whose logs would have to be read again. The
+process is started for the first measurement, and after a failure for the next one.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ __all__ = ("MAX_MEMORY", "MeterSource", "Meters", "NoMeters")
 logger = logging.getLogger(__name__)
 
 MAX_MEMORY = 512 * 1024 * 1024
-"""Bytes that the meters' host may have resident."""
+"""Bytes of resident memory at which the meters' host is killed."""
 MAX_METERS = 64
-"""Meters: no display of a host has room for more lines."""
+"""Number of meters: no display of a host has room for more."""
 MAX_CRASHES = 2
-"""Ends of the host in calls of one meter, in a row, after which it is in quarantine: the first may
-be a kill from outside."""
+"""Consecutive deaths of the host in calls of one meter after which that meter is in quarantine. Not
+1, because the first may be a kill from outside, by the kernel for example."""
 
 
 class MeterSource(Protocol):
-    """Where an agent's meters come from."""
+    """The source of an agent's meter values."""
 
     def latest(self) -> tuple[CustomMeter, ...]:
         """The last measurement of each meter that has one, in the order of the setting."""
@@ -68,7 +68,7 @@ class NoMeters:
 
 @attrs.define(eq=False)
 class _Meter:
-    """One meter as the agent knows it."""
+    """The agent's state of one meter."""
 
     number: int
     name: str
@@ -77,6 +77,7 @@ class _Meter:
     shown: CustomMeter | None = None
     health: MeterHealth = attrs.field(factory=MeterHealth)
     crashes: int = 0
+    """Deaths of the host in calls of this meter, in a row."""
     _problems: Problems = attrs.field(factory=Problems)
 
     def report(self, *problems: str) -> None:
@@ -84,13 +85,13 @@ class _Meter:
         for problem in problems:
             self._problems.add(problem)
         for text in self._problems.take():
-            if text.startswith(('no meter "', 'meter "')):  # it names itself
+            if text.startswith(('no meter "', 'meter "')):  # the text names the meter
                 logger.warning("%s", text)
             else:
                 logger.warning('meter "%s": %s', self.name, text)
 
     def show_error(self, label: str, tooltip: str) -> None:
-        """Show a red label in place of figures that are too old."""
+        """Show a red label instead of values that are too old."""
         self.shown = attrs.evolve(
             self.shown or CustomMeter(),
             value=0,
@@ -103,7 +104,7 @@ class _Meter:
 
 
 class Meters:
-    """A `MeterSource` with a plugin host behind it, which starts with `run`."""
+    """A `MeterSource` that uses a plugin host, started by `run`."""
 
     def __init__(
         self,
@@ -124,13 +125,13 @@ class Meters:
         self._limits = CallLimits(time_limit, memory_limit)
         self._fork_servers = fork_servers
         self._turn = trio.Lock()
-        """Held by the meter that is measured: so a failure of the host is that meter's."""
+        """Held while a meter is measured, so that a failure of the host is attributed to that meter."""
         self._host: PluginHost | None = None
         self._ends: list[float] = []
 
     @property
     def pid(self) -> int | None:
-        """The host's process id, None while there is none."""
+        """The host's process id, None while there is no host."""
         if self._host is None or self._host.failure is not None:
             return None
         return self._host.process.pid
@@ -168,7 +169,7 @@ class Meters:
                 await trio.sleep(meter.health.delay(period()))
 
     async def _measure(self, meter: _Meter, host: PluginHost, period: float) -> bool:
-        """Make one measurement; True if it must be made again at once. Raises `PluginError`."""
+        """Make one measurement. Return whether it must be repeated at once. Raises `PluginError`."""
         if meter.host is not host:
             meter.host = None
             opening = Request("open_meter", {"name": meter.name}, lambda _: None)
@@ -182,7 +183,7 @@ class Meters:
         meter.shown, raised = reply.value
         if meter.shown is None:
             meter.health.note_absent()
-            meter.host = None  # made again the next time: what it needs may be there then
+            meter.host = None  # created again the next time: its device may exist then
             host.forget(meter.number)
         elif raised:
             meter.health.note_raised()
@@ -192,7 +193,7 @@ class Meters:
         return False
 
     async def _call(self, meter: _Meter, host: PluginHost, request: Request) -> HostReply | None:
-        """The reply; None if the call hung or its host ended. Raises `PluginError`."""
+        """Return the reply; None if the call hung or its host ended. Raises `PluginError`."""
         try:
             pending: PendingCall = host.call(meter.number, request, lambda _: None)
         except HostDied:
@@ -202,11 +203,11 @@ class Meters:
             raise PluginError(str(error)) from error
         await pending.done.wait()
         if pending.reply is None:
-            assert pending.failure is not None  # noqa: S101 - there is one or the other
+            assert pending.failure is not None  # noqa: S101 - a finished call has a reply or a failure
             self._note_failure(meter, pending.failure)
             return None
         if host.failure is not None and host.failure.run == meter.number:
-            # The call was answered, and left the host too large.
+            # The call was answered, but the host exceeds its memory limit now.
             await host.ended.wait()
             self._note_failure(meter, host.failure)
             return None
@@ -215,7 +216,7 @@ class Meters:
         return pending.reply
 
     def _note_failure(self, meter: _Meter, failure: HostFailure) -> None:
-        """The meter hung, took too much memory, or ended the host: put it into quarantine."""
+        """Put a meter into quarantine that hung, took too much memory or ended the host."""
         meter.crashes += 1
         if failure.run is None and meter.crashes < MAX_CRASHES:
             logger.warning("the meters' host %s, in a call of %s", failure.text, meter.name)
@@ -228,7 +229,7 @@ class Meters:
         meter.show_error("no answer", reason)
 
     def _note_error(self, meter: _Meter, error: PluginError) -> None:
-        """There is no such meter, or it could not be made or loaded, or the host does not start."""
+        """Handle a meter that cannot be found, loaded or created, or a host that does not start."""
         meter.report(f"{error}\n{error.details}".strip())
         if isinstance(error, PluginNotFound):
             meter.health.note_absent()
@@ -240,7 +241,7 @@ class Meters:
             self._host.forget(meter.number)
 
     async def _get_host(self, nursery: trio.Nursery, fork_servers: ForkServers) -> PluginHost:
-        """The host, started when there is none. Raises `PluginError` when it does not start."""
+        """Return the host; start it if there is none. Raises `PluginError` if it does not start."""
         if self._host is not None and self._host.failure is not None:
             await self._host.ended.wait()
             self._host = None
@@ -271,5 +272,5 @@ class Meters:
 def _load_measurement(value: object) -> tuple[CustomMeter | None, bool]:
     """Raises `ProtocolError`."""
     if not isinstance(value, dict) or type(value.get("raised")) is not bool:
-        raise ProtocolError("a measurement is not what it should be")
+        raise ProtocolError("a measurement has wrong fields")
     return meter_from(value.get("shown")), value["raised"]

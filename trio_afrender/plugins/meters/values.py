@@ -1,4 +1,4 @@
-"""What a meter shows, read strictly: a silly value is a problem and never reaches the server."""
+"""Checks a meter's properties: a wrong value is a problem and is never sent to the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio_afrender.protocol.messages import CustomMeter
 __all__ = ("meter_from", "read_meter")
 
 MAX_TEXT = {"label": 1000, "tooltip": 8000}
-"""Characters. Every host sends them with each measurement."""
+"""Characters. Limited because every host sends them with each measurement."""
 _TEXTS = ("label", "tooltip")
 _BYTES = (
     "width", "height", "labelsize", "graphr", "graphg", "graphb", "labelr", "labelg", "labelb",
@@ -25,10 +25,10 @@ _FIELDS = {field.name: field.default for field in attrs.fields(CustomMeter)}
 
 
 def read_meter(meter: object, last: CustomMeter) -> tuple[CustomMeter, tuple[str, ...]]:
-    """A meter's properties, and what is wrong with them.
+    """A meter's properties, and the problems with them.
 
-    A property that is missing or of a wrong type keeps what it was in `last`. Numbers are kept
-    within what Afanasy can say: 32 bits for the values, 0..255 for sizes and colours.
+    A property that is missing or has a wrong type keeps its value in `last`. Numbers are limited to
+    the ranges of Afanasy's fields: 32 bits for the values, 0..255 for sizes and colours.
     """
     made: dict[str, Any] = {}
     problems: list[str] = []
@@ -41,13 +41,14 @@ def read_meter(meter: object, last: CustomMeter) -> tuple[CustomMeter, tuple[str
         else:
             made[name] = read
             if read != value and not isinstance(value, float):
-                problems.append(f"{name} is {value!r:.60}: {_show(name, read)} is taken")
+                taken = read if isinstance(read, int) else f"a plain text of {len(read)} characters"
+                problems.append(f"{name} is {value!r:.60}: {taken} is used")
     return attrs.evolve(last, **made), tuple(problems)
 
 
 def _read_number(name: str, value: object) -> int | None:
     if isinstance(value, float) and math.isfinite(value):
-        value = int(value)  # a division's result is the commonest slip
+        value = int(value)  # the result of a division, the commonest mistake
     if type(value) is not int:
         return None
     low, high = (0, 255) if name in _BYTES else (-_MAX_INT - 1, _MAX_INT)
@@ -61,18 +62,14 @@ def _read_text(name: str, value: object) -> str | None:
     return plain.encode("utf-8", "replace").decode("utf-8")
 
 
-def _show(name: str, read: int | str) -> str:
-    return str(read) if isinstance(read, int) else f"a plainer text of {len(str(read))} characters"
-
-
 def meter_from(value: object) -> CustomMeter | None:
-    """A measurement as the plugin host sends it; None for nothing. Raises `ProtocolError`."""
+    """Read a measurement that a plugin host sent; None for None. Raises `ProtocolError`."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise ProtocolError("a measurement is no object")
+        raise ProtocolError("a measurement is not an object")
     fields: dict[str, Any] = {name: value.get(name) for name in _FIELDS}
     for name, field in fields.items():
         if type(field) is not (str if name in _TEXTS else int):
-            raise ProtocolError(f"{name} of a measurement is not what it should be")
+            raise ProtocolError(f"{name} of a measurement has a wrong type")
     return CustomMeter(**fields)
