@@ -1,7 +1,7 @@
 """A render agent for Afanasy farms, built on trio.
 
-The public names are loaded when first asked for: the plugin host, which is a process of its own
-with a budget of memory, imports this package too and must not drag trio in.
+Public names are imported when they are first used: plugin hosts import this package too, and must
+not load trio, because their memory is limited.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = (
     "run_agent",
 )
 
-_HOMES = {
+_MODULES = {
     "AgentHandle": "trio_afrender.agent.agent",
     "run_agent": "trio_afrender.agent.agent",
     "Config": "trio_afrender.config",
@@ -61,4 +61,4 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES.get(name, "trio_afrender.errors")), name)
+    return getattr(importlib.import_module(_MODULES.get(name, "trio_afrender.errors")), name)

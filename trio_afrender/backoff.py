@@ -1,7 +1,7 @@
-"""How long to wait before the next try: exponential, with jitter, under one of two caps.
+"""Delays between attempts to connect: exponential, with jitter, below one of two caps.
 
-While results or tasks are held the wait stays short, because a server gives our tasks to
-somebody else after its zombie time; an idle agent may wait longer and spare the server.
+While the agent holds tasks or results the delay stays short, because a server assigns the tasks to
+another render after its zombie time. An idle agent waits longer, which saves the server work.
 """
 
 from __future__ import annotations
@@ -9,46 +9,47 @@ from __future__ import annotations
 import random
 from typing import Protocol
 
-__all__ = ("Backoff", "Dice")
+__all__ = ("Backoff", "Jitter")
 
 IDLE_CAP = 60.0
 HELD_CAP = 5.0
+"""Seconds; the cap while something is held is a quarter of the zombie time where that is less."""
 
 
-class Dice(Protocol):
-    """What is asked of a `random.Random`."""
+class Jitter(Protocol):
+    """The part of `random.Random` that a backoff uses."""
 
     def uniform(self, a: float, b: float, /) -> float: ...
 
 
 class Backoff:
-    """The waits between tries, in seconds; each `delay()` is one try more.
+    """Delays between attempts, in seconds: each `delay()` counts one attempt more.
 
-    Call `reset` when the peer has *said* something, not when it merely accepted: a server that
-    accepts and drops must not be hammered.
+    Call `reset` when a message has been *received*, not when the peer has accepted a connection: a
+    server that accepts connections and drops them must not get one attempt after another.
     """
 
     def __init__(
-        self, *, first: float = 0.5, factor: float = 2.0, dice: Dice | None = None
+        self, *, first: float = 0.5, factor: float = 2.0, jitter: Jitter | None = None
     ) -> None:
         if first <= 0 or factor < 1:
-            raise ValueError("a backoff needs a first wait above 0 and a factor of at least 1")
+            raise ValueError("a backoff needs a first delay above 0 and a factor of at least 1")
         self._first = first
         self._factor = factor
-        self._dice: Dice = random.Random() if dice is None else dice  # noqa: S311 - jitter, no secret
+        self._jitter: Jitter = random.Random() if jitter is None else jitter  # noqa: S311 - no secret
         self._next = first
 
     def delay(self, *, held: bool, zombie: float = 16.0) -> float:
-        """The next wait: uniform in d/2..d, where d doubles up to the cap.
+        """Return the next delay: uniform in d/2..d, where d is multiplied by `factor` up to the cap.
 
-        `held`: a task or an outcome is in our hands, so the cap is min(5 s, zombie / 4).
-        The cap bounds this wait alone: how far the doubling got is kept when `held` changes.
+        `held`: the agent has a task or an outcome, so the cap is min(5 s, `zombie` / 4), else 60 s.
+        The cap limits this delay alone: d continues to grow, so it is right when `held` changes.
         """
         cap = min(HELD_CAP, zombie / 4) if held else IDLE_CAP
-        wait = min(self._next, cap)
+        delay = min(self._next, cap)
         self._next = min(self._next * self._factor, IDLE_CAP)
-        return self._dice.uniform(wait / 2, wait)
+        return self._jitter.uniform(delay / 2, delay)
 
     def reset(self) -> None:
-        """Start over with the first wait."""
+        """Start again with the first delay."""
         self._next = self._first

@@ -1,4 +1,4 @@
-"""The exceptions of the package: one class a situation, facts as attributes."""
+"""Exceptions of the package: one class for each situation, facts as attributes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = (
 
 
 class AfRenderError(Exception):
-    """Anything this package raises on purpose; the text is one sentence for a person."""
+    """Base of all errors that this package raises on purpose. The text is one sentence for users."""
 
 
 class ConfigError(AfRenderError):
-    """A setting, an option or a file named by one cannot be used."""
+    """A setting, an option, or a file that one of them names cannot be used."""
 
 
 class JobError(ConfigError):
-    """A job file cannot be used; `path` says where, as ``blocks[1].frames_per_task``."""
+    """A job file cannot be used. `path` is the place in it, for example ``blocks[1].frames_per_task``."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path}: {problem}" if path else problem)
@@ -38,11 +38,11 @@ class JobError(ConfigError):
 
 
 class ProtocolError(AfRenderError):
-    """The peer sent what the protocol does not allow; the link is of no further use."""
+    """The peer sent what the protocol does not allow. The link must be closed."""
 
 
 class LinkLost(AfRenderError):
-    """The connection is gone. With `register_now` the server has forgotten us but is there."""
+    """The connection is lost. With `register_now` the server answers, but no longer knows this render."""
 
     def __init__(self, text: str, *, register_now: bool = False) -> None:
         super().__init__(text)
@@ -50,9 +50,9 @@ class LinkLost(AfRenderError):
 
 
 class LinkRefused(AfRenderError):
-    """The server will not talk to us: `reason` is its word, `retry_after` seconds or None.
+    """The server refused this render. `reason` is the server's code, `text` its explanation.
 
-    With `retry_after` None another try is pointless: the program ends with that reason.
+    `retry_after` is in seconds; None: another try is pointless, and the program ends.
     """
 
     def __init__(self, reason: str, text: str = "", *, retry_after: float | None = None) -> None:
@@ -63,7 +63,7 @@ class LinkRefused(AfRenderError):
 
 
 class PluginError(AfRenderError):
-    """A service or parser raised, hung or died; `details` is a traceback or what was seen."""
+    """A plugin raised, hung or crashed. `details` is its traceback, or what is known of the crash."""
 
     def __init__(self, text: str, details: str = "") -> None:
         super().__init__(text)
@@ -71,7 +71,7 @@ class PluginError(AfRenderError):
 
 
 class PluginNotFound(PluginError):
-    """No plugin of that kind and name; `near` are names that look alike."""
+    """There is no plugin of that kind and name. `near` holds similar names."""
 
     def __init__(self, kind: str, name: str, near: tuple[str, ...] = ()) -> None:
         hint = f', did you mean "{near[0]}"?' if near else ""
@@ -82,31 +82,31 @@ class PluginNotFound(PluginError):
 
 
 class SpawnError(AfRenderError):
-    """A command could not be started at all (no such shell, folder not enterable, no memory)."""
+    """A command could not be started (no such shell, no access to the folder, no memory)."""
 
 
-_PASSING = frozenset(
+_TEMPORARY = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 )
 
 
 class StoreError(AfRenderError):
-    """The store folder cannot be used: not ours, a link, not writable, full."""
+    """The store folder cannot be used: wrong owner, a link, not writable, or full."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"store folder {path}: {problem}")
         self.path = path
         self.problem = problem
-        self.passing = False
-        """Whether the disk is in trouble, not the settings: the same may work later."""
+        self.temporary = False
+        """The disk failed, not the settings: another try may succeed later."""
 
     @classmethod
     def of(cls, path: Path, error: OSError, advice: str = "") -> StoreError:
-        """What the kernel refused, with `advice` on the way out of it."""
+        """Make the error for what the kernel refused, followed by `advice`."""
         made = cls(path, f"{error.strerror or error}{advice}")
-        made.passing = error.errno in _PASSING
+        made.temporary = error.errno in _TEMPORARY
         return made
 
 
 class StoreInUse(StoreError):
-    """Another agent of the same name on this host holds the store folder's lock."""
+    """Another agent of the same name on this host has locked the store folder."""

@@ -1,4 +1,7 @@
-"""Messages between agent, supervisor and parents: JSON objects, each behind its length. Sans I/O."""
+"""Frames of the messages between agent, supervisor and task supervisors. No I/O.
+
+A frame is four bytes of length (big-endian) and one JSON object in ASCII.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +12,36 @@ from collections.abc import Iterator, Mapping
 __all__ = ("MAX_MESSAGE", "PROTOCOL_VERSION", "FrameError", "FrameReader", "encode")
 
 PROTOCOL_VERSION = 1
-"""Of what is said to a supervisor: one of another version is not asked, it ends with its tasks. What is said
-to a parent only ever gets more words, so a later agent takes over trees of any version."""
+"""Version of the messages to a supervisor. An agent connects only to a supervisor of its own version;
+one of another version ends with its tasks. Messages to a task supervisor only ever get more keys, so a
+later agent can take over its tree whatever the version."""
 
 _LENGTH = struct.Struct(">I")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 MAX_MESSAGE = 16 * 1024 * 1024
-"""Bytes of a message: the largest environment that a kernel takes is 6 MiB."""
+"""Bytes of a message; the largest environment that Linux passes to a program has 6 MiB."""
 
 
 class FrameError(Exception):
-    """What came is no message of ours."""
+    """The bytes that were received are not a valid frame."""
 
 
 def encode(message: Mapping[str, object]) -> bytes:
-    """Return the bytes of one message. Text that is not UTF-8 travels as surrogate escapes."""
+    """Return the frame of a message. Bytes that are not UTF-8 are sent as surrogate escapes."""
     body = _encode(message).encode("ascii")
     return _LENGTH.pack(len(body)) + body
 
 
 class FrameReader:
-    """Takes bytes as they come and gives whole messages."""
+    """Collects received bytes and yields whole messages."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self.last = b""
-        """The message that was given last, as it came: to be passed on."""
+        """The frame of the message that was yielded last, for passing it on as it is."""
 
     def feed(self, data: bytes) -> Iterator[dict[str, object]]:
-        """Yield the messages that `data` completes. Raises `FrameError`; then nothing follows."""
+        """Yield the messages that `data` completes. Raises `FrameError`; feed nothing after that."""
         self._data += data
         while len(self._data) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._data)
@@ -55,7 +59,7 @@ def _load(body: bytes) -> dict[str, object]:
     try:
         message = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise FrameError("a message that is no JSON") from error
+        raise FrameError("a message that is not JSON") from error
     if not isinstance(message, dict):
-        raise FrameError("a message that is no object")
+        raise FrameError("a message that is not a JSON object")
     return message

@@ -95,7 +95,7 @@ class _Agent:
             self._outbox,
             self._dispatcher,
             settings=self._settings,
-            backoff=Backoff(dice=outside.dice),
+            backoff=Backoff(jitter=outside.jitter),
             make_register=self._make_register,
             instruct=self._instruct,
             connect_timeout=config.timing.connect,

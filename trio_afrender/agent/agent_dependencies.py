@@ -107,7 +107,7 @@ class AgentDependencies:
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, before what they may not have is taken out."""
     wall: Callable[[], float] = time.time
-    dice: random.Random = attrs.field(factory=random.Random)
+    jitter: random.Random = attrs.field(factory=random.Random)
 
 
 @asynccontextmanager

@@ -117,7 +117,7 @@ def _explain(error: BaseException, *, debug: bool) -> int:
 def _exit_code(error: AfRenderError) -> int:
     if isinstance(error, LinkRefused | LinkLost | ProtocolError | StoreInUse):
         return NO_SERVER
-    if isinstance(error, StoreError) and error.passing:
+    if isinstance(error, StoreError) and error.temporary:
         return FAILED  # whoever manages the agent shall try again
     if isinstance(error, ConfigError | StoreError | PluginError):
         return USAGE

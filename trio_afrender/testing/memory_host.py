@@ -260,7 +260,7 @@ class MemoryHost:
             environ=self.environ,
             inherited=TakeoverResult(runs=self.inherited),
             wall=virtual_wall,
-            dice=random.Random(1),  # noqa: S311 - jitter that is the same in every run
+            jitter=random.Random(1),  # noqa: S311 - jitter that is the same in every run
         )
 
     @asynccontextmanager
