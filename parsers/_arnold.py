@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from parsers._passes import LapParser, lap_end, laps
 from parsers._resource_report import UsageParser, memory
-from parsers._rules import Found, Rule, image, progress_only, rule
+from parsers.parser import Found, Rule, image, progress_only, rule
 
 __all__ = ("ArnoldParser",)
 

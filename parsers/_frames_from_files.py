@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from parsers._passes import frame_finished
-from parsers._rules import Found, RuleParser
+from parsers.parser import Found, RuleParser
 
 __all__ = ("file_written", "frame_number")
 

@@ -14,8 +14,8 @@ import re
 
 from parsers._passes import LapParser, laps
 from parsers._resource_report import UsageParser
-from parsers._rules import Found, Rule, RuleParser, mark, rule
 from parsers._text import text_of
+from parsers.parser import Found, Rule, RuleParser, mark, rule
 
 __all__ = ("HOUDINI_ERRORS", "MantraParser", "sized_image", "warnings_of")
 

@@ -8,7 +8,7 @@ another one begins: then the first percent after a complete frame tells it.
 
 from __future__ import annotations
 
-from parsers._rules import Found, Rule, RuleParser, frame_share, progress_only, rule
+from parsers.parser import Found, Rule, RuleParser, frame_share, progress_only, rule
 
 __all__ = ("LapParser", "frame_finished", "lap_end", "laps")
 

@@ -8,7 +8,7 @@ makes ``mem_peak_mb:9000 arnold_gb:1.5 cpu_avg:97``. Of figures told again the g
 
 from __future__ import annotations
 
-from parsers._rules import Aside, Found, RuleParser, progress_only
+from parsers.parser import Aside, Found, RuleParser, progress_only
 
 __all__ = ("UsageParser", "greatest", "memory")
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
-
-if TYPE_CHECKING:
-    from parsers._rules import RuleParser
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 __all__ = (
+    "Action",
     "Aside",
     "Found",
     "Progress",
     "Rule",
+    "RuleTarget",
     "activity",
     "fraction",
     "frame_done",
@@ -34,7 +33,8 @@ __all__ = (
 )
 
 Found: TypeAlias = re.Match[str]
-Action: TypeAlias = Callable[["RuleParser", Found], None]
+Action: TypeAlias = Callable[..., None]
+"""Called with the parser and the match."""
 Method = TypeVar("Method", bound=Callable[..., object])
 Share: TypeAlias = Callable[..., float | None]
 """Called with the parser and the groups of a match; percents, or None for nothing told."""
@@ -42,6 +42,31 @@ Share: TypeAlias = Callable[..., float | None]
 _FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 _PLAIN_START = re.compile(r"(?:[\w @:=\"'!,-]|\\[^\w\s]){3}(?![*+?{])")
 _MAY_CROSS_LINES = re.compile(r"\\[sWDnr]|\[\^|\(\?[a-z]*s|\\x0|\\[AZ]")
+
+
+class RuleTarget(Protocol):
+    """What actions and the reading in bulk use of a `RuleParser`."""
+
+    frame: int
+    percentframe: int
+    numframes: int
+    activity: str
+    report: str
+    marked: str | None
+
+    def appendFile(self, i_file: str, i_onthefly: bool = False) -> None: ...
+
+    def next_frame(self) -> None: ...
+
+    def grow_frame(self, percent: float) -> None: ...
+
+    def grow_task(self, percent: float) -> None: ...
+
+    def act(self, action: Action, found: Found) -> None: ...
+
+    def take_progress(self, rules: list[Rule], text: str, start: int, end: int) -> None: ...
+
+    def forget_repeated(self) -> None: ...
 
 
 class Progress(NamedTuple):
@@ -74,7 +99,7 @@ class Aside:
         self.attribute = attribute
         """What it sets; order matters only among those that set the same."""
 
-    def __call__(self, parser: RuleParser, found: Found) -> None:
+    def __call__(self, parser: RuleTarget, found: Found) -> None:
         self._act(parser, found)
 
 
@@ -97,7 +122,7 @@ class Rule(NamedTuple):
         return self.within and isinstance(self.action, Progress)
 
 
-def rule(token: str, pattern: str, action: Callable[..., None] | Progress) -> Rule:
+def rule(token: str, pattern: str, action: Action | Progress) -> Rule:
     """Do `action` for each match of `pattern` in each line that holds `token`.
 
     The token is plain text and there for speed: one that is long and rare is best. An action is
@@ -135,7 +160,7 @@ def is_progress(function: object) -> bool:
 # Progress.
 
 
-def fraction(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
+def fraction(parser: RuleTarget, groups: tuple[str, ...]) -> float | None:
     """The first group as a number, or first of second (``12/64``); None for a part of nothing."""
     if len(groups) == 1 or not groups[1]:
         return float(groups[0])
@@ -164,7 +189,7 @@ def task_share(share: Share, wanted: Callable[..., bool] | None = None) -> Progr
 
 
 @progress_only
-def new_frame(parser: RuleParser, found: Found) -> None:
+def new_frame(parser: RuleTarget, found: Found) -> None:
     """A frame begins: the one before is done, if there was one.
 
     With a group in the pattern only a text other than the last one is another frame.
@@ -176,13 +201,13 @@ def new_frame(parser: RuleParser, found: Found) -> None:
 
 
 @progress_only
-def frame_done(parser: RuleParser, found: Found) -> None:
+def frame_done(parser: RuleTarget, found: Found) -> None:
     """A frame has ended (or was skipped)."""
     parser.next_frame()
 
 
 @progress_only
-def frame_end(parser: RuleParser, found: Found) -> None:
+def frame_end(parser: RuleTarget, found: Found) -> None:
     """The present frame is complete, but only the beginning of the next one counts it."""
     parser.grow_frame(100)
 
@@ -194,19 +219,19 @@ def _last_group(found: Found) -> str:
     return str(found.group(found.lastindex or 0))
 
 
-def _image(parser: RuleParser, found: Found) -> None:
+def _image(parser: RuleTarget, found: Found) -> None:
     parser.appendFile(_last_group(found))
 
 
-def _image_onthefly(parser: RuleParser, found: Found) -> None:
+def _image_onthefly(parser: RuleTarget, found: Found) -> None:
     parser.appendFile(_last_group(found), True)
 
 
-def _activity(parser: RuleParser, found: Found) -> None:
+def _activity(parser: RuleTarget, found: Found) -> None:
     parser.activity = _last_group(found).strip() or parser.activity
 
 
-def _report(parser: RuleParser, found: Found) -> None:
+def _report(parser: RuleTarget, found: Found) -> None:
     parser.report = _last_group(found).strip() or parser.report
 
 
@@ -226,7 +251,7 @@ report = Aside(_report, "last", "report")
 def say(text: str) -> Aside:
     """The activity is this text."""
 
-    def act(parser: RuleParser, found: Found) -> None:
+    def act(parser: RuleTarget, found: Found) -> None:
         parser.activity = text
 
     return Aside(act, "last", "activity")
@@ -237,7 +262,7 @@ def mark(flag: str) -> Aside:
     if flag not in _FLAGS:
         raise ValueError(f"no flag {flag!r}")
 
-    def act(parser: RuleParser, found: Found) -> None:
+    def act(parser: RuleTarget, found: Found) -> None:
         setattr(parser, flag, True)
 
     return Aside(act, "first", flag)

@@ -17,59 +17,25 @@ are not looked at one by one: between two lines that hold anything else the grea
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
 from itertools import islice
 
-from parsers._bulk import line_end, take_asides
-from parsers._leap import leap
+from parsers._base import ACTIVITY, REPORT, parser
+from parsers._bulk import leap, line_end, take_asides
 from parsers._rule_actions import (
+    Action,
     Aside,
     Found,
     Progress,
     Rule,
     activity,
-    fraction,
-    frame_done,
-    frame_end,
-    frame_percent,
-    frame_share,
-    image,
-    image_onthefly,
     is_progress,
-    mark,
     new_frame,
     progress_only,
     report,
     rule,
-    say,
-    task_percent,
-    task_share,
 )
-from parsers.parser import ACTIVITY, REPORT, parser
 
-__all__ = (
-    "Aside",
-    "Found",
-    "Progress",
-    "Rule",
-    "RuleParser",
-    "activity",
-    "fraction",
-    "frame_done",
-    "frame_end",
-    "frame_percent",
-    "frame_share",
-    "image",
-    "image_onthefly",
-    "mark",
-    "new_frame",
-    "progress_only",
-    "report",
-    "rule",
-    "say",
-    "task_percent",
-    "task_share",
-)
+__all__ = ("RuleParser",)
 
 
 _MOVES = ("next_frame", "grow_frame", "grow_task", "begin_lap", "end_lap", "use")
@@ -238,7 +204,7 @@ class RuleParser(parser):
             else:
                 self.act(action, found)
 
-    def act(self, action: Callable[[RuleParser, Found], None], found: Found) -> None:
+    def act(self, action: Action, found: Found) -> None:
         """Do what a match calls for: one odd line must not hide the next ones."""
         try:
             action(self, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parsers._passes import frame_finished
-from parsers._rules import Found, Rule, RuleParser, new_frame, rule, say
+from parsers.parser import Found, Rule, RuleParser, new_frame, rule, say
 
 __all__ = ("XsiParser",)
 

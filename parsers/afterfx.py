@@ -9,7 +9,7 @@ The last is printed as a frame is done, and is the same in all languages of the 
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, rule
+from parsers.parser import Found, RuleParser, rule
 
 __all__ = ("afterfx",)
 

@@ -7,7 +7,7 @@ as Arnold 7 words them. Of a GPU render we have no log; its progress is said to 
 from __future__ import annotations
 
 from parsers._arnold import ArnoldParser
-from parsers._rules import Rule, mark, rule
+from parsers.parser import Rule, mark, rule
 
 __all__ = ("arnold",)
 

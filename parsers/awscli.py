@@ -8,7 +8,7 @@ The second is of versions before 1.11. As long as ``~`` is said the amount is no
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, mark, rule, task_percent, task_share
+from parsers.parser import RuleParser, mark, rule, task_percent, task_share
 
 __all__ = ("awscli",)
 

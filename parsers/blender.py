@@ -8,7 +8,7 @@ all there is to tell that a frame is done.
 
 from __future__ import annotations
 
-from parsers._rules import (
+from parsers.parser import (
     Found,
     Rule,
     RuleParser,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parsers._rules import Rule, frame_percent, rule
 from parsers.blender import blender
+from parsers.parser import Rule, frame_percent, rule
 
 __all__ = ("blender_render",)
 

@@ -6,7 +6,7 @@ licence, after which it would ask at a terminal that is not there.
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, frame_percent, new_frame, rule
+from parsers.parser import RuleParser, frame_percent, new_frame, rule
 
 __all__ = ("c4d",)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parsers._passes import frame_finished
-from parsers._rules import RuleParser, frame_percent, image, rule
+from parsers.parser import RuleParser, frame_percent, image, rule
 
 __all__ = ("clarisse",)
 

@@ -10,7 +10,7 @@ no percents are received or sent is of a file whose size curl does not know.
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, frame_percent, frame_share, new_frame, rule
+from parsers.parser import RuleParser, frame_percent, frame_share, new_frame, rule
 
 __all__ = ("curl",)
 

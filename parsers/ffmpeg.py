@@ -6,7 +6,7 @@ and with ``-progress``; ``Frames: N`` is printed by wrappers that know the numbe
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, image, progress_only, rule, task_share
+from parsers.parser import Found, RuleParser, image, progress_only, rule, task_share
 
 __all__ = ("ffmpeg",)
 

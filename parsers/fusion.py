@@ -15,8 +15,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from parsers._rules import Found, Rule, RuleParser, mark, rule
 from parsers._text import text_of
+from parsers.parser import Found, Rule, RuleParser, mark, rule
 
 __all__ = ("fusion",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, frame_percent, new_frame, rule
+from parsers.parser import RuleParser, frame_percent, new_frame, rule
 
 __all__ = ("generic",)
 

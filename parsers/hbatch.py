@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from parsers._mantra import HOUDINI_ERRORS
 from parsers._passes import LapParser
-from parsers._rules import Rule, frame_percent, new_frame, progress_only, rule
+from parsers.parser import Rule, frame_percent, new_frame, progress_only, rule
 
 __all__ = ("hbatch",)
 

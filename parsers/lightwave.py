@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parsers._passes import frame_finished
-from parsers._rules import RuleParser, frame_percent, rule
+from parsers.parser import RuleParser, frame_percent, rule
 
 __all__ = ("lightwave",)
 

@@ -6,7 +6,7 @@ The file that it says to write is a temporary one that takes its name only in th
 from __future__ import annotations
 
 from parsers._resource_report import UsageParser, memory
-from parsers._rules import activity, mark, rule
+from parsers.parser import activity, mark, rule
 
 __all__ = ("maketx",)
 

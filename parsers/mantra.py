@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parsers._mantra import MantraParser, sized_image, warnings_of
 from parsers._resource_report import memory
-from parsers._rules import Rule, rule
+from parsers.parser import Rule, rule
 
 __all__ = ("mantra",)
 

@@ -6,7 +6,7 @@ Of progress it tells no more than the files it has written.
 from __future__ import annotations
 
 from parsers._passes import frame_finished
-from parsers._rules import Found, Rule, RuleParser, rule
+from parsers.parser import Found, Rule, RuleParser, rule
 
 __all__ = ("maya",)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parsers._rules import new_frame, rule
 from parsers.maya import maya
+from parsers.parser import new_frame, rule
 
 __all__ = ("maya_delight",)
 

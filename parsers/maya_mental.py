@@ -6,8 +6,8 @@ JOB  0.2  progr:   45.3%  rendered on host.2
 
 from __future__ import annotations
 
-from parsers._rules import frame_percent, image, new_frame, rule
 from parsers.maya import maya
+from parsers.parser import frame_percent, image, new_frame, rule
 
 __all__ = ("maya_mental",)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from parsers._passes import frame_finished
-from parsers._rules import rule
 from parsers.arnold import arnold
 from parsers.maya import maya
+from parsers.parser import rule
 
 __all__ = ("mayatoarnold",)
 

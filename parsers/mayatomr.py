@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser
 from parsers.generic import generic
+from parsers.parser import RuleParser
 
 __all__ = ("mayatomr",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, frame_percent, rule
+from parsers.parser import Found, RuleParser, frame_percent, rule
 
 __all__ = ("mayatovray",)
 

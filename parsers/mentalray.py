@@ -6,7 +6,7 @@ The program ended with version 3.14 (2017); its lines stayed what they were.
 from __future__ import annotations
 
 from parsers._passes import LapParser, laps
-from parsers._rules import image, rule
+from parsers.parser import image, rule
 
 __all__ = ("mentalray",)
 

@@ -8,7 +8,7 @@ file themselves say ``@IMAGE@file``.
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, frame_end, frame_share, image, mark, new_frame, rule
+from parsers.parser import RuleParser, frame_end, frame_share, image, mark, new_frame, rule
 
 __all__ = ("mitsuba",)
 

@@ -8,8 +8,8 @@ Frames are rendered several at once, so that they are told in any order, and onc
 from __future__ import annotations
 
 from parsers._passes import frame_finished
-from parsers._rules import Found, Rule, RuleParser, rule
 from parsers.nuke import LICENCE_ERROR, VIEW
+from parsers.parser import Found, Rule, RuleParser, rule
 
 __all__ = ("natron",)
 

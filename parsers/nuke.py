@@ -14,7 +14,7 @@ import re
 
 from parsers._frames_from_files import frame_number
 from parsers._passes import frame_finished
-from parsers._rules import Found, Rule, RuleParser, activity, frame_share, mark, rule
+from parsers.parser import Found, Rule, RuleParser, activity, frame_share, mark, rule
 
 __all__ = ("LICENCE_ERROR", "VIEW", "nuke")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from parsers._frames_from_files import file_written
 from parsers._resource_report import UsageParser, memory
-from parsers._rules import rule
+from parsers.parser import rule
 
 __all__ = ("oiiotool",)
 

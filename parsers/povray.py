@@ -9,7 +9,7 @@ It breaks lines at 79 characters, names of files too: those that are so long are
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, frame_end, frame_percent, image, mark, new_frame, rule
+from parsers.parser import RuleParser, frame_end, frame_percent, image, mark, new_frame, rule
 
 __all__ = ("povray",)
 

@@ -7,7 +7,7 @@ Errors that end a render are marked ``{SEVERE}``.
 from __future__ import annotations
 
 from parsers._passes import LapParser, laps
-from parsers._rules import Rule, image, mark, rule
+from parsers.parser import Rule, image, mark, rule
 
 __all__ = ("prman",)
 

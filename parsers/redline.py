@@ -5,7 +5,7 @@ We have no log of a present version.
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, rule, task_share
+from parsers.parser import RuleParser, rule, task_share
 
 __all__ = ("redline",)
 

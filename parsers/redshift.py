@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from parsers._passes import frame_finished
 from parsers._resource_report import UsageParser, greatest
-from parsers._rules import Found, Rule, RuleParser, frame_percent, progress_only, rule
+from parsers.parser import Found, Rule, RuleParser, frame_percent, progress_only, rule
 
 __all__ = ("redshift",)
 

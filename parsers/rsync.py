@@ -11,7 +11,7 @@ done. Before that only a folder's name among the files shows that there are many
 
 from __future__ import annotations
 
-from parsers._rules import Found, RuleParser, mark, rule, task_share
+from parsers.parser import Found, RuleParser, mark, rule, task_share
 
 __all__ = ("rsync",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, rule, task_percent
+from parsers.parser import RuleParser, rule, task_percent
 
 __all__ = ("rvio",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser
+from parsers.parser import RuleParser
 
 __all__ = ("shotgun",)
 

@@ -5,7 +5,7 @@ Nothing is told of how much of a frame is done, nor that the last one is.
 
 from __future__ import annotations
 
-from parsers._rules import RuleParser, new_frame, rule
+from parsers.parser import RuleParser, new_frame, rule
 
 __all__ = ("usdrecord",)
 

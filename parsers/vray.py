@@ -11,7 +11,7 @@ The memory column is there since version 5. With progress on, its line is drawn 
 from __future__ import annotations
 
 from parsers._passes import LapParser, lap_end, laps
-from parsers._rules import Rule, image, new_frame, rule
+from parsers.parser import Rule, image, new_frame, rule
 
 __all__ = ("vray",)
 

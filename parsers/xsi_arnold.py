@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parsers._rules import Rule, frame_percent, rule
 from parsers._xsi import XsiParser, skipped
+from parsers.parser import Rule, frame_percent, rule
 
 __all__ = ("xsi_arnold",)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsers._rules import Rule, RuleParser, frame_share, rule
+from parsers.parser import Rule, RuleParser, frame_share, rule
 
 __all__ = ("yafray",)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers._rules import (
+from parsers.parser import (
     Found,
     Rule,
     RuleParser,
