@@ -1,14 +1,16 @@
-"""What servers and listeners see of a run whose parser may replace parts of the output.
+"""The log as servers and listeners see it: a parser may replace parts of the output.
 
-Until a parser replaces something that is the raw log, as far as the parser has come. From the
-first replacement on it is a log of its own behind that part of the raw log: batches are copied
-there, or what the parser put in their place. So offsets stay true and sizes never go back.
+Until a parser replaces something, the displayed log is the raw log up to where the parser has read. From
+the first replacement on, it continues in a log of its own: batches are copied there, or what the
+parser puts in their place. Offsets before that switch are those of the raw log, so the position of a
+reader stays valid, and the size never decreases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +31,7 @@ _CHUNK = 1024 * 1024
 
 
 class Replacement(Protocol):
-    """Log offsets and the text that takes the place of what stands between them."""
+    """Two log offsets, and the text that takes the place of what is between them."""
 
     @property
     def start(self) -> int: ...
@@ -47,17 +49,13 @@ class _Part:
     end: int
     text: str
 
-    def reaches_beyond(self, settled: int) -> bool:
+    def reaches_beyond(self, shown: int) -> bool:
         """Whether it replaces, or adds to, what is not shown yet."""
-        return self.end > settled or self.start == self.end == settled
-
-
-def _start_of(part: _Part) -> int:
-    return part.start
+        return self.end > shown or self.start == self.end == shown
 
 
 class _Store(Protocol):
-    """Where the view's own bytes go: a folder or memory."""
+    """The log that the displayed log continues in: a folder or memory."""
 
     def append(self, data: bytes) -> None: ...
 
@@ -67,7 +65,7 @@ class _Store(Protocol):
 
 
 class DisplayedLog:
-    """Grows by `apply` only. Holds no descriptor, so there is nothing to close."""
+    """Grows by `apply` only. Keeps no descriptor open, so there is nothing to close."""
 
     def __init__(
         self,
@@ -81,80 +79,80 @@ class DisplayedLog:
         self._folder = folder
         self._quota = quota
         self._segment = segment
-        self._settled = 0  # log offset up to which everything is shown or replaced
+        self._shown = 0  # raw log offset up to which everything is shown or replaced
         self._own: _Store | None = None
-        self._growth = SizeEvent()
+        self._size_event = SizeEvent()
         self._lock = trio.Lock()
-        self._reader = _ViewReader(log.reader(), 0)
+        self._reader = _DisplayedReader(log.reader(), 0)
 
     @property
     def folder(self) -> Path | None:
-        """Where some of it lies on disk, None when all of it is in memory."""
+        """A folder if some of it is on disk, None if all of it is in memory."""
         return self._log.folder or self._folder
 
     @property
     def size(self) -> int:
-        return self._growth.size
+        return self._size_event.size
 
     @property
     def ended(self) -> bool:
-        return self._growth.ended
+        return self._size_event.ended
 
     def reader(self) -> LogReader:
-        """Read what the view shows; grows with it."""
-        return _LiveView(lambda: self._reader)
+        """Return a reader of what is displayed; it grows with the log."""
+        return _LiveDisplayedReader(lambda: self._reader)
 
     async def wait_beyond(self, offset: int) -> int:
-        """Wait until there are bytes beyond `offset`, or the end; return the size."""
-        return await self._growth.wait_beyond(offset)
+        """Wait until there are bytes beyond `offset` or the log has ended; return the size."""
+        return await self._size_event.wait_beyond(offset)
 
     def end(self) -> None:
-        """Say that nothing more will come: waiters wake."""
-        self._growth.end()
+        """Mark the log as complete and wake all waiting tasks."""
+        self._size_event.end()
 
     async def apply(self, consumed: int, replaced: Iterable[Replacement] = ()) -> None:
-        """Show the log up to offset `consumed`, but for what was replaced.
+        """Display the raw log up to offset `consumed`, with the replacements.
 
-        What is shown already stays: replacements of it are ignored. So without a parser, or
-        after one, ``apply(log.size)`` shows everything. Raises OSError when the raw log cannot
-        be read. Cancelled before it began: nothing happened; else it is completed.
+        Replacements of what is displayed already are ignored. Without a parser, or after its end,
+        ``apply(log.size)`` displays the rest. Raises OSError if the raw log cannot be read. Cancelled
+        before it began, nothing has happened; later, it completes.
         """
         async with self._lock:
-            size = self._log.size  # nothing is settled beyond: the view's size never goes back
+            # Nothing beyond the raw log counts as shown, or the size would decrease later.
+            size = self._log.size
             parts = (_Part(min(p.start, size), min(p.end, size), p.text) for p in replaced)
-            ahead = sorted((p for p in parts if p.reaches_beyond(self._settled)), key=_start_of)
+            ahead = [part for part in parts if part.reaches_beyond(self._shown)]
+            ahead.sort(key=attrgetter("start"))
             consumed = min(consumed, size)
             if not ahead and self._own is None:
-                self._settled = max(self._settled, consumed)
-                self._reader = attrs.evolve(self._reader, raw_end=self._settled)
+                # The common case costs no thread: only the end of the raw part moves.
+                self._shown = max(self._shown, consumed)
+                self._reader = attrs.evolve(self._reader, raw_end=self._shown)
+            elif self.folder is None:
+                self._copy(consumed, ahead)
             else:
-                await self._run(partial(self._copy, consumed, ahead))
-            self._growth.grow(self._reader.size())
-
-    async def _run(self, work: Callable[[], None]) -> None:
-        if self.folder is None:
-            work()
-        else:
-            await work_in_thread(work)
+                await work_in_thread(partial(self._copy, consumed, ahead))
+            self._size_event.grow(self._reader.size())
 
     def _copy(self, consumed: int, replaced: list[_Part]) -> None:
         own = self._own
         try:
             for part in replaced:
                 if own is None:
-                    # What stands before the first replacement needs no copy.
-                    own = self._begin(max(self._settled, part.start))
+                    # What is before the first replacement stays in the raw log.
+                    own = self._begin_own(max(self._shown, part.start))
                 self._copy_raw(own, part.start)
                 own.append(_encode(part.text))
-                self._settled = max(self._settled, part.end)
+                self._shown = max(self._shown, part.end)
             if own is not None:
                 self._copy_raw(own, consumed)
         finally:
             if own is not None:
                 own.close_fd()
 
-    def _begin(self, switch: int) -> _Store:
-        self._settled = switch
+    def _begin_own(self, switch: int) -> _Store:
+        """Continue in a log of its own from raw log offset `switch` on."""
+        self._shown = switch
         own: _Store = MemoryLogStore()
         if self._folder is not None:
             own = open_writer(self._folder, quota=self._quota, segment=self._segment, held=MAX_HELD)
@@ -163,26 +161,26 @@ class DisplayedLog:
         return own
 
     def _copy_raw(self, own: _Store, stop: int) -> None:
-        """Copy the raw log from where we are to `stop`, with a mark for what is gone."""
+        """Copy the raw log from where it is shown up to `stop`, with a marker for what is missing."""
         raw = self._reader.raw
-        while self._settled < stop:
-            chunk = raw.read(self._settled, min(_CHUNK, stop - self._settled))
+        while self._shown < stop:
+            chunk = raw.read(self._shown, min(_CHUNK, stop - self._shown))
             start = min(chunk.offset, stop) if chunk.data else stop
-            if start > self._settled:
-                lines = raw.missing(start).lines - raw.missing(self._settled).lines
-                own.append(f"\n{missing_marker(start - self._settled, lines)}".encode())
+            if start > self._shown:
+                lines = raw.missing(start).lines - raw.missing(self._shown).lines
+                own.append(f"\n{missing_marker(start - self._shown, lines)}".encode())
             data = chunk.data[: stop - start]
             own.append(data)
-            self._settled = start + len(data)
+            self._shown = start + len(data)
 
 
 @attrs.frozen(slots=True)
-class _ViewReader:
-    """One moment of a view, replaced as a whole, so that other threads need no lock."""
+class _DisplayedReader:
+    """The displayed log at one moment. Replaced as a whole, so threads that read it need no lock."""
 
     raw: LogReader
     raw_end: int
-    """Up to where the raw log is shown."""
+    """Offset up to which the raw log is displayed."""
     own: LogReader | None = None
 
     def size(self) -> int:
@@ -193,6 +191,7 @@ class _ViewReader:
             chunk = self.raw.read(offset, min(limit, self.raw_end - offset))
             if chunk.offset < self.raw_end and chunk.data:
                 return Chunk(chunk.offset, chunk.data[: self.raw_end - chunk.offset])
+            # All of the raw part from here on is missing: continue with the log of its own.
             offset = self.raw_end
         if self.own is None:
             return Chunk(offset, b"")
@@ -200,18 +199,18 @@ class _ViewReader:
         return Chunk(self.raw_end + chunk.offset, chunk.data)
 
     def missing(self, before: int) -> Missing:
-        gone = self.raw.missing(min(before, self.raw_end))
+        raw = self.raw.missing(min(before, self.raw_end))
         if self.own is None or before <= self.raw_end:
-            return gone
+            return raw
         own = self.own.missing(before - self.raw_end)
-        return Missing(gone.bytes + own.bytes, gone.lines + own.lines)
+        return Missing(raw.bytes + own.bytes, raw.lines + own.lines)
 
 
 @attrs.frozen(slots=True)
-class _LiveView:
-    """A `LogReader` that follows the view from moment to moment."""
+class _LiveDisplayedReader:
+    """A `LogReader` that uses the newest `_DisplayedReader` for each call."""
 
-    _now: Callable[[], _ViewReader]
+    _now: Callable[[], _DisplayedReader]
 
     def size(self) -> int:
         return self._now().size()
@@ -226,5 +225,5 @@ class _LiveView:
 def _encode(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a character, made up by a parser
+    except UnicodeEncodeError:  # a lone surrogate that a parser made up
         return text.encode("utf-8", "replace")

@@ -1,7 +1,8 @@
-"""Keeps count of what a log no longer holds, in memory and in the names of its folder.
+"""Byte ranges missing from a log, dropped under quota or refused by the disk.
 
-In memory the ranges are fine, so that questions about a part of a log have exact answers; in
-the folder neighbours are merged into one note, so that a run of a terabyte has a few of them.
+They are kept exactly in memory, so that the numbers for any part of a log are right, and, merged, as
+names of empty files in the log folder ("notes"): even the log of a run that printed a terabyte has
+few of them.
 """
 
 from __future__ import annotations
@@ -25,57 +26,60 @@ _MAX_RANGES = 512
 
 
 class MissingRanges:
-    """What is gone from one log. Used by its writer alone; `ranges` may be read from any thread."""
+    """The missing ranges of one log. Used by its writer only; any thread may read `ranges`."""
 
     def __init__(self, folder: Path, ranges: tuple[MissingRange, ...] = ()) -> None:
         self.ranges = ranges
         """Ascending; replaced as a whole."""
-        self.lost = sum(gone.end - gone.start for gone in ranges if gone.kind == LOST)
+        self.lost = sum(each.end - each.start for each in ranges if each.kind == LOST)
         """Bytes that could not be stored."""
         self._folder = folder
         self._dropped_note = _last(ranges, DROPPED)
         self._lost_note = _last(ranges, LOST)
 
     def drop(self, start: int, end: int) -> None:
-        """Take away the segment at `start`, after counting it. Raises OSError, with nothing done."""
+        """Remove the segment at `start` after counting its lines. Raises OSError, with nothing done."""
         path = segment_path(self._folder, start)
         try:
-            gone = MissingRange(start, end, count_lines(path), DROPPED)
-            self._note_drop(path, gone)
-        except FileNotFoundError:  # somebody took it, or the whole folder, before us
-            gone = MissingRange(start, end, 0, DROPPED)
-        self.ranges = _coarsen(tuple(sorted((*self.ranges, gone), key=lambda g: g.start)))
+            missing = MissingRange(start, end, count_lines(path), DROPPED)
+            self._note_drop(path, missing)
+        except FileNotFoundError:  # the task, or a user, has removed it or the whole folder
+            missing = MissingRange(start, end, 0, DROPPED)
+        ranges = sorted((*self.ranges, missing), key=lambda each: each.start)
+        self.ranges = _coarsen(tuple(ranges))
 
-    def _note_drop(self, path: Path, gone: MissingRange) -> None:
+    def _note_drop(self, path: Path, missing: MissingRange) -> None:
+        """Remove the segment `path` and note that; no reader sees a moment without one of the two."""
         note = self._dropped_note
-        if note is not None and note.end == gone.start:
-            whole = MissingRange(note.start, gone.end, note.lines + gone.lines, DROPPED)
-            # From this rename on the segment counts as gone: readers skip it (`list_folder`).
+        if note is not None and note.end == missing.start:
+            whole = _joined(note, missing)
+            # The moment of the change: from this rename on, readers ignore the segment
+            # (`list_folder`), whether or not it can be deleted.
             note_path(self._folder, note).rename(note_path(self._folder, whole))
             self._dropped_note = whole
             with contextlib.suppress(OSError):
                 path.unlink()
             return
-        # The first of its kind becomes the note itself: no moment without one of the two.
-        path.rename(note_path(self._folder, gone))
-        self._dropped_note = gone
+        # There is no note to extend: the segment itself becomes the note, and is emptied then.
+        path.rename(note_path(self._folder, missing))
+        self._dropped_note = missing
         with contextlib.suppress(OSError):
-            os.truncate(note_path(self._folder, gone), 0)
+            os.truncate(note_path(self._folder, missing), 0)
 
     def lose(self, start: int, data: bytes) -> None:
-        """Count bytes that nobody will see. Never raises: the disk is full or broken anyway."""
-        gone = MissingRange(start, start + len(data), data.count(b"\n"), LOST)
+        """Count bytes that are not stored and never will be. Raises nothing: the disk is full or broken."""
+        missing = MissingRange(start, start + len(data), data.count(b"\n"), LOST)
         self.lost += len(data)
-        if self.ranges and _touch(self.ranges[-1], gone):
-            self.ranges = (*self.ranges[:-1], _joined(self.ranges[-1], gone))
+        if self.ranges and _touch(self.ranges[-1], missing):
+            self.ranges = (*self.ranges[:-1], _joined(self.ranges[-1], missing))
         else:
-            self.ranges = _coarsen((*self.ranges, gone))
+            self.ranges = _coarsen((*self.ranges, missing))
         self.note_loss()
 
     def note_loss(self, held_start: int = 0, held: bytes = b"") -> None:
-        """Write the last loss down in the folder, with bytes held in memory that go with us.
+        """Note the last loss in the folder, and bytes held in memory that are lost with this process.
 
-        A full disk may refuse even that; the next call tries again.
+        A full disk may refuse even an empty file; then the next call tries again.
         """
         last = _last(self.ranges, LOST)
         if held:
@@ -93,7 +97,7 @@ class MissingRanges:
 
 
 def _last(ranges: tuple[MissingRange, ...], kind: str) -> MissingRange | None:
-    return next((gone for gone in reversed(ranges) if gone.kind == kind), None)
+    return next((each for each in reversed(ranges) if each.kind == kind), None)
 
 
 def _touch(first: MissingRange, second: MissingRange) -> bool:
@@ -105,15 +109,15 @@ def _joined(first: MissingRange, second: MissingRange) -> MissingRange:
 
 
 def _coarsen(ranges: tuple[MissingRange, ...]) -> tuple[MissingRange, ...]:
-    """Merge neighbours pair by pair once there are too many: memory stays flat for ever."""
+    """Join neighbours in pairs if there are more than `_MAX_RANGES`: a long run needs bounded memory."""
     if len(ranges) <= _MAX_RANGES:
         return ranges
     merged: list[MissingRange] = []
-    whole = False  # whether the last one may not grow any more
-    for gone in ranges:
-        if merged and not whole and _touch(merged[-1], gone):
-            merged[-1], whole = _joined(merged[-1], gone), True
+    joined = False  # whether the last one is a pair already
+    for each in ranges:
+        if merged and not joined and _touch(merged[-1], each):
+            merged[-1], joined = _joined(merged[-1], each), True
         else:
-            merged.append(gone)
-            whole = False
+            merged.append(each)
+            joined = False
     return tuple(merged)

@@ -1,8 +1,8 @@
-"""Makes the head-and-tail window of a log: what a server gets to see of a long output.
+"""Makes the head-and-tail window of a log: the part of a long output that the server gets.
 
-The window of a log that fits is the whole log. Else the first and the last part of it stand
-around a mark that says exactly how many bytes and lines are left out, be it for their number,
-for a quota, or for a full disk. Lines are line feeds.
+A log that fits is shown whole. Otherwise its first and its last part are shown, with a marker between
+them that states how many bytes and lines are left out: because of the limit, of a quota, or of a full
+disk. The numbers are exact. Lines are counted as line feeds.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ("Readable", "make_window", "missing_marker", "read_window")
 
 _CHUNK = 1024 * 1024
 _LINE_SEARCH = 4096
-"""Bytes to give up, at most, so that a cut comes to lie between two lines."""
+"""Bytes of the window that are given up at most to cut between two lines."""
 _MAX_TRIES = 5
 
 
 class Readable(Protocol):
-    """A log or a view of one."""
+    """A run's log, raw or displayed."""
 
     @property
     def folder(self) -> Path | None: ...
@@ -35,9 +35,9 @@ class Readable(Protocol):
 
 
 async def read_window(log: Readable, limit: int, redactor: Redactor | None = None) -> Window:
-    """Make the window of what is there now, in a thread when it lies on disk.
+    """Return the window of the log as it is now; a log on disk is read in a thread.
 
-    Raises OSError when the disk cannot be read. Cancelled, it does not wait for the thread.
+    Raises OSError if the disk cannot be read. Cancelled, it does not wait for the thread.
     """
     work = partial(make_window, log.reader(), limit, redactor)
     if log.folder is None:
@@ -47,45 +47,47 @@ async def read_window(log: Readable, limit: int, redactor: Redactor | None = Non
 
 
 def make_window(reader: LogReader, limit: int, redactor: Redactor | None = None) -> Window:
-    """Make the window of a log: at most `limit` characters (so bytes, before decoding) and a mark.
+    """Return the window of a log: at most `limit` characters (of as many bytes) and a marker.
 
-    Bytes that are not UTF-8 are surrogate escapes, NUL is U+2400. Where a cut may have split a
-    secret, what could be a part of it is left out too.
+    Blocking. Bytes that are not UTF-8 are surrogate escapes, NUL is U+2400. If a cut may have split a
+    secret, what can be a part of it is left out too.
     """
-    hide = redactor or Redactor(())
-    window, settled = _try_window(reader, max(0, limit), hide)
+    redact = redactor or Redactor(())
+    window, exact = _try_window(reader, max(0, limit), redact)
     for _ in range(_MAX_TRIES):
-        if settled:
+        if exact:
             break
-        # The quota dropped a segment while we counted. Should it always be faster than we are,
-        # the lines are off by those of one segment.
-        window, settled = _try_window(reader, max(0, limit), hide)
+        # The quota dropped a segment while lines were counted. If that happens each time, the number
+        # of lines is wrong by those of one segment (test_a_drop_while_counting_means_counting_again).
+        window, exact = _try_window(reader, max(0, limit), redact)
     return window
 
 
 def missing_marker(count: int, lines: int) -> str:
-    """Say how much is left out, on a line of its own."""
+    """Return the line that states how much is left out."""
     what = f"{count} byte{'s' * (count != 1)}, {lines} line{'s' * (lines != 1)}"
     return f"--- trio_afrender: {what} of output left out here ---\n"
 
 
-def _try_window(reader: LogReader, limit: int, hide: Redactor) -> tuple[Window, bool]:
-    """Make a window; also return whether nothing was dropped while it was made."""
+def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window, bool]:
+    """Return a window, and whether nothing was dropped while it was made."""
     size = reader.size()
-    gone = reader.missing(size)
-    window = _window_of(reader, size, limit, hide)
-    return window, reader.missing(size) == gone
+    missing = reader.missing(size)
+    window = _make_window_at(reader, size, limit, redact)
+    return window, reader.missing(size) == missing
 
 
-def _window_of(reader: LogReader, size: int, limit: int, hide: Redactor) -> Window:
+def _make_window_at(reader: LogReader, size: int, limit: int, redact: Redactor) -> Window:
+    """Return the window of the first `size` bytes; the log may grow meanwhile."""
     head = _read_head(reader, min(limit // 2, size))
     start, tail = _read_tail(reader, max(len(head), size - (limit - limit // 2)), size)
     if start == len(head) and start + len(tail) == size:
-        text = _show(hide.redact(_decode(head + tail)))
+        # Redaction can make the text longer than the bytes, so this may still not fit.
+        text = _show(redact.redact(_decode(head + tail)))
         if len(text) <= limit:
             return Window(text=text, size=size)
-    head_text, stop = _fit_head(head, limit // 2, hide)
-    tail_text, cut = _fit_tail(tail, limit - limit // 2, hide)
+    head_text, stop = _fit_head(head, limit // 2, redact)
+    tail_text, cut = _fit_tail(tail, limit - limit // 2, redact)
     start += cut
     lines = _count_lines(reader, stop, start) + reader.missing(size).lines
     if head_text and not head_text.endswith("\n"):
@@ -99,7 +101,7 @@ def _window_of(reader: LogReader, size: int, limit: int, hide: Redactor) -> Wind
 
 
 def _read_head(reader: LogReader, limit: int) -> bytes:
-    """Read from the start to the limit or the first gap."""
+    """Read from the start up to the limit or to the first gap."""
     head = b""
     while len(head) < limit:
         chunk = reader.read(len(head), limit - len(head))
@@ -110,7 +112,8 @@ def _read_head(reader: LogReader, limit: int) -> bytes:
 
 
 def _read_tail(reader: LogReader, start: int, size: int) -> tuple[int, bytes]:
-    """Read what reaches from `start`, or from the last gap after it, to the end."""
+    """Read from `start`, or from the end of the last gap after it, up to `size`; return where it
+    starts and the bytes."""
     at, tail = start, b""
     while at < size:
         chunk = reader.read(at, size - at)
@@ -128,7 +131,7 @@ def _until(chunk: Chunk, end: int) -> bytes:
 
 
 def _count_lines(reader: LogReader, start: int, stop: int) -> int:
-    """Count the line feeds that are still there between two offsets, in bounded memory."""
+    """Count the line feeds that are stored between two offsets, in bounded memory."""
     lines = 0
     while start < stop:
         chunk = reader.read(start, min(_CHUNK, stop - start))
@@ -139,45 +142,48 @@ def _count_lines(reader: LogReader, start: int, stop: int) -> int:
     return lines
 
 
-def _fit_head(data: bytes, room: int, hide: Redactor) -> tuple[str, int]:
-    """Return what to show of a head that is cut off at its end, and how many bytes that is."""
+def _fit_head(data: bytes, limit: int, redact: Redactor) -> tuple[str, int]:
+    """Return the text to show of a head that is cut at its end, and how many bytes it stands for."""
     while True:
-        feed = data.rfind(b"\n", max(0, len(data) - _near(data)))
-        data = data[: feed + 1] if feed >= 0 else data[: _char_edge(data)]
+        feed = data.rfind(b"\n", max(0, len(data) - _search_length(data)))
+        data = data[: feed + 1] if feed >= 0 else data[: _last_char_end(data)]
         text = _decode(data)
-        spans = hide.spans(text)
-        stop = hide.open_end(text)
+        spans = redact.spans(text)
+        # What can be the start of a secret that the cut has split is left out. If it begins inside
+        # of a complete secret, all of that one is left out too.
+        stop = redact.open_end(text)
         stop = next((first for first, last in spans if first < stop < last), stop)
-        shown = _show(hide.redact(text[:stop]))
-        if len(shown) <= room:
+        shown = _show(redact.redact(text[:stop]))
+        if len(shown) <= limit:
             return shown, len(_encode(text[:stop]))
-        # Marks are longer than short secrets: show less.
-        data = data[: min(len(data) - 1, len(data) * room // len(shown))]
+        # The redaction mark is longer than a short secret: show fewer bytes
+        # (test_secrets_shorter_than_their_mark_do_not_break_the_limit).
+        data = data[: min(len(data) - 1, len(data) * limit // len(shown))]
 
 
-def _fit_tail(data: bytes, room: int, hide: Redactor) -> tuple[str, int]:
-    """Return what to show of a tail that is cut off at its start, and how many bytes are not."""
+def _fit_tail(data: bytes, limit: int, redact: Redactor) -> tuple[str, int]:
+    """Return the text to show of a tail that is cut at its start, and how many bytes are cut off."""
     cut = 0
     while True:
-        feed = data.find(b"\n", cut, cut + _near(data))
-        cut = feed + 1 if feed >= 0 else _next_char(data, cut)
+        feed = data.find(b"\n", cut, cut + _search_length(data))
+        cut = feed + 1 if feed >= 0 else _first_char_start(data, cut)
         text = _decode(data[cut:])
-        spans = hide.spans(text)
-        start = hide.open_start(text)
+        spans = redact.spans(text)
+        start = redact.open_start(text)
         start = next((last for first, last in spans if first < start < last), start)
-        shown = _show(hide.redact(text[start:]))
-        if len(shown) <= room:
+        shown = _show(redact.redact(text[start:]))
+        if len(shown) <= limit:
             return shown, cut + len(_encode(text[:start]))
-        kept = len(data) - cut
-        cut += max(1, kept - kept * room // len(shown))
+        rest = len(data) - cut
+        cut += max(1, rest - rest * limit // len(shown))
 
 
-def _near(data: bytes) -> int:
+def _search_length(data: bytes) -> int:
     return min(_LINE_SEARCH, len(data) // 8)
 
 
-def _char_edge(data: bytes) -> int:
-    """Return where the last whole character ends, when the data stops inside of one."""
+def _last_char_end(data: bytes) -> int:
+    """Return where the last complete UTF-8 character ends, if the data may stop inside of one."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
         if byte >= 0xC0:
@@ -188,8 +194,8 @@ def _char_edge(data: bytes) -> int:
     return len(data)
 
 
-def _next_char(data: bytes, start: int) -> int:
-    """Return where the next character starts, when the data starts inside of one."""
+def _first_char_start(data: bytes, start: int) -> int:
+    """Return where the first UTF-8 character from `start` on starts, if `start` may be inside of one."""
     for at in range(start, min(start + 4, len(data))):
         if data[at] & 0xC0 != 0x80:
             return at

@@ -1,7 +1,7 @@
-"""What the rest of the agent knows of a run's log: bytes first go there, everybody reads it.
+"""Interfaces of a run's log. Output goes there first; everything that needs it reads it from there.
 
-Offsets count bytes since the start of the run and never move, also when a quota has dropped
-what stood at them.
+Offsets count bytes since the start of the run. They never change, even when a quota has dropped the
+bytes before them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ("Chunk", "LogReader", "Missing", "RunLog", "Window")
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes of the log. `offset` is where `data` starts: beyond what was asked if bytes are gone."""
+    """Bytes of the log. `offset` is where `data` starts: beyond the requested one if bytes are missing."""
 
     offset: int
     data: bytes
@@ -27,7 +27,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """How much of a log is not there any more: dropped by the quota, or never stored."""
+    """How much of a log is missing: dropped by the quota, or never stored."""
 
     bytes: int = 0
     lines: int = 0
@@ -38,28 +38,28 @@ class LogReader(Protocol):
     """Reads a log by offset. Blocking, stateless, usable from any thread or process."""
 
     def size(self) -> int:
-        """How many bytes the run has printed so far, dropped ones included."""
+        """Return how many bytes the run has printed so far, missing ones included."""
         ...
 
     def read(self, offset: int, limit: int) -> Chunk:
-        """At most `limit` bytes from `offset` on; empty data when nothing is there yet.
+        """Return at most `limit` bytes from `offset` on; empty data if there are none yet.
 
-        Where the quota dropped what stood at `offset`, the chunk starts at the next kept byte;
-        it is empty and starts at the end of the log when all from `offset` on is gone.
+        If the byte at `offset` is missing, the chunk starts at the next one that is stored; if all from
+        there on are missing, it is empty and starts at the end of the log.
         """
         ...
 
     def missing(self, before: int) -> Missing:
-        """What stood before the offset `before` and is not there any more."""
+        """Return how much is missing before the offset `before`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Head and tail of a log with a mark between them when something was left out."""
+    """Head and tail of a log, with a marker between them if something was left out."""
 
     text: str
-    """UTF-8 with surrogate escapes for other bytes; NUL shown as U+2400."""
+    """UTF-8 with surrogate escapes for other bytes; NUL is shown as U+2400."""
     size: int
     """Bytes the run printed."""
     left_out_bytes: int = 0
@@ -67,11 +67,11 @@ class Window:
 
 
 class RunLog(Protocol):
-    """The log of one run, written by its owner alone. On disk: `output.disk`; in memory: `output.memory`."""
+    """The log of one run: `supervised_log`, `local_log` or, in memory, `memory_log`."""
 
     @property
     def folder(self) -> Path | None:
-        """Where another process can read it (`output.disk.open_reader`), None in memory."""
+        """The folder in which another process can read it (`segments.open_reader`); None in memory."""
         ...
 
     @property
@@ -79,12 +79,12 @@ class RunLog(Protocol):
 
     @property
     def lost(self) -> int:
-        """Bytes that were printed but could not be stored (a full disk); 0 as a rule."""
+        """Bytes that were printed but could not be stored (a full disk); usually 0."""
         ...
 
     @property
     def grew_at(self) -> float:
-        """When bytes came last, in trio's time; minus infinity if none came since it was opened."""
+        """When bytes last arrived, in trio's time; minus infinity if none did since it was opened."""
         ...
 
     @property
@@ -93,21 +93,22 @@ class RunLog(Protocol):
     def reader(self) -> LogReader: ...
 
     async def append(self, data: bytes) -> None:
-        """Put bytes at the end. Never raises for a full disk: what does not fit counts as lost."""
+        """Append bytes. Raises nothing when the disk is full: what is not stored counts as lost."""
         ...
 
     async def fill_from(self, fd: int) -> int:
-        """Move what the non-blocking pipe `fd` holds now to the end; 0 when its writers are gone.
+        """Append what the non-blocking pipe `fd` holds; return how many bytes, 0 if its writers are gone.
 
-        Only after `fd` was readable. Bytes are spliced where the kernel can, so an agent killed
-        here loses none. Runs in a thread: a stuck disk stops this run's output, not the agent.
+        Call it only after `fd` was readable. Bytes are spliced where the kernel can: an agent that is
+        killed in here loses none. Runs in a thread: a hanging disk stops this run's output, not the
+        agent.
         """
         ...
 
     async def wait_beyond(self, offset: int) -> int:
-        """Wait until there are bytes beyond `offset`, or the log has ended; return the size."""
+        """Wait until there are bytes beyond `offset` or the log has ended; return the size."""
         ...
 
     def end(self) -> None:
-        """Say that nothing more will come: waiters wake."""
+        """Mark the log as complete and wake all waiting tasks."""
         ...

@@ -1,6 +1,6 @@
-"""Where the blocking work of this room runs: threads, few of them, so that a stuck disk stays small.
+"""Runs blocking disk work in threads, few of them, so that a hanging disk cannot take many.
 
-Filling has threads of its own: reading a gigabyte for somebody must not keep a pipe waiting.
+Filling logs has threads of its own: reading a gigabyte for a client must not keep a pipe waiting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ("fill_in_thread", "work_in_thread")
 _T = TypeVar("_T")
 _Limiter = trio.lowlevel.RunVar[trio.CapacityLimiter]
 
-# Limiters belong to one run of trio; a host application may have several.
+# A limiter belongs to one run of trio; an application that embeds the agent may have several.
 _filling: _Limiter = trio.lowlevel.RunVar("trio_afrender.tasklog.filling")
 _working: _Limiter = trio.lowlevel.RunVar("trio_afrender.tasklog.working")
 
@@ -30,12 +30,15 @@ def _limiter(holder: _Limiter, tokens: int) -> trio.CapacityLimiter:
 
 
 async def fill_in_thread(work: Callable[[], _T]) -> _T:
-    """Run what changes a log. Cancelled before it began: nothing happened; else it is completed."""
+    """Run work that changes a log. Cancelled before its start, it does not run; later, it completes."""
     return await trio.to_thread.run_sync(work, limiter=_limiter(_filling, 4))
 
 
 async def work_in_thread(work: Callable[[], _T], *, abandon: bool = False) -> _T:
-    """Run what comes after: windows, copies. With `abandon`, being cancelled does not wait for it."""
+    """Run all other work: windows, copies, files. With `abandon`, a cancellation does not wait for it.
+
+    `abandon` is for work that only reads: the thread keeps running and keeps its token.
+    """
     return await trio.to_thread.run_sync(
         work, limiter=_limiter(_working, 4), abandon_on_cancel=abandon
     )

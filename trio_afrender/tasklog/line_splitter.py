@@ -1,9 +1,9 @@
-"""Cuts a run's bytes into batches of whole lines of text, the form in which parsers get them.
+"""Splits a run's output into batches of whole lines of text, the form in which parsers get it.
 
-A batch may end after ``\n`` or ``\r`` (``\r\n`` is one end: nothing is cut inside it, also when
-the two arrive apart) and nowhere else, but for lines longer than 64 KiB. Those are always given
-in pieces, each counted from the line's own start, so that a program that never ends a line
-cannot take the memory, and so that a parser sees the same pieces however the bytes arrived.
+A batch ends after ``\n`` or ``\r``. ``\r\n`` is one line end and is never split, even if its two bytes
+arrive apart. Only lines longer than 64 KiB are split, into pieces counted from the line's own start:
+a program that never ends a line cannot fill the memory, and a parser gets the same pieces however
+the bytes arrived.
 """
 
 from __future__ import annotations
@@ -13,38 +13,40 @@ import codecs
 __all__ = ("MAX_LINE", "LineBatcher")
 
 MAX_LINE = 64 * 1024
-"""Bytes. A piece is up to 3 shorter where a character would be cut."""
+"""Bytes of a piece of a long line; up to 3 fewer where a character would be split."""
 
 _CR = 0x0D
 _LF = 0x0A
 
 
 class LineBatcher:
-    """Fed with bytes, returns text: UTF-8, with U+FFFD for what is not.
+    """Turns bytes into batches of text: UTF-8, with U+FFFD for anything else.
 
-    The batches joined are the decoded bytes. Holds less than two pieces, whatever is fed.
+    The batches joined are the decoded bytes. Less than two pieces are held back at any time.
     """
 
     def __init__(self, piece: int = MAX_LINE) -> None:
         self._piece = piece
         self._rest = bytearray()
-        """Of the unfinished line (or piece of a line), with a ``\r`` that may get its ``\n``."""
+        """The unfinished line or piece of a line, and a last ``\r`` that may be half of ``\r\n``."""
         self._total = 0
 
     @property
     def fed(self) -> int:
-        """How many bytes have come back as text."""
+        """How many bytes have been returned as text."""
         return self._total - len(self._rest)
 
     @property
     def tail(self) -> str:
-        """The unfinished line so far, or the part of it that no batch has shown."""
+        """The unfinished line, or the part of it that no batch contained."""
         return codecs.utf_8_decode(self._rest, "replace", False)[0]
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the batches that are whole now, as a rule one, none while a line is unfinished."""
+        """Return the batches that are complete now: usually one, none while a line is unfinished."""
         self._total += len(data)
         rest = self._rest
+        # Fast path for a line that arrives in many small parts: joining all of them each time would
+        # cost time in proportion to the square of its length.
         if (
             b"\n" not in data
             and b"\r" not in data
@@ -54,25 +56,25 @@ class LineBatcher:
             rest += data
             return []
         block = bytes(rest) + data if rest else data
-        batches, done = self._cut(block)
+        batches, done = self._split(block)
         self._rest = bytearray(memoryview(block)[done:])
         return batches
 
     def finish(self) -> list[str]:
-        """Return the unfinished line, if there is one: nothing more will come for it."""
+        """Return the unfinished line, if there is one, at the end of the output."""
         rest, self._rest = self._rest, bytearray()
         return [rest.decode("utf-8", "replace")] if rest else []
 
-    def _cut(self, block: bytes) -> tuple[list[str], int]:
-        """Return the batches in `block` and how many of its bytes they took."""
+    def _split(self, block: bytes) -> tuple[list[str], int]:
+        """Return the batches in `block` and how many of its bytes they contain."""
         batches: list[str] = []
-        # The last \r waits for what follows it.
+        # A \r at the end is kept until the next byte: it may be half of \r\n.
         stop = len(block) - block.endswith(b"\r")
         done = at = 0  # where the batch starts; where the line, or the piece of it, starts
         while stop - at > self._piece:
             end = _find_last_end(block, at, at + self._piece + 1)
             if end:
-                # What fits into a piece with its end is no long line: go on behind the last one.
+                # Lines that end within a piece are not long: continue after the last of them.
                 at = end
                 continue
             text, used = codecs.utf_8_decode(block[at : at + self._piece], "replace", False)
@@ -86,7 +88,7 @@ class LineBatcher:
 
 
 def _find_last_end(block: bytes, start: int, stop: int) -> int:
-    """Return where the last line end between start and stop is over, 0 when there is none."""
+    """Return the offset after the last line end between `start` and `stop`, 0 if there is none."""
     last = max(block.rfind(b"\n", start, stop), block.rfind(b"\r", start, stop))
     if last < 0:
         return 0

@@ -1,4 +1,4 @@
-"""A run's log on disk: bytes go from the renderer's pipe to a file before anybody looks at them."""
+"""A run's log that this process writes to disk before anything reads the output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 DEFAULT_QUOTA = 1024 * 1024 * 1024
 SEGMENT_SIZE = 16 * 1024 * 1024
 MAX_HELD = 512 * 1024
-"""Bytes kept in memory while the disk takes none: the tail of a window of 1 MiB."""
+"""Bytes kept in memory while the disk refuses them: the tail of a window of 1 MiB."""
 
 
 class DiskLog:
@@ -32,7 +32,7 @@ class DiskLog:
 
     def __init__(self, writer: SegmentWriter) -> None:
         self._writer = writer
-        self._growth = SizeEvent(writer.state.size)
+        self._size_event = SizeEvent(writer.state.size)
         self._lock = trio.Lock()
 
     @property
@@ -41,7 +41,7 @@ class DiskLog:
 
     @property
     def size(self) -> int:
-        return self._growth.size
+        return self._size_event.size
 
     @property
     def lost(self) -> int:
@@ -50,11 +50,11 @@ class DiskLog:
 
     @property
     def grew_at(self) -> float:
-        return self._growth.grew_at
+        return self._size_event.grew_at
 
     @property
     def ended(self) -> bool:
-        return self._growth.ended
+        return self._size_event.ended
 
     def reader(self) -> LiveReader:
         """Read it from this process, in a thread: what a full disk refused is seen too."""
@@ -83,17 +83,17 @@ class DiskLog:
 
     async def wait_beyond(self, offset: int) -> int:
         """Wait until there are bytes beyond `offset`, or the end; return the size."""
-        return await self._growth.wait_beyond(offset)
+        return await self._size_event.wait_beyond(offset)
 
     def end(self) -> None:
         """Say that nothing more will come: waiters wake. What is on its way still counts."""
-        self._growth.end()
+        self._size_event.end()
 
     async def _change(self, work: Callable[[], _T]) -> _T:
         try:
             return await fill_in_thread(work)
         finally:
-            self._growth.grow(self._writer.state.size)
+            self._size_event.grow(self._writer.state.size)
 
     def _check_open(self) -> None:
         if self.ended:
@@ -109,7 +109,7 @@ async def open_run_log(
     held: int = MAX_HELD,
     beside: Sequence[Path] = (),
 ) -> AsyncIterator[DiskLog]:
-    """Make the log in `folder`, or go on at the end of the one there; leaving ends and closes it.
+    """Make the log in `folder`, or continue the one there; leaving ends and closes it.
 
     At most `quota` bytes are kept: the first segment and the newest ones. Folders in `beside`
     are made on the same way to the disk. Raises `StoreError`.
@@ -124,7 +124,7 @@ async def open_run_log(
         yield log
     finally:
         log.end()
-        if not writer.settled:  # a thread for nothing would be dear for tiny tasks
+        if not writer.settled:  # a thread call is a noticeable part of a tiny task's cost
             with trio.CancelScope(shield=True):
                 await fill_in_thread(writer.close)
 

@@ -1,4 +1,4 @@
-"""A run's log in memory: for tests under virtual time, and for what is small."""
+"""A run's log in memory, for tests under virtual time and for small outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHUNK = 1024 * 1024
 
 
 class MemoryLogStore:
-    """Bytes that can be appended and read as a log: its own `LogReader`, for any thread."""
+    """Bytes to append to and to read as a log; is its own `LogReader`, for any thread."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -26,7 +26,7 @@ class MemoryLogStore:
         self._data += data
 
     def close_fd(self) -> None:
-        """Nothing: there is no descriptor to give back."""
+        """Do nothing: there is no descriptor."""
 
     def reader(self) -> MemoryLogStore:
         return self
@@ -38,16 +38,16 @@ class MemoryLogStore:
         return Chunk(offset, bytes(self._data[offset : offset + limit]))
 
     def missing(self, before: int) -> Missing:
-        """Nothing ever is."""
+        """Return nothing: memory has no quota."""
         return Missing()
 
 
 class MemoryLog:
-    """A `RunLog` that keeps everything; its size is the caller's business."""
+    """A `RunLog` that keeps everything: use it only where the output is known to be small."""
 
     def __init__(self) -> None:
         self._store = MemoryLogStore()
-        self._growth = SizeEvent()
+        self._size_event = SizeEvent()
 
     @property
     def folder(self) -> Path | None:
@@ -55,7 +55,7 @@ class MemoryLog:
 
     @property
     def size(self) -> int:
-        return self._growth.size
+        return self._size_event.size
 
     @property
     def lost(self) -> int:
@@ -63,22 +63,22 @@ class MemoryLog:
 
     @property
     def grew_at(self) -> float:
-        return self._growth.grew_at
+        return self._size_event.grew_at
 
     @property
     def ended(self) -> bool:
-        return self._growth.ended
+        return self._size_event.ended
 
     def reader(self) -> MemoryLogStore:
         return self._store
 
     async def append(self, data: bytes) -> None:
-        """Put bytes at the end. Raises `trio.ClosedResourceError` after the end."""
+        """Append bytes. Raises `trio.ClosedResourceError` after `end`."""
         await trio.lowlevel.checkpoint()
-        self._put(data)
+        self._append(data)
 
     async def fill_from(self, fd: int) -> int:
-        """Move what the pipe holds, as `RunLog.fill_from`; after the end as `append`."""
+        """See `RunLog.fill_from`. Raises `trio.ClosedResourceError` after `end`."""
         while True:
             await trio.lowlevel.checkpoint()
             if self.ended:
@@ -88,20 +88,20 @@ class MemoryLog:
             try:
                 data = os.read(fd, _CHUNK)
             except BlockingIOError:
-                continue  # somebody else took them
-            self._put(data)
+                continue  # another reader of the pipe was faster
+            self._append(data)
             return len(data)
 
     async def wait_beyond(self, offset: int) -> int:
-        """Wait until there are bytes beyond `offset`, or the end; return the size."""
-        return await self._growth.wait_beyond(offset)
+        """Wait until there are bytes beyond `offset` or the log has ended; return the size."""
+        return await self._size_event.wait_beyond(offset)
 
     def end(self) -> None:
-        """Say that nothing more will come: waiters wake."""
-        self._growth.end()
+        """Mark the log as complete and wake all waiting tasks."""
+        self._size_event.end()
 
-    def _put(self, data: bytes) -> None:
+    def _append(self, data: bytes) -> None:
         if self.ended:
             raise trio.ClosedResourceError("the log has ended")
         self._store.append(data)
-        self._growth.grow(self._store.size())
+        self._size_event.grow(self._store.size())

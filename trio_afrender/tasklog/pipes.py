@@ -14,7 +14,7 @@ __all__ = ("wait_for_bytes",)
 async def wait_for_bytes(fd: int) -> bool:
     """Wait until the pipe holds bytes; False when it is empty and its writers are gone.
 
-    Decided by one poll, here and now: a thread for the end of every output would be a dear one.
+    Decided by one poll in this thread: a thread call for the end of each output would cost more.
     Raises OSError for a closed descriptor. Not a checkpoint unless it waits.
     """
     poll = select.poll()

@@ -1,7 +1,7 @@
-"""Blots secrets out of text, also when they arrive in pieces.
+"""Replaces secrets in text, also when they arrive in pieces.
 
-Every occurrence goes, overlapping ones as one, so that what is left never shows a part of a
-secret, and so that the result is the same however the text was cut.
+Overlapping occurrences are replaced as one: the result never shows a part of a secret, and it is the
+same however the text was split.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ __all__ = ("REDACTION_MARK", "Redactor", "find_secrets")
 
 REDACTION_MARK = "[redacted]"
 _MIN_SECRET = 6
-"""Shorter values are words of every log: blotting them out would hide more than it protects."""
+"""Characters. Shorter values occur in any log: replacing them would hide more than it protects."""
 
 
 def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tuple[str, ...]:
-    """Return the values of the variables whose names match, letter case ignored, longest first."""
+    """Return the values of the variables whose names match a pattern, without regard to case, the
+    longest first."""
     wanted = [pattern.upper() for pattern in patterns]
     values = {
         value.strip()
@@ -29,42 +30,41 @@ def find_secrets(environment: Mapping[str, str], patterns: Iterable[str]) -> tup
 
 
 class Redactor:
-    """Knows some secrets. `feed` and `finish` are for one stream; the rest keeps no state."""
+    """Replaces a set of secrets. `feed` and `finish` process one stream; the rest keeps no state."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = tuple({secret for secret in secrets if len(secret) >= _MIN_SECRET})
-        self._carry = ""  # the end of the stream so far: it may be the start of a secret
-        self._covered = 0  # how much of the carry belongs to a secret whose mark was returned
+        self._carry = ""  # the end of the stream so far, if it can be the start of a secret
+        self._covered = 0  # how much of it belongs to a secret whose mark has been returned
 
     def redact(self, text: str) -> str:
-        """Return the text without secrets."""
+        """Return the text with a mark in place of each secret."""
         spans = self.spans(text)
         return _replace(text, spans, len(text)) if spans else text
 
     def feed(self, text: str) -> str:
-        """Return what is certain of the stream so far; the possible start of a secret waits."""
+        """Add text to the stream; return what is certain. A possible start of a secret is held back."""
         if not self._secrets:
             return text
         return self._advance(self._carry + text, final=False)
 
     def finish(self) -> str:
-        """Return what waited. The stream may start anew then."""
+        """Return what was held back; a new stream may begin."""
         return self._advance(self._carry, final=True)
 
     def _advance(self, text: str, *, final: bool) -> str:
         spans = self.spans(text, covered=self._covered)
         end = len(text) if final else self.open_end(text)
         shown = _replace(text, spans, end, covered=self._covered)
-        # A secret that reaches beyond `end` has its mark already.
-        reach = max((stop for start, stop in spans if start < end), default=self._reach(spans))
+        # A secret that starts before `end` and ends after it has its mark in `shown`: the rest of it
+        # must not get another one with the next text.
+        covered_end = spans[0][1] if self._covered else 0
+        reach = max((stop for start, stop in spans if start < end), default=covered_end)
         self._carry, self._covered = text[end:], max(0, reach - end)
         return shown
 
-    def _reach(self, spans: list[tuple[int, int]]) -> int:
-        return spans[0][1] if self._covered else 0
-
     def spans(self, text: str, *, covered: int = 0) -> list[tuple[int, int]]:
-        """Return from where to where secrets stand, overlapping ones as one, in order.
+        """Return start and end of each secret in order, with overlapping ones joined.
 
         The first `covered` characters count as part of one.
         """
@@ -87,7 +87,8 @@ class Redactor:
         return merged
 
     def open_end(self, text: str) -> int:
-        """Return from where on the text may be the start of a secret; its length if nowhere."""
+        """Return the offset from which the rest of the text can be the start of a secret; its length
+        if there is none."""
         end = len(text)
         for secret in self._secrets:
             at = text.find(secret[0], max(0, len(text) - len(secret) + 1))
@@ -99,7 +100,7 @@ class Redactor:
         return end
 
     def open_start(self, text: str) -> int:
-        """Return up to where the text may be the end of a secret; 0 if it cannot be."""
+        """Return the offset up to which the text can be the end of a secret; 0 if there is none."""
         start = 0
         for secret in self._secrets:
             for length in range(min(len(secret) - 1, len(text)), start, -1):
@@ -112,7 +113,7 @@ class Redactor:
 def _replace(text: str, spans: list[tuple[int, int]], end: int, *, covered: int = 0) -> str:
     """Return the text up to `end` with a mark for each span that starts before it.
 
-    A span that was covered before has had its mark.
+    A span at the start that is `covered` gets no mark: it has had one.
     """
     parts: list[str] = []
     at = 0

@@ -1,13 +1,13 @@
-"""How a run's log lies in its folder, and how anybody reads it: any thread, any process.
+"""The format of a log folder, and its reader for any thread or process.
 
-The folder is its own index, so that nothing can disagree with it:
+The folder is its own index, so no index can contradict it:
 
     00000000000000000000.log                        the bytes from that offset on
-    00000000000016777216-33554432-90210.dropped     empty: a range the quota took, its line feeds
+    00000000000016777216-33554432-90210.dropped     empty: a range dropped by the quota, its line feeds
     00000000000050331648-50400000-17.lost           empty: a range that could not be stored
 
-Renaming is atomic, so a reader sees a range as kept or as gone. A segment that lies inside a
-dropped range is about to be removed and counts as gone already.
+Renaming is atomic, so a reader sees a range either as stored or as missing. A segment inside of a
+dropped range is about to be removed and is ignored.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ LOST = "lost"
 _SEGMENT = ".log"
 _COUNTED_AT_ONCE = 1024 * 1024
 _MAX_TRIES = 100
-_END_OF_FILES = 2**62
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
+_MAX_OFFSET = 2**62
+# EIO: a fault of the disk in one segment must not make the others unreadable.
+_UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class MissingRange:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a folder's names say at one moment."""
+    """The contents of a log folder at one moment, by its file names."""
 
     starts: tuple[int, ...] = ()
     """Start offsets of the segments, ascending."""
@@ -65,17 +66,17 @@ class Listing:
 
 
 def segment_path(folder: Path, start: int) -> Path:
-    """Where the segment lives that starts at that offset."""
+    """Return the path of the segment that starts at that offset."""
     return folder / f"{start:020d}{_SEGMENT}"
 
 
-def note_path(folder: Path, gone: MissingRange) -> Path:
-    """The empty file whose name tells of a range that is gone."""
-    return folder / f"{gone.start:020d}-{gone.end}-{gone.lines}.{gone.kind}"
+def note_path(folder: Path, missing: MissingRange) -> Path:
+    """Return the path of the empty file whose name states a missing range."""
+    return folder / f"{missing.start:020d}-{missing.end}-{missing.lines}.{missing.kind}"
 
 
 def list_folder(folder: Path) -> Listing:
-    """Read the folder's names. A folder that is not there (yet) holds nothing."""
+    """Read the names in a log folder. A folder that does not exist (yet) is empty. Raises OSError."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
@@ -88,7 +89,7 @@ def list_folder(folder: Path) -> Listing:
         if kind == "log" and (start := _number(stem)) is not None:
             starts.append(start)
         elif kind in (DROPPED, LOST) and (note := _parse_note(stem, kind)):
-            # A note grows by being renamed: a scan may meet both names of it.
+            # A note is extended by renaming it, and a scan that runs meanwhile can return both names.
             known = notes.get((kind, note.start))
             if known is None or known.end < note.end:
                 notes[kind, note.start] = note
@@ -109,17 +110,18 @@ def _parse_note(stem: str, kind: str) -> MissingRange | None:
 
 
 def _number(text: str) -> int | None:
-    """An offset, as we write it; others may put files here, and a file has no larger ones."""
-    if not (text.isascii() and text.isdecimal()) or int(text) >= _END_OF_FILES:
+    """Return the offset or count in a file name; None if it is none."""
+    # The task can create files here: digits of other scripts, or numbers no file can have as offset.
+    if not (text.isascii() and text.isdecimal()) or int(text) >= _MAX_OFFSET:
         return None
     return int(text)
 
 
 def read_segments(folder: Path, starts: Sequence[int], offset: int, limit: int) -> Chunk | None:
-    """Read from the first of the segments that has bytes at or beyond `offset`.
+    """Read from the first of the segments that has bytes at or beyond `offset`; None if none has.
 
-    None when there are none. A segment that is gone by now, or cannot be read for a fault of
-    the disk, is skipped as a dropped one is.
+    A segment that has been removed meanwhile, or that the disk cannot read, is skipped like a dropped
+    one. Raises OSError for other faults.
     """
     first = max(0, bisect.bisect_right(starts, offset) - 1)
     for start in starts[first:]:
@@ -131,7 +133,7 @@ def read_segments(folder: Path, starts: Sequence[int], offset: int, limit: int) 
             finally:
                 os.close(fd)
         except OSError as error:
-            if error.errno not in _NOT_THERE:
+            if error.errno not in _UNREADABLE:
                 raise
             continue
         if data:
@@ -140,7 +142,7 @@ def read_segments(folder: Path, starts: Sequence[int], offset: int, limit: int) 
 
 
 def count_lines(path: Path) -> int:
-    """Count the line feeds of a file in bounded memory."""
+    """Count the line feeds of a file in bounded memory. Raises OSError."""
     lines = 0
     buffer = bytearray(_COUNTED_AT_ONCE)
     with path.open("rb", buffering=0) as file:
@@ -150,30 +152,32 @@ def count_lines(path: Path) -> int:
 
 
 def sum_missing(ranges: Iterable[MissingRange], before: int) -> Missing:
-    """Add up what stood before an offset; the lines of a range it cuts are counted whole."""
-    cut = [gone for gone in ranges if gone.start < before]
+    """Add up what is missing before an offset. Of a range across it, all lines are counted: where
+    they were is not known."""
+    counted = [each for each in ranges if each.start < before]
     return Missing(
-        sum(min(gone.end, before) - gone.start for gone in cut), sum(gone.lines for gone in cut)
+        sum(min(each.end, before) - each.start for each in counted),
+        sum(each.lines for each in counted),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class FolderReader:
-    """A `LogReader` that knows nothing but the folder: for other processes, and for later."""
+    """A `LogReader` that needs only the folder: for other processes, and after the writer's end."""
 
     folder: Path
 
     def size(self) -> int:
         for _ in range(_MAX_TRIES):
             listing = list_folder(self.folder)
-            noted = max((gone.end for gone in listing.ranges), default=0)
+            noted = max((each.end for each in listing.ranges), default=0)
             if not listing.starts:
                 return noted
             last = listing.starts[-1]
             try:
                 return max(noted, last + segment_path(self.folder, last).stat().st_size)
             except FileNotFoundError:
-                continue  # listed while the writer took it away: there is a newer one
+                continue  # removed by the writer since the listing, so there is a newer one
         return noted
 
     def read(self, offset: int, limit: int) -> Chunk:
@@ -182,8 +186,9 @@ class FolderReader:
             chunk = read_segments(self.folder, listing.starts, offset, limit)
             if chunk is not None and chunk.offset == offset:
                 return chunk
-            # A scan of a folder may miss a file made while it ran, yet show a later one. So a
-            # jump, or an end, counts only when a second listing knows no more segments there.
+            # The scan of a folder can miss a file that is created meanwhile and return a later one.
+            # So a jump, or the end, counts only if a second listing has no segment in between
+            # (test_a_reader_in_another_process_sees_only_the_truth).
             again = list_folder(self.folder)
             upto = chunk.offset if chunk else max((*again.starts, offset))
             if _within(again, offset, upto) == _within(listing, offset, upto):
@@ -192,15 +197,15 @@ class FolderReader:
             listing = again
         if chunk is not None:
             return chunk
-        return Chunk(max((offset, *(gone.end for gone in listing.ranges))), b"")
+        return Chunk(max((offset, *(each.end for each in listing.ranges))), b"")
 
     def missing(self, before: int) -> Missing:
         return sum_missing(list_folder(self.folder).ranges, before)
 
     def lost(self) -> int:
-        """Bytes that were printed but could not be stored."""
+        """Return how many bytes were printed but could not be stored."""
         ranges = list_folder(self.folder).ranges
-        return sum(gone.end - gone.start for gone in ranges if gone.kind == LOST)
+        return sum(each.end - each.start for each in ranges if each.kind == LOST)
 
 
 def _within(listing: Listing, first: int, last: int) -> list[int]:
@@ -208,5 +213,6 @@ def _within(listing: Listing, first: int, last: int) -> list[int]:
 
 
 def open_reader(folder: Path) -> FolderReader:
-    """Read the log in that folder, also while another process writes it. Holds nothing open."""
+    """Return a reader of the log in that folder, also while another process writes it. It keeps no
+    file open."""
     return FolderReader(folder)

@@ -1,4 +1,8 @@
-"""Lets many wait for something that grows, at the price of one event for all of them."""
+"""An event for a size that grows: any number of tasks can wait for it, one `trio.Event` serves all.
+
+A module of its own because `interfaces` must not import trio: the supervisor and the plugin host
+load that one.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +14,30 @@ __all__ = ("SizeEvent",)
 
 
 class SizeEvent:
-    """A size that never goes back, and an end."""
+    """A size that never decreases, and an end."""
 
     def __init__(self, size: int = 0) -> None:
         self.size = size
         self.ended = False
         self.grew_at = -math.inf
-        """When it grew last, in trio's time."""
+        """When the size last grew, in trio's time."""
         self._changed = trio.Event()
 
     def grow(self, size: int) -> None:
-        """Set the size, if it is larger, and wake who waits."""
+        """Set the size if it is larger, and wake all waiting tasks."""
         if size > self.size:
             self.size = size
             self.grew_at = trio.current_time()
             self._wake()
 
     def end(self) -> None:
-        """Say that the size is the last one."""
+        """Mark the size as final and wake all waiting tasks."""
         if not self.ended:
             self.ended = True
             self._wake()
 
     async def wait_beyond(self, size: int) -> int:
-        """Wait for a larger size or the end; return the size. Steps between are not told."""
+        """Wait for a larger size or the end; return the size. Several steps of growth may be one."""
         await trio.lowlevel.checkpoint()
         while self.size <= size and not self.ended:
             await self._changed.wait()

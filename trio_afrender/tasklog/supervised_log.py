@@ -1,4 +1,4 @@
-"""A run's log that another process writes (the parent of the task) and tells us of."""
+"""A run's log that a task supervisor writes; the agent reads it from disk and gets reports on it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class SupervisedLog:
-    """A `RunLog` that is read here and written elsewhere. Made by `open_followed_log`."""
+    """A `RunLog` that is read here and written by another process. Made by `open_supervised_log`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._growth = SizeEvent()
+        self._size_event = SizeEvent()
         self._held = Chunk(0, b"")
         self._lost = 0
         self._trouble = ""
@@ -39,67 +39,66 @@ class SupervisedLog:
 
     @property
     def size(self) -> int:
-        return self._growth.size
+        return self._size_event.size
 
     @property
     def lost(self) -> int:
-        """Bytes that are not stored now. The newest of them may be yet: then it goes back."""
+        """Bytes that are not stored now. Decreases if the newest of them can be stored later."""
         return self._lost
 
     @property
     def grew_at(self) -> float:
-        return self._growth.grew_at
+        return self._size_event.grew_at
 
     @property
     def ended(self) -> bool:
-        return self._growth.ended
+        return self._size_event.ended
 
     def reader(self) -> _Reader:
-        """Read it in a thread; grows with the log."""
+        """Return a reader that grows with the log. It blocks: use it in a thread."""
         return _Reader(self, open_reader(self._folder))
 
     @property
     def held(self) -> Chunk:
-        """What only memory holds: it is read as if it were on disk."""
+        """The end of the log if it is in memory only; readers return it as if it were on disk."""
         return self._held
 
     @property
     def ranges(self) -> tuple[MissingRange, ...] | None:
-        """What is gone, as its writer knew it at the end; None: as the folder tells."""
+        """The missing ranges as the writer reported them at its end; None: those of the folder."""
         return self._ranges
 
     def follow(self, size: int, lost: int = 0, trouble: str = "") -> None:
-        """Note what the writer told: the run has printed `size` bytes, `lost` are not stored, and
-        the disk said `trouble`."""
+        """Note a report of the writer: bytes printed, bytes not stored, and the disk's error text."""
         if trouble and not self._trouble:
             logger.warning("cannot store output in %s: %s", self._folder, trouble)
         self._trouble = self._trouble or trouble
         self._lost = lost
-        self._growth.grow(size)
+        self._size_event.grow(size)
 
     def hold(self, data: bytes, ranges: tuple[MissingRange, ...]) -> None:
-        """Take over from the writer's memory: the end of the log, which no disk took, and what is
-        gone for good, of which the disk may not even have taken the notes."""
+        """Take over what only the writer's memory has: the end of the log, which could not be stored,
+        and the missing ranges, for which the disk may have refused even the notes."""
         self._held = Chunk(self.size - len(data), data)
         self._ranges = ranges
 
     async def append(self, data: bytes) -> None:
-        """Not for us: raises `trio.BusyResourceError`."""
+        """Raise `trio.BusyResourceError`: another process is the only writer."""
         await trio.lowlevel.checkpoint()
         raise trio.BusyResourceError("another process writes this log")
 
     async def fill_from(self, fd: int) -> int:
-        """Not for us: raises `trio.BusyResourceError`."""
+        """Raise `trio.BusyResourceError`: another process is the only writer."""
         await trio.lowlevel.checkpoint()
         raise trio.BusyResourceError("another process writes this log")
 
     async def wait_beyond(self, offset: int) -> int:
-        """Wait until there are bytes beyond `offset`, or the end; return the size."""
-        return await self._growth.wait_beyond(offset)
+        """Wait until there are bytes beyond `offset` or the log has ended; return the size."""
+        return await self._size_event.wait_beyond(offset)
 
     def end(self) -> None:
-        """Say that nothing more will come: waiters wake."""
-        self._growth.end()
+        """Mark the log as complete and wake all waiting tasks."""
+        self._size_event.end()
 
 
 @attrs.frozen(slots=True)
@@ -116,6 +115,7 @@ class _Reader:
             chunk = self._disk.read(offset, limit)
             if chunk.data:
                 return chunk
+            # Nothing is stored from here on: the next bytes are the held ones.
             offset = held.offset
         if held.data:
             start = offset - held.offset
@@ -132,9 +132,13 @@ class _Reader:
 async def open_supervised_log(
     folder: Path, *, beside: Sequence[Path] = ()
 ) -> AsyncIterator[SupervisedLog]:
-    """Make the folders of a log that somebody else will write; leaving ends it. Raises `StoreError`."""
+    """Make the folders for a log that a supervisor will write. Leaving ends it. Raises `StoreError`.
+
+    Folders in `beside` are made in the same thread call.
+    """
     try:
-        # Theirs first: who finds it missing makes it again, with more calls and another mode.
+        # The parent first: `mkdir(parents=True)` of another folder would make it with more calls and
+        # with the default mode, readable by everyone.
         await fill_in_thread(partial(_make, (folder.parent, *beside)))
     except OSError as error:
         raise StoreError.of(folder, error) from error

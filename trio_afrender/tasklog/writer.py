@@ -1,9 +1,9 @@
-"""Writes a run's log: whole segments, a quota, and a memory for what a full disk refuses.
+"""Writes a run's log: in segments, under a quota, with a buffer for bytes that a full disk refuses.
 
-Only one thread at a time may call a `SegmentWriter`; its `state` may be read from any. Whatever
-the disk does, the pipe is emptied: what cannot be stored is held in memory, the newest bytes
-only, and stored as soon as the disk takes bytes again. The hole between stays a hole: offsets
-count what was printed.
+Only one thread at a time may call a `SegmentWriter`; any may read its `state`. The pipe is emptied
+whatever the disk does, so that the renderer never blocks: bytes that cannot be stored are held in
+memory, the newest ones only, and stored as soon as the disk accepts bytes again. What was discarded
+in between stays a gap, because offsets count what was printed.
 """
 
 from __future__ import annotations
@@ -33,23 +33,25 @@ _log = logging.getLogger(__name__)
 
 _CHUNK = 1024 * 1024
 _MAX_CALL = 4 * 1024 * 1024
+"""Bytes that one call of `fill_from` moves at most, about."""
 _MAX_ROUNDS = 64
-"""Moves a call makes at most: a writer of single bytes must not keep a thread for ever."""
+"""Moves in one call: a program that prints single bytes must not occupy a thread for ever."""
 _KEEP_OPEN_ABOVE = 64 * 1024
-"""Below that a call closes its file again: a thousand quiet runs hold no descriptors."""
+"""After fewer bytes the file is closed again: a thousand quiet runs need no descriptors."""
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """One moment of a log, replaced as a whole, so that readers need no lock."""
+    """A log at one moment. Replaced as a whole, so that readers need no lock."""
 
     starts: tuple[int, ...] = ()
     size: int = 0
     held: bytes = b""
-    """The last bytes of the log, when the disk would not take them."""
+    """The last bytes of the log, if the disk refused them."""
     ranges: tuple[MissingRange, ...] = ()
     lost: int = 0
+    """Bytes that are not stored now, held ones included."""
 
 
 @dataclass(slots=True)
@@ -63,13 +65,13 @@ class _Segment:
 
 
 class SegmentWriter:
-    """The one who writes a log folder. Make it with `open_writer`, give it back with `close`."""
+    """The only writer of a log folder. Made by `open_writer`; the maker calls `close`."""
 
     def __init__(
         self,
         folder: Path,
         segments: list[_Segment],
-        ledger: MissingRanges,
+        missing: MissingRanges,
         *,
         quota: int,
         segment: int,
@@ -77,28 +79,28 @@ class SegmentWriter:
     ) -> None:
         self.folder = folder
         self._segments = segments
-        self._ledger = ledger
+        self._missing = missing
         self._quota = quota
-        # The head, two of the middle and the newest always fit: a tail never shrinks to the few
-        # bytes written since the last rotation.
+        # At least four segments fit: the first, two of the middle, the newest. Otherwise the tail
+        # would shrink at each rotation to the few bytes that are in the new segment.
         self._segment_size = max(1, min(segment, quota // 4))
-        self._most_held = held
+        self._max_held = held
         self._fd: int | None = None
         self._held = b""
-        self._splices = hasattr(os, "splice")
-        self._troubled = False
+        self._can_splice = hasattr(os, "splice")
+        self._disk_refuses = False
         self.disk_error = ""
-        """What the disk said when it first refused; empty: it never did."""
+        """The text of the first disk error; empty: there was none."""
         stored = segments[-1].end if segments else 0
-        self._size = max((stored, *(gone.end for gone in ledger.ranges)))
+        self._size = max((stored, *(each.end for each in missing.ranges)))
         self.state = LogState()
         self._publish()
 
     def fill_from(self, fd: int) -> int | None:
-        """Move what the non-blocking pipe holds to the end of the log, a few MiB at most.
+        """Append what the non-blocking pipe holds, a few MiB at most.
 
-        Return how many bytes; 0 when its writers are gone, None when there was nothing now.
-        Raises OSError for the pipe only.
+        Return how many bytes; 0 if its writers are gone, None if it is empty now. Raises OSError for
+        the pipe only, never for the disk.
         """
         moved = 0
         try:
@@ -111,51 +113,60 @@ class SegmentWriter:
             return moved or None
         finally:
             self._publish()
-            self._rest_if_quiet(moved)
+            self._close_if_quiet(moved)
         return moved
 
     def append(self, data: bytes) -> None:
-        """Put bytes at the end. Never raises for what the disk does."""
+        """Append bytes. Raises nothing for what the disk does."""
         self._store(data)
         self._publish()
-        self._rest_if_quiet(len(data))
+        self._close_if_quiet(len(data))
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is open and nothing held: `close` would find nothing to do."""
+        """Whether no file is open and nothing held: then `close` has nothing to do."""
         return self._fd is None and not self._held
 
     def close_fd(self) -> None:
-        """Hold no descriptor until the next bytes come."""
+        """Close the segment; the next bytes open it again."""
         if self._fd is not None:
-            # Closing can report a late failure of a network share; nothing is left to be done.
+            # On a network share, closing can report the failure of an earlier write. It comes too
+            # late to do anything about it.
             with contextlib.suppress(OSError):
                 os.close(self._fd)
             self._fd = None
 
     def close(self) -> None:
-        """Store what is held, if the disk takes it now; else note it as lost. Last call."""
+        """Store what is held, or note it as lost if the disk still refuses it. The last call."""
         self._store(b"")
-        self._ledger.note_loss(self._size - len(self._held), self._held)
+        self._missing.note_loss(self._size - len(self._held), self._held)
         self._publish()
         self.close_fd()
 
     def reader(self) -> LiveReader:
         return LiveReader(self)
 
-    def _rest_if_quiet(self, moved: int) -> None:
+    def _close_if_quiet(self, moved: int) -> None:
         if moved < _KEEP_OPEN_ABOVE:
             self.close_fd()
 
     def _move(self, fd: int) -> int:
-        if self._splices and not self._held and (room := self._room_or_none()):
+        """Move bytes once, by splice if possible: then they are never in this process's memory, and
+        none is lost if it is killed."""
+        if self._can_splice and not self._held:
             try:
-                return self._splice(fd, min(room, _CHUNK))
+                room = self._make_room(self._size)
+            except OSError:
+                room = 0
+            try:
+                if room:
+                    return self._splice(fd, min(room, _CHUNK))
             except BlockingIOError:
                 raise
             except OSError as error:
-                # The pipe still holds the bytes: read them, and let `_store` meet the trouble.
-                self._splices = error.errno not in _NO_SPLICE
+                # The bytes are still in the pipe. They are read below, and `_store` handles the
+                # disk's error.
+                self._can_splice = error.errno not in _NO_SPLICE
         data = os.read(fd, _CHUNK)
         self._store(data)
         return len(data)
@@ -163,7 +174,7 @@ class SegmentWriter:
     def _splice(self, pipe: int, count: int) -> int:
         segment, fd = self._segments[-1], self._fd
         assert fd is not None  # noqa: S101 - `_make_room` opened it
-        # At an explicit offset: the kernel refuses to splice to a file opened for appending.
+        # At an explicit offset: the kernel refuses to splice into a file opened for appending.
         count = os.splice(
             pipe,
             fd,
@@ -175,14 +186,8 @@ class SegmentWriter:
         self._size += count
         return count
 
-    def _room_or_none(self) -> int:
-        try:
-            return self._make_room(self._size)
-        except OSError:
-            return 0
-
     def _store(self, data: bytes) -> None:
-        """Write what was held before and `data`; hold what the disk refuses, the newest of it."""
+        """Write the held bytes and `data`. Hold the newest of what the disk refuses, lose the rest."""
         pending = self._held + data if self._held else data
         if not pending:
             return
@@ -190,12 +195,12 @@ class SegmentWriter:
         self._size += len(data)
         start += self._write(start, pending)
         pending = pending[len(pending) - (self._size - start) :]
-        if over := max(0, len(pending) - self._most_held):
-            self._ledger.lose(start, pending[:over])
+        if over := max(0, len(pending) - self._max_held):
+            self._missing.lose(start, pending[:over])
         self._held = pending[over:]
 
     def _write(self, start: int, data: bytes) -> int:
-        """Write as much as the disk takes, from log offset `start` on; return how much."""
+        """Write `data` from log offset `start` on; return how many bytes the disk accepted."""
         view = memoryview(data)
         written = 0
         try:
@@ -207,26 +212,28 @@ class SegmentWriter:
                 segment.length += count
                 written += count
         except OSError as error:
-            self._note_trouble(error)
+            self._note_disk_error(error)
         else:
-            if self._troubled:
-                self._troubled = False
-                self._ledger.note_loss()
+            if self._disk_refuses:
+                self._disk_refuses = False
+                self._missing.note_loss()
         return written
 
-    def _note_trouble(self, error: OSError) -> None:
-        if not self._troubled:
+    def _note_disk_error(self, error: OSError) -> None:
+        # One line in the log for a full disk, not one for each write.
+        if not self._disk_refuses:
             _log.warning("cannot store output in %s: %s", self.folder, error)
         self.disk_error = self.disk_error or error.strerror or str(error)
-        self._troubled = True
+        self._disk_refuses = True
         if self._segments and not self._segments[-1].length:
-            # Its bytes will not come, or from another offset on.
+            # An empty new segment: if bytes are stored later, they start at another offset.
             self.close_fd()
             with contextlib.suppress(OSError):
                 segment_path(self.folder, self._segments.pop().start).unlink()
 
     def _make_room(self, at: int) -> int:
-        """Have a segment open whose next byte is log offset `at`; return its room. Raises OSError."""
+        """Open a segment whose next byte is log offset `at`, if it is not open; return how many bytes
+        fit into it. Raises OSError."""
         current = self._segments[-1] if self._segments else None
         if current is None or current.end != at or current.length >= self._segment_size:
             self.close_fd()
@@ -243,17 +250,19 @@ class SegmentWriter:
         try:
             return os.open(path, flags, 0o600)
         except FileNotFoundError:
+            # Made with the first bytes only: many tasks print nothing.
             self.folder.mkdir(mode=0o700)
             return os.open(path, flags, 0o600)
 
     def _drop_oldest(self) -> None:
-        """Drop the oldest of the middle until one more segment fits in. Raises OSError."""
-        kept = sum(segment.length for segment in self._segments)
-        while kept + self._segment_size > self._quota and len(self._segments) > 2:
+        """Drop the oldest segments but the first until a new one fits the quota. Raises OSError."""
+        stored = sum(segment.length for segment in self._segments)
+        while stored + self._segment_size > self._quota and len(self._segments) > 2:
+            # Index 1: the first segment is the head of every window.
             oldest = self._segments[1]
-            self._ledger.drop(oldest.start, oldest.end)
+            self._missing.drop(oldest.start, oldest.end)
             del self._segments[1]
-            kept -= oldest.length
+            stored -= oldest.length
             self._publish()
 
     def _publish(self) -> None:
@@ -261,14 +270,14 @@ class SegmentWriter:
             tuple(segment.start for segment in self._segments),
             self._size,
             self._held,
-            self._ledger.ranges,
-            self._ledger.lost + len(self._held),
+            self._missing.ranges,
+            self._missing.lost + len(self._held),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LiveReader:
-    """A `LogReader` of the writer's own process: it also sees what the disk would not take."""
+    """A `LogReader` in the writer's process: it also returns bytes that are held in memory."""
 
     _writer: SegmentWriter
 
@@ -284,7 +293,7 @@ class LiveReader:
             chunk = read_segments(self._writer.folder, state.starts, offset, limit)
             if chunk is not None and chunk.offset == offset:
                 return chunk
-            # A jump is true if nothing was dropped or stored while we looked.
+            # A jump is real only if nothing was dropped or stored while the disk was read.
             if state.starts != self._writer.state.starts or state.held != self._writer.state.held:
                 continue
             if chunk is not None:
@@ -301,9 +310,10 @@ def _from_held(state: LogState, offset: int, limit: int) -> Chunk:
 
 
 def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> SegmentWriter:
-    """Go on at the end of the log in `folder`, if there is one. Raises OSError.
+    """Return the writer of the log in `folder`; it continues a log that exists. Raises OSError.
 
-    The folder, but not its parents, is made when the first bytes come.
+    The folder, but not its parents, is made when the first bytes arrive. Sizes are in bytes: `quota`
+    of the whole log, `segment` of one segment at most, `held` of the memory for refused bytes.
     """
     listing = list_folder(folder)
     segments = []
@@ -322,11 +332,11 @@ def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> Segment
 
 
 def _finish_drops(folder: Path, ranges: tuple[MissingRange, ...]) -> None:
-    """Remove what an agent killed between a note and its removal left behind."""
-    dropped = [gone for gone in ranges if gone.kind == DROPPED]
-    for gone in dropped:
-        if note_path(folder, gone).stat().st_size:
-            os.truncate(note_path(folder, gone), 0)
+    """Finish drops that a killed process has begun: empty the notes, remove the dropped segments."""
+    dropped = [each for each in ranges if each.kind == DROPPED]
+    for each in dropped:
+        if note_path(folder, each).stat().st_size:
+            os.truncate(note_path(folder, each), 0)
     if dropped:
         for path in folder.glob("*.log"):
             if path.stem.isdecimal() and any(g.start <= int(path.stem) < g.end for g in dropped):
