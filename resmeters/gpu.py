@@ -9,13 +9,13 @@ import attrs
 from resmeters import resbase
 from resmeters._colours import green_to_red, share_between
 
-__all__ = ("Card", "gpu", "read_cards")
+__all__ = ("NvmlGpu", "gpu", "read_gpus")
 
 MIB = 1024 * 1024
 
 
 @attrs.frozen
-class Card:
+class NvmlGpu:
     """What one card says; None for what it does not know, as cards cut in parts do."""
 
     name: str
@@ -37,18 +37,18 @@ def _start() -> Any:
     return pynvml
 
 
-def read_cards(nvml: Any) -> list[Card]:
+def read_gpus(nvml: Any) -> list[NvmlGpu]:
     """All cards. One that is sick costs its own line only; raises when the driver is gone."""
-    cards = []
+    gpus = []
     for number in range(nvml.nvmlDeviceGetCount()):
         try:
-            cards.append(_read_card(nvml, nvml.nvmlDeviceGetHandleByIndex(number)))
+            gpus.append(_read_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(number)))
         except nvml.NVMLError as error:
-            cards.append(Card(f"card {number}", trouble=str(error)))
-    return cards
+            gpus.append(NvmlGpu(f"card {number}", trouble=str(error)))
+    return gpus
 
 
-def _read_card(nvml: Any, handle: object) -> Card:
+def _read_gpu(nvml: Any, handle: object) -> NvmlGpu:
     def known(ask: Any, *args: object) -> Any:
         try:
             return ask(handle, *args)
@@ -61,7 +61,7 @@ def _read_card(nvml: Any, handle: object) -> Card:
     memory = known(nvml.nvmlDeviceGetMemoryInfo)
     rates = known(nvml.nvmlDeviceGetUtilizationRates)
     power = known(nvml.nvmlDeviceGetPowerUsage)
-    return Card(
+    return NvmlGpu(
         name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
         load=int(rates.gpu) if rates is not None else None,
         used=int(memory.used) // MIB if memory is not None else None,
@@ -85,21 +85,21 @@ class gpu(resbase.resbase):
 
     def update(self) -> None:
         try:
-            cards = read_cards(self._nvml)
+            gpus = read_gpus(self._nvml)
         except Exception:
             # A driver that was taken away and came back: begin anew, next time.
             self._nvml = _start()
             raise
-        self.value = max((card.load or 0 for card in cards), default=0)
+        self.value = max((card.load or 0 for card in gpus), default=0)
         self.graphr, self.graphg, self.graphb = green_to_red(share_between(self.value, 50, 100))
-        sick = any(card.trouble for card in cards)
+        sick = any(card.trouble for card in gpus)
         self.labelr, self.labelg, self.labelb = (255, 64, 64) if sick else (255, 255, 0)
-        self.height = 20 + 15 * len(cards)
-        self.label = "\n".join(map(_label, cards))
-        self.tooltip = "\n".join(f"{card.name}: {card.trouble or _label(card)}" for card in cards)
+        self.height = 20 + 15 * len(gpus)
+        self.label = "\n".join(map(_label, gpus))
+        self.tooltip = "\n".join(f"{card.name}: {card.trouble or _label(card)}" for card in gpus)
 
 
-def _label(card: Card) -> str:
+def _label(card: NvmlGpu) -> str:
     if card.trouble:
         return f"{card.name}: error"
     parts = [

@@ -14,7 +14,7 @@ from resmeters import resbase
 from resmeters._background import Aside, Late
 from resmeters._colours import green_to_red, share_between
 
-__all__ = ("Card", "nvidia_smi", "read_cards")
+__all__ = ("SmiGpu", "nvidia_smi", "read_output")
 
 COMMAND = ("nvidia-smi", "-q", "-x")
 TIME_LIMIT = 30.0
@@ -27,7 +27,7 @@ WARM, HOT = 0.70, 0.95
 
 
 @attrs.frozen
-class Card:
+class SmiGpu:
     """What one card says; what it does not say is 0. Memory in MiB, temperatures in Celsius."""
 
     name: str
@@ -43,7 +43,7 @@ class Card:
     """MiB by base name of the program."""
 
 
-def read_cards(text: str) -> tuple[str, list[Card]]:
+def read_output(text: str) -> tuple[str, list[SmiGpu]]:
     """The driver's version and its cards. Raises `ValueError` for what is no such output."""
     start = text.find("<nvidia_smi_log>")
     if start < 0:
@@ -54,10 +54,10 @@ def read_cards(text: str) -> tuple[str, list[Card]]:
         root = XML.fromstring(text[start:])  # noqa: S314 - as said above
     except XML.ParseError as error:
         raise ValueError(f"the output of nvidia-smi is cut: {error}") from error
-    return root.findtext("driver_version", "?"), [_read_card(each) for each in root.iter("gpu")]
+    return root.findtext("driver_version", "?"), [_read_gpu(each) for each in root.iter("gpu")]
 
 
-def _read_card(gpu: XML.Element) -> Card:
+def _read_gpu(gpu: XML.Element) -> SmiGpu:
     loads = {
         letter: _number(gpu, f"utilization/{name}_util")
         for letter, name in (("G", "gpu"), ("M", "memory"), ("E", "encoder"), ("D", "decoder"))
@@ -66,7 +66,7 @@ def _read_card(gpu: XML.Element) -> Card:
     for process in gpu.iterfind("processes/process_info"):
         program = _base_name(process.findtext("process_name", "?"))
         programs[program] += _number(process, "used_memory")
-    return Card(
+    return SmiGpu(
         name=gpu.findtext("product_name", "GPU"),
         total=_number(gpu, "fb_memory_usage/total"),
         used=_number(gpu, "fb_memory_usage/used"),
@@ -110,7 +110,7 @@ class nvidia_smi(resbase.resbase):
     def update(self) -> None:
         self.labelr, self.labelg, self.labelb = 100, 200, 0
         try:
-            version, cards = read_cards(self._aside.answer(PATIENCE))
+            version, gpus = read_output(self._aside.answer(PATIENCE))
         except OSError as error:
             return self._fail("Failed to launch nvidia-smi", error.strerror or str(error))
         except subprocess.TimeoutExpired:
@@ -120,24 +120,24 @@ class nvidia_smi(resbase.resbase):
             return None
         except ValueError as error:
             return self._fail("no figures", str(error))
-        return self._show(version, cards)
+        return self._show(version, gpus)
 
-    def _show(self, version: str, cards: list[Card]) -> None:
-        used, total = sum(card.used for card in cards), sum(card.total for card in cards)
+    def _show(self, version: str, gpus: list[SmiGpu]) -> None:
+        used, total = sum(card.used for card in gpus), sum(card.total for card in gpus)
         self.value, self.valuemax = used, max(total, 1)
         red, green, blue = green_to_red(share_between(used, EMPTY * total, FULL * total))
         self.graphr, self.graphg, self.graphb = red, green, blue
         heats = [
-            share_between(c.temperature, WARM * c.limit, HOT * c.limit) for c in cards if c.limit
+            share_between(c.temperature, WARM * c.limit, HOT * c.limit) for c in gpus if c.limit
         ]
         self.bgcolorb = round(255 * max(heats, default=0.0))
         if used:
             self.labelr = 255
-        if any(card.programs for card in cards):
+        if any(card.programs for card in gpus):
             self.labelg = 255
-        self.height = 20 + 15 * len(cards)
-        self.label = f"v{version} " + "\n".join(map(_label, cards))
-        self.tooltip = "\n".join([f"NVIDIA driver {version}", *map(_tip, cards)])
+        self.height = 20 + 15 * len(gpus)
+        self.label = f"v{version} " + "\n".join(map(_label, gpus))
+        self.tooltip = "\n".join([f"NVIDIA driver {version}", *map(_tip, gpus)])
 
     def _fail(self, label: str, tip: str) -> None:
         self.value = 0
@@ -146,7 +146,7 @@ class nvidia_smi(resbase.resbase):
         self.tooltip = f"nvidia-smi: {tip}"
 
 
-def _label(card: Card) -> str:
+def _label(card: SmiGpu) -> str:
     loads = "".join(f" {letter}{load}%" for letter, load in card.loads.items() if load)
     programs = "".join(f" {name}:{memory}M" for name, memory in card.programs.items())
     heat = f" {card.temperature}C" + (f"({card.limit}C Max)" if card.limit else "")
@@ -154,7 +154,7 @@ def _label(card: Card) -> str:
     return f"{card.name}{memory}{heat}{loads}" + (f"\n{programs}" if programs else "")
 
 
-def _tip(card: Card) -> str:
+def _tip(card: SmiGpu) -> str:
     loads = ", ".join(f"{letter} {load}%" for letter, load in card.loads.items())
     programs = "".join(f"\n  {name}: {memory} MiB" for name, memory in card.programs.items())
     return (
