@@ -1,4 +1,4 @@
-"""All plugins tried in a process of their own: the worst of them are told of, the rest still tried."""
+"""Checks of plugins in a process of their own: one that hangs or crashes does not stop the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def meter(folder: Path, update: str, more: str = "") -> list[Path]:
     return [folder]
 
 
-def test_ours_are_good() -> None:
+def test_built_in_plugins_have_no_problems() -> None:
     reports = check_plugins()
     assert [(report.name, report.problems) for report in reports if report.problems] == []
     kinds = [report.kind for report in reports]
@@ -48,14 +48,14 @@ def test_ours_are_good() -> None:
         ("parser", "nowhere", 'no parser "nowhere"'),
     ],
 )
-def test_what_is_wrong_is_explained(kind: str, name: str, sentence: str) -> None:
+def test_problems_are_explained(kind: str, name: str, sentence: str) -> None:
     names = [(kind, name), ("parser", "generic")]
     bad, good = check_plugins([PLUGINS], names=names)
     assert sentence in "\n".join(bad.problems)
     assert (good.name, good.problems) == ("generic", ())
 
 
-def test_one_that_hangs_costs_its_limit_only() -> None:
+def test_a_plugin_that_hangs_costs_only_its_time_limit() -> None:
     names = [("parser", "generic"), ("service", "bad_init_loop"), ("parser", "blender")]
     reports = check_plugins([PLUGINS], names=names, limit=3.0)
     assert [report.problems for report in reports] == [
@@ -65,7 +65,7 @@ def test_one_that_hangs_costs_its_limit_only() -> None:
     ]
 
 
-def test_a_services_parser_must_be_there(tmp_path: Path) -> None:
+def test_a_missing_parser_of_a_service_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "moth.py").write_text(
         "from services import service\nparser = 'blendr'\nclass moth(service.service): pass\n"
@@ -93,17 +93,17 @@ def test_a_meter_is_updated() -> None:
         ("while True: pass", "it hung"),
     ],
 )
-def test_what_is_wrong_with_a_meter(tmp_path: Path, update: str, sentence: str) -> None:
+def test_problems_of_a_meter_are_explained(tmp_path: Path, update: str, sentence: str) -> None:
     report = check_meter("odd", meter(tmp_path, update), limit=3.0)
     assert sentence in "\n".join(report.problems)
 
 
-def test_what_a_plugin_prints_is_kept_from_the_answers(tmp_path: Path) -> None:
+def test_prints_of_a_plugin_do_not_mix_with_the_reports(tmp_path: Path) -> None:
     more = "import os\nos.write(1, b'[[], {}, \"\"]\\n')\nprint('hello')\n"
     report = check_meter("odd", meter(tmp_path, "self.value = 7", more))
     assert (report.values["value"], report.printed) == (7, "hello\n")
 
 
-def test_there_must_be_a_meter() -> None:
+def test_a_missing_meter_is_an_error() -> None:
     with pytest.raises(PluginNotFound, match='did you mean "example"'):
         check_meter("exampel")

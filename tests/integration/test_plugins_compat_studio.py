@@ -1,4 +1,4 @@
-"""A studio's folder of plugins written for CGRU, through the plugin host and the command line."""
+"""A studio's folder of plugins written for CGRU, in the plugin host and from the command line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SETTINGS = PluginSettings(
     variables={"lumen_quality": 3, "nested": {"list": [1, [2]]}},
 )
 LOG = b"frame 1\npass 2/2\nmemory: 2 KB\nwrote one.exr\npreview look.exr\nframe 2\npass 1/2\n"
-# The service puts its options behind: the last word takes them.
+# The service appends its options: the last command, echo, prints them.
 TASK = (
     r"printf 'frame 1\npass 2/2\nmemory: 2 KB\nwrote one.exr\n'; echo x > one.exr; echo asked for:"
 )
 
 
-async def test_the_plugin_host_runs_them(tmp_path: Path) -> None:
+async def test_plugins_of_a_studio_run_in_the_plugin_host(tmp_path: Path) -> None:
     for name in ("one.exr", "look.exr"):
         (tmp_path / name).touch()
     spec = make_spec(
@@ -74,7 +74,7 @@ async def test_the_next_task_uses_a_changed_helper(tmp_path: Path) -> None:
                 assert " --artist user " in task.facts.command
 
 
-async def test_a_job_runs_with_them(tmp_path: Path) -> None:
+async def test_a_job_runs_with_plugins_of_a_studio(tmp_path: Path) -> None:
     """From the config file to the report: VARS, mapping, parser, thumbnails, log."""
     block = {
         "name": "beauty", "service": "lumen", "parser": "lumen_log", "working_directory": str(tmp_path),
@@ -92,7 +92,7 @@ async def test_a_job_runs_with_them(tmp_path: Path) -> None:
     assert code == 0, err
     [task] = json.loads(report.read_text())["tasks"]
     assert task["state"] == "done"
-    assert task["resources"].split()[0] == "mem:2048"  # what is measured stands behind it
+    assert task["resources"].split()[0] == "mem:2048"  # followed by measured values
     assert "asked for: --user Ann_Lee" in task["output"]
     assert task["output"].rstrip().endswith("-q 5")
 

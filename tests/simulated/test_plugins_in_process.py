@@ -1,4 +1,4 @@
-"""Plugins without a process: the contract of a plugin task under virtual time."""
+"""Plugins in the agent's process: the contract of a plugin task under virtual time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_run_from_facts_to_thumbnails(tmp_path: Path, autojump_clock: ob
         assert (task.problems(), task.disabled_reason) == ((), "")
 
 
-async def test_errors_come_out_bare() -> None:
+async def test_errors_are_raised_without_a_group() -> None:
     runner, log = InlineRunner(folders=[PLUGINS]), MemoryLog()
     with pytest.raises(PluginNotFound):
         async with runner.open_task(make_spec(service="nowhere"), log):
@@ -46,7 +46,7 @@ async def test_errors_come_out_bare() -> None:
             pass
 
 
-async def test_a_long_log_is_parsed_in_steps_with_room_for_others() -> None:
+async def test_a_long_log_is_parsed_in_steps_with_checkpoints() -> None:
     runner, log = InlineRunner(folders=[PLUGINS]), MemoryLog()
     await log.append(
         (b"z" * 99 + b"\n") * (4 * BYTES_PER_CHECKPOINT // 100)

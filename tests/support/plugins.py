@@ -1,4 +1,4 @@
-"""What tests of the plugins room share: specs, and the folder of plugins that misbehave."""
+"""Helpers for tests of plugins: specs, workers, and the folder of plugins that misbehave."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 PLUGINS = Path(__file__).parents[1] / "data" / "plugins"
 GUARD = 30.0
-"""Seconds after which a test that hangs is ended: never the measure of anything."""
+"""Seconds after which a hanging test is ended; no test measures by it."""
 
 
 def make_spec(parser: str = "", service: str = "generic", **info: object) -> PluginSpec:
-    """A task's plugins; `info` goes over what every task has."""
+    """The plugins of a task. `info` overrides values of its taskInfo."""
     task_info: dict[str, object] = {
         "wdir": tempfile.gettempdir(),
         "service": service,
@@ -50,13 +50,13 @@ def make_spec(parser: str = "", service: str = "generic", **info: object) -> Plu
 
 
 def make_worker(spec: PluginSpec, data: bytes = b"") -> tuple[TaskWorker, MemoryLogStore]:
-    """A worker on a log in memory."""
+    """A worker with a log in memory."""
     store = MemoryLogStore()
     store.append(data)
     return TaskWorker(spec, store.reader(), PluginSettings(), (PLUGINS,)), store
 
 
 def parse_all(spec: PluginSpec, data: bytes, mode: str = "0:0") -> ParserState:
-    """What a parser knows after a whole log."""
+    """A parser's state after a whole log."""
     worker, _ = make_worker(spec, data)
     return worker.parse(len(data), mode=mode)

@@ -1,4 +1,4 @@
-"""What services make of tasks and job files, without running anything."""
+"""Previews of services for tasks and job files, without running anything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_numbers_are_filled_and_paths_mapped(tmp_path: Path) -> None:
     assert view.good
 
 
-def test_thumbnails_are_of_files_that_are_there(tmp_path: Path) -> None:
+def test_thumbnails_are_of_existing_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     settings = PluginSettings(
         thumbnail_command="convert %(image)s %(thumbnail)s", thumbnail_extensions=("png",)
@@ -54,20 +54,20 @@ def test_thumbnails_are_of_files_that_are_there(tmp_path: Path) -> None:
     assert command.startswith(f"convert {tmp_path}/a.png ")
 
 
-def test_a_parser_that_is_not_there_is_not_good() -> None:
+def test_a_missing_parser_is_not_good() -> None:
     view = make_service("generic", {"command_block": "x", "parser": "blendr"})
     assert not view.good
     assert 'did you mean "blender"' in view.log
     assert make_service("generic", {"command_block": "x", "parser": "none"}).good
 
 
-def test_what_a_service_answers_wrongly_is_a_problem() -> None:
+def test_a_wrong_result_of_a_service_is_a_problem() -> None:
     view = make_service("bad_answers", {}, folders=[PLUGINS])
     assert "service.skipTask() returned int, not a bool" in view.problems
     assert not view.good
 
 
-def test_there_must_be_a_service() -> None:
+def test_a_missing_or_broken_service_is_an_error() -> None:
     with pytest.raises(PluginNotFound, match='did you mean "generic"'):
         make_service("generik", {})
     with pytest.raises(PluginError, match="nothing there"):
@@ -81,7 +81,7 @@ def test_a_job_gives_the_first_task_of_each_block() -> None:
     assert (view.task, view.command) == ("frame 1-3", "blender -b scene.blend -s 1 -e 3 -a")
 
 
-def test_a_task_is_taken_as_it_stands(tmp_path: Path) -> None:
+def test_a_file_with_one_task_is_returned_unchanged(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(json.dumps({"command_block": "x"}))
     assert read_tasks(tmp_path / "t.json") == ({"command_block": "x"},)
 
@@ -95,18 +95,18 @@ def test_a_task_is_taken_as_it_stands(tmp_path: Path) -> None:
         ('{"job": {"blocks": [{"command": 3}]}}', r"blocks\[0\]"),
     ],
 )
-def test_nonsense_is_no_task(tmp_path: Path, text: str, sentence: str) -> None:
+def test_other_json_is_an_error(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "t.json").write_text(text)
     with pytest.raises(ConfigError, match=sentence):
         read_tasks(tmp_path / "t.json")
 
 
-def test_a_file_must_be_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"t\.json: No such file"):
         read_tasks(tmp_path / "t.json")
 
 
-def test_the_limits_of_a_service_are_shown(tmp_path: Path) -> None:
+def test_the_limits_of_a_service_are_returned(tmp_path: Path) -> None:
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "slow.py").write_text(
         "from services import service\n\n\nclass slow(service.service):\n"

@@ -1,4 +1,4 @@
-"""Replaying logs: which line did what, whether cuts matter, what the task would get."""
+"""Replays of logs: the effect of each line, differences between chunks, the status of the task."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def studio(folder: Path, **files: str) -> list[Path]:
     return [folder]
 
 
-def test_each_change_names_its_line() -> None:
+def test_each_event_names_its_line() -> None:
     replay = replay_parser("generic", LOG, frames=4)
-    told = [(event.line, event.name, event.value, event.text) for event in replay.events]
-    assert told == [
+    events = [(event.line, event.name, event.value, event.text) for event in replay.events]
+    assert events == [
         (2, "percent", 5, "\x1b[31mPROGRESS: 20%"),
         (2, "percentframe", 20, "\x1b[31mPROGRESS: 20%"),
         (4, "percent", 7, "PROGRESS: 30%"),
@@ -74,7 +74,7 @@ def test_each_change_names_its_line() -> None:
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
-def test_cuts_change_neither_the_end_nor_the_lines(chunk: str) -> None:
+def test_chunks_change_neither_the_result_nor_the_lines(chunk: str) -> None:
     by_lines = replay_parser("generic", LOG, frames=4)
     replay = replay_parser("generic", LOG, frames=4, chunk=chunk)
     assert replay.differences == ()
@@ -85,7 +85,7 @@ def test_cuts_change_neither_the_end_nor_the_lines(chunk: str) -> None:
 
 
 @pytest.mark.parametrize("case", all_cases(), ids=ids)
-def test_what_the_tables_of_the_parsers_expect(case: Case) -> None:
+def test_recorded_logs_have_the_expected_outcome(case: Case) -> None:
     replay = replay_parser(case.parser, read(case.log), frames=case.frames, chunk="random:1")
     wanted = case.outcome
     state = replay.state
@@ -99,7 +99,7 @@ def test_what_the_tables_of_the_parsers_expect(case: Case) -> None:
     assert replay.backwards == ()
 
 
-def test_a_parser_that_counts_its_calls_is_found_out(tmp_path: Path) -> None:
+def test_a_parser_that_counts_its_calls_has_differences(tmp_path: Path) -> None:
     folders = studio(tmp_path, calls=COUNTER)
     replay = replay_parser("calls", "a\nb\nc\n", folders=folders)
     assert replay.differences == ("percent is 40 in these chunks, 20 in one",)
@@ -107,21 +107,21 @@ def test_a_parser_that_counts_its_calls_is_found_out(tmp_path: Path) -> None:
     assert replay_parser("calls", "a\nb\nc\n", folders=folders, chunk="whole").good
 
 
-def test_what_goes_back_and_what_is_replaced_is_told(tmp_path: Path) -> None:
+def test_decreases_and_replacements_are_events(tmp_path: Path) -> None:
     replay = replay_parser("unsteady", "50\n20\nend\n", folders=studio(tmp_path, unsteady=UNSTEADY))
     assert [(event.line, event.value) for event in replay.backwards] == [(2, 20)]
     assert [(e.line, e.value) for e in replay.events if e.name == "output"] == [(3, "END\n")]
     assert replay.output == "50\n20\nEND\n"
 
 
-def test_files_that_are_there_count(tmp_path: Path) -> None:
+def test_the_state_has_existing_files_only(tmp_path: Path) -> None:
     (tmp_path / "a b.png").write_bytes(b"x")
     replay = replay_parser("generic", LOG, working_directory=str(tmp_path))
     assert replay.files == ("a b.png",)
     assert replay.state.files == (str(tmp_path / "a b.png"),)
 
 
-def test_what_a_parser_raises_is_a_problem_with_its_line() -> None:
+def test_an_exception_of_a_parser_is_a_problem_with_its_line() -> None:
     replay = replay_parser("bad_raise", "fine\nRAISE\n", folders=[PLUGINS])
     problems = [event for event in replay.events if event.name == "problem"]
     assert [(event.line, event.value) for event in problems] == [(2, "ValueError: no such thing")]
@@ -130,14 +130,14 @@ def test_what_a_parser_raises_is_a_problem_with_its_line() -> None:
     assert not replay.good
 
 
-def test_there_must_be_a_parser() -> None:
+def test_a_missing_or_broken_parser_is_an_error() -> None:
     with pytest.raises(PluginNotFound, match='did you mean "generic"'):
         replay_parser("generik", "")
     with pytest.raises(PluginError, match="a_module_that_is_nowhere"):
         replay_parser("bad_import", "", folders=[PLUGINS])
 
 
-def test_a_parser_must_let_itself_be_made(tmp_path: Path) -> None:
+def test_a_parser_whose_constructor_raises_is_an_error(tmp_path: Path) -> None:
     text = (
         "from parsers import parser\nclass raises(parser.parser):\n def __init__(self): {}['x']\n"
     )
@@ -157,12 +157,12 @@ def test_any_bytes_are_a_log(data: bytes, chunk: str) -> None:
 @pytest.mark.parametrize(
     ("speed", "ends"),
     [
-        ("1000", [2, 8]),  # a call takes what was printed in a tenth of a second
+        ("1000", [2, 8]),  # a call gets the output of a tenth of a second
         ("10", [2, 4, 6, 8]),
-        ("0.5", [2, 2, 4, 4, 6, 6, 8]),  # each second without output is a call, too
+        ("0.5", [2, 2, 4, 4, 6, 6, 8]),  # a call without output after each second
     ],
 )
-def test_speed_is_how_often_and_with_how_much_the_parser_is_called(
+def test_speed_decides_when_the_parser_is_called_and_with_how_much(
     speed: str, ends: list[int]
 ) -> None:
     assert cut_log(b"a\nb\nc\nd\n", spell_chunk(f"speed:{speed}")) == ends
@@ -187,13 +187,13 @@ def test_speed_shows_a_parser_that_depends_on_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", ["", "0", "-1", "fast", "nan", "inf", "1e-9"])
-def test_nonsense_is_no_speed(speed: str) -> None:
+def test_an_invalid_speed_is_an_error(speed: str) -> None:
     with pytest.raises(ConfigError, match="lines per second"):
         spell_chunk(f"speed:{speed}")
 
 
 @pytest.mark.parametrize("chunk", ["", "0", "-1", "lines", "random:", "1.5", "²"])
-def test_nonsense_is_no_chunk(chunk: str) -> None:
+def test_an_invalid_chunk_is_an_error(chunk: str) -> None:
     with pytest.raises(ConfigError, match="expected a number of bytes"):
         spell_chunk(chunk)
 
@@ -205,7 +205,7 @@ def test_a_random_chunk_gets_a_seed() -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from(["line", "whole", "1", "3", "random:1"]))
-def test_pieces_cover_the_log(data: bytes, chunk: str) -> None:
+def test_chunks_cover_the_log(data: bytes, chunk: str) -> None:
     ends = cut_log(data, chunk)
     assert ends == sorted(ends)
     assert (ends[-1] if ends else 0) == len(data)
@@ -220,7 +220,7 @@ def test_a_page_has_the_parsers_colours_and_no_markup_of_the_log() -> None:
     assert "\u241b[31m" in page
 
 
-def test_a_parser_that_cannot_colour_leaves_plain_text() -> None:
+def test_a_parser_whose_to_html_fails_gives_plain_text() -> None:
     replay = replay_parser("bad_types", "<b>\n", folders=[PLUGINS], html=True)
     assert replay.html == "&lt;b&gt;"
     assert any("toHTML() raised" in problem for problem in replay.problems)

@@ -1,4 +1,4 @@
-"""Plugin files written for CGRU find the helper modules they import, and nobody else does."""
+"""CGRU's helper modules: only plugin files can import them, and they work as in CGRU."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ SETTINGS = PluginSettings(
 
 
 @pytest.fixture(autouse=True)
-def _settings_of_this_test() -> Iterator[None]:
+def _active_settings() -> Iterator[None]:
     active_settings.use(SETTINGS)
     yield
     active_settings.use(PluginSettings())
 
 
 def write(path: Path, body: str) -> Path:
-    """Write a module whose time differs from any earlier one's of that name."""
+    """Write a module with an mtime that differs from that of any earlier version."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.stat().st_mtime_ns if path.exists() else 1_000_000_000
     path.write_text(body, encoding="utf-8")
@@ -55,21 +55,21 @@ def write(path: Path, body: str) -> Path:
     return path
 
 
-def loaded(folder: Path, head: str, found: str, kind: str = "parser") -> Any:  # noqa: ANN401 - whatever it is
-    """What `found` is in a plugin that begins with `head`."""
-    place = {"parser": "parsers", "service": "services", "meter": "resources"}[kind]
-    write(folder / place / "asks.py", f"{head}\nclass asks:\n    got = {found}\n")
+def evaluate(folder: Path, head: str, found: str, kind: str = "parser") -> Any:  # noqa: ANN401 - any value
+    """The value of the expression `found` in a plugin that begins with `head`."""
+    subfolder = {"parser": "parsers", "service": "services", "meter": "resources"}[kind]
+    write(folder / subfolder / "asks.py", f"{head}\nclass asks:\n    got = {found}\n")
     return vars(load_class(kind, "asks", [folder]))["got"]
 
 
-# -- who finds them -------------------------------------------------------------------------------
+# -- imports --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(compat.NAMES))
 @pytest.mark.parametrize("kind", ["parser", "service", "meter"])
-def test_every_kind_of_plugin_finds_them(name: str, kind: str, tmp_path: Path) -> None:
+def test_every_kind_of_plugin_imports_them(name: str, kind: str, tmp_path: Path) -> None:
     before = set(sys.modules)
-    made = loaded(tmp_path, f"import {name}", name, kind)
+    made = evaluate(tmp_path, f"import {name}", name, kind)
     assert made.__name__ == f"trio_afrender.plugins.compat.{name}"
     assert name not in set(sys.modules) - before
     with pytest.raises(ModuleNotFoundError):
@@ -86,27 +86,27 @@ def test_every_kind_of_plugin_finds_them(name: str, kind: str, tmp_path: Path) -
     ],
 )
 def test_all_ways_to_import_them(head: str, tmp_path: Path) -> None:
-    assert loaded(tmp_path, head, "toStr(b'\\xc3\\xa4')") == "ä"
+    assert evaluate(tmp_path, head, "toStr(b'\\xc3\\xa4')") == "ä"
 
 
 @pytest.mark.parametrize("name", sorted(compat.NAMES))
-def test_they_are_ours_whatever_lies_about(
+def test_files_of_the_same_name_do_not_replace_them(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The original of cgruconfig creates files at its import: it must never be run here."""
+    """The original cgruconfig creates files when it is imported, so it must never be imported here."""
     write(tmp_path / f"{name}.py", "raise OSError('imported the original')\n")
     write(tmp_path / "parsers" / f"{name}.py", "raise OSError('imported the original')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert loaded(tmp_path, f"import {name}", f"{name}.__name__").startswith("trio_afrender.")
+    assert evaluate(tmp_path, f"import {name}", f"{name}.__name__").startswith("trio_afrender.")
 
 
 @pytest.mark.parametrize("name", sorted(compat.NAMES))
-def test_what_is_not_there_is_said(name: str, tmp_path: Path) -> None:
+def test_a_missing_function_is_explained(name: str, tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=f"{name} has no 'webbrowse' here"):
-        loaded(tmp_path, f"import {name}", f"{name}.webbrowse('x')")
-    assert loaded(tmp_path, f"import {name}", f"hasattr({name}, 'webbrowse')") is False
+        evaluate(tmp_path, f"import {name}", f"{name}.webbrowse('x')")
+    assert evaluate(tmp_path, f"import {name}", f"hasattr({name}, 'webbrowse')") is False
     with pytest.raises(PluginError, match="cannot import name 'webbrowse'"):
-        loaded(tmp_path, f"from {name} import webbrowse", "webbrowse")
+        evaluate(tmp_path, f"from {name} import webbrowse", "webbrowse")
 
 
 # -- a studio's own modules -----------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_modules_of_a_plugin_folder(head: str, found: str, tmp_path: Path) -> No
     write(tmp_path / "studiotool.py", "NAME = 'mark'\n")
     write(tmp_path / "parsers" / "beside.py", "NAME = 'mark'\n")
     before = (list(sys.path), {name for name in sys.modules if "studio" in name})
-    assert loaded(tmp_path, head, found) == "mark"
+    assert evaluate(tmp_path, head, found) == "mark"
     ours = [name for name in sys.modules if name.split(".")[0] in ("studiolib", "studiotool")]
     assert (list(sys.path), ours) == (before[0], [])
 
@@ -155,14 +155,14 @@ def test_modules_of_a_plugin_folder(head: str, found: str, tmp_path: Path) -> No
         ("from studiolib import nowhere", "cannot import name 'nowhere'"),
     ],
 )
-def test_modules_that_are_missing(head: str, missing: str, tmp_path: Path) -> None:
+def test_a_missing_module_is_named(head: str, missing: str, tmp_path: Path) -> None:
     write(tmp_path / "studiolib" / "__init__.py", "")
     write(tmp_path / "studiolib" / "plain.py", "")
     with pytest.raises(PluginError, match=missing):
-        loaded(tmp_path, head, "0")
+        evaluate(tmp_path, head, "0")
 
 
-def test_a_plugin_called_like_the_library_it_wraps_finds_the_library(
+def test_a_plugin_with_the_name_of_a_library_imports_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "installed" / "tracker.py", "NAME = 'library'\n")
@@ -179,31 +179,31 @@ def test_a_plugin_called_like_the_library_it_wraps_finds_the_library(
         load_class("parser", "lonely", [tmp_path])
 
 
-def test_no_module_of_a_folder_stands_for_one_of_the_standard_library(tmp_path: Path) -> None:
-    for place in (tmp_path, tmp_path / "parsers"):
-        write(place / "json.py", "NAME = 'theirs'\n")
-    assert loaded(tmp_path, "import json", "json.dumps(1)") == "1"
+def test_helper_modules_do_not_replace_the_standard_library(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "parsers"):
+        write(folder / "json.py", "NAME = 'theirs'\n")
+    assert evaluate(tmp_path, "import json", "json.dumps(1)") == "1"
 
 
-def test_in_a_folder_without_sub_folders_helpers_lie_beside(tmp_path: Path) -> None:
+def test_helpers_of_a_flat_folder_lie_beside_the_plugins(tmp_path: Path) -> None:
     write(tmp_path / "flathelper.py", "NAME = 'mark'\n")
     write(tmp_path / "flat.py", "import flathelper, cgruutils\nclass flat: got = flathelper.NAME\n")
     assert vars(load_class("parser", "flat", [tmp_path]))["got"] == "mark"
 
 
-def test_a_change_of_a_helper_is_seen_by_the_next_task(tmp_path: Path) -> None:
+def test_the_next_task_uses_a_changed_helper(tmp_path: Path) -> None:
     write(tmp_path / "studiolib" / "__init__.py", "")
     for value in ("old", "new"):
         write(tmp_path / "studiolib" / "leaf.py", f"NAME = {value!r}\n")
         write(tmp_path / "parsers" / "base.py", "from studiolib import leaf\n")
         if value == "old":
-            got = loaded(tmp_path, "from parsers import base", "base.leaf.NAME")
+            got = evaluate(tmp_path, "from parsers import base", "base.leaf.NAME")
         else:
             got = vars(load_class("parser", "asks", [tmp_path]))["got"]
         assert got == value
 
 
-def test_a_change_of_a_helper_imported_late_is_seen_too(tmp_path: Path) -> None:
+def test_the_next_task_uses_a_changed_helper_that_was_imported_late(tmp_path: Path) -> None:
     write(tmp_path / "tool.py", "NAME = 'old'\n")
     body = "class late:\n    def get(self):\n        import tool\n        return tool.NAME\n"
     write(tmp_path / "services" / "late.py", body)
@@ -223,7 +223,7 @@ def test_a_class_derived_from_a_module_is_explained(tmp_path: Path) -> None:
 # -- cgruconfig -----------------------------------------------------------------------------------
 
 
-def test_vars_are_the_settings() -> None:
+def test_vars_hold_the_settings() -> None:
     assert cgruconfig.VARS["pathsmap"] == [["/mnt/shows/", "/shows/"]]
     assert cgruconfig.VARS["af_thumbnail_extensions"] == ["exr"]
     assert cgruconfig.VARS["af_task_post_limit_sec"] == 16
@@ -234,12 +234,12 @@ def test_vars_are_the_settings() -> None:
         assert cgruconfig.VARS[name]
 
 
-def test_vars_follow_the_settings_and_never_change_them() -> None:
+def test_vars_follow_changes_of_the_settings_and_do_not_alter_them() -> None:
     held = cgruconfig.VARS
     held["list"].append(3)
     held["mine"] = 1
     active_settings.use(attrs.evolve(SETTINGS))
-    assert held["mine"] == 1  # the same settings: nothing to do
+    assert held["mine"] == 1  # equal settings: no update
     active_settings.use(attrs.evolve(SETTINGS, variables={"other": True}))
     assert cgruconfig.VARS is held
     assert held["other"] is True
@@ -258,7 +258,7 @@ def test_vars_follow_the_settings_and_never_change_them() -> None:
         ({"AF_USERNAME": "b", "CGRU_USERNAME": "studio/cy"}, "cy"),
     ],
 )
-def test_the_user_is_named_as_in_the_original(
+def test_the_user_name_is_found_as_in_cgru(
     environment: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("CGRU_USERNAME", "AF_USERNAME", "USER", "USERNAME"):
@@ -269,14 +269,14 @@ def test_the_user_is_named_as_in_the_original(
     assert cgruconfig.VARS["USERNAME"] == name
 
 
-def test_the_thumbnail_command_can_always_be_formatted() -> None:
+def test_the_default_thumbnail_command_can_be_formatted() -> None:
     command = cgruconfig.VARS["af_thumbnail_cmd"] % {"image": "/a b.exr", "thumbnail": "/t.jpg"}
     assert command.endswith(' -m trio_afrender.thumbnail -- "/a b.exr" "/t.jpg"')
     active_settings.use(attrs.evolve(SETTINGS, thumbnail_command="make %(image)s"))
     assert cgruconfig.VARS["af_thumbnail_cmd"] == "make %(image)s"
 
 
-def test_keys_of_a_studio_reach_its_plugins_and_ours_do_not(tmp_path: Path) -> None:
+def test_vars_hold_keys_of_the_studio_but_not_those_of_the_agent(tmp_path: Path) -> None:
     own = {"lumen_quality": 7, "nested": {"a": [1]}, "-off": 1, "trio_afrender": {"max_tasks": 2}}
     path = write(tmp_path / "config.json", json.dumps({"cgru_config": own}))
     environment = {"HOME": str(tmp_path), "CGRU_LUMEN_QUALITY": "9"}
@@ -292,7 +292,7 @@ def test_keys_of_a_studio_reach_its_plugins_and_ours_do_not(tmp_path: Path) -> N
 # -- cgrupathmap ----------------------------------------------------------------------------------
 
 
-def test_the_paths_map_by_its_names_of_old() -> None:
+def test_the_paths_map_has_the_names_of_cgru() -> None:
     pm = cgrupathmap.CompatPathMap()
     assert pm.initialized
     assert (pm.PathClient, pm.PathServer) == (["/mnt/shows/"], ["/shows/"])
@@ -303,7 +303,7 @@ def test_the_paths_map_by_its_names_of_old() -> None:
     assert pm.toClient("/shows/a") == "/shows/a"
 
 
-def test_without_pairs_there_is_nothing_to_map() -> None:
+def test_a_paths_map_without_pairs_is_not_initialized() -> None:
     active_settings.use(PluginSettings())
     assert not cgrupathmap.CompatPathMap().initialized
 
@@ -315,7 +315,7 @@ def test_windows_paths_and_unix_separators(monkeypatch: pytest.MonkeyPatch) -> N
     assert cgrupathmap.CompatPathMap(UnixSeparators=True).toClient("/shows/a/b") == "P:/a/b"
 
 
-def test_a_pair_that_cannot_be_used_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_pair_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     pm = cgrupathmap.CompatPathMap()
     pm.init([["/a/", "/b/"], ["/a/", ""]], True)
     assert "pair 2 of the paths map is not used" in capsys.readouterr().out
@@ -372,8 +372,8 @@ def test_patterns(function: Callable[[str], str], text: str, pattern: str) -> No
 def test_sequences(capsys: pytest.CaptureFixture[str]) -> None:
     files = ["/d/b.9.exr", "/d/a.010.exr", "/d/a.009.exr", "/d/b.10.exr", "/d/a.012.exr", "/d/x"]
     found = cgrusequence.cgruSequence(files, True)
-    told = [(one["name"], one["seq"], one["first"], one["last"], one["count"]) for one in found]
-    assert told == [
+    values = [(one["name"], one["seq"], one["first"], one["last"], one["count"]) for one in found]
+    assert values == [
         ("/d/a.009.exr", True, 9, 10, 2),
         ("/d/a.012.exr", False, 12, 12, 1),
         ("/d/b.10.exr", False, 10, 10, 1),
@@ -397,14 +397,14 @@ def test_sequences(capsys: pytest.CaptureFixture[str]) -> None:
         ("3 GBit", None),
     ],
 )
-def test_memory_texts(text: str, size: int | None) -> None:
+def test_memory_sizes_in_texts(text: str, size: int | None) -> None:
     assert cgruutils.memStrToBytes(text) == size
 
 
 def test_texts_and_times() -> None:
     assert cgruutils.toStr(b"a\xff") == "a�"
     with pytest.raises(TypeError):
-        cgruutils.toStr(3)  # type: ignore[arg-type]  # what is tested
+        cgruutils.toStr(3)  # type: ignore[arg-type]  # the error is tested
     assert cgruutils.isImageExt("a.EXR")
     assert cgruutils.isMovieExt("a.mov")
     assert not cgruutils.isImageExt("exr")
@@ -416,7 +416,7 @@ def test_texts_and_times() -> None:
     assert cgruutils.timecodesFromFrameRange(24, 90053, 25) == "00:00:00:24 - 01:00:02:03"
 
 
-def test_copies_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = tmp_path / "one", tmp_path / "new" / "two"
     one.write_text("text")
     assert cgruutils.copy_file(str(one), str(two))
@@ -482,7 +482,7 @@ def test_a_service_of_the_studio(tmp_path: Path) -> None:
     assert worker.log() == "Service: Lumen had warnings."
 
 
-def test_without_hosts_an_override_of_them_is_not_asked(tmp_path: Path) -> None:
+def test_without_hosts_an_override_of_apply_cmd_hosts_is_not_called(tmp_path: Path) -> None:
     worker, _ = lumen(tmp_path, command_block="lumen @AF_HOSTS@")
     assert worker.facts.command.startswith("lumen @AF_HOSTS@ --user")
 
@@ -500,7 +500,7 @@ def test_a_parser_of_the_studio(tmp_path: Path) -> None:
     assert worker.problems() == ()
 
 
-def test_thumbnails_on_the_fly_by_a_method_of_the_originals_form(tmp_path: Path) -> None:
+def test_thumbnails_on_the_fly_by_an_override_with_the_signature_of_afanasy(tmp_path: Path) -> None:
     (tmp_path / "look.exr").touch()
     worker, _ = lumen(tmp_path)
     state = worker.parse(len(LOG))
@@ -527,7 +527,7 @@ def test_a_meter_of_the_studio() -> None:
         ("meter", "resmeters", "resmeters.resbase:resbase"),
     ],
 )
-def test_an_installed_package_announces_every_kind(
+def test_an_installed_package_may_have_plugins_of_every_kind(
     kind: str, group: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, _, name = base.partition(":")

@@ -1,4 +1,4 @@
-"""However a log arrives, a parser knows the same in the end."""
+"""Chunks of a log: a parser's final state does not depend on them, and their offsets are exact."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ LONG = st.tuples(LOGS, st.integers(0, 3), LOGS).map(
 
 
 @given(st.one_of(LOGS, LONG), st.lists(st.integers(0, 300_000), max_size=12))
-def test_any_cutting_of_a_log_parses_alike(data: bytes, cuts: list[int]) -> None:
+def test_the_final_state_does_not_depend_on_the_chunks(data: bytes, cuts: list[int]) -> None:
     spec = make_spec("counts")
     whole = parse_all(spec, data)
     worker, store = make_worker(spec)
-    at, warned = 0, False
+    start, warned = 0, False
     for cut in sorted(min(cut, len(data)) for cut in cuts):
-        store.append(data[at:cut])
-        at = cut
+        store.append(data[start:cut])
+        start = cut
         warned = worker.parse(cut).warning or warned
-    store.append(data[at:])
+    store.append(data[start:])
     last = worker.parse(len(data), mode="0:0")
     assert last.resources == whole.resources
     assert last.frame == whole.frame
@@ -50,32 +50,34 @@ def test_any_cutting_of_a_log_parses_alike(data: bytes, cuts: list[int]) -> None
 
 
 @given(LOGS, st.lists(st.integers(0, 200), max_size=8), st.integers(0, 200))
-def test_spans_join_and_decode_to_their_texts(data: bytes, cuts: list[int], last: int) -> None:
+def test_spans_are_contiguous_and_decode_to_their_texts(
+    data: bytes, cuts: list[int], last: int
+) -> None:
     store = MemoryLogStore()
     store.append(data)
-    reading = LogChunks(store)
+    chunks = LogChunks(store)
     end = 0
     for cut in [*sorted(cuts), len(data)]:
-        for block in reading.read(min(cut, len(data))):
-            for index, text in enumerate(block.texts):
-                start, stop = block.span(index)
+        for chunk in chunks.read(min(cut, len(data))):
+            for index, text in enumerate(chunk.texts):
+                start, stop = chunk.span(index)
                 assert start == end
                 assert data[start:stop].decode("utf-8", "replace") == text
                 end = stop
-        assert reading.consumed == end
-    block = reading.finish()
-    assert "".join(block.texts) == data[end:].decode("utf-8", "replace")
-    assert reading.consumed == len(data)
+        assert chunks.consumed == end
+    chunk = chunks.finish()
+    assert "".join(chunk.texts) == data[end:].decode("utf-8", "replace")
+    assert chunks.consumed == len(data)
 
 
-def test_a_log_larger_than_a_piece_is_read_in_pieces() -> None:
+def test_a_large_log_is_read_in_several_chunks() -> None:
     store = MemoryLogStore()
     line = b"z" * 99 + b"\n"
     store.append(line * (3 * log_chunks.CHUNK_SIZE // 100))
-    blocks = list(LogChunks(store).read(store.size()))
-    assert len(blocks) == 3
-    assert max(len(block.raw) for block in blocks) <= log_chunks.CHUNK_SIZE + 100
+    chunks = list(LogChunks(store).read(store.size()))
+    assert len(chunks) == 3
+    assert max(len(chunk.raw) for chunk in chunks) <= log_chunks.CHUNK_SIZE + 100
     assert (
-        "".join(text for block in blocks for text in block.texts).encode()
+        "".join(text for chunk in chunks for text in chunk.texts).encode()
         == store.read(0, store.size()).data
     )

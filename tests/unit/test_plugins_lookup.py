@@ -1,4 +1,4 @@
-"""Which file a plugin's name means, and what happens to files that change or are broken."""
+"""Lookup and loading of plugins: search order, imports between plugins, changed and broken files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trio_afrender.plugins.lookup import is_builtin, list_plugins, load_class, n
 
 
 def write(folder: Path, kind: str, name: str, body: str) -> Path:
-    """Write a plugin whose time differs from any earlier one's of that name."""
+    """Write a plugin with an mtime that differs from that of any earlier version."""
     path = folder / kind / f"{name}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.stat().st_mtime_ns if path.exists() else 1_000_000_000
@@ -43,20 +43,20 @@ def test_only_identifiers_are_names(kind: str, name: str, tmp_path: Path) -> Non
     assert str(caught.value).isprintable()
 
 
-def test_the_first_folder_wins_then_ours(tmp_path: Path) -> None:
+def test_the_first_folder_precedes_the_built_in_plugins(tmp_path: Path) -> None:
     first, second = tmp_path / "1", tmp_path / "2"
     write(second, "parsers", "both", parser_of("both", "second"))
-    write(second, "parsers", "generic", parser_of("generic", "theirs"))
+    write(second, "parsers", "generic", parser_of("generic", "foreign"))
     folders = [first, second]
     assert vars(load_class("parser", "both", folders))["mark"] == "second"
     write(first, "parsers", "both", parser_of("both", "first"))
     assert vars(load_class("parser", "both", folders))["mark"] == "first"
-    assert vars(load_class("parser", "generic", folders))["mark"] == "theirs"
+    assert vars(load_class("parser", "generic", folders))["mark"] == "foreign"
     assert is_builtin(load_class("parser", "generic"))
     assert not is_builtin(load_class("parser", "generic", folders))
 
 
-def test_the_base_classes_are_always_ours(tmp_path: Path) -> None:
+def test_the_base_classes_are_always_the_built_in_ones(tmp_path: Path) -> None:
     write(tmp_path, "parsers", "parser", "class parser: pass\n")
     write(tmp_path, "services", "service", "class service: pass\n")
     write(tmp_path, "parsers", "mine", parser_of("mine", ""))
@@ -67,7 +67,7 @@ def test_the_base_classes_are_always_ours(tmp_path: Path) -> None:
     assert issubclass(load_class("parser", "mine", [tmp_path]), vars(ours)["parser"])
 
 
-def test_a_plugin_imports_its_own_neighbour_first_then_ours(tmp_path: Path) -> None:
+def test_a_plugin_imports_from_its_folder_first(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         write(folder, "parsers", "near", parser_of("near", folder.name))
@@ -106,7 +106,7 @@ def test_services_reach_parsers_of_their_folder(tmp_path: Path) -> None:
     assert vars(load_class("service", "user", [tmp_path]))["near"].mark == "mark"
 
 
-def test_a_changed_file_is_read_anew_and_the_old_class_stays(tmp_path: Path) -> None:
+def test_a_changed_file_is_loaded_again_and_the_old_class_stays_usable(tmp_path: Path) -> None:
     write(tmp_path, "parsers", "changing", parser_of("changing", "old"))
     old = load_class("parser", "changing", [tmp_path])
     assert load_class("parser", "changing", [tmp_path]) is old
@@ -117,7 +117,7 @@ def test_a_changed_file_is_read_anew_and_the_old_class_stays(tmp_path: Path) -> 
     assert old.__module__ not in sys.modules
 
 
-def test_a_change_is_seen_through_an_import(tmp_path: Path) -> None:
+def test_a_change_of_an_imported_plugin_is_noticed(tmp_path: Path) -> None:
     write(tmp_path, "parsers", "deep", parser_of("deep", "old"))
     write(tmp_path, "parsers", "mid", "from parsers import deep\nclass mid(deep.deep): pass\n")
     write(tmp_path, "parsers", "top", "from parsers import mid\nclass top(mid.mid): pass\n")
@@ -144,7 +144,7 @@ def test_circular_imports_end(tmp_path: Path) -> None:
         ("1/0\n", "ZeroDivisionError"),
     ],
 )
-def test_a_broken_file_is_told_with_its_traceback(body: str, seen: str, tmp_path: Path) -> None:
+def test_a_broken_file_is_an_error_with_its_traceback(body: str, seen: str, tmp_path: Path) -> None:
     path = write(tmp_path, "parsers", "broken", body)
     before = set(sys.modules)
     with pytest.raises(PluginError, match=r"broken\.py") as caught:
@@ -153,11 +153,11 @@ def test_a_broken_file_is_told_with_its_traceback(body: str, seen: str, tmp_path
     assert seen in caught.value.details
     assert str(path) in caught.value.details
     assert not [name for name in set(sys.modules) - before if "_broken_" in name]
-    write(tmp_path, "parsers", "broken", parser_of("broken", "mended"))
-    assert vars(load_class("parser", "broken", [tmp_path]))["mark"] == "mended"
+    write(tmp_path, "parsers", "broken", parser_of("broken", "fixed"))
+    assert vars(load_class("parser", "broken", [tmp_path]))["mark"] == "fixed"
 
 
-def test_the_class_is_called_like_its_module_but_for_case(tmp_path: Path) -> None:
+def test_the_class_name_may_differ_from_the_module_name_in_case(tmp_path: Path) -> None:
     write(tmp_path, "parsers", "ftrack", "class Ftrack: pass\n")
     write(tmp_path, "parsers", "other", "class different: pass\n")
     assert load_class("parser", "ftrack", [tmp_path]).__name__ == "Ftrack"
@@ -165,7 +165,7 @@ def test_the_class_is_called_like_its_module_but_for_case(tmp_path: Path) -> Non
         load_class("parser", "other", [tmp_path])
 
 
-def test_a_folder_may_hold_modules_directly(tmp_path: Path) -> None:
+def test_a_folder_without_sub_folders_has_modules_directly_in_it(tmp_path: Path) -> None:
     (tmp_path / "flat.py").write_text("class flat: pass\n", encoding="utf-8")
     assert load_class("parser", "flat", [tmp_path]).__name__ == "flat"
     (tmp_path / "services").mkdir()
@@ -173,13 +173,13 @@ def test_a_folder_may_hold_modules_directly(tmp_path: Path) -> None:
         load_class("parser", "flat", [tmp_path])
 
 
-def test_meters_live_in_resources(tmp_path: Path) -> None:
+def test_meters_are_found_in_resources(tmp_path: Path) -> None:
     write(tmp_path, "resources", "power", "class power: pass\n")
     assert load_class("meter", "power", [tmp_path]).__name__ == "power"
     assert "power" in list_plugins("meter", [tmp_path])
 
 
-def test_listing_and_near_names() -> None:
+def test_listing_and_similar_names() -> None:
     ours = list_plugins("parser")
     assert {"generic", "blender", "ffmpeg", "mitsuba"} <= set(ours)
     assert "parser" not in ours
@@ -194,7 +194,9 @@ def test_listing_and_near_names() -> None:
     assert caught.value.near == ()
 
 
-def test_a_package_can_announce_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_may_have_plugins_as_entry_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from trio_afrender.plugins import lookup
 
     (tmp_path / "announced_plugins.py").write_text(
@@ -222,28 +224,30 @@ def test_a_package_can_announce_plugins(tmp_path: Path, monkeypatch: pytest.Monk
         lookup._entry_points.cache_clear()
 
 
-def test_ours_are_found_beside_a_stranger_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that embeds us may have a package called `parsers` of its own."""
+def test_built_in_plugins_are_found_beside_another_package_of_that_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An application that embeds the agent may have a package called `parsers`."""
     from types import ModuleType
 
     for name in [name for name in sys.modules if name.split(".")[0] == "parsers"]:
         monkeypatch.delitem(sys.modules, name)
-    stranger = ModuleType("parsers")
-    stranger.__path__ = ["/somewhere/else/parsers"]
-    monkeypatch.setitem(sys.modules, "parsers", stranger)
+    other = ModuleType("parsers")
+    other.__path__ = ["/somewhere/else/parsers"]
+    monkeypatch.setitem(sys.modules, "parsers", other)
     made = load_class("parser", "generic")
     assert is_builtin(made)
     assert issubclass(made, load_class("parser", "parser"))
-    assert sys.modules["parsers"] is stranger
+    assert sys.modules["parsers"] is other
 
 
-def test_the_real_import_system_is_left_alone(tmp_path: Path) -> None:
+def test_the_import_system_of_the_process_is_not_changed(tmp_path: Path) -> None:
     before = (list(sys.meta_path), list(sys.path), list(sys.path_hooks))
     write(tmp_path, "parsers", "quiet", parser_of("quiet", ""))
     load_class("parser", "quiet", [tmp_path])
     assert (sys.meta_path, sys.path, sys.path_hooks) == before
 
 
-def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_plugins(tmp_path: Path) -> None:
     assert list(PluginFolder(tmp_path / "no").names("parser")) == []
     assert PluginFolder(tmp_path / "no").find("parser", "x") is None

@@ -1,4 +1,4 @@
-"""Meters: what they may show, when they are asked again, the worker that asks them."""
+"""Meters: checks of their properties, intervals of their measurements, the worker that calls them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shown(worker: MeterWorker) -> CustomMeter:
 # -- values ---------------------------------------------------------------------------------------
 
 
-def test_every_property_is_delivered() -> None:
+def test_every_property_is_read() -> None:
     defaults = attrs.asdict(CustomMeter())
     values: dict[str, Any] = {
         name: f"text of {name}" if isinstance(default, str) else number
@@ -51,7 +51,7 @@ def test_every_property_is_delivered() -> None:
     )  # fmt: skip
 
 
-def test_defaults_are_the_base_class_own() -> None:
+def test_defaults_are_those_of_the_base_class() -> None:
     worker = make("meter_counts")
     expected = CustomMeter(
         value=1, graphb=9, bgcolorg=7, label="count", tooltip="Custom resources meter."
@@ -59,7 +59,7 @@ def test_defaults_are_the_base_class_own() -> None:
     assert shown(worker) == expected
 
 
-def test_silly_values_keep_what_was_there() -> None:
+def test_wrong_values_keep_the_last_one() -> None:
     worker = make("meter_silly")
     read = shown(worker)
     assert (read.value, read.valuemax, read.width, read.height) == (2**31 - 1, 99, 0, 50)
@@ -70,9 +70,9 @@ def test_silly_values_keep_what_was_there() -> None:
     assert "graphb is 'blue', not of type int" in problems
     assert "graphr is 300: 255 is used" in problems
     assert "tooltip is b'bytes', not of type str" in problems
-    assert "valuemax" not in problems  # a division's result is fine
+    assert "valuemax" not in problems  # the result of a division is allowed
     worker.measure()
-    assert worker.problems() == ()  # told once
+    assert worker.problems() == ()  # reported once
 
 
 @given(
@@ -82,7 +82,7 @@ def test_silly_values_keep_what_was_there() -> None:
         max_size=16,
     )
 )
-def test_whatever_a_meter_holds_can_be_sent(values: list[object]) -> None:
+def test_any_property_values_can_be_sent(values: list[object]) -> None:
     names = [field.name for field in attrs.fields(CustomMeter)]
     meter = SimpleNamespace(**dict(zip(names, values, strict=True)))
     read, _ = read_meter(meter, CustomMeter())
@@ -90,7 +90,7 @@ def test_whatever_a_meter_holds_can_be_sent(values: list[object]) -> None:
 
 
 @pytest.mark.parametrize("value", [3, [], {}, {**attrs.asdict(CustomMeter()), "value": True}])
-def test_a_measurement_that_is_none(value: object) -> None:
+def test_an_invalid_measurement_is_refused(value: object) -> None:
     with pytest.raises(ProtocolError):
         meter_from(value)
     assert meter_from(None) is None
@@ -99,7 +99,7 @@ def test_a_measurement_that_is_none(value: object) -> None:
 # -- the worker -----------------------------------------------------------------------------------
 
 
-def test_what_a_meter_raises_is_shown_and_told_with_what_it_printed() -> None:
+def test_an_exception_of_a_meter_is_shown_and_reported_with_its_prints() -> None:
     worker = make("meter_raise")
     measured = worker.measure()
     assert measured.raised
@@ -111,18 +111,18 @@ def test_what_a_meter_raises_is_shown_and_told_with_what_it_printed() -> None:
     assert "It printed: about to look" in problem
 
 
-def test_a_meter_without_anything_to_measure() -> None:
+def test_a_meter_that_is_not_valid_shows_nothing() -> None:
     worker = make("meter_invalid")
     assert worker.measure().shown is None
     assert worker.problems() == ("it has nothing to measure on this host",)
 
 
-def test_there_must_be_such_a_meter() -> None:
+def test_a_missing_meter_is_an_error() -> None:
     with pytest.raises(PluginNotFound, match='did you mean "meter_hang"'):
         make("meter_hung")
 
 
-def test_one_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_meter_whose_constructor_raises_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "from resources import resbase\n"
         "class broken(resbase.resbase):\n def __init__(self): raise SystemExit('no')\n"
@@ -141,7 +141,7 @@ class m(resbase.resbase):
 """
 
 
-def test_a_changed_file_is_used_at_once(tmp_path: Path) -> None:
+def test_a_changed_file_is_used_by_the_next_measurement(tmp_path: Path) -> None:
     file = tmp_path / "m.py"
     file.write_text(METER.format(update="self.value = 1"))
     worker = make("m", tmp_path)
@@ -153,8 +153,8 @@ def test_a_changed_file_is_used_at_once(tmp_path: Path) -> None:
         worker.measure()
 
 
-def test_a_meter_of_its_own_making(tmp_path: Path) -> None:
-    """One without our base class, whose `do` raises: CGRU's file of that name may stand in between."""
+def test_a_meter_without_the_built_in_base_class(tmp_path: Path) -> None:
+    """It is called all the same, and its `do` may raise."""
     (tmp_path / "own.py").write_text(
         "class own:\n valid = True\n label = 'L'\n def do(self): raise KeyError('k')\n"
     )
@@ -163,10 +163,10 @@ def test_a_meter_of_its_own_making(tmp_path: Path) -> None:
     assert measured.shown == CustomMeter(label="Error", tooltip="own: KeyError: 'k'")
 
 
-# -- when it is asked again -----------------------------------------------------------------------
+# -- intervals ------------------------------------------------------------------------------------
 
 
-def test_failures_slow_a_meter_down_and_one_good_answer_mends_it() -> None:
+def test_failures_lengthen_the_interval_and_one_success_restores_it() -> None:
     health = MeterHealth()
     delays = []
     for _ in range(12):
@@ -178,7 +178,7 @@ def test_failures_slow_a_meter_down_and_one_good_answer_mends_it() -> None:
     assert health.delay(5.0) == 5.0
 
 
-def test_quarantine_grows_with_each_hang_and_is_forgiven_in_time() -> None:
+def test_quarantine_grows_with_each_hang_and_is_reset_by_time_that_works() -> None:
     health = MeterHealth()
     delays = []
     for _ in range(5):
@@ -188,14 +188,14 @@ def test_quarantine_grows_with_each_hang_and_is_forgiven_in_time() -> None:
     health.note_good(5.0)
     assert health.delay(5.0) == 5.0
     health.note_hung()
-    assert health.delay(5.0) == MAX_QUARANTINE  # one good answer is not enough
+    assert health.delay(5.0) == MAX_QUARANTINE  # one success is not enough
     for _ in range(round(MAX_QUARANTINE / 5.0)):
         health.note_good(5.0)
     health.note_hung()
     assert health.delay(5.0) == FIRST_QUARANTINE
 
 
-def test_one_that_is_absent_is_looked_for_seldom() -> None:
+def test_an_absent_meter_is_tried_rarely() -> None:
     health = MeterHealth()
     health.note_absent()
     assert health.delay(5.0) == MAX_INTERVAL

@@ -1,4 +1,4 @@
-"""One run's objects: what plugins return, hold, raise and print, and what we make of it."""
+"""One run's service and parser: their return values, attributes, exceptions and prints."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from trio_afrender.tasklog.memory_log import MemoryLogStore
 
 
 class Gapped:
-    """A log of which the quota has dropped a part."""
+    """A log with a part that the quota has dropped."""
 
-    def __init__(self, data: bytes, gone_from: int, gone_to: int) -> None:
-        self.data, self.gone_from, self.gone_to = data, gone_from, gone_to
+    def __init__(self, data: bytes, missing_from: int, missing_to: int) -> None:
+        self.data, self.missing_from, self.missing_to = data, missing_from, missing_to
 
     def size(self) -> int:
         return len(self.data)
 
     def missing(self, before: int) -> Missing:
-        return Missing(max(0, min(before, self.gone_to) - self.gone_from), 0)
+        return Missing(max(0, min(before, self.missing_to) - self.missing_from), 0)
 
     def read(self, offset: int, limit: int) -> Chunk:
-        if self.gone_from <= offset < self.gone_to:
-            offset = self.gone_to
-        end = self.gone_from if offset < self.gone_from else len(self.data)
+        if self.missing_from <= offset < self.missing_to:
+            offset = self.missing_to
+        end = self.missing_from if offset < self.missing_from else len(self.data)
         return Chunk(offset, self.data[offset : min(end, offset + limit)])
 
 
 class Broken:
-    """A log on a disk that fails."""
+    """A log on a failing disk."""
 
     def size(self) -> int:
         return 10
@@ -55,10 +55,10 @@ class Broken:
         raise OSError(5, "Input/output error")
 
 
-# -- making ---------------------------------------------------------------------------------------
+# -- creation -------------------------------------------------------------------------------------
 
 
-def test_facts_are_what_the_service_says() -> None:
+def test_facts_are_the_values_of_the_service() -> None:
     worker, _ = make_worker(make_spec("counts", "strict", environment={"A": "1", "B": "2"}))
     facts = worker.facts
     assert (facts.command, facts.environment) == ("render -f 1", {"A": "1", "B": "2"})
@@ -67,27 +67,27 @@ def test_facts_are_what_the_service_says() -> None:
     assert not worker.check_exit_status(0)
 
 
-def test_a_service_that_is_not_there_names_what_is() -> None:
+def test_a_missing_service_is_an_error_with_similar_names() -> None:
     with pytest.raises(PluginNotFound) as caught:
         make_worker(make_spec(service="generik"))
     assert caught.value.near == ("generic",)
 
 
-def test_a_parser_that_is_not_there_is_said_and_no_error() -> None:
+def test_a_missing_parser_is_no_error_but_in_the_log() -> None:
     worker, _ = make_worker(make_spec("blendr"), b"x\n")
     assert not worker.facts.has_parser
     assert 'no parser "blendr", did you mean "blender"?' in worker.facts.log
     assert worker.parse(2) == ParserState(consumed=2)
 
 
-def test_a_parser_that_cannot_be_imported_is_told_with_its_traceback() -> None:
+def test_a_parser_that_cannot_be_imported_has_its_traceback_in_the_log() -> None:
     worker, _ = make_worker(make_spec("bad_import"))
     assert not worker.facts.has_parser
     assert "a_module_that_is_nowhere" in worker.facts.log
     assert "Traceback" in worker.facts.log
 
 
-def test_a_service_that_raises_is_an_error_with_what_it_printed() -> None:
+def test_an_exception_of_a_service_is_an_error_with_its_prints() -> None:
     with pytest.raises(PluginError, match=r"bad_init_raise.*LookupError: nothing there") as caught:
         make_worker(make_spec(service="bad_init_raise"))
     assert "in __init__" in caught.value.details
@@ -96,18 +96,18 @@ def test_a_service_that_raises_is_an_error_with_what_it_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "said"),
+    ("service", "message"),
     [
         ("incomplete", "lacks skipTask, getWDir, getEnvironment"),
         ("bad_command", r"getCommand\(\) returned NoneType, not a str"),
     ],
 )
-def test_a_service_without_the_needful_is_an_error(service: str, said: str) -> None:
-    with pytest.raises(PluginError, match=said):
+def test_a_service_without_a_required_value_is_an_error(service: str, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
         make_worker(make_spec(service=service))
 
 
-def test_wrong_answers_become_the_answers_of_the_originals_host() -> None:
+def test_wrong_results_become_the_defaults_of_afanasy() -> None:
     worker, _ = make_worker(make_spec(service="bad_answers"))
     assert (worker.facts.skip, worker.facts.files, worker.facts.grace) == (False, (), None)
     assert worker.check_exit_status(1)
@@ -115,9 +115,9 @@ def test_wrong_answers_become_the_answers_of_the_originals_host() -> None:
     assert worker.do_post() == ("echo 1", "echo 2")
     assert worker.post_limit() == 0
     assert worker.parsed_files() == ()
-    told = "\n".join(worker.problems())
-    for said in ("grace", "skipTask", "getFiles", "returned str", "SystemExit", "OSError: disk"):
-        assert said in told
+    problems = "\n".join(worker.problems())
+    for text in ("grace", "skipTask", "getFiles", "returned str", "SystemExit", "OSError: disk"):
+        assert text in problems
     assert worker.problems() == ()
 
 
@@ -132,24 +132,24 @@ def test_plugins_write_into_a_copy_of_task_info() -> None:
 
 
 @pytest.mark.parametrize("parser", ["", "generic", "arnold"])
-def test_a_run_that_is_over_leaves_nothing_to_be_looked_for(parser: str) -> None:
-    """Objects that hold one another are kept until a collector comes: a host grew by them."""
-    make_worker(make_spec(parser))  # reading its module leaves something, once
+def test_a_run_that_is_over_leaves_no_reference_cycle(parser: str) -> None:
+    """Only the garbage collector frees a cycle: a plugin host grew by those of its former runs."""
+    make_worker(make_spec(parser))  # loading the module leaves cycles, once
     gc.collect()
     gc.disable()
     try:
         worker, _ = make_worker(make_spec(parser), b"hello\n")
         worker.parse(6, mode="0:0")
         worker.run_end_checks(0, check_files=True, post=True)
-        gone = weakref.ref(worker)
+        reference = weakref.ref(worker)
         del worker
-        assert gone() is None
+        assert reference() is None
         assert gc.collect() == 0
     finally:
         gc.enable()
 
 
-def test_flags_are_latched_over_the_portions_of_a_call() -> None:
+def test_flags_are_latched_over_the_batches_of_a_call() -> None:
     worker, store = make_worker(make_spec("counts"))
     store.append(b"BADFRAME\n")
     assert worker.parse(9).warning
@@ -173,7 +173,7 @@ def test_an_unfinished_line_waits_for_its_end_or_the_last_call() -> None:
     assert worker.log() == "Parser: mode 256:0"
 
 
-def test_after_the_last_call_the_next_process_is_parsed_on() -> None:
+def test_after_the_last_call_the_output_of_the_next_process_is_parsed() -> None:
     worker, store = make_worker(make_spec("counts"), b"FRAME")
     worker.parse(5, mode="0:0")
     store.append(b"FRAME\n")
@@ -182,7 +182,7 @@ def test_after_the_last_call_the_next_process_is_parsed_on() -> None:
     assert worker.log() == "Parser: mode RUN"
 
 
-def test_replaced_portions_are_told_with_their_place() -> None:
+def test_replaced_output_has_its_log_offsets() -> None:
     worker, store = make_worker(make_spec("replaces"), "é#1\n".encode())
     assert worker.parse(5).replaced == (Replaced(start=0, end=5, text="é<hash>1\n"),)
     store.append(b"plain\nnot#")
@@ -192,8 +192,8 @@ def test_replaced_portions_are_told_with_their_place() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"\xff\xfe", b"\xe2\x82", b"\xf0\x9f", "é€😀".encode()])
-def test_places_are_exact_among_bytes_that_are_no_text(junk: bytes) -> None:
-    """Several portions of one read: a long line, cut wherever its bytes happen to fall."""
+def test_offsets_are_exact_among_invalid_utf_8(junk: bytes) -> None:
+    """Several batches of one read: a long line is cut every 64 KiB, at any byte of the pattern."""
     data = b"a#\n" + (junk + b"#" * 7) * 30_000 + b"\nb#\n" + junk
     state = parse_all(make_spec("replaces"), data)
     assert len(state.replaced) > 2
@@ -205,16 +205,16 @@ def test_places_are_exact_among_bytes_that_are_no_text(junk: bytes) -> None:
         assert part.text.replace("<hash>", "#") == expected
 
 
-def test_too_much_replacement_is_refused_and_said() -> None:
+def test_too_much_replacement_is_a_problem() -> None:
     worker, _ = make_worker(make_spec("replaces"), b"#" * 60_000 + b"\n" + b"#" * 900_000)
     state = worker.parse(960_001)
     assert sum(len(part.text) for part in state.replaced) < 2_100_000
     assert "too much text" in "\n".join(worker.problems())
 
 
-def test_only_foreign_parsers_are_told_of_silence() -> None:
-    ours, _ = make_worker(make_spec("generic"))
-    assert not ours.facts.wants_ticks
+def test_only_foreign_parsers_get_ticks() -> None:
+    builtin, _ = make_worker(make_spec("generic"))
+    assert not builtin.facts.wants_ticks
     worker, store = make_worker(make_spec("ticks_and_tail"))
     assert worker.facts.wants_ticks
     assert worker.facts.wants_tail
@@ -225,7 +225,7 @@ def test_only_foreign_parsers_are_told_of_silence() -> None:
     assert worker.parse(5).frame == 2
 
 
-def test_the_unfinished_line_is_shown_once_to_who_wants_it() -> None:
+def test_a_parser_with_tail_gets_each_unfinished_line_once() -> None:
     worker, store = make_worker(make_spec("ticks_and_tail"), b"one\n10..20")
     state = worker.parse(10)
     assert (state.report, state.consumed, state.frame) == ("10..20", 4, 1)
@@ -242,18 +242,18 @@ def test_wrong_types_keep_the_last_value() -> None:
     assert (state.activity, state.report, state.resources) == ("busy", "", "")
     assert (state.files, state.files_onthefly) == (("/a/b.exr", "/a/c.exr"), ())
     assert state.replaced == ()
-    told = "\n".join(worker.problems())
-    for said in (
+    problems = "\n".join(worker.problems())
+    for text in (
         "frame is str",
         "warning is int",
         "report is NoneType",
         "result is int",
         "returned str",
     ):
-        assert said in told
+        assert text in problems
 
 
-def test_what_a_parser_raises_is_told_and_parsing_goes_on() -> None:
+def test_an_exception_of_a_parser_is_reported_and_parsing_continues() -> None:
     worker, store = make_worker(make_spec("bad_raise"), b"FRAME\nRAISE\n")
     state = worker.parse(12)
     assert state.frame == 1
@@ -266,12 +266,12 @@ def test_what_a_parser_raises_is_told_and_parsing_goes_on() -> None:
     assert last.problem == "ValueError: no such thing (10 times)"
 
 
-def test_sys_exit_in_a_parser_is_only_an_exception() -> None:
+def test_sys_exit_in_a_parser_is_an_exception_like_others() -> None:
     state = parse_all(make_spec("bad_sys_exit"), b"EXIT\n")
     assert "SystemExit: enough" in state.problem
 
 
-def test_prints_go_to_the_log_within_bounds(capfd: pytest.CaptureFixture[str]) -> None:
+def test_prints_are_added_to_the_log_up_to_a_limit(capfd: pytest.CaptureFixture[str]) -> None:
     worker, _ = make_worker(make_spec("bad_flood"), b"x\n")
     worker.parse(2)
     log = worker.log()
@@ -291,13 +291,13 @@ def test_a_gap_in_the_log_ends_the_line_before_it() -> None:
     assert state.frame == 100 + (len(data) - 5_000) // 6
 
 
-def test_a_log_that_cannot_be_read_is_told() -> None:
+def test_a_log_that_cannot_be_read_is_a_problem() -> None:
     worker = TaskWorker(make_spec("counts"), Broken(), PluginSettings(), (PLUGINS,))
     assert worker.parse(10).consumed == 0
     assert "cannot be read" in worker.problems()[0]
 
 
-def test_on_the_fly_files_are_told_once(tmp_path: Path) -> None:
+def test_files_on_the_fly_are_reported_once(tmp_path: Path) -> None:
     (tmp_path / "a.exr").touch()
     worker, store = make_worker(make_spec("generic", wdir=str(tmp_path)), b"@IMAGE!@a.exr\n")
     assert worker.parse(14).files_onthefly == (str(tmp_path / "a.exr"),)
@@ -306,28 +306,28 @@ def test_on_the_fly_files_are_told_once(tmp_path: Path) -> None:
     assert worker.on_the_fly(["a.exr"]) == ()
 
 
-# -- bounds ---------------------------------------------------------------------------------------
+# -- limits ---------------------------------------------------------------------------------------
 
 
-def test_problems_are_told_once_then_at_powers_of_ten() -> None:
+def test_problems_are_reported_once_then_at_powers_of_ten() -> None:
     problems = Problems()
-    said = [problems.add("same\nlast line") for _ in range(1000)]
-    assert said[0] == "same\nlast line"
-    assert [text for text in said[1:] if text] == [
+    reports = [problems.add("same\nlast line") for _ in range(1000)]
+    assert reports[0] == "same\nlast line"
+    assert [text for text in reports[1:] if text] == [
         f"last line ({times} times)" for times in (10, 100, 1000)
     ]
     assert len(problems.take()) == 4
     assert problems.take() == ()
 
 
-def test_problems_without_number_are_bounded() -> None:
+def test_the_number_and_size_of_problems_is_limited() -> None:
     problems = Problems()
     for number in range(1000):
         problems.add(f"problem {number} " + "x" * 100_000)
-    told = problems.take()
-    assert len(told) == 21
-    assert told[-1].startswith("more problems")
-    assert all(len(text) < 10_000 for text in told)
+    reports = problems.take()
+    assert len(reports) == 21
+    assert reports[-1].startswith("more problems")
+    assert all(len(text) < 10_000 for text in reports)
 
 
 def test_captured_text_keeps_both_ends() -> None:
@@ -344,7 +344,7 @@ def test_captured_text_keeps_both_ends() -> None:
     assert captured.take() == ""
 
 
-def test_capturing_leaves_the_streams_as_they_were() -> None:
+def test_capturing_restores_the_streams() -> None:
     before = (sys.stdout, sys.stderr)
     captured, inner = Captured(), Captured()
     with capturing(captured):
@@ -352,8 +352,8 @@ def test_capturing_leaves_the_streams_as_they_were() -> None:
         with capturing(inner):
             sys.stdout.write("inner")
         sys.stderr.write("err ")
-        logging.getLogger("a.plugin.of.nobody").propagate = False
-        logging.getLogger("a.plugin.of.nobody").warning("warned")
+        logging.getLogger("a.plugin.of.no.task").propagate = False
+        logging.getLogger("a.plugin.of.no.task").warning("warned")
     assert (sys.stdout, sys.stderr) == before
     assert captured.take() == "out err warned\n"
     assert inner.take() == "inner"
