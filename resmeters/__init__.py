@@ -1,1 +1,1 @@
-"""Meters of a host's load: one module a meter, with a class of the module's name."""
+"""Meters of a host's load: each module has a class of its own name, derived from `resbase`."""

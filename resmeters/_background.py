@@ -1,4 +1,4 @@
-"""Asks what may be slow aside, so that a stuck disk or licence server costs only its own line."""
+"""Calls that may block, made in a thread: a stuck disk or licence server delays its own line only."""
 
 from __future__ import annotations
 
@@ -7,60 +7,63 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-__all__ = ("Aside", "Late")
+__all__ = ("Background", "NotReady")
 
 T = TypeVar("T")
 
 
-class Late(Exception):
-    """There is no answer yet; the text says for how long it was waited for."""
+class NotReady(Exception):
+    """The call has not ended in time; the text has the seconds since it began."""
 
 
-class Aside(Generic[T]):
-    """One question that is asked in a thread of its own, at most one at a time.
+class Background(Generic[T]):
+    """A function that runs in a thread, at most once at a time.
 
-    `every` is how many seconds an answer is good for: who serves a thousand hosts should not be
-    asked by each of them every few seconds.
+    A result is reused for `max_age` seconds, so that a server of a thousand hosts is not asked by
+    each of them every few seconds.
     """
 
     def __init__(
         self,
-        question: Callable[[], T],
+        function: Callable[[], T],
         *,
-        every: float = 0.0,
+        max_age: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._question = question
-        self._every = every
+        self._function = function
+        self._max_age = max_age
         self._clock = clock
-        self._answered = threading.Event()
-        self._asked: float | None = None
+        self._ended = threading.Event()
+        self._started_at: float | None = None
         self._value: T | None = None
         self._error: Exception | None = None
-        self._under_way = False
+        self._running = False
 
-    def answer(self, patience: float) -> T:
-        """The answer, asked for now or fresh enough; waits `patience` seconds at most.
+    def result(self, timeout: float) -> T:
+        """Return the function's result, reused or new. Blocks for at most `timeout` seconds.
 
-        Raises what the question raised, and `Late`. A question that never ends is not asked
-        again while it is under way.
+        Raises what the function raised, and `NotReady`. A call that never ends is not made again:
+        its thread is the only one.
         """
         now = self._clock()
-        if not self._under_way and (self._asked is None or now - self._asked >= self._every):
-            self._asked, self._under_way = now, True
-            self._answered.clear()
-            threading.Thread(target=self._ask, daemon=True).start()
-        if not self._answered.wait(patience):
-            waited = self._clock() - (self._asked or now)
-            raise Late(f"no answer for {waited:.0f} s")
+        is_old = self._started_at is None or now - self._started_at >= self._max_age
+        if is_old and not self._running:
+            self._started_at, self._running = now, True
+            self._ended.clear()
+            # A daemon: a process does not wait at its exit for a disk that never answers.
+            threading.Thread(target=self._call, daemon=True).start()
+        if not self._ended.wait(timeout):
+            waited = self._clock() - (self._started_at or now)
+            raise NotReady(f"no answer for {waited:.0f} s")
         if self._error is not None:
             raise self._error
         return cast("T", self._value)
 
-    def _ask(self) -> None:
+    def _call(self) -> None:
         try:
-            self._value, self._error = self._question(), None
-        except Exception as error:  # noqa: BLE001 - raised where the answer is wanted
+            self._value, self._error = self._function(), None
+        except Exception as error:  # noqa: BLE001 - `result` raises it
             self._error = error
-        self._under_way = False
-        self._answered.set()
+        # The flag first: once `_ended` is set, `result` may start the next call.
+        self._running = False
+        self._ended.set()

@@ -1,4 +1,4 @@
-"""How full some folders' disks are, each asked aside: a dead mount must not hide the others."""
+"""How full the disks of some folders are. Each is read in a thread: a dead mount hides no other."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ import shutil
 from functools import partial
 
 from resmeters import resbase
-from resmeters._background import Aside, Late
+from resmeters._background import Background, NotReady
 from resmeters._colours import green_to_red, share_between
 
 __all__ = ("disk_space",)
 
-PATIENCE = 1.0
-"""Seconds a disk may take; local ones take microseconds."""
+DISK_TIMEOUT = 1.0
+"""Seconds; a local disk answers in microseconds."""
 GIB = 1024**3
-FULL = 95
-"""Percent from which the label turns red: renders will soon fail."""
+NEARLY_FULL = 95
+"""Percent from which the label is red: renders will soon fail."""
 
 
 class disk_space(resbase.resbase):
-    """The fullest disk's percent; the label has a line for each folder.
+    """Percent of the fullest disk; the label has a line for each folder.
 
-    The folders are the setting ``disk_folders``, else the one of ``af_render_hddspace_path``.
+    The setting ``disk_folders`` lists the folders, by default that of ``af_render_hddspace_path``.
     """
 
     def __init__(self) -> None:
         super().__init__()
         own = str(self.settings.variables.get("af_render_hddspace_path") or "/")
         folders = self.settings.disk_folders or (own,)
-        self._asides = {name: Aside(partial(shutil.disk_usage, name)) for name in folders}
+        self._usages = {name: Background(partial(shutil.disk_usage, name)) for name in folders}
         self.valid = True
 
     def update(self) -> None:
-        lines, tips, worst, trouble = [], [], 0.0, False
-        for folder, aside in self._asides.items():
+        lines, tips, worst, failed = [], [], 0.0, False
+        for folder, background in self._usages.items():
             try:
-                usage = aside.answer(PATIENCE)
-            except (OSError, Late) as error:
-                said = str(error) if isinstance(error, Late) else error.strerror or str(error)
-                lines.append(f"{folder}: {said}")
-                tips.append(f"{folder}: {said}")
-                trouble = True
+                usage = background.result(DISK_TIMEOUT)
+            except (OSError, NotReady) as error:
+                text = str(error) if isinstance(error, NotReady) else error.strerror or str(error)
+                lines.append(f"{folder}: {text}")
+                tips.append(f"{folder}: {text}")
+                failed = True
                 continue
-            # As `df` counts: what only root may still use is not free.
+            # As `df` does it: blocks reserved for root are not free.
             percent = 100.0 * usage.used / max(usage.used + usage.free, 1)
             worst = max(worst, percent)
             lines.append(f"{folder} {percent:.0f}%")
@@ -50,7 +50,7 @@ class disk_space(resbase.resbase):
         self.value = int(worst)
         self.graphr, self.graphg, self.graphb = green_to_red(share_between(worst, 50, 100))
         self.labelr, self.labelg, self.labelb = (
-            (255, 64, 64) if trouble or worst >= FULL else (255, 255, 0)
+            (255, 64, 64) if failed or worst >= NEARLY_FULL else (255, 255, 0)
         )
         self.height = 20 + 15 * len(lines)
         self.label = "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A meter that measures nothing: its value climbs and starts again, to show what can be shown."""
+"""A meter that measures nothing: its value rises and starts again, to show all properties."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STEP = 3
 
 
 class example(resbase.resbase):
-    """Climbs from 0 to 100 in steps of three."""
+    """Rises from 0 to 100 in steps of three."""
 
     def __init__(self) -> None:
         super().__init__()

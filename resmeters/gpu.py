@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 
 @attrs.frozen
 class NvmlGpu:
-    """What one card says; None for what it does not know, as cards cut in parts do."""
+    """Figures of one card; None for what it does not report, as divided cards (MIG) do."""
 
     name: str
     load: int | None = None
@@ -24,13 +24,14 @@ class NvmlGpu:
     """MiB."""
     total: int | None = None
     temperature: int | None = None
+    """Celsius."""
     watts: float | None = None
-    trouble: str = ""
-    """Why it says nothing at all."""
+    error: str = ""
+    """Why there are no figures at all."""
 
 
-def _start() -> Any:
-    """The library, ready. Raises `ImportError` and its own errors."""
+def _load_nvml() -> Any:
+    """Return the initialized library. Raises `ImportError` and the library's errors."""
     import pynvml
 
     pynvml.nvmlInit()
@@ -38,69 +39,69 @@ def _start() -> Any:
 
 
 def read_gpus(nvml: Any) -> list[NvmlGpu]:
-    """All cards. One that is sick costs its own line only; raises when the driver is gone."""
+    """Read all cards. A card that fails has an `error`; raises only if the driver is gone."""
     gpus = []
     for number in range(nvml.nvmlDeviceGetCount()):
         try:
             gpus.append(_read_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(number)))
         except nvml.NVMLError as error:
-            gpus.append(NvmlGpu(f"card {number}", trouble=str(error)))
+            gpus.append(NvmlGpu(f"card {number}", error=str(error)))
     return gpus
 
 
 def _read_gpu(nvml: Any, handle: object) -> NvmlGpu:
-    def known(ask: Any, *args: object) -> Any:
+    def read(function: Any, *args: object) -> Any:
         try:
-            return ask(handle, *args)
+            return function(handle, *args)
         except nvml.NVMLError as error:
             if type(error).__name__ != "NVMLError_NotSupported":
                 raise
             return None
 
     name = nvml.nvmlDeviceGetName(handle)
-    memory = known(nvml.nvmlDeviceGetMemoryInfo)
-    rates = known(nvml.nvmlDeviceGetUtilizationRates)
-    power = known(nvml.nvmlDeviceGetPowerUsage)
+    memory = read(nvml.nvmlDeviceGetMemoryInfo)
+    rates = read(nvml.nvmlDeviceGetUtilizationRates)
+    power = read(nvml.nvmlDeviceGetPowerUsage)
     return NvmlGpu(
         name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
         load=int(rates.gpu) if rates is not None else None,
         used=int(memory.used) // MIB if memory is not None else None,
         total=int(memory.total) // MIB if memory is not None else None,
-        temperature=known(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
+        temperature=read(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
         watts=power / 1000 if power is not None else None,
     )
 
 
 class gpu(resbase.resbase):
-    """Percent of the busiest card; the label has a line for each."""
+    """Percent of the busiest card; the label has a line for each card."""
 
     def __init__(self) -> None:
         super().__init__()
         self._nvml: Any = None
         try:
-            self._nvml = _start()
+            self._nvml = _load_nvml()
             self.valid = self._nvml.nvmlDeviceGetCount() > 0
         except Exception as error:  # noqa: BLE001 - NVML's errors come from a module that may be absent
-            print(f"No NVIDIA card is measured: {error}")  # noqa: T201 - how plugins speak
+            print(f"No NVIDIA card is measured: {error}")  # noqa: T201 - what plugins print is reported
 
     def update(self) -> None:
         try:
             gpus = read_gpus(self._nvml)
         except Exception:
-            # A driver that was taken away and came back: begin anew, next time.
-            self._nvml = _start()
+            # After the driver was unloaded and loaded again, the next update can succeed.
+            self._nvml = _load_nvml()
             raise
         self.value = max((card.load or 0 for card in gpus), default=0)
         self.graphr, self.graphg, self.graphb = green_to_red(share_between(self.value, 50, 100))
-        sick = any(card.trouble for card in gpus)
-        self.labelr, self.labelg, self.labelb = (255, 64, 64) if sick else (255, 255, 0)
+        failed = any(card.error for card in gpus)
+        self.labelr, self.labelg, self.labelb = (255, 64, 64) if failed else (255, 255, 0)
         self.height = 20 + 15 * len(gpus)
         self.label = "\n".join(map(_label, gpus))
-        self.tooltip = "\n".join(f"{card.name}: {card.trouble or _label(card)}" for card in gpus)
+        self.tooltip = "\n".join(f"{card.name}: {card.error or _label(card)}" for card in gpus)
 
 
 def _label(card: NvmlGpu) -> str:
-    if card.trouble:
+    if card.error:
         return f"{card.name}: error"
     parts = [
         f"{card.load}%" if card.load is not None else "",

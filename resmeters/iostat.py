@@ -1,4 +1,4 @@
-"""Traffic and load of disks, from the kernel's own counters: no program is run.
+"""Traffic and load of disks, from the kernel's counters: no program is run.
 
 The figures are those that sysstat's ``iostat -x`` prints.
 """
@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 from resmeters import resbase
 
-__all__ = ("Disk", "Load", "iostat", "measure_load", "read_diskstats")
+__all__ = ("DiskCounters", "DiskLoad", "iostat", "measure_load", "read_diskstats")
 
 DISKSTATS = Path("/proc/diskstats")
 SECTOR = 512
 MIB = 1024 * 1024
-DEVICES = "af_render_customiostat_devices"
-DEFAULT = "sda"
+DEVICES_KEY = "af_render_customiostat_devices"
+DEFAULT_DEVICES = "sda"
 
 
-class Disk(NamedTuple):
+class DiskCounters(NamedTuple):
     """Counters of one disk since boot; times in milliseconds."""
 
     ios: int
@@ -31,28 +31,28 @@ class Disk(NamedTuple):
     waited: int
     busy: int
     queued: int
-    """Time summed over all requests that were under way."""
+    """Time of all requests in the queue, summed."""
     moved: int
-    """Sectors of 512 bytes, both ways."""
+    """Sectors of 512 bytes, read and written."""
 
 
-class Load(NamedTuple):
-    """What some disks did together: traffic is their sum, the rest that of the worst of them."""
+class DiskLoad(NamedTuple):
+    """Load of several disks: traffic is their sum, each other figure the maximum."""
 
     read_mb: float
-    """MiB a second."""
+    """MiB per second."""
     write_mb: float
     size: float
-    """KiB a request."""
+    """KiB per request."""
     queue: float
     wait: float
-    """Milliseconds a request."""
+    """Milliseconds per request."""
     busy: float
     """Percent of the time."""
 
 
-def read_diskstats(text: str) -> dict[str, Disk]:
-    """The counters by name, from the text of ``/proc/diskstats``; odd lines are passed over."""
+def read_diskstats(text: str) -> dict[str, DiskCounters]:
+    """Parse ``/proc/diskstats`` into counters by disk name; lines of other shapes are skipped."""
     disks = {}
     for line in text.splitlines():
         words = line.split()
@@ -62,50 +62,54 @@ def read_diskstats(text: str) -> dict[str, Disk]:
             continue
         if len(figures) == 11:
             reads, _, read, read_ms, writes, _, written, write_ms, _, busy, queued = figures
-            disks[name] = Disk(
+            disks[name] = DiskCounters(
                 reads + writes, read, written, read_ms + write_ms, busy, queued, read + written
             )
     return disks
 
 
-def measure_load(before: dict[str, Disk], now: dict[str, Disk], seconds: float) -> Load:
-    """What the disks of `now` did since `before`; a disk that was made anew did nothing."""
+def measure_load(
+    before: dict[str, DiskCounters], now: dict[str, DiskCounters], seconds: float
+) -> DiskLoad:
+    """Compute the load between two readings; a disk missing in `before`, or reset, counts as idle."""
     loads = []
     for name, disk in now.items():
         old = before.get(name, disk)
-        grown = Disk(*(max(new - past, 0) for new, past in zip(disk, old, strict=True)))
-        loads.append(_load_of(grown, max(seconds, 0.001)))
+        change = DiskCounters(*(max(new - past, 0) for new, past in zip(disk, old, strict=True)))
+        loads.append(_load_of(change, max(seconds, 0.001)))
     if not loads:
-        return Load(0, 0, 0, 0, 0, 0)
+        return DiskLoad(0, 0, 0, 0, 0, 0)
     worst = [max(column) for column in zip(*loads, strict=True)]
-    return Load(sum(one.read_mb for one in loads), sum(one.write_mb for one in loads), *worst[2:])
+    return DiskLoad(
+        sum(one.read_mb for one in loads), sum(one.write_mb for one in loads), *worst[2:]
+    )
 
 
-def _load_of(grown: Disk, seconds: float) -> Load:
-    ios = max(grown.ios, 1)
-    return Load(
-        read_mb=grown.read * SECTOR / MIB / seconds,
-        write_mb=grown.written * SECTOR / MIB / seconds,
-        size=grown.moved * SECTOR / 1024 / ios,
-        queue=grown.queued / 1000 / seconds,
-        wait=grown.waited / ios,
-        busy=min(100.0, grown.busy / 10 / seconds),
+def _load_of(change: DiskCounters, seconds: float) -> DiskLoad:
+    ios = max(change.ios, 1)
+    return DiskLoad(
+        read_mb=change.read * SECTOR / MIB / seconds,
+        write_mb=change.written * SECTOR / MIB / seconds,
+        size=change.moved * SECTOR / 1024 / ios,
+        queue=change.queued / 1000 / seconds,
+        wait=change.waited / ios,
+        busy=min(100.0, change.busy / 10 / seconds),
     )
 
 
 class iostat(resbase.resbase):
     """Percent of the time in which the busiest of the matching disks was busy.
 
-    Which: a regular expression for the whole name, from the variable ``AF_IOSTAT_DEVICE``, else the
-    setting ``af_render_customiostat_devices``.
+    A regular expression for the whole name selects them: the environment variable
+    ``AF_IOSTAT_DEVICE``, else the setting ``af_render_customiostat_devices``.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        device = self.settings.variables.get(DEVICES) or DEFAULT
+        device = self.settings.variables.get(DEVICES_KEY) or DEFAULT_DEVICES
         self.device = os.environ.get("AF_IOSTAT_DEVICE") or str(device)
         self._pattern = re.compile(self.device)
-        self._before: dict[str, Disk] | None = None
+        self._before: dict[str, DiskCounters] | None = None
         self._time = 0.0
         self.labelr, self.labelg, self.labelb = 250, 250, 50
         self.height = 40
@@ -131,6 +135,6 @@ class iostat(resbase.resbase):
             f" await={load.wait:.2f}"
         )
         self.tooltip = (
-            "Disks: MiB read and written a second, percent of the time busy,"
-            " KiB a request, requests under way, milliseconds a request."
+            "Disks: MiB read and written per second, percent of the time busy,"
+            " KiB per request, requests in the queue, milliseconds per request."
         )

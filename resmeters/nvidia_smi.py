@@ -1,4 +1,4 @@
-"""Memory, temperature, load and programs of all NVIDIA cards, as ``nvidia-smi`` tells them."""
+"""Memory, temperature, load and programs of all NVIDIA cards, as ``nvidia-smi`` prints them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from xml.etree import ElementTree as XML
 import attrs
 
 from resmeters import resbase
-from resmeters._background import Aside, Late
+from resmeters._background import Background, NotReady
 from resmeters._colours import green_to_red, share_between
 
 __all__ = ("SmiGpu", "nvidia_smi", "read_output")
 
 COMMAND = ("nvidia-smi", "-q", "-x")
-TIME_LIMIT = 30.0
-PATIENCE = 3.0
-"""Seconds an `update` waits; a driver that sleeps takes some to wake up."""
-EMPTY, FULL = 0.10, 0.90
-"""Shares of the memory between which the graph turns from green to red."""
+COMMAND_TIMEOUT = 30.0
+"""Seconds the command may take."""
+UPDATE_TIMEOUT = 3.0
+"""Seconds one `update` waits; a driver in a power-saving state takes some to wake up."""
+LITTLE_MEMORY, MUCH_MEMORY = 0.10, 0.90
+"""Shares of the memory in use between which the graph turns from green to red."""
 WARM, HOT = 0.70, 0.95
 """Shares of the temperature limit between which the background turns blue."""
 
 
 @attrs.frozen
 class SmiGpu:
-    """What one card says; what it does not say is 0. Memory in MiB, temperatures in Celsius."""
+    """Figures of one card; 0 for what it does not report. Memory in MiB, temperatures in Celsius."""
 
     name: str
     total: int = 0
@@ -36,7 +37,7 @@ class SmiGpu:
     free: int = 0
     temperature: int = 0
     limit: int = 0
-    """The temperature from which it slows down."""
+    """The temperature from which the card slows down."""
     loads: dict[str, int] = attrs.field(factory=dict)
     """Percent by ``G`` (computing), ``M`` (memory), ``E`` (encoder), ``D`` (decoder)."""
     programs: dict[str, int] = attrs.field(factory=dict)
@@ -44,14 +45,14 @@ class SmiGpu:
 
 
 def read_output(text: str) -> tuple[str, list[SmiGpu]]:
-    """The driver's version and its cards. Raises `ValueError` for what is no such output."""
+    """Parse the output into the driver's version and the cards. Raises `ValueError` for other texts."""
     start = text.find("<nvidia_smi_log>")
     if start < 0:
         last = text.strip().splitlines()[-1:] or ["nothing"]
-        raise ValueError(f"nvidia-smi said: {last[0][:200]}")
+        raise ValueError(f"nvidia-smi prints: {last[0][:200]}")
     try:
-        # From a local program, without the document type before it, whose entities could be many.
-        root = XML.fromstring(text[start:])  # noqa: S314 - as said above
+        # Without the document type that precedes it, so no entities can be defined.
+        root = XML.fromstring(text[start:])  # noqa: S314 - output of a local program
     except XML.ParseError as error:
         raise ValueError(f"the output of nvidia-smi is cut: {error}") from error
     return root.findtext("driver_version", "?"), [_read_gpu(each) for each in root.iter("gpu")]
@@ -80,7 +81,7 @@ def _read_gpu(gpu: XML.Element) -> SmiGpu:
 
 
 def _number(element: XML.Element, path: str) -> int:
-    """The whole number a text begins with; 0 for ``N/A`` and for none."""
+    """The whole number at the start of an element's text; 0 for ``N/A`` and for no element."""
     found = re.match(r"\s*(\d+)", element.findtext(path, ""))
     return int(found[1]) if found else 0
 
@@ -90,19 +91,19 @@ def _base_name(command: str) -> str:
     return PureWindowsPath(PurePosixPath(program).name).name or program
 
 
-def _ask() -> str:
+def _run_command() -> str:
     done = subprocess.run(
-        COMMAND, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME_LIMIT, check=False
+        COMMAND, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT, check=False
     )
     return (done.stdout or done.stderr).decode("utf-8", "replace")
 
 
 class nvidia_smi(resbase.resbase):
-    """MiB in use of the memory of all cards together; the label has lines for each card."""
+    """MiB of memory in use on all cards; the label has lines for each card."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._aside = Aside(_ask)
+        self._output = Background(_run_command)
         self.bgcolorr = self.bgcolorg = self.bgcolorb = 0
         self.tooltip = "nvidia-smi"
         self.valid = True
@@ -110,13 +111,15 @@ class nvidia_smi(resbase.resbase):
     def update(self) -> None:
         self.labelr, self.labelg, self.labelb = 100, 200, 0
         try:
-            version, gpus = read_output(self._aside.answer(PATIENCE))
+            version, gpus = read_output(self._output.result(UPDATE_TIMEOUT))
         except OSError as error:
             return self._fail("Failed to launch nvidia-smi", error.strerror or str(error))
         except subprocess.TimeoutExpired:
-            return self._fail("nvidia-smi does not end", f"it was ended after {TIME_LIMIT:g} s")
-        except Late as late:
-            self.tooltip = f"nvidia-smi: {late}; the figures are older"
+            return self._fail(
+                "nvidia-smi does not end", f"it was killed after {COMMAND_TIMEOUT:g} s"
+            )
+        except NotReady as error:
+            self.tooltip = f"nvidia-smi: {error}; the figures are older"
             return None
         except ValueError as error:
             return self._fail("no figures", str(error))
@@ -125,7 +128,9 @@ class nvidia_smi(resbase.resbase):
     def _show(self, version: str, gpus: list[SmiGpu]) -> None:
         used, total = sum(card.used for card in gpus), sum(card.total for card in gpus)
         self.value, self.valuemax = used, max(total, 1)
-        red, green, blue = green_to_red(share_between(used, EMPTY * total, FULL * total))
+        red, green, blue = green_to_red(
+            share_between(used, LITTLE_MEMORY * total, MUCH_MEMORY * total)
+        )
         self.graphr, self.graphg, self.graphb = red, green, blue
         heats = [
             share_between(c.temperature, WARM * c.limit, HOT * c.limit) for c in gpus if c.limit

@@ -10,22 +10,22 @@ __all__ = ("resbase",)
 
 
 class resbase:
-    """A plugin sets `valid` in its constructor and overrides `update`, which sets the rest.
+    """A meter. A subclass sets `valid` in its constructor, everything else in `update`.
 
-    One object is made when the agent starts and asked every few seconds. What `update` may take
-    is bounded by the setting ``timing.plugin``; one that takes longer is ended and left alone for a
-    while.
+    One object is created when the agent starts; its `update` is called at each measurement of the
+    host. An `update` that takes longer than the setting ``timing.plugin`` is ended by killing its
+    process; the meter is created and called again after a delay.
     """
 
     settings: PluginSettings = PluginSettings()
-    """What a plugin may know of the agent's settings; put here before the constructor runs."""
+    """The agent's settings that plugins may read; set before the constructor runs."""
 
     def __init__(self) -> None:
         self.valid = False
-        """Whether there is anything to measure here; a meter that leaves it is not asked."""
+        """Whether there is anything to measure; `update` of an invalid meter is not called."""
         self.value = 0
         self.valuemax = 100
-        """The graph's height in values."""
+        """The `value` at which the graph is full."""
         self.width = 0
         self.height = 50
         self.graphr, self.graphg, self.graphb = 0, 255, 0
@@ -35,14 +35,14 @@ class resbase:
         self.bgcolorr, self.bgcolorg, self.bgcolorb = 10, 20, 5
         self.tooltip = "Custom resources meter."
         self.problem = ""
-        """What the last `update` raised, with its traceback; empty when it went well."""
+        """The traceback of what the last `update` raised; empty if it raised nothing."""
 
     def update(self) -> None:
-        """Measure: to be overridden. What it raises becomes the label ``Error``."""
+        """Measure; subclasses override this. If it raises, the label is ``Error``."""
         raise NotImplementedError(f"the meter {type(self).__name__} has no update()")
 
     def do(self) -> resbase | None:
-        """Measure once and return the meter itself; None from a meter that is not valid."""
+        """Measure once and return the meter itself; None if it is not valid."""
         if not self.valid:
             return None
         self.problem = ""
@@ -55,5 +55,5 @@ class resbase:
         return self
 
     def output(self) -> str:
-        """All that a graph shows, as text for a person."""
+        """All attributes as text, one per line."""
         return "\n".join(f"{name} = {value!r}" for name, value in sorted(vars(self).items()))

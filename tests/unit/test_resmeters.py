@@ -1,4 +1,4 @@
-"""The built-in meters: what they read, and what they show when things are not as they should be."""
+"""The built-in meters: what they read, and what they show when a source fails."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from resmeters import cpu_temperature, disk_space, gpu, iostat, licence, nvidia_smi
-from resmeters._background import Aside, Late
+from resmeters._background import Background, NotReady
 from resmeters._colours import green_to_red, share_between
 from trio_afrender.config import PluginSettings
 
 
 def made(kind: Any, **settings: Any) -> Any:  # noqa: ANN401 - meters, whose attributes are tried
-    """A meter as the plugin host makes it."""
+    """Create a meter as the plugin host does."""
     meter = kind.__new__(kind)
     meter.settings = PluginSettings(**settings)
     meter.__init__()
@@ -34,50 +34,50 @@ def test_colours() -> None:
     assert share_between(0, 0, 0) == 1.0
 
 
-# -- asking aside ---------------------------------------------------------------------------------
+# -- calls in a thread ----------------------------------------------------------------------------
 
 
-def test_an_answer_is_good_for_a_while() -> None:
+def test_a_result_is_reused_for_a_while() -> None:
     now = [0.0]
-    asked: list[float] = []
+    calls: list[float] = []
 
-    def question() -> int:
-        asked.append(now[0])
-        return len(asked)
+    def count() -> int:
+        calls.append(now[0])
+        return len(calls)
 
-    aside = Aside(question, every=60, clock=lambda: now[0])
-    answers = []
+    background = Background(count, max_age=60, clock=lambda: now[0])
+    results = []
     for now[0] in (0.0, 30.0, 59.0, 60.0, 61.0):
-        answers.append(aside.answer(10))
-    assert (answers, asked) == ([1, 1, 1, 2, 2], [0.0, 60.0])
+        results.append(background.result(10))
+    assert (results, calls) == ([1, 1, 1, 2, 2], [0.0, 60.0])
 
 
-def test_a_question_that_hangs_is_asked_once() -> None:
+def test_a_call_that_hangs_is_made_once() -> None:
     go = threading.Event()
     started: list[int] = []
 
-    def question() -> str:
+    def wait() -> str:
         started.append(1)
         go.wait(30)
         return "at last"
 
-    aside = Aside(question)
+    background = Background(wait)
     for _ in range(3):
-        with pytest.raises(Late, match="no answer for 0 s"):
-            aside.answer(0)
+        with pytest.raises(NotReady, match="no answer for 0 s"):
+            background.result(0)
     assert len(started) == 1
     go.set()
-    assert aside.answer(30) == "at last"
+    assert background.result(30) == "at last"
 
 
-def test_what_a_question_raises_is_raised_each_time() -> None:
-    def question() -> None:
+def test_what_a_call_raises_is_raised_each_time() -> None:
+    def fail() -> None:
         raise OSError(5, "Input/output error")
 
-    aside = Aside(question, every=60)
+    background = Background(fail, max_age=60)
     for _ in range(2):
         with pytest.raises(OSError, match="Input/output"):
-            aside.answer(30)
+            background.result(30)
 
 
 # -- disks ----------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_disk_space_shows_each_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     assert meter.label == "/a 20%\n/b 97%\n/gone: No such file or directory"
     assert (meter.value, meter.labelr, meter.labelg) == (96, 255, 64)
     assert "/b: 30.0 of 1000.0 GiB are free" in meter.tooltip
-    usages["/gone"] = (10, 1, 9)  # it is mounted again
+    usages["/gone"] = (10, 1, 9)  # mounted again
     del usages["/b"]
     meter.update()
     assert meter.label == "/a 20%\n/b: No such file or directory\n/gone 10%"
@@ -124,7 +124,7 @@ def test_a_dead_mount_costs_its_own_line(monkeypatch: pytest.MonkeyPatch) -> Non
         return real("/")
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    monkeypatch.setattr(disk_space, "PATIENCE", 0.2)
+    monkeypatch.setattr(disk_space, "DISK_TIMEOUT", 0.2)
     meter = made(disk_space.disk_space, disk_folders=("/dead", "/"))
     meter.update()
     first, second = meter.label.splitlines()
@@ -166,7 +166,7 @@ def test_licence_counts(text: str, counts: tuple[int, int] | None) -> None:
 
 
 def test_licences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(licence, "PATIENCE", 30.0)
+    monkeypatch.setattr(licence, "UPDATE_TIMEOUT", 30.0)
     pairs = (
         ("nuke", "echo '3 of 10'"),
         ("arnold", "echo 9/10; echo ignored >&2"),
@@ -183,17 +183,17 @@ def test_licences(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meter.labelg == 64
 
 
-def test_a_slow_licence_server_is_not_waited_for(
+def test_a_slow_licence_server_does_not_delay_the_update(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(licence, "PATIENCE", 0.05)
+    monkeypatch.setattr(licence, "UPDATE_TIMEOUT", 0.05)
     go = tmp_path / "go"
     command = f"while [ ! -e {go} ]; do sleep 0.02; done; echo 1 2"
     meter = made(licence.licence, licences=(("slow", command),))
     meter.update()
     assert (meter.label, meter.labelr) == ("slow ?", 255)
     go.touch()
-    monkeypatch.setattr(licence, "PATIENCE", 30.0)
+    monkeypatch.setattr(licence, "UPDATE_TIMEOUT", 30.0)
     meter.update()
     assert meter.label == "slow 1/2"
 
@@ -218,14 +218,16 @@ NOW = """\
 """
 
 
-def test_what_disks_did() -> None:
+def test_load_of_disks() -> None:
     before, now = iostat.read_diskstats(BEFORE), iostat.read_diskstats(NOW)
     assert set(before) == {"sda", "sda1", "nvme0n1"}
     pair = {name: now[name] for name in ("sda", "nvme0n1")}
     load = iostat.measure_load(before, pair, 2.0)
-    assert load == pytest.approx(iostat.Load(5.0, 5.0, 102.4, 1.0, 4.0, 50.0))
-    assert iostat.measure_load(now, before, 2.0) == iostat.Load(0, 0, 0, 0, 0, 0)  # made anew
-    assert iostat.measure_load({}, {}, 0.0) == iostat.Load(0, 0, 0, 0, 0, 0)
+    assert load == pytest.approx(iostat.DiskLoad(5.0, 5.0, 102.4, 1.0, 4.0, 50.0))
+    assert iostat.measure_load(now, before, 2.0) == iostat.DiskLoad(
+        0, 0, 0, 0, 0, 0
+    )  # counters reset
+    assert iostat.measure_load({}, {}, 0.0) == iostat.DiskLoad(0, 0, 0, 0, 0, 0)
 
 
 def test_iostat_by_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,13 +235,13 @@ def test_iostat_by_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     stats.write_text(BEFORE)
     monkeypatch.setattr(iostat, "DISKSTATS", stats)
     monkeypatch.delenv("AF_IOSTAT_DEVICE", raising=False)
-    settings = {"variables": {iostat.DEVICES: "sda|nvme.*"}}
+    settings = {"variables": {iostat.DEVICES_KEY: "sda|nvme.*"}}
     meter = made(iostat.iostat, **settings)
     meter.update()
     assert meter.label.startswith("nvme0n1 sda: rMB/s=0.00")
     stats.write_text(NOW)
     meter.update()
-    assert meter.value == 100  # a second's work in no time
+    assert meter.value == 100  # a second of busy time in almost no time
     assert (meter.graphr, meter.graphg, meter.graphb, meter.bgcolorb) == (250, 5, 10, 100)
     monkeypatch.setenv("AF_IOSTAT_DEVICE", "sd")  # the whole name must match
     meter = made(iostat.iostat, **settings)
@@ -273,7 +275,7 @@ def test_the_hottest_sensor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not made(cpu_temperature.cpu_temperature).valid
 
 
-# -- cards ----------------------------------------------------------------------------------------
+# -- GPUs -----------------------------------------------------------------------------------------
 
 
 def smi(*cards: str) -> str:
@@ -297,9 +299,9 @@ PROCESS = (
 )
 
 
-def fake_smi(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], str]) -> Any:  # noqa: ANN401 - a meter
-    monkeypatch.setattr(nvidia_smi, "_ask", answer)
-    monkeypatch.setattr(nvidia_smi, "PATIENCE", 30.0)
+def fake_smi(monkeypatch: pytest.MonkeyPatch, run: Callable[[], str]) -> Any:  # noqa: ANN401 - a meter
+    monkeypatch.setattr(nvidia_smi, "_run_command", run)
+    monkeypatch.setattr(nvidia_smi, "UPDATE_TIMEOUT", 30.0)
     return made(nvidia_smi.nvidia_smi)
 
 
@@ -329,7 +331,9 @@ def test_nvidia_smi_shows_all_cards(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", "nothing"),
     ],
 )
-def test_a_driver_without_an_answer(text: str, tip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_prints_no_figures(
+    text: str, tip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     meter = fake_smi(monkeypatch, lambda: text)
     meter.update()
     assert (meter.label, meter.labelr) == ("ERROR: no figures", 255)
@@ -346,7 +350,7 @@ def test_no_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Nvml(SimpleNamespace):
-    """A driver's library with two cards: the second is cut in parts and knows less."""
+    """A driver's library with two cards: the second is a part (MIG) and reports less."""
 
     NVML_TEMPERATURE_GPU = 0
 
@@ -357,7 +361,7 @@ class Nvml(SimpleNamespace):
         pass
 
     def __init__(self) -> None:
-        super().__init__(sick=False, gone=False)
+        super().__init__(lost=False, gone=False)
 
     def nvmlDeviceGetCount(self) -> int:
         if self.gone:
@@ -365,7 +369,7 @@ class Nvml(SimpleNamespace):
         return 2
 
     def nvmlDeviceGetHandleByIndex(self, number: int) -> int:
-        if self.sick and number:
+        if self.lost and number:
             raise self.NVMLError("GPU is lost")
         return number
 
@@ -389,17 +393,17 @@ class Nvml(SimpleNamespace):
 
 def test_all_cards_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml = Nvml()
-    monkeypatch.setattr(gpu, "_start", lambda: nvml)
+    monkeypatch.setattr(gpu, "_load_nvml", lambda: nvml)
     meter = made(gpu.gpu)
     assert meter.valid
     meter.update()
     assert meter.label == "H100 93% 5120/81920M 61C 350W\nH100 MIG 6144/81920M 61C 350W"
     assert (meter.value, meter.graphr, meter.labelg) == (93, 255, 255)
-    nvml.sick = True
+    nvml.lost = True
     meter.update()
     assert meter.label.endswith("card 1: error")
     assert "GPU is lost" in meter.tooltip
-    nvml.sick, nvml.gone = False, True
+    nvml.lost, nvml.gone = False, True
     with pytest.raises(Nvml.NVMLError, match="Driver Not Loaded"):
         meter.update()
     nvml.gone = False
@@ -411,6 +415,6 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     def missing() -> object:
         raise ImportError("No module named pynvml")
 
-    monkeypatch.setattr(gpu, "_start", missing)
+    monkeypatch.setattr(gpu, "_load_nvml", missing)
     assert not made(gpu.gpu).valid
     assert "No module named pynvml" in capsys.readouterr().out
