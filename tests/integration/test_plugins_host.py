@@ -27,12 +27,12 @@ from trio_afrender.tasklog.memory_log import MemoryLog
 
 NUMBERS = count()
 LIMIT = 0.5
-"""Seconds a call may take here: long for an honest one, also on a busy machine."""
+"""Seconds for one call: long for a call that works, also on a busy machine."""
 
 
 @asynccontextmanager
 async def runner_of(limit: float = LIMIT, **more: int) -> AsyncIterator[HostRunner]:
-    """A warm runner; checks that leaving it leaves no process."""
+    """A warm runner. Checks that no process is left after its end."""
     with trio.fail_after(GUARD):
         async with open_plugin_host(
             PluginSettings(), folders=[PLUGINS], time_limit=limit, **more
@@ -49,7 +49,7 @@ async def runner_of(limit: float = LIMIT, **more: int) -> AsyncIterator[HostRunn
 async def task_of(
     runner: HostRunner, folder: Path, spec: PluginSpec
 ) -> AsyncIterator[tuple[PluginTask, RunLog]]:
-    """A task with a log on disk of its own."""
+    """A task with its own log on disk."""
     name = f"log{next(NUMBERS)}"
     async with open_run_log(folder / name) as log, runner.open_task(spec, log) as task:
         yield task, log
@@ -61,8 +61,8 @@ async def feed(task: PluginTask, log: RunLog, data: bytes, mode: str = "RUN") ->
 
 
 async def until(there: Callable[[], bool]) -> None:
-    """Wait for what nobody announces to us."""
-    while not there():  # noqa: ASYNC110 - as the line above says
+    """Poll a condition that no event reports."""
+    while not there():  # noqa: ASYNC110 - there is no event
         await trio.sleep(0.01)
 
 
@@ -82,14 +82,14 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def told(task: PluginTask) -> str:
+def problems_of(task: PluginTask) -> str:
     return "\n".join(task.problems())
 
 
-async def test_answers_are_those_of_the_inline_runner(tmp_path: Path) -> None:
+async def test_results_equal_those_of_the_inline_runner(tmp_path: Path) -> None:
     (tmp_path / "a.exr").touch()
     spec = make_spec("counts", "strict", wdir=str(tmp_path), files_block=["a.exr", "b.exr"])
-    answers = []
+    results = []
     async with runner_of() as host:
         for runner in (host, InlineRunner(folders=[PLUGINS])):
             async with (
@@ -102,13 +102,13 @@ async def test_answers_are_those_of_the_inline_runner(tmp_path: Path) -> None:
                     await feed(task, log, b"ME\nBADFRAME\n" * 1000 + b"\xff" * 70_000),
                     await task.parse(log.size, mode="0:0", pid=5),
                 ]
-                answers.append((
+                results.append((
                     task.facts, states,
                     await task.run_end_checks(7, check_files=True, post=True),
                     await task.run_end_checks(0, check_files=True, post=True),
-                    await task.on_the_fly(("a.exr",)), await task.log(), told(task), task.disabled_reason,
+                    await task.on_the_fly(("a.exr",)), await task.log(), problems_of(task), task.disabled_reason,
                 ))  # fmt: skip
-    assert answers[0] == answers[1]
+    assert results[0] == results[1]
 
 
 async def test_threads_of_the_shared_host_are_used_again(tmp_path: Path) -> None:
@@ -136,25 +136,25 @@ async def test_only_runs_with_foreign_code_have_a_host_of_their_own(tmp_path: Pa
                 own = own_pid(runner)
             await until(lambda: not psutil.pid_exists(own))
             async with task_of(runner, tmp_path, make_spec(service="strict")):
-                assert len(runner.pids) == 2
+                assert set(runner.pids) == {runner.pid, own_pid(runner)}
         await until(lambda: runner.pids == (runner.pid,))
 
 
-async def test_who_has_no_say_is_not_asked(tmp_path: Path) -> None:
-    """Not even a host that is stopped keeps the end of such a task waiting."""
+async def test_a_settled_run_needs_no_call_at_its_end(tmp_path: Path) -> None:
+    """Even a stopped host does not delay the end of such a task."""
     async with runner_of(GUARD) as runner, task_of(runner, tmp_path, make_spec()) as (task, _):
         os.kill(runner.pid or 0, signal.SIGSTOP)
         try:
             with trio.fail_after(GUARD / 3):
                 good = await task.run_end_checks(0, check_files=True, post=True)
                 bad = await task.run_end_checks(2, check_files=True, post=True)
-                said = await task.log()
+                log = await task.log()
         finally:
             os.kill(runner.pid or 0, signal.SIGCONT)
-        assert (good, bad, said) == (Conclusion(exit_ok=True), Conclusion(exit_ok=False), "")
+        assert (good, bad, log) == (Conclusion(exit_ok=True), Conclusion(exit_ok=False), "")
 
 
-async def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+async def test_a_task_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     async with runner_of() as runner:
         with pytest.raises(PluginNotFound) as caught:
             async with task_of(runner, tmp_path, make_spec(service="generik")):
@@ -175,7 +175,9 @@ async def test_what_is_not_there_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("parser", ["bad_raise", "bad_sys_exit", "bad_flood"])
-async def test_what_is_no_catastrophe_keeps_the_process(parser: str, tmp_path: Path) -> None:
+async def test_an_exception_or_a_flood_of_prints_keeps_the_process(
+    parser: str, tmp_path: Path
+) -> None:
     async with runner_of(5.0) as runner:
         async with task_of(runner, tmp_path, make_spec(parser)) as (task, log):
             pids = runner.pids
@@ -183,11 +185,11 @@ async def test_what_is_no_catastrophe_keeps_the_process(parser: str, tmp_path: P
             assert state.frame == 1
             assert (await feed(task, log, b"FRAME\n")).frame == 2
             assert not task.disabled_reason
-            said = told(task) + await task.log()
+            text = problems_of(task) + await task.log()
             assert runner.pids == pids
     assert {"bad_raise": "no such thing", "bad_sys_exit": "enough", "bad_flood": "flood"}[
         parser
-    ] in said
+    ] in text
 
 
 @pytest.mark.parametrize(
@@ -202,10 +204,10 @@ async def test_what_is_no_catastrophe_keeps_the_process(parser: str, tmp_path: P
         ("bad_fork", b"FORK\n", "exit code 4"),
     ],
 )
-async def test_the_guilty_is_dropped_and_the_other_goes_on(
+async def test_a_plugin_that_fails_costs_only_its_own_run(
     parser: str, fatal: bytes, seen: str, tmp_path: Path
 ) -> None:
-    """The other one has a call under way when it happens, and the state it would have had."""
+    """The other run has a call under way meanwhile, and gets the states that it gets without the failure."""
     data = [b"FRAME\nFRA", b"ME\nBADFRAME\n", b"FRAME\n" * 1000, b"FRAME"]
     inline, memory, expected = InlineRunner(folders=[PLUGINS]), MemoryLog(), []
     async with inline.open_task(make_spec("counts"), memory) as task:
@@ -227,9 +229,9 @@ async def test_the_guilty_is_dropped_and_the_other_goes_on(
             assert states == expected
             assert not good.disabled_reason
             assert bad.disabled_reason
-            assert seen in told(bad)
-            assert told(good) == ""
-            # What is left of the disabled plugins: the last state, and the base class.
+            assert seen in problems_of(bad)
+            assert problems_of(good) == ""
+            # Disabled plugins return the last state, and the results of the base class.
             assert (await feed(bad, bad_log, b"more\n")).consumed == 9
             assert not (await bad.run_end_checks(7, check_files=False, post=False)).exit_ok
             assert (await bad.run_end_checks(0, check_files=False, post=False)).exit_ok
@@ -242,10 +244,10 @@ HANGS = [("bad_regex", b"x" * 64 + b"\n"), ("bad_loop", b"LOOP\n"), ("bad_sleep"
 
 
 @pytest.mark.parametrize(("parser", "fatal"), HANGS)
-async def test_nobody_waits_until_the_guilty_is_found(
+async def test_no_run_waits_for_a_call_of_another_one_that_hangs(
     parser: str, fatal: bytes, tmp_path: Path
 ) -> None:
-    """Others start, are told of progress, and end, while the call of one does not come back."""
+    """Others start, progress and end while the call of one run does not return."""
     async with runner_of(1000.0) as runner, trio.open_nursery() as nursery:
         async with (
             task_of(runner, tmp_path, make_spec("counts")) as (good, log),
@@ -267,7 +269,7 @@ async def test_nobody_waits_until_the_guilty_is_found(
 
 
 @pytest.mark.parametrize(("parser", "fatal"), [("bad_os_exit", b"EXIT\n"), HANGS[1]])
-async def test_who_was_to_blame_once_is_kept_away_from_others(
+async def test_repeated_failures_of_a_plugin_do_not_affect_other_runs(
     parser: str, fatal: bytes, tmp_path: Path
 ) -> None:
     async with runner_of() as runner:
@@ -283,12 +285,12 @@ async def test_who_was_to_blame_once_is_kept_away_from_others(
                     assert bad.disabled_reason
             assert (await feed(good, log, b"FRAME\n")).frame == 2
             await until(lambda: runner.pids == pids)
-            assert told(good) == ""
+            assert problems_of(good) == ""
         await until(lambda: len(runner.pids) == 1)
 
 
-async def test_many_of_a_kind_that_is_to_blame_run_all_the_same(tmp_path: Path) -> None:
-    """What is wrong with the plugin need not show in each task of the job."""
+async def test_runs_of_a_plugin_that_failed_once_are_still_run(tmp_path: Path) -> None:
+    """A fault of a plugin may occur in some tasks of a job only."""
     async with runner_of(5.0) as runner:
         async with task_of(runner, tmp_path, make_spec("bad_os_exit")) as (bad, bad_log):
             await feed(bad, bad_log, b"EXIT\n")
@@ -306,17 +308,17 @@ async def test_many_of_a_kind_that_is_to_blame_run_all_the_same(tmp_path: Path) 
         assert sorted(ended) == [(False, False)] * 6 + [(True, True)] * 3
 
 
-async def test_the_template_is_killed(tmp_path: Path) -> None:
-    """The host goes on; the next one comes of another template."""
+async def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
+    """Its hosts keep running; the next host is forked from a new fork server."""
     with trio.fail_after(GUARD):
         async with (
             open_plugin_host(PluginSettings(), folders=[PLUGINS]) as runner,
             task_of(runner, tmp_path, make_spec("counts")) as (task, log),
         ):
             host = psutil.Process(own_pid(runner))
-            template = host.parent()
-            assert template is not None
-            template.kill()
+            fork_server = host.parent()
+            assert fork_server is not None
+            fork_server.kill()
             assert (await feed(task, log, b"FRAME\n")).frame == 1
             host.kill()
             assert (await feed(task, log, b"FRAME\n")).frame == 2
@@ -324,11 +326,11 @@ async def test_the_template_is_killed(tmp_path: Path) -> None:
             assert not task.disabled_reason
             last = psutil.Process(own_pid(runner))
     assert not last.is_running()
-    # Whoever inherits the orphan reaps it, that is not us.
+    # The orphan is reaped by its new parent (init or a subreaper), which may take a while.
     assert not host.is_running() or host.status() == psutil.STATUS_ZOMBIE
 
 
-async def test_a_runner_that_is_left_while_a_host_is_being_made() -> None:
+async def test_a_runner_that_is_closed_while_a_host_starts() -> None:
     before = children()
     for _ in range(5):
         with trio.fail_after(GUARD):
@@ -343,7 +345,7 @@ def children() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
-async def test_the_base_class_stands_in_for_what_was_dropped(tmp_path: Path) -> None:
+async def test_the_base_class_replaces_a_disabled_service(tmp_path: Path) -> None:
     spec = make_spec("counts", "bad_checks", wdir=str(tmp_path), files_block=["a.exr"])
     async with runner_of() as runner, task_of(runner, tmp_path, spec) as (task, log):
         assert (await feed(task, log, b"FRAME\n")).frame == 1
@@ -358,7 +360,7 @@ async def test_the_base_class_stands_in_for_what_was_dropped(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("service", "seen"), [("bad_init_loop", "bad_init_loop.py"), ("bad_init_exit", "exit code 5")]
 )
-async def test_a_service_that_ends_it_all_while_it_is_made(
+async def test_a_service_whose_constructor_hangs_or_exits_is_an_error(
     service: str, seen: str, tmp_path: Path
 ) -> None:
     async with runner_of() as runner:
@@ -371,7 +373,7 @@ async def test_a_service_that_ends_it_all_while_it_is_made(
             assert (await feed(good, log, b"FRAME\n")).frame == 2
 
 
-async def test_a_parser_that_is_never_made_is_done_without(tmp_path: Path) -> None:
+async def test_a_run_continues_without_a_parser_whose_constructor_hangs(tmp_path: Path) -> None:
     async with runner_of() as runner:
         async with task_of(runner, tmp_path, make_spec("bad_made")) as (task, log):
             assert not task.facts.has_parser
@@ -382,17 +384,17 @@ async def test_a_parser_that_is_never_made_is_done_without(tmp_path: Path) -> No
             assert not task.disabled_reason
 
 
-async def test_one_crash_may_be_chance(tmp_path: Path) -> None:
+async def test_a_run_continues_after_one_crash(tmp_path: Path) -> None:
     spec = make_spec("bad_crash_once", store_dir=str(tmp_path))
     async with runner_of() as runner, task_of(runner, tmp_path, spec) as (task, log):
         assert (await feed(task, log, b"FRAME\n")).frame == 1
         assert (await feed(task, log, b"FRAME EXIT\n")).frame == 2
         assert not task.disabled_reason
-        assert "exit code 3" in told(task)
+        assert "exit code 3" in problems_of(task)
 
 
 @pytest.mark.parametrize("parser", ["counts", "generic"])
-async def test_a_host_killed_from_outside_is_built_anew(parser: str, tmp_path: Path) -> None:
+async def test_a_host_killed_from_outside_is_replaced(parser: str, tmp_path: Path) -> None:
     line = b"FRAME\n" if parser == "counts" else b"PROGRESS: 5%\n"
     async with runner_of() as runner, task_of(runner, tmp_path, make_spec(parser)) as (task, log):
         for turn in (1, 2):
@@ -402,10 +404,10 @@ async def test_a_host_killed_from_outside_is_built_anew(parser: str, tmp_path: P
         state = await task.parse(log.size)
         assert (state.frame, state.percentframe) == ((3, 0) if parser == "counts" else (0, 5))
         assert not task.disabled_reason
-        assert "signal SIGKILL" in told(task)
+        assert "signal SIGKILL" in problems_of(task)
 
 
-async def test_a_host_that_ends_for_no_reason_again_and_again(tmp_path: Path) -> None:
+async def test_a_run_whose_host_dies_repeatedly_is_disabled(tmp_path: Path) -> None:
     async with runner_of(GUARD) as runner:
         async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
             await feed(task, log, b"FRAME\n")
@@ -429,7 +431,7 @@ async def test_a_shared_host_that_is_stopped_is_replaced(tmp_path: Path) -> None
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         assert (await feed(task, log, b"PROGRESS: 7%\n")).percentframe == 7
-        assert "does not answer" in told(task)
+        assert "does not answer" in problems_of(task)
         assert (await feed(other, other_log, b"PROGRESS: 8%\n")).percentframe == 8
         assert runner.pid not in (pid, None)
         assert len(runner.pids) == 2
@@ -437,7 +439,9 @@ async def test_a_shared_host_that_is_stopped_is_replaced(tmp_path: Path) -> None
         assert not other.disabled_reason
 
 
-async def test_a_large_log_survives_a_kill_in_the_middle(tmp_path: Path) -> None:
+async def test_a_large_log_is_parsed_completely_despite_a_kill_in_the_middle(
+    tmp_path: Path,
+) -> None:
     data = b"".join(b"FRAME %d \xc3\xa9\n" % number for number in range(400_000))
     inline, memory = InlineRunner(folders=[PLUGINS]), MemoryLog()
     async with inline.open_task(make_spec("counts"), memory) as task:
@@ -458,8 +462,8 @@ async def test_a_large_log_survives_a_kill_in_the_middle(tmp_path: Path) -> None
     assert state.frame == expected.frame == 400_000
 
 
-async def test_large_things_travel_both_ways(tmp_path: Path) -> None:
-    """More than a socket takes at once, from either end."""
+async def test_large_messages_are_sent_both_ways(tmp_path: Path) -> None:
+    """Larger than the buffer of a socket, from either end."""
     value = "é\udc80" * 500_000
     spec = make_spec("replaces", environment={"LARGE": value})
     async with runner_of(20.0) as runner, task_of(runner, tmp_path, spec) as (task, log):
@@ -467,11 +471,11 @@ async def test_large_things_travel_both_ways(tmp_path: Path) -> None:
         state = await feed(task, log, "é#".encode() * 200_000 + b"\n")
         assert "".join(part.text for part in state.replaced) == "é<hash>" * 200_000 + "\n"
         assert await task.on_the_fly(("x" * 40_000_000,)) == ()
-        assert "too large" in told(task)
+        assert "too large" in problems_of(task)
         assert (await feed(task, log, b"#\n")).replaced[0].text == "<hash>\n"
 
 
-async def test_on_the_fly_files_are_not_told_again_by_a_replay(tmp_path: Path) -> None:
+async def test_a_replay_does_not_report_files_on_the_fly_again(tmp_path: Path) -> None:
     (tmp_path / "a.exr").touch()
     (tmp_path / "b.exr").touch()
     spec = make_spec("generic", wdir=str(tmp_path))
@@ -483,7 +487,7 @@ async def test_on_the_fly_files_are_not_told_again_by_a_replay(tmp_path: Path) -
 
 
 async def test_a_cancelled_call_loses_nothing(tmp_path: Path) -> None:
-    """What a call saw whose caller has gone, the next call tells."""
+    """The next call returns the state of a call whose caller was cancelled."""
     async with runner_of(5.0) as runner:
         async with task_of(runner, tmp_path, make_spec("counts")) as (task, log):
             await log.append(b"BADFRAME\n")
@@ -499,31 +503,31 @@ async def test_a_cancelled_call_loses_nothing(tmp_path: Path) -> None:
             assert (await task.parse(log.size)).frame == 2
 
 
-@pytest.mark.parametrize(("parser", "kept"), [("", 5), ("generic", 5), ("counts", 0)])
-async def test_a_task_that_goes_while_its_objects_are_made(
-    parser: str, kept: int, tmp_path: Path
+@pytest.mark.parametrize(("parser", "threads"), [("", 5), ("generic", 5), ("counts", 0)])
+async def test_a_task_that_is_closed_while_its_objects_are_created(
+    parser: str, threads: int, tmp_path: Path
 ) -> None:
-    """In the shared host they are made to the end and dropped then; others get their replies."""
+    """In the shared host their creation completes before they are dropped; other runs get their replies."""
     async with (
         runner_of(GUARD) as runner,
         task_of(runner, tmp_path, make_spec("generic")) as (task, log),
     ):
         host = psutil.Process(runner.pid)
-        host.suspend()  # or some of them might be made before the last one is asked for
+        host.suspend()  # else some of them may be created before the last one is requested
         await until(lambda: host.status() == psutil.STATUS_STOPPED)
         for _ in range(5):
             with trio.CancelScope() as scope:
                 scope.cancel()
                 async with runner.open_task(make_spec(parser), log):
-                    raise AssertionError("it could not have begun")
+                    raise AssertionError("it could not have been opened")
         host.resume()
         assert (await feed(task, log, b"PROGRESS: 7%\n")).percentframe == 7
-        await until(lambda: host.num_threads() <= 2 + kept)
+        await until(lambda: host.num_threads() <= 2 + threads)
         await until(lambda: runner.pids == (runner.pid,))
 
 
-async def test_a_task_that_leaves_a_hanging_call_behind(tmp_path: Path) -> None:
-    """Its caller has gone: its host ends at once."""
+async def test_a_task_that_is_closed_during_a_hanging_call(tmp_path: Path) -> None:
+    """Its host is killed at once, because no caller is left."""
     async with runner_of(GUARD) as runner:
         async with task_of(runner, tmp_path, make_spec("bad_loop")) as (task, log):
             await log.append(b"LOOP\n")
@@ -534,14 +538,14 @@ async def test_a_task_that_leaves_a_hanging_call_behind(tmp_path: Path) -> None:
             assert (await feed(task, log, b"FRAME\n")).frame == 1
 
 
-async def test_many_hang_and_one_does_not(tmp_path: Path) -> None:
+async def test_three_hanging_runs_do_not_affect_another_one(tmp_path: Path) -> None:
     async with runner_of() as runner, trio.open_nursery() as nursery:
-        dropped = []
+        reasons = []
 
         async def hang() -> None:
             async with task_of(runner, tmp_path, make_spec("bad_loop")) as (task, log):
                 await feed(task, log, b"LOOP\n")
-                dropped.append(task.disabled_reason)
+                reasons.append(task.disabled_reason)
 
         for _ in range(3):
             nursery.start_soon(hang)
@@ -550,11 +554,11 @@ async def test_many_hang_and_one_does_not(tmp_path: Path) -> None:
                 assert (await feed(task, log, b"FRAME\n")).frame == frames
                 await trio.sleep(0.01)
             assert not task.disabled_reason
-    assert len(dropped) == 3
-    assert all(dropped)
+    assert len(reasons) == 3
+    assert all(reasons)
 
 
-async def test_a_leak_is_ended_before_it_takes_the_machine(tmp_path: Path) -> None:
+async def test_a_host_of_a_leaking_plugin_is_killed_at_the_memory_limit(tmp_path: Path) -> None:
     async with runner_of(LIMIT, memory_limit=256 * 1024 * 1024) as runner:
         async with (
             task_of(runner, tmp_path, make_spec("bad_leak")) as (bad, bad_log),
@@ -565,13 +569,13 @@ async def test_a_leak_is_ended_before_it_takes_the_machine(tmp_path: Path) -> No
                 await feed(bad, bad_log, b"MORE\n")
                 await trio.sleep(0.1)
             assert "MiB of the setting plugin_memory" in bad.disabled_reason
-            assert "generic / bad_leak" in told(bad)
+            assert "generic / bad_leak" in problems_of(bad)
             assert (await feed(good, log, b"FRAME\n")).frame == 2
             assert not good.disabled_reason
 
 
-async def test_what_asks_for_all_memory_at_once_gets_an_error(tmp_path: Path) -> None:
-    """In its own thread; the others' objects stay where they are."""
+async def test_a_request_for_all_memory_at_once_raises_memory_error(tmp_path: Path) -> None:
+    """In the process of that run; other hosts are not affected."""
     async with runner_of(20.0, memory_limit=256 * 1024 * 1024) as runner:
         async with (
             task_of(runner, tmp_path, make_spec("bad_gorge")) as (bad, bad_log),
@@ -579,17 +583,17 @@ async def test_what_asks_for_all_memory_at_once_gets_an_error(tmp_path: Path) ->
         ):
             pids = runner.pids
             assert (await feed(bad, bad_log, b"FRAME GORGE\n")).frame == 1
-            said = told(bad)
-            assert "MemoryError" in said
-            assert "bad_gorge.py" in said
-            assert "256 MiB of memory: the setting plugin_memory" in said
+            problems = problems_of(bad)
+            assert "MemoryError" in problems
+            assert "bad_gorge.py" in problems
+            assert "256 MiB of memory: the setting plugin_memory" in problems
             assert not bad.disabled_reason
             assert (await feed(good, log, b"FRAME\n")).frame == 1
             assert runner.pids == pids
-            assert told(good) == ""
+            assert problems_of(good) == ""
 
 
-async def test_two_gigabytes_bit_by_bit_in_one_call(tmp_path: Path) -> None:
+async def test_memory_that_grows_within_one_call_is_limited(tmp_path: Path) -> None:
     async with runner_of(20.0, memory_limit=256 * 1024 * 1024) as runner:
         async with (
             task_of(runner, tmp_path, make_spec("bad_gorge")) as (bad, bad_log),
@@ -597,12 +601,12 @@ async def test_two_gigabytes_bit_by_bit_in_one_call(tmp_path: Path) -> None:
         ):
             await feed(good, log, b"FRAME\n")
             await feed(bad, bad_log, b"GROW\n")
-            while not bad.disabled_reason:  # what it keeps is found when its next call is answered
+            while not bad.disabled_reason:  # the memory is checked with each reply
                 await feed(bad, bad_log, b"harmless\n")
             assert "grown to" in bad.disabled_reason
-            assert "generic / bad_gorge" in told(bad)
+            assert "generic / bad_gorge" in problems_of(bad)
             assert (await feed(good, log, b"FRAME\n")).frame == 2
-            assert told(good) == ""
+            assert problems_of(good) == ""
 
 
 async def test_cancelling_everything_leaves_no_process(tmp_path: Path) -> None:
@@ -620,13 +624,13 @@ async def test_cancelling_everything_leaves_no_process(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pids[0])
 
 
-async def test_errors_of_the_body_come_out_bare() -> None:
+async def test_errors_of_the_body_are_raised_without_a_group() -> None:
     with pytest.raises(KeyError, match="mine"):
         async with open_plugin_host(PluginSettings()):
             raise KeyError("mine")
 
 
-async def test_nothing_is_started_before_it_is_needed() -> None:
+async def test_no_process_is_started_before_the_first_task() -> None:
     before = set(psutil.Process().children())
     async with open_plugin_host(PluginSettings()) as runner:
         await trio.testing.wait_all_tasks_blocked()
@@ -651,7 +655,7 @@ async def test_a_host_that_cannot_start_is_an_error(
                 assert task.facts.command
 
 
-async def test_children_of_plugins_and_secrets(
+async def test_the_environment_of_hosts_has_no_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AF_SERVER_TOKEN", "secret")
@@ -663,15 +667,17 @@ async def test_children_of_plugins_and_secrets(
     assert environment["PYTHONPATH"].startswith("/studio/python")
 
 
-async def test_strangers_of_our_names_on_pythonpath(
+async def test_packages_of_cgru_on_pythonpath_do_not_replace_the_built_in_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CGRU's own setup puts its packages first; the base classes are ours all the same."""
+    """CGRU's setup puts its packages on PYTHONPATH; the base classes are still the built-in ones."""
     for package in ("services", "parsers"):
         (tmp_path / "python" / package).mkdir(parents=True)
         (tmp_path / "python" / package / "__init__.py").touch()
         for name in ("service", "parser", "generic"):
-            (tmp_path / "python" / package / f"{name}.py").write_text("raise ImportError('theirs')")
+            (tmp_path / "python" / package / f"{name}.py").write_text(
+                "raise ImportError('of CGRU')"
+            )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "python"))
     async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
         assert (await feed(task, log, b"FRAME\n")).frame == 1
@@ -699,8 +705,8 @@ trio.run(main)
 """
 
 
-async def test_the_host_dies_with_the_agent_whatever_its_plugins_do(tmp_path: Path) -> None:
-    """Killed without warning, and a plugin holds the interpreter lock of the host."""
+async def test_the_host_dies_with_the_agent(tmp_path: Path) -> None:
+    """Also if the agent is killed while a plugin holds the interpreter lock of the host."""
     with trio.fail_after(GUARD):
         agent = await trio.lowlevel.open_process(
             [sys.executable, "-c", AGENT, str(tmp_path / "log")],
@@ -718,7 +724,7 @@ async def test_the_host_dies_with_the_agent_whatever_its_plugins_do(tmp_path: Pa
 
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
-        await feed(task, log, b"FRAME\n")  # whatever is made once is made now
+        await feed(task, log, b"FRAME\n")  # opens what stays open for the whole process
     before = descriptors()
     async with runner_of() as runner:
         for parser in ("bad_os_exit", "bad_loop", "counts"):

@@ -1,4 +1,4 @@
-"""Meters that hang, crash or hold the interpreter lock, and the meters beside them."""
+"""Meters that hang, crash or hold the interpreter lock, and the other meters of the agent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIMIT = 0.5
 
 @asynccontextmanager
 async def meters_of(*names: str, folder: Path = PLUGINS) -> AsyncIterator[Meters]:
-    """Running meters; checks that no process is left."""
+    """Running meters. Checks that no process is left after their end."""
     seen = set()
     with trio.fail_after(GUARD):
         async with trio.open_nursery() as nursery:
@@ -37,8 +37,8 @@ async def meters_of(*names: str, folder: Path = PLUGINS) -> AsyncIterator[Meters
 
 
 async def until(there: Callable[[], bool]) -> None:
-    """Wait for what nobody announces to us."""
-    while not there():  # noqa: ASYNC110 - as the line above says
+    """Poll a condition that no event reports."""
+    while not there():  # noqa: ASYNC110 - there is no event
         await trio.sleep(0.01)
 
 
@@ -51,7 +51,7 @@ def count(meters: Meters) -> int:
     return found.value if found is not None else 0
 
 
-async def test_each_object_is_made_once_and_asked_again_and_again() -> None:
+async def test_each_object_is_created_once_and_called_repeatedly() -> None:
     async with meters_of("meter_counts", "example", "meter_counts") as meters:
         await until(lambda: count(meters) >= 3)
         await until(lambda: len(meters.latest()) == 2)
@@ -59,50 +59,50 @@ async def test_each_object_is_made_once_and_asked_again_and_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "reason"),
     [
         ("meter_hang", "the call measure does not come back"),
         ("meter_lock", "the call measure does not come back"),
         ("meter_exit", "died (exit code 7)"),
     ],
 )
-async def test_one_that_misbehaves_is_left_alone(
-    bad: str, said: str, caplog: pytest.LogCaptureFixture
+async def test_a_meter_that_fails_is_put_into_quarantine(
+    bad: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with meters_of(bad, "meter_counts") as meters:
         await until(lambda: find(meters, f"{bad}\nno answer") is not None)
         shown = find(meters, f"{bad}\nno answer")
         assert shown is not None
         assert (shown.labelr, shown.labelg, shown.labelb) == (255, 0, 0)
-        assert said in shown.tooltip
+        assert reason in shown.tooltip
         assert "not measured for 60 s" in shown.tooltip
         before = count(meters)
         await until(lambda: count(meters) > before)
     warnings = [record.getMessage() for record in caplog.records if bad in record.getMessage()]
-    assert any(said in text for text in warnings)
+    assert any(reason in text for text in warnings)
     if bad == "meter_hang":
         assert any("meter_hang.py" in text and "in update" in text for text in warnings)
 
 
-async def test_one_that_raises_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_of_a_meter_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     async with meters_of("meter_raise", "meter_counts", "meter_invalid") as meters:
         await until(lambda: count(meters) >= 5)
         shown = find(meters, "Error")
         assert shown is not None
-        assert len(meters.latest()) == 2  # what is not valid is not shown
-    told = [record.getMessage() for record in caplog.records]
-    assert sum("LookupError: no sensor" in text for text in told) == 1
-    assert sum("nothing to measure" in text for text in told) == 1
+        assert len(meters.latest()) == 2  # meter_invalid is not shown
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum("LookupError: no sensor" in text for text in messages) == 1
+    assert sum("nothing to measure" in text for text in messages) == 1
 
 
-async def test_a_name_that_is_wrong_is_named(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_meter_is_shown_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     async with meters_of("exampel") as meters:
         await until(lambda: bool(meters.latest()))
         assert meters.latest()[0].label == "exampel\nnot found"
     assert 'no meter "exampel", did you mean "example"?' in caplog.text
 
 
-async def test_a_host_that_is_killed_is_started_again() -> None:
+async def test_a_killed_host_is_replaced() -> None:
     async with meters_of("meter_counts") as meters:
         await until(lambda: count(meters) >= 2)
         pid = meters.pid
@@ -126,7 +126,7 @@ async def test_a_host_that_does_not_start(
     assert "the meters' host does not start" in caplog.text
 
 
-async def test_a_host_that_grows_costs_the_one_that_grew(
+async def test_a_meter_that_takes_too_much_memory_is_put_into_quarantine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "greedy.py").write_text(

@@ -1,4 +1,4 @@
-"""The template of plugin hosts at its end."""
+"""The fork server of plugin hosts at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_afrender.plugins.host.forkserver import ForkServer
 
 
 class Ended:
-    """A process of which nothing is left; no number of a process is as large as its."""
+    """A process that has been reaped. Its pid is larger than any pid of the system."""
 
     pid = 2**30
 
@@ -22,19 +22,19 @@ class Ended:
         return 0
 
 
-async def test_a_host_that_comes_late_does_not_make_the_end_wait(autojump_clock: MockClock) -> None:
-    """One was being made for somebody who has gone, while the last of the others was reaped."""
+async def test_a_host_that_is_forked_late_does_not_delay_the_end(autojump_clock: MockClock) -> None:
+    """One host is being forked for a cancelled caller while the last other host is reaped."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        template = ForkServer(cast("trio.Process", Ended()), ours)
+        server = ForkServer(cast("trio.Process", Ended()), ours)
         for number in (1, 2):
-            template._forks[number] = forkserver._PendingFork()
-        template._take({"id": 1, "pid": 2**30 + 1})
-        began = trio.current_time()
+            server._forks[number] = forkserver._PendingFork()
+        server._take({"id": 1, "pid": 2**30 + 1})
+        started = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(template.end)
+            nursery.start_soon(server.end)
             await wait_all_tasks_blocked()
-            template._take({"id": 2, "pid": 2**30 + 2})
+            server._take({"id": 2, "pid": 2**30 + 2})
             for host in (1, 2):
-                template._take({"reaped": 2**30 + host, "status": 9})
-        assert trio.current_time() == began
+                server._take({"reaped": 2**30 + host, "status": 9})
+        assert trio.current_time() == started

@@ -1,4 +1,4 @@
-"""Calls in a plugin host that hang, in virtual time: whose run they cost."""
+"""Hanging calls in a plugin host, in virtual time: which runs they cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITS = CallLimits(time=10.0, memory=2**30)
 
 @attrs.define(eq=False)
 class FakeHostProcess:
-    """A host process whose replies a test sends."""
+    """A host process. The test sends its replies."""
 
     pid: int = 1
     printed: str = "last output"
@@ -100,10 +100,10 @@ def reply_to(process: FakeHostProcess, run: int) -> None:
 
 async def test_an_own_host_fails_with_its_call(autojump_clock: MockClock) -> None:
     async with running(shared=False) as (host, _):
-        began = trio.current_time()
+        started = trio.current_time()
         pending = call(host, 5)
         await pending.done.wait()
-        assert trio.current_time() - began == pytest.approx(LIMITS.time, abs=0.5)
+        assert trio.current_time() - started == pytest.approx(LIMITS.time, abs=0.5)
         assert pending.failure is not None
         assert pending.failure.run == 5
         assert "the call parse does not come back" in pending.failure.text
@@ -112,27 +112,27 @@ async def test_an_own_host_fails_with_its_call(autojump_clock: MockClock) -> Non
             call(host, 5)
 
 
-async def test_a_call_that_gets_no_processor_has_more_time(autojump_clock: MockClock) -> None:
+async def test_a_call_without_processor_time_has_a_longer_limit(autojump_clock: MockClock) -> None:
     async with running(shared=False) as (host, process):
         process.runnable = True
-        began = trio.current_time()
+        started = trio.current_time()
         pending = call(host, 5)
         await pending.done.wait()
-        assert trio.current_time() - began == pytest.approx(3 * LIMITS.time, abs=0.5)
+        assert trio.current_time() - started == pytest.approx(3 * LIMITS.time, abs=0.5)
 
 
 async def test_a_hanging_call_of_the_shared_host_costs_its_run_alone(
     autojump_clock: MockClock,
 ) -> None:
     async with running(shared=True) as (host, process):
-        began = trio.current_time()
+        started = trio.current_time()
         hanging, other = call(host, 1), call(host, 2)
         await trio.sleep(1.0)
         reply_to(process, 2)
         await other.done.wait()
         assert other.reply is not None
         await hanging.done.wait()
-        assert trio.current_time() - began == pytest.approx(3 * LIMITS.time, abs=0.5)
+        assert trio.current_time() - started == pytest.approx(3 * LIMITS.time, abs=0.5)
         assert hanging.failure is not None
         assert hanging.failure.run == 1
         assert host.failure is None
@@ -159,14 +159,14 @@ async def test_the_shared_host_is_replaced_when_many_threads_are_lost(
 async def test_a_shared_host_in_which_nothing_runs_fails_for_all(autojump_clock: MockClock) -> None:
     async with running(shared=True) as (host, process):
         process.alive = False
-        began = trio.current_time()
+        started = trio.current_time()
         calls = [call(host, 1), call(host, 2)]
         for pending in calls:
             await pending.done.wait()
             assert pending.failure is not None
             assert pending.failure.run is None
             assert "does not answer" in pending.failure.text
-        assert trio.current_time() - began == pytest.approx(LIMITS.time, abs=1.0)
+        assert trio.current_time() - started == pytest.approx(LIMITS.time, abs=1.0)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -182,7 +182,7 @@ async def test_memory_is_the_fault_of_a_run_only_in_its_own_host(
         assert "the setting plugin_memory" in pending.failure.text
 
 
-async def test_an_idle_host_is_not_looked_at(autojump_clock: MockClock) -> None:
+async def test_an_idle_host_is_not_checked(autojump_clock: MockClock) -> None:
     async with running(shared=True) as (host, process):
         pending = call(host, 1)
         reply_to(process, 1)

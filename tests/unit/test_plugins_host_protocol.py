@@ -1,4 +1,4 @@
-"""What travels between agent and plugin host comes out as it went in, or is refused."""
+"""Messages between agent and plugin host are decoded as they were sent, or refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced, 
 TEXT = st.text(st.characters(), max_size=20)
 
 
-def travel(value: object) -> object:
+def through_json(value: object) -> object:
     return json.loads(json.dumps(value))
 
 
@@ -42,21 +42,21 @@ def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: in
         struct.pack(">I", 3) + b"{x}",
         struct.pack(">I", 2) + b"\xff\xff",
         struct.pack(">I", 100_000) + b"[" * 100_000,
-        b"this is no frame",
+        b"this is not a frame",
     ],
 )
-def test_nonsense_is_refused(data: bytes) -> None:
+def test_invalid_frames_are_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         host_protocol.PluginFrameReader().feed(data)
 
 
-def test_nothing_too_large_is_sent() -> None:
+def test_a_frame_that_is_too_large_is_refused() -> None:
     with pytest.raises(ProtocolError, match="too large"):
         host_protocol.pack({"x": "y" * host_protocol.MAX_PLUGIN_FRAME})
 
 
 @given(TEXT, st.integers(), st.booleans(), st.lists(TEXT, max_size=3))
-def test_values_come_out_as_they_went_in(
+def test_values_are_decoded_as_they_were_sent(
     text: str, number: int, flag: bool, texts: list[str]
 ) -> None:
     names = tuple(texts)
@@ -65,27 +65,27 @@ def test_values_come_out_as_they_went_in(
         has_parser=flag, wants_ticks=flag, wants_tail=flag, grace=2.0 if flag else None, log=text,
         limits={"output": number, "run_time": 2.5}, stuck={"policy": text, "cpu": 0.5},
     )  # fmt: skip
-    assert host_protocol.load_facts(travel(host_protocol.dump_facts(facts))) == facts
+    assert host_protocol.load_facts(through_json(host_protocol.dump_facts(facts))) == facts
     state = ParserState(
         percent=number, warning=flag, activity=text, files=names, files_onthefly=names,
         consumed=number, replaced=(Replaced(start=0, end=number, text=text),) if flag else (),
     )  # fmt: skip
-    assert host_protocol.load_state(travel(host_protocol.dump_state(state))) == state
+    assert host_protocol.load_state(through_json(host_protocol.dump_state(state))) == state
     settings = PluginSettings(paths_map=((text, text),), thumbnail_extensions=names)
-    dumped = travel(host_protocol.dump_plugin_settings(settings))
-    assert host_protocol.load_plugin_settings(dumped) == settings  # type: ignore[arg-type]  # a dict by make
+    dumped = through_json(host_protocol.dump_plugin_settings(settings))
+    assert host_protocol.load_plugin_settings(dumped) == settings  # type: ignore[arg-type]  # a dict
     spec = make_spec(text, environment={text: text})
-    assert host_protocol.load_spec(travel(host_protocol.dump_spec(spec))) == spec  # type: ignore[arg-type]  # a dict by make
+    assert host_protocol.load_spec(through_json(host_protocol.dump_spec(spec))) == spec  # type: ignore[arg-type]  # a dict
 
 
 def test_errors_keep_their_class() -> None:
-    lost = host_protocol.load_error(
-        travel(host_protocol.dump_error(PluginNotFound("parser", "x", ("y",))))
+    not_found = host_protocol.load_error(
+        through_json(host_protocol.dump_error(PluginNotFound("parser", "x", ("y",))))
     )
-    assert isinstance(lost, PluginNotFound)
-    assert (lost.kind, lost.name, lost.near) == ("parser", "x", ("y",))
+    assert isinstance(not_found, PluginNotFound)
+    assert (not_found.kind, not_found.name, not_found.near) == ("parser", "x", ("y",))
     broken = host_protocol.load_error(
-        travel(host_protocol.dump_error(PluginError("text", "details")))
+        through_json(host_protocol.dump_error(PluginError("text", "details")))
     )
     assert type(broken) is PluginError
     assert (str(broken), broken.details) == ("text", "details")
@@ -102,7 +102,7 @@ def test_a_state_of_wrong_types_is_refused(value: object) -> None:
         host_protocol.load_state(value)
 
 
-def test_answers_of_wrong_types_are_refused() -> None:
+def test_replies_of_wrong_types_are_refused() -> None:
     with pytest.raises(ProtocolError):
         host_protocol.load_conclusion({"exit_ok": 1})
     with pytest.raises(ProtocolError):
@@ -117,8 +117,10 @@ def test_answers_of_wrong_types_are_refused() -> None:
         host_protocol.load_facts({"environment": {"a": 1}})
     with pytest.raises(ProtocolError, match="lack working_directory, environment"):
         host_protocol.load_facts({"command": "c"})
-    said = Conclusion(exit_ok=True, post=("a", "b"), post_limit=3.5, log="text")
+    conclusion = Conclusion(exit_ok=True, post=("a", "b"), post_limit=3.5, log="text")
     assert (
-        host_protocol.load_conclusion(json.loads(json.dumps(host_protocol.dump_conclusion(said))))
-        == said
+        host_protocol.load_conclusion(
+            json.loads(json.dumps(host_protocol.dump_conclusion(conclusion)))
+        )
+        == conclusion
     )
