@@ -108,7 +108,9 @@ class Completion:
             await self._run_state.note_plugins(self._plugins)
             return decide_status(self._facts(end, stop, exit_ok=False))
         check_files = bool(BlockFlags.CHECKRENDEREDFILES & self._control.task.block_flags)
+        # A flag of the parser decides the status already; post commands are for good frames.
         clean = not self._flags() & {"fatalerror", "error", "badresult"}
+        # None: the process was stopped because the work is done, so its exit code means nothing.
         conclusion = await self._plugins.run_end_checks(
             None if success else code, check_files=check_files, post=clean
         )

@@ -73,6 +73,7 @@ class RunExecution:
             token=dependencies.new_token(),
             stop_file=run_folder.stop_file,
         )
+        # After the variables of the service, which must not undo the assignment of GPUs.
         self._environment.update(run_state.gpu_variables)
         self._redact = Redactor(run_state.secrets).redact if run_state.secrets else str
         self._thumbnails = Thumbnails(
@@ -159,6 +160,7 @@ class RunExecution:
             # Output that no parser consumed, because it was disabled or there is none, is shown as
             # it stands.
             await folder.view.apply(size, ())
+        # The task that sends live output has ended; listeners still get the rest.
         await self._live_output.flush(last=True)
         await self._send_last(status)
         return status
@@ -328,6 +330,7 @@ class RunExecution:
             redact=self._redact,
             parsed_files=parsed_files,
         )
+        # Final statuses stay: the notice is about a run that is still running.
         if self._notice and status is TaskStatus.Percent:
             update = attrs.evolve(update, status=TaskStatus.Warning)
         if self._notice:

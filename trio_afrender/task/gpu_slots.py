@@ -126,6 +126,7 @@ class GpuAllocator:
     def slots(self) -> int | None:
         """How many tasks can run at once; None where GPUs do not limit that: some tasks get none."""
         gpus = self.gpus()
+        # With a list of services, tasks of other ones need no GPU: their number limits nothing.
         if not self.rule.tasks_per_card or self.rule.services or not gpus:
             return None
         per_task = min(self.rule.cards_per_task, len(gpus))
@@ -154,6 +155,7 @@ class GpuAllocator:
         """
         # trio's lock is fair, which makes the waiting a queue.
         async with self._turn:
+            # Woken when GPUs are freed, and when the driver has answered.
             while (chosen := self.choose()) is None:
                 await self.allocations.changed.wait()
             self.allocations.taken.update(chosen)  # no checkpoint from here on

@@ -41,6 +41,7 @@ MAX_SIBLINGS = 40
 """The nearest files of a sequence count: over a long one the content may change slowly."""
 DISK_TIMEOUT = 5.0
 """Seconds for listing the folder of one image."""
+# The last number of a name: the frame, not the version ("v2_beauty.0050.exr").
 _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
@@ -67,6 +68,7 @@ def sample_evenly(paths: Sequence[str], most: int = MAX_IMAGES) -> tuple[str, ..
 def check_image(path: str, seen: Mapping[str, Any]) -> ImageFinding | None:
     """Return the finding from an image's content; `seen` has the fields of `ImageFacts`."""
     values, bad = int(seen["values"]), int(seen["bad"])
+    # First, because an image without any finite value counts as black too.
     if bad and bad == values:
         return ImageFinding(path, "all values of the image are NaN or infinite", True)
     if seen["black"]:

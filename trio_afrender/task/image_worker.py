@@ -122,6 +122,7 @@ class ProcessImageWorker:
         process = await self._get_process()
         assert process.stdin is not None  # noqa: S101 - asked for when it was started
         try:
+            # Escaped to ASCII, so that file names which are not UTF-8 survive.
             await process.stdin.send_all(json.dumps(request).encode("ascii") + b"\n")
             line = await self._read_line(process)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -154,7 +155,8 @@ class ProcessImageWorker:
             await self._end()
             try:
                 # No checkpoint after the start: either it raises, or the process is noted and will
-                # be ended.
+                # be ended. A session of its own, so that a kill of its group reaches what it starts;
+                # -P, so that no module in the current folder is imported in place of a library.
                 self._process = await trio.lowlevel.open_process(
                     [sys.executable, "-P", "-m", _MODULE, str(self._nice)],
                     stdin=subprocess.PIPE,

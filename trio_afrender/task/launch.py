@@ -52,6 +52,7 @@ class AgentEnvironment:
         Entries of `service` with an empty name or value are left out. `token` marks every process of
         the run, whatever session or parent process it ends up in.
         """
+        # The service's variables replace the agent's, those of the run replace both.
         own = {name: value for name, value in service.items() if name and value}
         environment = {**self.variables, **own}
         environment.update(

@@ -51,6 +51,7 @@ class LiveOutput:
         """Send what is new every period until cancelled; sleep while there are no listeners."""
         while True:
             if not self._control.listening:
+                # What is printed without listeners is not sent to the next one.
                 self._offset = None
                 await self._control.listened()
             await self.flush()
@@ -75,7 +76,7 @@ class LiveOutput:
                 await trio.lowlevel.checkpoint()
                 chunk = read()
             if not chunk.data:
-                break
+                break  # the rest is missing
             gap = chunk.offset - self._offset
             self._offset = chunk.end
             text = self._redactor.feed(self._decoder.decode(chunk.data))

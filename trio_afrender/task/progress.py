@@ -166,10 +166,12 @@ class ProgressReader:
         await self._run_folder.view.apply(state.consumed, state.replaced)
         if state.files_onthefly:
             self._found_on_the_fly(state.files_onthefly)
+        # The last call changes the outcome, which is sent next: no update, no stop.
         if mode == "RUN":
             self._stop_on_flags()
             status = self.status
             self._control.percent, self._control.activity = state.percent, state.activity
+            # Only changes: most calls of a parser find nothing new.
             if (status, state) != self._published:
                 self._published = (status, state)
                 await self._publish(status)

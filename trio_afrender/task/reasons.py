@@ -29,6 +29,7 @@ class ReasonLog:
         if len(self._steps) >= MAX_STEPS:
             self._dropped += 1
             return
+        # Cut: some texts quote the output of the task.
         step = Reason(time=self._wall(), event=event, text=text[:MAX_TEXT], pids=pids)
         self._steps.append(step)
 

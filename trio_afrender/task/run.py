@@ -58,6 +58,7 @@ async def run_task(
                 # made, say. Its supervisor would keep it running with no run that owns it.
                 with trio.CancelScope(shield=True):
                     await dependencies.dismiss(control.task)
+            # Before the outcome is sent: the next run of this key only needs the empty tree.
             control.done.set()
         if control.cause is None or not control.cause.kind.discards_outcome:
             await _send_outcome(run_state, status, events)
@@ -126,6 +127,7 @@ async def _take_gpus(run_state: RunState, events: trio.MemorySendChannel[TaskEve
     if not gpus.assigns_to(control.task.service):
         run_state.gpu_variables = make_no_gpu_variables() if gpus.gpus() else {}
         return
+    # Reported only if there is a wait: for each task it would be one more update.
     waiting = gpus.is_busy()
     if waiting:
         await _send_activity(run_state, "waits for a GPU: all are in use", events)

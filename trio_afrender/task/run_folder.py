@@ -242,20 +242,22 @@ def _remove_if_bare(folder: str) -> bool:
     # Most tiny tasks leave nothing. `rmtree` lists and checks first, some forty system calls, each of
     # which gives the interpreter lock away and waits for it: on a busy loop that was the most
     # expensive part of such a task.
+    # The folder is the task's to write: by descriptor and without following links, another folder
+    # cannot be put in its place meanwhile (test_a_link_in_place_of_the_folder_is_not_followed).
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
         with suppress(FileNotFoundError):
-            os.unlink(end_path(OWN_SLOT), dir_fd=handle)
-        os.rmdir("files", dir_fd=handle)
-        os.rmdir("work", dir_fd=handle)
+            os.unlink(end_path(OWN_SLOT), dir_fd=descriptor)
+        os.rmdir("files", dir_fd=descriptor)
+        os.rmdir("work", dir_fd=descriptor)
         os.rmdir(folder)  # noqa: PTH106 - it is a text
     except OSError:
         return False
     finally:
-        os.close(handle)
+        os.close(descriptor)
     return True
 
 

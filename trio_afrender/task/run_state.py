@@ -53,6 +53,7 @@ class RunState:
     def begin(self, started: float | None = None) -> None:
         """Note the start of the task's own process: now, or at the Unix time `started` by an
         earlier agent."""
+        # The two clocks are read once, here: what was before this agent is known in Unix time only.
         now = self.dependencies.wall()
         self.started = now if started is None else started
         self._began = trio.current_time() - max(0.0, now - self.started)

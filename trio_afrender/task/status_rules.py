@@ -59,6 +59,7 @@ class StopKind(enum.Enum):
         return self in (StopKind.CLOSED, StopKind.FORGET)
 
 
+# Give-backs for reasons of the host, errors for reasons of the run: another host would meet those too.
 STATUS_BY_STOP = {
     StopKind.SERVER: TaskStatus.FinishedKilled,
     StopKind.CLOSED: TaskStatus.FinishedKilled,
@@ -113,12 +114,14 @@ class RunFacts:
 def decide_status(facts: RunFacts) -> TaskStatus:
     """Return the status of a run that has started its process or was stopped before that."""
     if facts.stop is None:
+        # As Afanasy's render: ended by a signal is killed, not failed, whatever sent the signal.
         if facts.exit is None or facts.exit.signal is not None:
             return TaskStatus.FinishedKilled
         if not facts.exit_ok:
             return TaskStatus.FinishedError
     elif facts.stop.kind is not StopKind.PARSER_SUCCESS:
         return cap_retries(STATUS_BY_STOP[facts.stop.kind], facts.give_backs)
+    # Stopped because the work is done: the exit status is that of the stop and means nothing.
     checks = (
         (facts.fatalerror, TaskStatus.FinishedParserFatalError),
         (facts.error, TaskStatus.FinishedParserError),

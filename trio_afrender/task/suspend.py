@@ -35,6 +35,7 @@ class Suspension:
 
     def change(self, reason: str) -> bool:
         """Request a suspension for that reason, or '' to resume; False if that changes nothing."""
+        # The first reason stays: a second request to suspend asks for nothing new.
         if bool(reason) == bool(self.reason):
             return False
         now = trio.current_time()

@@ -127,7 +127,7 @@ class TaskControl:
         it while it is open."""
         seconds = grace if self._grace is None else min(grace, self._grace)
         with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
-            self._grace_scope = scope
+            self._grace_scope = scope  # `stop` moves its deadline
             try:
                 yield scope
             finally:

@@ -13,6 +13,7 @@ def make_task_info(task: TaskExec, store_dir: str) -> dict[str, object]:
     Some keys exist only under the conditions of the original: file sizes unless -1, custom data unless
     empty, ``parser_koeff`` unless 1.
     """
+    # Plugins of studios read these keys: names and types are Afanasy's, not ours.
     info: dict[str, object] = {
         "wdir": task.working_directory,
         "service": task.service,
@@ -41,6 +42,7 @@ def make_task_info(task: TaskExec, store_dir: str) -> dict[str, object]:
         "user_name": task.user_name,
         "store_dir": store_dir,
     }
+    # The keys with conditions: the sender of the exec has left out those that do not apply.
     info.update(task.data_integers)
     info.update(task.data_strings)
     return info

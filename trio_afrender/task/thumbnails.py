@@ -89,6 +89,7 @@ class Thumbnails:
         self._wake()
 
     def _wake(self) -> None:
+        # A new event: a `finish` that comes now must wait for this work too.
         self._idle = trio.Event()
         self._changed.set()
 
@@ -167,7 +168,7 @@ class Thumbnails:
             control,
             ReasonLog(dependencies.wall),
             timing=dependencies.config.timing,
-            grace=0,
+            grace=0,  # half a thumbnail is of no use
             limit=self._limit,
             before_term=trio.lowlevel.checkpoint,
         )

@@ -54,6 +54,7 @@ class ProcessUsageReader(Protocol):
         ...
 
 
+# The default where nothing can be measured: a run then has no usage, and is never found stuck.
 class NoUsageReader:
     """A `ProcessUsageReader` that measures nothing."""
 

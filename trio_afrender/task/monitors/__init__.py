@@ -44,8 +44,11 @@ class ProcessMonitors:
     def begin(self, companions: trio.Nursery, tree: ProcessTree, *, own: bool) -> None:
         """Start the monitors of `tree` in `companions`; they run until that is cancelled.
 
-        `own`: the task's own process. Post commands have one time limit of another kind.
+        `own`: the task's own process, not a post command.
         """
+        # A suspension is for the run, so it holds for post commands too. Limits and stuck detection
+        # are for the task's own process: each post command has a time limit, and all of them together
+        # have ``post_time``.
         companions.start_soon(
             obey_suspension, self.control.suspension, tree, self.why, self.send_log
         )

@@ -93,6 +93,8 @@ async def watch_limits(
         await control.suspension.over()
         now = trio.current_time()
         begun = max(start, control.suspension.ended)
+        # The time under an earlier agent counts (test_the_time_under_an_earlier_agent_counts). What was
+        # printed then does not: the log may begin with it.
         usage = Usage(
             running=control.ran_before + now - start - control.suspension.seconds(),
             silent=now - max(begun, log.grew_at),
@@ -104,6 +106,8 @@ async def watch_limits(
             why.add("rule", f"{text}: the task is stopped")
             control.stop(StopCause(kind=StopKind.LIMIT, text=text))
             return
+        # One byte below the limit: `wait_beyond` waits for more than it is given, and the limit itself
+        # is too much already.
         with trio.move_on_after(next_look(limits, usage)):
             await _wait_for_change(limits, log, control, before + limits.output - 1)
 

@@ -55,6 +55,7 @@ class MemoryShortage:
     async def look(self) -> None:
         """Take a table if memory is short now."""
         headroom = self._read_headroom()
+        # The kernel counts from the start of the host: only the difference is of this run's time.
         if self._kills is None:
             self._kills = headroom.oom_kills
         if is_short(headroom):
@@ -65,7 +66,6 @@ class MemoryShortage:
     async def conclude(self) -> bool:
         """Decide after a failure whether the host was short of memory; if so, `sentence` is set."""
         headroom = self._read_headroom()
-        # Counted from the first look: kills before the run are of no interest to it.
         killed = headroom.oom_kills - self._kills if self._kills is not None else 0
         recent = self.table and trio.current_time() - self._taken <= RECENT_WINDOW
         if not recent and (killed > 0 or is_short(headroom)):
@@ -89,6 +89,7 @@ class MemoryShortage:
 
     async def _take(self, headroom: MemoryHeadroom) -> None:
         largest = await self._usage_reader.largest()
+        # The leader by itself: a tree that has just started has no measured members yet.
         pids = {pid for pid, _ in self._control.members} | {self._control.pid}
         self._taken = trio.current_time()
         self.sentence = (

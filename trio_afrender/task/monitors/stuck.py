@@ -81,6 +81,7 @@ class InactivityTimer:
         if self._has_changed(now):
             self._since = self._base = now
         elif now.time - self._base.time >= self._averaging:
+            # When in this interval it worked is unknown, so inactivity begins at its end.
             if self._has_worked(now):
                 self._since = now
             self._base = now
@@ -90,7 +91,7 @@ class InactivityTimer:
     def figures(self) -> str:
         """Return what the tree did during the inactivity, as text."""
         old, new = self._since, self._last
-        seconds = max(new.time - old.time, 1e-9)
+        seconds = max(new.time - old.time, 1e-9)  # never a division by zero
         many = len(new.processes)
         processes = "the same process" if many == 1 else f"the same {many} processes"
         return (
@@ -121,6 +122,7 @@ def averaging_time(rules: Stuck) -> float:
 
 def decide(rules: Stuck, inactive: float, *, warned: bool) -> StuckAction:
     """Return what to do after `inactive` seconds; `warned`: there has been a warning for them."""
+    # First the stop: with `stop_after` below `warn_after` there is no warning.
     if rules.policy == "stop" and inactive >= rules.stop_after:
         return StuckAction.STOP
     if rules.policy != "off" and inactive >= rules.warn_after:
@@ -175,6 +177,8 @@ async def watch_stuck(
             gpu_memory=usage.gpu_memory,
         )
 
+    # Waiting for measurements, not for a time: without any (no /proc, an overloaded host) nothing is
+    # known of the tree and nothing may be concluded.
     await control.measured()
     timer = InactivityTimer(rules, sample())
     warned = stopping = False
@@ -198,6 +202,7 @@ async def watch_stuck(
             case StuckAction.STOP:
                 report = await _examine(tree, examine)
                 kind = stop_kind(report.states)
+                # None: left alone now; the next measurement decides again.
                 if kind is not None:
                     stopping = True
                     await _stop(rules, inactive, timer, report, kind, control, why, send_log)
@@ -208,7 +213,7 @@ async def watch_stuck(
                 await set_notice("")
             case StuckAction.NOTHING:
                 pass
-        longest = inactive
+        longest = inactive  # `look` returns 0 with the first activity
 
 
 async def _stop(

@@ -75,6 +75,7 @@ class UsageMonitor:
     async def freeze(self) -> None:
         """Take a last measurement before the tree is stopped: what it does while it ends is not the
         task's work."""
+        # Reset before the read: `follow` then discards what it may be reading now.
         tree, self._tree = self._tree, None
         if tree is None:
             return
@@ -88,6 +89,7 @@ class UsageMonitor:
     def close(self, tree: ProcessTree) -> None:
         """Note the final usage of a tree whose leader has ended but is not reaped yet."""
         self._tree = None
+        # A supervisor has waited for every process of the tree and knows the exact totals.
         if tree.final_usage is not None:
             self._tree_usage.settle(tree.final_usage.cpu, tree.final_usage.peak)
             self._note()
@@ -125,5 +127,6 @@ class UsageMonitor:
 
     def _note(self) -> None:
         self.measured = True
+        # Wakes the monitors of limits and of stuck trees.
         totals = self._tree_usage
         self._control.measure(totals.usage, totals.io_bytes, totals.keys)
