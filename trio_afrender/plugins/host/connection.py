@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 
 RECEIVE_SIZE = 256 * 1024
 MAX_PRINTED_TAIL = 64 * 1024
-"""Characters kept of what the process printed past our capturing: a dump of all its threads."""
+"""Characters kept of what the process printed itself, as a dump of all its threads."""
 FLOOD_SIZE = 16 * 1024
 FLOOD_PAUSE = 0.05
-"""Seconds between two looks at a process that prints `FLOOD` bytes at once: it waits, not we."""
+"""Seconds between two looks at a process that prints `FLOOD_SIZE` bytes at once: the process waits then, not the agent."""
 TRACE_TIMEOUT = 0.5
 """Seconds it may take to print where its threads are."""
 REAP_TIMEOUT = 5.0
@@ -56,8 +56,8 @@ class HostProcess:
     def send(self, message: Mapping[str, object]) -> None:
         """Send a message, or as much as goes at once: `write` does the rest. Never blocks.
 
-        Raises `ProtocolError` for a message that is too large. That the process is gone is for
-        `receive` to find.
+        Raises `ProtocolError` for a message that is too large. A process that has
+        ended is noticed by `receive`.
         """
         frame = bytes(self._later) + pack(message)
         self._later.clear()
@@ -123,7 +123,7 @@ class HostProcess:
             await trio.lowlevel.wait_readable(self._pidfd)
 
     async def where_is(self, thread: int) -> str:
-        """Where in its code a thread is, innermost first; empty when it cannot be had.
+        """Where in its code a thread is, innermost first; empty when it is not known.
 
         Works while a plugin holds the interpreter lock. Needs `listen` to run.
         """
@@ -161,7 +161,7 @@ class HostProcess:
             return 0
 
     async def end(self) -> None:
-        """Kill and reap it and what it has started; returns within `REAP_TIME`."""
+        """Kill and reap it and what it has started; returns within `REAP_TIMEOUT` seconds."""
         with trio.CancelScope(shield=True):
             # Both exist as long as it is not reaped, so the number is still ours. The group it
             # may not have made yet.
@@ -210,24 +210,24 @@ def _find_trace(printed: str, thread: int) -> str:
 
 @asynccontextmanager
 async def open_host_process(fork_server: ForkServer) -> AsyncIterator[HostProcess]:
-    """Have a plugin host forked; leaving ends it with all it has started, whatever state it is in.
+    """Have a plugin host forked; leaving kills it with all it has started, in whatever state it is.
 
     Raises `PluginError` when that fails. `write` and `listen` must be run by the caller.
     """
     ours, theirs = socket.socketpair()
-    theirs_of_line, ours_of_line = os.pipe()
+    their_pipe, our_pipe = os.pipe()
     printed, output = os.pipe()
     try:
         ours.setblocking(False)
         try:
-            # No checkpoint from here to `yield`: it either raises or the process is ours to end.
-            pid = await fork_server.fork(theirs.fileno(), theirs_of_line, output)
+            # No checkpoint between `fork` and `yield`: it raises, or the process is ended below.
+            pid = await fork_server.fork(theirs.fileno(), their_pipe, output)
         except BaseException:
             os.close(printed)
             raise
         finally:
             theirs.close()
-            os.close(theirs_of_line)
+            os.close(their_pipe)
             os.close(output)
         host = HostProcess(pid, fork_server, ours, printed)
         try:
@@ -237,4 +237,4 @@ async def open_host_process(fork_server: ForkServer) -> AsyncIterator[HostProces
     finally:
         trio.lowlevel.notify_closing(ours)
         ours.close()
-        os.close(ours_of_line)
+        os.close(our_pipe)

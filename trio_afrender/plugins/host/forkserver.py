@@ -1,4 +1,4 @@
-"""The template of plugin hosts as a process: starts it, has it fork hosts and reap them."""
+"""The agent's end of the fork server: starts it, has it fork and reap plugin hosts."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ END_TIMEOUT = 5.0
 
 @attrs.define(eq=False)
 class _PendingFork:
-    """An answer that is waited for."""
+    """A reply that is waited for."""
 
     done: trio.Event = attrs.field(factory=trio.Event)
     answer: dict[str, object] | None = None
-    """None when the template is gone."""
+    """None when the fork server has ended."""
     abandoned: bool = False
 
 
 class ForkServer:
-    """Made by `open_template`, which also ends it."""
+    """A running fork server. Made by `open_forkserver`, which also ends it."""
 
     def __init__(self, process: trio.Process, control: socket.socket) -> None:
         self.gone = trio.Event()
-        """Set when it answers no more."""
+        """Set when it does not answer any more."""
         self._process = process
         self._control = control
         self._numbers = count(1)
@@ -67,51 +67,51 @@ class ForkServer:
     async def fork(self, *fds: int) -> int:
         """Have a host forked that gets these descriptors; return its pid. Raises `PluginError`.
 
-        Whoever gets a pid must kill it and have it reaped. Cancelled, that is done here.
+        The caller kills the host and has it reaped. When this is cancelled, that is done here.
         """
         async with self._sending:
-            # Descriptors come beside the bytes: one request at a time, so that none are mixed up.
-            number, wish = next(self._numbers), _PendingFork()
-            self._forks[number] = wish
+            # The kernel delivers descriptors beside the bytes: one request at a time, or they are mixed up.
+            number, pending = next(self._numbers), _PendingFork()
+            self._forks[number] = pending
             try:
                 await self._send(pack({"op": "fork", "id": number}), *fds)
-                await wish.done.wait()
+                await pending.done.wait()
             except trio.Cancelled:
-                wish.abandoned = True
-                if wish.answer is not None and isinstance(pid := wish.answer.get("pid"), int):
+                pending.abandoned = True
+                if pending.answer is not None and isinstance(pid := pending.answer.get("pid"), int):
                     self._end_now(pid)
                 raise
-        if wish.answer is None:
+        if pending.answer is None:
             raise PluginError(await self._how_it_ended())
-        pid = wish.answer.get("pid")
+        pid = pending.answer.get("pid")
         if not isinstance(pid, int):
-            raise PluginError(f"it cannot be forked: {wish.answer.get('error')}")
+            raise PluginError(f"it cannot be forked: {pending.answer.get('error')}")
         return pid
 
     async def reap(self, pid: int) -> int | None:
-        """Wait for a killed host's end; its raw wait status, None when nobody can tell any more."""
+        """Wait for a killed host's end; its raw wait status, None when it is not known."""
         if self.gone.is_set():
             await trio.lowlevel.checkpoint()
             return _reap_orphan(pid)
-        wish = self._reaps.setdefault(pid, _PendingFork())
+        pending = self._reaps.setdefault(pid, _PendingFork())
         await self._send(pack({"op": "reap", "pid": pid}))
-        await wish.done.wait()
-        if wish.answer is None:
+        await pending.done.wait()
+        if pending.answer is None:
             return _reap_orphan(pid)
-        status = wish.answer.get("status")
+        status = pending.answer.get("status")
         return status if isinstance(status, int) else None
 
     async def run(self) -> None:
-        """Take answers until it is gone."""
+        """Handle replies until the process has ended."""
         try:
             while messages := await self._receive():
                 for message in messages:
                     self._take(message)
         except ProtocolError as error:
-            logger.warning("the template of plugin hosts answered nonsense: %s", error)
+            logger.warning("the fork server of plugin hosts sent an invalid message: %s", error)
         self.gone.set()
-        for wish in (*self._forks.values(), *self._reaps.values()):
-            wish.done.set()
+        for pending in (*self._forks.values(), *self._reaps.values()):
+            pending.done.set()
         self._hosts.clear()
         self._empty.set()
 
@@ -123,7 +123,7 @@ class ForkServer:
             self._printed = (self._printed + data.decode("utf-8", "replace"))[-MAX_PRINTED_TAIL:]
 
     async def end(self) -> None:
-        """Wait until its hosts are reaped, then kill and reap it. Takes at most `END_TIME` twice."""
+        """Wait until its hosts are reaped, then kill and reap it. Takes at most twice `END_TIMEOUT`."""
         with trio.move_on_after(END_TIMEOUT):
             while self._hosts:
                 await self._empty.wait()
@@ -132,38 +132,38 @@ class ForkServer:
         with trio.move_on_after(END_TIMEOUT) as reaping:
             await self._process.wait()
         if reaping.cancelled_caught:
-            logger.error("the template of plugin hosts, %d, cannot be killed", self.pid)
+            logger.error("the fork server of plugin hosts, %d, cannot be killed", self.pid)
 
     def _take(self, message: dict[str, object]) -> None:
-        """One message. There is no plugin at the other end: what comes is as it should be."""
+        """Handle one message. No plugin runs in the fork server, so its messages are not checked."""
         match message:
             case {"reaped": int(pid)}:
-                wish = self._reaps.pop(pid, _PendingFork())
+                pending = self._reaps.pop(pid, _PendingFork())
                 self._hosts.discard(pid)
                 if not self._hosts:
                     self._empty.set()
             case {"id": int(number)}:
-                wish = self._forks.pop(number)
+                pending = self._forks.pop(number)
                 if isinstance(made := message.get("pid"), int):
                     self._hosts.add(made)
-                    if self._empty.is_set():  # else somebody may be waiting for this one
+                    if self._empty.is_set():  # else `end` may be waiting for this one
                         self._empty = trio.Event()
-                    if wish.abandoned:
+                    if pending.abandoned:
                         self._end_now(made)
             case _:
                 raise ProtocolError("a message of no kind")
-        wish.answer = message
-        wish.done.set()
+        pending.answer = message
+        pending.done.set()
 
     def _end_now(self, pid: int) -> None:
-        """End a host that nobody waits for."""
+        """End a host whose `fork` was cancelled."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
             self._control.send(pack({"op": "reap", "pid": pid}))
 
     async def _send(self, frame: bytes, *fds: int) -> None:
-        """All of a small frame at once; that it is gone is for `run` to find."""
+        """Send a small frame whole. A process that has ended is noticed by `run`."""
         while True:
             try:
                 socket.send_fds(self._control, [frame], list(fds))
@@ -193,8 +193,8 @@ class ForkServer:
         with trio.move_on_after(END_TIMEOUT):
             await self._process.wait()
         code = self._process.returncode
-        said = f": {self._printed.strip()}" if self._printed.strip() else ""
-        return f"it died ({describe_end(code)}){said}"
+        printed = f": {self._printed.strip()}" if self._printed.strip() else ""
+        return f"it died ({describe_end(code)}){printed}"
 
 
 def describe_end(code: int | None) -> str:
@@ -210,7 +210,7 @@ def describe_end(code: int | None) -> str:
 
 
 def _reap_orphan(pid: int) -> int | None:
-    """Reap a host whose template is gone, if it has become our child."""
+    """Reap a host whose fork server has ended, if it has become our child."""
     with contextlib.suppress(ChildProcessError):
         ended, status = os.waitpid(pid, os.WNOHANG)
         return status if ended else None
@@ -218,79 +218,79 @@ def _reap_orphan(pid: int) -> int | None:
 
 
 class ForkServers:
-    """The template for all who have hosts forked: started when the first of them wants it."""
+    """The fork server of one agent, started at the first request and again when it has ended."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._template: ForkServer | None = None
+        self._server: ForkServer | None = None
         self._making = trio.Lock()
 
     async def get(self) -> ForkServer:
-        """The template. Raises `PluginError` when it cannot be started."""
+        """The running fork server. Raises `PluginError` when it cannot be started."""
         async with self._making:
-            if self._template is None or self._template.gone.is_set():
-                self._template = await self._nursery.start(self._keep)
-            return self._template
+            if self._server is None or self._server.gone.is_set():
+                self._server = await self._nursery.start(self._keep)
+            return self._server
 
     @staticmethod
     async def _keep(task_status: trio.TaskStatus[ForkServer]) -> None:
-        async with open_forkserver() as template:
-            task_status.started(template)
-            await template.gone.wait()
+        async with open_forkserver() as server:
+            task_status.started(server)
+            await server.gone.wait()
 
 
 @asynccontextmanager
 async def open_forkserver() -> AsyncIterator[ForkServer]:
-    """Start a template; leaving ends it, after the hosts it has forked were ended by their owners.
+    """Start a fork server; leaving ends it, after all hosts it has forked are reaped.
 
     Raises `PluginError` when it cannot be started.
     """
     ours, theirs = socket.socketpair()
-    theirs_of_line, ours_of_line = os.pipe()
+    their_pipe, our_pipe = os.pipe()
     try:
         ours.setblocking(False)
-        process = await _start(theirs, theirs_of_line)
-        template = ForkServer(process, ours)
+        process = await _start(theirs, their_pipe)
+        server = ForkServer(process, ours)
         serving = trio.CancelScope(shield=True)  # until the last host is reaped
         assert process.stdout is not None  # noqa: S101 - asked for when it was started
         async with process.stdout, trio.open_nursery() as nursery:
-            nursery.start_soon(_serve, template, serving)
+            nursery.start_soon(_serve, server, serving)
             try:
-                yield template
+                yield server
             finally:
                 with trio.CancelScope(shield=True):
-                    await template.end()
+                    await server.end()
                 serving.cancel()
     finally:
         trio.lowlevel.notify_closing(ours)
         ours.close()
-        os.close(ours_of_line)
+        os.close(our_pipe)
 
 
-async def _serve(template: ForkServer, serving: trio.CancelScope) -> None:
+async def _serve(server: ForkServer, serving: trio.CancelScope) -> None:
     with serving:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(template.listen)
-            nursery.start_soon(template.run)
+            nursery.start_soon(server.listen)
+            nursery.start_soon(server.run)
 
 
-async def _start(theirs: socket.socket, lifeline: int) -> trio.Process:
-    """The process, with its ends of the socket and the lifeline, which are closed here."""
+async def _start(theirs: socket.socket, agent_pipe: int) -> trio.Process:
+    """The process, with its ends of the socket and of the pipe, which are closed here."""
     try:
         return await trio.lowlevel.open_process(
             [
-                *unprotecting(),  # a plugin that takes all memory is to be killed before the agent
+                *unprotecting(),  # a plugin that takes all memory must be killed before the agent
                 sys.executable,
-                "-P",  # the folder we were started in is no place to import from
+                "-P",  # nothing is imported from the folder in which the agent was started
                 "-m",
                 "trio_afrender.plugins.host.forkserver_main",
                 str(theirs.fileno()),
-                str(lifeline),
+                str(agent_pipe),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=(theirs.fileno(), lifeline),
+            pass_fds=(theirs.fileno(), agent_pipe),
             start_new_session=True,
             env=clean_environment(os.environ),
         )
@@ -298,4 +298,4 @@ async def _start(theirs: socket.socket, lifeline: int) -> trio.Process:
         raise PluginError(f"it cannot be started: {error}") from error
     finally:
         theirs.close()
-        os.close(lifeline)
+        os.close(agent_pipe)

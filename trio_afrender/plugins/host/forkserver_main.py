@@ -1,11 +1,11 @@
-"""The process that plugin hosts are forked from. ``python -m`` of the agent's.
+"""The fork server, the process that plugin hosts are forked from; the agent runs it by ``python -m``.
 
-It has read all the code that a host needs and runs no plugin itself. So a new host is there within
-milliseconds, whatever another one is doing, and shares most of its memory. It has one thread.
+It has imported all the code that a host needs and runs no plugin itself. So a new host is up within
+milliseconds and shares most of its memory. It has one thread: a fork copies no other.
 
-Requests: ``fork`` with three descriptors (the host's link, lifeline and output) is answered by
+Requests: ``fork`` with three descriptors (the host's socket, the pipe that the agent holds, its output) is answered by
 ``pid``; ``reap`` of a pid that was killed is answered by its ``status`` once it has ended. Until
-then the pid stays the host's, so that the agent never signals a stranger.
+then the pid stays the host's, so that the agent never signals another process of that number.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = ("main",)
 
 RECEIVE_SIZE = 4096
 DESCRIPTOR_COUNT = 3
-"""That come with a fork: link, lifeline, output."""
+"""Sent with a fork request: socket, agent pipe, output."""
 REAP_POLL_MS = 5
 """Milliseconds between two looks at hosts that are dying."""
 
 
 class _ForkServerMain:
-    def __init__(self, control: socket.socket, lifeline: int) -> None:
+    def __init__(self, control: socket.socket, agent_pipe: int) -> None:
         self._control = control
-        self._lifeline = lifeline
+        self._agent_pipe = agent_pipe
         self._dying: set[int] = set()
 
     def serve(self) -> None:
@@ -75,19 +75,19 @@ class _ForkServerMain:
         fds.clear()
         self._control.sendall(pack(answer))
 
-    def _fork(self, link: int, lifeline: int, output: int) -> int:
+    def _fork(self, link: int, agent_pipe: int, output: int) -> int:
         pid = os.fork()
         if pid:
             return pid
         try:
-            # From here on it is the host: nothing of this process may be left to it.
+            # From here on this is the host: it may keep nothing open of the fork server.
             os.setsid()
             self._control.close()
-            os.close(self._lifeline)
+            os.close(self._agent_pipe)
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.close(output)
-            serve_agent(link, lifeline)
+            serve_agent(link, agent_pipe)
         except BaseException:  # noqa: BLE001 - the agent reads what we print, and sees us end
             traceback.print_exc()
             sys.stderr.flush()
@@ -107,21 +107,21 @@ class _ForkServerMain:
 def main() -> NoReturn:
     """Serve the agent at the other end of the socket in argv. Never returns."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    lifeline = int(sys.argv[2])
+    agent_pipe = int(sys.argv[2])
     os.set_inheritable(control.fileno(), False)
-    die_with_parent(lifeline)
+    die_with_parent(agent_pipe)
     faulthandler.enable(2)
     faulthandler.register(signal.SIGUSR1, 2, all_threads=True)
     claim_packages()
     for kind in ("service", "parser"):
         with contextlib.suppress(PluginError):
-            load_class(kind, "generic")  # what most tasks need: not at each host's expense
+            load_class(kind, "generic")  # most tasks need it: imported here, hosts share it
     with contextlib.suppress(PluginError):
         remember_base()
     gc.collect()
-    gc.freeze()  # what is shared with the hosts stays shared
+    gc.freeze()  # memory that is shared with the hosts is not touched by the collector
     try:
-        _ForkServerMain(control, lifeline).serve()
+        _ForkServerMain(control, agent_pipe).serve()
     except (OSError, ProtocolError):
         traceback.print_exc()
         sys.stderr.flush()

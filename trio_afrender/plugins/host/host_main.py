@@ -291,12 +291,12 @@ def _leave_to_the_parent(*fds: int) -> None:
     os.register_at_fork(after_in_child=close)
 
 
-def serve_agent(link_fd: int, lifeline_fd: int) -> NoReturn:
+def serve_agent(link_fd: int, agent_pipe: int) -> NoReturn:
     """Be a plugin host for the agent at the other end of a socket. Never returns."""
     link = socket.socket(fileno=link_fd)
     os.set_inheritable(link_fd, False)
-    die_with_parent(lifeline_fd)
-    _leave_to_the_parent(link_fd, lifeline_fd)
+    die_with_parent(agent_pipe)
+    _leave_to_the_parent(link_fd, agent_pipe)
     sys.setswitchinterval(SWITCH_INTERVAL)
     route_prints()
     host = _Host(link)

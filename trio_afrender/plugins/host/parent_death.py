@@ -1,4 +1,4 @@
-"""A pipe whose other end the agent holds: when the agent is gone, so is the process group."""
+"""Kill this process group when the agent ends: a pipe whose other end the agent holds."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class PluginRun:
         return pending
 
     def _take(self, feed: Feed | None, pending: PendingCall) -> None:
-        """Record what became of a call, whether or not its caller still waits."""
+        """Record the result of a call, whether or not its caller still waits."""
         self._pending = None
         if pending.reply is not None:
             self._note_reply(pending.request, feed, pending.reply)
@@ -207,7 +207,8 @@ class PluginRun:
         if self._crashes >= MAX_CRASHES:
             self.disable(failure.text, failure.details)
             return
-        # In the shared host nobody can know whose call it was: from now on it would be this one's.
+        # In the shared host any of the calls may be the cause. In a host of its own the next failure
+        # is this run's.
         self.own_host = True
         self.report(
             f"the plugin host {failure.text} in a call of this task, which is repeated"
