@@ -1,4 +1,4 @@
-"""What a gateway decides without any I/O: what to say again, how fast to read, where to listen."""
+"""Decisions of a gateway without I/O: commands to repeat, rate of reading, addresses."""
 
 from __future__ import annotations
 
@@ -36,60 +36,60 @@ BEFORE = Register(name="n1", host_name="h", time_launch=7, running=(task(1),))
         (Register(name="n1", host_name="g", time_launch=7), ()),
     ],
 )
-def test_only_the_same_process_is_told_of_tasks_again(
+def test_undelivered_tasks_are_those_of_the_same_process(
     now: Register, missing: tuple[TaskExec, ...]
 ) -> None:
     assert undelivered(BEFORE, now, (task(1), task(2))) == missing
 
 
-def test_who_says_no_time_of_launch_is_never_taken_for_the_same() -> None:
-    nameless = Register(name="n1", host_name="h")
-    assert undelivered(nameless, nameless, (task(1),)) == ()
+def test_without_a_launch_time_no_agent_is_the_same_process() -> None:
+    untimed = Register(name="n1", host_name="h")
+    assert undelivered(untimed, untimed, (task(1),)) == ()
     assert undelivered(None, BEFORE, (task(1),)) == ()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_stops_and_listeners_are_said_again_whoever_heard_them(there: bool) -> None:
-    wishes = PendingCommands()
-    said = Events(stops=(ref(1),), listens_add=(ref(1), ref(2)))
-    wishes.heard(said, RUNS, there=there)
-    wishes.heard(Events(listens_rem=(ref(2),)), RUNS, there=there)
-    again = wishes.again(RUNS, ())
-    assert again == Events(stops=(ref(1),), listens_add=(ref(1),), listens_rem=(ref(2),))
-    assert wishes.again(RUNS, ()) == again
+@pytest.mark.parametrize("connected", [True, False])
+def test_stops_and_listeners_are_repeated_in_any_case(connected: bool) -> None:
+    pending = PendingCommands()
+    events = Events(stops=(ref(1),), listens_add=(ref(1), ref(2)))
+    pending.note(events, RUNS, connected=connected)
+    pending.note(Events(listens_rem=(ref(2),)), RUNS, connected=connected)
+    repeated = pending.repeat(RUNS, ())
+    assert repeated == Events(stops=(ref(1),), listens_add=(ref(1),), listens_rem=(ref(2),))
+    assert pending.repeat(RUNS, ()) == repeated
 
 
-def test_questions_and_instructions_are_said_again_only_if_nobody_heard_them() -> None:
-    wishes = PendingCommands()
-    said = Events(outputs=(ref(1),), instruction="launch", command="date")
-    wishes.heard(said, RUNS, there=True)
-    assert wishes.again(RUNS, ()) is None
-    wishes.heard(said, RUNS, there=False)
-    assert wishes.again(RUNS, ()) == said
-    assert wishes.again(RUNS, ()) is None
+def test_questions_and_instructions_are_repeated_only_if_no_agent_was_connected() -> None:
+    pending = PendingCommands()
+    events = Events(outputs=(ref(1),), instruction="launch", command="date")
+    pending.note(events, RUNS, connected=True)
+    assert pending.repeat(RUNS, ()) is None
+    pending.note(events, RUNS, connected=False)
+    assert pending.repeat(RUNS, ()) == events
+    assert pending.repeat(RUNS, ()) is None
 
 
-def test_nothing_is_said_of_runs_that_are_over_or_taken_away() -> None:
-    wishes = PendingCommands()
-    wishes.heard(Events(stops=(ref(1), ref(2))), RUNS, there=False)
-    wishes.heard(Events(closes=(ref(1),)), ("r2",), there=False)
-    assert wishes.again(("r1",), (task(1),)) == Events(tasks=(task(1),))
-    assert wishes.again((), (task(2),)) is None
-    assert wishes.again(("r2",), ()) == Events(stops=(ref(2),))
+def test_no_command_for_a_run_that_is_over_or_taken_away_is_repeated() -> None:
+    pending = PendingCommands()
+    pending.note(Events(stops=(ref(1), ref(2))), RUNS, connected=False)
+    pending.note(Events(closes=(ref(1),)), ("r2",), connected=False)
+    assert pending.repeat(("r1",), (task(1),)) == Events(tasks=(task(1),))
+    assert pending.repeat((), (task(2),)) is None
+    assert pending.repeat(("r2",), ()) == Events(stops=(ref(2),))
 
 
-def test_an_answer_has_the_settings_that_stand_and_the_runs_that_were_asked_about() -> None:
-    wishes = PendingCommands()
-    wishes.heard(Events(heartbeat_sec=3, zombie_time=40), RUNS, there=False)
-    said = Registered(id=4, zombie_time=20, resume=("r1", "r2"), stop=("r3", "r4"))
-    assert wishes.answer(said, {"r1", "r3"}) == Registered(
+def test_an_answer_has_the_settings_in_force_and_the_listed_runs() -> None:
+    pending = PendingCommands()
+    pending.note(Events(heartbeat_sec=3, zombie_time=40), RUNS, connected=False)
+    answer = Registered(id=4, zombie_time=20, resume=("r1", "r2"), stop=("r3", "r4"))
+    assert pending.complete_answer(answer, {"r1", "r3"}) == Registered(
         id=4, heartbeat_sec=3, zombie_time=20, resume=("r1",), stop=("r3",)
     )
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=100), st.floats(1, 100))
-def test_no_more_passes_than_the_rate_allows(pauses: list[float], rate: float) -> None:
-    """Whoever waits as told is let through at `rate` beyond the burst, never slower."""
+def test_the_rate_limits_messages_beyond_the_burst(pauses: list[float], rate: float) -> None:
+    """An agent that waits as returned gets `rate` beyond the burst, never less."""
     bucket, now, waited = TokenBucket(rate, 10), 0.0, False
     times = []
     for pause in pauses:
@@ -107,7 +107,7 @@ def test_no_more_passes_than_the_rate_allows(pauses: list[float], rate: float) -
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "address"),
     [
         ("wss://0.0.0.0:7443", ListenAddress(host="0.0.0.0", port=7443, tls=True)),  # noqa: S104
         ("wss://[::]:7443/", ListenAddress(host="::", port=7443, tls=True)),
@@ -115,8 +115,8 @@ def test_no_more_passes_than_the_rate_allows(pauses: list[float], rate: float) -
         ("ws://localhost:80", ListenAddress(host="localhost", port=80)),
     ],
 )
-def test_where_to_listen(url: str, place: ListenAddress) -> None:
-    assert parse_listen(url) == place
+def test_valid_listen_addresses(url: str, address: ListenAddress) -> None:
+    assert parse_listen(url) == address
 
 
 @pytest.mark.parametrize(
@@ -131,23 +131,23 @@ def test_where_to_listen(url: str, place: ListenAddress) -> None:
         ("ws://0.0.0.0:7080", "tokens would be readable"),
     ],
 )
-def test_where_not_to_listen(url: str, problem: str) -> None:
+def test_invalid_listen_addresses(url: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         parse_listen(url)
 
 
-def test_plain_is_for_other_hosts_if_asked_for_by_name() -> None:
+def test_plain_connections_from_other_hosts_need_the_option() -> None:
     assert parse_listen("ws://0.0.0.0:7080", allow_plain=True).port == 7080
 
 
 @pytest.mark.parametrize("text", ["9108", "localhost", "localhost:x", "a@b:1", "h:1/metrics"])
-def test_a_place_has_a_host_and_a_port(text: str) -> None:
+def test_an_address_has_a_host_and_a_port(text: str) -> None:
     with pytest.raises(ConfigError, match="--metrics"):
         parse_address("--metrics", text)
     assert parse_address("--metrics", "[::1]:9108") == ListenAddress(host="::1", port=9108)
 
 
-def test_counters_read_as_prometheus_wants_them() -> None:
+def test_counters_have_the_text_format_of_prometheus() -> None:
     counters = GatewayCounters()
     counters.agents, counters.exchanges, counters.exchange_seconds = 3, 12_345_678, 0.25
     lines = format_counters(counters).splitlines()

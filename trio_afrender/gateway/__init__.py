@@ -1,6 +1,6 @@
-"""Websocket agents on one side, an Afanasy server on the other. It holds no outcomes: agents do.
+"""Connects websocket agents to an Afanasy server. Stores no outcomes: the agents keep them.
 
-`gateway` is the whole; a `Render` is one name, a `Session` one websocket of it.
+`Gateway` is the whole; a `RenderProxy` is one render name, an `AgentSession` one websocket of it.
 """
 
 from __future__ import annotations

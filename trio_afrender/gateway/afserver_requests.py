@@ -1,10 +1,13 @@
-"""All exchanges of a gateway with its server: a few at once, counted and timed."""
+"""The requests of a gateway to its server: a few at once, counted and timed.
+
+An exchange is one TCP connection with one request and its answer.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 
 import trio
 
@@ -17,16 +20,17 @@ from trio_afrender.transport.address import NativeAddress
 __all__ = ("GatewayDialer", "open_quickly")
 
 MAX_EXCHANGES = 8
-"""Exchanges in flight: the server has ten threads that read, and others want some of them."""
+"""Exchanges in progress: the server reads with ten threads, and has other clients."""
 MAX_SLOW_EXCHANGES = 4
-"""Of these, such as are answered with the server's next turn only, up to a second later."""
+"""Exchanges in progress that the server answers only in its next cycle, up to a second later."""
 _DEREGISTER = (9).to_bytes(4, "big")
 _ACTION = b'{"action"'
 _TYPE, _BODY = slice(4, 8), 12
+"""Where the type of a message and its body are in the bytes of a request."""
 
 
 class GatewayDialer(Dialer):
-    """A `Dialer` for all renders of a gateway."""
+    """The `Dialer` of all renders of a gateway."""
 
     def __init__(
         self,
@@ -47,7 +51,8 @@ class GatewayDialer(Dialer):
 
     async def ask(self, request: bytes) -> Message:
         began = trio.current_time()
-        async with self._queue(request):
+        is_slow = request[_TYPE] == _DEREGISTER or request.startswith(_ACTION, _BODY)
+        async with self._slow if is_slow else nullcontext():
             try:
                 answer = await super().ask(request)
             except AfRenderError:
@@ -57,15 +62,10 @@ class GatewayDialer(Dialer):
         self._counters.exchange_seconds += trio.current_time() - began
         return answer
 
-    def _queue(self, request: bytes) -> AbstractAsyncContextManager[object]:
-        slow = request[_TYPE] == _DEREGISTER or request.startswith(_ACTION, _BODY)
-        return self._slow if slow else nullcontext()
-
 
 async def open_quickly(host: str, port: int) -> trio.abc.Stream:
-    """A stream to a host; for an address in numbers without the races that a name needs.
-
-    A gateway connects for each sign of life of each render.
+    """Connect to a host. For a numeric address, without the name lookup and the parallel attempts
+    of `trio.open_tcp_stream`: a gateway connects for each heartbeat of each render.
     """
     try:
         version = ipaddress.ip_address(host).version

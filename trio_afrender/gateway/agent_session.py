@@ -1,7 +1,7 @@
-"""One websocket of an agent: what it says goes to its render, what its render says goes out.
+"""One websocket of an agent: forwards its messages to its render, and those of its render to it.
 
-The writer is a task of its own behind a short queue, so that an agent that does not read holds
-up nobody: neither the signs of life that are given for it nor the exchanges of others.
+The writer is a separate task behind a short queue. So an agent that does not read delays neither
+the heartbeats that are sent for it nor the requests of other renders.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from trio_afrender.protocol.messages import Deregister, FromServer, Register, Un
 from trio_afrender.transport.websocket_connection import printable
 from trio_afrender.transport.websocket_server import WebSocketServerLink
 
-__all__ = ("AgentSession", "Taker")
+__all__ = ("AgentSession", "MessageHandler")
 
 _log = logging.getLogger(__name__)
 
 _MAX_QUEUE = 256
-"""Messages that wait for an agent; there is one for each of its updates, of which 16 may be open."""
+"""Messages that wait for an agent. It gets one for each update, of which 16 may be unanswered."""
 _CLOSE_TIMEOUT = 2.0
-"""Seconds for what is queued when a session ends."""
+"""Seconds for sending what is queued when a session ends."""
 _BURST_SECONDS = 10.0
-"""Seconds' worth of messages that may come at once."""
-_UNKNOWN_KINDS = 20
-_OUT_OF_ORDER = 1002
+"""The messages of so many seconds may arrive at once."""
+_MAX_UNKNOWN_TYPES = 20
+"""Unknown message types that are logged for one session."""
+_PROTOCOL_ERROR = 1002
+"""The close code of a websocket."""
 
 
-class Taker(Protocol):
-    """What takes an agent's messages; a `Render`."""
+class MessageHandler(Protocol):
+    """Handles the messages of an agent; a `RenderProxy`."""
 
     async def update(self, session: AgentSession, update: Update) -> None: ...
     async def leave(self, session: AgentSession, reason: str) -> None: ...
@@ -51,77 +53,75 @@ class AgentSession:
         self._bucket = TokenBucket(rate, rate * _BURST_SECONDS)
         self._send, self._queue = trio.open_memory_channel[FromServer](_MAX_QUEUE)
         self._writing = trio.CancelScope()
-        self._why = ""
+        self._end_reason = ""
         self._unknown: set[str] = set()
         self.over = trio.Event()
-        """Nothing will be said or taken any more."""
+        """Set when no message will be sent or handled any more."""
 
     def __str__(self) -> str:
         return f"render {self.name!a} at {self._ws.peer!a}"
 
     def put(self, message: FromServer) -> None:
-        """Send a message soon; a session that is over forgets it."""
+        """Queue a message. A session that is over drops it."""
         try:
             self._send.send_nowait(message)
         except trio.WouldBlock:
             self.end("this agent does not read")
         except (trio.ClosedResourceError, trio.BrokenResourceError):
-            _log.debug("%s: over, a message is left unsaid", self)
+            _log.debug("%s: over, dropped a message", self)
 
     def end(self, why: str) -> None:
-        """End the session once what is queued is said; the agent is told why, and comes again."""
-        if not self._why:
-            self._why = why
+        """End the session when what is queued has been sent, after 2 seconds at most.
+
+        The agent gets the reason in the close frame, and connects again.
+        """
+        if not self._end_reason:
+            self._end_reason = why
             self._writing.deadline = trio.current_time() + _CLOSE_TIMEOUT
             self._send.close()
 
-    async def run(self, taker: Taker) -> None:
-        """Serve until the websocket is over. Raises `LinkLost` unless the agent said goodbye."""
+    async def run(self, handler: MessageHandler) -> None:
+        """Serve until the websocket ends. Raises `LinkLost` unless the agent deregistered."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)
             try:
-                await self._read(taker)
+                await self._read(handler)
             except (LinkLost, ProtocolError) as error:
-                self.end(str(error))  # the writer tells the agent why, if there is one still
+                self.end(str(error))  # the writer sends the reason, if the agent is still there
             else:
                 nursery.cancel_scope.cancel()
-        if self._why:
-            raise LinkLost(f"{self}: {self._why}")
+        if self._end_reason:
+            raise LinkLost(f"{self}: {self._end_reason}")
 
     async def _write(self) -> None:
-        """Say what is queued; then close, by which the reader ends."""
+        """Send what is queued, then close the websocket, which ends the reader."""
         with self._writing:
             try:
                 async for message in self._queue:
                     await self._ws.send(message)
             except LinkLost as error:
                 _log.debug("%s: %s", self, error)
-        await self._ws.send_away(self._why)
+        await self._ws.send_away(self._end_reason)
 
-    async def _read(self, taker: Taker) -> None:
+    async def _read(self, handler: MessageHandler) -> None:
         while True:
             message = await self._ws.receive()
-            await self._wait_for_turn()
+            pause = self._bucket.take(trio.current_time())
+            if pause:
+                # An agent that sends more than `rate` is read more slowly: TCP holds it back.
+                self._counters.held_up += 1
+                await trio.sleep(pause)
             match message:
                 case Update():
-                    await taker.update(self, message)
+                    await handler.update(self, message)
                 case Deregister(reason=reason):
-                    await taker.leave(self, printable(reason))
+                    await handler.leave(self, printable(reason))
                     return
                 case Unknown(type=kind):
-                    self._note_unknown(printable(kind))
+                    shown = printable(kind)
+                    if shown not in self._unknown and len(self._unknown) < _MAX_UNKNOWN_TYPES:
+                        self._unknown.add(shown)
+                        _log.warning('%s: skipped a message of unknown type "%s"', self, shown)
                 case Register():
-                    await self._ws.connection.close(_OUT_OF_ORDER, "a second register")
+                    await self._ws.connection.close(_PROTOCOL_ERROR, "a second register")
                     raise ProtocolError("a second register")
-
-    async def _wait_for_turn(self) -> None:
-        """Who says more than may be said is read more slowly; nothing of it is lost."""
-        pause = self._bucket.take(trio.current_time())
-        if pause:
-            self._counters.held_up += 1
-            await trio.sleep(pause)
-
-    def _note_unknown(self, kind: str) -> None:
-        if kind not in self._unknown and len(self._unknown) < _UNKNOWN_KINDS:
-            self._unknown.add(kind)
-            _log.warning('%s: skipped a message of unknown type "%s"', self, kind)

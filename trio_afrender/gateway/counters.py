@@ -1,8 +1,6 @@
-"""What a gateway counts of itself, and how Prometheus reads it. Pure."""
+"""The counters of a gateway and their text for Prometheus. No I/O."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import attrs
 
@@ -18,15 +16,17 @@ def _count(text: str, kind: str = "counter") -> float:
 
 @attrs.define(eq=False)
 class GatewayCounters:
-    """Numbers since the start; those that are gauges: now."""
+    """Counts since the start of the gateway. A gauge is the present number."""
 
     agents: float = _count("Agents that are connected and registered.", "gauge")
-    renders: float = _count("Renders kept online at the server, agents cut off included.", "gauge")
+    renders: float = _count(
+        "Renders kept online at the server, those without a connection included.", "gauge"
+    )
     sessions: float = _count("Sessions of agents that were registered.")
     refused: float = _count("Registers that were refused.")
-    sessions_lost: float = _count("Sessions that ended without a goodbye.")
-    renders_given_up: float = _count("Renders deregistered because their agents stayed away.")
-    updates: float = _count("Updates taken from agents.")
+    sessions_lost: float = _count("Sessions that ended without a deregister.")
+    renders_given_up: float = _count("Renders deregistered because their agents did not reconnect.")
+    updates: float = _count("Updates received from agents.")
     outcomes: float = _count("Outcomes of tasks among them, repeated ones included.")
     tasks: float = _count("Tasks handed out to agents.")
     held_up: float = _count("Messages that waited because their agents sent too many.")
@@ -36,13 +36,11 @@ class GatewayCounters:
 
 
 def format_counters(counters: GatewayCounters) -> str:
-    """The text that Prometheus scrapes (its text format, version 0.0.4)."""
-    return "".join(_lines(counters))
-
-
-def _lines(counters: GatewayCounters) -> Iterator[str]:
+    """Format the counters in the text format of Prometheus, version 0.0.4."""
+    lines = []
     for field in attrs.fields(GatewayCounters):
         text, kind = field.metadata["text"], field.metadata["kind"]
         name = _PREFIX + field.name + ("_total" if kind == "counter" else "")
         value = getattr(counters, field.name)
-        yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value:.10g}\n"
+        lines.append(f"# HELP {name} {text}\n# TYPE {name} {kind}\n{name} {value:.10g}\n")
+    return "".join(lines)

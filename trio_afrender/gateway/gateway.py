@@ -1,4 +1,4 @@
-"""The gateway: websockets in, exchanges out, a `Render` for each name between them."""
+"""The gateway: accepts websockets, and connects each to the `RenderProxy` of its name."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ __all__ = ("Gateway", "run_gateway")
 _log = logging.getLogger(__name__)
 
 _MAX_NAME = 255
+"""Characters of a render's name."""
 _STOP_TIMEOUT = 5.0
-"""Seconds for exchanges that are under way when the gateway ends."""
+"""Seconds for requests in progress when the gateway ends."""
 
 
 @attrs.define(eq=False)
@@ -41,34 +42,37 @@ class Gateway:
     config: GatewayConfig
     url: str
     counters: GatewayCounters
-    _exchanges: GatewayDialer
+    _dialer: GatewayDialer
     _identities: IdentityStore
     _nursery: trio.Nursery
     _renders: dict[str, RenderProxy] = attrs.field(factory=dict)
     metrics_port: int = 0
-    """0: they are not served."""
+    """The port of the metrics; 0: they are not served."""
     _stopping: trio.Event = attrs.field(factory=trio.Event)
 
     def stop(self) -> None:
-        """End `run_gateway` without cutting an exchange short. Renders stay online at the server,
-        as long as its zombie time, for the gateway after this one."""
+        """End `run_gateway` when the requests in progress are finished.
+
+        Renders stay online at the server for its zombie time, so that the next gateway can
+        continue with them.
+        """
         self._stopping.set()
 
     async def serve(self, ws: WebSocketServerLink) -> None:
         """Serve one websocket until it ends."""
-        register = await self._hear_register(ws)
+        register = await self._receive_register(ws)
         if register is None:
             return
         session = AgentSession(ws, register.name, self.counters, rate=self.config.rate)
-        render = await self._find(register.name)
+        render = await self._claim_render(register.name)
         try:
-            await self._serve(ws, session, render, register)
+            await self._run_session(ws, session, render, register)
         finally:
             render.pending_sessions -= 1
             session.over.set()
             render.detach(session)
 
-    async def _serve(
+    async def _run_session(
         self,
         ws: WebSocketServerLink,
         session: AgentSession,
@@ -102,15 +106,15 @@ class Gateway:
     ) -> Registered | Refused:
         if self._stopping.is_set():
             raise LinkLost("this gateway is about to end")
-        # The agent waits no longer either; while the server hangs, those that came again would
-        # queue up here.
-        patience = self.config.timing.connect
-        with trio.move_on_after(patience):
+        # The agent gives up after the same time and connects again. Without a limit here its
+        # attempts would accumulate while the server hangs.
+        timeout = self.config.timing.connect
+        with trio.move_on_after(timeout):
             return await render.attach(session, register)
-        raise LinkLost(f"{self._exchanges.address.url}: no answer within {patience:g} s")
+        raise LinkLost(f"{self._dialer.address.url}: no answer within {timeout:g} s")
 
-    async def _hear_register(self, ws: WebSocketServerLink) -> Register | None:
-        """The first message of a websocket, None for one that is refused or says nothing."""
+    async def _receive_register(self, ws: WebSocketServerLink) -> Register | None:
+        """Receive the register; None if it is refused or does not come in time."""
         first = None
         with trio.move_on_after(self.config.timing.connect):
             first = await ws.receive()
@@ -122,7 +126,7 @@ class Gateway:
             raise ProtocolError(f"{ws.peer!a}: {type(first).__name__} before a register")
         if not ws.can_register(first.name):
             refused = Refused(reason="unauthorized", text="the token is not for this name")
-        elif not _can_be_a_name(first.name):
+        elif not _is_valid_name(first.name):
             text = "a name has 1 to 255 printable characters, no quotes and backslashes"
             refused = Refused(reason="bad-name", text=text)
         else:
@@ -132,37 +136,44 @@ class Gateway:
         await ws.send(refused)
         return None
 
-    async def _find(self, name: str) -> RenderProxy:
-        """The render of a name, with one guest more."""
+    async def _claim_render(self, name: str) -> RenderProxy:
+        """Return the render of a name. The caller lowers its `pending_sessions` in the end."""
         if name not in self._renders:
             text = await self._identities.read(name)
-            identity = Identity.read(text, server=self._exchanges.address.url, name=name)
+            identity = Identity.read(text, server=self._dialer.address.url, name=name)
             timing = self.config.timing
-            memory = LinkState(
+            link_state = LinkState(
                 identity=identity,
                 save=partial(self._identities.keep, name),
                 pace=PollSchedule(heartbeat=timing.heartbeat, zombie=timing.zombie),
             )
-            if name not in self._renders:  # else somebody was quicker while we read
+            if name not in self._renders:  # another websocket may have added it meanwhile
                 self._renders[name] = RenderProxy(
-                    name, memory, self.counters, self._nursery, self._open_link, self._forget
+                    name,
+                    link_state,
+                    self.counters,
+                    self._nursery,
+                    self._open_link,
+                    self._forget_idle,
                 )
                 self.counters.renders = len(self._renders)
         render = self._renders[name]
         render.pending_sessions += 1
         return render
 
-    def _open_link(self, memory: LinkState) -> AfserverLink:
-        return AfserverLink(AfserverRequests(self._exchanges, memory), memory, self.config.timing)
+    def _open_link(self, link_state: LinkState) -> AfserverLink:
+        return AfserverLink(
+            AfserverRequests(self._dialer, link_state), link_state, self.config.timing
+        )
 
-    def _forget(self) -> None:
-        """Drop renders that are nobody's."""
+    def _forget_idle(self) -> None:
+        """Drop the renders that no agent has or is about to have."""
         for name in [name for name, render in self._renders.items() if render.idle]:
             del self._renders[name]
         self.counters.renders = len(self._renders)
 
     async def wait_for_end(self) -> None:
-        """Return when `stop` has been called and all exchanges are over, or take too long."""
+        """Wait until `stop` is called, then for the requests in progress, 5 seconds at most."""
         await self._stopping.wait()
         with trio.move_on_after(_STOP_TIMEOUT):
             async with trio.open_nursery() as nursery:
@@ -170,8 +181,8 @@ class Gateway:
                     nursery.start_soon(render.stop, "this gateway ends, another is to come")
 
 
-def _can_be_a_name(name: str) -> bool:
-    """Whether the server can say it in its JSON as it is: there it is put in without escapes."""
+def _is_valid_name(name: str) -> bool:
+    """Whether a name is valid at the server, which puts names into its JSON without escaping them."""
     return 0 < len(name) <= _MAX_NAME and name.isprintable() and strip_json_breakers(name) == name
 
 
@@ -183,17 +194,17 @@ async def run_gateway(
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
     task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Be a gateway until stopped or cancelled; cancelled it leaves things as `kill -9` would.
+    """Run a gateway until stopped or cancelled. Cancelling it has the effect of `kill -9`.
 
-    Raises `ConfigError` when it cannot listen.
+    Raises `ConfigError` if it cannot listen.
     """
     counters = GatewayCounters()
-    exchanges = GatewayDialer(
+    dialer = GatewayDialer(
         config.server, counters, open_stream=open_stream, timeout=config.timing.connect
     )
     async with trio.open_nursery() as nursery:
         gateway = Gateway(
-            config, "", counters, exchanges, identities or MemoryIdentityStore(), nursery
+            config, "", counters, dialer, identities or MemoryIdentityStore(), nursery
         )
         bound = await nursery.start(
             partial(
@@ -211,8 +222,8 @@ async def run_gateway(
         )
         gateway.url = bound.url
         if config.metrics is not None:
-            tell = partial(format_counters, counters)
-            gateway.metrics_port = await nursery.start(serve_metrics, tell, config.metrics)
+            read_metrics = partial(format_counters, counters)
+            gateway.metrics_port = await nursery.start(serve_metrics, read_metrics, config.metrics)
         task_status.started(gateway)
         await gateway.wait_for_end()
         nursery.cancel_scope.cancel()

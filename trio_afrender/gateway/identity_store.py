@@ -1,7 +1,7 @@
-"""Which render is which at the server: the one thing that a gateway keeps, a small file a name.
+"""Stores which render of the server each name is: the only data a gateway keeps, a file a name.
 
-Without it a gateway that was restarted still goes on with agents that have runs: those say when
-they were launched, and so does the server.
+Without it a restarted gateway can still continue with agents that have runs: both the agent and
+the server report the time at which the agent was launched.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = ("DiskIdentityStore", "IdentityStore", "MemoryIdentityStore", "open_fo
 
 
 class IdentityStore(Protocol):
-    """Keeps a text for each name."""
+    """Stores a text for each name."""
 
     def read(self, name: str) -> Awaitable[str]:
-        """What was kept; empty if nothing was."""
+        """Read the stored text; empty if there is none."""
         ...
 
     def keep(self, name: str, text: str) -> Awaitable[None]:
-        """Raises OSError."""
+        """Store the text of a name. Raises OSError."""
         ...
 
 
 class MemoryIdentityStore:
-    """Keeps them as long as it lives."""
+    """Stores texts in memory."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
@@ -51,7 +51,8 @@ class MemoryIdentityStore:
 
 
 class DiskIdentityStore:
-    """Keeps them on disk. A name may hold anything, so files are named by its digest."""
+    """Stores texts on disk, made by `open_folder`. A name may contain any character, so its digest
+    names the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -81,9 +82,9 @@ def _write(path: Path, text: str) -> None:
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[DiskIdentityStore]:
-    """Make the folder if it is not there, and have it alone.
+    """Open a folder for this process alone; made with mode 0700 if it does not exist.
 
-    Raises `StoreInUse` when another gateway has it, and `StoreError`.
+    Raises `StoreInUse` if another gateway has it, and `StoreError`.
     """
     try:
         with suppress(FileExistsError):

@@ -1,4 +1,4 @@
-"""The counters over HTTP, as Prometheus asks for them: ``GET /metrics``, and nothing else."""
+"""Serves the counters over HTTP for Prometheus: ``GET /metrics`` and nothing else."""
 
 from __future__ import annotations
 
@@ -13,57 +13,61 @@ from trio_afrender.gateway.settings import ListenAddress
 __all__ = ("serve_metrics",)
 
 _MAX_REQUEST_HEAD = 8192
-"""Bytes of a request's head."""
+"""Bytes of a request up to its empty line."""
 _REQUEST_TIMEOUT = 5.0
+"""Seconds for one request and its answer."""
 _MAX_REQUESTS = 16
-"""Requests; more of them are closed at once."""
+"""Requests at the same time; further connections are closed at once."""
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def serve_metrics(
-    tell: Callable[[], str],
-    place: ListenAddress,
+    read_metrics: Callable[[], str],
+    address: ListenAddress,
     *,
     listeners: Sequence[trio.abc.Listener[trio.abc.Stream]] | None = None,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve what `tell` returns until cancelled; the status is the port. Raises `ConfigError`."""
+    """Serve the text of `read_metrics` until cancelled; the task status is the port.
+
+    Raises `ConfigError` if it cannot listen.
+    """
     if listeners is None:
         try:
-            listeners = await trio.open_tcp_listeners(place.port, host=place.host)
+            listeners = await trio.open_tcp_listeners(address.port, host=address.host)
         except OSError as error:
             raise ConfigError(
-                f"cannot listen on {place.host}:{place.port} for --metrics: "
+                f"cannot listen on {address.host}:{address.port} for --metrics: "
                 f"{error.strerror or error}"
             ) from error
     first = listeners[0]
-    port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else place.port
-    seats = trio.CapacityLimiter(_MAX_REQUESTS)
+    port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else address.port
+    slots = trio.CapacityLimiter(_MAX_REQUESTS)
     async with trio.open_nursery() as nursery:
         await nursery.start(
-            partial(trio.serve_listeners, partial(_serve, tell, seats), list(listeners))
+            partial(trio.serve_listeners, partial(_serve, read_metrics, slots), list(listeners))
         )
         task_status.started(port)
 
 
 async def _serve(
-    tell: Callable[[], str], seats: trio.CapacityLimiter, stream: trio.abc.Stream
+    read_metrics: Callable[[], str], slots: trio.CapacityLimiter, stream: trio.abc.Stream
 ) -> None:
     async with stream:
         try:
-            seats.acquire_nowait()
+            slots.acquire_nowait()
         except trio.WouldBlock:
             return
         try:
             with trio.move_on_after(_REQUEST_TIMEOUT):
-                await _answer(tell, stream)
+                await _answer(read_metrics, stream)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
         finally:
-            seats.release()
+            slots.release()
 
 
-async def _answer(tell: Callable[[], str], stream: trio.abc.Stream) -> None:
+async def _answer(read_metrics: Callable[[], str], stream: trio.abc.Stream) -> None:
     head = b""
     while b"\r\n\r\n" not in head:
         data = await stream.receive_some(_MAX_REQUEST_HEAD)
@@ -77,7 +81,7 @@ async def _answer(tell: Callable[[], str], stream: trio.abc.Stream) -> None:
     elif path != b"/metrics":
         status, body = "404 Not Found", "see /metrics\n"
     else:
-        status, body = "200 OK", tell()
+        status, body = "200 OK", read_metrics()
     data = body.encode()
     lines = (
         f"HTTP/1.1 {status}",

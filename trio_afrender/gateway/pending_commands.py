@@ -1,9 +1,9 @@
-"""What the server wants of a render's runs that the agent may not have heard. Pure.
+"""Commands of the server that an agent may have missed, sent again when it reconnects. No I/O.
 
-A server says a thing once. What it said while no agent was there, or on a websocket that was cut
-before it arrived, is said again to the agent when it comes back: each of these may be said twice
-without harm. Closes are not among them: an outcome that was closed and is listed again shows in
-what the server believes.
+The server sends each command once. Commands that came while no agent was connected, or that were
+lost with a websocket, are sent again to the agent when it is back: each may be received twice
+without harm. Closes are not among them: a run that was closed and is listed again shows when the
+register is compared with the server's view.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _SETTINGS = ("heartbeat_sec", "resources_update_period", "zombie_time", "exit_no
 def undelivered(
     before: Register | None, now: Register, tasks: Iterable[TaskExec]
 ) -> tuple[TaskExec, ...]:
-    """Those of `tasks`, handed out to the agent that was there `before`, that it never got.
+    """Those of `tasks` that were assigned to the agent which registered `before`, but not received.
 
-    Only for the very same process: one that was started anew may have run and lost them, so for
-    that one they are given back to the server.
+    Empty unless both registers are of the same process: a restarted agent may have run and lost
+    the tasks, so they are given back to the server instead.
     """
     same = before is not None and before.time_launch and before.time_launch == now.time_launch
     if before is None or not same or before.host_name != now.host_name:
@@ -37,46 +37,52 @@ def undelivered(
 
 @attrs.define(eq=False)
 class PendingCommands:
-    """What stands between the server and one agent."""
+    """The commands of the server for one agent that may not have arrived."""
 
     _stops: dict[str, RunRef] = attrs.field(factory=dict)
     _listens: dict[str, tuple[RunRef, bool]] = attrs.field(factory=dict)
-    """The last word on each run that somebody listens to, or no longer."""
+    """By run: the last command on listening, and whether it starts or ends it."""
     _outputs: dict[str, RunRef] = attrs.field(factory=dict)
     _instruction: tuple[str, str] = ("", "")
     _settings: dict[str, float] = attrs.field(factory=dict)
 
-    def heard(self, events: Events, runs: Collection[str], *, there: bool) -> None:
-        """Note what the server said, of which `runs` are left; `there`: an agent was."""
+    def note(self, events: Events, runs: Collection[str], *, connected: bool) -> None:
+        """Note events of the server. `runs` are those that the render still has.
+
+        `connected`: whether an agent was there to receive them.
+        """
         self._stops.update((ref.run, ref) for ref in events.stops)
         self._listens.update((ref.run, (ref, True)) for ref in events.listens_add)
         self._listens.update((ref.run, (ref, False)) for ref in events.listens_rem)
         self._note_settings(events)
-        if not there:
+        if not connected:
             self._outputs.update((ref.run, ref) for ref in events.outputs)
             if events.instruction:
                 self._instruction = events.instruction, events.command
-        for about in (self._stops, self._listens, self._outputs):
-            for run in about.keys() - set(runs):
-                del about[run]
+        for commands in (self._stops, self._listens, self._outputs):
+            for run in commands.keys() - set(runs):
+                del commands[run]
 
-    def answer(self, said: Registered, listed: Collection[str]) -> Registered:
-        """The answer to a register with the settings that stand, and no run that it did not list."""
-        self._note_settings(said)
-        kept: dict[str, Any] = {
-            name: getattr(said, name) or self._settings.get(name, 0) for name in _SETTINGS
+    def complete_answer(self, answer: Registered, listed: Collection[str]) -> Registered:
+        """Complete the server's answer to a register with the settings that are in force.
+
+        Runs that the agent did not list are left out.
+        """
+        self._note_settings(answer)
+        settings: dict[str, Any] = {
+            name: getattr(answer, name) or self._settings.get(name, 0) for name in _SETTINGS
         }
         return attrs.evolve(
-            said,
-            **kept,
-            resume=tuple(run for run in said.resume if run in listed),
-            stop=tuple(run for run in said.stop if run in listed),
+            answer,
+            **settings,
+            resume=tuple(run for run in answer.resume if run in listed),
+            stop=tuple(run for run in answer.stop if run in listed),
         )
 
-    def again(self, resumed: Collection[str], tasks: Iterable[TaskExec]) -> Events | None:
-        """What to say to an agent that came back and goes on with the runs `resumed`.
+    def repeat(self, resumed: Collection[str], tasks: Iterable[TaskExec]) -> Events | None:
+        """The events to send to an agent that has reconnected; None if there are none.
 
-        `tasks` are those it never got.
+        `resumed` are the runs that it continues, `tasks` those it did not receive.
         """
         instruction, command = self._instruction
         listens = [each for run, each in self._listens.items() if run in resumed]
@@ -93,5 +99,6 @@ class PendingCommands:
         self._outputs.clear()
         return None if events == Events() else events
 
-    def _note_settings(self, said: Events | Registered) -> None:
-        self._settings.update({name: value for name in _SETTINGS if (value := getattr(said, name))})
+    def _note_settings(self, message: Events | Registered) -> None:
+        changed = {name: value for name in _SETTINGS if (value := getattr(message, name))}
+        self._settings.update(changed)

@@ -1,4 +1,4 @@
-"""How fast one agent may speak: a bucket of tokens that fills at a steady rate. Pure."""
+"""Limits the rate of messages with a token bucket. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("TokenBucket",)
 
 @attrs.define(eq=False)
 class TokenBucket:
-    """Lets `rate` messages a second pass in the long run, and `burst` of them at once."""
+    """Allows `rate` messages a second over time, and `burst` messages at once."""
 
     rate: float
     burst: float
@@ -20,7 +20,7 @@ class TokenBucket:
         self._level = self.burst
 
     def take(self, now: float) -> float:
-        """Take one message out; return the seconds to wait before it may pass."""
+        """Count one message; return the seconds to wait before it is handled."""
         if self._seen is not None:
             grown = max(now - self._seen, 0.0) * self.rate
             self._level = min(self._level + grown, self.burst)

@@ -1,9 +1,9 @@
-"""One name: a render at the server, and the websocket of its agent, which may come and go.
+"""One render name: a render at the server, and the websocket of its agent, which may reconnect.
 
-The native link is the render's, not the websocket's: while the agent is away for a moment, its
-signs of life go on. A new websocket gets a new native link with the memory of the old one, which
-asks the server what it believes and goes on from there; the old one ends its exchange first, so
-that none of this is ever cut short.
+The native link belongs to the render, not to the websocket: while the agent is disconnected, the
+link continues to send heartbeats. Each new websocket gets a new native link with the `LinkState` of
+the old one. The new link asks the server for its view of the render and continues from there. The
+old link finishes its exchange before that, so that no exchange is cut short.
 """
 
 from __future__ import annotations
@@ -37,116 +37,118 @@ _log = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class RenderProxy:
-    """Made when an agent registers under a name; forgotten when it is offline and nobody's."""
+    """Made when an agent registers under a name; dropped when it is offline and `idle`."""
 
     name: str
-    memory: LinkState
+    link_state: LinkState
     counters: GatewayCounters
     _nursery: trio.Nursery
     _open_link: Callable[[LinkState], AfserverLink]
-    _forgotten: Callable[[], None]
-    """Told when it may be that nobody has or wants it any more."""
+    _drop_idle: Callable[[], None]
+    """Called when this render may have become idle."""
     pending_sessions: int = 0
-    """Websockets that are about to have this render."""
+    """Websockets that registered under this name and have not ended."""
     session: AgentSession | None = None
     _link: AfserverLink | None = None
     _register: Register | None = None
-    """Of the agent that was here last."""
+    """The register of the last agent."""
     _tasks: tuple[TaskExec, ...] = ()
-    """What it had when its native link ended."""
-    _wishes: PendingCommands = attrs.field(factory=PendingCommands)
+    """The tasks of the render when its native link ended."""
+    _pending: PendingCommands = attrs.field(factory=PendingCommands)
     _lock: trio.Lock = attrs.field(factory=trio.Lock)
     _pumped: trio.Event = attrs.field(factory=trio.Event)
     _returned: trio.Event | None = None
-    """Its agent is away; set when it is back."""
+    """None while an agent is connected; else the event that its return sets."""
 
     @property
     def idle(self) -> bool:
-        """Whether nobody has or wants it."""
+        """Whether no agent has this render, is about to have it or is waited for."""
         return not self.pending_sessions and self.session is None and self._returned is None
 
-    # -- agents come and go ---------------------------------------------------------------------
+    # -- sessions of agents ---------------------------------------------------------------------
 
     async def attach(self, session: AgentSession, register: Register) -> Registered | Refused:
-        """Make `session` this render's, registering at the server or going on there.
+        """Connect a session to this render: register at the server, or continue there.
 
-        Raises `LinkLost`, `LinkRefused` and `ProtocolError` when that is not to be had.
+        Raises `LinkLost`, `LinkRefused` and `ProtocolError` if the server does not accept it.
         """
         async with self._lock:
             if self.session is not None:
-                if not self._is_ours(register):
-                    return self._name_taken()
+                if not self._lists_own_run(register):
+                    return Refused(
+                        reason="name-taken",
+                        text=f'a render "{self.name}" is online through this gateway',
+                        retry_after=min(5.0, self.link_state.pace.zombie / 4),
+                    )
                 self.session.end("this render has another connection")
                 self.session = None
-            self._welcome_back()
-            await self._retire("its agent has come back")
-            return await self._begin(session, register)
+            self._end_wait_for_agent()
+            await self._retire("its agent has reconnected")
+            return await self._register_session(session, register)
 
-    async def _begin(self, session: AgentSession, register: Register) -> Registered | Refused:
+    async def _register_session(
+        self, session: AgentSession, register: Register
+    ) -> Registered | Refused:
         listed = {task.run for task in (*register.running, *register.undelivered)}
         lost = undelivered(self._register, register, self._tasks)
-        # By this the server tells one render of a name from another: an agent need not say it.
-        launched = register.time_launch or self.memory.identity.time_launch or int(time.time())
-        link = self._open_link(self.memory)
-        said = await link.register(
+        # The server distinguishes renders of one name by it; agents need not send it.
+        launched = register.time_launch or self.link_state.identity.time_launch or int(time.time())
+        link = self._open_link(self.link_state)
+        answer = await link.register(
             attrs.evolve(register, running=(*register.running, *lost), time_launch=launched)
         )
-        if isinstance(said, Refused):
-            return said
+        if isinstance(answer, Refused):
+            return answer
         self._register, self.session, self._link = register, session, link
-        self._welcome_back()
-        again = self._wishes.again(said.resume, lost)
-        if again is not None:
-            session.put(again)
-            self.counters.tasks += len(again.tasks)
+        # Once more: a session that gave up during the register may have started the wait again,
+        # `test_a_session_that_gives_up_during_the_next_register_does_not_end_the_render`.
+        self._end_wait_for_agent()
+        repeated = self._pending.repeat(answer.resume, lost)
+        if repeated is not None:
+            session.put(repeated)
+            self.counters.tasks += len(repeated.tasks)
         self._pumped = trio.Event()
         self._nursery.start_soon(self._pump, link, self._pumped)
-        return self._wishes.answer(said, listed)
+        return self._pending.complete_answer(answer, listed)
 
-    def _welcome_back(self) -> None:
-        """Nobody waits for the agent any more. Said when it comes and again when it is in: one that
-        gave up meanwhile may have left later than the next one came."""
+    def _end_wait_for_agent(self) -> None:
+        """End `_wait_for_agent`, if it runs."""
         if self._returned is not None:
             self._returned.set()
             self._returned = None
 
-    def _is_ours(self, register: Register) -> bool:
-        """Whether it lists a run that only the agent can know that is here: its old websocket is
-        dead then, and we have not noticed."""
-        ours = {task.run for task in self._link.tasks} if self._link is not None else set()
-        return any(task.run in ours for task in (*register.running, *register.undelivered))
-
-    def _name_taken(self) -> Refused:
-        text = f'a render "{self.name}" is online through this gateway'
-        return Refused(
-            reason="name-taken", text=text, retry_after=min(5.0, self.memory.pace.zombie / 4)
-        )
+    def _lists_own_run(self, register: Register) -> bool:
+        """Whether a register lists a run of this render. Run ids are random, so it comes from the
+        same agent: its old websocket is dead, and the gateway has not noticed that yet."""
+        own = {task.run for task in self._link.tasks} if self._link is not None else set()
+        return any(task.run in own for task in (*register.running, *register.undelivered))
 
     def detach(self, session: AgentSession) -> None:
-        """The websocket is over. For one zombie time the render stays online without it."""
+        """Note that a websocket has ended. The render stays online without it for a zombie time."""
         if self.session is session:
             self.session = None
-        doubtful = self.memory.unconfirmed_since is not None
-        known = self._link is not None or self._register is not None or doubtful
+        unconfirmed = self.link_state.unconfirmed_since is not None
+        known = self._link is not None or self._register is not None or unconfirmed
         if self.session is None and self._returned is None and known:
             self._returned = trio.Event()
-            self._nursery.start_soon(self._outlive, self._returned)
-        self._forgotten()
+            self._nursery.start_soon(self._wait_for_agent, self._returned)
+        self._drop_idle()
 
-    async def _outlive(self, returned: trio.Event) -> None:
-        with trio.move_on_after(self.memory.pace.zombie):
+    async def _wait_for_agent(self, returned: trio.Event) -> None:
+        """Wait a zombie time for the agent, then deregister the render."""
+        with trio.move_on_after(self.link_state.pace.zombie):
             await returned.wait()
         async with self._lock:
             if self._returned is returned:
                 self._returned = None
                 if self._link is not None:
-                    _log.info("render %a: its agent stays away, deregistering", self.name)
+                    _log.info("render %a: its agent did not reconnect, deregistering", self.name)
                     self.counters.renders_given_up += 1
-                    await self._deregister("its agent stays away")
-        self._forgotten()
+                    await self._deregister("its agent did not reconnect")
+        self._drop_idle()
 
     async def leave(self, session: AgentSession, reason: str) -> None:
-        """The agent says goodbye: its tasks are ready for anybody."""
+        """Deregister the render, as its agent asks: its tasks are ready for other renders."""
         async with self._lock:
             if self.session is session:
                 _log.info("%s: left: %s", session, reason)
@@ -154,8 +156,8 @@ class RenderProxy:
                 await self._deregister(reason)
 
     async def stop(self, why: str) -> None:
-        """End what is in hand and close the websocket, so that another gateway can go on. The
-        server is told nothing."""
+        """Finish the exchange in progress and close the websocket, so that another gateway can
+        continue. The server is not notified."""
         async with self._lock:
             await self._retire(why)
             if self.session is not None:
@@ -167,21 +169,21 @@ class RenderProxy:
             try:
                 await self._link.deregister(reason)
             except AfRenderError as error:
-                # Left alone, the server will count it as a zombie, which comes to the same.
+                # The server will count it as a zombie, which has the same effect later.
                 _log.warning("render %a: not deregistered: %s", self.name, error)
             await self._retire(reason)
-        self._tasks, self._register, self._wishes = (), None, PendingCommands()
+        self._tasks, self._register, self._pending = (), None, PendingCommands()
 
     async def _retire(self, why: str) -> None:
-        """End the native link, but no exchange of it half way."""
+        """End the native link after its exchange in progress."""
         if self._link is not None:
             await self._link.retire(why)
-            await self._pumped.wait()  # by which it is no longer ours: `_lose`
+            await self._pumped.wait()  # `_pump` then calls `_drop_link`
 
-    # -- what is said ---------------------------------------------------------------------------
+    # -- messages -------------------------------------------------------------------------------
 
     async def update(self, session: AgentSession, update: Update) -> None:
-        """Pass an update on. It is acknowledged when the server has answered."""
+        """Forward an update. It is acknowledged when the server has answered."""
         link = self._link
         if self.session is not session or link is None:
             raise LinkLost("this render has another connection")
@@ -193,30 +195,31 @@ class RenderProxy:
             raise LinkLost(str(error)) from error
 
     async def _pump(self, link: AfserverLink, done: trio.Event) -> None:
-        """Give signs of life, and pass on what the server says, as long as the link lives."""
+        """Forward messages of the server until the link ends. Its `receive` sends the heartbeats."""
         try:
             while True:
-                self._hear(await link.receive(), link)
+                self._forward(await link.receive(), link)
         except AfRenderError as error:
-            self._lose(link, str(error))
-        except Exception:  # noqa: BLE001 - one render must not end the others
+            self._drop_link(link, str(error))
+        except Exception:  # noqa: BLE001 - a fault in one render must not end the others
             _log.exception("render %a: failed", self.name)
-            self._lose(link, "an error of the gateway")
+            self._drop_link(link, "an error of the gateway")
         finally:
             done.set()
 
-    def _hear(self, said: Events | Ack, link: AfserverLink) -> None:
-        if isinstance(said, Events):
+    def _forward(self, message: Events | Ack, link: AfserverLink) -> None:
+        if isinstance(message, Events):
             runs = {task.run for task in link.tasks}
-            self._wishes.heard(said, runs, there=self.session is not None)
+            self._pending.note(message, runs, connected=self.session is not None)
         if self.session is not None:
-            self.session.put(said)
-            if isinstance(said, Events):
-                self.counters.tasks += len(said.tasks)
+            self.session.put(message)
+            if isinstance(message, Events):
+                self.counters.tasks += len(message.tasks)
 
-    def _lose(self, link: AfserverLink, why: str) -> None:
-        """The server did not answer, or has forgotten us: the agent comes again and says what it
-        has, which is more than we know."""
+    def _drop_link(self, link: AfserverLink, why: str) -> None:
+        """Drop a link that has failed, and end the session: the server did not answer, or does not
+        know the render. The agent reconnects and lists its runs, which the gateway does not know.
+        """
         if self._link is link:
             _log.info("render %a: %s", self.name, why)
             self._link, self._tasks = None, link.tasks

@@ -1,4 +1,4 @@
-"""What can be set for a gateway, and where it listens."""
+"""Settings of a gateway, and the addresses that it listens on."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ class GatewayConfig:
     tokens: TokenTable
     ssl_context: ssl.SSLContext | None = None
     names: tuple[str, ...] = ()
-    """Names that agents may call this host by, beside that of `listen`."""
+    """Names by which agents may address this host, in addition to that of `listen`."""
     max_agents: int = 10_000
     rate: float = 50.0
-    """Messages a second that one agent may send for long; more of them wait their turn."""
+    """Messages a second that one agent may send over time; further ones are delayed."""
     metrics: ListenAddress | None = None
+    """Where metrics are served; None: nowhere."""
     timing: Timing = attrs.field(factory=Timing)
 
 
 def parse_listen(url: str, *, allow_plain: bool = False) -> ListenAddress:
-    """Where ``wss://HOST:PORT`` says to listen. Raises `ConfigError` for what must not be."""
+    """Parse ``wss://HOST:PORT``. Raises `ConfigError` for an invalid or unsafe address."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -53,24 +54,24 @@ def parse_listen(url: str, *, allow_plain: bool = False) -> ListenAddress:
     more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if parts.scheme not in _SCHEMES or not host or port is None or more:
         raise ConfigError(
-            f'--listen "{url}": expected wss://HOST:PORT, as wss://0.0.0.0:7443 for all addresses'
+            f'--listen "{url}": expected wss://HOST:PORT, for example wss://0.0.0.0:7443'
         )
     tls = parts.scheme == "wss"
     if not tls and not allow_plain and not is_loopback(host):
         raise ConfigError(
             f'--listen "{url}": tokens would be readable on their way from other hosts; use wss:// '
-            "with --cert, or --allow-plain if the whole way can be trusted"
+            "with --cert, or --allow-plain if the whole network can be trusted"
         )
     return ListenAddress(host=host, port=port, tls=tls)
 
 
 def parse_address(option: str, text: str) -> ListenAddress:
-    """``HOST:PORT`` of an option. Raises `ConfigError`."""
+    """Parse the ``HOST:PORT`` of an option. Raises `ConfigError`."""
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise ConfigError(f'{option} "{text}": {error}') from error
     if not host or port is None or parts.path or "@" in parts.netloc:
-        raise ConfigError(f'{option} "{text}": expected HOST:PORT, as 127.0.0.1:9108')
+        raise ConfigError(f'{option} "{text}": expected HOST:PORT, for example 127.0.0.1:9108')
     return ListenAddress(host=host, port=port)
