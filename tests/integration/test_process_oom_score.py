@@ -33,7 +33,7 @@ async def show(nice):
         child = await spawn(Launch(argv=("/bin/sh", "-c", SHOW), cwd="/", nice=nice,
                                    environment={**os.environ, "AF_TASK_TOKEN": "t"}))
         await child.output.pump(log)
-        await child.empty(10)
+        await child.kill_until_empty(10)
         status = await child.reap()
         print(nice, status.code, log.reader().read(0, 100).data.split())
     try:

@@ -1,1 +1,4 @@
-"""One process tree: spawn, watch, signal, empty, reap. The only place that knows the platform."""
+"""One process tree behind one interface: start, output, signals, proof of the end, exit status.
+
+The only package that knows how the platform does this, with `supervisor`, which it starts.
+"""

@@ -1,4 +1,4 @@
-"""What the processes in which plugins live are given of the agent's environment."""
+"""The environment of plugin processes: the agent's own, without secrets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import trio_afrender
 __all__ = ("clean_environment",)
 
 WITHHELD_PATTERNS = ("*TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
-"""Names of variables that are not for children."""
+"""Names of variables that no child may inherit."""
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The agent's environment without secrets and without what speaks to its service manager.
+    """Return `environment` without secrets and without the variables of the service manager.
 
-    PYTHONPATH stays: plugins of studios import from there.
+    A process that has ``NOTIFY_SOCKET`` or ``WATCHDOG_*`` could report to the manager in the agent's
+    place. PYTHONPATH stays, because plugins of studios import from there.
     """
     cleaned = {
         name: value
@@ -27,10 +28,11 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in WITHHELD_PATTERNS)
     }
     root = Path(trio_afrender.__file__).resolve().parents[1]
-    places = (*site.getsitepackages(), site.getusersitepackages())
-    installed = {Path(place).resolve() for place in places}
+    folders = (*site.getsitepackages(), site.getusersitepackages())
+    installed = {Path(folder).resolve() for folder in folders}
     if root not in installed:
-        # A source tree, or an application that brings us along: the child must find us too.
+        # A source tree, or an application that contains this package: the child's interpreter would
+        # not find the package there.
         known = cleaned.get("PYTHONPATH")
         cleaned["PYTHONPATH"] = f"{known}{os.pathsep}{root}" if known else str(root)
     return cleaned

@@ -1,4 +1,8 @@
-"""How a child ended, told without and with giving up its pid."""
+"""The wait status of a child: look at it while its pid stays reserved, or reap the child.
+
+A child that has ended is a zombie until its parent reaps it. So long the kernel gives its pid, and
+the number of its process group, to no other process.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,11 @@ from trio_afrender.process.procfs import read_facts
 __all__ = ("has_ended", "is_number_used", "is_pinned", "make_status", "take_status")
 
 REAPED_ELSEWHERE = -1
+"""In place of a raw wait status that another part of this program has taken."""
 
 
 def make_status(raw: int) -> ExitStatus:
-    """Explain a raw wait status."""
+    """Decode a raw wait status."""
     if raw == REAPED_ELSEWHERE:
         return ExitStatus(code=None, signal=None, raw=raw)
     if os.WIFSIGNALED(raw):
@@ -26,10 +31,11 @@ def make_status(raw: int) -> ExitStatus:
 
 
 def _peek(pid: int) -> int | None:
-    """Return the raw status of a child that ended, None if it has not; leave the zombie.
+    """Return the raw wait status of a child that has ended, None for one that runs. Reaps nothing.
 
-    Raises `ChildProcessError` when it is not, or no longer, a child of ours.
+    Raises `ChildProcessError` when `pid` is not, or no longer, a child of this process.
     """
+    # WNOWAIT leaves the zombie; `Popen.poll` and `waitpid` would reap it.
     info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if info is None:
         return None
@@ -39,7 +45,7 @@ def _peek(pid: int) -> int | None:
 
 
 def has_ended(pid: int) -> bool:
-    """Tell whether the child `pid` has ended, without reaping it."""
+    """Whether the child `pid` has ended. Does not reap it."""
     if sys.platform != "linux":  # Python has no `waitid` on macOS
         facts = read_facts(pid)
         return facts is None or not facts.alive
@@ -50,9 +56,9 @@ def has_ended(pid: int) -> bool:
 
 
 def is_pinned(pid: int) -> bool:
-    """Tell whether `pid` is still our unreaped child, so that no other process can have its number.
+    """Whether `pid` is a child that has not been reaped, so that no other process has its number.
 
-    False when the host application took its status, with a `waitpid` for any child.
+    False when the application that embeds the agent reaped it, by a `waitpid` for any child.
     """
     if sys.platform != "linux":
         return True
@@ -64,7 +70,9 @@ def is_pinned(pid: int) -> bool:
 
 
 def take_status(process: trio.Process) -> ExitStatus:
-    """Reap a child that has ended."""
+    """Reap a child that has ended, and return its status. Raises `RuntimeError` for one that runs."""
+    # `Popen` turns the status into one number, which loses the core dump flag; and for a child that
+    # was reaped elsewhere it claims 0. So the raw status is read first.
     raw: int | None = None
     if sys.platform == "linux":
         try:
@@ -80,11 +88,12 @@ def take_status(process: trio.Process) -> ExitStatus:
 
 
 def is_number_used(descriptor: int | None, number: int) -> bool:
-    """Tell whether `number` still names a process, a group or a session; True when in doubt.
+    """Whether `number` still names a process, a group or a session; True where that is unknown.
 
-    The kernel refuses an owner of signals (Linux 4.14) whose number names nothing at all. That
-    is the one question about a session that costs a microsecond and not a look at every process.
+    `descriptor` is any open one of this process, with which the kernel is asked.
     """
+    # Linux (since 4.14) refuses to set an owner of signals whose number names nothing at all. This
+    # takes a microsecond; any other way to ask about a session reads every process of the host.
     if sys.platform != "linux" or descriptor is None:
         return True
     try:

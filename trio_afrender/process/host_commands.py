@@ -1,7 +1,7 @@
-"""Commands of the host's owner, not of a task: they belong to nobody's tree and nobody ends them.
+"""Commands of the host's owner, which belong to no task and to no process tree.
 
-Those that are asked something (a notice command) have a time limit; those that are launched (an
-instruction's) outlive the agent if they like.
+`ask_command` runs one for its output, with a time limit (a notice command). `spawn_detached` starts
+one that may outlive the agent (the command of a server's instruction).
 """
 
 from __future__ import annotations
@@ -22,33 +22,36 @@ from trio_afrender.process.oom_score import unprotecting
 __all__ = ("Ask", "CommandResult", "SpawnDetached", "ask_command", "spawn_detached")
 
 MAX_OUTPUT = 4096
-"""Bytes kept of what an asked command prints."""
+"""Bytes of a command's output that are kept."""
 
 
 @attrs.frozen(slots=True)
 class CommandResult:
-    """What an asked command said: its exit code (None: it ran out of time) and its output."""
+    """Exit code of a command (None: it exceeded its time limit), and its output."""
 
     code: int | None
     text: str = ""
 
 
 SpawnDetached: TypeAlias = Callable[[Sequence[str]], Awaitable[int]]
-"""Start a command on its own and wait for its exit code. Cancelled, it goes on without us."""
+"""Start a command and wait for its exit code. Cancelled, the command keeps running."""
 Ask: TypeAlias = Callable[[Sequence[str], float], Awaitable[CommandResult]]
-"""Run a command for at most so many seconds and return its answer."""
+"""Run a command for at most so many seconds and return its result."""
 
 
 async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Start `argv` in a session of its own, without our descriptors, and wait for its end.
+    """Start `argv` in a new session, without the agent's descriptors, and wait for its end.
 
-    Cancelled, it leaves the command running: a reboot is not to be stopped by our own end.
-    Returns the exit code, negative for a signal. Raises `SpawnError`.
+    Cancelled, it leaves the command running: the end of the agent must not stop a reboot. Returns
+    the exit code, negative for a signal. Raises `SpawnError`.
     """
-    # Not by `subprocess`, which complains of a process that nobody waits for any more. Shielded:
-    # "launch this, then exit" must not lose the command.
+    # `os.posix_spawn` instead of `subprocess`, which warns about a process that is never waited for.
+    # Shielded: the instruction "launch this, then exit" must not lose the command.
     with trio.CancelScope(shield=True):
         pid = await trio.to_thread.run_sync(_spawn, (*unprotecting(), *argv), dict(environment))
+    # The thread waits as long as the command runs, maybe for hours: with a limiter of its own it
+    # takes no token from trio's shared one. Cancelled, the thread is left behind; the end of the
+    # program does not wait for it.
     status = await trio.to_thread.run_sync(
         os.waitpid, pid, 0, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
     )
@@ -70,41 +73,39 @@ def _spawn(argv: tuple[str, ...], environment: dict[str, str]) -> int:
 async def ask_command(
     argv: Sequence[str], limit: float, environment: Mapping[str, str]
 ) -> CommandResult:
-    """Run `argv` and return what it said. Too late or cancelled, its group is killed.
+    """Run `argv` for at most `limit` seconds and return its exit code and its output.
 
-    Raises `SpawnError`.
+    After the limit, or cancelled, its process group is killed. Raises `SpawnError`.
     """
-    process = await _open(argv, environment, subprocess.PIPE)
-    assert process.stdout is not None  # noqa: S101 - as asked for
-    text = b""
     try:
-        with trio.move_on_after(limit):
-            async with process.stdout as output:
-                async for data in output:
-                    text = (text + data)[:MAX_OUTPUT]
-            code = await process.wait()
-            return CommandResult(code, text.decode(errors="replace"))
-    finally:
-        if process.returncode is None:
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with trio.CancelScope(shield=True):
-                await process.wait()
-    return CommandResult(None, text.decode(errors="replace"))
-
-
-async def _open(argv: Sequence[str], environment: Mapping[str, str], output: int) -> trio.Process:
-    try:
-        return await trio.lowlevel.open_process(
+        process = await trio.lowlevel.open_process(
             list(argv),
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     except OSError as error:
         raise _explain(argv, error) from error
+    assert process.stdout is not None  # noqa: S101 - a pipe
+    text = b""
+    try:
+        with trio.move_on_after(limit):
+            async with process.stdout as output:
+                async for data in output:
+                    # Read to the end whatever its size: a command that blocks on a full pipe would
+                    # run into the time limit.
+                    text = (text + data)[:MAX_OUTPUT]
+            code = await process.wait()
+            return CommandResult(code, text.decode(errors="replace"))
+    finally:
+        if process.returncode is None:  # not reaped, so its pid is not reused
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with trio.CancelScope(shield=True):
+                await process.wait()
+    return CommandResult(None, text.decode(errors="replace"))
 
 
 def _explain(argv: Sequence[str], error: OSError) -> SpawnError:

@@ -1,7 +1,8 @@
-"""One process tree, as supervision sees it. The kernel's ways stay behind this seam.
+"""The interface of one process tree. How the platform does it is hidden behind it.
 
-The order of calls is always: spawn, `exited` (or not), `signal_tree`, `vacated` (or not), `empty`, `reap`. `reap`
-is last because a pid names our process only until then.
+The order of calls is always: `Spawn`, `exited` (or not), `signal_tree`, `wait_empty` (or not),
+`kill_until_empty`, `reap`. `reap` is the last one, because the leader's pid is reserved only until
+then.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ __all__ = (
 
 
 class TreeSignal(enum.Enum):
-    """What can be sent to a tree; how it is done is the platform's business."""
+    """What `ProcessTree.signal_tree` can send; each platform has its own means."""
 
     TERM = "TERM"
-    """And a resume: what is suspended could not obey."""
+    """Request to end. It resumes a suspended tree too: a suspended process does not handle it."""
     KILL = "KILL"
     SUSPEND = "SUSPEND"
     RESUME = "RESUME"
@@ -38,26 +39,27 @@ class TreeSignal(enum.Enum):
 
 @attrs.frozen(slots=True, kw_only=True)
 class Persistence:
-    """How a tree outlives its agent, where something can hold it meanwhile. Seconds."""
+    """How a tree outlives its agent, on a platform with task supervisors. Times are in seconds."""
 
     record: str
-    """Path without suffix: below it a later agent finds the tree, or how it ended."""
+    """Path without suffix, at which a later agent finds the tree, or how it ended."""
     log: str
-    """The run's log folder: the output goes there without the agent."""
+    """Log folder of the run: the task supervisor writes the output there."""
     quota: int
+    """Bytes of the log at most."""
     agent_timeout: float
     """The tree is stopped when no agent has been connected for so many seconds."""
     grace: float
-    """Between TERM and KILL when there is no agent to say."""
+    """Time between TERM and KILL when the tree is stopped without an agent."""
     attach: bool = False
-    """Take over what stands at `record`, if anything does, instead of starting anew."""
+    """Take over the tree, or the end of one, that is at `record`; start a new one only without."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Launch:
     """What to start: argv as it is (a shell's included), an existing folder, the whole environment.
 
-    `environment` must hold ``AF_TASK_TOKEN``, the random marker by which strays are found.
+    `environment` must have ``AF_TASK_TOKEN``, the random marker by which leftovers are found.
     """
 
     argv: tuple[str, ...]
@@ -65,29 +67,29 @@ class Launch:
     environment: Mapping[str, str]
     nice: int = 0
     console: bool = False
-    """Whether it prints on our own stdout and stderr; its pipe is empty then."""
+    """Whether it prints on the agent's own stdout and stderr; its pipe is empty then."""
     persistence: Persistence | None = None
-    """None: the tree ends with its agent, and the agent reads its output."""
+    """None: the tree ends with its agent, and the agent reads the output."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class FinalUsage:
-    """The last word on a tree: of all its processes that have ended."""
+    """What all processes of a tree have used that have ended."""
 
     cpu: float
-    """Seconds."""
+    """CPU seconds."""
     peak: int
-    """Bytes resident at the highest moment: of the whole tree where the kernel tells, else of its
-    largest process."""
+    """Largest resident memory, in bytes: of the whole tree at one moment where the kernel counts
+    it, else of the largest process."""
     oom_kills: int = 0
-    """Processes that the kernel killed for lack of memory, as far as it tells."""
+    """Processes that the kernel killed for lack of memory, where it counts them."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ExitStatus:
-    """How the leader of the tree ended: an exit code or a signal, and the raw wait status.
+    """How the leader of a tree ended: its exit code or its signal, and the raw wait status.
 
-    Neither, and -1 raw, when the host application took the status with a `waitpid` of its own.
+    Both are None, and `raw` is -1, when another part of the program reaped the leader.
     """
 
     code: int | None
@@ -101,90 +103,93 @@ class ExitStatus:
 
 
 class OutputPipe(Protocol):
-    """The one pipe that carries stdout and stderr of the whole tree."""
+    """The pipe that carries stdout and stderr of the whole tree."""
 
     async def pump(self, log: RunLog) -> None:
-        """Move everything into `log` until all writers are gone. Safe to cancel: nothing is lost
-        that was moved, and a later `pump` goes on."""
+        """Move all output into `log`; return when the last writer has closed the pipe.
+
+        Cancelled, nothing is lost, and a later `pump` continues.
+        """
         ...
 
     async def aclose(self) -> None: ...
 
 
 class ProcessTree(Protocol):
-    """A spawned tree. Whoever spawned it calls `reap`, whatever happens."""
+    """A tree that has been started. The caller of `Spawn` must call `reap`, on every path."""
 
     @property
     def pid(self) -> int:
-        """The leader's process id, for people, parsers and meters."""
+        """Process id of the leader, for people, parsers and meters."""
         ...
 
     @property
     def output(self) -> OutputPipe: ...
 
     async def exited(self) -> None:
-        """Wait until the leader has ended. Does not reap it: its pid stays ours."""
+        """Wait until the leader has ended. Does not reap it: its pid stays reserved."""
         ...
 
     async def wait_empty(self) -> None:
-        """Wait until no member lives but the leader's zombie, as far as the platform can see.
+        """Wait until no member lives, as far as the platform can see; the leader may be a zombie.
 
-        For the grace after TERM: a shell that dies at once must not cost the renderer below it
-        the time to save its frame. Escapees of escapees may be missed here; `empty` finds them.
+        For the grace after TERM: a shell ends at once, and the renderer below it still needs the
+        time to save its frame. A member in a session of its own may be missed here, never by
+        `kill_until_empty`.
         """
         ...
 
     async def members(self) -> tuple[int, ...]:
-        """Return the pids of the tree that live, the leader's first, as of half a second ago.
+        """Return the pids of the living members, the leader's first; up to half a second old.
 
-        For figures: cheap enough for every few seconds, and safe beside all the other calls, of
-        which it changes nothing. Raises `OSError` where nothing can be seen at the moment.
+        For usage figures: cheap enough for every few seconds, and without effect on other calls.
+        Raises `OSError` where the processes cannot be read at the moment.
         """
         ...
 
     async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
-        """Signal every member we can find, escapees too; return whom. Safe after the exit."""
+        """Signal every member, in whatever session; return their pids. Safe after the exit."""
         ...
 
     async def kill_until_empty(self, deadline: float) -> tuple[int, ...]:
-        """Kill what is left, again and again, until nothing lives; at most `deadline` seconds.
+        """Kill the members repeatedly until none lives, for `deadline` seconds at most.
 
-        Return the pids that are still there (state D), () when the tree is proven empty.
+        Return the pids that are left (state D), () when the tree is proven empty.
         """
         ...
 
     async def reap(self) -> ExitStatus:
-        """Collect the leader's status and give back every descriptor but the pipe. Last call."""
+        """Return the leader's status, and close everything but the output. The last call."""
         ...
 
     @property
     def started(self) -> float | None:
-        """Unix time of the start of a tree that an earlier agent started; None for one of ours."""
+        """Unix time of the start of a tree that an earlier agent started; None for a new tree."""
         ...
 
     @property
     def suspended(self) -> bool:
-        """Whether an earlier agent had suspended it, and nobody has resumed it since."""
+        """Whether an earlier agent had suspended the tree that was taken over."""
         ...
 
     @property
     def external_stop_reason(self) -> str:
-        """Why the tree was ended, when neither it nor we did that; empty else."""
+        """Why the tree was stopped by neither itself nor this agent; empty if it was not."""
         ...
 
     @property
     def final_usage(self) -> FinalUsage | None:
-        """What all processes of the tree have used, known once the leader has ended; None where
-        nobody counted."""
+        """What the tree has used, once the leader has ended; None where it was not counted."""
         ...
 
     async def detach(self) -> bool:
-        """Let go of a living tree that is held without us: a later agent finds it at its record.
+        """Let a living tree continue without this agent; a later one finds it at its record.
 
-        False where nothing holds it: then it must be ended. After True nothing may be called.
+        False where the tree has no task supervisor: then it must be ended. After True no method may
+        be called.
         """
         ...
 
 
 Spawn: TypeAlias = Callable[[Launch], Awaitable[ProcessTree]]
-"""Start a tree. Raises `SpawnError`; cancelled, nothing was started."""
+"""Start a tree. Raises `SpawnError`. Cancelled, nothing was started."""

@@ -1,4 +1,4 @@
-"""Start the leader of a tree, and say in one sentence why that failed."""
+"""Start the leader of a tree, and explain in one sentence why that failed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ("check_launch", "explain_launch_error", "launch_process")
 async def launch_process(
     launch: Launch, *, subreaper: bool, threads: trio.CapacityLimiter, table: ProcessTable
 ) -> LocalTree:
-    """Start `launch` in a session of its own, with one pipe for all that it prints.
+    """Start `launch` in a new session, with one pipe for stdout and stderr.
 
     Raises `SpawnError`. Cancelled, nothing was started and no descriptor stays open.
     """
@@ -44,14 +44,18 @@ async def launch_process(
         os.close(reader)
         raise
     finally:
+        # Only the tree may have a write end, else the pipe would never end.
         os.close(writer)
-    # No checkpoint between here and the return, but on the way to an error: the process has
-    # an owner at every moment.
+    # No checkpoint from here to the return, except before an error is raised: a cancellation in
+    # between would leave a process without an owner.
     try:
         watch = make_watch(process.pid)
     except OSError as error:
         os.close(reader)
-        await _undo(process)
+        with trio.CancelScope(shield=True):
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
         raise SpawnError(explain_launch_error(launch, error)) from error
     return LocalTree(
         process,
@@ -65,7 +69,7 @@ async def launch_process(
 
 
 def check_launch(launch: Launch) -> None:
-    """Raise `SpawnError` for what cannot be started at all."""
+    """Raise `SpawnError` for a launch without a command or without the marker."""
     if not launch.environment.get("AF_TASK_TOKEN"):
         raise SpawnError("the environment of a task must hold AF_TASK_TOKEN")
     if not launch.argv or not launch.argv[0]:
@@ -74,6 +78,8 @@ def check_launch(launch: Launch) -> None:
 
 async def _open_process(launch: Launch, argv: tuple[str, ...], writer: int) -> trio.Process:
     try:
+        # stderr goes into the pipe of stdout: with two pipes the order of their lines is lost. A new
+        # session: without the agent's terminal a background read cannot stop the program.
         return await trio.lowlevel.open_process(
             argv,
             cwd=launch.cwd,
@@ -87,20 +93,16 @@ async def _open_process(launch: Launch, argv: tuple[str, ...], writer: int) -> t
         raise SpawnError(explain_launch_error(launch, error)) from error
 
 
-async def _undo(process: trio.Process) -> None:
-    with trio.CancelScope(shield=True):
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-
 async def _prefix(launch: Launch, threads: trio.CapacityLimiter) -> tuple[str, ...]:
-    """Lower the priority by ``nice``, and take our protection off, before the program can fork: a
-    later call would race."""
+    """Return argv behind the words that set priority and OOM score. Raises `SpawnError`.
+
+    They are set before the program runs: a call afterwards would race with its first forks.
+    """
     before = unprotecting()
     if not launch.nice and not before:
         return launch.argv
-    # A missing program must stay an error of ours: `nice` would only print it and exit with 127.
+    # `nice` would print that a program is missing and exit with 127, and the task would count as
+    # one that ran.
     await trio.to_thread.run_sync(partial(_check_program, launch), limiter=threads)
     if not launch.nice:
         return (*before, *launch.argv)
@@ -109,7 +111,7 @@ async def _prefix(launch: Launch, threads: trio.CapacityLimiter) -> tuple[str, .
 
 @cache
 def _find_nice(path: str | None) -> str:
-    """Looked for once: a search of the whole PATH for each tiny task would be dear."""
+    # Cached: a search of the whole PATH would be a large part of the start of a tiny task.
     found = shutil.which("nice", path=path)
     if found is None:
         raise SpawnError('there is no program "nice" on this host, set the priority to 0')
@@ -120,24 +122,24 @@ def _check_program(launch: Launch) -> None:
     program = launch.argv[0]
     folder = Path(launch.cwd)
     if not folder.is_dir():
-        return  # the start itself will say so
+        return  # the start itself reports that
     if "/" in program:
-        places = [folder / program]
+        candidates = [folder / program]
     else:
         search = launch.environment.get("PATH") or os.defpath
-        places = [folder / each / program for each in search.split(os.pathsep)]
+        candidates = [folder / each / program for each in search.split(os.pathsep)]
     try:
-        present = [place for place in places if place.is_file()]
+        present = [path for path in candidates if path.is_file()]
     except (OSError, ValueError):
-        return  # the start itself will say so
+        return  # the start itself reports that
     if not present:
         raise SpawnError(f'there is no program "{program}"')
-    if not any(os.access(place, os.X_OK) for place in present):
+    if not any(os.access(path, os.X_OK) for path in present):
         raise SpawnError(f'"{present[0]}" may not be executed')
 
 
 def explain_launch_error(launch: Launch, error: OSError | ValueError) -> str:
-    """Say what is wrong in one sentence that names the thing."""
+    """Return one sentence about what is wrong, with the name of the program or the folder."""
     program = launch.argv[0]
     if not isinstance(error, OSError):
         return f'cannot start "{program}": {error} in the command, folder or environment'

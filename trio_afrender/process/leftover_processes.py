@@ -1,8 +1,9 @@
-"""Processes of tasks whose agent is dead: found by their token, ended before anything new starts.
+"""Find and kill processes of earlier runs by the token in their environment.
 
-The token of a run begins with the identity of its agent's store, so an agent knows its own former
-self's processes, and nobody else's, whatever they have become since. All environments of the host
-are read for it: once, at the start.
+The token of a run begins with the random identity of its agent's store. So an agent recognizes the
+processes of an agent before it in the same store, in whatever session or below whatever parent they
+are now, and no others. For this every environment on the host is read: once, at the agent's start,
+and after a task supervisor was killed.
 """
 
 from __future__ import annotations
@@ -30,17 +31,19 @@ __all__ = ("kill_leftovers",)
 async def kill_leftovers(
     prefix: str, grace: float, deadline: float, *, spared: Collection[int] = ()
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """TERM who has a token that begins with `prefix`, KILL after `grace` seconds whoever is left.
+    """Send TERM to the processes whose token begins with `prefix`, and KILL after `grace` seconds.
 
-    Whoever lives below one of the `spared` processes is left alone. Returns the pids that were found, and those that are still there after `deadline` more seconds.
+    Processes below one of the `spared` pids are left alone. Returns the pids that were found, and
+    those that are left after `deadline` more seconds.
     """
     found = await trio.to_thread.run_sync(_find, prefix, spared)
     met = {facts.pid for facts in found}
     if found:
         _send(found, signal.SIGTERM)
-        _send(found, signal.SIGCONT)
+        _send(found, signal.SIGCONT)  # a stopped process does not handle TERM
         await _wait_gone(found, grace)
     until = trio.current_time() + deadline
+    # Read again in each round: a process that was found may have forked before the signal came.
     left = await trio.to_thread.run_sync(_find, prefix, spared)
     while left and trio.current_time() < until:
         met |= {facts.pid for facts in left}
@@ -58,12 +61,15 @@ def _find(prefix: str, spared: Collection[int]) -> tuple[ProcessFacts, ...]:
     return tuple(
         facts
         for facts in table.values()
-        if facts.alive and facts.pid not in passed and (_token(facts.pid) or "").startswith(prefix)
+        if facts.alive
+        and facts.pid not in passed
+        and (_read_token_after_exec(facts.pid) or "").startswith(prefix)
     )
 
 
-def _token(pid: int) -> str | None:
-    """As `read_token`, but patient with one that is just executing a program."""
+def _read_token_after_exec(pid: int) -> str | None:
+    # In the middle of an exec the kernel shows no environment, for some microseconds. A process must
+    # not escape because it was read just then.
     for _ in range(5):
         token = read_token(pid)
         if token is not None or read_facts(pid) is None:
@@ -72,12 +78,12 @@ def _token(pid: int) -> str | None:
     return None
 
 
-def _send(strays: tuple[ProcessFacts, ...], number: signal.Signals) -> None:
-    for facts in strays:
+def _send(leftovers: tuple[ProcessFacts, ...], number: signal.Signals) -> None:
+    for facts in leftovers:
         send_signal(facts, number)
 
 
-async def _wait_gone(strays: tuple[ProcessFacts, ...], seconds: float) -> None:
+async def _wait_gone(leftovers: tuple[ProcessFacts, ...], seconds: float) -> None:
     with trio.move_on_after(seconds):
-        for facts in strays:
+        for facts in leftovers:
             await wait_gone(facts)

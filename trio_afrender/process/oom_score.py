@@ -1,8 +1,8 @@
-"""Whom the kernel chooses when memory is gone: rather a task than who can tell of it.
+"""OOM scores: have the kernel kill a task rather than the agent, which can report it.
 
-A score is inherited. So a protected agent starts its tasks through a shell that takes the protection
-off before it becomes the task: to do it from outside would race with the task's first forks, and a
-function between fork and exec costs vfork.
+A score is inherited. So a protected agent starts its tasks by a shell that sets the score back before
+it becomes the task. To set it from outside would race with the task's first forks, and a function
+between fork and exec (`preexec_fn`) makes each start a slow copy of the agent.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 __all__ = ("PROTECTED_SCORE", "protect", "read_score", "unprotecting")
 
 PROTECTED_SCORE = -500
-"""Of -1000 (never) to 1000: half of all memory is taken off what counts."""
+"""Of -1000 (never killed) to 1000: the kernel subtracts half of all memory from what it compares."""
 _SCORE = Path("/proc/self/oom_score_adj")
+# Raising a score takes no privilege.
 _UNPROTECT = 'echo 0 > /proc/self/oom_score_adj; exec "$@"'
 
 
 def read_score() -> int:
-    """Return this process's own score; 0 where there is none."""
+    """Return the score of this process; 0 where the platform has none."""
     try:
         return int(_SCORE.read_text())
     except (OSError, ValueError):
@@ -26,9 +27,10 @@ def read_score() -> int:
 
 
 def protect(score: int = PROTECTED_SCORE) -> bool:
-    """Lower this process's score, for programs of our own: it is process-wide. False: we may not.
+    """Lower the score of this process; False where that is not permitted.
 
-    A score that is lower already (a unit file's) stays.
+    For programs of this package alone: it affects the whole process. A lower score (set by a unit
+    file) stays.
     """
     if read_score() <= score:
         return True
@@ -40,5 +42,5 @@ def protect(score: int = PROTECTED_SCORE) -> bool:
 
 
 def unprotecting() -> tuple[str, ...]:
-    """Return what to put before a command that must not inherit our protection; () without one."""
+    """Return the words to put before a command that must not inherit the score; () without one."""
     return ("/bin/sh", "-c", _UNPROTECT, "sh") if read_score() < 0 else ()

@@ -1,8 +1,8 @@
-"""What the kernel tells about processes: who lives, whose child, in which group and session.
+"""Processes as the kernel shows them: state, parent, process group, session, environment, children.
 
-On Linux this reads ``/proc`` itself (7 us a process); elsewhere psutil is asked. All of it is
-blocking: `scan` belongs in a thread, the rest is a few microseconds. Where no descriptor is left
-to look with, `OSError` is raised: to see nothing must never be taken for nobody being there.
+On Linux this reads ``/proc`` itself (7 us a process), elsewhere it asks psutil. All functions block:
+call `scan` in a thread, the others take a few microseconds. They raise `OSError` when no descriptor
+is left for reading: "not readable" must never count as "no process".
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ TOKEN_NAME = b"AF_TASK_TOKEN="
 
 
 def _has_pidfd() -> bool:
+    # A sandbox (seccomp) may hide the call from a kernel that has it, so only a try is a proof.
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
@@ -51,25 +52,25 @@ def _has_pidfd() -> bool:
 
 
 PIDFD = _has_pidfd()
-"""Whether the kernel (Linux 5.3, no sandbox that hides it) lets us hold processes by descriptor."""
+"""Whether processes can be opened as descriptors (Linux 5.3, without a sandbox that hides it)."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ProcessFacts:
-    """One process at one moment. The pair of `pid` and `started` names it for good."""
+    """One process at one moment. `pid` and `started` together identify it: a pid is used again."""
 
     pid: int
     parent: int
     group: int
     session: int
     started: float
-    """In the kernel's own unit; to be compared, not read."""
+    """Start, in clock ticks since the boot (psutil: Unix time). Only for comparison."""
     alive: bool
-    """False for a zombie: it runs nothing, and only waits for its parent."""
+    """False for a zombie, which runs nothing until its parent reaps it."""
 
 
 def holds_pipe(pid: int, inode: int) -> bool:
-    """Whether stdout or stderr of `pid` is the pipe `inode`; False where that cannot be told."""
+    """Whether stdout or stderr of `pid` is the pipe `inode`; False where that cannot be read."""
     for number in (1, 2):
         with suppress(OSError):
             if Path(f"/proc/{pid}/fd/{number}").stat().st_ino == inode:
@@ -78,9 +79,11 @@ def holds_pipe(pid: int, inode: int) -> bool:
 
 
 def parse_stat(text: bytes) -> ProcessFacts:
-    """Parse ``/proc/<pid>/stat``. The name in brackets may hold anything, brackets too."""
+    """Parse ``/proc/<pid>/stat``."""
+    # The command stands in brackets and may contain spaces and brackets: fields begin behind the
+    # last one.
     fields = text[text.rindex(b")") + 2 :].split()
-    # A leader thread that has ended shows as a zombie while its other threads go on.
+    # A first thread that has ended is shown as a zombie while the other threads still run.
     alive = fields[0] not in b"ZXx" or int(fields[17]) > 1
     return ProcessFacts(
         pid=int(text[: text.index(b" ")]),
@@ -106,11 +109,11 @@ def parse_token(environment: bytes) -> str:
 
 
 _GONE = (FileNotFoundError, ProcessLookupError)
-"""How ``/proc`` says that a process has ended: at the opening, or at the reading."""
+"""The errors of ``/proc`` for a process that has ended: before the open, or before the read."""
 
 
 def _read(path: str) -> bytes:
-    # Thousands of reads a second: a Path and a file object each would triple their price.
+    # Thousands of reads a second: a Path and a file object for each would take three times as long.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         text = block = os.read(descriptor, 65536)
@@ -148,7 +151,7 @@ def _ask_psutil(process: psutil.Process) -> ProcessFacts | None:
 
 
 def scan() -> Mapping[int, ProcessFacts]:
-    """Return all processes of the host that we may see. Blocking, about 5 us each."""
+    """Return all processes of the host that this user may see. Blocks for about 5 us each."""
     if sys.platform != "linux":
         found = map(_ask_psutil, psutil.process_iter())
     else:
@@ -160,8 +163,8 @@ def scan() -> Mapping[int, ProcessFacts]:
 def read_token(pid: int) -> str | None:
     """Return the ``AF_TASK_TOKEN`` that `pid` was started with, '' when it has none.
 
-    Also '' for a process whose environment we may not see. None when it has none to show: a
-    zombie, or a process in the middle of an `exec`, for some microseconds.
+    Also '' for a process whose environment this user may not read. None when it has no environment
+    now: a zombie, or a process in the middle of an exec, for some microseconds.
     """
     try:
         if sys.platform != "linux":
@@ -174,12 +177,12 @@ def read_token(pid: int) -> str | None:
 
 
 def list_adopted() -> list[int]:
-    """Return our own children that our main thread holds: all adopted orphans, maybe others.
+    """Return the children of this process's main thread: all adopted orphans, and maybe others.
 
-    The kernel gives orphans to the first living thread of their subreaper. Children that other
-    threads spawned come here only when these threads end. Only this process removes entries
-    of the list, so it is exact as long as nobody reaps in another thread meanwhile.
+    Exact as long as no other thread reaps children meanwhile.
     """
+    # The kernel keeps a list for each thread. Orphans get the first living thread of their subreaper
+    # as parent; children that another thread spawned move to this list when that thread ends.
     own = os.getpid()
     try:
         return parse_children(_read(f"/proc/self/task/{own}/children"))
@@ -188,10 +191,11 @@ def list_adopted() -> list[int]:
 
 
 def list_beside() -> list[int]:
-    """Return where orphans go when we did not ask for them: the children of all our ancestors.
+    """Return the children of all ancestors of this process, and its own.
 
-    And our own: this process may be init in a container, or a subreaper by somebody else's will.
-    Nearly exact: an ancestor that loses a child while we read may make us miss the next one.
+    Orphans go there when this process is not a subreaper. It may be one without having asked: as
+    init of a container, or made one by the application that embeds it. Nearly exact: when an
+    ancestor loses a child during the read, the next child may be missing.
     """
     found = list_adopted()
     for ancestor in _list_ancestors(os.getppid(), int(time.monotonic())):
@@ -202,7 +206,7 @@ def list_beside() -> list[int]:
 
 @functools.lru_cache(maxsize=1)
 def _list_ancestors(parent: int, _second: int) -> tuple[int, ...]:
-    """Follow the parents up to init; remembered for this second, in which they hardly change."""
+    """Return the parents up to init. Cached for one second: `_second` is part of the key."""
     found = []
     while parent > 0:
         found.append(parent)
@@ -212,18 +216,19 @@ def _list_ancestors(parent: int, _second: int) -> tuple[int, ...]:
 
 
 def is_alive(facts: ProcessFacts) -> bool:
-    """Tell whether the very process that `facts` names still runs."""
+    """Whether the process that `facts` identifies still runs, not another one with its pid."""
     now = read_facts(facts.pid)
     return now is not None and now.alive and now.started == facts.started
 
 
 def send_signal(facts: ProcessFacts, number: int) -> bool:
-    """Signal the very process that `facts` names, never another that inherited its pid.
+    """Signal the process that `facts` identifies, never another one with its pid.
 
-    False when it is gone or may not be signalled by us.
+    False when it has ended, or this user may not signal it.
     """
     if not PIDFD:
-        # Between look and shot the pid could change hands; nothing better exists here.
+        # Between the check and the signal the pid could pass to another process. Without pidfd
+        # nothing safer exists.
         try:
             if sent := is_alive(facts):
                 os.kill(facts.pid, number)
@@ -243,10 +248,9 @@ def send_signal(facts: ProcessFacts, number: int) -> bool:
 
 
 def kill_group(facts: ProcessFacts) -> None:
-    """Kill the process group of the very process that `facts` names, atomically: no fork slips by.
-
-    A zombie that its parent (we) has not collected keeps its group's number as well.
-    """
+    """Kill the process group of the process that `facts` identifies; it may be a zombie child."""
+    # By group, because the kernel signals a group atomically: no member forks in between. A zombie
+    # reserves the number of its group until it is reaped.
     now = read_facts(facts.pid)
     if now is None or now.started != facts.started or now.group in {0, 1, os.getpgrp()}:
         return
@@ -255,7 +259,7 @@ def kill_group(facts: ProcessFacts) -> None:
 
 
 def open_pidfd(facts: ProcessFacts) -> int | None:
-    """Open a descriptor of the very process that `facts` names, None when it has ended.
+    """Open a descriptor of the process that `facts` identifies, None when it has ended.
 
     The caller closes it.
     """
@@ -263,17 +267,14 @@ def open_pidfd(facts: ProcessFacts) -> int | None:
         descriptor = os.pidfd_open(facts.pid)
     except ProcessLookupError:
         return None
-    # Looked at after the opening: from here on the descriptor cannot name another process.
+    # Checked after the open: the descriptor names one process for good, so if the check holds now,
+    # it is the process of `facts`.
     alive = False
     try:
-        alive = is_alive(facts) and not _is_readable(descriptor)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)  # readable once the process has ended
+        alive = is_alive(facts) and not poll.poll(0)
     finally:
         if not alive:
             os.close(descriptor)
     return descriptor if alive else None
-
-
-def _is_readable(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))

@@ -1,7 +1,7 @@
-"""A tree that a parent of its own holds, beside the agent: a `Child` at the other end of a socket.
+"""A process tree that a task supervisor holds: a `ProcessTree` at the agent's end of its socket.
 
-The parent (`supervisor.parent`) tells its whole state whenever that changed, so nothing is lost by
-connecting late, and an agent that comes back goes on where the one before it was.
+The task supervisor (`supervisor.task_supervisor`) sends its whole state after every change. So an
+agent that connects late misses nothing, and a later agent continues where an earlier one stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trio_afrender.tasklog.supervised_log import SupervisedLog
 __all__ = ("SupervisedOutput", "SupervisedTree", "read_exit_record")
 
 ANSWER_TIMEOUT = 10.0
-"""Seconds that a parent may take to answer: it may be in the middle of a write to a slow disk."""
+"""Seconds for a task supervisor to answer: it may be in the middle of a write to a slow disk."""
 SIGNAL_OPERATIONS: Final = {
     TreeSignal.TERM: "term",
     TreeSignal.KILL: "kill",
@@ -39,18 +39,24 @@ SIGNAL_OPERATIONS: Final = {
 
 
 def read_exit_record(record: str) -> TreeState | None:
-    """Return how a tree ended whose parent has gone; None when there is no (whole) word of it."""
-    # It lies where the task may write: whatever stands there that is no word of ours is none.
+    """Return the last state of a tree whose task supervisor has ended; None without a valid one."""
+    # The task can write to this folder, and the write may have been cut short: anything that cannot
+    # be parsed counts as missing.
     with suppress(OSError, ValueError, TypeError, RecursionError):
-        words = json.loads(Path(end_path(record)).read_text())
-        if isinstance(words, dict):
-            return TreeState.from_json(words)
+        data = json.loads(Path(end_path(record)).read_text())
+        if isinstance(data, dict):
+            return TreeState.from_json(data)
     return None
 
 
 @final
 class SupervisedTree:
-    """Made by `child.supervisor`; its `listen` runs in the supervisor's nursery for as long as it lives."""
+    """Made by `SupervisorClient`, in whose nursery `listen` runs as long as the tree is in use.
+
+    `sock` is None for a tree whose task supervisor has ended: `state` is its last one then. `pipe` is
+    the output of a tree that ends with its agent. `kill_leftovers` kills by the run's token, within
+    so many seconds, and returns the pids that are left.
+    """
 
     def __init__(
         self,
@@ -58,7 +64,7 @@ class SupervisedTree:
         *,
         state: TreeState | None = None,
         pipe: Pipe | None = None,
-        end_strays: Callable[[float], Awaitable[tuple[int, ...]]],
+        kill_leftovers: Callable[[float], Awaitable[tuple[int, ...]]],
         attached: bool = False,
     ) -> None:
         self.state = state if state is not None else TreeState()
@@ -66,24 +72,24 @@ class SupervisedTree:
         self._sock = trio.socket.from_stdlib_socket(sock) if sock is not None else None
         self._pipe = pipe
         self._output = SupervisedOutput(self) if pipe is None else pipe
-        self._end_strays = end_strays
+        self._kill_by_token = kill_leftovers
         self._attached = attached
-        self._known = trio.Event()
+        self._first_message = trio.Event()
         self._changed = trio.Event()
         self._sending = trio.Lock()
         self._answers: dict[int, dict[str, object] | None] = {}
         self._numbers = count(1)
         self.failure: dict[str, object] | None = None
-        """Why nothing was started."""
+        """Why the leader could not be started."""
         self.lost = False
-        """The parent is gone, without a word of the end."""
-        self._left = False
-        self._swept = False
+        """The task supervisor ended before it reported the end of the tree: it was killed."""
+        self._detached = False
+        self._leftovers_killed = False
 
-    # -- what the parent says -------------------------------------------------------------------
+    # -- messages of the task supervisor --------------------------------------------------------
 
     async def listen(self) -> None:
-        """Take what the parent says until it, or we, close the socket."""
+        """Receive messages until the task supervisor, or this end, closes the socket."""
         if self._sock is None:
             return
         frames = FrameReader()
@@ -92,95 +98,98 @@ class SupervisedTree:
                 while data := await self._sock.recv(65536):
                     for message in frames.feed(data):
                         self._take(message)
-                    self._wake()
+                    self._notify()
         finally:
-            self._close()  # cancelled: the parent must see that nobody listens any more
-        if not (self._left or self._is_final):
+            # Cancelled: the task supervisor must see that its agent has gone.
+            self._close()
+        if not (self._detached or (self.state.empty and self.state.raw is not None)):
             self.lost = True
-        self._known.set()
-        self._wake()
+        self._first_message.set()
+        self._notify()
 
     def _take(self, message: dict[str, object]) -> None:
         match message:
             case {"state": dict(state)}:
                 self.state = TreeState.from_json(state)
-                self._known.set()
+                self._first_message.set()
             case {"failed": dict(failure)}:
                 self.failure = failure
-                self._known.set()
+                self._first_message.set()
+            # An answer after the timeout of its request is dropped.
             case {"re": int(number)} if number in self._answers:
                 self._answers[number] = message
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
+        # An event cannot be reset, so each change gets its own: a task that waits for the next change
+        # is not woken by an earlier one.
         self._changed.set()
         self._changed = trio.Event()
 
     @property
-    def is_known(self) -> bool:
-        """Whether the parent has said anything, or is gone."""
-        return self._known.is_set()
+    def has_message(self) -> bool:
+        """Whether a state or a failure has been received, or the task supervisor has ended."""
+        return self._first_message.is_set()
 
-    async def known(self) -> None:
-        """Wait for the first word of the parent, or its end."""
-        await self._known.wait()
+    async def wait_first_message(self) -> None:
+        """Wait until `has_message`."""
+        await self._first_message.wait()
 
-    async def changed(self) -> None:
-        """Wait for the next word of the parent, or its end."""
+    async def wait_change(self) -> None:
+        """Wait for the next message, or for the end of the task supervisor."""
         await self._changed.wait()
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no message will come any more."""
         return self.lost or self._sock is None or self._sock.fileno() < 0
 
-    @property
-    def _is_final(self) -> bool:
-        return self.state.empty and self.state.raw is not None
-
-    async def _ask(self, op: str, seconds: float = ANSWER_TIMEOUT) -> dict[str, object]:
-        """Put a request and wait for its answer; an empty one when there is none."""
+    async def _request(self, op: str, seconds: float = ANSWER_TIMEOUT) -> dict[str, object]:
+        """Send a request and return its answer; an empty one when none comes in time."""
         number = next(self._numbers)
         self._answers[number] = None
         try:
-            await self._say(op, number)
+            await self._send(op, number)
             with trio.move_on_after(seconds):
                 while (answer := self._answers[number]) is None and not self.over:
-                    await self.changed()
+                    await self.wait_change()
                 return answer or {}
             return {}
         finally:
             del self._answers[number]
 
-    async def _say(self, op: str, number: int = 0) -> None:
+    async def _send(self, op: str, number: int = 0) -> None:
+        """Send a request whole, for `ANSWER_TIMEOUT` at most. A closed socket is no error."""
         if self._sock is None:
             await trio.lowlevel.checkpoint()
             return
         data = encode({"op": op, "id": number})
-        if not self._sending.locked():  # as a rule it fits at once
-            data = self._put(data)
+        if not self._sending.locked():  # as a rule the socket takes it at once
+            data = self._send_now(data)
         if not data:
             await trio.lowlevel.checkpoint()
             return
+        # Shielded: half a request would make all later ones unreadable.
         with trio.CancelScope(deadline=trio.current_time() + ANSWER_TIMEOUT, shield=True):
             async with self._sending:
                 with suppress(OSError, trio.ClosedResourceError):
                     while data:
                         data = data[await self._sock.send(data) :]
 
-    def _put(self, data: bytes) -> bytes:
-        """Send what the socket takes now; return the rest."""
+    def _send_now(self, data: bytes) -> bytes:
+        """Send what the socket takes now; return the rest, none for a closed socket."""
         if self._raw is None:
             return data
         try:
             return data[self._raw.send(data) :]
         except BlockingIOError:
             return data
-        except OSError:  # closed, by whomever: nobody is told
+        except OSError:
             return b""
 
     def abandon(self) -> None:
-        """End a tree that nobody waits for any more, without waiting."""
+        """Have the tree killed, without waiting, and close the socket."""
         if self._raw is not None:
+            # One send, without waiting: these few bytes fit into the socket's buffer.
             with suppress(OSError):
                 self._raw.send(encode({"op": "kill"}) + encode({"op": "release"}))
         self._close()
@@ -206,7 +215,7 @@ class SupervisedTree:
     @property
     def external_stop_reason(self) -> str:
         if self.lost:
-            return "the parent of its process tree was killed: nobody knows how it would have ended"
+            return "its task supervisor was killed, so its exit status is unknown"
         return f"stopped: {self.state.unattended}" if self.state.unattended else ""
 
     @property
@@ -219,76 +228,78 @@ class SupervisedTree:
     async def exited(self) -> None:
         await trio.lowlevel.checkpoint()
         while self.state.raw is None and not self.lost:
-            await self.changed()
+            await self.wait_change()
 
     async def wait_empty(self) -> None:
         await trio.lowlevel.checkpoint()
         while not (self.state.empty or self.lost):
-            await self.changed()
+            await self.wait_change()
 
     async def members(self) -> tuple[int, ...]:
-        """As `Child.members`, of this moment."""
+        """As `ProcessTree.members`, but of this moment."""
         if self.state.empty or self.lost:
             await trio.lowlevel.checkpoint()
             return ()
-        return _pids(await self._ask("members"))
+        return _pids(await self._request("members"))
 
     async def signal_tree(self, signal: TreeSignal) -> tuple[int, ...]:
         """Signal all members; return their pids, the leader's first."""
         if self.state.empty or self.lost:
             await trio.lowlevel.checkpoint()
             return ()
-        return _pids(await self._ask(SIGNAL_OPERATIONS[signal]))
+        return _pids(await self._request(SIGNAL_OPERATIONS[signal]))
 
     async def kill_until_empty(self, deadline: float) -> tuple[int, ...]:
-        """As `Child.empty`. The proof is the parent's: it has no child any more.
+        """As `ProcessTree.kill_until_empty`; the proof is that the task supervisor has no child.
 
-        Without a parent (somebody killed it) it is that no process has the run's token.
+        If the task supervisor was killed, the proof is that no process has the run's token.
         """
         if self.lost:
-            return await self._sweep(deadline)
+            return await self._kill_leftovers(deadline)
         if not self.state.empty:
             with trio.move_on_after(deadline):
-                await self._ask("kill")
+                await self._request("kill")
                 await self.wait_empty()
             return await self._find_left(deadline)
         await trio.lowlevel.checkpoint()
         return ()
 
     async def _find_left(self, deadline: float) -> tuple[int, ...]:
-        if self.lost:  # in the meantime
-            return await self._sweep(deadline)
+        if self.lost:  # killed while this task waited for it
+            return await self._kill_leftovers(deadline)
         if self.state.empty:
             return ()
-        return _pids(await self._ask("members", 1.0)) or (self.pid,)
+        return _pids(await self._request("members", 1.0)) or (self.pid,)
 
-    async def _sweep(self, deadline: float) -> tuple[int, ...]:
-        if self._swept:
+    async def _kill_leftovers(self, deadline: float) -> tuple[int, ...]:
+        if self._leftovers_killed:
             await trio.lowlevel.checkpoint()
             return ()
-        left = await self._end_strays(deadline)
-        self._swept = not left
+        left = await self._kill_by_token(deadline)
+        self._leftovers_killed = not left
         return left
 
     async def reap(self) -> ExitStatus:
-        """Return the leader's status and let the parent go. May be called again."""
+        """Return the leader's status and release the task supervisor. May be called again."""
         await self.exited()
-        await self._say("release")
+        # Only now may the task supervisor forget the tree and take the next one.
+        await self._send("release")
         self._close()
         return make_status(REAPED_ELSEWHERE if self.state.raw is None else self.state.raw)
 
     async def detach(self) -> bool:
+        # A tree whose output the agent reads ends with the agent.
         if self._pipe is not None or self.over:
             await trio.lowlevel.checkpoint()
             return False
-        self._left = True
+        self._detached = True
         self._close()
         await self._output.aclose()
         return True
 
     async def held(self) -> tuple[bytes, tuple[MissingRange, ...]]:
-        """The end of the output, which no disk took; and what is gone for good."""
-        answer = await self._ask("held")
+        """Return the end of the output that no disk took, and the ranges that are lost."""
+        answer = await self._request("held")
         gone = answer.get("gone")
         ranges = (MissingRange(*each) for each in gone) if isinstance(gone, list) else ()
         return str(answer.get("held", "")).encode("latin-1"), tuple(ranges)
@@ -300,31 +311,36 @@ class SupervisedTree:
 
 @final
 class SupervisedOutput:
-    """An `OutputPipe` of which somebody else has the descriptor: `pump` follows the log."""
+    """The output of a tree whose pipe the task supervisor reads: `pump` follows the log on disk."""
 
-    def __init__(self, child: SupervisedTree) -> None:
-        self._child = child
+    def __init__(self, tree: SupervisedTree) -> None:
+        self._tree = tree
         self._closed = trio.Event()
 
     async def pump(self, log: RunLog) -> None:
-        """Tell `log` of all that its writer stored, until the pipe has ended. Safe to cancel."""
+        """Report to `log` what the task supervisor has stored, until the pipe has ended.
+
+        Safe to cancel. Raises `TypeError` for a log that is not on disk, and
+        `trio.ClosedResourceError` after `aclose`.
+        """
         if not isinstance(log, SupervisedLog):
-            raise TypeError("the parent of a tree writes logs on disk alone")
+            raise TypeError("a task supervisor writes logs on disk only")
         await trio.lowlevel.checkpoint()
         while not self._closed.is_set():
-            state = self._child.state
+            state = self._tree.state
             log.follow(state.size, state.lost, state.trouble)
-            if state.eof or self._child.over:
-                if state.lost and not self._child.over:
-                    log.hold(*await self._child.held())
+            if state.eof or self._tree.over:
+                # Before the task supervisor is released: bytes that no disk took are in its memory.
+                if state.lost and not self._tree.over:
+                    log.hold(*await self._tree.held())
                 return
-            await self._child.changed()
+            await self._tree.wait_change()
         raise trio.ClosedResourceError("this pipe has been closed")
 
     async def aclose(self) -> None:
-        """Follow no more. May be called again."""
+        """End a running `pump`. May be called again."""
         self._closed.set()
-        self._child._wake()  # noqa: SLF001 - whoever follows waits there
+        self._tree._notify()  # noqa: SLF001 - `pump` waits there
         await trio.lowlevel.checkpoint()
 
 

@@ -1,4 +1,8 @@
-"""The agent's end of its supervisor: start it, or find the one that is there; have it start trees."""
+"""The agent's connection to its supervisor: start or find the supervisor, start or take over trees.
+
+The supervisor is only needed to start a tree. From then on the agent talks to the tree's task
+supervisor (`supervised_tree`), so running trees do not depend on the supervisor.
+"""
 
 from __future__ import annotations
 
@@ -43,56 +47,65 @@ __all__ = (
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT = 20.0
-"""Seconds that a supervisor may take to start: its interpreter may be on a slow share."""
+"""Seconds for a supervisor to start: its interpreter may be on a slow share."""
 MAX_START_TRIES = 3
-"""Parents that may be killed, one after another, before a task is said not to start."""
+"""Task supervisors that may be killed one after another before a task counts as not startable."""
 IDENTIFY_TIMEOUT = 10.0
-"""Seconds that a parent may take to say who it is: a host may be busy, and a tree that is not found is
-ended."""
+"""Seconds for a task supervisor to send its state: the host may be busy, and a tree that is not found
+is killed."""
 SEND_TIMEOUT = 10.0
-"""Seconds that a living supervisor may take to take a message."""
+"""Seconds for a supervisor to read a message, and for a task supervisor to start its tree."""
 CLOSE_TIMEOUT = 2.0
+"""Seconds for a supervisor without trees to end."""
+# With -I the interpreter ignores PYTHONPATH and the current folder, so the folder of this package is
+# an argument.
 BOOT_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from trio_afrender.supervisor.daemon import main; sys.exit(main(sys.argv[2:]))"  # fmt: skip
 
 
 class SupervisorError(Exception):
-    """There is no supervisor, and none can be started."""
+    """The supervisor cannot be reached, and none can be started."""
 
 
 def can_supervise() -> bool:
-    """Whether this platform has what a supervisor needs."""
+    """Whether this platform has what a supervisor needs (Linux with ``/proc``)."""
     return sys.platform == "linux" and Path("/proc/self/task").is_dir()
 
 
 def has_record(record: str) -> bool:
-    """Whether a tree lives at `record`, or has left word of its end there. Blocks for a moment."""
-    return read_exit_record(record) is not None or _find_parent(socket_path(record)) is not None
+    """Whether a tree runs at `record`, or its last state is stored there. Blocks.
+
+    For `IDENTIFY_TIMEOUT` at most, if the task supervisor does not answer.
+    """
+    if read_exit_record(record) is not None:
+        return True
+    return _find_task_supervisor(socket_path(record)) is not None
 
 
 def find_task_supervisors(folder: Path) -> tuple[int, ...]:
-    """The pids of the parents whose trees have their records in `folder`. Blocks for a moment."""
-    found = (_find_parent(str(path)) for path in folder.glob("*.sock"))
+    """Return the pids of the task supervisors of trees with a record in `folder`. Blocks."""
+    found = (_find_task_supervisor(str(path)) for path in folder.glob("*.sock"))
     return tuple(pid for pid in found if pid is not None)
 
 
 def stop_trees(folder: Path, deadline: float) -> bool:
-    """Have the trees with records in `folder` killed; wait until they are proven empty.
+    """Have the trees with a record in `folder` killed, and wait until they are proven empty.
 
     Blocks, for `deadline` seconds at most; False when that was not enough.
     """
-    dismissed = []
+    stopping = []
     with ExitStack() as stack:
         for path in folder.glob("*.sock"):
-            with suppress(OSError):  # nobody listens any more
+            with suppress(OSError):  # a socket without a task supervisor
                 sock = stack.enter_context(closing(connect(str(path))))
                 sock.sendall(encode({"op": "kill"}) + encode({"op": "release"}))
-                dismissed.append(sock)
+                stopping.append(sock)
+        # All have been asked before the first is waited for, so they end at the same time.
         until = time.monotonic() + deadline
-        return all(_is_over(sock, until) for sock in dismissed)
+        return all(_wait_closed(sock, until) for sock in stopping)
 
 
-def _is_over(sock: socket.socket, until: float) -> bool:
-    """Wait until the parent closes the line: it does when its tree is empty."""
+def _wait_closed(sock: socket.socket, until: float) -> bool:
+    """Wait until the task supervisor closes the socket: it does that when its tree is empty."""
     try:
         while (left := until - time.monotonic()) > 0:
             sock.settimeout(left)
@@ -105,8 +118,10 @@ def _is_over(sock: socket.socket, until: float) -> bool:
     return False
 
 
-def _find_parent(path: str) -> int | None:
-    """Ask who listens at `path`; None when nobody does."""
+def _find_task_supervisor(path: str) -> int | None:
+    """Return the pid of the task supervisor that listens at `path`; None without one."""
+    # A task supervisor sends its state to each new agent. It takes this connection for one, and so
+    # closes that of an agent before: callers have locked the store, so there is none.
     frames = FrameReader()
     with suppress(OSError, FrameError), closing(connect(path)) as sock:
         sock.settimeout(IDENTIFY_TIMEOUT)
@@ -127,10 +142,10 @@ class SupervisorClient:
         self._sock: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
         self.facts: dict[str, object] = {}
-        """What the supervisor said of itself: ``pid``, ``cgroups``, ``protected``, ``records``."""
+        """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``records``."""
 
     async def connect(self) -> None:
-        """Find the supervisor of this store, or start one. Raises `SupervisorError`."""
+        """Connect to the supervisor of this store, or start one. Raises `SupervisorError`."""
         async with self._lock:
             await self._connect()
 
@@ -138,21 +153,22 @@ class SupervisorClient:
         path = supervisor_path(str(self._store), "sock")
         problem = "it does not answer"
         with trio.move_on_after(START_TIMEOUT):
-            for _ in range(4):  # one may just be ending
+            for _ in range(4):  # the supervisor that was found may be ending just now
                 try:
                     sock = await trio.to_thread.run_sync(connect, path)
                 except OSError:
                     problem = await self._start()
                     continue
                 self._sock = trio.socket.from_stdlib_socket(sock)
-                if await self._greet():
+                if await self._receive_facts():
                     return
-        raise SupervisorError(f"the supervisor of {self._store} cannot be had: {problem}")
+        raise SupervisorError(f"the supervisor of {self._store} cannot be reached: {problem}")
 
     async def _start(self) -> str:
-        """Start one; return what it complained of, empty when it is up."""
+        """Start a supervisor; return its error text, empty when agents can connect."""
         root = Path(trio_afrender.__file__).parents[1]
-        # Isolated, and without site packages: it must not depend on what may change below it.
+        # Isolated (-I) and without site packages (-S): it outlives upgrades of both, and variables
+        # such as PYTHONPATH must not decide what it imports.
         command = [
             sys.executable,
             "-I",
@@ -162,6 +178,7 @@ class SupervisorClient:
             str(root),
             str(self._store.absolute()),
         ]
+        # The starter returns when the supervisor listens, so the caller can connect right after it.
         try:
             result = await trio.run_process(
                 command,
@@ -176,7 +193,8 @@ class SupervisorClient:
             return error.strerror or str(error)
         return result.stderr.decode(errors="replace").strip()
 
-    async def _greet(self) -> bool:
+    async def _receive_facts(self) -> bool:
+        """Receive the first message; False when the supervisor closed the socket. It is ending."""
         assert self._sock is not None  # noqa: S101 - connected just now
         frames = FrameReader()
         try:
@@ -184,7 +202,7 @@ class SupervisorClient:
                 for message in frames.feed(data):
                     if message.get("keeper") != PROTOCOL_VERSION:
                         raise SupervisorError(
-                            f"the supervisor of {self._store} is of another version: it ends with its tasks"
+                            f"the supervisor of {self._store} has another version; it ends with its tasks"
                         )
                     self.facts = message
                     return True
@@ -194,9 +212,9 @@ class SupervisorClient:
         return False
 
     async def spawn(self, launch: Launch) -> SupervisedTree:
-        """Start a tree, or take one over (`Keep.attach`). Raises `SpawnError`.
+        """Start a tree, or take one over (`Persistence.attach`). Raises `SpawnError`.
 
-        Cancelled, nothing stays of it.
+        Cancelled, a tree that was just started is killed.
         """
         check_launch(launch)
         if launch.persistence is not None and launch.persistence.attach:
@@ -204,71 +222,80 @@ class SupervisorClient:
             if found is not None:
                 return found
         for _ in range(MAX_START_TRIES):
-            child = await self._try_spawn(launch)
-            if child is not None:
-                return child
-            # Somebody killed the parent. What it may have started is ended before the next try.
-            await _make_sweep(launch)(SEND_TIMEOUT)
+            tree = await self._try_spawn(launch)
+            if tree is not None:
+                return tree
+            # The task supervisor was killed. It may have started the leader before that, and the
+            # task must not run twice.
+            await _make_killer(launch)(SEND_TIMEOUT)
         raise SpawnError(
-            f'cannot start "{launch.argv[0]}": its parents were killed before they could'
+            f'cannot start "{launch.argv[0]}": '
+            f"{MAX_START_TRIES} task supervisors were killed before they could"
         )
 
     async def _try_spawn(self, launch: Launch) -> SupervisedTree | None:
-        """Start a tree; None when its parent died before it could say anything."""
+        """Start a tree; None when its task supervisor ended before it sent a message."""
         with ExitStack() as stack:
             try:
-                child, handed = _open_child(launch, stack)
+                tree, descriptors = _open_tree(launch, stack)
             except OSError as error:
                 raise SpawnError(explain_launch_error(launch, error)) from error
             try:
-                await self._send(_say_start(launch, len(handed) - 1), handed)
-                stack.close()  # or we would never see the end of what the parent has
-                self._begin(child)
-                # A tree that is about to be there is not given up lightly: an agent that leaves just
-                # now would end it. Only an exec on a share that hangs takes longer than this.
+                spec = _make_spec(launch).to_json()
+                start = {"op": "start", "outputs": len(descriptors) - 1, "spec": spec}
+                await self._send(encode(start), descriptors)
+                # Our copies of what was sent: while they are open, neither the socket nor the pipe
+                # of the tree would ever end here.
+                stack.close()
+                self._listen_to(tree)
+                # Shielded: an agent that detaches at this moment would else kill a tree that has
+                # just been started. Only an exec on a share that hangs takes longer than this.
                 with trio.CancelScope(deadline=trio.current_time() + SEND_TIMEOUT, shield=True):
-                    await child.known()
-                if not child.is_known:
-                    await child.known()
-                _check_started(launch, child)
+                    await tree.wait_first_message()
+                if not tree.has_message:
+                    await tree.wait_first_message()
+                _check_started(launch, tree)
             except BaseException:
-                child.abandon()
+                tree.abandon()
                 with trio.CancelScope(shield=True):
-                    await child.output.aclose()
+                    await tree.output.aclose()
                 raise
-        if child.pid:
-            return child
-        child.abandon()
-        await child.output.aclose()
+        if tree.pid:
+            return tree
+        tree.abandon()
+        await tree.output.aclose()
         return None
 
-    async def _attach(self, launch: Launch, keep: Persistence) -> SupervisedTree | None:
-        """Take over what stands at the record, None when nothing does."""
+    async def _attach(self, launch: Launch, persistence: Persistence) -> SupervisedTree | None:
+        """Take over the tree at the record, or the end of one; None without both."""
+        # Socket first: a task supervisor stores the last state before it removes its socket. In the
+        # other order a tree that ends in between would be found by neither look.
         try:
-            sock = await trio.to_thread.run_sync(connect, socket_path(keep.record))
+            sock = await trio.to_thread.run_sync(connect, socket_path(persistence.record))
         except OSError:
-            state = await trio.to_thread.run_sync(read_exit_record, keep.record)
+            state = await trio.to_thread.run_sync(read_exit_record, persistence.record)
             if state is None:
                 return None
-            return SupervisedTree(None, state=state, end_strays=_make_sweep(launch), attached=True)
-        child = SupervisedTree(sock, end_strays=_make_sweep(launch), attached=True)
-        self._begin(child)
-        await child.known()
-        return child
+            killer = _make_killer(launch)
+            return SupervisedTree(None, state=state, kill_leftovers=killer, attached=True)
+        tree = SupervisedTree(sock, kill_leftovers=_make_killer(launch), attached=True)
+        self._listen_to(tree)
+        await tree.wait_first_message()
+        return tree
 
-    def _begin(self, child: SupervisedTree) -> None:
-        assert self._nursery is not None  # noqa: S101 - open for as long as anybody has us
-        self._nursery.start_soon(child.listen)
+    def _listen_to(self, tree: SupervisedTree) -> None:
+        assert self._nursery is not None  # noqa: S101 - `open` is entered before a caller gets this
+        self._nursery.start_soon(tree.listen)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Hear what parents say while this is open."""
+        """Receive the messages of task supervisors while this is open; `aclose` at the end."""
         problem: Exception | None = None
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
                 yield
-            except Exception as error:  # noqa: BLE001 - raised again below, as it is: not in a group
+            except Exception as error:  # noqa: BLE001 - raised again below, bare: not in a group
                 problem = error
             finally:
                 nursery.cancel_scope.cancel()
@@ -277,10 +304,13 @@ class SupervisorClient:
             raise problem
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
-        """Hand over a message whole, to another supervisor if this one is gone. Raises `SpawnError`."""
+        """Send a message whole, to a new supervisor if this one has ended. Raises `SpawnError`."""
         async with self._lock:
-            # Half a message would spoil the connection for all; a supervisor always takes it soon.
+            # Shielded: half a message would make all later ones unreadable. A supervisor that runs
+            # reads it soon.
             with trio.CancelScope(shield=True):
+                # One more try, with a new supervisor: the old one was killed, or ended because it
+                # had no tree and no other agent.
                 for last in (False, True):
                     try:
                         with trio.fail_after(SEND_TIMEOUT):
@@ -288,7 +318,7 @@ class SupervisorClient:
                     except (OSError, trio.ClosedResourceError, trio.TooSlowError) as error:
                         if last:
                             raise SpawnError(f"the supervisor does not answer: {error}") from error
-                        logger.warning("the supervisor is gone (%s): starting another one", error)
+                        logger.warning("lost the supervisor (%s): starting another one", error)
                         await self._reconnect()
                     else:
                         return
@@ -304,13 +334,17 @@ class SupervisorClient:
     async def _send_whole(self, frame: bytes, descriptors: Sequence[int]) -> None:
         if self._sock is None:
             raise trio.ClosedResourceError("no supervisor")
+        # SCM_RIGHTS: the kernel passes the descriptors with the first bytes of the message.
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         sent = await self._sock.sendmsg([frame], rights)
         while sent < len(frame):
             sent += await self._sock.send(memoryview(frame)[sent:])
 
     async def aclose(self) -> None:
-        """Let the supervisor go; without trees it ends, and that is waited for."""
+        """Close the connection. A supervisor without trees ends, and this waits for its end.
+
+        So a store has no process left when a program without tasks returns.
+        """
         if self._sock is not None:
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True), suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
@@ -321,9 +355,10 @@ class SupervisorClient:
 
 @asynccontextmanager
 async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
-    """Have the supervisor of `store`, a folder of ours alone. Raises `SupervisorError`.
+    """Connect to the supervisor of `store`, a private folder; start one if there is none.
 
-    Leaving lets it go: it goes on for as long as it has trees.
+    Leaving the context closes the connection; the supervisor runs on as long as it has trees. Raises
+    `SupervisorError`.
     """
     supervisor = SupervisorClient(store)
     await supervisor.connect()
@@ -331,33 +366,29 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
         yield supervisor
 
 
-def _open_child(launch: Launch, stack: ExitStack) -> tuple[SupervisedTree, list[int]]:
-    """Make our end, and the descriptors of the other one, which `stack` closes. Raises `OSError`."""
+def _open_tree(launch: Launch, stack: ExitStack) -> tuple[SupervisedTree, list[int]]:
+    """Make this end of a tree, and the descriptors to send. `stack` closes these. Raises `OSError`."""
     ours, theirs = socket.socketpair()
     stack.enter_context(theirs)
     ours.setblocking(False)
-    sweep = _make_sweep(launch)
+    killer = _make_killer(launch)
     if launch.persistence is not None:
-        return SupervisedTree(ours, end_strays=sweep), [theirs.fileno()]
+        return SupervisedTree(ours, kill_leftovers=killer), [theirs.fileno()]
     try:
         reader, writer = open_pipe()
     except OSError:
         ours.close()
         raise
     stack.callback(os.close, writer)
-    child = SupervisedTree(ours, pipe=Pipe(reader), end_strays=sweep)
-    # One that prints where we do: then nobody writes into the pipe, which ends at once.
-    return child, [theirs.fileno(), *((1, 2) if launch.console else (writer,))]
-
-
-def _say_start(launch: Launch, outputs: int) -> bytes:
-    spec = _make_spec(launch).to_json()
-    return encode({"op": "start", "outputs": outputs, "spec": spec})
+    tree = SupervisedTree(ours, pipe=Pipe(reader), kill_leftovers=killer)
+    # On the console the tree gets the agent's own stdout and stderr. Then no process has the write
+    # end of the pipe, which ends at once.
+    return tree, [theirs.fileno(), *((1, 2) if launch.console else (writer,))]
 
 
 def _make_spec(launch: Launch) -> LaunchSpec:
-    keep = launch.persistence
-    if keep is None:
+    persistence = launch.persistence
+    if persistence is None:
         return LaunchSpec(
             argv=launch.argv,
             cwd=launch.cwd,
@@ -370,30 +401,35 @@ def _make_spec(launch: Launch) -> LaunchSpec:
         cwd=launch.cwd,
         environment=launch.environment,
         nice=launch.nice,
-        record=keep.record,
-        log=LogSpec(folder=keep.log, quota=keep.quota, segment=SEGMENT_SIZE, held=MAX_HELD),
-        agent_timeout=keep.agent_timeout,
-        grace=keep.grace,
+        record=persistence.record,
+        log=LogSpec(
+            folder=persistence.log, quota=persistence.quota, segment=SEGMENT_SIZE, held=MAX_HELD
+        ),
+        agent_timeout=persistence.agent_timeout,
+        grace=persistence.grace,
     )
 
 
-def _make_sweep(launch: Launch) -> Callable[[float], Awaitable[tuple[int, ...]]]:
-    """For a tree whose parent was killed: nothing but the token tells who belonged to it."""
+def _make_killer(launch: Launch) -> Callable[[float], Awaitable[tuple[int, ...]]]:
+    """Return a function that kills the processes of a tree whose task supervisor was killed.
 
-    async def sweep(deadline: float) -> tuple[int, ...]:
+    They have other parents then, so only the token identifies them.
+    """
+
+    async def kill_by_token(deadline: float) -> tuple[int, ...]:
         _found, left = await kill_leftovers(launch.environment["AF_TASK_TOKEN"], 0.0, deadline)
         return left
 
-    return sweep
+    return kill_by_token
 
 
-def _check_started(launch: Launch, child: SupervisedTree) -> None:
-    if child.failure is not None:
-        raise SpawnError(_explain(launch, child.failure))
+def _check_started(launch: Launch, tree: SupervisedTree) -> None:
+    if tree.failure is not None:
+        raise SpawnError(_explain(launch, tree.failure))
 
 
 def _explain(launch: Launch, failure: dict[str, object]) -> str:
-    """The sentence for what the parent could not do."""
+    """Return the sentence for a failure that the supervisor or a task supervisor reported."""
     number, step = failure.get("number"), failure.get("step")
     if step == "environment":
         return explain_launch_error(launch, ValueError("embedded null byte or an empty name"))
