@@ -1,1 +1,1 @@
-"""Services: one module a service, with a class of the module's name. `service` is the base class."""
+"""Services: each module has a class of its own name, derived from `service`."""

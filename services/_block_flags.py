@@ -1,4 +1,4 @@
-"""The flags of a block by their Afanasy names."""
+"""The bits of a block's flags by Afanasy's names."""
 
 from __future__ import annotations
 

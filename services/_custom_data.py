@@ -1,4 +1,4 @@
-"""Custom data of jobs, users and renders: JSON in texts, merged into one object."""
+"""Custom data of jobs, users and renders: JSON in strings, merged into one object."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ("merge", "merge_all", "one", "texts")
 
 
 def merge_all(objects: dict[str, Any], into: dict[str, Any]) -> Iterator[str]:
-    """Merge the ``custom_data`` of all objects; yield what was wrong with some."""
+    """Merge the ``custom_data`` of all objects; yield a message for each that cannot be read."""
     for kind, value in objects.items():
         for item in value if isinstance(value, list) else [value]:
             data = item.get("custom_data") if isinstance(item, dict) else None
             if not data:
                 continue
             try:
-                merge(into, _object(data))
+                merge(into, _load(data))
             except (TypeError, ValueError, RecursionError) as error:
                 yield f"The custom data of a {kind} cannot be read: {error}"
 
 
-def _object(data: object) -> dict[str, Any]:
+def _load(data: object) -> dict[str, Any]:
     found = json.loads(data) if isinstance(data, str) else data
     if not isinstance(found, dict):
         raise TypeError("it is no JSON object")
@@ -30,9 +30,9 @@ def _object(data: object) -> dict[str, Any]:
 
 
 def merge(into: dict[str, Any], new: dict[str, Any]) -> None:
-    """Objects name by name, lists one after the other, of all else the new one.
+    """Merge objects by name and append lists; any other new value replaces the old one.
 
-    Names that are empty or begin with ``-`` do not count: so people put things aside.
+    Names that are empty or begin with ``-`` are skipped: this is how users disable an entry.
     """
     for name, value in new.items():
         if not name or name.startswith("-"):
@@ -48,13 +48,13 @@ def merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def one(objects: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The object of a kind, the first of several, an empty one if there is none."""
+    """Return the object of that kind, the first if it is a list, an empty one if there is none."""
     value = objects.get(kind)
     found = value[0] if isinstance(value, list) and value else value
     return found if isinstance(found, dict) else {}
 
 
 def texts(value: object) -> list[str]:
-    """The texts in a list; one text alone will do."""
+    """Return the non-empty strings of a list; a single string counts as a list of one."""
     items = value if isinstance(value, list) else [value]
     return [item for item in items if isinstance(item, str) and item]

@@ -1,4 +1,4 @@
-"""Addresses of hosts, all looked up at once: a name server that is slow costs its delay once."""
+"""Addresses of hosts, resolved at the same time: a slow name server delays all only once."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-__all__ = ("addresses",)
+__all__ = ("resolve_all",)
 
 
-def addresses(names: Iterable[str], look_up: Callable[[str], str], limit: float) -> dict[str, str]:
-    """Addresses by name, of those that were found within `limit` seconds."""
+def resolve_all(
+    names: Iterable[str], look_up: Callable[[str], str], timeout: float
+) -> dict[str, str]:
+    """Return addresses by name; names that are not resolved within `timeout` seconds are left out."""
     found: dict[str, str] = {}
 
-    def find(name: str) -> None:
+    def resolve(name: str) -> None:
         try:
             found[name] = look_up(name)
         except (OSError, UnicodeError):  # no such name, or none that a host can have
             return
 
-    threads = [threading.Thread(target=find, args=(name,), daemon=True) for name in {*names}]
+    threads = [threading.Thread(target=resolve, args=(name,), daemon=True) for name in {*names}]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + limit
+    end = time.monotonic() + timeout
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    return dict(found)
+    return dict(found)  # a copy: threads that are late still write

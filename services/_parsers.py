@@ -1,4 +1,4 @@
-"""Parsers for a service that was made by hand: from the package `parsers`, by name."""
+"""Loads parsers of the package `parsers` by name, for a service that no plugin host created."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ("describe", "load")
 
 
 def load(name: str) -> type:
-    """The class `name` of the module ``parsers.<name>``.
+    """Return the class `name` of the module ``parsers.<name>``.
 
-    Raises `PluginNotFound` and, for a module that is broken, `PluginError`.
+    Raises `PluginNotFound`, and `PluginError` for a module that fails or has no such class.
     """
     if not name.isidentifier():
         raise PluginNotFound("parser", name)
@@ -31,6 +31,6 @@ def load(name: str) -> type:
 
 
 def describe(name: str, error: BaseException) -> str:
-    """One sentence, and where it happened."""
+    """One sentence with the error, and its traceback."""
     trace = "".join(traceback.format_exception(error))
-    return f'parser "{name}" cannot be made: {type(error).__name__}: {error}\n{trace}'.rstrip()
+    return f'parser "{name}" cannot be created: {type(error).__name__}: {error}\n{trace}'.rstrip()

@@ -1,4 +1,4 @@
-"""The paths map under the names by which services of studios call it."""
+"""The paths map with the method names of Afanasy, which services of studios call."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trio_afrender.path_map import PathMap
 
 __all__ = ("Paths",)
 
-_BYTES = "surrogateescape"  # a scene's path is mapped whatever encoding the rest of the file has
+_BYTES = "surrogateescape"  # so that paths are mapped in files that are not UTF-8 too
 
 
 class Paths(PathMap):
-    """A `PathMap`. Texts may be bytes in UTF-8; what comes out is always a str."""
+    """A `PathMap` whose methods also take bytes in UTF-8; they return str."""
 
     @property
     def initialized(self) -> bool:
-        """Whether there is anything to map."""
+        """Whether the map has any pair of folders."""
         return bool(self.pairs)
 
     @property
@@ -31,11 +31,11 @@ class Paths(PathMap):
         return [f"{server}/" for _, server in self.pairs]
 
     def toClient(self, path: str | bytes, Verbose: bool = False) -> str:
-        """The text with this host's paths for the server's."""
+        """Replace the server's paths in a text by this host's."""
         return self.to_client(_text(path))
 
     def toServer(self, path: str | bytes, Verbose: bool = False) -> str:
-        """The text with the server's paths for this host's."""
+        """Replace this host's paths in a text by the server's."""
         return self.to_server(_text(path))
 
     def translatePath(self, path: str | bytes, toserver: bool, Verbose: bool = False) -> str:
@@ -49,9 +49,9 @@ class Paths(PathMap):
         SearchStrings: Iterable[str] | None = None,
         Verbose: bool = False,
     ) -> bool:
-        """Write a copy of a text file with this host's paths in it, True when done.
+        """Write a copy of a text file with this host's paths; return True. Raises OSError.
 
-        With `SearchStrings` only in lines that hold one of them. Raises OSError.
+        With `SearchStrings` only lines that contain one of them are changed.
         """
         return _map_file(infile, outfile, SearchStrings, self.to_client)
 
@@ -62,7 +62,7 @@ class Paths(PathMap):
         SearchStrings: Iterable[str] | None = None,
         Verbose: bool = False,
     ) -> bool:
-        """Write a copy with the server's paths in it; otherwise as `toClientFile`."""
+        """As `toClientFile`, with the server's paths."""
         return _map_file(infile, outfile, SearchStrings, self.to_server)
 
 
@@ -70,7 +70,7 @@ def _map_file(
     infile: str, outfile: str, wanted: Iterable[str] | None, turn: Callable[[str], str]
 ) -> bool:
     marks = tuple(wanted or ())
-    # Bytes, and whole before writing: line ends stay, and both names may mean one file.
+    # In binary mode, so that line ends stay; read before written, because both may be one file.
     lines = Path(infile).read_bytes().decode("utf-8", _BYTES).splitlines(keepends=True)
     mapped = [turn(ln) if not marks or any(mark in ln for mark in marks) else ln for ln in lines]
     Path(outfile).write_bytes("".join(mapped).encode("utf-8", _BYTES))

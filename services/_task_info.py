@@ -1,4 +1,4 @@
-"""Makes a taskInfo whole: every key that the base class uses is there and of its type."""
+"""Completes a taskInfo: every key that the base class uses exists and has its type."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _DEFAULTS: dict[str, Any] = {
     "store_dir": "",
 }
 
-_TURNED = (bytes, list, tuple, dict)  # what may hold bytes
+_MAY_HOLD_BYTES = (bytes, list, tuple, dict)
 
 
 def complete(info: dict[str, Any]) -> None:
-    """Put defaults for what is missing and text for bytes, in place."""
+    """Add defaults for missing keys and decode bytes, in place."""
     for key, value in info.items():
-        if isinstance(value, _TURNED):  # numbers and texts stay as they are
+        if isinstance(value, _MAY_HOLD_BYTES):  # others stay as they are
             info[key] = _text(value)
     for key, default in _DEFAULTS.items():
         value = info.get(key)
         if value is None or not isinstance(value, type(default)):
-            info[key] = list(value) if isinstance(value, tuple) else _copy(default)
+            info[key] = list(value) if isinstance(value, tuple) else type(default)(default)
 
 
 def _text(value: Any) -> Any:
@@ -47,7 +47,3 @@ def _text(value: Any) -> Any:
     if isinstance(value, dict):
         return {_text(key): _text(item) for key, item in value.items()}
     return value
-
-
-def _copy(default: Any) -> Any:
-    return type(default)(default)

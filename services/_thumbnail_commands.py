@@ -1,7 +1,7 @@
-"""Commands that make thumbnails: their names, and values put into them so that the shell sees one word.
+"""Commands that make thumbnails, and the names of the thumbnails.
 
-`af_thumbnail_cmd` is a text with ``%(image)s`` and the like, usually between quotes. Names of
-files come from anywhere, so each value is quoted for the place where it stands.
+`af_thumbnail_cmd` is a template with ``%(image)s`` and the like, usually between quotes. A file name
+may have any characters, so each value is quoted for its place: the shell reads it as one word.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from importlib.util import find_spec
 from trio_afrender.thumbnail.command import Wanted, make_words
 from trio_afrender.thumbnail.common import DEFAULT_HEIGHT
 
-__all__ = ("Names", "NoThumbnailer", "command", "extension", "pre_args")
+__all__ = ("NoThumbnailer", "ThumbnailNames", "extension", "make_command", "pre_args")
 
 _LONGEST_NAME = 160
 _TOKEN = re.compile(r"%(?:%|\((\w+)\)([-+ #0-9.]*[a-zA-Z])|.|$)", re.DOTALL)
 
 
 class NoThumbnailer(Exception):
-    """No thumbnails can be made; the text says why."""
+    """No thumbnails can be made; the text has the reason."""
 
 
-class Names:
-    """Names for thumbnails in one folder: alike for one image, different for different ones.
+class ThumbnailNames:
+    """Names of thumbnails in one folder: one name for each image, never that of another file there.
 
-    They are written down there, in a file with a leading dot (which stays on the host): a service that
-    is made anew while its task runs goes on with them, and what else lies there is not overwritten.
+    A file in the folder stores them, so a service that is created again while its task runs continues
+    with them. The leading dot of its name keeps it from being sent to the server.
     """
 
     def __init__(self, folder: str) -> None:
@@ -39,12 +39,12 @@ class Names:
         self._names: dict[str, str] | None = None
 
     def name(self, path: str) -> str:
-        """``<base name>.jpg``, with a number where another image or file has that already."""
+        """Return ``<base name>.jpg``, with a number if another image or file has that name."""
         if self._names is None:
             self._names = self._read()
         if path not in self._names:
-            base = _shortened(_plain(os.path.basename(path)))  # noqa: PTH119 - a text
-            taken = {name.casefold() for name in self._names.values()} | self._here()
+            base = _shorten(_make_plain(os.path.basename(path)))  # noqa: PTH119 - a text
+            taken = {name.casefold() for name in self._names.values()} | self._list_folder()
             name, number = f"{base}.jpg", 2
             while name.casefold() in taken:
                 name, number = f"{base}.{number}.jpg", number + 1
@@ -52,7 +52,7 @@ class Names:
             self._write()
         return self._names[path]
 
-    def _here(self) -> set[str]:
+    def _list_folder(self) -> set[str]:
         with suppress(OSError):
             return {entry.name.casefold() for entry in os.scandir(self._folder)}
         return set()
@@ -66,7 +66,7 @@ class Names:
         return {}
 
     def _write(self) -> None:
-        with suppress(OSError):  # then they are known as long as this object lives
+        with suppress(OSError):  # then only this object has them
             with open(f"{self._file()}.part", "w", encoding="ascii") as file:  # noqa: PTH123 - as above
                 json.dump(self._names, file)
             os.replace(f"{self._file()}.part", self._file())  # noqa: PTH105 - as above
@@ -76,28 +76,28 @@ class Names:
 
 
 def extension(path: str) -> str:
-    """The last extension, folded to lower case, without its dot."""
+    """The last extension in lower case, without its dot."""
     return os.path.splitext(path)[1][1:].casefold()  # noqa: PTH122 - a text
 
 
 def pre_args(path: str) -> str:
-    """Options by which ImageMagick reads an image of this kind rightly."""
+    """Options that ImageMagick needs to read the colours of such an image correctly."""
     kind = extension(path)
     if kind in ("dpx", "cin"):
         return "-set colorspace Log"
     return "-set colorspace RGB" if kind == "exr" else ""
 
 
-def command(
+def make_command(
     template: str,
     info: Mapping[str, object],
     quote: Callable[[list[str]], str],
     height: int = DEFAULT_HEIGHT,
 ) -> str:
-    """The command for ``info['image']``; raises NoThumbnailer.
+    """Return the command for ``info['image']``. Raises NoThumbnailer.
 
-    `quote` joins words for this host's shell; without a template our own program does it, which
-    makes pictures of that height.
+    `quote` joins words for this host's shell. Without a template the command is the built-in
+    thumbnailer, whose images have that height in pixels.
     """
     if template:
         return _fill(template, info, posix=quote is shlex.join)
@@ -110,41 +110,41 @@ def command(
     return quote(make_words(wanted))
 
 
-def _plain(base: str) -> str:
-    """A name that every server takes: no line ends, no backslashes, nothing that is no UTF-8."""
+def _make_plain(base: str) -> str:
+    """A name that every server accepts: printable UTF-8 without backslashes."""
     text = base.encode("utf-8", "replace").decode("utf-8")
     return "".join(char if char.isprintable() and char != "\\" else "_" for char in text)
 
 
-def _shortened(base: str) -> str:
-    """The end of a name that would be too long with what is put behind it."""
+def _shorten(base: str) -> str:
+    """The name, cut at its start to `_LONGEST_NAME` bytes: the frame number is at its end."""
     while len(os.fsencode(base)) > _LONGEST_NAME:
         base = base[1:]
     return base
 
 
 def _fill(template: str, info: Mapping[str, object], *, posix: bool) -> str:
-    """Format the template, each value quoted for its place (the words of `pre_args` stay words)."""
+    """Format the template, each value quoted for its place; the options of `pre_args` stay words."""
     quotes = _Quotes() if posix else None
     filled: list[str] = []
     done = 0
     for token in _TOKEN.finditer(template):
         literal = template[done : token.start()]
         done = token.end()
-        text, plain = _formatted(token, info)
+        text, is_plain = _format_token(token, info)
         if quotes:
             quotes.read(literal)
-            text = text if plain else quotes.quoted(text)
+            text = text if is_plain else quotes.quote(text)
         filled += (literal, text)
     return "".join([*filled, template[done:]])
 
 
-def _formatted(token: re.Match[str], info: Mapping[str, object]) -> tuple[str, bool]:
-    """What stands for a token, and whether it goes into the command as it is."""
+def _format_token(token: re.Match[str], info: Mapping[str, object]) -> tuple[str, bool]:
+    """The value of a token as text, and whether it needs no quotes."""
     key, form = token.groups()
     try:
         if key is None:
-            return token.group() % (), True  # "%%", or what is no token at all
+            return token.group() % (), True  # "%%", or a character that is no token
         value = info[key]
         return f"%{form}" % (value,), key == "pre_args" or isinstance(value, int | float)
     except (KeyError, ValueError, TypeError) as error:
@@ -154,7 +154,7 @@ def _formatted(token: re.Match[str], info: Mapping[str, object]) -> tuple[str, b
 
 
 class _Quotes:
-    """Follows which quotes of a POSIX shell are open."""
+    """Tracks which quotes of a POSIX shell are open."""
 
     def __init__(self) -> None:
         self._open = ""
@@ -171,7 +171,7 @@ class _Quotes:
             elif char in "\"'" and not self._open:
                 self._open = char
 
-    def quoted(self, value: str) -> str:
+    def quote(self, value: str) -> str:
         if self._open == "'":
             return value.replace("'", "'\\''")
         if self._open == '"':

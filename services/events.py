@@ -1,9 +1,9 @@
-"""Notifications of what happens to jobs, by the server's own job.
+"""Notifications of events of jobs, as tasks of the server's own job.
 
-The command of such a task is JSON: the names of events, and the job, user, render they happened to.
-These may carry ``custom_data``, JSON in a text, which says what is to be done at which event:
+The command of such a task is JSON: the names of events, and the job, user and render that they
+concern. These may have ``custom_data``, JSON in a string, with the notification methods by event:
 
-    {"events": {"JOB_DONE": {"methods": ["email"]}}, "emails": ["somebody@some.where"]}
+    {"events": {"JOB_DONE": {"methods": ["email"]}}, "emails": ["td@studio.example"]}
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ("events",)
 
 
 class events(service.service):
-    """One command a task; a task without one is skipped.
+    """Builds one command per task; a task without one is skipped.
 
-    For subclasses: `custom_obj` is all custom data merged, `objects` what came with the task.
+    For subclasses: `custom_obj` is the merged custom data, `objects` the task's JSON.
     """
 
     def __init__(self, taskInfo: dict[str, Any], i_verbose: bool = False) -> None:
@@ -31,23 +31,23 @@ class events(service.service):
         self.skip_task = True
         taskInfo["command"] = ""
         try:
-            # As it came: a paths map has no business in JSON.
-            told = json.loads(self.processCommandPattern())
+            # Not `command`, to which the paths map was applied: it may break the JSON.
+            objects = json.loads(self.processCommandPattern())
         except (ValueError, RecursionError) as error:
             self.addLog(f"The events cannot be read: {error}")
             return
-        if not isinstance(told, dict):
+        if not isinstance(objects, dict):
             self.addLog("The events cannot be read: they are no JSON object.")
             return
-        self.objects = told
-        for problem in _custom_data.merge_all(told, self.custom_obj):
+        self.objects = objects
+        for problem in _custom_data.merge_all(objects, self.custom_obj):
             self.addLog(problem)
-        self._choose(_custom_data.texts(told.get("events")))
+        self._choose_command(_custom_data.texts(objects.get("events")))
 
-    def _choose(self, names: list[str]) -> None:
-        """Take the command of the last method that has one."""
-        for method, received in _by_method(names, self.custom_obj.get("events")):
-            command = self.getMethodCommand(method, received, self.objects)
+    def _choose_command(self, names: list[str]) -> None:
+        """Set the command of the last method that has one."""
+        for method, events in _group_by_method(names, self.custom_obj.get("events")):
+            command = self.getMethodCommand(method, events, self.objects)
             if command:
                 self.taskInfo["command"] = command
                 self.skip_task = False
@@ -55,9 +55,9 @@ class events(service.service):
     def getMethodCommand(
         self, i_method: str, i_events: list[str], i_objects: dict[str, Any]
     ) -> str | None:
-        """The command that tells of these events by this method: to be overridden.
+        """Return the command that notifies of these events by this method; empty or None: no command.
 
-        An empty one is as none.
+        Subclasses override this to add methods.
         """
         if i_method == "email":
             return self.getEmailCommand(i_events, i_objects)
@@ -68,45 +68,45 @@ class events(service.service):
         return f"{i_method} {self._quote(['-jobname', job, '-jobserial', str(serial)])}"
 
     def getEmailCommand(self, i_events: list[str], i_objects: dict[str, Any]) -> str:
-        """The command that sends an e-mail; none if nobody is to get one."""
+        """Return the command that sends an e-mail; empty if there are no addresses."""
         addresses = _custom_data.texts(self.custom_obj.get("emails"))
         if not addresses:
             return ""
         variables = self.settings.variables
         job = self._name(i_objects, "job", "job_name")
-        said = ", ".join(event.replace("_", " ").title() for event in i_events)
+        titles = ", ".join(event.replace("_", " ").title() for event in i_events)
         words = ["-V", "-f", f"noreply@{variables['email_sender_address_host']}"]
         for address in dict.fromkeys(addresses):
             words += ["-t", address]
-        words += ["-s", f"{said} - {job}"]
-        words += [_line("Events", said), *_about_render(_custom_data.one(i_objects, "render"))]
+        words += ["-s", f"{titles} - {job}"]
+        words += [_line("Events", titles), *_describe_render(_custom_data.one(i_objects, "render"))]
         words += [_line("Job", job), _line("User", self._name(i_objects, "user", "user_name"))]
         return f"{variables['email_send_cmd']} {self._quote(words)}"
 
     def _name(self, objects: dict[str, Any], kind: str, key: str) -> str:
-        """The name of what the events happened to, else of what this task belongs to."""
+        """The name of the object that came with the events, else of this task's."""
         name = _custom_data.one(objects, kind).get("name") or self.taskInfo.get(key, "")
         return str(name)
 
 
-def _by_method(names: Iterable[str], wanted: object) -> list[tuple[str, list[str]]]:
-    """Methods with the events they have received, in the order of how much they matter."""
-    received: dict[str, list[str]] = {}
+def _group_by_method(names: Iterable[str], settings: object) -> list[tuple[str, list[str]]]:
+    """Methods with their events; the last one with a command counts, so e-mail is last."""
+    grouped: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        event = wanted.get(name) if isinstance(wanted, dict) else None
+        event = settings.get(name) if isinstance(settings, dict) else None
         methods = event.get("methods") if isinstance(event, dict) else None
         for method in dict.fromkeys(_custom_data.texts(methods)):
-            received.setdefault(method, []).append(name)
+            grouped.setdefault(method, []).append(name)
     order = {"notify-send": 0, "email": 2}
-    return sorted(received.items(), key=lambda item: order.get(item[0], 1))
+    return sorted(grouped.items(), key=lambda item: order.get(item[0], 1))
 
 
 def _line(title: str, text: str) -> str:
     return f"{title}: <b>{html.escape(text)}</b><br>"
 
 
-def _about_render(render: dict[str, Any]) -> list[str]:
-    """The render's name and load, as far as they are told."""
+def _describe_render(render: dict[str, Any]) -> list[str]:
+    """The render's name and load, as far as the task's JSON has them."""
     if not render:
         return []
     load = render.get("host_resources")

@@ -1,4 +1,4 @@
-"""Houdini's batch mode that has Karma render."""
+"""Houdini's batch mode with Karma as the renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Houdini's batch mode that has Mantra render."""
+"""Houdini's batch mode with Mantra as the renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Houdini's batch mode that cooks a PDG graph."""
+"""Houdini's batch mode, cooking a PDG graph."""
 
 from __future__ import annotations
 

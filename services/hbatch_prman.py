@@ -1,4 +1,4 @@
-"""Houdini's batch mode that has RenderMan render."""
+"""Houdini's batch mode with RenderMan as the renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Houdini's batch mode that has Redshift render."""
+"""Houdini's batch mode with Redshift as the renderer."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ parser = "generic"
 
 
 class htracker(service.service):
-    """Tells the tracker its job; it ends with 1 as a rule."""
+    """Adds the job's id to the command; exit code 1 is the tracker's usual end."""
 
     def getCommand(self) -> str:
         command = super().getCommand()

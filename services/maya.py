@@ -1,6 +1,6 @@
 """Maya with its own renderers.
 
-By default without a parser: what Maya tells depends on the renderer. The parser `maya` knows errors.
+No parser by default: what Maya prints depends on the renderer. The parser `maya` finds Maya's errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Maya that has Arnold render."""
+"""Maya with Arnold as the renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maya that has 3Delight render."""
+"""Maya with 3Delight as the renderer."""
 
 from __future__ import annotations
 

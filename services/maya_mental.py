@@ -1,4 +1,4 @@
-"""Maya that has mental ray render."""
+"""Maya with mental ray as the renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maya that has Redshift render."""
+"""Maya with Redshift as the renderer."""
 
 from __future__ import annotations
 

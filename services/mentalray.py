@@ -10,7 +10,7 @@ parser = "mentalray"
 
 
 class mentalray(service.service):
-    """Hosts are given as ``-hosts a b --``."""
+    """Passes hosts as ``-hosts a b --``."""
 
     def applyCmdHosts(self, command: str) -> str:
         hosts = self.taskInfo["hosts"]

@@ -1,4 +1,4 @@
-"""Mitsuba 3, by its command line or a script."""
+"""Mitsuba 3: its command line, or a script."""
 
 from __future__ import annotations
 

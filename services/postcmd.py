@@ -1,4 +1,4 @@
-"""What a job or a block has run after it, by the server's own job. No parser by default."""
+"""The command that follows a job or a block, as a task of the server's own job. No parser by default."""
 
 from __future__ import annotations
 

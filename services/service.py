@@ -1,6 +1,6 @@
-"""The base class of all services: what a task runs, where, with what, and how its end is judged.
+"""The base class of all services: a task's command, folder, environment, files, and the checks of its end.
 
-A new object is made for each task, from `taskInfo`. The names of methods and attributes are those
+An object is created for each task, from `taskInfo`. The names of methods and attributes are those
 of Afanasy's services, which studios subclass; docs/plugins.md is the manual.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess  # for the quoting rules of Windows only
+import subprocess  # only for the quoting rules of Windows
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -26,25 +26,25 @@ str_hostseparator = ","
 
 
 class service:
-    """What every service has; alone it runs any command.
+    """A service that runs any command.
 
-    Attributes for subclasses: `taskInfo` (values are text, numbers, lists and dicts of them;
-    after the constructor ``command``, ``files``, ``wdir`` and ``environment`` are filled and
-    mapped), `parser` or None, `log` (text for the task's log), `skip_task`, `numeric`, `pm` (the
+    Attributes for subclasses: `taskInfo` (its values are texts, numbers, lists and dicts of them;
+    the constructor fills in ``command``, ``files``, ``wdir`` and ``environment`` with this host's
+    paths), `parser` or None, `log` (text for the task's log), `skip_task`, `numeric`, `pm` (the
     paths map).
     """
 
     settings: PluginSettings = PluginSettings()
-    """What a plugin may know of the agent's settings; put here before the constructor runs."""
+    """The agent's settings that plugins may read; set before the constructor runs."""
     load_parser: Callable[[str], type] = staticmethod(_parsers.load)
-    """Finds a parser's class by name; raises PluginError."""
+    """Returns a parser's class by name; raises PluginError. Replaced in plugin hosts."""
     grace: float | None = None
     """Seconds between TERM and KILL; None: the agent's setting."""
     limits: Mapping[str, float] | None = None
-    """Limits of such tasks, as in the config file (``{"run_time": 3600}``), over the agent's own;
-    what the config file says of this service by name is over these."""
+    """Limits of this service's tasks, with the keys of the config file (``{"run_time": 3600}``).
+    They override the agent's general limits; those of the config file for this service override them."""
     stuck: Mapping[str, float | str] | None = None
-    """What counts as stuck, and what is done then; the same way."""
+    """When a task counts as stuck, and the action then; overridden in the same way."""
 
     str_capacity = str_capacity
     str_hosts = str_hosts
@@ -64,12 +64,12 @@ class service:
         _task_info.complete(taskInfo)
         self.taskInfo = taskInfo
         self.numeric = bool(self.checkBlockFlag("numeric"))
-        self._thumbnails = _thumbnail_commands.Names(str(taskInfo["store_dir"]))
+        self._thumbnails = _thumbnail_commands.ThumbnailNames(str(taskInfo["store_dir"]))
         self._quote: Callable[[list[str]], str] = subprocess.list2cmdline if windows else shlex.join
 
         taskInfo["wdir"] = self.pm.to_client(taskInfo["wdir"], whole=True)
         command = self.pm.to_client(self.processCommandPattern())
-        # Overrides count on being asked only where there is something to put in.
+        # Overrides of studios expect to be called only if there is a value.
         if taskInfo["capacity_coeff"] > 0:
             command = self.applyCmdCapacity(command)
         if taskInfo["hosts"]:
@@ -104,17 +104,17 @@ class service:
     # Patterns.
 
     def processCommandPattern(self) -> str:
-        """The command with its numbers filled in, or put together from block's and task's."""
+        """Return the command: the block's with numbers, or the block's with the task's part."""
         info = self.taskInfo
         return self.processPattern(
             info["command_block"], [info["command_task"]], info["frame_start"], info["frame_finish"]
         )[0]
 
     def processFilesPattern(self) -> list[str]:
-        """The files that the task makes, each once; none unless the block has patterns."""
+        """Return the names of the task's files, each once; none if the block has no patterns."""
         info = self.taskInfo
         names: dict[str, None] = {}
-        steps: Iterable[int] = (info["frame_start"],)  # not numeric: alike for all frames
+        steps: Iterable[int] = (info["frame_start"],)  # not numeric: the same for all frames
         if self.numeric:
             steps = frame_ranges.frames_between(
                 info["frame_start"], info["frame_finish"], info["frame_inc"]
@@ -129,7 +129,7 @@ class service:
     def processPattern(
         self, i_block: str, i_tasks: Iterable[str], i_start: int, i_finish: int
     ) -> list[str]:
-        """A block's pattern filled: one text of a numeric block, else one for each of `i_tasks`."""
+        """Fill a block's pattern: one text in a numeric block, else one for each of `i_tasks`."""
         if self.numeric:
             return [self.fillNumbers(i_block, i_start, i_finish)]
         return [frame_ranges.process_pattern(i_block, task) for task in i_tasks if task] or [
@@ -137,16 +137,16 @@ class service:
         ]
 
     def fillNumbers(self, i_pattern: str, i_start: int, i_end: int) -> str:
-        """Put numbers for ``@#@``, ``@##@`` ...: start and end in turn."""
+        """Replace ``@#@``, ``@##@`` ... by start and end in turn."""
         return frame_ranges.fill_numbers(i_pattern, i_start, i_end)
 
     def applyCmdCapacity(self, command: str) -> str:
-        """Put the capacity coefficient for ``@AF_CAPACITY@``, if the task has one."""
+        """Replace ``@AF_CAPACITY@`` by the capacity coefficient, if the task has one."""
         coefficient = self.taskInfo["capacity_coeff"]
         return command.replace(self.str_capacity, str(coefficient)) if coefficient > 0 else command
 
     def applyCmdHosts(self, command: str) -> str:
-        """Put the hosts of a multi-host task for ``@AF_HOSTS@``: ``-H host1,host2``."""
+        """Replace ``@AF_HOSTS@`` by the hosts of a multi-host task: ``-H host1,host2``."""
         hosts = self.taskInfo["hosts"]
         if not hosts:
             return command
@@ -155,35 +155,35 @@ class service:
         )
 
     def checkBlockFlag(self, i_name: str) -> int:
-        """The bit of a block's flag if it is set, else 0. Raises KeyError for no such flag."""
+        """Return the bit of a block's flag if it is set, else 0. Raises KeyError for an unknown flag."""
         return _block_flags.FLAGS[i_name] & int(self.taskInfo["block_flags"])
 
-    # What the agent asks before it starts the command.
+    # Called before the command starts.
 
     def skipTask(self) -> bool:
-        """Whether the task needs no running."""
+        """Whether the task counts as done without running its command."""
         return self.skip_task
 
     def getWDir(self) -> str:
-        """The folder to run in; empty: any."""
+        """Return the working folder; empty: the task's own store folder."""
         return str(self.taskInfo["wdir"])
 
     def getCommand(self) -> str:
-        """The command for the shell."""
+        """Return the command, a text for the shell."""
         return str(self.taskInfo["command"])
 
     def getEnvironment(self) -> dict[str, str]:
-        """Variables to add to the environment."""
+        """Return variables to add to the environment."""
         environment: dict[str, str] = self.taskInfo["environment"]
         return environment
 
     def getFiles(self) -> list[str]:
-        """The files that the task should make."""
+        """Return the files that the task should write."""
         files: list[str] = self.taskInfo["files"]
         return files
 
     def getParsedFiles(self) -> list[str]:
-        """The files that the parser has found, as the server names them."""
+        """Return the parser's files, with the server's paths."""
         if self.taskInfo["parsed_files"]:
             return list(self.taskInfo["parsed_files"])
         if self.parser is None:
@@ -191,48 +191,48 @@ class service:
         return [self.pm.to_server(name, whole=True) for name in self.parser.getFiles()]
 
     def getLog(self) -> str:
-        """What the parser and the service have to say, for the task's log."""
-        said = self.parser.getLog() if self.parser is not None else None
-        parts = (("Parser", said), ("Service", self.log))
-        return "\n".join(f"{who}: {text}" for who, text in parts if text)
+        """Return the logs of parser and service, for the task's log."""
+        parser_log = self.parser.getLog() if self.parser is not None else None
+        parts = (("Parser", parser_log), ("Service", self.log))
+        return "\n".join(f"{source}: {text}" for source, text in parts if text)
 
     def addLog(self, i_text: str) -> None:
         """Add a line to the service's log."""
-        self.log = f"{self.log or ''}{i_text}\n"  # a plugin may have put None there
+        self.log = f"{self.log or ''}{i_text}\n"  # a plugin may have set it to None
 
-    # While it runs.
+    # Called while the command runs.
 
     def hasParser(self) -> bool:
-        """Whether output is parsed."""
+        """Whether the output is parsed."""
         return self.parser is not None
 
     def parse(self, i_args: dict[str, Any]) -> Any:
-        """Give the parser a portion of output; the parser holds what came of it, None without one."""
+        """Feed the parser a batch of output; return the parser, which has the results, or None."""
         if self.parser is not None:
             self.parser.parse(i_args)
         return self.parser
 
     def toHTML(self, i_data: str) -> str:
-        """Output as HTML; without a parser as it is."""
+        """Convert output to HTML; without a parser return it unchanged."""
         return str(self.parser.toHTML(i_data)) if self.parser is not None else i_data
 
-    # Afterwards.
+    # Called after the command has ended.
 
     def checkExitStatus(self, i_status: int) -> bool:
-        """Whether this exit code is a good end."""
+        """Whether this exit code means success."""
         return i_status == 0
 
     def isSkippingExistingFiles(self) -> bool:
-        """Whether the block asks to skip tasks whose files are there."""
+        """Whether the block has the flag to skip tasks whose files exist."""
         return bool(self.checkBlockFlag("skipexistingfiles"))
 
     def checkExistingFiles(self) -> None:
-        """Skip the task if all its files are there and of a good size."""
-        paths = self._files_here()
+        """Set `skip_task` if all files exist and have a permitted size."""
+        paths = self._list_files()
         for path in paths:
             if not os.path.isfile(path):  # noqa: PTH113 - also right for names no Path can hold
                 return
-            problem = self._size_problem(path, "Existing file size {}({} {} {}): ")
+            problem = self._check_size(path, "Existing file size {}({} {} {}): ")
             if problem:
                 self.addLog(f'{problem}"{path}"')
                 return
@@ -242,23 +242,24 @@ class service:
             self.skip_task = True
 
     def checkRenderedFiles(self) -> bool:
-        """Whether all files that the task should have made are there and of a good size."""
-        for path in self._files_here():
+        """Whether all files of the task exist and have a permitted size."""
+        for path in self._list_files():
             if not os.path.isfile(path):  # noqa: PTH113 - also right for names no Path can hold
                 self.log = f"File does not exist:\n{path}"
                 return False
-            problem = self._size_problem(path, "Rendered file size {} ({} {} {}):\n")
+            problem = self._check_size(path, "Rendered file size {} ({} {} {}):\n")
             if problem:
                 self.log = problem + path
                 return False
         return True
 
-    def _files_here(self) -> list[str]:
-        """Paths of the task's files; empty names are none."""
+    def _list_files(self) -> list[str]:
+        """Paths of the task's files; empty names are left out."""
         wdir = self.taskInfo["wdir"]
         return [os.path.join(wdir, name) for name in self.getFiles() if name]  # noqa: PTH118 - texts
 
-    def _size_problem(self, path: str, text: str) -> str:
+    def _check_size(self, path: str, text: str) -> str:
+        """The filled template `text` if the size is not permitted, else an empty text."""
         size = os.path.getsize(path)  # noqa: PTH202 - as above
         least = self.taskInfo.get("file_size_min", -1)
         most = self.taskInfo.get("file_size_max", -1)
@@ -269,21 +270,21 @@ class service:
         return ""
 
     def doPost(self) -> list[str]:
-        """Commands to run one after another after a good end: they make thumbnails."""
-        # With its one argument: an override may know no other and no default.
+        """Return commands to run, one after another, after a successful end: they make thumbnails."""
+        # With exactly one argument: overrides of studios may have no other parameter and no default.
         return [] if self.checkBlockFlag("skipthumbnails") else self.generateThumbnail(False)
 
     def doPostLimitSec(self) -> float:
-        """Seconds each of those may take; 0 or less: no limit."""
+        """Return the seconds that each command of `doPost` may take; 0 or less: no limit."""
         return self.settings.post_limit
 
     def generateThumbnail(
         self, i_onthefly: bool = False, i_files: Iterable[str] | None = None
     ) -> list[str]:
-        """Commands that make thumbnails of these files.
+        """Return commands that make thumbnails of files; of more than three: first, middle and last.
 
-        By default of the parser's files (`i_onthefly`: those announced since the last call), or
-        else of the task's files: the first, the one in the middle and the last.
+        By default the files are the parser's, or else the task's; with `i_onthefly` those that the
+        parser has found since the last call.
         """
         if not os.path.isdir(self.taskInfo["store_dir"]):  # noqa: PTH112 - a text
             return []
@@ -304,7 +305,7 @@ class service:
         return found or self.getFiles()
 
     def _thumbnail_command(self, path: str) -> list[str]:
-        """The command for one image, none (and a line in the log) if there is no way to make it."""
+        """The command for one image as a list of one; if there is none, [] and a line in the log."""
         if _thumbnail_commands.extension(path) not in self.settings.thumbnail_extensions:
             return []
         info = self.taskInfo
@@ -316,7 +317,7 @@ class service:
         try:
             command = self.settings.thumbnail_command
             return [
-                _thumbnail_commands.command(
+                _thumbnail_commands.make_command(
                     command, info, self._quote, self.settings.thumbnail_height
                 )
             ]

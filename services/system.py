@@ -1,4 +1,4 @@
-"""The server's own job: its commands run as they are."""
+"""Commands of the server's own job."""
 
 from __future__ import annotations
 

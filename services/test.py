@@ -1,6 +1,6 @@
-"""A command that fails or is skipped now and then, to see what a farm makes of it.
+"""A command that at times fails or is skipped, to test a farm.
 
-With ``AF_TEST_SEED`` in the task's environment the same task always meets the same fate.
+With ``AF_TEST_SEED`` in the task's environment a task always gets the same result.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ __all__ = ("test",)
 
 parser = "generic"
 
-FAILS = 0.01
-SKIPS = 0.03
+FAIL_BELOW = 0.01
+SKIP_BELOW = 0.03
 
 
 class test(service.service):
-    """One task of a hundred has no command, two more are skipped."""
+    """One task in a hundred gets no command, two more are skipped."""
 
     def __init__(self, taskInfo: dict[str, Any], i_verbose: bool = False) -> None:
         super().__init__(taskInfo, i_verbose)
-        value = self._dice().random()
-        if value < FAILS:
-            self.addLog(f"{value} < {FAILS}")
+        value = self._make_random().random()
+        if value < FAIL_BELOW:
+            self.addLog(f"{value} < {FAIL_BELOW}")
             taskInfo["command"] = ""
-        elif value < SKIPS:
-            self.addLog(f"{value} < {SKIPS}")
+        elif value < SKIP_BELOW:
+            self.addLog(f"{value} < {SKIP_BELOW}")
             self.skip_task = True
 
-    def _dice(self) -> random.Random:
+    def _make_random(self) -> random.Random:
         seed = self.taskInfo["environment"].get("AF_TEST_SEED", "")
         if not seed:
-            return random.Random()  # noqa: S311 - faults, no secrets
+            return random.Random()  # noqa: S311 - not for secrets
         ids = [str(self.taskInfo.get(key, "")) for key in ("job_id", "block_id", "task_id")]
         return random.Random("/".join([seed, *ids]))  # noqa: S311 - as above

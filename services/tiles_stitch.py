@@ -1,4 +1,4 @@
-"""Putting tiles of an image together."""
+"""Joining the tiles of an image."""
 
 from __future__ import annotations
 

@@ -13,20 +13,20 @@ parser = "vray"
 
 
 class vray(service.service):
-    """Hosts are given as ``-renderhost="10.0.0.1;10.0.0.2"``."""
+    """Passes hosts as ``-renderhost="10.0.0.1;10.0.0.2"``."""
 
     look_up: Callable[[str], str] = staticmethod(socket.gethostbyname)
-    """Finds a host's address; raises OSError."""
+    """Resolves a host name; raises OSError."""
     look_up_limit = 4.0
-    """Seconds for all hosts of a task."""
+    """Seconds for all hosts of a task together."""
 
     def applyCmdHosts(self, command: str) -> str:
         names = self.taskInfo["hosts"]
         if not names or self.str_hosts not in command:
             return command
-        found = _host_addresses.addresses(names, self.look_up, self.look_up_limit)
+        found = _host_addresses.resolve_all(names, self.look_up, self.look_up_limit)
         for name in names:
             if name not in found:
-                self.addLog(f"The address of {name} was not found: it is called by its name.")
+                self.addLog(f"The address of {name} was not found: its name is passed instead.")
         hosts = ";".join(found.get(name, name) for name in names)
         return command.replace(self.str_hosts, f'-renderhost="{hosts}"')

@@ -1,6 +1,6 @@
-"""Puts a render to sleep, or wakes it up, by the server's own job.
+"""Puts a render to sleep or wakes it up, as a task of the server's own job.
 
-The command of such a task is a render as JSON, its working folder says ``SLEEP`` or ``WAKE``.
+The command of such a task is a render as JSON, its working folder is ``SLEEP`` or ``WAKE``.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ __all__ = ("wakeonlan",)
 
 
 class wakeonlan(service.service):
-    """Makes the command of ``af_render_cmd_wolsleep`` or ``af_render_cmd_wolwake``."""
+    """Builds the command from ``af_render_cmd_wolsleep`` or ``af_render_cmd_wolwake``."""
 
     def __init__(self, taskInfo: dict[str, Any], i_verbose: bool = False) -> None:
         super().__init__(taskInfo, i_verbose)
         sleep = taskInfo["wdir"] == "SLEEP"
-        taskInfo["wdir"] = ""  # it is no folder
+        taskInfo["wdir"] = ""  # SLEEP and WAKE are no folders
         taskInfo["command"] = ""
         try:
-            # As it came: a paths map has no business in JSON.
+            # Not `command`, to which the paths map was applied: it may break the JSON.
             words = _words(json.loads(self.processCommandPattern()))
         except (TypeError, ValueError, RecursionError) as error:
-            self.addLog(f"Cannot tell which render is meant: {error}")
+            self.addLog(f"The command has no usable render: {error}")
             return
         key = "af_render_cmd_wolsleep" if sleep else "af_render_cmd_wolwake"
         program = self.settings.variables[key]
@@ -33,9 +33,9 @@ class wakeonlan(service.service):
 
 
 def _words(render: object) -> list[str]:
-    """The address, the name and the cards of a render.
+    """The options for a render's address and name, and the MAC addresses of its network interfaces.
 
-    Raises TypeError and ValueError for what is none.
+    Raises TypeError and ValueError if one is missing.
     """
     if not isinstance(render, dict):
         raise TypeError("the command is no JSON object")
@@ -43,10 +43,10 @@ def _words(render: object) -> list[str]:
     ip = address.get("ip") if isinstance(address, dict) else None
     if not isinstance(ip, str) or not ip:
         raise ValueError("it has no address.ip")
-    cards = render.get("netifs")
-    if not isinstance(cards, list) or not cards:
+    interfaces = render.get("netifs")
+    if not isinstance(interfaces, list) or not interfaces:
         raise ValueError("it has no netifs")
-    macs = [card.get("mac") if isinstance(card, dict) else None for card in cards]
+    macs = [each.get("mac") if isinstance(each, dict) else None for each in interfaces]
     if not all(isinstance(mac, str) and mac for mac in macs):
         raise ValueError("a network interface has no mac")
     name = render.get("name", "")

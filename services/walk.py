@@ -1,4 +1,4 @@
-"""Walks through a file system for RULES."""
+"""Scans of a file system for CGRU's RULES."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softimage that has Arnold render."""
+"""Softimage with Arnold as the renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Softimage that has Arnold render without a licence."""
+"""Softimage with Arnold as the renderer, without a licence."""
 
 from __future__ import annotations
 

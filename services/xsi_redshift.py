@@ -1,4 +1,4 @@
-"""Softimage that has Redshift render."""
+"""Softimage with Redshift as the renderer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A studio's thumbnail command in a real shell: no name of a file is more than a word in it."""
+"""A studio's thumbnail command in a real shell: each file name is exactly one word in it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from services.service import service
 from trio_afrender.config.settings import PluginSettings
 
-NASTY = [
+ODD_NAMES = [
     "a b.png", "a'b.png", 'a"b.png', "a`id`.png", "a$(id)$HOME.png", "a\\b.png", "a\nb.png", "-a.png",
     "a;id|x&y>z.png", "a%(image)s%d.png", "é\u2028.png", "*?[a]~#!.png",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("name", ODD_NAMES)
 @pytest.mark.parametrize(
     "template", ['"%(image)s"', "'%(image)s'", "%(image)s", "x\"y\"'z'%(image)s"]
 )

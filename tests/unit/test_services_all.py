@@ -1,4 +1,4 @@
-"""Every service by name, and those that do more than the base class in depth."""
+"""Every service by name; in depth those that override methods of the base class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trio_afrender.plugins.host.host_protocol import dump_plugin_settings, load_
 
 NUMERIC = 1
 NO_PARSER = object()
-"""Of a service whose module does not name one."""
+"""For a service whose module has no variable `parser`."""
 
 SAME_NAME = (
     "afterfx", "arnold", "blender", "blender_internal", "c4d", "clarisse", "ffmpeg", "ftrack",
@@ -49,7 +49,7 @@ ORIGINAL: dict[str, object] = {
     **dict.fromkeys(("events", "postcmd", "wakeonlan"), NO_PARSER),
     "maya": "",
 }
-"""The services of Afanasy with the parsers that their modules name."""
+"""Afanasy's services, each with the parser that its module names."""
 BASES = {"service"}
 NAMES = tuple(
     info.name for info in pkgutil.iter_modules(services.__path__) if not info.name.startswith("_")
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=service)
 
 
 def make(made: type[S], settings: PluginSettings | None = None, /, **info: object) -> S:
-    """A service as the plugin host makes it."""
+    """Create a service as the plugin host does."""
     task_info = {"wdir": "", "parser": "", "command_block": "", "block_flags": NUMERIC, **info}
     new = made.__new__(made)
     new.settings = settings or PluginSettings()
@@ -69,7 +69,7 @@ def make(made: type[S], settings: PluginSettings | None = None, /, **info: objec
     return new
 
 
-def test_all_of_afanasy_are_there() -> None:
+def test_all_services_of_afanasy_exist() -> None:
     assert set(ORIGINAL) <= set(NAMES) - BASES
     assert len(ORIGINAL) == 52
 
@@ -83,7 +83,7 @@ def test_a_service_its_parser_and_its_command(name: str) -> None:
     named = getattr(module, "parser", NO_PARSER)
     assert named == ORIGINAL.get(name, name)
     if name in ("events", "wakeonlan"):
-        return  # their commands are no commands
+        return  # their commands are JSON
     parser = named if isinstance(named, str) else ""
     info = {"environment": {"AF_TEST_SEED": "1"}, "parser": parser}
     run = make(made, command_block="run @#@", frame_start=7, frame_finish=7, **info)
@@ -97,14 +97,14 @@ def test_a_service_its_parser_and_its_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ORIGINAL))
-def test_a_parser_that_is_named_is_there(name: str) -> None:
+def test_the_named_parser_exists(name: str) -> None:
     assert ORIGINAL[name] in PARSERS | {"", NO_PARSER}
 
 
-# The tracker.
+# Houdini's tracker.
 
 
-def test_the_tracker_learns_its_job_and_ends_with_one() -> None:
+def test_the_tracker_gets_the_job_id_and_may_exit_with_one() -> None:
     made = make(htracker, command_block="track -p 8000", job_id=12)
     assert made.getCommand() == "track -p 8000 -J 12"
     assert [made.checkExitStatus(status) for status in (0, 1, 2, 256)] == [True, True, False, False]
@@ -122,13 +122,13 @@ def test_hosts_of_mental_ray() -> None:
 
 
 class _Vray(vray):
-    """With a name server of our own."""
+    """With a fake name server."""
 
-    asked: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
 
     @staticmethod
     def look_up(name: str) -> str:
-        _Vray.asked += (name,)
+        _Vray.queries += (name,)
         known = {"a": "10.0.0.1", "b": "10.0.0.2"}
         if name not in known:
             raise OSError(name)
@@ -143,19 +143,19 @@ def test_hosts_of_vray_are_addresses() -> None:
     assert make(_Vray, command_block=command).getCommand() == command
 
 
-def test_a_host_of_vray_that_nobody_knows_is_called_by_its_name() -> None:
-    made = make(_Vray, command_block="vray @AF_HOSTS@", hosts=["a", "nobody"])
-    assert made.getCommand() == 'vray -renderhost="10.0.0.1;nobody"'
-    assert "The address of nobody was not found" in made.getLog()
+def test_an_unknown_host_of_vray_is_passed_by_name() -> None:
+    made = make(_Vray, command_block="vray @AF_HOSTS@", hosts=["a", "unknown"])
+    assert made.getCommand() == 'vray -renderhost="10.0.0.1;unknown"'
+    assert "The address of unknown was not found" in made.getLog()
 
 
-def test_nobody_is_asked_for_hosts_that_the_command_does_not_want() -> None:
-    _Vray.asked = ()
+def test_hosts_that_the_command_does_not_use_are_not_resolved() -> None:
+    _Vray.queries = ()
     make(_Vray, command_block="vray", hosts=["a", "b"])
-    assert _Vray.asked == ()
+    assert _Vray.queries == ()
 
 
-def test_a_name_server_that_does_not_answer_is_not_waited_for() -> None:
+def test_a_name_server_that_does_not_answer_delays_a_limited_time() -> None:
     answered = threading.Event()
 
     def look_up(name: str) -> str:
@@ -166,7 +166,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for() -> None:
         return f"ip of {name}"
 
     try:
-        found = _host_addresses.addresses(["slow", "wrong", "a"], look_up, 0.05)
+        found = _host_addresses.resolve_all(["slow", "wrong", "a"], look_up, 0.05)
     finally:
         answered.set()
     assert found == {"a": "ip of a"}
@@ -198,7 +198,7 @@ def test_a_render_sleeps_and_wakes(wdir: str, words: list[str]) -> None:
     assert made.getLog() == ""
 
 
-def test_the_program_that_wakes_is_a_setting() -> None:
+def test_the_program_that_wakes_a_render_is_a_setting() -> None:
     settings = PluginSettings(variables={"af_render_cmd_wolwake": "cmd.exe /c wol"})
     command = _wol(RENDER, "WAKE", settings=settings).getCommand()
     assert command.startswith("cmd.exe /c wol --wake --ip 10.0.0.17 ")
@@ -220,14 +220,14 @@ def test_the_program_that_wakes_is_a_setting() -> None:
         ({**RENDER, "netifs": ["00"]}, "mac"),
     ],
 )
-def test_what_is_no_render_has_no_command(render: object, problem: str) -> None:
+def test_an_invalid_render_gives_no_command(render: object, problem: str) -> None:
     made = _wol(render)
     assert made.getCommand() == ""
     assert problem in made.getLog()
     assert made.getWDir() == ""
 
 
-def test_a_render_of_an_evil_name_runs_nothing() -> None:
+def test_a_malicious_render_name_runs_nothing() -> None:
     made = _wol({**RENDER, "name": '"; rm -rf "$HOME'})
     assert '"; rm -rf "$HOME' in shlex.split(made.getCommand())
 
@@ -240,27 +240,27 @@ def _custom(**data: object) -> str:
 
 
 def _events(
-    told: object, made: type[events] = events, settings: PluginSettings | None = None
+    data: object, made: type[events] = events, settings: PluginSettings | None = None
 ) -> events:
-    text = told if isinstance(told, str) else json.dumps(told)
+    text = data if isinstance(data, str) else json.dumps(data)
     names = {"job_name": "system job", "user_name": "afadmin"}
     return make(made, settings, command_task=text, block_flags=0, **names)
 
 
-def _wanting(*methods: str, event: str = "JOB_DONE", **more: object) -> str:
+def _methods(*methods: str, event: str = "JOB_DONE", **more: object) -> str:
     return _custom(events={event: {"methods": list(methods)}}, **more)
 
 
-def test_events_that_nobody_wants_are_skipped() -> None:
-    for told in (
+def test_events_without_a_method_are_skipped() -> None:
+    for data in (
         {"events": ["JOB_DONE"]},
-        {"events": ["JOB_DONE"], "job": {"custom_data": _wanting("email", event="JOB_ERROR")}},
-        {"events": ["JOB_DONE"], "job": {"custom_data": _wanting("email")}},  # to no address
-        {"events": ["JOB_DONE"], "job": {"custom_data": _wanting()}},
-        {"events": [], "job": {"custom_data": _wanting("notify-send")}},
-        {"job": {"custom_data": _wanting("notify-send")}},
+        {"events": ["JOB_DONE"], "job": {"custom_data": _methods("email", event="JOB_ERROR")}},
+        {"events": ["JOB_DONE"], "job": {"custom_data": _methods("email")}},  # to no address
+        {"events": ["JOB_DONE"], "job": {"custom_data": _methods()}},
+        {"events": [], "job": {"custom_data": _methods("notify-send")}},
+        {"job": {"custom_data": _methods("notify-send")}},
     ):
-        made = _events(told)
+        made = _events(data)
         assert made.skipTask() is True
         assert made.getCommand() == ""
         assert made.getLog() == ""
@@ -272,12 +272,12 @@ def test_an_email() -> None:
             "events": ["JOB_ERROR", "RENDER_ZOMBIE"],
             "user": {
                 "name": "joe",
-                "custom_data": _wanting("email", event="JOB_ERROR", emails=["joe@a.b", "joe@a.b"]),
+                "custom_data": _methods("email", event="JOB_ERROR", emails=["joe@a.b", "joe@a.b"]),
             },
             "job": {
                 "name": "it's <mine>",
                 "serial": 34,
-                "custom_data": _wanting("email", event="RENDER_ZOMBIE", emails=["td@a.b"]),
+                "custom_data": _methods("email", event="RENDER_ZOMBIE", emails=["td@a.b"]),
             },
             "render": [{"name": "r17", "host_resources": {"cpu_user": 7, "custom": []}}],
         }
@@ -293,12 +293,12 @@ def test_an_email() -> None:
     ]
 
 
-def test_an_email_of_a_job_that_is_not_told() -> None:
+def test_an_email_without_the_jobs_name() -> None:
     settings = PluginSettings(
         variables={"email_send_cmd": "python3 send.py", "email_sender_address_host": "a.b"}
     )
     made = _events(
-        {"events": ["X"], "job": {"custom_data": _wanting("email", event="X", emails="me@a.b")}},
+        {"events": ["X"], "job": {"custom_data": _methods("email", event="X", emails="me@a.b")}},
         settings=settings,
     )
     words = shlex.split(made.getCommand())
@@ -321,32 +321,32 @@ def test_a_notification_on_the_desktop() -> None:
 
 
 def test_any_other_method_is_a_command() -> None:
-    data = _wanting("python3 /studio/told.py")
+    data = _methods("python3 /studio/notify.py")
     made = _events(
         {"events": ["JOB_DONE"], "job": {"name": "a; rm b", "serial": 5, "custom_data": data}}
     )
-    assert made.getCommand() == "python3 /studio/told.py -jobname 'a; rm b' -jobserial 5"
+    assert made.getCommand() == "python3 /studio/notify.py -jobname 'a; rm b' -jobserial 5"
 
 
 @pytest.mark.parametrize(
     ("methods", "emails", "program"),
     [
-        (("email", "notify-send", "tell"), ["a@b"], "emailsend"),
-        (("email", "notify-send", "tell"), [], "tell"),
-        (("tell", "notify-send"), [], "tell"),
-        (("tell", "again"), [], "again"),
+        (("email", "notify-send", "chat"), ["a@b"], "emailsend"),
+        (("email", "notify-send", "chat"), [], "chat"),
+        (("chat", "notify-send"), [], "chat"),
+        (("chat", "again"), [], "again"),
         (("notify-send",), [], "notify-send"),
     ],
 )
-def test_the_method_that_matters_most_wins(
+def test_the_last_method_with_a_command_counts(
     methods: tuple[str, ...], emails: list[str], program: str
 ) -> None:
-    data = _wanting(*methods, emails=emails)
+    data = _methods(*methods, emails=emails)
     made = _events({"events": ["JOB_DONE"], "job": {"name": "j", "custom_data": data}})
     assert shlex.split(made.getCommand())[0] == program
 
 
-def test_custom_data_of_all_is_merged() -> None:
+def test_custom_data_of_all_objects_is_merged() -> None:
     made = _events(
         {
             "events": ["A"],
@@ -369,21 +369,21 @@ def test_custom_data_of_all_is_merged() -> None:
 
 
 @pytest.mark.parametrize("bad", ["{", "[]", "[" * 100_000, 5])
-def test_custom_data_that_cannot_be_read_hides_no_other(bad: object) -> None:
+def test_unreadable_custom_data_does_not_hide_the_others(bad: object) -> None:
     made = _events(
         {
             "events": ["JOB_DONE"],
             "user": {"custom_data": bad},
-            "job": {"name": "j", "custom_data": _wanting("notify-send")},
+            "job": {"name": "j", "custom_data": _methods("notify-send")},
         }
     )
     assert "The custom data of a user cannot be read" in made.getLog()
     assert made.getCommand().startswith("notify-send")
 
 
-@pytest.mark.parametrize("told", ["", "{", "[]", "5", "[" * 100_000])
-def test_events_that_cannot_be_read_are_skipped_with_a_reason(told: str) -> None:
-    made = _events(told)
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 100_000])
+def test_unreadable_events_are_skipped_with_a_reason(text: str) -> None:
+    made = _events(text)
     assert made.skipTask()
     assert made.getCommand() == ""
     assert "The events cannot be read" in made.getLog()
@@ -399,7 +399,7 @@ def test_events_that_cannot_be_read_are_skipped_with_a_reason(told: str) -> None
         _custom(events={"JOB_DONE": {"methods": ["email"]}}, emails=[5, {"a": "b"}]),
     ],
 )
-def test_nonsense_in_custom_data_is_no_command(data: str) -> None:
+def test_invalid_custom_data_gives_no_command(data: str) -> None:
     made = _events({"events": ["JOB_DONE", 5], "job": {"custom_data": data}})
     assert made.skipTask()
     assert made.getLog() == ""
@@ -412,7 +412,7 @@ def test_a_path_in_the_events_is_not_mapped() -> None:
     assert made.custom_obj == {"note": "/proj/a"}
 
 
-def test_a_studio_has_methods_of_its_own() -> None:
+def test_a_subclass_adds_methods() -> None:
     class own(events):
         def getMethodCommand(
             self, i_method: str, i_events: list[str], i_objects: dict[str, Any]
@@ -422,13 +422,13 @@ def test_a_studio_has_methods_of_its_own() -> None:
             job = i_objects["job"]["name"]
             return f"chat {i_method} {job} {'+'.join(i_events)} {self.custom_obj['room']}"
 
-    data = _wanting("chat", "quiet", room="lobby")
+    data = _methods("chat", "quiet", room="lobby")
     made = _events({"events": ["JOB_DONE"], "job": {"name": "j", "custom_data": data}}, own)
     assert made.getCommand() == "chat chat j JOB_DONE lobby"
 
 
 @pytest.mark.parametrize("made", [events, wakeonlan])
-def test_numbers_in_a_task_of_the_server_stay(made: Callable[..., service]) -> None:
+def test_patterns_in_a_task_of_the_server_give_no_command(made: Callable[..., service]) -> None:
     task = {"command_block": '{"a": "@#@"}', "command_task": "", "block_flags": 0}
     assert made(task).getCommand() == ""
 

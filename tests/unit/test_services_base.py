@@ -24,7 +24,7 @@ MakeService = Callable[..., service]
 def make_as(
     made: type[service], settings: PluginSettings | None = None, /, **info: object
 ) -> service:
-    """A service as the plugin host makes it."""
+    """Create a service as the plugin host does."""
     task_info = {
         "wdir": "",
         "parser": "",
@@ -88,7 +88,7 @@ def test_hosts() -> None:
     assert make(command_block="r @AF_HOSTS@", hosts=[]).getCommand() == "r @AF_HOSTS@"
 
 
-def test_hosts_as_a_subclass_writes_them() -> None:
+def test_a_subclass_formats_hosts_by_attributes() -> None:
     class spaced(service):
         str_hostsprefix = "-hosts "
         str_hostseparator = " "
@@ -148,7 +148,7 @@ def test_paths_are_mapped_after_numbers_are_filled() -> None:
     assert made.getCommand() == "r /mnt/two/a"
 
 
-def test_everything_is_mapped() -> None:
+def test_all_values_are_mapped() -> None:
     made = make_as(
         service,
         MAP,
@@ -167,7 +167,7 @@ def test_everything_is_mapped() -> None:
     assert made.pm.toServer("/mnt/prj/a") == "/ps/prj/a"
 
 
-def test_a_pair_that_cannot_be_used_is_told() -> None:
+def test_an_unusable_pair_of_the_paths_map_is_logged() -> None:
     assert "pair 2 of the paths map is not used" in make_as(service, MAP).getLog()
 
 
@@ -182,7 +182,7 @@ def test_bytes_are_text_everywhere() -> None:
     assert made.getCommand() == "r"
 
 
-def test_what_is_missing_or_odd_gets_a_default() -> None:
+def test_missing_and_invalid_values_get_a_default() -> None:
     made = service({"files_block": None, "block_flags": "x", "hosts": ("a",)})
     assert made.getCommand() == made.getWDir() == made.getLog() == ""
     assert made.getFiles() == made.getParsedFiles() == []
@@ -192,7 +192,7 @@ def test_what_is_missing_or_odd_gets_a_default() -> None:
     assert not made.hasParser()
 
 
-def test_the_constructor_writes_back() -> None:
+def test_the_constructor_writes_into_task_info() -> None:
     info: dict[str, Any] = {"command_block": "r @#@", "block_flags": NUMERIC, "frame_start": 4}
     made = service(info, True)
     assert made.taskInfo is info
@@ -241,7 +241,7 @@ def test_no_parser_is_no_problem(name: str) -> None:
         ("_text", 'parser "_text": its module has no class of that name'),
     ],
 )
-def test_a_parser_that_is_not_there(name: str, text: str) -> None:
+def test_a_parser_that_does_not_exist(name: str, text: str) -> None:
     made = make(parser=name)
     assert not made.hasParser()
     assert made.parser_problem == text
@@ -268,7 +268,9 @@ def _not_found(name: str) -> type:
         (_not_found, ('did you mean "blender"?',)),
     ],
 )
-def test_a_parser_that_cannot_be_made(load: Callable[[str], type], texts: tuple[str, ...]) -> None:
+def test_a_parser_that_cannot_be_created(
+    load: Callable[[str], type], texts: tuple[str, ...]
+) -> None:
     class loading(service):
         load_parser = staticmethod(load)
 
@@ -279,11 +281,11 @@ def test_a_parser_that_cannot_be_made(load: Callable[[str], type], texts: tuple[
         assert text in made.parser_problem
 
 
-def test_html_by_the_parser() -> None:
+def test_the_parser_makes_html() -> None:
     assert make(parser="parser").toHTML("<x>") == "&lt;x&gt;"
 
 
-def test_parsed_files_are_the_servers_and_the_parsers_list_stays(tmp_path: Path) -> None:
+def test_parsed_files_have_the_servers_paths_and_the_parsers_list_stays(tmp_path: Path) -> None:
     settings = PluginSettings(paths_map=((str(tmp_path), "/ps"),))
     made = make_as(service, settings, parser="generic", wdir="/ps")
     (tmp_path / "a, b.png").write_bytes(b"x")
@@ -347,7 +349,7 @@ def test_existing_files_are_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "limits", "said"),
+    ("sizes", "limits", "log"),
     [
         ((5,), {}, ""),
         ((5, 5), {"file_size_min": 6}, 'Existing file size less than minimum(5 < 6): "{}/a.1"\n'),
@@ -358,13 +360,13 @@ def test_existing_files_are_skipped(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_files_that_do_not_do(
-    tmp_path: Path, sizes: tuple[int, ...], limits: dict[str, int], said: str
+def test_missing_files_and_wrong_sizes_are_not_skipped(
+    tmp_path: Path, sizes: tuple[int, ...], limits: dict[str, int], log: str
 ) -> None:
     _write(tmp_path, *sizes)
     made = _task_with_files(tmp_path, SKIP_EXISTING, **limits)
     assert made.skipTask() is False
-    assert said.format(tmp_path) in made.log
+    assert log.format(tmp_path) in made.log
 
 
 def test_nothing_is_skipped_without_the_flag_or_without_names(tmp_path: Path) -> None:
@@ -375,7 +377,7 @@ def test_nothing_is_skipped_without_the_flag_or_without_names(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("sizes", "limits", "said"),
+    ("sizes", "limits", "log"),
     [
         ((5, 5), {}, None),
         ((5, 5), {"file_size_min": -1, "file_size_max": 0}, None),
@@ -385,13 +387,13 @@ def test_nothing_is_skipped_without_the_flag_or_without_names(tmp_path: Path) ->
     ],
 )
 def test_rendered_files(
-    tmp_path: Path, sizes: tuple[int, ...], limits: dict[str, int], said: str | None
+    tmp_path: Path, sizes: tuple[int, ...], limits: dict[str, int], log: str | None
 ) -> None:
     _write(tmp_path, *sizes)
     made = _task_with_files(tmp_path, CHECK_RENDERED, **limits)
     made.addLog("before")
-    assert made.checkRenderedFiles() is (said is None)
-    assert made.log == ("before\n" if said is None else said.format(tmp_path))
+    assert made.checkRenderedFiles() is (log is None)
+    assert made.log == ("before\n" if log is None else log.format(tmp_path))
 
 
 def test_a_folder_is_no_rendered_file(tmp_path: Path) -> None:
@@ -399,20 +401,20 @@ def test_a_folder_is_no_rendered_file(tmp_path: Path) -> None:
     assert not make(wdir=str(tmp_path), files_block=["a"]).checkRenderedFiles()
 
 
-def test_subclasses_may_be_written_the_old_way() -> None:
-    class old(service):
+def test_subclasses_in_the_style_of_cgru() -> None:
+    class cgru(service):
         def __init__(self, taskInfo: dict[str, Any], i_verbose: bool) -> None:
             service.__init__(self, taskInfo, i_verbose)
             self.taskInfo["command"] += " -J " + str(self.taskInfo["job_id"])
-            self.log += "old"
+            self.log += "cgru"
 
         def checkExitStatus(self, i_status: int) -> bool:
             return i_status in (0, 1)
 
-    made = make_as(old, command_block="h", job_id=12)
+    made = make_as(cgru, command_block="h", job_id=12)
     assert made.getCommand() == "h -J 12"
     assert made.checkExitStatus(1)
-    assert made.getLog() == "Service: old"
+    assert made.getLog() == "Service: cgru"
 
 
 def test_the_parser_base_class_is_a_parser_too() -> None:

@@ -1,4 +1,4 @@
-"""The services by name, and the meters."""
+"""Some services by name, the service `test`, and the base class of meters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_service_and_its_parser(name: str) -> None:
     assert made.hasParser()
 
 
-def _fate(task: int, seed: str) -> str:
+def _run_test_service(task: int, seed: str) -> str:
     info: dict[str, Any] = {"command_block": "go", "task_id": task}
     info["environment"] = {"AF_TEST_SEED": seed} if seed else {}
     made = Faulty(info)
@@ -38,28 +38,28 @@ def _fate(task: int, seed: str) -> str:
     return "runs"
 
 
-def test_faults_come_as_often_as_told() -> None:
-    fates = Counter(_fate(task, "any") for task in range(4000))
-    assert 20 <= fates["fails"] <= 60
-    assert 50 <= fates["skipped"] <= 110
+def test_faults_occur_with_the_documented_probability() -> None:
+    results = Counter(_run_test_service(task, "any") for task in range(4000))
+    assert 20 <= results["fails"] <= 60
+    assert 50 <= results["skipped"] <= 110
 
 
 def test_a_seed_makes_faults_repeatable() -> None:
     first, again, other = (
-        [_fate(task, seed) for task in range(300)] for seed in ("one", "one", "two")
+        [_run_test_service(task, seed) for task in range(300)] for seed in ("one", "one", "two")
     )
     assert first == again
     assert first != other
 
 
-def test_without_a_seed_tasks_run_as_a_rule() -> None:
-    assert Counter(_fate(1, "") for _ in range(200))["runs"] > 150
+def test_without_a_seed_most_tasks_run() -> None:
+    assert Counter(_run_test_service(1, "") for _ in range(200))["runs"] > 150
 
 
 # Meters.
 
 
-def test_the_example_climbs_and_starts_again() -> None:
+def test_the_example_rises_and_starts_again() -> None:
     made = example()
     values = []
     for _ in range(36):
@@ -71,11 +71,11 @@ def test_the_example_climbs_and_starts_again() -> None:
     assert "label = 'Example\\n3'" in made.output()
 
 
-def test_a_meter_that_is_not_valid_is_not_asked() -> None:
+def test_an_invalid_meter_is_not_measured() -> None:
     assert resbase().do() is None
 
 
-def test_a_meter_that_raises_says_so() -> None:
+def test_a_meter_that_raises_shows_an_error() -> None:
     made = resbase()
     made.valid = True
     assert made.do() is made

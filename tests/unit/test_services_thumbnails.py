@@ -1,4 +1,4 @@
-"""Which thumbnails a service makes, under which names, by which commands."""
+"""The thumbnails that a service makes: of which files, their names, the commands."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from trio_afrender.config.settings import PluginSettings
 from trio_afrender.text import clean_name
 
 SKIP_THUMBNAILS = 32
-OURS = PluginSettings(thumbnail_extensions=("exr", "png", "dpx"))
+BUILT_IN = PluginSettings(thumbnail_extensions=("exr", "png", "dpx"))
 STUDIO = PluginSettings(
     thumbnail_extensions=("exr", "png", "dpx"),
     thumbnail_command='convert "%(image)s" %(pre_args)s -resize 50%% "%(thumbnail)s"',
 )
 
 
-class Stage:
-    """A task's folders, and services for it."""
+class TaskFolders:
+    """The working and the store folder of a task, and services for it."""
 
     def __init__(self, folder: Path) -> None:
         self.work, self.store = folder / "work", folder / "store"
@@ -37,7 +37,7 @@ class Stage:
             (self.work / name).parent.mkdir(parents=True, exist_ok=True)
             (self.work / name).write_bytes(b"x")
 
-    def make(self, settings: PluginSettings = OURS, **info: object) -> service:
+    def make_service(self, settings: PluginSettings = BUILT_IN, **info: object) -> service:
         new = service.__new__(service)
         new.settings = settings
         new.__init__(  # type: ignore[misc] # as the plugin host does it
@@ -46,68 +46,72 @@ class Stage:
         return new
 
     def images(self, commands: list[str]) -> list[str]:
-        """The images of our own commands, below the working folder."""
+        """The images of built-in commands, relative to the working folder."""
         return [str(Path(shlex.split(line)[-2]).relative_to(self.work)) for line in commands]
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    return Stage(tmp_path)
+def folders(tmp_path: Path) -> TaskFolders:
+    return TaskFolders(tmp_path)
 
 
-def test_our_own_command(stage: Stage) -> None:
-    stage.write("a b.exr")
-    commands = stage.make(files_block=["a b.exr"]).doPost()
+def test_the_built_in_command(folders: TaskFolders) -> None:
+    folders.write("a b.exr")
+    commands = folders.make_service(files_block=["a b.exr"]).doPost()
     assert [shlex.split(command) for command in commands] == [
         [sys.executable, "-E", "-P", "-m", "trio_afrender.thumbnail", "--",
-         f"{stage.work}/a b.exr", f"{stage.store}/a b.exr.jpg"]
+         f"{folders.work}/a b.exr", f"{folders.store}/a b.exr.jpg"]
     ]  # fmt: skip
 
 
-def test_the_files_of_the_block(stage: Stage) -> None:
+def test_the_files_of_the_block(folders: TaskFolders) -> None:
     names = [f"a.{frame}.png" for frame in range(1, 7)]
-    stage.write(*names)
-    made = stage.make(files_block=["a.@#@.png"], frame_start=1, frame_finish=6)
-    assert stage.images(made.doPost()) == ["a.1.png", "a.4.png", "a.6.png"]
-    made = stage.make(files_block=["a.@#@.png"], frame_start=1, frame_finish=3)
-    assert stage.images(made.doPost()) == ["a.1.png", "a.2.png", "a.3.png"]
+    folders.write(*names)
+    made = folders.make_service(files_block=["a.@#@.png"], frame_start=1, frame_finish=6)
+    assert folders.images(made.doPost()) == ["a.1.png", "a.4.png", "a.6.png"]
+    made = folders.make_service(files_block=["a.@#@.png"], frame_start=1, frame_finish=3)
+    assert folders.images(made.doPost()) == ["a.1.png", "a.2.png", "a.3.png"]
 
 
-def test_the_parsers_files_win(stage: Stage) -> None:
-    stage.write("a.png", "b.png", "c.png", "d.png", "e.png")
-    made = stage.make(files_block=["a.png"], parser="generic")
-    assert stage.images(made.doPost()) == ["a.png"]
+def test_files_of_the_parser_come_before_those_of_the_block(folders: TaskFolders) -> None:
+    folders.write("a.png", "b.png", "c.png", "d.png", "e.png")
+    made = folders.make_service(files_block=["a.png"], parser="generic")
+    assert folders.images(made.doPost()) == ["a.png"]
     made.parse({"data": "".join(f"@IMAGE@{name}.png\n" for name in "bcde")})
-    assert stage.images(made.doPost()) == ["b.png", "d.png", "e.png"]
+    assert folders.images(made.doPost()) == ["b.png", "d.png", "e.png"]
 
 
-def test_files_on_the_fly(stage: Stage) -> None:
-    stage.write(*(f"{name}.png" for name in "abcdefg"))
-    made = stage.make(files_block=["a.png"], parser="generic", block_flags=1 | SKIP_THUMBNAILS)
+def test_files_on_the_fly(folders: TaskFolders) -> None:
+    folders.write(*(f"{name}.png" for name in "abcdefg"))
+    made = folders.make_service(
+        files_block=["a.png"], parser="generic", block_flags=1 | SKIP_THUMBNAILS
+    )
     assert made.generateThumbnail(True) == []
     made.parse({"data": "".join(f"@IMAGE!@{name}.png\n" for name in "bcdef")})
-    assert stage.images(made.generateThumbnail(True)) == [f"{name}.png" for name in "bcdef"]
-    assert stage.images(made.generateThumbnail(True, [str(stage.work / "g.png")])) == ["g.png"]
-    assert stage.make().generateThumbnail(True) == []
+    assert folders.images(made.generateThumbnail(True)) == [f"{name}.png" for name in "bcdef"]
+    assert folders.images(made.generateThumbnail(True, [str(folders.work / "g.png")])) == ["g.png"]
+    assert folders.make_service().generateThumbnail(True) == []
 
 
-def test_no_thumbnails(stage: Stage) -> None:
-    stage.write("a.png", "b.txt", "c")
-    assert stage.make(files_block=["a.png"], block_flags=1 | SKIP_THUMBNAILS).doPost() == []
-    assert stage.make(files_block=["gone.png", "b.txt", "c", ""]).doPost() == []
-    assert stage.make(files_block=["a.png"], store_dir="/nowhere/at/all").doPost() == []
-    assert stage.make(PluginSettings(), files_block=["a.png"]).doPost() == []
-    assert stage.make().doPost() == []
+def test_no_thumbnails(folders: TaskFolders) -> None:
+    folders.write("a.png", "b.txt", "c")
+    assert (
+        folders.make_service(files_block=["a.png"], block_flags=1 | SKIP_THUMBNAILS).doPost() == []
+    )
+    assert folders.make_service(files_block=["gone.png", "b.txt", "c", ""]).doPost() == []
+    assert folders.make_service(files_block=["a.png"], store_dir="/nowhere/at/all").doPost() == []
+    assert folders.make_service(PluginSettings(), files_block=["a.png"]).doPost() == []
+    assert folders.make_service().doPost() == []
 
 
-def test_extensions_are_compared_without_case(stage: Stage) -> None:
-    stage.write("A.PNG", "b.png.exr")
-    assert len(stage.make(files_block=["A.PNG", "b.png.exr"]).doPost()) == 2
+def test_extensions_are_compared_without_case(folders: TaskFolders) -> None:
+    folders.write("A.PNG", "b.png.exr")
+    assert len(folders.make_service(files_block=["A.PNG", "b.png.exr"]).doPost()) == 2
 
 
-def test_equal_names_of_two_folders(stage: Stage) -> None:
-    stage.write("left/a.png", "right/a.png", "A.png", "a.png.2.png")
-    made = stage.make(files_block=["left/a.png", "right/a.png"], parser="generic")
+def test_equal_names_of_two_folders(folders: TaskFolders) -> None:
+    folders.write("left/a.png", "right/a.png", "A.png", "a.png.2.png")
+    made = folders.make_service(files_block=["left/a.png", "right/a.png"], parser="generic")
     first = [Path(shlex.split(line)[-1]).name for line in made.doPost()]
     assert first == ["a.png.jpg", "a.png.2.jpg"]
     assert [Path(shlex.split(line)[-1]).name for line in made.doPost()] == first
@@ -117,25 +121,25 @@ def test_equal_names_of_two_folders(stage: Stage) -> None:
 
 @given(names=st.lists(st.sampled_from(["a/x.png", "b/x.png", "c/X.PNG", "x.png.2", "d/x.png"])))
 def test_names_never_collide(names: list[str]) -> None:
-    maker = _thumbnail_commands.Names("/nowhere")
+    maker = _thumbnail_commands.ThumbnailNames("/nowhere")
     made = {name: maker.name(name) for name in names}
     assert len({name.casefold() for name in made.values()}) == len(made)
     assert {name: maker.name(name) for name in names} == made
 
 
-def test_names_are_such_as_every_server_takes() -> None:
-    maker = _thumbnail_commands.Names("/nowhere")
+def test_every_server_accepts_the_names() -> None:
+    maker = _thumbnail_commands.ThumbnailNames("/nowhere")
     names = [maker.name(f"/x/{name}.exr") for name in ("a\nb", "a\\b", "a_b", "\x1b[1m", "\udcff")]
     assert names == ["a_b.exr.jpg", "a_b.exr.2.jpg", "a_b.exr.3.jpg", "_[1m.exr.jpg", "?.exr.jpg"]
     assert all(clean_name(name) == name for name in names)
 
 
-def test_names_outlive_their_service_and_spare_what_lies_there(tmp_path: Path) -> None:
-    (tmp_path / "c.exr.JPG").touch()  # the task's own
-    maker = _thumbnail_commands.Names(str(tmp_path))
-    first = [maker.name(f"/{place}/a.exr") for place in ("x", "y")]
-    again = _thumbnail_commands.Names(str(tmp_path))
-    assert [again.name(f"/{place}/a.exr") for place in ("y", "z", "x")] == [
+def test_names_are_stored_and_avoid_other_files(tmp_path: Path) -> None:
+    (tmp_path / "c.exr.JPG").touch()  # a file of the task
+    maker = _thumbnail_commands.ThumbnailNames(str(tmp_path))
+    first = [maker.name(f"/{folder}/a.exr") for folder in ("x", "y")]
+    again = _thumbnail_commands.ThumbnailNames(str(tmp_path))
+    assert [again.name(f"/{folder}/a.exr") for folder in ("y", "z", "x")] == [
         "a.exr.2.jpg",
         "a.exr.3.jpg",
         "a.exr.jpg",
@@ -143,19 +147,19 @@ def test_names_outlive_their_service_and_spare_what_lies_there(tmp_path: Path) -
     assert first == ["a.exr.jpg", "a.exr.2.jpg"]
     assert again.name("/x/c.exr") == "c.exr.2.jpg"
     (tmp_path / ".thumbnails.json").write_text('{"/x/a.exr": 7}')
-    assert _thumbnail_commands.Names(str(tmp_path)).name("/new/b.exr") == "b.exr.jpg"
+    assert _thumbnail_commands.ThumbnailNames(str(tmp_path)).name("/new/b.exr") == "b.exr.jpg"
 
 
 def test_long_names_keep_their_end() -> None:
-    name = _thumbnail_commands.Names("/nowhere").name("/x/" + "é" * 120 + ".0001.exr")
+    name = _thumbnail_commands.ThumbnailNames("/nowhere").name("/x/" + "é" * 120 + ".0001.exr")
     assert len(name.encode()) <= 200
     assert name.endswith("é.0001.exr.jpg")
 
 
-def test_without_openimageio(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.write("a.png", "b.png")
+def test_without_openimageio(folders: TaskFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders.write("a.png", "b.png")
     monkeypatch.setattr(_thumbnail_commands, "find_spec", lambda name: None)
-    made = stage.make(files_block=["a.png", "b.png"])
+    made = folders.make_service(files_block=["a.png", "b.png"])
     assert made.doPost() == []
     assert made.log.count("trio_afrender[thumbnails]") == 1
 
@@ -171,60 +175,60 @@ def test_without_openimageio(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> N
         ("a.png", " "),
     ],
 )
-def test_a_studios_command(stage: Stage, name: str, options: str) -> None:
-    stage.write(name)
-    made = stage.make(STUDIO, files_block=[name])
+def test_a_studios_command(folders: TaskFolders, name: str, options: str) -> None:
+    folders.write(name)
+    made = folders.make_service(STUDIO, files_block=[name])
     assert made.doPost() == [
-        f'convert "{stage.work}/{name}" {options.strip()} -resize 50% "{stage.store}/{name}.jpg"'
+        f'convert "{folders.work}/{name}" {options.strip()} -resize 50% "{folders.store}/{name}.jpg"'
     ]
-    assert made.taskInfo["image"] == f"{stage.work}/{name}"
-    assert made.taskInfo["thumbnail"] == f"{stage.store}/{name}.jpg"
+    assert made.taskInfo["image"] == f"{folders.work}/{name}"
+    assert made.taskInfo["thumbnail"] == f"{folders.store}/{name}.jpg"
     assert made.taskInfo["pre_args"] == options.strip()
 
 
-NASTY = [
+ODD_NAMES = [
     "a b.png", "a'b.png", 'a"b.png', "a`id`.png", "a$(id)$HOME.png", "a\\b.png", "a\nb.png", "-a.png",
     "a;id|x&y>z.png", "a%(image)s%d.png", "é\u2028.png", "*?[a]~#!.png",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NASTY)
-def test_no_name_breaks_our_own_command(stage: Stage, name: str) -> None:
-    stage.write(name)
-    (command,) = stage.make().generateThumbnail(False, [name])
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_no_name_breaks_the_built_in_command(folders: TaskFolders, name: str) -> None:
+    folders.write(name)
+    (command,) = folders.make_service().generateThumbnail(False, [name])
     plain = "".join(char if char.isprintable() and char != "\\" else "_" for char in name)
-    assert shlex.split(command)[-2:] == [f"{stage.work}/{name}", f"{stage.store}/{plain}.jpg"]
+    assert shlex.split(command)[-2:] == [f"{folders.work}/{name}", f"{folders.store}/{plain}.jpg"]
 
 
-def test_any_text_of_the_task_may_be_used(stage: Stage) -> None:
-    stage.write("a.png")
+def test_the_template_may_use_any_value_of_the_task(folders: TaskFolders) -> None:
+    folders.write("a.png")
     chosen = PluginSettings(
         thumbnail_extensions=("png",),
         thumbnail_command="t -n %(frame_start)03d -j %(job_name)s '%(job_name)s' %(image)s",
     )
-    (command,) = stage.make(
+    (command,) = folders.make_service(
         chosen, files_block=["a.png"], frame_start=7, frame_finish=7, job_name="it's"
     ).doPost()
-    assert shlex.split(command) == ["t", "-n", "007", "-j", "it's", "it's", f"{stage.work}/a.png"]
+    assert shlex.split(command) == ["t", "-n", "007", "-j", "it's", "it's", f"{folders.work}/a.png"]
 
 
 @pytest.mark.parametrize(
     "template", ["t %(nonsense)s", "t %", "t %s", "t %(image)d", "t %(x", "t %q"]
 )
-def test_a_studios_command_that_cannot_be_used(stage: Stage, template: str) -> None:
-    stage.write("a.png", "b.png")
+def test_a_studios_command_that_cannot_be_used(folders: TaskFolders, template: str) -> None:
+    folders.write("a.png", "b.png")
     chosen = PluginSettings(thumbnail_extensions=("png",), thumbnail_command=template)
-    made = stage.make(chosen, files_block=["a.png", "b.png"])
+    made = folders.make_service(chosen, files_block=["a.png", "b.png"])
     assert made.doPost() == []
     assert made.log.startswith("No thumbnails: af_thumbnail_cmd cannot be used: ")
     assert made.log.count("\n") == 1
 
 
-def test_windows_quotes_by_its_own_rules() -> None:
+def test_quotes_on_windows() -> None:
     info = {"image": "P:\\a b.png", "thumbnail": "C:\\t.jpg"}
-    made = _thumbnail_commands.command("", info, subprocess.list2cmdline)
+    made = _thumbnail_commands.make_command("", info, subprocess.list2cmdline)
     assert made.endswith('-- "P:\\a b.png" C:\\t.jpg')
     template = 'convert "%(image)s" "%(thumbnail)s"'
-    assert _thumbnail_commands.command(template, info, subprocess.list2cmdline) == (
+    assert _thumbnail_commands.make_command(template, info, subprocess.list2cmdline) == (
         'convert "P:\\a b.png" "C:\\t.jpg"'
     )
