@@ -66,7 +66,7 @@ async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command]
                 end(command)
                 await command.wait()
         async with open_agent(tmp_path, url) as command:
-            await command.says("1 tasks of an earlier agent go on")
+            await command.says("1 tasks of an earlier agent continue")
             await prints(farm, job, "line 60\n")
             go.touch()
             (task,) = (await farm.wait(job)).tasks
@@ -74,7 +74,7 @@ async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command]
             assert await command.wait() == 0
     assert (task.state, task.exit_code, task.attempts) == ("done", 0, 1)
     check_lines(task.output)
-    assert "the agent was restarted, the task went on" in task.log
+    assert "the agent was restarted, the task kept running" in task.log
     assert not command.strays()
 
 
@@ -119,7 +119,7 @@ async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
             assert "running tasks go on with the supervisor" in command.err
         assert farm.renders[0].state != "offline", "nobody told the server"
         async with open_agent(tmp_path, url) as command:
-            await command.says("1 tasks of an earlier agent go on")
+            await command.says("1 tasks of an earlier agent continue")
             go.touch()
             (task,) = (await farm.wait(job)).tasks
             command.process.send_signal(signal.SIGTERM)

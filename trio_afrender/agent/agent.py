@@ -1,5 +1,11 @@
-"""One render agent, from its store to its goodbye: what the command line starts and what other
-programs embed with ``handle = await nursery.start(run_agent, config)``."""
+"""One render agent: connect its parts, run them until a drain or a cancellation.
+
+The command line starts it, and other programs embed it with
+``handle = await nursery.start(run_agent, config)``.
+
+One nursery holds all parts: journal, history, dispatcher, measurements, meters, host actions, memory
+guard, cleanup, shutdown and session. The end of the session, or a finished drain, cancels it.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +28,10 @@ from trio_afrender.agent.journal_format import PendingState
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.memory_guard import guard_memory
 from trio_afrender.agent.outbox import Outbox
-from trio_afrender.agent.recovery import recover
 from trio_afrender.agent.server_instructions import make_plan
 from trio_afrender.agent.session import Session, SessionSettings
 from trio_afrender.agent.shutdown import Shutdown
+from trio_afrender.agent.takeover import recover
 from trio_afrender.backoff import Backoff
 from trio_afrender.config import Config
 from trio_afrender.errors import LinkRefused
@@ -44,14 +50,15 @@ logger = logging.getLogger(__name__)
 
 ONLINE, NIMBY_OWNER, NIMBY = 1, 2, 4
 FIRST_SAMPLE_TIMEOUT = 2.0
+"""Seconds that the register waits for the first measurement of the host."""
 SAMPLE_TIMEOUT = 60.0
-"""Seconds that a measurement may take: it may be behind a slow disk or driver."""
+"""Seconds that a measurement may take, which may wait for a slow disk or driver."""
 FINAL_COMMAND_TIMEOUT = 10.0
-"""Seconds to see how a reboot command ends; it goes on without us."""
+"""Seconds to wait for the exit code of a reboot command, which outlives the agent."""
 GPU_START_TIMEOUT = 30.0
-"""Seconds in which a GPU's driver may start up, before its host counts as one without."""
+"""Seconds for a GPU's driver to start up. After that the host counts as one without GPUs."""
 CLEANUP_INTERVAL = 1.0
-"""Seconds between two rounds of removing the folders of finished runs."""
+"""Seconds between two removals of the folders of finished runs."""
 
 
 async def run_agent(
@@ -61,61 +68,69 @@ async def run_agent(
     outside: AbstractAsyncContextManager[AgentDependencies] | None = None,
     task_status: trio.TaskStatus[AgentHandle] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Be a render until drained or cancelled; `started` with an `AgentHandle`.
+    """Run a render agent until it is drained or cancelled; `started` with an `AgentHandle`.
 
-    Takes no signals and sets nothing process-wide. `connect` and `outside` replace the real
-    server and the real host. Cancelled, it ends every task's process tree before it returns.
+    It handles no signals and changes no process-wide state. `connect` and `outside` replace the
+    real server and the real host. After a cancellation it ends the process tree of every task
+    before it returns.
 
-    Raises `LinkRefused` when the server will not have us, `StoreInUse` and `StoreError` for the
-    store folder, `ConfigError` for settings that cannot work.
+    Raises `LinkRefused` if the server rejects this render for good, `StoreInUse` and `StoreError`
+    for the state directory, `ConfigError` for settings that cannot work.
     """
     if connect is None:
         check_server(config)
-    async with outside if outside is not None else open_agent_dependencies(config) as opened:
+    opening = outside if outside is not None else open_agent_dependencies(config)
+    async with opening as dependencies:
         if connect is None:
             connect = make_connect(
-                config, remembered=opened.remembered, remember=opened.save_server_identity
+                config,
+                identity=dependencies.server_identity,
+                save_identity=dependencies.save_server_identity,
             )
-        await _Agent(config, connect, opened).run(task_status)
+        await _Agent(config, connect, dependencies).run(task_status)
 
 
 class _Agent:
-    def __init__(self, config: Config, connect: Connect, outside: AgentDependencies) -> None:
+    def __init__(self, config: Config, connect: Connect, dependencies: AgentDependencies) -> None:
         self.config = config
         self.over = trio.Event()
-        self._outside = outside
+        """Set when the agent has ended."""
+        self._dependencies = dependencies
         self._settings = SessionSettings.of(config.timing)
-        self._pulse = LoopWatchdog(trio.current_time)
-        self._errands = HostActions(config, outside, lambda: self._session.reregister())
-        self._at_last = ""
-        self._outbox = Outbox(journal=outside.journal, ended=outside.history.note)
+        self._watchdog = LoopWatchdog(trio.current_time)
+        self._host_actions = HostActions(config, dependencies, lambda: self._session.reregister())
+        self._final_command = ""
+        """A shell command to start after the render has left the farm."""
+        self._outbox = Outbox(journal=dependencies.journal, ended=dependencies.history.note)
         self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
         self._session = Session(
             connect,
             self._outbox,
             self._dispatcher,
             settings=self._settings,
-            backoff=Backoff(jitter=outside.jitter),
+            backoff=Backoff(jitter=dependencies.jitter),
             make_register=self._make_register,
             instruct=self._instruct,
             connect_timeout=config.timing.connect,
-            pulse=self._pulse,
+            watchdog=self._watchdog,
         )
-        self._launched = int(outside.wall())
+        self._launched = int(dependencies.wall())
         self._resources: HostResources | None = None
         self._resources_text = ""
         self._idle_since = trio.current_time()
-        self._cards = GpuAllocator(
+        self._gpu_allocator = GpuAllocator(
             config.gpu,
-            self._known_cards,
-            outside.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            self._known_gpus,
+            dependencies.environ.get("CUDA_VISIBLE_DEVICES", ""),
             host_gpu_allocations(),
         )
         self._gpus: tuple[GpuCard, ...] | None = None
-        self._patience = trio.current_time() + GPU_START_TIMEOUT
+        self._gpu_deadline = trio.current_time() + GPU_START_TIMEOUT
+        # Unlimited: the sender must not wait, and the channel holds at most the closed runs of one
+        # cleanup interval.
         self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
-        self._ending = Shutdown(
-            config, self._dispatcher, self._outbox, self._session, announce=self._announce
+        self._shutdown = Shutdown(
+            config, self._dispatcher, self._outbox, self._session, announce=self._put_state
         )
         self._scope = trio.CancelScope()
 
@@ -123,54 +138,67 @@ class _Agent:
     def state(self) -> str:
         if self.over.is_set():
             return "closed"
-        return "draining" if self._ending.begun else self._session.state
+        return "draining" if self._shutdown.begun else self._session.state
 
     def check(self) -> tuple[str, ...]:
-        self._dispatcher.probe(self._pulse)
-        return self._pulse.overdue()
+        self._dispatcher.probe(self._watchdog)
+        return self._watchdog.overdue()
 
     def views(self) -> tuple[RunView, ...]:
         return tuple(
             RunView(
-                run=handle.task.run,
-                key=handle.task.key,
-                name=handle.task.name,
-                pid=handle.pid,
-                percent=handle.percent,
-                activity=handle.activity,
-                suspended=handle.suspension.reason,
+                run=control.task.run,
+                key=control.task.key,
+                name=control.task.name,
+                pid=control.pid,
+                percent=control.percent,
+                activity=control.activity,
+                suspended=control.suspension.reason,
             )
-            for handle in self._dispatcher.running.values()
+            for control in self._dispatcher.running.values()
         )
 
     async def run(self, task_status: trio.TaskStatus[AgentHandle]) -> None:
+        # The register contains the host's figures, and a server may compare them with the needs of
+        # tasks. A slow driver must not keep the agent from registering, though.
         with trio.move_on_after(FIRST_SAMPLE_TIMEOUT):
             await self._measure()
         refused: LinkRefused | None = None
         try:
-            tools = self._make_tools()
-            going_on = await recover(self._outside, self._outbox, tools)
+            opened = self._dependencies
+            dependencies = self._make_task_dependencies()
+            continued = await recover(
+                opened.journal.held,
+                opened.inherited,
+                self._outbox,
+                dependencies,
+                opened.read_stored_output,
+            )
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
-                nursery.start_soon(self._keep_journal)
-                nursery.start_soon(self._outside.history.run)
-                await nursery.start(self._dispatcher.run, tools)
-                self._dispatcher.continue_numbering(going_on)
-                self._start(nursery, self._watch_host)
-                self._start(nursery, self._outside.meters.run, self._settings.period)
-                self._start(nursery, self._errands.run, lambda reason: self.drain(reason, None))
+                nursery.start_soon(self._run_journal)
+                nursery.start_soon(opened.history.run)
+                await nursery.start(self._dispatcher.run, dependencies)
+                self._dispatcher.continue_runs(continued)
+                self._start(nursery, self._measure_host)
+                self._start(nursery, opened.meters.run, self._settings.period)
+                self._start(
+                    nursery, self._host_actions.run, lambda reason: self.drain(reason, None)
+                )
                 self._start(nursery, self._guard_memory)
-                self._start(nursery, self._remove_places)
-                self._start(nursery, self._ending.run, nursery.cancel_scope)
+                self._start(nursery, self._remove_run_folders)
+                self._start(nursery, self._shutdown.run, nursery.cancel_scope)
                 task_status.started(AgentHandle(self))
+                # A refusal is raised after the nursery, when the process trees of all tasks have
+                # ended.
                 try:
-                    await self._guard(self._session.run)
+                    await self._leave_on_error(self._session.run)
                 except LinkRefused as error:
                     refused = error
                 nursery.cancel_scope.cancel()
-            if self._at_last:
+            if self._final_command:
                 with trio.move_on_after(FINAL_COMMAND_TIMEOUT):
-                    await self._errands.launched(self._at_last)
+                    await self._host_actions.launched(self._final_command)
         finally:
             self.over.set()
         if refused is not None:
@@ -179,10 +207,13 @@ class _Agent:
     def _start(
         self, nursery: trio.Nursery, run: Callable[..., Awaitable[None]], *args: object
     ) -> None:
-        nursery.start_soon(self._guard, run, *args)
+        nursery.start_soon(self._leave_on_error, run, *args)
 
-    async def _guard(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
-        """A bug of ours ends the agent, not the renders: the next agent finds them with the supervisor."""
+    async def _leave_on_error(self, run: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a part of the agent; if it fails, leave the tasks to the supervisor.
+
+        A bug of the agent ends the agent, not the renders: the next agent takes them over.
+        """
         try:
             await run(*args)
         except LinkRefused:
@@ -201,19 +232,20 @@ class _Agent:
         self._scope.cancel()
 
     def drain(self, reason: str, budget: float | None) -> None:
-        self._ending.drain(reason, budget)
+        self._shutdown.drain(reason, budget)
 
     def stop_now(self, reason: str) -> None:
-        self._ending.stop_now(reason)
+        self._shutdown.stop_now(reason)
 
-    # -- what the session asks for --------------------------------------------------------------
+    # -- callbacks of the session ---------------------------------------------------------------
 
     def _make_register(self) -> Register:
-        config, facts = self.config, self._outside.facts
+        config, facts = self.config, self._dependencies.facts
+        # A run whose outcome is discarded still has processes, but the server has given it up.
         running = tuple(
-            handle.task
-            for handle in self._dispatcher.running.values()
-            if handle.cause is None or not handle.cause.kind.discards_outcome
+            control.task
+            for control in self._dispatcher.running.values()
+            if control.cause is None or not control.cause.kind.discards_outcome
         )
         return Register(
             name=config.name,
@@ -224,7 +256,7 @@ class _Agent:
             state=self._state(),
             priority=config.priority,
             capacity=config.capacity,
-            max_tasks=min(config.max_tasks, self._cards.slots or config.max_tasks),
+            max_tasks=min(config.max_tasks, self._gpu_allocator.slots or config.max_tasks),
             services=config.services,
             time_launch=self._launched,
             address=facts.address,
@@ -235,8 +267,9 @@ class _Agent:
         )
 
     def _state(self) -> int:
-        """What the server should think of us: a render that takes no task is one for nobody."""
-        if self._ending.begun or self._dispatcher.pausing:
+        """Return the render's state bits for the server."""
+        # NIMBY: the server hands out no tasks that this render would only give back.
+        if self._shutdown.begun or self._dispatcher.pausing:
             return ONLINE | NIMBY
         return ONLINE | {"nimby": NIMBY_OWNER, "NIMBY": NIMBY}.get(self.config.nimby, 0)
 
@@ -244,35 +277,37 @@ class _Agent:
         plan = make_plan(instruction, command, self.config)
         if plan.refusal:
             logger.warning("refused: %s", plan.refusal)
+            # The server counts the render as asleep from its order on, and gives it no tasks until
+            # it registers again.
             if instruction == "sleep":
                 self._session.reregister()
             return
-        logger.info('the server says "%s" %s', instruction, command)
+        logger.info('instruction of the server: "%s" %s', instruction, command)
         if plan.launch:
-            self._errands.launch(plan.launch)
+            self._host_actions.launch(plan.launch)
         if plan.sleep:
-            self._errands.sleep(plan.sleep)
-        self._at_last = plan.final_command or self._at_last
+            self._host_actions.sleep(plan.sleep)
+        self._final_command = plan.final_command or self._final_command
         if plan.leave:
-            self._ending.drain(plan.leave, finish=plan.finish)
+            self._shutdown.drain(plan.leave, finish=plan.finish)
 
     def _find(self, which: TaskKey | str) -> list[TaskControl]:
         return [
-            handle
-            for handle in self._dispatcher.running.values()
-            if which in (handle.task.run, handle.task.key)
+            control
+            for control in self._dispatcher.running.values()
+            if which in (control.task.run, control.task.key)
         ]
 
     def suspend_task(self, which: TaskKey | str, reason: str) -> bool:
         found = self._find(which)
-        for handle in found:
-            handle.suspension.change(reason)
+        for control in found:
+            control.suspension.change(reason)
         return bool(found)
 
     def stop_task(self, which: TaskKey | str, reason: str) -> bool:
         found = self._find(which)
-        for handle in found:
-            handle.stop(StopCause(kind=StopKind.USER, text=f"stopped on this host: {reason}"))
+        for control in found:
+            control.stop(StopCause(kind=StopKind.USER, text=f"stopped on this host: {reason}"))
         return bool(found)
 
     # -- housekeeping ---------------------------------------------------------------------------
@@ -280,8 +315,7 @@ class _Agent:
     def _wake(self) -> None:
         self._session.wake()
 
-    def _announce(self) -> None:
-        """Tell the server how we are now."""
+    def _put_state(self) -> None:
         self._outbox.put_state(self._state())
         self._wake()
 
@@ -289,83 +323,87 @@ class _Agent:
         if not self.config.keep_runs:
             self._forgotten.send_nowait(task)
 
-    async def _remove_places(self) -> None:
-        """Folders of finished runs, a second's worth at a time."""
+    async def _remove_run_folders(self) -> None:
+        """Remove the folders of closed runs."""
         async for task in self._to_remove:
+            # All runs of one interval are removed by one call, which needs one thread.
             await trio.sleep(CLEANUP_INTERVAL)
             tasks = [task]
             with suppress(trio.WouldBlock):
                 while True:
                     tasks.append(self._to_remove.receive_nowait())
-            await self._outside.remove_places(tasks)
+            await self._dependencies.remove_run_folders(tasks)
 
     async def _guard_memory(self) -> None:
         def pause(text: str) -> None:
             self._dispatcher.pausing = text
-            self._outbox.put_state(self._state())
-            self._wake()
+            self._put_state()
 
         await guard_memory(
             self.config.memory_guard,
-            self._outside.read_headroom,
-            self._outside.usage_reader,
+            self._dependencies.read_headroom,
+            self._dependencies.usage_reader,
             self._dispatcher.running.values,
             pause,
-            lambda seconds: self._pulse.expect_within("the memory guard", seconds),
+            lambda seconds: self._watchdog.expect_within("the memory guard", seconds),
         )
 
-    async def _keep_journal(self) -> None:
+    async def _run_journal(self) -> None:
         def now() -> PendingState:
-            running = (handle.task for handle in self._dispatcher.running.values())
+            running = (control.task for control in self._dispatcher.running.values())
             return self._outbox.held(running)
 
-        await self._outside.journal.run(saved=self._wake, now=now)
+        # An outcome is sent only after its record is durable, so each write may make one sendable.
+        await self._dependencies.journal.run(saved=self._wake, now=now)
 
-    def _make_tools(self) -> TaskDependencies:
+    def _make_task_dependencies(self) -> TaskDependencies:
+        opened = self._dependencies
         return TaskDependencies(
             config=self.config,
-            spawn=self._outside.spawn,
-            plugins=self._outside.plugins,
-            open_run_folder=self._outside.open_run_folder,
-            image_worker=self._outside.image_worker,
+            spawn=opened.spawn,
+            plugins=opened.plugins,
+            open_run_folder=opened.open_run_folder,
+            image_worker=opened.image_worker,
             adopt=self._dispatcher.adopt,
-            dismiss=self._outside.dismiss,
+            dismiss=opened.dismiss,
             resources=lambda: self._resources_text,
-            usage_reader=self._outside.usage_reader,
-            read_headroom=self._outside.read_headroom,
-            gpus=self._cards,
-            examine=self._outside.examine,
-            gpus_unclaimed=self._outside.cards_unclaimed,
+            usage_reader=opened.usage_reader,
+            read_headroom=opened.read_headroom,
+            gpus=self._gpu_allocator,
+            examine=opened.examine,
+            gpus_unclaimed=opened.gpus_unclaimed,
             period=self._settings.period,
-            wall=self._outside.wall,
-            new_token=self._outside.new_token,
-            environment=AgentEnvironment.of(self._outside.environ, self.config.redact),
+            wall=opened.wall,
+            new_token=opened.new_token,
+            environment=AgentEnvironment.of(opened.environ, self.config.redact),
         )
 
     async def _measure(self) -> None:
-        measured = await self._outside.measure()
-        meters = self._outside.meters.latest()
+        measured = await self._dependencies.measure()
+        meters = self._dependencies.meters.latest()
         self._resources = attrs.evolve(measured, custom=(*measured.custom, *meters))
+        # A measurement without GPUs counts only if the driver has answered. Once seen, a GPU stays
+        # in the list: one whose driver fails now still has its tasks.
         if measured.gpus or "gpus" not in measured.stale:
             self._gpus = measured.gpus or self._gpus or ()
-        self._cards.look_again()
+        self._gpu_allocator.look_again()
         figures = attrs.asdict(self._resources)
         self._resources_text = json.dumps({"host_resources": figures})
 
-    def _known_cards(self) -> tuple[GpuCard, ...] | None:
-        """All cards that were ever seen: one whose driver is sick now still has its tasks.
+    def _known_gpus(self) -> tuple[GpuCard, ...] | None:
+        """Return the GPUs of this host; None while their driver starts up.
 
-        None while the driver starts up; one that never answers is no driver in the end.
+        A driver that does not answer within `GPU_START_TIMEOUT` counts as missing.
         """
-        if self._gpus is None and trio.current_time() >= self._patience:
+        if self._gpus is None and trio.current_time() >= self._gpu_deadline:
             return ()
         return self._gpus
 
-    async def _watch_host(self) -> None:
-        """Measure every period, beside the heartbeat and never in its way."""
+    async def _measure_host(self) -> None:
+        """Measure the host every period. A measurement that hangs delays no heartbeat."""
         while True:
             period = self._settings.period()
-            self._pulse.expect_within("the host's measurement", 2 * period + SAMPLE_TIMEOUT)
+            self._watchdog.expect_within("the host's measurement", 2 * period + SAMPLE_TIMEOUT)
             await trio.sleep(until_tick(trio.current_time(), period))
             await self._measure()
             if self._resources is not None:
@@ -374,7 +412,7 @@ class _Agent:
             self._leave_when_idle()
 
     def _leave_when_idle(self) -> None:
-        """Exit when the server said so for a render that has had no task for a while."""
+        """Drain after `exit_no_task_time` without a task, if the server has set it."""
         now = trio.current_time()
         if self._dispatcher.running or self._outbox.holds:
             self._idle_since = now

@@ -1,6 +1,6 @@
-"""Everything an agent touches outside itself, opened together: disk, processes, plugins, host.
+"""Everything with side effects that an agent uses: disk, processes, plugins, host figures.
 
-A simulated agent gets another one of these, and nothing else about it changes.
+It is opened as one object, so that a simulated agent differs from a real one by this object alone.
 """
 
 from __future__ import annotations
@@ -57,62 +57,65 @@ __all__ = ("AgentDependencies", "AgentJournal", "open_agent_dependencies")
 
 
 class AgentJournal(Journal, Protocol):
-    """The journal as the agent runs it."""
+    """The agent's view of the journal: `Journal`, its state at the opening, and its writer."""
 
     @property
     def held(self) -> PendingState:
-        """What an earlier agent left, as of the opening."""
+        """The state that an earlier agent left, as of the opening."""
         ...
 
-    async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None: ...
+    async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
+        """Write queued records until cancelled; see `journal.DiskJournal.run`."""
+        ...
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class AgentDependencies:
-    """What `open_outside` opened. It stays open for as long as the agent runs."""
+    """The parts that `open_agent_dependencies` opens. They stay open while the agent runs."""
 
     spawn: Spawn
     plugins: PluginRunner
     open_run_folder: OpenRunFolder
-    remove_places: Callable[[Sequence[TaskExec]], Awaitable[None]]
+    remove_run_folders: Callable[[Sequence[TaskExec]], Awaitable[None]]
     dismiss: Callable[[TaskExec], Awaitable[None]]
-    """Ends what an earlier agent's supervisor still holds of a run; bounded."""
+    """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
     spawn_detached: SpawnDetached
     ask: Ask
     journal: AgentJournal
     history: RunHistory
-    read_left: Callable[[TaskExec, Redactor], Awaitable[str]]
-    """The output of a run whose agent was killed, from its folder."""
+    read_stored_output: Callable[[TaskExec, Redactor], Awaitable[str]]
+    """Reads the output of a run whose agent was killed, from its folder."""
     new_token: Callable[[], str]
-    """Makes a run's ``AF_TASK_TOKEN``."""
+    """Returns a random ``AF_TASK_TOKEN``."""
     examine: Examine
-    """Looks at processes that do nothing any more."""
+    """Reports what inactive processes wait for."""
     read_headroom: ReadHeadroom
-    """How much memory is left."""
+    """Returns how much memory the host has left."""
     save_server_identity: Callable[[str], Awaitable[None]]
-    """Keeps that for the agent after us. Raises OSError."""
-    cards_unclaimed: Callable[[], bool]
-    """Whether a card works for somebody whom its driver does not name."""
+    """Stores the identity on an afserver for the next agent. Raises `OSError`."""
+    gpus_unclaimed: Callable[[], bool]
+    """Whether a GPU of this host is in use by a process that its driver does not name."""
     usage_reader: ProcessUsageReader
-    """The figures of tasks' processes."""
+    """Measures the processes of tasks."""
     image_worker: ImageWorker | None = None
-    """Reads images for tasks; None: there is nothing here that could."""
+    """Reads images for tasks; None without OpenImageIO."""
     meters: MeterSource = attrs.field(factory=NoMeters)
-    remembered: str = ""
-    """What the server knew the agent before us by (`link.afserver`)."""
+    server_identity: str = ""
+    """The identity on an afserver that an earlier agent stored (`afserver.Identity`)."""
     inherited: TakeoverResult = attrs.field(factory=TakeoverResult)
-    """What goes on of an earlier agent's, and what was ended before we began."""
+    """The runs of an earlier agent that continue, and the processes of it that were ended."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
-    """The variables that tasks inherit, before what they may not have is taken out."""
+    """The variables that tasks inherit, with those that `AgentEnvironment` withholds."""
     wall: Callable[[], float] = time.time
+    """Returns Unix time."""
     jitter: random.Random = attrs.field(factory=random.Random)
 
 
 @asynccontextmanager
 async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependencies]:
-    """Open the real thing. Raises `StoreError`, `StoreInUse`."""
+    """Open the dependencies of a real agent. Raises `StoreError` and `StoreInUse`."""
     sampler = Sampler(make_sampler_config(config))
     environ = dict(os.environ)
     plain = AgentEnvironment.of(environ, ()).variables
@@ -120,16 +123,18 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         store = stack.enter_context(open_state_dir(config.store, config.name))
         identity = await work_in_thread(store.identity)
         journal = await work_in_thread(partial(open_journal, store.journal))
-        holder = await stack.enter_async_context(open_process_backend(store, config))
+        backend = await stack.enter_async_context(open_process_backend(store, config))
+        # Processes of an earlier agent end before its folders are removed and before anything new
+        # starts, so that two processes never write into one folder.
         inherited = await adopt_running_tasks(
-            store, identity, journal.held, config, keeps=holder.keeps
+            store, identity, journal.held, config, supervised=backend.supervised
         )
         kept = {run_folder_name(task) for task in journal.held.tasks.values()}
         await work_in_thread(partial(store.remove_runs, kept))
-        remembered = await work_in_thread(store.read_identity_on_server)
+        server_identity = await work_in_thread(store.read_server_identity)
 
-        async def remember(text: str) -> None:
-            await work_in_thread(partial(store.keep_identity_on_server, text))
+        async def save_server_identity(text: str) -> None:
+            await work_in_thread(partial(store.save_server_identity, text))
 
         settings = config.plugin_settings()
         async with (
@@ -142,15 +147,15 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             _open_image_worker(config) as image_worker,
         ):
             yield AgentDependencies(
-                spawn=holder.spawn,
+                spawn=backend.spawn,
                 plugins=plugins,
                 open_run_folder=partial(
                     open_run_folder,
                     store.runs,
                     quota=config.log_quota,
-                    supervised=holder.keeps and not config.console,
+                    supervised=backend.supervised and not config.console,
                 ),
-                remove_places=partial(remove_run_folders, store.runs),
+                remove_run_folders=partial(remove_run_folders, store.runs),
                 dismiss=partial(dismiss_run, store, config.timing),
                 facts=await trio.to_thread.run_sync(host_facts),
                 measure=sampler.measure,
@@ -159,9 +164,11 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 ask=partial(ask_command, environment=plain),
                 journal=journal,
                 history=DiskRunHistory(store.path),
-                read_left=partial(_read_left, store, config),
+                read_stored_output=partial(
+                    _read_stored_output, store, limit=min(config.window, 1024 * 1024)
+                ),
                 examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
-                cards_unclaimed=sampler.cards_unclaimed,
+                gpus_unclaimed=sampler.cards_unclaimed,
                 read_headroom=make_headroom_reader(),
                 usage_reader=ThreadedUsageReader(make_usage_reader(), sampler.shares),
                 image_worker=image_worker,
@@ -173,8 +180,8 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                     fork_servers=plugins.fork_servers,
                 ),
                 new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
-                remembered=remembered,
-                save_server_identity=remember,
+                server_identity=server_identity,
+                save_server_identity=save_server_identity,
                 inherited=inherited,
             )
 
@@ -188,6 +195,7 @@ async def _open_image_worker(config: Config) -> AsyncIterator[ImageWorker | None
         yield image_worker
 
 
-async def _read_left(store: StateDir, config: Config, task: TaskExec, redactor: Redactor) -> str:
-    limit = min(config.window, 1024 * 1024)
+async def _read_stored_output(
+    store: StateDir, task: TaskExec, redactor: Redactor, *, limit: int
+) -> str:
     return await read_stored_output(store.runs, task, limit=limit, redactor=redactor)

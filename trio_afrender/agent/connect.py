@@ -1,4 +1,4 @@
-"""How an agent reaches its server, by the scheme of its URL."""
+"""Make the function that opens links to an agent's server, by the scheme of its URL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_server(config: Config) -> None:
-    """Raise ConfigError for a URL that cannot be used, before anything is opened for it."""
+    """Raise `ConfigError` for a URL that cannot be used. Opens nothing."""
     scheme = config.server.partition("://")[0].lower()
     if is_native(config.server):
         parse_native(config.server, config.server_port)
@@ -33,42 +33,42 @@ def check_server(config: Config) -> None:
         parse_url(config.server, allow_plain=config.allow_plain)
 
 
-def make_connect(config: Config, *, remembered: str, remember: Save) -> Connect:
-    """Open links to the server of `config`. Raises ConfigError.
+def make_connect(config: Config, *, identity: str, save_identity: Save) -> Connect:
+    """Return a function that opens links to the server of `config`. Raises `ConfigError`.
 
-    An Afanasy server knows its renders by numbers: `remembered` is what an earlier agent of this
-    name kept with `remember`.
+    An afserver identifies its renders by numbers. `identity` is the text that an earlier agent of
+    this name stored with `save_identity`.
     """
     if is_native(config.server):
-        return make_native_connect(config, remembered=remembered, remember=remember)
+        return make_native_connect(config, identity=identity, save_identity=save_identity)
     return make_websocket_connect(config)
 
 
 def make_native_connect(
     config: Config,
     *,
-    remembered: str = "",
-    remember: Save | None = None,
+    identity: str = "",
+    save_identity: Save | None = None,
     open_stream: OpenStream | None = None,
 ) -> Connect:
-    """Open links to an Afanasy server, all with one memory."""
+    """Return a function that opens links to an afserver. All of them share one `LinkState`."""
     address = parse_native(config.server, config.server_port)
     if not is_loopback(address.host):
         _log.info(
-            "%s: whoever reaches that port, or answers in its place, may run commands here: the"
-            " protocol has no authentication",
+            "%s: the protocol has no authentication; any program that reaches that port, or answers"
+            " in its place, can run commands on this host",
             address.url,
         )
     if config.token is not None:
         _log.warning(
-            "%s: the token is not used, Afanasy's protocol has no place for one", address.url
+            "%s: the token is not used, Afanasy's protocol has no field for one", address.url
         )
     timing = config.timing
-    memory = LinkState(
-        identity=Identity.read(remembered, server=address.url, name=config.name),
+    state = LinkState(
+        identity=Identity.read(identity, server=address.url, name=config.name),
         pace=PollSchedule(heartbeat=timing.heartbeat, zombie=timing.zombie),
     )
-    if remember is not None:
-        memory.save = remember
+    if save_identity is not None:
+        state.save = save_identity
     dialer = Dialer(address, open_stream=open_stream, timeout=timing.connect)
-    return partial(open_afserver_link, dialer, memory, timing)
+    return partial(open_afserver_link, dialer, state, timing)

@@ -1,7 +1,11 @@
-"""Starts and stops runs as the server says, and passes on what they tell.
+"""The dispatcher starts and stops runs on the server's messages and sends their events to the outbox.
 
-The order of work within one message is the protocol's: tasks, closes, stops, outputs, listens.
-One message may start and stop the same run; taken in another order the process would stay.
+The parts of one message are applied in the protocol's order: tasks, closes, stops, suspends,
+resumes, outputs, listens. A message may start and stop the same run; in another order its process
+would keep running.
+
+Each run is one task in the dispatcher's nursery. Its events come through one channel, so that
+`running` has a single writer.
 """
 
 from __future__ import annotations
@@ -39,42 +43,50 @@ logger = logging.getLogger(__name__)
 EVENT_BUFFER_SIZE = 64
 LOOP_NAME = "the dispatcher"
 EVENT_TIMEOUT = 10.0
-"""Seconds in which what is in the channel should have been passed on."""
+"""Seconds in which the events in the channel should have been applied."""
 
 
 class Dispatcher:
-    """Owns the runs of one agent. `run` must be running for anything to happen."""
+    """Owns the runs of one agent. Runs start only while `run` runs.
+
+    `wake` is called when the outbox has something new, `forget` when the server has closed a run
+    that has ended.
+    """
 
     def __init__(
         self, outbox: Outbox, *, wake: Callable[[], None], forget: Callable[[TaskExec], None]
     ) -> None:
         self.running: dict[str, TaskControl] = {}
+        """The runs by run id, each from its start until its outcome is in the outbox."""
         self.refusing = ""
-        """Why no new task is taken; empty: they are."""
+        """Why new tasks are given back; empty if they are started."""
         self.pausing = ""
-        """The same, for a while and through no fault of the tasks: theirs is not counted."""
+        """The same for a shortage of memory: these give-backs do not count against a task."""
         self._outbox = outbox
         self._wake = wake
         self._forget = forget
-        self._tools: TaskDependencies | None = None
+        self._dependencies: TaskDependencies | None = None
         self._give_backs: dict[TaskKey, int] = {}
+        """How often in a row this host has given a task back."""
         self._leftovers: set[int] = set()
+        """Pids that survived KILL."""
         self._changed = trio.Event()
+        """Set, and replaced, when a run ends and when the server closes one."""
         self._send, self._receive = trio.open_memory_channel[TaskEvent | LoopWatchdog](
             EVENT_BUFFER_SIZE
         )
         self._nursery: trio.Nursery | None = None
 
-    # -- life -----------------------------------------------------------------------------------
+    # -- running --------------------------------------------------------------------------------
 
     async def run(
         self,
-        tools: TaskDependencies,
+        dependencies: TaskDependencies,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Carry runs until cancelled. Cancelled, every process tree is ended first."""
-        self._tools = tools
+        """Run tasks until cancelled. A cancellation ends every process tree before it returns."""
+        self._dependencies = dependencies
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
@@ -83,19 +95,23 @@ class Dispatcher:
                     if isinstance(event, LoopWatchdog):
                         event.expect_within(LOOP_NAME)
                     else:
-                        self._pass_on(event)
+                        self._apply_event(event)
             except Exception:
-                self.leave()  # a bug of ours: the renders are not to pay for it
+                # A bug of the agent must not end the renders: the supervisor holds them for the
+                # next agent.
+                self.leave()
                 raise
             finally:
                 self._nursery = None
 
-    def probe(self, pulse: LoopWatchdog) -> None:
-        """Have the loop that passes events on give a sign of life to `pulse`."""
-        if not pulse.expects(LOOP_NAME):
-            pulse.expect_within(LOOP_NAME, EVENT_TIMEOUT)
-        with suppress(trio.WouldBlock):  # full: the next call tries again, the promise stands
-            self._send.send_nowait(pulse)
+    def probe(self, watchdog: LoopWatchdog) -> None:
+        """Make the event loop report to `watchdog`. Returns at once."""
+        # The probe goes through the loop's own channel, so a quiet loop has to wake up only while
+        # a watchdog checks it.
+        if not watchdog.expects(LOOP_NAME):
+            watchdog.expect_within(LOOP_NAME, EVENT_TIMEOUT)
+        with suppress(trio.WouldBlock):  # The channel is full. The next call tries again.
+            self._send.send_nowait(watchdog)
 
     async def idle(self) -> None:
         """Wait until nothing runs."""
@@ -107,34 +123,36 @@ class Dispatcher:
         while self._outbox.holds:
             await self._changed.wait()
 
-    def adopt(self, child: ProcessTree, leftovers: tuple[int, ...]) -> None:
-        """Keep waiting for a tree that survived KILL; until it is gone no task is taken."""
+    def adopt(self, tree: ProcessTree, leftovers: tuple[int, ...]) -> None:
+        """Wait in the background for a tree that survived KILL; start no task until it is empty."""
         if self._nursery is not None:
             self._leftovers.update(leftovers)
-            self._nursery.start_soon(self._await_unkillable, child, leftovers)
+            self._nursery.start_soon(self._await_unkillable, tree, leftovers)
 
-    async def _await_unkillable(self, child: ProcessTree, leftovers: tuple[int, ...]) -> None:
+    async def _await_unkillable(self, tree: ProcessTree, leftovers: tuple[int, ...]) -> None:
+        # Such a process is in an uninterruptible system call, on a mount or in a driver that does
+        # not answer. A new task of this host would very likely hang there as well.
         logger.error("pids %s survive KILL: no new tasks until they are gone", leftovers)
-        while await child.kill_until_empty(60.0):
+        while await tree.kill_until_empty(60.0):
             pass
-        await child.reap()
+        await tree.reap()
         self._leftovers.difference_update(leftovers)
-        logger.info("pids %s are gone at last", leftovers)
+        logger.info("pids %s are gone", leftovers)
 
-    # -- what the server says -------------------------------------------------------------------
+    # -- messages of the server -----------------------------------------------------------------
 
     def registered(self, answer: Registered) -> None:
-        """Forget what the server took away while we were not in touch; never report it."""
+        """Kill and forget the runs that a register answer withdraws. Nothing of them is reported."""
         for run in answer.stop:
-            if (handle := self.running.get(run)) is not None:
-                handle.stop(StopCause(kind=StopKind.FORGET, text="taken away by the server"))
+            if (control := self.running.get(run)) is not None:
+                control.stop(StopCause(kind=StopKind.FORGET, text="taken away by the server"))
             elif self._outbox.has(run):
                 logger.warning("run %s: the server no longer wants its outcome", run)
             self._outbox.closed(run)
             self._notify()
 
     def apply(self, events: Events) -> None:
-        """Do what one message says, in the protocol's order."""
+        """Apply one message in the protocol's order."""
         for task in events.tasks:
             self._start(task)
         for ref in events.closes:
@@ -146,68 +164,72 @@ class Dispatcher:
         for ref in events.resumes:
             self._suspend(ref, "")
         for ref in events.outputs:
-            self._ask(ref)
+            if self._nursery is not None:
+                control = self.running.get(ref.run)
+                self._nursery.start_soon(self._send_output, ref, control)
         for ref in events.listens_add:
             self._listen(ref, on=True)
         for ref in events.listens_rem:
             self._listen(ref, on=False)
 
     def stop_all(self, kind: StopKind, text: str, grace: float, by: float) -> None:
-        """Stop every run, all of it by trio's time `by`; a later call may shorten the grace."""
-        for handle in self.running.values():
-            handle.stop(StopCause(kind=kind, text=text), grace, by)
+        """Stop every run by trio's time `by` at the latest. A later call can shorten the grace."""
+        for control in self.running.values():
+            control.stop(StopCause(kind=kind, text=text), grace, by)
 
     def _start(self, task: TaskExec) -> None:
         if task.run in self.running or self._outbox.has(task.run):
-            return  # the server repeats what it has not heard of yet
-        older = self._older_run(task.key)
-        if refusal := self._refusal():
-            self._give_back(task, refusal)
+            return  # The server repeats an exec that it has no report of yet.
+        older = self._stop_older_runs(task.key)
+        if self._leftovers:
+            pids = ", ".join(map(str, sorted(self._leftovers)))
+            self._give_back(task, f"the host waits for pids {pids} that survived KILL")
+            return
+        if self.refusing:
+            self._give_back(task, self.refusing)
             return
         if self.pausing:
-            self._finish(RunRef.of(task), TaskStatus.GiveBack, self.pausing, task)
+            # Not through `_give_back`: the task has done nothing, so it is not counted.
+            self._end_unstarted(RunRef.of(task), TaskStatus.GiveBack, self.pausing, task)
             return
-        handle = TaskControl(
+        control = TaskControl(
             task,
             predecessor=older,
             give_backs=self._give_backs.get(task.key, 0),
             listening=bool(task.flags & 1),
         )
         self._outbox.put_accepted(task)
-        self._launch(handle)
+        self._launch(control)
 
-    def continue_numbering(self, tasks: Iterable[TaskExec]) -> None:
-        """Take up runs that an earlier agent started."""
+    def continue_runs(self, tasks: Iterable[TaskExec]) -> None:
+        """Take over runs that an earlier agent started."""
         for task in tasks:
             self._launch(TaskControl(task, inherited=True))
 
     def leave(self) -> None:
-        """Leave the trees of all runs to their supervisor: whoever is cancelled now ends nothing."""
-        for handle in self.running.values():
-            handle.leaving = True
+        """Leave the trees of all runs to their supervisor: a cancellation ends no process then."""
+        for control in self.running.values():
+            control.leaving = True
 
-    def _launch(self, handle: TaskControl) -> None:
-        self.running[handle.task.run] = handle
-        if self._nursery is not None and self._tools is not None:
-            self._nursery.start_soon(self._carry, handle, self._tools)
+    def _launch(self, control: TaskControl) -> None:
+        self.running[control.task.run] = control
+        if self._nursery is not None and self._dependencies is not None:
+            self._nursery.start_soon(self._run_one, control, self._dependencies)
 
-    def _older_run(self, key: TaskKey) -> TaskControl | None:
-        """The newest other run of that key: it is over for the server, so it ends unreported."""
-        older = [handle for handle in self.running.values() if handle.task.key == key]
-        for handle in older:
+    def _stop_older_runs(self, key: TaskKey) -> TaskControl | None:
+        """Stop earlier runs of a task without a report, and return the newest of them."""
+        # A new exec of a running task means that the server has given the older run up. Its report
+        # would be counted for the new run.
+        older = [control for control in self.running.values() if control.task.key == key]
+        for control in older:
             text = "the server started the task anew"
-            handle.stop(StopCause(kind=StopKind.CLOSED, text=text))
+            control.stop(StopCause(kind=StopKind.CLOSED, text=text))
         return older[-1] if older else None
 
-    def _refusal(self) -> str:
-        if self._leftovers:
-            pids = ", ".join(map(str, sorted(self._leftovers)))
-            return f"the host waits for pids {pids} that survived KILL"
-        return self.refusing
-
     def _close(self, ref: RunRef) -> None:
-        if (handle := self.running.get(ref.run)) is not None:
-            handle.stop(StopCause(kind=StopKind.CLOSED, text="closed by the server"))
+        # A close of a running run means that the server does not run the task here.
+        if (control := self.running.get(ref.run)) is not None:
+            control.stop(StopCause(kind=StopKind.CLOSED, text="closed by the server"))
         task = self._outbox.task_of(ref.run)
         self._outbox.closed(ref.run)
         if task is not None:
@@ -215,75 +237,74 @@ class Dispatcher:
         self._notify()
 
     def _stop(self, ref: RunRef) -> None:
-        if (handle := self.running.get(ref.run)) is not None:
+        if (control := self.running.get(ref.run)) is not None:
             text = f"stopped by the server: {ref.reason}" if ref.reason else "stopped by the server"
-            handle.stop(StopCause(kind=StopKind.SERVER, text=text))
+            control.stop(StopCause(kind=StopKind.SERVER, text=text))
         elif not self._outbox.has(ref.run):
-            # Its exec never reached us. Without an answer it would stay running there for ever.
-            self._finish(ref, TaskStatus.FinishedKilled, "stopped before it reached this host")
+            # Its exec was lost on the way. Without an outcome the server would wait for ever.
+            self._end_unstarted(
+                ref, TaskStatus.FinishedKilled, "stopped before it reached this host"
+            )
 
     def _suspend(self, ref: RunRef, reason: str) -> None:
-        if (handle := self.running.get(ref.run)) is not None:
-            handle.suspension.change(reason)
+        if (control := self.running.get(ref.run)) is not None:
+            control.suspension.change(reason)
 
-    def _ask(self, ref: RunRef) -> None:
-        handle = self.running.get(ref.run)
-        if self._nursery is not None:
-            self._nursery.start_soon(self._answer, ref, handle)
-
-    async def _answer(self, ref: RunRef, handle: TaskControl | None) -> None:
+    async def _send_output(self, ref: RunRef, control: TaskControl | None) -> None:
+        # An unknown run gets an answer as well, because a client of the server waits for it.
         text = "This render does not run that task.\n"
-        if handle is not None:
+        if control is not None:
             text = "The task is being prepared.\n"
-            if handle.output is not None:
-                text = await handle.output()
+            if control.output is not None:
+                text = await control.output()
         answer = AskedOutput(run=ref.run, **ref.key._asdict(), output=text)
         self._outbox.put_asked(answer)
         self._wake()
 
     def _listen(self, ref: RunRef, *, on: bool) -> None:
-        if (handle := self.running.get(ref.run)) is not None:
-            handle.listen(on=on)
+        if (control := self.running.get(ref.run)) is not None:
+            control.listen(on=on)
 
-    # -- what the runs say ----------------------------------------------------------------------
+    # -- events of the runs ---------------------------------------------------------------------
 
-    async def _carry(self, handle: TaskControl, tools: TaskDependencies) -> None:
+    async def _run_one(self, control: TaskControl, dependencies: TaskDependencies) -> None:
         try:
-            await run_task(handle, tools, self._send.clone())
+            await run_task(control, dependencies, self._send.clone())
         finally:
-            # The outcome is in the channel; `running` must hold the run until it has been passed
-            # on, or a register in between would list it nowhere. Silent runs say nothing.
-            if handle.cause is not None and handle.cause.kind.discards_outcome:
-                self._note_silent(handle, tools)
-                self._ended(handle)
-                self._forget(handle.task)
+            # Normally `_apply_event` removes the run, when it has moved the outcome from the
+            # channel to the outbox. A register in between would otherwise list the run nowhere. A
+            # run whose outcome is discarded has no such event.
+            if control.cause is not None and control.cause.kind.discards_outcome:
+                self._record_discarded(control, dependencies)
+                self._remove(control)
+                self._forget(control.task)
 
-    def _note_silent(self, handle: TaskControl, tools: TaskDependencies) -> None:
-        """The server hears nothing of it; whoever asks on this host does."""
-        now, text = tools.wall(), handle.cause.text if handle.cause else ""
+    def _record_discarded(self, control: TaskControl, dependencies: TaskDependencies) -> None:
+        """Record the end of a run in this host's history, although the server gets no report."""
+        now, text = dependencies.wall(), control.cause.text if control.cause else ""
         update = TaskUpdate(
-            run=handle.task.run,
-            **handle.task.key._asdict(),
+            run=control.task.run,
+            **control.task.key._asdict(),
             status=TaskStatus.FinishedKilled,
-            percent=handle.percent,
+            percent=control.percent,
             finished=now,
             why=(Reason(time=now, event="asked", text=f"{text}: ended without a report"),),
         )
-        self._outbox.ended(update, handle.task)
+        self._outbox.ended(update, control.task)
 
-    def _pass_on(self, event: TaskEvent) -> None:
-        handle = self.running.get(event.run)
-        if handle is None:
+    def _apply_event(self, event: TaskEvent) -> None:
+        control = self.running.get(event.run)
+        if control is None:
             return
-        if handle.cause is not None and handle.cause.kind.discards_outcome:
+        if control.cause is not None and control.cause.kind.discards_outcome:
             if isinstance(event, TaskUpdate) and event.status.terminal:
-                # It had reported already when the server took it away.
-                self._ended(handle)
-                self._forget(handle.task)
+                # The outcome was in the channel already when the server gave the task up.
+                self._remove(control)
+                self._forget(control.task)
             return
         match event:
             case TaskUpdate() if event.status.terminal:
-                self._pass_outcome(event, handle)
+                self._apply_outcome(event, control)
             case TaskUpdate():
                 self._outbox.put_progress(event)
             case LogLine():
@@ -294,28 +315,30 @@ class Dispatcher:
                 self._outbox.put_files(event.run, event.files)
         self._wake()
 
-    def _pass_outcome(self, update: TaskUpdate, handle: TaskControl) -> None:
+    def _apply_outcome(self, update: TaskUpdate, control: TaskControl) -> None:
         key = update.key
         if update.status.given_back:
             self._give_backs[key] = self._give_backs.get(key, 0) + 1
         else:
             self._give_backs.pop(key, None)
-        self._outbox.put_outcome(update, handle.task)
+        self._outbox.put_outcome(update, control.task)
         text = update.why[-1].text if update.why else ""
-        logger.info("task %s (%s): %s; %s", key, handle.task.name, update.status.name, text)
-        self._ended(handle)
+        logger.info("task %s (%s): %s; %s", key, control.task.name, update.status.name, text)
+        self._remove(control)
 
     def _give_back(self, task: TaskExec, text: str) -> None:
         key = task.key
+        # After a few give-backs in a row it becomes an error, or the server would hand the task out
+        # to this host without end.
         status = cap_retries(TaskStatus.GiveBack, self._give_backs.get(key, 0))
         self._give_backs[key] = self._give_backs.get(key, 0) + 1
-        self._finish(RunRef.of(task), status, text, task)
+        self._end_unstarted(RunRef.of(task), status, text, task)
 
-    def _finish(
+    def _end_unstarted(
         self, ref: RunRef, status: TaskStatus, text: str, task: TaskExec | None = None
     ) -> None:
-        """Put the outcome of a run that never started here."""
-        now = self._tools.wall() if self._tools is not None else 0.0
+        """Put the outcome of a run that is not started; `task` is None if its exec was lost."""
+        now = self._dependencies.wall() if self._dependencies is not None else 0.0
         update = TaskUpdate(
             run=ref.run,
             **ref.key._asdict(),
@@ -324,14 +347,15 @@ class Dispatcher:
             why=(Reason(time=now, event="refused", text=text),),
         )
         if task is not None:
-            # Whoever comes after us has to say whose outcome this is.
+            # Journaled as well: the next agent needs the task to list this outcome in its register
+            # (test_an_outcome_of_a_refused_task_is_delivered_by_the_next_agent).
             self._outbox.put_accepted(task)
         self._outbox.put_log(ref.run, f"{text}\n")
         self._outbox.put_outcome(update, task)
         self._wake()
 
-    def _ended(self, handle: TaskControl) -> None:
-        self.running.pop(handle.task.run, None)
+    def _remove(self, control: TaskControl) -> None:
+        self.running.pop(control.task.run, None)
         self._notify()
 
     def _notify(self) -> None:

@@ -1,4 +1,4 @@
-"""What an agent does for its host beside tasks: launched commands, sleep, the notice command."""
+"""Actions of an agent on its host beside tasks: launched commands, sleep, the notice command."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ __all__ = ("HostActions",)
 logger = logging.getLogger(__name__)
 
 MAX_REASON = 200
+"""Characters of the notice command's output that a drain's reason contains."""
 
 
 class HostActions:
-    """Starts commands by the configured shell. `run` must be running."""
+    """Runs commands with the configured shell. Commands are started only while `run` runs."""
 
     def __init__(
-        self, config: Config, outside: AgentDependencies, awake: Callable[[], None]
+        self, config: Config, dependencies: AgentDependencies, still_awake: Callable[[], None]
     ) -> None:
-        """`awake` is called when the host was told to sleep and does not."""
+        """`still_awake` is called if the server ordered the host to sleep and it does not."""
         self._config = config
-        self._awake = awake
-        self._outside = outside
+        self._still_awake = still_awake
+        self._dependencies = dependencies
         self._nursery: trio.Nursery | None = None
         self._sleeps = 0
 
     async def run(self, drain: Callable[[str], None]) -> None:
-        """Carry errands until cancelled, which leaves launched commands running."""
+        """Run actions until cancelled. Launched commands survive the cancellation."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
@@ -47,15 +48,18 @@ class HostActions:
                 self._nursery = None
 
     def launch(self, command: str) -> None:
-        """Start `command` on its own and log how it ends, if we live to see it."""
+        """Start `command` detached, and log its exit code if the agent still runs then."""
         if self._nursery is not None:
             self._nursery.start_soon(self.launched, command)
 
     async def launched(self, command: str) -> bool:
-        """Start `command` and wait for its end; cancelled, it goes on. Whether it ended well."""
+        """Start `command` detached and wait for it; return whether it exits with 0.
+
+        After a cancellation the command keeps running.
+        """
         logger.info("launching: %s", command)
         try:
-            code = await self._outside.spawn_detached((*self._config.shell, command))
+            code = await self._dependencies.spawn_detached((*self._config.shell, command))
         except SpawnError as error:
             logger.warning("%s", error)
             return False
@@ -64,12 +68,13 @@ class HostActions:
         return code == 0
 
     def sleep(self, render: str) -> None:
-        """Run what the Wake-on-LAN service makes of `render` (JSON) for going to sleep."""
+        """Run the command that the Wake-on-LAN service makes from `render` (JSON)."""
         if self._nursery is not None:
             self._nursery.start_soon(self._sleep, render)
 
     async def _sleep(self, render: str) -> None:
-        # A service is asked as for a task of the server's own job; nobody hears of this run.
+        # The service gets a task as from the server's own job (WORKING_DIRECTORY "SLEEP" is how
+        # Afanasy's service recognizes it). The server does not know this run.
         self._sleeps += 1
         service = self._config.sleep_service
         task = TaskExec(
@@ -83,35 +88,37 @@ class HostActions:
         )
         command = ""
         try:
-            async with self._outside.open_run_folder(task) as place:
-                info = make_task_info(task, place.files_dir)
+            async with self._dependencies.open_run_folder(task) as run_folder:
+                info = make_task_info(task, run_folder.files_dir)
                 spec = PluginSpec(service=service, parser="", task_info=info)
-                async with self._outside.plugins.open_task(spec, place.log) as plugins:
+                async with self._dependencies.plugins.open_task(spec, run_folder.log) as plugins:
                     command = plugins.facts.command
                     if not command.strip():
-                        said = plugins.facts.log.strip() or "it says nothing"
-                        logger.error('the service "%s" makes no command: %s', service, said)
-            await self._outside.remove_places([task])
+                        log = plugins.facts.log.strip() or "no log"
+                        logger.error('the service "%s" makes no command: %s', service, log)
+            await self._dependencies.remove_run_folders([task])
         except AfRenderError as error:
-            logger.warning("cannot go to sleep: %s", error)
+            logger.warning("cannot sleep: %s", error)
+        # The server counts the render as asleep and gives it no tasks until it registers again.
         if not (command.strip() and await self.launched(command)):
-            self._awake()
+            self._still_awake()
 
     async def _watch_notice(self, drain: Callable[[str], None]) -> None:
-        """Ask the notice command until it says yes once."""
-        period, complaint = self._config.timing.notice, ""
+        """Run the notice command every `Timing.notice` until it exits with 0, then drain."""
+        period, last_problem = self._config.timing.notice, ""
         argv = (*self._config.shell, self._config.notice_command)
         while True:
             try:
-                answer = await self._outside.ask(argv, period)
+                result = await self._dependencies.ask(argv, period)
             except SpawnError as error:
-                answer = CommandResult(None, str(error))
-            if answer.code == 0:
-                text = answer.text.strip().partition("\n")[0][:MAX_REASON]
-                drain(f"the notice command says: {text}" if text else "the notice command says so")
+                result = CommandResult(None, str(error))
+            if result.code == 0:
+                text = result.text.strip().partition("\n")[0][:MAX_REASON]
+                drain(f"notice command: {text}" if text else "notice command")
                 return
-            said = "" if answer.code is not None else answer.text or f"no answer in {period:g} s"
-            if said and said != complaint:
-                logger.warning("the notice command: %s", said)
-            complaint = said
+            # Any other exit code means "no notice". A command that cannot run is logged once.
+            problem = "" if result.code is not None else result.text or f"no answer in {period:g} s"
+            if problem and problem != last_problem:
+                logger.warning("the notice command: %s", problem)
+            last_problem = problem
             await trio.sleep(period)

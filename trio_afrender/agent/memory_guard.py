@@ -1,31 +1,137 @@
-"""Keeps memory free on the host: looks how much there is while tasks run, and stops one in time.
+"""Keep memory free on the host: when it runs short, stop one task in time and give it back.
 
-A host that runs out of memory loses more than a task: the kernel kills whom it finds largest, with
-no word to anybody. What is decided, and by which rule, is in `agent.pressure`.
+A host that runs out of memory loses more than a task: the kernel kills the largest process that it
+finds, whatever it belongs to, and nothing reports why.
+
+The rule: when less than the floor (`MemoryGuard.floor`) is available, stop the task whose tree grew
+most since there was enough memory; of several that grew alike, the youngest. Only one task is
+stopped at a time: the next one is chosen when the tree before it is empty and memory is still
+short. Memory counts as enough again when `MemoryGuard.room` is available; until then the host
+starts no new task.
+
+`MemoryPolicy` decides without I/O, `guard_memory` measures and acts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
+import attrs
 import trio
 
-from trio_afrender.agent.memory_policy import Decision, MemoryPolicy, Tree, next_look
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory import ReadHeadroom
+from trio_afrender.hostinfo.memory import MemoryHeadroom, ReadHeadroom
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.tools import ProcessUsageReader
+from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("guard_memory",)
+__all__ = (
+    "Decision",
+    "MemoryPolicy",
+    "Tree",
+    "guard_memory",
+    "time_to_next_check",
+)
 
 logger = logging.getLogger(__name__)
 
+FLOOR_FRACTION = 8
+"""The floor is at most the host's memory divided by this; `room` is at most twice as much."""
+MAX_FILL_RATE = 2 * 1024**3
+"""Bytes a second that the tasks of a host are assumed to allocate at most."""
+MIN_CHECK_INTERVAL, MAX_CHECK_INTERVAL = 0.25, 5.0
+"""Seconds between two checks."""
 SAMPLE_TIMEOUT = 60.0
-"""Seconds that a look may take: the figures of many trees, on a host that swaps."""
+"""Seconds that one check may take: it reads the figures of many trees, on a host that swaps."""
 IDLE_INTERVAL = 5.0
-"""Seconds between two looks whether there is anything to guard."""
+"""Seconds between two checks while no task runs."""
+
+
+# -- rules ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Tree:
+    """The process tree of a running task."""
+
+    run: str
+    age: float
+    """Seconds since the task was started."""
+    resident: int
+    """Bytes of memory of all its processes."""
+    ending: bool = False
+    """Whether it is being stopped, for any reason, so that its memory will be free soon."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Decision:
+    """The actions after one check."""
+
+    pause: str = ""
+    """Why no new task is started; empty if tasks are started."""
+    victim: str = ""
+    """The run to stop; empty for none."""
+    reason: str = ""
+    """Why that run is stopped."""
+    stop_now: bool = False
+    """Whether runs that are being stopped lose the rest of their grace."""
+
+
+class MemoryPolicy:
+    """Decides after each check. Stores the tree sizes of the last check with enough memory."""
+
+    def __init__(self, rules: MemoryGuard) -> None:
+        self._rules = rules
+        self._before: dict[str, int] = {}
+        self._short = False
+        """Whether memory fell below the floor and is not enough again."""
+
+    def decide(self, headroom: MemoryHeadroom, trees: Sequence[Tree]) -> Decision:
+        """Decide for the present headroom and the running trees."""
+        floor = min(self._rules.floor, headroom.total // FLOOR_FRACTION)
+        enough = max(min(self._rules.room, 2 * headroom.total // FLOOR_FRACTION), floor)
+        if headroom.available >= enough:
+            self._before = {tree.run: tree.resident for tree in trees}
+            self._short = False
+            return Decision()
+        have = f"the host has {show_bytes(headroom.available)} of memory available"
+        if headroom.available >= floor:
+            return Decision(pause=self._pause(have, enough))
+        self._short = True
+        pause = self._pause(have, enough)
+        # A tree that ends frees its memory soon, so no second one is stopped. But a grace of 10 s
+        # may be too long: below half the floor it is cut.
+        if any(tree.ending for tree in trees):
+            return Decision(pause=pause, stop_now=headroom.available < floor // 2)
+        if not trees:
+            return Decision(pause=pause)
+        # Growth and not size: a task that needed much memory all along worked before the shortage.
+        victim = max(
+            trees, key=lambda tree: (tree.resident - self._before.get(tree.run, 0), -tree.age)
+        )
+        before = self._before.get(victim.run, 0)
+        which = (
+            f"of {len(trees)} running tasks this one grew most" if trees[1:] else "this task grew"
+        )
+        reason = (
+            f"{have}, memory_guard.floor is {show_bytes(floor)}; {which} since there was enough memory:"
+            f" from {show_bytes(before)} to {show_bytes(victim.resident)}"
+        )
+        return Decision(pause=pause, victim=victim.run, reason=reason)
+
+    def _pause(self, have: str, enough: int) -> str:
+        return f"{have}: no new tasks until it is {show_bytes(enough)}" if self._short else ""
+
+
+def time_to_next_check(rules: MemoryGuard, headroom: MemoryHeadroom) -> float:
+    """Return the seconds until the next check, short enough that the floor is not passed before."""
+    seconds = (headroom.available - rules.room) / MAX_FILL_RATE
+    return min(max(seconds, MIN_CHECK_INTERVAL), MAX_CHECK_INTERVAL)
+
+
+# -- the loop ------------------------------------------------------------------------------------
 
 
 async def guard_memory(
@@ -34,56 +140,66 @@ async def guard_memory(
     usage_reader: ProcessUsageReader,
     running: Callable[[], Collection[TaskControl]],
     pause: Callable[[str], None],
-    promise: Callable[[float], None],
+    expect_within: Callable[[float], None],
 ) -> None:
-    """Guard until cancelled. `pause` is told why no new task is to be taken, '' that they are;
-    `promise` in how many seconds there will be another look at the latest.
+    """Guard the host's memory until cancelled; return at once if the floor is 0.
+
+    `pause` is called with the reason when no new task is to be started, with "" when tasks may be
+    started again; `expect_within` with the seconds until the next check at the latest.
     """
     if not rules.floor:
         return
-    pressure, taken = MemoryPolicy(rules), dict[str, float]()
+    policy, started = MemoryPolicy(rules), dict[str, float]()
     paused = ""
     while True:
-        promise(SAMPLE_TIMEOUT)
-        room, handles = read_headroom(), tuple(running())
+        expect_within(SAMPLE_TIMEOUT)
+        headroom, controls = read_headroom(), tuple(running())
         now = trio.current_time()
-        taken = {handle.task.run: taken.get(handle.task.run, now) for handle in handles}
-        close = room.available < 2 * rules.room
+        started = {control.task.run: started.get(control.task.run, now) for control in controls}
+        # Measuring a tree costs a read for each of its processes. With plenty of memory the figures
+        # of the usage monitor, some seconds old, are good enough.
+        near = headroom.available < 2 * rules.room
         trees = [
             Tree(
-                run=handle.task.run,
-                age=now - taken[handle.task.run],
-                resident=await _measure(handle, usage_reader) if close else _known(handle),
-                ending=handle.cause is not None,
+                run=control.task.run,
+                age=now - started[control.task.run],
+                resident=await _measure(control, usage_reader) if near else _last_measured(control),
+                ending=control.cause is not None,
             )
-            for handle in handles
+            for control in controls
         ]
-        order = pressure.look(room, trees)
-        if bool(order.pause) != bool(paused):
-            logger.warning("%s", order.pause or "there is memory again: tasks are taken")
-            pause(order.pause)
-        paused = order.pause
-        _carry_out(order, handles)
-        wait = next_look(rules, room) if handles or paused else IDLE_INTERVAL
-        # With time to spare it goes with those who wake the agent anyway.
+        decision = policy.decide(headroom, trees)
+        if bool(decision.pause) != bool(paused):
+            logger.warning(
+                "%s", decision.pause or "there is enough memory again: tasks are started"
+            )
+            pause(decision.pause)
+        paused = decision.pause
+        _stop_trees(decision, controls)
+        wait = time_to_next_check(rules, headroom) if controls or paused else IDLE_INTERVAL
+        # A long wait ends at a multiple of the interval, at which the agent wakes up anyway for its
+        # measurements.
         await trio.sleep(IDLE_INTERVAL - now % IDLE_INTERVAL if wait >= IDLE_INTERVAL else wait)
 
 
-def _carry_out(order: Decision, handles: Collection[TaskControl]) -> None:
-    for handle in handles:
-        if handle.task.run == order.victim:
-            logger.warning("task %s: %s: it is given back", handle.task.key, order.reason)
-            handle.stop(StopCause(kind=StopKind.MEMORY, text=order.reason))
-        elif order.stop_now and handle.cause is not None:
-            handle.stop(handle.cause, grace=0.0)
+def _stop_trees(decision: Decision, controls: Collection[TaskControl]) -> None:
+    for control in controls:
+        if control.task.run == decision.victim:
+            logger.warning("task %s: %s: it is given back", control.task.key, decision.reason)
+            control.stop(StopCause(kind=StopKind.MEMORY, text=decision.reason))
+        elif decision.stop_now and control.cause is not None:
+            control.stop(control.cause, grace=0.0)
 
 
-def _known(handle: TaskControl) -> int:
-    return handle.usage.resident if handle.usage is not None else 0
+def _last_measured(control: TaskControl) -> int:
+    return control.usage.resident if control.usage is not None else 0
 
 
-async def _measure(handle: TaskControl, usage_reader: ProcessUsageReader) -> int:
-    """The memory of a tree now, as far as its processes are known; its own figures may be old."""
-    pids = {pid for pid, _ in handle.members} | ({handle.pid} if handle.pid is not None else set())
+async def _measure(control: TaskControl, usage_reader: ProcessUsageReader) -> int:
+    """Return the memory of a tree now, in bytes."""
+    # Its processes are those of the last measurement: finding new ones takes a walk over all
+    # processes of the host.
+    pids = {pid for pid, _ in control.members}
+    pids |= {control.pid} if control.pid is not None else set()
     found = await usage_reader.read(pids)
-    return sum(usage.resident for usage in found) if found else _known(handle)
+    return sum(usage.resident for usage in found) if found else _last_measured(control)

@@ -1,7 +1,8 @@
-"""The websocket session: register, deliver, take orders; reconnect for ever. Runs never notice.
+"""The session with the server: register, send updates, apply messages, reconnect without end.
 
-Nesting is lifetime: the link's context is one connection, the nursery inside it reads and
-writes; whatever ends one of them ends the connection, and the loop around it tries again.
+Each pass of the loop in `run` is one link: its context is one connection, and a nursery inside it
+holds one reader and one writer. The end of any of them ends the connection, and the loop opens the
+next one. Running tasks are not affected.
 """
 
 from __future__ import annotations
@@ -33,24 +34,25 @@ __all__ = ("Session", "SessionSettings")
 logger = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 16
-"""Updates in flight: enough to keep a link busy, few enough to repeat after a loss."""
+"""Unacknowledged updates: enough to keep a link busy, few enough to repeat after a loss."""
 LOOP_NAME = "the session"
 HANG_MARGIN = 10.0
-"""Seconds late that a loop may be before it counts as hanging."""
+"""Seconds that the loop may be late before the watchdog counts it as hanging."""
 IDLE_HEARTBEAT = 6.0
-"""Seconds between signs of life of a render that has nothing to say (or three eighths of the zombie
-time, or the heartbeat): pings watch the link meanwhile. More than the usual five between two
-measurements, which are a sign of life as well."""
+"""Seconds between empty updates of a render that has nothing to send, unless three eighths of the
+zombie time are less or the heartbeat is more. It is longer than the five seconds between two
+measurements, whose updates prove the same, so empty updates are rare; pings check the connection."""
 BATCH_DELAY = 0.125
-"""Seconds that news of a quiet render wait for more: host and tasks are measured at the same
-moments, and one update tells of them all."""
+"""Seconds that a change waits for others. Host and tasks are measured at the same moments, so one
+update then carries all figures."""
 NAME_TAKEN_RETRIES = 2.0
-"""Zombie times to wait for a taken name: the server may still count our own former self online."""
+"""Zombie times during which a taken name is tried again: it may be this render's own former
+connection, which the server still counts as online."""
 
 
 @attrs.define(eq=False)
 class SessionSettings:
-    """What the server may change. Seconds; the resources period counts heartbeats."""
+    """Settings that the server may change. Seconds; `resources_period` counts heartbeats."""
 
     heartbeat: float
     resources_period: int
@@ -66,21 +68,27 @@ class SessionSettings:
         )
 
     def period(self) -> float:
-        """Seconds between two measurements of the host and of the tasks' trees."""
+        """Return the seconds between two measurements of the host and of the tasks' trees."""
         return self.heartbeat * self.resources_period
 
-    def change(self, said: Registered | Events) -> None:
-        """Take over what is positive; 0 means no change, below 0 never to exit for want of tasks."""
-        self.heartbeat = said.heartbeat_sec if said.heartbeat_sec > 0 else self.heartbeat
-        self.zombie = said.zombie_time if said.zombie_time > 0 else self.zombie
-        if said.resources_update_period > 0:
-            self.resources_period = said.resources_update_period
-        if said.exit_no_task_time:
-            self.exit_no_task = max(said.exit_no_task_time, 0.0)
+    def change(self, message: Registered | Events) -> None:
+        """Apply the settings in a message.
+
+        Positive: new value. Zero: unchanged. Negative `exit_no_task_time`: never exit when idle.
+        """
+        self.heartbeat = message.heartbeat_sec if message.heartbeat_sec > 0 else self.heartbeat
+        self.zombie = message.zombie_time if message.zombie_time > 0 else self.zombie
+        if message.resources_update_period > 0:
+            self.resources_period = message.resources_update_period
+        if message.exit_no_task_time:
+            self.exit_no_task = max(message.exit_no_task_time, 0.0)
 
 
 class Session:
-    """One render's talk with its server, over as many links as it takes."""
+    """The session of one render with its server, over one link after the other.
+
+    `instruct` is called with the instruction and the command of each message that has one.
+    """
 
     def __init__(
         self,
@@ -93,9 +101,10 @@ class Session:
         make_register: Callable[[], Register],
         instruct: Callable[[str, str], None],
         connect_timeout: float,
-        pulse: LoopWatchdog,
+        watchdog: LoopWatchdog,
     ) -> None:
         self.state = "connecting"
+        """``connecting``, ``online`` or ``closed``."""
         self.render_id = 0
         self._connect = connect
         self._outbox = outbox
@@ -105,24 +114,24 @@ class Session:
         self._make_register = make_register
         self._instruct = instruct
         self._connect_timeout = connect_timeout
-        self._pulse = pulse
+        self._watchdog = watchdog
         self._wakeup = trio.Event()
         self._acked = trio.Event()
-        self._goodbye: str | None = None
-        self._renewing = False
+        self._leave_reason: str | None = None
+        self._reregistering = False
         self._refused_since = math.inf
         self._last_error = ""
-        self._heard = -math.inf
-        """When the server last said something."""
+        self._received_at = -math.inf
+        """When the last message of the server was received."""
 
     def wake(self) -> None:
-        """Say that the outbox holds something new; what is urgent goes out at once."""
+        """Send urgent content of the outbox at once."""
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Talk until `say_goodbye`. Raises `LinkRefused` when the server does not want us at all."""
+        """Keep the session until `deregister`. Raises `LinkRefused` for a refusal that is final."""
         while not self.leaving:
-            self._pulse.expect_within(LOOP_NAME, self._connect_timeout + HANG_MARGIN)
+            self._watchdog.expect_within(LOOP_NAME, self._connect_timeout + HANG_MARGIN)
             refusal = await self._try_link()
             self.state = "connecting"
             self._outbox.lost()
@@ -130,42 +139,46 @@ class Session:
                 self._handle_refusal(refusal)
             await self._pause()
         self.state = "closed"
-        self._pulse.expect_within(LOOP_NAME)
+        self._watchdog.expect_within(LOOP_NAME)
 
     async def _pause(self) -> None:
-        """Wait before the next try; not at all when we are leaving."""
+        """Wait before the next connect; return at once if the agent leaves."""
         if not self.leaving:
-            # A server counts us online for a zombie time, and hands us tasks meanwhile.
-            counted = trio.current_time() - self._heard < self._settings.zombie
-            held = bool(self._dispatcher.running) or self._outbox.holds or counted
+            # For one zombie time after the last message the server counts this render as online and
+            # may hand tasks to it, so the wait stays short
+            # (test_an_idle_render_is_back_before_the_server_gives_it_up).
+            online = trio.current_time() - self._received_at < self._settings.zombie
+            held = bool(self._dispatcher.running) or self._outbox.holds or online
             delay = self._backoff.delay(held=held, zombie=self._settings.zombie)
-            self._pulse.expect_within(LOOP_NAME, delay + HANG_MARGIN)
+            self._watchdog.expect_within(LOOP_NAME, delay + HANG_MARGIN)
             await trio.sleep(delay)
 
     @property
     def leaving(self) -> bool:
-        """Whether the goodbye has been asked for."""
-        return self._goodbye is not None
+        """Whether `deregister` was called."""
+        return self._leave_reason is not None
 
-    def say_goodbye(self, reason: str) -> None:
-        """Deregister on the present link, if there is one, and end `run`."""
-        self._goodbye = reason
+    def deregister(self, reason: str) -> None:
+        """Deregister on the present link, if there is one, and end `run`. Returns at once."""
+        self._leave_reason = reason
         self.wake()
 
     def reregister(self) -> None:
-        """Leave and register anew once nothing runs, for a server that must not go on with what it
-        thinks of this render: one that believes it asleep gives it no tasks."""
-        self._renewing = True
+        """Deregister and register anew once nothing runs and every outcome is closed.
+
+        This clears the server's state of this render: one that it counts as asleep gets no tasks.
+        """
+        self._reregistering = True
         self.wake()
 
     @property
-    def _may_renew(self) -> bool:
-        return self._renewing and not (self._dispatcher.running or self._outbox.holds)
+    def _can_reregister(self) -> bool:
+        return self._reregistering and not (self._dispatcher.running or self._outbox.holds)
 
     # -- one link -------------------------------------------------------------------------------
 
     async def _try_link(self) -> LinkRefused | None:
-        """Have one link until it ends; return the server's refusal if that is what ended it."""
+        """Use one link until it ends; return the server's refusal if that was the end."""
         refusal: LinkRefused | None = None
         try:
             await self._one_link()
@@ -180,9 +193,9 @@ class Session:
         with trio.CancelScope(deadline=trio.current_time() + self._connect_timeout) as connecting:
             async with self._connect() as link:
                 answer = await link.register(self._make_register())
-                connecting.deadline = (
-                    math.inf
-                )  # the scope is around the link, so it must outlive it
+                # The scope must stay open as long as the link's context, because scopes cannot be
+                # interleaved with nurseries. So its deadline is removed instead.
+                connecting.deadline = math.inf
                 if isinstance(answer, Refused):
                     raise LinkRefused(answer.reason, answer.text, retry_after=answer.retry_after)
                 self._registered(answer)
@@ -194,7 +207,7 @@ class Session:
             raise LinkLost(f"no answer within {self._connect_timeout:g} s")
 
     def _registered(self, answer: Registered) -> None:
-        self._heard = trio.current_time()
+        self._received_at = trio.current_time()
         self._refused_since = math.inf
         self._last_error = ""
         self.render_id = answer.id
@@ -206,9 +219,10 @@ class Session:
     async def _read(self, link: Link) -> None:
         while True:
             message = await link.receive()
-            # Only something received proves a server: one that accepts and drops is not hammered.
+            # The backoff is reset by a message, not by a connect: a server that accepts connections
+            # and closes them must not get new ones in quick succession.
             self._backoff.reset()
-            self._heard = trio.current_time()
+            self._received_at = trio.current_time()
             match message:
                 case Ack():
                     self._outbox.acked(message.seq)
@@ -222,59 +236,60 @@ class Session:
                         self._instruct(message.instruction, message.command)
 
     async def _write(self, link: Link) -> None:
-        seq, beat = 0, False
+        seq, heartbeat_due = 0, False
         while True:
             while update := self._outbox.take(seq + 1) or (
-                self._outbox.make_heartbeat(seq + 1) if beat else None
+                self._outbox.make_heartbeat(seq + 1) if heartbeat_due else None
             ):
-                beat = False
+                heartbeat_due = False
                 seq += 1
                 await link.send(update)
-                await self._wait_for_window()
-            if self._goodbye is not None:
-                await link.deregister(self._goodbye)
+                while self._outbox.in_flight >= MAX_IN_FLIGHT:
+                    self._acked = trio.Event()
+                    await self._acked.wait()
+            if self._leave_reason is not None:
+                await link.deregister(self._leave_reason)
                 return
-            if self._may_renew:
-                self._renewing = False
+            if self._can_reregister:
+                self._reregistering = False
                 await link.deregister("to register anew")
                 return
-            beat = await self._wait_for_turn()
+            heartbeat_due = await self._wait_to_send()
 
-    async def _wait_for_window(self) -> None:
-        while self._outbox.in_flight >= MAX_IN_FLIGHT:
-            self._acked = trio.Event()
-            await self._acked.wait()
+    async def _wait_to_send(self) -> bool:
+        """Wait until something is to be sent; return True if a heartbeat is due.
 
-    async def _wait_for_turn(self) -> bool:
-        """Wait for what is urgent; for the heartbeat if there is anything else to say; or for
-        the time to give an empty sign of life (True). So a quiet agent hardly ever wakes."""
+        Urgent content ends the wait at once, other content with the heartbeat. Without content the
+        wait ends when an empty update is due, so a quiet agent rarely wakes up.
+        """
         now = trio.current_time()
         heartbeat = self._settings.heartbeat
         until = now + max(heartbeat, min(IDLE_HEARTBEAT, self._settings.zombie * 3 / 8))
-        # A send may hang for as long as it takes the pings to notice a dead peer.
-        self._pulse.expect_within(LOOP_NAME, until - now + self._settings.zombie + HANG_MARGIN)
-        news = math.inf
-        while not (self._outbox.urgent or self.leaving or self._may_renew):
+        # A send may hang until the pings notice a dead peer, which takes up to one zombie time.
+        self._watchdog.expect_within(LOOP_NAME, until - now + self._settings.zombie + HANG_MARGIN)
+        pending_since = math.inf
+        while not (self._outbox.urgent or self.leaving or self._can_reregister):
             if self._outbox.has_pending:
-                news = min(news, trio.current_time())
-                until = min(until, max(now + heartbeat, news + BATCH_DELAY))
-            with trio.move_on_at(until) as pause:
+                pending_since = min(pending_since, trio.current_time())
+                until = min(until, max(now + heartbeat, pending_since + BATCH_DELAY))
+            with trio.move_on_at(until) as waiting:
                 await self._wakeup.wait()
             self._wakeup = trio.Event()
-            if pause.cancelled_caught:
+            if waiting.cancelled_caught:
                 return True
         return False
 
-    # -- what goes wrong ------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
     def _report_loss(self, text: str) -> None:
-        """Say it once loudly; an agent that waits a night for its server is not to fill a log."""
+        # The same error is a warning once. An agent that waits a night for its server would fill
+        # its log otherwise.
         level = logging.DEBUG if text == self._last_error else logging.WARNING
         self._last_error = text
         logger.log(level, "no link to the server: %s; trying again", text)
 
     def _handle_refusal(self, error: LinkRefused) -> None:
-        """Give up on a refusal that will not change, or on a name that stays taken."""
+        """Raise a refusal that is final; log one that may change."""
         if error.retry_after is None:
             raise error
         now = trio.current_time()
@@ -285,10 +300,9 @@ class Session:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to tell of a group about one situation: the first, but nonsense before a loss.
-
-    While the reader closes a link on which nonsense came, the writer may find it closed.
-    """
+    """Return the error to report of a group: a `ProtocolError` if there is one, else the first."""
+    # While the reader closes a link because of an invalid message, the writer may find it closed.
+    # The message is the cause then.
     leaves = list(_leaves(group))
     return next((error for error in leaves if isinstance(error, ProtocolError)), leaves[0])
 

@@ -1,4 +1,11 @@
-"""How an agent ends: refuse, let finish or stop, deliver, say goodbye, all within one budget."""
+"""Drain an agent: refuse tasks, finish or stop running ones, deliver, deregister, in one time budget.
+
+    |---- running tasks finish ----|- grace -|- kill -|- deliver -|- deregister -|
+    drain()                                                              deadline
+
+Each step has a share of the budget that it cannot exceed, so that a later step still gets its own:
+a task that does not end costs its outcome's delivery nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +27,18 @@ __all__ = ("Shutdown",)
 logger = logging.getLogger(__name__)
 
 FLUSH_BUDGET = 5.0
-"""Seconds of the budget kept for the last results and the goodbye."""
+"""Seconds of the budget for the last outcomes and the deregistration."""
 DEREGISTER_TIMEOUT = 4.0
-"""Seconds for a server that is there to take the goodbye: one of Afanasy takes a turn for it."""
+"""Seconds for the deregistration. An afserver answers it with its next cycle, up to 1 s later."""
 KILL_TIMEOUT = 3.0
-"""Seconds of the budget in which killed processes may go."""
+"""Seconds of the budget for killed processes to end."""
 FAST_STOP_GRACE = 2.0
-"""Grace, in seconds, when there is to be no more waiting."""
+"""Seconds of grace for running tasks in `stop_now`."""
 
 
 @final
 class Shutdown:
-    """The drain of one agent. Whoever asks again can only make it shorter."""
+    """The drain of one agent. A repeated request can only shorten it."""
 
     def __init__(
         self,
@@ -42,13 +49,13 @@ class Shutdown:
         *,
         announce: Callable[[], None],
     ) -> None:
-        """`announce` tells the server that no more tasks are taken."""
+        """`announce` is called when the agent's state changes to draining."""
         self._config = config
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._session = session
         self._announce = announce
-        self._asked = trio.Event()
+        self._requested = trio.Event()
         self._reason = ""
         self._deadline = math.inf
         self._finishing = trio.CancelScope()
@@ -56,12 +63,14 @@ class Shutdown:
 
     @property
     def begun(self) -> bool:
-        """Whether no more tasks are taken."""
-        return self._asked.is_set()
+        """Whether the drain has begun, so that no more tasks are started."""
+        return self._requested.is_set()
 
     def drain(self, reason: str, budget: float | None = None, *, finish: bool = True) -> None:
-        """End within `budget` seconds (default `Timing.shutdown`); without `finish` running tasks
-        are stopped at once, with their grace. Returns at once."""
+        """Begin the drain, or shorten it to `budget` seconds (default `Timing.shutdown`).
+
+        Without `finish` running tasks are stopped at once, with their grace. Returns at once.
+        """
         seconds = self._config.timing.shutdown if budget is None else budget
         self._deadline = min(self._deadline, trio.current_time() + seconds)
         self._finishing.deadline = self._deadline - FLUSH_BUDGET - self._config.timing.grace
@@ -70,43 +79,47 @@ class Shutdown:
             logger.info("draining: %s", reason)
             self._reason = reason
             self._dispatcher.refusing = f"this render is draining: {reason}"
-            self._asked.set()
+            self._requested.set()
             self._announce()
         if not finish:
             self._finishing.cancel()
 
     def stop_now(self, reason: str) -> None:
-        """End now: running tasks are stopped with a short grace."""
+        """Drain within a few seconds: running tasks are stopped with a short grace."""
         self.drain(reason, FLUSH_BUDGET + FAST_STOP_GRACE, finish=False)
         self._stop_all(StopKind.AGENT_EXIT, f"the agent ends now: {reason}", FAST_STOP_GRACE)
 
     def _stop_all(self, kind: StopKind, text: str, grace: float) -> None:
-        """Stop every run so that what follows still fits into the budget."""
+        """Stop every run early enough for the kill and the delivery to fit into the budget."""
         left = self._deadline - trio.current_time()
+        # Of a short budget, delivery and kill get a quarter each at most, so that tasks have some
+        # grace in any case.
         deliver = min(DEREGISTER_TIMEOUT + self._config.timing.drain, left / 4)
-        bury = min(KILL_TIMEOUT, left / 4)
+        kill = min(KILL_TIMEOUT, left / 4)
         by = self._deadline - deliver
-        self._dispatcher.stop_all(kind, text, max(min(grace, left - deliver - bury), 0.0), by)
+        self._dispatcher.stop_all(kind, text, max(min(grace, left - deliver - kill), 0.0), by)
 
     async def run(self, scope: trio.CancelScope) -> None:
-        """Wait until it is asked for, do it, and cancel `scope`: all that the agent is."""
-        await self._asked.wait()
+        """Wait for a request, do the drain, and cancel `scope`, which holds the whole agent."""
+        await self._requested.wait()
         with self._finishing:
             if self._config.drain != "stop":
                 await self._dispatcher.idle()
         text = f"the agent is draining: {self._reason}"
         self._stop_all(StopKind.DRAIN, text, self._config.timing.grace)
-        with trio.move_on_at(self._deadline) as waiting:  # for a disk or a plugin that hangs
+        # A stopped task can still hang, on a disk or in a plugin.
+        with trio.move_on_at(self._deadline) as waiting:
             await self._dispatcher.idle()
         if waiting.cancelled_caught:
             logger.error("%d tasks did not end within the budget", len(self._dispatcher.running))
         self._delivering.deadline = max(self._deadline, trio.current_time() + 1.0)
         with self._delivering:
             await self._dispatcher.delivered()
-            self._session.say_goodbye(self._reason)
+            self._session.deregister(self._reason)
             if self._session.state == "online":
+                # The agent cancels this task as soon as the session has ended.
                 with trio.move_on_after(DEREGISTER_TIMEOUT):
-                    await trio.sleep_forever()  # the agent cancels us once the goodbye is out
+                    await trio.sleep_forever()
         if self._outbox.holds:
             logger.error("the server did not take every outcome before the drain's deadline")
         scope.cancel()

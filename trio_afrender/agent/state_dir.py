@@ -1,4 +1,4 @@
-"""The agent's own folder: ``<af_store_folder>/trio_afrender/<name>``, ours alone and locked."""
+"""The agent's state directory ``<af_store_folder>/trio_afrender/<name>``: private and locked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trio_afrender.errors import StoreError, StoreInUse
 __all__ = ("StateDir", "open_state_dir")
 
 UNCLEAN_MARKER = "unclean"
-"""A file that is there while an agent lives, and after it was killed."""
+"""A file that exists while an agent runs, and after it was killed."""
 IDENTITY_LENGTH = 16
 """Characters."""
 NAME_PATTERN = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
@@ -27,26 +27,27 @@ NAME_PATTERN = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
 
 @attrs.frozen
 class StateDir:
-    """A folder that nobody else on this host uses while it is open."""
+    """A directory that no other agent on this host uses while it is open."""
 
     path: Path
     crashed: bool = False
-    """Whether the agent before us did not come to its end: its processes may still be there."""
+    """Whether the previous agent was killed, so that its processes may still run."""
 
     @property
     def runs(self) -> Path:
-        """Where the folders of runs are."""
+        """The folder of the run folders."""
         return self.path / "runs"
 
     @property
     def journal(self) -> Path:
-        """What the server still has to hear."""
+        """The journal's path."""
         return self.path / "journal"
 
     def identity(self) -> str:
-        """The random name of this store, made once. Processes of its tasks are known by it.
+        """Return the random id of this directory, created at first use. Raises `StoreError`.
 
-        Raises `StoreError`.
+        It is the first part of each task's ``AF_TASK_TOKEN``, by which processes of an earlier
+        agent are found.
         """
         path = self.path / "identity"
         try:
@@ -59,21 +60,21 @@ class StateDir:
             raise StoreError.of(path, error) from error
         return text
 
-    def read_identity_on_server(self) -> str:
-        """What an Afanasy server knew the agent before us by; empty if nothing was kept."""
+    def read_server_identity(self) -> str:
+        """Return the stored identity on an afserver (`afserver.Identity`); empty without one."""
         try:
             return (self.path / "render").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
-    def keep_identity_on_server(self, text: str) -> None:
-        """Keep that for the next agent. Raises OSError."""
-        fresh = self.path / "render.new"
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(self.path / "render")
+    def save_server_identity(self, text: str) -> None:
+        """Store the identity on an afserver for the next agent. Raises `OSError`."""
+        new = self.path / "render.new"
+        new.write_text(text, encoding="utf-8")
+        new.replace(self.path / "render")
 
     def remove_runs(self, kept: Collection[str]) -> None:
-        """Delete the folders of runs, but those whose names are `kept`. Blocks on the disk."""
+        """Delete all run folders but those with the names `kept`. Blocks on the disk."""
         for folder in self.runs.iterdir():
             if folder.name not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -81,30 +82,34 @@ class StateDir:
 
 @contextmanager
 def open_state_dir(root: Path, name: str) -> Iterator[StateDir]:
-    """Make and lock the store of the agent `name` below `root`. Blocks on the disk.
+    """Create, check and lock the state directory of the agent `name` below `root`.
 
-    Raises `StoreInUse` when another agent of that name has it, `StoreError` when it is a link,
-    somebody else's or cannot be made. What an earlier agent left of its runs is still there.
+    Blocks on the disk. Files of an earlier agent are kept. Raises `StoreInUse` if another agent of
+    that name is running, and `StoreError` if the directory is a link, belongs to another user or
+    cannot be created.
     """
     if not NAME_PATTERN.fullmatch(name):
         raise StoreError(root, f'the name "{name}" cannot be a folder: use letters, digits, . _ -')
-    _make_private(root, private=False)
-    _make_private(root / "trio_afrender", private=False)
+    _make_folder(root, private=False)
+    _make_folder(root / "trio_afrender", private=False)
     store = StateDir(root / "trio_afrender" / name)
-    _make_private(store.path, private=True)
+    _make_folder(store.path, private=True)
     lock = _lock(store.path)
     try:
-        _make_private(store.runs, private=True)
-        crashed = _mark(store.path)
+        _make_folder(store.runs, private=True)
+        crashed = _set_unclean(store.path)
         yield attrs.evolve(store, crashed=crashed)
+        # Not in `finally`: after an error in the body the marker stays, and the next agent looks
+        # for processes that this one has left.
         with suppress(OSError):
             (store.path / UNCLEAN_MARKER).unlink()
     finally:
         os.close(lock)
 
 
-def _make_private(path: Path, *, private: bool) -> None:
-    """Make a folder, or check the one that is there: no link, and ours if it must be private."""
+def _make_folder(path: Path, *, private: bool) -> None:
+    """Create a folder, or check the existing one. A private one must be no link, owned by this
+    user and closed to others."""
     try:
         with suppress(FileExistsError):
             path.mkdir(mode=0o700 if private else 0o755, parents=not private)
@@ -125,8 +130,8 @@ def _make_private(path: Path, *, private: bool) -> None:
         raise StoreError(path, "is not a folder; choose another --store")
 
 
-def _mark(path: Path) -> bool:
-    """Leave the mark that only a clean end removes; return whether it was there."""
+def _set_unclean(path: Path) -> bool:
+    """Create the marker that a clean end removes; return whether it existed."""
     try:
         (path / UNCLEAN_MARKER).touch(exist_ok=False)
     except FileExistsError:
@@ -137,6 +142,9 @@ def _mark(path: Path) -> bool:
 
 
 def _lock(path: Path) -> int:
+    """Lock the directory; return the descriptor that holds the lock. Raises `StoreInUse`."""
+    # The kernel releases the lock when the agent dies, however it dies. The descriptor is not
+    # inherited (O_CLOEXEC): a child that outlives the agent must not hold the lock.
     try:
         handle = os.open(
             path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600

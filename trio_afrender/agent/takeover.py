@@ -1,19 +1,25 @@
-"""What an earlier agent of this store left: trees that go on, trees that nobody wants, processes.
+"""Take over what an earlier agent of this state directory left: running trees, outcomes, processes.
 
-A run goes on when the journal knows it, it has no outcome yet, and its tree lives with a parent of its
-own or has left word of its end. All else that belongs to this store is ended before anything starts.
+A run continues if the journal has it, it has no outcome yet, and its tree is still supervised or
+has left an exit record. Every other tree and process of this state directory is ended before
+anything new starts. Outcomes that the server has not closed are delivered by this agent, and runs
+that cannot continue are given back.
+
+Order: `adopt_running_tasks` comes first, because it decides which trees live on; `recover` fills
+the outbox afterwards, and the agent registers only then.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import attrs
 
 from trio_afrender.agent.journal_format import PendingState
+from trio_afrender.agent.outbox import Outbox
 from trio_afrender.agent.state_dir import StateDir
 from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn
@@ -27,9 +33,11 @@ from trio_afrender.process.supervisor_client import (
     open_supervisor,
     stop_trees,
 )
-from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.protocol.messages import Reason, TaskExec, TaskStatus, TaskUpdate
 from trio_afrender.task.run_folder import OWN_SLOT, run_folder_name
+from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.tasklog.io_threads import work_in_thread
+from trio_afrender.tasklog.redact import Redactor, find_secrets
 
 __all__ = (
     "ProcessBackend",
@@ -37,6 +45,7 @@ __all__ = (
     "adopt_running_tasks",
     "dismiss_run",
     "open_process_backend",
+    "recover",
 )
 
 logger = logging.getLogger(__name__)
@@ -44,45 +53,49 @@ logger = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True)
 class ProcessBackend:
-    """Who starts trees and holds them."""
+    """Starts process trees."""
 
     spawn: Spawn
-    keeps: bool
-    """Whether they may outlive this agent."""
+    supervised: bool
+    """Whether a supervisor holds the trees, so that they may outlive this agent."""
 
 
 @attrs.frozen(kw_only=True)
 class TakeoverResult:
-    """What goes on, and what was ended."""
+    """The runs that continue, and the processes that were ended."""
 
     runs: frozenset[str] = frozenset()
-    strays: tuple[int, ...] = ()
+    """Ids of the runs that continue."""
+    killed: tuple[int, ...] = ()
+    """Pids of an earlier agent's processes."""
+
+
+# -- process trees -------------------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def open_process_backend(store: StateDir, config: Config) -> AsyncIterator[ProcessBackend]:
-    """Have the supervisor of this store, or do without: then this process is the parent of its tasks."""
+    """Connect to the supervisor of this state directory, or start it.
+
+    Without a supervisor, tasks are child processes of this agent and end with it.
+    """
     async with AsyncExitStack() as stack:
-        yield await _open(store, config, stack)
+        if config.supervisor and can_supervise():
+            try:
+                supervisor = await stack.enter_async_context(open_supervisor(store.path))
+            except SupervisorError as error:
+                logger.warning("%s; tasks are children of the agent and end with it", error)
+            else:
+                spawn = _log_first(supervisor.spawn, _describe_supervisor(supervisor.facts))
+                yield ProcessBackend(spawn=spawn, supervised=True)
+                return
+        adopts = config.subreaper and become_subreaper()
+        text = f"tasks are children of the agent{', which adopts their orphans' * adopts}"
+        yield ProcessBackend(spawn=_log_first(make_spawn(subreaper=adopts), text), supervised=False)
 
 
-async def _open(store: StateDir, config: Config, stack: AsyncExitStack) -> ProcessBackend:
-    if config.supervisor and can_supervise():
-        try:
-            supervisor = await stack.enter_async_context(open_supervisor(store.path))
-        except SupervisorError as error:
-            logger.warning("%s; the agent itself holds its tasks, and they end with it", error)
-        else:
-            return ProcessBackend(
-                spawn=_announce(supervisor.spawn, _describe(supervisor.facts)), keeps=True
-            )
-    adopts = config.subreaper and become_subreaper()
-    text = f"tasks are children of the agent{', which adopts their orphans' * adopts}"
-    return ProcessBackend(spawn=_announce(make_spawn(subreaper=adopts), text), keeps=False)
-
-
-def _announce(spawn: Spawn, text: str) -> Spawn:
-    """Say at the first start how trees are held on this host."""
+def _log_first(spawn: Spawn, text: str) -> Spawn:
+    """Return `spawn` with `text` logged at its first call."""
     first = [text]
 
     async def start(launch: Launch) -> ProcessTree:
@@ -93,55 +106,118 @@ def _announce(spawn: Spawn, text: str) -> Spawn:
     return start
 
 
-def _describe(facts: Mapping[str, object]) -> str:
-    """The layers that this host allows."""
+def _describe_supervisor(facts: Mapping[str, object]) -> str:
     cgroups = f"cgroups below {facts['cgroups']}" if facts.get("cgroups") else "no cgroups"
     protected = "protected" if facts.get("protected") else "not protected"
     return (
-        f"tasks are held by the supervisor (pid {facts.get('pid')}), each by a parent that adopts its"
-        f" orphans; {cgroups}; {protected} when memory is short"
+        f"tasks are held by the supervisor (pid {facts.get('pid')}), each by a task supervisor that"
+        f" adopts its orphans; {cgroups}; {protected} when memory is short"
     )
 
 
 async def adopt_running_tasks(
-    store: StateDir, identity: str, held: PendingState, config: Config, *, keeps: bool
+    store: StateDir, identity: str, held: PendingState, config: Config, *, supervised: bool
 ) -> TakeoverResult:
-    """Find what goes on, and end what does not."""
+    """Find the runs that continue; end all other trees and processes of this state directory."""
     timing = config.timing
-    look = partial(_look, store, held, keeps=keeps, deadline=timing.grace + timing.sweep)
-    runs, parents = await work_in_thread(look)
+    separate = partial(
+        _separate_trees, store, held, supervised=supervised, deadline=timing.grace + timing.sweep
+    )
+    runs, task_supervisors = await work_in_thread(separate)
     if runs:
-        logger.info("%s tasks of an earlier agent go on", len(runs))
+        logger.info("%s tasks of an earlier agent continue", len(runs))
     if not store.crashed:
         return TakeoverResult(runs=runs)
-    found, left = await kill_leftovers(f"{identity}-", timing.grace, timing.sweep, spared=parents)
+    # After a crash there may be processes that no supervisor held. They are found by the identity
+    # in their environment (AF_TASK_TOKEN). The scan reads the environment of every process of the
+    # host, so a clean start skips it.
+    found, left = await kill_leftovers(
+        f"{identity}-", timing.grace, timing.sweep, spared=task_supervisors
+    )
     if found:
         logger.warning("the agent before this one was killed: ended its processes %s", found)
     if left:
         logger.error("pids %s of the agent before this one survive KILL", left)
-    return TakeoverResult(runs=runs, strays=found)
+    return TakeoverResult(runs=runs, killed=found)
 
 
 async def dismiss_run(store: StateDir, timing: Timing, task: TaskExec) -> None:
-    """End the trees that are held for a run, whatever its state."""
+    """End the supervised trees of a run, whatever its state. Takes at most `Timing.sweep`."""
     folder = store.runs / run_folder_name(task)
     if not await work_in_thread(partial(stop_trees, folder, timing.sweep)):
-        logger.error("what is left of task %s survives KILL", task.key)
+        logger.error("processes of task %s survive KILL", task.key)
 
 
-def _look(
-    store: StateDir, held: PendingState, *, keeps: bool, deadline: float
+def _separate_trees(
+    store: StateDir, held: PendingState, *, supervised: bool, deadline: float
 ) -> tuple[frozenset[str], tuple[int, ...]]:
-    """Return the runs that go on, and the parents that hold their trees; end all others."""
+    """Return the runs that continue, and the pids of their task supervisors; end all other trees.
+
+    Blocks.
+    """
     runs: set[str] = set()
     folders = {}
-    for task in held.unfinished if keeps else ():
+    # An agent without a supervisor cannot continue a run, even if an earlier agent's supervisor
+    # holds it.
+    for task in held.unfinished if supervised else ():
         folder = store.runs / run_folder_name(task)
         if has_record(str(folder / OWN_SLOT)):
             runs.add(task.run)
             folders[folder.name] = folder
-    parents = [pid for folder in folders.values() for pid in find_task_supervisors(folder)]
+    task_supervisors = [pid for folder in folders.values() for pid in find_task_supervisors(folder)]
     for folder in store.runs.iterdir():
         if folder.name not in folders and not stop_trees(folder, deadline):
-            logger.error("what is left of the run in %s survives KILL", folder)
-    return frozenset(runs), tuple(parents)
+            logger.error("processes of the run in %s survive KILL", folder)
+    return frozenset(runs), tuple(task_supervisors)
+
+
+# -- outcomes ------------------------------------------------------------------------------------
+
+
+async def recover(
+    held: PendingState,
+    inherited: TakeoverResult,
+    outbox: Outbox,
+    dependencies: TaskDependencies,
+    read_stored_output: Callable[[TaskExec, Redactor], Awaitable[str]],
+) -> tuple[TaskExec, ...]:
+    """Fill `outbox` with what the journal holds; return the tasks of the runs that continue.
+
+    Every other run without an outcome is given back, with the output that its log folder has. Its
+    processes have been ended by `adopt_running_tasks`.
+    """
+    outbox.restore(held)
+    if held.outcomes:
+        logger.info("%s results of an earlier agent are still to be delivered", len(held.outcomes))
+    continued = tuple(task for task in held.unfinished if task.run in inherited.runs)
+    for task in continued:
+        outbox.continue_numbering(task.run, int(dependencies.wall() * 1000))
+    for task in held.unfinished:
+        if task in continued:
+            continue
+        logger.warning("task %s (%s) lost its agent: given back", task.key, task.name)
+        now = dependencies.wall()
+        secrets = (
+            *dependencies.environment.secrets,
+            *find_secrets(task.environment, dependencies.environment.redact),
+        )
+        output = await read_stored_output(task, Redactor(secrets))
+        update = _make_give_back(task, inherited.killed, output, now)
+        outbox.put_log(task.run, "The agent was killed while the task ran: given back.\n")
+        outbox.put_outcome(update, task)
+    return continued
+
+
+def _make_give_back(task: TaskExec, killed: tuple[int, ...], output: str, now: float) -> TaskUpdate:
+    why = [Reason(time=now, event="crash", text="the agent was killed while the task ran")]
+    if killed:
+        text = "processes of that agent were ended before this one started"
+        why.append(Reason(time=now, event="sweep", text=text, pids=killed))
+    return TaskUpdate(
+        run=task.run,
+        **task.key._asdict(),
+        status=TaskStatus.GiveBack,
+        output=output,
+        finished=now,
+        why=tuple(why),
+    )

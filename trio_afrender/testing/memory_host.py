@@ -197,9 +197,9 @@ class MemoryHost:
     """Whether the store takes no new run, and no note to one that is stopped."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
-    evidence: ProcessReport = attrs.field(factory=ProcessReport)
+    process_report: ProcessReport = attrs.field(factory=ProcessReport)
     """What is seen of processes that do nothing any more."""
-    cards_unclaimed: bool = False
+    gpus_unclaimed: bool = False
     """Whether a card works for somebody whom its driver does not name."""
     room: MemoryHeadroom = attrs.field(
         factory=lambda: MemoryHeadroom(available=64 * 1024**3, total=128 * 1024**3)
@@ -239,7 +239,7 @@ class MemoryHost:
             spawn=self.spawn,
             plugins=self.plugins,
             open_run_folder=self._open_place,
-            remove_places=self._remove_places,
+            remove_run_folders=self._remove_places,
             dismiss=self._dismiss,
             facts=self.facts,
             measure=self._measure,
@@ -247,11 +247,11 @@ class MemoryHost:
             ask=self._ask,
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
-            remembered=self.remembered,
+            server_identity=self.remembered,
             save_server_identity=self.save_server_identity,
-            read_left=self._read_left,
+            read_stored_output=self._read_left,
             examine=self._examine,
-            cards_unclaimed=lambda: self.cards_unclaimed,
+            gpus_unclaimed=lambda: self.gpus_unclaimed,
             read_headroom=lambda: self.room,
             usage_reader=self.gauge,
             meters=self.meters,
@@ -308,7 +308,7 @@ class MemoryHost:
 
     async def _examine(self, pids: Collection[int]) -> ProcessReport:
         await trio.lowlevel.checkpoint()
-        return self.evidence
+        return self.process_report
 
     async def _measure(self) -> HostResources:
         await trio.lowlevel.checkpoint()

@@ -107,8 +107,8 @@ class NativeServer:
             raise ValueError("this server is on a port: use the config's server URL")
         return make_native_connect(
             config,
-            remembered=host.remembered,
-            remember=host.save_server_identity,
+            identity=host.remembered,
+            save_identity=host.save_server_identity,
             open_stream=self.listener.connect,
         )
 
