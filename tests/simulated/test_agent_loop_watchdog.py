@@ -24,7 +24,7 @@ def test_a_broken_promise_is_named() -> None:
     now[0] = 5.0
     assert pulse.overdue() == ()
     now[0] = 9.0
-    assert pulse.overdue() == ("one has not turned for 9 s",)
+    assert pulse.overdue() == ("one has not run for 9 s",)
     pulse.expect_within("one", 5)
     assert pulse.overdue() == ()
 
@@ -102,10 +102,10 @@ async def test_the_watchdog_is_fed_while_the_loops_turn(
         assert said[0] == "READY=1"
         assert said.count("WATCHDOG=1") == 6  # at 0, 1, 3, 7, 15, 25
         assert "STATUS=online, 0 tasks running" in said
-        agent.late, agent.running = ("the session has not turned for 99 s",), (object(),)
+        agent.late, agent.running = ("the session has not run for 99 s",), (object(),)
         await trio.sleep(30)
         assert heard(manager) == ["STATUS=online, 1 task running"]
-        assert caplog.text.count("the session has not turned") == 1
+        assert caplog.text.count("the session has not run") == 1
         agent.late, agent.state = (), "draining"
         await trio.sleep(10)
         assert heard(manager) == ["WATCHDOG=1", "STATUS=draining, 1 task running", "STOPPING=1"]

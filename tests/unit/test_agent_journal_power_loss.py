@@ -78,7 +78,7 @@ class Tale:
         self.positions.append(self.journal.write(make_record(message), sync=kind == "end"))
 
     def step(self) -> None:
-        trio.run(partial(self.journal._step, self._saved, lambda: replay(self.said)))
+        trio.run(partial(self.journal._write_queued, self._saved, lambda: replay(self.said)))
 
     def _saved(self) -> None:
         if not self.journal._refused:

@@ -1,4 +1,4 @@
-"""The grip that a program has on its agent, and what it sees of its runs."""
+"""The interface of an agent for the program that embeds it: control the agent, list its runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ("Agent", "AgentHandle", "RunView")
 
 @attrs.frozen(kw_only=True)
 class RunView:
-    """What an agent says of one run, for the program that embeds it."""
+    """One run of an agent, as a snapshot."""
 
     run: str
     key: TaskKey
@@ -24,11 +24,11 @@ class RunView:
     percent: int
     activity: str
     suspended: str = ""
-    """Why it stands still; empty: it does not."""
+    """Why the run is suspended; empty if it is not."""
 
 
 class Agent(Protocol):
-    """What a handle asks of its agent (`agent.run`)."""
+    """The methods that an `AgentHandle` calls; `agent.agent` implements them."""
 
     config: Config
     over: trio.Event
@@ -46,7 +46,7 @@ class Agent(Protocol):
 
 
 class AgentHandle:
-    """The grip of the embedding program on its agent. Methods return at once unless awaited."""
+    """Controls a running agent. Methods return at once; only `finished` waits."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -62,43 +62,52 @@ class AgentHandle:
 
     @property
     def running(self) -> tuple[RunView, ...]:
+        """The runs of this agent."""
         return self._agent.views()
 
     def drain(self, reason: str, budget: float | None = None) -> None:
-        """Take no new task, let the running ones finish or stop them (`Config.drain`), deliver,
-        say goodbye: all within `budget` seconds (default `Timing.shutdown`)."""
+        """Drain the agent and end it within `budget` seconds (default `Timing.shutdown`).
+
+        It takes no new task, lets running tasks finish or stops them (`Config.drain`), delivers
+        their outcomes and deregisters.
+        """
         self._agent.drain(reason, budget)
 
     def stop_now(self, reason: str) -> None:
-        """Drain without patience: tasks are stopped with a short grace and given back."""
+        """End the agent within a few seconds: stop its tasks with a short grace, give them back."""
         self._agent.stop_now(reason)
 
     def leave(self, reason: str) -> None:
-        """End without a word to the server, and leave running tasks to the supervisor: the next agent
-        of this name takes them up where they are. Without a supervisor they are ended."""
+        """End the agent without a message to the server, and leave its tasks to the supervisor.
+
+        The next agent of this name continues them. Without a supervisor they are ended.
+        """
         self._agent.leave(reason)
 
     def stop_task(self, which: TaskKey | str, reason: str) -> bool:
-        """Stop one run by key or run id and give it back; False if it does not run here."""
+        """Stop a run and give it back, by task key or run id; return False if it does not run."""
         return self._agent.stop_task(which, reason)
 
     def suspend_task(self, which: TaskKey | str, reason: str) -> bool:
-        """Let one run stand still, all its processes; False if it does not run here. It keeps its
-        memory and its place; limits do not count meanwhile; a stop ends it as ever."""
+        """Suspend all processes of a run; return False if it does not run here.
+
+        It keeps its memory and its slot. Time limits do not count while it is suspended, and it can
+        be stopped.
+        """
         return self._agent.suspend_task(which, reason or "no reason given")
 
     def resume_task(self, which: TaskKey | str) -> bool:
-        """Let it go on; False if it does not run here."""
+        """Resume a suspended run; return False if it does not run here."""
         return self._agent.suspend_task(which, "")
 
     def check(self) -> tuple[str, ...]:
-        """Name the loops of the agent that hang, () when all is well; for a watchdog.
+        """Return a sentence for each loop of the agent that hangs, for a watchdog.
 
-        An answer that has to be waited for is judged by the next call, seconds later. A server
-        that is away is no complaint.
+        A loop that has to be probed is probed by one call and reported by a later one, so call it
+        every few seconds. A server that does not answer is no fault of a loop.
         """
         return self._agent.check()
 
     async def finished(self) -> None:
-        """Wait until the agent has said goodbye."""
+        """Wait until the agent has ended."""
         await self._agent.over.wait()

@@ -1,8 +1,8 @@
-"""The journal on disk: appended by one task in threads, made durable together, compacted.
+"""The journal on disk: append records, make them durable in batches, compact the file.
 
-What waits at one moment shares one sync, so tiny tasks do not pay for one each. When the disk
-refuses, outcomes go out from memory, the log says so, and the whole journal is written anew as
-soon as the disk takes it.
+One task writes, in a worker thread. All records that are queued at one moment share one fdatasync,
+so that a tiny task does not cost one of its own. If the disk refuses a write, outcomes are sent
+from memory, a warning is logged, and the whole journal is rewritten once the disk accepts it.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ __all__ = ("DiskJournal", "open_journal")
 logger = logging.getLogger(__name__)
 
 COMPACT_AFTER = 4 * 1024 * 1024
-"""Bytes appended since it was compact after which the journal is written anew."""
+"""Bytes appended since the last rewrite after which the journal is rewritten."""
 DISK_RETRY_DELAY = 5.0
-"""Seconds until a disk that refused is tried again."""
+"""Seconds between two attempts to write to a disk that refuses."""
 
 
 @final
 class DiskJournal:
-    """A `Journal` in one file. `run` must be running for anything to get there."""
+    """A `Journal` in one file. Records reach the disk only while `run` runs."""
 
     def __init__(self, path: Path, held: PendingState, size: int, *, refused: bool = False) -> None:
         self.held = held
-        """What an earlier agent left; as of the opening."""
+        """The state that an earlier agent left, as of the opening."""
         self.durable = 0
         self._path = path
         self._waiting: list[bytes] = []
@@ -45,40 +45,50 @@ class DiskJournal:
         self._sync = False
         self._appended = 0
         self._size = size
+        """Bytes of the file that are valid. An append writes there, not at the end of the file."""
         self._refused = refused
-        self._news = trio.Event()
+        """Whether the disk refuses: nothing is appended until a rewrite has succeeded."""
+        self._queued = trio.Event()
 
     def write(self, record: bytes, *, sync: bool = False) -> int:
         self._waiting.append(record)
         self._position += len(record)
         self._sync = self._sync or sync
         if self._refused:
-            self.durable = self._position  # nothing waits for a disk that takes nothing
-        self._news.set()
+            # Outcomes must not wait for a disk that refuses.
+            self.durable = self._position
+        self._queued.set()
         return self._position
 
     async def run(self, *, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
-        """Bring records to disk until cancelled; then once more. `saved` is called after each
-        step, `now` gives what a compact journal has to say."""
+        """Write queued records until cancelled, and the last ones after the cancellation.
+
+        `saved` is called after each write. `now` returns the state for a rewrite.
+        """
         try:
             while True:
-                await self._news.wait()
-                self._news = trio.Event()
-                await self._step(saved, now)
+                await self._queued.wait()
+                self._queued = trio.Event()
+                await self._write_queued(saved, now)
                 if self._refused:
                     await trio.sleep(DISK_RETRY_DELAY)
-                    self._news.set()
+                    self._queued.set()
         finally:
             with trio.move_on_after(DISK_RETRY_DELAY, shield=True):
-                await self._step(saved, now)
+                await self._write_queued(saved, now)
 
-    async def _step(self, saved: Callable[[], None], now: Callable[[], PendingState]) -> None:
+    async def _write_queued(
+        self, saved: Callable[[], None], now: Callable[[], PendingState]
+    ) -> None:
+        # Everything that is taken here is written by one call in a thread. Records that are queued
+        # meanwhile wait for the next call and its sync.
         data, self._waiting = b"".join(self._waiting), []
         position, sync, self._sync = self._position, self._sync, False
         if not data and not self._refused:
             return
         try:
             if self._refused or self._appended + len(data) > COMPACT_AFTER:
+                # `now` already includes what `data` records.
                 whole = MAGIC + b"".join(now().records())
                 await work_in_thread(partial(_rewrite, self._path, whole))
                 self._size, self._appended = len(whole), 0
@@ -89,15 +99,17 @@ class DiskJournal:
                 await work_in_thread(partial(_append, self._path, self._size, data, sync=sync))
                 self._size += len(data)
                 self._appended += len(data)
-        except trio.Cancelled:  # before the thread began, so none of it is written
+        except trio.Cancelled:
+            # Only raised before the thread starts, so nothing of `data` is on disk. The last call
+            # of `run` writes it.
             self._waiting.insert(0, data)
             self._sync = sync
             raise
         except OSError as error:
             if not self._refused:
                 logger.warning(
-                    "the journal %s cannot be written: %s; results go out, but would not outlive"
-                    " the agent",
+                    "the journal %s cannot be written: %s; results are sent, but would be lost"
+                    " if the agent were killed",
                     self._path,
                     error.strerror or error,
                 )
@@ -107,13 +119,18 @@ class DiskJournal:
 
 
 def open_journal(path: Path) -> DiskJournal:
-    """Read the journal, or begin one. Blocks. Raises `StoreError`, also for a newer version's.
+    """Read the journal at `path`, or create it. Blocks.
 
-    A torn tail is left out, and what is left is written anew at once.
+    A torn record at the end is removed by a rewrite. Raises `StoreError`, also for the journal of
+    another version.
     """
     data = b""
-    with suppress(FileNotFoundError):
-        data = _read(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreError.of(path, error) from error
     if data and not MAGIC.startswith(data[: len(MAGIC)]):
         raise StoreError(
             path,
@@ -126,27 +143,21 @@ def open_journal(path: Path) -> DiskJournal:
         try:
             _rewrite(path, whole)
         except OSError as error:
-            # The old one says the same, but nothing may be appended to it: there may be no first
-            # line yet, and behind a torn record whole ones that must not come back.
-            logger.warning("the journal %s cannot be made compact: %s", path, error)
+            # The old file has the same state, but nothing may be appended to it. It may lack the
+            # first line, and after a torn record it may contain whole ones, which an append that
+            # replaces the torn one would make readable again.
+            logger.warning("the journal %s cannot be compacted: %s", path, error)
             return DiskJournal(path, held, 0, refused=True)
     return DiskJournal(path, held, len(whole))
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreError.of(path, error) from error
-
-
 def _append(path: Path, size: int, data: bytes, *, sync: bool) -> None:
-    """Put `data` behind the first `size` bytes: what a failed append left there is written over."""
+    """Write `data` after the first `size` bytes of the file."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         view = memoryview(data)
+        # pwrite at an explicit position overwrites the rest of an append that failed half way
+        # (test_writing_continues_after_a_torn_record).
         while view:
             count = os.pwrite(handle, view, size)
             view, size = view[count:], size + count
@@ -157,12 +168,13 @@ def _append(path: Path, size: int, data: bytes, *, sync: bool) -> None:
 
 
 def _rewrite(path: Path, data: bytes) -> None:
-    """Replace the journal as a whole: at no moment is there less than one of the two."""
-    fresh = path.with_name(f"{path.name}.new")
+    """Replace the journal atomically: at any moment the old or the new one is complete on disk."""
+    new = path.with_name(f"{path.name}.new")
     with suppress(FileNotFoundError):
-        fresh.unlink()
-    _append(fresh, 0, data, sync=True)
-    fresh.replace(path)
+        new.unlink()
+    _append(new, 0, data, sync=True)
+    new.replace(path)
+    # Without the sync of the folder the rename may be lost with the power.
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

@@ -1,11 +1,15 @@
-"""The journal's format and what it says: a transcript of the session's own messages. Pure.
+"""The journal's format and the state that a journal describes. No I/O.
 
-The file begins with `MAGIC`. Each record is one message in its JSON frame, before it who said it
-(``S`` the server, ``R`` the render), its length and a CRC-32 over both. Nothing else: a field that
-a message gets later is journaled without a change here.
+The journal is a transcript of the session's own messages: accepted tasks and closes from the
+server, log entries, files and outcomes from the render. Replaying it gives what was running and
+what is not delivered yet.
 
-An agent killed in the middle of a write leaves a torn tail. Reading ends at the first record that
-is not whole; all before it is true.
+The file begins with `MAGIC`. A record is a message in its JSON form behind a header: one byte for
+the sender (``S`` server, ``R`` render), the length, and a CRC-32 of sender and message. A message
+field that is added later is journaled without a change here.
+
+An agent that is killed during a write leaves a torn record at the end. Reading stops at the first
+record that is not whole; all records before it are valid.
 """
 
 from __future__ import annotations
@@ -24,7 +28,6 @@ from trio_afrender.protocol.messages import (
     FilesEntry,
     ListenedEntry,
     LogEntry,
-    RunRef,
     TaskExec,
     TaskUpdate,
     Update,
@@ -44,27 +47,27 @@ __all__ = (
 MAGIC = b"trio_afrender journal 1\n"
 _HEADER = struct.Struct(">cII")
 _MAX_RECORD = 64 * 1024 * 1024
-"""Bytes of a record that can be meant; a longer one is a torn header."""
+"""Bytes of the longest record. A larger length comes from a torn header."""
 
 PendingOutcome: TypeAlias = LogEntry | ListenedEntry | FilesEntry
 Message: TypeAlias = Events | Update
 
 
 class Journal(Protocol):
-    """What the outbox writes to. Positions count the bytes ever written."""
+    """The outbox's view of the journal. Positions count all bytes written since it was opened."""
 
     @property
     def durable(self) -> int:
-        """Up to where what was written outlives a loss of power (or cannot be made to)."""
+        """The position up to which records survive a power loss, or cannot be made to."""
         ...
 
     def write(self, record: bytes, *, sync: bool = False) -> int:
-        """Take a record and return the position behind it; `sync` ones are made durable soon."""
+        """Queue a record and return the position after it. `sync`: make it durable soon."""
         ...
 
 
 class NoJournal:
-    """For who keeps nothing: all counts as durable."""
+    """A journal that stores nothing; every record counts as durable."""
 
     durable = 0
 
@@ -74,23 +77,23 @@ class NoJournal:
 
 def make_record(message: Message) -> bytes:
     """Return the bytes of one record."""
-    who = b"S" if isinstance(message, Events) else b"R"
+    sender = b"S" if isinstance(message, Events) else b"R"
     body = encode(message).encode()
-    return _HEADER.pack(who, len(body), zlib.crc32(who + body)) + body
+    return _HEADER.pack(sender, len(body), zlib.crc32(sender + body)) + body
 
 
 def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[tuple[Message, ...], int]:
-    """Return the messages in `data` from `start` on, and the length of what is whole."""
+    """Return the messages in `data` from `start` on, and the length of the whole records."""
     found: list[Message] = []
     while start + _HEADER.size <= len(data):
-        who, length, checksum = _HEADER.unpack_from(data, start)
+        sender, length, checksum = _HEADER.unpack_from(data, start)
         body = data[start + _HEADER.size : start + _HEADER.size + length]
-        if length > _MAX_RECORD or len(body) < length or zlib.crc32(who + body) != checksum:
+        if length > _MAX_RECORD or len(body) < length or zlib.crc32(sender + body) != checksum:
             break
         try:
-            message = decode_from_server(body) if who == b"S" else decode_from_render(body)
+            message = decode_from_server(body) if sender == b"S" else decode_from_render(body)
         except ProtocolError:
-            message = None  # whole, but of a version that says it differently: of no use to us
+            message = None  # A whole record in another version's form. Skipped.
         if isinstance(message, Events | Update):
             found.append(message)
         start += _HEADER.size + length
@@ -99,35 +102,33 @@ def read_records(data: bytes, start: int = len(MAGIC)) -> tuple[tuple[Message, .
 
 @attrs.define
 class PendingState:
-    """What the server still has to hear, and what was running."""
+    """The state at the end of a journal: accepted runs, and what is not delivered yet."""
 
     tasks: dict[str, TaskExec] = attrs.field(factory=dict)
-    """Accepted runs by their id; those without an outcome were running."""
+    """Accepted runs by run id. A run without an outcome was running."""
     outcomes: dict[str, TaskUpdate] = attrs.field(factory=dict)
     entries: list[PendingOutcome] = attrs.field(factory=list)
 
     @property
     def unfinished(self) -> tuple[TaskExec, ...]:
-        """Runs that have no outcome yet."""
+        """Runs without an outcome."""
         return tuple(task for run, task in self.tasks.items() if run not in self.outcomes)
 
     def apply(self, message: Message) -> None:
-        """Take over one message of the transcript."""
+        """Apply one message of the transcript."""
         if isinstance(message, Events):
             self.tasks.update((task.run, task) for task in message.tasks)
             for ref in message.closes:
-                self._close(ref)
+                self.tasks.pop(ref.run, None)
+                self.outcomes.pop(ref.run, None)
+                self.entries = [entry for entry in self.entries if entry.run != ref.run]
         else:
             self.entries += (*message.log, *message.files)
             self.outcomes.update((update.run, update) for update in message.tasks)
 
-    def _close(self, ref: RunRef) -> None:
-        self.tasks.pop(ref.run, None)
-        self.outcomes.pop(ref.run, None)
-        self.entries = [entry for entry in self.entries if entry.run != ref.run]
-
     def records(self) -> Iterator[bytes]:
-        """The shortest transcript that says the same."""
+        """Yield the records of the shortest journal with this state."""
+        # An outcome comes after the entries of its run, which is the order of delivery.
         for task in self.tasks.values():
             yield make_record(Events(tasks=(task,)))
         for entry in self.entries:
@@ -137,7 +138,7 @@ class PendingState:
 
 
 def describe_entry(entry: PendingOutcome) -> Update:
-    """The message that says one entry."""
+    """Return the message that carries one entry."""
     match entry:
         case LogEntry():
             return Update(seq=0, log=(entry,))
@@ -148,8 +149,8 @@ def describe_entry(entry: PendingOutcome) -> Update:
 
 
 def replay(messages: Iterable[Message]) -> PendingState:
-    """Return what holds at the end of a transcript."""
-    held = PendingState()
+    """Return the state at the end of a transcript."""
+    state = PendingState()
     for message in messages:
-        held.apply(message)
-    return held
+        state.apply(message)
+    return state

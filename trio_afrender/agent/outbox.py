@@ -1,14 +1,14 @@
-"""What the server still has to hear. Pure: no clock, no I/O; the session moves what it hands out.
+"""Everything that is to be delivered to the server. No clock, no I/O: the session sends it.
 
-Rules, all of them tested as properties:
+Rules, each tested as a property:
 
-- Progress conflates: of each run only the newest counts.
-- Log lines, files and listened text do not. Each gets a number `n` within its run, so that the
-  server applies it once, however often it is sent. They leave by `acked`.
-- An outcome leaves by `closed` (or `forget`) alone. Nothing of its run is sent after it, and it
-  is not sent before what its run said earlier.
-- After a lost link all that was not acknowledged is sent again, in the old order.
-- No update is larger than `limit` bytes, measured as the JSON that it becomes.
+- Progress is conflated: only the newest of each run is kept.
+- Log lines, files and listened text are not. Each entry has a number `n` within its run, so that
+  the server applies it once however often it is sent. `acked` removes them.
+- An outcome is removed by `closed` alone. Nothing of its run is sent after it, and it is not sent
+  before earlier entries of its run.
+- After a lost link everything that was not acknowledged is sent again, in the old order.
+- No update is larger than `limit` bytes of JSON.
 """
 
 from __future__ import annotations
@@ -44,22 +44,23 @@ from trio_afrender.protocol.messages import (
 __all__ = ("Outbox",)
 
 MAX_UPDATE = 7 * 1024 * 1024
-"""Bytes of content in one update; the frame's limit is 8 MiB, the rest is for what is small."""
+"""Bytes of an update's content. The frame's limit is 8 MiB; the rest is for the small fields."""
 MAX_UPDATE_FILES = 3 * 1024 * 1024
+"""Bytes of the files in one update, before base64."""
 MESSAGE_OVERHEAD = 4096
-"""Bytes: the price of a message without its long texts, generously."""
+"""Bytes of a message without its long texts, at most."""
 MAX_PARSED_FILES = 256 * 1024
 """Bytes of an outcome's list of parsed files."""
 MAX_LISTENED = 1024 * 1024
-"""Characters of listened text kept for a run while the link is away; older text gives way."""
+"""Characters of listened text that are kept a run while the link is down; older text is dropped."""
 
 RESTART_GAP = 1_000_000
-"""Added to a run's numbers when its agent was restarted: listened text, which is not journaled,
-may have used the next ones already."""
+"""Added to a run's entry numbers after a restart of the agent: listened text, which is not
+journaled, may have used the next numbers already."""
 
 
 def cost(text: str) -> int:
-    """How many bytes `text` takes in a frame: escapes make up to twelve of one character."""
+    """Return the bytes that `text` takes in a frame. Escapes take up to twelve bytes a character."""
     return len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))
 
 
@@ -68,7 +69,7 @@ class _Outcome:
     update: TaskUpdate
     task: TaskExec | None
     position: int = 0
-    """In the journal: it is sent when that is durable."""
+    """The journal's position after its record. The outcome is sent once that is durable."""
     sent: bool = False
 
 
@@ -85,65 +86,82 @@ class Outbox:
     limit: int = MAX_UPDATE
     journal: Journal = attrs.field(factory=NoJournal)
     ended: Callable[[TaskUpdate, TaskExec | None], None] = lambda _update, _task: None
-    """Told of each outcome as it is put in."""
+    """Called with each new outcome."""
     _progress: dict[str, TaskUpdate] = attrs.field(factory=dict)
     _known: set[str] = attrs.field(factory=set)
-    """Runs whose start the server has been told in this session."""
+    """Runs whose start has been sent in this session."""
     _queue: deque[_Queued] = attrs.field(factory=deque)
     _in_flight: deque[tuple[int, list[_Queued]]] = attrs.field(factory=deque)
+    """Updates that were sent and not acknowledged: their `seq` and their entries."""
     _outcomes: dict[str, _Outcome] = attrs.field(factory=dict)
     _asked: deque[AskedOutput] = attrs.field(factory=deque)
     _numbers: dict[str, int] = attrs.field(factory=dict)
+    """The last entry number of each run."""
     _resources: HostResources | None = None
     _state: int | None = None
 
-    # -- what is put in -------------------------------------------------------------------------
+    # -- input ----------------------------------------------------------------------------------
 
     def put_progress(self, update: TaskUpdate) -> bool:
-        """Note the newest progress; return whether it should go out at once (a start)."""
+        """Store the newest progress; return whether it is urgent, because the run has started."""
         if update.run in self._outcomes:
             return False
         self._progress[update.run] = update
         return update.run not in self._known
 
     def put_accepted(self, task: TaskExec) -> None:
-        """Note a run that is about to start, so that an agent after us knows of it."""
+        """Journal a run that is about to start, so that the next agent knows it."""
         self.journal.write(make_record(Events(tasks=(task,))))
 
     def put_log(self, run: str, text: str) -> None:
+        """Queue a text for the task's log on the server."""
         entry = LogEntry(run=run, n=self._next(run), text=text)
         self.journal.write(make_record(describe_entry(entry)))
         self._append(entry, cost(text))
 
     def put_listened(self, run: str, text: str) -> None:
+        """Queue new output for the clients that listen to a run. Not journaled."""
         self._append(ListenedEntry(run=run, n=self._next(run), text=text), cost(text))
-        self._trim_listened(run)
+        # Limited, so that an hour without a server costs no memory.
+        queued = [
+            (q, len(q.entry.text))
+            for q in self._queue
+            if isinstance(q.entry, ListenedEntry) and q.entry.run == run
+        ]
+        surplus = sum(length for _, length in queued) - MAX_LISTENED
+        for oldest, length in queued:
+            if surplus <= 0:
+                break
+            surplus -= length
+            self._queue.remove(oldest)
 
     def put_files(self, run: str, files: Iterable[TaskFile]) -> None:
+        """Queue files for the task on the server."""
         for file in files:
-            # One entry a file: a split over updates then needs no thought.
+            # Each file is an entry of its own, so that files can be split over several updates.
             entry = FilesEntry(run=run, n=self._next(run), files=(file,))
             self.journal.write(make_record(describe_entry(entry)))
             self._append(entry, len(file.data) * 4 // 3 + MESSAGE_OVERHEAD)
 
     def put_outcome(self, update: TaskUpdate, task: TaskExec | None) -> None:
-        """Hold the terminal `update` until the server closes the run; `task` None: never had it.
+        """Hold the terminal `update` until the server closes the run.
 
-        Of very many parsed files those that fit are told: an outcome too large for a frame would
-        be sent again for ever.
+        `task` is None for a run that was stopped before its exec arrived. The list of parsed files
+        is cut to `MAX_PARSED_FILES`.
         """
         self._progress.pop(update.run, None)
-        update = _trim(update)
+        # An outcome that is too large for a frame would be sent again for ever.
+        update = _trim_parsed_files(update)
         self.ended(update, task)
         position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)
         self._outcomes[update.run] = _Outcome(update, task, position)
 
     def restore(self, held: PendingState) -> None:
-        """Take over what an earlier agent's journal holds: entries and outcomes, in their order."""
+        """Take over the entries and outcomes of an earlier agent's journal, in their order."""
         for entry in held.entries:
             self._numbers[entry.run] = entry.n
             if isinstance(entry, LogEntry) and not entry.text:
-                continue  # it only keeps the number
+                continue  # `held` wrote it for its number alone.
             size = len(entry.text) if isinstance(entry, LogEntry) else 0
             files = entry.files if isinstance(entry, FilesEntry) else ()
             self._append(
@@ -155,20 +173,21 @@ class Outbox:
             self._outcomes[run] = _Outcome(update, held.tasks.get(run))
 
     def continue_numbering(self, run: str, number: int) -> None:
-        """Number what `run` says from here on by more than `number`.
+        """Give the next entries of `run` numbers greater than `number`.
 
-        The numbers that it had are not kept, so this is the time in milliseconds: ahead of any
-        count that a run can have got to by then.
+        `number` is the time in milliseconds. The numbers that an earlier agent used are not stored,
+        and no run can have had that many entries.
         """
         self._numbers[run] = max(self._numbers.get(run, 0), number)
 
     def held(self, running: Iterable[TaskExec]) -> PendingState:
-        """What a compact journal has to say, beside the runs that are `running`."""
+        """Return the state for a compact journal, with the tasks that are `running`."""
         entries = [q.entry for _, queued in self._in_flight for q in queued]
         entries += [q.entry for q in self._queue]
         entries = [entry for entry in entries if not isinstance(entry, ListenedEntry)]
-        # What the server has heard leaves the journal, its numbers must not: an agent after us that
-        # counted from 1 again would be taken for an echo. So a word that says nothing keeps them.
+        # Acknowledged entries leave the journal, but their numbers must stay: if the next agent
+        # counted from 1 again, the server would ignore its entries as repetitions. An empty log
+        # entry keeps the number.
         last = {entry.run: entry.n for entry in entries}
         entries += [
             LogEntry(run=run, n=n, text="")
@@ -183,24 +202,27 @@ class Outbox:
         )
 
     def put_asked(self, answer: AskedOutput) -> None:
+        """Queue the output of a run that the server asked for."""
         self._asked.append(answer)
 
     def put_resources(self, resources: HostResources) -> None:
+        """Store the host's newest figures."""
         self._resources = resources
 
     def put_state(self, state: int) -> None:
+        """Store the render's state bits, to be sent at once."""
         self._state = state
 
-    # -- what the server said -------------------------------------------------------------------
+    # -- messages of the server -----------------------------------------------------------------
 
     def acked(self, seq: int) -> None:
-        """The server has everything up to update `seq`."""
+        """Drop the entries of all updates up to `seq`, which the server has received."""
         while self._in_flight and self._in_flight[0][0] <= seq:
             self._in_flight.popleft()
 
     def closed(self, run: str) -> None:
-        """The server closed the run: nothing of it is needed any more. Unknown runs are fine."""
-        ref = RunRef(run=run, job=0, block=0, task=0)  # only the run counts
+        """Drop everything of a run that the server has closed. The run may be unknown."""
+        ref = RunRef(run=run, job=0, block=0, task=0)  # The journal reads the run alone.
         self.journal.write(make_record(Events(closes=(ref,))))
         self._outcomes.pop(run, None)
         self._progress.pop(run, None)
@@ -212,20 +234,20 @@ class Outbox:
             entries[:] = [q for q in entries if q.entry.run != run]
 
     def lost(self) -> None:
-        """The link is gone: what was not acknowledged goes back to the front, in its order."""
+        """Put unacknowledged entries back to the front of the queue, because the link is lost."""
         for _, entries in reversed(self._in_flight):
             self._queue.extendleft(reversed(entries))
         self._in_flight.clear()
         self._known.clear()
-        self._asked.clear()  # whoever asked has to ask the new session
+        self._asked.clear()  # A request for output ends with its session.
         for outcome in self._outcomes.values():
             outcome.sent = False
 
-    # -- what goes out --------------------------------------------------------------------------
+    # -- output ---------------------------------------------------------------------------------
 
     @property
     def in_flight(self) -> int:
-        """Updates that were taken and not acknowledged."""
+        """How many updates were taken and not acknowledged."""
         return len(self._in_flight)
 
     @property
@@ -234,21 +256,21 @@ class Outbox:
         return bool(self._outcomes)
 
     def undelivered(self) -> tuple[TaskExec, ...]:
-        """Runs that are over and not closed, for a register."""
+        """Return the tasks of runs that have ended and are not closed, for a register."""
         return tuple(o.task for o in self._outcomes.values() if o.task is not None)
 
     def has(self, run: str) -> bool:
-        """Whether the outcome of `run` is held."""
+        """Return whether the outcome of `run` is held."""
         return run in self._outcomes
 
     def task_of(self, run: str) -> TaskExec | None:
-        """The exec of a held outcome, None if there is none."""
+        """Return the task of a held outcome, None if there is none."""
         outcome = self._outcomes.get(run)
         return outcome.task if outcome is not None else None
 
     @property
     def urgent(self) -> bool:
-        """Whether there is something that should not wait for the heartbeat."""
+        """Whether anything should not wait for the heartbeat."""
         return (
             bool(self._queue or self._asked)
             or self._state is not None
@@ -258,13 +280,14 @@ class Outbox:
 
     @property
     def has_pending(self) -> bool:
-        """Whether there is anything to say at all, urgent or not."""
+        """Whether anything is to be sent, urgent or not."""
         return bool(self._progress) or self._resources is not None or self.urgent
 
     def take(self, seq: int) -> Update | None:
-        """Hand out the next update, None when there is nothing to say.
+        """Return the next update, None if there is nothing to send.
 
-        Call again until None: one update holds what fits, and one outcome's output at most.
+        Call it until it returns None: an update contains what fits, and at most one outcome with
+        output.
         """
         room = _Room(self.limit)
         entries = self._take_entries(room)
@@ -288,7 +311,7 @@ class Outbox:
         )
 
     def make_heartbeat(self, seq: int) -> Update:
-        """An update that says nothing but that we live."""
+        """Return an empty update, which proves that this render is alive."""
         self._in_flight.append((seq, []))
         return Update(seq=seq)
 
@@ -313,7 +336,8 @@ class Outbox:
         return taken
 
     def _take_outcomes(self, room: _Room) -> list[TaskUpdate]:
-        """Unsent outcomes whose runs have nothing queued before them; one long output at most."""
+        """Take unsent outcomes, at most one of them with output."""
+        # Runs that still have queued entries are left out: nothing may follow an outcome.
         waiting = {queued.entry.run for queued in self._queue}
         taken: list[TaskUpdate] = []
         with_output = False
@@ -343,31 +367,23 @@ class Outbox:
         return taken
 
     def _may_go(self, outcome: _Outcome) -> bool:
+        # An outcome that is not durable yet must not be sent: after a power loss the server would
+        # have closed a run that the next agent still counts as running.
         return not outcome.sent and outcome.position <= self.journal.durable
 
-    # -- inside ---------------------------------------------------------------------------------
+    # -- internals ------------------------------------------------------------------------------
 
     def _next(self, run: str) -> int:
         n = self._numbers[run] = self._numbers.get(run, 0) + 1
         return n
 
     def _append(self, entry: PendingOutcome, price: int) -> None:
-        self._queue.append(_Queued(entry, price + 100))
-
-    def _trim_listened(self, run: str) -> None:
-        """Let old listened text give way, so that an hour without a server costs no memory."""
-        mine = [q for q in self._queue if isinstance(q.entry, ListenedEntry) and q.entry.run == run]
-        surplus = sum(len(_text(q.entry)) for q in mine) - MAX_LISTENED
-        for queued in mine:
-            if surplus <= 0:
-                break
-            surplus -= len(_text(queued.entry))
-            self._queue.remove(queued)
+        self._queue.append(_Queued(entry, price + 100))  # 100 bytes for run, number and braces.
 
 
 @attrs.define
 class _Room:
-    """Bytes left in an update. Something always fits into an empty one, whatever its size."""
+    """The bytes left in an update. The first item always fits, or it would never be sent."""
 
     left: int
     used: bool = False
@@ -387,14 +403,10 @@ def _small_cost(update: TaskUpdate) -> int:
     )
 
 
-def _trim(update: TaskUpdate) -> TaskUpdate:
+def _trim_parsed_files(update: TaskUpdate) -> TaskUpdate:
     room = MAX_PARSED_FILES
     for index, name in enumerate(update.parsed_files):
         room -= cost(name) + 4
         if room < 0:
             return attrs.evolve(update, parsed_files=update.parsed_files[:index])
     return update
-
-
-def _text(entry: PendingOutcome) -> str:
-    return entry.text if isinstance(entry, ListenedEntry) else ""

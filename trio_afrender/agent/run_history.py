@@ -1,7 +1,7 @@
-"""What became of the latest runs of this host, for whoever asks why: a line of JSON a run.
+"""History of the latest runs on this host, which ``trio_afrender why`` reads: a JSON line a run.
 
-Kept in two files of at most `LIMIT` bytes, the older one ``history.1.jsonl``. Nothing depends on
-it: a disk that refuses costs the line.
+It has two files of at most `MAX_FILE_SIZE` bytes; the older one is ``history.1.jsonl``. Nothing
+else depends on it, so a disk that refuses costs the line and nothing more.
 """
 
 from __future__ import annotations
@@ -26,21 +26,23 @@ logger = logging.getLogger(__name__)
 
 MAX_FILE_SIZE = 5 * 1024 * 1024
 WRITE_DELAY = 1.0
-"""Seconds in which lines are collected: nobody asks that fast."""
+"""Seconds in which lines are collected for one write."""
 
 
 class RunHistory(Protocol):
-    """Where ends of runs are noted."""
+    """Records the ends of runs."""
 
-    def note(self, update: TaskUpdate, task: TaskExec | None) -> None: ...
+    def note(self, update: TaskUpdate, task: TaskExec | None) -> None:
+        """Record an outcome; `task` is None for a run whose exec never arrived."""
+        ...
 
     async def run(self) -> None:
-        """Bring what is noted to where it is kept, until cancelled; then once more."""
+        """Store recorded outcomes until cancelled, and the last ones after the cancellation."""
         ...
 
 
 def make_line(update: TaskUpdate, task: TaskExec | None) -> dict[str, Any]:
-    """The facts of one run's end. Times are Unix time; `state` is the name of Afanasy's status."""
+    """Return the fields of one line. Times are Unix time; `state` is the name of Afanasy's status."""
     return {
         **update.key._asdict(),
         "run": update.run,
@@ -64,28 +66,31 @@ def make_line(update: TaskUpdate, task: TaskExec | None) -> dict[str, Any]:
 
 @final
 class DiskRunHistory:
-    """A `History` in a folder."""
+    """A `RunHistory` in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "history.jsonl"
         self._waiting: list[dict[str, Any]] = []
-        self._news = trio.Event()
+        self._added = trio.Event()
 
     def note(self, update: TaskUpdate, task: TaskExec | None) -> None:
         self._waiting.append(make_line(update, task))
-        self._news.set()
+        self._added.set()
 
     async def run(self) -> None:
         try:
             while True:
-                await self._news.wait()
+                await self._added.wait()
                 await trio.sleep(WRITE_DELAY)
-                self._news = trio.Event()
+                self._added = trio.Event()
                 lines, self._waiting = self._waiting, []
+                # Shielded: the lines are out of `_waiting` and would be lost with a cancellation
+                # before the thread starts.
                 with trio.CancelScope(shield=True):
                     await work_in_thread(partial(_append, self._path, lines))
         finally:
             lines, self._waiting = self._waiting, []
+            # Abandoned after a second: a stuck disk must not delay the end of the agent.
             with trio.move_on_after(WRITE_DELAY, shield=True):
                 await work_in_thread(partial(_append, self._path, lines), abandon=True)
 
@@ -100,8 +105,9 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
         )
         with os.fdopen(handle, "rb+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
+            # A write that was cut short left half a line; the new line must not be joined to it.
             if size and os.pread(handle, 1, size - 1) != b"\n":
-                data = b"\n" + data  # the line before was torn
+                data = b"\n" + data
             file.write(data)
         if size + len(data) > MAX_FILE_SIZE:
             path.replace(path.with_name("history.1.jsonl"))
@@ -112,7 +118,7 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
 def read_history(
     folder: Path, names: Sequence[str] = ("history.1.jsonl", "history.jsonl")
 ) -> Iterator[Mapping[str, Any]]:
-    """The lines of both files, the oldest first; torn ones are left out. Raises OSError."""
+    """Yield the lines of both files, the oldest first. Torn lines are skipped. Raises `OSError`."""
     for name in names:
         try:
             text = (folder / name).read_text(errors="replace")

@@ -1,7 +1,8 @@
-"""What a server may make of this host: exit, drain, launch, launch_exit, reboot, shutdown, sleep.
+"""Decide on a server's instructions: exit, drain, launch, launch_exit, reboot, shutdown, sleep.
 
-They are commands from afar, and the native protocol has no authentication: all but `exit` and
-`drain` are refused unless the host's owner allows them by name (`Config.instructions`). Pure.
+Most of them run commands on this host, and Afanasy's protocol has no authentication. So all but
+`exit` and `drain` are refused unless the host's owner allows them by name (`Config.instructions`).
+No I/O.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ ALLOWED_ALWAYS = ("exit", "drain")
 
 @attrs.frozen(slots=True, kw_only=True)
 class Plan:
-    """What to do about an instruction: each part in the order of the fields."""
+    """The actions for an instruction, to be taken in the order of the fields."""
 
     refusal: str = ""
-    """Why nothing is done; then all else is empty."""
+    """Why the instruction is refused; all other fields are empty then."""
     launch: str = ""
-    """A shell command to start now, on its own."""
+    """A shell command to start now, detached."""
     sleep: str = ""
     """The render as JSON, from which the service of ``af_sysjob_wol_service`` makes a command."""
     leave: str = ""
-    """Leave the farm; the reason."""
+    """The reason for draining and leaving the farm; empty to stay."""
     finish: bool = False
-    """Let running tasks finish first, as far as a drain's budget and policy go."""
+    """Whether running tasks may finish first, within the drain's budget and policy."""
     final_command: str = ""
-    """A shell command to start once the farm is left."""
+    """A shell command to start after the render has left the farm."""
 
 
 def make_plan(instruction: str, command: str, config: Config) -> Plan:
-    """Decide what `instruction` with the server's `command` means on a host with `config`."""
+    """Return the plan for `instruction` with the server's `command`."""
     if instruction not in INSTRUCTIONS:
         return Plan(refusal=f'the instruction "{instruction}" is unknown to this version')
     if instruction not in (*ALLOWED_ALWAYS, *config.instructions):
@@ -45,7 +46,7 @@ def make_plan(instruction: str, command: str, config: Config) -> Plan:
         )
     if instruction in ("launch", "launch_exit", "sleep") and not command.strip():
         return Plan(refusal=f'the instruction "{instruction}" came without a command')
-    reason = f'the server said "{instruction}"'
+    reason = f'instruction "{instruction}" of the server'
     match instruction:
         case "launch":
             return Plan(launch=command)
@@ -54,13 +55,14 @@ def make_plan(instruction: str, command: str, config: Config) -> Plan:
         case "sleep":
             return Plan(sleep=command)
         case "reboot":
-            return _last(reason, config.reboot_command, "af_render_cmd_reboot")
+            return _plan_final(reason, config.reboot_command, "af_render_cmd_reboot")
         case "shutdown":
-            return _last(reason, config.shutdown_command, "af_render_cmd_shutdown")
+            return _plan_final(reason, config.shutdown_command, "af_render_cmd_shutdown")
     return Plan(leave=reason, finish=instruction == "drain")
 
 
-def _last(reason: str, command: str, key: str) -> Plan:
+def _plan_final(reason: str, command: str, key: str) -> Plan:
+    # The command comes last: a host that goes down at once would lose outcomes.
     if not command.strip():
         return Plan(refusal=f"{reason}, but {key} is empty")
     return Plan(leave=reason, final_command=command)
