@@ -1,4 +1,4 @@
-"""Tasks that take too much, in virtual time."""
+"""Tasks that exceed their limits, in virtual time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def print_frames(child: FakeChild, seconds: float, *, frames: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    ("config", "every", "frames", "after", "said"),
+    ("config", "every", "frames", "after", "text"),
     [
         (limited(run_time=50), 1, True, 50, "run_time is 50 s"),
         (limited(no_output=30), 0, False, 30, "no output for 30 s"),
@@ -44,8 +44,8 @@ async def print_frames(child: FakeChild, seconds: float, *, frames: bool) -> Non
         (limited(output=100), 2, False, 20, "the limit output is 100"),
     ],
 )
-async def test_it_is_stopped_at_its_limit_as_an_error(
-    config: Config, every: float, frames: bool, after: float, said: str, autojump_clock: MockClock
+async def test_a_task_is_stopped_at_its_limit_as_an_error(
+    config: Config, every: float, frames: bool, after: float, text: str, autojump_clock: MockClock
 ) -> None:
     async with open_stage(config) as stage, trio.open_nursery() as nursery:
         link = await stage.server.accept()
@@ -55,14 +55,14 @@ async def test_it_is_stopped_at_its_limit_as_an_error(
         start = trio.current_time()
         if every:
 
-            async def chatter() -> None:
+            async def keep_printing() -> None:
                 await print_frames(child, every, frames=frames)
 
-            nursery.start_soon(chatter)
+            nursery.start_soon(keep_printing)
         outcome = await expect_task(link, over=True)
         assert outcome.status is TaskStatus.FinishedError
-        assert any(said in step.text for step in outcome.why if step.event == "rule")
-        assert any(said in step.text for step in outcome.why if step.event == "asked")
+        assert any(text in step.text for step in outcome.why if step.event == "rule")
+        assert any(text in step.text for step in outcome.why if step.event == "asked")
         when, name = child.signals[0]
         assert (round(when - start), name) == (after, "TERM")
         nursery.cancel_scope.cancel()
@@ -110,7 +110,7 @@ async def test_a_task_within_its_limits_is_left_alone(autojump_clock: MockClock)
         async with keep_reading(link):
             for _ in range(20):
                 await trio.sleep(25)
-                await child.write(b"on my way\n")
+                await child.write(b"a line\n")
         child.exit(0)
         assert (await expect_task(link, over=True)).status is TaskStatus.FinishedSuccess
         assert child.signals == []
@@ -131,8 +131,8 @@ class posts(service.service):
 """
 
 
-def of_service(tmp_path: Path, config: Config) -> tuple[Config, InlineRunner, TaskExec]:
-    """A service of a studio with limits of its own and two post commands."""
+def use_posts_service(tmp_path: Path, config: Config) -> tuple[Config, InlineRunner, TaskExec]:
+    """Install a studio's service with limits of its own and two post commands; return config, runner and a task."""
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "posts.py").write_text(POSTS)
     runner = InlineRunner(config.plugin_settings(), folders=[tmp_path])
@@ -143,7 +143,7 @@ def of_service(tmp_path: Path, config: Config) -> tuple[Config, InlineRunner, Ta
 async def post_stage(
     tmp_path: Path, config: Config
 ) -> AsyncIterator[tuple[ScriptedLink, MemoryHost, FakeChild]]:
-    config, runner, task = of_service(tmp_path, config)
+    config, runner, task = use_posts_service(tmp_path, config)
     async with open_stage(config, host=MemoryHost(plugins=runner)) as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -155,7 +155,7 @@ async def post_stage(
     ("table", "after"),
     [({}, 45), ({"posts": {"run_time": 20.0}}, 20), ({"posts": {"run_time": 0.0}}, 50)],
 )
-async def test_a_service_has_limits_of_its_own_and_the_owner_the_last_word(
+async def test_limits_of_a_service_replace_those_of_the_host_unless_the_config_names_the_service(
     table: Mapping[str, Mapping[str, object]],
     after: float,
     tmp_path: Path,
@@ -166,11 +166,11 @@ async def test_a_service_has_limits_of_its_own_and_the_owner_the_last_word(
         start = trio.current_time()
         if after == 45:
 
-            async def chatter() -> None:
+            async def keep_printing() -> None:
                 await print_frames(child, 20, frames=False)
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(chatter)
+                nursery.start_soon(keep_printing)
                 outcome = await expect_task(link, over=True)
                 nursery.cancel_scope.cancel()
         else:
@@ -179,7 +179,7 @@ async def test_a_service_has_limits_of_its_own_and_the_owner_the_last_word(
         assert round(child.signals[0][0] - start) == after
 
 
-async def test_what_a_service_gets_wrong_about_its_limits_stands_in_the_log(
+async def test_mistakes_in_the_limits_of_a_service_are_in_the_log(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with post_stage(tmp_path, CONFIG) as (link, _, child):
@@ -190,7 +190,7 @@ async def test_what_a_service_gets_wrong_about_its_limits_stands_in_the_log(
         assert "service.limits: output is -1: it is ignored" in log
 
 
-async def test_all_that_follows_the_process_has_one_limit(
+async def test_all_steps_after_the_process_have_one_limit(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     config = attrs.evolve(CONFIG, limits=Limits(post_time=30.0))
@@ -205,8 +205,8 @@ async def test_all_that_follows_the_process_has_one_limit(
         outcome = await expect_task(link, over=True)
         assert outcome.status is TaskStatus.FinishedError
         assert [(round(when - ended), name) for when, name in second.signals] == [(30, "TERM")]
-        said = [step.text for step in outcome.why if step.event == "rule"]
-        assert said == [
+        texts = [step.text for step in outcome.why if step.event == "rule"]
+        assert texts == [
             "the steps after the process reached the limit post_time of 30 s: the remaining ones are stopped"
         ]
 
@@ -290,8 +290,8 @@ class ours(service.service):
 """
 
 
-class HangingPainter:
-    """Never comes to an end with an image."""
+class HangingImageWorker:
+    """Never finishes an image."""
 
     async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
         await trio.sleep_forever()
@@ -304,14 +304,14 @@ class HangingPainter:
     ("rest", "status"),
     [("[]", TaskStatus.FinishedSuccess), ('["convert"]', TaskStatus.FinishedError)],
 )
-async def test_a_thumbnail_of_our_own_that_hangs_costs_no_frame_but_left_out_commands_do(
+async def test_a_hanging_thumbnail_of_the_image_worker_costs_no_frame_but_skipped_commands_do(
     rest: str, status: TaskStatus, tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     config = attrs.evolve(CONFIG, limits=Limits(post_time=30.0))
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "ours.py").write_text(OURS.replace("rest = []", f"rest = {rest}"))
     runner = InlineRunner(config.plugin_settings(), folders=[tmp_path])
-    host = MemoryHost(plugins=runner, image_worker=HangingPainter())
+    host = MemoryHost(plugins=runner, image_worker=HangingImageWorker())
     async with open_stage(config, host=host) as stage:
         link = await stage.server.accept()
         await link.welcome()

@@ -1,4 +1,4 @@
-"""What a failed task says of a host without memory, in virtual time."""
+"""The reasons of a task that failed while its host was short of memory, in virtual time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHORT = MemoryHeadroom(available=GIB // 2, total=24 * GIB)
 UNGUARDED = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=0))
 
 
-def test_the_table_names_whose_it_is() -> None:
+def test_the_table_marks_the_processes_of_the_task() -> None:
     largest = [
         ProcessUsage(pid=7, started=1, parent=1, name="blender", resident=10 * GIB),
         ProcessUsage(pid=12345, started=1, parent=1, name="a b", resident=GIB // 2),
@@ -44,7 +44,7 @@ def use(stage: Stage, child: FakeChild) -> None:
 
 
 async def end_of(link: ScriptedLink) -> tuple[TaskUpdate, str]:
-    """The outcome, and what its log says."""
+    """Return the outcome and the text of its log."""
     log = ""
     while True:
         update = await link.expect(Update)
@@ -54,7 +54,7 @@ async def end_of(link: ScriptedLink) -> tuple[TaskUpdate, str]:
                 return task, log
 
 
-def said(outcome: TaskUpdate) -> list[str]:
+def memory_reasons(outcome: TaskUpdate) -> list[str]:
     return [step.text for step in outcome.why if step.event == "memory"]
 
 
@@ -67,18 +67,20 @@ async def test_the_table_is_of_the_time_when_memory_was_short(autojump_clock: Mo
             await trio.sleep(6)
             stage.host.room = SHORT
             await trio.sleep(5)
-            stage.host.room = PLENTY  # its memory is free again when it fails
+            stage.host.room = PLENTY  # the memory of a failed task is free again
             del stage.host.gauge.usage[4711]
             await trio.sleep(2)
         child.exit(1)
         outcome, log = await end_of(link)
-        assert said(outcome) == ["the host was short of memory: 512 MiB of 24.0 GiB available"]
+        assert memory_reasons(outcome) == [
+            "the host was short of memory: 512 MiB of 24.0 GiB available"
+        ]
         assert f"{child.pid:>9}   18.0 GiB" in log
         assert "(this task)" in log
         assert "4711    3.0 GiB" in log
 
 
-async def test_a_kill_by_the_kernel_tells_too(autojump_clock: MockClock) -> None:
+async def test_a_kill_by_the_kernel_is_a_sign_of_shortage_too(autojump_clock: MockClock) -> None:
     async with open_stage(UNGUARDED) as stage:
         stage.host.room = attrs.evolve(PLENTY, oom_kills=5)
         link, child = await begin(stage)
@@ -88,7 +90,7 @@ async def test_a_kill_by_the_kernel_tells_too(autojump_clock: MockClock) -> None
         stage.host.room = attrs.evolve(PLENTY, oom_kills=6)
         child.exit(signal=9)
         outcome, log = await end_of(link)
-        [text] = said(outcome)
+        [text] = memory_reasons(outcome)
         assert text == (
             "the kernel killed a process for lack of memory once since the task started;"
             " 20.0 GiB of 24.0 GiB available afterwards"
@@ -97,7 +99,7 @@ async def test_a_kill_by_the_kernel_tells_too(autojump_clock: MockClock) -> None
 
 
 @pytest.mark.parametrize("how", ["success", "stopped", "long ago", "never short"])
-async def test_otherwise_nothing_is_said(how: str, autojump_clock: MockClock) -> None:
+async def test_otherwise_memory_is_no_reason(how: str, autojump_clock: MockClock) -> None:
     async with open_stage(UNGUARDED) as stage:
         stage.host.room = PLENTY if how == "never short" else SHORT
         link, child = await begin(stage)
@@ -112,14 +114,16 @@ async def test_otherwise_nothing_is_said(how: str, autojump_clock: MockClock) ->
         else:
             child.exit(0 if how == "success" else 1)
         outcome, log = await end_of(link)
-        assert said(outcome) == []
+        assert memory_reasons(outcome) == []
         assert "program" not in log
 
 
-async def test_one_that_fails_at_once_is_explained_by_now(autojump_clock: MockClock) -> None:
+async def test_a_task_that_fails_at_once_is_explained_by_the_present(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage(UNGUARDED) as stage:
         stage.host.room = SHORT
         link, child = await begin(stage)
         use(stage, child)
         child.exit(1)
-        assert said(await expect_task(link, over=True)) != []
+        assert memory_reasons(await expect_task(link, over=True)) != []

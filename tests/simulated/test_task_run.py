@@ -1,4 +1,4 @@
-"""One run in virtual time: what it tells, in which order, and what it does to its process."""
+"""One run in virtual time: its events, their order, and what it does to its process."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ SERVER_STOP = StopCause(kind=StopKind.SERVER, text="stopped by the server")
 
 @attrs.define(eq=False)
 class Bench:
-    """One run on a host in memory, and what it said."""
+    """One run on a host in memory, and the events it sent."""
 
     host: MemoryHost
-    handle: TaskControl
+    control: TaskControl
     events: list[TaskEvent] = attrs.field(factory=list)
     adopted: list[tuple[ProcessTree, tuple[int, ...]]] = attrs.field(factory=list)
     over: trio.Event = attrs.field(factory=trio.Event)
@@ -76,7 +76,7 @@ async def open_bench(
     config = Config(name="r1", timing=timing, window=window)
     send, receive = trio.open_memory_channel[TaskEvent](0)
     async with host.open() as outside, trio.open_nursery() as nursery:
-        tools = TaskDependencies(
+        dependencies = TaskDependencies(
             config=config,
             spawn=outside.spawn,
             plugins=outside.plugins,
@@ -86,13 +86,13 @@ async def open_bench(
             environment=AgentEnvironment({}, (), config.redact),
         )
 
-        async def listen() -> None:
+        async def collect_events() -> None:
             async for event in receive:
                 bench.events.append(event)
             bench.over.set()
 
-        nursery.start_soon(listen)
-        nursery.start_soon(run_task, bench.handle, tools, send)
+        nursery.start_soon(collect_events)
+        nursery.start_soon(run_task, bench.control, dependencies, send)
         yield bench
         await bench.over.wait()
 
@@ -104,14 +104,14 @@ async def test_a_clean_run_reports_start_progress_and_end(autojump_clock: MockCl
         await trio.sleep(1)
         await child.write(b"PROGRESS: 25%\n")
         await trio.sleep(1)
-        await child.write(b"PROGRESS: 75%\nthe last word")
+        await child.write(b"PROGRESS: 75%\nthe last line")
         await trio.sleep(1)
         child.exit(0)
     assert bench.progress() == [0, 25, 75]
     outcome = bench.outcome
     assert outcome.status is TaskStatus.FinishedSuccess
     assert (outcome.exit_code, outcome.percent) == (0, 100)
-    assert outcome.output == "PROGRESS: 25%\nPROGRESS: 75%\nthe last word"
+    assert outcome.output == "PROGRESS: 25%\nPROGRESS: 75%\nthe last line"
     assert outcome.started is not None
     assert outcome.finished is not None
     assert outcome.finished - outcome.started == pytest.approx(3)
@@ -148,20 +148,20 @@ async def test_a_missing_folder_is_named_and_nothing_starts(autojump_clock: Mock
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "text"),
     [
         (attrs.evolve(TASK, command_block=""), "the command is empty"),
         (attrs.evolve(TASK, service="genric"), 'no service "genric", did you mean "generic"?'),
     ],
 )
-async def test_what_cannot_start_says_why(
-    autojump_clock: MockClock, task: TaskExec, said: str
+async def test_a_task_that_cannot_start_has_the_reason_in_its_log(
+    autojump_clock: MockClock, task: TaskExec, text: str
 ) -> None:
     async with open_bench(task) as bench:
         pass
     assert bench.outcome.status is TaskStatus.FailedToStart
-    assert said in bench.log
-    assert said in bench.outcome.why[-1].text
+    assert text in bench.log
+    assert text in bench.outcome.why[-1].text
 
 
 async def test_an_unknown_parser_does_not_keep_a_task_from_running(
@@ -203,7 +203,7 @@ async def test_a_bad_exit_is_an_error_with_a_hint(autojump_clock: MockClock) -> 
     assert "the shell did not find the command" in bench.log
 
 
-async def test_a_failure_is_told_by_its_kind(autojump_clock: MockClock) -> None:
+async def test_a_failure_has_its_error_class_among_the_reasons(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         await child.write(b"write failed: No space left on device\n")
@@ -213,28 +213,28 @@ async def test_a_failure_is_told_by_its_kind(autojump_clock: MockClock) -> None:
     assert step.text in bench.log
 
 
-async def test_what_we_ended_is_no_kind_of_error(autojump_clock: MockClock) -> None:
+async def test_a_run_that_the_agent_ended_has_no_error_class(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         await child.write(b"write failed: No space left on device\n")
         await trio.sleep(1)
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
     assert not [step for step in bench.outcome.why if step.event == "class"]
 
 
-async def test_a_signal_of_its_own_is_killed(autojump_clock: MockClock) -> None:
+async def test_a_process_that_ends_by_a_signal_is_killed(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         (await bench.host.spawn.next()).exit(signal=11)
     assert bench.outcome.status is TaskStatus.FinishedKilled
     assert bench.outcome.exit_signal == 11
 
 
-async def test_stop_is_term_grace_kill_with_a_note_to_the_task(autojump_clock: MockClock) -> None:
+async def test_a_stop_is_term_grace_kill_with_a_stop_file(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         child.dies_of = {TreeSignal.KILL}
         await trio.sleep(3)
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
     assert child.signals == [(3.0, "TERM"), (13.0, "KILL")]
     assert bench.outcome.status is TaskStatus.FinishedKilled
     assert bench.host.places["r1"].stops == [(3.0, "stopped by the server")]
@@ -249,7 +249,7 @@ async def test_a_full_store_keeps_no_task_from_being_stopped(autojump_clock: Moc
         child = await bench.host.spawn.next()
         bench.host.full = True
         await trio.sleep(3)
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
     assert child.signals == [(3.0, "TERM")]
     assert child.reaped
     assert bench.outcome.status is TaskStatus.FinishedKilled
@@ -265,7 +265,7 @@ async def test_a_bug_before_term_keeps_no_tree_alive(
     monkeypatch.setattr(MemoryRunFolder, "write_stop", fail)
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
     assert [name for _, name in child.signals] == ["TERM"]
     assert child.reaped
     assert bench.outcome.status is TaskStatus.FinishedKilled
@@ -283,11 +283,11 @@ async def test_a_clock_that_jumps_makes_no_task_shorter(autojump_clock: MockCloc
     assert bench.outcome.finished == pytest.approx(bench.outcome.started + 3)
 
 
-async def test_a_polite_task_ends_within_its_grace(autojump_clock: MockClock) -> None:
+async def test_a_task_that_obeys_term_ends_within_its_grace(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         await trio.sleep(3)
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
     assert child.signals == [(3.0, "TERM")]
     assert bench.outcome.status is TaskStatus.FinishedKilled
 
@@ -297,10 +297,10 @@ async def test_a_second_stop_can_only_shorten_the_grace(autojump_clock: MockCloc
         child = await bench.host.spawn.next()
         child.dies_of = {TreeSignal.KILL}
         await trio.sleep(1)
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
         await trio.sleep(1)
-        bench.handle.stop(StopCause(kind=StopKind.DRAIN, text="drain"), grace=2)
-        bench.handle.stop(StopCause(kind=StopKind.DRAIN, text="drain"), grace=500)
+        bench.control.stop(StopCause(kind=StopKind.DRAIN, text="drain"), grace=2)
+        bench.control.stop(StopCause(kind=StopKind.DRAIN, text="drain"), grace=500)
     assert child.signals == [(1.0, "TERM"), (4.0, "KILL")]
     assert bench.outcome.status is TaskStatus.FinishedKilled, "the first cause stays"
 
@@ -310,14 +310,14 @@ async def test_an_end_that_crosses_a_stop_counts(autojump_clock: MockClock) -> N
         child = await bench.host.spawn.next()
         child.exit(0)
         await trio.testing.wait_all_tasks_blocked()
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
     assert bench.outcome.status is TaskStatus.FinishedSuccess
 
 
 async def test_a_stop_before_the_process_starts_nothing(autojump_clock: MockClock) -> None:
     host = MemoryHost()
     async with open_bench(host=host) as bench:
-        bench.handle.stop(StopCause(kind=StopKind.DRAIN, text="drain"))
+        bench.control.stop(StopCause(kind=StopKind.DRAIN, text="drain"))
     assert host.spawn.launches == []
     assert bench.outcome.status is TaskStatus.GiveBack
 
@@ -327,7 +327,7 @@ async def test_a_stop_before_a_tree_was_taken_over_ends_that_tree(
     autojump_clock: MockClock, kind: StopKind
 ) -> None:
     async with open_bench(inherited=True) as bench:
-        bench.handle.stop(StopCause(kind=kind, text="stop"))
+        bench.control.stop(StopCause(kind=kind, text="stop"))
         with trio.fail_after(60):
             child = await bench.host.spawn.next()
     assert [name for _, name in child.signals] == ["TERM"]
@@ -337,16 +337,20 @@ async def test_a_stop_before_a_tree_was_taken_over_ends_that_tree(
 
 
 @pytest.mark.parametrize("kind", [StopKind.CLOSED, StopKind.FORGET])
-async def test_silent_stops_kill_and_say_nothing(autojump_clock: MockClock, kind: StopKind) -> None:
+async def test_stops_that_discard_the_outcome_kill_and_send_nothing(
+    autojump_clock: MockClock, kind: StopKind
+) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
-        bench.handle.stop(StopCause(kind=kind, text="silence"))
+        bench.control.stop(StopCause(kind=kind, text="closed"))
     assert child.signals
     assert not [e for e in bench.events if isinstance(e, TaskUpdate) and e.status.terminal]
-    assert bench.handle.done.is_set()
+    assert bench.control.done.is_set()
 
 
-async def test_a_held_pipe_is_waited_for_a_while_then_swept(autojump_clock: MockClock) -> None:
+async def test_a_process_that_holds_the_pipe_is_killed_after_the_drain(
+    autojump_clock: MockClock,
+) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         child.hold_output()
@@ -372,12 +376,14 @@ async def test_what_still_comes_after_the_sweep_is_waited_for(autojump_clock: Mo
     assert "the output may lack its end" in bench.log
 
 
-async def test_leftovers_are_named_and_the_child_is_handed_on(autojump_clock: MockClock) -> None:
+async def test_leftovers_are_reported_and_the_agent_takes_over_the_tree(
+    autojump_clock: MockClock,
+) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         child.dies_of = set()
         child.leftovers = (child.pid,)
-        bench.handle.stop(SERVER_STOP)
+        bench.control.stop(SERVER_STOP)
     assert bench.adopted == [(child, (child.pid,))]
     assert bench.outcome.leftovers == (child.pid,)
     assert bench.outcome.status is TaskStatus.FinishedKilled
@@ -411,7 +417,7 @@ async def test_the_parser_can_end_a_task(
         (b"[ PARSER FINISHED SUCCESS ]", TaskStatus.FinishedParserSuccess),
     ],
 )
-async def test_the_parser_judges_a_task_that_ended(
+async def test_the_parser_decides_the_status_of_a_task_that_ended(
     autojump_clock: MockClock, line: bytes, status: TaskStatus
 ) -> None:
     async with open_bench() as bench:
@@ -421,7 +427,7 @@ async def test_the_parser_judges_a_task_that_ended(
     assert bench.outcome.status is status
 
 
-async def test_a_warning_shows_while_it_runs(autojump_clock: MockClock) -> None:
+async def test_a_warning_is_reported_while_the_task_runs(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
         await child.write(b"[ PARSER WARNING ]\n")
@@ -432,7 +438,9 @@ async def test_a_warning_shows_while_it_runs(autojump_clock: MockClock) -> None:
     assert bench.outcome.status is TaskStatus.FinishedSuccess
 
 
-async def test_rendered_files_are_checked_when_the_block_says_so(autojump_clock: MockClock) -> None:
+async def test_rendered_files_are_checked_if_the_block_has_the_flag(
+    autojump_clock: MockClock,
+) -> None:
     flags = BlockFlags.NUMERIC | BlockFlags.CHECKRENDEREDFILES
     task = attrs.evolve(
         TASK, block_flags=int(flags), files_block=("none.@#@.exr",), frame_start=1, frame_finish=1
@@ -453,32 +461,32 @@ async def test_files_are_sent_before_the_outcome(autojump_clock: MockClock) -> N
     assert bench.outcome.status is TaskStatus.FinishedSuccess
 
 
-async def test_listeners_get_what_is_new_and_no_secrets(autojump_clock: MockClock) -> None:
+async def test_listeners_get_new_output_without_secrets(autojump_clock: MockClock) -> None:
     task = attrs.evolve(TASK, environment={"LICENCE_TOKEN": "hush-hush"}, parser="")
     async with open_bench(task) as bench:
         child = await bench.host.spawn.next()
         await child.write(b"early\n")
         await trio.sleep(5)
-        bench.handle.listen(on=True)
+        bench.control.listen(on=True)
         await trio.sleep(2)
         await child.write(b"the token is hush-")
         await trio.sleep(2)
         await child.write(b"hush \xff\n")
         await trio.sleep(2)
         child.exit(0)
-    heard = "".join(e.text for e in bench.events if isinstance(e, Listened))
-    assert heard == "the token is [redacted] \udcff\n"
+    listened = "".join(e.text for e in bench.events if isinstance(e, Listened))
+    assert listened == "the token is [redacted] \udcff\n"
     assert "hush-hush" not in bench.outcome.output
 
 
-async def test_asked_output_is_never_empty(autojump_clock: MockClock) -> None:
+async def test_requested_output_is_never_empty(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
-        assert bench.handle.output is not None
-        assert await bench.handle.output() == "The task has printed nothing so far.\n"
+        assert bench.control.output is not None
+        assert await bench.control.output() == "The task has printed nothing so far.\n"
         await child.write(b"something\n")
         await trio.sleep(1)
-        assert await bench.handle.output() == "something\n"
+        assert await bench.control.output() == "something\n"
         child.exit(0)
 
 
@@ -487,14 +495,14 @@ async def test_a_run_waits_for_the_tree_of_the_older_run_of_its_key(
 ) -> None:
     older = TaskControl(attrs.evolve(TASK, run="r0"))
     async with open_bench() as bench:
-        # The bench's own handle was created without one: this run starts at once; the next waits.
+        # The run of the bench has no predecessor and starts at once; the next one waits.
         first = await bench.host.spawn.next()
         first.exit(0)
-    handle = TaskControl(attrs.evolve(TASK, run="r2"), predecessor=older)
+    control = TaskControl(attrs.evolve(TASK, run="r2"), predecessor=older)
     send, receive = trio.open_memory_channel[TaskEvent](100)
     host = MemoryHost()
     async with host.open() as outside, trio.open_nursery() as nursery:
-        tools = TaskDependencies(
+        dependencies = TaskDependencies(
             config=Config(name="r1"),
             spawn=outside.spawn,
             plugins=outside.plugins,
@@ -502,7 +510,7 @@ async def test_a_run_waits_for_the_tree_of_the_older_run_of_its_key(
             adopt=lambda child, pids: None,
             wall=virtual_wall,
         )
-        nursery.start_soon(run_task, handle, tools, send)
+        nursery.start_soon(run_task, control, dependencies, send)
         await trio.sleep(100)
         assert host.spawn.launches == []
         older.done.set()
@@ -528,7 +536,7 @@ async def test_a_cancelled_agent_leaves_no_process(autojump_clock: MockClock) ->
     assert children[0].reaped
 
 
-async def test_output_of_a_flood_is_a_window_with_a_mark(autojump_clock: MockClock) -> None:
+async def test_output_above_the_window_has_a_marker(autojump_clock: MockClock) -> None:
     async with open_bench(attrs.evolve(TASK, parser=""), window=2000) as bench:
         child = await bench.host.spawn.next()
         for i in range(1000):
@@ -541,15 +549,15 @@ async def test_output_of_a_flood_is_a_window_with_a_mark(autojump_clock: MockClo
     assert "left out" in output
 
 
-def test_the_same_twice() -> None:
-    """Virtual time makes a run repeatable to the last event."""
+def test_a_run_is_the_same_each_time() -> None:
+    """Virtual time makes a run repeatable down to each event."""
 
     async def scenario() -> list[TaskEvent]:
         async with open_bench() as bench:
             child = await bench.host.spawn.next()
             await child.write(b"PROGRESS: 25%\n")
             await trio.sleep(1)
-            bench.handle.stop(SERVER_STOP)
+            bench.control.stop(SERVER_STOP)
         return bench.events
 
     runs = [trio.run(scenario, clock=MockClock(autojump_threshold=0)) for _ in range(5)]

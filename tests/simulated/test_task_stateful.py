@@ -1,8 +1,8 @@
-"""Tasks under any order of events: a real farm, two real agents, processes that a script plays.
+"""Tasks under any order of events: a real farm, two real agents, fake processes.
 
-Whatever the order of starts, output, exits, stops, closes, lost links and agents that leave: no two
-processes of one task at once on a host, each task comes to its end once, its output is what its last
-process printed, nothing is left alive, and nothing is left to be delivered.
+Whatever the order of starts, output, exits, stops, closes, lost links and agents that leave: a host never
+has two processes of one task, each task has one outcome, its output is what its last process
+printed, no process is left, and no outcome is left to be delivered.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from trio_afrender.testing import (
 
 NAMES = ("a", "b")
 ZOMBIE = 16.0
-PATIENCE = 5000.0
-"""Virtual seconds until all must be over."""
+TIME_LIMIT = 5000.0
+"""Virtual seconds for one example."""
 Step = tuple[str, int, float]
 
 
 class WatchedSpawn:
-    """Starts fakes, and looks at each start whether its task has a living process already."""
+    """Starts fake processes; fails if the task has a living one already."""
 
     def __init__(self, inner: FakeSpawn) -> None:
         self.inner = inner
@@ -51,7 +51,7 @@ class WatchedSpawn:
         key = _key(launch)
         for other in self.inner.children:
             if _key(other.launch) == key:
-                assert not other._living(), f"{key} is started while its older tree lives"
+                assert not other._living(), f"{key} is started while its older tree is alive"
         return await self.inner(launch)
 
 
@@ -61,7 +61,7 @@ def _key(launch: Launch) -> tuple[str, ...]:
 
 @attrs.define(eq=False)
 class Scene:
-    """All that a script moves."""
+    """What the steps of an example act on."""
 
     farm: Farm
     server: MemoryServer
@@ -93,9 +93,11 @@ class Scene:
         )
 
     async def act(self, kind: str, which: int, amount: float) -> None:
-        """Do one thing; those for which there is nobody are passed over."""
-        living = self.living()
-        child = living[which % len(living)] if living else None
+        """Perform a step; one that finds nothing to act on is skipped."""
+        if kind in PROCESS_KINDS:
+            if living := self.living():
+                await self.act_on_process(living[which % len(living)], kind, which)
+            return
         tasks = [task for job in self.farm.jobs for task in self.farm.view(job).tasks]
         match kind:
             case "job":
@@ -104,17 +106,6 @@ class Scene:
                 self.farm.submit(parse_job({"job": {"name": "j", "blocks": [block]}}))
             case "sleep":
                 await trio.sleep(amount)
-            case "write" if child and child._status is None:
-                self.written += 1
-                await child.write(b"line %d\n" % self.written)
-            case "exit" if child:
-                child.exit(which % 2)
-            case "crash" if child:
-                child.exit(signal=11)
-            case "fork" if child and child._status is None:
-                child.fork(holds_output=bool(which % 2))
-            case "stubborn" if child:
-                child.dies_of = {TreeSignal.KILL}
             case "stop" if tasks:
                 self.farm.stop_task(tasks[which % len(tasks)].key, "model")
             case "stop job" if self.farm.jobs:
@@ -137,8 +128,22 @@ class Scene:
                 await self.agents[name].finished()
                 await self.start(name)
 
+    async def act_on_process(self, child: FakeChild, kind: str, which: int) -> None:
+        match kind:
+            case "write" if child._status is None:
+                self.written += 1
+                await child.write(b"line %d\n" % self.written)
+            case "exit":
+                child.exit(which % 2)
+            case "crash":
+                child.exit(signal=11)
+            case "fork" if child._status is None:
+                child.fork(holds_output=bool(which % 2))
+            case "stubborn":
+                child.dies_of = {TreeSignal.KILL}
+
     async def finish(self) -> None:
-        """Let every process end well, again and again, until all jobs are over."""
+        """Let every process succeed until all jobs are over."""
         while any(self.farm.view(job).state == "running" for job in self.farm.jobs):
             for child in self.living():
                 child.dies_of = {TreeSignal.TERM, TreeSignal.KILL}
@@ -146,10 +151,10 @@ class Scene:
             await trio.sleep(1)
         await trio.sleep(2 * ZOMBIE)
 
-    def judge(self) -> None:
+    def check(self) -> None:
         for job in self.farm.jobs:
             for task in self.farm.view(job).tasks:
-                assert self.ends[task.key] == 1, f"{task.key} came to {self.ends[task.key]} ends"
+                assert self.ends[task.key] == 1, f"{task.key} has {self.ends[task.key]} outcomes"
                 if task.state in ("done", "error"):
                     log = self.hosts[task.render].places[task.run].log
                     assert task.output == log.reader().read(0, 1 << 20).data.decode()
@@ -158,8 +163,8 @@ class Scene:
             assert child.reaped
         for name, host in self.hosts.items():
             assert self.agents[name].running == ()
-            held = replay(read_records(bytes(host.journal), 0)[0])
-            assert held == PendingState(), f"{name} still has to deliver {held}"
+            pending = replay(read_records(bytes(host.journal), 0)[0])
+            assert pending == PendingState(), f"{name} still has to deliver {pending}"
 
 
 @asynccontextmanager
@@ -170,11 +175,11 @@ async def open_scene() -> AsyncIterator[Scene]:
         trio.open_nursery() as nursery,
     ):
         scene = Scene(farm, server, nursery)
-        tell = farm._listeners.end
+        original = farm._listeners.end
 
         def end(key: TaskKey) -> None:
             scene.ends[key] += 1
-            tell(key)
+            original(key)
 
         farm._listeners.end = end  # type: ignore[method-assign]  # a spy, for this farm alone
         for name in NAMES:
@@ -184,14 +189,15 @@ async def open_scene() -> AsyncIterator[Scene]:
 
 
 async def play(steps: list[Step]) -> None:
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(TIME_LIMIT):
         async with open_scene() as scene:
             for step in steps:
                 await scene.act(*step)
             await scene.finish()
-            scene.judge()
+            scene.check()
 
 
+PROCESS_KINDS = {"write", "exit", "crash", "fork", "stubborn"}
 KINDS = ("job", "job", "sleep", "sleep", "sleep", "write", "write", "exit", "exit", "crash", "fork",
          "stubborn", "stop", "stop", "stop job", "stop here", "cut", "silent", "refuse", "replace")  # fmt: skip
 SECONDS = st.sampled_from((0.0, 0.1, 1.0, 4.0, 15.0, 17.0, 40.0))
@@ -200,5 +206,5 @@ STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5), SECONDS), 
 
 @settings(max_examples=40)
 @given(STEPS)
-def test_any_order_of_events_leaves_every_task_at_one_end(steps: list[Step]) -> None:
+def test_any_order_of_events_gives_each_task_one_outcome(steps: list[Step]) -> None:
     trio.run(play, [("job", 2, 0.0), *steps], clock=MockClock(autojump_threshold=0))

@@ -1,4 +1,4 @@
-"""Tasks that do nothing any more, in virtual time."""
+"""Tasks that no longer do anything, in virtual time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_afrender.hostinfo.process_inspection import ProcessReport, ProcessSnap
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import MemoryHost
 
-SEEN = ProcessReport(
+REPORT = ProcessReport(
     looks=(
         ProcessSnapshot(
             pid=1000, name="moth", state="S", waits_in="futex_wait", command="moth -f 1"
@@ -28,10 +28,10 @@ def watched(policy: str, *, warn_after: float = 60, stop_after: float = 120) -> 
     return attrs.evolve(CONFIG, stuck=rules)
 
 
-async def test_people_are_told_with_evidence_and_again_when_it_moves(
+async def test_a_warning_has_a_report_and_is_taken_back_with_new_activity(
     autojump_clock: MockClock,
 ) -> None:
-    host = MemoryHost(evidence=SEEN)
+    host = MemoryHost(process_report=REPORT)
     async with open_stage(watched("warn"), host=host) as stage:
         link, child = await begin(stage)
         host.gauge.use(child.pid, memory=1, cpu=1.0)
@@ -47,34 +47,37 @@ async def test_people_are_told_with_evidence_and_again_when_it_moves(
             "  stacks of pid 1000 (moth), by gdb:",
             "    #0 lock()",
         ]
-        told = await expect_task(link)
-        assert (told.status, told.activity[:22]) == (TaskStatus.Warning, "STUCK? No sign of life")
-        async with keep_reading(link) as heard:
+        warning = await expect_task(link)
+        assert (warning.status, warning.activity[:22]) == (
+            TaskStatus.Warning,
+            "STUCK? No sign of life",
+        )
+        async with keep_reading(link) as updates:
             await trio.sleep(200)
             await child.write(b"PROGRESS: 50%\n")
             await trio.sleep(10)
-        assert (heard[-1].status, heard[-1].activity) == (TaskStatus.Percent, "")
+        assert (updates[-1].status, updates[-1].activity) == (TaskStatus.Percent, "")
         child.exit(0)
         outcome = await expect_task(link, over=True)
         assert outcome.status is TaskStatus.FinishedSuccess
-        said = [step.text for step in outcome.why if step.event == "stuck"]
-        assert "pid 1000 moth sleeps (S) in futex_wait" in said[0]
-        assert said[1].startswith("it is active again after 26")
+        texts = [step.text for step in outcome.why if step.event == "stuck"]
+        assert "pid 1000 moth sleeps (S) in futex_wait" in texts[0]
+        assert texts[1].startswith("it is active again after 26")
         assert child.signals == []
 
 
 @pytest.mark.parametrize(
-    ("state", "status", "said"),
+    ("state", "status", "text"),
     [
         ("S", TaskStatus.FinishedError, "the task is stopped as an error"),
         ("D", TaskStatus.GiveBack, "waits for a device of this host, so the task is given back"),
     ],
 )
-async def test_it_is_stopped_where_the_owner_wants_it(
-    state: str, status: TaskStatus, said: str, autojump_clock: MockClock
+async def test_a_stuck_task_is_stopped_if_the_policy_says_so(
+    state: str, status: TaskStatus, text: str, autojump_clock: MockClock
 ) -> None:
     host = MemoryHost(
-        evidence=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state=state),))
+        process_report=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state=state),))
     )
     async with open_stage(watched("stop"), host=host) as stage:
         link, child = await begin(stage)
@@ -87,36 +90,36 @@ async def test_it_is_stopped_where_the_owner_wants_it(
         assert child.signals[0][0] - start == pytest.approx(125, abs=6)
         assert outcome.status is status
         [rule] = [step.text for step in outcome.why if step.event == "rule"]
-        assert said in rule
+        assert text in rule
         assert "stuck.stop_after is 120 s" in rule
 
 
-async def test_what_somebody_has_halted_is_told_of_and_left_alone(
+async def test_a_halted_tree_is_reported_and_left_alone(
     autojump_clock: MockClock,
 ) -> None:
     host = MemoryHost(
-        evidence=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state="T"),))
+        process_report=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state="T"),))
     )
     async with open_stage(watched("stop"), host=host) as stage:
         link, child = await begin(stage)
         host.gauge.use(child.pid, memory=1, cpu=1.0)
-        async with keep_reading(link) as heard:
+        async with keep_reading(link) as updates:
             await trio.sleep(500)
-        assert TaskStatus.Warning in {each.status for each in heard}
+        assert TaskStatus.Warning in {each.status for each in updates}
         assert child.signals == []
 
 
 @pytest.mark.parametrize("policy", ["off", "stop"])
-async def test_nobody_is_judged_by_what_is_not_measured_or_not_wanted(
+async def test_a_tree_that_is_not_measured_or_not_watched_is_never_stuck(
     policy: str, autojump_clock: MockClock
 ) -> None:
     async with open_stage(watched(policy)) as stage:
         link, child = await begin(stage)
         if policy == "off":
             stage.host.gauge.use(child.pid, memory=1, cpu=1.0)
-        async with keep_reading(link) as heard:
+        async with keep_reading(link) as updates:
             await trio.sleep(500)
-        assert {each.status for each in heard} <= {TaskStatus.Percent}
+        assert {each.status for each in updates} <= {TaskStatus.Percent}
         child.exit(0)
         outcome = await expect_task(link, over=True)
         assert outcome.status is TaskStatus.FinishedSuccess
@@ -125,9 +128,9 @@ async def test_nobody_is_judged_by_what_is_not_measured_or_not_wanted(
 async def test_a_task_given_back_too_often_becomes_an_error(
     autojump_clock: MockClock,
 ) -> None:
-    """Given back twice in a row by this host, then an error, as all give-backs."""
+    """Two give-backs in a row by this host, then an error, as for any other reason."""
     host = MemoryHost(
-        evidence=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state="D"),))
+        process_report=ProcessReport(looks=(ProcessSnapshot(pid=1000, name="moth", state="D"),))
     )
     rules = attrs.evolve(CONFIG, service_stuck={"generic": {"policy": "stop", "stop_after": 8.0}})
     async with open_stage(rules, host=host) as stage:
@@ -147,12 +150,12 @@ async def test_a_task_given_back_too_often_becomes_an_error(
 
 
 async def test_an_unclaimed_gpu_counts_as_activity_of_every_task(autojump_clock: MockClock) -> None:
-    async with open_stage(watched("stop"), host=MemoryHost(cards_unclaimed=True)) as stage:
+    async with open_stage(watched("stop"), host=MemoryHost(gpus_unclaimed=True)) as stage:
         link, child = await begin(stage)
         stage.host.gauge.use(child.pid, memory=1, cpu=1.0)
-        async with keep_reading(link) as heard:
+        async with keep_reading(link) as updates:
             await trio.sleep(300)
-        assert {each.status for each in heard} == {TaskStatus.Percent}
-        stage.host.cards_unclaimed = False
+        assert {each.status for each in updates} == {TaskStatus.Percent}
+        stage.host.gpus_unclaimed = False
         async with keep_reading(link):
             await child.signalled()

@@ -1,4 +1,4 @@
-"""Runs that stand still because somebody wants it so."""
+"""Suspending and resuming a run, in virtual time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_a_server_suspends_and_resumes(autojump_clock: MockClock) -> None:
         log = await link.expect(Update, lambda u: bool(u.log))
         assert log.log[0].text == "The task is suspended: the artist is back.\n"
         assert stage.agent.running[0].suspended == "the artist is back"
-        await link.send(Events(suspends=(REF,)))  # said again, over another link say
+        await link.send(Events(suspends=(REF,)))  # repeated, as after a lost link
         await link.send(Events(resumes=(REF,)))
         log = await link.expect(Update, lambda u: bool(u.log))
         assert log.log[0].text == "The task is resumed.\n"
@@ -34,7 +34,7 @@ async def test_a_server_suspends_and_resumes(autojump_clock: MockClock) -> None:
     assert end.why[0].pids == (child.pid,)
 
 
-async def test_a_suspended_run_is_stopped_as_any_other(autojump_clock: MockClock) -> None:
+async def test_a_suspended_run_can_be_stopped(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link, child = await begin(stage)
         assert stage.agent.suspend_task(KEY, "lunch")
@@ -50,7 +50,7 @@ async def test_limits_do_not_count_while_a_run_is_suspended(autojump_clock: Mock
     async with open_stage(config) as stage:
         link, child = await begin(stage)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_read_for_ever, link)
+            nursery.start_soon(_keep_reading, link)
             start = trio.current_time()
             await trio.sleep(20)
             stage.agent.suspend_task(KEY, "lunch")
@@ -63,12 +63,12 @@ async def test_limits_do_not_count_while_a_run_is_suspended(autojump_clock: Mock
     assert child.signals[-1][0] - start == pytest.approx(20 + 1000 + 30, abs=1)
 
 
-async def _read_for_ever(link: object) -> None:
+async def _keep_reading(link: object) -> None:
     while True:
         await link.expect(Update)  # type: ignore[attr-defined]  # a ScriptedLink
 
 
-async def test_what_does_not_run_here_cannot_be_suspended(autojump_clock: MockClock) -> None:
+async def test_a_run_of_another_host_cannot_be_suspended(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()

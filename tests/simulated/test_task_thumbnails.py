@@ -1,4 +1,4 @@
-"""Thumbnails and looks at images beside a task, in virtual time: what waits, what is tried again."""
+"""Thumbnails and image checks in virtual time: order, retries, time limits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ STOP = StopCause(kind=StopKind.SERVER, text="stopped by the server")
 
 
 @attrs.define(eq=False)
-class ScriptedPainter:
-    """Images become readable at a time of their own; reading one takes a while."""
+class ScriptedImageWorker:
+    """Images become readable at the times in `ready`; reading one takes `seconds`."""
 
     seconds: float = 0.0
     ready: dict[str, float] = attrs.field(factory=dict)
@@ -60,13 +60,13 @@ class ScriptedPainter:
 
 
 class ScriptedPlugins:
-    """A service that wants a thumbnail of each file: a command of ours, or one for the shell."""
+    """A service that asks for a thumbnail of each file, by the image worker or by a shell command."""
 
-    foreign = False
+    by_shell = False
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
-        if self.foreign:
+        if self.by_shell:
             return tuple(f"convert {file}" for file in files)
         return tuple(shlex.join(make_words(Wanted(file, f"{file}.jpg"))) for file in files)
 
@@ -74,27 +74,27 @@ class ScriptedPlugins:
 @attrs.define(eq=False)
 class Stage:
     thumbnails: Thumbnails
-    painter: ScriptedPainter
+    image_worker: ScriptedImageWorker
     host: MemoryHost
-    record: RunState
+    run_state: RunState
     plugins: ScriptedPlugins
     collected: list[float]
 
     @property
     def log(self) -> str:
-        return self.record.log_text()
+        return self.run_state.log_text()
 
     async def finish(self) -> float:
-        """Seconds that the end of the task waits."""
+        """Return for how many seconds the end of the task waits."""
         start = trio.current_time()
         assert await self.thumbnails.finish(math.inf)
         return trio.current_time() - start
 
 
 @asynccontextmanager
-async def open_stage(painter: ScriptedPainter | None = None) -> AsyncIterator[Stage]:
-    painter = painter or ScriptedPainter()
-    host = MemoryHost(image_worker=painter, folders={"/"})
+async def open_stage(image_worker: ScriptedImageWorker | None = None) -> AsyncIterator[Stage]:
+    image_worker = image_worker or ScriptedImageWorker()
+    host = MemoryHost(image_worker=image_worker, folders={"/"})
     collected: list[float] = []
 
     async def collect() -> None:
@@ -102,7 +102,7 @@ async def open_stage(painter: ScriptedPainter | None = None) -> AsyncIterator[St
         collected.append(trio.current_time())
 
     async with host.open() as outside, trio.open_nursery() as nursery:
-        tools = TaskDependencies(
+        dependencies = TaskDependencies(
             config=Config(name="r1", post_limit=16.0),
             spawn=outside.spawn,
             plugins=outside.plugins,
@@ -110,16 +110,16 @@ async def open_stage(painter: ScriptedPainter | None = None) -> AsyncIterator[St
             adopt=lambda child, pids: None,
             image_worker=outside.image_worker,
         )
-        record = RunState(TaskControl(TASK), tools)
+        run_state = RunState(TaskControl(TASK), dependencies)
         plugins: Any = ScriptedPlugins()
 
         def launch(command: str) -> Launch:
             words = ("/bin/sh", "-c", command)
             return Launch(argv=words, cwd="/", environment={"AF_TASK_TOKEN": "t"}, nice=0)
 
-        thumbnails = Thumbnails(plugins, record, launch, collect)
+        thumbnails = Thumbnails(plugins, run_state, launch, collect)
         nursery.start_soon(thumbnails.run)
-        yield Stage(thumbnails, painter, host, record, plugins, collected)
+        yield Stage(thumbnails, image_worker, host, run_state, plugins, collected)
         nursery.cancel_scope.cancel()
 
 
@@ -128,72 +128,74 @@ async def test_an_announced_file_is_made_at_once(autojump_clock: MockClock) -> N
         await trio.sleep(5)
         stage.thumbnails.announce(("a.exr", "b.exr", "a.exr"))
         await trio.sleep(1)
-        assert stage.painter.made == [(5.0, "a.exr"), (5.0, "b.exr")]
+        assert stage.image_worker.made == [(5.0, "a.exr"), (5.0, "b.exr")]
         assert stage.collected == [5.0]  # sent while the task runs
         assert await stage.finish() == 0
     assert stage.log == ""
 
 
 async def test_a_file_still_being_written_is_tried_again(autojump_clock: MockClock) -> None:
-    async with open_stage(ScriptedPainter(ready={"a.exr": 5.0})) as stage:
+    async with open_stage(ScriptedImageWorker(ready={"a.exr": 5.0})) as stage:
         stage.thumbnails.announce(("a.exr", "b.exr"))
         await trio.sleep(20)
-        assert stage.painter.made == [(0.0, "b.exr"), (6.0, "a.exr")]
+        assert stage.image_worker.made == [(0.0, "b.exr"), (6.0, "a.exr")]
         assert await stage.finish() == 0
     assert stage.log == ""
 
 
-async def test_one_that_never_gets_whole_is_told_of_once(autojump_clock: MockClock) -> None:
-    async with open_stage(ScriptedPainter(ready={"a.exr": 1e9, "b.exr": 1e9})) as stage:
+async def test_a_file_that_never_becomes_complete_is_reported_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage(ScriptedImageWorker(ready={"a.exr": 1e9, "b.exr": 1e9})) as stage:
         stage.thumbnails.announce(("a.exr", "b.exr"))
         await trio.sleep(100)
         for name in ("a.exr", "b.exr"):
-            times = [time for time, image in stage.painter.tried if image == name]
+            times = [time for time, image in stage.image_worker.tried if image == name]
             assert times == [0.0, 2.0, 4.0, 6.0, 8.0]
         assert await stage.finish() == 0
     assert stage.log.count("no thumbnail: a.exr is damaged or not complete: cut") == 1
 
 
 async def test_the_end_of_the_task_is_the_last_try(autojump_clock: MockClock) -> None:
-    async with open_stage(ScriptedPainter(ready={"a.exr": 0.5, "b.exr": 1e9})) as stage:
+    async with open_stage(ScriptedImageWorker(ready={"a.exr": 0.5, "b.exr": 1e9})) as stage:
         stage.thumbnails.announce(("a.exr", "b.exr"))
         await trio.sleep(1)
-        assert await stage.finish() == 0  # without waiting for the next turn
-        assert stage.painter.made == [(1.0, "a.exr")]
+        assert await stage.finish() == 0  # without waiting for the next retry
+        assert stage.image_worker.made == [(1.0, "a.exr")]
     assert "b.exr is damaged" in stage.log
 
 
-async def test_a_stop_ends_the_waiting(autojump_clock: MockClock) -> None:
-    async with open_stage(ScriptedPainter(seconds=10)) as stage:
+async def test_a_stop_ends_the_wait_for_thumbnails(autojump_clock: MockClock) -> None:
+    async with open_stage(ScriptedImageWorker(seconds=10)) as stage:
         stage.thumbnails.announce(("a.exr", "b.exr"))
         await trio.sleep(1)
-        stage.record.control.stop(STOP)
+        stage.run_state.control.stop(STOP)
         assert await stage.finish() == 0
 
 
-async def test_the_waiting_at_the_end_is_bounded(autojump_clock: MockClock) -> None:
-    async with open_stage(ScriptedPainter(seconds=10)) as stage:
+async def test_the_wait_at_the_end_has_a_limit(autojump_clock: MockClock) -> None:
+    async with open_stage(ScriptedImageWorker(seconds=10)) as stage:
         stage.thumbnails.announce(tuple(f"{n}.exr" for n in range(20)))
         assert await stage.finish() == 16.0
-        assert len(stage.painter.made) == 1
+        assert len(stage.image_worker.made) == 1
 
 
-async def test_a_flood_of_files_keeps_the_newest(autojump_clock: MockClock) -> None:
-    async with open_stage(ScriptedPainter(seconds=1)) as stage:
+async def test_of_too_many_files_the_newest_are_kept(autojump_clock: MockClock) -> None:
+    async with open_stage(ScriptedImageWorker(seconds=1)) as stage:
         stage.thumbnails.announce(("first.exr",))
         await wait_all_tasks_blocked()
         for number in range(1000):
             stage.thumbnails.announce((f"{number}.exr",))
         await trio.sleep(100)
-        images = [image for _, image in stage.painter.made]
+        images = [image for _, image in stage.image_worker.made]
         assert images == ["first.exr", *(f"{n}.exr" for n in range(1000 - MAX_BACKLOG, 1000))]
         await stage.finish()
     assert f"thumbnails: {1000 - MAX_BACKLOG} files were passed over" in stage.log
 
 
-async def test_a_command_of_the_studio_is_run_by_the_shell(autojump_clock: MockClock) -> None:
+async def test_any_other_command_is_run_by_the_shell(autojump_clock: MockClock) -> None:
     async with open_stage() as stage, trio.open_nursery() as nursery:
-        stage.plugins.foreign = True
+        stage.plugins.by_shell = True
         stage.thumbnails.announce(("a.exr",))
         child = await stage.host.spawn.next()
         assert child.launch.argv[-1] == "convert a.exr"
@@ -206,30 +208,30 @@ async def test_a_command_of_the_studio_is_run_by_the_shell(autojump_clock: MockC
 
         nursery.start_soon(act)
         await trio.sleep(30)
-    assert stage.painter.tried == []
+    assert stage.image_worker.tried == []
     assert stage.log.count("thumbnail: convert a.exr ended with exit code 1") == 1
 
 
-# -- looking at images ----------------------------------------------------------------------------
+# -- checks of images -----------------------------------------------------------------------------
 
 GOOD = {"width": 4, "height": 2, "values": 24, "bad": 0, "black": False}
 
 
-def nothing_around(path: str) -> ImageFinding | None:
+def find_nothing(path: str) -> ImageFinding | None:
     return None
 
 
-async def looked(
-    painter: ScriptedPainter,
+async def check(
+    image_worker: ScriptedImageWorker,
     *paths: str,
-    around: Callable[[str], ImageFinding | None] = nothing_around,
+    on_disk: Callable[[str], ImageFinding | None] = find_nothing,
 ) -> tuple[list[str], int]:
-    found, left = await check_images(paths, painter, 16.0, check_on_disk=around)
+    found, left = await check_images(paths, image_worker, 16.0, check_on_disk=on_disk)
     return [str(finding) for finding in found], left
 
 
-async def test_what_is_seen_is_judged() -> None:
-    painter = ScriptedPainter(
+async def test_images_that_cannot_be_right_are_found() -> None:
+    image_worker = ScriptedImageWorker(
         seen={
             "good.exr": GOOD,
             "black.exr": {**GOOD, "black": True},
@@ -237,10 +239,10 @@ async def test_what_is_seen_is_judged() -> None:
             "some.exr": {**GOOD, "bad": 6},
         }
     )
-    told, left = await looked(
-        painter, "good.exr", "black.exr", "nan.exr", "some.exr", "cut.exr", "m.mov"
+    found, left = await check(
+        image_worker, "good.exr", "black.exr", "nan.exr", "some.exr", "cut.exr", "m.mov"
     )
-    assert told == [
+    assert found == [
         "the image is black all over: black.exr",
         "all values of the image are NaN or infinite: nan.exr",
         "6 values of the image (25 %) are NaN or infinite: some.exr",
@@ -249,25 +251,27 @@ async def test_what_is_seen_is_judged() -> None:
     assert left == 0
 
 
-async def test_nothing_follows_from_an_image_that_there_was_no_time_for() -> None:
-    painter = ScriptedPainter(seen={"slow.exr": {}})
+async def test_an_image_that_took_too_long_is_no_serious_finding() -> None:
+    image_worker = ScriptedImageWorker(seen={"slow.exr": {}})
     paths = ("slow.exr", "cut.exr")
-    found, _ = await check_images(paths, painter, 16.0, check_on_disk=nothing_around)
+    found, _ = await check_images(paths, image_worker, 16.0, check_on_disk=find_nothing)
     assert [finding.serious for finding in found] == [False, True]
 
 
-async def test_siblings_are_looked_at_only_when_the_image_is_good() -> None:
-    painter = ScriptedPainter(seen={"good.exr": GOOD, "black.exr": {**GOOD, "black": True}})
+async def test_sizes_are_compared_only_if_the_image_is_good() -> None:
+    image_worker = ScriptedImageWorker(
+        seen={"good.exr": GOOD, "black.exr": {**GOOD, "black": True}}
+    )
 
-    def around(path: str) -> ImageFinding:
+    def find_size(path: str) -> ImageFinding:
         return ImageFinding(path, "far off", False)
 
-    told, _ = await looked(painter, "good.exr", "black.exr", around=around)
-    assert told == ["far off: good.exr", "the image is black all over: black.exr"]
+    found, _ = await check(image_worker, "good.exr", "black.exr", on_disk=find_size)
+    assert found == ["far off: good.exr", "the image is black all over: black.exr"]
 
 
-async def test_there_is_a_time_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_images_together_have_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_afrender.task.image_checks.TIME_BUDGET", 0.0)
-    painter = ScriptedPainter(seconds=30, seen={f"{n}.exr": GOOD for n in range(10)})
-    told, left = await looked(painter, *painter.seen)
-    assert (told, left) == ([], 10)
+    image_worker = ScriptedImageWorker(seconds=30, seen={f"{n}.exr": GOOD for n in range(10)})
+    found, left = await check(image_worker, *image_worker.seen)
+    assert (found, left) == ([], 10)

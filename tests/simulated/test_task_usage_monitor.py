@@ -1,4 +1,4 @@
-"""The figures of a task's tree, in virtual time: when they are taken, and where they arrive."""
+"""Measurements of a task's tree in virtual time: when they are made, and where they arrive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 MIB = 1024**2
 
 
-async def test_a_tree_is_measured_early_then_with_all_others_each_period(
+async def test_a_tree_is_measured_early_then_together_with_all_others(
     autojump_clock: MockClock,
 ) -> None:
     await trio.sleep(2.3)
@@ -20,11 +20,11 @@ async def test_a_tree_is_measured_early_then_with_all_others_each_period(
         link, child = await begin(stage)
         start = trio.current_time()
         stage.host.gauge.use(child.pid, memory=100 * MIB, cpu=0.5)
-        async with keep_reading(link) as heard:
+        async with keep_reading(link) as updates:
             await trio.sleep(12)
         assert stage.host.gauge.reads[0] == start + 1
         assert stage.host.gauge.reads[1:] == [10.0]
-        first, *_, last = [each.usage for each in heard if each.usage is not None]
+        first, *_, last = [each.usage for each in updates if each.usage is not None]
         assert (first.resident, first.cpu_percent) == (100 * MIB, 50.0)
         assert (last.cpu_percent, last.processes) == (0.0, 1)
         stage.host.gauge.use(child.pid, cpu=9.5)
@@ -35,7 +35,9 @@ async def test_a_tree_is_measured_early_then_with_all_others_each_period(
         assert "task_mem_peak_mb:100" in outcome.resources
 
 
-async def test_the_figures_of_a_kill_are_those_before_it(autojump_clock: MockClock) -> None:
+async def test_the_usage_of_a_stopped_run_is_that_before_the_stop(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage() as stage:
         link, child = await begin(stage)
         helper = child.fork()
@@ -61,7 +63,7 @@ async def test_the_figures_of_a_kill_are_those_before_it(autojump_clock: MockClo
         assert events.index("figures") < events.index("signal")
 
 
-async def test_the_log_ends_with_the_peak(autojump_clock: MockClock) -> None:
+async def test_the_log_ends_with_the_peak_usage(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link, child = await begin(stage)
         stage.host.gauge.use(child.pid, memory=100 * MIB, cpu=0.5)
@@ -75,11 +77,11 @@ async def test_the_log_ends_with_the_peak(autojump_clock: MockClock) -> None:
         )
 
 
-async def test_members_that_cannot_be_seen_cost_the_figures_only(
+async def test_without_measurements_a_run_has_no_usage(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage() as stage:
-        link, child = await begin(stage)  # the gauge knows nobody
+        link, child = await begin(stage)  # the usage reader knows no process
         async with keep_reading(link):
             await trio.sleep(7)
         child.exit(0)
@@ -102,7 +104,7 @@ async def test_a_pid_that_was_given_to_another_process_does_not_count(
             child.end(helper)
             del stage.host.gauge.usage[helper]
             await trio.sleep(5)
-            stage.host.gauge.use(helper, memory=999 * MIB)  # its number, in somebody else's hands
+            stage.host.gauge.use(helper, memory=999 * MIB)  # its pid, given to another process
             await trio.sleep(5)
         child.exit(0)
         outcome = await expect_task(link, over=True)

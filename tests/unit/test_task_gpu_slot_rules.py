@@ -1,4 +1,4 @@
-"""Who gets which card, and how programs are told."""
+"""Which GPUs a task gets, and the environment variables for its programs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ THREE = ("0", "1", "2")
         ((), {}, 1, 1, ()),
     ],
 )
-def test_the_emptiest_cards_go_first(
+def test_the_least_used_gpus_are_chosen_first(
     gpus: tuple[str, ...],
     taken: dict[str, int],
     per_task: int,
@@ -48,14 +48,14 @@ def test_the_emptiest_cards_go_first(
 @given(
     st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.lists(st.booleans(), max_size=30)
 )
-def test_no_card_ever_has_more_tasks_than_told(
+def test_no_gpu_ever_has_more_tasks_than_allowed(
     count: int, per_task: int, tasks_per_gpu: int, arrivals: list[bool]
 ) -> None:
     gpus = tuple(map(str, range(count)))
     taken: Counter[str] = Counter()
     held: list[tuple[str, ...]] = []
-    for comes in arrivals:
-        if comes:
+    for arrives in arrivals:
+        if arrives:
             chosen = choose_gpus(gpus, taken, per_task=per_task, tasks_per_gpu=tasks_per_gpu)
             if chosen is not None:
                 assert len(chosen) == len(set(chosen)) == min(per_task, count)
@@ -66,9 +66,8 @@ def test_no_card_ever_has_more_tasks_than_told(
         assert all(0 <= tasks <= tasks_per_gpu for tasks in taken.values())
 
 
-def test_programs_of_all_makers_are_told_the_same() -> None:
-    told = make_gpu_variables(("0", "2"))
-    assert told == {
+def test_the_variables_of_all_makers_agree() -> None:
+    assert make_gpu_variables(("0", "2")) == {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "0,2",
         "HIP_VISIBLE_DEVICES": "0,2",
@@ -84,9 +83,9 @@ def test_programs_of_all_makers_are_told_the_same() -> None:
     assert make_no_gpu_variables()["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
-def test_parts_are_named_by_their_long_names() -> None:
-    cards = [GpuCard(index=0, uuid="GPU-a"), GpuCard(index=1, uuid="MIG-b", part=0)]
-    assert name_gpus(cards) == ("0", "MIG-b")
+def test_parts_are_named_by_their_uuids() -> None:
+    gpus = [GpuCard(index=0, uuid="GPU-a"), GpuCard(index=1, uuid="MIG-b", part=0)]
+    assert name_gpus(gpus) == ("0", "MIG-b")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +118,6 @@ def test_how_many_tasks_fit(rule: GpuSlots, slots: int | None) -> None:
     assert GpuAllocator(rule, lambda: (GpuCard(index=0), GpuCard(index=1))).slots == slots
 
 
-def test_nobody_is_told_before_the_driver_has_answered() -> None:
-    room = GpuAllocator(GpuSlots(tasks_per_card=1), lambda: None)
-    assert (room.choose(), room.slots, room.is_busy()) == (None, None, True)
+def test_no_gpu_is_given_before_the_driver_has_answered() -> None:
+    allocator = GpuAllocator(GpuSlots(tasks_per_card=1), lambda: None)
+    assert (allocator.choose(), allocator.slots, allocator.is_busy()) == (None, None, True)

@@ -1,4 +1,4 @@
-"""Which images are looked at, and when a file's size is far off those of its sequence."""
+"""Which images of a task are checked, and which file sizes are suspect within a sequence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trio_afrender.task.image_checks import (
         (100, 4, [0, 33, 66, 99]),
     ],
 )
-def test_pick(count: int, most: int, chosen: list[int]) -> None:
+def test_sample_evenly(count: int, most: int, chosen: list[int]) -> None:
     paths = [str(index) for index in range(count)]
     assert list(sample_evenly(paths, most)) == [str(index) for index in chosen]
 
@@ -45,19 +45,19 @@ def test_an_empty_sibling_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "siblings", "odd"),
+    ("size", "siblings", "suspect"),
     [
         (1000, [1000, 1100, 900, 1050], False),
         (260, [1000] * 4, False),
         (249, [1000] * 4, True),
         (4001, [1000] * 4, True),
-        (1, [1000] * 3, False),  # too few to make a rule
+        (1, [1000] * 3, False),  # too few to compare with
         (500, [1, 1000, 1000, 1000, 100_000], False),
     ],
 )
-def test_far_off(size: int, siblings: list[int], odd: bool) -> None:
+def test_check_size(size: int, siblings: list[int], suspect: bool) -> None:
     found = check_size("a.exr", size, siblings)
-    assert (found is not None) == odd
+    assert (found is not None) == suspect
     if found is not None:
         assert not found.serious
         assert (
@@ -66,7 +66,7 @@ def test_far_off(size: int, siblings: list[int], odd: bool) -> None:
         )
 
 
-def test_on_a_disk(tmp_path: Path) -> None:
+def test_check_size_on_disk(tmp_path: Path) -> None:
     for number in range(1, 8):
         (tmp_path / f"f.{number}.exr").write_bytes(b"x" * 1000)
     (tmp_path / "f.4.exr").write_bytes(b"x" * 10)

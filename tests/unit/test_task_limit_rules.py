@@ -1,4 +1,4 @@
-"""When a limit is reached, and when to look again."""
+"""When a limit is reached, and when the next one can be reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ USAGE = Usage(running=100.0, silent=20.0, stalled=50.0, printed=1000, resident=2
 
 
 @pytest.mark.parametrize(
-    ("limits", "said"),
+    ("limits", "text"),
     [
         (Limits(), ""),
         (Limits(run_time=100.5, no_output=20.5, no_progress=50.5, output=1001), ""),
@@ -26,13 +26,13 @@ USAGE = Usage(running=100.0, silent=20.0, stalled=50.0, printed=1000, resident=2
         (Limits(run_time=1, no_output=1), "it runs for 100 s, the limit run_time is 1 s"),
     ],
 )
-def test_the_first_limit_that_is_reached_is_named(limits: Limits, said: str) -> None:
-    assert over_limit(limits, USAGE) == said
+def test_the_first_limit_that_is_reached_is_named(limits: Limits, text: str) -> None:
+    assert over_limit(limits, USAGE) == text
 
 
-def test_without_a_parser_nobody_knows_of_progress() -> None:
+def test_without_a_parser_progress_is_unknown_and_not_limited() -> None:
     usage = Usage(running=100.0, silent=0.0, stalled=None, printed=0)
-    assert over_limit(Limits(memory=1), usage) == ""  # nor of memory, where nobody measures
+    assert over_limit(Limits(memory=1), usage) == ""  # nor is memory that is not measured
     assert over_limit(Limits(no_progress=1), usage) == ""
     assert next_look(Limits(no_progress=1), usage) == math.inf
 
@@ -49,5 +49,7 @@ def test_without_a_parser_nobody_knows_of_progress() -> None:
         (Limits(run_time=130, memory=5), 30),
     ],
 )
-def test_the_next_look_is_when_the_first_can_be_reached(limits: Limits, seconds: float) -> None:
+def test_the_next_look_is_when_the_first_limit_can_be_reached(
+    limits: Limits, seconds: float
+) -> None:
     assert next_look(limits, USAGE) == seconds

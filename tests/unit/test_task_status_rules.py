@@ -1,4 +1,4 @@
-"""From facts to the status that the server is told, as a table."""
+"""The status of a run from the facts of its end, as a table."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def stop(kind: StopKind) -> StopCause:
                 files_ok=False,
             ),
             S.BadRenderedFiles,
-            id="done, says the parser, but the files are not there",
+            id="done for the parser, but files are missing",
         ),
     ],
 )
-def test_judge(facts: RunFacts, status: S) -> None:
+def test_decide_status(facts: RunFacts, status: S) -> None:
     assert decide_status(facts) is status
 
 
@@ -102,7 +102,7 @@ def test_every_stop_has_a_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "before", "told"),
+    ("status", "before", "reported"),
     [
         (S.GiveBack, 0, S.GiveBack),
         (S.GiveBack, 1, S.GiveBack),
@@ -110,5 +110,5 @@ def test_every_stop_has_a_status() -> None:
         (S.FailedToStart, 5, S.FailedToStart),
     ],
 )
-def test_give_backs_are_limited(status: S, before: int, told: S) -> None:
-    assert cap_retries(status, before) is told
+def test_give_backs_are_limited(status: S, before: int, reported: S) -> None:
+    assert cap_retries(status, before) is reported

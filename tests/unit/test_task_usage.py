@@ -1,4 +1,4 @@
-"""From processes that come and go to the figures of a run."""
+"""The usage of a run from measurements of processes that start and end."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ LEADER = ProcessUsage(pid=10, started=1, parent=1, resident=100 * MIB, peak=150 
 WORKER = ProcessUsage(pid=11, started=2, parent=10, resident=50 * MIB, peak=60 * MIB, cpu=2.0)
 
 
-def test_a_tree_is_added_up_and_its_peak_stays() -> None:
-    ledger = TreeUsage(0.0)
-    usage = ledger.advance([LEADER, WORKER], 5.0)
+def test_a_tree_is_added_up_and_its_peak_is_kept() -> None:
+    tree = TreeUsage(0.0)
+    usage = tree.advance([LEADER, WORKER], 5.0)
     assert (usage.resident, usage.resident_peak) == (150 * MIB, 150 * MIB)
     assert (usage.processes, usage.cpu_seconds, usage.cpu_percent) == (2, 3.0, 60.0)
-    usage = ledger.advance([attrs.evolve(LEADER, resident=10 * MIB, waited=2.0)], 10.0)
+    usage = tree.advance([attrs.evolve(LEADER, resident=10 * MIB, waited=2.0)], 10.0)
     assert (usage.resident, usage.resident_peak) == (10 * MIB, 150 * MIB)
     assert (usage.processes, usage.processes_peak) == (1, 2)
     assert (usage.cpu_seconds, usage.cpu_percent) == (3.0, 0.0)
 
 
-def test_one_process_that_had_more_than_was_ever_seen_counts_for_the_peak() -> None:
+def test_the_peak_of_one_process_counts_if_it_is_above_all_measurements() -> None:
     usage = TreeUsage(0.0).advance([attrs.evolve(LEADER, peak=900 * MIB), WORKER], 5.0)
     assert usage.resident_peak == 900 * MIB
 
 
 def test_a_collected_child_counts_once_also_when_it_ran_on_after_the_measurement() -> None:
-    ledger = TreeUsage(0.0)
-    ledger.advance([LEADER, WORKER], 5.0)
-    usage = ledger.advance([attrs.evolve(LEADER, waited=4.5)], 10.0)
+    tree = TreeUsage(0.0)
+    tree.advance([LEADER, WORKER], 5.0)
+    usage = tree.advance([attrs.evolve(LEADER, waited=4.5)], 10.0)
     assert usage.cpu_seconds == 5.5
 
 
-def test_an_orphan_that_nobody_of_the_tree_collects_still_counts() -> None:
-    ledger = TreeUsage(0.0)
+def test_an_orphan_that_no_process_of_the_tree_collects_still_counts() -> None:
+    tree = TreeUsage(0.0)
     orphan = attrs.evolve(WORKER, parent=1)
-    ledger.advance([LEADER, orphan], 5.0)
-    assert ledger.advance([LEADER], 10.0).cpu_seconds == 3.0
+    tree.advance([LEADER, orphan], 5.0)
+    assert tree.advance([LEADER], 10.0).cpu_seconds == 3.0
 
 
-def test_a_child_whose_parent_ended_too_is_looked_for_at_its_grandparent() -> None:
-    ledger = TreeUsage(0.0)
+def test_a_child_whose_parent_ended_too_counts_at_its_grandparent() -> None:
+    tree = TreeUsage(0.0)
     grandchild = attrs.evolve(WORKER, pid=12, started=3, parent=11, cpu=4.0)
-    ledger.advance([LEADER, WORKER, grandchild], 5.0)
-    assert ledger.advance([attrs.evolve(LEADER, waited=6.0)], 10.0).cpu_seconds == 7.0
-    # Had the grandchild been adopted by somebody else, the half of it would be lost without us.
-    ledger = TreeUsage(0.0)
-    ledger.advance([LEADER, WORKER, grandchild], 5.0)
-    assert ledger.advance([attrs.evolve(LEADER, waited=2.0)], 10.0).cpu_seconds == 7.0
+    tree.advance([LEADER, WORKER, grandchild], 5.0)
+    assert tree.advance([attrs.evolve(LEADER, waited=6.0)], 10.0).cpu_seconds == 7.0
+    # A grandchild adopted by another process is not measured at the leader, and must still count.
+    tree = TreeUsage(0.0)
+    tree.advance([LEADER, WORKER, grandchild], 5.0)
+    assert tree.advance([attrs.evolve(LEADER, waited=2.0)], 10.0).cpu_seconds == 7.0
 
 
 def test_a_zombie_has_used_but_uses_nothing() -> None:
@@ -62,37 +62,37 @@ def test_a_zombie_has_used_but_uses_nothing() -> None:
     assert (usage.cpu_seconds, usage.processes, usage.resident) == (1.0, 0, 0)
 
 
-def test_a_number_that_was_given_again_is_another_process() -> None:
-    ledger = TreeUsage(0.0)
-    ledger.advance([attrs.evolve(LEADER, cpu=8.0, parent=1)], 5.0)
-    assert ledger.advance([attrs.evolve(LEADER, started=77, cpu=0.5)], 10.0).cpu_seconds == 8.5
+def test_a_pid_with_another_start_time_is_another_process() -> None:
+    tree = TreeUsage(0.0)
+    tree.advance([attrs.evolve(LEADER, cpu=8.0, parent=1)], 5.0)
+    assert tree.advance([attrs.evolve(LEADER, started=77, cpu=0.5)], 10.0).cpu_seconds == 8.5
 
 
-def test_the_last_word_keeps_what_was_seen() -> None:
-    ledger = TreeUsage(0.0)
-    ledger.advance([LEADER, WORKER], 5.0)
-    usage = ledger.close([attrs.evolve(LEADER, state="Z", resident=0, waited=3.0)])
+def test_the_final_measurement_keeps_the_peaks() -> None:
+    tree = TreeUsage(0.0)
+    tree.advance([LEADER, WORKER], 5.0)
+    usage = tree.close([attrs.evolve(LEADER, state="Z", resident=0, waited=3.0)])
     assert (usage.cpu_seconds, usage.resident_peak, usage.processes_peak) == (4.0, 150 * MIB, 2)
 
 
-def test_cards_are_added_up_by_process() -> None:
+def test_gpu_usage_is_added_up_by_process() -> None:
     shares = {11: GpuShare(memory=300 * MIB, percent=40.0), 99: GpuShare(memory=1)}
-    ledger = TreeUsage(0.0)
-    usage = ledger.advance([LEADER, WORKER], 5.0, shares)
+    tree = TreeUsage(0.0)
+    usage = tree.advance([LEADER, WORKER], 5.0, shares)
     assert (usage.gpu_memory, usage.gpu_percent) == (300 * MIB, 40.0)
-    assert ledger.advance([LEADER, WORKER], 10.0).gpu_memory_peak == 300 * MIB
+    assert tree.advance([LEADER, WORKER], 10.0).gpu_memory_peak == 300 * MIB
 
 
-def test_bytes_grow_only() -> None:
-    ledger = TreeUsage(0.0)
-    ledger.advance([attrs.evolve(LEADER, read=10, written=20, passed=70)], 5.0)
-    usage = ledger.advance([attrs.evolve(LEADER, read=0, written=0)], 10.0)
-    assert (usage.read_bytes, usage.written_bytes, ledger.io_bytes) == (10, 20, 70)
+def test_bytes_never_decrease() -> None:
+    tree = TreeUsage(0.0)
+    tree.advance([attrs.evolve(LEADER, read=10, written=20, passed=70)], 5.0)
+    usage = tree.advance([attrs.evolve(LEADER, read=0, written=0)], 10.0)
+    assert (usage.read_bytes, usage.written_bytes, tree.io_bytes) == (10, 20, 70)
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[int, float, bool]]:
-    """Workers one after another: how many looks each lives, what it uses, who collects it."""
+    """Workers one after another: measurements it lives for, CPU seconds, collected by the leader."""
     return draw(
         st.lists(
             st.tuples(
@@ -104,23 +104,23 @@ def histories(draw: st.DrawFn) -> list[tuple[int, float, bool]]:
 
 
 @given(histories())
-def test_whatever_comes_and_goes_nothing_is_lost_and_nothing_counts_twice(
+def test_nothing_is_lost_and_nothing_counts_twice_in_any_history(
     history: list[tuple[int, float, bool]],
 ) -> None:
-    ledger, now, waited, truth = TreeUsage(0.0), 0.0, 0.0, 1.0
-    for number, (looks, cpu, collected) in enumerate(history):
+    tree, now, waited, truth = TreeUsage(0.0), 0.0, 0.0, 1.0
+    for number, (measurements, cpu, collected) in enumerate(history):
         parent = LEADER.pid if collected else 1
         worker = attrs.evolve(WORKER, pid=100 + number, parent=parent, cpu=cpu)
-        for _ in range(looks):
+        for _ in range(measurements):
             now += 5.0
-            ledger.advance([attrs.evolve(LEADER, waited=waited), worker], now)
+            tree.advance([attrs.evolve(LEADER, waited=waited), worker], now)
         waited += cpu if collected else 0.0
         truth += cpu
-    usage = ledger.close([attrs.evolve(LEADER, waited=waited)])
+    usage = tree.close([attrs.evolve(LEADER, waited=waited)])
     assert usage.cpu_seconds == pytest.approx(truth, abs=0.02)
 
 
-def test_words_and_sentence() -> None:
+def test_usage_words_and_sentence() -> None:
     usage = TaskUsage(
         resident=100 * MIB,
         resident_peak=1536 * MIB,
@@ -138,9 +138,9 @@ def test_words_and_sentence() -> None:
         "1.5 GiB of memory, 4 processes at once; 120.0 s of CPU (2 cores on average);"
         " 5.0 MiB read, 0 bytes written"
     )
-    cards = attrs.evolve(usage, gpu_memory=MIB, gpu_memory_peak=2 * MIB, gpu_percent=50.0)
-    assert usage_words(cards).endswith("task_gpu_mb:1 task_gpu_peak_mb:2 task_gpu:50")
-    assert usage_sentence(cards).endswith("; 2.0 MiB of GPU memory")
+    with_gpu = attrs.evolve(usage, gpu_memory=MIB, gpu_memory_peak=2 * MIB, gpu_percent=50.0)
+    assert usage_words(with_gpu).endswith("task_gpu_mb:1 task_gpu_peak_mb:2 task_gpu:50")
+    assert usage_sentence(with_gpu).endswith("; 2.0 MiB of GPU memory")
 
 
 def test_a_task_that_ended_before_the_first_measurement_claims_no_memory() -> None:
@@ -152,7 +152,7 @@ def test_a_task_that_ended_before_the_first_measurement_claims_no_memory() -> No
     )
 
 
-def test_what_was_only_told_at_the_end_has_no_processes() -> None:
+def test_usage_that_was_only_reported_at_the_end_has_no_processes() -> None:
     usage = TaskUsage(cpu_seconds=0.3, resident_peak=8 * MIB)
     assert usage_words(usage).startswith("task_mem_peak_mb:8 task_cpu_sec:0.3")
     assert usage_sentence(usage).startswith("8.0 MiB of memory; 0.3 s of CPU")
@@ -168,5 +168,5 @@ def test_what_was_only_told_at_the_end_has_no_processes() -> None:
         (2**50, "1024.0 TiB"),
     ],
 )
-def test_sizes_for_people(size: int, text: str) -> None:
+def test_show_bytes(size: int, text: str) -> None:
     assert show_bytes(size) == text

@@ -205,7 +205,14 @@ async def watch_stuck(
                 # None: left alone now; the next measurement decides again.
                 if kind is not None:
                     stopping = True
-                    await _stop(rules, inactive, timer, report, kind, control, why, send_log)
+                    text = f"no sign of life for {inactive:.0f} s"
+                    text += f", stuck.stop_after is {rules.stop_after:g} s"
+                    result = "the task is stopped as an error"
+                    if kind is StopKind.STUCK_HOST:
+                        result = "it waits for a device of this host, so the task is given back"
+                    why.add("rule", f"{_join(f'{text}: {timer.figures()}', report)}: {result}")
+                    await send_log(f"{text}: {result}\n{report.lines()}".rstrip() + "\n")
+                    control.stop(StopCause(kind=kind, text=text))
             case StuckAction.ACTIVE_AGAIN:
                 warned = False
                 why.add("stuck", text := f"it is active again after {longest:.0f} s")
@@ -214,25 +221,6 @@ async def watch_stuck(
             case StuckAction.NOTHING:
                 pass
         longest = inactive  # `look` returns 0 with the first activity
-
-
-async def _stop(
-    rules: Stuck,
-    inactive: float,
-    timer: InactivityTimer,
-    report: ProcessReport,
-    kind: StopKind,
-    control: TaskControl,
-    why: ReasonLog,
-    send_log: Callable[[str], Awaitable[None]],
-) -> None:
-    text = f"no sign of life for {inactive:.0f} s, stuck.stop_after is {rules.stop_after:g} s"
-    result = "it waits for a device of this host, so the task is given back"
-    if kind is not StopKind.STUCK_HOST:
-        result = "the task is stopped as an error"
-    why.add("rule", f"{_join(f'{text}: {timer.figures()}', report)}: {result}")
-    await send_log(f"{text}: {result}\n{report.lines()}".rstrip() + "\n")
-    control.stop(StopCause(kind=kind, text=text))
 
 
 async def _examine(tree: ProcessTree, examine: Examine) -> ProcessReport:
