@@ -1,9 +1,9 @@
-"""An agent inside another program: submit work, read progress, stop a task, shut down.
+"""Run an agent inside another program: submit a job, read progress, stop a task, shut down.
 
     python examples/embed.py
 
-The program keeps its own nursery and its own signals. The farm and the agent are two tasks in it
-that talk over loopback; in real life the server is elsewhere and only `run_agent` is here.
+The program keeps its own nursery and its own signal handlers. The farm and the agent are two tasks
+in it that communicate over loopback. With a server elsewhere, only `run_agent` is needed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ JOB = {
 
 
 async def watch(farm: Farm, job_id: int) -> None:
-    """Print what happens, and stop the endless task once everything else is done."""
+    """Print each change, and stop the endless task when the others are done."""
     seen = 0
     shown: dict[str, tuple[str, int]] = {}
     while True:

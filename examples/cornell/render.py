@@ -2,8 +2,8 @@
 
     python render.py --frame 7 --frames 24 --output frame.0007.exr
 
-A golden ball circles a turning block and hops once a round, under a lamp that swings. The last
-frame leads back to the first.
+A golden ball circles a turning block and hops twice a round, under a swinging lamp. The last frame
+leads back to the first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     scene = mi.load_dict(make_scene(round_, options.size, options.samples))
     scene.integrator().render(scene, seed=options.frame)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    # Mitsuba 3.9 writes an EXR in a second thread and waits for ever if it may have only one.
+    # Mitsuba 3.9 writes an EXR in a second thread, and waits for ever if only one is allowed.
     drjit.set_thread_count(max(2, options.threads))
     scene.sensors()[0].film().write(str(options.output))
 

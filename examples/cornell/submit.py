@@ -2,7 +2,8 @@
 
     python submit.py > cornell.json && trio_afrender run cornell.json --agents 2
 
-The job names this folder, this Python and this ffmpeg: make it on the machine that runs it.
+The job contains the paths of this folder, this Python and this ffmpeg: make it on the machine that
+runs it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import imageio_ffmpeg
 
 HERE = Path(__file__).resolve().parent
 ROUNDS, RATE, COLUMNS = 4, 12, 6
-# EXR holds light, a movie wants what a screen is sent: hence the power of 1 / 2.2.
+# EXR pixels are linear light, a movie needs display values: hence the exponent 1 / 2.2.
 DISPLAY = (
     "format=gbrp16le,lutrgb="
     + ":".join(rf"{channel}=65535*pow(val/65535\,1/2.2)" for channel in "rgb")
     + ",setparams=color_primaries=bt709:color_trc=bt709"
 )
-# Lonely bright pixels first, then what noise is left.
-QUIETER = "format=gbrp,removegrain=2:2:2,nlmeans=s=4:p=5:r=11"
+# Removes single bright pixels first, then the remaining noise.
+DENOISE = "format=gbrp,removegrain=2:2:2,nlmeans=s=4:p=5:r=11"
 
 
 def main() -> None:
@@ -78,12 +79,12 @@ def make_job(output: Path, frames: int, size: int, samples: int) -> dict[str, ob
 
 
 def movie(output: Path, frames: int, size: int) -> dict[str, object]:
-    """Return the task that makes a movie of some rounds."""
+    """Return the task that makes a movie of several rounds."""
     looped = f"loop=loop={ROUNDS - 1}:size={frames}"
     scaled = f"scale={2 * size}:{2 * size}:flags=lanczos:out_color_matrix=bt709,format=yuv420p"
-    filters = ",".join((DISPLAY, QUIETER, looped, scaled))
+    filters = ",".join((DISPLAY, DENOISE, looped, scaled))
     command = ffmpeg(output, filters, "-c:v", "libx264", "-crf", "18", f"{output}/cornell.mp4")
-    # The parser knows from this line when all is done.
+    # The parser computes the progress from this number of frames.
     return {
         "name": "movie",
         "command": f"echo 'Frames: {frames * ROUNDS}' && {command}",
@@ -94,7 +95,7 @@ def movie(output: Path, frames: int, size: int) -> dict[str, object]:
 def contact_sheet(output: Path, frames: int, size: int) -> dict[str, object]:
     """Return the task that puts all frames into one picture."""
     rows = -(-frames // COLUMNS)
-    filters = ",".join((DISPLAY, QUIETER, f"scale={size // 2}:-1", f"tile={COLUMNS}x{rows}"))
+    filters = ",".join((DISPLAY, DENOISE, f"scale={size // 2}:-1", f"tile={COLUMNS}x{rows}"))
     command = ffmpeg(output, filters, "-frames:v", "1", "-update", "1", f"{output}/contact.png")
     return {"name": "contact sheet", "command": command, "files": ["contact.png"]}
 

@@ -1,5 +1,4 @@
-"""The harness that users' tests import: servers, hosts and children that exist in memory alone,
-and replays of logs and tasks for authors of plugins.
+"""The test harness for users: servers, hosts and processes in memory, and checks of plugins.
 
 `docs/testing.md` and `docs/plugins.md` have complete examples.
 """

@@ -1,4 +1,4 @@
-"""Children without processes: for tests in virtual time.
+"""Process trees in memory, for tests in virtual time.
 
     spawn = FakeSpawn()
     ...                                    # code under test calls spawn(launch)
@@ -6,7 +6,7 @@
     await child.write(b"frame 1\\n")
     child.exit(0)
 
-A fake behaves as a real tree does, and passes the same contract test.
+A fake passes the same contract test as a real process tree.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIGNAL_NUMBERS = {
 
 @final
 class FakeOutput:
-    """The output pipe of a fake child: what the test writes is what the pump reads, and when."""
+    """The output pipe of a fake process: `pump` reads what the test writes, when it writes it."""
 
     def __init__(self) -> None:
         self._sending, self._receiving = memory_stream_one_way_pair()
@@ -47,7 +47,7 @@ class FakeOutput:
         if self._closed:
             raise trio.ClosedResourceError("this pipe has been closed")
         while data := await self._receiving.receive_some():
-            # Taken bytes must arrive: a cancelled pump loses nothing.
+            # Bytes that were taken from the pipe must reach the log, also when this is cancelled.
             with trio.CancelScope(shield=True):
                 await log.append(bytes(data))
 
@@ -73,40 +73,40 @@ class _Member:
 
 @attrs.define(eq=False)
 class FakeChild:
-    """A tree that a test plays: it prints, forks, ends and dies as it is told."""
+    """A process tree controlled by a test: it prints, forks and exits when the test says so."""
 
     launch: Launch
     pid: int
     dies_of: set[TreeSignal] = attrs.field(factory=lambda: {TERM, KILL})
-    """Signals that end the leader. Leave TERM out for one that ignores it, or saves first."""
+    """Signals that end the leader. Without TERM: a program that ignores it, or saves first."""
     started: float | None = None
-    """Unix time, when an earlier agent is said to have started it."""
+    """Unix time at which an earlier agent started it; None: this agent has started it."""
     leftovers: tuple[int, ...] = ()
-    """Pids that not even KILL ends: `empty` waits for its whole deadline, then returns them."""
+    """Pids that KILL does not end: `kill_until_empty` waits for its deadline and returns them."""
     signals: list[tuple[float, str]] = attrs.field(init=False, factory=list)
-    """(virtual time, "TERM" or "KILL") for each signal that met a living member."""
+    """(virtual time, "TERM" or "KILL") for each signal that reached a living member."""
     output: FakeOutput = attrs.field(init=False, factory=FakeOutput)
     reaped: bool = attrs.field(init=False, default=False)
     _others: dict[int, _Member] = attrs.field(init=False, factory=dict)
     _status: ExitStatus | None = attrs.field(init=False, default=None)
     _exit: trio.Event = attrs.field(init=False, factory=trio.Event)
-    _heard: dict[TreeSignal, trio.Event] = attrs.field(init=False)
+    _received: dict[TreeSignal, trio.Event] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._heard = {each: trio.Event() for each in TreeSignal}
+        self._received = {each: trio.Event() for each in TreeSignal}
 
-    # What a test does
+    # For the test
 
     async def write(self, data: bytes) -> None:
-        """Print `data`; nobody need read it."""
+        """Print `data`. Does not wait for a reader."""
         await self.output.send(data)
 
     def close_output(self) -> None:
-        """Close the output, as when the last writer has closed it while the tree goes on."""
+        """Close the output while the tree continues, as a daemon does."""
         self.output.end()
 
     def exit(self, code: int = 0, *, signal: int | None = None) -> None:
-        """End the leader; what it did first counts. The output ends unless a fork holds it."""
+        """End the leader, unless it has ended. The output ends unless a fork holds it."""
         if self._status is None:
             if signal is None:
                 self._status = ExitStatus(code=code, signal=None, raw=code << 8)
@@ -116,13 +116,13 @@ class FakeChild:
             self._end_output()
 
     def fork(self, dies_of: Iterable[TreeSignal] = (KILL,), *, holds_output: bool = True) -> int:
-        """Add a process beside the leader, which outlives it until a signal or `end`."""
+        """Add a process to the tree, which lives until a signal or `end`; return its pid."""
         pid = self.pid + len(self._others) + 1
         self._others[pid] = _Member(set(dies_of), holds_output)
         return pid
 
     def hold_output(self) -> int:
-        """Let a process beside the leader hold the output until KILL, as a forgotten helper does."""
+        """Add a process that holds the output until KILL, such as a helper left behind."""
         return self.fork()
 
     def end(self, pid: int) -> None:
@@ -132,9 +132,9 @@ class FakeChild:
 
     async def signalled(self, signal: TreeSignal = TERM) -> None:
         """Wait until the tree has been sent `signal`."""
-        await self._heard[signal].wait()
+        await self._received[signal].wait()
 
-    # What the code under test does
+    # For the code under test: `ProcessTree`
 
     @property
     def suspended(self) -> bool:
@@ -170,7 +170,7 @@ class FakeChild:
         if not living:
             return ()
         self.signals.append((trio.current_time(), signal.value))
-        self._heard[signal].set()
+        self._received[signal].set()
         for pid, member in self._others.items():
             if signal in member.dies_of and pid not in self.leftovers:
                 member.gone.set()
@@ -205,13 +205,13 @@ class FakeChild:
 
 @final
 class FakeSpawn:
-    """A `Spawn` that starts nothing; the test plays the children."""
+    """A `Spawn` that makes fakes, which the test controls."""
 
     def __init__(self, *, dies_of: Iterable[TreeSignal] = (TERM, KILL)) -> None:
         self.dies_of = frozenset(dies_of)
-        """What new children die of."""
+        """`dies_of` of new fakes."""
         self.started: float | None = None
-        """When new children are said to have been started by an earlier agent."""
+        """`started` of new fakes."""
         self.launches: list[Launch] = []
         self.children: list[FakeChild] = []
         self._pids = count(1000, 100)
@@ -220,11 +220,11 @@ class FakeSpawn:
         self._spawned = trio.Event()
 
     def fail(self, problem: str) -> None:
-        """Let every further spawn fail with that `SpawnError`; '' ends it."""
+        """Let each further spawn raise `SpawnError` with that text; '': spawn again."""
         self._problem = problem
 
     async def __call__(self, launch: Launch) -> FakeChild:
-        """Start a fake; as the real one, it raises `SpawnError` without AF_TASK_TOKEN."""
+        """Make a fake. Like a real spawn, raises `SpawnError` without AF_TASK_TOKEN."""
         await trio.lowlevel.checkpoint()
         self.launches.append(launch)
         if self._problem:
@@ -238,7 +238,7 @@ class FakeSpawn:
         return child
 
     async def next(self) -> FakeChild:
-        """Wait for the next child in the order of their spawns, each returned once."""
+        """Wait for the next fake, in the order of their spawns. Returns each once."""
         while self._taken == len(self.children):
             await self._spawned.wait()
         self._taken += 1

@@ -1,7 +1,7 @@
-"""Servers without sockets: the real websocket code of both ends over streams in memory.
+"""Websocket servers in memory: the real code of both ends, over memory streams.
 
 `open_memory_server` runs a handler (a farm's ``serve_link``, or a function of a test) for each
-render that connects; `open_scripted_server` lets a test play the server line by line::
+render that connects. With `open_scripted_server` a test acts as the server, step by step::
 
     async def test_an_outcome_survives_a_cut_link(autojump_clock: trio.abc.Clock) -> None:
         host = MemoryHost()
@@ -21,9 +21,9 @@ render that connects; `open_scripted_server` lets a test play the server line by
             assert update.tasks[0].status is TaskStatus.FinishedSuccess
             nursery.cancel_scope.cancel()
 
-Everything is deterministic under ``MockClock(autojump_threshold=0)``, but for the order in which
-trio runs tasks that are ready at the same time. Streams in memory never push back: for tests of
-backpressure use sockets.
+Everything is deterministic under ``MockClock(autojump_threshold=0)``, except for the order in which
+trio runs tasks that are ready at the same time. Memory streams never block the sender: use sockets
+for tests of backpressure.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ __all__ = (
 _log = logging.getLogger(__name__)
 _URL = "ws://localhost"
 _EXPECT_TIMEOUT = 60.0
-"""Virtual seconds that a script waits for what it expects."""
+"""Virtual seconds that a script waits for an expected message."""
 
 T = TypeVar("T", bound=FromRender)
 
@@ -78,7 +78,7 @@ _Pipe: TypeAlias = trio.StapledStream[
 
 
 class _Wire(trio.abc.Stream):
-    """One end of a connection in memory that can be cut or go dead."""
+    """One end of a connection in memory that can be cut or made silent."""
 
     def __init__(self, pipe: _Pipe) -> None:
         self._pipe = pipe
@@ -104,19 +104,19 @@ class _Wire(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def cut(self) -> None:
-        """Close at once; what was on the way is lost."""
+        """Close at once. Data in transit is lost."""
         self._closed = True
         self._pipe.receive_stream.close()
         if not self._dead:
             self._pipe.send_stream.close()
 
     def fall_silent(self) -> None:
-        """From now on the far end gets nothing of what is sent, nor of a close."""
+        """From now on the far end receives neither data nor a close."""
         self._dead = True
 
 
 class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
-    """A listener that hands out the far ends of what `connect` gives."""
+    """A listener whose `accept` returns the far end of each stream that `connect` returns."""
 
     def __init__(self) -> None:
         self.refusing = False
@@ -124,7 +124,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         self._wires: list[_Wire] = []
 
     async def connect(self, host: str = "", port: int = 0) -> trio.abc.Stream:
-        """A stream to the server. Raises ConnectionRefusedError while `refusing`."""
+        """Open a stream to the server. Raises ConnectionRefusedError while `refusing`."""
         await trio.lowlevel.checkpoint()
         if self.refusing:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
@@ -147,7 +147,7 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         self._wires.clear()
 
     def fall_silent(self) -> None:
-        """Make all connections dead: nothing gets through, no end hears of it."""
+        """Silence all connections: nothing is delivered, and neither end is notified."""
         for wire in self._wires:
             wire.fall_silent()
 
@@ -157,23 +157,23 @@ class MemoryServer:
 
     def __init__(self, listener: MemoryListener, tokens: TokenTable, token: Token) -> None:
         self.token = token
-        """Opens the door under every name."""
+        """A token that is valid for every render name."""
         self.listener = listener
         self.tokens = tokens
 
     @property
     def connect(self) -> Connect:
-        """What an agent is given to reach this server: a token for every name."""
+        """The `connect` argument for an agent, with a token for every name."""
         return self.connect_with(self.token)
 
     def connect_as(self, name: str) -> Connect:
-        """The same with a token for this render name (or pattern) only."""
+        """The same with a token for this render name or pattern only."""
         token = make_token()
         self.tokens.add(name, token)
         return self.connect_with(token)
 
     def connect_with(self, token: Token | None, *, keepalive: float = 16.0) -> Connect:
-        """The same with any token, or none."""
+        """The same with a given token, or none."""
         return partial(
             open_websocket_link,
             _URL,
@@ -183,15 +183,15 @@ class MemoryServer:
         )
 
     def refuse(self, refusing: bool = True) -> None:
-        """Let connects fail from now on as if nobody listened, or let them in again."""
+        """Refuse connections from now on, as a port without a server does, or accept them again."""
         self.listener.refusing = refusing
 
     def cut(self) -> None:
-        """Cut all open connections: both ends raise `LinkLost`, what was on the way is lost."""
+        """Cut all open connections: both ends raise `LinkLost`, and data in transit is lost."""
         self.listener.cut()
 
     def fall_silent(self) -> None:
-        """Make all open connections dead, as a pulled plug does. New ones work."""
+        """Silence all open connections, like an unplugged cable. New connections work."""
         self.listener.fall_silent()
 
 
@@ -199,10 +199,10 @@ class MemoryServer:
 async def open_memory_server(
     handler: Handler, *, tokens: TokenTable | None = None, keepalive: float = 16.0
 ) -> AsyncIterator[MemoryServer]:
-    """A server in memory that runs `handler` for each render that connects.
+    """Open a server in memory that runs `handler` for each render that connects.
 
-    An error of the handler other than `LinkLost` and `ProtocolError` (a failed assertion, say)
-    ends the body and is raised here, bare.
+    An error of the handler other than `LinkLost` and `ProtocolError`, such as a failed assertion,
+    cancels the body and is raised here, in no group.
     """
     listener, table, token = MemoryListener(), tokens or TokenTable(), make_token()
     table.add("*", token)
@@ -233,16 +233,16 @@ async def open_memory_server(
 
 
 class ScriptedLink:
-    """The server's end of one connection, for a script. Made by `ScriptedServer.accept`."""
+    """The server's end of one connection, for a script. Returned by `ScriptedServer.accept`."""
 
     def __init__(self, link: WebSocketServerLink) -> None:
         self.link = link
         self.acking = True
-        """Whether updates are acknowledged as they are taken out."""
+        """Whether `receive` acknowledges updates."""
         self.closed = trio.Event()
 
     async def receive(self) -> FromRender:
-        """The next message, acknowledged if it is an update. Raises `LinkLost`."""
+        """Receive the next message; acknowledge it if it is an update. Raises `LinkLost`."""
         message = await self.link.receive()
         if self.acking and isinstance(message, Update):
             await self.link.send(Ack(seq=message.seq))
@@ -255,9 +255,9 @@ class ScriptedLink:
         *,
         within: float = _EXPECT_TIMEOUT,
     ) -> T:
-        """The next message, which must be of this kind; those that `where` denies are skipped.
+        """Receive the next message of this type for which `where` is true.
 
-        Raises AssertionError for another kind, or when none came `within` so many seconds.
+        Raises AssertionError for a message of another type, and after `within` seconds.
         """
         with trio.move_on_after(within):
             while True:
@@ -271,13 +271,13 @@ class ScriptedLink:
         raise AssertionError(f"no {kind.__name__} as expected within {within:g} s")
 
     async def expect_silence(self, seconds: float) -> None:
-        """Raises AssertionError when a message comes within so many seconds."""
+        """Raise AssertionError if a message arrives within so many seconds."""
         with trio.move_on_after(seconds):
             message = await self.receive()
             raise AssertionError(f"expected silence, got {message!r}")
 
     async def expect_end(self, *, within: float = _EXPECT_TIMEOUT) -> None:
-        """Skip messages until the render closes. Raises AssertionError when it does not."""
+        """Skip messages until the render closes. Raises AssertionError after `within` seconds."""
         with trio.move_on_after(within):
             try:
                 while True:
@@ -287,32 +287,32 @@ class ScriptedLink:
         raise AssertionError(f"the render did not close within {within:g} s")
 
     async def welcome(self, answer: Registered | None = None) -> Register:
-        """Expect a register and accept it."""
+        """Expect a register and accept it; return the register."""
         register = await self.expect(Register)
         await self.send(answer or Registered(id=1))
         return register
 
     async def send(self, message: FromServer) -> None:
-        """Say something."""
+        """Send a message."""
         await self.link.send(message)
 
     async def send_text(self, text: str) -> None:
-        """Say anything, nonsense included."""
+        """Send any text, also malformed."""
         await self.link.connection.send(text)
 
     async def aclose(self) -> None:
-        """Close politely."""
+        """Close with a closing handshake."""
         await self.link.aclose()
         self.closed.set()
 
     async def cut(self) -> None:
-        """Hang up without a word."""
+        """Close without a closing handshake."""
         await self.link.connection.abort("cut by the script")
         self.closed.set()
 
 
 class ScriptedServer(MemoryServer):
-    """A server that a test plays itself. Made by `open_scripted_server`."""
+    """A server that a test controls step by step. Made by `open_scripted_server`."""
 
     def __init__(
         self, server: MemoryServer, links: trio.MemoryReceiveChannel[ScriptedLink]
@@ -321,7 +321,7 @@ class ScriptedServer(MemoryServer):
         self._links = links
 
     async def accept(self, *, within: float = _EXPECT_TIMEOUT) -> ScriptedLink:
-        """The next render that connects. Raises AssertionError when none does."""
+        """Wait for the next render that connects. Raises AssertionError after `within` seconds."""
         with trio.move_on_after(within):
             return await self._links.receive()
         raise AssertionError(f"no render connected within {within:g} s")
@@ -331,7 +331,7 @@ class ScriptedServer(MemoryServer):
 async def open_scripted_server(
     *, tokens: TokenTable | None = None, keepalive: float = 16.0
 ) -> AsyncIterator[ScriptedServer]:
-    """A server in memory whose part the test plays; links stay open until closed or cut."""
+    """Open a server in memory that the test controls. Links stay open until closed or cut."""
     found, links = trio.open_memory_channel[ScriptedLink](math.inf)
 
     async def hand_over(link: WebSocketServerLink) -> None:

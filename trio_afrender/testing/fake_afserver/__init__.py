@@ -1,1 +1,1 @@
-"""An Afanasy server in memory, speaking the binary protocol and the JSON interface."""
+"""A fake Afanasy server in memory, with the binary protocol and the JSON interface."""

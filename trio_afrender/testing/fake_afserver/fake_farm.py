@@ -1,8 +1,8 @@
-"""What the double of an Afanasy server knows: renders, tasks, and what each message does to them.
+"""The state of the fake Afanasy server: renders, tasks, and what each message does to them.
 
-Its rules are those that were seen of the real one, its oddities included, because they are what a
-render has to live with: what it takes without looking, what it forgets, what it never says again.
-No I/O and no clock: times come in as seconds.
+The rules are those observed on the real server, including the unexpected ones that a render has to
+handle: what the server accepts unchecked, what it forgets, what it sends only once. No I/O and no
+clock: times are parameters, in seconds.
 """
 
 from __future__ import annotations
@@ -33,45 +33,52 @@ from trio_afrender.testing.fake_afserver.records import (
 __all__ = ("FakeAfserverState",)
 
 RECONNECT, EXIT = -1, -2
+"""Ids in answers that refuse a render: register again, exit."""
 JUNK = (32745, -1140755952, 51, 785105206)
-"""What stands in the settings beside a negative id: whatever was in memory."""
+"""The settings in an answer with a negative id: the server sends uninitialized memory."""
 ZOMBIE_TIME = 16.0
 RECONNECT_TIME = 30.0
+"""Seconds that a restarted server waits for the renders of its running tasks."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class FakeAfserverState:
-    """The farm of the double."""
+    """The farm of the fake server."""
 
     renders: dict[int, NativeRender] = attrs.field(factory=dict)
     tasks: dict[TaskKey, NativeTask] = attrs.field(factory=dict)
     outputs: dict[TaskKey, str] = attrs.field(factory=dict)
-    """Outputs of running tasks that somebody asked for."""
+    """Outputs of running tasks that were asked for."""
     settings: tuple[int, int, int, int] = (-1, -1, -1, -1)
     """Of the pool: heartbeat_sec, resources_update_period, zombie_time, exit_no_task_time."""
     epoch: int = 1_800_000_000
     """Unix time at second 0."""
     _queue: deque[TaskUp] = attrs.field(factory=deque)
 
-    # -- what renders say ------------------------------------------------------------------------
+    # -- messages of renders ---------------------------------------------------------------------
 
-    def register(self, said: RenderRegister, now: float) -> RenderEvents:
-        known = next((each for each in self.renders.values() if each.name == said.name), None)
+    def register(self, message: RenderRegister, now: float) -> RenderEvents:
+        known = next((each for each in self.renders.values() if each.name == message.name), None)
         if known is not None and known.online:
             return _refuse(EXIT, "Render with the same name exists.")
         if known is None:
-            if said.id in self.renders:
+            if message.id in self.renders:
                 return _refuse(EXIT, "Unable to add render. See server log for details.")
-            number = said.id or max(self.renders, default=0) + 1
+            number = message.id or max(self.renders, default=0) + 1
             render = NativeRender(
-                id=number, name=said.name, state=said.state | ONLINE, register=said, updated=now
+                id=number,
+                name=message.name,
+                state=message.state | ONLINE,
+                register=message,
+                updated=now,
             )
-            render.tasks = [task.key for task in said.tasks]  # phantoms: nobody resumes them
+            # The real server lists the tasks of an unknown render, but never resumes them.
+            render.tasks = [task.key for task in message.tasks]
             self.renders[number] = render
             return self._connected(render, "New render registered.")
         known.state |= ONLINE
-        known.register, known.updated = said, now
-        for task in said.tasks:
+        known.register, known.updated = message, now
+        for task in message.tasks:
             self._reconnect(task, known, now)
         return self._connected(known, "Render became online.")
 
@@ -90,7 +97,7 @@ class FakeAfserverState:
         return events
 
     def _reconnect(self, task: TaskExec, render: NativeRender, now: float) -> None:
-        """Resume a task if it waits for that; else it was given up, and is to be stopped."""
+        """Resume a task that waits for its render; stop one that does not wait any more."""
         found = self.tasks.get(task.key)
         if found is None:
             return
@@ -99,17 +106,17 @@ class FakeAfserverState:
         else:
             render.add("stops", task.key)
 
-    def update(self, said: RenderUpdate, now: float) -> RenderEvents | RenderId:
-        render = self.renders.get(said.id)
+    def update(self, message: RenderUpdate, now: float) -> RenderEvents | RenderId:
+        render = self.renders.get(message.id)
         if render is None:
             return _refuse(RECONNECT, "No such render.")
         if not render.online:
             return _refuse(RECONNECT, "Render is offline.")
         render.updated = now
-        # Whatever an outcome is worth, it is closed: nobody looks at it before the next turn.
-        render.add("closes", *(up.key for up in said.taskups if up.status > TaskStatus.Warning))
-        self._queue.extend(said.taskups)
-        self.outputs.update((each.key, each.text) for each in said.outputs)
+        # Every outcome is closed at once, valid or not: the server examines it in its next cycle.
+        render.add("closes", *(up.key for up in message.taskups if up.status > TaskStatus.Warning))
+        self._queue.extend(message.taskups)
+        self.outputs.update((each.key, each.text) for each in message.outputs)
         return render.take_events()
 
     def deregister(self, number: int) -> bool:
@@ -119,12 +126,12 @@ class FakeAfserverState:
         self._take_offline(render)
         return True
 
-    # -- what happens once a second --------------------------------------------------------------
+    # -- the cycle, once a second ----------------------------------------------------------------
 
     def turn(self, now: float) -> None:
-        """Look at what was reported, at who is silent, and hand out tasks."""
+        """Apply reported states, take silent renders offline, and hand out tasks."""
         while self._queue:
-            self._count(self._queue.popleft())
+            self._apply(self._queue.popleft())
         zombie = self.settings[2] if self.settings[2] > 0 else ZOMBIE_TIME
         for render in self.renders.values():
             if render.online and render.updated < now - zombie:
@@ -153,29 +160,29 @@ class FakeAfserverState:
                 )
                 return
 
-    def _begin(self, task: NativeTask, render: NativeRender, said: TaskExec) -> None:
-        task.exec = attrs.evolve(said, run="")
+    def _begin(self, task: NativeTask, render: NativeRender, sent: TaskExec) -> None:
+        task.exec = attrs.evolve(sent, run="")
         task.state, task.render, task.stopping = NativeState.RUNNING, render.id, None
         task.sessions += 1
         task.percent, task.activity = 0, ""
         render.tasks.append(task.key)
         render.add_exec(task.exec)
 
-    # -- what counts of what was said ------------------------------------------------------------
+    # -- states that renders have reported -------------------------------------------------------
 
-    def _count(self, up: TaskUp) -> None:
+    def _apply(self, up: TaskUp) -> None:
         task = self.tasks.get(up.key)
         if task is not None:
             task.statuses.append(up.status)
         if task is None or task.state is not NativeState.RUNNING:
-            lost = (
+            closed = (
                 (TaskStatus.Percent,) if task is None else (TaskStatus.Percent, TaskStatus.Warning)
             )
-            if up.status in lost and up.client_id in self.renders:
+            if up.status in closed and up.client_id in self.renders:
                 self.renders[up.client_id].add("closes", up.key)
             return
-        if up.client_id == task.render:  # else it is ignored, but answered with a close
-            self._progress(task, up)
+        if up.client_id == task.render:  # a state of another render is ignored, but closed
+            self._apply_state(task, up)
         if up.log:
             task.log.append(up.log)
         if up.data or up.log:
@@ -184,7 +191,7 @@ class FakeAfserverState:
         task.parsed_files = up.parsed_files or task.parsed_files
         task.files.update((file.name, file.data) for file in up.files)
 
-    def _progress(self, task: NativeTask, up: TaskUp) -> None:
+    def _apply_state(self, task: NativeTask, up: TaskUp) -> None:
         task.activity = up.activity or task.activity
         task.resources = up.resources or task.resources
         task.report = up.report or task.report
@@ -198,7 +205,7 @@ class FakeAfserverState:
             stopped = task.stopping
             task.errors += stopped is None
             self._end(task, stopped or NativeState.ERROR)
-        # 17, 18, 19, 21, 24, 25, 26: closed, and running for ever
+        # With 17, 18, 19, 21, 24, 25 and 26 the task is closed and stays RUNNING for ever.
 
     def _end(self, task: NativeTask, state: NativeState) -> None:
         render = self.renders.get(task.render)
@@ -216,10 +223,10 @@ class FakeAfserverState:
         render.state &= ~ONLINE
         render.events = attrs.evolve(render.events, tasks=())
 
-    # -- what users do ---------------------------------------------------------------------------
+    # -- requests of users -----------------------------------------------------------------------
 
     def stop(self, key: TaskKey, then: NativeState) -> None:
-        """Ask the render to stop a task, once; it runs until an outcome comes."""
+        """Ask the render once to stop a task, which runs until its outcome arrives."""
         task = self.tasks[key]
         render = self.renders.get(task.render)
         if task.state is not NativeState.RUNNING or task.stopping is not None:
@@ -229,7 +236,7 @@ class FakeAfserverState:
             render.add("stops", key)
 
     def restart(self, now: float, *, keep: bool = True) -> None:
-        """Be a server that was restarted; not `keep`: with an empty store."""
+        """Restart the server with the same store, or without `keep` with an empty one."""
         self._queue.clear()
         if not keep:
             self.renders.clear()
@@ -243,7 +250,7 @@ class FakeAfserverState:
                 task.state, task.render, task.waits_since = NativeState.RECONNECT, 0, now
 
     def find(self, ids: Iterable[int], mask: str) -> tuple[NativeRender, ...]:
-        """The renders of these ids, else those whose names contain `mask`, else all."""
+        """Find renders by ids, without ids by the part `mask` of their names."""
         wanted = set(ids)
         if wanted:
             return tuple(each for each in self.renders.values() if each.id in wanted)

@@ -1,5 +1,7 @@
-"""The double's answers in JSON, with the one habit of the real server that a render has to fear:
-what renders say of themselves, and names of tasks, stand in it as they are."""
+"""Answers of the fake server in JSON.
+
+Like the real server it puts texts of renders, and names of tasks, into the JSON without escaping.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +24,24 @@ _BITS = {"nimby": NIMBY_OWNER, "NIMBY": NIMBY, "paused": PAUSED}
 
 
 def reply(kind: str, text: str) -> bytes:
-    """A sentence of the server."""
+    """An answer that consists of a sentence."""
     return json.dumps({"info": {"kind": kind, "text": text}}, separators=(",", ":")).encode()
 
 
-def answer_get(book: FakeAfserverState, asked: Mapping[str, Any]) -> bytes:
-    """The renders that were asked for."""
+def answer_get(state: FakeAfserverState, asked: Mapping[str, Any]) -> bytes:
+    """Answer a request for renders."""
     if asked.get("type") != "renders":
-        return reply("error", "the double knows renders only")
-    found = book.find(asked.get("ids", ()), asked.get("mask", ""))
-    text = '{"renders":[\n' + ",\n".join(_render(book, each) for each in found) + "\n]}"
+        return reply("error", "the fake server has only renders")
+    found = state.find(asked.get("ids", ()), asked.get("mask", ""))
+    text = '{"renders":[\n' + ",\n".join(_dump_render(state, each) for each in found) + "\n]}"
     return text.encode("utf-8", "surrogateescape")
 
 
-def act(book: FakeAfserverState, action: Mapping[str, Any]) -> bytes:
-    """Change states of renders; without a user and a host nothing is done."""
+def act(state: FakeAfserverState, action: Mapping[str, Any]) -> bytes:
+    """Change states of renders. Refused without a user and a host."""
     if not (action.get("user_name") and action.get("host_name")):
         return reply("error", "Action: no user or host name.")
-    for render in book.find(action.get("ids", ()), action.get("mask", "")):
+    for render in state.find(action.get("ids", ()), action.get("mask", "")):
         for name, bit in _BITS.items():
             if name in action.get("params", {}):
                 on = bool(action["params"][name])
@@ -48,24 +50,24 @@ def act(book: FakeAfserverState, action: Mapping[str, Any]) -> bytes:
     return json.dumps({"info": {"kind": "info", "text": "1 changed"}}).encode()
 
 
-def _render(book: FakeAfserverState, render: NativeRender) -> str:
-    said = render.register
-    tasks = [book.tasks[key] for key in render.tasks if key in book.tasks]
+def _dump_render(state: FakeAfserverState, render: NativeRender) -> str:
+    register = render.register
+    tasks = [state.tasks[key] for key in render.tasks if key in state.tasks]
     lines = [
-        f'"name":"{said.name}"',
+        f'"name":"{register.name}"',
         f'"id":{render.id}',
-        f'"user_name":"{said.user_name}"',
+        f'"user_name":"{register.user_name}"',
         f'"time_launch":{render.time_launch}',
-        f'"os":"{said.os}"',
-        f'"engine":"{said.engine}"',
+        f'"os":"{register.os}"',
+        f'"engine":"{register.engine}"',
         f'"st":{render.state}',
-        *([f'"tasks":[{_tasks(tasks)}]'] if tasks else []),
-        f'"host_resources":{{"hw_info":"{said.resources.hw_info}"}}',
+        *([f'"tasks":[{_dump_tasks(tasks)}]'] if tasks else []),
+        f'"host_resources":{{"hw_info":"{register.resources.hw_info}"}}',
     ]
     return "{" + ",\n".join(lines) + "}"
 
 
-def _tasks(tasks: Iterable[NativeTask]) -> str:
+def _dump_tasks(tasks: Iterable[NativeTask]) -> str:
     return ",\n".join(
         f'{{"name":"{task.exec.name}","service":"{task.exec.service}",'
         f'"time_start":{task.exec.time_start},"job_id":{task.key.job},'

@@ -1,4 +1,4 @@
-"""One task and one render of the double of an Afanasy server."""
+"""A task and a render of the fake Afanasy server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RequestKind: TypeAlias = Literal["closes", "stops", "outputs", "listens_add", "l
 
 
 class NativeState(enum.Enum):
-    """Where a task stands. There is no way out of RUNNING but an outcome that counts."""
+    """The state of a task. Only an outcome that counts ends RUNNING."""
 
     READY = "RDY"
     RUNNING = "RUN"
@@ -37,16 +37,18 @@ class NativeState(enum.Enum):
 
 @attrs.define(eq=False, kw_only=True)
 class NativeTask:
-    """One task and what is stored of it."""
+    """One task, and what the server has stored of it."""
 
     exec: TaskExec
     state: NativeState = NativeState.READY
     render: int = 0
-    """The id of the render that runs it."""
+    """The id of the render that runs it, 0 if none does."""
     stopping: NativeState | None = None
-    """What it becomes once it has ended, if it was asked to stop."""
+    """The state after its end, if it was asked to stop."""
     sessions: int = 0
+    """How often it was handed out or resumed."""
     waits_since: float = 0.0
+    """When it began to wait for its render after a restart of the server."""
     errors: int = 0
     retries: int = 0
     percent: int = 0
@@ -69,7 +71,7 @@ class NativeTask:
 
 @attrs.define(eq=False, kw_only=True)
 class NativeRender:
-    """One render. Its name is who it is."""
+    """One render, identified by its name."""
 
     id: int
     name: str
@@ -93,18 +95,19 @@ class NativeRender:
 
     def add(self, kind: RequestKind, *keys: TaskKey) -> None:
         """Put keys into the next answer, each once."""
-        there: tuple[TaskKey, ...] = getattr(self.events, kind)
-        found: Any = {kind: (*there, *(key for key in keys if key not in there))}
-        self.events = attrs.evolve(self.events, **found)
+        queued: tuple[TaskKey, ...] = getattr(self.events, kind)
+        changed: Any = {kind: (*queued, *(key for key in keys if key not in queued))}
+        self.events = attrs.evolve(self.events, **changed)
 
     def add_exec(self, task: TaskExec) -> None:
         """Put a task to run into the next answer."""
         self.events = attrs.evolve(self.events, tasks=(*self.events.tasks, task))
 
     def add_instruction(self, instruction: str, command: str = "") -> None:
-        """Say what to do besides tasks; there is room for one, the newer replaces the older."""
+        """Put an instruction into the next answer. A newer one replaces an older one."""
         self.events = attrs.evolve(self.events, instruction=instruction, command=command)
 
     def take_events(self) -> RenderEvents | RenderId:
+        """Return the next answer; only the id if there are no events."""
         events, self.events = self.events, RenderEvents(id=self.id)
         return RenderId(id=self.id) if events == self.events else events
