@@ -79,10 +79,6 @@ class ErrorClass:
     """A sentence for the log, or empty."""
     host_is_cause: bool
 
-    @property
-    def host_to_blame(self) -> bool:
-        return self.host_is_cause
-
 
 @attrs.frozen(slots=True, kw_only=True)
 class ErrorRule:
