@@ -71,7 +71,7 @@ async def serve(host: str, agents: int) -> None:
         sys.stdout.flush()
         while True:
             await trio.sleep(1)
-            del server.heard[:]
+            del server.received[:]
             for render in server.book.renders.values():
                 render.max_tasks = 1
 

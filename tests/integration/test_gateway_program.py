@@ -95,7 +95,7 @@ async def test_a_wrong_token_is_refused_before_the_upgrade(tmp_path: Path) -> No
             with pytest.raises(LinkRefused, match="token"):
                 async with open_websocket_link(gateway.url, token=token, ssl_context=context):
                     pass
-        assert server.heard == []
+        assert server.received == []
 
 
 async def test_a_frame_that_is_too_large_ends_its_own_session_alone(tmp_path: Path) -> None:

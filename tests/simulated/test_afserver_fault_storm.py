@@ -65,9 +65,9 @@ class Storm:
             await trio.sleep(dice.choice((0.05, 0.3, 1, 3, 8)))
             match dice.choice(("lose", "lose", "lose", "hang", "cut", "away", "restart", "again")):
                 case "lose":
-                    server.fail(Fault(where=self._any, heard=dice.random() < 0.7))
+                    server.fail(Fault(where=self._any, received=dice.random() < 0.7))
                 case "hang":
-                    server.fail(Fault(where=self._any, heard=dice.random() < 0.7, hang=True))
+                    server.fail(Fault(where=self._any, received=dice.random() < 0.7, hang=True))
                 case "cut":
                     server.listener.cut()
                 case "away":
@@ -81,9 +81,9 @@ class Storm:
                     server.down = False
                 case "again":
                     answer = encode(RenderEvents(id=-1, log="No such render."))
-                    server.fail(Fault(where=self._any, answer=answer, heard=False))
+                    server.fail(Fault(where=self._any, answer=answer, received=False))
 
-        server.heal()
+        server.clear_faults()
 
     def _any(self, message: Message) -> bool:
         return not isinstance(message, Json) or self.dice.random() < 0.5

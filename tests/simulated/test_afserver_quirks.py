@@ -63,7 +63,7 @@ async def test_trap_02_deregister_and_errors_are_answered_in_text(
         await stage.server.until(lambda: task.state is NativeState.DONE)
         stage.agent.drain("enough")
         await stage.agent.finished()
-        assert any(isinstance(said, RenderDeregister) for _, said in stage.server.heard)
+        assert any(isinstance(said, RenderDeregister) for _, said in stage.server.received)
 
 
 async def test_trap_03_settings_count_with_a_good_id_only(autojump_clock: MockClock) -> None:
@@ -72,9 +72,9 @@ async def test_trap_03_settings_count_with_a_good_id_only(autojump_clock: MockCl
         render = await stage.server.online("n1")
         stage.server.restart()  # answers with -1 and rubbish
         await stage.server.until(lambda: render.online)
-        del stage.server.heard[:]
+        del stage.server.received[:]
         await trio.sleep(10)
-        updates = [said for _, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        updates = [said for _, said in stage.server.received if isinstance(said, RenderUpdate)]
         assert len(updates) >= 10
 
 
@@ -156,7 +156,7 @@ async def test_trap_08_an_outcome_that_is_not_closed_is_said_again(
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         nothing = encode(stage.server.book.update(RenderUpdate(id=1), trio.current_time()))
-        stage.server.fail(Fault(where=an_outcome, heard=False, answer=nothing))
+        stage.server.fail(Fault(where=an_outcome, received=False, answer=nothing))
         await child.write(b"output\n")
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
@@ -218,7 +218,7 @@ async def test_trap_11_a_register_asks_for_no_id(autojump_clock: MockClock) -> N
         await trio.sleep(5)
         stage.server.restart(keep=False)
         await trio.sleep(20)
-        registers = [said for _, said in stage.server.heard if isinstance(said, RenderRegister)]
+        registers = [said for _, said in stage.server.received if isinstance(said, RenderRegister)]
         assert len(registers) >= 3
         assert {register.id for register in registers} == {0}
 
@@ -264,7 +264,7 @@ async def test_trap_14_heartbeats_wait_for_nothing(autojump_clock: MockClock) ->
         render = stage.server.render("n1")
         assert render is not None
         assert render.online
-        times = [at for at, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        times = [at for at, said in stage.server.received if isinstance(said, RenderUpdate)]
         assert max(b - a for a, b in pairwise(times)) <= 1.0
 
 

@@ -72,19 +72,19 @@ async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
 async def test_it_registers_with_what_it_is(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         await stage.server.online("n1")
-        register = stage.server.heard[0][1]
+        register = stage.server.received[0][1]
         assert isinstance(register, RenderRegister)
         assert (register.id, register.name, register.state, register.priority) == (0, "n1", 1, 99)
         assert register.engine.startswith("trio_afrender ")
         assert register.address.family == 2
-        assert len(stage.server.heard) == 1, "nobody is asked about a render that never was"
+        assert len(stage.server.received) == 1, "nobody is asked about a render that never was"
 
 
 async def test_signs_of_life_come_every_heartbeat(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         await stage.server.online("n1")
         await trio.sleep(10.5)
-        times = [at for at, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        times = [at for at, said in stage.server.received if isinstance(said, RenderUpdate)]
         gaps = [b - a for a, b in pairwise(times)]
         assert len(times) >= 10
         assert max(gaps) <= 1.0
@@ -98,7 +98,7 @@ async def test_a_running_task_is_told_of_with_every_sign_of_life(
         task, child = await stage.begin()
         await child.write(b"PROGRESS: 30%\n")
         await stage.server.until(lambda: task.percent == 30)
-        del stage.server.heard[:]
+        del stage.server.received[:]
         await trio.sleep(5)
         ups = [up for _, up in stage.server.ups(task.key)]
         assert len(ups) >= 4
@@ -108,7 +108,7 @@ async def test_a_running_task_is_told_of_with_every_sign_of_life(
 async def test_progress_restarts_the_timer_of_no_progress_once(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
-        del stage.server.heard[:]
+        del stage.server.received[:]
         await child.write(b"PROGRESS: 30%\n")
         await stage.server.until(lambda: task.percent == 30)
         await trio.sleep(5)
@@ -187,15 +187,15 @@ async def test_settings_of_the_pool_are_taken_over_and_back(autojump_clock: Mock
         render = await stage.server.online("n1")
         render.events = attrs.evolve(render.events, heartbeat_sec=3, resources_update_period=2)
         await trio.sleep(2)
-        del stage.server.heard[:]
+        del stage.server.received[:]
         await trio.sleep(30)
-        updates = [said for _, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        updates = [said for _, said in stage.server.received if isinstance(said, RenderUpdate)]
         assert 9 <= len(updates) <= 20
         render.events = attrs.evolve(render.events, heartbeat_sec=-1, resources_update_period=-1)
         await trio.sleep(5)
-        del stage.server.heard[:]
+        del stage.server.received[:]
         await trio.sleep(10)
-        assert len(stage.server.heard) >= 10
+        assert len(stage.server.received) >= 10
 
 
 async def test_a_render_without_tasks_leaves_when_the_pool_says_so(
@@ -229,7 +229,7 @@ async def test_exit_is_obeyed_with_the_tasks_given_back(autojump_clock: MockCloc
         await stage.agent.finished()
         await stage.server.until(lambda: not render.online)
         assert task.errors == 0
-        assert any(isinstance(said, RenderDeregister) for _, said in stage.server.heard)
+        assert any(isinstance(said, RenderDeregister) for _, said in stage.server.received)
 
 
 # -- what is lost --------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ async def test_a_server_that_is_away_for_a_moment_is_not_registered_with(
         await stage.server.until(lambda: task.state is NativeState.DONE)
         assert task.output == b"in the dark\n"
         assert task.sessions == 1
-        registers = [said for _, said in stage.server.heard if isinstance(said, RenderRegister)]
+        registers = [said for _, said in stage.server.received if isinstance(said, RenderRegister)]
         assert len(registers) == 1
 
 
@@ -262,7 +262,7 @@ async def test_an_outcome_outlives_a_lost_exchange(
 ) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
-        stage.server.fail(Fault(where=an_outcome, heard=heard, hang=hang))
+        stage.server.fail(Fault(where=an_outcome, received=heard, hang=hang))
         await child.write(b"all of it\n")
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
@@ -335,14 +335,14 @@ async def test_log_files_and_listened_text_outlive_a_lost_exchange(
         def listened(message: Message) -> bool:
             return isinstance(message, RenderUpdate) and any(up.listened for up in message.taskups)
 
-        stage.server.fail(Fault(where=listened, heard=False))
+        stage.server.fail(Fault(where=listened, received=False))
         await child.write(b"heard all the same\n")
         await stage.server.until(lambda: task.listened == "heard all the same\n")
 
         def with_files(message: Message) -> bool:
             return isinstance(message, RenderUpdate) and any(up.files for up in message.taskups)
 
-        stage.server.fail(Fault(where=with_files, heard=False))
+        stage.server.fail(Fault(where=with_files, received=False))
         stage.host.places[stage.agent.running[0].run].files["a.jpg"] = b"x"
         child.exit(2)
         await stage.server.until(lambda: task.state is NativeState.ERROR)
@@ -358,7 +358,7 @@ async def test_an_asked_output_outlives_a_lost_exchange(autojump_clock: MockCloc
         def answers(message: Message) -> bool:
             return isinstance(message, RenderUpdate) and bool(message.outputs)
 
-        stage.server.fail(Fault(where=answers, heard=False))
+        stage.server.fail(Fault(where=answers, received=False))
         (await stage.server.online("n1")).add("outputs", task.key)
         await stage.server.until(lambda: stage.server.book.outputs.get(task.key) == "so far\n")
 
@@ -369,7 +369,7 @@ async def test_a_lost_answer_to_a_register_is_not_a_taken_name(autojump_clock: M
         async with open_native_stage(server=server) as stage:
             await trio.sleep(5)
             assert stage.agent.state == "online"
-            registers = [said for _, said in server.heard if isinstance(said, RenderRegister)]
+            registers = [said for _, said in server.received if isinstance(said, RenderRegister)]
             assert len(registers) == 1
 
 
@@ -414,7 +414,7 @@ async def test_an_id_that_became_somebody_elses_is_not_used(autojump_clock: Mock
         await trio.sleep(3)
         stage.server.restart(keep=False)
         stage.server.book.register(
-            attrs.evolve(stage.server.heard[0][1], name="n2", id=0),  # type: ignore[arg-type]  # a register
+            attrs.evolve(stage.server.received[0][1], name="n2", id=0),  # type: ignore[arg-type]  # a register
             trio.current_time(),
         )
         stage.server.down = False
@@ -468,7 +468,7 @@ async def test_a_killed_agent_goes_on_under_its_id(autojump_clock: MockClock) ->
             child = await host.spawn.next()
             child.exit(0)
             await server.until(lambda: task.state is NativeState.DONE)
-        registers = [said for _, said in server.heard if isinstance(said, RenderRegister)]
+        registers = [said for _, said in server.received if isinstance(said, RenderRegister)]
         assert len(registers) == 1
         assert task.errors == 0
 
@@ -549,7 +549,7 @@ async def test_the_wish_of_a_restarted_agent_counts_too(autojump_clock: MockCloc
         wish = attrs.evolve(CONFIG, nimby="nimby")
         async with open_native_stage(wish, host=host, server=server):
             await server.until(lambda: bool(render.state & 2))
-        assert len([m for _, m in server.heard if isinstance(m, RenderRegister)]) == 1
+        assert len([m for _, m in server.received if isinstance(m, RenderRegister)]) == 1
 
 
 async def test_what_is_given_back_and_not_closed_is_said_again_in_peace(
@@ -563,10 +563,10 @@ async def test_what_is_given_back_and_not_closed_is_said_again_in_peace(
         stage.server.fail(Fault(where=an_update))
         nothing = encode(RenderId(id=1))
         for _ in range(3):
-            stage.server.fail(Fault(where=an_outcome, heard=False, answer=nothing))
-        before = len(stage.server.heard)
+            stage.server.fail(Fault(where=an_outcome, received=False, answer=nothing))
+        before = len(stage.server.received)
         await stage.server.until(lambda: TaskStatus.GiveBack in task.statuses)
-        assert len(stage.server.heard) - before < 20
+        assert len(stage.server.received) - before < 20
 
 
 async def test_a_draining_render_is_paused_and_free_again_when_it_comes_back(
@@ -646,9 +646,9 @@ async def test_questions_are_asked_in_binary_json(autojump_clock: MockClock) -> 
         await stage.server.online("n1")
         stage.server.fail(Fault(where=an_update))
         await stage.server.until(
-            lambda: any(isinstance(said, Json) for _, said in stage.server.heard)
+            lambda: any(isinstance(said, Json) for _, said in stage.server.received)
         )
-        asked = next(said for _, said in stage.server.heard if isinstance(said, Json))
+        asked = next(said for _, said in stage.server.received if isinstance(said, Json))
         assert not asked.text
         assert asked.body == b'{"get": {"type": "renders", "ids": [1]}}'
 
@@ -662,7 +662,7 @@ async def test_meters_and_figures_of_the_host_arrive(autojump_clock: MockClock) 
         assert render.register.resources == resources
 
         def measured() -> bool:
-            updates = [said for _, said in stage.server.heard if isinstance(said, RenderUpdate)]
+            updates = [said for _, said in stage.server.received if isinstance(said, RenderUpdate)]
             return any(said.resources == resources for said in updates)
 
         await stage.server.until(measured)
@@ -712,7 +712,7 @@ async def test_a_living_run_of_an_earlier_agent_goes_on_under_the_id(
             assert Events(closes=(RunRef.of(over),)) in heard
             await server.until(lambda: task.state is NativeState.DONE)
         assert task.output == b"all\n"
-        assert len([m for _, m in server.heard if isinstance(m, RenderRegister)]) == 1
+        assert len([m for _, m in server.received if isinstance(m, RenderRegister)]) == 1
 
 
 async def test_a_link_that_lost_an_exchange_is_of_no_further_use(

@@ -42,7 +42,7 @@ async def drain(link: Link) -> None:
 
 
 def count(stage: GatewayStage, kind: type) -> int:
-    return sum(isinstance(said, kind) for _, said in stage.server.heard)
+    return sum(isinstance(said, kind) for _, said in stage.server.received)
 
 
 async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
@@ -80,7 +80,7 @@ async def test_a_job_of_twenty_frames(autojump_clock: MockClock) -> None:
 
 async def test_the_render_is_what_its_agent_says(autojump_clock: MockClock) -> None:
     async with open_gateway_stage() as stage:
-        register = stage.server.heard[0][1]
+        register = stage.server.received[0][1]
         assert isinstance(register, RenderRegister)
         assert (register.id, register.name, register.user_name) == (0, "n1", "ann")
         assert register.engine.startswith("trio_afrender ")
@@ -91,7 +91,7 @@ async def test_signs_of_life_come_every_heartbeat_though_the_agent_is_quiet(
 ) -> None:
     async with open_gateway_stage() as stage:
         await trio.sleep(20)
-        times = [at for at, said in stage.server.heard if isinstance(said, RenderUpdate)]
+        times = [at for at, said in stage.server.received if isinstance(said, RenderUpdate)]
         assert max(b - a for a, b in pairwise(times)) <= 1.0
         assert 18 <= len(times) <= 30
 
@@ -178,7 +178,7 @@ async def test_changed_settings_reach_the_agent_and_count_for_signs_of_life(
         render = await stage.server.online("n1")
         render.events = attrs.evolve(render.events, heartbeat_sec=3, zombie_time=40)
         await trio.sleep(5)
-        del stage.server.heard[:]
+        del stage.server.received[:]
         await trio.sleep(30)
         assert 9 <= count(stage, RenderUpdate) <= 17
 
@@ -238,7 +238,7 @@ async def test_a_wrong_token_is_turned_away_before_anything_else(
         with pytest.raises(LinkRefused, match="unauthorized"):
             async with stage.connect(make_token())():
                 pass
-        assert stage.server.heard == []
+        assert stage.server.received == []
 
 
 async def test_a_token_is_for_its_names_only(autojump_clock: MockClock) -> None:
@@ -252,7 +252,7 @@ async def test_a_token_is_for_its_names_only(autojump_clock: MockClock) -> None:
             answer = await link.register(Register(name="cloud-7"))
         assert getattr(answer, "id", 0) == 1
         assert [
-            said.name for _, said in stage.server.heard if isinstance(said, RenderRegister)
+            said.name for _, said in stage.server.received if isinstance(said, RenderRegister)
         ] == ["cloud-7"]
 
 
@@ -264,7 +264,7 @@ async def test_a_name_that_would_harm_the_server_is_refused(
         async with stage.connect()() as link:
             answer = await link.register(Register(name=name))
         assert getattr(answer, "reason", "") == "bad-name"
-        assert stage.server.heard == []
+        assert stage.server.received == []
 
 
 async def test_who_says_too_much_is_read_slowly_and_loses_nothing(
@@ -290,7 +290,7 @@ async def test_a_message_out_of_order_ends_the_session(autojump_clock: MockClock
             await link.send(Update(seq=1))
             with pytest.raises(LinkLost, match=r"1002 .*expected a register"):
                 await link.receive()
-        assert stage.server.heard == []
+        assert stage.server.received == []
 
 
 async def test_an_agent_is_told_why_its_session_ends(autojump_clock: MockClock) -> None:
@@ -319,7 +319,7 @@ async def test_who_connects_and_says_nothing_is_let_go(autojump_clock: MockClock
             with pytest.raises(LinkLost, match="closed"):
                 await link.receive()
             assert trio.current_time() - before <= 13.0
-        assert stage.server.heard == []
+        assert stage.server.received == []
 
 
 # -- what is lost on the way to the server -------------------------------------------------------
@@ -331,7 +331,7 @@ async def test_an_outcome_survives_a_failed_exchange(
 ) -> None:
     async with open_gateway_stage() as stage:
         task, child = await stage.begin()
-        stage.server.fail(Fault(where=an_outcome, heard=heard))
+        stage.server.fail(Fault(where=an_outcome, received=heard))
         await child.write(b"all of it\n")
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
@@ -350,7 +350,7 @@ async def test_files_survive_a_failed_exchange(autojump_clock: MockClock) -> Non
                 where=lambda said: (
                     isinstance(said, RenderUpdate) and any(up.files for up in said.taskups)
                 ),
-                heard=False,
+                received=False,
             )
         )
         child.exit(0)
@@ -363,7 +363,7 @@ async def test_a_hanging_server_holds_up_a_render_and_is_waited_for(
 ) -> None:
     async with open_gateway_stage() as stage:
         task, child = await stage.begin()
-        stage.server.fail(Fault(where=an_outcome, heard=False, hang=True))
+        stage.server.fail(Fault(where=an_outcome, received=False, hang=True))
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
         assert task.sessions == 1

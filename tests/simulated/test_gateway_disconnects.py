@@ -21,7 +21,7 @@ from trio_afrender.testing import NativeState
 
 
 def count(stage: GatewayStage, kind: type) -> int:
-    return sum(isinstance(said, kind) for _, said in stage.server.heard)
+    return sum(isinstance(said, kind) for _, said in stage.server.received)
 
 
 def spawned(stage: GatewayStage, name: str = "n1") -> int:
@@ -36,8 +36,8 @@ async def test_a_render_outlives_a_short_cut_of_its_websocket(autojump_clock: Mo
         task, child = await stage.begin()
         stage.refuse_agents()
         await trio.sleep(10)
-        times = [at for at, said in stage.server.heard if isinstance(said, RenderUpdate)]
-        assert times[-1] > stage.server.heard[0][0] + 9.0, "signs of life go on"
+        times = [at for at, said in stage.server.received if isinstance(said, RenderUpdate)]
+        assert times[-1] > stage.server.received[0][0] + 9.0, "signs of life go on"
         stage.refuse_agents(False)
         await trio.sleep(8)
         assert stage.agents["n1"].state == "online"

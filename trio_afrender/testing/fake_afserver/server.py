@@ -1,7 +1,7 @@
-"""A double of an Afanasy server: it speaks the native protocol, in memory or on loopback.
+"""A fake Afanasy server that speaks the native protocol, in memory or on loopback.
 
-It is for tests of what happens between a render and such a server, the rules of closing and the
-oddities included::
+For tests of what happens between a render and such a server, including the rules of closing and
+the unexpected behaviour of the real server::
 
     async def test_a_task_is_done(autojump_clock: trio.abc.Clock) -> None:
         host = MemoryHost()
@@ -16,8 +16,8 @@ oddities included::
             assert server.complaints == []
             nursery.cancel_scope.cancel()
 
-It hands out tasks without asking for services or capacity: a render takes four. `complaints` are
-what a render may not do: hold a connection open, use it twice, send what would end the server.
+It hands out tasks without regard to services and capacity, four to a render. `complaints` lists what
+a render must not do: hold a connection open, use it twice, send what would end the real server.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = ("Fault", "NativeServer", "open_native_server")
 _log = logging.getLogger(__name__)
 
 SERVER_CYCLE = 1.0
-"""Seconds between two turns of the server."""
+"""Seconds between two cycles of the server."""
 CLOSE_TIMEOUT = 10.0
 """Seconds that a render may hold a connection after its answer."""
 _UNTIL_TIMEOUT = 120.0
@@ -68,19 +68,19 @@ _UNTIL_TIMEOUT = 120.0
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """What goes wrong with one exchange that `where` picks."""
+    """A fault in one exchange, the first whose request `where` accepts."""
 
     where: Callable[[Message], bool]
-    heard: bool = True
-    """Whether the server takes the request."""
+    received: bool = True
+    """Whether the server applies the request."""
     hang: bool = False
-    """Whether the connection stays open without a word, instead of being closed."""
+    """Whether the connection stays open without data, instead of being closed."""
     answer: bytes | None = None
-    """What is sent instead of the answer: part of one, or nonsense."""
+    """What is sent instead of the answer: a part of one, or malformed data."""
 
 
 class NativeServer:
-    """The double. Made by `open_native_server`."""
+    """The fake server. Made by `open_native_server`."""
 
     def __init__(self, listener: MemoryListener | None, port: int) -> None:
         self.book = FakeAfserverState()
@@ -88,21 +88,21 @@ class NativeServer:
         """In memory: `refusing` makes connects fail."""
         self.port = port
         self.version = 81
-        self.heard: list[tuple[float, Message]] = []
-        """Every request, with the time at which it came."""
+        self.received: list[tuple[float, Message]] = []
+        """Each request that was received, with the time in seconds since the server began."""
         self.complaints: list[str] = []
         self.down = False
-        """Whether connections are closed without a word, as by a server that stops."""
+        """Whether connections are closed without an answer, as by a server that stops."""
         self._faults: list[Fault] = []
         self._changed = trio.Event()
-        self._turned = trio.Event()
+        self._cycle_over = trio.Event()
         self._waiting: dict[trio.abc.Stream, trio.CancelScope] = {}
         self._zero = trio.current_time()
 
     # -- for tests -------------------------------------------------------------------------------
 
     def connect(self, config: Config, host: MemoryHost) -> Connect:
-        """What an agent on `host` is given to reach this server in memory."""
+        """The `connect` argument for an agent on `host`, for a server in memory."""
         if self.listener is None:
             raise ValueError("this server is on a port: use the config's server URL")
         return make_native_connect(
@@ -113,7 +113,7 @@ class NativeServer:
         )
 
     def add_task(self, task: TaskExec, *, retries: int = 0) -> NativeTask:
-        """A task that is handed out with the next turn."""
+        """Add a task, which is handed out in the next cycle."""
         added = self.book.tasks[task.key] = NativeTask(exec=task, retries=retries)
         return added
 
@@ -121,71 +121,71 @@ class NativeServer:
         return self.book.tasks[key]
 
     def render(self, name: str) -> NativeRender | None:
-        """The render of that name, online or not."""
+        """The render of that name, online or not; None if it never registered."""
         return next((each for each in self.book.renders.values() if each.name == name), None)
 
     def ups(self, key: TaskKey) -> list[tuple[float, TaskUp]]:
-        """Everything that was said of a task, with its times."""
-        updates = [(at, said) for at, said in self.heard if isinstance(said, RenderUpdate)]
-        return [(at, up) for at, said in updates for up in said.taskups if up.key == key]
+        """Every reported state of a task, with its time."""
+        updates = [(at, each) for at, each in self.received if isinstance(each, RenderUpdate)]
+        return [(at, up) for at, update in updates for up in update.taskups if up.key == key]
 
     def fail(self, fault: Fault) -> None:
-        """Let the next exchange that the fault picks go wrong."""
+        """Make the next exchange that `fault.where` accepts fail."""
         self._faults.append(fault)
 
-    def heal(self) -> None:
-        """Forget the faults that no exchange has met yet."""
+    def clear_faults(self) -> None:
+        """Drop the faults that no exchange has had yet."""
         self._faults.clear()
 
     def restart(self, *, keep: bool = True) -> None:
-        """Be another server process, with the same store or an empty one."""
+        """Restart the server, with the same store or an empty one."""
         self.book.restart(self._now(), keep=keep)
         for scope in self._waiting.values():
             scope.cancel()
 
     async def until(self, holds: Callable[[], bool], *, within: float = _UNTIL_TIMEOUT) -> None:
-        """Wait until something holds, looking after each message and each turn.
+        """Wait until `holds` returns true. It is called after each message and each cycle.
 
-        Raises AssertionError when it does not, `within` so many seconds.
+        Raises AssertionError after `within` seconds.
         """
         with trio.move_on_after(within):
             while not holds():
                 await self._changed.wait()
             return
-        raise AssertionError(f"not as expected within {within:g} s; heard: {self.heard[-3:]}")
+        raise AssertionError(f"not as expected within {within:g} s; received: {self.received[-3:]}")
 
     async def online(self, name: str) -> NativeRender:
-        """Wait for a render to be online."""
+        """Wait until a render is online; return it."""
 
-        def there() -> bool:
+        def is_online() -> bool:
             render = self.render(name)
             return render is not None and render.online
 
-        await self.until(there)
+        await self.until(is_online)
         render = self.render(name)
-        assert render is not None  # noqa: S101 - just seen
+        assert render is not None  # noqa: S101 - it is online
         return render
 
     # -- the server ------------------------------------------------------------------------------
 
     async def run_turns(self) -> None:
-        """Take a turn a second."""
+        """Run a cycle each second."""
         while True:
             await trio.sleep(SERVER_CYCLE)
             if not self.down:
                 self.book.turn(self._now())
-            turned, self._turned = self._turned, trio.Event()
-            turned.set()
+            ended, self._cycle_over = self._cycle_over, trio.Event()
+            ended.set()
             self._change()
 
     async def handle(self, stream: trio.abc.Stream) -> None:
-        """Serve one connection: one request, one answer, and the render is to close."""
+        """Serve one connection: one request, one answer, after which the render has to close."""
         async with stream:
-            await self._prod()
+            await self._probe_open_connections()
             try:
                 await self._exchange(stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                _log.debug("a render hung up")
+                _log.debug("a render closed its connection")
 
     async def _exchange(self, stream: trio.abc.Stream) -> None:
         request = await self._receive(stream)
@@ -195,12 +195,15 @@ class NativeServer:
         if fault is not None:
             self._faults.remove(fault)
         answer = None
-        if fault is None or fault.heard:
-            self.heard.append((self._now(), request))
+        if fault is None or fault.received:
+            self.received.append((self._now(), request))
             answer = await self._answer(request)
             self._change()
         if fault is not None:
-            await self._go_wrong(stream, fault)
+            if fault.answer:
+                await stream.send_all(fault.answer)
+            if fault.hang:
+                await stream.receive_some()  # until the render gives up
         elif answer is not None:
             await stream.send_all(answer)
             await self._wait_for_close(stream)
@@ -218,12 +221,6 @@ class NativeServer:
             self.complaints.append(f"a request that would harm the server: {error}")
         return None
 
-    async def _go_wrong(self, stream: trio.abc.Stream, fault: Fault) -> None:
-        if fault.answer:
-            await stream.send_all(fault.answer)
-        if fault.hang:
-            await stream.receive_some()  # until the render gives up
-
     async def _wait_for_close(self, stream: trio.abc.Stream) -> None:
         with trio.move_on_after(CLOSE_TIMEOUT) as scope:
             self._waiting[stream] = scope
@@ -236,8 +233,8 @@ class NativeServer:
         if scope.cancelled_caught and not self.down:
             self.complaints.append("a client has not closed its connection")
 
-    async def _prod(self) -> None:
-        """Look whether renders that have their answers are still there: with a space."""
+    async def _probe_open_connections(self) -> None:
+        """Send a space on connections whose answer has been sent: that fails on closed ones."""
         for stream in list(self._waiting):
             try:
                 await stream.send_all(b" ")
@@ -254,7 +251,7 @@ class NativeServer:
             case RenderUpdate():
                 return encode(self.book.update(request, now))
             case RenderDeregister(id=number):
-                await self._turned.wait()
+                await self._cycle_over.wait()
                 known = self.book.deregister(number)
                 text = "Deregistered." if known else "No render with provided ID found."
                 return encode(Json(body=reply("log" if known else "error", text), text=True))
@@ -267,9 +264,9 @@ class NativeServer:
         if "get" in asked:
             return answer_get(self.book, asked["get"])
         if "action" in asked:
-            await self._turned.wait()
+            await self._cycle_over.wait()
             return act(self.book, asked["action"])
-        return reply("error", "the double understands get and action")
+        return reply("error", "the fake server knows get and action only")
 
     def _now(self) -> float:
         return trio.current_time() - self._zero
@@ -283,15 +280,12 @@ class NativeServer:
 async def open_native_server(
     *, listeners: Sequence[trio.SocketListener] | None = None
 ) -> AsyncIterator[NativeServer]:
-    """A double in memory, or on the sockets of `listeners`."""
+    """Open a fake server in memory, or on the sockets of `listeners`."""
     memory = MemoryListener()
     port = listeners[0].socket.getsockname()[1] if listeners else 0
     server = NativeServer(None if listeners else memory, port)
     async with open_bare_nursery() as nursery:
         nursery.start_soon(server.run_turns)
-        ways: list[trio.abc.Listener[trio.abc.Stream]] = [
-            *(listeners or ()),
-            *([] if listeners else [memory]),
-        ]
-        await nursery.start(partial(trio.serve_listeners, server.handle, ways))
+        served: list[trio.abc.Listener[trio.abc.Stream]] = [*(listeners or ())] or [memory]
+        await nursery.start(partial(trio.serve_listeners, server.handle, served))
         yield server
