@@ -1,4 +1,4 @@
-"""The journal's format: whatever is cut off or rots, what is read is true."""
+"""The journal's format: after a cut or a corrupt byte, the messages that are read are valid."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def close(run: str) -> Events:
     return Events(closes=(RunRef(run=run, job=0, block=0, task=0),))
 
 
-TALE: tuple[Message, ...] = (
+TRANSCRIPT: tuple[Message, ...] = (
     accept("a"), accept("b"), log("a", 1), file("a", 2), end("a"), log("b", 1), close("a"),
     accept("c"), end("b", "torn \udcfe\n"),
 )  # fmt: skip
@@ -75,55 +75,55 @@ def write(messages: tuple[Message, ...]) -> bytes:
     return MAGIC + b"".join(map(make_record, messages))
 
 
-def test_what_is_written_is_read() -> None:
-    data = write(TALE)
-    assert read_records(data) == (TALE, len(data))
+def test_written_messages_are_read_back() -> None:
+    data = write(TRANSCRIPT)
+    assert read_records(data) == (TRANSCRIPT, len(data))
 
 
-def test_what_holds_at_the_end() -> None:
-    held = replay(TALE)
-    assert set(held.tasks) == {"b", "c"}
-    assert set(held.outcomes) == {"b"}
-    assert [entry.run for entry in held.entries] == ["b"]
-    assert [task.run for task in held.unfinished] == ["c"]
+def test_the_state_at_the_end_of_a_transcript() -> None:
+    state = replay(TRANSCRIPT)
+    assert set(state.tasks) == {"b", "c"}
+    assert set(state.outcomes) == {"b"}
+    assert [entry.run for entry in state.entries] == ["b"]
+    assert [task.run for task in state.unfinished] == ["c"]
 
 
-def test_cut_at_every_byte_the_rest_is_a_beginning() -> None:
-    data = write(TALE)
+def test_a_journal_cut_at_any_byte_is_read_up_to_the_cut() -> None:
+    data = write(TRANSCRIPT)
     for length in range(len(data)):
         messages, good = read_records(data[:length])
-        assert messages == TALE[: len(messages)]
+        assert messages == TRANSCRIPT[: len(messages)]
         assert good <= max(length, len(MAGIC))
         again, _ = read_records(data[:good] + make_record(log("z", 9)), min(good, len(MAGIC)))
         if good >= len(MAGIC):
-            assert again == (*messages, log("z", 9)), "writing goes on behind what is whole"
+            assert again == (*messages, log("z", 9)), "appending continues after the whole records"
 
 
-def test_a_rotten_byte_ends_what_is_read() -> None:
-    data = write(TALE)
-    for place in range(len(MAGIC), len(data)):
-        messages, _ = read_records(data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :])
-        assert messages == TALE[: len(messages)]
-        assert len(messages) < len(TALE)
+def test_reading_ends_at_a_corrupt_byte() -> None:
+    data = write(TRANSCRIPT)
+    for index in range(len(MAGIC), len(data)):
+        messages, _ = read_records(data[:index] + bytes([data[index] ^ 0x41]) + data[index + 1 :])
+        assert messages == TRANSCRIPT[: len(messages)]
+        assert len(messages) < len(TRANSCRIPT)
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_without_harm(data: bytes) -> None:
+def test_any_bytes_can_be_read(data: bytes) -> None:
     messages, good = read_records(MAGIC + data)
     assert good <= len(MAGIC) + len(data)
     assert isinstance(replay(messages), PendingState)
 
 
-def test_compact_says_the_same() -> None:
-    held = replay(TALE)
-    compact = MAGIC + b"".join(held.records())
-    assert len(compact) < len(write(TALE))
-    assert replay(read_records(compact)[0]) == held
+def test_a_compact_journal_has_the_same_state() -> None:
+    state = replay(TRANSCRIPT)
+    compact = MAGIC + b"".join(state.records())
+    assert len(compact) < len(write(TRANSCRIPT))
+    assert replay(read_records(compact)[0]) == state
 
 
 @attrs.define
-class Memory:
-    """A journal of which a part may not be durable yet."""
+class MemoryJournal:
+    """A journal in memory. The test decides which part of it is durable."""
 
     data: bytearray = attrs.field(factory=lambda: bytearray(MAGIC))
     durable: int = 0
@@ -138,11 +138,11 @@ class Memory:
 
 
 def test_an_outcome_waits_until_it_is_durable() -> None:
-    journal = Memory()
+    journal = MemoryJournal()
     outbox = Outbox(journal=journal)
     update = end("a").tasks[0]
     outbox.put_log("a", "first\n")
-    assert journal.synced == 0, "only what ends a run is worth a wait for the disk"
+    assert journal.synced == 0, "only an outcome waits for the disk"
     assert outbox.take(1) is not None
     outbox.put_outcome(update, None)
     assert journal.synced == 1
@@ -168,81 +168,119 @@ STEPS = st.lists(
 )
 
 
+@attrs.define
+class DeliveryModel:
+    """An outbox with its journal, and a server that applies each (run, n) once."""
+
+    journal: MemoryJournal = attrs.field(factory=MemoryJournal)
+    outbox: Outbox = attrs.field(init=False)
+    sent: dict[str, list[str]] = attrs.field(factory=dict)
+    """The texts that each run has put into the outbox."""
+    received: dict[str, list[str]] = attrs.field(factory=dict)
+    """The texts that the server has applied."""
+    applied: set[tuple[str, int]] = attrs.field(factory=set)
+    accepted: set[str] = attrs.field(factory=set)
+    ended: set[str] = attrs.field(factory=set)
+    delivered: set[str] = attrs.field(factory=set)
+    """Runs whose outcome the server has received."""
+    seq: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.outbox = Outbox(journal=self.journal)
+
+    def send(self, *, ack: bool) -> None:
+        """Send everything to the server."""
+        self.journal.durable = self.journal.written
+        while (update := self.outbox.take(self.seq + 1)) is not None:
+            self.seq += 1
+            self.delivered.update(task.run for task in update.tasks)
+            entries: list[LogEntry | FilesEntry] = [*update.log, *update.files]
+            for entry in sorted(entries, key=lambda each: each.n):
+                if (entry.run, entry.n) not in self.applied:
+                    self.applied.add((entry.run, entry.n))
+                    text = entry.text if isinstance(entry, LogEntry) else entry.files[0].name
+                    self.received.setdefault(entry.run, []).append(text)
+            if ack:
+                self.outbox.acked(self.seq)
+
+    def lose_link(self) -> None:
+        """Send everything and lose the acknowledgements."""
+        self.send(ack=False)
+        self.outbox.lost()
+        self.seq = 0
+
+    def crash(self) -> None:
+        """Restart the agent with the journal."""
+        messages, good = read_records(bytes(self.journal.data))
+        assert good == len(self.journal.data)
+        self.outbox, self.seq = Outbox(journal=self.journal), 0
+        self.outbox.restore(replay(messages))
+
+    def compact(self) -> None:
+        running = [accept(run).tasks[0] for run in self.accepted - self.ended]
+        self.journal.data[:] = MAGIC + b"".join(self.outbox.held(running).records())
+
+    def accept(self, run: str) -> None:
+        if run not in self.accepted:
+            self.accepted.add(run)
+            self.outbox.put_accepted(accept(run).tasks[0])
+
+    def put(self, kind: str, run: str, text: str) -> None:
+        """Put a log line or a file of a run that has not ended."""
+        if run not in self.accepted or run in self.ended:
+            return
+        self.sent.setdefault(run, []).append(text)
+        if kind == "log":
+            self.outbox.put_log(run, text)
+        else:
+            self.outbox.put_files(run, (TaskFile(name=text, data=b"x"),))
+
+    def end(self, run: str) -> None:
+        if run in self.accepted and run not in self.ended:
+            self.ended.add(run)
+            self.outbox.put_outcome(end(run).tasks[0], accept(run).tasks[0])
+
+    def close(self, run: str) -> None:
+        """Have the server close a run that has ended; compare its texts."""
+        if run not in self.ended:
+            return
+        self.send(ack=True)
+        self.outbox.closed(run)
+        for runs in (self.ended, self.accepted, self.delivered):
+            runs.discard(run)
+        assert self.received.pop(run, []) == self.sent.pop(run, [])
+        self.applied -= {key for key in self.applied if key[0] == run}
+
+
 @settings(max_examples=300)
 @given(STEPS)
 @example([("accept", "a"), ("log", "a"), ("crash", ""), ("compact", ""), ("crash", "")])
 @example(
     [("accept", "a"), ("log", "a"), ("send", ""), ("compact", ""), ("crash", ""), ("log", "a")]
 )
-def test_through_any_crashes_the_server_hears_all_of_it_in_order(
+def test_the_server_receives_everything_once_and_in_order_despite_crashes(
     steps: list[tuple[str, str]],
 ) -> None:
-    """A model: what each run said, against what a server that applies (run, n) once has heard."""
-    journal = Memory()
-    outbox = Outbox(journal=journal)
-    said: dict[str, list[str]] = {}
-    heard: dict[str, list[str]] = {}
-    seen: set[tuple[str, int]] = set()
-    ended: set[str] = set()
-    accepted: set[str] = set()
-    delivered: set[str] = set()
-    seq = 0
-
-    def send(*, ack: bool) -> None:
-        nonlocal seq
-        journal.durable = journal.written
-        while (update := outbox.take(seq + 1)) is not None:
-            seq += 1
-            delivered.update(task.run for task in update.tasks)
-            entries: list[LogEntry | FilesEntry] = [*update.log, *update.files]
-            for entry in sorted(entries, key=lambda each: each.n):
-                if (entry.run, entry.n) not in seen:
-                    seen.add((entry.run, entry.n))
-                    text = entry.text if isinstance(entry, LogEntry) else entry.files[0].name
-                    heard.setdefault(entry.run, []).append(text)
-            if ack:
-                outbox.acked(seq)
-
+    model = DeliveryModel()
     for count, (step, run) in enumerate(steps):
-        if step == "crash":
-            messages, good = read_records(bytes(journal.data))
-            assert good == len(journal.data)
-            outbox, seq = Outbox(journal=journal), 0
-            outbox.restore(replay(messages))
-        elif step == "compact":
-            running = [accept(each).tasks[0] for each in accepted - ended]
-            journal.data[:] = MAGIC + b"".join(outbox.held(running).records())
-        elif step == "lost":
-            send(ack=False)
-            outbox.lost()
-            seq = 0
-        elif step == "send":
-            send(ack=True)
-        elif step == "close":
-            if run in ended:
-                send(ack=True)
-                outbox.closed(run)
-                ended.discard(run)
-                accepted.discard(run)
-                delivered.discard(run)
-                assert heard.pop(run, []) == said.pop(run, [])
-                seen -= {key for key in seen if key[0] == run}
-        elif step == "accept":
-            if run not in accepted:
-                accepted.add(run)
-                outbox.put_accepted(accept(run).tasks[0])
-        elif run in accepted and run not in ended:
-            if step == "end":
-                ended.add(run)
-                outbox.put_outcome(end(run).tasks[0], accept(run).tasks[0])
-            else:
-                text = f"{step} {count}"
-                said.setdefault(run, []).append(text)
-                if step == "log":
-                    outbox.put_log(run, text)
-                else:
-                    outbox.put_files(run, (TaskFile(name=text, data=b"x"),))
-    send(ack=True)
-    assert {run: texts for run, texts in heard.items() if texts} == said
-    assert {run for run in ended if not outbox.has(run)} == set()
-    assert ended <= delivered
+        match step:
+            case "crash":
+                model.crash()
+            case "compact":
+                model.compact()
+            case "lost":
+                model.lose_link()
+            case "send":
+                model.send(ack=True)
+            case "close":
+                model.close(run)
+            case "accept":
+                model.accept(run)
+            case "end":
+                model.end(run)
+            case kind:
+                model.put(kind, run, f"{kind} {count}")
+    model.send(ack=True)
+    assert {run: texts for run, texts in model.received.items() if texts} == model.sent
+    assert {run for run in model.ended if not model.outbox.has(run)} == set()
+    assert model.ended <= model.delivered
