@@ -1,8 +1,8 @@
-"""A disk that can lose its power: what a program did to a folder, and all that a crash may leave of it.
+"""Model of a disk with power failures: the calls of a program on a folder, and all states after a crash.
 
-The calls are really made and noted. A file system promises no more than this: content up to the last
-sync of a file, names up to the last sync of their folder. Of what came later each piece may be there,
-in any order, or half of it, or zeros where it should be.
+The calls are made for real and recorded. A file system guarantees only the content of a file up to its
+last sync, and names up to the last sync of their folder. Of later writes any may be there, in any
+order, whole or in part, or with zeros in their place.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-__all__ = ("Disk", "Wreck")
+__all__ = ("CrashStates", "Disk")
 
 
 @attrs.define
 class _Inode:
-    """A file's content as far as it was synced, and the writes since then."""
+    """The content of a file as of its last sync, and the writes since then."""
 
     synced: bytes = b""
     pending: list[tuple[int, bytes]] = attrs.field(factory=list)
@@ -33,8 +33,8 @@ class _Inode:
         return bytes(content)
 
     def torn(self) -> Iterator[bytes]:
-        """What may be there after a crash: the writes cut at every byte, and with zeros in the
-        place of each of them while later ones are there."""
+        """Yield possible contents after a crash: the writes cut at every byte, and with zeros in
+        place of any one of them while later ones are complete."""
         content = bytearray(self.synced)
         yield bytes(content)
         for offset, data in self.pending:
@@ -56,27 +56,27 @@ def _put(content: bytearray, offset: int, data: bytes) -> None:
 
 
 @attrs.frozen
-class Wreck:
-    """What may be there after a crash: for each name one of these files, or none."""
+class CrashStates:
+    """The possible states of a folder after a crash: for each name one of these files, or none."""
 
     names: dict[str, tuple[_Inode | None, ...]]
 
     def contents(self, name: str) -> Iterator[bytes | None]:
-        """All that may be found under a name; None: nothing."""
+        """Yield all possible contents of a name; None: it does not exist."""
         for inode in self.names.get(name, (None,)):
             if inode is None:
                 yield None
             else:
                 yield from inode.torn()
 
-    def throw(self, name: str, dice: random.Random) -> bytes | None:
-        """One of `contents`."""
+    def choose(self, name: str, dice: random.Random) -> bytes | None:
+        """Return one of `contents` at random."""
         return dice.choice(list(self.contents(name)))
 
 
 @attrs.define(eq=False)
 class Disk:
-    """Stands for `os` in a module under test, and for `pathlib` where that changes names."""
+    """Replaces `os` in a module under test, and the methods of `Path` that change names."""
 
     folder: Path
     room: int | None = None
@@ -84,19 +84,19 @@ class Disk:
     broken: bool = False
     """Whether syncs fail."""
     changed: Callable[[], None] = lambda: None
-    """Called after each change: there the power may fail."""
+    """Called after each change, where a crash is possible."""
     _names: dict[str, list[_Inode | None]] = attrs.field(factory=dict)
-    """All that a name has stood for since its folder was synced, the present one last."""
+    """For each name the files it had since its folder was last synced, the present one last."""
     _open: dict[int, _Inode | None] = attrs.field(factory=dict)
 
     def install(self, module: object, patch: pytest.MonkeyPatch) -> None:
-        """Have `module` and `Path` work on this disk."""
+        """Make `module` and `Path` work on this disk."""
         patch.setattr(module, "os", self)
         patch.setattr(Path, "replace", lambda old, new: self._rename(old, new))
         patch.setattr(Path, "unlink", lambda path, **_: self._unlink(path))
 
-    def wreck(self) -> Wreck:
-        """What a crash in this moment may leave."""
+    def crash_states(self) -> CrashStates:
+        """Return the possible states after a crash at this moment."""
         copies: dict[int, _Inode] = {}
 
         def copy(inode: _Inode | None) -> _Inode | None:
@@ -104,7 +104,7 @@ class Disk:
                 return None
             return copies.setdefault(id(inode), _Inode(inode.synced, list(inode.pending)))
 
-        return Wreck({name: tuple(map(copy, all_)) for name, all_ in self._names.items()})
+        return CrashStates({name: tuple(map(copy, all_)) for name, all_ in self._names.items()})
 
     # -- what a module calls --------------------------------------------------------------------
 
@@ -115,41 +115,41 @@ class Disk:
         if flags & os.O_CREAT and not path.exists():
             self._names.setdefault(path.name, [None]).append(_Inode())
             self.changed()
-        handle = os.open(path, flags, mode)
-        self._open[handle] = None if path == self.folder else self._now(path.name)
-        return handle
+        descriptor = os.open(path, flags, mode)
+        self._open[descriptor] = None if path == self.folder else self._current(path.name)
+        return descriptor
 
-    def pwrite(self, handle: int, data: bytes, offset: int) -> int:
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
         if self.room is not None:
             if not self.room:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             data = bytes(data)[: self.room]
             self.room -= len(data)
-        inode = self._open[handle]
+        inode = self._open[descriptor]
         assert inode is not None
         inode.pending.append((offset, bytes(data)))
         self.changed()
-        return os.pwrite(handle, data, offset)
+        return os.pwrite(descriptor, data, offset)
 
-    def fdatasync(self, handle: int) -> None:
-        self.fsync(handle)
+    def fdatasync(self, descriptor: int) -> None:
+        self.fsync(descriptor)
 
-    def fsync(self, handle: int) -> None:
+    def fsync(self, descriptor: int) -> None:
         if self.broken:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        inode = self._open[handle]
+        inode = self._open[descriptor]
         if inode is None:
             self._names = {name: [all_[-1]] for name, all_ in self._names.items()}
         else:
             inode.synced, inode.pending = inode.full(), []
         self.changed()
 
-    def close(self, handle: int) -> None:
-        del self._open[handle]
-        os.close(handle)
+    def close(self, descriptor: int) -> None:
+        del self._open[descriptor]
+        os.close(descriptor)
 
     def _rename(self, old: Path, new: Path) -> Path:
-        inode = self._now(old.name)
+        inode = self._current(old.name)
         self._names.setdefault(new.name, [None]).append(inode)
         self._names[old.name].append(None)
         os.rename(old, new)  # noqa: PTH104 - `Path.rename` is not what is under test
@@ -161,5 +161,5 @@ class Disk:
         self._names[path.name].append(None)
         self.changed()
 
-    def _now(self, name: str) -> _Inode | None:
+    def _current(self, name: str) -> _Inode | None:
         return self._names.get(name, [None])[-1]

@@ -1,4 +1,4 @@
-"""NVIDIA's library and its cards, played: for hosts without either."""
+"""Fakes of NVIDIA's library (NVML) and of its GPUs, for hosts without either."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NVMLError_LibRmVersionMismatch(NVMLError):
 
 @attrs.define(eq=False, kw_only=True)
 class FakeCard:
-    """A card, or a part of one."""
+    """A GPU, or a part of one (MIG)."""
 
     name: str | bytes = b"NVIDIA H200"
     uuid: str = "GPU-1"
@@ -48,19 +48,20 @@ class FakeCard:
     temp: int = 33
     power: int | None = 123_456
     processes: dict[int, int | None] = attrs.field(factory=dict)
-    """Bytes by pid."""
+    """Bytes of memory by pid; None: unknown, as on some drivers."""
     percents: list[tuple[int, int]] = attrs.field(factory=list)
+    """Pid and utilization of each sample."""
     parts: list[FakeCard] = attrs.field(factory=list)
     lost: bool = False
 
 
 @attrs.define(eq=False, slots=False)
 class FakeLibrary(types.ModuleType):
-    """NVML as its binding shows it."""
+    """NVML with the functions of its Python binding."""
 
     cards: list[FakeCard] = attrs.field(factory=lambda: [FakeCard()])
-    dead: type[NVMLError] | None = None
-    """What the whole driver says."""
+    driver_error: type[NVMLError] | None = None
+    """The error that every call raises."""
     inits: int = 0
     closed: int = 0
 
@@ -71,8 +72,8 @@ class FakeLibrary(types.ModuleType):
         super().__init__("pynvml")
 
     def _check(self, card: FakeCard | None = None) -> None:
-        if self.dead is not None:
-            raise self.dead(self.dead.__name__)
+        if self.driver_error is not None:
+            raise self.driver_error(self.driver_error.__name__)
         if card is not None and card.lost:
             raise NVMLError_GpuIsLost("GPU is lost")
 

@@ -1,7 +1,7 @@
-"""The journal when the power fails: at any moment, and whatever the file system leaves of it.
+"""The journal after a power loss at any moment, with any state that the file system may leave.
 
-What must hold: what is read is what had been written up to some record, all of it in order; and what
-the journal called durable is in it, be the disk full or broken in between.
+The messages that are read must be those written up to some record, complete and in order. They must
+include all that the journal reported as durable, even if the disk was full or failed in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.disk_model import Disk, Wreck
+from support.disk_model import CrashStates, Disk
 
 from trio_afrender.agent import journal
 from trio_afrender.agent.journal import DiskJournal, open_journal
@@ -53,32 +53,32 @@ def make_message(kind: str, run: str, n: int) -> Message:
 
 @attrs.define
 class Moment:
-    """One at which the power may fail."""
+    """A moment at which the power may fail."""
 
-    wreck: Wreck
+    states: CrashStates
     durable: int
-    """Records that the journal had called durable by then, while its disk was well."""
+    """Records that the journal had reported as durable by then, while its disk worked."""
     written: int
 
 
 @attrs.define
-class Tale:
-    """A journal at work, and all the moments of it."""
+class Recording:
+    """A journal that writes, and all its moments."""
 
     disk: Disk
     journal: DiskJournal
-    said: list[Message] = attrs.field(factory=list)
+    written: list[Message] = attrs.field(factory=list)
     moments: list[Moment] = attrs.field(factory=list)
     positions: list[int] = attrs.field(factory=lambda: [0])
     durable: int = 0
 
-    def say(self, kind: str, run: str) -> None:
-        message = make_message(kind, run, len(self.said))
-        self.said.append(message)
+    def write(self, kind: str, run: str) -> None:
+        message = make_message(kind, run, len(self.written))
+        self.written.append(message)
         self.positions.append(self.journal.write(make_record(message), sync=kind == "end"))
 
     def step(self) -> None:
-        trio.run(partial(self.journal._write_queued, self._saved, lambda: replay(self.said)))
+        trio.run(partial(self.journal._write_queued, self._saved, lambda: replay(self.written)))
 
     def _saved(self) -> None:
         if not self.journal._refused:
@@ -86,19 +86,19 @@ class Tale:
             self.durable = max(self.durable, self._synced(max(known)))
 
     def _synced(self, count: int) -> int:
-        """Of records that do not end a run nobody says that they are there after a crash, unless
-        one that does stands behind them."""
-        ends = [i for i, each in enumerate(self.said[:count], 1) if _ends(each)]
+        """Return how many of the first `count` records survive a crash for certain."""
+        # Only outcomes are synced. Any other record is certain only if an outcome follows it.
+        ends = [i for i, each in enumerate(self.written[:count], 1) if _ends(each)]
         return max(ends, default=0)
 
-    def note(self) -> None:
-        self.moments.append(Moment(self.disk.wreck(), self.durable, len(self.said)))
+    def record_moment(self) -> None:
+        self.moments.append(Moment(self.disk.crash_states(), self.durable, len(self.written)))
 
-    def judge(self, moment: Moment, content: bytes | None) -> None:
-        """Open what a crash left and compare it with what was said."""
+    def check(self, moment: Moment, content: bytes | None) -> None:
+        """Open what a crash left and compare it with the written messages."""
         held = PendingState() if content is None else read(self.disk.folder / "after", content)
         counts = range(moment.durable, moment.written + 1)
-        assert any(held == replay(self.said[:count]) for count in counts)
+        assert any(held == replay(self.written[:count]) for count in counts)
 
 
 def _ends(message: Message) -> bool:
@@ -107,46 +107,46 @@ def _ends(message: Message) -> bool:
 
 def read(path: Path, content: bytes) -> PendingState:
     path.write_bytes(content)
-    with pytest.MonkeyPatch.context() as patch:  # the next agent's disk is well
+    with pytest.MonkeyPatch.context() as patch:  # The next agent's disk works.
         patch.setattr(journal, "_rewrite", lambda *_: None)
         return open_journal(path).held
 
 
-async def at_once(work: Callable[[], object]) -> object:
-    """Stands for a thread."""
+async def work_at_once(work: Callable[[], object]) -> object:
+    """Replaces `work_in_thread`."""
     await trio.lowlevel.checkpoint()
     return work()
 
 
 @contextmanager
-def open_tale(compact: int, room: int | None = None) -> Iterator[Tale]:
+def open_recording(compact: int, room: int | None = None) -> Iterator[Recording]:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         disk = Disk(Path(name), room)
         disk.install(journal, patch)
-        patch.setattr(journal, "work_in_thread", at_once)
+        patch.setattr(journal, "work_in_thread", work_at_once)
         patch.setattr(journal, "COMPACT_AFTER", compact)
-        tale = Tale(disk, open_journal(Path(name, "journal")))
-        disk.changed = tale.note
-        yield tale
+        recording = Recording(disk, open_journal(Path(name, "journal")))
+        disk.changed = recording.record_moment
+        yield recording
 
 
 def test_at_every_byte_and_in_every_order_of_names() -> None:
-    """One tale with appends, syncs and a compaction; every moment, every content, every name."""
-    judged = 0
-    with open_tale(compact=600) as tale:
+    """One recording with appends, syncs and a compaction: all moments, contents and file names."""
+    checked = 0
+    with open_recording(compact=600) as recording:
         for kind, run in (
             ("accept", "a"), ("log", "a"), ("accept", "b"), ("end", "a"), ("log", "b"),
             ("close", "a"), ("end", "b"), ("accept", "c"), ("log", "c"),
         ):  # fmt: skip
-            tale.say(kind, run)
+            recording.write(kind, run)
             if kind in ("end", "log"):
-                tale.step()
-        for moment in list(tale.moments):
-            for content in moment.wreck.contents("journal"):
-                tale.judge(moment, content)
-                judged += 1
-        assert any(len(moment.wreck.names["journal"]) > 1 for moment in tale.moments)
-    assert judged > 1000
+                recording.step()
+        for moment in list(recording.moments):
+            for content in moment.states.contents("journal"):
+                recording.check(moment, content)
+                checked += 1
+        assert any(len(moment.states.names["journal"]) > 1 for moment in recording.moments)
+    assert checked > 1000
 
 
 STEPS = st.lists(
@@ -154,7 +154,7 @@ STEPS = st.lists(
         st.tuples(st.sampled_from(["accept", "log", "log", "end", "close"]), st.sampled_from(RUNS)),
         st.tuples(st.just("step"), st.just("")),
         st.tuples(st.just("full"), st.integers(0, 300)),
-        st.tuples(st.sampled_from(["free", "broken", "well"]), st.just(0)),
+        st.tuples(st.sampled_from(["free", "broken", "repaired"]), st.just(0)),
     ),
     min_size=1,
     max_size=30,
@@ -171,28 +171,30 @@ STEPS = st.lists(
 def test_through_full_and_broken_disks(
     steps: list[tuple[str, str | int]], compact: int, room: int | None, dice: random.Random
 ) -> None:
-    with open_tale(compact, room) as tale:
+    with open_recording(compact, room) as recording:
         for kind, detail in steps:
             match kind, detail:
                 case "step", _:
-                    tale.step()
+                    recording.step()
                 case "full", int(room):
-                    tale.disk.room = room
+                    recording.disk.room = room
                 case "free", _:
-                    tale.disk.room = None
-                case "broken" | "well", _:
-                    tale.disk.broken = kind == "broken"
+                    recording.disk.room = None
+                case "broken" | "repaired", _:
+                    recording.disk.broken = kind == "broken"
                 case _, str(run):
-                    tale.say(kind, run)
-        tale.step()
-        for moment in tale.moments:
+                    recording.write(kind, run)
+        recording.step()
+        for moment in recording.moments:
             for _ in range(5):
-                tale.judge(moment, moment.wreck.throw("journal", dice))
-        tale.disk.room, tale.disk.broken = None, False
-        tale.step()
-        tale.say("end", "a")
-        tale.step()
-        tale.note()
-        assert tale.moments[-1].durable == len(tale.said), "a disk that is well again has all"
-        for content in tale.moments[-1].wreck.contents("journal"):
-            tale.judge(tale.moments[-1], content)
+                recording.check(moment, moment.states.choose("journal", dice))
+        recording.disk.room, recording.disk.broken = None, False
+        recording.step()
+        recording.write("end", "a")
+        recording.step()
+        recording.record_moment()
+        assert recording.moments[-1].durable == len(recording.written), (
+            "a repaired disk has everything"
+        )
+        for content in recording.moments[-1].states.contents("journal"):
+            recording.check(recording.moments[-1], content)

@@ -109,7 +109,7 @@ def test_a_failing_driver_is_logged_once_and_tried_again_after_a_minute(
     now = [0.0]
     gpus = GpuSampler(clock=lambda: now[0])
     assert len(gpus.read()) == 1
-    library.dead = NVMLError_LibRmVersionMismatch
+    library.driver_error = NVMLError_LibRmVersionMismatch
     for _ in range(3):
         with pytest.raises(OSError, match="LibRmVersionMismatch"):
             gpus.read()
@@ -120,7 +120,7 @@ def test_a_failing_driver_is_logged_once_and_tried_again_after_a_minute(
         gpus.read()
     assert library.inits == 2
     assert caplog.text.count("GPUs can no longer be measured") == 1
-    library.dead = None
+    library.driver_error = None
     now[0] += 61
     assert len(gpus.read()) == 1
 
@@ -132,12 +132,12 @@ def test_without_a_driver_there_is_no_gpu_and_no_log(
     now = [0.0]
     gpus = GpuSampler(clock=lambda: now[0])
     for problem in (NVMLError_DriverNotLoaded, NVMLError_LibraryNotFound):
-        library.dead = problem
+        library.driver_error = problem
         assert [gpus.read(), gpus.read()] == [(), ()]
         now[0] += 61
     assert library.inits == 2
     assert caplog.text == ""
-    library.dead = None  # it has been loaded meanwhile
+    library.driver_error = None  # it has been loaded meanwhile
     assert len(gpus.read()) == 1
 
 
@@ -165,7 +165,7 @@ def test_without_the_binding_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_program_replaces_a_library_that_cannot_be_loaded(
     library: FakeLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library.dead = NVMLError_LibraryNotFound
+    library.driver_error = NVMLError_LibraryNotFound
     asked: list[Sequence[str]] = []
 
     def run(argv: Sequence[str]) -> str:
