@@ -695,7 +695,7 @@ async def test_a_living_run_of_an_earlier_agent_goes_on_under_the_id(
     async with open_native_server() as server:
         async with open_native_stage(host=host, server=server) as stage:
             task, _ = await stage.begin()
-        later = MemoryHost(remembered=host.remembered)
+        later = MemoryHost(server_identity=host.server_identity)
         async with server.connect(CONFIG, later)() as link:
             mine = attrs.evolve(task.exec, run="r1")
             register = Register(name="n1", user_name="ann", time_launch=7, running=(mine,))

@@ -18,7 +18,7 @@ GUARDED = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=256 * MIB, room=51
 
 
 def set_room(stage: Stage, available: int) -> None:
-    stage.host.room = MemoryHeadroom(available=available * MIB, total=64 * 1024 * MIB)
+    stage.host.headroom = MemoryHeadroom(available=available * MIB, total=64 * 1024 * MIB)
 
 
 async def take_two(stage: Stage) -> tuple[ScriptedLink, FakeChild, FakeChild]:

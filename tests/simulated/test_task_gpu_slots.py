@@ -174,8 +174,8 @@ async def test_an_inherited_run_keeps_its_gpu(
         await link.welcome()
         await link.send(Events(tasks=(make_task("r0", 0), make_task("r1", 1))))
         children = [await host.spawn.next() for _ in range(2)]
-        assert host.cards == {run_of(child): (gpus_of(child),) for child in children}
-    [inherited] = [run for run, gpus in host.cards.items() if gpus == ("1",)]
+        assert host.gpus == {run_of(child): (gpus_of(child),) for child in children}
+    [inherited] = [run for run, gpus in host.gpus.items() if gpus == ("1",)]
     host.inherited = frozenset({inherited})
     async with open_stage(ALONE, host=host) as stage:
         link = await stage.server.accept()

@@ -60,14 +60,14 @@ def memory_reasons(outcome: TaskUpdate) -> list[str]:
 
 async def test_the_table_is_of_the_time_when_memory_was_short(autojump_clock: MockClock) -> None:
     async with open_stage(UNGUARDED) as stage:
-        stage.host.room = PLENTY
+        stage.host.headroom = PLENTY
         link, child = await begin(stage)
         use(stage, child)
         async with keep_reading(link):
             await trio.sleep(6)
-            stage.host.room = SHORT
+            stage.host.headroom = SHORT
             await trio.sleep(5)
-            stage.host.room = PLENTY  # the memory of a failed task is free again
+            stage.host.headroom = PLENTY  # the memory of a failed task is free again
             del stage.host.gauge.usage[4711]
             await trio.sleep(2)
         child.exit(1)
@@ -82,12 +82,12 @@ async def test_the_table_is_of_the_time_when_memory_was_short(autojump_clock: Mo
 
 async def test_a_kill_by_the_kernel_is_a_sign_of_shortage_too(autojump_clock: MockClock) -> None:
     async with open_stage(UNGUARDED) as stage:
-        stage.host.room = attrs.evolve(PLENTY, oom_kills=5)
+        stage.host.headroom = attrs.evolve(PLENTY, oom_kills=5)
         link, child = await begin(stage)
         use(stage, child)
         async with keep_reading(link):
             await trio.sleep(6)
-        stage.host.room = attrs.evolve(PLENTY, oom_kills=6)
+        stage.host.headroom = attrs.evolve(PLENTY, oom_kills=6)
         child.exit(signal=9)
         outcome, log = await end_of(link)
         [text] = memory_reasons(outcome)
@@ -101,13 +101,13 @@ async def test_a_kill_by_the_kernel_is_a_sign_of_shortage_too(autojump_clock: Mo
 @pytest.mark.parametrize("how", ["success", "stopped", "long ago", "never short"])
 async def test_otherwise_memory_is_no_reason(how: str, autojump_clock: MockClock) -> None:
     async with open_stage(UNGUARDED) as stage:
-        stage.host.room = PLENTY if how == "never short" else SHORT
+        stage.host.headroom = PLENTY if how == "never short" else SHORT
         link, child = await begin(stage)
         use(stage, child)
         async with keep_reading(link):
             await trio.sleep(6)
             if how == "long ago":
-                stage.host.room = PLENTY
+                stage.host.headroom = PLENTY
                 await trio.sleep(60)
         if how == "stopped":
             await link.send(Events(stops=(RunRef(run="r1", job=2, block=0, task=0),)))
@@ -122,7 +122,7 @@ async def test_a_task_that_fails_at_once_is_explained_by_the_present(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage(UNGUARDED) as stage:
-        stage.host.room = SHORT
+        stage.host.headroom = SHORT
         link, child = await begin(stage)
         use(stage, child)
         child.exit(1)

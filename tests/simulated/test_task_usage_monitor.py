@@ -46,7 +46,7 @@ async def test_the_usage_of_a_stopped_run_is_that_before_the_stop(
             await trio.sleep(1.5)
             stage.host.gauge.use(child.pid, memory=700 * MIB, cpu=2.0)
             stage.host.gauge.use(helper, memory=50 * MIB)
-            stage.host.gauge.cards = {child.pid: GpuShare(memory=5 * MIB, percent=20.0)}
+            stage.host.gauge.gpus = {child.pid: GpuShare(memory=5 * MIB, percent=20.0)}
         ref = RunRef(run="r1", job=2, block=0, task=0, reason="too slow")
         await link.send(Events(stops=(ref,)))
         await child.signalled()

@@ -1,4 +1,4 @@
-"""A render host that exists in memory alone: no disk, no processes, no threads, any clock.
+"""A render host in memory: without a disk, processes and threads, on any clock.
 
 async with trio.open_nursery() as nursery:
     host = MemoryHost()
@@ -52,13 +52,13 @@ _FACTS = HostFacts(name="memory", os="unix", address="", netifs=(), hw_info="non
 
 
 def virtual_wall() -> float:
-    """Unix time that goes with trio's clock: virtual under a mock clock, and repeatable."""
+    """Unix time derived from trio's clock: virtual under a mock clock, the same in each run."""
     return VIRTUAL_EPOCH + trio.current_time()
 
 
 @attrs.define(eq=False, kw_only=True)
 class MemoryRunFolder:
-    """Where a run lives; a test puts files into `files` and looks at `stops`."""
+    """The folder of a run. A test puts files into `files` and inspects `stops`."""
 
     host: MemoryHost
     run: str = ""
@@ -69,8 +69,9 @@ class MemoryRunFolder:
     stop_file: str = "/memory/stop.json"
     files: dict[str, bytes] = attrs.field(factory=dict)
     stops: list[tuple[float, str]] = attrs.field(factory=list)
-    """(virtual time, reason) of each note written for ``AF_STOP_FILE``."""
+    """(virtual time, reason) of each stop written to ``AF_STOP_FILE``."""
     removed: bool = False
+    """Whether the agent has removed this folder."""
 
     def __attrs_post_init__(self) -> None:
         self.view = DisplayedLog(self.log, None)
@@ -84,11 +85,11 @@ class MemoryRunFolder:
 
     async def record_gpus(self, gpus: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
-        self.host.cards[self.run] = tuple(gpus)
+        self.host.gpus[self.run] = tuple(gpus)
 
     async def recorded_gpus(self) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
-        return self.host.cards.get(self.run, ())
+        return self.host.gpus.get(self.run, ())
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         await trio.lowlevel.checkpoint()
@@ -151,16 +152,17 @@ class MemoryHistory:
 
 @attrs.define(eq=False)
 class FakeUsageReader:
-    """Tells of each process what a test says."""
+    """Reports the usage of processes that a test has set."""
 
     usage: dict[int, ProcessUsage] = attrs.field(factory=dict)
-    """By pid; who is not here does not exist."""
-    cards: dict[int, GpuShare] = attrs.field(factory=dict)
+    """By pid. A process that is missing here does not exist."""
+    gpus: dict[int, GpuShare] = attrs.field(factory=dict)
+    """The share of the GPUs that each process uses, by pid."""
     reads: list[float] = attrs.field(factory=list)
-    """The virtual times of the measurements."""
+    """The virtual time of each measurement."""
 
     def use(self, pid: int, *, memory: int = 0, cpu: float = 0.0, parent: int = 1) -> None:
-        """Let the process `pid` use so many bytes and have used so many seconds."""
+        """Set the usage of a process: memory in bytes, CPU time in seconds."""
         self.usage[pid] = ProcessUsage(
             pid=pid, started=1.0, parent=parent, resident=memory, peak=memory, cpu=cpu
         )
@@ -178,81 +180,82 @@ class FakeUsageReader:
         return self.usage.get(pid)
 
     def shares(self) -> dict[int, GpuShare]:
-        return self.cards
+        return self.gpus
 
 
 @attrs.define(eq=False, kw_only=True)
 class MemoryHost:
-    """What an agent finds outside itself; every part may be replaced before `open`."""
+    """Everything that an agent uses outside itself. Each part may be replaced before `open`."""
 
     spawn: FakeSpawn = attrs.field(factory=FakeSpawn)
     plugins: PluginRunner = attrs.field(factory=lambda: InlineRunner(PluginSettings()))
     folders: set[str] = attrs.field(factory=set)
     """Working folders that exist."""
     places: dict[str, MemoryRunFolder] = attrs.field(factory=dict)
-    """By run id, also after the run."""
+    """The folders of runs by run id, also after the run."""
     dismissed: list[str] = attrs.field(factory=list)
-    """Runs of an earlier agent whose trees were ended unseen."""
+    """Runs of an earlier agent whose process trees this agent has ended."""
     full: bool = False
-    """Whether the store takes no new run, and no note to one that is stopped."""
+    """Whether the disk is full: no new run and no stop file can be written."""
     facts: HostFacts = attrs.field(factory=lambda: _FACTS)
     resources: Callable[[], HostResources] = HostResources
     process_report: ProcessReport = attrs.field(factory=ProcessReport)
-    """What is seen of processes that do nothing any more."""
+    """The inspection of processes that have stopped working."""
     gpus_unclaimed: bool = False
-    """Whether a card works for somebody whom its driver does not name."""
-    room: MemoryHeadroom = attrs.field(
+    """Whether a GPU is busy with processes that its driver does not list."""
+    headroom: MemoryHeadroom = attrs.field(
         factory=lambda: MemoryHeadroom(available=64 * 1024**3, total=128 * 1024**3)
     )
-    """How much memory is left."""
+    """The free memory of the host."""
     gauge: FakeUsageReader = attrs.field(factory=FakeUsageReader)
-    """What the tasks' processes use."""
+    """The usage of the tasks' processes."""
     meters: MeterSource = attrs.field(factory=NoMeters)
     image_worker: ImageWorker | None = None
-    """Reads images; None: thumbnails are processes like any other."""
+    """Reads images; None: thumbnails are made by processes of `spawn`."""
     journal: bytearray = attrs.field(factory=bytearray)
-    """What an agent's journal says; the next agent on this host begins with it."""
-    remembered: str = ""
-    """What an Afanasy server knows the agent of this host by; the next agent goes on with it."""
+    """The agent's journal. The next agent on this host begins with it."""
+    server_identity: str = ""
+    """The identity of the agent at an Afanasy server. The next agent on this host continues with
+    it."""
     history: list[dict[str, Any]] = attrs.field(factory=list)
-    """The ends of runs, as `why` would show them."""
+    """The outcomes of runs, as the command ``why`` shows them."""
     tokens: int = 0
-    """How many runs were given a token."""
+    """The number of runs that have got a token."""
     environ: dict[str, str] = attrs.field(factory=dict)
-    """The variables of the agent."""
+    """The environment variables of the agent."""
     inherited: frozenset[str] = frozenset()
-    """Runs of an earlier agent that go on: their trees were held meanwhile."""
-    cards: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
-    """The GPUs of runs, as their folders say."""
+    """Runs of an earlier agent that continue, because a supervisor held their trees."""
+    gpus: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """The GPUs of runs by run id, as recorded in their folders."""
     stuck: bool = False
-    """Whether measuring hangs, as with a sick driver."""
+    """Whether measuring the host hangs, as it does with a faulty driver."""
     launched: list[str] = attrs.field(factory=list)
-    """Commands that the agent started on their own: instructions of the server."""
+    """Commands that the agent has started detached, for instructions of the server."""
     notice: CommandResult = attrs.field(factory=lambda: CommandResult(1))
-    """What the notice command answers; code 0: the host is about to be taken away."""
+    """The result of the notice command; exit code 0: the host is about to be reclaimed."""
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AgentDependencies]:
-        """Give it to `run_agent` as `outside`."""
+        """Open the host, for the parameter `outside` of `run_agent`."""
         await trio.lowlevel.checkpoint()
         yield AgentDependencies(
             spawn=self.spawn,
             plugins=self.plugins,
-            open_run_folder=self._open_place,
-            remove_run_folders=self._remove_places,
+            open_run_folder=self._open_run_folder,
+            remove_run_folders=self._remove_run_folders,
             dismiss=self._dismiss,
             facts=self.facts,
             measure=self._measure,
-            spawn_detached=self._run_aside,
+            spawn_detached=self._spawn_detached,
             ask=self._ask,
             journal=MemoryJournal(self.journal),
             history=MemoryHistory(self.history),
-            server_identity=self.remembered,
+            server_identity=self.server_identity,
             save_server_identity=self.save_server_identity,
-            read_stored_output=self._read_left,
+            read_stored_output=self._read_stored_output,
             examine=self._examine,
             gpus_unclaimed=lambda: self.gpus_unclaimed,
-            read_headroom=lambda: self.room,
+            read_headroom=lambda: self.headroom,
             usage_reader=self.gauge,
             meters=self.meters,
             image_worker=self.image_worker,
@@ -260,44 +263,44 @@ class MemoryHost:
             environ=self.environ,
             inherited=TakeoverResult(runs=self.inherited),
             wall=virtual_wall,
-            jitter=random.Random(1),  # noqa: S311 - jitter that is the same in every run
+            jitter=random.Random(1),  # noqa: S311 - the same in each run
         )
 
     @asynccontextmanager
-    async def _open_place(self, task: TaskExec) -> AsyncIterator[MemoryRunFolder]:
+    async def _open_run_folder(self, task: TaskExec) -> AsyncIterator[MemoryRunFolder]:
         await trio.lowlevel.checkpoint()
         if self.full:
             raise StoreError(_NOWHERE, "No space left on device")
-        place = self.places[task.run] = MemoryRunFolder(host=self, run=task.run)
-        yield place
-        place.log.end()
+        folder = self.places[task.run] = MemoryRunFolder(host=self, run=task.run)
+        yield folder
+        folder.log.end()
 
     async def _dismiss(self, task: TaskExec) -> None:
         await trio.lowlevel.checkpoint()
         self.dismissed.append(task.run)
 
-    async def _remove_places(self, tasks: Sequence[TaskExec]) -> None:
+    async def _remove_run_folders(self, tasks: Sequence[TaskExec]) -> None:
         await trio.lowlevel.checkpoint()
         for task in tasks:
-            if (place := self.places.get(task.run)) is not None:
-                place.removed = True
+            if (folder := self.places.get(task.run)) is not None:
+                folder.removed = True
 
-    async def _read_left(self, task: TaskExec, redactor: Redactor) -> str:
-        place = self.places.get(task.run)
-        if place is None:
+    async def _read_stored_output(self, task: TaskExec, redactor: Redactor) -> str:
+        folder = self.places.get(task.run)
+        if folder is None:
             return ""
-        return await place.read_window(viewed=False, limit=1024 * 1024, redactor=redactor)
+        return await folder.read_window(viewed=False, limit=1024 * 1024, redactor=redactor)
 
     async def save_server_identity(self, text: str) -> None:
-        """Keep what an Afanasy server knows the agent by."""
+        """Store the identity of the agent at an Afanasy server."""
         await trio.lowlevel.checkpoint()
-        self.remembered = text
+        self.server_identity = text
 
     def _new_token(self) -> str:
         self.tokens += 1
         return f"token-{self.tokens}"
 
-    async def _run_aside(self, argv: Sequence[str]) -> int:
+    async def _spawn_detached(self, argv: Sequence[str]) -> int:
         await trio.lowlevel.checkpoint()
         self.launched.append(argv[-1])
         return 0

@@ -107,7 +107,7 @@ class NativeServer:
             raise ValueError("this server is on a port: use the config's server URL")
         return make_native_connect(
             config,
-            identity=host.remembered,
+            identity=host.server_identity,
             save_identity=host.save_server_identity,
             open_stream=self.listener.connect,
         )
