@@ -96,7 +96,7 @@ def _check_in_process(
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     command = [
         sys.executable,
-        "-P",
+        "-P",  # a `services` or `parsers` in the current folder must not precede the built-in one
         "-m",
         "trio_afrender.devtools.plugin_check_main",
         json.dumps(names),
@@ -114,6 +114,7 @@ def _check_in_process(
         encoding="utf-8",
     ) as process:
         assert process.stdout is not None  # noqa: S101 - because of PIPE
+        # A thread, because reading a pipe has no time limit.
         threading.Thread(target=_forward_lines, args=(process.stdout, answers), daemon=True).start()
         try:
             if _next(answers, _START_TIMEOUT) is _ENDED:

@@ -120,6 +120,7 @@ def replay_parser(
     made = replay(spelled)
     events = tuple(made.events)
     if spelled != "line":
+        # In larger batches an event has a range of lines: feeding line by line finds the exact one.
         located = _locate(events, replay("line").events)
         events = tuple(sorted(located, key=lambda event: event.line))
     differences = () if spelled == "whole" else _compare(made, replay("whole"))

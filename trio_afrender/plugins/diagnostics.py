@@ -50,6 +50,7 @@ class Problems:
             if len(self._times) > MAX_DIFFERENT:
                 return ""
             self._times[text] = 1
+            # The first one over the limit is replaced by a notice; further ones are not counted.
             if len(self._times) > MAX_DIFFERENT:
                 return "more problems of other kinds follow; they are not shown"
             return text
@@ -102,6 +103,7 @@ class _Router(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
+        # By thread, because a plugin host runs plugins of several runs, each in a thread of its own.
         sink = _sinks.get(threading.get_ident())
         if sink is None:
             return self.original.write(text)

@@ -92,6 +92,7 @@ class ErrorRule:
     signals: frozenset[int] = frozenset()
 
     def matches(self, text: str, lowered: str, code: int | None, signal: int | None) -> bool:
+        """Whether the rule applies to output `text`, also given in lower case, and an exit status."""
         if code in self.exits or signal in self.signals:
             return True
         if any(one in lowered for one in self.texts):
@@ -166,6 +167,7 @@ def classify(
     """
     if killed_by_us:
         return []
+    # A progress bar redraws its line with \r: each of its states counts as a line.
     lines = tail[-MAX_TAIL:].replace("\r", "\n").split("\n")
     text = "\n".join(line[:MAX_LINE] for line in lines)
     lowered = text.lower()
@@ -203,7 +205,7 @@ def _read_rules(path: str) -> ErrorRules:
         stamp = (path, facts.st_mtime_ns, facts.st_size)
         if stamp not in _loaded:
             text = Path(path).read_text(encoding="utf-8")
-            _loaded.clear()
+            _loaded.clear()  # a process has one rules file, whose former states are of no use
             _loaded[stamp] = load_rules(text, name=path)
         return _loaded[stamp]
     except (OSError, UnicodeDecodeError, ConfigError) as error:

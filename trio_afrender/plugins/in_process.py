@@ -52,7 +52,7 @@ class InlineTask:
         position = self._worker.position
         if mode == "RUN" and upto <= position and not self.facts.wants_ticks:
             await trio.lowlevel.checkpoint()
-            return self._state
+            return self._state  # no new output, and the parser wants no call without
         while True:
             await trio.lowlevel.checkpoint()
             position = min(position + BYTES_PER_CHECKPOINT, upto)

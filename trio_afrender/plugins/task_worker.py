@@ -81,7 +81,7 @@ class TaskWorker:
         self._state = StateReader(self._problems.add)
         self._tail = ""
         active_settings.use(settings)
-        remember_base()
+        remember_base()  # before plugin code is loaded, which can change the base class
         with capturing(self._printed):
             self._service: Any = self._make_service(spec, settings, copied=copied)
             self.facts = self._read_facts()
@@ -102,7 +102,7 @@ class TaskWorker:
             service.load_parser = partial(load_class, "parser", folders=self._folders)
             service.__init__(info, False)
         except KeyboardInterrupt:
-            raise
+            raise  # a request to this process, here and below; SystemExit is a fault of the plugin
         except BaseException as error:
             text = f'service "{spec.service}" could not be made: {_summarize(error)}'
             raise PluginError(text, self._details(error)) from error
@@ -357,7 +357,7 @@ class TaskWorker:
         turn.room -= len(text)
         if turn.room < 0:
             self._problems.add("the parser replaces output by too much text: it is left as it was")
-        elif text or span[1] > span[0]:
+        elif text or span[1] > span[0]:  # else nothing was replaced by nothing, in a tick
             turn.replaced.append(Replaced(start=span[0], end=span[1], text=text))
 
 

@@ -136,6 +136,7 @@ class StateReader:
 
         A call without a batch changes nothing: flags stay as the last batch left them.
         """
+        # Progress is the exception: without output it does not change.
         kept = {name for name, value in self._flags.items() if value and name != CHANGED}
         values: dict[str, Any] = {**self._numbers, **self._texts}
         values.update(dict.fromkeys(self._latched | kept, True))

@@ -36,16 +36,19 @@ class MeterHealth:
         return self._quarantined
 
     def note_good(self, period: float) -> None:
+        """Count a measurement that succeeded, and `period` seconds of time that works."""
         self.failures, self.absent, self._quarantined = 0, False, False
         self._worked += period
         if self.hangs and self._worked >= self._quarantine_time():
             self.hangs, self._worked = 0, 0.0
 
     def note_raised(self) -> None:
+        """Count a measurement that raised."""
         self.failures += 1
         self.absent = self._quarantined = False
 
     def note_absent(self) -> None:
+        """Note that there is nothing to measure, or no such meter."""
         self.absent = True
         self._quarantined = False
 
@@ -60,6 +63,7 @@ class MeterHealth:
             return max(self._quarantine_time(), period)
         if self.absent:
             return max(MAX_INTERVAL, period)
+        # 16 keeps the power finite; `MAX_INTERVAL` is reached long before.
         over = min(max(self.failures - FREE_FAILURES, 0), 16)
         return max(period, min(period * 2.0**over, MAX_INTERVAL))
 
