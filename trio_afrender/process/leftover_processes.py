@@ -18,7 +18,6 @@ import trio
 from trio_afrender.process.exit_watch import wait_gone
 from trio_afrender.process.procfs import (
     ProcessFacts,
-    read_facts,
     read_token,
     scan,
     send_signal,
@@ -58,24 +57,19 @@ def _find(prefix: str, spared: Collection[int]) -> tuple[ProcessFacts, ...]:
     passed = {os.getpid()} | {
         facts.pid for facts in find_members(table, spared, (), outside=os.getpid())
     }
-    return tuple(
-        facts
-        for facts in table.values()
-        if facts.alive
-        and facts.pid not in passed
-        and (_read_token_after_exec(facts.pid) or "").startswith(prefix)
-    )
-
-
-def _read_token_after_exec(pid: int) -> str | None:
+    unread = [facts for facts in table.values() if facts.alive and facts.pid not in passed]
+    found: list[ProcessFacts] = []
     # In the middle of an exec the kernel shows no environment, for some microseconds. A process must
-    # not escape because it was read just then.
+    # not escape because it was read just then. Kernel threads never show one: all that showed none
+    # are read again together, else each kernel thread would cost all the pauses.
     for _ in range(5):
-        token = read_token(pid)
-        if token is not None or read_facts(pid) is None:
-            return token
+        tokens = [(facts, read_token(facts.pid)) for facts in unread]
+        found += [facts for facts, token in tokens if token and token.startswith(prefix)]
+        unread = [facts for facts, token in tokens if token is None]
+        if not unread:
+            break
         time.sleep(0.002)
-    return None
+    return tuple(found)
 
 
 def _send(leftovers: tuple[ProcessFacts, ...], number: signal.Signals) -> None:
