@@ -1,4 +1,4 @@
-"""What an Afanasy server answers in JSON, when it is not what it should be."""
+"""JSON answers of an afserver that are broken or of another form than expected."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from trio_afrender.afserver.server_view import read_server_view
 HEAD = b'{"renders":[\n{"name":"n1",\n"id":3,\n"st":1,\n"tasks":[{"name":"a"b"}]}]}'
 
 
-def test_broken_json_is_read_up_to_the_tasks() -> None:
+def test_broken_json_is_parsed_up_to_the_tasks() -> None:
     found = read_server_view(HEAD)
     assert found is not None
-    (belief,) = found
-    assert (belief.id, belief.name, belief.online, belief.tasks) == (3, "n1", True, None)
+    (view,) = found
+    assert (view.id, view.name, view.online, view.tasks) == (3, "n1", True, None)
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def test_broken_json_is_read_up_to_the_tasks() -> None:
         b'{"renders":3}',
     ],
 )
-def test_nonsense_is_no_list_of_renders(answer: bytes) -> None:
+def test_another_answer_is_no_list_of_renders(answer: bytes) -> None:
     assert read_server_view(answer) is None
 
 
-def test_an_identity_that_cannot_be_read_is_a_blank_one() -> None:
+def test_an_unreadable_identity_becomes_a_blank_one() -> None:
     blank = Identity(server="af://s", name="n1")
     for text in ("", "[" * 5000, '{"id": ' + "9" * 5000, "null", '{"id": true}'):
         assert Identity.read(text, server="af://s", name="n1") == blank

@@ -1,4 +1,4 @@
-"""A server's words on a job, as a snapshot."""
+"""An afserver's answers about a job become a view."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def view(states: Sequence[object], job: dict[str, object] | None = None) -> JobV
 
 
 @pytest.mark.parametrize(
-    ("states", "words", "state"),
+    ("states", "names", "state"),
     [
         ([READY, RUNNING, DONE], ["ready", "running", "done"], "running"),
         ([DONE, DONE | SOLVED, DONE | SKIPPED], ["done", "done", "skipped"], "done"),
@@ -35,17 +35,17 @@ def view(states: Sequence[object], job: dict[str, object] | None = None) -> JobV
         ([ERROR, TIME, DONE], ["error", "waiting", "done"], "running"),
     ],
 )
-def test_states(states: list[int], words: list[str], state: str) -> None:
+def test_states_of_tasks_and_job(states: list[int], names: list[str], state: str) -> None:
     found = view(states)
-    assert ([task.state for task in found.tasks], found.state) == (words, state)
+    assert ([task.state for task in found.tasks], found.state) == (names, state)
 
 
-def test_tasks_of_a_block_that_depends_are_called_ready_there() -> None:
+def test_tasks_of_a_waiting_block_are_waiting_although_listed_as_ready() -> None:
     found = view([READY, READY, READY], {"blocks": [{"st": DEPENDS}]})
     assert (found.tasks[0].state, found.state) == ("waiting", "running")
 
 
-def test_tries_are_errors_and_what_runs() -> None:
+def test_attempts_are_errors_and_the_present_run() -> None:
     rows = [
         {"st": RUNNING, "err": 1, "str": 4, "tst": 10, "tdn": 12},
         {"st": ERROR, "err": 2, "str": 2, "tst": 10, "tdn": 12},
@@ -57,21 +57,21 @@ def test_tries_are_errors_and_what_runs() -> None:
     assert (three.attempts, three.run, three.started) == (0, "", None)
 
 
-def test_tasks_that_were_added_on_the_server_are_shown() -> None:
+def test_tasks_that_were_appended_on_the_server_are_shown() -> None:
     rows = [{"st": DONE}] * 4
     found = make_view(SPEC, 7, {}, [rows, rows[:1]], RemoteTexts())
     assert [task.name for task in found.tasks] == ["task 0", "task 1", "task 2", "task 3", "task 0"]
     assert found.tasks[4].block_name == "block 1"
 
 
-@pytest.mark.parametrize("nonsense", ["16", None, 1.5])
-def test_nonsense_is_told_as_that(nonsense: object) -> None:
+@pytest.mark.parametrize("unreadable", ["16", None, 1.5])
+def test_an_unreadable_state_is_a_protocol_error(unreadable: object) -> None:
     with pytest.raises(ProtocolError, match="the progress of job 7 cannot be read"):
-        view([nonsense, DONE, DONE])
+        view([unreadable, DONE, DONE])
     with pytest.raises(ProtocolError, match="the progress of job 7 cannot be read"):
-        make_view(SPEC, 7, {}, [["x"]], RemoteTexts())  # type: ignore[list-item] # that is the case
+        make_view(SPEC, 7, {}, [["x"]], RemoteTexts())  # type: ignore[list-item] # the case under test
 
 
-def test_paused() -> None:
+def test_a_paused_job_is_recognized() -> None:
     assert is_paused({"st": 1 << 9})
     assert not is_paused({"st": 1})

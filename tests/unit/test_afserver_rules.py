@@ -1,4 +1,4 @@
-"""The decisions of the native link, in tables: settings, pace, beliefs, identity, what is told."""
+"""The rules of the link to an afserver: settings, polling, the server's view, identity, messages."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ TASK = TaskExec(run="r1", **KEY._asdict(), time_start=1000)
     ("number", "heartbeat", "period", "zombie", "no_task"),
     [(0, 0, 0, 0, 0), (-1, 2.0, 7, 20.0, NEVER), (30, 30.0, 30, 30.0, 30.0)],
 )
-def test_settings_are_numbers_defaults_or_nothing(
+def test_a_setting_is_a_number_the_default_or_unchanged(
     number: int, heartbeat: float, period: int, zombie: float, no_task: float
 ) -> None:
-    said = RenderEvents(
+    answer = RenderEvents(
         id=3,
         heartbeat_sec=number,
         resources_update_period=number,
         zombie_time=number,
         exit_no_task_time=number,
     )
-    assert resolve(said, Timing(heartbeat=2.0, resources_period=7, zombie=20.0)) == {
+    assert resolve(answer, Timing(heartbeat=2.0, resources_period=7, zombie=20.0)) == {
         "heartbeat_sec": heartbeat,
         "resources_update_period": period,
         "zombie_time": zombie,
@@ -76,32 +76,32 @@ def test_settings_are_numbers_defaults_or_nothing(
 
 
 @pytest.mark.parametrize("number", [0, -1, -2, -(2**31)])
-def test_settings_without_a_good_id_are_rubbish(number: int) -> None:
-    said = RenderEvents(id=number, heartbeat_sec=32745, zombie_time=-1, exit_no_task_time=51)
-    assert not any(resolve(said, Timing()).values())
+def test_settings_without_a_valid_id_are_ignored(number: int) -> None:
+    answer = RenderEvents(id=number, heartbeat_sec=32745, zombie_time=-1, exit_no_task_time=51)
+    assert not any(resolve(answer, Timing()).values())
 
 
-def test_a_setting_beyond_a_day_is_a_day() -> None:
-    said = RenderEvents(id=1, heartbeat_sec=2**31 - 1)
-    assert resolve(said, Timing())["heartbeat_sec"] == 86_400
+def test_a_setting_is_at_most_a_day() -> None:
+    answer = RenderEvents(id=1, heartbeat_sec=2**31 - 1)
+    assert resolve(answer, Timing())["heartbeat_sec"] == 86_400
 
 
-# -- pace ----------------------------------------------------------------------------------------
+# -- polling -------------------------------------------------------------------------------------
 
 
-def test_the_next_sign_of_life_is_a_heartbeat_away() -> None:
+def test_the_next_exchange_is_one_heartbeat_later() -> None:
     pace = PollSchedule(heartbeat=2.0, zombie=16.0)
     pace.exchanged(10.0)
     assert pace.next == 12.0
 
 
-def test_a_long_heartbeat_is_cut_to_a_quarter_of_the_zombie_time() -> None:
+def test_the_interval_is_at_most_a_quarter_of_the_zombie_time() -> None:
     pace = PollSchedule(heartbeat=60.0, zombie=16.0)
     pace.exchanged(10.0)
     assert pace.next == 14.0
 
 
-def test_after_an_outcome_the_server_is_asked_often_for_a_turn() -> None:
+def test_after_an_outcome_the_server_is_polled_fast_for_one_cycle() -> None:
     pace = PollSchedule(heartbeat=1.0, zombie=16.0)
     pace.exchanged(10.0)
     pace.ended(10.0)
@@ -116,7 +116,7 @@ def test_after_an_outcome_the_server_is_asked_often_for_a_turn() -> None:
     ]
 
 
-def test_a_task_that_comes_ends_that() -> None:
+def test_a_new_task_ends_the_fast_polling() -> None:
     pace = PollSchedule(heartbeat=1.0, zombie=16.0)
     pace.ended(10.0)
     pace.begun()
@@ -124,7 +124,7 @@ def test_a_task_that_comes_ends_that() -> None:
     assert pace.next == 11.1
 
 
-# -- beliefs -------------------------------------------------------------------------------------
+# -- the server's view ---------------------------------------------------------------------------
 
 RENDER = """{"renders":[
 {"tasks_percents":[
@@ -137,23 +137,21 @@ RENDER = """{"renders":[
 "hw_info":"tab	inside"}]}"""
 
 
-def test_a_belief_is_read_leniently() -> None:
-    beliefs = read_server_view(RENDER.encode())
-    assert beliefs == (
-        ServerView(id=5, name="n1", online=True, time_launch=1000, tasks={KEY: 1700}),
-    )
+def test_a_view_is_parsed_leniently() -> None:
+    views = read_server_view(RENDER.encode())
+    assert views == (ServerView(id=5, name="n1", online=True, time_launch=1000, tasks={KEY: 1700}),)
 
 
-def test_bytes_that_are_no_text_harm_nothing() -> None:
-    beliefs = read_server_view(RENDER.encode().replace(b"frame 1", b"\xff\xfe"))
-    assert beliefs is not None
-    assert beliefs[0].tasks == {KEY: 1700}
+def test_bytes_that_are_not_utf8_spoil_nothing() -> None:
+    views = read_server_view(RENDER.encode().replace(b"frame 1", b"\xff\xfe"))
+    assert views is not None
+    assert views[0].tasks == {KEY: 1700}
 
 
-def test_a_name_of_a_task_that_breaks_the_json_leaves_the_rest() -> None:
-    """The server does not escape it."""
-    beliefs = read_server_view(RENDER.encode().replace(b"frame 1", b'the "big" one'))
-    assert beliefs == (ServerView(id=5, name="n1", online=True, time_launch=1000, tasks=None),)
+def test_a_task_name_that_breaks_the_json_spoils_only_the_tasks() -> None:
+    """The server does not escape the name."""
+    views = read_server_view(RENDER.encode().replace(b"frame 1", b'the "big" one'))
+    assert views == (ServerView(id=5, name="n1", online=True, time_launch=1000, tasks=None),)
 
 
 @pytest.mark.parametrize(
@@ -161,11 +159,11 @@ def test_a_name_of_a_task_that_breaks_the_json_leaves_the_rest() -> None:
     [b"", b"[]", b"7", b'{"info":{"kind":"error","text":"Invalid ID"}}', b'{"renders":7}',
      b'{"renders": "tasks":[', b'{"renders":[{"id":1', b"\xff\xff"],
 )  # fmt: skip
-def test_what_is_no_list_of_renders_is_no_belief(answer: bytes) -> None:
+def test_another_answer_is_no_list_of_renders(answer: bytes) -> None:
     assert read_server_view(answer) is None
 
 
-def test_an_empty_list_is_a_belief() -> None:
+def test_an_empty_list_of_renders_is_valid() -> None:
     assert read_server_view(b'{"renders":[\n\n]}') == ()
 
 
@@ -173,21 +171,21 @@ def test_an_empty_list_is_a_belief() -> None:
     "tasks",
     ["7", "[7]", "[{}]", '[{"time_start":"x","job_id":1,"block_num":0,"task_num":0}]'],
 )
-def test_a_list_of_tasks_that_is_none_takes_nothing_away(tasks: str) -> None:
+def test_an_unreadable_list_of_tasks_is_unknown_not_empty(tasks: str) -> None:
     text = f'{{"renders":[{{"id":1,"name":"n1","st":1,"tasks":{tasks}}}]}}'
-    beliefs = read_server_view(text.encode())
-    assert beliefs is not None
-    assert beliefs[0].tasks is None
+    views = read_server_view(text.encode())
+    assert views is not None
+    assert views[0].tasks is None
 
 
 @given(st.binary(max_size=80))
-def test_any_answer_gives_beliefs_or_none(answer: bytes) -> None:
+def test_any_answer_can_be_parsed(answer: bytes) -> None:
     read_server_view(answer)
     read_server_view(b'{"renders":[' + answer + b"]}")
 
 
 @pytest.mark.parametrize(
-    ("belief", "number", "launched", "standing"),
+    ("view", "number", "launched", "status"),
     [
         (None, 5, 1000, RegistrationStatus.UNKNOWN),
         (ServerView(id=5, name="n1", online=False), 5, 1000, RegistrationStatus.OFFLINE),
@@ -209,38 +207,38 @@ def test_any_answer_gives_beliefs_or_none(answer: bytes) -> None:
             1000,
             RegistrationStatus.TAKEN,
         ),
-        # A register whose answer was lost: the id is not known yet.
+        # The answer to the register was lost, so the id is not known yet.
         (
             ServerView(id=6, name="n1", online=True, time_launch=1000),
             0,
             1000,
             RegistrationStatus.OURS,
         ),
-        # No register of ours at all.
+        # This render has never registered.
         (ServerView(id=6, name="n1", online=True, time_launch=0), 0, 0, RegistrationStatus.TAKEN),
     ],
 )
-def test_a_render_is_ours_by_name_id_and_launch(
-    belief: ServerView | None, number: int, launched: int, standing: RegistrationStatus
+def test_a_render_is_recognized_by_name_id_and_launch_time(
+    view: ServerView | None, number: int, launched: int, status: RegistrationStatus
 ) -> None:
-    assert check_registration(belief, number, launched) is standing
+    assert check_registration(view, number, launched) is status
 
 
-def test_a_name_that_contains_ours_is_another_one() -> None:
-    """The server looks for names that contain what was asked for."""
-    beliefs = (ServerView(id=1, name="n10", online=True), ServerView(id=2, name="n1", online=True))
-    found = find(beliefs, "n1")
+def test_a_longer_name_is_another_render() -> None:
+    """The server answers with all renders whose names contain the requested one."""
+    views = (ServerView(id=1, name="n10", online=True), ServerView(id=2, name="n1", online=True))
+    found = find(views, "n1")
     assert found is not None
     assert found.id == 2
-    assert find(beliefs, "n") is None
+    assert find(views, "n") is None
 
 
-def test_questions_and_actions() -> None:
+def test_requests_and_actions() -> None:
     assert json.loads(ask_by_id(5).body) == {"get": {"type": "renders", "ids": [5]}}
     assert json.loads(ask_by_name("n1").body) == {"get": {"type": "renders", "mask": "n1"}}
     action = json.loads(make_action(5, {"paused": True}, user="", host="").body)["action"]
     assert action == {
-        "user_name": "render",  # the server refuses one without
+        "user_name": "render",  # The server refuses an empty one.
         "host_name": "render",
         "type": "renders",
         "ids": [5],
@@ -263,12 +261,12 @@ def test_an_identity_is_read_as_it_was_written() -> None:
      Identity(server="af://farm:51000", name="n2", id=5).write(),
      json.dumps({"server": "af://farm:51000", "name": "n1", "id": "5", "time_launch": 0, "paused": 0})],
 )  # fmt: skip
-def test_what_is_not_ours_is_no_identity(text: str) -> None:
+def test_another_identity_becomes_a_blank_one(text: str) -> None:
     blank = Identity(server="af://farm:51000", name="n1")
     assert Identity.read(text, server=blank.server, name=blank.name) == blank
 
 
-# -- what is told --------------------------------------------------------------------------------
+# -- messages to the server ----------------------------------------------------------------------
 
 
 def make_runs(*running: TaskExec) -> RunIds:
@@ -277,102 +275,116 @@ def make_runs(*running: TaskExec) -> RunIds:
     return runs
 
 
-def say(status: TaskStatus = TaskStatus.Percent, **fields: object) -> TaskUpdate:
+def make_task_update(status: TaskStatus = TaskStatus.Percent, **fields: object) -> TaskUpdate:
     update = TaskUpdate(run="r1", **KEY._asdict(), status=status)
     return attrs.evolve(update, **fields)  # type: ignore[arg-type]  # each test says which
 
 
-def tell(update: Update, memory: LinkState | None = None) -> RenderUpdate:
-    message = make_update(5, update, make_runs(TASK), memory or LinkState())
+def make_message(update: Update, state: LinkState | None = None) -> RenderUpdate:
+    message = make_update(5, update, make_runs(TASK), state or LinkState())
     assert decode(encode(message)) == message
     return message
 
 
-def test_all_that_is_said_of_a_task_goes_into_one() -> None:
-    message = tell(
+def test_everything_about_a_task_goes_into_one_task_up() -> None:
+    message = make_message(
         Update(
             seq=1,
-            tasks=(say(TaskStatus.FinishedError, output="out\udcff", percent=50, frame=7),),
+            tasks=(
+                make_task_update(TaskStatus.FinishedError, output="out\udcff", percent=50, frame=7),
+            ),
             log=(LogEntry(run="r1", n=1, text="a\n"), LogEntry(run="r1", n=2, text="b\n")),
-            listened=(ListenedEntry(run="r1", n=3, text="heard"),),
+            listened=(ListenedEntry(run="r1", n=3, text="listened"),),
             files=(FilesEntry(run="r1", n=4, files=(TaskFile(name="t.jpg", data=b"x"),)),),
         )
     )
     (up,) = message.taskups
     assert (up.client_id, up.key, up.status, up.percent, up.frame) == (5, KEY, 6, 50, 7)
-    assert (up.log, up.listened, up.data) == ("a\nb\n", "heard", b"out\xff")
+    assert (up.log, up.listened, up.data) == ("a\nb\n", "listened", b"out\xff")
     assert up.files == (TaskFile(name="t.jpg", data=b"x"),)
 
 
-def test_a_log_alone_comes_with_the_last_progress() -> None:
-    memory = LinkState()
-    tell(Update(seq=1, tasks=(say(percent=40),)), memory)
-    (up,) = tell(Update(seq=2, log=(LogEntry(run="r1", n=1, text="a"),)), memory).taskups
+def test_a_log_without_progress_carries_the_last_progress() -> None:
+    state = LinkState()
+    make_message(Update(seq=1, tasks=(make_task_update(percent=40),)), state)
+    (up,) = make_message(Update(seq=2, log=(LogEntry(run="r1", n=1, text="a"),)), state).taskups
     assert (up.status, up.percent, up.log) == (3, 40, "a")
 
 
-def test_a_log_before_any_progress_is_of_a_task_that_started() -> None:
-    (up,) = tell(Update(seq=1, log=(LogEntry(run="r1", n=1, text="a"),))).taskups
+def test_a_log_before_any_progress_has_the_status_started() -> None:
+    (up,) = make_message(Update(seq=1, log=(LogEntry(run="r1", n=1, text="a"),))).taskups
     assert up.status == TaskStatus.Started
 
 
-def test_what_the_server_has_closed_is_not_told() -> None:
-    other = attrs.evolve(say(), run="gone")
-    message = tell(Update(seq=1, tasks=(other,), log=(LogEntry(run="gone", n=1, text="a"),)))
+def test_a_closed_run_is_left_out() -> None:
+    other = attrs.evolve(make_task_update(), run="gone")
+    message = make_message(
+        Update(seq=1, tasks=(other,), log=(LogEntry(run="gone", n=1, text="a"),))
+    )
     assert message.taskups == ()
 
 
 @pytest.mark.parametrize("status", list(TaskStatus))
-def test_every_status_is_one_that_the_server_counts(status: TaskStatus) -> None:
-    (up,) = tell(Update(seq=1, tasks=(say(status),))).taskups
-    own_use = {14, 16}  # the server says these itself: what is given back is 15
+def test_statuses_for_the_servers_own_use_are_replaced(status: TaskStatus) -> None:
+    (up,) = make_message(Update(seq=1, tasks=(make_task_update(status),))).taskups
+    own_use = {14, 16}  # The server sets these itself. A give-back is 15.
     assert up.status == (15 if status in own_use else status)
 
 
 def test_an_asked_output_is_never_empty() -> None:
     asked = AskedOutput(run="x", job=9, block=0, task=0, output="")
-    (output,) = tell(Update(seq=1, outputs=(asked,))).outputs
+    (output,) = make_message(Update(seq=1, outputs=(asked,))).outputs
     assert (output.key, output.text) == (TaskKey(9, 0, 0), "\n")
 
 
-def test_texts_that_break_the_servers_json_are_cleaned() -> None:
-    (up,) = tell(Update(seq=1, tasks=(say(activity='"a"\n', resources="b\\"),))).taskups
+def test_texts_that_would_break_the_servers_json_are_cleaned() -> None:
+    (up,) = make_message(
+        Update(seq=1, tasks=(make_task_update(activity='"a"\n', resources="b\\"),))
+    ).taskups
     assert (up.activity, up.resources) == ("'a' ", "b/")
 
 
-def test_percents_stay_within_a_hundred() -> None:
-    (up,) = tell(Update(seq=1, tasks=(say(percent=700, percentframe=-3),))).taskups
+def test_percents_are_limited_to_a_hundred() -> None:
+    (up,) = make_message(
+        Update(seq=1, tasks=(make_task_update(percent=700, percentframe=-3),))
+    ).taskups
     assert (up.percent, up.percentframe) == (100, 0)
 
 
-def test_a_beat_repeats_progress_and_outcomes_that_were_not_closed() -> None:
-    memory, runs = LinkState(), make_runs(TASK, attrs.evolve(TASK, run="r2", task=8))
-    make_update(5, Update(seq=1, tasks=(say(percent=40),)), runs, memory)
-    final = make_update(
+def test_a_heartbeat_repeats_progress_and_unclosed_outcomes() -> None:
+    state, runs = LinkState(), make_runs(TASK, attrs.evolve(TASK, run="r2", task=8))
+    make_update(5, Update(seq=1, tasks=(make_task_update(percent=40),)), runs, state)
+    outcome = make_update(
         5,
-        Update(seq=2, tasks=(attrs.evolve(say(TaskStatus.FinishedSuccess), run="r2", task=8),)),
+        Update(
+            seq=2,
+            tasks=(attrs.evolve(make_task_update(TaskStatus.FinishedSuccess), run="r2", task=8),),
+        ),
         runs,
-        memory,
+        state,
     ).taskups
-    beat = make_heartbeat(6, runs, memory, final)
-    assert [(up.client_id, up.task, up.status) for up in beat.taskups] == [(6, 8, 5), (6, 7, 3)]
-    assert beat.taskups[1].percent == 40
+    heartbeat = make_heartbeat(6, runs, state, outcome)
+    assert [(up.client_id, up.task, up.status) for up in heartbeat.taskups] == [
+        (6, 8, 5),
+        (6, 7, 3),
+    ]
+    assert heartbeat.taskups[1].percent == 40
 
 
-def test_a_beat_tells_of_runs_that_have_not_said_anything_yet() -> None:
-    """With numbers that leave the server's own as they are at a start."""
+def test_a_heartbeat_contains_runs_without_progress() -> None:
+    """Their numbers are those that the server has at a start."""
     (up,) = make_heartbeat(6, make_runs(TASK), LinkState(), ()).taskups
     assert (up.status, up.percent, up.frame, up.percentframe) == (3, -1, -1, -1)
 
 
-def test_a_warning_is_told_once() -> None:
-    """Of a job that is gone the server closes plain progress alone."""
-    memory, runs = LinkState(), make_runs(TASK)
-    make_update(5, Update(seq=1, tasks=(say(TaskStatus.Warning),)), runs, memory)
-    assert [up.status for up in make_heartbeat(6, runs, memory, ()).taskups] == [3]
+def test_a_warning_is_sent_once() -> None:
+    """For a job that is gone the server closes plain progress alone."""
+    state, runs = LinkState(), make_runs(TASK)
+    make_update(5, Update(seq=1, tasks=(make_task_update(TaskStatus.Warning),)), runs, state)
+    assert [up.status for up in make_heartbeat(6, runs, state, ()).taskups] == [3]
 
 
-def test_what_is_given_back_is_bare() -> None:
+def test_a_give_back_has_no_contents() -> None:
     (up,) = give_back(5, {KEY: TaskStatus.GiveBack})
     assert (up.client_id, up.key, up.status, up.log, up.data) == (5, KEY, 15, "", b"")
 
@@ -380,7 +392,7 @@ def test_what_is_given_back_is_bare() -> None:
 # -- a register ----------------------------------------------------------------------------------
 
 
-def test_interfaces_that_can_wake_a_host_are_told() -> None:
+def test_interfaces_that_can_wake_a_host_are_listed() -> None:
     netifs = (
         NetIF(name="lo", mac="00:00:00:00:00:00", addresses=("127.0.0.1",)),
         NetIF(name="eth0", mac="02:FC:00:00:00:01", addresses=("10.1.4.27", "fe80::1%eth0", "x")),
@@ -396,23 +408,23 @@ def test_interfaces_that_can_wake_a_host_are_told() -> None:
     ]
 
 
-def test_more_interfaces_than_can_be_counted_are_cut() -> None:
+def test_at_most_127_interfaces_are_listed() -> None:
     netifs = tuple(NetIF(name=f"e{n}", mac=f"02:00:00:00:00:{n:02x}") for n in range(200))
     made = make_register(Register(name="n1", netifs=netifs), make_runs())
     assert len(made.netifs) == 127
     encode(made)
 
 
-def test_tasks_are_given_back_as_they_came() -> None:
+def test_tasks_are_listed_as_they_were_received() -> None:
     task = attrs.evolve(TASK, environment={"b": "2", "a": "\udcff"}, data_strings={"x": '"'})
     (made,) = make_register(Register(name="n1"), make_runs(task)).tasks
     assert made == task
 
 
-# -- what does not fit ---------------------------------------------------------------------------
+# -- values that do not fit ----------------------------------------------------------------------
 
 
-def test_figures_beyond_their_place_are_moved_into_it() -> None:
+def test_figures_out_of_range_are_clamped() -> None:
     wild = HostResources(
         cpu_num=2**40, cpu_loadavg=(-1, 256, 7), cpu_user=300, hdd_busy=200, gpu_gpu_temp=-200
     )
@@ -426,14 +438,14 @@ def test_figures_beyond_their_place_are_moved_into_it() -> None:
     assert fitted.resources.gpu_gpu_temp == -128
 
 
-def test_what_fits_is_not_touched() -> None:
+def test_values_in_range_are_unchanged() -> None:
     message = RenderUpdate(id=1, resources=HostResources(hw_info="a\udcffb\0c"))
     assert fit(message) == message
     assert encode_fitted(message) == encode(message)
 
 
-def test_half_a_surrogate_is_shown_as_such() -> None:
-    message = tell(Update(seq=1, tasks=(say(),)))
+def test_half_a_surrogate_is_replaced() -> None:
+    message = make_message(Update(seq=1, tasks=(make_task_update(),)))
     odd = attrs.evolve(message, taskups=(attrs.evolve(message.taskups[0], report="a\ud800b"),))
     fitted = decode(encode_fitted(odd))
     assert isinstance(fitted, RenderUpdate)
@@ -441,6 +453,6 @@ def test_half_a_surrogate_is_shown_as_such() -> None:
 
 
 @given(st.text())
-def test_harmless_text_stays_one_string_of_json(text: str) -> None:
+def test_a_cleaned_text_is_one_json_string(text: str) -> None:
     assert json.loads(f'"{strip_json_breakers(text)}"') == strip_json_breakers(text)
     assert len(strip_json_breakers(text)) == len(text)

@@ -1,4 +1,4 @@
-"""Whom short memory costs, and when the host is open again."""
+"""Rules of the memory guard: which task is stopped, and when tasks are started again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIB = 1024**2
 RULES = MemoryGuard(floor=256 * MIB, room=512 * MIB)
 
 
-def room(available: int, total: int = 64 * 1024) -> MemoryHeadroom:
+def headroom(available: int, total: int = 64 * 1024) -> MemoryHeadroom:
     return MemoryHeadroom(available=available * MIB, total=total * MIB)
 
 
@@ -28,15 +28,15 @@ def tree(run: str, resident: int, *, age: float = 100.0, ending: bool = False) -
     return Tree(run=run, age=age, resident=resident * MIB, ending=ending)
 
 
-def test_with_room_nothing_is_done() -> None:
-    assert MemoryPolicy(RULES).decide(room(512), [tree("a", 9000)]) == Decision()
+def test_with_enough_memory_nothing_is_done() -> None:
+    assert MemoryPolicy(RULES).decide(headroom(512), [tree("a", 9000)]) == Decision()
 
 
-def test_the_one_that_grew_most_since_there_was_room_goes() -> None:
+def test_the_task_that_grew_most_is_stopped() -> None:
     policy = MemoryPolicy(RULES)
-    policy.decide(room(600), [tree("big", 9000), tree("grows", 100)])
-    assert policy.decide(room(400), [tree("big", 9005), tree("grows", 200)]) == Decision()
-    decision = policy.decide(room(255), [tree("big", 9010), tree("grows", 245)])
+    policy.decide(headroom(600), [tree("big", 9000), tree("grows", 100)])
+    assert policy.decide(headroom(400), [tree("big", 9005), tree("grows", 200)]) == Decision()
+    decision = policy.decide(headroom(255), [tree("big", 9010), tree("grows", 245)])
     assert decision.victim == "grows"
     assert decision.reason == (
         "the host has 255 MiB of memory available, memory_guard.floor is 256 MiB; of 2 running tasks"
@@ -53,55 +53,57 @@ def test_the_one_that_grew_most_since_there_was_room_goes() -> None:
     [
         ([tree("old", 50, age=90), tree("young", 50, age=10)], "young"),
         ([tree("old", 51, age=90), tree("young", 50, age=10)], "old"),
-        ([tree("new", 60, age=1), tree("a", 50)], "new"),  # it was not there: all of it is growth
+        ([tree("new", 60, age=1), tree("a", 50)], "new"),  # All its memory is growth.
         ([], ""),
     ],
 )
-def test_of_equals_the_youngest_goes(trees: list[Tree], victim: str) -> None:
+def test_of_tasks_that_grew_alike_the_youngest_is_stopped(trees: list[Tree], victim: str) -> None:
     policy = MemoryPolicy(RULES)
-    policy.decide(room(600), [tree("a", 0)])
-    assert policy.decide(room(100), trees).victim == victim
+    policy.decide(headroom(600), [tree("a", 0)])
+    assert policy.decide(headroom(100), trees).victim == victim
 
 
-def test_a_host_that_falls_between_two_looks_still_knows_who_grew() -> None:
+def test_a_shortage_between_two_checks_is_compared_with_the_last_check() -> None:
     policy = MemoryPolicy(RULES)
-    assert policy.decide(room(1), [tree("a", 9), tree("b", 900)]).victim == "b"  # the first look
-    policy.decide(room(9000), [tree("a", 900), tree("b", 90)])
-    assert policy.decide(room(1), [tree("a", 910), tree("b", 400)]).victim == "b"
+    assert (
+        policy.decide(headroom(1), [tree("a", 9), tree("b", 900)]).victim == "b"
+    )  # The first check.
+    policy.decide(headroom(9000), [tree("a", 900), tree("b", 90)])
+    assert policy.decide(headroom(1), [tree("a", 910), tree("b", 400)]).victim == "b"
 
 
-def test_one_at_a_time_and_in_a_stop_now_when_half_the_floor_is_gone() -> None:
+def test_one_task_is_stopped_at_a_time_and_its_grace_is_cut_below_half_the_floor() -> None:
     policy = MemoryPolicy(RULES)
     trees = [tree("a", 900, ending=True), tree("b", 100)]
     for available, stop_now in ((200, False), (128, False), (127, True)):
-        decision = policy.decide(room(available), trees)
+        decision = policy.decide(headroom(available), trees)
         assert (decision.victim, decision.stop_now) == ("", stop_now)
-    assert policy.decide(room(127), trees[1:]).victim == "b", "it did not help"
+    assert policy.decide(headroom(127), trees[1:]).victim == "b", "memory is still short"
 
 
-def test_a_host_once_closed_opens_when_there_is_room_not_before() -> None:
+def test_after_a_shortage_tasks_are_started_only_with_enough_memory() -> None:
     policy = MemoryPolicy(RULES)
-    assert not policy.decide(room(300), []).pause
-    assert policy.decide(room(200), []).pause
-    assert policy.decide(room(300), []).pause
-    assert policy.decide(room(511), []).pause
-    assert not policy.decide(room(512), []).pause
-    assert not policy.decide(room(300), []).pause
+    assert not policy.decide(headroom(300), []).pause
+    assert policy.decide(headroom(200), []).pause
+    assert policy.decide(headroom(300), []).pause
+    assert policy.decide(headroom(511), []).pause
+    assert not policy.decide(headroom(512), []).pause
+    assert not policy.decide(headroom(300), []).pause
 
 
-def test_what_grew_is_counted_anew_after_each_scare() -> None:
+def test_growth_is_counted_from_the_last_check_with_enough_memory() -> None:
     policy = MemoryPolicy(RULES)
-    policy.decide(room(600), [tree("a", 100), tree("b", 100)])
-    policy.decide(room(400), [tree("a", 500), tree("b", 100)])
-    policy.decide(room(600), [tree("a", 500), tree("b", 100)])
-    assert policy.decide(room(200), [tree("a", 510), tree("b", 300)]).victim == "b"
+    policy.decide(headroom(600), [tree("a", 100), tree("b", 100)])
+    policy.decide(headroom(400), [tree("a", 500), tree("b", 100)])
+    policy.decide(headroom(600), [tree("a", 500), tree("b", 100)])
+    assert policy.decide(headroom(200), [tree("a", 510), tree("b", 300)]).victim == "b"
 
 
 def test_on_a_small_host_the_floor_is_an_eighth_of_it() -> None:
     policy = MemoryPolicy(RULES)
-    assert policy.decide(room(100, total=400), [tree("a", 300)]) == Decision()
-    assert policy.decide(room(51, total=400), [tree("a", 300)]).victim == ""
-    assert policy.decide(room(49, total=400), [tree("a", 300)]).victim == "a"
+    assert policy.decide(headroom(100, total=400), [tree("a", 300)]) == Decision()
+    assert policy.decide(headroom(51, total=400), [tree("a", 300)]).victim == ""
+    assert policy.decide(headroom(49, total=400), [tree("a", 300)]).victim == "a"
 
 
 @pytest.mark.parametrize(
@@ -113,11 +115,11 @@ def test_on_a_small_host_the_floor_is_an_eighth_of_it() -> None:
         (0, MIN_CHECK_INTERVAL),
     ],
 )
-def test_looks_come_closer_as_the_floor_does(available: int, seconds: float) -> None:
-    assert time_to_next_check(RULES, room(available)) == seconds
+def test_checks_are_more_frequent_near_the_floor(available: int, seconds: float) -> None:
+    assert time_to_next_check(RULES, headroom(available)) == seconds
 
 
-def test_the_room_is_never_below_the_floor() -> None:
+def test_enough_memory_is_never_less_than_the_floor() -> None:
     policy = MemoryPolicy(attrs.evolve(RULES, room=0))
-    assert policy.decide(room(200), []).pause.endswith("until it is 256 MiB")
-    assert not policy.decide(room(256), []).pause
+    assert policy.decide(headroom(200), []).pause.endswith("until it is 256 MiB")
+    assert not policy.decide(headroom(256), []).pause

@@ -1,4 +1,4 @@
-"""Delivery, as rules over an outbox and a model of a server that may vanish at any moment."""
+"""Delivery: rules over an outbox and a model of a server whose link may be lost at any moment."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def take_all(outbox: Outbox, seq: int = 1) -> list[Update]:
     return taken
 
 
-def test_progress_conflates_and_a_start_is_urgent() -> None:
+def test_progress_is_conflated_and_a_start_is_urgent() -> None:
     outbox = Outbox()
     assert outbox.put_progress(make_update("r1", TaskStatus.Percent))
     assert outbox.urgent
@@ -67,7 +67,7 @@ def test_an_outcome_stays_until_closed_and_is_sent_again_after_a_loss() -> None:
     assert take_all(outbox, 2) == []
 
 
-def test_what_was_not_acked_is_sent_again_in_order() -> None:
+def test_unacknowledged_entries_are_sent_again_in_order() -> None:
     outbox = Outbox()
     for text in ("a", "b", "c"):
         outbox.put_log("r1", text)
@@ -79,7 +79,7 @@ def test_what_was_not_acked_is_sent_again_in_order() -> None:
     assert [(e.n, e.text) for e in update.log] == [(2, "b"), (3, "c"), (4, "d")]
 
 
-def test_one_long_output_an_update_and_none_before_its_log() -> None:
+def test_an_update_has_one_long_output_and_no_outcome_before_its_log() -> None:
     outbox = Outbox(limit=300_000)
     for run in ("r1", "r2"):
         outbox.put_log(run, "x" * 200_000)
@@ -93,7 +93,7 @@ def test_one_long_output_an_update_and_none_before_its_log() -> None:
         assert order.count(run) == 2
 
 
-def test_control_characters_count_as_what_they_become() -> None:
+def test_control_characters_count_with_their_escapes() -> None:
     outbox = Outbox(limit=1_000_000)
     outbox.put_log("r1", "\x01" * 150_000)  # 900 kB of JSON
     outbox.put_log("r1", "\x01" * 150_000)
@@ -111,7 +111,7 @@ def test_files_are_split_over_updates() -> None:
     )
 
 
-def test_listened_text_is_bounded_while_nobody_takes_it() -> None:
+def test_listened_text_is_limited_while_the_link_is_down() -> None:
     outbox = Outbox()
     for i in range(100):
         outbox.put_listened("r1", f"{i:03}" + "x" * 50_000)
@@ -120,7 +120,7 @@ def test_listened_text_is_bounded_while_nobody_takes_it() -> None:
     assert texts[-1].startswith("099")
 
 
-def test_asked_output_goes_out_once_and_dies_with_its_session() -> None:
+def test_asked_output_is_sent_once_and_ends_with_its_session() -> None:
     outbox = Outbox()
     answer = AskedOutput(run="r1", job=2, block=0, task=1, output="text")
     outbox.put_asked(answer)
@@ -157,20 +157,20 @@ def test_the_largest_outcome_fits_into_a_frame() -> None:
 
 
 class Delivery(RuleBasedStateMachine):
-    """Any order of events: the server ends with each line once, in order, before the outcome."""
+    """After any order of events the server has each entry once, in order, before the outcome."""
 
     def __init__(self) -> None:
         super().__init__()
         self.outbox = Outbox(limit=20_000)
         self.seq = 0
         self.wire: list[Update] = []
-        self.said: dict[str, list[str]] = {}
+        self.sent: dict[str, list[str]] = {}
         self.ended: dict[str, TaskUpdate] = {}
-        self.heard: dict[str, list[str]] = {}
+        self.received: dict[str, list[str]] = {}
         self.highest: dict[str, int] = {}
         self.closed: set[str] = set()
         self.dropped: set[str] = set()
-        """Taken away by the server."""
+        """Runs that the server has withdrawn."""
         self.acked = 0
 
     runs = st.sampled_from(["r1", "r2", "r3"])
@@ -178,22 +178,22 @@ class Delivery(RuleBasedStateMachine):
     @rule(run=runs, size=st.integers(1, 9_000))
     def log(self, run: str, size: int) -> None:
         if run not in self.ended:
-            text = f"{len(self.said.get(run, []))}:" + "x" * size
-            self.said.setdefault(run, []).append(text)
+            text = f"{len(self.sent.get(run, []))}:" + "x" * size
+            self.sent.setdefault(run, []).append(text)
             self.outbox.put_log(run, text)
 
     @rule(run=runs, count=st.integers(1, 3), size=st.integers(1, 9_000))
     def files(self, run: str, count: int, size: int) -> None:
         if run not in self.ended:
-            names = [f"{len(self.said.get(run, [])) + i}.jpg" for i in range(count)]
-            self.said.setdefault(run, []).extend(names)
+            names = [f"{len(self.sent.get(run, [])) + i}.jpg" for i in range(count)]
+            self.sent.setdefault(run, []).extend(names)
             self.outbox.put_files(run, [TaskFile(name=name, data=b"x" * size) for name in names])
 
     @rule(run=runs, size=st.integers(1, 9_000))
     def listened(self, run: str, size: int) -> None:
         if run not in self.ended:
-            text = f"{len(self.said.get(run, []))} heard:" + "x" * size
-            self.said.setdefault(run, []).append(text)
+            text = f"{len(self.sent.get(run, []))} listened:" + "x" * size
+            self.sent.setdefault(run, []).append(text)
             self.outbox.put_listened(run, text)
 
     @rule(run=runs)
@@ -205,7 +205,7 @@ class Delivery(RuleBasedStateMachine):
         self.outbox.put_state(state)
 
     @rule()
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         if not self.outbox.urgent:
             self.seq += 1
             self.wire.append(self.outbox.make_heartbeat(self.seq))
@@ -239,12 +239,12 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 5))
     def repeat_an_ack(self, back: int) -> None:
-        """One that came already, of this session."""
+        """Repeat an acknowledgement of this session."""
         self.outbox.acked(max(0, self.acked - back))
 
     @rule(run=runs)
-    def take_away(self, run: str) -> None:
-        """The server does not want it any more: the answer to a register says so."""
+    def withdraw_run(self, run: str) -> None:
+        """Withdraw a run, as the answer to a register does."""
         if run in self.ended:
             self.closed.add(run)
             self.outbox.closed(run)
@@ -260,12 +260,12 @@ class Delivery(RuleBasedStateMachine):
             if entry.run not in self.dropped and entry.n > self.highest.get(entry.run, 0):
                 assert entry.n == self.highest.get(entry.run, 0) + 1, "an entry was lost"
                 self.highest[entry.run] = entry.n
-                self.heard.setdefault(entry.run, []).extend(_texts(entry))
+                self.received.setdefault(entry.run, []).extend(_texts(entry))
         for task in update.tasks:
             if task.status.terminal:
                 if task.run in self.dropped:
                     continue
-                assert self.heard.get(task.run, []) == self.said.get(task.run, [])
+                assert self.received.get(task.run, []) == self.sent.get(task.run, [])
                 if close:
                     self.closed.add(task.run)
                     self.outbox.closed(task.run)
@@ -290,9 +290,9 @@ class Delivery(RuleBasedStateMachine):
             self.serve(update, close=True)
             self.outbox.acked(self.seq)
         assert set(self.ended) == self.closed
-        for run, said in self.said.items():
+        for run, texts in self.sent.items():
             if run not in self.closed:
-                assert self.heard.get(run, []) == said
+                assert self.received.get(run, []) == texts
 
 
 def _texts(entry: LogEntry | FilesEntry | ListenedEntry) -> list[str]:

@@ -1,4 +1,4 @@
-"""Server URLs: what is taken, what is refused and in which words."""
+"""Server URLs: which are accepted, and the messages for the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trio_afrender.transport.address import (
         ("wss://farm:80/a/b", "farm", 80, "/a/b", True, "farm:80"),
     ],
 )
-def test_urls_are_taken_apart(
+def test_urls_are_parsed(
     url: str, host: str, port: int, resource: str, tls: bool, header: str
 ) -> None:
     address = parse_url(url)
@@ -59,14 +59,14 @@ def test_urls_are_taken_apart(
         ("ws://localhost.example.com", "readable on its way"),
     ],
 )
-def test_bad_urls_are_refused_in_a_sentence(url: str, problem: str) -> None:
+def test_a_bad_url_is_refused_with_a_reason(url: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_url(url)
     assert problem in str(caught.value)
     assert url in str(caught.value)
 
 
-def test_a_long_url_is_shown_as_far_as_it_helps() -> None:
+def test_a_message_shows_only_the_start_of_a_long_url() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_url("ws://" + "a" * 5000 + "/\n")
     assert len(str(caught.value)) < 400
@@ -78,12 +78,12 @@ def test_a_secret_in_a_url_is_refused_without_repeating_it() -> None:
     assert "geheim" not in str(caught.value)
 
 
-def test_plain_connections_leave_the_host_when_asked_for() -> None:
+def test_plain_connections_to_other_hosts_need_allow_plain() -> None:
     assert parse_url("ws://farm:51000", allow_plain=True).host == "farm"
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_an_address_or_a_config_error(text: str) -> None:
+def test_any_text_gives_an_address_or_a_config_error(text: str) -> None:
     for url in (text, f"ws://{text}", f"wss://{text}:80/x"):
         try:
             address = parse_url(url, allow_plain=True)
@@ -110,7 +110,7 @@ def test_any_text_is_an_address_or_a_config_error(text: str) -> None:
         ("", False),
     ],
 )
-def test_loopback_is_known(host: str, loopback: bool) -> None:
+def test_loopback_addresses_are_recognized(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
@@ -129,7 +129,7 @@ def test_loopback_is_known(host: str, loopback: bool) -> None:
         ("[", ""),
     ],
 )
-def test_host_headers_are_taken_apart(header: str, host: str) -> None:
+def test_host_headers_are_parsed(header: str, host: str) -> None:
     assert split_host(header) == host
 
 
@@ -144,7 +144,7 @@ def test_host_headers_are_taken_apart(header: str, host: str) -> None:
         ("", False, "ws://localhost:5"),
     ],
 )
-def test_a_bound_server_is_reached_by_url(host: str, tls: bool, url: str) -> None:
+def test_a_bound_address_becomes_a_url(host: str, tls: bool, url: str) -> None:
     assert make_url(host, 5, tls=tls) == url
 
 
@@ -160,14 +160,14 @@ def test_a_bound_server_is_reached_by_url(host: str, tls: bool, url: str) -> Non
         ("af://[fe80::1%eth0]", "fe80::1%eth0", 51000, "af://[fe80::1%eth0]:51000"),
     ],
 )
-def test_native_urls_are_taken_apart(url: str, host: str, port: int, whole: str) -> None:
+def test_native_urls_are_parsed(url: str, host: str, port: int, whole: str) -> None:
     address = parse_native(url)
     assert (address.host, address.port) == (host, port)
     assert address.url == whole
     assert is_native(url)
 
 
-def test_a_native_url_without_a_port_leads_to_the_configured_one() -> None:
+def test_a_native_url_without_a_port_has_the_configured_port() -> None:
     assert parse_native("af://farm", 50000).port == 50000
 
 
@@ -176,7 +176,7 @@ def test_a_native_url_without_a_port_leads_to_the_configured_one() -> None:
     ["af://", "af://:51000", "af://farm:0", "af://farm:70000", "af://farm:x", "af://farm/jobs",
      "af://me:secret@farm", "af://farm?x=1", "ws://farm", "af:farm", "af://" + "a" * 70],
 )  # fmt: skip
-def test_native_urls_of_no_use(url: str) -> None:
+def test_unusable_native_urls_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^server "):
         parse_native(url)
 
