@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.process import RealStage, make_launch
+from support.process import RealTrees, make_launch
 
 from trio_afrender.hostinfo.process_usage import (
     ProcReader,
@@ -89,8 +89,8 @@ async def test_cpu_of_a_real_tree_is_not_lost_when_members_end() -> None:
     script = f'"{sys.executable}" -S -c "$0"; echo up; read wait; "{sys.executable}" -S -c "$0"'
     reader, usage = ThreadedUsageReader(make_usage_reader()), TreeUsage(0.0)
     launch = make_launch("/bin/sh", "-c", f"{script}; exit 0", burn)
-    async with RealStage().run(launch) as played:  # stdin is empty: `read` returns at once
-        child = played.child
+    async with RealTrees().run(launch) as started:  # stdin is empty: `read` returns at once
+        child = started.tree
         usage.advance(await reader.read(await child.members()), 1.0)
         await child.exited()
         leader = reader.read_usage_now(child.pid)

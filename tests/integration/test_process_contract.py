@@ -1,14 +1,17 @@
-"""The contract of all children, kept by real processes, with and without a subreaper."""
+"""The contract of `ProcessTree`, with real trees of a process that is not a subreaper.
+
+`test_process_subreaper` and `test_process_supervised_tree` run it in other settings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.process import RealStage
-from support.process_contract import CHECKS, Stage
+from support.process import RealTrees
+from support.process_contract import CHECKS, TreeStarter
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-async def test_contract(check: Callable[[Stage], Awaitable[None]]) -> None:
-    await check(RealStage())
+async def test_contract(check: Callable[[TreeStarter], Awaitable[None]]) -> None:
+    await check(RealTrees())

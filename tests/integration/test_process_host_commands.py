@@ -1,4 +1,4 @@
-"""Commands of the host's owner, with real processes."""
+"""Commands of the host's owner, run as real processes."""
 
 from __future__ import annotations
 
@@ -15,37 +15,41 @@ from trio_afrender.process.host_commands import CommandResult, ask_command, spaw
 PLAIN = {"PATH": os.environ.get("PATH", os.defpath)}
 
 
-async def test_an_answer_is_code_and_words() -> None:
+async def test_a_result_has_exit_code_and_output() -> None:
     with trio.fail_after(30):
-        answer = await ask_command(("/bin/sh", "-c", "echo soon; exit 3"), 20, PLAIN)
-    assert answer == CommandResult(3, "soon\n")
+        result = await ask_command(("/bin/sh", "-c", "echo soon; exit 3"), 20, PLAIN)
+    assert result == CommandResult(3, "soon\n")
 
 
-async def test_a_flood_of_words_is_cut() -> None:
+async def test_long_output_is_cut() -> None:
     program = (sys.executable, "-c", "print('x' * 1_000_000)")
     with trio.fail_after(30):
-        answer = await ask_command(program, 20, PLAIN)
-    assert answer == CommandResult(0, "x" * 4096)
+        result = await ask_command(program, 20, PLAIN)
+    assert result == CommandResult(0, "x" * 4096)
 
 
-async def test_too_late_is_no_answer_and_nothing_is_left(tmp_path: Path) -> None:
+async def test_after_the_time_limit_the_code_is_none_and_the_command_is_killed(
+    tmp_path: Path,
+) -> None:
     script = f"sleep 1000 & echo $$ $! > {tmp_path}/pids.part; mv {tmp_path}/pids.part {tmp_path}/pids; echo up; wait"
     with trio.fail_after(30):
-        answer = await ask_command(("/bin/sh", "-c", script), 1.0, PLAIN)
-    assert answer == CommandResult(None, "up\n")
+        result = await ask_command(("/bin/sh", "-c", script), 1.0, PLAIN)
+    assert result == CommandResult(None, "up\n")
     leader, _ = map(int, (tmp_path / "pids").read_text().split())
     with pytest.raises(ProcessLookupError):
         os.kill(leader, 0)
 
 
-async def test_what_is_launched_goes_on_without_us(tmp_path: Path) -> None:
+async def test_a_detached_command_starts_and_runs_in_spite_of_a_cancellation(
+    tmp_path: Path,
+) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(spawn_detached, ("/bin/sh", "-c", f"echo up > {fifo}"), PLAIN)
-            nursery.cancel_scope.cancel()  # before it has even started
+            nursery.cancel_scope.cancel()  # before it has been started
         with trio.fail_after(30):
             await trio.lowlevel.wait_readable(reader)
         assert os.read(reader, 10) == b"up\n"
@@ -53,12 +57,12 @@ async def test_what_is_launched_goes_on_without_us(tmp_path: Path) -> None:
         os.close(reader)
 
 
-async def test_launching_tells_the_exit_code() -> None:
+async def test_a_detached_command_returns_its_exit_code() -> None:
     with trio.fail_after(30):
         assert await spawn_detached(("/bin/sh", "-c", "exit 7"), PLAIN) == 7
 
 
-async def test_a_program_that_is_missing_is_named() -> None:
+async def test_a_missing_program_is_named() -> None:
     with pytest.raises(SpawnError, match="/no/such/program"):
         await spawn_detached(("/no/such/program",), PLAIN)
     with pytest.raises(SpawnError, match="/no/such/program"):

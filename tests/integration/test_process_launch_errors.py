@@ -1,4 +1,4 @@
-"""How real trees start: surroundings, errors, and that nothing leaks on any way."""
+"""Starts of real trees: environment, errors, and that no path leaks a process or a descriptor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import attrs
 import psutil
 import pytest
 import trio
-from support.process import RealStage, make_launch, make_program, make_shell
+from support.process import RealTrees, make_launch, make_program, make_shell
 from support.process_contract import GUARD
 from trio.testing import wait_all_tasks_blocked
 
@@ -32,7 +32,7 @@ from trio_afrender.tasklog.memory_log import MemoryLog
 def open_descriptors() -> dict[int, str]:
     found = {}
     for path in Path("/proc/self/fd").iterdir():
-        if path.is_symlink():  # the one of this very listing is gone by now
+        if path.is_symlink():  # the descriptor of this listing is closed by now
             found[int(path.name)] = str(path.readlink())
     return found
 
@@ -52,25 +52,25 @@ def nothing_leaks() -> Iterator[None]:
 
 async def run(launch: Launch) -> bytes:
     """Run `launch` to its end and return what it printed."""
-    child = await make_spawn()(launch)
+    tree = await make_spawn()(launch)
     log = MemoryLog()
     with trio.fail_after(GUARD):
-        await child.output.pump(log)
-        await child.exited()
-        assert await child.kill_until_empty(GUARD) == ()
-        await child.reap()
-        await child.output.aclose()
+        await tree.output.pump(log)
+        await tree.exited()
+        assert await tree.kill_until_empty(GUARD) == ()
+        await tree.reap()
+        await tree.output.aclose()
     return log.reader().read(0, 1 << 24).data
 
 
-async def show(launch: Launch) -> dict[str, Any]:
-    seen: dict[str, Any] = json.loads(await run(launch))
-    return seen
+async def run_for_json(launch: Launch) -> dict[str, Any]:
+    printed: dict[str, Any] = json.loads(await run(launch))
+    return printed
 
 
-async def test_a_child_gets_exactly_its_surroundings(tmp_path: Path) -> None:
+async def test_a_task_gets_its_environment_and_nothing_else(tmp_path: Path) -> None:
     launch = attrs.evolve(make_program("print_environment.py"), cwd=str(tmp_path))
-    seen = await show(launch)
+    seen = await run_for_json(launch)
     # A C library may add a variable of its own to a program that it starts.
     added = seen["environment"].keys() - launch.environment.keys()
     assert added <= {"LC_CTYPE"}
@@ -78,13 +78,13 @@ async def test_a_child_gets_exactly_its_surroundings(tmp_path: Path) -> None:
     assert seen["folder"] == str(tmp_path)
     assert seen["session"] is True
     assert seen["stdin"] == ""
-    # Its three, the pipe of its own, and the listing.
+    # stdin, stdout, stderr, the two ends of the program's own pipe, and the listing.
     assert len(seen["descriptors"]) == 3 + 2 + 1
     assert seen["nice"] == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 async def test_the_whole_tree_inherits_the_priority() -> None:
-    seen = await show(attrs.evolve(make_program("print_environment.py"), nice=7))
+    seen = await run_for_json(attrs.evolve(make_program("print_environment.py"), nice=7))
     assert seen["nice"] == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
 
 
@@ -93,42 +93,42 @@ async def test_both_outputs_keep_their_order() -> None:
     assert printed == b"".join(b"line %d\n" % number for number in range(4000))
 
 
-async def test_a_renderer_may_print_ahead_of_us() -> None:
-    child = await make_spawn()(make_shell("head -c 60000 /dev/zero; head -c 900000 /dev/zero"))
+async def test_a_program_may_print_a_megabyte_ahead() -> None:
+    tree = await make_spawn()(make_shell("head -c 60000 /dev/zero; head -c 900000 /dev/zero"))
     reader = max(fd for fd, name in open_descriptors().items() if name.startswith("pipe:"))
     capacity = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
     with trio.fail_after(GUARD):
-        if capacity >= 1 << 20:  # else the kernel refused: this user has too many large pipes
-            await child.exited()
+        if capacity >= 1 << 20:  # else the kernel refused it: the user's pipes hold too much
+            await tree.exited()
         log = MemoryLog()
-        await child.output.pump(log)
+        await tree.output.pump(log)
         assert log.size == 960_000
-        assert await child.kill_until_empty(GUARD) == ()
-        assert (await child.reap()).code == 0
-        await child.output.aclose()
+        assert await tree.kill_until_empty(GUARD) == ()
+        assert (await tree.reap()).code == 0
+        await tree.output.aclose()
 
 
 async def test_a_cancelled_pump_loses_nothing() -> None:
-    child = await make_spawn()(make_shell("seq 100000"))
+    tree = await make_spawn()(make_shell("seq 100000"))
     log = MemoryLog()
     rounds = 0
     with trio.fail_after(GUARD):
         while rounds < 200:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(child.output.pump, log)
+                nursery.start_soon(tree.output.pump, log)
                 for _ in range(rounds % 4):
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
             rounds += 1
-        await child.output.pump(log)
-        await child.kill_until_empty(GUARD)
-        await child.reap()
-        await child.output.aclose()
+        await tree.output.pump(log)
+        await tree.kill_until_empty(GUARD)
+        await tree.reap()
+        await tree.output.aclose()
     assert log.reader().read(0, 1 << 24).data == b"".join(b"%d\n" % n for n in range(1, 100_001))
 
 
 class SlowLog(MemoryLog):
-    """Holds a fill until it is let go, as a stuck disk does."""
+    """Delays a fill until `go` is set, as a stuck disk does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,11 +141,11 @@ class SlowLog(MemoryLog):
         return await super().fill_from(fd)
 
 
-async def test_closing_under_a_fill_waits_for_it() -> None:
-    """The descriptor's number must not pass to another file while a thread reads from it."""
+async def test_the_descriptor_stays_open_while_a_fill_reads_it() -> None:
+    """Its number must not pass to another file while a thread reads from it."""
     with nothing_leaks():
         log = SlowLog()
-        async with RealStage().run(make_shell("echo up; echo more; exec sleep 1000")) as played:
+        async with RealTrees().run(make_shell("echo up; echo more; exec sleep 1000")) as started:
             second = await make_spawn()(make_shell("echo hello"))
             with pytest.RaisesGroup(trio.ClosedResourceError):
                 async with trio.open_nursery() as nursery:
@@ -160,21 +160,21 @@ async def test_closing_under_a_fill_waits_for_it() -> None:
             assert log.size in {0, 6}
             await second.kill_until_empty(GUARD)
             await second.reap()
-            assert not played.ended.is_set()
+            assert not started.ended.is_set()
 
 
-async def test_closing_wakes_a_waiting_pump() -> None:
+async def test_aclose_ends_a_waiting_pump() -> None:
     with nothing_leaks():
-        child = await make_spawn()(make_program("ignore_term.py"))
+        tree = await make_spawn()(make_program("ignore_term.py"))
         log = MemoryLog()
         with pytest.RaisesGroup(trio.ClosedResourceError):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(child.output.pump, log)
+                nursery.start_soon(tree.output.pump, log)
                 await log.wait_beyond(2)
                 await wait_all_tasks_blocked()
-                await child.output.aclose()
-        assert await child.kill_until_empty(GUARD) == ()
-        await child.reap()
+                await tree.output.aclose()
+        assert await tree.kill_until_empty(GUARD) == ()
+        await tree.reap()
 
 
 BAD: dict[str, tuple[Launch, str]] = {
@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Launch, str]] = {
 
 @pytest.mark.parametrize("nice", [0, 5])
 @pytest.mark.parametrize("case", BAD)
-async def test_what_cannot_start_says_why(case: str, nice: int) -> None:
+async def test_a_failed_start_is_explained_in_one_sentence(case: str, nice: int) -> None:
     launch, sentence = BAD[case]
     spawn = make_spawn()
     with nothing_leaks():
@@ -208,7 +208,7 @@ async def test_what_cannot_start_says_why(case: str, nice: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-async def test_a_file_that_is_no_program(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_program(tmp_path: Path) -> None:
     program = tmp_path / "render"
     program.write_bytes(b"\x7fELF\1\1\1" + b"\0" * 200)
     program.chmod(0o755)
@@ -217,7 +217,9 @@ async def test_a_file_that_is_no_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nice", [0, 3])
-async def test_a_relative_program_is_looked_for_in_its_folder(tmp_path: Path, nice: int) -> None:
+async def test_a_relative_program_is_searched_in_the_working_folder(
+    tmp_path: Path, nice: int
+) -> None:
     program = tmp_path / "render"
     program.write_text("#!/bin/sh\necho here\n")
     program.chmod(0o755)
@@ -225,8 +227,8 @@ async def test_a_relative_program_is_looked_for_in_its_folder(tmp_path: Path, ni
     assert await run(launch) == b"here\n"
 
 
-async def test_a_hundred_children_leave_no_descriptor() -> None:
-    await run(make_shell("true"))  # what is opened once and kept
+async def test_a_hundred_trees_leave_no_descriptor() -> None:
+    await run(make_shell("true"))  # opens what stays open
     with nothing_leaks():
         for _ in range(100):
             await run(make_shell("true"))
@@ -234,7 +236,7 @@ async def test_a_hundred_children_leave_no_descriptor() -> None:
 
 @pytest.mark.parametrize("nice", [0, 1])
 async def test_a_cancelled_spawn_leaves_nothing(nice: int) -> None:
-    """Cancelled at any moment: either a child is returned, or nothing was started."""
+    """Cancelled at any moment, a tree is returned or nothing was started."""
     spawn = make_spawn()
     launch = attrs.evolve(make_shell("exec sleep 1000"), nice=nice)
     returned: list[ProcessTree] = []
@@ -250,16 +252,16 @@ async def test_a_cancelled_spawn_leaves_nothing(nice: int) -> None:
                 for _ in range(pauses):
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
-            assert own_children() - others == {child.pid for child in returned}
+            assert own_children() - others == {tree.pid for tree in returned}
             while returned:
-                child = returned.pop()
-                assert await child.kill_until_empty(GUARD) == ()
-                await child.reap()
-                await child.output.aclose()
+                tree = returned.pop()
+                assert await tree.kill_until_empty(GUARD) == ()
+                await tree.reap()
+                await tree.output.aclose()
 
 
 def fill_gaps() -> list[int]:
-    """Use up all free numbers among the open descriptors, and the next one."""
+    """Open files until no number below the highest descriptor is free, and one more."""
     last = max(open_descriptors())
     opened = [os.open(os.devnull, os.O_RDONLY)]
     while opened[-1] <= last:
@@ -267,8 +269,8 @@ def fill_gaps() -> list[int]:
     return opened
 
 
-async def test_no_descriptor_left_at_any_point() -> None:
-    """With ever fewer descriptors a spawn fails at ever earlier points, and leaves nothing."""
+async def test_a_spawn_without_descriptors_fails_and_leaves_nothing() -> None:
+    """With each descriptor less it fails at an earlier point."""
     spawn = make_spawn()
     launch = make_shell("exec sleep 1000")
     await run(make_shell("true"))
@@ -280,28 +282,28 @@ async def test_no_descriptor_left_at_any_point() -> None:
         used = max(ballast)
         for spare in range(12):
             resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, hard))
-            child: ProcessTree | None = None
+            tree: ProcessTree | None = None
             try:
-                child = await spawn(launch)
+                tree = await spawn(launch)
             except SpawnError as error:
                 failed += 1
-                assert "too many open files" in str(error)  # noqa: PT017 - in a loop that goes on
+                assert "too many open files" in str(error)  # noqa: PT017 - the loop continues
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            if child is not None:
-                assert await child.kill_until_empty(GUARD) == ()
-                await child.reap()
-                await child.output.aclose()
+            if tree is not None:
+                assert await tree.kill_until_empty(GUARD) == ()
+                await tree.reap()
+                await tree.output.aclose()
             assert own_children() <= others
         for descriptor in ballast:
             os.close(descriptor)
     assert 3 <= failed < 12
 
 
-async def test_a_child_that_cannot_be_watched_is_taken_back(
+async def test_a_process_whose_exit_cannot_be_watched_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The last descriptor may go while the program starts: it must not run on without us."""
+    """Another part of the program may take the last descriptor while the process starts."""
 
     def refuse(pid: int) -> ExitWatch:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -311,14 +313,14 @@ async def test_a_child_that_cannot_be_watched_is_taken_back(
         await make_spawn()(make_shell("exec sleep 1000"))
 
 
-async def test_a_host_without_nice_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_nice_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/no/such")
     with pytest.raises(SpawnError, match='no program "nice"'):
         await make_spawn()(make_launch("/bin/sh", nice=3))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have their own words for it")
-async def test_windows_is_refused_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the check is about a Linux host")
+async def test_windows_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(SpawnError, match="Windows"):
         make_spawn()

@@ -1,4 +1,4 @@
-"""Real trees that misbehave: whoever runs away is found, named, and ended."""
+"""Real trees that misbehave: escaped members are found, listed, and killed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import attrs
 import psutil
 import pytest
 import trio
-from support.process import RealStage, lives, make_program
-from support.process_contract import CHECKS, GUARD, KILL, TERM, Shape, Stage
+from support.process import RealTrees, lives, make_program
+from support.process_contract import CHECKS, GUARD, KILL, TERM, Shape, TreeStarter
 from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.process import procfs
@@ -34,66 +34,66 @@ from trio_afrender.process.procfs import (
 
 
 @pytest.fixture
-def stage() -> RealStage:
-    return RealStage()
+def trees() -> RealTrees:
+    return RealTrees()
 
 
 @pytest.mark.parametrize("words", ["setsid", "daemon"])
-async def test_members_in_other_sessions_are_signalled_too(stage: RealStage, words: str) -> None:
-    async with stage.run(make_program("leave_orphans.py", words, "stay")) as played:
-        pids = (played.child.pid, *played.members)
-        assert await played.child.signal_tree(TERM) == pids
-        await played.child.exited()
-        assert await played.child.signal_tree(KILL) == played.members
-        await played.child.wait_empty()
-        assert await played.child.kill_until_empty(GUARD) == ()
+async def test_members_in_other_sessions_are_signalled_too(trees: RealTrees, words: str) -> None:
+    async with trees.run(make_program("leave_orphans.py", words, "stay")) as started:
+        pids = (started.tree.pid, *started.members)
+        assert await started.tree.signal_tree(TERM) == pids
+        await started.tree.exited()
+        assert await started.tree.signal_tree(KILL) == started.members
+        await started.tree.wait_empty()
+        assert await started.tree.kill_until_empty(GUARD) == ()
 
 
 @pytest.mark.parametrize("words", ["", "setsid", "daemon", "quiet", "quiet setsid", "quiet daemon"])
-async def test_what_a_leader_leaves_behind_is_found(stage: RealStage, words: str) -> None:
-    async with stage.run(make_program("leave_orphans.py", *words.split())) as played:
-        await played.child.exited()
-        assert await played.child.signal_tree(KILL) == played.members
-        await played.child.wait_empty()
-        assert await played.child.kill_until_empty(GUARD) == ()
+async def test_what_a_leader_leaves_behind_is_found(trees: RealTrees, words: str) -> None:
+    async with trees.run(make_program("leave_orphans.py", *words.split())) as started:
+        await started.tree.exited()
+        assert await started.tree.signal_tree(KILL) == started.members
+        await started.tree.wait_empty()
+        assert await started.tree.kill_until_empty(GUARD) == ()
 
 
 @pytest.mark.parametrize("words", ["", "stay", "setsid", "setsid stay"])
-async def test_a_chain_of_forks_is_broken(stage: RealStage, words: str) -> None:
+async def test_a_chain_of_forks_is_killed(trees: RealTrees, words: str) -> None:
     launch = make_program("fork_storm.py", *words.split())
-    async with stage.run(launch) as played:
-        assert await played.child.kill_until_empty(GUARD) == ()
+    async with trees.run(launch) as started:
+        assert await started.tree.kill_until_empty(GUARD) == ()
     token = launch.environment["AF_TASK_TOKEN"]
-    for _ in range(3):  # whoever goes on forking would be seen by one of the looks
+    for _ in range(3):  # a chain that still forks would be seen by one of the scans
         assert not [pid for pid in scan() if read_token(pid) == token]
 
 
-async def test_a_stopped_member_gets_its_chance_to_end(stage: RealStage) -> None:
-    async with stage.run(make_program("stop_member.py")) as played:
-        assert await played.child.signal_tree(TERM) == (played.child.pid, *played.members)
-        await played.child.exited()
-        await played.child.wait_empty()
-        assert await played.child.kill_until_empty(GUARD) == ()
+async def test_a_stopped_member_gets_its_chance_to_end(trees: RealTrees) -> None:
+    async with trees.run(make_program("stop_member.py")) as started:
+        assert await started.tree.signal_tree(TERM) == (started.tree.pid, *started.members)
+        await started.tree.exited()
+        await started.tree.wait_empty()
+        assert await started.tree.kill_until_empty(GUARD) == ()
 
 
-async def test_members_that_died_unburied_hold_nothing_up(stage: RealStage) -> None:
-    """A parent that never asks for its children keeps zombies: they are nobody alive."""
-    async with stage.run(make_program("leave_zombie.py")) as played:
-        assert await played.child.signal_tree(TERM) == (played.child.pid,)
-        await played.child.wait_empty()
-        assert await played.child.kill_until_empty(GUARD) == ()
+async def test_zombies_that_are_not_reaped_do_not_count_as_members(trees: RealTrees) -> None:
+    """A parent that never reaps its children keeps zombies: these are not alive."""
+    async with trees.run(make_program("leave_zombie.py")) as started:
+        assert await started.tree.signal_tree(TERM) == (started.tree.pid,)
+        await started.tree.wait_empty()
+        assert await started.tree.kill_until_empty(GUARD) == ()
 
 
-async def test_the_neighbour_is_left_alone(stage: RealStage) -> None:
-    async with stage.play("forks") as neighbour, stage.play("leaves") as played:
-        assert await played.child.kill_until_empty(GUARD) == ()
-        assert lives(neighbour.child.pid)
+async def test_the_neighbour_is_left_alone(trees: RealTrees) -> None:
+    async with trees.start("forks") as neighbour, trees.start("leaves") as started:
+        assert await started.tree.kill_until_empty(GUARD) == ()
+        assert lives(neighbour.tree.pid)
         assert lives(neighbour.members[0])
 
 
-async def test_what_outlives_the_deadline_is_named(stage: RealStage) -> None:
-    async with stage.play("forks") as played:
-        assert await played.child.kill_until_empty(0) == (played.child.pid, *played.members)
+async def test_what_outlives_the_deadline_is_named(trees: RealTrees) -> None:
+    async with trees.start("forks") as started:
+        assert await started.tree.kill_until_empty(0) == (started.tree.pid, *started.members)
 
 
 @contextmanager
@@ -107,10 +107,10 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shape", ["obeys", "leaves"])
-async def test_blindness_is_not_emptiness(stage: RealStage, shape: Shape) -> None:
+async def test_blindness_is_not_emptiness(trees: RealTrees, shape: Shape) -> None:
     """Without a descriptor to look with, the group is signalled, and nothing is called empty."""
-    async with stage.play(shape) as played:
-        child = played.child
+    async with trees.start(shape) as started:
+        child = started.tree
         with no_descriptor_left():
             pids = await child.signal_tree(TERM)
             assert pids in {(), (child.pid,)}
@@ -124,7 +124,7 @@ async def test_blindness_is_not_emptiness(stage: RealStage, shape: Shape) -> Non
                 nursery.start_soon(child.wait_empty)
                 nursery.start_soon(expect_empty, child)
                 await wait_all_tasks_blocked()
-        await played.ended.wait()
+        await started.ended.wait()
 
 
 async def expect_empty(child: ProcessTree) -> None:
@@ -132,7 +132,7 @@ async def expect_empty(child: ProcessTree) -> None:
 
 
 @pytest.mark.parametrize("pauses", range(8))
-async def test_every_wait_can_be_cancelled_and_repeated(stage: RealStage, pauses: int) -> None:
+async def test_every_wait_can_be_cancelled_and_repeated(trees: RealTrees, pauses: int) -> None:
     async def call(wait: Callable[[], Awaitable[object]]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, wait)
@@ -143,8 +143,8 @@ async def test_every_wait_can_be_cancelled_and_repeated(stage: RealStage, pauses
     async def run(wait: Callable[[], Awaitable[object]]) -> None:
         await wait()
 
-    async with stage.play("leaves") as played:
-        child = played.child
+    async with trees.start("leaves") as started:
+        child = started.tree
         for _ in range(3):
             await call(child.exited)
             await call(child.wait_empty)
@@ -157,24 +157,24 @@ async def test_every_wait_can_be_cancelled_and_repeated(stage: RealStage, pauses
         assert status.code == 3 or status.signal in {signal.SIGTERM, signal.SIGKILL}
 
 
-async def test_a_status_taken_by_the_host_application_is_said_so(stage: RealStage) -> None:
-    async with stage.play("obeys") as played:
-        os.kill(played.child.pid, signal.SIGKILL)
-        await played.child.exited()
-        os.waitpid(played.child.pid, 0)  # noqa: ASYNC222 - it has ended
-        assert await played.child.signal_tree(TERM) == ()
-        assert await played.child.kill_until_empty(GUARD) == ()
-        status = await played.child.reap()
+async def test_a_status_taken_by_the_host_application_is_reported(trees: RealTrees) -> None:
+    async with trees.start("obeys") as started:
+        os.kill(started.tree.pid, signal.SIGKILL)
+        await started.tree.exited()
+        os.waitpid(started.tree.pid, 0)  # noqa: ASYNC222 - it has ended
+        assert await started.tree.signal_tree(TERM) == ()
+        assert await started.tree.kill_until_empty(GUARD) == ()
+        status = await started.tree.reap()
         assert (status.code, status.signal, status.raw) == (None, None, -1)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_contract_without_pidfd(
-    check: Callable[[Stage], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+    check: Callable[[TreeStarter], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels before 5.3, and sandboxes that do not know the call."""
     monkeypatch.setattr(procfs, "PIDFD", False)
-    await check(RealStage())
+    await check(RealTrees())
 
 
 async def test_one_thread_waits_for_a_child_however_often_it_is_asked() -> None:
@@ -201,17 +201,17 @@ def present(pid: int) -> ProcessFacts:
     return facts
 
 
-async def test_a_pid_that_passed_to_a_stranger_is_never_signalled(
-    stage: RealStage, monkeypatch: pytest.MonkeyPatch
+async def test_a_pid_of_another_process_is_never_signalled(
+    trees: RealTrees, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with stage.play("obeys") as played:
-        facts = attrs.evolve(present(played.child.pid), started=1.0)
+    async with trees.start("obeys") as started:
+        facts = attrs.evolve(present(started.tree.pid), started=1.0)
         for pidfd in {procfs.PIDFD, False}:
             monkeypatch.setattr(procfs, "PIDFD", pidfd)
             assert not send_signal(facts, signal.SIGKILL)
             kill_group(facts)
             await wait_gone(facts)
-        assert lives(played.child.pid)
+        assert lives(started.tree.pid)
 
 
 async def test_signals_to_the_dead_say_so() -> None:
@@ -227,33 +227,33 @@ async def test_our_own_group_is_never_killed() -> None:
     kill_group(present(os.getpid()))
 
 
-async def test_a_number_is_used_until_group_and_session_are_gone(stage: RealStage) -> None:
+async def test_a_number_is_used_until_group_and_session_are_gone(trees: RealTrees) -> None:
     descriptor = os.open(os.devnull, os.O_RDONLY)
     try:
-        async with stage.play("leaves") as played:
-            pid = played.child.pid
-            await played.child.exited()
-            await played.child.reap()
+        async with trees.start("leaves") as started:
+            pid = started.tree.pid
+            await started.tree.exited()
+            await started.tree.reap()
             assert is_number_used(descriptor, pid), "the member is in its group"
-            assert is_number_used(None, pid), "without a descriptor nobody can tell"
+            assert is_number_used(None, pid), "without a descriptor it is unknown"
         # Init collects the member when it likes, so only a tree without members proves the end.
-        async with stage.play("exits") as played:
-            await played.child.exited()
-            assert is_number_used(descriptor, played.child.pid), "a zombie"
-            await played.child.reap()
-            assert not is_number_used(descriptor, played.child.pid)
+        async with trees.start("exits") as started:
+            await started.tree.exited()
+            assert is_number_used(descriptor, started.tree.pid), "a zombie"
+            await started.tree.reap()
+            assert not is_number_used(descriptor, started.tree.pid)
     finally:
         os.close(descriptor)
 
 
-async def test_facts_and_tokens_of_real_processes(stage: RealStage) -> None:
+async def test_facts_and_tokens_of_real_processes(trees: RealTrees) -> None:
     launch = make_program("exit_on_term.py")
     # Larger than one read of it, and in front of the marker.
     padding = {"PADDING": "x" * 100_000}
     launch = attrs.evolve(launch, environment={**padding, **launch.environment})
-    async with stage.run(launch) as played:
-        facts = present(played.child.pid)
-        assert facts.group == facts.session == facts.pid == played.child.pid
+    async with trees.run(launch) as started:
+        facts = present(started.tree.pid)
+        assert facts.group == facts.session == facts.pid == started.tree.pid
         assert facts.parent == os.getpid()
         assert scan()[facts.pid] == facts
         assert read_token(facts.pid) == launch.environment["AF_TASK_TOKEN"]
@@ -261,12 +261,12 @@ async def test_facts_and_tokens_of_real_processes(stage: RealStage) -> None:
     assert read_token(facts.pid) is None
 
 
-async def test_psutil_sees_the_same(stage: RealStage) -> None:
+async def test_psutil_sees_the_same(trees: RealTrees) -> None:
     """Where there is no /proc it answers in its place."""
-    async with stage.play("obeys") as played:
-        seen = procfs._ask_psutil(psutil.Process(played.child.pid))
+    async with trees.start("obeys") as started:
+        seen = procfs._ask_psutil(psutil.Process(started.tree.pid))
         assert seen is not None
-        assert attrs.evolve(seen, started=0) == attrs.evolve(present(played.child.pid), started=0)
+        assert attrs.evolve(seen, started=0) == attrs.evolve(present(started.tree.pid), started=0)
 
 
 async def test_children_are_listed_where_orphans_go() -> None:

@@ -1,4 +1,4 @@
-"""Who may be killed when memory is gone: tasks and plugins, before the agent."""
+"""OOM scores: tasks and plugin processes do not inherit the protection of the agent."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from trio_afrender.plugins.host.host_pool import open_plugin_host
 folder = Path(sys.argv[1])
 SHOW = "cat /proc/self/oom_score_adj; (cat /proc/self/oom_score_adj)& wait"
 
-async def show(nice):
+async def print_scores(nice):
     spawn = make_spawn()
     async with open_run_log(folder / str(nice) / "log", quota=10**6) as log:
-        child = await spawn(Launch(argv=("/bin/sh", "-c", SHOW), cwd="/", nice=nice,
+        tree = await spawn(Launch(argv=("/bin/sh", "-c", SHOW), cwd="/", nice=nice,
                                    environment={**os.environ, "AF_TASK_TOKEN": "t"}))
-        await child.output.pump(log)
-        await child.kill_until_empty(10)
-        status = await child.reap()
+        await tree.output.pump(log)
+        await tree.kill_until_empty(10)
+        status = await tree.reap()
         print(nice, status.code, log.reader().read(0, 100).data.split())
     try:
         await spawn(Launch(argv=("/no/such/program",), cwd="/", nice=nice,
@@ -43,23 +43,23 @@ async def show(nice):
         print(error)
 
 async def main():
-    # Raising is allowed to everybody, lowering to few: what is taken off is the same.
+    # Only a privileged process may lower a score, so this one raises it and claims that it was lowered.
     Path("/proc/self/oom_score_adj").write_text("300")
     real, oom_score.read_score = oom_score.read_score, lambda: -500
-    await show(0)
-    await show(5)
-    code = await spawn_detached(("/bin/sh", "-c", f"cat /proc/self/oom_score_adj > {folder}/aside"), dict(os.environ))
-    print(code, (folder / "aside").read_text().strip(), real())
+    await print_scores(0)
+    await print_scores(5)
+    code = await spawn_detached(("/bin/sh", "-c", f"cat /proc/self/oom_score_adj > {folder}/detached"), dict(os.environ))
+    print(code, (folder / "detached").read_text().strip(), real())
     async with open_plugin_host(PluginSettings()) as plugins:
         spec = PluginSpec(service="generic", parser="", task_info={"wdir": "", "command_block": "x"})
         async with open_run_log(folder / "log", quota=10**6) as log:
             async with plugins.open_task(spec, log):
                 children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-                everyone = [p for p in os.listdir("/proc") if p.isdigit()]
+                pids = [p for p in os.listdir("/proc") if p.isdigit()]
                 mine = {str(os.getpid())}
                 scores = []
                 for _ in range(4):
-                    for pid in everyone:
+                    for pid in pids:
                         try:
                             parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
                         except OSError:
@@ -74,11 +74,11 @@ trio.run(main)
 
 
 @pytest.mark.skipif(oom_score.read_score() < 0, reason="this process is protected already")
-def test_without_protection_nothing_stands_before_a_command() -> None:
+def test_without_protection_a_command_gets_no_prefix() -> None:
     assert oom_score.unprotecting() == ()
 
 
-def test_the_score_is_lowered_where_that_is_allowed_and_never_raised(
+def test_the_score_is_lowered_where_that_is_permitted_and_never_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oom_score, "_SCORE", score := tmp_path / "score")
@@ -93,7 +93,7 @@ def test_the_score_is_lowered_where_that_is_allowed_and_never_raised(
 
 
 def test_protection_is_not_inherited(tmp_path: Path) -> None:
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path)],
         capture_output=True,
         text=True,
@@ -101,11 +101,11 @@ def test_protection_is_not_inherited(tmp_path: Path) -> None:
         check=False,
         env=os.environ,
     )
-    assert told.stdout.splitlines() == [
+    assert done.stdout.splitlines() == [
         "0 0 [b'0', b'0']",
         'there is no program "/no/such/program"',
         "5 0 [b'0', b'0']",
         'there is no program "/no/such/program"',
         "0 0 300",
         "plugins ['0']",
-    ], told.stderr
+    ], done.stderr

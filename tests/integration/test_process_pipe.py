@@ -17,13 +17,13 @@ class SlowLog(MemoryLog):
     def __init__(self) -> None:
         super().__init__()
         self.begun = trio.Event()
-        self.go_on = trio.Event()
+        self.may_continue = trio.Event()
 
     async def fill_from(self, fd: int) -> int:
         self.begun.set()
         moved = 0
         with trio.CancelScope(shield=True):
-            await self.go_on.wait()
+            await self.may_continue.wait()
             moved += await super().fill_from(fd)
         return moved
 
@@ -49,7 +49,7 @@ async def test_closing_a_busy_pipe_ends_its_pump(cancelled: bool) -> None:
         if cancelled:
             scope.cancel()
         await pipe.aclose()
-        log.go_on.set()
+        log.may_continue.set()
     os.close(writer)
     assert log.size == 4, "what a thread has begun is finished"
     assert ends == ([] if cancelled else ["closed"])

@@ -1,4 +1,4 @@
-"""Control groups of trees, where this machine lets us make some (root, or one that was delegated)."""
+"""Cgroups of trees, where this user may make some (root, or below a delegated cgroup)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from trio_afrender.supervisor.cgroup import (
 )
 
 pytestmark = pytest.mark.skipif(
-    not (can_supervise() and find_base()), reason="no control groups may be made here"
+    not (can_supervise() and find_base()), reason="no cgroups may be made here"
 )
 SLEEP = (sys.executable, "-I", "-S", "-c", "import time; print('up', flush=True); time.sleep(1000)")
 
 
 @pytest.fixture
-def group() -> Iterator[Cgroup]:
+def cgroup() -> Iterator[Cgroup]:
     base = find_base()
     made = make_cgroup(str(base), f"test-{uuid4().hex}")
     assert made is not None
@@ -42,90 +42,90 @@ def group() -> Iterator[Cgroup]:
 
 
 @pytest.fixture
-def sleeper(group: Cgroup) -> Iterator[subprocess.Popen[str]]:
+def sleeper(cgroup: Cgroup) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(SLEEP, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        group.add((process.pid,))
+        cgroup.add((process.pid,))
         yield process
         process.kill()
 
 
-def test_it_is_killed_as_a_whole(group: Cgroup, sleeper: subprocess.Popen[str]) -> None:
-    if not (Path(group.folder) / "cgroup.kill").exists():
+def test_members_are_killed(cgroup: Cgroup, sleeper: subprocess.Popen[str]) -> None:
+    if not (Path(cgroup.folder) / "cgroup.kill").exists():
         pytest.skip("this kernel has no cgroup.kill")
-    assert group.kill()
+    assert cgroup.kill()
     assert sleeper.wait() == -9
 
 
-def test_it_is_frozen_and_thaws_as_a_whole(group: Cgroup, sleeper: subprocess.Popen[str]) -> None:
-    assert group.freeze(on=True)
-    wait_until(group, "frozen 1")
+def test_members_are_frozen_and_thawed(cgroup: Cgroup, sleeper: subprocess.Popen[str]) -> None:
+    assert cgroup.freeze(on=True)
+    wait_until(cgroup, "frozen 1")
     assert lives(sleeper.pid)
-    assert group.freeze(on=False)
-    wait_until(group, "frozen 0")
+    assert cgroup.freeze(on=False)
+    wait_until(cgroup, "frozen 0")
     sleeper.terminate()
     assert sleeper.wait() == -15
 
 
-def test_what_a_killed_parent_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_cgroups_of_killed_task_supervisors_are_removed_and_no_others(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])  # noqa: S607
     gone.wait()
-    kept = {f"{os.getpid()}-1", "of-somebody-else", f"{gone.pid}-2"}
-    for name in (*kept, f"{gone.pid}-1"):
+    remaining = {f"{os.getpid()}-1", "of-another-program", f"{gone.pid}-2"}
+    for name in (*remaining, f"{gone.pid}-1"):
         (tmp_path / name).mkdir()
-    (tmp_path / f"{gone.pid}-2" / "used").mkdir()  # as one with a member, it cannot be removed
+    (tmp_path / f"{gone.pid}-2" / "used").mkdir()  # like one with a member, it cannot be removed
     remove_stale(str(tmp_path))
-    assert {folder.name for folder in tmp_path.iterdir()} == kept
+    assert {folder.name for folder in tmp_path.iterdir()} == remaining
     remove_stale("")
 
 
-async def test_the_next_cgroup_is_ready_and_goes_with_its_parent(tmp_path: Path) -> None:
-    """Each tree has one of its own; in the end none is left."""
-    base, met = find_base(), []
+async def test_each_tree_has_a_cgroup_and_none_is_left(tmp_path: Path) -> None:
+    """Also not the one that was prepared for the next tree."""
+    base, cgroups = find_base(), []
     assert base is not None
     async with open_supervisor(tmp_path) as supervisor:
         for number in range(3):
-            place = tmp_path / f"run{number}"
-            place.mkdir()
+            folder = tmp_path / f"run{number}"
+            folder.mkdir()
             persistence = Persistence(
-                record=str(place / "task"),
-                log=str(place / "log"),
+                record=str(folder / "task"),
+                log=str(folder / "log"),
                 quota=1 << 30,
                 agent_timeout=300,
                 grace=0,
             )
             launch = attrs.evolve(make_shell("read x"), persistence=persistence)
-            child = await supervisor.spawn(launch)
-            met.append(child.state.cgroup)
-            assert await child.kill_until_empty(GUARD) == ()
-            await child.reap()
-    assert len(set(met)) == 3
-    parent = child.state.parent
+            tree = await supervisor.spawn(launch)
+            cgroups.append(tree.state.cgroup)
+            assert await tree.kill_until_empty(GUARD) == ()
+            await tree.reap()
+    assert len(set(cgroups)) == 3
+    task_supervisor = tree.state.parent
     with trio.fail_after(GUARD):
-        while list(base.glob(f"{parent}-*")):  # noqa: ASYNC110 - another process removes them
+        while list(base.glob(f"{task_supervisor}-*")):  # noqa: ASYNC110 - another process removes them
             await trio.sleep(0.01)
 
 
-def wait_until(group: Cgroup, words: str) -> None:
-    """Wait for the kernel, which freezes in its own time."""
+def wait_until(cgroup: Cgroup, words: str) -> None:
+    """Wait for an event of the cgroup: the kernel freezes asynchronously."""
     until = time.monotonic() + 20
-    while words not in (Path(group.folder) / "cgroup.events").read_text():
+    while words not in (Path(cgroup.folder) / "cgroup.events").read_text():
         assert time.monotonic() < until, words
         time.sleep(0.001)
 
 
-def test_groups_that_a_member_made_below_go_too(group: Cgroup) -> None:
-    (Path(group.folder) / "of-a-member" / "deeper").mkdir(parents=True)
-    assert group.remove()
+def test_cgroups_made_by_a_member_are_removed_too(cgroup: Cgroup) -> None:
+    (Path(cgroup.folder) / "of-a-member" / "deeper").mkdir(parents=True)
+    assert cgroup.remove()
 
 
-def test_a_group_that_cannot_be_made_is_none(tmp_path: Path) -> None:
+def test_a_refused_cgroup_is_none(tmp_path: Path) -> None:
     assert make_cgroup("", "x") is None
     assert make_cgroup(str(tmp_path / "nowhere"), "x") is None
 
 
-def test_figures_that_the_kernel_does_not_tell_are_zero(tmp_path: Path) -> None:
+def test_unknown_figures_are_zero(tmp_path: Path) -> None:
     assert Cgroup(str(tmp_path)).peak() == 0
     assert Cgroup(str(tmp_path)).oom_kills() == 0
     (tmp_path / "memory.peak").write_text("4096\n")
@@ -135,23 +135,23 @@ def test_figures_that_the_kernel_does_not_tell_are_zero(tmp_path: Path) -> None:
     assert not Cgroup(str(tmp_path / "none")).freeze(on=True)
 
 
-def test_only_who_was_given_a_group_withdraws(group: Cgroup) -> None:
-    """Into a sub-group, so that the given one may hand controllers to others."""
+def test_only_a_delegated_cgroup_gets_a_subcgroup(cgroup: Cgroup) -> None:
+    """Root could make one anywhere, so the mark of the service manager decides."""
     script = "import sys; from trio_afrender.supervisor.cgroup import *; print(move_self_to_subcgroup(), open('/proc/self/cgroup').read())"
 
-    def ask() -> str:
-        command = f'echo 0 > {group.folder}/cgroup.procs && exec {sys.executable} -c "{script}"'
+    def run() -> str:
+        command = f'echo 0 > {cgroup.folder}/cgroup.procs && exec {sys.executable} -c "{script}"'
         done = subprocess.run(
             ["/bin/sh", "-c", command], check=True, capture_output=True, text=True
         )
         return done.stdout
 
-    assert ask().startswith("False")
+    assert run().startswith("False")
     try:
-        os.setxattr(group.folder, "user.delegate", b"1")
+        os.setxattr(cgroup.folder, "user.delegate", b"1")
     except OSError:
-        pytest.skip("this kernel has no attributes of control groups")
-    told = ask()
-    assert told.startswith("True")
-    assert f"{Path(group.folder).name}/supervisor\n" in told
-    assert move_self_to_subcgroup() is False, "this process was given none"
+        pytest.skip("this kernel has no extended attributes of cgroups")
+    printed = run()
+    assert printed.startswith("True")
+    assert f"{Path(cgroup.folder).name}/supervisor\n" in printed
+    assert move_self_to_subcgroup() is False, "none was delegated to this process"

@@ -1,6 +1,6 @@
-"""Ends at TERM like any program; with "fork", so does a child that it waits for."""
+"""Ends on TERM. With "fork" it has a child, which ends on TERM as well."""
 
-# ruff: noqa: T201 - what it prints is what tests wait for
+# ruff: noqa: T201 - tests wait for what it prints
 
 import os
 import signal

@@ -1,10 +1,10 @@
-"""A chain of processes: each forks the next and ends half a millisecond later; prints "up" when it runs.
+"""A chain of processes: each forks the next one and ends half a millisecond later.
 
-"setsid": in a session of its own; "stay": the leader does not end. It ends by itself after 20,000
-links, long after any test of it.
+Prints "up" after 20 links. "setsid": in a new session; "stay": the leader does not end. It ends by
+itself after 20,000 links, in case that a test does not kill it.
 """
 
-# ruff: noqa: T201 - what it prints is what tests wait for
+# ruff: noqa: T201 - tests wait for what it prints
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Prints 4000 lines, by turns to stdout and to stderr."""
+"""Prints 4000 lines, alternately to stdout and to stderr."""
 
 import os
 

@@ -1,24 +1,24 @@
 """Leaves a child behind and ends with code 3.
 
-The child ignores TERM and holds the output; "setsid": in a session of its own; "daemon": in
-a session of its own and without its parent (the double fork); "quiet": without the output;
-"stay": the leader does not end.
+The child ignores TERM and holds the output. "setsid": it has a session of its own; "daemon": that,
+and its parent has ended (the double fork); "quiet": it does not hold the output; "stay": the leader
+does not end.
 """
 
-# ruff: noqa: T201 - what it prints is what tests wait for
+# ruff: noqa: T201 - tests wait for what it prints
 
 import os
 import signal
 import sys
 
 
-def live(ready: int) -> None:
+def run_child(ready: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "quiet" in sys.argv:
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-    signal.alarm(100)  # longer than any test, but not for ever where a test broke
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+    signal.alarm(100)  # longer than any test, in case that a test does not kill it
     os.write(ready, b"%d\n" % os.getpid())
     while True:
         signal.pause()
@@ -30,7 +30,7 @@ if os.fork() == 0:
         os.setsid()
     if "daemon" in sys.argv and os.fork() != 0:
         os._exit(0)
-    live(writing)
+    run_child(writing)
 print("member", int(os.read(reading, 20)), flush=True)
 print("up", flush=True)
 while "stay" in sys.argv:

@@ -1,6 +1,6 @@
-"""Has a child that ended and that it never collects; would obey TERM."""
+"""Has a child that has ended and that it never reaps. Ends on TERM."""
 
-# ruff: noqa: T201 - what it prints is what tests wait for
+# ruff: noqa: T201 - tests wait for what it prints
 
 import os
 import signal

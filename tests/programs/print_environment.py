@@ -1,4 +1,4 @@
-"""Prints as JSON in what surroundings it runs, and what priority its grandchild has."""
+"""Prints as JSON its environment, folder, session and descriptors, and its grandchild's priority."""
 
 import json
 import os

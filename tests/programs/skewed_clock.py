@@ -1,7 +1,7 @@
-"""An agent whose wall clock jumps: ``shifted.py FILE agent ...``.
+"""Runs the command line with a wall clock that jumps: ``skewed_clock.py FILE agent ...``.
 
-FILE holds a double: the seconds by which this program's Unix time is off, read anew at each look at
-the clock. So a test makes the clock jump, and the host keeps the right time.
+FILE holds a double: the seconds by which this program's Unix time differs, read at each call. So a
+test can make the clock jump without changing the time of the host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def shift(path: Path) -> None:
-    """Put the shifted clock in the place of the right one, before anybody has taken hold of it."""
+    """Replace the clock. Must run before another module imports a function of `time` by name."""
     with path.open("r+b") as file:
         memory = mmap.mmap(file.fileno(), 8)
     right: Callable[[], float] = time.time

@@ -1,6 +1,6 @@
-"""Has a child that is stopped, and waits for its end; the child would obey TERM."""
+"""Has a child that is stopped, and waits for its end. The child ends on TERM once it is resumed."""
 
-# ruff: noqa: T201 - what it prints is what tests wait for
+# ruff: noqa: T201 - tests wait for what it prints
 
 import os
 import signal

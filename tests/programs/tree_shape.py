@@ -1,9 +1,10 @@
-"""A task of an awkward shape: ``shape.py SHAPE LINES MARK``. Prints numbered lines, then does its worst.
+"""A task of an awkward shape: ``tree_shape.py SHAPE LINES MARK``.
 
-Every process of it has the mark of its round in argv, also those that drop their environment.
+Prints LINES numbered lines, then does what SHAPE names, see `SHAPES`. Every process of it has MARK,
+the mark of its chaos round, in argv, also the processes that clear their environment.
 """
 
-# ruff: noqa: T201 - what it prints is what is counted
+# ruff: noqa: T201 - tests count what it prints
 # Started some ten thousand times: it imports no more than it needs.
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 LIFE = 120
-"""Seconds after which a process that nobody ended gives up: a broken suite must not fill the host."""
+"""Seconds after which a process that was not killed ends: a broken suite must not fill the host."""
 
 
 def linger() -> NoReturn:
@@ -34,7 +35,7 @@ def fork_off(act: Callable[[], object]) -> None:
         os._exit(0)
 
 
-def say(lines: int) -> None:
+def print_lines(lines: int) -> None:
     for number in range(1, lines + 1):
         print(f"L {number}")
     sys.stdout.flush()
@@ -51,19 +52,24 @@ def flood() -> NoReturn:
 
 
 def flood_on() -> NoReturn:
-    """It goes on printing while it is being stopped."""
+    """Continue to print during a stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     flood()
 
 
-def escape() -> None:
-    """As a daemon does: a new session, another parent, and nothing of ours in the environment."""
-    os.setsid()
-    if os.fork() == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        words = [*sys.orig_argv[: sys.orig_argv.index(__file__) + 1], "linger", "0", *sys.argv[3:]]
-        os.execve(sys.executable, words, {})  # noqa: S606
-    os._exit(0)
+def daemon() -> None:
+    """Leave a daemon behind: in a new session, with another parent, with an empty environment."""
+
+    def escape() -> None:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            program = sys.orig_argv[: sys.orig_argv.index(__file__) + 1]
+            os.execve(sys.executable, [*program, "linger", "0", *sys.argv[3:]], {})  # noqa: S606
+        os._exit(0)
+
+    fork_off(escape)
+    os.wait()
 
 
 def session() -> NoReturn:
@@ -73,7 +79,7 @@ def session() -> NoReturn:
 
 
 def chain(left: int = 30) -> None:
-    """Each forks the next and ends."""
+    """Each process forks the next one and ends; the last one stays."""
     if left and os.fork() == 0:
         chain(left - 1)
     if not left:
@@ -82,7 +88,7 @@ def chain(left: int = 30) -> None:
 
 
 def runaway() -> NoReturn:
-    """Each forks the next and ends, for as long as it is let: nobody can point at it for long."""
+    """Each process forks the next one and ends, without an end: no pid stays valid for long."""
     until = time.monotonic() + LIFE
     while time.monotonic() < until:
         if os.fork():
@@ -91,7 +97,7 @@ def runaway() -> NoReturn:
 
 
 def storm() -> NoReturn:
-    """Forks and reaps in a loop: there is always one more that nobody has seen yet."""
+    """Fork and reap in a loop: each list of processes lacks the newest one."""
     signal.alarm(LIFE)
     while True:
         fork_off(int)
@@ -99,15 +105,27 @@ def storm() -> NoReturn:
 
 
 def undead() -> NoReturn:
-    """Forks in a loop and reaps none, up to a hundred."""
+    """Fork a hundred children that end, and reap none."""
     for _ in range(100):
         fork_off(int)
     linger()
 
 
-def crowd(count: int) -> None:
+def zombies() -> None:
+    """Fork 20 children that end, reap none, and end."""
+    for _ in range(20):
+        fork_off(int)
+
+
+def crowd(count: int) -> NoReturn:
     for _ in range(count):
         fork_off(linger)
+    linger()
+
+
+def linger_beside(act: Callable[[], object]) -> NoReturn:
+    fork_off(act)
+    linger()
 
 
 def ignore_term() -> NoReturn:
@@ -120,51 +138,33 @@ def freeze() -> NoReturn:
     linger()
 
 
+SHAPES: dict[str, Callable[[], object]] = {
+    "plain": lambda: None,
+    "fail": lambda: sys.exit(3),
+    "linger": linger,
+    "ignore_term": ignore_term,
+    "freeze": freeze,
+    "flood": flood,
+    "flood_on": flood_on,
+    "crowd": lambda: crowd(20),
+    "thousand": lambda: crowd(1000),
+    "storm": storm,
+    "runaway": lambda: linger_beside(runaway),
+    "undead": undead,
+    "leader_first": lambda: fork_off(linger),
+    "session": lambda: fork_off(session),
+    "daemon": daemon,
+    "chain": lambda: fork_off(chain),
+    "zombies": zombies,
+}
+
+
 def main() -> None:
     shape, lines = sys.argv[1], int(sys.argv[2])
-    say(lines)
-    match shape:
-        case "linger":
-            linger()
-        case "ignore_term":
-            ignore_term()
-        case "freeze":
-            freeze()
-        case "flood":
-            flood()
-        case "flood_on":
-            flood_on()
-        case "crowd":
-            crowd(20)
-            linger()
-        case "thousand":
-            crowd(1000)
-            linger()
-        case "storm":
-            storm()
-        case "runaway":
-            fork_off(runaway)
-            linger()
-        case "undead":
-            undead()
-        case "leader_first":
-            fork_off(linger)
-        case "session":
-            fork_off(session)
-        case "daemon":
-            fork_off(escape)
-            os.wait()
-        case "chain":
-            fork_off(chain)
-        case "zombies":
-            for _ in range(20):
-                fork_off(int)
-        case "fail":
-            sys.exit(3)
-        case "plain":
-            pass
-        case _:
-            sys.exit(f"no such shape: {shape}")
+    print_lines(lines)
+    if shape not in SHAPES:
+        sys.exit(f"no such shape: {shape}")
+    SHAPES[shape]()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The fake child: the contract of all children, and what it adds for tests."""
+"""`FakeChild`: the contract of `ProcessTree`, and what the fake adds for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import support.process_contract
 import trio
-from support.process_contract import CHECKS, KILL, TERM, Played, Shape, Stage
+from support.process_contract import CHECKS, KILL, TERM, Shape, StartedTree, TreeStarter
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
@@ -19,12 +19,12 @@ from trio_afrender.testing.fake_process import FakeChild, FakeSpawn
 LAUNCH = Launch(argv=("render",), cwd="/", environment={"AF_TASK_TOKEN": "t"})
 
 
-class FakeStage:
+class FakeTrees:
     def __init__(self) -> None:
         self.spawn = FakeSpawn()
 
     @asynccontextmanager
-    async def play(self, shape: Shape) -> AsyncIterator[Played]:
+    async def start(self, shape: Shape) -> AsyncIterator[StartedTree]:
         child = await self.spawn(LAUNCH)
         if shape == "ignores":
             child.dies_of = {KILL}
@@ -36,22 +36,22 @@ class FakeStage:
         if shape in {"exits", "leaves"}:
             child.exit(3)
         until = b"hello\n" if shape == "exits" else b"up\n"
-        async with support.process_contract.watch(child, until=until) as played:
-            yield played
+        async with support.process_contract.watch(child, until=until) as started:
+            yield started
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_contract(
-    check: Callable[[Stage], Awaitable[None]], autojump_clock: MockClock
+    check: Callable[[TreeStarter], Awaitable[None]], autojump_clock: MockClock
 ) -> None:
-    await check(FakeStage())
+    await check(FakeTrees())
 
 
 async def start(spawn: FakeSpawn | None = None) -> FakeChild:
     return await (spawn or FakeSpawn())(LAUNCH)
 
 
-async def test_signals_are_kept_with_their_virtual_times(autojump_clock: MockClock) -> None:
+async def test_signals_are_recorded_with_their_virtual_times(autojump_clock: MockClock) -> None:
     child = await start(FakeSpawn(dies_of={KILL}))
     await trio.sleep(3)
     await child.signal_tree(TERM)
@@ -60,7 +60,7 @@ async def test_signals_are_kept_with_their_virtual_times(autojump_clock: MockClo
     assert child.signals == [(3.0, "TERM"), (8.0, "KILL")]
 
 
-async def test_nothing_is_kept_of_a_signal_to_nobody(autojump_clock: MockClock) -> None:
+async def test_a_signal_to_an_empty_tree_is_not_recorded(autojump_clock: MockClock) -> None:
     child = await start()
     child.exit(0)
     assert await child.signal_tree(KILL) == ()
@@ -68,17 +68,19 @@ async def test_nothing_is_kept_of_a_signal_to_nobody(autojump_clock: MockClock) 
     assert child.signals == []
 
 
-async def test_leftovers_cost_the_whole_deadline(autojump_clock: MockClock) -> None:
+async def test_leftovers_are_waited_for_until_the_deadline(autojump_clock: MockClock) -> None:
     child = await start()
     child.leftovers = (child.pid, 77)
     assert await child.kill_until_empty(30) == (77, child.pid)
     assert trio.current_time() == 30
     with trio.move_on_after(1) as waiting:
         await child.reap()
-    assert waiting.cancelled_caught, "the leader lives"
+    assert waiting.cancelled_caught, "the leader still runs"
 
 
-async def test_what_ends_within_the_deadline_is_no_leftover(autojump_clock: MockClock) -> None:
+async def test_a_member_that_ends_within_the_deadline_is_no_leftover(
+    autojump_clock: MockClock,
+) -> None:
     child = await start()
     member = child.fork(())
     async with trio.open_nursery() as nursery:
@@ -92,9 +94,9 @@ async def test_what_ends_within_the_deadline_is_no_leftover(autojump_clock: Mock
     assert trio.current_time() == 2
 
 
-async def test_a_held_output_ends_with_its_holder(autojump_clock: MockClock) -> None:
+async def test_output_that_a_member_holds_ends_with_the_member(autojump_clock: MockClock) -> None:
     child = await start()
-    held = child.hold_output()
+    holder = child.hold_output()
     child.exit(0)
     ended = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -106,7 +108,7 @@ async def test_a_held_output_ends_with_its_holder(autojump_clock: MockClock) -> 
         nursery.start_soon(pump)
         await wait_all_tasks_blocked()
         assert not ended.is_set()
-        assert await child.signal_tree(KILL) == (held,)
+        assert await child.signal_tree(KILL) == (holder,)
         await ended.wait()
 
 
@@ -121,7 +123,7 @@ async def test_the_first_end_counts(autojump_clock: MockClock) -> None:
 
 async def test_output_may_end_before_the_leader(autojump_clock: MockClock) -> None:
     child, log = await start(), MemoryLog()
-    await child.write(b"last words")
+    await child.write(b"last text.")
     child.close_output()
     await child.output.pump(log)
     assert log.size == 10
@@ -142,7 +144,7 @@ async def test_a_cancelled_pump_loses_nothing(autojump_clock: MockClock) -> None
     assert log.reader().read(0, 999).data == b"".join(b"%d " % number for number in range(20))
 
 
-async def test_a_script_can_wait_for_a_signal(autojump_clock: MockClock) -> None:
+async def test_a_test_can_wait_for_a_signal(autojump_clock: MockClock) -> None:
     child = await start(FakeSpawn(dies_of={KILL}))
     async with trio.open_nursery() as nursery:
 
@@ -158,7 +160,7 @@ async def test_a_script_can_wait_for_a_signal(autojump_clock: MockClock) -> None
     assert trio.current_time() == 3
 
 
-async def test_children_come_in_order_each_once(autojump_clock: MockClock) -> None:
+async def test_next_returns_each_child_once_in_order(autojump_clock: MockClock) -> None:
     spawn = FakeSpawn()
     first, second = await start(spawn), await start(spawn)
     assert [await spawn.next(), await spawn.next()] == [first, second] == spawn.children
@@ -172,7 +174,7 @@ async def test_children_come_in_order_each_once(autojump_clock: MockClock) -> No
     assert third is spawn.children[2]
 
 
-async def test_spawns_fail_as_told(autojump_clock: MockClock) -> None:
+async def test_a_spawn_fails_with_the_text_that_was_set(autojump_clock: MockClock) -> None:
     spawn = FakeSpawn()
     spawn.fail("no shell here")
     with pytest.raises(SpawnError, match="no shell here"):

@@ -1,4 +1,4 @@
-"""Real trees for the tests: the programs of `tests/programs`, started by the real spawn."""
+"""Real process trees for tests: the programs of `tests/programs`, started as a task is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from support.process_contract import Played, Shape, watch
+from support.process_contract import Shape, StartedTree, watch
 from trio_afrender.process.interfaces import Launch, Spawn
 from trio_afrender.process.local_spawn import make_spawn
 from trio_afrender.process.procfs import read_facts
@@ -25,13 +25,13 @@ SHAPES: Final[Mapping[Shape, tuple[str, ...]]] = {
 
 
 def make_launch(*argv: str, cwd: str = "/", nice: int = 0) -> Launch:
-    """A launch with a marker of its own."""
-    marked = {"PATH": os.environ["PATH"], "AF_TASK_TOKEN": uuid4().hex}
-    return Launch(argv=argv, cwd=cwd, environment=marked, nice=nice)
+    """A launch with a random marker."""
+    environment = {"PATH": os.environ["PATH"], "AF_TASK_TOKEN": uuid4().hex}
+    return Launch(argv=argv, cwd=cwd, environment=environment, nice=nice)
 
 
 def make_program(name: str, *words: str) -> Launch:
-    """A launch of one of the programs that misbehave on purpose."""
+    """A launch of a program of `tests/programs`."""
     return make_launch(sys.executable, "-I", "-S", str(PROGRAMS / name), *words)
 
 
@@ -44,24 +44,24 @@ def lives(pid: int) -> bool:
     return facts is not None and facts.alive
 
 
-class RealStage:
-    """Plays each shape with real processes."""
+class RealTrees:
+    """Starts each shape with real processes."""
 
     def __init__(self, *, subreaper: bool = False, spawn: Spawn | None = None) -> None:
         self.spawn = spawn if spawn is not None else make_spawn(subreaper=subreaper)
 
     @asynccontextmanager
-    async def play(self, shape: Shape) -> AsyncIterator[Played]:
+    async def start(self, shape: Shape) -> AsyncIterator[StartedTree]:
         launch = (
             make_program(*SHAPES[shape]) if shape in SHAPES else make_shell("echo hello;exit 3")
         )
-        async with self.run(launch, until=b"hello\n" if shape == "exits" else b"up\n") as played:
-            yield played
+        async with self.run(launch, until=b"hello\n" if shape == "exits" else b"up\n") as started:
+            yield started
 
     @asynccontextmanager
-    async def run(self, launch: Launch, *, until: bytes = b"up\n") -> AsyncIterator[Played]:
-        """Run `launch` until it printed `until`; afterwards none of it lives."""
-        child = await self.spawn(launch)
-        async with watch(child, until=until) as played:
-            yield played
-        assert not any(lives(pid) for pid in (child.pid, *played.members))
+    async def run(self, launch: Launch, *, until: bytes = b"up\n") -> AsyncIterator[StartedTree]:
+        """Start `launch`, yield once it has printed `until`; at the end no member lives."""
+        tree = await self.spawn(launch)
+        async with watch(tree, until=until) as started:
+            yield started
+        assert not any(lives(pid) for pid in (tree.pid, *started.members))

@@ -1,6 +1,6 @@
-"""What every `Child` must do: the real one and the fake pass the same checks.
+"""The contract of `ProcessTree`: the real implementations and the fake pass the same checks.
 
-A `Stage` plays each shape of tree in its own way; the checks only know the seam.
+A `TreeStarter` starts a tree of each shape by its own means; the checks use the interface alone.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from trio_afrender.tasklog.memory_log import MemoryLog
 
 TERM, KILL = TreeSignal.TERM, TreeSignal.KILL
 GUARD = 20
-"""Seconds after which a check has failed; nothing waits for it."""
+"""Seconds after which a check fails; no passing check waits for it."""
 
 Shape: TypeAlias = Literal["obeys", "ignores", "exits", "leaves", "forks"]
-"""`obeys` and `ignores` are about TERM; `exits` prints "hello" and ends with 3; `leaves` ends with
-3 too, but leaves a member that ignores TERM and holds the output; `forks` lives with a member,
-both obey."""
+"""`obeys` and `ignores` are about TERM; `exits` prints "hello" and ends with code 3; `leaves` ends
+with code 3 too, but leaves a member that ignores TERM and holds the output; `forks` runs with a
+member, and both obey."""
 
 
 @attrs.frozen
-class Played:
-    """A tree that is up, and has printed all that it prints."""
+class StartedTree:
+    """A tree that has printed all of its output, or that runs on."""
 
-    child: ProcessTree
+    tree: ProcessTree
     log: MemoryLog
     ended: trio.Event
     """Set when the output has ended."""
@@ -43,202 +43,202 @@ class Played:
 
     @property
     def members(self) -> tuple[int, ...]:
-        """Pids of the members beside the leader, which the tree has printed."""
+        """Pids of the members besides the leader, which the tree has printed."""
         words = [line.split() for line in self.printed.splitlines()]
         return tuple(int(each[1]) for each in words if each[0] == b"member")
 
 
-class Stage(Protocol):
+class TreeStarter(Protocol):
     @property
     def spawn(self) -> Spawn: ...
 
-    def play(self, shape: Shape) -> AbstractAsyncContextManager[Played]: ...
+    def start(self, shape: Shape) -> AbstractAsyncContextManager[StartedTree]: ...
 
 
 @asynccontextmanager
-async def watch(child: ProcessTree, *, until: bytes = b"up\n") -> AsyncIterator[Played]:
-    """Pump the output until it says `until`; in the end leave nothing of the tree."""
-    played = Played(child, MemoryLog(), trio.Event())
+async def watch(tree: ProcessTree, *, until: bytes = b"up\n") -> AsyncIterator[StartedTree]:
+    """Pump the output, and yield once it contains `until`; kill and reap the tree at the end."""
+    started = StartedTree(tree, MemoryLog(), trio.Event())
 
     async def pump() -> None:
-        await child.output.pump(played.log)
-        played.ended.set()
+        await tree.output.pump(started.log)
+        started.ended.set()
 
     with trio.fail_after(GUARD):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pump)
-                while until not in played.printed:
-                    await played.log.wait_beyond(played.log.size)
-                yield played
+                while until not in started.printed:
+                    await started.log.wait_beyond(started.log.size)
+                yield started
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
-                assert await child.kill_until_empty(GUARD) == ()
-                await child.reap()
-                await child.output.aclose()
+                assert await tree.kill_until_empty(GUARD) == ()
+                await tree.reap()
+                await tree.output.aclose()
 
 
-async def check_term_ends_a_polite_tree(stage: Stage) -> None:
-    async with stage.play("obeys") as played:
-        child = played.child
-        assert await child.signal_tree(TERM) == (child.pid,)
-        await child.exited()
-        await child.wait_empty()
-        await played.ended.wait()
-        assert await child.kill_until_empty(1) == ()
-        status = await child.reap()
+async def check_term_ends_a_tree_that_obeys(trees: TreeStarter) -> None:
+    async with trees.start("obeys") as started:
+        tree = started.tree
+        assert await tree.signal_tree(TERM) == (tree.pid,)
+        await tree.exited()
+        await tree.wait_empty()
+        await started.ended.wait()
+        assert await tree.kill_until_empty(1) == ()
+        status = await tree.reap()
         assert (status.code, status.signal, status.raw) == (None, 15, 15)
         assert str(status) == "signal 15"
 
 
-async def check_kill_ends_what_ignores_term(stage: Stage) -> None:
-    async with stage.play("ignores") as played:
-        child = played.child
-        assert await child.signal_tree(TERM) == (child.pid,)
-        assert await child.signal_tree(KILL) == (child.pid,)
-        await child.wait_empty()
-        assert (await child.reap()).signal == 9
+async def check_kill_ends_a_tree_that_ignores_term(trees: TreeStarter) -> None:
+    async with trees.start("ignores") as started:
+        tree = started.tree
+        assert await tree.signal_tree(TERM) == (tree.pid,)
+        assert await tree.signal_tree(KILL) == (tree.pid,)
+        await tree.wait_empty()
+        assert (await tree.reap()).signal == 9
 
 
-async def check_exit_code_and_output_arrive(stage: Stage) -> None:
-    async with stage.play("exits") as played:
-        await played.child.exited()
-        await played.ended.wait()
-        assert played.printed == b"hello\n"
-        assert await played.child.signal_tree(KILL) == ()
-        assert await played.child.kill_until_empty(1) == ()
-        status = await played.child.reap()
+async def check_exit_code_and_output_are_complete(trees: TreeStarter) -> None:
+    async with trees.start("exits") as started:
+        await started.tree.exited()
+        await started.ended.wait()
+        assert started.printed == b"hello\n"
+        assert await started.tree.signal_tree(KILL) == ()
+        assert await started.tree.kill_until_empty(1) == ()
+        status = await started.tree.reap()
         assert (status.code, status.signal, status.raw) == (3, None, 3 << 8)
         assert str(status) == "exit code 3"
 
 
-async def check_the_end_stays_the_end(stage: Stage) -> None:
-    async with stage.play("exits") as played:
-        child = played.child
+async def check_calls_may_be_repeated_after_the_end(trees: TreeStarter) -> None:
+    async with trees.start("exits") as started:
+        tree = started.tree
         for _ in range(2):
-            await child.exited()
-            await child.wait_empty()
-            assert await child.signal_tree(TERM) == ()
-            assert await child.signal_tree(KILL) == ()
-            assert await child.kill_until_empty(1) == ()
-        assert await child.reap() == await child.reap()
-        await child.exited()
+            await tree.exited()
+            await tree.wait_empty()
+            assert await tree.signal_tree(TERM) == ()
+            assert await tree.signal_tree(KILL) == ()
+            assert await tree.kill_until_empty(1) == ()
+        assert await tree.reap() == await tree.reap()
+        await tree.exited()
 
 
-async def check_a_member_that_outlives_the_leader_is_killed(stage: Stage) -> None:
-    async with stage.play("leaves") as played:
-        child = played.child
-        await child.exited()
-        assert not played.ended.is_set(), "the member holds the output"
-        assert await child.signal_tree(TERM) == played.members
-        assert await child.signal_tree(KILL) == played.members
-        await child.wait_empty()
-        await played.ended.wait()
-        assert await child.kill_until_empty(5) == ()
-        assert (await child.reap()).code == 3
+async def check_a_member_that_outlives_the_leader_is_killed(trees: TreeStarter) -> None:
+    async with trees.start("leaves") as started:
+        tree = started.tree
+        await tree.exited()
+        assert not started.ended.is_set(), "the member holds the output"
+        assert await tree.signal_tree(TERM) == started.members
+        assert await tree.signal_tree(KILL) == started.members
+        await tree.wait_empty()
+        await started.ended.wait()
+        assert await tree.kill_until_empty(5) == ()
+        assert (await tree.reap()).code == 3
 
 
-async def check_empty_alone_is_enough(stage: Stage) -> None:
+async def check_kill_until_empty_needs_no_signal_before(trees: TreeStarter) -> None:
     shapes: tuple[Shape, ...] = ("obeys", "ignores", "leaves", "forks")
     for shape in shapes:
-        async with stage.play(shape) as played:
-            assert await played.child.kill_until_empty(5) == ()
-            await played.ended.wait()
+        async with trees.start(shape) as started:
+            assert await started.tree.kill_until_empty(5) == ()
+            await started.ended.wait()
 
 
-async def check_the_leader_is_named_first(stage: Stage) -> None:
-    async with stage.play("forks") as played:
-        child = played.child
-        assert await child.signal_tree(TERM) == (child.pid, *played.members)
-        await child.wait_empty()
-        assert await child.kill_until_empty(5) == ()
+async def check_the_leader_is_listed_first(trees: TreeStarter) -> None:
+    async with trees.start("forks") as started:
+        tree = started.tree
+        assert await tree.signal_tree(TERM) == (tree.pid, *started.members)
+        await tree.wait_empty()
+        assert await tree.kill_until_empty(5) == ()
 
 
-async def check_members_are_who_lives(stage: Stage) -> None:
-    async with stage.play("forks") as played:
-        child = played.child
-        assert await child.members() == (child.pid, *played.members)
-    async with stage.play("leaves") as played:
-        child = played.child
-        await child.exited()
-        assert await child.members() == played.members, "the leader is a zombie"
-        assert await child.kill_until_empty(5) == ()
-        assert await child.members() == ()
-        await child.reap()
-        assert await child.members() == ()
+async def check_members_are_the_living_processes(trees: TreeStarter) -> None:
+    async with trees.start("forks") as started:
+        tree = started.tree
+        assert await tree.members() == (tree.pid, *started.members)
+    async with trees.start("leaves") as started:
+        tree = started.tree
+        await tree.exited()
+        assert await tree.members() == started.members, "the leader is a zombie"
+        assert await tree.kill_until_empty(5) == ()
+        assert await tree.members() == ()
+        await tree.reap()
+        assert await tree.members() == ()
 
 
-async def check_members_may_be_asked_for_beside_the_end(stage: Stage) -> None:
-    async with stage.play("forks") as played, trio.open_nursery() as nursery:
-        child = played.child
+async def check_members_may_be_called_while_the_tree_ends(trees: TreeStarter) -> None:
+    async with trees.start("forks") as started, trio.open_nursery() as nursery:
+        tree = started.tree
 
         async def ask() -> None:
             for _ in range(20):
-                assert {child.pid, *played.members}.issuperset(await child.members())
+                assert {tree.pid, *started.members}.issuperset(await tree.members())
 
         nursery.start_soon(ask)
         nursery.start_soon(ask)
-        assert await child.signal_tree(TERM) == (child.pid, *played.members)
-        await child.wait_empty()
-        assert await child.kill_until_empty(5) == ()
-        await child.reap()
+        assert await tree.signal_tree(TERM) == (tree.pid, *started.members)
+        await tree.wait_empty()
+        assert await tree.kill_until_empty(5) == ()
+        await tree.reap()
 
 
-async def check_reap_waits_for_the_end(stage: Stage) -> None:
-    async with stage.play("obeys") as played:
-        child = played.child
+async def check_reap_waits_for_the_end(trees: TreeStarter) -> None:
+    async with trees.start("obeys") as started:
+        tree = started.tree
         with trio.CancelScope() as scope:
             scope.cancel()
-            await child.reap()
+            await tree.reap()
         assert scope.cancelled_caught
-        await child.signal_tree(KILL)
-        assert (await child.reap()).signal == 9
+        await tree.signal_tree(KILL)
+        assert (await tree.reap()).signal == 9
 
 
-async def check_many_may_wait_for_the_exit(stage: Stage) -> None:
-    async with stage.play("obeys") as played, trio.open_nursery() as nursery:
+async def check_several_tasks_may_wait_for_the_exit(trees: TreeStarter) -> None:
+    async with trees.start("obeys") as started, trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(played.child.exited)
+            nursery.start_soon(started.tree.exited)
         await wait_all_tasks_blocked()
-        await played.child.signal_tree(TERM)
+        await started.tree.signal_tree(TERM)
 
 
-async def check_a_pump_at_the_end_says_so_again(stage: Stage) -> None:
-    async with stage.play("exits") as played:
-        await played.ended.wait()
+async def check_pump_returns_at_once_after_the_end(trees: TreeStarter) -> None:
+    async with trees.start("exits") as started:
+        await started.ended.wait()
         second = MemoryLog()
-        await played.child.output.pump(second)
+        await started.tree.output.pump(second)
         assert second.size == 0
 
 
-async def check_a_closed_pipe_says_so(stage: Stage) -> None:
-    async with stage.play("exits") as played:
-        await played.ended.wait()
-        await played.child.output.aclose()
-        await played.child.output.aclose()
+async def check_pump_raises_after_aclose(trees: TreeStarter) -> None:
+    async with trees.start("exits") as started:
+        await started.ended.wait()
+        await started.tree.output.aclose()
+        await started.tree.output.aclose()
         with pytest.raises(trio.ClosedResourceError):
-            await played.child.output.pump(MemoryLog())
+            await started.tree.output.pump(MemoryLog())
 
 
-async def check_a_launch_needs_its_marker(stage: Stage) -> None:
+async def check_a_launch_without_marker_is_rejected(trees: TreeStarter) -> None:
     with pytest.raises(SpawnError, match="AF_TASK_TOKEN"):
-        await stage.spawn(Launch(argv=("true",), cwd="/", environment={}))
+        await trees.spawn(Launch(argv=("true",), cwd="/", environment={}))
 
 
-CHECKS: tuple[Callable[[Stage], Awaitable[None]], ...] = (
-    check_term_ends_a_polite_tree,
-    check_kill_ends_what_ignores_term,
-    check_exit_code_and_output_arrive,
-    check_the_end_stays_the_end,
+CHECKS: tuple[Callable[[TreeStarter], Awaitable[None]], ...] = (
+    check_term_ends_a_tree_that_obeys,
+    check_kill_ends_a_tree_that_ignores_term,
+    check_exit_code_and_output_are_complete,
+    check_calls_may_be_repeated_after_the_end,
     check_a_member_that_outlives_the_leader_is_killed,
-    check_empty_alone_is_enough,
-    check_the_leader_is_named_first,
-    check_members_are_who_lives,
-    check_members_may_be_asked_for_beside_the_end,
+    check_kill_until_empty_needs_no_signal_before,
+    check_the_leader_is_listed_first,
+    check_members_are_the_living_processes,
+    check_members_may_be_called_while_the_tree_ends,
     check_reap_waits_for_the_end,
-    check_many_may_wait_for_the_exit,
-    check_a_pump_at_the_end_says_so_again,
-    check_a_closed_pipe_says_so,
-    check_a_launch_needs_its_marker,
+    check_several_tasks_may_wait_for_the_exit,
+    check_pump_returns_at_once_after_the_end,
+    check_pump_raises_after_aclose,
+    check_a_launch_without_marker_is_rejected,
 )

@@ -142,7 +142,7 @@ def test_raw_statuses(raw: int, code: int | None, number: int | None) -> None:
     assert (status.code, status.signal, status.raw) == (code, number, raw)
 
 
-def test_a_status_that_somebody_took() -> None:
+def test_a_status_that_was_taken_elsewhere() -> None:
     status = make_status(-1)
     assert (status.code, status.signal) == (None, None)
     assert "taken" in str(status)

@@ -1,4 +1,4 @@
-"""Who is protected when memory is gone: supervisor and parents, and no task."""
+"""OOM scores: supervisor and task supervisors are protected, tasks are not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trio_afrender.supervisor.daemon import OOM_SCORE, divide_scores
         (300, True, (300, OOM_SCORE)),
         (0, False, None),
         (300, False, None),
-        (-500, False, (0, -500)),  # a unit file's, for a user who may not lower it
+        (-500, False, (0, -500)),  # set by a unit file, for a user who may not lower it
     ],
 )
 def test_no_task_inherits_protection(

@@ -107,7 +107,7 @@ class FdChannel(Channel):
         )
         for descriptor in descriptors:
             # They arrive inheritable. A leader that inherited one would hold that pipe or socket
-            # open (test_nothing_of_us_is_inherited).
+            # open (test_a_task_inherits_no_descriptor_and_no_variable).
             os.set_inheritable(descriptor, False)
         self._descriptors += descriptors
         return data

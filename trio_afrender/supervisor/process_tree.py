@@ -127,7 +127,7 @@ def collect(met: dict[int, int] | None) -> tuple[int, int, resource.struct_rusag
     if met is not None:
         # A zombie keeps its pid and its group number from other processes until it is reaped, so
         # its group can be killed safely now (WNOWAIT leaves the zombie). That breaks a chain of
-        # daemons that each fork a successor and end (test_a_chain_of_forks_is_broken).
+        # daemons that each fork a successor and end (test_a_chain_of_forks_is_killed).
         info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if info is None:
             return None

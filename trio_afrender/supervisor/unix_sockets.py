@@ -1,7 +1,7 @@
 """Unix sockets at any path, of which both ends check the user.
 
 A socket address holds 107 bytes of a path. For a longer one its folder is opened, and the socket is
-named through ``/proc/self/fd`` (test_a_long_path_is_no_problem).
+named through ``/proc/self/fd`` (test_the_path_of_a_store_may_be_long).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def listen(path: str) -> socket.socket:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 # A task supervisor that ends just now may remove its name first
-                # (test_a_socket_that_goes_just_when_it_is_to_be_replaced).
+                # (test_a_socket_that_is_removed_while_it_is_replaced).
                 with contextlib.suppress(FileNotFoundError):
                     Path(path).unlink()
                 sock.bind(name)
