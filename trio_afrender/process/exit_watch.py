@@ -26,7 +26,7 @@ class ExitWatch(Protocol):
     """A descriptor of the child, while the watch is open and where there is such a thing."""
 
     async def wait(self) -> None:
-        """Wait until the child is a zombie (or gone, if a stranger reaped it). Any number may wait."""
+        """Wait until the child is a zombie, or was reaped elsewhere. Any number of tasks may wait."""
         ...
 
     def close(self) -> None: ...
@@ -77,7 +77,7 @@ class ThreadWatch:
         await self._ended.wait()
 
     def _block(self) -> None:
-        with suppress(ChildProcessError):  # somebody else reaped it: it has ended all the same
+        with suppress(ChildProcessError):  # reaped elsewhere, so it has ended
             os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ def make_watch(pid: int) -> ExitWatch:
 
 
 async def wait_gone(facts: ProcessFacts) -> None:
-    """Wait until the very process that `facts` names has ended; it need not be our child."""
+    """Wait until the process that `facts` identifies has ended; it need not be a child."""
     if not procfs.PIDFD:
         while procfs.is_alive(facts):  # noqa: ASYNC110 - no event exists for it
             await trio.sleep(POLL_INTERVAL)

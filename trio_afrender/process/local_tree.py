@@ -1,23 +1,22 @@
 """One process tree on Linux, and on macOS as far as its kernel allows.
 
-Who belongs to the tree, and how that is known:
+Which processes belong to the tree, and how they are found:
 
-- The leader has a session and group of its own. As long as it is an unreaped child its number
-  cannot pass to a stranger, so its group can be signalled, and atomically so: no fork slips by.
-- Whoever descends from a member, or shares a session with one, is a member. Looking for them
-  reads the facts of all processes, in a thread, and happens only when the tree is to be stopped
-  or something is known to be left.
-- As a subreaper this process adopts whoever lost its parent, so a living tree always hangs on
-  its leader or on an adopted child. Adopted children carry their task's token in their
-  environment. That makes the end of a tree provable from the list of our own children.
-- In a process that is no subreaper (an embedded agent) orphans become children of one of our
+- The leader has a session and group of its own. As long as it is an unreaped child, its number
+  passes to no other process, so its group can be signalled; the kernel does that atomically.
+- A process that descends from a member, or shares a session with one, is a member. To find these, all
+  processes are read in a thread, only when the tree is to be stopped or a member is known to be left.
+- A subreaper adopts each process below it that loses its parent, so a living tree always hangs on its
+  leader or on an adopted child. Adopted children have their task's token in their environment. So
+  the end of a tree can be proven from the list of this process's children.
+- In a process that is no subreaper (an embedded agent) orphans become children of one of its
   ancestors. There they are found by their token as well, unless the host hides processes.
-
-- A daemon (a session of its own, its parent gone before anybody looked) that also dropped its
+- A daemon (a session of its own, its parent ended before it was seen) that also cleared its
   environment belongs to the tree whose output pipe it holds, or else to the only tree that can have
   started it. While several can, it lives until the last of them ends.
 
-Not covered in a process that is no subreaper: such a daemon cannot be told from a stranger there.
+Not covered: in a process that is no subreaper such a daemon cannot be distinguished from an unrelated
+process.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ class LocalTree:
             await trio.lowlevel.checkpoint()
         while not self._ended:
             with trio.move_on_after(ZOMBIE_SCAN_INTERVAL if self._subreaper else float("inf")):
-                # Closed by `reap` while somebody waits: then it has ended as well.
+                # `reap` closed it while this task waited: then it has ended as well.
                 with suppress(trio.ClosedResourceError):
                     await self._watch.wait()
                 self._ended = True
@@ -156,7 +155,7 @@ class LocalTree:
                     return
 
     async def members(self) -> tuple[int, ...]:
-        # Nothing that is seen here is kept: a session noted for hours might be a stranger's in the end.
+        # Nothing is remembered: a session number noted hours ago may belong to another process now.
         table = await self._table.read()
         if self._empty:
             return ()
@@ -262,9 +261,9 @@ class LocalTree:
     def _freeze(self) -> None:
         """Prepare the cheap proof for a tree that is to be killed and whose leader has ended.
 
-        Without a subreaper the leader has to be collected for it, which gives up the group. So
-        stop whoever is in there while it is surely ours: stopped members cannot fork until the
-        look at all processes has found, named and killed them.
+        Without a subreaper the leader must be reaped for it, which releases the number of its group.
+        So the group is stopped before: stopped members cannot fork until the scan of all processes
+        has found and killed them.
         """
         if not self._subreaper and self._status is None and self._has_ended():
             if self._is_pinned():
@@ -294,11 +293,11 @@ class LocalTree:
         return not await self._has_orphans(kill=kill)
 
     async def _has_orphans(self, *, kill: bool) -> bool:
-        """Tell whether a member lives that lost its parent; note the living, bury the dead.
+        """Whether a member lives that lost its parent; note living ones, reap zombies.
 
-        With `kill` their groups are killed on sight. Among adopted children even a dead one, until
-        it is collected, keeps the number of its group from strangers, and a group dies as a
-        whole. So a chain of daemons that each fork and end does not get away either.
+        With `kill` their groups are killed at once. Even a zombie reserves the number of its group
+        until it is reaped, and a group is killed as a whole. So a chain of daemons that each fork
+        and end does not escape.
         """
         while True:
             orphans, final = await self._orphans.look()
@@ -309,8 +308,8 @@ class LocalTree:
             if kill:
                 for facts in mine if self._subreaper else living.values():
                     kill_group(facts)
-            buried = [self._orphans.collect(facts) for facts in mine]
-            if living or (final and not any(buried)):
+            reaped = [self._orphans.collect(facts) for facts in mine]
+            if living or (final and not any(reaped)):
                 return bool(living)
             await trio.lowlevel.checkpoint()
 

@@ -1,12 +1,12 @@
-"""Orphans that escaped from their tree: who adopted them, whose they are, and their burial.
+"""Orphans that escaped from their tree: find them, assign them to a tree, and reap them.
 
 A process that loses its parent becomes a child of its nearest ancestor that is a subreaper, or
-of init. That is this process (`ADOPTED`) or one of its own ancestors (`STRAYS`). Both have a
-list of children that costs microseconds to read.
+of init. That is this process (`ADOPTED_ORPHANS`) or one of its own ancestors (`OTHER_ORPHANS`).
+Both have a list of children that takes microseconds to read.
 
 Children belong to a process as a whole, so this is the one piece of state that all spawns of a
-process share. Nobody here ever waits for "any child": each zombie is collected by its pid, and
-only once it is known that no other part of the program is going to ask for its status.
+process share. Nothing here waits for "any child": each zombie is reaped by its pid, and only
+once no other part of the program can need its status.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ __all__ = (
 )
 
 REAP_UNCLAIMED_AFTER = 10.0
-"""Seconds after which a zombie that nobody asked for is buried. Owners that wait by event take
-their own within milliseconds."""
+"""Seconds after which a zombie without an owner is reaped. Owners that wait by event reap theirs
+within milliseconds."""
 
 ENVIRONMENT_RETRY_DELAYS = (0.001, 0.002, 0.004, 0.008, 0.016)
 """Pauses in which a process in the middle of an `exec` gets its environment back."""
@@ -56,7 +56,7 @@ _Key: TypeAlias = tuple[int, float]
 
 @attrs.frozen(slots=True)
 class Orphan:
-    """One adopted process; `token` names its task, '' for none, None when that cannot be told."""
+    """One adopted process; `token` names its task, '' for none, None when it is unknown."""
 
     facts: ProcessFacts
     token: str | None
@@ -68,27 +68,27 @@ class Orphan:
 
 _LEADERS: Final[set[int]] = set()
 _SUSPECTS: Final[dict[str, float]] = {}
-"""Trees that are not proven empty: token and start. Whoever has no token is a member of one of
+"""Trees that are not proven empty: token and start. A process without a token is a member of one of
 those that were there when it was started."""
 
 
 def claim(leader: int) -> None:
-    """Say that the child `leader` is no orphan, and will be collected by whoever spawned it."""
+    """Note that the child `leader` is no orphan: the code that spawned it reaps it."""
     _LEADERS.add(leader)
 
 
 def release(leader: int) -> None:
-    """Say that `leader` has been collected: its number may come again."""
+    """Note that `leader` has been reaped: its number may be used again."""
     _LEADERS.discard(leader)
 
 
 def suspect(token: str, started: float) -> None:
-    """Say that the tree of `token` lives since `started` (the kernel's unit)."""
+    """Note that the tree of `token` runs since `started` (clock ticks)."""
     _SUSPECTS[token] = started
 
 
 def clear(token: str) -> None:
-    """Say that the tree of `token` is at its end: whoever it may have started is looked for now.
+    """Note that the tree of `token` ends: the processes that it may have started are searched now.
 
     Before the look, not after it: of two trees that end together one must be the last.
     """
@@ -98,7 +98,7 @@ def clear(token: str) -> None:
 def is_sole_suspect(token: str, facts: ProcessFacts) -> bool:
     """Whether no other living tree than that of `token` can have started this adopted process.
 
-    While several can it belongs to nobody; the last of them to end finds it.
+    While several can, it is assigned to none; the last of them to end finds it.
     """
     return not any(started <= facts.started for each, started in _SUSPECTS.items() if each != token)
 
@@ -107,7 +107,7 @@ def is_sole_suspect(token: str, facts: ProcessFacts) -> bool:
 class Orphans:
     """The processes among which escaped members may be found, and what is known of them.
 
-    Who was seen to belong to no task is not looked at again for `trust` seconds. The clock is not
+    A process that belongs to no task is not read again for `trust` seconds. The clock is not
     trio's, and there is a lock, because a process may run several loops: in turn or in threads.
     """
 
@@ -122,13 +122,13 @@ class Orphans:
         self._trust = trust
         self._clock = clock
         self._lock = threading.Lock()
-        self._strangers: dict[int, float] = {}
+        self._unrelated: dict[int, float] = {}
         self._foreign: frozenset[_Key] = frozenset()
         self._tokens: dict[_Key, str] = {}
         self._dead_since: dict[_Key, float] = {}
 
     def spare_present(self) -> None:
-        """Never bury the children that this process has now: they were not adopted."""
+        """Never reap the children that this process has now: they were not adopted."""
         present = [read_facts(pid) for pid in list_adopted()]
         self._foreign = frozenset((facts.pid, facts.started) for facts in present if facts)
 
@@ -137,7 +137,7 @@ class Orphans:
 
         It is not when a zombie is new to us. A parent that dies while we read hands its children
         over before it shows as a zombie, but they may land behind the end of what we had read.
-        Else whoever descends from a dead leader lives below one of these, or does not live.
+        Else every living descendant of a dead leader is below one of these.
         Checkpoints only when it has to wait for a process that is just executing a program.
         """
         final = True
@@ -159,7 +159,7 @@ class Orphans:
             # The youngest first: of a chain of daemons that fork and end it is the one that lives.
             pids = reversed(self._pids(now))
             found = [self._identify(facts) for facts in map(read_facts, pids) if facts]
-            self._strangers |= {each.facts.pid: now for each in found if each.token == ""}
+            self._unrelated |= {each.facts.pid: now for each in found if each.token == ""}
             dead = [each.key for each in found if not each.facts.alive]
             self._dead_since = {key: self._dead_since.get(key, now) for key in dead}
             keys = {each.key for each in found}
@@ -168,8 +168,8 @@ class Orphans:
 
     def _pids(self, now: float) -> list[int]:
         since = now - self._trust
-        self._strangers = {pid: seen for pid, seen in self._strangers.items() if seen > since}
-        skip = _LEADERS | self._strangers.keys()
+        self._unrelated = {pid: seen for pid, seen in self._unrelated.items() if seen > since}
+        skip = _LEADERS | self._unrelated.keys()
         return [pid for pid in self._list_pids() if pid not in skip]
 
     def _identify(self, facts: ProcessFacts) -> Orphan:
@@ -180,7 +180,7 @@ class Orphans:
         return Orphan(facts, token)
 
     def collect(self, facts: ProcessFacts) -> bool:
-        """Bury a zombie that belongs to the caller's tree; False when it is not ours to bury."""
+        """Reap a zombie of the caller's tree; False when it is not for the caller to reap."""
         if facts.alive or facts.pid in _LEADERS:
             return False
         try:
@@ -189,7 +189,7 @@ class Orphans:
             return False
 
     def reap_unclaimed(self) -> None:
-        """Collect the zombies that nobody has asked for in `UNCLAIMED` seconds."""
+        """Reap the zombies that had no owner for `REAP_UNCLAIMED_AFTER` seconds."""
         latest = self._clock() - REAP_UNCLAIMED_AFTER
         for orphan in self._list():
             if (

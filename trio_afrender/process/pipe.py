@@ -62,8 +62,8 @@ class Pipe:
         if not self._closed:
             self._closed = True
             trio.lowlevel.notify_closing(self._descriptor)
-            # Another thread may be reading it just now: then the pump closes it, else the
-            # number could name somebody else's file by the time of the read.
+            # Another thread may be reading it just now: then the pump closes it, else the number
+            # could name another file by the time of the read.
             if not self._filling:
                 os.close(self._descriptor)
         await trio.lowlevel.checkpoint()

@@ -1,8 +1,8 @@
-"""One look at all processes for all trees that ask at about the same moment.
+"""Process table shared by all trees, refreshed at most every `MAX_AGE` seconds.
 
-For figures, never for signals: what is told may be as old as `FRESH`, and of processes that were
-there before it is what they were then. New ones are read, and those whose parent has ended; to read
-all of them each time would cost a host with a thousand processes more than everything else we do.
+Entries may be stale: use it for usage figures, never to pick a process to signal. A refresh reads new
+processes, and those whose parent has ended. To read all of them each time would take more time on a
+host with a thousand processes than everything else in the agent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ("Facts", "ProcessTable", "list_pids")
 Facts: TypeAlias = Mapping[int, ProcessFacts]
 
 MAX_AGE = 0.5
-"""Seconds for which a look serves whoever asks. Those who measure do it every few seconds."""
+"""Seconds for which the table is used again. Usage is measured every few seconds."""
 FULL_SCAN_INTERVAL = 60.0
 """Seconds after which all processes are read again: a number may have been given to another."""
 
@@ -60,7 +60,7 @@ class ProcessTable:
         self._facts: Facts = {}
 
     async def read(self) -> Facts:
-        """Return who was there at most `FRESH` seconds ago. Raises `OSError` when blind."""
+        """Return the processes as of at most `MAX_AGE` seconds ago. Raises `OSError` when unreadable."""
         async with self._turn:  # the first looks, the others find it done
             if trio.current_time() - self._time > MAX_AGE:
                 self._facts = await trio.to_thread.run_sync(self._renew, limiter=self._threads)
