@@ -1,4 +1,4 @@
-"""Frames: every message survives the way there and back, and nothing else gets in."""
+"""JSON frames: each message is decoded as it was encoded, and invalid frames are rejected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from trio_afrender.protocol.messages import (
     Update,
 )
 
-# What may stand in a text: everything but NUL, and of the surrogates only escaped bytes.
+# Texts contain everything but NUL, and of the surrogates only escaped bytes.
 texts = st.text(
     st.one_of(
         st.characters(exclude_characters="\0", exclude_categories=["Cs"]),
@@ -62,7 +62,7 @@ st.register_type_strategy(TaskFile, st.builds(TaskFile, name=names, data=st.bina
 
 
 def build(cls: type, **given_fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Values of an attrs class, each field by its type, or as told."""
+    """Values of an attrs class: each field by `given_fields`, else by its type."""
     fields: dict[str, st.SearchStrategy[Any]] = {}
     for field in attrs.fields(attrs.resolve_types(cls)):
         kind = field.type
@@ -179,7 +179,7 @@ json_values = st.recursive(
 
 
 @given(from_render)
-def test_what_a_render_says_survives_the_way(message: FromRender) -> None:
+def test_messages_of_a_render_are_decoded_as_they_were_encoded(message: FromRender) -> None:
     frame = encode(message)
     assert frame.isascii()
     assert decode_from_render(frame) == message
@@ -187,7 +187,7 @@ def test_what_a_render_says_survives_the_way(message: FromRender) -> None:
 
 
 @given(from_server)
-def test_what_a_server_says_survives_the_way(message: FromServer) -> None:
+def test_messages_of_a_server_are_decoded_as_they_were_encoded(message: FromServer) -> None:
     frame = encode(message)
     assert frame.isascii()
     assert decode_from_server(frame) == message
@@ -198,7 +198,7 @@ def decode_or_refuse(frame: str | bytes) -> None:
         try:
             decode(frame)
         except ProtocolError as error:
-            assert str(error)  # noqa: PT017 - a message is as good: only other errors fail here
+            assert str(error)  # noqa: PT017 - a message is as good; only other errors fail
 
 
 @given(st.binary(max_size=200))
@@ -264,7 +264,7 @@ TASK = {"run": "r1", "job": 1, "block": 0, "task": 3, "status": 3}
         ),
     ],
 )  # fmt: skip
-def test_bad_frames_are_named_by_their_place(frame: str | bytes, problem: str) -> None:
+def test_the_error_of_a_bad_frame_names_the_field(frame: str | bytes, problem: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         decode_from_render(frame)
     assert problem in str(caught.value)
@@ -284,7 +284,7 @@ def test_bad_frames_are_named_by_their_place(frame: str | bytes, problem: str) -
         ("why", [{"time": 1, "event": "exit"}], "update.tasks[1].why[0].text: missing"),
     ],
 )
-def test_a_task_of_an_update_is_named_by_index_and_field(
+def test_the_error_of_a_bad_task_names_index_and_field(
     field: str, value: object, problem: str
 ) -> None:
     frame = json.dumps({**UPDATE, "tasks": [TASK, {**TASK, field: value}]})
@@ -293,32 +293,32 @@ def test_a_task_of_an_update_is_named_by_index_and_field(
     assert str(caught.value) == problem
 
 
-def test_a_mapping_is_named_by_its_key() -> None:
+def test_the_error_of_a_bad_mapping_names_the_key() -> None:
     task = {"run": "r", "job": 1, "block": 0, "task": 0, "environment": {"A": "b", "PATH": 1}}
     with pytest.raises(ProtocolError) as caught:
         decode_from_server(json.dumps({"type": "events", "tasks": [task]}))
     assert str(caught.value) == "events.tasks[0].environment['PATH']: expected string"
 
 
-def test_a_number_too_large_for_a_float_is_refused() -> None:
+def test_a_number_too_large_for_a_float_is_rejected() -> None:
     with pytest.raises(ProtocolError, match=r"registered\.zombie_time: expected number"):
         decode_from_server('{"type": "registered", "id": 1, "zombie_time": 1e999}')
 
 
-def test_a_long_problem_is_cut_short() -> None:
+def test_a_long_error_is_cut() -> None:
     task = {"run": "r", "job": 1, "block": 0, "task": 0, "environment": {"A" * 10_000: 1}}
     with pytest.raises(ProtocolError) as caught:
         decode_from_server(json.dumps({"type": "events", "tasks": [task]}))
     assert len(str(caught.value)) < 400
 
 
-def test_an_int_will_do_for_a_float_and_becomes_one() -> None:
+def test_an_int_is_converted_where_a_float_is_expected() -> None:
     message = decode_from_server('{"type": "registered", "id": 4, "heartbeat_sec": 2}')
     assert isinstance(message, Registered)
     assert (message.heartbeat_sec, type(message.heartbeat_sec)) == (2, float)
 
 
-def test_numbers_beyond_their_meaning_are_moved_into_range() -> None:
+def test_numbers_out_of_range_are_clamped() -> None:
     task = {**TASK, "percent": 4000, "percentframe": -7}
     update = decode_from_render(json.dumps({**UPDATE, "tasks": [task]}))
     assert isinstance(update, Update)
@@ -339,12 +339,12 @@ def test_unknown_fields_are_ignored_and_unknown_types_kept_raw() -> None:
     assert json.loads(encode(message)) == raw
 
 
-def test_each_side_knows_its_own_messages_only() -> None:
+def test_each_side_decodes_messages_of_the_other_side_only() -> None:
     assert isinstance(decode_from_server(encode(Update(seq=1))), Unknown)
     assert isinstance(decode_from_render(encode(Ack(seq=1))), Unknown)
 
 
-def test_a_status_travels_as_number_and_name() -> None:
+def test_a_status_is_sent_as_number_and_name() -> None:
     update = TaskUpdate(run="r", job=1, block=2, task=3, status=TaskStatus.GiveBack)
     (task,) = json.loads(encode(Update(seq=1, tasks=(update,))))["tasks"]
     assert (task["status"], task["status_name"]) == (15, "GiveBack")
@@ -354,7 +354,7 @@ def test_defaults_are_left_out() -> None:
     assert encode(Ack(seq=5)) == '{"type":"ack","seq":5}'
 
 
-def test_bytes_that_are_not_utf8_come_back_as_they_were() -> None:
+def test_bytes_that_are_not_utf8_are_preserved() -> None:
     printed = b"caf\xe9 \xff\x80\n\xf0\x9f\x8e\xac"
     text = printed.decode("utf-8", "surrogateescape")
     frame = encode(Update(seq=1, log=(LogEntry(run="r", n=0, text=text),)))
@@ -364,7 +364,7 @@ def test_bytes_that_are_not_utf8_come_back_as_they_were() -> None:
     assert update.log[0].text.encode("utf-8", "surrogateescape") == printed
 
 
-def test_nul_and_surrogates_that_no_byte_stands_behind_are_replaced_both_ways() -> None:
+def test_nul_and_surrogates_that_are_no_escaped_bytes_are_replaced_both_ways() -> None:
     hostile = "a\0b\ud83dc\udfffd\udc41"
     safe = "a\u2400b\ufffdc\ufffdd\ufffd"
     assert json.loads(encode(Deregister(reason=hostile)))["reason"] == safe
@@ -372,12 +372,12 @@ def test_nul_and_surrogates_that_no_byte_stands_behind_are_replaced_both_ways() 
     assert decode_from_render(frame) == Deregister(reason=safe)
 
 
-def test_an_own_number_that_is_none_is_refused_before_it_is_sent() -> None:
+def test_nan_is_rejected_before_it_is_sent() -> None:
     with pytest.raises(ProtocolError, match=r"registered: .*not JSON compliant"):
         encode(Registered(id=1, zombie_time=math.nan))
 
 
-def test_a_frame_ends_at_the_limit_both_ways() -> None:
+def test_the_size_limit_of_a_frame_holds_both_ways() -> None:
     room = json_codec.MAX_FRAME - len(encode(Deregister(reason="x"))) + 1
     frame = encode(Deregister(reason="x" * room))
     assert len(frame) == json_codec.MAX_FRAME
@@ -388,7 +388,7 @@ def test_a_frame_ends_at_the_limit_both_ways() -> None:
         decode_from_render(frame + " ")
 
 
-def test_a_list_of_a_million_wrong_items_costs_one_error() -> None:
+def test_a_list_of_a_million_wrong_items_is_one_error() -> None:
     frame = '{"type":"update","seq":1,"tasks":[' + "1," * 1_000_000 + "1]}"
     with pytest.raises(ProtocolError, match=r"update\.tasks\[0\]: expected object"):
         decode_from_render(frame)
@@ -405,7 +405,7 @@ def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def test_files_are_reduced_to_base_names_and_impossible_ones_left_out() -> None:
+def test_file_names_are_reduced_to_base_names_and_unusable_ones_left_out() -> None:
     wanted = ["../../etc/passwd", "C:\\temp\\a.png", "/", "..", ".", "", "a/..", "x" * 256, "b"]
     update = send_files(*({"name": name, "data": "YQ=="} for name in wanted))
     assert [file.name for file in update.files[0].files] == ["passwd", "a.png", "b"]
@@ -434,6 +434,6 @@ def test_all_files_of_an_update_have_a_limit_together() -> None:
 
 
 @pytest.mark.parametrize("files", ["a", [1], [{"name": "a"}], {"name": "a"}])
-def test_files_of_a_wrong_shape_are_refused(files: object) -> None:
+def test_files_of_a_wrong_type_are_rejected(files: object) -> None:
     with pytest.raises(ProtocolError, match=r"update\.files\[0\]\.files"):
         decode_from_render(json.dumps({**UPDATE, "files": [{"run": "r", "n": 0, "files": files}]}))
