@@ -1,1 +1,1 @@
-"""Parsers: one module a parser, with a class of the module's name. `parser` is the base class."""
+"""Parsers: each module has a class of its own name, derived from `parser` of `parsers.parser`."""

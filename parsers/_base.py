@@ -21,19 +21,20 @@ REPORT = "REPORT: "
 _FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 _NUMBERS = ("percent", "frame", "percentframe")
 _TEXTS = ("activity", "report", "resources")
-_LONGEST_PROBLEM = 16 * 1024
-_MOST_FILES = 10_000  # announced by one task: whatever it prints, memory and time stay bounded
+_MAX_PROBLEM = 16 * 1024
+_MAX_FILES = 10_000
+"""Files that one task can announce: memory and time stay bounded whatever it prints."""
 
 
 class parser:
-    """What every parser has; alone it knows only the markers that any program may print."""
+    """A parser that reads only the markers that any program may print."""
 
     tail = False
-    """Whether `do` also wants to see a line that is not finished, as ``args['tail']``."""
+    """Whether `do` also gets the unfinished line, as ``args['tail']``."""
     ticks: bool | None = None
-    """Whether it wants a call each second without new output; None: plugins of others do."""
+    """Whether `do` is called each second without new output; None: only if it is not built-in."""
     recheck = 1.0
-    """Seconds between two looks for files that were announced before they were there."""
+    """Seconds between two searches for announced files that do not exist yet."""
 
     str_warning: list[str]
     str_error: list[str]
@@ -68,29 +69,30 @@ class parser:
         self.res_cpu_agv: int | None = None
         self.res_cpu_cur: list[int] = []
         for flag in _FLAGS:
-            # A class with two parsers for bases comes here twice: the first one's lists stay.
+            # In a class with two parsers as bases this constructor runs twice: the first lists
+            # stay.
             if f"str_{flag}" not in self.__dict__:
                 setattr(self, f"str_{flag}", list(getattr(type(self), f"str_{flag}", ())))
-        self._load = _host_load.Load()
-        self._known = dict.fromkeys(_NUMBERS, 0)
-        self._announced: dict[str, bool] = {}
-        self._places: dict[str, int] = {}
-        self._told: set[str] = set()
-        self._looked = -self.recheck
+        self._host_load = _host_load.Load()
+        self._valid_numbers = dict.fromkeys(_NUMBERS, 0)
+        self._missing_files: dict[str, bool] = {}
+        self._file_order: dict[str, int] = {}
+        self._announced: set[str] = set()
+        self._searched_at = -self.recheck
 
     def setTaskInfo(self, i_info: dict[str, object]) -> None:
-        """Learn the task: called once, right after the parser was made."""
+        """Set the task: called once, right after the constructor."""
         self.taskInfo = i_info
-        self._told.clear()  # the same names may be other files now
+        self._announced.clear()  # in another working folder the same names are other files
         frames = i_info.get("frames_num", 1)
         self.numframes = max(1, frames) if isinstance(frames, int) else 1
 
-    # What the host calls.
+    # Called by the plugin host.
 
     def parse(self, i_args: dict[str, object]) -> None:
-        """Take one portion: whole lines, in ``i_args['data']``. Not meant to be overridden.
+        """Read one batch: whole lines, in ``i_args['data']``. Not meant to be overridden.
 
-        Never raises: what plugin code raised stands in `problem`, as a traceback, until cleared.
+        Raises nothing: tracebacks of plugin code are appended to `problem`, until that is cleared.
         """
         for key in ("data", "mode"):
             if key in i_args:
@@ -99,25 +101,25 @@ class parser:
         pid = i_args.get("pid")
         if isinstance(pid, int):
             self.pid = pid
-        self._guarded(self.processResources, i_args)
+        self._call_plugin(self.processResources, i_args)
         if data:
-            self._guarded(self.doBaseCheck, data)
-        self.result = self._result_of(self._guarded(self.do, i_args))
-        self.progress_changed = bool(self._guarded(self.hasProgressChanged, i_args))
-        self._settle()
+            self._call_plugin(self.doBaseCheck, data)
+        self.result = self._result_text(self._call_plugin(self.do, i_args))
+        self.progress_changed = bool(self._call_plugin(self.hasProgressChanged, i_args))
+        self._convert_attributes()
         if i_args.get("mode", "RUN") != "RUN":
             self.findFiles()
 
     def do(self, i_args: dict[str, object]) -> str | None:
-        """Read the portion: to be overridden.
+        """Read the batch; subclasses override this. Also called with empty data.
 
-        Called with empty data too. None keeps the portion as it is; a text replaces it, in what
-        is stored and in what listeners get.
+        None keeps the output as it is; a text replaces it, in what is stored and in what listeners
+        get.
         """
         return None
 
     def doBaseCheck(self, i_data: str) -> None:
-        """Reset what lives for one portion, then look for the lists of texts and the markers."""
+        """Reset what is valid for one batch, then search for the lists of texts and the markers."""
         self.activity = ""
         self.report = ""
         self.warning = self.error = self.badresult = False
@@ -130,7 +132,7 @@ class parser:
         self.findMarkers(i_data)
 
     def findMarkers(self, i_data: str) -> None:
-        """Look for what any program may print to tell its stage and its files."""
+        """Search for the markers by which any program may report its activity and files."""
         self.activity = _text.last_after(i_data, ACTIVITY)
         self.report = _text.last_after(i_data, REPORT)
         if "@IMAGE" in i_data or "Image: " in i_data:
@@ -138,7 +140,7 @@ class parser:
                 self.findImage(line)
 
     def calculate(self) -> None:
-        """Work out `percent` from `frame` and `percentframe`, all put into their bounds."""
+        """Compute `percent` from `frame` and `percentframe`; clip all three to their ranges."""
         frames = max(1, self.numframes)
         self.frame = min(max(int(self.frame), 0), frames)
         self.percentframe = min(max(int(self.percentframe), 0), 100)
@@ -149,20 +151,20 @@ class parser:
         self.percent = min(max(percent, 0), 100)
 
     def hasProgressChanged(self, i_args: dict[str, object]) -> bool:
-        """Whether this portion shows that the task is alive: any output does."""
+        """Whether this batch shows that the task makes progress: any output does."""
         return bool(i_args.get("data"))
 
     def processResources(self, i_args: dict[str, object]) -> None:
-        """Take the host's load from ``i_args['resources']`` (JSON), once per measurement."""
-        if not self._load.take(i_args.get("resources")):
+        """Read the host's load from ``i_args['resources']`` (JSON), once per measurement."""
+        if not self._host_load.take(i_args.get("resources")):
             return
-        self.host_resources = self._load.measured
-        self.res_mem_peak_mb = self._load.memory_peak
-        self.res_cpu_agv = self._load.cpu_mean
-        self.res_cpu_cur = self._load.cpu_recent
+        self.host_resources = self._host_load.measured
+        self.res_mem_peak_mb = self._host_load.memory_peak
+        self.res_cpu_agv = self._host_load.cpu_mean
+        self.res_cpu_cur = self._host_load.cpu_recent
 
     def getLog(self) -> str | None:
-        """Text for the task's log on the server."""
+        """Return text for the task's log on the server."""
         return self.log
 
     # Files.
@@ -170,41 +172,41 @@ class parser:
     def appendFile(self, i_file: str, i_onthefly: bool = False) -> None:
         """Announce a file: a thumbnail is made of it, after the task or (`i_onthefly`) at once.
 
-        It counts once it is there: one that is not is looked for again until the end.
+        A file that does not exist yet is searched again until the end.
         """
-        if i_file in self._told:
+        if i_file in self._announced:
             return
         name = _text.text_of(i_file).strip()
-        path = os.path.join(_text.text_of(self.taskInfo.get("wdir", "")), name)  # noqa: PTH118 - a text
+        path = os.path.join(_text.text_of(self.taskInfo.get("wdir", "")), name)  # noqa: PTH118 - any text
         key = os.path.normpath(path)
-        if not name or key in self._places or len(self._places) >= _MOST_FILES:
+        if not name or key in self._file_order or len(self._file_order) >= _MAX_FILES:
             return
         self.files_all.append(name)
-        self._told.add(i_file)
-        self._places[key] = len(self._places)
-        self._announced[path] = i_onthefly
-        self._look_for((path,))
+        self._announced.add(i_file)
+        self._file_order[key] = len(self._file_order)
+        self._missing_files[path] = i_onthefly
+        self._search_files((path,))
 
     def getFiles(self) -> list[str]:
-        """Files to make thumbnails of after the task, in the order they were announced."""
-        if time.monotonic() - self._looked >= self.recheck:
+        """Return the existing files for thumbnails after the task, in the order of announcement."""
+        if time.monotonic() - self._searched_at >= self.recheck:
             self.findFiles()
         return self.files
 
     def getFilesOnTheFly(self) -> list[str]:
-        """Files to make thumbnails of now: each is told once."""
-        if time.monotonic() - self._looked >= self.recheck:
+        """Return the files for thumbnails at once; each file is returned once."""
+        if time.monotonic() - self._searched_at >= self.recheck:
             self.findFiles()
         found, self.files_onthefly = self.files_onthefly, []
         return found
 
     def findFiles(self) -> None:
-        """Look now for announced files that were not there before."""
-        self._looked = time.monotonic()
-        self._look_for(tuple(self._announced))
+        """Search now for announced files that did not exist before."""
+        self._searched_at = time.monotonic()
+        self._search_files(tuple(self._missing_files))
 
     def findImage(self, i_line: str) -> None:
-        """Look for a file that a line announces."""
+        """Announce the file that a line names after one of the markers."""
         name = _text.after(i_line, "@IMAGE@")
         if name is not None:
             self.appendFile(name)
@@ -217,30 +219,29 @@ class parser:
             if name is not None:
                 self.appendFile(name, True)
 
-    def _look_for(self, paths: tuple[str, ...]) -> None:
+    def _search_files(self, paths: tuple[str, ...]) -> None:
         for path in paths:
-            if not os.path.isfile(path):  # noqa: PTH113 - also right for names no Path can hold
+            if not os.path.isfile(path):  # noqa: PTH113 - any text
                 continue
-            found = self.files_onthefly if self._announced.pop(path) else self.files
+            found = self.files_onthefly if self._missing_files.pop(path) else self.files
             found.append(path)
-            found.sort(key=self._place)
-
-    def _place(self, path: str) -> int:
-        return self._places.get(os.path.normpath(path), len(self._places))
+            # A plugin may have added files of its own to the list: they come last.
+            last = len(self._file_order)
+            found.sort(key=lambda name: self._file_order.get(os.path.normpath(name), last))
 
     # HTML.
 
     def toHTML(self, i_data: str) -> str:
-        """The output as HTML, lines coloured by what this parser sees in each. Text is escaped.
+        """Return output as HTML, escaped, each line coloured by what this parser finds in it.
 
-        Another object does the parsing, so that this one's progress and files stay.
+        A new object of the same class parses it: this object's progress and files stay.
         """
         probe = type(self)()
         probe.numframes = self.numframes
         return "<br>\n".join(probe.toHTMLline(line) for line in _text.lines(_text.text_of(i_data)))
 
     def toHTMLline(self, i_line: str) -> str:
-        """One line as HTML; changes this object's state as `parse` does."""
+        """Return one line as HTML; this object's state changes as in `parse`."""
         for flag in _FLAGS:
             setattr(self, flag, False)
         self.activity = self.report = ""
@@ -248,37 +249,38 @@ class parser:
         return self.tagHTML(_line_colours.colour(i_line, self))
 
     def tagHTML(self, i_line: str) -> str:
-        """A last change to a line that is HTML already: to be overridden."""
+        """Change a line that is HTML already; for subclasses."""
         return i_line
 
-    # What plugin code may do wrong.
+    # Faults of plugin code.
 
-    def _guarded(self, call: Callable[..., object], argument: object) -> object:
+    def _call_plugin(self, function: Callable[..., object], argument: object) -> object:
         try:
-            return call(argument)
+            return function(argument)
         except (Exception, SystemExit):  # noqa: BLE001 - plugin code may raise anything
-            self._complain(traceback.format_exc())
+            self._add_problem(traceback.format_exc())
             return None
 
-    def _complain(self, text: str) -> None:
-        self.problem = (self.problem + text)[-_LONGEST_PROBLEM:]
+    def _add_problem(self, text: str) -> None:
+        """Append to `problem`, of which the end is kept."""
+        self.problem = (self.problem + text)[-_MAX_PROBLEM:]
 
-    def _result_of(self, value: object) -> str | None:
+    def _result_text(self, value: object) -> str | None:
         if value is None or isinstance(value, str):
             return value
         if isinstance(value, bytes):
             return _text.text_of(value)
-        self._complain(f"do() must return None or text, not {type(value).__name__}\n")
+        self._add_problem(f"do() must return None or text, not {type(value).__name__}\n")
         return None
 
-    def _settle(self) -> None:
-        """Give every attribute its type: a float for a percent is as good as a number."""
+    def _convert_attributes(self) -> None:
+        """Convert attributes to their types: a plugin may set a percent to a float."""
         for name in _NUMBERS:
             value = getattr(self, name)
             if type(value) is not int:
-                value = _text.int_of(value, self._known[name])
+                value = _text.int_of(value, self._valid_numbers[name])
                 setattr(self, name, value)
-            self._known[name] = value
+            self._valid_numbers[name] = value
         for name in _FLAGS:
             if type(getattr(self, name)) is not bool:
                 setattr(self, name, bool(getattr(self, name)))

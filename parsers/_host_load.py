@@ -1,4 +1,4 @@
-"""The host's load while a task ran, as parsers are told it: peak memory and mean CPU."""
+"""The host's load during a task, as parsers get it: peak memory and mean CPU."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import json
 
 __all__ = ("Load",)
 
-_BUSY = ("cpu_user", "cpu_nice", "cpu_system", "cpu_iowait", "cpu_irq", "cpu_softirq")
-_RECENT = 60
+_BUSY_KEYS = ("cpu_user", "cpu_nice", "cpu_system", "cpu_iowait", "cpu_irq", "cpu_softirq")
+_MAX_RECENT = 60
 
 
 class Load:
-    """What was measured so far. Equal text twice is one measurement told twice."""
+    """Summary of the measurements so far."""
 
     def __init__(self) -> None:
         self.measured: dict[str, object] | None = None
+        """The last measurement."""
         self.memory_peak: int | None = None
-        """Megabytes in use at most."""
+        """The maximum of memory in use, in MiB."""
         self.cpu_recent: list[int] = []
-        """The last busy percents."""
+        """The last percents of busy time."""
         self._text: object = None
         self._cpu_sum = 0
         self._cpu_count = 0
@@ -28,28 +29,26 @@ class Load:
         return round(self._cpu_sum / self._cpu_count) if self._cpu_count else None
 
     def take(self, text: object) -> bool:
-        """Take a measurement, JSON ``{"host_resources": {...}}``; return whether it was a new one.
+        """Add a measurement, JSON ``{"host_resources": {...}}``; return whether it was a new one.
 
-        Raises ValueError for text that is no JSON.
+        Raises ValueError for text that is not JSON.
         """
+        # Each call of a parser brings the last measurement again: equal text is the same
+        # measurement.
         if not text or text == self._text or not isinstance(text, str | bytes):
             return False
         self._text = text
-        told = json.loads(text)
-        measured = told.get("host_resources") if isinstance(told, dict) else None
+        data = json.loads(text)
+        measured = data.get("host_resources") if isinstance(data, dict) else None
         if not isinstance(measured, dict):
             return False  # nothing has been measured yet
         self.measured = measured
-        self._take_memory(measured.get("mem_total_mb"), measured.get("mem_free_mb"))
-        self._take_cpu([value for key in _BUSY if isinstance(value := measured.get(key), int)])
-        return True
-
-    def _take_memory(self, total: object, free: object) -> None:
+        total, free = measured.get("mem_total_mb"), measured.get("mem_free_mb")
         if isinstance(total, int) and isinstance(free, int):
             self.memory_peak = max(self.memory_peak or 0, total - free)
-
-    def _take_cpu(self, busy: list[int]) -> None:
+        busy = [value for key in _BUSY_KEYS if isinstance(value := measured.get(key), int)]
         if busy:
             self._cpu_sum += sum(busy)
             self._cpu_count += 1
-            self.cpu_recent = [*self.cpu_recent, sum(busy)][-_RECENT:]
+            self.cpu_recent = [*self.cpu_recent, sum(busy)][-_MAX_RECENT:]
+        return True

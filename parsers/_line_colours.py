@@ -1,4 +1,4 @@
-"""Colours for lines of output, by what a parser said about them."""
+"""HTML colours of output lines, by the flags and texts that a parser sets for a line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 __all__ = ("colour",)
 
 
-class Verdict(Protocol):
+class LineState(Protocol):
     """The attributes of a parser that give a line its colour."""
 
     error: bool
@@ -20,19 +20,20 @@ class Verdict(Protocol):
     report: str
 
 
-def colour(line: str, seen: Verdict) -> str:
-    """The line as HTML, escaped and wrapped in what was seen, the worst innermost."""
+def colour(line: str, state: LineState) -> str:
+    """Return the line as HTML: escaped, in a tag for each attribute that is set."""
     text = html.escape(line)
-    if seen.error or seen.fatalerror:
+    # The innermost background is visible, so the most severe flag comes first.
+    if state.error or state.fatalerror:
         text = f'<span style="background-color:#FF0000"><b>{text}</b></span>'
-    if seen.badresult:
+    if state.badresult:
         text = f'<span style="background-color:#FF00FF">{text}</span>'
-    if seen.warning:
+    if state.warning:
         text = f'<span style="background-color:#FFA500">{text}</span>'
-    if seen.finishedsuccess:
+    if state.finishedsuccess:
         text = f'<span style="color:#008800"><b>{text}</b></span>'
-    if seen.activity:
+    if state.activity:
         text = f'<span style="background-color:#00FF00">{text}</span>'
-    if seen.report:
+    if state.report:
         text = f"<i><b>{text}</b></i>"
     return text

@@ -1,10 +1,10 @@
-r"""What Houdini's renderers print, Mantra and Karma, when told to show progress as Alfred wants it.
+r"""What Houdini's renderers Mantra and Karma print with progress in Alfred's style.
 
     Generating Image: /out/a.0001.exr (1920x1080)
     ALF_PROGRESS 45%
     Peak Memory Usage: 3.21 GB
 
-A PDG work item tells its files as ``PDG_RESULT:5;__PDG_DIR__/render/a.exr;file/image;0``.
+A PDG work item reports its files as ``PDG_RESULT:5;__PDG_DIR__/render/a.exr;file/image;0``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 
-from parsers._passes import LapParser, laps
+from parsers._passes import PassParser, pass_rules
 from parsers._resource_report import UsageParser
 from parsers._text import text_of
 from parsers.parser import Found, Rule, RuleParser, mark, rule
@@ -42,7 +42,7 @@ _SIZE = re.compile(r"\d{1,9} *x *\d{1,9}\)")
 
 
 def warnings_of(program: str) -> tuple[str, ...]:
-    """What is no error, of the program that prints its name before it."""
+    """Texts of warnings; some begin with the name of the program."""
     return (
         "Unable to access file",
         "Unable to load texture",
@@ -58,13 +58,13 @@ def warnings_of(program: str) -> tuple[str, ...]:
 
 
 def sized_image(parser: RuleParser, found: Found) -> None:
-    """A file, perhaps with its size behind it: ``a.exr (1920x1080)``."""
+    """Announce a file whose name may be followed by its size: ``a.exr (1920x1080)``."""
     name, _, size = found.group(1).strip().rpartition("(")
     parser.appendFile(name if _SIZE.fullmatch(size) else found.group(1))
 
 
 def _result(parser: MantraParser, found: Found) -> None:
-    """A file of a PDG work item: an image by its extension, ``__NAME__`` from the environment."""
+    """Announce a PDG work item's file if it is an image; ``__NAME__`` is an environment variable."""
     environment = parser.taskInfo.get("environment")
     name = found.group(1).strip()
     if isinstance(environment, dict):
@@ -73,16 +73,16 @@ def _result(parser: MantraParser, found: Found) -> None:
             lambda one: text_of(environment.get(one.group(1), one.group())),
             name,
         )
-    if os.path.splitext(name)[1].lower() in _IMAGES:  # noqa: PTH122 - a text of any system
+    if os.path.splitext(name)[1].lower() in _IMAGES:  # noqa: PTH122 - may be a path of another system
         parser.appendFile(name)
 
 
-class MantraParser(LapParser, UsageParser):
-    """Percents of each frame, files, memory, and the errors that both renderers have."""
+class MantraParser(PassParser, UsageParser):
+    """Percents of each frame, files, memory, and the errors of both renderers."""
 
     rules: tuple[Rule, ...] = (
-        # -1 is told too, before there is anything to tell.
-        *laps(
+        # Before the first percent both print -1, which is not matched.
+        *pass_rules(
             "ALF_PROGRESS ",
             r"ALF_PROGRESS (\d\d?(?:\.\d+)?)(?!\d)",
             "ALF_PROGRESS 1",

@@ -1,68 +1,68 @@
 r"""Percents that start again with each frame.
 
-A renderer that is given several frames goes from 0 to 100 % in each, and not all of them say that
-another one begins: then the first percent after a complete frame tells it.
+A renderer of several frames goes from 0 to 100 % in each, and some renderers do not report that
+another frame begins: then the first percent below 100 after a complete frame begins it.
 
-    rules = laps("% done", r"(\d+)% done", "100% done", "100% done")
+    rules = pass_rules("% done", r"(\d+)% done", "100% done", "100% done")
 """
 
 from __future__ import annotations
 
 from parsers.parser import Found, Rule, RuleParser, frame_share, progress_only, rule
 
-__all__ = ("LapParser", "frame_finished", "lap_end", "laps")
+__all__ = ("PassParser", "frame_finished", "pass_end", "pass_rules")
 
 
-class LapParser(RuleParser):
-    """A table that may have `laps`; also one that has other rules for frames, they win."""
+class PassParser(RuleParser):
+    """A table that may contain `pass_rules`. Other rules for frames take precedence over these."""
 
-    lapped = False
-    """Whether the present frame is complete, and what comes next belongs to another one."""
+    pass_done = False
+    """Whether the current frame is complete, so that the next percent belongs to another frame."""
 
     @progress_only
     def next_frame(self) -> None:
-        self.lapped = False
+        self.pass_done = False
         super().next_frame()
 
     @progress_only
-    def begin_lap(self) -> None:
-        """Something of a frame that is not complete was told."""
-        if self.lapped:
+    def begin_pass(self) -> None:
+        """Begin another frame if the current one is complete."""
+        if self.pass_done:
             self.next_frame()
 
     @progress_only
-    def end_lap(self) -> None:
-        """The present frame is complete; told again it is the same frame still."""
+    def end_pass(self) -> None:
+        """Mark the current frame as complete; doing so again changes nothing."""
         self.grow_frame(100)
-        self.lapped = True
+        self.pass_done = True
 
 
-def laps(token: str, percent: str, end_token: str, end: str) -> tuple[Rule, Rule]:
-    """Rules for percents of a frame, and for what is told once it is complete.
+def pass_rules(token: str, percent: str, end_token: str, end: str) -> tuple[Rule, Rule]:
+    """Make a rule for percents of a frame, and one for the line of a complete frame.
 
-    All that `percent` matches at 100 must be matched by `end` too: only there it is seen where
-    one frame ends.
+    Every text that `percent` matches at 100 must be matched by `end` too: only that rule recognizes
+    where a frame ends.
     """
-    return rule(token, percent, frame_share(_share)), rule(end_token, end, lap_end)
+    return rule(token, percent, frame_share(_share)), rule(end_token, end, pass_end)
 
 
-def _share(parser: LapParser, groups: tuple[str, ...]) -> float:
+def _share(parser: PassParser, groups: tuple[str, ...]) -> float:
     percent = float(groups[0])
-    if parser.lapped and percent < 100:
-        parser.begin_lap()
+    if parser.pass_done and percent < 100:
+        parser.begin_pass()
     return percent
 
 
 @progress_only
-def lap_end(parser: LapParser, found: Found) -> None:
-    """The present frame is complete, but only what comes next counts it."""
-    if not parser.lapped:
-        parser.end_lap()
+def pass_end(parser: PassParser, found: Found) -> None:
+    """The current frame is complete, but only the next percent counts it."""
+    if not parser.pass_done:
+        parser.end_pass()
 
 
 @progress_only
 def frame_finished(parser: RuleParser, found: Found) -> None:
-    """A frame was finished or skipped; if there is but one, all is done."""
+    """A frame was finished or skipped; in a task of one frame the task is done."""
     parser.next_frame()
     if parser.numframes == 1:
         parser.grow_frame(100)

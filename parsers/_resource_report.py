@@ -1,9 +1,10 @@
-r"""Parsers that tell in `resources` what a task used: the host's figures, and the program's own.
+r"""Parsers whose `resources` has what a task used: the host's figures and the program's own.
 
     class arnold(UsageParser):
         rules = (rule("peak CPU memory", r"peak CPU memory used +([\d.]+) *(\w+)", memory("arnold_gb")),)
 
-makes ``mem_peak_mb:9000 arnold_gb:1.5 cpu_avg:97``. Of figures told again the greatest stays.
+makes ``mem_peak_mb:9000 arnold_gb:1.5 cpu_avg:97``. Of several values of a figure the greatest
+counts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class UsageParser(RuleParser):
     def __init__(self) -> None:
         super().__init__()
         self.used: dict[str, float] = {}
-        """What the program told of itself, by the names that `resources` has."""
+        """The program's figures, by their names in `resources`."""
 
     def do(self, i_args: dict[str, object]) -> str | None:
         result = super().do(i_args)
@@ -31,21 +32,25 @@ class UsageParser(RuleParser):
             "cpu_avg": self.res_cpu_agv,
         }
         self.resources = " ".join(
-            f"{name}:{_plain(value)}" for name, value in figures.items() if value is not None
+            f"{name}:{_format_number(value)}"
+            for name, value in figures.items()
+            if value is not None
         )
         return result
 
+    # Marked though a figure is no progress: unmarked, the table would be read line by line
+    # (`parsers._rules._has_known_methods`).
     @progress_only
     def use(self, name: str, value: float) -> None:
-        """So much was used, at least."""
+        """Set a figure; a smaller value than before changes nothing."""
         self.used[name] = max(value, self.used.get(name, 0))
 
 
 def memory(name: str) -> Aside:
-    """Gigabytes from a number and a unit, the first two groups; units nobody knows do not count."""
+    """Set a figure in GiB from a number and a unit, the first two groups; skip unknown units."""
 
     def act(parser: RuleParser, found: Found) -> None:
-        assert isinstance(parser, UsageParser)  # noqa: S101 - as the docstring of the module says
+        assert isinstance(parser, UsageParser)  # noqa: S101 - see the class
         power = _UNITS.get(found.group(2).lower())
         if power is not None:
             parser.use(name, float(found.group(1)) * 1024.0 ** (power - 3))
@@ -54,7 +59,7 @@ def memory(name: str) -> Aside:
 
 
 def greatest(name: str) -> Aside:
-    """The first group as a whole number; commas between thousands do not matter."""
+    """Set a figure from the first group, a whole number that may have commas between thousands."""
 
     def act(parser: RuleParser, found: Found) -> None:
         assert isinstance(parser, UsageParser)  # noqa: S101 - as above
@@ -63,6 +68,6 @@ def greatest(name: str) -> Aside:
     return Aside(act, "each", name)
 
 
-def _plain(value: float) -> str:
-    """At most two digits behind the point, and no zeros at their end."""
+def _format_number(value: float) -> str:
+    """At most two digits after the point, without trailing zeros."""
     return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""What the rules of a `RuleParser` are made of: see `parsers._rules`."""
+"""The rules of a `RuleParser` and what they do for a match; `parsers._rules` applies them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Action: TypeAlias = Callable[..., None]
 """Called with the parser and the match."""
 Method = TypeVar("Method", bound=Callable[..., object])
 Share: TypeAlias = Callable[..., float | None]
-"""Called with the parser and the groups of a match; percents, or None for nothing told."""
+"""Called with the parser and the groups of a match; returns percents, or None to skip it."""
 
 _FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 _PLAIN_START = re.compile(r"(?:[\w @:=\"'!,-]|\\[^\w\s]){3}(?![*+?{])")
@@ -45,14 +45,14 @@ _MAY_CROSS_LINES = re.compile(r"\\[sWDnr]|\[\^|\(\?[a-z]*s|\\x0|\\[AZ]")
 
 
 class RuleTarget(Protocol):
-    """What actions and the reading in bulk use of a `RuleParser`."""
+    """What actions, and the reading of many lines at once, use of a `RuleParser`."""
 
     frame: int
     percentframe: int
     numframes: int
     activity: str
     report: str
-    marked: str | None
+    frame_name: str | None
 
     def appendFile(self, i_file: str, i_onthefly: bool = False) -> None: ...
 
@@ -70,24 +70,25 @@ class RuleTarget(Protocol):
 
 
 class Progress(NamedTuple):
-    """The kind of action that only says how much is done.
+    """An action that only reports how much is done.
 
-    Many in a row come to no more than the greatest, so they are looked at in bulk.
+    Of many in a row only the greatest counts, so they are read in bulk.
     """
 
-    whole: bool
-    """Whether it is the task that has come so far, or the present frame."""
+    of_task: bool
+    """Whether the percents are of the whole task, or of the current frame."""
     share: Share
-    """Percents from the groups of a match (an empty text for one that did not match), or None."""
-    wanted: Callable[..., bool] | None = None
-    """Called with the parser: whether it can tell at all, as long as no other rule acts."""
+    """Returns percents for the groups of a match; a group that did not match is an empty text."""
+    condition: Callable[..., bool] | None = None
+    """Called with the parser: whether the percents count at present. Its result must not change
+    while no other rule acts."""
 
 
 class Aside:
-    """The kind of action that progress does not depend on: texts, flags, files, figures.
+    """An action that changes no progress: it sets texts, flags, files or figures.
 
-    Where all others of a table touch nothing but progress (`progress_only`), these are done for
-    a whole portion at once, and only as often as it makes a difference.
+    If all other rules of a table change nothing but progress (`progress_only`), asides are applied
+    to a whole batch at once, and only to the matches that make a difference.
     """
 
     __slots__ = ("_act", "attribute", "counts")
@@ -95,49 +96,49 @@ class Aside:
     def __init__(self, act: Action, counts: str, attribute: str = "") -> None:
         self._act = act
         self.counts = counts
-        """Which matches: the ``first`` alone, the ``last`` that says something, or ``each``."""
+        """The matches that count: the ``first``, the ``last`` with a text, or ``each``."""
         self.attribute = attribute
-        """What it sets; order matters only among those that set the same."""
+        """What it sets. The order of asides matters only if they set the same attribute."""
 
     def __call__(self, parser: RuleTarget, found: Found) -> None:
         self._act(parser, found)
 
 
 class Rule(NamedTuple):
-    """Made by `rule`."""
+    """A row of the table of a `RuleParser`, made by `rule`."""
 
     token: str
     pattern: re.Pattern[str]
     action: Action | Progress | Aside
-    within: bool
-    """Whether all matches in a text of many lines are those in its lines that hold the token."""
-
+    line_bound: bool
+    """Whether the matches in a text of many lines are exactly those in its lines with the token."""
     fast: bool
-    """Whether such a text may be searched at once, and the pattern begins with plain text, which
-    makes that as fast as a search for plain text."""
+    """Whether it is `line_bound` and its pattern begins with plain text. A search for the pattern
+    in a whole batch is then as fast as a search for plain text."""
 
     @property
     def bulk(self) -> bool:
-        """Whether it says how much is done and may be searched for in many lines at once."""
-        return self.within and isinstance(self.action, Progress)
+        """Whether it reports progress and may be searched for in many lines at once."""
+        return self.line_bound and isinstance(self.action, Progress)
 
 
 def rule(token: str, pattern: str, action: Action | Progress) -> Rule:
-    """Do `action` for each match of `pattern` in each line that holds `token`.
+    """Make a rule: for each match of `pattern` in each line that contains `token`, do `action`.
 
-    The token is plain text and there for speed: one that is long and rare is best. An action is
-    called with the parser and the match. Progress is fastest where the pattern spells the token
-    out and has neither alternatives nor classes that a line's end belongs to.
+    The token is plain text; it is searched first, for speed, so a long and rare one is best. An
+    action is called with the parser and the match. Progress is fastest if the pattern spells out
+    the token and has neither alternatives nor character classes that include line ends. Raises
+    ValueError for an empty token.
     """
     if not token:
         raise ValueError("a rule needs a text to look for")
-    within = _matches_within_lines(token, pattern)
-    fast = within and _PLAIN_START.match(pattern) is not None
-    return Rule(token, re.compile(pattern, re.MULTILINE), action, within, fast)
+    line_bound = _matches_within_lines(token, pattern)
+    fast = line_bound and _PLAIN_START.match(pattern) is not None
+    return Rule(token, re.compile(pattern, re.MULTILINE), action, line_bound, fast)
 
 
 def _matches_within_lines(token: str, pattern: str) -> bool:
-    """Whether each match surely lies in one line and holds the token; False when in doubt."""
+    """Whether each match certainly lies in one line and contains the token."""
     spelled = re.sub(r"\\(.)", r"\1", pattern)
     alternatives = "|" in re.sub(r"\\.", "", pattern)
     return token in spelled and not alternatives and not _MAY_CROSS_LINES.search(pattern)
@@ -147,13 +148,13 @@ _only_progress: set[object] = set()
 
 
 def progress_only(function: Method) -> Method:
-    """Mark an action, or a method that changes progress: it touches no texts, flags or files."""
+    """Mark an action, or a method that changes progress: it changes no texts, flags or files."""
     _only_progress.add(function)
     return function
 
 
 def is_progress(function: object) -> bool:
-    """Whether it was marked by `progress_only`."""
+    """Whether a function was marked by `progress_only`."""
     return function in _only_progress
 
 
@@ -161,28 +162,28 @@ def is_progress(function: object) -> bool:
 
 
 def fraction(parser: RuleTarget, groups: tuple[str, ...]) -> float | None:
-    """The first group as a number, or first of second (``12/64``); None for a part of nothing."""
+    """Return the first group as percents, or first of second (``12/64``); None for a part of 0."""
     if len(groups) == 1 or not groups[1]:
         return float(groups[0])
-    whole = float(groups[1])
-    return 100 * float(groups[0]) / whole if whole > 0 else None
+    total = float(groups[1])
+    return 100 * float(groups[0]) / total if total > 0 else None
 
 
 frame_percent = Progress(False, fraction)
-"""Percents of the present frame: ``(\\d+)%`` or ``(\\d+)/(\\d+)``."""
+"""Percents of the current frame: ``(\\d+)%`` or ``(\\d+)/(\\d+)``."""
 
 task_percent = Progress(True, fraction)
 """Percents of the whole task."""
 
 
-def frame_share(share: Share, wanted: Callable[..., bool] | None = None) -> Progress:
-    """Percents of the present frame, worked out by a function of parser and groups."""
-    return Progress(False, share, wanted)
+def frame_share(share: Share, condition: Callable[..., bool] | None = None) -> Progress:
+    """Percents of the current frame, computed by a function of parser and groups."""
+    return Progress(False, share, condition)
 
 
-def task_share(share: Share, wanted: Callable[..., bool] | None = None) -> Progress:
-    """Percents of the whole task, worked out by a function of parser and groups."""
-    return Progress(True, share, wanted)
+def task_share(share: Share, condition: Callable[..., bool] | None = None) -> Progress:
+    """Percents of the whole task, computed by a function of parser and groups."""
+    return Progress(True, share, condition)
 
 
 # Frames.
@@ -190,25 +191,25 @@ def task_share(share: Share, wanted: Callable[..., bool] | None = None) -> Progr
 
 @progress_only
 def new_frame(parser: RuleTarget, found: Found) -> None:
-    """A frame begins: the one before is done, if there was one.
+    """A frame begins: the frame before is done, if there was one.
 
-    With a group in the pattern only a text other than the last one is another frame.
+    If the pattern has a group, its text names the frame: only another name is another frame.
     """
-    told = found.group(1) if found.re.groups else None
-    if parser.marked is not None and (told is None or told != parser.marked):
+    name = found.group(1) if found.re.groups else None
+    if parser.frame_name is not None and (name is None or name != parser.frame_name):
         parser.next_frame()
-    parser.marked = told or ""
+    parser.frame_name = name or ""
 
 
 @progress_only
 def frame_done(parser: RuleTarget, found: Found) -> None:
-    """A frame has ended (or was skipped)."""
+    """A frame is done, or was skipped."""
     parser.next_frame()
 
 
 @progress_only
 def frame_end(parser: RuleTarget, found: Found) -> None:
-    """The present frame is complete, but only the beginning of the next one counts it."""
+    """The current frame is at 100 %, but only the beginning of the next one counts it."""
     parser.grow_frame(100)
 
 
@@ -236,20 +237,20 @@ def _report(parser: RuleTarget, found: Found) -> None:
 
 
 image = Aside(_image, "each", "files")
-"""A file was, or will be, written: its name is the last group that has matched."""
+"""A file is written, or will be: its name is the last group that matched."""
 
 image_onthefly = Aside(_image_onthefly, "each", "files")
-"""As `image`, with its thumbnail made at once."""
+"""As `image`, with a thumbnail at once."""
 
 activity = Aside(_activity, "last", "activity")
-"""What the program does now: the last group that has matched."""
+"""The current activity: the last group that matched."""
 
 report = Aside(_report, "last", "report")
-"""Text for the job: the last group that has matched."""
+"""A text for the job: the last group that matched."""
 
 
 def say(text: str) -> Aside:
-    """The activity is this text."""
+    """Set the activity to this text."""
 
     def act(parser: RuleTarget, found: Found) -> None:
         parser.activity = text
@@ -258,7 +259,7 @@ def say(text: str) -> Aside:
 
 
 def mark(flag: str) -> Aside:
-    """Set a flag (``error``, ``warning``, ...) where plain texts are not enough."""
+    """Set a flag (``error``, ``warning``, ...) by a pattern. Raises ValueError for other names."""
     if flag not in _FLAGS:
         raise ValueError(f"no flag {flag!r}")
 

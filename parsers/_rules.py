@@ -1,4 +1,4 @@
-r"""Parsers as tables: a class lists its rules, each a text to look for, a pattern and an action.
+r"""Parsers as tables: a class lists its rules, each a text to search for, a pattern and an action.
 
     class lightwave(RuleParser):
         rules = (
@@ -7,11 +7,12 @@ r"""Parsers as tables: a class lists its rules, each a text to look for, a patte
         )
         errors = ("License error",)
 
-Rules are applied line by line, in the order of the table, and an action knows nothing of where
-the output was cut into portions: so the cuts make no difference. Progress only grows.
+Rules are applied line by line, in the order of the table. An action does not know where the output
+was cut into batches, so the cuts make no difference. Progress only grows.
 
-Renderers print little else than progress, megabytes of it. So lines with nothing but progress
-are not looked at one by one: between two lines that hold anything else the greatest counts.
+Renderers print megabytes of little else than progress. So lines with nothing but progress are not
+read one by one: between two lines that match any other rule only the greatest percent counts
+(test_many_lines_at_once_give_the_same_result_as_single_lines).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import traceback
 from itertools import islice
 
 from parsers._base import ACTIVITY, REPORT, parser
-from parsers._bulk import leap, line_end, take_asides
+from parsers._bulk import line_end, skip_frames, take_asides
 from parsers._rule_actions import (
     Action,
     Aside,
@@ -38,7 +39,8 @@ from parsers._rule_actions import (
 __all__ = ("RuleParser",)
 
 
-_MOVES = ("next_frame", "grow_frame", "grow_task", "begin_lap", "end_lap", "use")
+_PROGRESS_METHODS = ("next_frame", "grow_frame", "grow_task", "begin_pass", "end_pass", "use")
+"""The methods that built-in actions call, those of subclasses included."""
 
 
 class RuleParser(parser):
@@ -49,13 +51,13 @@ class RuleParser(parser):
     rules: tuple[Rule, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
-    """Texts that set the flag wherever they stand; upper or lower case does not matter."""
+    """Texts that set the flag wherever they occur; the case of letters is ignored."""
     badresults: tuple[str, ...] = ()
     fatalerrors: tuple[str, ...] = ()
     successes: tuple[str, ...] = ()
-    names_repeat = True
-    """Whether a frame told again by the same text is still that frame: then nobody looks twice.
-    False in a class whose own actions change `marked`."""
+    skip_repeated_names = True
+    """Whether lines that name the current frame again need not be read: they are the same frame.
+    False in a class whose own actions change `frame_name`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,20 +70,21 @@ class RuleParser(parser):
         ):
             present = getattr(self, name)
             present.extend(text for text in texts if text not in present)
-        self.marked: str | None = None
-        """What told the present frame from others; None before the first one."""
+        self.frame_name: str | None = None
+        """The text that identifies the current frame; None before the first frame."""
         self._repeated = ""
-        """The text by which the last frame was told, with the character behind it."""
-        self._whole = 0
-        self._moved = False
-        self._trouble = ""
+        """The text that named the last frame, from the token to one character after the match."""
+        self._task_percent = 0
+        self._has_grown = False
+        self._error = ""
+        """The traceback of the first action of this batch that raised."""
 
     def findMarkers(self, i_data: str) -> None:
-        """Nothing: the markers are rules too, so that they keep their place among the others."""
+        """Do nothing: the markers are rules here, so that their order among others is kept."""
 
     def do(self, i_args: dict[str, object]) -> str | None:
         text = str(i_args.get("data", ""))
-        # Most rules are not met in most portions: a search of the whole costs next to nothing.
+        # Most tokens are absent from most batches, and a search of the whole batch is cheap.
         rules = [one for one in (*MARKERS, *self.rules) if one.token in text]
         if rules:
             if "\r" in text:
@@ -96,64 +99,64 @@ class RuleParser(parser):
                 take_asides(self, asides, text)
                 rules = [one for one in rules if not isinstance(one.action, Aside)]
         if rules:
-            self._apply_in_order(rules, text, leap(self, rules, text))
-        if self._trouble:
-            self._complain(self._trouble)
-            self._trouble = ""
-        if self._moved:
-            self._moved = False
+            self._apply_in_order(rules, text, skip_frames(self, rules, text))
+        if self._error:
+            self._add_problem(self._error)
+            self._error = ""
+        if self._has_grown:
+            self._has_grown = False
             self.calculate()
 
     def _are_independent(self, rules: list[Rule]) -> bool:
-        """Whether progress is all that these rules touch, but for those that are asides."""
+        """Whether each of these rules is an aside or changes nothing but progress."""
         return _has_known_methods(type(self)) and all(
             isinstance(one.action, Aside | Progress) or is_progress(one.action) for one in rules
         )
 
     def _apply_in_order(self, rules: list[Rule], text: str, done: int) -> None:
-        """Line by line from `done` on, as far as lines hold more than progress."""
+        """Apply rules from position `done` on: line by line where lines hold more than progress."""
         many = [one for one in rules if one.bulk]
         bulk = [(index, one.token) for index, one in enumerate(rules) if one.bulk]
         hits = self._find_hits(rules, text, done)
-        hits.append((len(text), 0, 0))  # where nothing stands
+        hits.append((len(text), 0, 0))  # a sentinel: no hit begins at the end
         for at in range(len(hits) - 1):
             start, index, end = hits[at]
             if start < done:
-                continue  # of a line that more than one rule has hit
+                continue  # another rule has hit this line too
             if done < start:
                 self.take_progress(many, text, done, start)
             done, line = end, text[start:end]
             here = [index]
             while hits[at + len(here)][0] == start:
                 here.append(hits[at + len(here)][1])
-            for place, token in bulk:
+            for position, token in bulk:
                 if token in line:
-                    here.append(place)
+                    here.append(position)
             for index in sorted(here) if len(here) > 1 else here:
                 self._apply_to_line(rules[index], line)
         self.take_progress(many, text, done, len(text))
 
     def _find_hits(self, rules: list[Rule], text: str, done: int) -> list[tuple[int, int, int]]:
-        """Where lines begin that hold the token of a rule, which rule, where they end; in order."""
+        """Lines with the token of a rule that is not read in bulk: (start, index of rule, end)."""
         hits: list[tuple[int, int, int]] = []
         for index, one in enumerate(rules):
             if one.bulk:
                 continue
-            if self._may_repeat(one):
-                self._find_names(one, index, text, done, hits)
+            if one.action is new_frame and one.pattern.groups > 0 and self._has_one_name_rule():
+                self._find_new_names(one, index, text, done, hits)
             else:
                 _find_lines(one.token, index, text, done, hits)
-        hits.sort()  # by line, and in a line as the table has them
+        hits.sort()  # by line, and within a line in the order of the table
         return hits
 
-    def _may_repeat(self, one: Rule) -> bool:
-        """Whether lines are to be passed by that tell the present frame again."""
-        return one.action is new_frame and one.pattern.groups > 0 and self._has_one_name()
+    def _has_one_name_rule(self) -> bool:
+        """Whether exactly one rule names frames: then its last name is the current frame's."""
+        return self.skip_repeated_names and sum(one.action is new_frame for one in self.rules) == 1
 
-    def _find_names(
+    def _find_new_names(
         self, one: Rule, index: int, text: str, done: int, hits: list[tuple[int, int, int]]
     ) -> None:
-        """Add the lines that name a frame, but not those that name the present one again."""
+        """Add the lines that name a frame, without those that name the current frame again."""
         at = text.find(one.token, done)
         while at >= 0:
             if self._repeated and text.startswith(self._repeated, at):
@@ -166,23 +169,19 @@ class RuleParser(parser):
             at = text.find(one.token, end)
 
     def forget_repeated(self) -> None:
-        """The present frame was told by other lines than those looked at one by one."""
+        """Forget how the last frame was named: the current frame was counted without its line."""
         self._repeated = ""
 
-    def _has_one_name(self) -> bool:
-        """Whether one rule alone names frames, so that its last name is the present frame's."""
-        return self.names_repeat and sum(one.action is new_frame for one in self.rules) == 1
-
     def take_progress(self, rules: list[Rule], text: str, start: int, end: int) -> None:
-        """Apply rules of progress to whole lines that hold nothing else."""
+        """Apply rules of progress to whole lines that match no other rule."""
         for one in rules:
             if text.find(one.token, start, end) < 0:
                 continue
-            told = one.pattern.findall(text, start, end)
+            matches = one.pattern.findall(text, start, end)
             if one.pattern.groups < 2:
-                told = [(group,) for group in told]
-            if told and isinstance(one.action, Progress):
-                self._take_progress(one.action, told)
+                matches = [(group,) for group in matches]
+            if matches and isinstance(one.action, Progress):
+                self._take_greatest(one.action, matches)
 
     def _apply_to_line(self, one: Rule, line: str) -> None:
         found = one.pattern.search(line)
@@ -190,81 +189,83 @@ class RuleParser(parser):
             return
         action = one.action
         if isinstance(action, Progress):
-            self._take_progress(action, [found.groups("") or (found.group(),)])
+            self._take_greatest(action, [found.groups("") or (found.group(),)])
         else:
+            # As in `act`, whose call would cost time for each line.
             try:
                 action(self, found)
-            except Exception:  # noqa: BLE001 - one odd line must not hide the next ones
-                self._note_trouble()
-        if one.within and line.find(one.token, found.end()) < 0:
-            return  # as a rule it is said once
+            except Exception:  # noqa: BLE001 - as in `act`
+                self._error = self._error or traceback.format_exc()
+        if one.line_bound and line.find(one.token, found.end()) < 0:
+            return  # most lines have the token once: no second search
         for found in islice(one.pattern.finditer(line), 1, None):
             if isinstance(action, Progress):
-                self._take_progress(action, [found.groups("") or (found.group(),)])
+                self._take_greatest(action, [found.groups("") or (found.group(),)])
             else:
                 self.act(action, found)
 
     def act(self, action: Action, found: Found) -> None:
-        """Do what a match calls for: one odd line must not hide the next ones."""
+        """Call an action with a match. What it raises is kept: it must not hide later lines."""
         try:
             action(self, found)
-        except Exception:  # noqa: BLE001 - as the line above says
-            self._note_trouble()
+        except Exception:  # noqa: BLE001 - actions are plugin code
+            self._error = self._error or traceback.format_exc()
 
-    def _note_trouble(self) -> None:
-        self._trouble = self._trouble or traceback.format_exc()
-
-    def _take_progress(self, action: Progress, told: list[tuple[str, ...]]) -> None:
-        """Grow by the greatest of what was told, each item the groups of a match."""
-        if action.wanted is not None and not action.wanted(self):
+    def _take_greatest(self, action: Progress, matches: list[tuple[str, ...]]) -> None:
+        """Grow by the greatest percent of several matches, each given by its groups."""
+        if action.condition is not None and not action.condition(self):
             return
         share, greatest = action.share, -1.0
-        for groups in told:
+        for groups in matches:
             try:
                 percent = share(self, groups)
             except Exception:  # noqa: BLE001 - as in `act`
-                self._note_trouble()
+                self._error = self._error or traceback.format_exc()
                 continue
             if percent is not None and percent > greatest:
                 greatest = percent
         if greatest >= 0:
-            (self.grow_task if action.whole else self.grow_frame)(greatest)
+            (self.grow_task if action.of_task else self.grow_frame)(greatest)
 
-    # What actions do.
+    # Called by actions.
 
     @progress_only
     def next_frame(self) -> None:
-        """The present frame is done."""
+        """Count the current frame as done."""
         self.frame = min(self.frame + 1, max(1, self.numframes))
         if self.numframes > 1:
             self.percentframe = 0
-        self._moved = True
+        self._has_grown = True
 
     @progress_only
     def grow_frame(self, percent: float) -> None:
-        """So much of the present frame is done; less than before changes nothing."""
+        """Set the percents of the current frame; a smaller number than before changes nothing."""
         if percent > self.percentframe:
             self.percentframe = int(min(percent, 100))
-            self._moved = True
+            self._has_grown = True
 
     @progress_only
     def grow_task(self, percent: float) -> None:
-        """So much of the whole task is done; for programs that do not speak of frames."""
-        if percent > self._whole:
-            self._whole = int(min(percent, 100))
-            self.percentframe = max(self.percentframe, self._whole)
-            self._moved = True
+        """Set the percents of the whole task, for programs that report no frames."""
+        if percent > self._task_percent:
+            self._task_percent = int(min(percent, 100))
+            self.percentframe = max(self.percentframe, self._task_percent)
+            self._has_grown = True
 
     def calculate(self) -> None:
-        """As the base class does, but never below what was told of the whole task."""
+        """Compute `percent` as the base class does, but never below that of `grow_task`."""
         super().calculate()
-        self.percent = max(self.percent, self._whole)
+        self.percent = max(self.percent, self._task_percent)
 
 
 def _has_known_methods(made: type[RuleParser]) -> bool:
-    """Whether the methods that actions call are ours or marked: others may do anything."""
+    """Whether the methods that actions call are built-in or marked `progress_only`.
+
+    A subclass may override `grow_frame` to set the activity, or `appendFile` to count frames: then
+    the order of lines matters, and asides must not be taken first.
+    """
     return made.appendFile is parser.appendFile and all(
-        is_progress(getattr(made, name, new_frame)) for name in _MOVES
+        is_progress(getattr(made, name, new_frame)) for name in _PROGRESS_METHODS
     )
 
 
@@ -280,9 +281,10 @@ def _find_lines(
 
 
 def _last_name(one: Rule, text: str, start: int, end: int) -> str:
-    """How the line's last frame is told, from the token on, with the character behind it.
+    """The text that names the line's last frame, from the token to one character after the match.
 
-    Empty where that would not tell this frame from another.
+    That character ends the name: "frame 1" must not match "frame 12". Empty if the text does not
+    identify the frame.
     """
     name = ""
     for found in one.pattern.finditer(text[start:end]):
@@ -290,12 +292,12 @@ def _last_name(one: Rule, text: str, start: int, end: int) -> str:
         stop = start + found.end() + 1
         name = text[at:stop] if start + found.start() <= at and stop <= end else ""
         if at > start + found.start(1):
-            name = ""  # the name stands before the token
+            name = ""  # the name precedes the token
     return name
 
 
 def _image_line(parser: RuleParser, found: Found) -> None:
-    """What the line of the match announces, whether the match is of that line or of many."""
+    """Announce the file of the match's line; `found` may be a match in one line or in many."""
     text = found.string
     start = text.rfind("\n", 0, found.start()) + 1
     parser.findImage(text[start : line_end(text, start)].rstrip("\n"))
@@ -307,4 +309,4 @@ MARKERS = (
     rule("@IMAGE", r"@IMAGE!?@", Aside(_image_line, "each", "files")),
     rule("Image: ", r"^Image: (?!.*@IMAGE@)", _image_line),
 )
-"""What the base class looks for, as rules."""
+"""The markers of `parser.findMarkers` as rules."""

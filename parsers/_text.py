@@ -1,4 +1,4 @@
-"""Small things about texts that parsers share."""
+"""Functions on text that parsers share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ("after", "int_of", "last_after", "lines", "text_of")
 
 
 def text_of(value: object) -> str:
-    """Text for what should be one; bytes are UTF-8, None is empty."""
+    """Convert any value to text; bytes are UTF-8, None is empty."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -18,18 +18,18 @@ def text_of(value: object) -> str:
     return str(value)
 
 
-def int_of(value: object, otherwise: int) -> int:
-    """A whole number for what should be one."""
+def int_of(value: object, default: int) -> int:
+    """Convert a value to an int; `default` if that is impossible."""
     try:
-        return int(value)  # type: ignore[call-overload,no-any-return] # that is what is tried here
+        return int(value)  # type: ignore[call-overload,no-any-return] # its errors are caught
     except (TypeError, ValueError, OverflowError):
-        return otherwise
+        return default
 
 
 def lines(text: str) -> list[str]:
-    r"""The lines without their ends, which are ``\n``, ``\r`` and ``\r\n``, nothing else.
+    r"""Split a text into lines without their ends: ``\n``, ``\r``, ``\r\n``, and no others.
 
-    An end at the very end begins no further line.
+    An end at the very end of the text begins no further line.
     """
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -40,17 +40,17 @@ def lines(text: str) -> list[str]:
 
 
 def after(line: str, marker: str) -> str | None:
-    """What follows a marker in a line, stripped; None without the marker or with nothing behind."""
+    """Return the stripped text after a marker; None without the marker or without text after it."""
     _, found, rest = line.partition(marker)
     rest = rest.strip()
     return rest if found and rest else None
 
 
 def last_after(text: str, marker: str) -> str:
-    """What follows the last marker that anything follows, up to its line's end, stripped.
+    """Return the stripped rest of the line after the last marker that has one; else an empty text.
 
-    Markers with nothing behind them do not count, else the answer would depend on how the
-    output was cut into portions.
+    Markers with nothing after them are skipped: otherwise the result would depend on how the output
+    was cut into batches.
     """
     if marker not in text:
         return ""

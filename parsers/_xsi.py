@@ -1,4 +1,4 @@
-"""What Softimage's batch renderer says around the work of a renderer; last version 2015."""
+"""What Softimage's batch renderer prints around a renderer's output; last version 2015."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def _complete(parser: XsiParser, found: Found) -> None:
 
 
 class XsiParser(RuleParser):
-    """Frames and stages; subclasses have percents."""
+    """Frames and activities; subclasses add percents."""
 
     working = "rendering.."
-    """The activity while a frame is rendered."""
+    """The activity during a frame."""
 
     frame_rules: tuple[Rule, ...] = (
         rule(": Rendering frame ", r": Rendering frame +(-?\d+)", _begin),
@@ -32,7 +32,7 @@ class XsiParser(RuleParser):
     skip_rules: tuple[Rule, ...] = ()
 
     def stage(self) -> str:
-        """What is done now, by how much of the frame is done."""
+        """Return the activity for the percents of the current frame."""
         return self.working if self.percentframe < 99 else "finalizing.."
 
     def grow_frame(self, percent: float) -> None:
@@ -41,5 +41,5 @@ class XsiParser(RuleParser):
 
 
 def skipped(token: str, pattern: str) -> tuple[Rule, Rule]:
-    """Rules for frames that are there already."""
+    """Make rules for frames that are skipped because their files exist."""
     return rule(token, pattern, frame_finished), rule(token, pattern, say("skipping frames.."))

@@ -4,7 +4,7 @@ r"""After Effects' aerender, to 2025.
     PROGRESS:  Frame Rate: 30.00 (comp)
     PROGRESS:  0:00:00:12 (13): 7 Seconds
 
-The last is printed as a frame is done, and is the same in all languages of the program.
+The last line is printed after each frame; it is the same in all languages of the program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ("afterfx",)
 
 
 class afterfx(RuleParser):
-    """Frames as they are done; percents by the duration where the task has one, as with movies."""
+    """Frames as they are done; for a movie (one frame) percents by the composition's duration."""
 
     errors = ("aerender Error", "After Effects error", "Unable to Render")
 
@@ -23,10 +23,10 @@ class afterfx(RuleParser):
         super().__init__()
         self.begun = False
         self.seconds = self.frames_over = 0
-        """The duration of the movie: seconds, and frames beyond them."""
+        """The composition's duration: whole seconds, and the frames beyond them."""
         self.rate = 0
         self.done = 0
-        """Frames of the movie that are done."""
+        """Frames of the composition that are done."""
 
     def do(self, i_args: dict[str, object]) -> str | None:
         self.begun = self.begun or "PROGRESS" in str(i_args.get("data", ""))
@@ -36,26 +36,26 @@ class afterfx(RuleParser):
         return result
 
     def take_duration(self, found: Found) -> None:
-        """How long the composition is that begins now."""
+        """Set the duration of the composition that begins."""
         hours, minutes, seconds, self.frames_over = map(int, found.groups())
         self.seconds = hours * 3600 + minutes * 60 + seconds
         self.done = 0
 
     def take_rate(self, found: Found) -> None:
-        """Frames a second; its timecode counts whole ones."""
+        """Set the frames per second; the timecode of a duration counts in whole ones."""
         self.rate = round(float(found.group(1)))
 
     def end_frame(self, found: Found) -> None:
-        """A frame is done, told by its number in the composition."""
-        if found.group(1) == self.marked:
+        """Count a frame, identified by its number in the composition."""
+        if found.group(1) == self.frame_name:
             return
-        self.marked = found.group(1)
+        self.frame_name = found.group(1)
         self.done += 1
-        whole = self.seconds * self.rate + self.frames_over
+        total = self.seconds * self.rate + self.frames_over
         if self.numframes > 1:
             self.next_frame()
-        elif whole > 0:
-            self.grow_frame(100 * self.done / whole)
+        elif total > 0:
+            self.grow_frame(100 * self.done / total)
 
     rules = (
         rule(

@@ -1,7 +1,8 @@
 """Arnold's kick, versions 4 to 7.
 
-Lines of progress and of errors are as the log page of Arnold's manual shows them, licence failures
-as Arnold 7 words them. Of a GPU render we have no log; its progress is said to be the same.
+Lines of progress and errors have the format of the log page in Arnold's manual, licence failures
+the texts of Arnold 7. No log of a GPU render was available; its progress is documented to be the
+same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _FATAL = (
 
 
 class arnold(ArnoldParser):
-    """What Arnold prints, and the errors after which an image is not worth having."""
+    """Arnold's progress and files, and the errors that spoil an image."""
 
     rules: tuple[Rule, ...] = (
         *ArnoldParser.rules,

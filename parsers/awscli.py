@@ -1,9 +1,9 @@
-r"""The AWS command line, 1 and 2: ``aws s3 cp`` and its like.
+r"""The AWS command line, versions 1 and 2: ``aws s3 cp`` and similar commands.
 
     Completed 14.1 MiB/14.6 MiB (18.4 MiB/s) with 2 file(s) remaining
     Completed 3 of 10 part(s) with 1 file(s) remaining
 
-The second is of versions before 1.11. As long as ``~`` is said the amount is not known yet.
+The second is of versions before 1.11. While the line contains ``~`` the total is not known yet.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def _bytes(number: str, unit: str) -> float:
 
 
 def _sizes(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
-    done, whole = _bytes(*groups[:2]), _bytes(*groups[2:])
-    return 100 * done / whole if whole > 0 else None
+    done, total = _bytes(*groups[:2]), _bytes(*groups[2:])
+    return 100 * done / total if total > 0 else None
 
 
 def _files(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
@@ -31,7 +31,7 @@ def _files(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
 
 
 class awscli(RuleParser):
-    """Percents of all that is transferred; files that failed are warnings, the exit status counts."""
+    """Percents of the whole transfer. Failed files are warnings: the exit code shows errors."""
 
     rules = (
         rule("Completed ", rf"Completed {_SIZE}/{_SIZE}", task_share(_sizes)),

@@ -1,9 +1,9 @@
-r"""Blender 2.7 to 5: Cycles, Eevee, Workbench and whatever else prints ``Fra:``.
+r"""Blender 2.7 to 5: Cycles, Eevee, Workbench and any engine that prints ``Fra:``.
 
 Up to 4.x a line of progress is ``Fra:12 Mem:... | ... | Sample 16/64`` (Cycles), ``... | Rendered
-3/16 Tiles`` (large images), ``... | Rendering 26 / 64 samples`` (Eevee); since 5.0 it is a log line,
-``00:01.250  render           | Fra: 12 | ...``, printed only when asked for, so that a saved file is
-all there is to tell that a frame is done.
+3/16 Tiles`` (large images), ``... | Rendering 26 / 64 samples`` (Eevee); since 5.0 it is a log
+line, ``00:01.250  render           | Fra: 12 | ...``, printed only on request: by default the line
+of a saved file is the only sign that a frame is done.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ __all__ = ("blender",)
 
 
 def _tiles(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
-    """Tiles done, and of the present one the samples done."""
+    """Percents by the tiles that are done and the samples of the current tile."""
     done, tiles, sample, samples = (float(group or 0) for group in groups)
-    # All samples done is said of the tile before, too: that one is counted already.
+    # "All samples" is printed of the tile before too, which is counted already.
     share = sample / samples if sample < samples else 0
     return 100 * (done + share) / tiles if tiles > 0 else None
 
 
 def _written(parser: RuleParser, found: Found) -> None:
-    """A frame is on disk. Where no line has told its number, that is what counts it."""
-    if parser.marked is None and parser.numframes > 1:
+    """A frame was saved. If no line has its number, the file counts the frame."""
+    if parser.frame_name is None and parser.numframes > 1:
         parser.next_frame()
     else:
         parser.grow_frame(100)
     if found.re.groups:
         quoted, double, bare = found.groups()
-        # Without quotes the time may follow on the line; a pattern for that takes the square of it.
+        # Without quotes the time may follow in the line. A pattern that excludes it takes quadratic
+        # time.
         parser.appendFile(quoted or double or bare.partition(" Time: ")[0].rstrip())
 
 
@@ -46,7 +47,7 @@ _SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*))"""
 
 
 class blender(RuleParser):
-    """Frames by their number, percents by samples or tiles, files as they are saved."""
+    """Frames by their numbers, percents by samples or tiles, files as they are saved."""
 
     rules: tuple[Rule, ...] = (
         rule("Fra:", r"Fra: ?(-?\d+)", new_frame),

@@ -1,4 +1,4 @@
-"""Blender's Cycles: the same as `blender`, which reads all engines."""
+"""Blender's Cycles: the same as `blender`, which reads the output of all engines."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ __all__ = ("blender_cycles",)
 
 
 class blender_cycles(blender):
-    """The name that jobs for Cycles ask for."""
+    """`blender` under the name that jobs for Cycles use."""

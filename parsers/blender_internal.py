@@ -8,4 +8,4 @@ __all__ = ("blender_internal",)
 
 
 class blender_internal(blender_render):
-    """The name that the service of that name asks for."""
+    """`blender_render` under the name that the service `blender_internal` uses."""

@@ -1,7 +1,7 @@
 """Cinema 4D's Commandline, to Cinema 4D 2026.
 
-Progress is as it was told by R16 and later; of a present version we have only the line about a
-licence, after which it would ask at a terminal that is not there.
+Progress has the format of R16 and later. Of a current version only the line about a licence is
+known; after it the program asks at a terminal, which a task does not have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ("c4d",)
 
 
 class c4d(RuleParser):
-    """Frames by their numbers, whatever the step, percents of each."""
+    """Frames by their numbers, with any step, and percents of each."""
 
     rules = (
         rule("Rendering frame ", r"Rendering frame +(-?\d+)", new_frame),

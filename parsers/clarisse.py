@@ -9,7 +9,7 @@ __all__ = ("clarisse",)
 
 
 class clarisse(RuleParser):
-    """Percents of each image, a frame each image that is saved."""
+    """Percents of each image; an image that is saved is a frame."""
 
     rules = (
         rule("Progress for ", r"Progress for .*: *(\d+(?:\.\d+)?) *%", frame_percent),

@@ -4,8 +4,8 @@ r"""curl, 7 and 8: the meter, the bar of ``-#``, and the meter of ``--parallel``
                                     Dload  Upload   Total   Spent    Left  Speed
     70 19.0M   70 13.3M    0     0  7964k      0  0:00:02  0:00:01  0:00:01 7962k
 
-Several files of one command come one after the other, each with a heading. A row with 100 of which
-no percents are received or sent is of a file whose size curl does not know.
+Several files of one command are transferred one after another, each with a heading. A row with 100
+but with 0 received and sent is of a file whose size curl does not know.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _meter(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
 
 
 class curl(RuleParser):
-    """Percents of each file, in a task of one frame those of the file that came furthest."""
+    """Percents of each file; in a task of one frame, the greatest of all files."""
 
     rules = (
         rule("% Total", r"^ *% Total +% Received", new_frame),

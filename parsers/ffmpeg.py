@@ -1,7 +1,7 @@
-"""ffmpeg: progress by frames when their number was told, else by time.
+"""ffmpeg: progress by frames if their number is known, else by time.
 
-``Duration:`` is told of each input (the longest counts), ``frame=`` and ``time=`` in the status line
-and with ``-progress``; ``Frames: N`` is printed by wrappers that know the number.
+``Duration:`` is printed for each input (the longest counts), ``frame=`` and ``time=`` in the status
+line and with ``-progress``; ``Frames: N`` is printed by wrapper scripts that know the number.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _seconds(groups: tuple[str, ...]) -> float:
 
 
 class ffmpeg(RuleParser):
-    """Percents of the whole task, the output files, and ffmpeg's ways to say that it failed."""
+    """Percents of the whole task, the output files, and the texts of ffmpeg's failures."""
 
     badresults = ("output file is empty",)
     errors = ("impossible to open", "no such file or directory")
@@ -32,28 +32,28 @@ class ffmpeg(RuleParser):
 
     @progress_only
     def take_frames(self, found: Found) -> None:
-        """How many frames there will be, as a wrapper knows it."""
+        """Set the total number of frames."""
         self.frames = int(found.group(1))
 
     @progress_only
     def take_duration(self, found: Found) -> None:
-        """How long an input is."""
+        """Set the duration in seconds; the longest input counts."""
         self.duration = max(self.duration, _seconds(found.groups()))
 
     def knows_frames(self) -> bool:
-        """Whether progress is told by frames."""
+        """Whether progress is computed by frames."""
         return self.frames > 0
 
     def share_by_frame(self, groups: tuple[str, ...]) -> float:
-        """Percents by the frame ffmpeg has come to."""
+        """Compute percents from the number of the last frame."""
         return 100 * int(groups[0]) / self.frames
 
     def knows_duration(self) -> bool:
-        """Whether progress is told by time."""
+        """Whether progress is computed by time."""
         return self.frames <= 0 and self.duration > 0
 
     def share_by_time(self, groups: tuple[str, ...]) -> float:
-        """Percents by the time ffmpeg has come to."""
+        """Compute percents from the time of the last frame."""
         return 100 * _seconds(groups) / self.duration
 
     rules = (

@@ -1,4 +1,4 @@
-"""Publishing to ftrack: ``FTRACK ERROR`` is all that its scripts tell."""
+"""Publishing to ftrack: its scripts print only ``FTRACK ERROR``."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@ r"""Fusion and its render node.
     Rendered frame 10 (11 of 20), took 0.09 secs
     Render completed successfully at Thu 3:24PM - Total Time: 0h 0m 1.66s
 
-Windows builds print nothing: what they have to say goes to the file that ``/log FILE`` of the command
-names, by default ``fusion_render.log`` in the folder for temporary files. Of that file only what is
-new since the task began is read. Tasks that run beside each other on a host must name a file each.
+Windows builds print nothing: they write to the file that ``/log FILE`` of the command names, by
+default ``fusion_render.log`` in the folder for temporary files. Of that file only the part written
+since the task began is read. Tasks that run at the same time on a host need a file each.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ __all__ = ("fusion",)
 
 _LOG = re.compile(r"""[/-]log[ =]+(?:"([^"]+)"|'([^']+)'|(\S+))""", re.IGNORECASE)
 _VARIABLE = re.compile(r"%(\w+)%|\$(\w+)|\$\{(\w+)\}")
-_MOST = 4 * 1024 * 1024  # of the file at one look
-_LONGEST_LOG = 16 * 1024
+_MAX_READ = 4 * 1024 * 1024
+"""Bytes of the file that are read at once."""
+_MAX_LOG = 16 * 1024
+"""Characters kept for the task's log."""
 
 
 def _rendered(parser: RuleParser, found: Found) -> None:
-    """So many frames of the render are done; it may have another number of frames than the task."""
+    """Count frames, scaled: the render may have another number of frames than the task."""
     done, frames = int(found.group(1)), int(found.group(2))
     if not 0 < done <= frames:
         return
@@ -39,7 +41,7 @@ def _rendered(parser: RuleParser, found: Found) -> None:
 
 
 class fusion(RuleParser):
-    """Frames, the end of the render, and errors, from the output and from Fusion's own log."""
+    """Frames, the end of the render, and errors, from the output and from Fusion's log file."""
 
     ticks = True
     rules: tuple[Rule, ...] = (
@@ -53,54 +55,54 @@ class fusion(RuleParser):
     def __init__(self) -> None:
         super().__init__()
         self.file: Path | None = None
-        """Fusion's own log."""
-        self.seen = 0
-        """How much of it was there before the task, or was read."""
+        """Fusion's log file."""
+        self.position = 0
+        """Offset in the file up to which it was written before the task, or was read."""
 
     def setTaskInfo(self, i_info: dict[str, object]) -> None:
         super().setTaskInfo(i_info)
-        self.file = _log_file(i_info)
+        self.file = _find_log_file(i_info)
         try:
-            self.seen = self.file.stat().st_size
+            self.position = self.file.stat().st_size
         except (OSError, ValueError):
-            self.seen = 0
+            self.position = 0
 
     def do(self, i_args: dict[str, object]) -> str | None:
         result = super().do(i_args)
         last = i_args.get("mode", "RUN") != "RUN"
-        while news := self._read(last):
-            self.log = ((self.log or "") + news)[-_LONGEST_LOG:]
-            lowered = news.lower()
+        while text := self._read_new(last):
+            self.log = ((self.log or "") + text)[-_MAX_LOG:]
+            lowered = text.lower()
             self.error = self.error or any(one.lower() in lowered for one in self.str_error)
             self.finishedsuccess = self.finishedsuccess or any(
                 one.lower() in lowered for one in self.str_finishedsuccess
             )
-            super().do({"data": news})
+            super().do({"data": text})
         return result
 
-    def _read(self, last: bool) -> str:
-        """What is new in the file: whole lines, but for the last time."""
+    def _read_new(self, last: bool) -> str:
+        """The new whole lines of the file; in the last call an unfinished line too."""
         if self.file is None:
             return ""
         try:
             size = self.file.stat().st_size
-            if size < self.seen:
-                self.seen = 0  # Fusion began it anew
-            if size == self.seen:
+            if size < self.position:
+                self.position = 0  # Fusion truncated it
+            if size == self.position:
                 return ""
             with self.file.open("rb") as file:
-                file.seek(self.seen)
-                news = file.read(_MOST)
+                file.seek(self.position)
+                data = file.read(_MAX_READ)
         except (OSError, ValueError):
             return ""
-        if not last and len(news) < _MOST:
-            news = news[: news.rfind(b"\n") + 1]
-        self.seen += len(news)
-        return news.decode("utf-8", "replace")
+        if not last and len(data) < _MAX_READ:
+            data = data[: data.rfind(b"\n") + 1]
+        self.position += len(data)
+        return data.decode("utf-8", "replace")
 
 
-def _log_file(info: dict[str, object]) -> Path:
-    """Where Fusion writes its log in this task."""
+def _find_log_file(info: dict[str, object]) -> Path:
+    """The log file that Fusion writes in this task."""
     own = info.get("environment")
     environment = {**os.environ, **(own if isinstance(own, dict) else {})}
     found = _LOG.search(text_of(info.get("command")))

@@ -8,7 +8,7 @@ __all__ = ("generic",)
 
 
 class generic(RuleParser):
-    """``FRAME: N`` begins a frame, ``PROGRESS: N%`` is how much of it is done."""
+    """``FRAME: N`` begins a frame, ``PROGRESS: N%`` sets its percents."""
 
     rules = (
         rule("FRAME: ", r"FRAME: +(-?\d+)?", new_frame),

@@ -4,22 +4,22 @@ r"""Houdini's hbatch and hython, running render nodes.
     21:17:04  usdrender1 frame 12
     ABC_PROGRESS 45
 
-The second is how Houdini 20 names the frame when a node is rendered verbosely.
+The second is Houdini 20's line when a node is rendered verbosely.
 """
 
 from __future__ import annotations
 
 from parsers._mantra import HOUDINI_ERRORS
-from parsers._passes import LapParser
+from parsers._passes import PassParser
 from parsers.parser import Rule, frame_percent, new_frame, progress_only, rule
 
 __all__ = ("hbatch",)
 
 
-class hbatch(LapParser):
+class hbatch(PassParser):
     """Frames as nodes begin them, percents of Alembic exports.
 
-    With a renderer's parser for a second base class the renderer tells the percents.
+    A renderer's parser as the second base class adds the percents of that renderer.
     """
 
     rules: tuple[Rule, ...] = (
@@ -31,7 +31,7 @@ class hbatch(LapParser):
     warnings: tuple[str, ...] = ("OpenCL Exception", "Failed to create")
 
     @progress_only
-    def begin_lap(self) -> None:
-        """Nothing once frames are told: a frame may be rendered in several goes."""
-        if self.marked is None:
-            super().begin_lap()
+    def begin_pass(self) -> None:
+        """Do nothing once Houdini reports frames: a frame may be rendered in several passes."""
+        if self.frame_name is None:
+            super().begin_pass()

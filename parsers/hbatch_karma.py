@@ -1,4 +1,4 @@
-"""Karma inside of Houdini."""
+"""Karma inside Houdini."""
 
 from __future__ import annotations
 

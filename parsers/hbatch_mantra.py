@@ -1,4 +1,4 @@
-"""Mantra inside of Houdini."""
+"""Mantra inside Houdini."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RenderMan inside of Houdini."""
+"""RenderMan inside Houdini."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ("hbatch_prman",)
 
 
 class hbatch_prman(hbatch, prman):
-    """Houdini's frames, RenderMan's percents of each, errors of both."""
+    """Houdini's frames, RenderMan's percents of each, and errors of both."""
 
     rules = (*prman.rules, *hbatch.rules)
     errors = (*hbatch.errors, *prman.errors)

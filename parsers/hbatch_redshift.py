@@ -1,4 +1,4 @@
-"""Redshift inside of Houdini: it tells frames and percents, so that Houdini's frames are not needed."""
+"""Redshift inside Houdini. It reports frames and percents, so Houdini's frames are not needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arnold inside of Houdini, and export of its scenes (HtoA)."""
+"""Arnold inside Houdini (HtoA), and export of Arnold scenes."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@ r"""Houdini's husk, which renders USD files with Karma (CPU or XPU) or another H
     [17:07:19] Loading /tmp/render.usd
     ALF_PROGRESS 45%
 
-Progress is told with verbosity in Alfred's style (``--verbose a``); files it writes are not told in
-any log that we know, so that a task's own list of files is what thumbnails are made of.
+Progress is printed with verbosity in Alfred's style (``--verbose a``). No known log names the files
+that it writes, so thumbnails are made of the block's files.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ __all__ = ("husk",)
 
 
 class husk(karma):
-    """Karma's progress; what USD cannot make out is a warning, husk's exit status is the verdict."""
+    """Karma's progress. USD errors are warnings: husk's exit code shows errors."""
 
     warnings = (*karma.warnings, "USD ERROR", "Warning: in ")

@@ -1,6 +1,6 @@
 """Houdini's Karma, CPU and XPU, with verbosity in Alfred's style.
 
-Of a log of Karma XPU only the lines of progress are known to us; they are those of the CPU.
+Of Karma XPU only the lines of progress are known; they are those of the CPU version.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ("karma",)
 
 
 class karma(MantraParser):
-    """Percents, images as they begin, memory at most."""
+    """Percents, images as they begin, peak memory."""
 
     rules: tuple[Rule, ...] = (
         *MantraParser.rules,
@@ -27,6 +27,6 @@ class karma(MantraParser):
     warnings = warnings_of("karma")
 
     def findImage(self, i_line: str) -> None:
-        """As for any program, but that ``Image: `` counts no frame: Karma says it of the present one."""
+        """As in the base class, but ``Image: `` counts no frame: it names the current one's file."""
         if not i_line.startswith("Image: "):
             super().findImage(i_line)

@@ -1,4 +1,4 @@
-"""LightWave's lwsn (ScreamerNet), to LightWave 2020. We have no log of a present version."""
+"""LightWave's lwsn (ScreamerNet), to LightWave 2020. No log of a current version was available."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-r"""OpenImageIO's maketx: what is wrong, and with ``-v`` how far it is.
+r"""OpenImageIO's maketx: its errors, and with ``-v`` its activity.
 
-The file that it says to write is a temporary one that takes its name only in the end.
+The file that it prints is a temporary one, which gets its final name only at the end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ("maketx",)
 
 
 class maketx(UsageParser):
-    """The stage, memory at most, errors."""
+    """The activity, peak memory, errors."""
 
     rules = (
         rule("Reading file: ", r"^(Reading) file: ", activity),

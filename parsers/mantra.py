@@ -10,7 +10,7 @@ __all__ = ("mantra",)
 
 
 class mantra(MantraParser):
-    """Percents, images as they begin, memory at most."""
+    """Percents, images as they begin, peak memory."""
 
     rules: tuple[Rule, ...] = (
         *MantraParser.rules,

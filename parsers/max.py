@@ -1,6 +1,6 @@
-"""3ds Max's command line renderer (3dsmaxcmd), any renderer; percents of mental ray only.
+"""3ds Max's command line (3dsmaxcmd) with any renderer; percents of mental ray only.
 
-``Frame N completed`` is all that is sure to be told. We have no log of a present version.
+Only ``Frame N completed`` is certain to be printed. No log of a current version was available.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from parsers.parser import RuleParser, frame_percent, rule
 __all__ = ("max",)
 
 
-class max(RuleParser):  # noqa: A001 - the name by which jobs ask for it
-    """A frame each ``Frame N completed``."""
+class max(RuleParser):  # noqa: A001 - the name that jobs use
+    """Frames by ``Frame N completed``."""
 
     rules = (
         rule(" completed", r"Frame +-?\d+ completed", frame_finished),
         rule("progr:", r"progr: *(\d+)(?:\.\d+)? *% +rendered", frame_percent),
     )
     errors = (
-        "Error occured while rendering job.",  # so it is spelled there
+        "Error occured while rendering job.",  # 3ds Max spells it so
         "Error occurred while rendering job.",
     )

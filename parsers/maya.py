@@ -1,6 +1,6 @@
 """Maya's batch renderer with its own renderers, software and hardware.
 
-Of progress it tells no more than the files it has written.
+Its only progress is the names of the files it has written.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ __all__ = ("maya",)
 
 
 def _image(parser: RuleParser, found: Found) -> None:
-    """The file's name up to the full stop of the sentence, if there is one."""
+    """Announce a file, without the full stop of the sentence if there is one."""
     parser.appendFile(found.group(1).rstrip().removesuffix("."))
 
 
 def _written(parser: RuleParser, found: Found) -> None:
-    """An image of a frame; those of other layers and cameras have the same number."""
-    if found.group(2) != parser.marked:
-        parser.marked = found.group(2)
+    """Count a frame by the number of its file, the same for all layers and cameras."""
+    if found.group(2) != parser.frame_name:
+        parser.frame_name = found.group(2)
         frame_finished(parser, found)
 
 
 class maya(RuleParser):
-    """The errors of Maya. Renderers that run inside of it have parsers of their own."""
+    """Maya's errors and files. Renderers that run inside Maya have parsers of their own."""
 
     rules: tuple[Rule, ...] = (
         rule("Finished Rendering ", r"Finished Rendering (\S.*)", _image),

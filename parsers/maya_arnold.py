@@ -9,7 +9,7 @@ __all__ = ("maya_arnold",)
 
 
 class maya_arnold(maya, ArnoldParser):
-    """Arnold's progress, Maya's errors and those after which MtoA gives up."""
+    """Arnold's progress, Maya's errors and those that make MtoA abort."""
 
     rules = ArnoldParser.rules
     errors: tuple[str, ...] = (

@@ -1,4 +1,4 @@
-"""3Delight in Maya. It tells frames as it exports them, nothing of how much of one is done."""
+"""3Delight in Maya. It reports frames as it exports them, and no percents."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ __all__ = ("maya_delight",)
 
 
 class maya_delight(maya):
-    """A frame each ``Frame N: caching geometry:``, Maya's errors."""
+    """Frames by ``Frame N: caching geometry:``, and Maya's errors."""
 
     rules = (rule(": caching geometry:", r"Frame +(-?\d+): caching geometry:", new_frame),)

@@ -9,7 +9,7 @@ __all__ = ("mayafumefx",)
 
 
 class mayafumefx(maya):
-    """A frame each ``FumeFX: Frame: N``, Maya's errors."""
+    """Frames by ``FumeFX: Frame: N``, and Maya's errors."""
 
     rules = (rule("FumeFX: Frame: ", r"FumeFX: Frame: (-?\d+)", new_frame),)
     errors = (*maya.errors, "Error: FumeFX is not authorized")

@@ -11,7 +11,7 @@ __all__ = ("mayatoarnold",)
 
 
 class mayatoarnold(maya, arnold):
-    """A frame each scene that is written; the errors of both."""
+    """Frames by the scenes that are written; the errors of both."""
 
     rules = (
         rule("writing scene to", r"writing scene to", frame_finished),

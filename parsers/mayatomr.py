@@ -1,4 +1,4 @@
-"""Export of mental ray scenes from Maya, by a script that prints Afanasy's markers."""
+"""Export of mental ray scenes from Maya, by a script that prints the texts of `generic`."""
 
 from __future__ import annotations
 

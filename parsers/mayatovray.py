@@ -10,25 +10,25 @@ __all__ = ("mayatovray",)
 class mayatovray(RuleParser):
     """``Appending`` begins a frame, ``Render complete`` ends a layer.
 
-    How many layers there are is not told: so frames are those of the layer that came furthest,
-    and the activity tells which layer it is.
+    The number of layers is unknown, so `frame` is that of the layer with the most frames done; the
+    activity names the current layer.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = 1
         self.begun = 0
-        """Frames of this layer that have begun."""
+        """Frames of the current layer that have begun."""
 
     def begin_frame(self, found: Found) -> None:
-        """A frame of this layer begins: the one before is done."""
+        """Begin a frame of the current layer: the frame before is done."""
         self.activity = f"Layer {self.layer}:"
         if self.begun > self.frame:
             self.next_frame()
         self.begun += 1
 
     def end_layer(self, found: Found) -> None:
-        """All frames of this layer are done."""
+        """Count the last frame of the current layer, and begin the next layer."""
         if self.begun > self.frame:
             self.next_frame()
         self.layer += 1

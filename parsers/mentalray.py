@@ -1,21 +1,21 @@
 r"""mental ray standalone: ``JOB  0.2  progr:   45.3%  rendered on host.2``.
 
-The program ended with version 3.14 (2017); its lines stayed what they were.
+Version 3.14 (2017) is the last; the format of the lines did not change.
 """
 
 from __future__ import annotations
 
-from parsers._passes import LapParser, laps
+from parsers._passes import PassParser, pass_rules
 from parsers.parser import image, rule
 
 __all__ = ("mentalray",)
 
 
-class mentalray(LapParser):
+class mentalray(PassParser):
     """Percents of each frame, and files."""
 
     rules = (
-        *laps(
+        *pass_rules(
             "rendered on",
             r"progr: *(\d+(?:\.\d+)?) *%.*rendered on",
             "100.0%",

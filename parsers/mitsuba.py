@@ -1,9 +1,9 @@
 r"""Mitsuba 3, its command line and scripts that log at level Info.
 
-A render begins with ``Starting render job``; its progress is a bar, ``\rRendering [====    ] (1.2s,
-ETA: 3.4s)``, drawn again and again (not in the JIT variants); ``Developing "file"`` tells the file
-of the command line, ``Writing OpenEXR file "file"`` any file when debugging. Scripts that write a
-file themselves say ``@IMAGE@file``.
+A render begins with ``Starting render job``. Its progress is a bar, ``\rRendering [====    ] (1.2s,
+ETA: 3.4s)``, which is redrawn (not in the JIT variants). ``Developing "file"`` names the output
+file of the command line, ``Writing OpenEXR file "file"`` any file at level Debug. Scripts that
+write files can print ``@IMAGE@file``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _bar(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
 
 
 class mitsuba(RuleParser):
-    """A frame each ``Starting render job``, percents by the bar."""
+    """Frames by ``Starting render job``, percents by the bar."""
 
     rules = (
         rule("Starting render job", r"Starting render job", new_frame),

@@ -2,7 +2,7 @@ r"""Natron's renderer, version 1 and 2.
 
     Write1 ==> Frame: 12, Progress: 60.0%, 14.2 Fps, Time Remaining: 3 seconds
 
-Frames are rendered several at once, so that they are told in any order, and once for each writer.
+Several frames are rendered at a time, so they are reported in any order, and once for each writer.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ __all__ = ("natron",)
 
 
 def _rendered(parser: natron, found: Found) -> None:
-    """A frame is done. More names than the task has frames are not worth keeping."""
+    """Count a frame once. Names beyond the number of frames are not stored, to bound the memory."""
     if found.group(1) not in parser.rendered and parser.frame < max(1, parser.numframes):
         parser.rendered.add(found.group(1))
         frame_finished(parser, found)
 
 
 class natron(RuleParser):
-    """A frame each number or name that is told to be rendered, views."""
+    """Frames by the numbers or names of those rendered; views."""
 
     rules: tuple[Rule, ...] = (
         VIEW,
@@ -35,4 +35,4 @@ class natron(RuleParser):
     def __init__(self) -> None:
         super().__init__()
         self.rendered: set[str] = set()
-        """Which frames are done."""
+        """Numbers or names of the frames that are done."""

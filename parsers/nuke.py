@@ -3,9 +3,9 @@ r"""Nuke's command line (``nuke -x``), to version 16.
     Writing /out/comp.1077.exr took 0.13 seconds
     Frame 1077 (1 of 10)
 
-While a frame takes long its tenths are told, a number at a time: ``.1.2.3``, in a line of their own
-or, by older versions, behind the name of the file. The lines are those of Nuke 15.1; of 16 we have
-seen no log.
+During a long frame Nuke prints tenths, one number at a time: ``.1.2.3``, in a line of their own or,
+in older versions, after the name of the file. The lines are those of Nuke 15.1; no log of 16 was
+available.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ LICENCE_ERROR = rule(" license key", r"Invalid .* license key", mark("error"))
 
 _STAMP = r"^(?:\[\d\d:\d\d[.:]\d\d\] *)?"
 _WRITING = rf"{_STAMP}Writing (.+)"
-_BEHIND_NAME = re.compile(r" took | ((?:\.[1-9])+)")
+_AFTER_NAME = re.compile(r" took | ((?:\.[1-9])+)")
 _TENTHS = rf"{_STAMP}((?:\.[1-9])+)"
 
 
 def _writing(parser: nuke, found: Found) -> None:
-    """A file of a frame is written, or its tenths are still being told."""
+    """A file of a frame is written, or its tenths are printed after the name."""
     rest = found.group(1)
-    behind = _BEHIND_NAME.search(rest)
-    _begin(parser, rest[: behind.start()] if behind else rest)
-    if behind and behind.group(1):
-        parser.grow_frame(_tenths(parser, (behind.group(1),)))
-        rest = rest[: behind.start()]
-    elif behind:
+    after = _AFTER_NAME.search(rest)
+    _begin_frame(parser, rest[: after.start()] if after else rest)
+    if after and after.group(1):
+        parser.grow_frame(_tenths(parser, (after.group(1),)))
+        rest = rest[: after.start()]
+    elif after:
         rest = rest.rpartition(" took ")[0]
     parser.appendFile(rest)
 
 
-def _begin(parser: nuke, name: str) -> None:
-    """Where frames themselves are not told, another number in the name is another frame."""
+def _begin_frame(parser: nuke, name: str) -> None:
+    """Count a frame by another number in the name, unless Nuke reports frames."""
     number = frame_number(name.strip())
-    if number is not None and not parser.told:
-        if parser.marked is not None and number != parser.marked:
+    if number is not None and not parser.reports_frames:
+        if parser.frame_name is not None and number != parser.frame_name:
             parser.next_frame()
-        parser.marked = number
+        parser.frame_name = number
 
 
 def _tenths(parser: RuleParser, groups: tuple[str, ...]) -> float:
-    # Not the last one: of a line that still grows there must be seen no more than of the whole.
+    # The maximum: an unfinished line must not give more than the whole line will.
     return 10 * max(map(int, groups[0][1::2]))
 
 
 def _frame(parser: nuke, found: Found) -> None:
-    """A frame is done, with all of its files."""
-    # The file that began another frame may have counted the first one already.
-    if parser.told or parser.frame < int(found.group(1)):
+    """A frame is done, with all its files."""
+    # Before the first such line file names counted frames: they may have counted this one already.
+    if parser.reports_frames or parser.frame < int(found.group(1)):
         frame_finished(parser, found)
-    parser.told = True
+    parser.reports_frames = True
 
 
 class nuke(RuleParser):
-    """Frames as they are done, tenths of each, files, views, and Nuke's ways to say that it failed."""
+    """Frames as they are done, tenths of each, files, views, and the texts of Nuke's failures."""
 
     tail = True
-    told = False
-    """Whether frames are told as they are done."""
+    reports_frames = False
+    """Whether Nuke has printed a line for a frame that is done."""
 
     rules: tuple[Rule, ...] = (
         VIEW,
@@ -88,16 +88,16 @@ class nuke(RuleParser):
     def do(self, i_args: dict[str, object]) -> str | None:
         tail = str(i_args.get("tail", ""))
         if tail:
-            self._look_at(tail)
+            self._read_tail(tail)
         return super().do(i_args)
 
-    def _look_at(self, tail: str) -> None:
-        """Take the tenths of a line that still grows: the whole line will tell no less."""
+    def _read_tail(self, tail: str) -> None:
+        """Read the tenths of an unfinished line: the whole line will have no fewer."""
         writing, tenths = re.match(_WRITING, tail), re.match(_TENTHS, tail)
-        behind = _BEHIND_NAME.search(writing.group(1)) if writing else None
-        if writing and behind and behind.group(1):
-            _begin(self, writing.group(1)[: behind.start()])
-            tenths = behind
+        after = _AFTER_NAME.search(writing.group(1)) if writing else None
+        if writing and after and after.group(1):
+            _begin_frame(self, writing.group(1)[: after.start()])
+            tenths = after
         if tenths and tenths.group(1):
             self.grow_frame(_tenths(self, (tenths.group(1),)))
         self.calculate()

@@ -1,7 +1,7 @@
 r"""OpenImageIO's oiiotool, with ``-v``: ``Writing out.0012.jpg``.
 
-Frames of ``--frames`` may be done in any order (``--parallel-frames``). It goes on after an error
-only when told to: so an error means a bad result, not that there is nothing more to come.
+Frames of ``--frames`` may be done in any order (``--parallel-frames``). After an error it exits, or
+continues if an option demands it, so an error sets `badresult` and does not stop the task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ("oiiotool",)
 
 
 class oiiotool(UsageParser):
-    """Files as they are written, frames by the numbers of those."""
+    """Files as they are written, frames by their numbers."""
 
     rules = (
         rule("Writing ", r"^Writing (.+)", file_written),

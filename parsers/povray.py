@@ -4,7 +4,7 @@ r"""POV-Ray 3.7.
     Output file..........scene03.png, 24 bpp PNG
     Rendered 14336 of 76800 pixels (18%)
 
-It breaks lines at 79 characters, names of files too: those that are so long are not found.
+It breaks lines at 79 characters, also inside file names: files with longer names are not found.
 """
 
 from __future__ import annotations

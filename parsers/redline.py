@@ -1,6 +1,6 @@
-"""REDline: a number from 0 to 1 behind a word, as in ``Export Job frame complete 0.25``.
+"""REDline: a number from 0 to 1 after a word, as in ``Export Job frame complete 0.25``.
 
-We have no log of a present version.
+No log of a current version was available.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-r"""Redshift, by its command line or inside of another program.
+r"""Redshift, from its command line or inside another program.
 
     [Redshift] Rendering frame 12...
     [Redshift] 	Block 5/240 (3,7) rendered by GPU 0 in 20ms
     [Redshift] Frame done - total time for frame 5.21s
 
-Blocks come in any order when several devices render. The lines have been the same since version 2;
-Redshift 2024 and later call a missing licence a ``Maxon licensing error``.
+With several devices blocks are finished in any order. The lines are the same since version 2;
+Redshift 2024 and later report a missing licence as ``Maxon licensing error``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ("redshift",)
 
 
 @progress_only
-def _all_done(parser: RuleParser, found: Found) -> None:
+def _render_done(parser: RuleParser, found: Found) -> None:
     while parser.frame < parser.numframes:
         frame_finished(parser, found)
 
@@ -30,7 +30,7 @@ class redshift(UsageParser):
         rule("rendered by ", r"Block +(\d+)/(\d+).*rendered by [GC]PU", frame_percent),
         rule("Frame ", r"\bFrame\b.*\bdone\b", frame_finished),
         rule("Skipping frame", r"Skipping frame", frame_finished),
-        rule("Rendering done", r"Rendering done", _all_done),
+        rule("Rendering done", r"Rendering done", _render_done),
         rule("Total triangles: ", r"Total triangles: (\d[\d,]{0,20})", greatest("triangles")),
     )
     errors: tuple[str, ...] = (

@@ -3,10 +3,10 @@ r"""rsync, 2.6 to 3.5, with ``--progress`` or ``--info=progress2``.
     21,692,416  36%   19.51MB/s    0:00:01
     60,000,000 100%   19.79MB/s    0:00:02 (xfr#1, to-chk=6/8)
 
-With ``--progress`` the percents are those of each file, with progress2 those of all. What stands
-behind the first file that is complete tells which: percents of all are less than 100 there as long
-as anything is left to check. Then of files that have percents each it is counted how many are
-done. Before that only a folder's name among the files shows that there are many.
+With ``--progress`` the percents are those of each file, with progress2 those of the whole transfer.
+The line of the first complete file decides which: percents of the whole are below 100 while files
+are left to check. With percents of each file, progress is the number of files that are done. Before
+that line only the name of a folder shows that there are several files.
 """
 
 from __future__ import annotations
@@ -19,34 +19,36 @@ _NUMBER = r"\d[\d,.]*[KMGTP]?"
 
 
 class rsync(RuleParser):
-    """Percents of all that is transferred."""
+    """Percents of the whole transfer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.many = False
-        """Whether there are several files."""
-        self.each: bool | None = None
-        """Whether percents are those of each file; None as long as that is not known."""
-        self.checked = 0.0
-        """Percents of the files that are done."""
-        self.step = 0.0
-        """Percents that one file is of all."""
+        self.has_folder = False
+        """Whether a folder was printed, so that there are several files."""
+        self.is_per_file: bool | None = None
+        """Whether percents are those of each file; None if that is not known yet."""
+        self.files_percent = 0.0
+        """Percents of the whole that the finished files are."""
+        self.file_percent = 0.0
+        """Percents of the whole that one file is."""
 
     def see_folder(self, found: Found) -> None:
-        """A folder is copied."""
-        self.many = True
+        """Note that a folder is copied."""
+        self.has_folder = True
 
     def share(self, groups: tuple[str, ...]) -> float | None:
-        """Percents of all from a line: its percent, what is left to check, of how many files."""
+        """Compute percents of the whole. Groups: percent, kind of count, files left, files in total."""
         percent, left, files = float(groups[0]), float(groups[2] or 0), float(groups[3] or 0)
-        if self.each is None and groups[1]:
-            self.each = percent >= 100 and left > 0
-        if not self.each:
-            return None if self.many and self.each is None else percent
-        if groups[1] == "to":  # else files are still being found
-            self.step = 100 / max(files, 1)
-            self.checked = 100 - left * self.step
-        return self.checked if groups[1] else self.checked + percent * self.step / 100
+        if self.is_per_file is None and groups[1]:
+            self.is_per_file = percent >= 100 and left > 0
+        if not self.is_per_file:
+            return None if self.has_folder and self.is_per_file is None else percent
+        if groups[1] == "to":  # "ir": rsync still searches for files, so the total is not known
+            self.file_percent = 100 / max(files, 1)
+            self.files_percent = 100 - left * self.file_percent
+        if groups[1]:
+            return self.files_percent
+        return self.files_percent + percent * self.file_percent / 100
 
     rules = (
         rule("/", r"^[^ ].*/$", see_folder),

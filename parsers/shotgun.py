@@ -1,4 +1,4 @@
-"""Publishing to Shotgun (Flow Production Tracking): ``SHOTGUN ERROR`` is all that its scripts tell."""
+"""Publishing to Shotgun (Flow Production Tracking): its scripts print only ``SHOTGUN ERROR``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 r"""OpenUSD's usdrecord: ``Recording time code: 12.000000``.
 
-Nothing is told of how much of a frame is done, nor that the last one is.
+It prints no percents, and nothing when the last frame is done.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ("usdrecord",)
 
 
 class usdrecord(RuleParser):
-    """A frame each time code; what USD cannot make out is a warning."""
+    """Frames by time codes; errors of USD are warnings."""
 
     rules = (rule("Recording time code: ", r"^Recording time code: +(\S+)", new_frame),)
     warnings = ("Warning: in ",)

@@ -9,7 +9,7 @@ __all__ = ("xsi_arnold",)
 
 
 class xsi_arnold(XsiParser):
-    """Percents as Arnold tells them, frames and stages as Softimage does."""
+    """Arnold's percents, Softimage's frames and activities."""
 
     rules: tuple[Rule, ...] = (
         *XsiParser.frame_rules,

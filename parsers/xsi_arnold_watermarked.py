@@ -1,4 +1,4 @@
-"""Arnold in Softimage where it is known to have no licence: the images have watermarks."""
+"""Arnold in Softimage without a licence: the images have watermarks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ("xsi_arnold_watermarked",)
 
 
 class xsi_arnold_watermarked(xsi_arnold):
-    """As `xsi_arnold`; the activity says so."""
+    """As `xsi_arnold`, with another activity."""
 
     working = "rendering WATERMARKED.."

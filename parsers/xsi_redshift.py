@@ -9,7 +9,7 @@ __all__ = ("xsi_redshift",)
 
 
 class xsi_redshift(XsiParser):
-    """Percents by blocks, which come in any order; frames and stages as Softimage tells them."""
+    """Percents by blocks, which are finished in any order; Softimage's frames and activities."""
 
     rules = (
         *XsiParser.frame_rules,

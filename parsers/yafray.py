@@ -1,4 +1,4 @@
-"""YafRay (to 0.0.9): ``Render pass: [#############]``, a mark at a time, 13 in all."""
+"""YafRay (to 0.0.9): ``Render pass: [#############]``, one mark at a time, 13 in total."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _bar(parser: RuleParser, groups: tuple[str, ...]) -> float:
 
 
 class yafray(RuleParser):
-    """Percents by the marks, also while their line is not finished."""
+    """Percents by the marks, also of an unfinished line."""
 
     tail = True
 
@@ -23,7 +23,7 @@ class yafray(RuleParser):
     def do(self, i_args: dict[str, object]) -> str | None:
         tail = str(i_args.get("tail", ""))
         if tail:
-            # What it shows only grows, so the whole line will show no less.
+            # The bar only grows, so the whole line will have no fewer marks.
             for one in yafray.rules:
                 for found in one.pattern.finditer(tail):
                     self.grow_frame(_bar(self, (found.group(1),)))

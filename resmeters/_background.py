@@ -1,4 +1,4 @@
-"""Calls that may block, made in a thread: a stuck disk or licence server delays its own line only."""
+"""Calls that may block, made in a thread: a stuck disk or licence server delays no other."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ GREEN_SHARE = 0.5
 
 
 def find_hottest() -> tuple[float, float] | None:
-    """Return the hottest sensor's temperature and its critical one, in Celsius; None without sensors."""
+    """Return the hottest sensor's temperature and critical one, Celsius; None without sensors."""
     read = getattr(psutil, "sensors_temperatures", None)  # psutil has it on some systems only
     chips = read() if read is not None else {}
     name = next((chip for chip in CHIPS if chips.get(chip)), None)

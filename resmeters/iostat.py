@@ -71,7 +71,7 @@ def read_diskstats(text: str) -> dict[str, DiskCounters]:
 def measure_load(
     before: dict[str, DiskCounters], now: dict[str, DiskCounters], seconds: float
 ) -> DiskLoad:
-    """Compute the load between two readings; a disk missing in `before`, or reset, counts as idle."""
+    """Compute the load between two readings; a disk that is new or was reset counts as idle."""
     loads = []
     for name, disk in now.items():
         old = before.get(name, disk)

@@ -29,7 +29,7 @@ WARM, HOT = 0.70, 0.95
 
 @attrs.frozen
 class SmiGpu:
-    """Figures of one card; 0 for what it does not report. Memory in MiB, temperatures in Celsius."""
+    """Figures of one card, 0 where it has none. Memory in MiB, temperatures in Celsius."""
 
     name: str
     total: int = 0
@@ -45,7 +45,7 @@ class SmiGpu:
 
 
 def read_output(text: str) -> tuple[str, list[SmiGpu]]:
-    """Parse the output into the driver's version and the cards. Raises `ValueError` for other texts."""
+    """Parse the output into driver version and cards. Raises `ValueError` for other texts."""
     start = text.find("<nvidia_smi_log>")
     if start < 0:
         last = text.strip().splitlines()[-1:] or ["nothing"]

@@ -12,7 +12,7 @@ __all__ = ("resolve_all",)
 def resolve_all(
     names: Iterable[str], look_up: Callable[[str], str], timeout: float
 ) -> dict[str, str]:
-    """Return addresses by name; names that are not resolved within `timeout` seconds are left out."""
+    """Return addresses by name, without names that are not resolved within `timeout` seconds."""
     found: dict[str, str] = {}
 
     def resolve(name: str) -> None:

@@ -1,7 +1,7 @@
 """Commands that make thumbnails, and the names of the thumbnails.
 
-`af_thumbnail_cmd` is a template with ``%(image)s`` and the like, usually between quotes. A file name
-may have any characters, so each value is quoted for its place: the shell reads it as one word.
+`af_thumbnail_cmd` is a template with ``%(image)s`` and the like, usually between quotes. A file
+name may have any characters, so each value is quoted for its place: the shell reads it as one word.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class NoThumbnailer(Exception):
 class ThumbnailNames:
     """Names of thumbnails in one folder: one name for each image, never that of another file there.
 
-    A file in the folder stores them, so a service that is created again while its task runs continues
-    with them. The leading dot of its name keeps it from being sent to the server.
+    A file in the folder stores them, so a service that is created again while its task runs
+    continues with them. The leading dot of its name keeps it from being sent to the server.
     """
 
     def __init__(self, folder: str) -> None:
@@ -124,7 +124,7 @@ def _shorten(base: str) -> str:
 
 
 def _fill(template: str, info: Mapping[str, object], *, posix: bool) -> str:
-    """Format the template, each value quoted for its place; the options of `pre_args` stay words."""
+    """Format the template, each value quoted for its place; `pre_args` is not quoted."""
     quotes = _Quotes() if posix else None
     filled: list[str] = []
     done = 0

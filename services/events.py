@@ -55,7 +55,7 @@ class events(service.service):
     def getMethodCommand(
         self, i_method: str, i_events: list[str], i_objects: dict[str, Any]
     ) -> str | None:
-        """Return the command that notifies of these events by this method; empty or None: no command.
+        """Return the command that notifies of events by this method; empty or None: no command.
 
         Subclasses override this to add methods.
         """

@@ -9,5 +9,5 @@ __all__ = ("max",)
 parser = "max"
 
 
-class max(service.service):  # noqa: A001 - the name by which jobs ask for it
+class max(service.service):  # noqa: A001 - the name that jobs use
     """The base class as it is."""

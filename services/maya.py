@@ -1,6 +1,7 @@
 """Maya with its own renderers.
 
-No parser by default: what Maya prints depends on the renderer. The parser `maya` finds Maya's errors.
+No parser by default: what Maya prints depends on the renderer. The parser `maya` finds Maya's
+errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command that follows a job or a block, as a task of the server's own job. No parser by default."""
+"""The command that follows a job or a block, as a task of the server's own job. No parser."""
 
 from __future__ import annotations
 

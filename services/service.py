@@ -1,4 +1,4 @@
-"""The base class of all services: a task's command, folder, environment, files, and the checks of its end.
+"""The base class of all services: a task's command, folder, environment, files and end.
 
 An object is created for each task, from `taskInfo`. The names of methods and attributes are those
 of Afanasy's services, which studios subclass; docs/plugins.md is the manual.
@@ -42,7 +42,8 @@ class service:
     """Seconds between TERM and KILL; None: the agent's setting."""
     limits: Mapping[str, float] | None = None
     """Limits of this service's tasks, with the keys of the config file (``{"run_time": 3600}``).
-    They override the agent's general limits; those of the config file for this service override them."""
+    They override the agent's general limits; those of the config file for this service override
+    them."""
     stuck: Mapping[str, float | str] | None = None
     """When a task counts as stuck, and the action then; overridden in the same way."""
 
@@ -155,7 +156,7 @@ class service:
         )
 
     def checkBlockFlag(self, i_name: str) -> int:
-        """Return the bit of a block's flag if it is set, else 0. Raises KeyError for an unknown flag."""
+        """Return the bit of a block's flag if it is set, else 0. Raises KeyError for other names."""
         return _block_flags.FLAGS[i_name] & int(self.taskInfo["block_flags"])
 
     # Called before the command starts.
@@ -270,8 +271,9 @@ class service:
         return ""
 
     def doPost(self) -> list[str]:
-        """Return commands to run, one after another, after a successful end: they make thumbnails."""
-        # With exactly one argument: overrides of studios may have no other parameter and no default.
+        """Return commands to run, one by one, after a successful end: they make thumbnails."""
+        # With exactly one argument: overrides of studios may have no other parameter and no
+        # default.
         return [] if self.checkBlockFlag("skipthumbnails") else self.generateThumbnail(False)
 
     def doPostLimitSec(self) -> float:
@@ -281,7 +283,7 @@ class service:
     def generateThumbnail(
         self, i_onthefly: bool = False, i_files: Iterable[str] | None = None
     ) -> list[str]:
-        """Return commands that make thumbnails of files; of more than three: first, middle and last.
+        """Return commands that make thumbnails; of more than three files: first, middle and last.
 
         By default the files are the parser's, or else the task's; with `i_onthefly` those that the
         parser has found since the last call.
@@ -305,7 +307,7 @@ class service:
         return found or self.getFiles()
 
     def _thumbnail_command(self, path: str) -> list[str]:
-        """The command for one image as a list of one; if there is none, [] and a line in the log."""
+        """The command for one image, in a list; [] and a line in the log if there is none."""
         if _thumbnail_commands.extension(path) not in self.settings.thumbnail_extensions:
             return []
         info = self.taskInfo

@@ -1,4 +1,4 @@
-"""Parsers made of rules: each action, their order, and that bulk and single lines agree."""
+"""Parsers that are tables of rules: each action, the order, and equal results in bulk and by lines."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_frames(text: str, frame: int, percentframe: int, percent: int) -> None:
     assert (made.frame, made.percentframe, made.percent) == (frame, percentframe, percent)
 
 
-def test_the_only_frame_does_not_start_again() -> None:
+def test_the_only_frame_keeps_its_percents() -> None:
     made = _parse(_Frames(), "named a\n50% of it\nnamed b\n20% of it\n")
     assert (made.percent, made.percentframe) == (50, 50)
 
@@ -116,7 +116,7 @@ def test_whole_tasks(text: str, percent: int) -> None:
     assert (made.percent, made.percentframe, made.frame) == (percent, percent, 0)
 
 
-def test_frames_and_whole_tasks_do_not_disturb_each_other() -> None:
+def test_percents_of_frames_and_of_the_task_are_independent() -> None:
     class Both(RuleParser):
         rules = (*_Frames.rules, *_Task.rules)
 
@@ -132,7 +132,7 @@ class _Others(RuleParser):
     rules = (
         rule("stage ", r"stage (\w+)", activity),
         rule("busy", "busy", say("very busy")),
-        rule("told ", r"told (.*)", report),
+        rule("note ", r"note (.*)", report),
         rule("wrote ", r"wrote (?:'(.+)'|(\S+))", image),
         rule("shows ", r"shows (\S+)", image_onthefly),
         rule("license", r"(?i)invalid .* license", mark("error")),
@@ -146,11 +146,11 @@ class _Others(RuleParser):
 
 
 def test_texts_and_flags() -> None:
-    made = _parse(_Others(), "stage one\nbusy\ntold 12 moths \nInvalid X license\nfog\n")
+    made = _parse(_Others(), "stage one\nbusy\nnote 12 moths \nInvalid X license\nfog\n")
     assert (made.activity, made.report) == ("very busy", "12 moths")
     assert made.error
     assert made.warning
-    made = _parse(_Others(), "busy\nstage one\nACTIVITY: two\nREPORT: x\ntold \n")
+    made = _parse(_Others(), "busy\nstage one\nACTIVITY: two\nREPORT: x\nnote \n")
     assert (made.activity, made.report) == ("two", "x")
     made = _parse(_Others(), "mist, rain, SNOW, fire, sun\n")
     assert made.warning
@@ -193,7 +193,7 @@ class _Odd(RuleParser):
     )
 
 
-def test_an_action_that_raises_harms_its_line_alone() -> None:
+def test_an_action_that_raises_affects_its_line_alone() -> None:
     made = _parse(_Odd(), "frame one\nframe odd\nshare x\nframe three\nshare 7\n", frames=9)
     assert (made.frame, made.percentframe) == (2, 7)
     assert made.problem.count("Traceback") == 1
@@ -212,7 +212,7 @@ def test_an_action_that_raises_harms_its_line_alone() -> None:
         ("a", r"a|b(\d+)", False),
     ],
 )
-def test_what_is_looked_at_in_bulk(token: str, pattern: str, bulk: bool) -> None:
+def test_which_rules_are_read_in_bulk(token: str, pattern: str, bulk: bool) -> None:
     assert rule(token, pattern, frame_percent).bulk is bulk
     assert rule(token, pattern, frame_done).bulk is False
 
@@ -240,8 +240,8 @@ class _Twice(RuleParser):
     )
 
 
-class _Behind(RuleParser):
-    """The name stands before the token."""
+class _NameFirst(RuleParser):
+    """The name precedes the token."""
 
     rules = (
         rule(":", r"(\w):", new_frame),
@@ -255,26 +255,26 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("made", [_Mixed, _Twice, _Behind])
+@pytest.mark.parametrize("made", [_Mixed, _Twice, _NameFirst])
 @settings(max_examples=300)
 @given(words=st.lists(WORDS, max_size=40), frames=st.sampled_from([1, 3, 40]))
-def test_many_lines_at_once_are_as_good_as_one_by_one(
+def test_many_lines_at_once_give_the_same_result_as_single_lines(
     made: type[RuleParser], words: list[str], frames: int
 ) -> None:
     text = "".join(words).replace("\r\n", "\n").replace("\r", "\n")
     whole = _parse(made(), text, frames)
-    lines, said = made(), ""
+    lines, last_activity = made(), ""
     for line in text.splitlines(keepends=True):
         _parse(lines, line, frames)
-        said = lines.activity or said
-    for name in ("frame", "percentframe", "percent", "marked"):
+        last_activity = lines.activity or last_activity
+    for name in ("frame", "percentframe", "percent", "frame_name"):
         assert getattr(whole, name) == getattr(lines, name), name
-    assert whole.activity == said
+    assert whole.activity == last_activity
     assert whole.problem == lines.problem == ""
 
 
 class _Dense(RuleParser):
-    """What `leap` and asides are for."""
+    """For `skip_frames` and asides."""
 
     rules: tuple[Rule, ...] = (
         rule("frame", r"frame(\d+)?", new_frame),
@@ -294,7 +294,7 @@ class _Unnamed(_Dense):
 
 
 class _OwnFrames(_Dense):
-    """Overrides what a leap would pass by."""
+    """Overrides a method that `skip_frames` would not call."""
 
     def next_frame(self) -> None:
         super().next_frame()
@@ -302,7 +302,7 @@ class _OwnFrames(_Dense):
 
 
 class _OwnFiles(_Dense):
-    """A file counts a frame here."""
+    """A file counts a frame."""
 
     def appendFile(self, i_file: str, i_onthefly: bool = False) -> None:
         super().appendFile(i_file, i_onthefly)
@@ -319,33 +319,33 @@ DENSE = st.sampled_from(
 @pytest.mark.parametrize("made", [_Dense, _Unnamed, _OwnFrames, _OwnFiles])
 @settings(max_examples=400)
 @given(words=st.lists(DENSE, max_size=60), frames=st.sampled_from([1, 3, 40]))
-def test_a_whole_portion_is_as_good_as_its_lines(
+def test_a_batch_gives_the_same_result_as_its_lines(
     made: type[RuleParser], words: list[str], frames: int
 ) -> None:
     text = "".join(words)
     whole = _parse(made(), text, frames)
-    lines, said, flags = made(), "", (False, False)
+    lines, last_activity, flags = made(), "", (False, False)
     for line in text.splitlines(keepends=True):
         _parse(lines, line, frames)
-        said = lines.activity or said
+        last_activity = lines.activity or last_activity
         flags = (flags[0] or lines.error, flags[1] or lines.warning)
-    for name in ("frame", "percentframe", "percent", "marked", "files_all"):
+    for name in ("frame", "percentframe", "percent", "frame_name", "files_all"):
         assert getattr(whole, name) == getattr(lines, name), name
-    assert whole.activity == said
+    assert whole.activity == last_activity
     assert (whole.error, whole.warning) == flags
     assert whole.problem == lines.problem == ""
 
 
-def test_only_the_last_frames_of_a_portion_are_looked_at() -> None:
-    """Counted by what an action would do if it were called for each."""
+def test_only_the_last_frames_of_a_batch_are_read() -> None:
+    """Each frame that is read calls `grow_frame` once."""
     text = "".join(f"frame{number}\npart:{number % 100}\n" for number in range(1000))
     made = _Dense()
     made.setTaskInfo({"frames_num": 2000})
-    taken: list[float] = []
-    made.grow_frame = taken.append  # type: ignore[assignment,method-assign] # counts the calls
+    calls: list[float] = []
+    made.grow_frame = calls.append  # type: ignore[assignment,method-assign] # counts the calls
     made.parse({"data": text, "mode": "RUN"})
     assert made.frame == 999
-    assert len(taken) == 1
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -358,5 +358,7 @@ def test_only_the_last_frames_of_a_portion_are_looked_at() -> None:
         ("frame", r"frame\s", False),
     ],
 )
-def test_what_is_searched_for_at_once(token: str, pattern: str, fast: bool) -> None:
+def test_which_rules_are_searched_for_in_a_whole_batch(
+    token: str, pattern: str, fast: bool
+) -> None:
     assert rule(token, pattern, activity).fast is fast
