@@ -102,5 +102,6 @@ def is_number_used(descriptor: int | None, number: int) -> bool:
         return False
     except OSError:
         return True
+    # Set back, or a signal of the descriptor could go to that process.
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, 0)
     return True

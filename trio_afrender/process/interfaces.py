@@ -130,12 +130,12 @@ class ProcessTree(Protocol):
         """Wait until the leader has ended. Does not reap it: its pid stays reserved."""
         ...
 
+    # The grace after TERM waits for this, not for `exited`: a shell ends at once, and the renderer
+    # below it still needs the time to save its frame.
     async def wait_empty(self) -> None:
         """Wait until no member lives, as far as the platform can see; the leader may be a zombie.
 
-        For the grace after TERM: a shell ends at once, and the renderer below it still needs the
-        time to save its frame. A member in a session of its own may be missed here, never by
-        `kill_until_empty`.
+        A member in a session of its own may be missed here, never by `kill_until_empty`.
         """
         ...
 
@@ -158,6 +158,8 @@ class ProcessTree(Protocol):
         """
         ...
 
+    # Not part of `kill_until_empty`: until the leader is reaped its pid stays reserved, so signals
+    # and readings by pid cannot hit another process.
     async def reap(self) -> ExitStatus:
         """Return the leader's status, and close everything but the output. The last call."""
         ...

@@ -143,6 +143,7 @@ def explain_launch_error(launch: Launch, error: OSError | ValueError) -> str:
     program = launch.argv[0]
     if not isinstance(error, OSError):
         return f'cannot start "{program}": {error} in the command, folder or environment'
+    # `Popen` reports an error of its `chdir` with the folder as filename.
     if error.filename == launch.cwd:
         text = {
             errno.ENOENT: "does not exist",
@@ -150,6 +151,7 @@ def explain_launch_error(launch: Launch, error: OSError | ValueError) -> str:
             errno.EACCES: "may not be entered",
         }.get(error.errno or 0, f"cannot be entered ({error.strerror})")
         return f'the working folder "{launch.cwd}" {text}'
+    # Linux limits one string to 128 KiB, and all together to a quarter of the stack's limit.
     if error.errno == errno.E2BIG:
         size = sum(len(os.fsencode(each)) + 1 for each in launch.argv)
         size += sum(len(os.fsencode(f"{k}={v}")) + 1 for k, v in launch.environment.items())

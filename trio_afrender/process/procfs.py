@@ -166,6 +166,8 @@ def read_token(pid: int) -> str | None:
     Also '' for a process whose environment this user may not read. None when it has no environment
     now: a zombie, or a process in the middle of an exec, for some microseconds.
     """
+    # The kernel shows the environment of the last exec: what a program sets or unsets in its own copy
+    # later is not seen.
     try:
         if sys.platform != "linux":
             return psutil.Process(pid).environ().get("AF_TASK_TOKEN", "")

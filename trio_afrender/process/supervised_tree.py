@@ -98,6 +98,7 @@ class SupervisedTree:
                 while data := await self._sock.recv(65536):
                     for message in frames.feed(data):
                         self._take(message)
+                    # Once for each read: several states in one read wake the waiting tasks once.
                     self._notify()
         finally:
             # Cancelled: the task supervisor must see that its agent has gone.
@@ -258,6 +259,7 @@ class SupervisedTree:
             return await self._kill_leftovers(deadline)
         if not self.state.empty:
             with trio.move_on_after(deadline):
+                # One request: the task supervisor repeats KILL by itself until the tree is empty.
                 await self._request("kill")
                 await self.wait_empty()
             return await self._find_left(deadline)
@@ -269,6 +271,7 @@ class SupervisedTree:
             return await self._kill_leftovers(deadline)
         if self.state.empty:
             return ()
+        # No answer is no proof of an empty tree, so the leader is reported then.
         return _pids(await self._request("members", 1.0)) or (self.pid,)
 
     async def _kill_leftovers(self, deadline: float) -> tuple[int, ...]:

@@ -295,7 +295,9 @@ class SupervisorClient:
             self._nursery = nursery
             try:
                 yield
-            except Exception as error:  # noqa: BLE001 - raised again below, bare: not in a group
+            except Exception as error:  # noqa: BLE001 - raised again below
+                # Raised outside the nursery, which would wrap it in an exception group: callers
+                # expect the errors of their own code bare.
                 problem = error
             finally:
                 nursery.cancel_scope.cancel()
@@ -337,6 +339,8 @@ class SupervisorClient:
         # SCM_RIGHTS: the kernel passes the descriptors with the first bytes of the message.
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         sent = await self._sock.sendmsg([frame], rights)
+        # A large environment does not fit at once. The rest goes without descriptors: they must
+        # arrive once.
         while sent < len(frame):
             sent += await self._sock.send(memoryview(frame)[sent:])
 
@@ -438,6 +442,8 @@ def _explain(launch: Launch, failure: dict[str, object]) -> str:
         text = failure.get("text") or os.strerror(number)
         return f'cannot start "{launch.argv[0]}": {text}'
     error = OSError(number, os.strerror(number))
+    # As `Popen` would raise it: the filename distinguishes a bad folder from a bad program, and a
+    # file in the place of a folder of the program's path is a program that does not exist.
     if step == "folder":
         error.filename = launch.cwd
     elif number == errno.ENOTDIR:
