@@ -1,4 +1,4 @@
-"""`trio_afrender submit`, against a server that answers as an afserver does."""
+"""`trio_afrender submit` with a fake server that answers like an afserver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.afserver_job_api import DEPENDS, DONE, ERROR, READY, RUNNING, SKIPPED, open_submittee
+from support.afserver_job_api import (
+    DEPENDS,
+    DONE,
+    ERROR,
+    READY,
+    RUNNING,
+    SKIPPED,
+    open_fake_job_server,
+)
 from support.cli import open_command, run_command
 
 JOB = {
@@ -34,7 +42,7 @@ def row(st: int, **more: object) -> dict[str, Any]:
 
 async def test_a_job_is_sent_and_its_id_printed(tmp_path: Path) -> None:
     job = write_job(tmp_path)
-    async with open_submittee() as server:
+    async with open_fake_job_server() as server:
         words = ("submit", job, "--server", server.url, "--user", "ann")
         code, out, err = await run_command(*words, home=tmp_path)
     assert (code, out) == (0, "7\n")
@@ -46,7 +54,7 @@ async def test_a_job_is_sent_and_its_id_printed(tmp_path: Path) -> None:
 
 async def test_the_server_and_the_prefix_come_from_the_settings(tmp_path: Path) -> None:
     job = write_job(tmp_path)
-    async with open_submittee() as server:
+    async with open_fake_job_server() as server:
         port = server.url.rpartition(":")[2]
         words = ("submit", job, "--af_servername", "127.0.0.1", "--af_serverport", port)
         async with open_command(*words, home=tmp_path, AF_CMD_PREFIX="nice ") as command:
@@ -54,7 +62,7 @@ async def test_the_server_and_the_prefix_come_from_the_settings(tmp_path: Path) 
     assert server.jobs[0]["blocks"][0]["command"] == "nice render @#@"
 
 
-async def test_waiting_tells_what_happens_and_ends_with_0(tmp_path: Path) -> None:
+async def test_waiting_shows_the_progress_and_ends_with_0(tmp_path: Path) -> None:
     job, report = write_job(tmp_path), tmp_path / "report.json"
     run: dict[str, object] = {"str": 1, "tst": 1000, "hst": "r1"}
     steps = [
@@ -63,7 +71,7 @@ async def test_waiting_tells_what_happens_and_ends_with_0(tmp_path: Path) -> Non
         [[row(DONE, tdn=1002, **run), row(DONE | SKIPPED)], [row(DONE, tdn=1004, **run)]],
     ]
     outputs = {(0, 0, 1): "pixels\n", (1, 0, 1): "ERROR: Can't get file:\n/srv/1.txt\n"}
-    async with open_submittee(steps=steps, outputs=outputs) as server:
+    async with open_fake_job_server(steps=steps, outputs=outputs) as server:
         words = ("submit", job, "--server", server.url, "--wait", "--report", report)
         code, out, err = await run_command(*words, home=tmp_path)
     assert (code, out) == (0, "7\n")
@@ -89,9 +97,9 @@ async def test_a_failed_task_ends_the_wait_with_1_and_shows_its_output(tmp_path:
         [[row(ERROR, str=2, err=2, **run), row(DONE, str=1, **run)], [row(READY)]],
     ]
     outputs = {(0, 0, 1): "first words\n", (0, 0, 2): "no licence\n"}
-    # Tasks of a block that waits for another one are called ready.
+    # An afserver reports tasks of a block that waits for another one as ready.
     waiting = {"blocks": [{"st": RUNNING}, {"st": DEPENDS}]}
-    async with open_submittee(steps=steps, outputs=outputs, job=waiting) as server:
+    async with open_fake_job_server(steps=steps, outputs=outputs, job=waiting) as server:
         words = ("submit", job, "--server", server.url, "--wait")
         code, out, err = await run_command(*words, home=tmp_path)
     assert (code, out) == (1, "7\n")
@@ -104,19 +112,19 @@ async def test_a_failed_task_ends_the_wait_with_1_and_shows_its_output(tmp_path:
 async def test_ctrl_c_ends_the_wait_and_not_the_job(tmp_path: Path) -> None:
     job = write_job(tmp_path)
     steps = [[[row(RUNNING, str=1, tst=1000), row(READY)], [row(DEPENDS)]]]
-    async with open_submittee(steps=steps, job={"st": 1 << 9}) as server:
+    async with open_fake_job_server(steps=steps, job={"st": 1 << 9}) as server:
         words = ("submit", job, "--server", server.url, "--wait")
         async with open_command(*words, home=tmp_path) as command:
             await command.says("is 7 on")
             command.process.send_signal(signal.SIGINT)
             assert await command.wait() == 1
-    assert command.err.endswith("no longer waiting: job 7 goes on at the server\n")
+    assert command.err.endswith("no longer waiting: job 7 continues on the server\n")
 
 
-async def test_a_paused_job_says_why_nothing_runs(tmp_path: Path) -> None:
+async def test_the_reason_is_shown_for_a_paused_job(tmp_path: Path) -> None:
     job = write_job(tmp_path)
     steps = [[[row(READY), row(READY)], [row(READY)]]]
-    async with open_submittee(steps=steps, job={"st": 1 << 9}) as server:
+    async with open_fake_job_server(steps=steps, job={"st": 1 << 9}) as server:
         words = ("submit", job, "--server", server.url, "--wait")
         async with open_command(*words, home=tmp_path) as command:
             await command.says("nothing runs: job 7 is paused on the server")
@@ -126,17 +134,17 @@ async def test_a_paused_job_says_why_nothing_runs(tmp_path: Path) -> None:
 async def test_a_job_that_is_deleted_ends_the_wait_with_1(tmp_path: Path) -> None:
     job = write_job(tmp_path)
     steps = [[[row(READY), row(READY)], [row(READY)]]]
-    async with open_submittee(steps=steps, deleted=True) as server:
+    async with open_fake_job_server(steps=steps, deleted=True) as server:
         words = ("submit", job, "--server", server.url, "--wait", "--no-progress")
         code, out, err = await run_command(*words, home=tmp_path)
     assert (code, out) == (1, "7\n")
     assert "job 7 is not on the server any more: it was deleted" in err
 
 
-async def test_another_job_under_its_number_is_not_taken_for_it(tmp_path: Path) -> None:
+async def test_another_job_with_the_same_number_is_recognized(tmp_path: Path) -> None:
     job = write_job(tmp_path)
     steps = [[[row(DONE), row(DONE)], [row(DONE)]]]
-    async with open_submittee(steps=steps, job={"serial": 12}) as server:
+    async with open_fake_job_server(steps=steps, job={"serial": 12}) as server:
         words = ("submit", job, "--server", server.url, "--wait")
         code, _, err = await run_command(*words, home=tmp_path)
     assert code == 1
@@ -148,7 +156,7 @@ async def test_another_job_under_its_number_is_not_taken_for_it(tmp_path: Path) 
     [
         ({"id": 0, "serial": 0, "error": "Invalid job."}, "refused by the server: Invalid job."),
         ({"info": {"kind": "error", "text": "not allowed"}}, "refused by the server: not allowed"),
-        ({}, "refused by the server: no job was made of it"),
+        ({}, "refused by the server: the server created no job"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not the Afanasy protocol"),
         (b"", "hung up without an answer"),
         (b"\x00\x00\x00\x51\x00\x00\x00\x18\x00\x00\x00\x02[]", "its answer is no JSON object"),
@@ -156,11 +164,11 @@ async def test_another_job_under_its_number_is_not_taken_for_it(tmp_path: Path) 
         (b"\x00\x00\x00\x51\x00\x00\x00\x08\x00\x00\x00\x02", "answered with RenderId, not with"),
     ],
 )
-async def test_a_server_that_will_not_is_one_sentence_and_exit_code_3(
+async def test_a_refusal_is_one_sentence_and_exit_code_3(
     tmp_path: Path, answer: dict[str, Any] | bytes, sentence: str
 ) -> None:
     job = write_job(tmp_path)
-    async with open_submittee(answer=answer) as server:
+    async with open_fake_job_server(answer=answer) as server:
         code, out, err = await run_command("submit", job, "--server", server.url, home=tmp_path)
     assert (code, out) == (3, "")
     assert sentence in err
@@ -174,11 +182,11 @@ async def test_a_server_that_will_not_is_one_sentence_and_exit_code_3(
         (["--server", "ws://127.0.0.1:1"], 2, "jobs are submitted to an afserver"),
         (["--server", "af://127.0.0.1:1/x"], 2, "expected af://HOST or af://HOST:PORT"),
         ([], 2, "no server: give --server af://HOST:PORT, or set af_servername"),
-        (["--server", "af://h", "--report", "r.json"], 2, "give --wait too"),
-        (["--server", "af://h", "--wait", "--report", "/no/r"], 2, "cannot be written to"),
+        (["--server", "af://h", "--report", "r.json"], 2, "give --wait, too"),
+        (["--server", "af://h", "--wait", "--report", "/no/r"], 2, "is missing or not writable"),
     ],
 )
-async def test_what_cannot_be_submitted_is_one_sentence(
+async def test_a_failed_submission_is_one_sentence(
     tmp_path: Path, words: list[str], code: int, sentence: str
 ) -> None:
     found = await run_command("submit", write_job(tmp_path), *words, home=tmp_path)
@@ -197,10 +205,10 @@ async def test_what_cannot_be_submitted_is_one_sentence(
         ),
     ],
 )
-async def test_a_job_that_would_harm_the_server_never_leaves(
+async def test_a_job_that_would_crash_the_server_is_not_sent(
     tmp_path: Path, data: object, sentence: str
 ) -> None:
-    async with open_submittee() as server:
+    async with open_fake_job_server() as server:
         job = write_job(tmp_path, data)
         code, _, err = await run_command("submit", job, "--server", server.url, home=tmp_path)
     assert (code, server.jobs) == (2, [])

@@ -1,4 +1,4 @@
-"""One exchange: what is sent, what is read, and what is known when no answer comes."""
+"""One exchange with an afserver: request, answer, and the error if there is no answer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Script = Callable[[Stream], Awaitable[None]]
 
 
 async def ask(script: Script, request: bytes = REQUEST) -> Message:
-    """Make one exchange with a server that a script plays."""
+    """Make one exchange with a server that runs a script."""
 
     async def play(stream: Stream) -> None:
-        with suppress(trio.BrokenResourceError):  # the render has closed
+        with suppress(trio.BrokenResourceError):  # The render has closed the connection.
             await script(stream)
 
     async with open_bare_nursery() as nursery:
@@ -48,18 +48,18 @@ async def expect_lost(kind: type[Exception], text: str, script: Script) -> None:
     assert type(caught.value) is kind
 
 
-async def take(stream: Stream) -> None:
+async def receive_request(stream: Stream) -> None:
     received = b""
     while len(received) < len(REQUEST):
         received += await stream.receive_some(100)
     assert received == REQUEST
 
 
-async def test_the_answer_is_read_by_its_length(autojump_clock: MockClock) -> None:
-    """Whatever stands behind it, and without waiting for an end."""
+async def test_the_answer_is_read_up_to_its_length(autojump_clock: MockClock) -> None:
+    """Bytes after it are ignored, and the end of the stream is not awaited."""
 
     async def script(stream: Stream) -> None:
-        await take(stream)
+        await receive_request(stream)
         await stream.send_all(ANSWER + b"  ")
         assert await stream.receive_some() == b"", "the render closes"
 
@@ -68,11 +68,11 @@ async def test_the_answer_is_read_by_its_length(autojump_clock: MockClock) -> No
 
 
 @pytest.mark.parametrize("size", [1, 5, 12])
-async def test_an_answer_may_come_in_pieces(autojump_clock: MockClock, size: int) -> None:
+async def test_an_answer_may_arrive_in_pieces(autojump_clock: MockClock, size: int) -> None:
     answer = encode(Json(body=b'{"info":7}', text=True))
 
     async def script(stream: Stream) -> None:
-        await take(stream)
+        await receive_request(stream)
         for start in range(0, len(answer), size):
             await stream.send_all(answer[start : start + size])
             await trio.sleep(0.1)
@@ -80,14 +80,16 @@ async def test_an_answer_may_come_in_pieces(autojump_clock: MockClock, size: int
     assert await ask(script) == Json(body=b'{"info":7}', text=True)
 
 
-async def test_silence_ends_after_twelve_seconds(autojump_clock: MockClock) -> None:
-    await expect_lost(AnswerLost, r"^af://farm:51000: no answer within 12 s$", take)
+async def test_a_silent_server_is_given_up_after_twelve_seconds(autojump_clock: MockClock) -> None:
+    await expect_lost(AnswerLost, r"^af://farm:51000: no answer within 12 s$", receive_request)
     assert trio.current_time() == 12
 
 
-async def test_an_answer_that_never_ends_does_too(autojump_clock: MockClock) -> None:
+async def test_an_endless_answer_is_given_up_after_twelve_seconds(
+    autojump_clock: MockClock,
+) -> None:
     async def script(stream: Stream) -> None:
-        await take(stream)
+        await receive_request(stream)
         while True:
             await stream.send_all(b"\0\0\0\x51\0\0\0\x24\x00\xff\xff\xff"[:12])
             await trio.sleep(1)
@@ -96,46 +98,48 @@ async def test_an_answer_that_never_ends_does_too(autojump_clock: MockClock) -> 
     assert trio.current_time() == 12
 
 
-async def test_no_answer_at_all(autojump_clock: MockClock) -> None:
+async def test_a_hang_up_without_an_answer_is_a_lost_answer(autojump_clock: MockClock) -> None:
     async def script(stream: Stream) -> None:
-        await take(stream)
+        await receive_request(stream)
         await stream.aclose()
 
     await expect_lost(AnswerLost, "hung up without an answer", script)
 
 
-async def test_half_an_answer(autojump_clock: MockClock) -> None:
+async def test_half_an_answer_is_a_lost_answer(autojump_clock: MockClock) -> None:
     async def script(stream: Stream) -> None:
-        await take(stream)
+        await receive_request(stream)
         await stream.send_all(ANSWER[:7])
         await stream.aclose()
 
     await expect_lost(AnswerLost, "hung up in the middle of its answer", script)
 
 
-async def test_a_server_that_hangs_up_at_once(autojump_clock: MockClock) -> None:
-    """It may have taken the request all the same."""
+async def test_a_hang_up_before_the_request_is_read_is_a_lost_answer(
+    autojump_clock: MockClock,
+) -> None:
+    """The server may have received the request nevertheless."""
     await expect_lost(AnswerLost, "hung up", Stream.aclose)
 
 
-async def test_nonsense(autojump_clock: MockClock) -> None:
+async def test_an_answer_of_another_protocol_is_a_protocol_error(autojump_clock: MockClock) -> None:
     async def script(stream: Stream) -> None:
-        await take(stream)
+        await receive_request(stream)
         await stream.send_all(b"SSH-2.0-OpenSSH_9.6\r\n")
 
     await expect_lost(ProtocolError, r"^af://farm:51000: not the Afanasy protocol", script)
 
 
-async def test_nobody_there_is_not_an_answer_lost(autojump_clock: MockClock) -> None:
+async def test_a_refused_connect_is_no_lost_answer(autojump_clock: MockClock) -> None:
     async def refuse(host: str, port: int) -> trio.abc.Stream:
         raise ConnectionRefusedError(111, "Connection refused")
 
     with pytest.raises(LinkLost, match=r"no server listens there \(connection refused\)") as caught:
         await Dialer(ADDRESS, open_stream=refuse).ask(REQUEST)
-    assert not isinstance(caught.value, AnswerLost), "nothing went out"
+    assert not isinstance(caught.value, AnswerLost), "nothing was sent"
 
 
-async def test_a_connect_that_hangs_is_not_an_answer_lost(autojump_clock: MockClock) -> None:
+async def test_a_connect_that_hangs_is_no_lost_answer(autojump_clock: MockClock) -> None:
     async def hang(host: str, port: int) -> trio.abc.Stream:
         await trio.sleep_forever()
 
@@ -144,8 +148,8 @@ async def test_a_connect_that_hangs_is_not_an_answer_lost(autojump_clock: MockCl
     assert not isinstance(caught.value, AnswerLost)
 
 
-async def test_a_gate_holds_exchanges_back(autojump_clock: MockClock) -> None:
-    """At most so many at a time, for who has many renders."""
+async def test_a_gate_limits_concurrent_exchanges(autojump_clock: MockClock) -> None:
+    """A gateway makes the exchanges of many renders."""
     open_now, most = 0, 0
 
     async def connect(host: str, port: int) -> trio.abc.Stream:
@@ -172,9 +176,9 @@ async def test_a_gate_holds_exchanges_back(autojump_clock: MockClock) -> None:
     assert trio.current_time() == 3
 
 
-async def test_waiting_at_the_gate_is_not_the_servers_silence(autojump_clock: MockClock) -> None:
+async def test_waiting_at_the_gate_is_not_a_silent_server(autojump_clock: MockClock) -> None:
     gate = trio.CapacityLimiter(1)
-    gate.acquire_on_behalf_of_nowait("somebody")
+    gate.acquire_on_behalf_of_nowait("another render")
     with trio.move_on_after(60) as scope:
         await Dialer(ADDRESS, gate=gate).ask(REQUEST)
     assert scope.cancelled_caught

@@ -1,8 +1,7 @@
-"""Storms: whatever is lost, cut, silent or restarted, in the end every task is done, once and whole.
+"""Random faults: after lost answers, cuts, silence and restarts every task is done, with its output.
 
-Each seed is another storm in virtual time. Afterwards the weather is fine for a while, and then
-both sides must believe the same: nothing runs, nothing is held, every output is what its last run
-printed.
+Each seed is another sequence of faults in virtual time. After a time without faults both sides must
+agree: nothing runs, nothing is held, and every output is what the task's last run printed.
 """
 
 from __future__ import annotations
@@ -19,48 +18,50 @@ from trio_afrender.protocol.afanasy import Json, Message, RenderEvents, encode
 from trio_afrender.testing import FakeChild, Fault, NativeState, NativeTask
 
 TASKS = 12
-STORM = 120.0
-"""Seconds of bad weather."""
-CALM = 600.0
+FAULT_SECONDS = 120.0
+"""Virtual seconds during which faults are injected."""
+RECOVERY_TIMEOUT = 600.0
+"""Virtual seconds in which all tasks must be done afterwards."""
 
 
-class Storm:
-    """One seed's troubles."""
+class FaultInjector:
+    """The random faults of one seed, and the processes of the tasks."""
 
     def __init__(self, stage: NativeStage, seed: int) -> None:
         self.stage = stage
-        self.dice = random.Random(seed)  # noqa: S311 - the same storm every time
-        self.living: dict[str, int] = {}
+        self.dice = random.Random(seed)  # noqa: S311 - the same faults in every run
+        self.alive: dict[str, int] = {}
         self.overlaps: list[str] = []
+        """Tasks that had two processes at a time."""
 
-    async def serve_children(self) -> None:
-        """Play the processes: each prints who it is, works a while and ends."""
+    async def serve_processes(self) -> None:
+        """Run the processes: each prints its task's number after a while and exits."""
         async with trio.open_nursery() as nursery:
             while True:
                 child = await self.stage.host.spawn.next()
-                nursery.start_soon(self._live, child)
+                nursery.start_soon(self._run_process, child)
 
-    async def _live(self, child: FakeChild) -> None:
-        which = child.launch.environment["AF_TASK_ID"]
-        self.living[which] = self.living.get(which, 0) + 1
-        if self.living[which] > 1:
-            self.overlaps.append(which)
+    async def _run_process(self, child: FakeChild) -> None:
+        task = child.launch.environment["AF_TASK_ID"]
+        self.alive[task] = self.alive.get(task, 0) + 1
+        if self.alive[task] > 1:
+            self.overlaps.append(task)
         try:
             with trio.move_on_after(self.dice.choice((0.01, 0.3, 2, 7, 20))) as working:
                 await child.signalled()
             if working.cancelled_caught:
-                await child.write(f"task {which}\n".encode())
+                await child.write(f"task {task}\n".encode())
                 child.exit(1 if self.dice.random() < 0.2 else 0)
             else:
                 await child.exited()
         finally:
-            self.living[which] -= 1
+            self.alive[task] -= 1
 
-    async def blow(self) -> None:
-        """One trouble after the other until the storm is over."""
+    async def inject(self) -> None:
+        """Inject one fault after the other for `FAULT_SECONDS`."""
         server, dice = self.stage.server, self.dice
         assert server.listener is not None
-        until = trio.current_time() + STORM
+        until = trio.current_time() + FAULT_SECONDS
         while trio.current_time() < until:
             await trio.sleep(dice.choice((0.05, 0.3, 1, 3, 8)))
             match dice.choice(("lose", "lose", "lose", "hang", "cut", "away", "restart", "again")):
@@ -89,25 +90,25 @@ class Storm:
         return not isinstance(message, Json) or self.dice.random() < 0.5
 
 
-def is_over(task: NativeTask) -> bool:
+def is_done(task: NativeTask) -> bool:
     return task.state is NativeState.DONE
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_a_storm(autojump_clock: MockClock, seed: int) -> None:
+async def test_all_tasks_are_done_after_random_faults(autojump_clock: MockClock, seed: int) -> None:
     async with open_native_stage() as stage, trio.open_nursery() as nursery:
         stage.host.spawn.dies_of = frozenset({TreeSignal.TERM, TreeSignal.KILL})
-        storm = Storm(stage, seed)
-        nursery.start_soon(storm.serve_children)
+        injector = FaultInjector(stage, seed)
+        nursery.start_soon(injector.serve_processes)
         await stage.server.online("n1")
         tasks = [stage.server.add_task(make_task(n), retries=1000) for n in range(TASKS)]
-        await storm.blow()
-        await stage.server.until(lambda: all(map(is_over, tasks)), within=CALM)
+        await injector.inject()
+        await stage.server.until(lambda: all(map(is_done, tasks)), within=RECOVERY_TIMEOUT)
         await trio.sleep(70)
         assert [task.output for task in tasks] == [f"task {n}\n".encode() for n in range(TASKS)]
         assert stage.agent.running == ()
         render = stage.server.render("n1")
         assert render is not None
         assert render.tasks == []
-        assert storm.overlaps == [], "never two processes of one task"
+        assert injector.overlaps == [], "never two processes of one task"
         nursery.cancel_scope.cancel()

@@ -1,5 +1,7 @@
-"""What the native protocol punishes, one test for each: the list is that of everybody who wrote an
-agent for it and found out."""
+"""Quirks of the afserver that break a careless agent, one test or more for each.
+
+All of them were observed on the real server.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def an_outcome(message: Message) -> bool:
 async def test_trap_01_close_after_the_answer_and_read_by_length(
     autojump_clock: MockClock,
 ) -> None:
-    """A space may stand behind an answer; reading on would take ten seconds, and be told of."""
+    """Spaces may follow an answer. Reading on would take ten seconds, and the server logs it."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         spaced = encode(stage.server.book.update(RenderUpdate(id=1), trio.current_time())) + b"   "
@@ -46,7 +48,7 @@ async def test_trap_01_close_after_the_answer_and_read_by_length(
         await trio.sleep(5)
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
-        assert stage.server.complaints == []  # none held open, none used twice
+        assert stage.server.complaints == []  # No connection is held open or used twice.
 
 
 async def test_trap_02_deregister_and_errors_are_answered_in_text(
@@ -63,18 +65,20 @@ async def test_trap_02_deregister_and_errors_are_answered_in_text(
         await stage.server.until(lambda: task.state is NativeState.DONE)
         stage.agent.drain("enough")
         await stage.agent.finished()
-        assert any(isinstance(said, RenderDeregister) for _, said in stage.server.received)
+        assert any(isinstance(request, RenderDeregister) for _, request in stage.server.received)
 
 
-async def test_trap_03_settings_count_with_a_good_id_only(autojump_clock: MockClock) -> None:
-    """Beside -1 and -2 they are rubbish: a heartbeat of 32745 seconds would be our end."""
+async def test_trap_03_settings_count_with_a_valid_id_only(autojump_clock: MockClock) -> None:
+    """With the ids -1 and -2 they are uninitialized: a heartbeat of 32745 s would end the render."""
     async with open_native_stage() as stage:
         render = await stage.server.online("n1")
-        stage.server.restart()  # answers with -1 and rubbish
+        stage.server.restart()  # It answers with -1 and uninitialized settings.
         await stage.server.until(lambda: render.online)
         del stage.server.received[:]
         await trio.sleep(10)
-        updates = [said for _, said in stage.server.received if isinstance(said, RenderUpdate)]
+        updates = [
+            request for _, request in stage.server.received if isinstance(request, RenderUpdate)
+        ]
         assert len(updates) >= 10
 
 
@@ -92,25 +96,25 @@ async def test_trap_04_a_resumed_task_is_not_started_twice(autojump_clock: MockC
 async def test_trap_05_a_stop_in_a_register_answer_is_never_reported(
     autojump_clock: MockClock,
 ) -> None:
-    """The same key is started again a second later, here: a late report would end that run."""
+    """The same key is started again here a second later; a late report would end that run."""
     async with open_native_stage() as stage:
         stage.host.spawn.dies_of = frozenset({TreeSignal.KILL})
         task, old = await stage.begin()
         task.retries = 0
         render = await stage.server.online("n1")
-        stage.server.book.deregister(render.id)  # gives the task up
+        stage.server.book.deregister(render.id)  # The server gives the task up.
         new = await stage.host.spawn.next()
-        assert old.reaped, "the new one waits for the end of the old one"
-        said = len(task.statuses)
+        assert old.reaped, "the new process waits for the end of the old one"
+        reported = len(task.statuses)
         await trio.sleep(20)
-        assert set(task.statuses[said:]) == {TaskStatus.Percent}
+        assert set(task.statuses[reported:]) == {TaskStatus.Percent}
         new.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
         assert task.errors == 0
 
 
 async def test_trap_06_tasks_before_closes_before_stops(autojump_clock: MockClock) -> None:
-    """Start and stop of one task in one message: in another order the process would stay."""
+    """Start and stop of one task in one message: in another order the process would keep running."""
     async with open_native_stage() as stage:
         render = await stage.server.online("n1")
         task = stage.server.add_task(make_task())
@@ -125,7 +129,7 @@ async def test_trap_06_tasks_before_closes_before_stops(autojump_clock: MockCloc
 async def test_trap_07_a_close_of_a_running_task_kills_it(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
-        del stage.server.book.tasks[task.key]  # its job is deleted by force
+        del stage.server.book.tasks[task.key]  # Its job is deleted.
         await child.signalled()
         await trio.sleep(20)
         assert stage.agent.running == ()
@@ -133,24 +137,24 @@ async def test_trap_07_a_close_of_a_running_task_kills_it(autojump_clock: MockCl
 
 
 async def test_trap_08_outcomes_are_repeated_until_closed(autojump_clock: MockClock) -> None:
-    """After "register again" nothing of the update was used, and a register comes in between."""
+    """With "register again" the server uses nothing of the update, and a register comes in between."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
 
-        def is_told_to_another(message: Message) -> bool:
+        def restarts_at_an_outcome(message: Message) -> bool:
             if an_outcome(message):
                 stage.server.restart()
             return an_outcome(message)
 
         again = encode(RenderEvents(id=-1, heartbeat_sec=32745, log="Render is offline."))
-        stage.server.fail(Fault(where=is_told_to_another, answer=again))
+        stage.server.fail(Fault(where=restarts_at_an_outcome, answer=again))
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
         assert task.sessions == 2
         assert [up.status for _, up in stage.server.ups(task.key)].count(5) >= 2
 
 
-async def test_trap_08_an_outcome_that_is_not_closed_is_said_again(
+async def test_trap_08_an_outcome_that_is_not_closed_is_sent_again(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
@@ -164,7 +168,7 @@ async def test_trap_08_an_outcome_that_is_not_closed_is_said_again(
 
 
 async def test_trap_09_only_statuses_that_end_a_task(autojump_clock: MockClock) -> None:
-    """17 to 19, 21 and 24 to 26 are closed and leave the task running for ever."""
+    """The server closes 17 to 19, 21 and 24 to 26 and leaves the task running for ever."""
     bad = {17, 18, 19, 21, 22, 24, 25, 26}
     assert not bad & {int(status) for status in TaskStatus}
     async with open_native_stage() as stage:
@@ -175,8 +179,8 @@ async def test_trap_09_only_statuses_that_end_a_task(autojump_clock: MockClock) 
         assert not bad & {status for task in tasks for status in task.statuses}
 
 
-async def test_trap_09_updates_carry_the_id_of_their_moment(autojump_clock: MockClock) -> None:
-    """A wrong one is ignored, and closed all the same."""
+async def test_trap_09_updates_carry_the_present_id(autojump_clock: MockClock) -> None:
+    """The server ignores an outcome with a wrong id, but closes it."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         render = stage.server.book.renders.pop(1)
@@ -201,8 +205,8 @@ async def test_trap_09_a_lost_exec_is_given_back(autojump_clock: MockClock) -> N
         assert task.errors == 0
 
 
-async def test_trap_10_every_text_has_its_end(autojump_clock: MockClock) -> None:
-    """A length of 0 ends the server. The double refuses one, as it does half a message."""
+async def test_trap_10_every_text_ends_with_nul(autojump_clock: MockClock) -> None:
+    """A text of length 0 ends the real server. The fake one refuses it, and half a message too."""
     async with open_native_stage(attrs.evolve(CONFIG, user_name="")) as stage:
         task, child = await stage.begin_for("tester")
         child.exit(0)
@@ -211,23 +215,27 @@ async def test_trap_10_every_text_has_its_end(autojump_clock: MockClock) -> None
 
 
 async def test_trap_11_a_register_asks_for_no_id(autojump_clock: MockClock) -> None:
-    """What is asked for is granted: a taken one refuses us, a huge one harms the server."""
+    """The server grants the id that a register requests: a used one is refused, a huge one harms it."""
     async with open_native_stage() as stage:
         await stage.begin()
         stage.server.restart()
         await trio.sleep(5)
         stage.server.restart(keep=False)
         await trio.sleep(20)
-        registers = [said for _, said in stage.server.received if isinstance(said, RenderRegister)]
+        registers = [
+            request for _, request in stage.server.received if isinstance(request, RenderRegister)
+        ]
         assert len(registers) >= 3
         assert {register.id for register in registers} == {0}
 
 
-async def test_trap_12_nothing_that_breaks_the_servers_json(autojump_clock: MockClock) -> None:
-    harm = 'a "quoted" \\ back\nslash'
+async def test_trap_12_no_text_breaks_the_servers_json(autojump_clock: MockClock) -> None:
+    harmful = 'a "quoted" \\ back\nslash'
     host = MemoryHost(
-        resources=lambda: HostResources(hw_info=harm, gpu_string=harm, logged_in_users=(harm,)),
-        facts=attrs.evolve(MemoryHost().facts, os=harm, user=harm),
+        resources=lambda: HostResources(
+            hw_info=harmful, gpu_string=harmful, logged_in_users=(harmful,)
+        ),
+        facts=attrs.evolve(MemoryHost().facts, os=harmful, user=harmful),
     )
     async with open_native_stage(attrs.evolve(CONFIG, user_name=""), host=host) as stage:
         task, child = await stage.begin_for("a 'quoted' / back slash")
@@ -241,7 +249,7 @@ async def test_trap_12_nothing_that_breaks_the_servers_json(autojump_clock: Mock
 
 
 async def test_trap_13_a_log_comes_with_its_output(autojump_clock: MockClock) -> None:
-    """A log without output overwrites the output that is stored."""
+    """A log without output overwrites the stored output."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         await child.write(b"what it printed\n")
@@ -256,7 +264,7 @@ async def test_trap_13_a_log_comes_with_its_output(autojump_clock: MockClock) ->
 
 
 async def test_trap_14_heartbeats_wait_for_nothing(autojump_clock: MockClock) -> None:
-    """Not for a driver that hangs, nor for a parser or a process."""
+    """A measurement that hangs delays no heartbeat."""
     host = MemoryHost(stuck=True)
     async with open_native_stage(host=host) as stage:
         await stage.begin()
@@ -264,23 +272,23 @@ async def test_trap_14_heartbeats_wait_for_nothing(autojump_clock: MockClock) ->
         render = stage.server.render("n1")
         assert render is not None
         assert render.online
-        times = [at for at, said in stage.server.received if isinstance(said, RenderUpdate)]
+        times = [at for at, request in stage.server.received if isinstance(request, RenderUpdate)]
         assert max(b - a for a, b in pairwise(times)) <= 1.0
 
 
 async def test_trap_15_a_taken_name_is_tried_for_a_while(autojump_clock: MockClock) -> None:
-    """After a crash the server counts our former self online until its zombie time has passed."""
+    """After a crash the server counts the old render as online until its zombie time has passed."""
     async with open_native_server() as server:
         async with open_native_stage(server=server) as stage:
             await server.online("n1")
-        forgotten = MemoryHost()  # its store is gone: nothing proves that it is the same render
-        async with open_native_stage(host=forgotten, server=server) as stage:
+        # Another store: nothing proves that this is the same render.
+        async with open_native_stage(host=MemoryHost(), server=server) as stage:
             await server.until(lambda: stage.agent.state == "online")
             assert 10 <= trio.current_time() <= 40
 
 
-async def test_trap_16_tasks_of_the_servers_own_job_arrive_too(autojump_clock: MockClock) -> None:
-    """Job 1, service `events`: an agent that cannot run one must not make it an error."""
+async def test_trap_16_tasks_of_the_servers_own_job_are_skipped(autojump_clock: MockClock) -> None:
+    """Job 1, service `events`: an error would count against the server's own job."""
     async with open_native_stage() as stage:
         system = attrs.evolve(
             make_task(job=1), service="events", parser="", command_task='{"event": "JOB_DONE"}'
@@ -290,7 +298,7 @@ async def test_trap_16_tasks_of_the_servers_own_job_arrive_too(autojump_clock: M
         assert task.statuses[-1] == TaskStatus.Skip
 
 
-async def test_trap_17_a_known_name_keeps_what_its_administrator_set(
+async def test_trap_17_a_known_name_keeps_the_state_that_its_administrator_set(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
@@ -303,11 +311,11 @@ async def test_trap_17_a_known_name_keeps_what_its_administrator_set(
 
 
 async def test_trap_18_files_have_base_names(autojump_clock: MockClock) -> None:
-    """The server stores under whatever name comes, `../` included."""
+    """The server stores a file under the name that it receives, `../` included."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
-        place = stage.host.places[stage.agent.running[0].run]
-        place.files.update({"../../etc/passwd": b"x", "C:\\a\\b.jpg": b"y", "..": b"z"})
+        run_folder = stage.host.places[stage.agent.running[0].run]
+        run_folder.files.update({"../../etc/passwd": b"x", "C:\\a\\b.jpg": b"y", "..": b"z"})
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
         sent = [file for _, up in stage.server.ups(task.key) for file in up.files]

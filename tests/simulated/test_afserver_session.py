@@ -1,4 +1,4 @@
-"""A whole agent in virtual time against the double of an Afanasy server."""
+"""A whole agent in virtual time against a fake afserver."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
         before = trio.current_time()
         child.exit(0)
         await stage.server.until(lambda: 5 in [up.status for _, up in stage.server.ups(task.key)])
-        assert trio.current_time() == before, "an end is told at once"
+        assert trio.current_time() == before, "an end is sent at once"
         await stage.server.until(lambda: task.state is NativeState.DONE)
         assert task.output == b"PROGRESS: 40%\nACTIVITY: halfway\n"
         assert task.files == {"thumb.jpg": b"picture"}
         assert stage.statuses(task.key) == [3, 5]
         await trio.sleep(3)
         assert stage.agent.running == ()
-        assert all(place.removed for place in stage.host.places.values())
+        assert all(run_folder.removed for run_folder in stage.host.places.values())
 
 
-async def test_it_registers_with_what_it_is(autojump_clock: MockClock) -> None:
+async def test_the_register_describes_the_render(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         await stage.server.online("n1")
         register = stage.server.received[0][1]
@@ -77,23 +77,23 @@ async def test_it_registers_with_what_it_is(autojump_clock: MockClock) -> None:
         assert (register.id, register.name, register.state, register.priority) == (0, "n1", 1, 99)
         assert register.engine.startswith("trio_afrender ")
         assert register.address.family == 2
-        assert len(stage.server.received) == 1, "nobody is asked about a render that never was"
+        assert len(stage.server.received) == 1, "a render that never registered asks for nothing"
 
 
-async def test_signs_of_life_come_every_heartbeat(autojump_clock: MockClock) -> None:
+async def test_an_update_is_sent_every_heartbeat(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         await stage.server.online("n1")
         await trio.sleep(10.5)
-        times = [at for at, said in stage.server.received if isinstance(said, RenderUpdate)]
+        times = [at for at, request in stage.server.received if isinstance(request, RenderUpdate)]
         gaps = [b - a for a, b in pairwise(times)]
         assert len(times) >= 10
         assert max(gaps) <= 1.0
 
 
-async def test_a_running_task_is_told_of_with_every_sign_of_life(
+async def test_every_heartbeat_contains_the_running_tasks(
     autojump_clock: MockClock,
 ) -> None:
-    """That is how a server that has lost it finds out."""
+    """The server closes a task that it does not run, so a lost task is found."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         await child.write(b"PROGRESS: 30%\n")
@@ -105,7 +105,7 @@ async def test_a_running_task_is_told_of_with_every_sign_of_life(
         assert {(up.status, up.percent, up.progress_changed) for up in ups} == {(3, 30, False)}
 
 
-async def test_progress_restarts_the_timer_of_no_progress_once(autojump_clock: MockClock) -> None:
+async def test_progress_restarts_the_no_progress_timer_once(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         del stage.server.received[:]
@@ -116,8 +116,8 @@ async def test_progress_restarts_the_timer_of_no_progress_once(autojump_clock: M
         assert changed.count(True) == 1
 
 
-async def test_short_tasks_cost_one_turn_each(autojump_clock: MockClock) -> None:
-    """The server hands out a task a turn; whoever asks once a second gets every second one."""
+async def test_short_tasks_take_one_server_cycle_each(autojump_clock: MockClock) -> None:
+    """The server hands out one task a cycle; a render that polls once a second gets every second."""
     async with open_native_stage() as stage:
         render = await stage.server.online("n1")
         render.max_tasks = 1
@@ -130,7 +130,7 @@ async def test_short_tasks_cost_one_turn_each(autojump_clock: MockClock) -> None
         assert trio.current_time() - before <= 11.0 + 1.0
 
 
-async def test_every_way_of_ending_has_its_status(autojump_clock: MockClock) -> None:
+async def test_each_kind_of_failure_has_its_status(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         bad, child = await stage.begin(1)
         child.exit(3)
@@ -142,7 +142,7 @@ async def test_every_way_of_ending_has_its_status(autojump_clock: MockClock) -> 
         assert [task.statuses[-1] for task in tasks] == [6, 23, 23, 23]
 
 
-async def test_a_stopped_task_is_killed_and_becomes_what_was_asked(
+async def test_a_stopped_task_is_killed_and_gets_the_requested_state(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
@@ -154,7 +154,7 @@ async def test_a_stopped_task_is_killed_and_becomes_what_was_asked(
         assert task.errors == 0
 
 
-async def test_output_is_given_to_who_asks_and_who_listens(autojump_clock: MockClock) -> None:
+async def test_output_is_sent_on_request_and_to_listeners(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         render = await stage.server.online("n1")
@@ -171,7 +171,7 @@ async def test_output_is_given_to_who_asks_and_who_listens(autojump_clock: MockC
         assert task.listened == "second\n"
 
 
-async def test_output_of_a_task_that_does_not_run_here_is_answered(
+async def test_a_request_for_the_output_of_an_unknown_task_is_answered(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
@@ -182,14 +182,16 @@ async def test_output_of_a_task_that_does_not_run_here_is_answered(
         assert "does not run" in stage.server.book.outputs[key]
 
 
-async def test_settings_of_the_pool_are_taken_over_and_back(autojump_clock: MockClock) -> None:
+async def test_settings_of_the_pool_are_applied_and_reset(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         render = await stage.server.online("n1")
         render.events = attrs.evolve(render.events, heartbeat_sec=3, resources_update_period=2)
         await trio.sleep(2)
         del stage.server.received[:]
         await trio.sleep(30)
-        updates = [said for _, said in stage.server.received if isinstance(said, RenderUpdate)]
+        updates = [
+            request for _, request in stage.server.received if isinstance(request, RenderUpdate)
+        ]
         assert 9 <= len(updates) <= 20
         render.events = attrs.evolve(render.events, heartbeat_sec=-1, resources_update_period=-1)
         await trio.sleep(5)
@@ -198,7 +200,7 @@ async def test_settings_of_the_pool_are_taken_over_and_back(autojump_clock: Mock
         assert len(stage.server.received) >= 10
 
 
-async def test_a_render_without_tasks_leaves_when_the_pool_says_so(
+async def test_an_idle_render_leaves_if_the_pool_says_so(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
@@ -209,7 +211,7 @@ async def test_a_render_without_tasks_leaves_when_the_pool_says_so(
         await stage.agent.finished()
 
 
-async def test_leaving_for_want_of_tasks_can_be_switched_off_again(
+async def test_the_exit_of_an_idle_render_can_be_switched_off_again(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
@@ -221,7 +223,7 @@ async def test_leaving_for_want_of_tasks_can_be_switched_off_again(
         assert render.online
 
 
-async def test_exit_is_obeyed_with_the_tasks_given_back(autojump_clock: MockClock) -> None:
+async def test_exit_gives_the_tasks_back(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         task, _ = await stage.begin()
         render = await stage.server.online("n1")
@@ -229,13 +231,13 @@ async def test_exit_is_obeyed_with_the_tasks_given_back(autojump_clock: MockCloc
         await stage.agent.finished()
         await stage.server.until(lambda: not render.online)
         assert task.errors == 0
-        assert any(isinstance(said, RenderDeregister) for _, said in stage.server.received)
+        assert any(isinstance(request, RenderDeregister) for _, request in stage.server.received)
 
 
-# -- what is lost --------------------------------------------------------------------------------
+# -- lost answers --------------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_away_for_a_moment_is_not_registered_with(
+async def test_after_a_short_outage_the_render_continues_without_a_register(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
@@ -244,39 +246,41 @@ async def test_a_server_that_is_away_for_a_moment_is_not_registered_with(
         assert listener is not None
         listener.refusing = True
         await trio.sleep(4)
-        await child.write(b"in the dark\n")
+        await child.write(b"during the outage\n")
         child.exit(0)
         await trio.sleep(2)
         listener.refusing = False
         await stage.server.until(lambda: task.state is NativeState.DONE)
-        assert task.output == b"in the dark\n"
+        assert task.output == b"during the outage\n"
         assert task.sessions == 1
-        registers = [said for _, said in stage.server.received if isinstance(said, RenderRegister)]
+        registers = [
+            request for _, request in stage.server.received if isinstance(request, RenderRegister)
+        ]
         assert len(registers) == 1
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("received", [True, False])
 @pytest.mark.parametrize("hang", [True, False])
 async def test_an_outcome_outlives_a_lost_exchange(
-    autojump_clock: MockClock, heard: bool, hang: bool
+    autojump_clock: MockClock, received: bool, hang: bool
 ) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
-        stage.server.fail(Fault(where=an_outcome, received=heard, hang=hang))
+        stage.server.fail(Fault(where=an_outcome, received=received, hang=hang))
         await child.write(b"all of it\n")
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
         await trio.sleep(20)
         assert task.output == b"all of it\n"
         assert task.sessions == 1
-        assert task.statuses.count(5) == 1, "it is not told twice"
+        assert task.statuses.count(5) == 1, "it is not applied twice"
         assert stage.agent.running == ()
 
 
-async def test_an_error_whose_answer_was_lost_is_not_counted_twice(
+async def test_an_error_whose_answer_was_lost_counts_once(
     autojump_clock: MockClock,
 ) -> None:
-    """The task comes again under the same key at once: the old outcome must not hit the new run."""
+    """The task is started again under the same key: the old outcome must not end the new run."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         task.retries = 3
@@ -289,17 +293,17 @@ async def test_an_error_whose_answer_was_lost_is_not_counted_twice(
         assert task.errors == 1
 
 
-async def test_an_exec_whose_answer_was_lost_is_given_back_and_comes_again(
+async def test_an_exec_whose_answer_was_lost_is_given_back_and_started_again(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
         render = await stage.server.online("n1")
         task = stage.server.add_task(make_task())
 
-        def about_to_get_it(message: Message) -> bool:
+        def has_an_exec_for_it(message: Message) -> bool:
             return isinstance(message, RenderUpdate) and bool(render.events.tasks)
 
-        stage.server.fail(Fault(where=about_to_get_it))
+        stage.server.fail(Fault(where=has_an_exec_for_it))
         child = await stage.host.spawn.next()
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
@@ -308,10 +312,10 @@ async def test_an_exec_whose_answer_was_lost_is_given_back_and_comes_again(
         assert len(stage.host.spawn.launches) == 1
 
 
-async def test_an_exec_that_waits_for_the_next_answer_is_not_given_back(
+async def test_an_exec_in_the_next_answer_is_not_given_back(
     autojump_clock: MockClock,
 ) -> None:
-    """It shows in what the server believes before it comes."""
+    """The server lists the task before its exec arrives."""
     async with open_native_stage() as stage:
         task, child = await stage.begin(1)
         stage.server.fail(Fault(where=an_outcome))
@@ -336,8 +340,8 @@ async def test_log_files_and_listened_text_outlive_a_lost_exchange(
             return isinstance(message, RenderUpdate) and any(up.listened for up in message.taskups)
 
         stage.server.fail(Fault(where=listened, received=False))
-        await child.write(b"heard all the same\n")
-        await stage.server.until(lambda: task.listened == "heard all the same\n")
+        await child.write(b"received nevertheless\n")
+        await stage.server.until(lambda: task.listened == "received nevertheless\n")
 
         def with_files(message: Message) -> bool:
             return isinstance(message, RenderUpdate) and any(up.files for up in message.taskups)
@@ -369,11 +373,13 @@ async def test_a_lost_answer_to_a_register_is_not_a_taken_name(autojump_clock: M
         async with open_native_stage(server=server) as stage:
             await trio.sleep(5)
             assert stage.agent.state == "online"
-            registers = [said for _, said in server.received if isinstance(said, RenderRegister)]
+            registers = [
+                request for _, request in server.received if isinstance(request, RenderRegister)
+            ]
             assert len(registers) == 1
 
 
-# -- what the server forgets ---------------------------------------------------------------------
+# -- restarts of the server ----------------------------------------------------------------------
 
 
 async def test_a_restarted_server_gets_its_tasks_back(autojump_clock: MockClock) -> None:
@@ -387,15 +393,15 @@ async def test_a_restarted_server_gets_its_tasks_back(autojump_clock: MockClock)
         stage.server.down = False
         await stage.server.until(lambda: over.state is NativeState.DONE)
         await stage.server.until(lambda: running.state is NativeState.RUNNING)
-        assert (running.sessions, over.sessions) == (2, 2), "resumed, not handed out"
+        assert (running.sessions, over.sessions) == (2, 2), "resumed, not handed out again"
         assert len(stage.host.spawn.launches) == 2
         child.exit(0)
         await stage.server.until(lambda: running.state is NativeState.DONE)
         assert running.errors == over.errors == 0
 
 
-async def test_a_server_that_lost_its_store_is_not_told_of_tasks(autojump_clock: MockClock) -> None:
-    """It would keep them for ever as tasks that nobody runs."""
+async def test_a_server_that_lost_its_store_gets_no_tasks(autojump_clock: MockClock) -> None:
+    """It would list them for ever without resuming them."""
     async with open_native_stage() as stage:
         _, child = await stage.begin()
         stage.server.restart(keep=False)
@@ -407,7 +413,7 @@ async def test_a_server_that_lost_its_store_is_not_told_of_tasks(autojump_clock:
         assert len(stage.server.render("n1").tasks) == 0  # type: ignore[union-attr]  # it is online
 
 
-async def test_an_id_that_became_somebody_elses_is_not_used(autojump_clock: MockClock) -> None:
+async def test_an_id_that_another_render_got_is_not_used(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         await stage.begin()
         stage.server.down = True
@@ -422,28 +428,28 @@ async def test_an_id_that_became_somebody_elses_is_not_used(autojump_clock: Mock
         assert render.id == 2
 
 
-async def test_silence_beyond_the_zombie_time_costs_the_task_and_nothing_else(
+async def test_after_the_zombie_time_a_run_is_killed_and_never_reported(
     autojump_clock: MockClock,
 ) -> None:
-    """The server gave the task to somebody: what we have of it is ended and never reported."""
+    """The server has given the task up by then and hands it out again."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         listener = stage.server.listener
         assert listener is not None
         listener.refusing = True
         await trio.sleep(40)
-        said = len(task.statuses)
+        reported = len(task.statuses)
         assert task.state is NativeState.READY
         listener.refusing = False
         await child.signalled()
         again = await stage.host.spawn.next()
         again.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
-        assert 7 not in task.statuses[said:]
+        assert 7 not in task.statuses[reported:]
         assert task.errors == 0
 
 
-# -- names and restarts --------------------------------------------------------------------------
+# -- names and restarts of the agent -------------------------------------------------------------
 
 
 async def test_a_name_that_stays_taken_is_given_up(autojump_clock: MockClock) -> None:
@@ -457,7 +463,7 @@ async def test_a_name_that_stays_taken_is_given_up(autojump_clock: MockClock) ->
         assert first.agent.state == "online"
 
 
-async def test_a_killed_agent_goes_on_under_its_id(autojump_clock: MockClock) -> None:
+async def test_a_restarted_agent_continues_under_its_id(autojump_clock: MockClock) -> None:
     host = MemoryHost()
     async with open_native_server() as server:
         async with open_native_stage(host=host, server=server) as stage:
@@ -468,7 +474,9 @@ async def test_a_killed_agent_goes_on_under_its_id(autojump_clock: MockClock) ->
             child = await host.spawn.next()
             child.exit(0)
             await server.until(lambda: task.state is NativeState.DONE)
-        registers = [said for _, said in server.received if isinstance(said, RenderRegister)]
+        registers = [
+            request for _, request in server.received if isinstance(request, RenderRegister)
+        ]
         assert len(registers) == 1
         assert task.errors == 0
 
@@ -486,10 +494,10 @@ async def test_an_agent_that_left_registers_again(autojump_clock: MockClock) -> 
             await server.until(lambda: render.online)
 
 
-async def test_a_task_that_came_while_leaving_is_no_burden_for_the_next_agent(
+async def test_a_task_handed_out_during_a_drain_does_not_delay_the_next_agent(
     autojump_clock: MockClock,
 ) -> None:
-    """The goodbye frees it; what the one before us would have said of it is said by nobody."""
+    """The deregistration frees it, and no agent reports an outcome of that run."""
     host = MemoryHost()
     async with open_native_server() as server:
         async with open_native_stage(host=host, server=server) as stage:
@@ -509,20 +517,20 @@ async def test_a_task_that_came_while_leaving_is_no_burden_for_the_next_agent(
     assert task.errors == 0
 
 
-async def test_an_outcome_whose_task_nobody_knows_is_closed_by_the_link(
+async def test_an_outcome_of_an_unknown_task_is_closed_by_the_link(
     autojump_clock: MockClock,
 ) -> None:
     host = MemoryHost()
-    stranger = TaskUpdate(run="r9", job=2, block=0, task=9, status=TaskStatus.FinishedKilled)
+    unknown = TaskUpdate(run="r9", job=2, block=0, task=9, status=TaskStatus.FinishedKilled)
     async with open_native_server() as server, server.connect(CONFIG, host)() as link:
         await link.register(Register(name="n1"))
-        await link.send(Update(seq=1, tasks=(stranger,)))
+        await link.send(Update(seq=1, tasks=(unknown,)))
         assert await link.receive() == Ack(seq=1)
-        assert await link.receive() == Events(closes=(RunRef.of(stranger),))
-        assert server.ups(stranger.key) == []
+        assert await link.receive() == Events(closes=(RunRef.of(unknown),))
+        assert server.ups(unknown.key) == []
 
 
-async def test_the_wish_for_nimby_counts_for_a_known_name_too(autojump_clock: MockClock) -> None:
+async def test_the_configured_nimby_counts_for_a_known_name_too(autojump_clock: MockClock) -> None:
     host = MemoryHost()
     async with open_native_server() as server:
         async with open_native_stage(host=host, server=server) as stage:
@@ -530,36 +538,38 @@ async def test_the_wish_for_nimby_counts_for_a_known_name_too(autojump_clock: Mo
             await trio.sleep(1)
             stage.agent.drain("enough")
             await stage.agent.finished()
-        wish = attrs.evolve(CONFIG, nimby="NIMBY")
-        async with open_native_stage(wish, host=host, server=server):
+        config = attrs.evolve(CONFIG, nimby="NIMBY")
+        async with open_native_stage(config, host=host, server=server):
             await server.until(lambda: render.online and bool(render.state & 4))
-            render.state &= ~4  # its administrator frees it
+            render.state &= ~4  # Its administrator frees it.
             server.restart()
             await server.until(lambda: render.online)
             await trio.sleep(5)
-            assert not render.state & 4, "and that stays"
+            assert not render.state & 4, "later the administrator decides"
 
 
-async def test_the_wish_of_a_restarted_agent_counts_too(autojump_clock: MockClock) -> None:
+async def test_the_configured_nimby_of_a_restarted_agent_counts_too(
+    autojump_clock: MockClock,
+) -> None:
     host = MemoryHost()
     async with open_native_server() as server:
         async with open_native_stage(host=host, server=server):
             render = await server.online("n1")
             await trio.sleep(1)
-        wish = attrs.evolve(CONFIG, nimby="nimby")
-        async with open_native_stage(wish, host=host, server=server):
+        config = attrs.evolve(CONFIG, nimby="nimby")
+        async with open_native_stage(config, host=host, server=server):
             await server.until(lambda: bool(render.state & 2))
         assert len([m for _, m in server.received if isinstance(m, RenderRegister)]) == 1
 
 
-async def test_what_is_given_back_and_not_closed_is_said_again_in_peace(
+async def test_an_unclosed_give_back_is_repeated_with_the_heartbeat(
     autojump_clock: MockClock,
 ) -> None:
     async with open_native_stage() as stage:
         render = await stage.server.online("n1")
         task = stage.server.add_task(make_task())
         await stage.server.until(lambda: bool(render.events.tasks))
-        render.events = attrs.evolve(render.events, tasks=())  # lost
+        render.events = attrs.evolve(render.events, tasks=())  # The exec is lost.
         stage.server.fail(Fault(where=an_update))
         nothing = encode(RenderId(id=1))
         for _ in range(3):
@@ -569,7 +579,7 @@ async def test_what_is_given_back_and_not_closed_is_said_again_in_peace(
         assert len(stage.server.received) - before < 20
 
 
-async def test_a_draining_render_is_paused_and_free_again_when_it_comes_back(
+async def test_a_draining_render_is_paused_until_it_leaves(
     autojump_clock: MockClock,
 ) -> None:
     host = MemoryHost()
@@ -604,7 +614,7 @@ async def test_a_pause_that_could_not_be_undone_is_undone_at_the_next_register(
             await server.until(lambda: not render.state & 2**8)
 
 
-async def test_another_version_of_the_protocol_ends_the_program(autojump_clock: MockClock) -> None:
+async def test_another_version_of_the_protocol_ends_the_agent(autojump_clock: MockClock) -> None:
     async with open_native_server() as server:
         server.version = 82
         with pytest.RaisesGroup(
@@ -615,21 +625,21 @@ async def test_another_version_of_the_protocol_ends_the_program(autojump_clock: 
                 await trio.sleep_forever()
 
 
-async def test_nonsense_costs_an_exchange_and_nothing_else(autojump_clock: MockClock) -> None:
+async def test_an_invalid_answer_costs_one_exchange(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
-        for nonsense in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x51\0\0\0\x24\0\0\0\x08abc"):
-            stage.server.fail(Fault(where=an_update, answer=nonsense))
+        for invalid in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\x51\0\0\0\x24\0\0\0\x08abc"):
+            stage.server.fail(Fault(where=an_update, answer=invalid))
             await trio.sleep(5)
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
         assert task.sessions == 1
 
 
-async def test_the_two_ideas_of_what_runs_are_compared_once_a_minute(
+async def test_the_lists_of_tasks_are_compared_once_a_minute(
     autojump_clock: MockClock,
 ) -> None:
-    """Whatever made the server believe in a task that we never had: it gets it back."""
+    """A task that only the server lists is given back, however the difference arose."""
     async with open_native_stage() as stage:
         render = await stage.server.online("n1")
         task = stage.server.add_task(make_task())
@@ -641,19 +651,19 @@ async def test_the_two_ideas_of_what_runs_are_compared_once_a_minute(
         await stage.server.until(lambda: task.state is NativeState.DONE)
 
 
-async def test_questions_are_asked_in_binary_json(autojump_clock: MockClock) -> None:
+async def test_json_requests_are_binary_messages(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         await stage.server.online("n1")
         stage.server.fail(Fault(where=an_update))
         await stage.server.until(
-            lambda: any(isinstance(said, Json) for _, said in stage.server.received)
+            lambda: any(isinstance(request, Json) for _, request in stage.server.received)
         )
-        asked = next(said for _, said in stage.server.received if isinstance(said, Json))
+        asked = next(request for _, request in stage.server.received if isinstance(request, Json))
         assert not asked.text
         assert asked.body == b'{"get": {"type": "renders", "ids": [1]}}'
 
 
-async def test_meters_and_figures_of_the_host_arrive(autojump_clock: MockClock) -> None:
+async def test_meters_and_figures_of_the_host_are_sent(autojump_clock: MockClock) -> None:
     meter = CustomMeter(value=7, valuemax=9, label="licences", tooltip="left", graphb=3)
     resources = HostResources(cpu_num=64, mem_free_mb=1000, hw_info="EPYC", custom=(meter,))
     host = MemoryHost(resources=lambda: resources)
@@ -662,23 +672,27 @@ async def test_meters_and_figures_of_the_host_arrive(autojump_clock: MockClock) 
         assert render.register.resources == resources
 
         def measured() -> bool:
-            updates = [said for _, said in stage.server.received if isinstance(said, RenderUpdate)]
-            return any(said.resources == resources for said in updates)
+            updates = [
+                request for _, request in stage.server.received if isinstance(request, RenderUpdate)
+            ]
+            return any(request.resources == resources for request in updates)
 
         await stage.server.until(measured)
 
 
-async def test_parsed_files_arrive(autojump_clock: MockClock) -> None:
+async def test_parsed_files_are_sent(autojump_clock: MockClock) -> None:
     async with open_native_stage() as stage:
         task, child = await stage.begin()
-        await child.write(f"@IMAGE@{__file__}\n".encode())  # any file that is there
+        await child.write(f"@IMAGE@{__file__}\n".encode())  # Any existing file.
         child.exit(0)
         await stage.server.until(lambda: task.state is NativeState.DONE)
         assert task.parsed_files == (__file__,)
 
 
-async def test_a_task_with_a_warning_whose_job_is_gone_is_ended(autojump_clock: MockClock) -> None:
-    """The server closes plain progress alone of a job that it does not know."""
+async def test_a_task_with_a_warning_ends_when_its_job_is_deleted(
+    autojump_clock: MockClock,
+) -> None:
+    """For a job that is gone the server closes plain progress alone."""
     async with open_native_stage() as stage:
         task, child = await stage.begin()
         await child.write(b"[ PARSER WARNING ]\n")
@@ -687,10 +701,10 @@ async def test_a_task_with_a_warning_whose_job_is_gone_is_ended(autojump_clock: 
         await child.signalled()
 
 
-async def test_a_living_run_of_an_earlier_agent_goes_on_under_the_id(
+async def test_a_run_of_an_earlier_agent_continues_under_the_id(
     autojump_clock: MockClock,
 ) -> None:
-    """Who takes over runs that outlived their agent tells the link so: the id, and these runs."""
+    """The register of the next agent lists the run, and the link continues under the stored id."""
     host = MemoryHost()
     async with open_native_server() as server:
         async with open_native_stage(host=host, server=server) as stage:
@@ -707,15 +721,15 @@ async def test_a_living_run_of_an_earlier_agent_goes_on_under_the_id(
                 run="r1", **task.key._asdict(), status=TaskStatus.FinishedSuccess, output="all\n"
             )
             await link.send(Update(seq=1, tasks=(over,)))
-            heard = [await link.receive(), await link.receive()]
-            assert Ack(seq=1) in heard
-            assert Events(closes=(RunRef.of(over),)) in heard
+            received = [await link.receive(), await link.receive()]
+            assert Ack(seq=1) in received
+            assert Events(closes=(RunRef.of(over),)) in received
             await server.until(lambda: task.state is NativeState.DONE)
         assert task.output == b"all\n"
         assert len([m for _, m in server.received if isinstance(m, RenderRegister)]) == 1
 
 
-async def test_a_link_that_lost_an_exchange_is_of_no_further_use(
+async def test_a_link_that_lost_an_exchange_cannot_be_used(
     autojump_clock: MockClock,
 ) -> None:
     async with (
@@ -731,8 +745,8 @@ async def test_a_link_that_lost_an_exchange_is_of_no_further_use(
                 await use()
 
 
-async def test_an_exchange_that_is_cancelled_ends_the_link(autojump_clock: MockClock) -> None:
-    """Whether the server has it is not known: the next link asks."""
+async def test_a_cancelled_exchange_ends_the_link(autojump_clock: MockClock) -> None:
+    """The server may or may not have the request; the next link asks it."""
     async with (
         open_native_server() as server,
         server.connect(CONFIG, MemoryHost())() as link,

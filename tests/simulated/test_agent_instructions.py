@@ -1,4 +1,4 @@
-"""What a server may make of a host, in virtual time."""
+"""Instructions of the server and the notice command, in virtual time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERYTHING = attrs.evolve(CONFIG, instructions=INSTRUCTIONS)
 
 
 @pytest.mark.parametrize("instruction", ["launch", "launch_exit", "reboot", "shutdown", "sleep"])
-def test_what_the_owner_did_not_allow_is_refused(instruction: str) -> None:
+def test_an_instruction_that_the_owner_did_not_allow_is_refused(instruction: str) -> None:
     plan = make_plan(instruction, "something", CONFIG)
     assert instruction in plan.refusal
     assert "instructions" in plan.refusal
@@ -29,7 +29,7 @@ def test_an_unknown_instruction_is_refused() -> None:
 
 
 @pytest.mark.parametrize("instruction", ["launch", "launch_exit", "sleep"])
-def test_a_command_that_is_missing_is_refused(instruction: str) -> None:
+def test_a_missing_command_is_refused(instruction: str) -> None:
     assert "without a command" in make_plan(instruction, "  ", EVERYTHING).refusal
 
 
@@ -38,12 +38,12 @@ def test_an_empty_reboot_command_is_refused() -> None:
     assert "af_render_cmd_reboot is empty" in make_plan("reboot", "", config).refusal
 
 
-def test_exit_and_drain_need_no_leave() -> None:
+def test_exit_and_drain_are_always_allowed() -> None:
     assert not make_plan("exit", "", CONFIG).finish
     assert make_plan("drain", "", CONFIG).finish
 
 
-async def test_launch_goes_on_beside_the_task(autojump_clock: MockClock) -> None:
+async def test_a_launched_command_runs_beside_the_task(autojump_clock: MockClock) -> None:
     async with open_stage(EVERYTHING) as stage:
         link, child = await begin(stage)
         await link.send(Events(instruction="launch", command="cleanup --all"))
@@ -65,7 +65,7 @@ async def test_launch_exit_launches_then_leaves(autojump_clock: MockClock) -> No
 @pytest.mark.parametrize(
     ("instruction", "command"), [("reboot", "reboot"), ("shutdown", "shutdown -P 1 afrequest")]
 )
-async def test_the_host_goes_down_only_when_the_farm_is_left(
+async def test_the_host_goes_down_after_the_render_has_left(
     instruction: str, command: str, autojump_clock: MockClock
 ) -> None:
     async with open_stage(EVERYTHING) as stage:
@@ -80,7 +80,7 @@ async def test_the_host_goes_down_only_when_the_farm_is_left(
         assert stage.host.launched == [command]
 
 
-async def test_sleep_asks_the_service_for_its_command(autojump_clock: MockClock) -> None:
+async def test_sleep_runs_the_command_of_the_service(autojump_clock: MockClock) -> None:
     async with open_stage(EVERYTHING) as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -93,7 +93,7 @@ async def test_sleep_asks_the_service_for_its_command(autojump_clock: MockClock)
         assert stage.agent.state == "online"
 
 
-async def test_sleep_for_nonsense_launches_nothing(
+async def test_sleep_with_invalid_json_launches_nothing(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_stage(EVERYTHING) as stage:
@@ -107,10 +107,10 @@ async def test_sleep_for_nonsense_launches_nothing(
         await (await stage.server.accept()).welcome()
 
 
-async def test_a_host_that_does_not_sleep_registers_anew_once_nothing_runs(
+async def test_a_render_that_does_not_sleep_registers_anew_once_nothing_runs(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that believes it asleep gives it no tasks until it comes back."""
+    """A server that counts it as asleep gives it no tasks until it registers again."""
     async with open_stage(CONFIG) as stage:
         link, child = await begin(stage)
         await link.send(Events(instruction="sleep", command="{}"))
@@ -145,7 +145,7 @@ async def test_a_notice_drains_the_agent(
         await stage.agent.finished()
 
 
-async def test_a_notice_command_that_hangs_is_said_once(
+async def test_a_notice_command_that_hangs_is_logged_once(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = attrs.evolve(CONFIG, notice_command="is-this-host-leaving")

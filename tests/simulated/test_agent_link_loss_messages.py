@@ -1,4 +1,4 @@
-"""What an agent says of a link that it lost: the cause, not what stumbled over it."""
+"""The log message of a lost link names the cause, not a consequence."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trio_afrender.protocol.messages import Events, TaskExec
 from trio_afrender.testing import MemoryHost, open_scripted_server
 
 
-async def test_nonsense_is_told_though_the_writer_finds_the_link_closed_first(
+async def test_an_invalid_message_is_the_cause_although_the_writer_fails_first(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server says nonsense and then nothing, so that closing takes its time."""
+    """The server sends an invalid message and then nothing, so that closing takes a while."""
     host = MemoryHost()
     async with open_scripted_server() as server, trio.open_nursery() as nursery:
         await nursery.start(

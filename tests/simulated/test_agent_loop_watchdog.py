@@ -1,4 +1,4 @@
-"""When an agent counts as hanging, and what a service manager is told."""
+"""When an agent counts as hanging, and what it reports to a service manager."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.cli.systemd_notify import report_to_manager
 
 
-def test_a_broken_promise_is_named() -> None:
+def test_a_late_loop_is_named() -> None:
     now = [0.0]
-    pulse = LoopWatchdog(lambda: now[0])
-    pulse.expect_within("one", 5)
-    pulse.expect_within("two")
+    watchdog = LoopWatchdog(lambda: now[0])
+    watchdog.expect_within("one", 5)
+    watchdog.expect_within("two")
     now[0] = 5.0
-    assert pulse.overdue() == ()
+    assert watchdog.overdue() == ()
     now[0] = 9.0
-    assert pulse.overdue() == ("one has not run for 9 s",)
-    pulse.expect_within("one", 5)
-    assert pulse.overdue() == ()
+    assert watchdog.overdue() == ("one has not run for 9 s",)
+    watchdog.expect_within("one", 5)
+    assert watchdog.overdue() == ()
 
 
-async def test_a_working_agent_never_looks_hung(autojump_clock: MockClock) -> None:
+async def test_a_working_agent_never_counts_as_hanging(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         await begin(stage)
         for _ in range(100):
@@ -37,7 +37,9 @@ async def test_a_working_agent_never_looks_hung(autojump_clock: MockClock) -> No
             assert stage.agent.check() == ()
 
 
-async def test_a_server_that_is_away_is_no_complaint(autojump_clock: MockClock) -> None:
+async def test_an_agent_without_a_server_does_not_count_as_hanging(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage() as stage:
         link, _ = await begin(stage)
         stage.server.refuse(True)
@@ -47,7 +49,7 @@ async def test_a_server_that_is_away_is_no_complaint(autojump_clock: MockClock) 
             assert stage.agent.check() == ()
 
 
-async def test_a_hanging_measurement_is_a_complaint(autojump_clock: MockClock) -> None:
+async def test_a_hanging_measurement_is_reported(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         await begin(stage)
         stage.host.stuck = True
@@ -58,7 +60,7 @@ async def test_a_hanging_measurement_is_a_complaint(autojump_clock: MockClock) -
 
 @attrs.define
 class Agent:
-    """As much of an agent's handle as a service manager is told."""
+    """The part of an agent's handle that is reported to a service manager."""
 
     state: str = "online"
     running: tuple[object, ...] = ()
@@ -74,23 +76,23 @@ class Agent:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    """What systemd listens on. Datagrams on one host are there as soon as they are sent."""
+    """The socket of systemd. A datagram on one host arrives as soon as it is sent."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.setblocking(False)
         yield listener
 
 
-def heard(manager: socket.socket) -> list[str]:
-    said = []
+def receive_all(manager: socket.socket) -> list[str]:
+    messages = []
     while True:
         try:
-            said.append(manager.recv(4096).decode())
+            messages.append(manager.recv(4096).decode())
         except BlockingIOError:
-            return said
+            return messages
 
 
-async def test_the_watchdog_is_fed_while_the_loops_turn(
+async def test_the_watchdog_is_fed_while_the_loops_run(
     manager: socket.socket, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = Agent()
@@ -98,22 +100,26 @@ async def test_the_watchdog_is_fed_while_the_loops_turn(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(report_to_manager, agent, environ)
         await trio.sleep(28)
-        said = heard(manager)
-        assert said[0] == "READY=1"
-        assert said.count("WATCHDOG=1") == 6  # at 0, 1, 3, 7, 15, 25
-        assert "STATUS=online, 0 tasks running" in said
+        messages = receive_all(manager)
+        assert messages[0] == "READY=1"
+        assert messages.count("WATCHDOG=1") == 6  # at 0, 1, 3, 7, 15, 25
+        assert "STATUS=online, 0 tasks running" in messages
         agent.late, agent.running = ("the session has not run for 99 s",), (object(),)
         await trio.sleep(30)
-        assert heard(manager) == ["STATUS=online, 1 task running"]
+        assert receive_all(manager) == ["STATUS=online, 1 task running"]
         assert caplog.text.count("the session has not run") == 1
         agent.late, agent.state = (), "draining"
         await trio.sleep(10)
-        assert heard(manager) == ["WATCHDOG=1", "STATUS=draining, 1 task running", "STOPPING=1"]
+        assert receive_all(manager) == [
+            "WATCHDOG=1",
+            "STATUS=draining, 1 task running",
+            "STOPPING=1",
+        ]
         agent.over.set()
-    assert heard(manager) == ["STOPPING=1"]
+    assert receive_all(manager) == ["STOPPING=1"]
 
 
-async def test_what_an_agent_comes_to_is_told_soon(
+async def test_a_change_of_state_is_reported_within_a_second(
     manager: socket.socket, autojump_clock: MockClock
 ) -> None:
     agent = Agent(state="connecting")
@@ -122,7 +128,7 @@ async def test_what_an_agent_comes_to_is_told_soon(
         await trio.sleep(0.5)
         agent.state = "online"
         await trio.sleep(1)
-        assert heard(manager) == [
+        assert receive_all(manager) == [
             "READY=1",
             "STATUS=connecting, 0 tasks running",
             "STATUS=online, 0 tasks running",
@@ -130,14 +136,12 @@ async def test_what_an_agent_comes_to_is_told_soon(
         agent.over.set()
 
 
-async def test_no_manager_nothing_to_say(autojump_clock: MockClock) -> None:
+async def test_without_a_manager_nothing_is_sent(autojump_clock: MockClock) -> None:
     await report_to_manager(Agent(), {"WATCHDOG_USEC": "1000000"})
     assert trio.current_time() == 0
 
 
-async def test_a_manager_that_is_away_harms_nobody(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
+async def test_a_missing_manager_is_no_error(tmp_path: Path, autojump_clock: MockClock) -> None:
     agent = Agent()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(report_to_manager, agent, {"NOTIFY_SOCKET": str(tmp_path / "none")})
@@ -149,7 +153,7 @@ async def test_a_manager_that_is_away_harms_nobody(
     ("extra", "fed"),
     [({"WATCHDOG_PID": "1"}, False), ({"WATCHDOG_USEC": "soon"}, False), ({}, True)],
 )
-async def test_whose_watchdog_it_is(
+async def test_the_watchdog_of_another_process_is_not_fed(
     extra: dict[str, str], fed: bool, manager: socket.socket, autojump_clock: MockClock
 ) -> None:
     agent = Agent()
@@ -158,4 +162,4 @@ async def test_whose_watchdog_it_is(
         nursery.start_soon(report_to_manager, agent, environ)
         await trio.sleep(5)
         agent.over.set()
-    assert ("WATCHDOG=1" in heard(manager)) is fed
+    assert ("WATCHDOG=1" in receive_all(manager)) is fed

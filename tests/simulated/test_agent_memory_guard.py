@@ -17,7 +17,7 @@ MIB = 1024**2
 GUARDED = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=256 * MIB, room=512 * MIB))
 
 
-def set_room(stage: Stage, available: int) -> None:
+def set_available(stage: Stage, available: int) -> None:
     stage.host.headroom = MemoryHeadroom(available=available * MIB, total=64 * 1024 * MIB)
 
 
@@ -34,13 +34,13 @@ async def take_two(stage: Stage) -> tuple[ScriptedLink, FakeChild, FakeChild]:
 
 
 async def state_of(link: ScriptedLink) -> int:
-    """The next state that the server is told."""
+    """Return the next state that the agent sends."""
     update = await link.expect(Update, lambda u: u.state is not None)
     assert update.state is not None
     return update.state
 
 
-async def test_the_one_that_grew_is_given_back_and_the_host_closed_until_there_is_room(
+async def test_the_task_that_grew_is_given_back_and_no_task_starts_until_memory_is_free(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage(GUARDED) as stage:
@@ -49,7 +49,7 @@ async def test_the_one_that_grew_is_given_back_and_the_host_closed_until_there_i
         async with keep_reading(link):
             await trio.sleep(6)
         stage.host.gauge.use(greedy.pid, memory=900 * MIB)
-        set_room(stage, 200)
+        set_available(stage, 200)
         await greedy.signalled()
         update = await link.expect(Update, lambda u: any(t.status.terminal for t in u.tasks))
         [outcome] = [task for task in update.tasks if task.status.terminal]
@@ -57,34 +57,36 @@ async def test_the_one_that_grew_is_given_back_and_the_host_closed_until_there_i
         [asked] = [step.text for step in outcome.why if step.event == "asked"]
         assert "memory_guard.floor is 256 MiB; of 2 running tasks this one grew most" in asked
         assert "from 100 MiB to 900 MiB" in asked
-        set_room(stage, 300)
+        set_available(stage, 300)
         await link.send(Events(tasks=(make_task("r3", 3),)))
         refused = await expect_task(link, over=True, run="r3")
         assert refused.status is TaskStatus.GiveBack
         assert "no new tasks until it is 512 MiB" in refused.why[0].text
-        set_room(stage, 600)
+        set_available(stage, 600)
         assert await state_of(link) == 1
         await link.send(Events(tasks=(make_task("r4", 4),)))
         assert (await stage.host.spawn.next()).launch.argv[-1] == "render 4"
         assert quiet.signals == []
 
 
-async def test_the_server_is_told_that_nothing_is_taken(autojump_clock: MockClock) -> None:
+async def test_the_server_gets_the_state_nimby_while_memory_is_short(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage(GUARDED) as stage:
         link, _, _ = await take_two(stage)
-        set_room(stage, 1)
+        set_available(stage, 1)
         assert await state_of(link) == 1 | 4
-        set_room(stage, 5000)
+        set_available(stage, 5000)
         assert await state_of(link) == 1
 
 
-async def test_what_is_refused_for_memory_is_never_counted_against_the_task(
+async def test_give_backs_for_lack_of_memory_are_not_counted(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage(GUARDED) as stage:
         link = await stage.server.accept()
         await link.welcome()
-        set_room(stage, 1)
+        set_available(stage, 1)
         await link.expect(Update, lambda u: u.state == 5)
         for number in range(4):
             run = f"r{number}"
@@ -94,7 +96,7 @@ async def test_what_is_refused_for_memory_is_never_counted_against_the_task(
             await link.send(Events(closes=(ref,)))
 
 
-async def test_who_saves_for_too_long_is_killed_when_half_the_floor_is_gone(
+async def test_a_stopping_task_is_killed_below_half_the_floor(
     autojump_clock: MockClock,
 ) -> None:
     host = MemoryHost()
@@ -103,9 +105,9 @@ async def test_who_saves_for_too_long_is_killed_when_half_the_floor_is_gone(
         link, _, greedy = await take_two(stage)
         await expect_task(link)
         stage.host.gauge.use(greedy.pid, memory=900 * MIB)
-        set_room(stage, 200)
+        set_available(stage, 200)
         await greedy.signalled()
-        set_room(stage, 100)
+        set_available(stage, 100)
         await greedy.signalled(TreeSignal.KILL)
         (term, _), (kill, _) = greedy.signals
         assert kill - term < 1
@@ -121,20 +123,20 @@ async def test_a_task_is_an_error_once_it_was_given_back_twice(autojump_clock: M
             await link.send(Events(tasks=(make_task(run),)))
             child = await stage.host.spawn.next()
             stage.host.gauge.use(child.pid, memory=900 * MIB)
-            set_room(stage, 200)
+            set_available(stage, 200)
             statuses.append((await expect_task(link, over=True, run=run)).status)
-            set_room(stage, 9000)
+            set_available(stage, 9000)
             await link.send(Events(closes=(RunRef(run=run, job=2, block=0, task=0),)))
             if number < 2:
                 await link.expect(Update, lambda u: u.state == 1)
         assert statuses == [TaskStatus.GiveBack, TaskStatus.GiveBack, TaskStatus.FinishedError]
 
 
-async def test_without_a_floor_nobody_guards(autojump_clock: MockClock) -> None:
+async def test_without_a_floor_memory_is_not_guarded(autojump_clock: MockClock) -> None:
     config = attrs.evolve(CONFIG, memory_guard=MemoryGuard(floor=0))
     async with open_stage(config) as stage:
         link, first, second = await take_two(stage)
-        set_room(stage, 0)
+        set_available(stage, 0)
         async with keep_reading(link):
             await trio.sleep(60)
         assert (first.signals, second.signals) == ([], [])

@@ -1,4 +1,4 @@
-"""Meters on their way to the farm: at whose period they are asked, and what waits for them."""
+"""Meters are sent to the farm with the host's figures, at the server's period."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trio_afrender.testing import MemoryHost, open_memory_server, virtual_wall
 
 @attrs.define(eq=False)
 class ScriptedMeters:
-    """Meters that take their time."""
+    """Meters whose calls take `seconds`."""
 
     seconds: float = 0.0
     times: list[float] = attrs.field(factory=list)
@@ -35,8 +35,10 @@ class ScriptedMeters:
             await trio.sleep(period())
 
 
-async def farm_sees(meters: ScriptedMeters, seconds: float, period: int = 0) -> list[HostResources]:
-    """What a farm knows of the host's load after each of so many seconds."""
+async def collect_figures(
+    meters: ScriptedMeters, seconds: float, period: int = 0
+) -> list[HostResources]:
+    """Return the host's figures at the farm after each of so many seconds."""
     seen: list[HostResources] = []
     card = CustomMeter(label="card 0")
     host = MemoryHost(meters=meters, resources=lambda: HostResources(cpu_num=4, custom=(card,)))
@@ -60,9 +62,9 @@ async def farm_sees(meters: ScriptedMeters, seconds: float, period: int = 0) -> 
     return seen
 
 
-async def test_meters_reach_the_farm_beside_what_the_host_has(autojump_clock: MockClock) -> None:
+async def test_meters_are_sent_beside_the_hosts_figures(autojump_clock: MockClock) -> None:
     meters = ScriptedMeters()
-    seen = await farm_sees(meters, 21)
+    seen = await collect_figures(meters, 21)
     last = seen[-1]
     assert last.cpu_num == 4
     assert [each.label for each in last.custom] == ["card 0", "m\nn"]
@@ -74,14 +76,14 @@ async def test_meters_reach_the_farm_beside_what_the_host_has(autojump_clock: Mo
     assert gaps == {5}
 
 
-async def test_the_servers_period_is_the_meters_too(autojump_clock: MockClock) -> None:
+async def test_meters_run_at_the_servers_period(autojump_clock: MockClock) -> None:
     meters = ScriptedMeters()
-    await farm_sees(meters, 60, period=20)
+    await collect_figures(meters, 60, period=20)
     assert meters.times[-1] - meters.times[-2] == 20
 
 
-async def test_nothing_waits_for_a_slow_meter(autojump_clock: MockClock) -> None:
+async def test_the_hosts_figures_do_not_wait_for_a_slow_meter(autojump_clock: MockClock) -> None:
     meters = ScriptedMeters(seconds=1000)
-    seen = await farm_sees(meters, 30)
-    assert {len(resources.custom) for resources in seen} == {1}  # the host's own figures came
+    seen = await collect_figures(meters, 30)
+    assert {len(resources.custom) for resources in seen} == {1}  # The host's figures arrived.
     assert len(meters.times) == 1

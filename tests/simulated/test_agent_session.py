@@ -1,4 +1,4 @@
-"""A whole agent in virtual time, against a server that the test plays."""
+"""A whole agent in virtual time, against a server that the test controls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from trio_afrender.testing import (
 )
 
 
-async def test_it_registers_with_what_it_is(autojump_clock: MockClock) -> None:
+async def test_the_register_describes_the_render(autojump_clock: MockClock) -> None:
     async with open_stage(attrs.evolve(CONFIG, nimby="nimby", capacity=500)) as stage:
         link = await stage.server.accept()
         register = await link.welcome()
@@ -54,13 +54,13 @@ async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
         child = await stage.host.spawn.next()
         before = trio.current_time()
         assert (await expect_task(link)).status is TaskStatus.Percent
-        assert trio.current_time() == before, "a start is told at once"
+        assert trio.current_time() == before, "a start is sent at once"
         await child.write(b"PROGRESS: 40%\n")
         assert (await expect_task(link)).percent == 40
         before = trio.current_time()
         child.exit(0)
         outcome = await expect_task(link, over=True)
-        assert trio.current_time() == before, "so is an end"
+        assert trio.current_time() == before, "an end is sent at once"
         assert outcome.status is TaskStatus.FinishedSuccess
         assert outcome.output == "PROGRESS: 40%\n"
         assert not stage.host.places["r1"].removed
@@ -69,22 +69,23 @@ async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
         assert stage.host.places["r1"].removed
 
 
-async def test_heartbeats_go_on_whatever_happens(autojump_clock: MockClock) -> None:
+async def test_updates_are_sent_at_least_with_each_measurement(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome(Registered(id=7, heartbeat_sec=0.5, zombie_time=12.0))
         first = await link.expect(Update)
         times = []
         for _ in range(5):
-            beat = await link.expect(Update)
+            update = await link.expect(Update)
             times.append(trio.current_time())
-        assert beat.seq == first.seq + 5
-        # Resources are news: they come with the heartbeat, and with nothing else to say a quarter
-        # of the zombie time passes at the most.
+        assert update.seq == first.seq + 5
+        # The host's resources, measured every five heartbeats, are sent with a heartbeat.
         assert all(b - a <= 3.0 for a, b in pairwise(times))
 
 
-async def test_resources_come_every_period(autojump_clock: MockClock) -> None:
+async def test_resources_are_sent_every_period(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome(Registered(id=7, resources_update_period=4))
@@ -94,8 +95,10 @@ async def test_resources_come_every_period(autojump_clock: MockClock) -> None:
         assert 3.0 <= trio.current_time() - start <= 5.0
 
 
-async def test_order_within_one_message(autojump_clock: MockClock) -> None:
-    """The start and the stop of one run in one message: started, then stopped."""
+async def test_a_start_and_a_stop_in_one_message_are_applied_in_order(
+    autojump_clock: MockClock,
+) -> None:
+    """The run is started, then stopped; in another order it would keep running."""
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -107,7 +110,7 @@ async def test_order_within_one_message(autojump_clock: MockClock) -> None:
         assert stage.agent.running == ()
 
 
-async def test_a_stop_of_a_run_we_never_had_is_answered(autojump_clock: MockClock) -> None:
+async def test_a_stop_of_an_unknown_run_is_answered(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -117,7 +120,9 @@ async def test_a_stop_of_a_run_we_never_had_is_answered(autojump_clock: MockCloc
         assert outcome.key == (2, 0, 9, 0)
 
 
-async def test_a_close_of_a_running_run_kills_and_says_nothing(autojump_clock: MockClock) -> None:
+async def test_a_close_of_a_running_run_kills_it_without_a_report(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -167,7 +172,7 @@ async def test_a_repeated_exec_starts_nothing(autojump_clock: MockClock) -> None
         assert len(stage.host.spawn.launches) == 1
 
 
-async def test_a_lost_link_leaves_runs_alone_and_loses_nothing(autojump_clock: MockClock) -> None:
+async def test_a_lost_link_leaves_runs_alone_and_nothing_is_lost(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -177,7 +182,7 @@ async def test_a_lost_link_leaves_runs_alone_and_loses_nothing(autojump_clock: M
         stage.server.refuse(True)
         stage.server.cut()
         await trio.sleep(1)
-        await first.write(b"printed in the dark\n")
+        await first.write(b"printed without a link\n")
         first.exit(0)
         await trio.sleep(60)
         assert second.signals == []
@@ -188,11 +193,11 @@ async def test_a_lost_link_leaves_runs_alone_and_loses_nothing(autojump_clock: M
         assert [str(t.task) for t in register.undelivered] == [over]
         assert [str(t.task) for t in register.running] == ["2" if over == "1" else "1"]
         outcome = await expect_task(link, over=True)
-        assert outcome.output == "printed in the dark\n"
+        assert outcome.output == "printed without a link\n"
 
 
-async def test_reconnects_stay_quick_while_something_is_held(autojump_clock: MockClock) -> None:
-    """The server gives our tasks away after a zombie time: we must be back before that."""
+async def test_reconnects_stay_quick_while_a_task_runs(autojump_clock: MockClock) -> None:
+    """The server gives the tasks to others after a zombie time."""
     async with open_stage() as stage:
         await begin(stage)
         stage.server.refuse(True)
@@ -207,9 +212,9 @@ async def test_reconnects_stay_quick_while_something_is_held(autojump_clock: Moc
 async def test_an_idle_render_is_back_before_the_server_gives_it_up(
     autojump_clock: MockClock,
 ) -> None:
-    """It counts as online for a zombie time, and may be handed tasks meanwhile."""
+    """It counts as online for a zombie time, and the server may hand tasks to it meanwhile."""
     async with open_stage() as stage:
-        for _ in range(8):  # each time the server drops it, the wait would get longer
+        for _ in range(8):  # Each further drop would lengthen the wait.
             link = await stage.server.accept(within=200)
             before = trio.current_time()
             await link.welcome()
@@ -223,7 +228,7 @@ async def test_an_idle_render_is_back_before_the_server_gives_it_up(
         stage.server.refuse(False)
         before = trio.current_time()
         await stage.server.accept(within=200)
-        assert trio.current_time() - before <= 60.0, "later on it need not hurry"
+        assert trio.current_time() - before <= 60.0, "later the wait may be longer"
 
 
 async def test_a_stop_in_a_register_answer_is_never_reported(autojump_clock: MockClock) -> None:
@@ -247,7 +252,7 @@ async def test_a_stop_in_a_register_answer_is_never_reported(autojump_clock: Moc
         assert stage.agent.running == ()
 
 
-async def test_a_server_that_speaks_nonsense_costs_the_link_alone(
+async def test_an_invalid_message_costs_only_the_link(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage() as stage:
@@ -260,7 +265,7 @@ async def test_a_server_that_speaks_nonsense_costs_the_link_alone(
         assert (await expect_task(link, over=True)).status is TaskStatus.FinishedSuccess
 
 
-async def test_a_taken_name_is_tried_for_a_while_then_given_up(autojump_clock: MockClock) -> None:
+async def test_a_taken_name_is_tried_for_two_zombie_times(autojump_clock: MockClock) -> None:
     host = MemoryHost()
     async with open_scripted_server() as server, trio.open_nursery() as nursery:
 
@@ -279,7 +284,7 @@ async def test_a_taken_name_is_tried_for_a_while_then_given_up(autojump_clock: M
         nursery.cancel_scope.cancel()
 
 
-async def test_a_refusal_for_good_ends_at_once(autojump_clock: MockClock) -> None:
+async def test_a_final_refusal_ends_the_agent_at_once(autojump_clock: MockClock) -> None:
     host = MemoryHost()
     async with open_scripted_server() as server, trio.open_nursery() as nursery:
 
@@ -294,7 +299,7 @@ async def test_a_refusal_for_good_ends_at_once(autojump_clock: MockClock) -> Non
         nursery.cancel_scope.cancel()
 
 
-async def test_drain_finishes_delivers_and_says_goodbye(autojump_clock: MockClock) -> None:
+async def test_drain_finishes_delivers_and_deregisters(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -314,23 +319,25 @@ async def test_drain_finishes_delivers_and_says_goodbye(autojump_clock: MockCloc
         outcome = await expect_task(link, over=True, run="r1")
         assert outcome.status is TaskStatus.FinishedSuccess
         await link.send(Events(closes=(RunRef.of(outcome),)))
-        goodbye = None
-        while not isinstance(goodbye, Deregister):
-            goodbye = await link.receive()
-        assert goodbye.reason == "maintenance"
+        deregister = None
+        while not isinstance(deregister, Deregister):
+            deregister = await link.receive()
+        assert deregister.reason == "maintenance"
         await stage.agent.finished()
 
 
-async def test_drain_stops_what_does_not_end_within_the_budget(autojump_clock: MockClock) -> None:
+async def test_drain_stops_a_task_that_does_not_end_within_the_budget(
+    autojump_clock: MockClock,
+) -> None:
     async with open_stage() as stage:
         link, child = await begin(stage)
         start = trio.current_time()
         stage.agent.drain("spot notice", 60)
-        async with keep_reading(link) as heard:
+        async with keep_reading(link) as received:
             await child.signalled()
             await trio.sleep(1)
         assert trio.current_time() - start == pytest.approx(46), "60 s less grace and flush"
-        assert heard[-1].status is TaskStatus.GiveBack
+        assert received[-1].status is TaskStatus.GiveBack
 
 
 async def test_a_drain_without_a_server_ends_within_its_budget(autojump_clock: MockClock) -> None:
@@ -345,7 +352,7 @@ async def test_a_drain_without_a_server_ends_within_its_budget(autojump_clock: M
         assert trio.current_time() - start <= 30
 
 
-async def test_a_drain_with_nothing_to_deliver_waits_for_no_server(
+async def test_a_drain_without_outcomes_does_not_wait_for_a_server(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage() as stage:
@@ -376,7 +383,7 @@ async def test_stop_now_is_quick_and_still_reports(autojump_clock: MockClock) ->
         assert trio.current_time() - start <= 4
 
 
-async def test_the_server_can_send_an_agent_away(autojump_clock: MockClock) -> None:
+async def test_the_instruction_exit_ends_the_agent(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link, child = await begin(stage)
         await link.send(Events(instruction="exit"))
@@ -386,7 +393,7 @@ async def test_the_server_can_send_an_agent_away(autojump_clock: MockClock) -> N
         await stage.agent.finished()
 
 
-async def test_an_idle_agent_leaves_when_the_server_says_so(autojump_clock: MockClock) -> None:
+async def test_an_idle_agent_leaves_after_the_servers_time_limit(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome(Registered(id=1, exit_no_task_time=30.0))
@@ -394,7 +401,7 @@ async def test_an_idle_agent_leaves_when_the_server_says_so(autojump_clock: Mock
         assert 30 <= trio.current_time() <= 45
 
 
-async def test_an_embedded_stop_gives_back_twice_then_it_is_an_error(
+async def test_a_task_stopped_on_this_host_is_given_back_twice_then_it_is_an_error(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage() as stage:
@@ -413,7 +420,7 @@ async def test_an_embedded_stop_gives_back_twice_then_it_is_an_error(
         assert statuses == [TaskStatus.GiveBack, TaskStatus.GiveBack, TaskStatus.FinishedError]
 
 
-async def test_listening_and_asking(autojump_clock: MockClock) -> None:
+async def test_output_is_sent_on_request_and_to_listeners(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -435,12 +442,12 @@ async def test_listening_and_asking(autojump_clock: MockClock) -> None:
         assert "".join(e.text for e in update.listened) == "late\n"
         await link.send(Events(listens_rem=(ref,)))
         await trio.sleep(2)
-        await child.write(b"unheard\n")
+        await child.write(b"not listened\n")
         for _ in range(5):
             assert not (await link.expect(Update)).listened
 
 
-async def test_leftovers_keep_new_tasks_away_until_they_are_gone(autojump_clock: MockClock) -> None:
+async def test_no_task_starts_until_leftovers_are_gone(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -466,26 +473,26 @@ async def test_leftovers_keep_new_tasks_away_until_they_are_gone(autojump_clock:
 
 def test_a_whole_session_is_the_same_twenty_times() -> None:
     async def scenario() -> list[object]:
-        said: list[object] = []
+        messages: list[object] = []
         async with open_stage() as stage:
             link = await stage.server.accept()
-            said.append(await link.welcome())
+            messages.append(await link.welcome())
             await link.send(Events(tasks=(make_task(),)))
             child = await stage.host.spawn.next()
-            said.append(attrs.evolve(await expect_task(link)))
+            messages.append(attrs.evolve(await expect_task(link)))
             await trio.sleep(3)
             await link.cut()
             child.exit(3)
             link = await stage.server.accept()
-            said.append(await link.welcome(Registered(id=2, resume=("r1",))))
-            said.append(await expect_task(link, over=True))
-        return said
+            messages.append(await link.welcome(Registered(id=2, resume=("r1",))))
+            messages.append(await expect_task(link, over=True))
+        return messages
 
     texts = {repr(trio.run(scenario, clock=MockClock(autojump_threshold=0))) for _ in range(20)}
     assert len(texts) == 1
 
 
-async def test_a_silent_end_is_noted_for_whoever_asks_on_the_host(
+async def test_an_end_without_a_report_is_recorded_in_the_history(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage() as stage:

@@ -1,4 +1,4 @@
-"""One budget for the whole end, whatever tasks and server do, in virtual time."""
+"""A drain ends within its budget, whatever tasks and server do, in virtual time."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def hold_the_pipe(child: FakeChild) -> None:
     child.leftovers = tuple(child._others)
 
 
-SHAPES: Iterable[Callable[[FakeChild], None]] = (ignore_term, survive_kill, hold_the_pipe)
+BEHAVIOURS: Iterable[Callable[[FakeChild], None]] = (ignore_term, survive_kill, hold_the_pipe)
 
 
-async def read_on(link: ScriptedLink) -> None:
-    """A server that takes everything and closes nothing."""
+async def keep_receiving(link: ScriptedLink) -> None:
+    """Receive everything and close nothing."""
     with suppress(LinkLost):
         while True:
             await link.receive()
 
 
-async def end_of(stage: Stage, start: float) -> float:
+async def wait_for_end(stage: Stage, start: float) -> float:
     with trio.fail_after(500):
         await stage.agent.finished()
     return trio.current_time() - start
@@ -54,33 +54,33 @@ async def end_of(stage: Stage, start: float) -> float:
 
 @pytest.mark.parametrize("config", [CONFIG, STOPPING], ids=["finish", "stop"])
 @pytest.mark.parametrize("budget", [60.0, 20.0, 8.0])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("misbehave", BEHAVIOURS)
 @pytest.mark.parametrize("answers", [True, False])
-async def test_it_ends_within_its_budget(
+async def test_a_drain_ends_within_its_budget(
     config: Config,
     budget: float,
-    shape: Callable[[FakeChild], None],
+    misbehave: Callable[[FakeChild], None],
     answers: bool,
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage(config) as stage:
         link, child = await begin(stage)
-        shape(child)
+        misbehave(child)
         start = trio.current_time()
         stage.agent.drain("spot notice", budget)
         if answers:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(read_on, link)
-                took = await end_of(stage, start)
+                nursery.start_soon(keep_receiving, link)
+                took = await wait_for_end(stage, start)
                 nursery.cancel_scope.cancel()
         else:
             stage.server.refuse(True)
             stage.server.cut()
-            took = await end_of(stage, start)
+            took = await wait_for_end(stage, start)
         assert took <= budget
 
 
-async def test_a_second_signal_among_the_leftovers_does_not_lengthen_it(
+async def test_a_second_signal_never_lengthens_a_drain(
     autojump_clock: MockClock,
 ) -> None:
     async with open_stage(STOPPING) as stage:
@@ -92,7 +92,7 @@ async def test_a_second_signal_among_the_leftovers_does_not_lengthen_it(
         stage.server.refuse(True)
         stage.server.cut()
         stage.agent.stop_now("SIGTERM")
-        assert await end_of(stage, start) <= 10
+        assert await wait_for_end(stage, start) <= 10
 
 
 POSTS = """
@@ -108,7 +108,7 @@ class hangs(service.service):
 """
 
 
-async def test_post_commands_are_within_the_budget(
+async def test_post_commands_end_within_the_budget(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     (tmp_path / "services").mkdir()
@@ -125,8 +125,8 @@ async def test_post_commands_are_within_the_budget(
         start = trio.current_time()
         stage.agent.drain("maintenance", 20)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read_on, link)
-            assert await end_of(stage, start) <= 20
+            nursery.start_soon(keep_receiving, link)
+            assert await wait_for_end(stage, start) <= 20
             nursery.cancel_scope.cancel()
         assert [name for _, name in post.signals] == ["TERM", "KILL"]
         assert len(host.spawn.children) == 2

@@ -1,4 +1,4 @@
-"""An agent that ends without a word, and the next one on the same host."""
+"""An agent that is killed, and the next one on the same host."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_an_outcome_outlives_its_agent(autojump_clock: MockClock) -> None:
             await child.write(b"frame 1\n")
             child.exit(0)
             outcome = await expect_task(link, over=True)
-            first.cancel_scope.cancel()  # before the server closed it
+            first.cancel_scope.cancel()  # Before the server closes the run.
         async with trio.open_nursery() as second:
             agent = await second.start(
                 partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
@@ -51,11 +51,11 @@ async def test_an_outcome_outlives_its_agent(autojump_clock: MockClock) -> None:
                 partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
             )
             register = await (await server.accept()).welcome()
-            assert register.undelivered == (), "closed is closed, for every agent to come"
+            assert register.undelivered == (), "a closed run stays closed"
             third.cancel_scope.cancel()
 
 
-async def test_a_run_that_lost_its_agent_is_given_back_with_what_it_printed(
+async def test_a_run_that_lost_its_agent_is_given_back_with_its_output(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = MemoryHost()
@@ -88,7 +88,9 @@ async def test_a_run_that_lost_its_agent_is_given_back_with_what_it_printed(
     assert "lost its agent" in caplog.text
 
 
-async def test_a_refused_task_is_told_of_by_the_next_agent_too(autojump_clock: MockClock) -> None:
+async def test_an_outcome_of_a_refused_task_is_delivered_by_the_next_agent(
+    autojump_clock: MockClock,
+) -> None:
     host = MemoryHost()
     async with open_scripted_server() as server:
         async with trio.open_nursery() as first:
@@ -114,10 +116,10 @@ async def test_a_refused_task_is_told_of_by_the_next_agent_too(autojump_clock: M
 
 
 @pytest.mark.parametrize("service", ["generic", "no-such-service"])
-async def test_a_run_that_goes_on_is_held_or_ended_whatever_its_plugins_do(
+async def test_a_continued_run_whose_plugins_fail_is_ended(
     autojump_clock: MockClock, service: str
 ) -> None:
-    """Its tree lives: an agent that cannot make its plugins any more must not just say so."""
+    """Its tree is alive: an agent that cannot load its plugins must end the tree too."""
     host = MemoryHost(inherited=frozenset({"r1"}))
     task = attrs.evolve(make_task("r1"), service=service)
     host.journal += make_record(Events(tasks=(task,)))

@@ -1,4 +1,4 @@
-"""An afserver as a submitter sees it: takes a job, and tells of its progress what a test says."""
+"""A fake afserver for submitters: it accepts jobs and reports the progress that a test sets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Step = Sequence[Sequence[dict[str, Any]]]
 
 
 @attrs.define(eq=False)
-class Submittee:
-    """What the server has been told, and what it tells. `steps` are taken one a question, the last
-    one again and again; after `steps` a job that is `deleted` is gone."""
+class FakeJobServer:
+    """The received jobs, and the answers. Each request for progress takes the next of `steps`, and
+    repeats the last one. A job that is `deleted` does not exist any more after `steps`."""
 
     steps: list[Step] = attrs.field(factory=list)
     answer: dict[str, Any] | bytes = attrs.field(factory=lambda: {"id": 7, "serial": 11})
@@ -36,12 +36,12 @@ class Submittee:
     def gone(self) -> bool:
         return self.deleted and self.asked >= len(self.steps)
 
-    def say(self, question: dict[str, Any]) -> object:
-        """The answer to a question."""
-        if "job" in question:
-            self.jobs.append(question["job"])
+    def answer_to(self, request: dict[str, Any]) -> object:
+        """Return the answer to a request."""
+        if "job" in request:
+            self.jobs.append(request["job"])
             return self.answer
-        get = question["get"]
+        get = request["get"]
         if get["type"] == "renders":
             return {"renders": self.renders}
         assert get["ids"] == [7]
@@ -61,18 +61,18 @@ class Submittee:
 
 
 @asynccontextmanager
-async def open_submittee(**keywords: object) -> AsyncIterator[Submittee]:
-    """A server on loopback."""
-    server = Submittee(**keywords)  # type: ignore[arg-type] # keywords are the class's own
+async def open_fake_job_server(**keywords: object) -> AsyncIterator[FakeJobServer]:
+    """Open a server on loopback."""
+    server = FakeJobServer(**keywords)  # type: ignore[arg-type] # the attributes of the class
     async with trio.open_nursery() as nursery:
-        listeners: list[trio.SocketListener] = await nursery.start(_serve, server.say)
+        listeners: list[trio.SocketListener] = await nursery.start(_serve, server.answer_to)
         server.url = f"af://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         yield server
         nursery.cancel_scope.cancel()
 
 
 async def _serve(
-    say: Callable[[dict[str, Any]], object],
+    answer_to: Callable[[dict[str, Any]], object],
     task_status: trio.TaskStatus[list[trio.SocketListener]],
 ) -> None:
     async def handle(stream: trio.SocketStream) -> None:
@@ -80,13 +80,13 @@ async def _serve(
         while (message := receiver.feed(await stream.receive_some())) is None:
             pass
         assert isinstance(message, Json)
-        question = json.loads(message.body.decode("utf-8", "surrogateescape"))
-        answer = say(question)
+        request = json.loads(message.body.decode("utf-8", "surrogateescape"))
+        answer = answer_to(request)
         body = (
             answer if isinstance(answer, bytes) else encode(Json(body=json.dumps(answer).encode()))
         )
         await stream.send_all(body)
-        with suppress(trio.BrokenResourceError):  # the client closes first, with a reset
+        with suppress(trio.BrokenResourceError):  # The client closes first, with a reset.
             if body:
                 await stream.receive_some()
 

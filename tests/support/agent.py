@@ -1,4 +1,4 @@
-"""An agent in virtual time on a host in memory, and the server it talks to, played by the test."""
+"""An agent in virtual time on a host in memory, with a server that the test controls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_task(run: str = "r1", task: int = 0, parser: str = "generic") -> TaskEx
 
 @attrs.define(eq=False)
 class Stage:
-    """An agent on a host in memory, and the server it talks to."""
+    """An agent on a host in memory, and its server."""
 
     server: ScriptedServer
     host: MemoryHost
@@ -45,7 +45,7 @@ class Stage:
 async def open_stage(
     config: Config = CONFIG, *, host: MemoryHost | None = None
 ) -> AsyncIterator[Stage]:
-    """Start an agent; leaving ends it without ceremony."""
+    """Start an agent; leaving the context cancels it."""
     host = host if host is not None else MemoryHost()
     async with open_scripted_server() as server, trio.open_nursery() as nursery:
         agent = await nursery.start(
@@ -56,17 +56,17 @@ async def open_stage(
 
 
 async def expect_task(link: ScriptedLink, *, over: bool | None = None, run: str = "") -> TaskUpdate:
-    """The next update of a task (of `run`; that is `over` or not)."""
+    """Return the next update of a task: of any run or of `run`, with an outcome (`over`) or not."""
 
-    def fits(task: TaskUpdate) -> bool:
+    def matches(task: TaskUpdate) -> bool:
         return (not run or task.run == run) and over in (None, task.status.terminal)
 
-    update = await link.expect(Update, lambda u: any(fits(t) for t in u.tasks))
-    return next(t for t in update.tasks if fits(t))
+    update = await link.expect(Update, lambda u: any(matches(t) for t in u.tasks))
+    return next(t for t in update.tasks if matches(t))
 
 
 async def begin(stage: Stage) -> tuple[ScriptedLink, FakeChild]:
-    """Accept the render, hand out one task, and wait until it is told to run."""
+    """Accept the render, hand out one task, and wait until the render reports it as running."""
     link = await stage.server.accept()
     await link.welcome()
     await link.send(Events(tasks=(make_task(),)))
@@ -77,14 +77,15 @@ async def begin(stage: Stage) -> tuple[ScriptedLink, FakeChild]:
 
 @asynccontextmanager
 async def keep_reading(link: ScriptedLink) -> AsyncIterator[list[TaskUpdate]]:
-    """Read while the body waits for something else: a server that does not read looks dead."""
-    heard: list[TaskUpdate] = []
+    """Receive updates while the body waits for something else; yield the task updates."""
+    # A server that does not read answers no pings, and the agent would reconnect.
+    received: list[TaskUpdate] = []
 
     async def read() -> None:
         while True:
-            heard.extend((await link.expect(Update)).tasks)
+            received.extend((await link.expect(Update)).tasks)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
-        yield heard
+        yield received
         nursery.cancel_scope.cancel()

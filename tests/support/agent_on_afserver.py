@@ -1,4 +1,4 @@
-"""A whole agent in virtual time, and the double of an Afanasy server that it talks to natively."""
+"""A whole agent in virtual time, connected to a fake afserver with Afanasy's own protocol."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_task(number: int = 0, *, job: int = 2, user: str = "ann") -> TaskExec:
 
 @attrs.define(eq=False)
 class NativeStage:
-    """An agent on a host in memory, and the server it talks to."""
+    """An agent on a host in memory, and its server."""
 
     server: NativeServer
     host: MemoryHost
@@ -46,29 +46,29 @@ class NativeStage:
     config: Config
 
     async def begin(self, number: int = 0) -> tuple[NativeTask, FakeChild]:
-        """Have the server hand out a task, and wait until it runs and is said to."""
+        """Have the server hand out a task, and wait until the agent reports it as running."""
         task = self.server.add_task(make_task(number))
         child = await self.host.spawn.next()
         await self.server.until(lambda: any(up.status == 3 for _, up in self.server.ups(task.key)))
         return task, child
 
     async def begin_for(self, user: str) -> tuple[NativeTask, FakeChild]:
-        """The same for a task of some user."""
+        """Have the server hand out a task of `user`, and wait until its process starts."""
         task = self.server.add_task(make_task(user=user))
         child = await self.host.spawn.next()
         return task, child
 
     def statuses(self, key: TaskKey) -> list[int]:
-        """What was said of a task, one after the other, repetitions left out."""
-        said = [up.status for _, up in self.server.ups(key)]
-        return [status for at, status in enumerate(said) if at == 0 or said[at - 1] != status]
+        """Return the statuses that were sent for a task, without repetitions."""
+        sent = [up.status for _, up in self.server.ups(key)]
+        return [status for at, status in enumerate(sent) if at == 0 or sent[at - 1] != status]
 
 
 @asynccontextmanager
 async def open_native_stage(
     config: Config = CONFIG, *, host: MemoryHost | None = None, server: NativeServer | None = None
 ) -> AsyncIterator[NativeStage]:
-    """Start an agent; leaving ends it as `kill -9` would. Without `server` it gets one."""
+    """Start an agent; leaving the context ends it as `kill -9` would. Without `server`, start one."""
     if server is None:
         async with (
             open_native_server() as own,
