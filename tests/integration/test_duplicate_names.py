@@ -1,4 +1,4 @@
-"""Two agents of one name: the second one is told, and the first one never hears of it."""
+"""Two agents of one name: the second one is refused, and the first one is not disturbed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from support.loopback_farm import HASTY, Gated, block, open_agent, open_stage, stored
+from support.loopback_farm import SHORT_TIMING, Gated, block, open_agent, open_loopback_farm, stored
 
 from trio_afrender import Config, run_agent
 from trio_afrender.errors import LinkRefused
@@ -15,10 +15,13 @@ from trio_afrender.errors import LinkRefused
 
 async def test_on_one_host_the_lock_of_the_store_refuses_the_second(tmp_path: Path) -> None:
     gate = Gated.make(tmp_path)
-    async with open_stage(tmp_path) as stage, open_agent(tmp_path, stage.server) as first:
-        job = stage.submit(block(gate.command(before="echo before; echo kept > work.txt")))
+    async with (
+        open_loopback_farm(tmp_path) as loopback,
+        open_agent(tmp_path, loopback.server) as first,
+    ):
+        job = loopback.submit(block(gate.command(before="echo before; echo kept > work.txt")))
         await gate.is_up()
-        async with open_agent(tmp_path, stage.server) as second:
+        async with open_agent(tmp_path, loopback.server) as second:
             assert await second.wait() == 3
         store = tmp_path / "store" / "trio_afrender" / "render-1"
         assert second.out == ""
@@ -27,8 +30,8 @@ async def test_on_one_host_the_lock_of_the_store_refuses_the_second(tmp_path: Pa
             "stop it or use another --name\n"
         )
         assert len(list(store.rglob("work.txt"))) == 1
-        await gate.let_go()
-        [task] = (await stage.farm.wait(job)).tasks
+        await gate.release()
+        [task] = (await loopback.farm.wait(job)).tasks
         assert (task.state, task.attempts) == ("done", 1)
         assert stored(tmp_path / "farm", task) == b"before\nfinished\n"
         first.process.send_signal(signal.SIGTERM)
@@ -39,28 +42,30 @@ async def test_on_one_host_the_lock_of_the_store_refuses_the_second(tmp_path: Pa
 async def test_on_the_farm_the_server_refuses_the_second(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It tries for a while: the server might count its own former self, which is not so here."""
+    """It retries for two zombie times: the render that is online might be its own old session."""
     gate = Gated.make(tmp_path)
-    async with open_stage(tmp_path) as stage:
-        await stage.agent()
-        job = stage.submit(block(gate.command()))
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent()
+        job = loopback.submit(block(gate.command()))
         await gate.is_up()
-        peer = stage.farm.renders[0].peer
+        peer = loopback.farm.renders[0].peer
         second = Config(
             name="render-1",
-            server=stage.server.url,
-            token=stage.server.token,
+            server=loopback.server.url,
+            token=loopback.server.token,
             store=tmp_path / "elsewhere",
-            timing=attrs.evolve(HASTY, zombie=0.4),
+            timing=attrs.evolve(SHORT_TIMING, zombie=0.4),
         )
         with pytest.raises(LinkRefused) as refused:
             await run_agent(second)
         refusal = f'refused by the server: name-taken (a render "render-1" is online from {peer})'
         assert str(refused.value) == refusal
         assert f"{refusal}: trying again" in caplog.messages
-        assert [(render.state, render.peer) for render in stage.farm.renders] == [("online", peer)]
-        await gate.let_go()
-        [task] = (await stage.farm.wait(job)).tasks
+        assert [(render.state, render.peer) for render in loopback.farm.renders] == [
+            ("online", peer)
+        ]
+        await gate.release()
+        [task] = (await loopback.farm.wait(job)).tasks
         assert (task.state, task.attempts, task.output) == ("done", 1, "finished\n")
-        await stage.check_alive()
+        await loopback.check_alive()
     assert "no link" not in caplog.text

@@ -1,4 +1,4 @@
-"""Jobs that cannot run, in whole or in part: a sentence that names the place, and all else runs."""
+"""Jobs that cannot run as a whole or in part: the fault is reported, everything else runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import run_command
-from support.loopback_farm import block, open_stage, stored, told
+from support.loopback_farm import block, open_loopback_farm, reasons, stored
 
 TASKS: list[object] = [{"name": "t", "command": "echo done"}]
 
@@ -37,7 +37,7 @@ def job(*blocks: dict[str, object], **fields: object) -> str:
         ),
     ],
 )
-async def test_a_job_that_is_none_is_refused_before_anything_is_made(
+async def test_an_invalid_job_file_is_refused_before_any_file_is_made(
     tmp_path: Path, text: str | None, sentence: str
 ) -> None:
     if text is not None:
@@ -79,27 +79,27 @@ async def test_a_job_that_is_none_is_refused_before_anything_is_made(
         ),
     ],
 )  # fmt: skip
-async def test_a_task_that_cannot_run_says_why_and_the_others_run(
+async def test_a_task_that_cannot_run_reports_why_and_the_others_run(
     tmp_path: Path, bad: dict[str, object], status: int, sentences: list[str]
 ) -> None:
-    """No silent other folder, no service that stands in: nothing of the command ran."""
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(paths_map=(("/net/show", "/srv/show"),))
-        done = await stage.run(bad, block("echo beside", name="beside"))
+    """Without another folder or service instead: no part of the command runs."""
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(paths_map=(("/net/show", "/srv/show"),))
+        done = await loopback.run(bad, block("echo beside", name="beside"))
         failed, beside = done.tasks
         assert (failed.state, failed.status, failed.attempts) == ("error", status, 1)
         for sentence in sentences:
-            assert sentence in told(failed)
+            assert sentence in reasons(failed)
             assert sentence in failed.log
         assert (beside.state, beside.output) == ("done", "beside\n")
         if status == 6:
             assert stored(tmp_path / "farm", failed).startswith(b"before\n")
         else:
             assert (failed.exit_code, failed.output) == (None, "")
-        await stage.check_alive()
+        await loopback.check_alive()
 
 
-async def test_what_a_job_wants_in_vain_is_named_on_stderr_and_the_job_runs(
+async def test_fields_without_effect_are_listed_on_stderr_and_the_job_runs(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "job.json").write_text(

@@ -8,12 +8,12 @@ from pathlib import Path
 import attrs
 import pytest
 from support.cli import run_command
-from support.loopback_farm import HASTY, Gated, block, open_stage, stored, told
+from support.loopback_farm import SHORT_TIMING, Gated, block, open_loopback_farm, reasons, stored
 from support.plugins import PLUGINS
 
-QUICK = attrs.evolve(HASTY, plugin=0.5)
+QUICK = attrs.evolve(SHORT_TIMING, plugin=0.5)
 """Half a second for a call: long for an honest one, also on a busy machine."""
-PATIENT = attrs.evolve(HASTY, plugin=30.0)
+PATIENT = attrs.evolve(SHORT_TIMING, plugin=30.0)
 """For those that shall come to another end than their time: to take memory takes a while, too."""
 SMALL = 256 * 1024 * 1024
 """Bytes that plugins may take together."""
@@ -43,38 +43,38 @@ async def test_a_parser_that_misbehaves_costs_only_itself(
     """Its task is done, with all of its output; the parser beside it goes on counting."""
     gate = Gated.make(tmp_path)
     timing = PATIENT if parser == "bad_gorge" else QUICK
-    async with open_stage(tmp_path) as stage:
-        agent = await stage.agent(plugins=(PLUGINS,), timing=timing, plugin_memory=SMALL)
-        beside = stage.submit(
+    async with open_loopback_farm(tmp_path) as loopback:
+        agent = await loopback.agent(plugins=(PLUGINS,), timing=timing, plugin_memory=SMALL)
+        beside = loopback.submit(
             block(gate.command(before="echo FRAME", after="echo FRAME FRAME"), parser="counts")
         )
         await gate.is_up()
-        bad = await stage.run(block(f"echo {fatal}; echo the rest", parser=parser))
+        bad = await loopback.run(block(f"echo {fatal}; echo the rest", parser=parser))
         [task] = bad.tasks
         assert (task.state, task.exit_code) == ("done", 0)
         assert stored(tmp_path / "farm", task) == f"{fatal}\nthe rest\n".encode()
         for sentence in sentences:
             assert sentence in task.log
-        await gate.let_go()
-        [counted] = (await stage.farm.wait(beside)).tasks
+        await gate.release()
+        [counted] = (await loopback.farm.wait(beside)).tasks
         assert (counted.state, counted.frame, counted.attempts) == ("done", 3, 1)
         assert agent.state == "online"
-        again = await stage.run(block("echo FRAME", parser="counts"))
+        again = await loopback.run(block("echo FRAME", parser="counts"))
         assert (again.tasks[0].state, again.tasks[0].frame) == ("done", 1)
 
 
 async def test_a_parser_that_hangs_does_not_keep_a_task_from_being_stopped(
     tmp_path: Path,
 ) -> None:
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
-        job = stage.submit(block("echo LOOP; exec sleep 1000", parser="bad_loop"))
-        running = await stage.until(job, "running")
-        stage.farm.stop_task(running.key, "enough of it")
-        [task] = (await stage.farm.wait(job)).tasks
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
+        job = loopback.submit(block("echo LOOP; exec sleep 1000", parser="bad_loop"))
+        running = await loopback.until(job, "running")
+        loopback.farm.stop_task(running.key, "enough of it")
+        [task] = (await loopback.farm.wait(job)).tasks
         assert task.state == "killed"
-        assert "enough of it" in told(task)
-        await stage.check_alive()
+        assert "enough of it" in reasons(task)
+        await loopback.check_alive()
 
 
 BROKEN = {
@@ -111,23 +111,23 @@ async def test_a_service_that_cannot_be_made_is_a_failed_start(
     folder.mkdir(parents=True)
     for name, text in BROKEN.items():
         (folder / f"{name}.py").write_text(text)
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(plugins=(PLUGINS, folder.parent), timing=QUICK)
-        done = await stage.run(
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(plugins=(PLUGINS, folder.parent), timing=QUICK)
+        done = await loopback.run(
             block("echo never", service=service), block("echo beside", name="beside")
         )
         failed, beside = done.tasks
         assert (failed.state, failed.status, failed.output) == ("error", 23, "")
         assert sentence in failed.log
-        assert service in told(failed)
+        assert service in reasons(failed)
         assert beside.state == "done"
-        await stage.check_alive()
+        await loopback.check_alive()
 
 
 async def test_odd_answers_of_a_service_are_told_and_its_task_goes_on(tmp_path: Path) -> None:
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
-        [task] = (await stage.run(block("echo one", service="bad_answers"))).tasks
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
+        [task] = (await loopback.run(block("echo one", service="bad_answers"))).tasks
         assert (task.state, task.output) == ("done", "one\n1\n2\n")
         for sentence in (
             "service.grace is 'soon', not seconds",
@@ -138,13 +138,13 @@ async def test_odd_answers_of_a_service_are_told_and_its_task_goes_on(tmp_path: 
             "OSError: disk",
         ):
             assert sentence in task.log
-        await stage.check_alive()
+        await loopback.check_alive()
 
 
 async def test_attributes_of_wrong_types_are_told_and_the_right_ones_count(tmp_path: Path) -> None:
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
-        [task] = (await stage.run(block("echo x", parser="bad_types"))).tasks
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
+        [task] = (await loopback.run(block("echo x", parser="bad_types"))).tasks
         assert (task.state, task.percent, task.activity) == ("error", 12, "busy")
         for sentence in (
             "parser.frame is str, not an int: the last value is kept",
@@ -154,30 +154,30 @@ async def test_attributes_of_wrong_types_are_told_and_the_right_ones_count(tmp_p
             "parser.getFilesOnTheFly() returned str, not a list",
         ):
             assert sentence in task.log
-        await stage.check_alive()
+        await loopback.check_alive()
 
 
 async def test_files_that_are_not_there_and_numbers_that_are_none(tmp_path: Path) -> None:
     """A pattern that is none stays as it is; the file that is missing is named."""
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
         bad = {
             "name": "b", "service": "generic", "command": "echo @# @ @x@ @#@", "flags": 129,
             "files": [str(tmp_path / "out.@####@.exr")], "frame_first": 7, "frame_last": 7,
         }  # fmt: skip
-        [task] = (await stage.run(bad)).tasks
+        [task] = (await loopback.run(bad)).tasks
         assert task.output == "@# @ @x@ 7\n"
         assert (task.state, task.status) == ("error", 13)
         assert f"File does not exist:\n{tmp_path}/out.0007.exr" in task.log
-        await stage.check_alive()
+        await loopback.check_alive()
 
 
 async def test_pairs_of_the_map_that_cannot_be_used_are_told_in_each_tasks_log(
     tmp_path: Path,
 ) -> None:
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(paths_map=(("/mnt/P/", "/ps/"), ("", "/x/"), ("/y/", "")))
-        [task] = (await stage.run(block("echo /ps/a /x/b /y/c"))).tasks
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(paths_map=(("/mnt/P/", "/ps/"), ("", "/x/"), ("/y/", "")))
+        [task] = (await loopback.run(block("echo /ps/a /x/b /y/c"))).tasks
         assert (task.state, task.output) == ("done", "/mnt/P/a /x/b /y/c\n")
         assert "pair 2 of the paths map is not used: a side of it is empty" in task.log
         assert "pair 3 of the paths map is not used" in task.log
@@ -186,20 +186,20 @@ async def test_pairs_of_the_map_that_cannot_be_used_are_told_in_each_tasks_log(
 async def test_of_a_job_of_bad_tasks_nothing_is_seen_beside_it(tmp_path: Path) -> None:
     """Each of its tasks ends the process that it is in; the one beside stays where it is."""
     gate = Gated.make(tmp_path)
-    async with open_stage(tmp_path) as stage:
-        await stage.agent(plugins=(PLUGINS,), timing=QUICK)
-        first = await stage.run(block("echo EXIT", parser="bad_os_exit"))
+    async with open_loopback_farm(tmp_path) as loopback:
+        await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
+        first = await loopback.run(block("echo EXIT", parser="bad_os_exit"))
         assert "are dropped" in first.tasks[0].log
-        beside = stage.submit(
+        beside = loopback.submit(
             block(gate.command(before="echo FRAME", after="echo FRAME FRAME"), parser="counts")
         )
         await gate.is_up()
-        again = await stage.run(block(*["echo EXIT"] * 6, parser="bad_os_exit"))
+        again = await loopback.run(block(*["echo EXIT"] * 6, parser="bad_os_exit"))
         for task in again.tasks:
             assert (task.state, task.exit_code) == ("done", 0)
             assert "are dropped" in task.log
-        await gate.let_go()
-        [counted] = (await stage.farm.wait(beside)).tasks
+        await gate.release()
+        [counted] = (await loopback.farm.wait(beside)).tasks
         assert (counted.state, counted.frame) == ("done", 3)
         assert "plugin host" not in counted.log
 

@@ -1,4 +1,4 @@
-"""Store folders that are full, or not ours: tasks go on, what is missing is said, nobody is robbed."""
+"""Store folders that are full or belong to another user: no task fails, and gaps are reported."""
 
 from __future__ import annotations
 
@@ -10,96 +10,97 @@ from pathlib import Path
 
 import pytest
 from support.cli import run_command
-from support.loopback_farm import Gated, block, open_agent, open_stage, stored, told
+from support.loopback_farm import Gated, block, open_agent, open_loopback_farm, reasons, stored
 
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.protocol.messages import TaskStatus
 
 LINES = 700_000
 SMALL_FILES = ("sh", "-c", 'ulimit -f 256; exec "$@"', "sh")
-"""No file of the agent's may have more than 128 KiB (or 256): a full disk as anybody can have it."""
+"""Limits each file to 256 blocks (128 or 256 KiB): a full disk that needs no privileges."""
 
 
 def small_disk(folder: Path, options: str) -> list[str]:
-    """A wrapper that gives a process a small disk of its own at `folder`. Skips where none is."""
+    """Words that run a command with a small disk at `folder`; skips the test where that fails."""
     folder.mkdir()
     mount = f"mount -t tmpfs -o {options} tmpfs {folder}"
     wrapper = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
     if shutil.which("unshare") is None or subprocess.run([*wrapper, mount], check=False).returncode:
-        pytest.skip("this system lets nobody mount a small disk")
+        pytest.skip("this system does not allow users to mount a small disk")
     return [*wrapper, f'{mount} && exec "$@"', "sh"]
 
 
 @pytest.mark.parametrize("kind", ["small files", "small disk"])
-async def test_a_task_on_a_full_disk_goes_on_and_the_gap_is_said(tmp_path: Path, kind: str) -> None:
-    """Head and tail are there. A task beside it has all its output, and so has one after it."""
+async def test_a_task_on_a_full_disk_runs_on_and_the_gap_is_reported(
+    tmp_path: Path, kind: str
+) -> None:
+    """Head and tail are kept. A task beside it and one after it have all their output."""
     wrapper = SMALL_FILES if kind == "small files" else small_disk(tmp_path / "store", "size=1m")
     gate = Gated.make(tmp_path)
-    async with open_stage(tmp_path) as stage:
-        async with open_agent(tmp_path, stage.server, wrapper=wrapper) as agent:
-            loud = stage.submit(
+    async with open_loopback_farm(tmp_path) as loopback:
+        async with open_agent(tmp_path, loopback.server, wrapper=wrapper) as agent:
+            loud = loopback.submit(
                 block(
                     gate.command(before=f"seq 1 {LINES}", after="echo PROGRESS: 99%; exit 3"),
                     parser="generic",
                 )
             )
             await gate.is_up()
-            beside = await stage.run(block("echo PROGRESS: 50%; echo beside; exit 4"))
+            beside = await loopback.run(block("echo PROGRESS: 50%; echo beside; exit 4"))
             [quiet] = beside.tasks
             assert (quiet.state, quiet.exit_code, quiet.attempts) == ("error", 4, 1)
             assert stored(tmp_path / "farm", quiet) == b"PROGRESS: 50%\nbeside\n"
-            await gate.let_go()
-            [task] = (await stage.farm.wait(loud)).tasks
+            await gate.release()
+            [task] = (await loopback.farm.wait(loud)).tasks
             assert (task.state, task.exit_code, task.attempts) == ("error", 3, 1)
             lines = stored(tmp_path / "farm", task).decode().splitlines()
             assert lines[:2] == ["1", "2"]
             assert lines[-2:] == [str(LINES), "PROGRESS: 99%"]
             [mark] = [line for line in lines if line.startswith("---")]
             assert f" {LINES + 1 - (len(lines) - 1)} lines of output left out here " in mark
-            assert "bytes of output could not be stored" in told(task)
-            after = await stage.run(block("seq 1 1000"))
+            assert "bytes of output could not be stored" in reasons(task)
+            after = await loopback.run(block("seq 1 1000"))
             assert after.tasks[0].output.splitlines() == [str(n + 1) for n in range(1000)]
             agent.process.send_signal(signal.SIGTERM)
             assert await agent.wait() == 0
-    said = [line for line in agent.err.splitlines() if "cannot store output in" in line]
-    logs = [line.partition("cannot store output in ")[2] for line in said]
-    assert 1 <= len(logs) == len(set(logs)), "once a run, however much it prints"
+    warnings = [line for line in agent.err.splitlines() if "cannot store output in" in line]
+    logs = [line.partition("cannot store output in ")[2] for line in warnings]
+    assert 1 <= len(logs) == len(set(logs)), "once for each run, however much it prints"
     assert ("No space left on device" in agent.err) is (kind == "small disk")
     assert ("File too large" in agent.err) is (kind == "small files")
 
 
 async def test_a_disk_without_room_for_a_folder_gives_the_task_back(tmp_path: Path) -> None:
-    """Nothing is started there. After two in a row it is an error, and the host says which."""
+    """No process is started. After two in a row it is an error, with the host in its reasons."""
     wrapper = small_disk(tmp_path / "store", "nr_inodes=8")
-    async with open_stage(tmp_path) as stage:
-        async with open_agent(tmp_path, stage.server, wrapper=wrapper) as agent:
-            [task] = (await stage.run(block(f"touch {tmp_path}/started"))).tasks
+    async with open_loopback_farm(tmp_path) as loopback:
+        async with open_agent(tmp_path, loopback.server, wrapper=wrapper) as agent:
+            [task] = (await loopback.run(block(f"touch {tmp_path}/started"))).tasks
             assert (task.state, task.status, task.attempts) == ("error", 6, 3)
-            assert "render-1" in told(task)
-            assert "No space left on device" in told(task)
+            assert "render-1" in reasons(task)
+            assert "No space left on device" in reasons(task)
             assert not (tmp_path / "started").exists()
-            assert [render.state for render in stage.farm.renders] == ["online"]
+            assert [render.state for render in loopback.farm.renders] == ["online"]
             agent.process.send_signal(signal.SIGTERM)
             assert await agent.wait() == 0
 
 
-async def test_another_host_takes_what_a_full_one_gives_back(tmp_path: Path) -> None:
-    patient = FarmSettings(pause=30)
-    async with open_stage(tmp_path, settings=patient) as stage:
-        await stage.agent("render-1")
+async def test_another_host_runs_a_task_that_a_full_one_gave_back(tmp_path: Path) -> None:
+    async with open_loopback_farm(tmp_path, settings=FarmSettings(pause=30)) as loopback:
+        await loopback.agent("render-1")
         runs = tmp_path / "store" / "trio_afrender" / "render-1" / "runs"
         runs.rmdir()
         runs.write_text("in the way")
-        job = stage.submit(block("echo rendered"))
+        job = loopback.submit(block("echo rendered"))
         seen = 0
-        while stage.farm.view(job).tasks[0].status != TaskStatus.GiveBack:
-            seen = await stage.farm.changed(seen)
-        await stage.agent("render-2")
-        [task] = (await stage.farm.wait(job)).tasks
+        while loopback.farm.view(job).tasks[0].status != TaskStatus.GiveBack:
+            seen = await loopback.farm.changed(seen)
+        await loopback.agent("render-2")
+        [task] = (await loopback.farm.wait(job)).tasks
         assert (task.state, task.render, task.output) == ("done", "render-2", "rendered\n")
         assert task.attempts == 2
         assert f"refused: store folder {runs}" in task.log
-        await stage.check_alive()
+        await loopback.check_alive()
 
 
 def words_for(name: str) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def words_for(name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
-async def test_a_store_of_somebody_else_is_refused(tmp_path: Path) -> None:
+async def test_a_store_of_another_user_is_refused(tmp_path: Path) -> None:
     store = tmp_path / "store" / "trio_afrender" / "render-1"
     (store / "runs").mkdir(parents=True)
     (store / "runs" / "theirs").touch()
@@ -121,27 +122,29 @@ async def test_a_store_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["a file", "a link"])
-async def test_what_is_no_folder_is_refused_and_left_as_it_is(tmp_path: Path, what: str) -> None:
-    place = tmp_path / "store" / "trio_afrender" / "render-1"
+async def test_a_store_that_is_not_a_folder_is_refused_and_left_as_it_is(
+    tmp_path: Path, what: str
+) -> None:
+    store = tmp_path / "store" / "trio_afrender" / "render-1"
     elsewhere = tmp_path / "elsewhere"
-    place.parent.mkdir(parents=True)
+    store.parent.mkdir(parents=True)
     if what == "a file":
-        place.write_text("precious")
+        store.write_text("precious")
     else:
-        place.symlink_to(elsewhere)
+        store.symlink_to(elsewhere)
     code, out, err = await run_command(*words_for("render-1"), home=tmp_path)
     assert (code, out) == (2, "")
     assert err == (
-        f"trio_afrender: store folder {place}: is a link or a file; "
+        f"trio_afrender: store folder {store}: is a link or a file; "
         "remove it or choose another --store\n"
     )
     if what == "a file":
-        assert place.read_text() == "precious"
+        assert store.read_text() == "precious"
     else:
         assert not elsewhere.exists(), "not even made through the link"
 
 
-async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("precious")
     words = (*words_for("render-1"), "--store", "store/deeper")
     code, _, err = await run_command(*words, home=tmp_path)

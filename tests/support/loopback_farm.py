@@ -1,7 +1,7 @@
-"""A real farm and real agents on loopback in one trio run, for tests of what goes wrong.
+"""A farm and agents on loopback in one trio run, for tests of failures.
 
-What every such test wants to know besides its own matter: the tasks beside the bad one are done,
-the agent is still there and of use, and no process is left.
+Besides the failure itself each such test checks that other tasks are done, that the agent is still
+online and takes tasks, and that no process is left.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_server import BoundAddress, Handler, serve_websocket
 
 __all__ = (
-    "HASTY",
+    "SHORT_TIMING",
+    "FarmServer",
     "Gated",
-    "Server",
-    "Stage",
+    "LoopbackFarm",
     "block",
     "open_agent",
-    "open_stage",
+    "open_loopback_farm",
+    "reasons",
     "stored",
-    "told",
 )
 
-HASTY = Timing(grace=0.5, drain=0.2, heartbeat=0.2)
-"""Waits that end nothing early on a busy machine, and hold nothing up either."""
-ONCE = FarmSettings(errors_retries=0, pause=0.05)
-_MARK = "BAD_STAGE_MARK"
+SHORT_TIMING = Timing(grace=0.5, drain=0.2, heartbeat=0.2)
+"""Times that are long enough for a busy machine and short enough for a test."""
+NO_RETRIES = FarmSettings(errors_retries=0, pause=0.05)
+_MARK = "LOOPBACK_FARM_MARK"
 
 
 def block(*commands: str, name: str = "b", **fields: object) -> dict[str, object]:
-    """A block of a job: a task a command, several at once on one agent."""
+    """A block of a job with a task for each command; an agent runs several at once."""
     tasks = [{"name": f"t{i}", "command": command} for i, command in enumerate(commands)]
     return {"name": name, "service": "generic", "capacity": 100, "tasks": tasks, **fields}
 
 
-def told(task: TaskView) -> str:
-    """The chain of why of a task: what people read."""
+def reasons(task: TaskView) -> str:
+    """The reasons of a task, as the command ``why`` prints them."""
     return "\n".join(step.text for step in task.why)
 
 
 def stored(farm_folder: Path, task: TaskView) -> bytes:
-    """The output of a task's last attempt, as the farm's disk has it."""
-    place = farm_folder / str(task.job) / f"{task.block}.{task.task}"
-    return (place / f"output.{task.attempts}.txt").read_bytes()
+    """The output of a task's last attempt on the farm's disk."""
+    folder = farm_folder / str(task.job) / f"{task.block}.{task.task}"
+    return (folder / f"output.{task.attempts}.txt").read_bytes()
 
 
 @attrs.define(eq=False)
-class Server:
-    """The farm's door: it can be shut and opened again, on the same port."""
+class FarmServer:
+    """The farm's websocket server. It can be closed and opened again on the same port."""
 
     farm: Farm
     token: Token
     _nursery: trio.Nursery
     port: int = 0
     ssl_context: ssl.SSLContext | None = None
-    """Changed while it is shut, it counts from the next opening on."""
+    """A change takes effect when the server is opened the next time."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    _shut: trio.Event = attrs.field(factory=trio.Event)
+    _closed: trio.Event = attrs.field(factory=trio.Event)
 
     @property
     def url(self) -> str:
@@ -82,8 +82,8 @@ class Server:
     async def open(
         self, handler: Handler | None = None, *, tokens: TokenTable | None = None
     ) -> None:
-        """Let agents in. Without a `handler` the farm serves them."""
-        self._scope, self._shut = trio.CancelScope(), trio.Event()
+        """Accept agents. Without a `handler` the farm serves them."""
+        self._scope, self._closed = trio.CancelScope(), trio.Event()
         serve = partial(
             serve_websocket,
             handler or self.farm.serve_link,
@@ -99,34 +99,34 @@ class Server:
     ) -> None:
         with self._scope:
             await serve(task_status=task_status)  # type: ignore[misc]  # a partial hides what it awaits
-        self._shut.set()
+        self._closed.set()
 
-    async def shut(self) -> None:
-        """Cut all links, and listen no more."""
+    async def close(self) -> None:
+        """Cut all links and stop listening."""
         self._scope.cancel()
-        await self._shut.wait()
+        await self._closed.wait()
 
 
 @attrs.define(eq=False)
-class Stage:
-    """A farm on disk, its server, and agents that are started in this process."""
+class LoopbackFarm:
+    """A farm on disk, its server, and agents in this process. Made by `open_loopback_farm`."""
 
     folder: Path
     farm: Farm
-    server: Server
+    server: FarmServer
     mark: str
     _nursery: trio.Nursery
     agents: list[AgentHandle] = attrs.field(factory=list)
 
     async def agent(self, name: str = "render-1", **settings: object) -> AgentHandle:
-        """Start an agent; it is drained when the stage is left."""
+        """Start an agent, which is drained at the end."""
         config = Config(
             name=name,
             server=self.server.url,
             token=self.server.token,
             store=self.folder / "store",
             max_tasks=10,
-            timing=HASTY,
+            timing=SHORT_TIMING,
         )
         config = attrs.evolve(config, **settings)  # type: ignore[arg-type]  # any setting
         handle: AgentHandle = await self._nursery.start(run_agent, config)
@@ -134,35 +134,35 @@ class Stage:
         return handle
 
     def submit(self, *blocks: dict[str, object]) -> int:
-        """Give a job to the farm; its processes bear the stage's mark."""
+        """Submit a job whose processes have the mark of this farm in their environment."""
         marked = [{**each, "environment": {_MARK: self.mark}} for each in blocks]
         return self.farm.submit(parse_job({"job": {"name": "j", "blocks": marked}}))
 
     async def run(self, *blocks: dict[str, object]) -> JobView:
-        """Run a job to its end."""
+        """Submit a job and wait for its end."""
         return await self.farm.wait(self.submit(*blocks))
 
     async def until(self, job: int, state: str, task: int = 0) -> TaskView:
-        """Wait until a task of a job's first block is in that state."""
+        """Wait until a task of a job's first block is in a state."""
         seen = 0
         while (view := self.farm.view(job).tasks[task]).state != state:
             seen = await self.farm.changed(seen)
         return view
 
     async def registered(self, number: int = 1) -> None:
-        """Wait until so many renders are online."""
+        """Wait until at least so many renders are online."""
         seen = 0
         while sum(render.state == "online" for render in self.farm.renders) < number:
             seen = await self.farm.changed(seen)
 
     async def check_alive(self) -> None:
-        """The same agents are still online, and take work."""
+        """Check that the agents are still online and take tasks."""
         job = await self.run(block("echo alive"))
         assert [(task.state, task.output) for task in job.tasks] == [("done", "alive\n")]
         assert [render.state for render in self.farm.renders] == ["online"] * len(self.agents)
 
-    def strays(self) -> list[str]:
-        """Processes of tasks that live, whatever session or parent they got away to."""
+    def task_processes(self) -> list[str]:
+        """The living processes of tasks, in any session and below any parent."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -174,34 +174,36 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, *, settings: FarmSettings = ONCE) -> AsyncIterator[Stage]:
-    """Open farm and server; at the end agents are drained, and nothing they started may live."""
+async def open_loopback_farm(
+    folder: Path, *, settings: FarmSettings = NO_RETRIES
+) -> AsyncIterator[LoopbackFarm]:
+    """Open a farm and its server. At the end agents are drained, and no process may be left."""
     before = set(psutil.Process().children(recursive=True))
     with trio.fail_after(GUARD):
         async with open_farm(folder / "farm", settings=settings) as farm:
             async with trio.open_nursery() as servers, trio.open_nursery() as agents:
-                server = Server(farm, make_token(), servers)
+                server = FarmServer(farm, make_token(), servers)
                 await server.open()
-                stage = Stage(folder, farm, server, uuid.uuid4().hex, agents)
-                yield stage
-                for handle in stage.agents:
+                loopback = LoopbackFarm(folder, farm, server, uuid.uuid4().hex, agents)
+                yield loopback
+                for handle in loopback.agents:
                     handle.drain("the test is over")
-                for handle in stage.agents:
+                for handle in loopback.agents:
                     await handle.finished()
                 servers.cancel_scope.cancel()
-    assert stage.strays() == []
+    assert loopback.task_processes() == []
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
 @asynccontextmanager
 async def open_agent(
     home: Path,
-    server: Server,
+    server: FarmServer,
     *words: str | Path,
     name: str = "render-1",
     wrapper: Sequence[str] = (),
 ) -> AsyncIterator[Command]:
-    """An agent from the command line; whoever starts it ends it."""
+    """Start an agent from the command line. The caller ends it."""
     token = home / "token"
     if not token.exists():
         token.touch(mode=0o600)
@@ -213,7 +215,7 @@ async def open_agent(
 
 @attrs.frozen
 class Gated:
-    """A command that says when it is up, and goes on when it is let."""
+    """A command that reports its start and then waits until the test releases it."""
 
     up: Path
     hold: Path
@@ -228,5 +230,5 @@ class Gated:
     async def is_up(self) -> None:
         await pass_gate(self.up)
 
-    async def let_go(self) -> None:
+    async def release(self) -> None:
         await open_gate(self.hold)
