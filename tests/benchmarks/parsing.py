@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path += [str(HERE.parent), str(HERE.parent / "pure")]  # whose table says which log is whose
+sys.path += [str(HERE.parent), str(HERE.parent / "unit")]  # with the tables of cases
 
 from support.parsers import NAMES, PARSERS, all_cases, load, read  # noqa: E402 - found by the path above
 

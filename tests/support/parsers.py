@@ -1,7 +1,7 @@
-"""What tests of parsers share: recorded logs, how a host follows them, and what comes of it.
+"""For tests of parsers: recorded logs, a parser fed as the plugin host does it, expected results.
 
-A family of parsers has a test module with a table `CASES`; the properties that hold for all
-parsers, in test_parsers_logs.py, take every parser and every table.
+Each test module of a family of parsers has a table `CASES`; the properties of all parsers, in
+test_parsers_logs.py, use every parser and every table.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ __all__ = (
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 NAMES = tuple(sorted(path.stem for path in LOGS.glob("*.log")))
-"""Every log."""
+"""The names of all logs."""
 PARSERS = tuple(
     info.name for info in pkgutil.iter_modules(parsers.__path__) if not info.name.startswith("_")
 )
-"""Every parser."""
+"""The names of all parsers."""
 FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What a host knows in the end: flags it has seen once, texts as long as none is newer."""
+    """A host's view at the end: every flag that was ever set, the last non-empty texts."""
 
     percent: int = 0
     frame: int = 0
@@ -60,7 +60,7 @@ class Outcome:
 
 @attrs.frozen
 class Case:
-    """A parser, a log, of how many frames the task was, and what is expected."""
+    """A parser, a log, the number of the task's frames, and the expected outcome."""
 
     parser: str
     log: str
@@ -69,7 +69,7 @@ class Case:
 
 
 def load(name: str) -> type[parser]:
-    """The class of a parser."""
+    """Return the class of a parser."""
     made: type[parser] = getattr(importlib.import_module(f"parsers.{name}"), name)
     return made
 
@@ -79,7 +79,7 @@ def read(name: str) -> bytes:
 
 
 def all_cases() -> tuple[Case, ...]:
-    """The cases of all families."""
+    """Return the cases of all test modules."""
     modules = sorted(
         path.stem for path in (Path(__file__).parents[1] / "unit").glob("test_parsers_*")
     )
@@ -94,16 +94,16 @@ def ids(case: Case) -> str:
 def follow(
     made: parser, chunks: Iterable[bytes], frames: int = 1, folder: str = ""
 ) -> tuple[Outcome, list[int]]:
-    """Give a parser the chunks as the agent would; return the outcome and all percents seen."""
+    """Feed a parser chunks of a log as the agent does; return the outcome and all percents."""
     made.setTaskInfo({"frames_num": frames, "wdir": folder})
     batcher = LineBatcher()
-    outcome, percents, flying = Outcome(), [], []
+    outcome, percents, on_the_fly = Outcome(), [], []
 
-    def take(data: str, mode: str, **more: str) -> None:
+    def feed(data: str, mode: str, **more: str) -> None:
         nonlocal outcome
         made.parse({"data": data, "mode": mode, "pid": 1, "resources": "", **more})
         assert made.problem == ""
-        flying.extend(made.getFilesOnTheFly())
+        on_the_fly.extend(made.getFilesOnTheFly())
         percents.append(made.percent)
         outcome = attrs.evolve(
             outcome,
@@ -114,11 +114,11 @@ def follow(
 
     for chunk in chunks:
         for batch in batcher.feed(chunk):
-            take(batch, "RUN")
+            feed(batch, "RUN")
         if made.tail and batcher.tail:
-            take("", "RUN", tail=batcher.tail)
+            feed("", "RUN", tail=batcher.tail)
     rest = batcher.finish()
-    take(rest[0] if rest else "", "0:0")
+    feed(rest[0] if rest else "", "0:0")
     outcome = attrs.evolve(
         outcome,
         percent=made.percent,
@@ -126,19 +126,19 @@ def follow(
         percentframe=made.percentframe,
         resources=made.resources,
         files=tuple(made.getFiles()),
-        on_the_fly=tuple(flying),
+        on_the_fly=tuple(on_the_fly),
     )
     return outcome, percents
 
 
-def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
-    """The bytes in pieces that end at these places, counted round and round."""
-    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+def cut(data: bytes, positions: Sequence[int]) -> list[bytes]:
+    """Cut bytes at these positions, modulo their number."""
+    edges = [0, *sorted(position % (len(data) + 1) for position in positions), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 
 
 def check(case: Case, folder: Path) -> None:
-    """Assert that a parser sees what it should, read whole, by bytes and by lines."""
+    """Assert a case's outcome for the log fed as a whole, by bytes, and by lines."""
     expected = case.outcome
     for file in (*expected.files, *expected.on_the_fly):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -152,4 +152,4 @@ def check(case: Case, folder: Path) -> None:
     for chunks in ([data], [bytes([byte]) for byte in data], data.splitlines(keepends=True)):
         outcome, percents = follow(load(case.parser)(), chunks, case.frames, str(folder))
         assert outcome == wanted, f"got      {outcome}\nexpected {wanted}"
-        assert percents == sorted(percents)  # progress never jumps back
+        assert percents == sorted(percents)  # progress never decreases

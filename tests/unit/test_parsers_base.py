@@ -18,7 +18,7 @@ def _parse(made: parser, data: str, mode: str = "RUN", **more: object) -> None:
     made.parse({"data": data, "mode": mode, "pid": 1, "resources": "", **more})
 
 
-def test_starts_from_nothing() -> None:
+def test_initial_state() -> None:
     made = parser()
     assert (made.percent, made.frame, made.percentframe, made.numframes) == (0, 0, 0, 0)
     assert not any(getattr(made, flag) for flag in FLAGS)
@@ -28,10 +28,10 @@ def test_starts_from_nothing() -> None:
     assert made.result is None
 
 
-@pytest.mark.parametrize(("told", "frames"), [(5, 5), (0, 1), (-3, 1), ("x", 1)])
-def test_number_of_frames(told: object, frames: int) -> None:
+@pytest.mark.parametrize(("value", "frames"), [(5, 5), (0, 1), (-3, 1), ("x", 1)])
+def test_number_of_frames(value: object, frames: int) -> None:
     made = parser()
-    made.setTaskInfo({"frames_num": told})
+    made.setTaskInfo({"frames_num": value})
     assert made.numframes == frames
 
 
@@ -64,7 +64,7 @@ def test_calculate(numframes: int, frame: int, percentframe: int, percent: int) 
 
 
 class _Strings(parser):
-    str_error = ["broken LENS", "no film"]  # noqa: RUF012 - as plugins write it
+    str_error = ["broken LENS", "no film"]  # noqa: RUF012 - plugins write it so
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def test_texts_set_flags(text: str, flag: str) -> None:
     assert [name for name in FLAGS if getattr(made, name)] == [flag]
 
 
-def test_what_lasts_a_portion_and_what_stays() -> None:
+def test_what_is_reset_with_a_batch_and_what_stays() -> None:
     made = _Strings()
     _parse(made, "dusty, no film, blurred, on fire, all done\nACTIVITY: a\nREPORT: b\n")
     _parse(made, "")
@@ -102,7 +102,7 @@ def test_what_lasts_a_portion_and_what_stays() -> None:
     assert (made.activity, made.report) == ("", "")
 
 
-def test_lists_are_the_objects_own() -> None:
+def test_each_object_has_its_own_lists() -> None:
     made = _Strings()
     made.str_error.append("spoiled")
     assert "spoiled" not in _Strings().str_error
@@ -181,7 +181,7 @@ def test_an_announced_image(tmp_path: Path, line: str, end: str) -> None:
     assert made.getFilesOnTheFly() == []
 
 
-def test_an_image_on_the_fly_is_told_once(tmp_path: Path) -> None:
+def test_an_image_on_the_fly_is_returned_once(tmp_path: Path) -> None:
     made = _with_files(tmp_path, "a.png")
     _parse(made, "see @IMAGE!@a.png\n")
     assert made.getFilesOnTheFly() == [str(tmp_path / "a.png")]
@@ -199,7 +199,7 @@ def test_imagemagick_counts_frames(tmp_path: Path) -> None:
 # Files.
 
 
-def test_files_are_listed_once_and_only_if_there(tmp_path: Path) -> None:
+def test_existing_files_are_listed_once(tmp_path: Path) -> None:
     made = _with_files(tmp_path, "a.png")
     (tmp_path / "folder").mkdir()
     for name in ("a.png", str(tmp_path / "a.png"), "./a.png", "gone.png", "folder", "", " "):
@@ -208,7 +208,7 @@ def test_files_are_listed_once_and_only_if_there(tmp_path: Path) -> None:
     assert made.getFiles() is made.files
 
 
-def test_a_file_announced_before_it_is_there(tmp_path: Path) -> None:
+def test_a_file_announced_before_it_exists(tmp_path: Path) -> None:
     made = _with_files(tmp_path, "b.png")
     made.appendFile("a.png")
     made.appendFile("b.png")
@@ -216,12 +216,12 @@ def test_a_file_announced_before_it_is_there(tmp_path: Path) -> None:
     assert made.getFiles() == [str(tmp_path / "b.png")]
     for name in ("a.png", "fly.png"):
         (tmp_path / name).write_bytes(b"x")
-    # In the order of the announcements, not of the appearances.
+    # In the order of announcement, not of creation.
     assert made.getFiles() == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert made.getFilesOnTheFly() == [str(tmp_path / "fly.png")]
 
 
-def test_the_last_call_looks_again_at_once(tmp_path: Path) -> None:
+def test_the_last_call_searches_files_at_once(tmp_path: Path) -> None:
     made = _with_files(tmp_path)
     made.recheck = 1000
     made.appendFile("a.png")
@@ -232,7 +232,7 @@ def test_the_last_call_looks_again_at_once(tmp_path: Path) -> None:
     assert made.getFiles() == [str(tmp_path / "a.png")]
 
 
-def test_endless_announcements_stay_bounded() -> None:
+def test_announced_files_are_bounded() -> None:
     made = parser()
     _parse(made, "".join(f"@IMAGE@none{number}.png\n" for number in range(10_500)))
     assert len(made.files_all) == 10_000
@@ -265,7 +265,7 @@ def test_a_call_with_data_alone() -> None:
     assert made.problem == ""
 
 
-def test_pid_is_kept() -> None:
+def test_a_call_without_pid_keeps_it() -> None:
     made = parser()
     _parse(made, "", pid=12)
     assert made.pid == 12
@@ -285,13 +285,13 @@ def test_output_is_progress() -> None:
 
 
 class _Bad(parser):
-    """Does what it is told to."""
+    """Calls `act` in `do`."""
 
     act: Any = None
 
     def do(self, i_args: dict[str, object]) -> str | None:
         done: Any = self.act()
-        return done  # type: ignore[no-any-return] # returning anything at all is its purpose
+        return done  # type: ignore[no-any-return] # it returns values of any type
 
 
 def _raise(error: BaseException) -> None:
@@ -299,7 +299,7 @@ def _raise(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), SystemExit(3), RecursionError()])
-def test_what_plugins_raise_is_kept(error: BaseException) -> None:
+def test_exceptions_of_plugins_become_problems(error: BaseException) -> None:
     made = _Bad()
     made.act = lambda: _raise(error)
     _parse(made, "ACTIVITY: x\n")
@@ -309,7 +309,7 @@ def test_what_plugins_raise_is_kept(error: BaseException) -> None:
     assert made.result is None
 
 
-def test_a_result_is_not_told_again_after_an_exception() -> None:
+def test_an_exception_resets_the_result() -> None:
     made = _Bad()
     made.act = lambda: "replaced"
     _parse(made, "x\n")
@@ -319,7 +319,7 @@ def test_a_result_is_not_told_again_after_an_exception() -> None:
     assert made.result is None
 
 
-def test_an_override_of_the_base_check_that_raises_does_not_hide_do() -> None:
+def test_a_base_check_that_raises_does_not_prevent_do() -> None:
     class Bad(parser):
         def doBaseCheck(self, i_data: str) -> None:
             raise ValueError(i_data)
@@ -341,15 +341,15 @@ def test_problems_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "taken", "trouble"),
+    ("returned", "result", "is_problem"),
     [(None, None, False), ("", "", False), (b"abc", "abc", False), (12, None, True)],
 )
-def test_what_do_returns(given: object, taken: str | None, trouble: bool) -> None:
+def test_what_do_returns(returned: object, result: str | None, is_problem: bool) -> None:
     made = _Bad()
-    made.act = lambda: given
+    made.act = lambda: returned
     _parse(made, "x")
-    assert made.result == taken
-    assert bool(made.problem) is trouble
+    assert made.result == result
+    assert bool(made.problem) is is_problem
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_html_is_escaped_and_coloured() -> None:
     )
 
 
-def test_html_colours_one_line_only_even_for_flags_that_stay() -> None:
+def test_html_colours_one_line_even_for_flags_that_stay() -> None:
     made = _Strings()
     lines = made.toHTML("on fire\nplain\nall done\ndusty\nblurred\nplain").split("<br>\n")
     assert lines[0].startswith('<span style="background-color:#FF0000">')
@@ -446,7 +446,7 @@ def test_html_colours_one_line_only_even_for_flags_that_stay() -> None:
     assert "#FF00FF" in lines[4]
 
 
-def test_html_leaves_the_parser_alone() -> None:
+def test_html_does_not_change_the_parser() -> None:
     made = _Strings()
     made.percent = 12
     made.toHTML("on fire\nACTIVITY: x\n")

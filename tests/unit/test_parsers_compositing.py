@@ -1,4 +1,4 @@
-"""What the parsers of Houdini, of compositing, of tools and of transfers make of their logs."""
+"""Results of the parsers of Houdini, compositing, tools and transfers for recorded logs."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ CASES = (*HOUDINI, *COMPOSITING, *TOOLS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
-def test_what_a_parser_sees(tmp_path: Path, case: Case) -> None:
+def test_result_for_a_recorded_log(tmp_path: Path, case: Case) -> None:
     check(case, tmp_path)
 
 
@@ -254,7 +254,7 @@ def test_an_image_of_karma_counts_no_frame(name: str) -> None:
     assert _percents(name, ["Image: a.exr (8x8)", "@IMAGE@a.exr"], 2) == [0, 0]
 
 
-def test_other_markers_are_seen_beside_karmas_images(tmp_path: Path) -> None:
+def test_karma_reads_other_markers_too(tmp_path: Path) -> None:
     (tmp_path / "m.exr").write_bytes(b"x")
     made = load("karma")()
     made.setTaskInfo({"wdir": str(tmp_path)})
@@ -262,10 +262,10 @@ def test_other_markers_are_seen_beside_karmas_images(tmp_path: Path) -> None:
     assert made.getFiles() == [str(tmp_path / "m.exr")]
 
 
-def test_a_frame_of_several_goes_is_one_frame_where_frames_are_told() -> None:
-    goes = ["ALF_PROGRESS 100%", "ALF_PROGRESS 10%"] * 3
-    assert _percents("mantra", goes, 10)[-1] == 31
-    assert _percents("hbatch_mantra", ["RopNode.render: frame 1", *goes], 10)[-1] == 10
+def test_a_frame_of_several_passes_is_one_frame_if_frames_are_reported() -> None:
+    passes = ["ALF_PROGRESS 100%", "ALF_PROGRESS 10%"] * 3
+    assert _percents("mantra", passes, 10)[-1] == 31
+    assert _percents("hbatch_mantra", ["RopNode.render: frame 1", *passes], 10)[-1] == 10
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_frame_of_several_goes_is_one_frame_where_frames_are_told() -> None:
         ("husk", ["karma"]),
     ],
 )
-def test_what_runs_inside_of_houdini_is_both(name: str, bases: list[str]) -> None:
+def test_parsers_inside_houdini_have_the_texts_of_both(name: str, bases: list[str]) -> None:
     made = load(name)
     for base in bases:
         assert issubclass(made, load(base))
@@ -307,7 +307,7 @@ def test_nuke_shows_tenths_as_they_are_printed() -> None:
     assert (made.percentframe, made.frame) == (40, 0)
 
 
-def test_nuke_shows_tenths_behind_a_name() -> None:
+def test_nuke_shows_tenths_after_a_name() -> None:
     made = _nuke(4)
     made.parse({"data": "Writing a.0001.tif .1.2.3.4.5.6.7.8.9\n", "mode": "RUN"})
     seen = []
@@ -328,11 +328,11 @@ def test_nuke_shows_tenths_behind_a_name() -> None:
     "line",
     ["took 0.5", "it took .5", "x.5", "1.2.3", "see 10.5.1.2", "Writing a.tif took 0.5 seconds"],
 )
-def test_nuke_takes_other_numbers_for_no_tenths(line: str) -> None:
+def test_nuke_reads_only_tenths_as_tenths(line: str) -> None:
     assert _percents("nuke", [line]) == [0]
 
 
-def test_nuke_shows_no_more_of_a_growing_line_than_of_the_whole() -> None:
+def test_nuke_shows_no_more_for_an_unfinished_line_than_for_the_whole() -> None:
     assert _percents("nuke", [".1.2.3.4.123 2024"]) == [40]
     assert _percents("nuke", ["Writing a.1.tif .1.2.3.13"]) == [30]
 
@@ -351,7 +351,7 @@ def test_nuke_counts_frames_not_files() -> None:
     assert _percents("nuke", ["Frame 7 (1 of 1)"]) == [100]
 
 
-def test_nuke_writes_movies() -> None:
+def test_nuke_counts_frames_of_movies() -> None:
     lines = [f"Writing shot_v012.mov took 0.1 seconds\nFrame {n} ({n} of 4)" for n in (1, 2, 3, 4)]
     assert _percents("nuke", lines, 4) == [25, 50, 75, 100]
 
@@ -359,7 +359,7 @@ def test_nuke_writes_movies() -> None:
 # After Effects, Fusion.
 
 
-def test_after_effects_says_that_nothing_was_done_in_the_end() -> None:
+def test_after_effects_without_progress_is_a_bad_result_at_the_end() -> None:
     made = afterfx()
     made.parse({"data": "", "mode": "RUN"})
     assert not made.badresult
@@ -386,7 +386,7 @@ def _look(made: parser, mode: str = "RUN") -> tuple[int, bool, bool]:
     return made.percent, made.error, made.finishedsuccess
 
 
-def test_fusion_writes_a_log_of_its_own(tmp_path: Path) -> None:
+def test_fusion_writes_a_log_file(tmp_path: Path) -> None:
     log = tmp_path / "fusion_render.log"
     log.write_bytes(b"Rendered frame 9 (2 of 2)\r\nError of yesterday\r\nRender completed\r\n")
     made = _fusion(tmp_path)
@@ -408,7 +408,7 @@ def test_fusion_writes_a_log_of_its_own(tmp_path: Path) -> None:
     )
 
 
-def test_fusion_begins_its_log_anew(tmp_path: Path) -> None:
+def test_fusion_truncates_its_log_file(tmp_path: Path) -> None:
     log = tmp_path / "fusion_render.log"
     log.write_bytes(b"x" * 1000)
     made = _fusion(tmp_path)
@@ -425,7 +425,7 @@ def test_fusion_begins_its_log_anew(tmp_path: Path) -> None:
         ("fusion a.comp /log near.log", "near.log"),
     ],
 )
-def test_fusion_is_told_where_to_write(tmp_path: Path, command: str, name: str) -> None:
+def test_fusion_gets_the_log_file_from_the_command(tmp_path: Path, command: str, name: str) -> None:
     (tmp_path / "own").mkdir()
     made = _fusion(tmp_path, command, OWN=str(tmp_path / "own"))
     (tmp_path / name).write_bytes(b"Rendered frame 1 (1 of 2)\n")
@@ -480,13 +480,13 @@ def test_names_are_found_among_other_words(tmp_path: Path, name: str, line: str,
     assert [Path(path).name for path in made.getFiles()] == [Path(file).name] * bool(file)
 
 
-OF_HERE = sorted({case.parser for case in CASES})
+NAMES_HERE = sorted({case.parser for case in CASES})
 FILLS = (" ", "0", ".", " 0", ".1", "a", "/", "-", ":", "#", " 1", "%", " (", "__a", "Image: ")
 
 
-@pytest.mark.parametrize("name", OF_HERE)
+@pytest.mark.parametrize("name", NAMES_HERE)
 def test_no_line_takes_long(name: str) -> None:
-    """Where a pattern tries each end for each begin, a line as long as they come takes seconds."""
+    """A pattern with quadratic time takes seconds for a line of the maximum length."""
     tokens = {one.token for one in getattr(load(name), "rules", ())} | {""}
     lines = [
         (before + token + fill * (60_000 // len(fill)))[:60_000] + "x"
@@ -497,9 +497,9 @@ def test_no_line_takes_long(name: str) -> None:
     slowest = 0.0
     for line in lines:
         made = load(name)()
-        begun = time.process_time()
+        started_at = time.process_time()
         made.parse({"data": line + "\n", "mode": "RUN"})
-        slowest = max(slowest, time.process_time() - begun)
+        slowest = max(slowest, time.process_time() - started_at)
     assert slowest < 2
 
 
@@ -530,7 +530,7 @@ def test_rsync_shows_percents_of_all_files() -> None:
     assert _percents("rsync", ["src/", *lines]) == [0, 0, 30, 40, 45]
 
 
-def test_rsync_that_still_looks_for_files() -> None:
+def test_rsync_while_it_searches_for_files() -> None:
     lines = [
         "src/",
         _row(100, "(xfr#1, ir-chk=1020/1022)"),
@@ -568,11 +568,11 @@ def test_absurd_numbers_of_transfers() -> None:
     assert _percents("awscli", ["Completed 3 file(s) with ~1 file(s) remaining"]) == [0]
 
 
-def test_absurd_numbers_are_at_most_all() -> None:
+def test_absurd_numbers_are_at_most_100() -> None:
     assert _percents("rsync", [_row(999)]) == [100]
 
 
-# All of them.
+# All parsers of Afanasy.
 
 NAMES_OF_AFANASY = (
     "generic", "blender", "blender_cycles", "blender_render", "blender_yafray", "yafray", "nuke",
@@ -593,5 +593,5 @@ def test_a_job_of_afanasy_finds_its_parser(name: str) -> None:
     made().parse({"data": "text alone\n"})
 
 
-def test_these_are_all_of_them() -> None:
+def test_the_list_of_names_is_complete() -> None:
     assert len(set(NAMES_OF_AFANASY)) == 48

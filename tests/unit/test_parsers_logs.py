@@ -1,6 +1,6 @@
-"""What each parser makes of recorded logs, and that it does not matter how they were cut.
+"""Results of parsers for recorded logs, and the property that cuts make no difference.
 
-The properties here are for all parsers and all tables of the other parser tests, too.
+The properties cover all parsers, with all tables of the other parser tests.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ CASES = (
             files=("27/f_0010.png",),
         ),
     ),
-    Case("ffmpeg", "ffmpeg_encode", 1, Outcome(files=("movie.mp4",))),  # its length is not known
+    Case("ffmpeg", "ffmpeg_encode", 1, Outcome(files=("movie.mp4",))),  # the length is unknown
     Case(
         "ffmpeg",
         "ffmpeg_transcode",
@@ -144,33 +144,33 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
-def test_what_a_parser_sees(tmp_path: Path, case: Case) -> None:
+def test_result_for_a_recorded_log(tmp_path: Path, case: Case) -> None:
     check(case, tmp_path)
 
 
-def test_every_log_is_expected_by_somebody() -> None:
+def test_every_log_has_a_case() -> None:
     assert {case.log for case in all_cases()} == set(NAMES)
 
 
-def test_every_parser_has_a_log() -> None:
+def test_every_parser_has_a_case() -> None:
     assert {case.parser for case in all_cases()} | {"parser"} == set(PARSERS)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _tables() -> None:
-    """Read all tables before any property does: reading runs tests' own @given otherwise."""
+    """Import all tables first: an import inside @given would nest another @given."""
     all_cases()
 
 
 @cache
 def _own_logs(name: str) -> tuple[str, ...]:
-    """The logs that a parser is meant for; all for one that is meant for any."""
+    """The logs of a parser's cases; all logs for a parser without cases."""
     return tuple(sorted({case.log for case in all_cases() if case.parser == name})) or NAMES
 
 
 @cache
 def _fragments(name: str) -> tuple[str, ...]:
-    """Lines of a parser's logs, and pieces of them: what such a program might also print."""
+    """Lines of a parser's logs and pieces of them, to be combined into other output."""
     lines = {line for log in _own_logs(name) for line in read(log).decode().splitlines()}
     pieces = {piece for line in lines for piece in re.split(r"(?<=[ :|%])", line)}
     return (*sorted(lines), *sorted(pieces))
@@ -181,10 +181,10 @@ def _fragments(name: str) -> tuple[str, ...]:
 @given(data=st.data())
 def test_cuts_make_no_difference(name: str, data: st.DataObject) -> None:
     log = read(data.draw(st.sampled_from(_own_logs(name)) | st.sampled_from(NAMES)))
-    places = data.draw(st.lists(st.integers(0, 1 << 20), max_size=30))
+    positions = data.draw(st.lists(st.integers(0, 1 << 20), max_size=30))
     frames = data.draw(st.sampled_from([1, 2, 3, 100]))
     whole, _ = follow(load(name)(), [log], frames)
-    pieces, percents = follow(load(name)(), cut(log, places), frames)
+    pieces, percents = follow(load(name)(), cut(log, positions), frames)
     assert pieces == whole
     assert percents == sorted(percents)
 
@@ -210,10 +210,10 @@ PARTS = st.sampled_from(
 def test_cuts_make_no_difference_to_any_text(name: str, data: st.DataObject) -> None:
     some = st.sampled_from(_fragments(name)) | PARTS | st.sampled_from(["\n", "\r\n"])
     text = "".join(data.draw(st.lists(some, max_size=40))).encode()
-    places = data.draw(st.lists(st.integers(0, 1 << 20), max_size=20))
+    positions = data.draw(st.lists(st.integers(0, 1 << 20), max_size=20))
     frames = data.draw(st.sampled_from([1, 2, 50]))
     whole, percents = follow(load(name)(), [text], frames)
-    pieces, more = follow(load(name)(), cut(text, places), frames)
+    pieces, more = follow(load(name)(), cut(text, positions), frames)
     assert pieces == whole
     assert percents == sorted(percents)
     assert more == sorted(more)

@@ -1,4 +1,4 @@
-"""What the parsers of renderers, and of programs with renderers inside, make of their logs."""
+"""Results of the parsers of renderers, and of programs with renderers inside, for recorded logs."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids)
-def test_what_a_parser_sees(tmp_path: Path, case: Case) -> None:
+def test_result_for_a_recorded_log(tmp_path: Path, case: Case) -> None:
     check(case, tmp_path)
 
 
@@ -215,19 +215,19 @@ def _read(name: str, text: str, frames: int = 1) -> tuple[int, int, int]:
     return outcome.percent, outcome.frame, outcome.percentframe
 
 
-LAPS = {
+PASSES = {
     "arnold": ("| {}% done - 1 rays/pixel", "| 100% done"),
     "maya_arnold": ("| {}% done - 1 rays/pixel", "| render done in 0:02.1"),
     "mentalray": ("JOB 0.2 progr: {}.0% rendered on a.2", "JOB 0.2 progr: 100.0% rendered on a.2"),
     "prman": ("R90000   {}%", "R90000   100%"),
     "vray": ("Rendering image...:  {}.0%", "Rendering image...: done"),
 }
-"""How percents are told, and the end of a frame."""
+"""The line of a percent, and the line of a complete frame."""
 
 
-@pytest.mark.parametrize("name", LAPS)
+@pytest.mark.parametrize("name", PASSES)
 def test_a_percent_after_a_complete_frame_is_of_the_next_one(name: str) -> None:
-    percent, end = LAPS[name]
+    percent, end = PASSES[name]
     first = f"{percent.format(10)}\n{percent.format(90)}\n{end}\n"
     assert _read(name, first, 4) == (25, 0, 100)
     assert _read(name, first + end + "\n", 4) == (25, 0, 100)
@@ -237,9 +237,9 @@ def test_a_percent_after_a_complete_frame_is_of_the_next_one(name: str) -> None:
     assert _read(name, first, 1) == (100, 0, 100)
 
 
-@pytest.mark.parametrize("name", LAPS)
+@pytest.mark.parametrize("name", PASSES)
 def test_absurd_numbers_are_complete(name: str) -> None:
-    percent, _ = LAPS[name]
+    percent, _ = PASSES[name]
     assert _read(name, percent.format("9" * 400) + "\n") == (100, 0, 100)
 
 
@@ -263,7 +263,7 @@ def test_arnold_counts_no_previews() -> None:
 @pytest.mark.parametrize(
     "text", ["[ass] can't open x.ass", "[ass] can't read in x", "[alembic] invalid archive x"]
 )
-def test_arnold_errors_however_the_level_is_padded(level: str, text: str) -> None:
+def test_arnold_errors_with_any_padding_of_the_level(level: str, text: str) -> None:
     outcome, _ = follow(load("arnold")(), [f"00:00:02  288MB {level} {text}\n".encode()])
     assert outcome.flags == {"error"}
     milder = f"00:00:02  288MB WARNING | {text}\n".encode()
@@ -271,7 +271,7 @@ def test_arnold_errors_however_the_level_is_padded(level: str, text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("printed", "expected"),
     [
         ("10.00GB", "arnold_gb:10"),
         ("20 GB", "arnold_gb:20"),
@@ -284,8 +284,8 @@ def test_arnold_errors_however_the_level_is_padded(level: str, text: str) -> Non
         ("12", ""),
     ],
 )
-def test_arnold_memory_prints_right(told: str, expected: str) -> None:
-    line = f"00:00:06  305MB         | peak CPU memory used    {told}\n"
+def test_arnold_memory_in_all_units(printed: str, expected: str) -> None:
+    line = f"00:00:06  305MB         | peak CPU memory used    {printed}\n"
     assert follow(load("arnold")(), [line.encode()])[0].resources == expected
 
 
@@ -298,7 +298,7 @@ def test_resources_have_the_figures_of_the_host() -> None:
     assert made.problem == ""
 
 
-def test_redshift_blocks_of_the_next_frame_in_one_portion() -> None:
+def test_redshift_blocks_of_the_next_frame_in_one_batch() -> None:
     log = (
         "Rendering frame 1...\nBlock 8/8 (0,0) rendered by GPU 0 in 1ms\n"
         "Frame done - total time for frame 1s\n"
@@ -307,7 +307,7 @@ def test_redshift_blocks_of_the_next_frame_in_one_portion() -> None:
     assert _read("redshift", log, 2) == (62, 1, 25)
 
 
-def test_a_skipped_frame_of_one_is_all_there_is() -> None:
+def test_a_skipped_frame_completes_a_task_of_one() -> None:
     assert _read("redshift", "Skipping frame 1\n") == (100, 1, 100)
     assert _read("lightwave", "Finished frame: 1\n") == (100, 1, 100)
 
@@ -339,7 +339,7 @@ def test_yafray_shows_its_bar_as_it_grows() -> None:
 
 
 @pytest.mark.parametrize("name", ["yafray", "blender_yafray"])
-def test_yafray_wants_the_unfinished_line(name: str) -> None:
+def test_yafray_reads_the_unfinished_line(name: str) -> None:
     assert load(name).tail is True
 
 
@@ -357,7 +357,7 @@ def test_yafray_wants_the_unfinished_line(name: str) -> None:
         ("blender_yafray", ["blender", "yafray"]),
     ],
 )
-def test_studios_may_subclass_what_they_know(name: str, bases: list[str]) -> None:
+def test_parsers_have_the_bases_of_afanasy(name: str, bases: list[str]) -> None:
     for base in bases:
         assert issubclass(load(name), load(base))
 
@@ -365,5 +365,5 @@ def test_studios_may_subclass_what_they_know(name: str, bases: list[str]) -> Non
 @pytest.mark.parametrize(
     "name", ["maya_arnold", "maya_redshift", "mayafumefx", "maya_mental", "maya_delight"]
 )
-def test_errors_of_maya_are_errors_inside_of_it(name: str) -> None:
+def test_renderers_inside_maya_have_its_errors(name: str) -> None:
     assert follow(load(name)(), [b"// Error: (kFailure): Unexpected\n"])[0].flags == ERROR

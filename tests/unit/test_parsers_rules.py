@@ -1,4 +1,4 @@
-"""Parsers that are tables of rules: each action, the order, and equal results in bulk and by lines."""
+"""Parsers that are tables of rules: actions, their order, equal results in bulk and by lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints without measure, by Python's way and past it."""
+"""Prints 2.4 MB in each call by `print`, and 15 kB to the file descriptor."""
 
 import os
 import sys

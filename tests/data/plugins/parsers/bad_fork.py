@@ -1,4 +1,4 @@
-"""Leaves a process behind that holds all descriptors, then ends its own."""
+"""Forks a process that keeps all descriptors open, then exits."""
 
 import os
 import signal

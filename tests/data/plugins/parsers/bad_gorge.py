@@ -1,4 +1,4 @@
-"""Takes two gigabytes: all at once where it says GORGE, bit by bit in one call where it says GROW."""
+"""Allocates 2 GiB in one call: at once for GORGE, 1 MiB at a time for GROW."""
 
 from parsers import parser
 
@@ -8,13 +8,13 @@ MIB = 1024 * 1024
 class bad_gorge(parser.parser):
     def __init__(self) -> None:
         super().__init__()
-        self.hoard: list[bytes] = []
+        self.memory: list[bytes] = []
 
     def do(self, i_args: dict[str, object]) -> None:
         text = str(i_args["data"])
         self.frame += text.count("FRAME")
         if "GORGE" in text:
-            self.hoard.append(b"x" * (2048 * MIB))
+            self.memory.append(b"x" * (2048 * MIB))
         if "GROW" in text:
             for _ in range(2048):
-                self.hoard.append(b"x" * MIB)
+                self.memory.append(b"x" * MIB)

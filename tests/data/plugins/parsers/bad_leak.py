@@ -1,4 +1,4 @@
-"""Takes 64 MiB more at each portion that says MORE."""
+"""Allocates another 64 MiB for each batch with MORE."""
 
 from parsers import parser
 
@@ -6,8 +6,8 @@ from parsers import parser
 class bad_leak(parser.parser):
     def __init__(self) -> None:
         super().__init__()
-        self.hoard: list[bytes] = []
+        self.memory: list[bytes] = []
 
     def do(self, i_args: dict[str, object]) -> None:
         if "MORE" in str(i_args["data"]):
-            self.hoard.append(b"x" * (64 * 1024 * 1024))
+            self.memory.append(b"x" * (64 * 1024 * 1024))

@@ -1,4 +1,4 @@
-"""Never comes back from a portion that says LOOP."""
+"""Never returns from a batch with LOOP."""
 
 from parsers import parser
 

@@ -1,4 +1,4 @@
-"""Its constructor never ends."""
+"""The constructor never returns."""
 
 from parsers import parser
 

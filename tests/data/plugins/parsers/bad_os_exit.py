@@ -1,4 +1,4 @@
-"""Ends the process at a portion that says EXIT."""
+"""Ends the process at a batch with EXIT."""
 
 import os
 

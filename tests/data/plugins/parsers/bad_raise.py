@@ -1,4 +1,4 @@
-"""Raises at a portion that says RAISE."""
+"""Raises at a batch with RAISE."""
 
 from parsers import parser
 

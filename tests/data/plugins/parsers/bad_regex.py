@@ -1,4 +1,4 @@
-"""A pattern that takes for ever on the right text, and keeps the interpreter lock meanwhile."""
+"""A pattern of exponential time, during which the interpreter lock is held."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Reads address 0 at a portion that says CRASH."""
+"""Reads address 0 at a batch with CRASH."""
 
 import ctypes
 

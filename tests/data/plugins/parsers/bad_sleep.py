@@ -1,4 +1,4 @@
-"""Waits for ever, without using the processor, on a portion that says WAIT."""
+"""Blocks without using the processor at a batch with WAIT."""
 
 import threading
 

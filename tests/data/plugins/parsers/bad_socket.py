@@ -1,4 +1,4 @@
-"""Writes into whatever sockets its process has, at a portion that says WRITE."""
+"""Writes to all sockets of its process at a batch with WRITE."""
 
 import contextlib
 import os

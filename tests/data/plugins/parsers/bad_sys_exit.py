@@ -1,4 +1,4 @@
-"""Calls sys.exit at a portion that says EXIT."""
+"""Calls sys.exit at a batch with EXIT."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""No child of the base class; its attributes are of all sorts of wrong types."""
+"""A class that does not derive from the base class; its attributes have wrong types."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Burns the processor until the file is there that a line names."""
+"""Uses the processor until the file that a line names exists."""
 
 import os
 
@@ -8,5 +8,5 @@ from parsers import parser
 class busy_until(parser.parser):
     def do(self, i_args: dict[str, object]) -> None:
         _, found, name = str(i_args["data"]).strip().partition("until ")
-        while found and not os.path.exists(name):  # noqa: PTH110 - as plugins do it
+        while found and not os.path.exists(name):  # noqa: PTH110 - plugins do it so
             pass

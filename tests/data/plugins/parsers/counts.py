@@ -1,4 +1,4 @@
-"""Counts: how it is fed does not matter to what it knows in the end."""
+"""Counts and hashes its input: the final state does not depend on the cuts into batches."""
 
 import zlib
 

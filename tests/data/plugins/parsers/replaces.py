@@ -1,4 +1,4 @@
-"""Replaces portions that hold a number sign, a line at a time."""
+"""Replaces batches that contain a number sign, and appends to the last one."""
 
 from parsers import parser
 

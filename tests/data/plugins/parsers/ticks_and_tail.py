@@ -1,4 +1,4 @@
-"""Wants to be called in silence and to see unfinished lines."""
+"""Is called without new output, and reads unfinished lines."""
 
 from parsers import parser
 

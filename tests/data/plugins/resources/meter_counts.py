@@ -1,4 +1,4 @@
-"""Counts its updates; a well-behaved neighbour."""
+"""Counts its updates: a meter without faults beside others."""
 
 from resmeters import resbase
 

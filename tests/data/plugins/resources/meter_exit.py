@@ -1,4 +1,4 @@
-"""Ends the process it lives in."""
+"""Ends its process."""
 
 import os
 

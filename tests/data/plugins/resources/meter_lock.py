@@ -1,4 +1,4 @@
-"""Holds the interpreter lock for ever."""
+"""Holds the interpreter lock without end."""
 
 import re
 

@@ -9,5 +9,5 @@ class meter_raise(resbase.resbase):
         self.valid = True
 
     def update(self) -> None:
-        print("about to look")  # noqa: T201 - as meters do
+        print("about to look")  # noqa: T201 - plugins print
         raise LookupError("no sensor")

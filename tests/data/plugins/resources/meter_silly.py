@@ -1,4 +1,4 @@
-"""Sets values that nobody can show."""
+"""Sets values that cannot be shown."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""Answers with wrong types, or not at all."""
-# ruff: noqa: ANN401 - wrong types are the point
+"""Methods return wrong types, raise, or exit."""
+# ruff: noqa: ANN401 - wrong types are its purpose
 
 import sys
 from typing import Any

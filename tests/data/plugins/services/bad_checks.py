@@ -1,4 +1,4 @@
-"""Good at first; its checks never come back."""
+"""The constructor is fine; the check of the exit code never returns."""
 
 from services import service
 

@@ -1,5 +1,5 @@
-"""Has no command to give."""
-# ruff: noqa: ANN401 - wrong types are the point
+"""The command is None."""
+# ruff: noqa: ANN401 - wrong types are its purpose
 
 from typing import Any
 

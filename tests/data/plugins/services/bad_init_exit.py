@@ -1,4 +1,4 @@
-"""Its constructor ends the process."""
+"""The constructor ends the process."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Its constructor raises."""
+"""The constructor raises."""
 
 from services import service
 

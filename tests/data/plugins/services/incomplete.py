@@ -1,4 +1,4 @@
-"""Not a service at all: most methods are missing."""
+"""A class that is no service: most methods are missing."""
 
 
 class incomplete:

@@ -1,4 +1,4 @@
-"""A service of its own mind: only exit code 7 is good."""
+"""A service for which only exit code 7 means success."""
 
 from services import service
 
