@@ -8,8 +8,6 @@ import site
 from collections.abc import Mapping
 from pathlib import Path
 
-import trio_afrender
-
 __all__ = ("clean_environment",)
 
 WITHHELD_PATTERNS = ("*TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
@@ -27,7 +25,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in WITHHELD_PATTERNS)
     }
-    root = Path(trio_afrender.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     folders = (*site.getsitepackages(), site.getusersitepackages())
     installed = {Path(folder).resolve() for folder in folders}
     if root not in installed:

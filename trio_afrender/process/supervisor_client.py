@@ -21,7 +21,6 @@ from typing import final
 
 import trio
 
-import trio_afrender
 from trio_afrender.errors import SpawnError
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
 from trio_afrender.process.interfaces import Launch, Persistence
@@ -166,7 +165,7 @@ class SupervisorClient:
 
     async def _start(self) -> str:
         """Start a supervisor; return its error text, empty when agents can connect."""
-        root = Path(trio_afrender.__file__).parents[1]
+        root = Path(__file__).parents[2]
         # Isolated (-I) and without site packages (-S): it outlives upgrades of both, and variables
         # such as PYTHONPATH must not decide what it imports.
         command = [
