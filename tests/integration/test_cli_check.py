@@ -1,4 +1,4 @@
-"""`trio_afrender check` as a person types it."""
+"""`trio_afrender check` in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ async def test_a_parser_is_shown_line_by_line(tmp_path: Path) -> None:
     code, out, err = await run_command("check", "parser", "generic", "x.log", home=tmp_path)
     assert (code, err) == (0, "")
     assert out.splitlines()[:5] == [
-        "generic: x.log, cut by line",
+        "generic: x.log, in chunks: line",
         r"2 | \x1b[31mPROGRESS: 20%",
         "  |   20%, 20% of the frame",
         "3 | [ PARSER ERROR ] bad",
         "  |   error: the task is stopped here",
     ]
-    assert "FinishedParserError (8), after exit code 0" in out
+    assert "FinishedParserError (8), for exit code 0" in out
     assert "\x1b" not in out
 
 
-async def test_a_parser_for_scripts_and_as_a_page(tmp_path: Path) -> None:
+async def test_a_parser_is_shown_as_json_and_as_a_page(tmp_path: Path) -> None:
     (tmp_path / "x.log").write_bytes(LOG)
     words = ("check", "parser", "--chunk", "3", "generic", "--json", "x.log", "--html", "x.html")
     code, out, _ = await run_command(*words, home=tmp_path)
@@ -40,7 +40,7 @@ async def test_a_parser_for_scripts_and_as_a_page(tmp_path: Path) -> None:
     assert "background-color:#FF0000" in (tmp_path / "x.html").read_text()
 
 
-async def test_two_logs_are_two_lines_of_json(tmp_path: Path) -> None:
+async def test_two_logs_give_two_lines_of_json(tmp_path: Path) -> None:
     words = ("check", "parser", "ffmpeg", LOGS / "ffmpeg_encode.log", LOGS / "ffmpeg_missing.log")
     code, out, _ = await run_command(*words, "--json", home=tmp_path)
     assert code == 0
@@ -48,7 +48,7 @@ async def test_two_logs_are_two_lines_of_json(tmp_path: Path) -> None:
     assert (first["state"]["error"], second["state"]["error"]) == (False, True)
 
 
-async def test_a_cut_that_makes_a_difference_is_told(tmp_path: Path) -> None:
+async def test_a_result_that_depends_on_the_chunks_is_reported(tmp_path: Path) -> None:
     (tmp_path / "calls.py").write_text(
         "from parsers import parser\nclass calls(parser.parser):\n"
         "    def do(self, args):\n        self.percent += 10\n"
@@ -77,13 +77,13 @@ async def test_a_meter_is_shown(tmp_path: Path) -> None:
     assert (code, json.loads(out)["values"]["value"]) == (0, 6)
 
 
-async def test_all_are_tried(tmp_path: Path) -> None:
+async def test_all_plugins_are_checked(tmp_path: Path) -> None:
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "moth.py").write_text("class month: pass\n")
     code, out, _ = await run_command("check", "--plugins", ".", home=tmp_path)
     assert code == 1
     assert 'has no class "moth"' in out
-    assert re.search(r"\d+ services, \d+ parsers, \d+ meters: 1 not good\n$", out)
+    assert re.search(r"\d+ services, \d+ parsers, \d+ meters: 1 with problems\n$", out)
     code, out, _ = await run_command("check", "--json", home=tmp_path)
     assert code == 0
     assert all(report["good"] for report in json.loads(out))
@@ -96,7 +96,7 @@ async def test_errors_are_one_sentence(tmp_path: Path) -> None:
         (("parser", "generic", LOGS / "generic.log", "--chunk", "x"), 'chunk "x": expected'),
         (("service", "generic", "no.json"), "no.json: No such file or directory"),
         (("meter", "exampel"), 'no meter "exampel", did you mean "example"?'),
-        (("parsr",), 'no kind "parsr", did you mean "parser"?'),
+        (("parsr",), 'no kind of plugin "parsr", did you mean "parser"?'),
         (("parser", "bad_import", LOGS / "generic.log", "--plugins", PLUGINS), "a_module_that_is_nowhere"),
     ):  # fmt: skip
         code, out, err = await run_command("check", *words, home=tmp_path)
@@ -104,14 +104,14 @@ async def test_errors_are_one_sentence(tmp_path: Path) -> None:
         assert sentence in err.splitlines()[0]
 
 
-async def test_a_terminal_gets_no_colours_on_a_pipe(tmp_path: Path) -> None:
+async def test_output_to_a_pipe_has_no_colours(tmp_path: Path) -> None:
     words = ("check", "parser", "generic", LOGS / "generic.log")
     async with open_command(*words, home=tmp_path, terminal=True) as command:
         await command.wait()
     assert "\x1b" not in command.out
 
 
-async def test_a_plugin_that_hangs_is_told_of_with_its_line(tmp_path: Path) -> None:
+async def test_the_line_of_a_plugin_that_hangs_is_named(tmp_path: Path) -> None:
     for kind, body in (
         ("parser", "def do(self, i_args):\n        try:\n            re.match(r'(a+)+$', 'a' * 60 + 'b')\n        except:\n            pass\n        while True: pass"),
         ("service", "def __init__(self, *words):\n        re.match(r'(a+)+$', 'a' * 60 + 'b')"),
@@ -126,5 +126,5 @@ async def test_a_plugin_that_hangs_is_told_of_with_its_line(tmp_path: Path) -> N
         words = ("check", kind, "evil", file, "--plugins", "plugins", "--limit", "1")
         code, out, err = await run_command(*words, home=tmp_path)
         assert (code, out) == (2, "")
-        assert f'{kind} "evil" did not come to an end in 1 s; it was at' in err
+        assert f'{kind} "evil" did not end in 1 s; it was at' in err
         assert "evil.py, line" in err

@@ -1,4 +1,4 @@
-"""`trio_afrender doctor` on this very host, and on what is wrong with it on purpose."""
+"""`trio_afrender doctor` on this host, in good order and with faults made on purpose."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import trustme
 from support.cli import run_command
 from test_cli_agent import open_server, write_token
 
-from trio_afrender.cli.commands.doctor import _limited
-from trio_afrender.cli.doctor import look_files, look_machine, look_network
+from trio_afrender.cli.commands.doctor import _run_check
+from trio_afrender.cli.doctor import files, machine, network
 from trio_afrender.cli.doctor.finding import Finding
 from trio_afrender.config import Config
 from trio_afrender.transport.tokens import TokenTable, make_token
@@ -28,7 +28,7 @@ CONFIG = Config(name="n1")
 
 
 async def examine(tmp_path: Path, *words: str | Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Exit code, and the worst finding of each check."""
+    """Run the doctor; return the exit code, and the worst finding of each check."""
     store = tmp_path / "store"
     code, out, _ = await run_command("doctor", "--json", "--store", store, *words, home=tmp_path)
     report = json.loads(out)
@@ -54,10 +54,10 @@ async def test_a_host_that_is_ready(tmp_path: Path) -> None:
     for check in ("config", "python", "kernel", "store", "plugins", "token", "server", "mount"):
         assert found[check]["level"] == "ok", found[check]
         assert found[check]["mend"] == ""
-    assert not (tmp_path / "store").exists(), "it looks, it makes nothing"
+    assert not (tmp_path / "store").exists(), "the doctor creates nothing"
 
 
-async def test_everything_that_is_wrong_is_an_error_with_its_mend(tmp_path: Path) -> None:
+async def test_every_fault_is_an_error_with_a_command(tmp_path: Path) -> None:
     write_token(tmp_path / "token", "secret", 0o644)
     (tmp_path / "studio" / "parsers").mkdir(parents=True)
     (tmp_path / "studio" / "parsers" / "moth.py").write_text("def (:\n")
@@ -70,15 +70,15 @@ async def test_everything_that_is_wrong_is_an_error_with_its_mend(tmp_path: Path
         "--plugins", "studio", "--plugins", "gone", "--config", "c.json",
     )  # fmt: skip
     assert code == 1
-    for check, text, mend in (
-        ("server", "no connection to 127.0.0.1:1", "nc -vz 127.0.0.1 1"),
+    for check, text, fix in (
+        ("server", "cannot connect to 127.0.0.1:1", "nc -vz 127.0.0.1 1"),
         ("token", "can be read by others (mode 644)", f"chmod 600 {tmp_path}/token"),
         ("store", "is a link or a file", "rm "),
         ("mount", "/nowhere/at/all", "mount /nowhere/at/all"),
     ):
         assert found[check]["level"] == "error"
         assert text in found[check]["text"]
-        assert mend in found[check]["mend"]
+        assert fix in found[check]["mend"]
     assert found["config"]["level"] == "warning"
     assert 'did you mean "af_render_nice"' in found["config"]["text"]
     assert found["plugins"]["level"] == "error"
@@ -86,13 +86,13 @@ async def test_everything_that_is_wrong_is_an_error_with_its_mend(tmp_path: Path
         "doctor", "--plugins", "studio", "--plugins", "gone", "--store", "store2", home=tmp_path
     )
     assert code == 1
-    assert f"the plugin folder {tmp_path}/gone is not there" in out
+    assert f"the plugin folder {tmp_path}/gone does not exist" in out
     assert "parser moth: SyntaxError" in out
-    assert f"mend: trio_afrender check --plugins {tmp_path}/studio" in out
+    assert f"fix: trio_afrender check --plugins {tmp_path}/studio" in out
     assert out.splitlines()[-1].startswith("2 error")
 
 
-async def test_settings_that_cannot_be_used_are_an_error_and_the_rest_is_looked_at(
+async def test_unusable_settings_are_an_error_and_the_other_checks_run(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "c.json").write_text('{"cgru_config": {"trio_afrender": {"max_task": 3}}}')
@@ -105,28 +105,28 @@ async def test_settings_that_cannot_be_used_are_an_error_and_the_rest_is_looked_
     assert 'did you mean "--json"?' in err
 
 
-# -- single looks ---------------------------------------------------------------------------------
+# -- single probes --------------------------------------------------------------------------------
 
 
 async def test_a_check_that_hangs_or_breaks_is_a_finding() -> None:
-    held = threading.Event()
+    release = threading.Event()
 
     def hangs() -> tuple[Finding, ...]:
-        held.wait()
+        release.wait()
         return ()
 
     def breaks() -> tuple[Finding, ...]:
         raise RuntimeError("what now")
 
-    [late] = await _limited("x", hangs, 0.05)
-    held.set()
-    assert (late.level, late.text) == ("error", "no answer in 0.05 s: something it looks at hangs")
-    [broken] = await _limited("x", breaks)
+    [late] = await _run_check("x", hangs, 0.05)
+    release.set()
+    assert (late.level, late.text) == ("error", "no answer in 0.05 s: what this check reads hangs")
+    [broken] = await _run_check("x", breaks)
     assert "the check itself failed: RuntimeError: what now" in broken.text
 
 
-@pytest.mark.parametrize("tell", ["date", "none", "garbage", "silent"])
-async def test_the_clock_is_compared_with_what_the_server_says(tell: str) -> None:
+@pytest.mark.parametrize("kind", ["date", "none", "garbage", "silent"])
+async def test_the_clock_is_compared_with_the_date_of_the_answer(kind: str) -> None:
     then = datetime.now(UTC) - timedelta(seconds=300)
     date = then.strftime("%a, %d %b %Y %H:%M:%S GMT")
     answers = {
@@ -138,9 +138,9 @@ async def test_the_clock_is_compared_with_what_the_server_says(tell: str) -> Non
 
     async def answer(stream: trio.SocketStream) -> None:
         async with stream:
-            if answers[tell]:
+            if answers[kind]:
                 await stream.receive_some()
-                await stream.send_all(answers[tell].encode())
+                await stream.send_all(answers[kind].encode())
 
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
@@ -148,11 +148,11 @@ async def test_the_clock_is_compared_with_what_the_server_says(tell: str) -> Non
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, answer, [listener])
         with trio.fail_after(30):
-            facts = await trio.to_thread.run_sync(look_network.probe_server, config)
+            facts = await trio.to_thread.run_sync(network.probe_server, config)
         nursery.cancel_scope.cancel()
     assert facts.connected
-    assert facts.answered == (tell in ("date", "none"))
-    if tell == "date":
+    assert facts.answered == (kind in ("date", "none"))
+    if kind == "date":
         assert facts.skew == pytest.approx(300, abs=5)
     else:
         assert facts.skew is None
@@ -168,28 +168,28 @@ async def test_the_clock_is_compared_with_what_the_server_says(tell: str) -> Non
     ],
 )
 def test_servers_that_cannot_be_reached(server: str, word: str) -> None:
-    facts = look_network.probe_server(attrs.evolve(CONFIG, server=server))
+    facts = network.probe_server(attrs.evolve(CONFIG, server=server))
     assert not facts.connected
     assert bool(getattr(facts, word)) == bool(server)
 
 
-def test_an_agent_in_the_store_is_seen(tmp_path: Path) -> None:
+def test_an_agent_that_uses_the_store_is_found(tmp_path: Path) -> None:
     from trio_afrender.agent.state_dir import open_state_dir
 
     config = attrs.evolve(CONFIG, store=tmp_path / "s")
     with open_state_dir(config.store, config.name):
-        facts = look_files.probe_store(config)
+        facts = files.probe_store(config)
     assert (facts.exists, facts.writable, facts.locked_by) == (True, True, str(os.getpid()))
-    facts = look_files.probe_store(config)
+    facts = files.probe_store(config)
     assert (facts.locked_by, facts.mode, facts.problem) == ("", 0o700, "")
     assert facts.sync is not None
 
 
 def test_a_folder_of_the_paths_map(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert look_files.probe_mount(str(tmp_path)).state == "there"
-    assert look_files.probe_mount(str(tmp_path / "file")).state == "missing"
-    assert look_files.probe_mount(str(tmp_path / "gone")).state == "missing"
+    assert files.probe_mount(str(tmp_path)).state == "there"
+    assert files.probe_mount(str(tmp_path / "file")).state == "missing"
+    assert files.probe_mount(str(tmp_path / "gone")).state == "missing"
 
 
 HYBRID = "25 1 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -204,9 +204,9 @@ def make_groups(root: Path, mounts: str, *, groups: str = "0::/a.slice/b.service
     (folder / "cgroup.controllers").write_text("cpu memory pids\n")
 
 
-def test_groups_are_looked_at_and_left_as_they_were(tmp_path: Path) -> None:
+def test_control_groups_are_examined_and_not_changed(tmp_path: Path) -> None:
     make_groups(tmp_path, UNIFIED)
-    facts = look_machine.probe_cgroup(tmp_path / "proc", tmp_path)
+    facts = machine.probe_cgroup(tmp_path / "proc", tmp_path)
     assert (facts.version, facts.path, facts.unit) == (2, "/a.slice/b.service", "b.service")
     assert (facts.may_create, facts.kill, facts.memory, facts.hybrid) == (True, False, True, False)
     assert (facts.by_systemd, [*tmp_path.rglob("trio_afrender*")]) == (False, [])
@@ -216,30 +216,28 @@ def test_groups_are_looked_at_and_left_as_they_were(tmp_path: Path) -> None:
     ("mounts", "version", "hybrid"),
     [("", 0, False), (HYBRID, 1, False), (HYBRID + UNIFIED, 2, True)],
 )
-def test_kinds_of_groups(mounts: str, version: int, hybrid: bool, tmp_path: Path) -> None:
+def test_kinds_of_control_groups(mounts: str, version: int, hybrid: bool, tmp_path: Path) -> None:
     make_groups(tmp_path, mounts, groups="4:memory:/\n0::/a.slice/b.service\n")
-    facts = look_machine.probe_cgroup(tmp_path / "proc", tmp_path)
+    facts = machine.probe_cgroup(tmp_path / "proc", tmp_path)
     assert (facts.version, facts.hybrid) == (version, hybrid)
 
 
-def test_cards_that_we_may_not_use(tmp_path: Path) -> None:
+def test_device_files_of_gpus_are_found(tmp_path: Path) -> None:
     (tmp_path / "nvidia0").touch()
     (tmp_path / "nvidia-modeset").touch()
     (tmp_path / "dri").mkdir()
     (tmp_path / "dri" / "renderD128").touch()
     config = attrs.evolve(CONFIG, gpu_command="echo 'no driver' >&2; exit 9")
-    facts = look_machine.probe_gpus(config, tmp_path)
+    facts = machine.probe_gpus(config, tmp_path)
     assert facts.devices == (f"{tmp_path}/nvidia0", f"{tmp_path}/dri/renderD128")
     assert facts.names == ()
 
 
-def test_this_host_has_limits_pipes_and_debuggers_of_some_kind() -> None:
-    assert look_machine.probe_limits(CONFIG).max_tasks == CONFIG.max_tasks
-    assert look_machine.probe_pipes(CONFIG).page >= 4096
-    assert look_machine.probe_debuggers(lambda name: name if name == "gdb" else None).found == (
-        "gdb",
-    )
-    assert look_network.probe_clock(None).year >= 2024
+def test_limits_pipes_and_debuggers_of_this_host_can_be_read() -> None:
+    assert machine.probe_limits(CONFIG).max_tasks == CONFIG.max_tasks
+    assert machine.probe_pipes(CONFIG).page >= 4096
+    assert machine.probe_debuggers(lambda name: name if name == "gdb" else None).found == ("gdb",)
+    assert network.probe_clock(None).year >= 2024
 
 
 FAKE_SYSTEMCTL = """#!/bin/sh
@@ -248,27 +246,27 @@ echo LoadState=loaded; echo KillMode=control-group; echo Delegate=yes; echo Watc
 """
 
 
-def test_the_unit_is_asked_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unit_is_read_from_systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "systemctl").write_text(FAKE_SYSTEMCTL)
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    facts = look_network.probe_unit(CONFIG, "mine.service", {})
+    facts = network.probe_unit(CONFIG, "mine.service", {})
     assert (facts.name, facts.user) == ("mine.service", False)
     assert facts.settings["KillMode"] == "control-group"
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1\n")
-    facts = look_network.probe_unit(CONFIG, "mine.service", {})
+    facts = network.probe_unit(CONFIG, "mine.service", {})
     assert (facts.name, facts.wanted) == ("", "mine.service")
     assert facts.problem == "Failed to connect to bus"
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho LoadState=not-found\n")
-    facts = look_network.probe_unit(CONFIG, "mine.service", {})
+    facts = network.probe_unit(CONFIG, "mine.service", {})
     assert (facts.name, facts.wanted, facts.problem) == ("", "mine.service", "")
-    assert look_network.probe_unit(CONFIG, "", {}).wanted == ""
+    assert network.probe_unit(CONFIG, "", {}).wanted == ""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert "systemctl" in look_network.probe_unit(CONFIG, "mine.service", {}).problem
+    assert "systemctl" in network.probe_unit(CONFIG, "mine.service", {}).problem
 
 
-@pytest.mark.parametrize(("trusted", "said"), [(True, ""), (False, "unknown CA")])
-async def test_certificates_are_checked(trusted: bool, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trusted", "problem"), [(True, ""), (False, "unknown CA")])
+async def test_certificates_are_checked(trusted: bool, problem: str, tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -289,8 +287,8 @@ async def test_certificates_are_checked(trusted: bool, said: str, tmp_path: Path
         bound: BoundAddress = await nursery.start(serve)
         config = attrs.evolve(config, server=bound.url)
         with trio.fail_after(30):
-            facts = await trio.to_thread.run_sync(look_network.probe_server, config)
+            facts = await trio.to_thread.run_sync(network.probe_server, config)
         nursery.cancel_scope.cancel()
     assert facts.connected
-    assert said in facts.tls_problem
+    assert problem in facts.tls_problem
     assert facts.answered == trusted

@@ -1,4 +1,4 @@
-"""The command line as installed: start, help, settings."""
+"""The installed command line: start, help, settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_help_imports_nothing_slow(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", _HELP], check=True, env=make_environment(tmp_path))
 
 
-async def test_config_prints_each_value_with_its_layer(tmp_path: Path) -> None:
+async def test_config_prints_each_setting_with_its_layer(tmp_path: Path) -> None:
     home = tmp_path / ".cgru"
     home.mkdir()
     (home / "config.json").write_text(
@@ -63,7 +63,7 @@ async def test_config_as_json_is_all_of_stdout(tmp_path: Path) -> None:
         ('{"cgru_config": {"trio_afrender": {"max_tasks": 0}}}', "must be at least 1"),
     ],
 )  # fmt: skip
-async def test_a_bad_config_file_that_was_named_is_an_error(
+async def test_a_bad_file_given_by_an_option_is_an_error(
     tmp_path: Path, text: str, sentence: str
 ) -> None:
     (tmp_path / "c.json").write_text(text)

@@ -1,4 +1,4 @@
-"""`trio_afrender resources`, as a person types it."""
+"""`trio_afrender resources` in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ async def test_a_table_and_json_of_this_host(tmp_path: Path) -> None:
     assert {"host", "cpu", "memory", "disk", "network", "users"} <= set(names)
     assert "\x1b" not in out
     code, out, _ = await run_command("-res", "--json", home=tmp_path)
-    said = json.loads(out)
+    report = json.loads(out)
     assert code == 0
-    assert said["resources"]["mem_total_mb"] * 1024**2 <= psutil.virtual_memory().total
-    assert said["resources"]["cpu_num"] >= 1
-    assert said["host"]["name"]
+    assert report["resources"]["mem_total_mb"] * 1024**2 <= psutil.virtual_memory().total
+    assert report["resources"]["cpu_num"] >= 1
+    assert report["host"]["name"]
 
 
 async def test_watching_ends_with_a_signal(tmp_path: Path) -> None:
     async with open_command("resources", "--watch", "0.1", "--json", home=tmp_path) as command:
         while command.out.count("\n") < 2:
-            await command._news.wait()
+            await command.output()
         command.process.send_signal(signal.SIGINT)
         assert await command.wait() == 0
     lines = [json.loads(line) for line in command.out.splitlines()]
@@ -39,7 +39,7 @@ async def test_watching_ends_with_a_signal(tmp_path: Path) -> None:
 async def test_watching_into_a_pipe_is_plain_lines(tmp_path: Path) -> None:
     async with open_command("resources", "--watch", "0.1", home=tmp_path) as command:
         while command.out.count("\n") < 2:
-            await command._news.wait()
+            await command.output()
         command.process.send_signal(signal.SIGTERM)
         assert await command.wait() == 0
     assert all(" cpu " in line for line in command.out.splitlines())
@@ -51,13 +51,13 @@ async def test_watching_on_a_terminal_draws_curves(tmp_path: Path) -> None:
         "resources", "--watch", "0.1", home=tmp_path, out_terminal=True
     ) as command:
         while "\x1b[" not in command.out or "memory" not in command.out:
-            await command._news.wait()
+            await command.output()
         command.process.send_signal(signal.SIGINT)
         assert await command.wait() == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "sentence"),
     [
         (["--watch", "0"], "expected 0.1 to 86400 seconds, got 0"),
         (["--watch", "often"], "invalid number value: 'often'"),
@@ -65,14 +65,16 @@ async def test_watching_on_a_terminal_draws_curves(tmp_path: Path) -> None:
         (["--jsn"], 'did you mean "--json"?'),
     ],
 )
-async def test_what_cannot_be_meant_is_told(tmp_path: Path, words: list[str], said: str) -> None:
+async def test_invalid_arguments_are_errors(
+    tmp_path: Path, words: list[str], sentence: str
+) -> None:
     code, out, err = await run_command("resources", *words, home=tmp_path)
     assert (code, out) == (2, "")
-    assert said in err
+    assert sentence in err
     assert err.count("\n") == 1
 
 
-async def test_a_disk_that_is_not_there_is_told_and_the_rest_is_shown(tmp_path: Path) -> None:
+async def test_a_missing_disk_is_reported_and_the_rest_is_shown(tmp_path: Path) -> None:
     code, out, err = await run_command(
         "resources", "--af_render_hddspace_path", "/no/such/folder", home=tmp_path
     )

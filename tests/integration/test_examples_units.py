@@ -1,4 +1,4 @@
-"""The unit files of the examples: systemd reads them, and the doctor finds them good."""
+"""The unit files of the examples: systemd accepts them, and the doctor has no objection."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ SHOWN = {"WatchdogSec": "WatchdogUSec", "TimeoutStopSec": "TimeoutStopUSec"}
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 @pytest.mark.skipif(not ANALYZE, reason="no systemd-analyze here")
-def test_systemd_knows_every_word(unit: Path, tmp_path: Path) -> None:
+def test_systemd_knows_every_setting(unit: Path, tmp_path: Path) -> None:
     lines = [
         "ExecStart=/bin/true" if line.startswith("ExecStart=") else line
         for line in unit.read_text().splitlines()
     ]
     (tmp_path / "it.service").write_text("\n".join(lines))
-    told = subprocess.run(
+    verified = subprocess.run(
         [ANALYZE, *(["--user"] if ".user." in unit.name else []), "--man=no",
          "verify", str(tmp_path / "it.service")],
         capture_output=True, text=True, check=False, timeout=60,
         env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
     )  # fmt: skip
-    complaints = [line for line in told.stderr.splitlines() if "it.service" in line]
-    assert (told.returncode, complaints) == (0, []), told.stderr
+    errors = [line for line in verified.stderr.splitlines() if "it.service" in line]
+    assert (verified.returncode, errors) == (0, []), verified.stderr
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
-def test_the_doctor_finds_them_good(unit: Path) -> None:
+def test_the_doctor_accepts_them(unit: Path) -> None:
     settings = dict(
         line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line[:20]
     )

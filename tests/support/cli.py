@@ -1,4 +1,4 @@
-"""Runs the command line as a person does: in a process of its own, watched through its pipes."""
+"""Runs the command line in a process of its own and reads its output through pipes."""
 
 from __future__ import annotations
 
@@ -16,35 +16,39 @@ import psutil
 import trio
 
 GUARD = 60.0
-"""Seconds after which a test gives up; nothing here takes so long."""
+"""Seconds after which a test fails; every command is faster."""
 _MARK = "CLI_STAGE_MARK"
 
 
 @attrs.define(slots=True)
 class Command:
-    """A running command line; `out` and `err` are what it wrote so far."""
+    """A running command line; `out` and `err` are its output so far."""
 
     process: trio.Process
     mark: str
     out: str = ""
     err: str = ""
-    _news: trio.Event = attrs.field(factory=trio.Event)
+    _changed: trio.Event = attrs.field(factory=trio.Event)
 
-    def take(self, name: str, data: bytes) -> None:
+    def add(self, name: str, data: bytes) -> None:
         setattr(self, name, getattr(self, name) + data.decode("utf-8", "replace"))
-        self._news.set()
-        self._news = trio.Event()
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def output(self) -> None:
+        """Wait until the command writes something."""
+        await self._changed.wait()
 
     async def says(self, text: str) -> None:
-        """Wait until stderr has `text`."""
+        """Wait until stderr contains `text`."""
         while text not in self.err:
-            await self._news.wait()
+            await self.output()
 
     async def wait(self) -> int:
         return await self.process.wait()
 
     def strays(self) -> list[str]:
-        """What the command started and what still lives, found by a mark in the environment."""
+        """Return the living processes of this command, found by a mark in their environment."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -56,10 +60,10 @@ class Command:
 
 
 def make_environment(home: Path, **more: str) -> dict[str, str]:
-    """An environment with a home and a temporary folder of its own, and nothing of CGRU's."""
-    kept = {key: value for key, value in os.environ.items() if key in ("PATH", "PYTHONPATH")}
+    """Return an environment with its own home and temporary folder, without CGRU's variables."""
+    passed = {key: value for key, value in os.environ.items() if key in ("PATH", "PYTHONPATH")}
     (home / "tmp").mkdir(exist_ok=True)
-    return {**kept, "HOME": str(home), "TMPDIR": str(home / "tmp"), "LC_ALL": "C.UTF-8", **more}
+    return {**passed, "HOME": str(home), "TMPDIR": str(home / "tmp"), "LC_ALL": "C.UTF-8", **more}
 
 
 @asynccontextmanager
@@ -72,10 +76,10 @@ async def open_command(
     leaves: bool = False,
     **more: str,
 ) -> AsyncIterator[Command]:
-    """Start `trio_afrender`; at the end nothing that it started may live, unless it `leaves` tasks.
+    """Start `trio_afrender`; at the end none of its processes may live, unless it `leaves` tasks.
 
-    With `terminal` its stderr is one of 80 columns, with `out_terminal` its stdout. A `wrapper` is a command that prepares its
-    process and then executes what follows.
+    With `terminal` its stderr is a terminal of 80 columns, with `out_terminal` its stdout. A
+    `wrapper` is a command that prepares the process and then executes the command line.
     """
     mark = uuid.uuid4().hex
     environment = make_environment(home, **{_MARK: mark, **more})
@@ -120,13 +124,13 @@ async def open_command(
 async def _read(command: Command, name: str, stream: trio.abc.ReceiveStream) -> None:
     try:
         async for data in stream:
-            command.take(name, bytes(data))
-    except (trio.BrokenResourceError, trio.ClosedResourceError):  # how a terminal ends, or a test
-        pass
+            command.add(name, bytes(data))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # a closed terminal is broken, and a test may close the stream
 
 
 async def run_command(*words: str | Path, home: Path) -> tuple[int, str, str]:
-    """Run `trio_afrender` to its end: exit code, stdout, stderr."""
+    """Run `trio_afrender` to its end; return exit code, stdout, stderr."""
     async with open_command(*words, home=home) as command:
         await command.wait()
     assert command.process.returncode is not None
@@ -134,16 +138,16 @@ async def run_command(*words: str | Path, home: Path) -> tuple[int, str, str]:
 
 
 def make_gate(path: Path) -> Path:
-    """A pipe with a name: whoever opens one end waits for somebody at the other."""
+    """Create a named pipe: opening one end waits until the other end is opened."""
     os.mkfifo(path)
     return path
 
 
 async def pass_gate(path: Path) -> str:
-    """Wait until a task has written to the gate, and return what."""
+    """Wait until a task has written to the gate, and return the text."""
     return await trio.to_thread.run_sync(path.read_text, abandon_on_cancel=True)
 
 
 async def open_gate(path: Path) -> None:
-    """Let a task go on that reads from the gate."""
+    """Let a task continue that reads from the gate."""
     await trio.to_thread.run_sync(path.write_text, "go\n", abandon_on_cancel=True)

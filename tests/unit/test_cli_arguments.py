@@ -1,4 +1,4 @@
-"""The command line's words, and the sentences it answers with."""
+"""Arguments of the command line, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     [
         (["rnu", "x.json"], 'no command "rnu", did you mean "run"?'),
         (["nimbi"], 'no command "nimbi", did you mean "nimby"?'),
-        (["zzz"], 'no command "zzz"; see trio_afrender --help'),
+        (["zzz"], 'no command "zzz" (see trio_afrender --help)'),
         (["job.json"], 'no command "job.json", did you mean "trio_afrender run job.json"?'),
-        (["run"], "the following arguments are required: JOB.json; see trio_afrender run --help"),
+        (["run"], "the following arguments are required: JOB.json (see trio_afrender run --help)"),
         (["run", "x", "--agent", "2"], 'unknown argument "--agent", did you mean "--agents"?'),
         (["run", "x", "--web"], 'unknown argument "--web"'),
         (["run", "x", "--agents", "two"], "argument --agents: invalid number value: 'two'"),
@@ -36,6 +36,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         (["-cmd"], "argument -cmd/--cmd: expected one argument"),
         (["--af_servername"], "--af_servername: expected a value"),
         (["--af_servernam", "x"], '--af_servernam: no such setting, did you mean "af_servername"?'),
+        (["--zzz_zzz", "x"], "--zzz_zzz: no such setting, trio_afrender config prints all"),
         (["config", "--af_priority", "x"], '--af_priority: expected a whole number, got "x"'),
         ([], "no server: give --server af://HOST:PORT or wss://HOST:PORT"),
         (["--server", "af://farm/x"], 'server "af://farm/x": expected af://HOST or af://HOST:PORT'),
@@ -55,14 +56,14 @@ def test_bad_usage_is_one_sentence_on_stderr_and_exit_code_2(
     assert err.count("\n") == 1
 
 
-def test_debug_shows_the_traceback_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "--debug", "run", "no/such.json")
     assert code == 2
     assert "Traceback" in err
     assert err.endswith("trio_afrender: no/such.json: No such file or directory\n")
 
 
-def test_version_and_help_are_for_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_and_help_go_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version") == (0, "trio_afrender 0.1.0\n", "")
     code, out, err = run(capsys, "--help")
     assert (code, err) == (0, "")
@@ -70,7 +71,7 @@ def test_version_and_help_are_for_stdout(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize("word", ["-h", "help", "-", "--", "-?", "?", "/?"])
-def test_afanasys_words_for_help(capsys: pytest.CaptureFixture[str], word: str) -> None:
+def test_afrenders_arguments_for_help(capsys: pytest.CaptureFixture[str], word: str) -> None:
     code, out, _ = run(capsys, word)
     assert (code, out.partition(" ")[0]) == (0, "usage:")
 
@@ -96,19 +97,21 @@ def test_each_command_has_its_own_help(capsys: pytest.CaptureFixture[str], comma
         ([], None, None),
     ],
 )
-def test_the_words_of_afanasys_users(words: list[str], nimby: str | None, name: str | None) -> None:
+def test_afrenders_nimby_and_name_options(
+    words: list[str], nimby: str | None, name: str | None
+) -> None:
     options = parse("agent", words)
     assert (options.nimby, options.name) == (nimby, name)
 
 
-def test_afrenders_other_words() -> None:
+def test_afrenders_other_options() -> None:
     words = ["-nor", "-log_nodate", "-V", "-username", "ann", "-cmd", "echo -nimby"]
     options = parse("agent", words)
     assert (options.no_redirect, options.log_nodate, options.verbose) == (True, True, 1)
     assert (options.user, options.cmd, options.nimby) == ("ann", "echo -nimby", None)
 
 
-def test_config_takes_what_the_agent_takes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_takes_the_options_of_the_agent(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["NIMBY", "-hostname", "r1", "-username", "Ann", "--server", "wss://farm:1"]
     code, out, _ = run(capsys, "config", *words)
     assert code == 0
@@ -119,7 +122,7 @@ def test_config_takes_what_the_agent_takes(capsys: pytest.CaptureFixture[str]) -
     assert rows["trio_afrender.nimby"] == '"NIMBY"  [command line nimby]'
 
 
-def test_config_shows_the_keys_that_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_prints_the_requested_keys(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "config", "af_server*", "name", "-NIMBY")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == [
@@ -135,7 +138,7 @@ def test_config_shows_the_keys_that_are_asked_for(capsys: pytest.CaptureFixture[
     assert 'no setting af_servernam, did you mean "af_servername"?' in err
 
 
-def test_cgru_keys_are_taken_out_wherever_they_stand_and_the_first_counts() -> None:
+def test_keys_are_separated_in_any_order_and_the_first_counts() -> None:
     words = ["a", "--af_priority", "5", "--pathsmap=[]", "--af_priority=6", "--name", "--af_x", "7"]
     assert split_overrides(words) == (
         ["a", "--name"],

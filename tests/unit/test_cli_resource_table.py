@@ -1,4 +1,4 @@
-"""The host's figures as rows, curves and lines."""
+"""The host's figures as rows of a table, curves and lines."""
 
 from __future__ import annotations
 
@@ -80,17 +80,17 @@ def test_every_figure_has_its_row() -> None:
     assert rows["stale"] == (None, "could not be measured now: hdd_total_gb")
 
 
-def test_what_is_not_there_has_none() -> None:
+def test_missing_figures_have_no_row() -> None:
     rows = texts(HostResources(gpu_string="Radeon", gpu_gpu_util=5))
     assert not {"swap", "stale", "GPU 0"} & rows.keys()
     assert rows["GPU"] == (5, "Radeon")
     assert rows["disk"][0] is None
-    assert rows["users"] == (None, "nobody is logged in")
+    assert rows["users"] == (None, "none logged in")
 
 
-def test_names_from_elsewhere_are_never_obeyed() -> None:
-    evil = attrs.evolve(FOUND, hw_info="\x1b[2J", logged_in_users=("\x1b[31m",))
-    assert not any("\x1b" in row.text for row in make_rows(evil, FACTS))
+def test_names_are_cleaned_of_control_characters() -> None:
+    found = attrs.evolve(FOUND, hw_info="\x1b[2J", logged_in_users=("\x1b[31m",))
+    assert not any("\x1b" in row.text for row in make_rows(found, FACTS))
     assert "\x1b" not in short_line(attrs.evolve(FOUND, stale=("\x1b",)), 0)
 
 
@@ -109,7 +109,7 @@ def test_a_curve_ends_at_the_right(values: list[float], width: int, drawn: str) 
     assert plot(values, width, plain=True).isascii()
 
 
-def test_a_history_forgets() -> None:
+def test_a_history_drops_old_values() -> None:
     history = LoadHistory(2)
     for percent in (1.0, 2.0, 3.0):
         history.take([Row("cpu", percent, ""), Row("host", None, "")])
@@ -117,7 +117,7 @@ def test_a_history_forgets() -> None:
     assert history.of("host") == ()
 
 
-def test_a_line_says_all_that_moves() -> None:
+def test_a_line_has_all_changing_figures() -> None:
     line = short_line(FOUND, 0)
     assert "cpu 75 %  load 12.3  memory 3.0 GiB of 4.0 GiB  disk 7/0 KiB/s busy 33 %" in line
     assert "gpu0 42 % 500 MiB  gpu1 ? % 0 bytes  stale hdd_total_gb" in line

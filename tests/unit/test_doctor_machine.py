@@ -1,4 +1,4 @@
-"""What the doctor says of a machine, by facts."""
+"""The doctor's findings about a machine, by facts."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from trio_afrender.cli.doctor.machine import (
 
 
 def bad(findings: Iterable[Finding]) -> list[tuple[str, str]]:
-    """Level and check of what is not in order; each of these has words, and the command."""
+    """Return level and check of the findings that are not ok; each must have a text and a fix."""
     found = [each for each in findings if each.level != "ok"]
     assert all(each.text and each.fix for each in found)
     return [(each.level, each.check) for each in found]
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "expected"),
     [
         (KernelFacts(release="6.1"), []),
         (KernelFacts(python=(3, 10, 9)), [("error", "python")]),
@@ -39,50 +39,50 @@ def bad(findings: Iterable[Finding]) -> list[tuple[str, str]]:
         (KernelFacts(subreaper=False, proc=False), [("warning", "kernel"), ("warning", "proc")]),
     ],
 )
-def test_kernel(facts: KernelFacts, said: list[tuple[str, str]]) -> None:
-    assert bad(check_kernel(facts)) == said
+def test_kernel(facts: KernelFacts, expected: list[tuple[str, str]]) -> None:
+    assert bad(check_kernel(facts)) == expected
 
 
-def test_what_the_kernel_lacks_is_named() -> None:
+def test_features_that_the_kernel_lacks_are_named() -> None:
     _, finding = check_kernel(KernelFacts(release="4.18", pidfd=False, subreaper=False))
     assert "4.18 lacks pidfd and subreaper" in finding.text
 
 
 @pytest.mark.parametrize(
-    ("facts", "text", "mend"),
+    ("facts", "text", "fix"),
     [
         (CgroupFacts(version=0), "no control groups are mounted", "mount -t cgroup2 none /sys/fs/cgroup"),
-        (CgroupFacts(version=1), "of version 1: trees are ended by signals", "unified_cgroup_hierarchy=1"),
-        (CgroupFacts(hybrid=True), "mixed: memory is counted by version 1", "unified_cgroup_hierarchy=1"),
+        (CgroupFacts(version=1), "of version 1: the processes of a task are ended by signals", "unified_cgroup_hierarchy=1"),
+        (CgroupFacts(hybrid=True), "mixed: the memory controller is in version 1", "unified_cgroup_hierarchy=1"),
         (CgroupFacts(kill=False), "lack cgroup.kill: a newer kernel (5.14)", "reboot"),
         (CgroupFacts(kill=False, freeze=False), "lack cgroup.kill and the freezer", "reboot"),
         (
             CgroupFacts(may_create=False, path="/system.slice/trio_afrender.service"),
-            "not make control groups below /system.slice/trio_afrender.service",
+            "not create control groups below /system.slice/trio_afrender.service",
             ("mkdir -p /etc/systemd/system/trio_afrender.service.d && printf '[Service]\\nDelegate=yes\\n'"
             " > /etc/systemd/system/trio_afrender.service.d/delegate.conf && systemctl daemon-reload"
             " && systemctl restart trio_afrender.service"),
         ),
         (
             CgroupFacts(may_create=False, path="/user.slice/user@1000.service/app.slice/a.service", unit="a.service"),
-            "not make",
+            "not create",
             "systemctl --user daemon-reload",
         ),
-        (CgroupFacts(may_create=False, unit=""), "not make", "systemd-run --user --scope -p Delegate=yes"),
-        (CgroupFacts(may_create=False, by_systemd=False, path="/a", user=7), "not make", "chown -R 7 /sys/fs/cgroup/a"),
-        (CgroupFacts(memory=False), "memory controller is not handed down", "Delegate=yes"),
+        (CgroupFacts(may_create=False, unit=""), "not create", "systemd-run --user --scope -p Delegate=yes"),
+        (CgroupFacts(may_create=False, by_systemd=False, path="/a", user=7), "not create", "chown -R 7 /sys/fs/cgroup/a"),
+        (CgroupFacts(memory=False), "memory controller is not enabled", "Delegate=yes"),
         (
             CgroupFacts(memory=False, by_systemd=False, path="/a/b"),
-            "handed down to /a/b",
+            "not enabled for /a/b",
             "echo +memory > /sys/fs/cgroup/a/cgroup.subtree_control",
         ),
     ],
 )  # fmt: skip
-def test_groups(facts: CgroupFacts, text: str, mend: str) -> None:
+def test_groups(facts: CgroupFacts, text: str, fix: str) -> None:
     [finding] = check_cgroup(facts)
     assert (finding.check, finding.level) == ("cgroup", "warning")
     assert text in finding.text
-    assert mend in finding.fix
+    assert fix in finding.fix
 
 
 def test_delegated_groups_are_good() -> None:
@@ -90,7 +90,7 @@ def test_delegated_groups_are_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "expected"),
     [
         (LimitFacts(), []),
         (LimitFacts(files=(512, 4096)), [("error", "nofile")]),
@@ -105,11 +105,11 @@ def test_delegated_groups_are_good() -> None:
         (LimitFacts(locked=(65536, 65536), root=True), []),
     ],
 )
-def test_limits(facts: LimitFacts, said: list[tuple[str, str]]) -> None:
-    assert bad(check_limits(facts)) == said
+def test_limits(facts: LimitFacts, expected: list[tuple[str, str]]) -> None:
+    assert bad(check_limits(facts)) == expected
 
 
-def test_a_limit_is_mended_where_it_stands() -> None:
+def test_a_limit_is_raised_where_it_is_set() -> None:
     [soft, *_] = check_limits(LimitFacts(files=(512, 65536)))
     assert soft.fix.startswith("ulimit -n 4096")
     [hard, *_] = check_limits(LimitFacts(files=(512, 1024)))
@@ -119,7 +119,7 @@ def test_a_limit_is_mended_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "mend"),
+    ("facts", "fix"),
     [
         (PipeFacts(), ""),
         (PipeFacts(user_pages=0), ""),
@@ -131,14 +131,14 @@ def test_a_limit_is_mended_where_it_stands() -> None:
         (PipeFacts(user_pages=None, max_size=None), ""),
     ],
 )
-def test_pipes(facts: PipeFacts, mend: str) -> None:
+def test_pipes(facts: PipeFacts, fix: str) -> None:
     [finding] = check_pipes(facts)
-    assert finding.fix == mend
-    assert (finding.level == "ok") == (not mend)
+    assert finding.fix == fix
+    assert (finding.level == "ok") == (not fix)
 
 
 @pytest.mark.parametrize(
-    ("facts", "mend"),
+    ("facts", "fix"),
     [
         (DebuggerFacts(found=("gdb",)), ""),
         (DebuggerFacts(), "apt-get install gdb"),
@@ -147,28 +147,28 @@ def test_pipes(facts: PipeFacts, mend: str) -> None:
         (DebuggerFacts(found=("gdb",), ptrace_scope=3, root=True), "reboot"),
     ],
 )
-def test_debuggers(facts: DebuggerFacts, mend: str) -> None:
+def test_debuggers(facts: DebuggerFacts, fix: str) -> None:
     [finding] = check_debuggers(facts)
-    assert (finding.level == "ok") == (not mend)
-    assert finding.fix.startswith(mend)
+    assert (finding.level == "ok") == (not fix)
+    assert finding.fix.startswith(fix)
 
 
 @pytest.mark.parametrize(
     ("facts", "level", "text"),
     [
-        (GpuFacts(), "ok", "no card"),
-        (GpuFacts(names=("RTX 6000", "RTX 6000"), devices=("/dev/nvidia0",)), "ok", "2 cards: RTX 6000, "),
+        (GpuFacts(), "ok", "no GPU"),
+        (GpuFacts(names=("RTX 6000", "RTX 6000"), devices=("/dev/nvidia0",)), "ok", "2 GPUs: RTX 6000, "),
         (GpuFacts(devices=("/dev/nvidia0",), problem="Driver/library version mismatch"), "error", "mismatch"),
-        (GpuFacts(devices=("/dev/nvidia0",)), "error", "the driver tells of no card"),
-        (GpuFacts(devices=("/dev/dri/renderD128",)), "ok", "only NVIDIA's cards are measured"),
+        (GpuFacts(devices=("/dev/nvidia0",)), "error", "the driver reports no GPU"),
+        (GpuFacts(devices=("/dev/dri/renderD128",)), "ok", "only NVIDIA GPUs are measured"),
         (
             GpuFacts(devices=("/dev/kfd",), forbidden=("/dev/kfd",)),
             "error",
-            "we may not use /dev/kfd",
+            "this user may not open /dev/kfd",
         ),
     ],
 )  # fmt: skip
-def test_cards(facts: GpuFacts, level: str, text: str) -> None:
+def test_gpus(facts: GpuFacts, level: str, text: str) -> None:
     [finding] = check_gpus(facts)
     assert finding.level == level
     assert text in finding.text

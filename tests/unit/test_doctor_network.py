@@ -1,4 +1,4 @@
-"""What the doctor says of server, clock and unit, by facts."""
+"""The doctor's findings about server, clock and systemd unit, by facts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ GOOD = ServerFacts(
 
 
 @pytest.mark.parametrize(
-    ("facts", "level", "text", "mend"),
+    ("facts", "level", "text", "fix"),
     [
         (GOOD, "ok", "wss://farm:1 answers", ""),
-        (attrs.evolve(GOOD, url="af://farm:1"), "ok", "af://farm:1 takes connections", ""),
+        (attrs.evolve(GOOD, url="af://farm:1"), "ok", "af://farm:1 accepts connections", ""),
         (ServerFacts(), "warning", "no server is set", "trio_afrender doctor --server wss://HOST:PORT"),
         (attrs.evolve(GOOD, problem="bad URL"), "error", "bad URL", "trio_afrender config | grep server"),
-        (attrs.evolve(GOOD, address=""), "error", '"farm" of the server leads nowhere', "getent hosts farm"),
+        (attrs.evolve(GOOD, address=""), "error", '"farm" of the server cannot be resolved', "getent hosts farm"),
         (
             attrs.evolve(GOOD, connected=False, refused="Connection refused"),
             "error",
-            "no connection to farm:1 (10.0.0.1): Connection refused",
+            "cannot connect to farm:1 (10.0.0.1): Connection refused",
             "nc -vz farm 1",
         ),
         (
@@ -40,17 +40,17 @@ GOOD = ServerFacts(
             "farm:1: it has expired",
             "openssl s_client -connect farm:1 -servername farm",
         ),
-        (attrs.evolve(GOOD, answered=False), "error", "does not answer as a server", "curl -v https://farm:1"),
+        (attrs.evolve(GOOD, answered=False), "error", "does not answer an HTTP request", "curl -v https://farm:1"),
     ],
 )  # fmt: skip
-def test_server(facts: ServerFacts, level: str, text: str, mend: str) -> None:
+def test_server(facts: ServerFacts, level: str, text: str, fix: str) -> None:
     [finding] = check_server_answer(facts)
-    assert (finding.level, finding.fix) == (level, mend)
+    assert (finding.level, finding.fix) == (level, fix)
     assert text in finding.text
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "expected"),
     [
         (ClockFacts(), [("ok", "clock")]),
         (ClockFacts(skew=1.9), [("ok", "clock")]),
@@ -60,11 +60,11 @@ def test_server(facts: ServerFacts, level: str, text: str, mend: str) -> None:
         (ClockFacts(suspended=61), [("ok", "clock"), ("warning", "sleep")]),
     ],
 )
-def test_clock(facts: ClockFacts, said: list[tuple[str, str]]) -> None:
-    assert [(each.level, each.check) for each in check_clock(facts)] == said
+def test_clock(facts: ClockFacts, expected: list[tuple[str, str]]) -> None:
+    assert [(each.level, each.check) for each in check_clock(facts)] == expected
 
 
-def test_the_skew_is_told_with_its_way() -> None:
+def test_the_skew_has_a_direction() -> None:
     [ahead], [behind] = check_clock(ClockFacts(skew=5)), check_clock(ClockFacts(skew=-5))
     assert "5 s ahead of the server's" in ahead.text
     assert "5 s behind the server's" in behind.text
@@ -83,7 +83,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize(
-    ("change", "level", "text", "mend"),
+    ("change", "level", "text", "fix"),
     [
         ({"Delegate": "no"}, "warning", "Delegate=no", "[Service]\\nDelegate=yes"),
         ({"KillMode": "control-group"}, "error", "KillMode=control-group: a restart", "KillMode=process"),
@@ -92,23 +92,23 @@ SHOWN = {
         ({"OOMPolicy": "stop"}, "error", "OOMPolicy=stop: when the kernel kills one", "OOMPolicy=continue"),
         ({"Type": "simple"}, "warning", "Type=simple", "Type=notify"),
         ({"WatchdogUSec": "0"}, "warning", "no watchdog", "WatchdogSec=60"),
-        ({"TimeoutStopUSec": "1min"}, "warning", "killed 60 s after it was asked", "TimeoutStopSec=90"),
+        ({"TimeoutStopUSec": "1min"}, "warning", "kills r.service 60 s after the request to stop", "TimeoutStopSec=90"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("user", [False, True])
-def test_unit(change: dict[str, str], level: str, text: str, mend: str, user: bool) -> None:
+def test_unit(change: dict[str, str], level: str, text: str, fix: str, user: bool) -> None:
     facts = UnitFacts(name="r.service", user=user, settings={**SHOWN, **change})
     [finding] = check_unit(facts)
     assert finding.level == level
     assert text in finding.text
-    assert mend in finding.fix
+    assert fix in finding.fix
     folder = "~/.config/systemd/user" if user else "/etc/systemd/system"
     assert f"mkdir -p {folder}/r.service.d" in finding.fix
 
 
 def test_a_good_unit_and_none() -> None:
     [good] = check_unit(UnitFacts(name="r.service", settings=SHOWN))
-    assert (good.level, good.text) == ("ok", "r.service is as an agent needs it")
+    assert (good.level, good.text) == ("ok", "the settings of r.service suit an agent")
     [endless] = check_unit(
         UnitFacts(name="r.service", settings={**SHOWN, "TimeoutStopUSec": "infinity"})
     )
@@ -117,13 +117,13 @@ def test_a_good_unit_and_none() -> None:
     assert none.level == "ok"
 
 
-def test_a_unit_that_was_named_and_is_not_there() -> None:
+def test_a_named_unit_that_does_not_exist() -> None:
     [gone] = check_unit(UnitFacts(wanted="r.service"))
     assert (gone.level, gone.text) == ("error", "systemd has no unit r.service")
     assert gone.fix == "systemctl status r.service"
     [silent] = check_unit(UnitFacts(wanted="r.service", problem="Failed to connect to bus"))
     assert silent.level == "warning"
-    assert silent.text == "systemd cannot be asked about r.service: Failed to connect to bus"
+    assert silent.text == "systemctl cannot query r.service: Failed to connect to bus"
     assert silent.fix == "sudo systemctl status r.service"
 
 

@@ -1,4 +1,7 @@
-"""What can stand on the command line, and what to say to what cannot. Imports nothing slow."""
+"""The command line: its commands, their options and help texts, errors with suggestions.
+
+Imports nothing slow, so that ``--help`` and errors are instant.
+"""
 
 from __future__ import annotations
 
@@ -12,49 +15,85 @@ from typing import NoReturn, TypeVar
 from trio_afrender.config.keys import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
 
-__all__ = ("parse", "split_overrides", "suggest")
+__all__ = ("COMMANDS", "HELP", "HELP_WORDS", "parse", "split_overrides", "suggest")
+
+COMMANDS = ("agent", "run", "submit", "gateway", "check", "config", "doctor", "resources", "why")
+HELP_WORDS = ("--help", "-h", "help", "-", "--", "-?", "?", "/?")
+"""First arguments that print the help; those without letters are afrender's."""
+HELP = """\
+usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
+       trio_afrender run JOB.json [options]
+       trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
+       trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
+       trio_afrender check [parser|service|meter NAME ...] [options]
+       trio_afrender config [KEY ...] [options]
+       trio_afrender resources [options]
+       trio_afrender doctor [options]
+       trio_afrender why JOB.BLOCK.TASK [options]
+
+A render agent for Afanasy farms.
+
+  agent     register this host with a farm's server and run its tasks (the default)
+  run       run a job file on this machine, with an embedded farm
+  submit    send a job file to an afserver
+  gateway   connect agents that use websockets to an afserver
+  check     test a parser on a log, a service on a task, a meter, or all plugins
+  config    print every setting and where it comes from
+  resources print what a render reports of this host; --watch repeats it
+  doctor    print the problems of this host and the command that fixes each
+  why       print the outcome of a task on this host, and the reasons
+
+  COMMAND --help   the options of a command
+  --version        print the version
+  --debug          with any command: show the traceback of an error
+
+Exit codes: 0 done, 1 some task failed, 2 bad usage or input, 3 no server or refused.
+"""
 
 NIMBIES = ("nimby", "NIMBY")
 CHECKED = ("parser", "service", "meter")
-_LONG_WORD = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
-"""An option with one dash and several letters; ``-vv`` is none."""
+_LONG_OPTION = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
+"""An option with one dash and several letters, as afrender has; ``-vv`` is none."""
 _KEY = re.compile(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|trio_afrender(\.[a-z_]+)+")
-_OLD_WORDS = {
+_AFRENDER_OPTIONS = {
     "-hostname": "--name",
     "-username": "--user",
     "-V": "-v",
     "--Verbose": "-v",
 }
-"""How Afanasy's users type these."""
+"""Options of afrender, and what they are called here."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see {self.prog} --help")
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
     """Return the options of a command. Raises `ConfigError`; ``--help`` exits."""
-    words, overrides = split_overrides([_OLD_WORDS.get(word, word) for word in words])
+    words, overrides = split_overrides([_AFRENDER_OPTIONS.get(word, word) for word in words])
     if command == "check":
         command = _take_kind(words)
     parser = _PARSERS[command]()
-    known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - argparse has no other way to ask
-    # argparse would take "-hostnam" for "-h" with something glued to it.
-    unknown = [word for word in words if _LONG_WORD.fullmatch(word) and word not in known]
+    known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - argparse has no public list
+    # argparse would read "-hostnam" as "-h" with the value "ostnam", and print the help.
+    unknown = [word for word in words if _LONG_OPTION.fullmatch(word) and word not in known]
     if not unknown:
         options, unknown = parser.parse_known_args(words)
     if unknown:
-        hint = suggest(unknown[0].partition("=")[0], (*known, *_OLD_WORDS))
+        hint = suggest(unknown[0].partition("=")[0], (*known, *_AFRENDER_OPTIONS))
         parser.error(f'unknown argument "{unknown[0]}"{hint}')
     options.overrides = overrides
     if hasattr(options, "nimbies"):
-        _settle_nimby(options)
+        _merge_nimby(options)
     return options
 
 
-def _settle_nimby(options: argparse.Namespace) -> None:
-    """Of all the words for it, NIMBY wins."""
+def _merge_nimby(options: argparse.Namespace) -> None:
+    """Set `nimby` from the argument and the options for it; NIMBY is stronger than nimby.
+
+    `config` takes both among its keys.
+    """
     keys = getattr(options, "keys", [])
     given = {getattr(options, "nimby", None), *(options.nimbies or ()), *keys} & set(NIMBIES)
     if given:
@@ -64,18 +103,19 @@ def _settle_nimby(options: argparse.Namespace) -> None:
 
 
 def _take_kind(words: list[str]) -> str:
-    """Take the kind of plugin out of the words behind ``check``. Raises `ConfigError`."""
+    """Remove the kind of plugin from the arguments of ``check``; return the command with it."""
     first = words[0] if words else ""
     if first in ("", *CHECKED) or first.startswith("-"):
         return f"check {words.pop(0)}" if first in CHECKED else "check"
-    hint = suggest(first, CHECKED) or f": expected {', '.join(CHECKED)}, or none of them for all"
-    raise ConfigError(f'check: no kind "{first}"{hint}; see trio_afrender check --help')
+    hint = suggest(first, CHECKED) or f": expected {', '.join(CHECKED)}, or nothing for all"
+    raise ConfigError(f'no kind of plugin "{first}"{hint} (see trio_afrender check --help)')
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Take ``--<key> <value>`` out of the arguments; of several for one key the first.
+    """Separate ``--<key> <value>`` from the other arguments; the first value of a key counts.
 
-    Options of ours have no underscores, keys of config files do.
+    A key of the config files is recognized by its underscore, which options do not have, or by its
+    name. Raises `ConfigError` for a key without a value.
     """
     rest: list[str] = []
     overrides: dict[str, str] = {}
@@ -96,7 +136,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
-    """Return ``, did you mean "x"?`` or nothing."""
+    """Return ``, did you mean "x"?`` with the nearest known word, or nothing."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f', did you mean "{close[0]}"?' if close else ""
 
@@ -106,7 +146,7 @@ def _make(command: str, text: str) -> _Parser:
         prog=f"trio_afrender {command}",
         description=text,
         allow_abbrev=False,
-        epilog="Any key of the config files can be given too, as --af_render_nice 5 or "
+        epilog="Any key of the config files can be set, too, as in --af_render_nice 5 or "
         "--trio_afrender.max_tasks 2.",
     )
     parser.add_argument(
@@ -115,28 +155,37 @@ def _make(command: str, text: str) -> _Parser:
         type=Path,
         default=[],
         metavar="FILE",
-        help="another config file, over CGRU's own; may be given again",
+        help="a config file that is read after CGRU's own files; can be repeated",
     )
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="tell more; -vv: all")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="print more messages; -vv: all"
+    )
     return parser
 
 
 def _agent() -> _Parser:
-    parser = _make("agent", "Be a render: register with a farm's server and run its tasks.")
+    parser = _make(
+        "agent", "Register this host as a render with a farm's server and run its tasks."
+    )
     parser.add_argument(
         "nimby",
         nargs="?",
         choices=NIMBIES,
-        help="start for the owner's jobs only (nimby), or for nobody's (NIMBY)",
+        help="take only the owner's jobs (nimby), or none (NIMBY)",
     )
     _add_render(parser)
     add = parser.add_argument
-    add("-cmd", "--cmd", metavar="COMMAND", help="run this by the shell of tasks, and nothing else")
+    add(
+        "-cmd",
+        "--cmd",
+        metavar="COMMAND",
+        help="only run this command, in the shell and environment of tasks",
+    )
     add(
         "-nor",
         "--no-redirect",
         action="store_true",
-        help="tasks print here; the server gets none of it, and no parser",
+        help="tasks print to this terminal; their output is neither parsed nor sent",
     )
     _add_supervisor(parser)
     add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
@@ -144,7 +193,7 @@ def _agent() -> _Parser:
 
 
 def _add_render(parser: _Parser) -> None:
-    """What one may say about a render; Afanasy's ``-nimby`` and ``-NIMBY`` may stand together."""
+    """Add the options that describe a render. ``-nimby`` and ``-NIMBY`` can be given together."""
     add = parser.add_argument
     for word in NIMBIES:
         add(
@@ -152,65 +201,108 @@ def _add_render(parser: _Parser) -> None:
             action="append_const",
             dest="nimbies",
             const=word,
-            help="the same, as afrender has it",
+            help=f"the same as {word}, as in afrender",
         )
     add("--server", metavar="URL", help="af://HOST:PORT, wss://HOST:PORT; ws:// only to this host")
-    add("--name", help="the render's name (default: AF_HOSTNAME, else this computer's)")
-    add("--user", help="the owner's name (default: AF_USERNAME, else your login)")
-    add("--token-file", type=Path, metavar="FILE", help="the server's token; mode 0600")
-    add("--ca-file", type=Path, metavar="FILE", help="certificates to trust, not the system's")
-    add("--allow-plain", action="store_true", help="allow ws:// to other hosts, token readable")
-    _add_folders(parser, "where tasks have their folders and logs")
+    add("--name", help="the render's name (default: AF_HOSTNAME, else this computer's name)")
+    add("--user", help="the owner's name (default: AF_USERNAME, else your login name)")
+    add("--token-file", type=Path, metavar="FILE", help="a file with the server's token; mode 0600")
+    add(
+        "--ca-file",
+        type=Path,
+        metavar="FILE",
+        help="certificates to trust instead of the system's (PEM)",
+    )
+    add(
+        "--allow-plain",
+        action="store_true",
+        help="allow ws:// to other hosts; the network can read the token then",
+    )
+    _add_folders(parser, "the folder for state, logs and folders of tasks (af_store_folder)")
 
 
 def _run() -> _Parser:
-    parser = _make("run", "Run a job file on this machine, with a farm of its own.")
+    parser = _make("run", "Run a job file on this machine, with an embedded farm.")
     add = parser.add_argument
-    add("job", type=Path, metavar="JOB.json", help="Afanasy's job JSON")
-    add("--agents", type=_count, default=1, metavar="N", help="how many renders to run (1)")
-    add("--retries", type=_number, default=1, metavar="N", help="tries after an error (1)")
+    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
+    add("--agents", type=_count, default=1, metavar="N", help="number of renders (default: 1)")
+    add(
+        "--retries",
+        type=_number,
+        default=1,
+        metavar="N",
+        help="further attempts of a task after an error (default: 1)",
+    )
     add("--report", metavar="FILE", help="write the outcome of every task as JSON; - for stdout")
     add("--sheet", metavar="FILE", help="put all thumbnails on one picture, .png or .jpg")
-    add("--no-progress", action="store_true", help="only the summary")
-    add("--keep", action="store_true", help="keep the folders of tasks, logs, thumbnails")
-    _add_folders(parser, "where tasks have their folders and logs (default: a temporary folder)")
+    add("--no-progress", action="store_true", help="print the summary only")
+    add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
+    _add_folders(parser, "the folder for logs and folders of tasks (default: a temporary one)")
     _add_supervisor(parser)
     return parser
 
 
 def _submit() -> _Parser:
-    parser = _make("submit", "Send a job file, the same that `run` takes, to an afserver.")
+    parser = _make("submit", "Send a job file, as `run` takes it, to an afserver.")
     add = parser.add_argument
-    add("job", type=Path, metavar="JOB.json", help="Afanasy's job JSON")
+    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
     add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
-    add("--user", help="whose job it is, if it names nobody (default: AF_USERNAME, your login)")
-    add("--wait", action="store_true", help="follow it to its end, as run does")
-    add("--report", metavar="FILE", help="with --wait: the outcome of every task; - for stdout")
-    add("--no-progress", action="store_true", help="with --wait: only the summary")
+    add(
+        "--user",
+        help="the job's user, if the file names none (default: AF_USERNAME, else your login name)",
+    )
+    add("--wait", action="store_true", help="show the progress until the job ends, as run does")
+    add(
+        "--report",
+        metavar="FILE",
+        help="with --wait: write the outcome of every task as JSON; - for stdout",
+    )
+    add("--no-progress", action="store_true", help="with --wait: print the summary only")
     return parser
 
 
 def _gateway() -> _Parser:
-    parser = _make("gateway", "Let agents that connect by websocket be renders of an afserver.")
+    parser = _make("gateway", "Connect agents that use websockets to an afserver, as its renders.")
     add = parser.add_argument
-    add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0 is all addresses")
+    add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0: all addresses")
     add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
-    add("--tokens", type=Path, metavar="FILE", help="lines of NAME-OR-PATTERN TOKEN; mode 0600")
+    add(
+        "--tokens",
+        type=Path,
+        metavar="FILE",
+        help="a file of lines NAME-OR-PATTERN TOKEN; mode 0600",
+    )
     add("--cert", type=Path, metavar="FILE", help="the certificate and its chain (PEM)")
-    add("--key", type=Path, metavar="FILE", help="its key, if that is in a file of its own")
-    add("--allow-plain", action="store_true", help="allow ws:// beyond this host, tokens readable")
+    add("--key", type=Path, metavar="FILE", help="the key, if it is not in the file of --cert")
+    add(
+        "--allow-plain",
+        action="store_true",
+        help="allow ws:// on other than loopback addresses; the network can read tokens then",
+    )
     add(
         "--host-name",
         action="append",
         dest="names",
         default=[],
         metavar="NAME",
-        help="a name by which agents reach this host; may be given again",
+        help="another host name that agents use for this host; can be repeated",
     )
-    add("--max-agents", type=_agents, default=10_000, metavar="N", help="at most (10000)")
-    add("--rate", type=_rate, default=50.0, metavar="N", help="messages a second an agent (50)")
-    add("--metrics", metavar="HOST:PORT", help="serve counters to Prometheus there")
-    add("--store", type=Path, metavar="DIR", help="where ids of renders are kept")
+    add(
+        "--max-agents",
+        type=_agents,
+        default=10_000,
+        metavar="N",
+        help="the most agents at once (default: 10000)",
+    )
+    add(
+        "--rate",
+        type=_rate,
+        default=50.0,
+        metavar="N",
+        help="messages per second allowed to an agent (default: 50)",
+    )
+    add("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus at this address")
+    add("--store", type=Path, metavar="DIR", help="the folder for the ids of renders")
     add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
     return parser
 
@@ -219,7 +311,7 @@ def _add_supervisor(parser: _Parser) -> None:
     parser.add_argument(
         "--no-supervisor",
         action="store_true",
-        help="hold tasks in the agent's own process: they end with it",
+        help="run tasks as children of the agent, so that they end with it",
     )
 
 
@@ -229,96 +321,107 @@ def _config() -> _Parser:
         "keys",
         nargs="*",
         metavar="KEY",
-        help="only these; * and ? stand for letters (all). nimby and NIMBY mean what they do to an agent",
+        help="print only these keys, * and ? as in a shell (default: all); "
+        "nimby and NIMBY are arguments of the agent",
     )
     _add_render(parser)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(nimby=None)
     return parser
 
 
 def _resources() -> _Parser:
-    parser = _make("resources", "Measure this host as a render does, and print it.")
+    parser = _make("resources", "Measure this host as a render does, and print the figures.")
     add = parser.add_argument
-    add("--json", action="store_true", help="as JSON; with --watch a line each time")
+    add("--json", action="store_true", help="print JSON; with --watch a line each time")
     add(
         "--watch",
         nargs="?",
         type=_period,
         const=2.0,
         metavar="SECONDS",
-        help="measure every so many seconds (2) until Ctrl-C, with small curves on a terminal",
+        help="repeat every SECONDS (default: 2) until Ctrl-C, with small curves on a terminal",
     )
     return parser
 
 
 def _doctor() -> _Parser:
-    parser = _make("doctor", "Say what is wrong with this host as a render, and what mends it.")
+    parser = _make("doctor", "Print the problems of this host as a render, and how to fix them.")
     _add_render(parser)
     add = parser.add_argument
     add("--unit", default="", metavar="NAME", help="the systemd unit that runs the agent")
-    add("--json", action="store_true", help="as JSON")
+    add("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _why() -> _Parser:
-    parser = _make("why", "Say what became of a task on this host, and why.")
+    parser = _make("why", "Print the outcome of a task on this host, and the reasons for it.")
     add = parser.add_argument
-    add("task", metavar="TASK", help="as JOB.BLOCK.TASK, or the id of a run")
-    add("--name", metavar="NAME", help="the render; without it all of this host")
+    add("task", metavar="TASK", help="JOB.BLOCK.TASK, or the id of a run")
+    add("--name", metavar="NAME", help="the render (default: all of this host)")
     add("--store", type=Path, metavar="DIR", help="the store folder (af_store_folder)")
-    add("--json", action="store_true", help="as JSON")
+    add("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _check() -> _Parser:
-    parser = _make_check("", "Load, make and use every plugin; say what is wrong with which.")
+    parser = _make_check("", "Load, create and call every plugin, and print their problems.")
     parser.epilog = (
-        "check parser NAME LOG, check service NAME TASK.json and check meter NAME try one; "
-        "each has its own --help."
+        "`check parser NAME LOG`, `check service NAME TASK.json` and `check meter NAME` test one "
+        "plugin; each has its own --help."
     )
     return parser
 
 
 def _check_parser() -> _Parser:
-    parser = _make_check("parser", "Replay a log through a parser: which line did what.")
+    parser = _make_check(
+        "parser", "Replay a log through a parser and print the effect of each line."
+    )
     _add_limit(parser)
     add = parser.add_argument
     add("name", metavar="NAME", help="the parser")
-    add("logs", metavar="LOG", nargs="+", help="what a task has printed; - for stdin")
-    add("--frames", type=_frames, default=1, metavar="N", help="frames of the task (1)")
+    add("logs", metavar="LOG", nargs="+", help="the output of a task; - for stdin")
+    add("--frames", type=_frames, default=1, metavar="N", help="frames of the task (default: 1)")
     cutting = parser.add_mutually_exclusive_group()
     cutting.add_argument(
         "--chunk",
         default="line",
         metavar="SIZE",
-        help="how to cut the log: bytes, line (as usual), whole, random or random:SEED",
+        help="how to divide the log into chunks: a number of bytes, line (default), whole, random "
+        "or random:SEED",
     )
     cutting.add_argument(
         "--speed",
         metavar="LINES",
-        help="cut it as if the program printed so many lines a second",
+        help="divide it as if the program printed LINES lines per second",
     )
-    add("--folder", default="", metavar="DIR", help="the task's working folder (this one)")
+    add(
+        "--folder",
+        default="",
+        metavar="DIR",
+        help="the task's working folder (default: the current folder)",
+    )
     add("--html", type=Path, metavar="FILE", help="write the log as a page, coloured by the parser")
     return parser
 
 
 def _check_service() -> _Parser:
-    parser = _make_check("service", "Show what a service makes of a task.")
+    parser = _make_check(
+        "service", "Print the command and settings that a service makes for a task."
+    )
     _add_limit(parser)
     parser.add_argument("name", metavar="NAME", help="the service")
     parser.add_argument(
         "task",
         type=Path,
         metavar="TASK.json",
-        help="keys of taskInfo, or a job: the first task of each block",
+        help="a file with keys of taskInfo, or a job, of which the first task of each block is used",
     )
     return parser
 
 
 def _check_meter() -> _Parser:
-    parser = _make_check("meter", "Update a meter some times and show its properties.")
+    parser = _make_check("meter", "Update a meter several times and print its properties.")
     parser.add_argument("name", metavar="NAME", help="the meter")
     return parser
 
@@ -329,13 +432,13 @@ def _add_limit(parser: _Parser) -> None:
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="for all of it (60); 0: none",
+        help="the time limit for everything (default: 60); 0: no limit",
     )
 
 
 def _make_check(kind: str, text: str) -> _Parser:
     parser = _make(f"check {kind}".rstrip(), text)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(kind=kind)
     _add_plugins(parser)
     return parser
@@ -345,9 +448,9 @@ _N = TypeVar("_N", int, float)
 
 
 def _within(kind: type[_N], least: float, most: float, expected: str) -> Callable[[str], _N]:
-    """A reader of numbers from `least` to `most`."""
+    """Return a function that converts an argument to a number from `least` to `most`."""
 
-    def number(text: str) -> _N:  # argparse puts this name into its message
+    def number(text: str) -> _N:  # argparse prints this name in its error
         value = kind(text)
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"expected {expected}, got {text}")
@@ -367,7 +470,7 @@ def _add_plugins(parser: _Parser) -> None:
         action="append",
         type=Path,
         metavar="DIR",
-        help="a folder with services and parsers of your own; may be given again",
+        help="a folder with services and parsers of your own; can be repeated",
     )
 
 

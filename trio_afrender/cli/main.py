@@ -1,4 +1,4 @@
-"""The way in: find the command, run it, turn what it raises into a sentence and an exit code."""
+"""The entry point: runs a command and turns its errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import trio_afrender
-from trio_afrender.cli.arguments import parse, suggest
-from trio_afrender.cli.overview import COMMANDS, HELP, HELP_WORDS
+from trio_afrender.cli.arguments import COMMANDS, HELP, HELP_WORDS, parse, suggest
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import (
     AfRenderError,
@@ -30,16 +29,16 @@ FAILED, USAGE, NO_SERVER, INTERRUPTED = 1, 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 some task failed, 2 bad usage or
-    input, 3 no server or refused."""
+    input, 3 no server or refused, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # Of what a set in somebody's mask may mean one day: no news for whoever runs the job.
+    # Python warns of masks of jobs such as "[[a]" that a later version may read differently.
     warnings.filterwarnings("ignore", "Possible (nested )?set", FutureWarning)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
         code = _run(words)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our stdout has seen enough
+    except BrokenPipeError:  # the reader of our stdout closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -83,11 +82,11 @@ def _run(words: list[str]) -> int:
 
 
 def _take_command(words: list[str]) -> str:
-    """Take the command out of the words. Options may stand before it; without one: agent."""
+    """Remove the command from the arguments and return it; without a command it is agent."""
     first = words[0] if words else ""
     if first in COMMANDS:
         return words.pop(0)
-    if first == "-res":  # as afrender has it
+    if first == "-res":  # afrender's option
         words.pop(0)
         return "resources"
     if first.startswith("-") or first in ("", "nimby", "NIMBY"):
@@ -95,11 +94,11 @@ def _take_command(words: list[str]) -> str:
     hint = suggest(first, (*COMMANDS, "nimby", "NIMBY"))
     if first.endswith(".json"):
         hint = f', did you mean "trio_afrender run {first}"?'
-    raise ConfigError(f'no command "{first}"{hint}; see trio_afrender --help')
+    raise ConfigError(f'no command "{first}"{hint} (see trio_afrender --help)')
 
 
 def _explain(error: BaseException, *, debug: bool) -> int:
-    """Say what happened in a sentence; return the exit code."""
+    """Print an error as one sentence to stderr; return the exit code."""
     known = [leaf for leaf in _leaves(error) if isinstance(leaf, AfRenderError)]
     if known:
         print_line(f"trio_afrender: {clean(str(known[0]))}")
@@ -118,7 +117,7 @@ def _exit_code(error: AfRenderError) -> int:
     if isinstance(error, LinkRefused | LinkLost | ProtocolError | StoreInUse):
         return NO_SERVER
     if isinstance(error, StoreError) and error.temporary:
-        return FAILED  # whoever manages the agent shall try again
+        return FAILED  # not 2: a service manager does not restart a program with bad usage
     if isinstance(error, ConfigError | StoreError | PluginError):
         return USAGE
     return FAILED

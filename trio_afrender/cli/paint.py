@@ -1,4 +1,4 @@
-"""Colours for what a person asked to see, on a terminal only."""
+"""Colours for the output of commands, on a terminal only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("Paint", "writer")
 
 @attrs.frozen(slots=True)
 class Paint:
-    """Wraps cleaned text in colours; without `on` it stays as it is."""
+    """Wraps cleaned text in colours; returns it unchanged if `on` is false."""
 
     on: bool
 
@@ -23,16 +23,16 @@ class Paint:
     def bad(self, text: str) -> str:
         return self._wrap("1;31", text)
 
-    def doubtful(self, text: str) -> str:
+    def warning(self, text: str) -> str:
         return self._wrap("33", text)
 
     def number(self, text: str) -> str:
         return self._wrap("36", text)
 
-    def strong(self, text: str) -> str:
+    def bold(self, text: str) -> str:
         return self._wrap("1", text)
 
-    def quiet(self, text: str) -> str:
+    def dim(self, text: str) -> str:
         return self._wrap("2", text)
 
     def _wrap(self, code: str, text: str) -> str:
@@ -40,10 +40,10 @@ class Paint:
 
 
 def writer() -> tuple[Callable[..., None], Paint]:
-    """Return a function that writes lines to stdout, and the colours that go there."""
+    """Return a function that writes lines to stdout, and the colours for it."""
 
     def write(*lines: str) -> None:
-        # What the terminal's encoding cannot show must not end the program.
+        # A character that the terminal's encoding does not have must not raise.
         encoding = sys.stdout.encoding or "utf-8"
         text = "".join(f"{line}\n" for line in lines)
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))

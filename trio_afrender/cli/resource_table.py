@@ -1,4 +1,4 @@
-"""The host's figures as rows for people: a name, how full it is, words. Pure."""
+"""The host's figures as rows for display: a name, a percentage, a text. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLAIN_STEPS = " .:-=+*#@"
 
 @attrs.frozen(slots=True)
 class Row:
-    """One line; `percent` None: it has no fullness."""
+    """One line; `percent` is None for a figure without a maximum."""
 
     name: str
     percent: float | None
@@ -30,25 +30,25 @@ class Row:
 
 
 class LoadHistory:
-    """The last percents of each row, oldest first."""
+    """Keeps the last percents of each row, oldest first."""
 
     def __init__(self, length: int = 60) -> None:
         self._length = length
         self._values: dict[str, deque[float]] = {}
 
     def take(self, rows: Iterable[Row]) -> None:
-        """Note the percents of now."""
+        """Append the present percents."""
         for row in rows:
             if row.percent is not None:
-                kept = self._values.setdefault(row.name, deque(maxlen=self._length))
-                kept.append(row.percent)
+                values = self._values.setdefault(row.name, deque(maxlen=self._length))
+                values.append(row.percent)
 
     def of(self, name: str) -> Sequence[float]:
         return tuple(self._values.get(name, ()))
 
 
 def plot(values: Sequence[float], width: int, *, plain: bool = False) -> str:
-    """A small curve of percents, the newest at the right; `plain` is ASCII."""
+    """Return a small curve of percents, the newest at the right; `plain`: in ASCII."""
     steps = _PLAIN_STEPS if plain else _STEPS
     top = len(steps) - 1
     shown = values[-width:] if width > 0 else ()
@@ -57,7 +57,7 @@ def plot(values: Sequence[float], width: int, *, plain: bool = False) -> str:
 
 
 def make_rows(found: HostResources, facts: HostFacts) -> list[Row]:
-    """All figures; fields that could not be measured are named in the last row."""
+    """Return all figures; the last row names fields that could not be measured."""
     rows = [
         Row("host", None, " ".join(filter(None, (facts.name, facts.os, facts.address)))),
         Row("hardware", None, found.hw_info),
@@ -76,11 +76,11 @@ def make_rows(found: HostResources, facts: HostFacts) -> list[Row]:
         Row("disk busy", float(max(found.hdd_busy, 0)), io),
         Row("network", None, f"{net}; {', '.join(each.name for each in facts.netifs) or 'none'}"),
     ]
-    for card in found.gpus:
-        rows += _card_rows(card)
+    for gpu in found.gpus:
+        rows += _gpu_rows(gpu)
     if not found.gpus and found.gpu_string:
         rows.append(Row("GPU", float(found.gpu_gpu_util), found.gpu_string))
-    rows.append(Row("users", None, ", ".join(found.logged_in_users) or "nobody is logged in"))
+    rows.append(Row("users", None, ", ".join(found.logged_in_users) or "none logged in"))
     if found.stale:
         rows.append(Row("stale", None, f"could not be measured now: {', '.join(found.stale)}"))
     return [attrs.evolve(row, text=clean(row.text)) for row in rows]
@@ -89,10 +89,10 @@ def make_rows(found: HostResources, facts: HostFacts) -> list[Row]:
 def _cpu_row(found: HostResources) -> Row:
     parts = ("user", "nice", "system", "iowait", "irq", "softirq")
     busy = [(part, getattr(found, f"cpu_{part}")) for part in parts]
-    told = ", ".join(f"{part} {value} %" for part, value in busy if value) or "idle"
+    shares = ", ".join(f"{part} {value} %" for part, value in busy if value) or "idle"
     load = " ".join(f"{each / 10:.1f}" for each in found.cpu_loadavg)
     temp = f", {found.cpu_temp} °C" if found.cpu_temp else ""
-    text = f"{found.cpu_num} x {found.cpu_mhz} MHz, load {load}{temp}; {told}"
+    text = f"{found.cpu_num} x {found.cpu_mhz} MHz, load {load}{temp}; {shares}"
     return Row("cpu", float(min(sum(value for _, value in busy), 100)), text)
 
 
@@ -105,25 +105,25 @@ def _memory_row(found: HostResources) -> Row:
     return Row("memory", _share(used, found.mem_total_mb), text)
 
 
-def _card_rows(card: GpuCard) -> list[Row]:
-    name = f"GPU {card.index}" if card.part is None else f"GPU {card.index}.{card.part}"
-    extra = [f"{card.temp} °C"] if card.temp is not None else []
-    if card.power_watt is not None:
-        limit = "" if card.power_limit_watt is None else f" of {card.power_limit_watt}"
-        extra.append(f"{card.power_watt}{limit} W")
-    used = f"{_mib(card.mem_used_mb)} of {_mib(card.mem_total_mb)} used"
+def _gpu_rows(gpu: GpuCard) -> list[Row]:
+    name = f"GPU {gpu.index}" if gpu.part is None else f"GPU {gpu.index}.{gpu.part}"
+    extra = [f"{gpu.temp} °C"] if gpu.temp is not None else []
+    if gpu.power_watt is not None:
+        limit = "" if gpu.power_limit_watt is None else f" of {gpu.power_limit_watt}"
+        extra.append(f"{gpu.power_watt}{limit} W")
+    used = f"{_mib(gpu.mem_used_mb)} of {_mib(gpu.mem_total_mb)} used"
     rows = [
-        Row(name, None if card.util is None else float(card.util), ", ".join((card.name, *extra))),
-        Row(f"{name} memory", _share(card.mem_used_mb, card.mem_total_mb), used),
+        Row(name, None if gpu.util is None else float(gpu.util), ", ".join((gpu.name, *extra))),
+        Row(f"{name} memory", _share(gpu.mem_used_mb, gpu.mem_total_mb), used),
     ]
-    if card.processes:
-        told = (f"{p.pid} ({_mib(p.memory_mb)}, {p.percent} %)" for p in card.processes)
-        rows.append(Row(f"{name} pids", None, ", ".join(told)))
+    if gpu.processes:
+        shares = (f"{p.pid} ({_mib(p.memory_mb)}, {p.percent} %)" for p in gpu.processes)
+        rows.append(Row(f"{name} pids", None, ", ".join(shares)))
     return rows
 
 
 def short_line(found: HostResources, wall: float) -> str:
-    """All that moves, in one line, for a pipe or a log."""
+    """Return all changing figures in one line, for a pipe or a log."""
     busy = 100 - found.cpu_idle
     used = found.mem_total_mb - found.mem_free_mb
     parts = [
@@ -134,9 +134,9 @@ def short_line(found: HostResources, wall: float) -> str:
         f"disk {found.hdd_rd_kbsec}/{found.hdd_wr_kbsec} KiB/s busy {max(found.hdd_busy, 0)} %",
         f"net {found.net_recv_kbsec}/{found.net_send_kbsec} KiB/s",
     ]
-    for card in found.gpus:
-        util = "?" if card.util is None else card.util
-        parts.append(f"gpu{card.index} {util} % {_mib(card.mem_used_mb)}")
+    for gpu in found.gpus:
+        util = "?" if gpu.util is None else gpu.util
+        parts.append(f"gpu{gpu.index} {util} % {_mib(gpu.mem_used_mb)}")
     if found.stale:
         parts.append(f"stale {' '.join(found.stale)}")
     return clean("  ".join(parts))

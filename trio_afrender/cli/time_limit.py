@@ -1,4 +1,4 @@
-"""A time limit for plugin code in this very process, where a person waits for it."""
+"""A time limit for plugin code that runs in this process."""
 
 from __future__ import annotations
 
@@ -15,41 +15,43 @@ __all__ = ("limited",)
 
 _STDLIB = sysconfig.get_path("stdlib")
 REINTERRUPT_DELAY = 1.0
-"""Seconds until plugin code that swallowed the interruption gets another."""
+"""Seconds until plugin code that caught the interruption is interrupted again."""
 
 
 class _TooLong(KeyboardInterrupt):
-    """Passes where Ctrl-C passes: through everything that catches what plugins raise."""
+    """Interrupts the body. Our code that catches errors of plugins lets KeyboardInterrupt pass."""
 
 
 @contextmanager
-def limited(seconds: float, who: str) -> Iterator[None]:
-    """Raise `PluginError`, which says where `who` was, when the body takes more than `seconds`.
+def limited(seconds: float, name: str) -> Iterator[None]:
+    """Raise `PluginError` if the body takes more than `seconds`; 0: no limit.
 
-    0: no limit. For the main thread. Regular expressions are interrupted too; a C library that
-    never comes back is not.
+    The error names `name` and the line that was running. For the main thread only. Regular
+    expressions are interrupted, too; a C library that does not return is not.
     """
     if not seconds or not hasattr(signal, "setitimer"):
         yield
         return
 
-    def ring(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise _TooLong
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds, REINTERRUPT_DELAY)
     try:
         yield
     except _TooLong as error:
         frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if frame.name != "ring"
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.name != "interrupt"
         ]
-        # Rather the plugin's own line than one of the regular expressions' module that it calls.
+        # The plugin's line is more useful than a line of the standard library that it calls (re).
         own = [frame for frame in frames if not frame.filename.startswith(_STDLIB)]
         where = (own or frames)[-1]
         raise PluginError(
-            f"{who} did not come to an end in {seconds:g} s; it was at {where.filename}, line"
-            f" {where.lineno}, in {where.name}; --limit gives it more",
+            f"{name} did not end in {seconds:g} s; it was at {where.filename}, line"
+            f" {where.lineno}, in {where.name}; --limit allows more time",
             details="".join(traceback.format_list(frames)),
         ) from None
     finally:

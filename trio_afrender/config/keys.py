@@ -31,6 +31,8 @@ __all__ = (
 SERVICES = "services"
 """The kind of a table by the names of services. Each entry may set the keys beside the table."""
 POLICIES = ("off", "warn", "stop")
+_MAX_LISTED = 40
+"""Names listed in one error message."""
 
 
 @attrs.frozen(slots=True)
@@ -197,5 +199,8 @@ OURS: Mapping[str, Key] = {
 def suggest_key(name: str, known: Iterable[str]) -> str:
     """Return the end of an error message about an unknown key: the nearest known key, or all."""
     names = sorted(filter(None, known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
+    if close := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
+        return f'did you mean "{close[0]}"?'
+    if len(names) > _MAX_LISTED:
+        return "trio_afrender config prints all"
+    return f"known: {', '.join(names)}"

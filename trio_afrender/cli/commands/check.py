@@ -1,4 +1,4 @@
-"""``trio_afrender check``: one plugin on what it is for, or all of them on a little of everything."""
+"""``trio_afrender check``: tests one plugin on given input, or all plugins on small built-in input."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ __all__ = ("run",)
 
 
 METER_INTERVAL = 0.5
-"""Seconds between two updates of a meter: rates need some time to be of."""
+"""Seconds between two updates of a meter, so that it can compute rates."""
 
 
 def run(options: Namespace) -> int:
-    """Check what was named; 0 when it is good, 1 when not. Raises `AfRenderError`."""
+    """Check the named plugin, or all; return 0 if there are no problems, else 1.
+
+    Raises `AfRenderError`.
+    """
     config = make_config(load_options(options))
     check_folders(config.plugins)
     match options.kind:
@@ -57,8 +60,11 @@ def _run_meter(options: Namespace, config: Config) -> int:
     else:
         width = max((len(name) for name in report.values), default=0)
         write, paint = writer()
-        write(*(f"{name:<{width}}  {_show(value)}" for name, value in report.values.items()))
-        write(*_complaints(report, paint))
+        for name, value in report.values.items():
+            write(
+                f"{name:<{width}}  {clean(value if isinstance(value, str) else json.dumps(value))}"
+            )
+        write(*_problems(report, paint))
     return 1 if report.problems else 0
 
 
@@ -70,36 +76,29 @@ def _run_all(options: Namespace, config: Config) -> int:
     write, paint = writer()
     for report in reports:
         if report.problems:
-            write(*_complaints(report, paint))
+            write(*_problems(report, paint))
         elif options.verbose:
             write(f"{report.kind} {report.name}: {paint.good('good')}")
-    counts = [_count(kind, reports) for kind in PLUGIN_KINDS]
+    counts = [(sum(report.kind == kind for report in reports), kind) for kind in PLUGIN_KINDS]
+    numbers = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for count, kind in counts)
     bad = sum(bool(report.problems) for report in reports)
-    write(f"{', '.join(counts)}: {paint.bad(f'{bad} not good') if bad else paint.good('all good')}")
+    result = paint.bad(f"{bad} with problems") if bad else paint.good("no problems")
+    write(f"{numbers}: {result}")
     return _code(reports)
 
 
-def _count(kind: str, reports: Sequence[Report]) -> str:
-    number = sum(report.kind == kind for report in reports)
-    return f"{number} {kind}{'' if number == 1 else 's'}"
-
-
-def _complaints(report: Report, paint: Paint) -> Iterator[str]:
+def _problems(report: Report, paint: Paint) -> Iterator[str]:
     if report.problems:
         yield paint.bad(clean(f"{report.kind} {report.name}:"))
     for problem in report.problems:
         yield from (f"  {clean(line)}" for line in problem.splitlines())
     if report.printed and report.problems:
-        yield "  it printed:"
+        yield "  printed by the plugin:"
         yield from (f"    {clean(line)}" for line in report.printed.splitlines())
 
 
 def _code(reports: Sequence[Report]) -> int:
     return 1 if any(report.problems for report in reports) else 0
-
-
-def _show(value: object) -> str:
-    return clean(value if isinstance(value, str) else json.dumps(value))
 
 
 def _as_json(report: Report) -> dict[str, object]:

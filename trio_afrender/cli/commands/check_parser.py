@@ -1,4 +1,4 @@
-"""``trio_afrender check parser``: which line of a log made a parser say what."""
+"""``trio_afrender check parser``: replays a log through a parser and prints each line's effect."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("run_parser",)
 
-_LOUD = {"error", "fatalerror", "badresult", "problem"}
+_BAD_EVENTS = {"error", "fatalerror", "badresult", "problem"}
 
 
 def run_parser(options: Namespace, config: Config) -> int:
-    """Replay the logs; 1 if the parser did anything wrong with one. Raises `AfRenderError`."""
+    """Replay the logs; return 1 if the parser has a problem with one. Raises `AfRenderError`."""
     if options.html and len(options.logs) > 1:
-        raise ConfigError("--html takes one log")
+        raise ConfigError("--html takes one log: run the command once for each log")
     good = True
     for log in options.logs:
         replay = replay_parser(
             options.name,
-            _read(log),
+            _read_log(log),
             frames=options.frames,
             chunk=options.chunk if options.speed is None else f"speed:{options.speed}",
             folders=config.plugins,
@@ -45,11 +45,11 @@ def run_parser(options: Namespace, config: Config) -> int:
         if options.json:
             sys.stdout.write(json.dumps(_as_json(log, replay)) + "\n")
         else:
-            _print(log, replay)
+            _print_replay(log, replay)
     return 0 if good else 1
 
 
-def _read(log: str) -> bytes:
+def _read_log(log: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
     except OSError as error:
@@ -63,36 +63,38 @@ def _write_page(path: Path, page: str) -> None:
         raise ConfigError(f"page {path}: {error.strerror or error}") from None
 
 
-def _print(log: str, replay: Replay) -> None:
+def _print_replay(log: str, replay: Replay) -> None:
     write, paint = writer()
     width = max(40, shutil.get_terminal_size((100, 24)).columns) if paint.on else 200
-    write(paint.strong(clean(f"{replay.parser}: {log}, cut by {replay.chunk}")))
-    numbers = max([len(_where(event)) for event in replay.events], default=1)
-    for where, events in groupby(replay.events, key=lambda event: (_where(event), event.text)):
+    write(paint.bold(clean(f"{replay.parser}: {log}, in chunks: {replay.chunk}")))
+    numbers = max([len(_line_numbers(event)) for event in replay.events], default=1)
+    for (lines, line), events in groupby(
+        replay.events, key=lambda event: (_line_numbers(event), event.text)
+    ):
         group = tuple(events)
-        text = shorten_line(where[1], width - numbers - 3)
-        write(f"{paint.quiet(where[0].rjust(numbers))} | {text}")
+        text = shorten_line(line, width - numbers - 3)
+        write(f"{paint.dim(lines.rjust(numbers))} | {text}")
         for effect in _effects(group, replay, paint, width - numbers - 5):
             write(f"{' ' * numbers} |   {effect}")
-    write(*_conclusion(replay, paint))
+    write(*_final_state(replay, paint))
 
 
-def _where(event: Event) -> str:
+def _line_numbers(event: Event) -> str:
     return str(event.line) if event.line == event.first_line else f"{event.first_line}-{event.line}"
 
 
 def _effects(events: tuple[Event, ...], replay: Replay, paint: Paint, width: int) -> Iterator[str]:
-    """What a line did: progress on one line, all else on lines of their own."""
-    moved = [event for event in events if event.name in ("percent", "frame", "percentframe")]
-    if moved:
-        told = {event.name: event.value for event in moved}
+    """Yield the effects of a line: progress together, each other effect on a line of its own."""
+    progress = [event for event in events if event.name in ("percent", "frame", "percentframe")]
+    if progress:
+        values = {event.name: event.value for event in progress}
         words = {"percent": "{}%", "frame": "frame {}", "percentframe": "{}% of the frame"}
-        text = ", ".join(words[name].format(told[name]) for name in words if name in told)
+        text = ", ".join(words[name].format(values[name]) for name in words if name in values)
         yield paint.number(text)
-        if any(event in replay.backwards for event in moved):
-            yield paint.doubtful("the percents go back")
+        if any(event in replay.backwards for event in progress):
+            yield paint.warning("the percentage decreases")
     for event in events:
-        if event in moved:
+        if event in progress:
             continue
         if event.name in FLAGS:
             stops = ": the task is stopped here" if event is replay.stopped else ""
@@ -102,38 +104,37 @@ def _effects(events: tuple[Event, ...], replay: Replay, paint: Paint, width: int
 
 
 def _colour(name: str, paint: Paint) -> Callable[[str], str]:
-    if name in _LOUD:
+    if name in _BAD_EVENTS:
         return paint.bad
     if name == "warning":
-        return paint.doubtful
+        return paint.warning
     return paint.good
 
 
-def _conclusion(replay: Replay, paint: Paint) -> Iterator[str]:
+def _final_state(replay: Replay, paint: Paint) -> Iterator[str]:
     state = replay.state
     flags = [flag for flag in FLAGS if getattr(state, flag)]
-    yield paint.strong("At the end")
+    yield paint.bold("At the end")
     yield f"  percent     {state.percent}"
-    yield f"  frame       {state.frame} done, {state.percentframe}% of the present one"
+    yield f"  frame       {state.frame} done, {state.percentframe}% of the current one"
     for name in ("activity", "report", "resources"):
         if text := getattr(state, name):
             yield f"  {name:<11} {shorten_line(text, 150)}"
     if flags:
         yield f"  flags       {', '.join(flags)}"
-    there = len(state.files)
     if replay.files:
-        yield f"  files       {len(replay.files)} announced, {there} there for thumbnails"
+        yield f"  files       {len(replay.files)} reported, {len(state.files)} exist for thumbnails"
     status = f"{replay.status.name} ({replay.status.value})"
-    yield f"  status      {(paint.good if replay.status.success else paint.bad)(status)}, after exit code 0"
+    yield f"  status      {(paint.good if replay.status.success else paint.bad)(status)}, for exit code 0"
     yield from (f"  log         {clean(line)}" for line in replay.log.splitlines())
     for problem in replay.problems:
-        yield paint.bad("The parser did something wrong:")
+        yield paint.bad("The parser has a problem:")
         yield from (f"  {clean(line)}" for line in problem.splitlines())
     if replay.differences:
-        yield paint.bad(f"The cuts make a difference (--chunk {replay.chunk}):")
+        yield paint.bad(f"The result depends on the chunks (--chunk {replay.chunk}):")
         yield from (f"  {clean(text)}" for text in replay.differences)
     elif replay.chunk != "whole":
-        yield paint.good("In one piece the same comes out.")
+        yield paint.good("The result for the log in one chunk is the same.")
 
 
 def _as_json(log: str, replay: Replay) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``trio_afrender check service``: what a service makes of a task."""
+"""``trio_afrender check service``: prints the command and settings that a service makes for a task."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ("run_service",)
 
 
 def run_service(options: Namespace, config: Config) -> int:
-    """Show each task; 1 if something is wrong with one. Raises `AfRenderError`."""
+    """Show each task of the file; return 1 if one has a problem. Raises `AfRenderError`."""
     views = []
     for info in read_tasks(options.task):
-        _tell_odd(info, options.name)
+        _warn_about_keys(info, options.name)
         views.append(
             make_service(
                 options.name, info, folders=config.plugins, settings=config.plugin_settings()
@@ -35,11 +35,12 @@ def run_service(options: Namespace, config: Config) -> int:
     else:
         write, paint = writer()
         for view in views:
-            write(*_lines(view, paint))
+            write(*_describe(view, paint))
     return 0 if all(view.good for view in views) else 1
 
 
-def _tell_odd(info: Mapping[str, object], name: str) -> None:
+def _warn_about_keys(info: Mapping[str, object], name: str) -> None:
+    """Warn on stderr of unknown keys of a task, and of a task for another service."""
     for key in info:
         if key not in TASK_KEYS:
             print_line(f'warning: taskInfo has no key "{clean(key)}"{suggest(key, TASK_KEYS)}')
@@ -49,11 +50,11 @@ def _tell_odd(info: Mapping[str, object], name: str) -> None:
         print_line(f"warning: {clean(str(block))} is for the service {clean(str(named))}")
 
 
-def _lines(view: ServiceView, paint: Paint) -> Iterator[str]:
-    yield paint.strong(clean(f"{view.service}: {view.task or 'task'}"))
+def _describe(view: ServiceView, paint: Paint) -> Iterator[str]:
+    yield paint.bold(clean(f"{view.service}: {view.task or 'task'}"))
     command = clean(view.command) or paint.bad("empty: the task would fail to start")
     yield f"  command      {command}"
-    yield f"  folder       {clean(view.working_directory) or 'one of its own'}"
+    yield f"  folder       {clean(view.working_directory) or 'a new folder for the run'}"
     for name, value in view.environment.items():
         yield f"  environment  {clean(f'{name}={value}')}"
     for file in view.files:
@@ -69,7 +70,7 @@ def _lines(view: ServiceView, paint: Paint) -> Iterator[str]:
     for name, rule in view.stuck.items():
         yield f"  stuck        {name} {rule}"
     if view.skip:
-        yield paint.doubtful("  it is skipped")
+        yield paint.warning("  the task is skipped")
     yield from (f"  log          {clean(line)}" for line in view.log.splitlines())
     for problem in view.problems:
         yield paint.bad(f"  {clean(problem)}")

@@ -1,4 +1,4 @@
-"""``trio_afrender config``: every value and the layer it came from."""
+"""``trio_afrender config``: prints every setting and the layer it comes from."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ("run",)
 
 
 def run(options: Namespace) -> int:
-    """Print the settings to stdout. Raises `ConfigError` for those that cannot be used."""
+    """Print the settings to stdout. Raises `ConfigError` for a setting that cannot be used."""
     settings = load_options(options)
     make_config(settings)
-    shown = _pick(settings, options.keys)
+    shown = _select(settings, options.keys)
     if options.json:
         json.dump(_as_json(settings, shown), sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -40,9 +40,11 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _pick(settings: Settings, patterns: Sequence[str]) -> dict[str, SettingValue]:
-    """The settings that are asked for, all without a pattern. Raises `ConfigError` for one that
-    fits none."""
+def _select(settings: Settings, patterns: Sequence[str]) -> dict[str, SettingValue]:
+    """Return the settings that match a pattern, all without patterns.
+
+    Raises `ConfigError` for a pattern without a match.
+    """
     shown = dict(settings.shown())
     for pattern in patterns:
         if not fnmatch.filter(shown, pattern):

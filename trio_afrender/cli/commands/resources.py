@@ -1,4 +1,4 @@
-"""``trio_afrender resources``: what a render would tell of this host, once or again and again."""
+"""``trio_afrender resources``: prints what a render reports of this host, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trio_afrender.protocol.messages import HostResources
 __all__ = ("run",)
 
 FIRST_REFRESH = 0.5
-"""Seconds between the two measurements of a single look: rates are about the time in between."""
+"""Seconds between the two measurements before the first output, which rates need."""
 BAR = 20
 """Columns of a bar."""
 
@@ -38,35 +38,40 @@ def run(options: Namespace) -> int:
     sampler = Sampler(make_sampler_config(make_config(load_options(options))))
     facts = host_facts()
     if options.watch is None:
-        trio.run(_look, sampler, FIRST_REFRESH, _shower(facts, as_json=options.json))
+        trio.run(
+            _measure_twice, sampler, FIRST_REFRESH, _table_printer(facts, as_json=options.json)
+        )
         return 0
     if options.json:
         trio.run(_watch, sampler, options.watch, _write_json_line)
     elif sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
-        with _live(facts) as show:
+        with _open_live_table(facts) as show:
             trio.run(_watch, sampler, options.watch, show)
     else:
         trio.run(_watch, sampler, options.watch, _write_line)
     return 0
 
 
-async def _look(sampler: Sampler, pause: float, show: Show) -> None:
+async def _measure_twice(sampler: Sampler, pause: float, show: Show) -> None:
+    """Show the second of two measurements."""
     await sampler.measure()
     await trio.sleep(pause)
     show(await sampler.measure())
 
 
 async def _watch(sampler: Sampler, period: float, show: Show) -> None:
-    """Show a measurement each `period` until a signal comes, which is how this is meant to end."""
+    """Show a measurement every `period` seconds until a signal, which is the regular end."""
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, lambda _count, _name: nursery.cancel_scope.cancel())
-        await _look(sampler, min(FIRST_REFRESH, period), show)
+        await _measure_twice(sampler, min(FIRST_REFRESH, period), show)
         while True:
             await trio.sleep(period)
             show(await sampler.measure())
 
 
-def _shower(facts: HostFacts, *, as_json: bool) -> Show:
+def _table_printer(facts: HostFacts, *, as_json: bool) -> Show:
+    """Return a function that prints all figures as a table, or as JSON."""
+
     def show(found: HostResources) -> None:
         if as_json:
             whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
@@ -78,7 +83,7 @@ def _shower(facts: HostFacts, *, as_json: bool) -> Show:
         width = max(len(row.name) for row in rows)
         for row in rows:
             bar = _bar(row) if row.percent is not None else " " * (BAR + 6)
-            write(f"{paint.strong(row.name.ljust(width))}  {bar}  {row.text}".rstrip())
+            write(f"{paint.bold(row.name.ljust(width))}  {bar}  {row.text}".rstrip())
 
     return show
 
@@ -99,8 +104,8 @@ def _write_json_line(found: HostResources) -> None:
 
 
 @contextmanager
-def _live(facts: HostFacts) -> Iterator[Show]:
-    """A table that is drawn over itself, with a small curve for each figure."""
+def _open_live_table(facts: HostFacts) -> Iterator[Show]:
+    """Yield a function that redraws a table in place, with a small curve for each figure."""
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
@@ -114,7 +119,7 @@ def _live(facts: HostFacts) -> Iterator[Show]:
         history.take(rows)
         width = max(8, min(60, console.width // 4))
         table = Table.grid(padding=(0, 1))
-        # Rich would take room from these first, for the text.
+        # With minimal widths: rich would shrink these columns first, in favour of the text.
         table.add_column(min_width=max(len(row.name) for row in rows), no_wrap=True)
         table.add_column(min_width=width + 6, no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis")

@@ -1,2 +1,6 @@
-"""``trio_afrender doctor``: rules over facts (`machine`, `place`, `server`), the looks that gather the
-facts, and the command that shows what was found."""
+"""The checks of ``trio_afrender doctor``, by what they examine: `machine`, `files`, `network`.
+
+Each check has three parts, one after the other: a class of facts, a function ``probe_*`` that reads
+them from this host (blocking), and a function ``check_*`` that makes findings of them (pure). The
+command is `cli.commands.doctor`.
+"""

@@ -1,4 +1,4 @@
-"""What a check says: how bad, one sentence, and the command that mends it."""
+"""The result of a doctor check: a level, one sentence, and the command that fixes the problem."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Finding:
     """``ok``; ``warning``: it works, but worse than it could; ``error``: it does not work."""
     text: str
     fix: str = ""
-    """The exact command; '' when there is nothing to mend, or no command for it."""
+    """The exact command; '' if there is nothing to fix, or no command for it."""
 
 
 def drop_in(unit: str, key: str, value: str, *, user: bool) -> str:
-    """The command that changes one setting of a systemd unit, beside its own file."""
+    """Return the command that changes one setting of a systemd unit by a drop-in file."""
     folder = f"~/.config/systemd/user/{unit}.d" if user else f"/etc/systemd/system/{unit}.d"
     control = "systemctl --user" if user else "systemctl"
     return (
