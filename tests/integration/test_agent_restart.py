@@ -116,7 +116,7 @@ async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
             await pass_gate(up)
             command.process.send_signal(signal.SIGTERM)
             assert await command.wait() == 0
-            assert "running tasks go on with the supervisor" in command.err
+            assert "running tasks continue under the supervisor" in command.err
         assert farm.renders[0].state != "offline", "nobody told the server"
         async with open_agent(tmp_path, url) as command:
             await command.says("1 tasks of an earlier agent continue")

@@ -24,7 +24,7 @@ from trio_afrender.transport.websocket_server import BoundAddress, serve_websock
 async def open_server(
     tmp_path: Path, settings: FarmSettings | None = None
 ) -> AsyncIterator[tuple[Farm, str]]:
-    """A farm and its URL; the token is in the file ``token``."""
+    """Open a farm; yield it and its URL. The token is in the file ``token``."""
     token = make_token()
     write_token(tmp_path / "token", token.secret)
     settings = settings if settings is not None else FarmSettings()
@@ -58,7 +58,7 @@ def submit(farm: Farm, *commands: str) -> int:
     return farm.submit(parse_job({"job": {"name": "j", "blocks": [{"name": "b", "tasks": tasks}]}}))
 
 
-async def test_an_agent_runs_tasks_and_leaves_when_told(tmp_path: Path) -> None:
+async def test_an_agent_runs_tasks_and_ends_on_a_signal(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (farm, url):
         async with open_agent(tmp_path, url) as command:
             job = await farm.wait(submit(farm, "echo one", "exit 3"))
@@ -87,7 +87,7 @@ async def test_a_drain_lets_the_running_task_finish(tmp_path: Path) -> None:
         assert (first.state, second.attempts) == ("done", 0)
 
 
-async def test_a_second_signal_gives_tasks_back_and_nothing_stays(tmp_path: Path) -> None:
+async def test_a_second_signal_gives_tasks_back_and_no_process_stays(tmp_path: Path) -> None:
     up = make_gate(tmp_path / "up")
     async with open_server(tmp_path) as (farm, url):
         async with open_agent(tmp_path, url) as command:
@@ -101,7 +101,7 @@ async def test_a_second_signal_gives_tasks_back_and_nothing_stays(tmp_path: Path
         assert task.state == "ready"
 
 
-async def test_nimby_registers_as_that(tmp_path: Path) -> None:
+async def test_an_agent_can_register_as_nimby(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (farm, url), open_agent(tmp_path, url, "NIMBY") as command:
         await command.says("registered as render")
         assert farm.renders[0].nimby == "NIMBY"
@@ -123,7 +123,7 @@ async def test_without_redirection_tasks_print_on_the_agents_console(tmp_path: P
             block = {"name": "b", "parser": "generic", "errors_retries": 0, "tasks": tasks}
             job = farm.submit(parse_job({"job": {"name": "j", "blocks": [block]}}))
             [task] = (await farm.wait(job)).tasks
-            # Nothing of it was parsed, and no limit on output took the silence for a fault.
+            # The output was not parsed, and the limit on missing output did not apply.
             assert (task.state, task.exit_code, task.percent) == ("error", 3, 0)
             assert "without redirection (-nor): the output is on its console" in task.output
             await command.says("to stderr\n")
@@ -132,7 +132,7 @@ async def test_without_redirection_tasks_print_on_the_agents_console(tmp_path: P
     assert command.out == "PROGRESS: 50%\n"
 
 
-async def test_the_log_may_be_without_times(tmp_path: Path) -> None:
+async def test_the_log_can_be_without_times(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (_, url):
         async with open_agent(tmp_path, url, "-log_nodate") as command:
             await command.says("registered as render")
@@ -140,8 +140,8 @@ async def test_the_log_may_be_without_times(tmp_path: Path) -> None:
     assert "\nINFO registered as render" in "\n" + command.err
 
 
-async def test_a_command_alone_is_run_as_tasks_are(tmp_path: Path) -> None:
-    # -u: the variable is not there, as for any task.
+async def test_a_single_command_is_run_in_the_environment_of_tasks(tmp_path: Path) -> None:
+    # -u: the shell fails for a variable that is not set, which it is for no task.
     words = ("-cmd", "echo $NOTIFY_SOCKET", "--cmd_shell", "/bin/sh -u -c")
     async with open_command(*words, home=tmp_path, NOTIFY_SOCKET="/no") as command:
         assert await command.wait() == 2
@@ -154,7 +154,7 @@ async def test_a_command_alone_is_run_as_tasks_are(tmp_path: Path) -> None:
     )
 
 
-async def test_a_wrong_token_and_a_name_it_is_not_for_end_with_3(tmp_path: Path) -> None:
+async def test_a_wrong_token_and_a_wrong_name_for_it_end_with_3(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (_, url):
         async with open_agent(tmp_path, url, name="other-1") as command:
             assert await command.wait() == 3
@@ -177,7 +177,7 @@ async def test_a_second_agent_of_one_name_ends_with_3(tmp_path: Path) -> None:
     assert "another agent of that name runs here" in command.err
 
 
-async def test_a_name_that_is_taken_elsewhere_is_told_and_waited_for(tmp_path: Path) -> None:
+async def test_an_agent_waits_for_a_name_that_is_taken(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (_, url), open_agent(tmp_path, url) as first:
         await first.says("registered as render")
         words = ("--server", url, "--token-file", "token", "--name", "render-1", "--store", "other")
@@ -189,7 +189,7 @@ async def test_a_name_that_is_taken_elsewhere_is_told_and_waited_for(tmp_path: P
             assert await second.wait() == 0
 
 
-async def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
+async def test_an_agent_waits_for_an_absent_server(tmp_path: Path) -> None:
     write_token(tmp_path / "token", make_token().secret)
     async with open_agent(tmp_path, "ws://127.0.0.1:1") as command:
         await command.says("no link to the server")
@@ -234,7 +234,7 @@ async def test_a_store_that_is_a_link_is_refused(tmp_path: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-async def test_settings_of_the_agent_come_from_a_file_too(tmp_path: Path) -> None:
+async def test_settings_of_the_agent_come_from_a_file(tmp_path: Path) -> None:
     async with open_server(tmp_path) as (farm, url):
         ours = {"server": url, "token_file": "token", "name": "render-7", "max_tasks": 3}
         config = {"cgru_config": {"af_store_folder": "store", "trio_afrender": ours}}
@@ -248,7 +248,7 @@ async def test_settings_of_the_agent_come_from_a_file_too(tmp_path: Path) -> Non
     assert (tmp_path / "store" / "trio_afrender" / "render-7").is_dir()
 
 
-async def test_an_agent_without_supervisor_killed_in_mid_task_leaves_nothing_and_the_next_one_tells(
+async def test_after_a_kill_without_supervisor_the_next_agent_ends_the_tasks(
     tmp_path: Path,
 ) -> None:
     up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
@@ -258,8 +258,8 @@ async def test_an_agent_without_supervisor_killed_in_mid_task_leaves_nothing_and
             await pass_gate(up)
             command.process.kill()
             await command.wait()
-            assert len(command.strays()) >= 2, "nobody ends them when the agent is killed"
-            # The next one, with the same store, ends them before it asks for work.
+            assert len(command.strays()) >= 2, "they outlive the killed agent"
+            # The next agent with the same store ends them before it registers.
             async with open_agent(tmp_path, url, "--no-supervisor") as second:
                 await second.says("was killed: ended its processes")
                 await second.says("lost its agent: given back")
@@ -272,7 +272,7 @@ async def test_an_agent_without_supervisor_killed_in_mid_task_leaves_nothing_and
                 assert await second.wait() == 0
 
 
-async def test_a_farm_sees_what_a_tree_uses_while_it_runs_and_after(tmp_path: Path) -> None:
+async def test_a_farm_gets_the_usage_of_a_running_and_an_ended_task(tmp_path: Path) -> None:
     hold = make_gate(tmp_path / "hold")
     script = f"x = bytearray(64 << 20); open({str(hold)!r}).read()"
     config = tmp_path / "often.json"

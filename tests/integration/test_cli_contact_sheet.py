@@ -1,4 +1,4 @@
-"""``run --sheet``: real images, through agent, worker and farm, onto one picture."""
+"""``run --sheet``: thumbnails of real images, made by an agent and collected by the farm."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def job(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_sheet_of_what_was_rendered(job: Path, tmp_path: Path) -> None:
+async def test_a_sheet_has_the_thumbnails_of_all_tasks(job: Path, tmp_path: Path) -> None:
     report, sheet = tmp_path / "r.json", tmp_path / "sheet.png"
     words = ("run", job, "--config", "c.json", "--retries", "0", "--no-progress")
     code, _, err = await run_command(*words, "--report", report, "--sheet", sheet, home=tmp_path)
@@ -105,11 +105,11 @@ async def test_a_job_without_pictures_has_no_sheet(tmp_path: Path) -> None:
     ("name", "sentence"),
     [
         ("sheet.gif", r"--sheet .*sheet.gif: the name must end in .png, .jpg, .jpeg"),
-        ("folder.png", "--sheet .*: is a folder"),
-        ("nowhere/a.png", "--sheet .*: the folder .*nowhere cannot be written to"),
+        ("folder.png", "--sheet .*: this is a folder, give a file name"),
+        ("nowhere/a.png", "--sheet .*: the folder .*nowhere is missing or not writable"),
     ],
 )
-def test_a_sheet_that_could_not_be_written_is_told_of_first(
+def test_a_sheet_that_cannot_be_written_is_reported_before_the_job(
     tmp_path: Path, name: str, sentence: str
 ) -> None:
     (tmp_path / "folder.png").mkdir()

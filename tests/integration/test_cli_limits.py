@@ -1,4 +1,4 @@
-"""Limits and stuck tasks with real processes, as `run` shows them."""
+"""Limits and stuck tasks with real processes, as `run` reports them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HUNGRY = (
 async def run_with(
     tmp_path: Path, settings: dict[str, object], *tasks: str, retries: int = 0, **keys: object
 ) -> list[dict[str, Any]]:
-    """The tasks of the report of a job that ran with these settings of ours."""
+    """Run a job with these settings in ``trio_afrender{}``; return the tasks of its report."""
     (tmp_path / "c.json").write_text(json.dumps({"cgru_config": {"trio_afrender": settings}}))
     job = write_job(tmp_path, *tasks, **keys)
     words = ("run", job, "--config", "c.json", "--report", "r.json", "--retries", str(retries))
@@ -30,7 +30,7 @@ async def run_with(
     return tasks_of
 
 
-async def test_a_tree_that_takes_too_much_memory(tmp_path: Path) -> None:
+async def test_a_tree_that_uses_too_much_memory_is_stopped(tmp_path: Path) -> None:
     limits = {"services": {"generic": {"memory": 60 * 2**20}}}
     [task] = await run_with(tmp_path, {"limits": limits}, HUNGRY)
     assert (task["state"], task["status"]) == ("error", 6)
@@ -38,7 +38,7 @@ async def test_a_tree_that_takes_too_much_memory(tmp_path: Path) -> None:
     assert "the limit memory is 60.0 MiB: the task is stopped" in rule
 
 
-async def test_a_task_that_waits_for_nobody(tmp_path: Path) -> None:
+async def test_a_task_without_activity_is_stopped(tmp_path: Path) -> None:
     stuck = {"policy": "stop", "warn_after": 2, "stop_after": 4}
     settings = {"stuck": stuck, "timing": {"resources_period": 1}}
     [task] = await run_with(tmp_path, settings, "echo before; sleep 60")
@@ -50,7 +50,7 @@ async def test_a_task_that_waits_for_nobody(tmp_path: Path) -> None:
     assert task["output"] == "before\n"
 
 
-async def test_a_task_that_works_in_silence_is_left_alone(tmp_path: Path) -> None:
+async def test_a_task_that_works_without_output_continues(tmp_path: Path) -> None:
     stuck = {"policy": "stop", "warn_after": 1, "stop_after": 2}
     settings = {"stuck": stuck, "timing": {"resources_period": 1}}
     work = (
@@ -60,7 +60,7 @@ async def test_a_task_that_works_in_silence_is_left_alone(tmp_path: Path) -> Non
     assert (task["state"], task["log"].count("no sign of life")) == ("done", 0)
 
 
-async def test_trees_that_a_supervisor_holds_have_limits_too(tmp_path: Path) -> None:
+async def test_trees_of_a_supervisor_have_limits(tmp_path: Path) -> None:
     limits = {"memory": 60 * 2**20}
     settings = {"cgru_config": {"trio_afrender": {"limits": limits}}}
     (tmp_path / "c.json").write_text(json.dumps(settings))

@@ -1,4 +1,4 @@
-"""`trio_afrender run`, in a process of its own with real tasks."""
+"""`trio_afrender run` in a process of its own, with real tasks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from support.cli import make_gate, open_command, open_gate, pass_gate, run_command
 
-_HASTY = {"cgru_config": {"trio_afrender": {"timing": {"grace": 0.2}}}}
+_SHORT_GRACE = {"cgru_config": {"trio_afrender": {"timing": {"grace": 0.2}}}}
 
 
 def write_job(folder: Path, *tasks: str, **keys: object) -> Path:
-    """A job of one block, a task a command, one after another."""
+    """Write a job of one block with a task for each command."""
     listed = [{"name": f"t{i}", "command": command} for i, command in enumerate(tasks)]
     block = {"name": "b", "service": "generic", "tasks": listed, **keys}
     path = folder / "job.json"
@@ -25,7 +25,7 @@ def states(report: Path) -> list[tuple[str, int]]:
     return [(t["state"], t["attempts"]) for t in json.loads(report.read_text())["tasks"]]
 
 
-async def test_a_good_job_ends_with_0_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_good_job_ends_with_0_and_leaves_no_files(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one", "echo two")
     code, out, err = await run_command("run", job, home=tmp_path)
     assert (code, out) == (0, "")
@@ -34,7 +34,9 @@ async def test_a_good_job_ends_with_0_and_leaves_nothing(tmp_path: Path) -> None
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-async def test_a_mask_that_python_may_read_otherwise_one_day_is_no_news(tmp_path: Path) -> None:
+async def test_a_mask_that_a_later_python_may_read_differently_gives_no_warning(
+    tmp_path: Path,
+) -> None:
     job = write_job(tmp_path, "echo one", hosts_mask="[[a]|.*", depend_mask="[[x]")
     code, _out, err = await run_command("run", job, home=tmp_path)
     assert code == 0
@@ -49,7 +51,7 @@ async def test_commands_get_the_prefix_of_the_site(tmp_path: Path) -> None:
     assert json.loads(report.read_text())["tasks"][0]["output"] == "one"
 
 
-async def test_a_failed_task_ends_with_1_and_says_why(tmp_path: Path) -> None:
+async def test_a_failed_task_ends_with_1_and_a_reason(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo no licence; exit 5", "echo fine")
     code, out, err = await run_command("run", job, "--retries", "2", home=tmp_path)
     assert (code, out) == (1, "")
@@ -81,12 +83,12 @@ async def test_the_report_has_every_task(tmp_path: Path) -> None:
         "one\n",
     )
     assert (bad["state"], bad["status"], bad["exit_code"], bad["attempts"]) == ("error", 6, 7, 1)
-    [kept] = (tmp_path / "tmp").iterdir()
-    assert sorted(path.name for path in kept.iterdir()) == ["farm"]
-    assert f"thumbnails: {kept}/farm/" in err
+    [directory] = (tmp_path / "tmp").iterdir()
+    assert sorted(path.name for path in directory.iterdir()) == ["farm"]
+    assert f"thumbnails: {directory}/farm/" in err
 
 
-async def test_a_report_on_stdout_is_all_there_is(tmp_path: Path) -> None:
+async def test_a_report_is_all_of_stdout(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one")
     code, out, _ = await run_command("run", job, "--report", "-", home=tmp_path)
     assert code == 0
@@ -100,8 +102,8 @@ async def test_keep_keeps_the_folders_of_tasks(tmp_path: Path) -> None:
     assert code == 0
     [image] = store.rglob("image.txt")
     assert image.read_text() == "rendered\n"
-    [room] = store.iterdir()
-    assert f"folders of tasks: {room}/store" in err
+    [directory] = store.iterdir()
+    assert f"folders of tasks: {directory}/store" in err
 
 
 async def test_several_agents_share_a_job(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ async def test_several_agents_share_a_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "reason"),
     [
         ({"tasks": [{"name": "t0", "command": ""}]}, "empty"),
         ({"working_directory": "/no/such/folder"}, "/no/such/folder"),
@@ -127,16 +129,16 @@ async def test_several_agents_share_a_job(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 async def test_a_task_that_cannot_run_is_explained(
-    tmp_path: Path, keys: dict[str, object], told: str
+    tmp_path: Path, keys: dict[str, object], reason: str
 ) -> None:
     job = write_job(tmp_path, "true", **keys)
     code, out, err = await run_command("run", job, "--retries", "0", home=tmp_path)
     assert (code, out) == (1, "")
     assert "failed: b / t0" in err
-    assert told in err
+    assert reason in err
 
 
-async def test_binary_output_without_line_ends_is_harmless(tmp_path: Path) -> None:
+async def test_binary_output_is_cleaned_of_control_characters(tmp_path: Path) -> None:
     command = "head -c 300000 /dev/urandom; printf '\\033]0;owned\\007\\377\\000'; exit 3"
     job = write_job(tmp_path, command)
     code, _, err = await run_command("run", job, "--retries", "0", home=tmp_path)
@@ -145,7 +147,7 @@ async def test_binary_output_without_line_ends_is_harmless(tmp_path: Path) -> No
     assert not set(err) & {chr(c) for c in (*range(10), *range(11, 32), 127, *range(128, 160))}
 
 
-async def test_what_has_no_effect_is_named(tmp_path: Path) -> None:
+async def test_keys_without_effect_are_named(tmp_path: Path) -> None:
     job = write_job(tmp_path, "true", tickets={"nuke": 1}, depend_mask="nobody")
     code, _, err = await run_command("run", job, home=tmp_path)
     assert code == 0
@@ -153,14 +155,14 @@ async def test_what_has_no_effect_is_named(tmp_path: Path) -> None:
     assert 'warning: blocks[0].depend_mask: "nobody" matches no other block\n' in err
 
 
-async def test_an_unknown_parser_is_named_and_the_job_runs(tmp_path: Path) -> None:
+async def test_an_unknown_parser_is_a_warning(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one", parser="genric")
     code, _, err = await run_command("run", job, home=tmp_path)
     assert code == 0
     assert 'blocks[0].parser: no parser "genric", did you mean "generic"?' in err
 
 
-async def test_a_parser_of_ones_own_that_raises_costs_only_itself(tmp_path: Path) -> None:
+async def test_a_parser_that_raises_leaves_the_task_running(tmp_path: Path) -> None:
     folder = tmp_path / "plugins" / "parsers"
     folder.mkdir(parents=True)
     (folder / "broken.py").write_text(
@@ -177,7 +179,7 @@ async def test_a_parser_of_ones_own_that_raises_costs_only_itself(tmp_path: Path
     assert "cannot read this" in task["log"]
 
 
-async def test_a_job_that_can_never_run_says_what_it_waits_for(tmp_path: Path) -> None:
+async def test_the_reason_is_shown_for_a_job_that_can_never_run(tmp_path: Path) -> None:
     job = write_job(tmp_path, "true", hosts_mask="render-farm-.*")
     report = tmp_path / "r.json"
     async with open_command("run", job, "--report", report, home=tmp_path) as command:
@@ -209,10 +211,12 @@ async def test_the_first_signal_lets_running_tasks_finish(
 
 
 @pytest.mark.parametrize("presses", [2, 3])
-async def test_a_second_signal_stops_them_and_nothing_stays(tmp_path: Path, presses: int) -> None:
+async def test_a_second_signal_stops_tasks_and_no_process_stays(
+    tmp_path: Path, presses: int
+) -> None:
     up = make_gate(tmp_path / "up")
-    config = tmp_path / "hasty.json"
-    config.write_text(json.dumps(_HASTY))
+    config = tmp_path / "short_grace.json"
+    config.write_text(json.dumps(_SHORT_GRACE))
     stubborn = f"trap '' TERM; (setsid sleep 1000 &); echo up > {up}; sleep 1000; sleep 1000"
     job = write_job(tmp_path, stubborn, "echo never")
     report = tmp_path / "r.json"
@@ -234,7 +238,7 @@ async def test_a_second_signal_stops_them_and_nothing_stays(tmp_path: Path, pres
         assert "tasks: 1 killed, 1 not run" in command.err
 
 
-async def test_on_a_terminal_there_are_bars_and_no_foreign_commands(tmp_path: Path) -> None:
+async def test_a_terminal_shows_bars_and_no_control_sequences_of_tasks(tmp_path: Path) -> None:
     up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
     bad = "printf '\\033]0;owned\\007 [bold]\\n'; exit 3"
     command_line = f"echo 'PROGRESS: 40%'; echo 'ACTIVITY: [red]' ; echo up > {up}; read x < {hold}"
@@ -263,7 +267,7 @@ async def test_without_rich_a_terminal_gets_plain_lines(tmp_path: Path) -> None:
     assert "\x1b" not in command.err
 
 
-async def test_a_report_that_cannot_be_written_in_the_end_is_an_error_but_the_job_is_told(
+async def test_a_report_that_cannot_be_written_is_an_error_after_the_summary(
     tmp_path: Path,
 ) -> None:
     up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
@@ -281,7 +285,7 @@ async def test_a_report_that_cannot_be_written_in_the_end_is_an_error_but_the_jo
     )
 
 
-async def test_without_a_reader_the_end_is_quiet(tmp_path: Path) -> None:
+async def test_a_closed_stdout_gives_no_traceback(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo one")
     async with open_command("run", job, "--report", "-", home=tmp_path) as command:
         assert command.process.stdout is not None

@@ -1,4 +1,4 @@
-"""The end of a real agent: who may ask for it, and how long it takes."""
+"""The shutdown of a real agent: what can request it, and how long it takes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def write_settings(folder: Path, **ours: object) -> str:
     return "c.json"
 
 
-@pytest.mark.parametrize("who", ["SIGTERM", "notice", "server"])
-async def test_whoever_asks_the_end_has_one_budget(who: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["SIGTERM", "notice", "server"])
+async def test_a_shutdown_has_one_budget_from_any_source(source: str, tmp_path: Path) -> None:
     up = make_gate(tmp_path / "up")
     config = write_settings(tmp_path, notice_command="test -e leave && echo the spot is gone")
     async with open_server(tmp_path) as (farm, url):
@@ -33,9 +33,9 @@ async def test_whoever_asks_the_end_has_one_budget(who: str, tmp_path: Path) -> 
             job = submit(farm, STUBBORN.format(up=up))
             await pass_gate(up)
             begun = time.monotonic()
-            if who == "SIGTERM":
+            if source == "SIGTERM":
                 command.process.send_signal(signal.SIGTERM)
-            elif who == "notice":
+            elif source == "notice":
                 (tmp_path / "leave").touch()
             else:
                 farm.instruct("render-1", "exit")
@@ -44,6 +44,6 @@ async def test_whoever_asks_the_end_has_one_budget(who: str, tmp_path: Path) -> 
         [task] = farm.view(job).tasks
         assert task.state == "ready", "given back, no error"
         assert farm.renders[0].state == "offline"
-    assert took < BUDGET + 2.0, "the second is for this test's own processes"
-    if who == "notice":
+    assert took < BUDGET + 2.0, "the 2 s are for this test's own processes"
+    if source == "notice":
         assert "the spot is gone" in command.err

@@ -1,4 +1,4 @@
-"""`trio_afrender why`, with the store of an agent that has worked."""
+"""`trio_afrender why` with the store of an agent that has run tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from trio_afrender.protocol.messages import (
 )
 
 
-async def test_it_tells_of_ends_of_stops_and_of_what_runs(tmp_path: Path) -> None:
+async def test_ended_stopped_and_running_tasks_are_explained(tmp_path: Path) -> None:
     up = make_gate(tmp_path / "up")
     async with open_server(tmp_path) as (farm, url):
         farm.change_settings(FarmSettings(errors_retries=0))
@@ -37,7 +37,7 @@ async def test_it_tells_of_ends_of_stops_and_of_what_runs(tmp_path: Path) -> Non
                 "why", f"{stopped}.0.0", "--store", tmp_path / "store", home=tmp_path
             )
             assert (code, "running" in out) == (0, True)
-            farm.stop_task(TaskKey(stopped, 0, 0), "the artist said so")
+            farm.stop_task(TaskKey(stopped, 0, 0), "request of the artist")
             await farm.wait(stopped)
             command.process.send_signal(signal.SIGTERM)
             assert await command.wait() == 0
@@ -51,21 +51,23 @@ async def test_it_tells_of_ends_of_stops_and_of_what_runs(tmp_path: Path) -> Non
     )
     [facts] = json.loads(out)
     assert (facts["state"], facts["agent"]) == ("FinishedKilled", "render-1")
-    assert any("the artist said so" in step["text"] for step in facts["why"])
+    assert any("request of the artist" in step["text"] for step in facts["why"])
     assert any(step["event"] == "signal" and step["pids"] for step in facts["why"])
     code, out, err = await run_command("why", "99.0.0", "--store", "store", home=tmp_path)
     assert (code, out) == (1, "")
-    assert 'nothing is known of "99.0.0"' in err
+    assert 'there is no record of "99.0.0"' in err
     assert f"the latest tasks here: {stopped}.0.0, {ended}.0.0" in err
 
 
 async def test_a_store_without_agents(tmp_path: Path) -> None:
     code, _, err = await run_command("why", "1.0.0", "--store", "store", home=tmp_path)
     assert code == 1
-    assert "no agent has kept anything there" in err
+    assert "that folder has no records" in err
 
 
-async def test_several_runs_the_newest_last_and_nothing_is_markup(tmp_path: Path) -> None:
+async def test_several_runs_are_shown_newest_last_without_control_characters(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "store" / "trio_afrender" / "n1"
     folder.mkdir(parents=True)
     history = DiskRunHistory(folder)
@@ -87,7 +89,7 @@ async def test_several_runs_the_newest_last_and_nothing_is_markup(tmp_path: Path
     assert "FinishedSuccess" not in out
 
 
-def test_torn_lines_and_nonsense_are_left_out(tmp_path: Path) -> None:
+def test_incomplete_and_invalid_lines_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "history.1.jsonl").write_text('{"run": "old", "why": []}\n{"run": "torn", "wh')
     deep = "[" * 9000
     (tmp_path / "history.jsonl").write_text(
@@ -112,7 +114,7 @@ async def test_the_history_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     assert runs == [f"r{number}" for number in range(30 - len(runs), 30)]
 
 
-async def test_a_history_that_cannot_be_written_harms_nothing(
+async def test_a_history_that_cannot_be_written_is_only_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "history.jsonl").mkdir()

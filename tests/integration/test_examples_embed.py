@@ -1,4 +1,4 @@
-"""examples/embed.py is a test too: an agent inside another program's nursery."""
+"""examples/embed.py runs an agent inside another program's nursery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each job of `examples/`, run as its page says."""
+"""Each job of `examples/`, run as its page describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 async def run_example(name: str, home: Path, *words: str) -> tuple[int, dict[str, list[str]], str]:
-    """Run a job; return the exit code, the tasks' states by block, and what stderr said."""
+    """Run a job; return the exit code, the states of tasks by block, and stderr."""
     report = home / "report.json"
     code, out, err = await run_command(
         "run", EXAMPLES / name, "--report", report, *words, home=home
@@ -42,7 +42,7 @@ async def test_shell(tmp_path: Path) -> None:
     world, moon, last = outputs(tmp_path)
     assert world.endswith("hello, world\n")
     assert moon.endswith("good night, moon\n")
-    assert last.startswith("all words are said\n")
+    assert last.startswith("all words are printed\n")
 
 
 async def test_numeric(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ async def test_failing(tmp_path: Path) -> None:
 
 
 async def test_cornell_renders_frames_and_films_them(tmp_path: Path) -> None:
-    """The demo itself, small: six frames instead of two dozen."""
+    """The demo with six frames instead of two dozen."""
     pytest.importorskip("mitsuba")
     pytest.importorskip("imageio_ffmpeg")
     words = ["--frames", "6", "--size", "32", "--samples", "4", "--output", str(tmp_path / "out")]

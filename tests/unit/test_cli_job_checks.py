@@ -1,4 +1,4 @@
-"""Input that `run` refuses before anything starts."""
+"""Jobs and options that `run` refuses before anything starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def block(**keys: object) -> str:
         (block(service="a\x1b[31mb"), r'no service "a\x1b[31mb"'),
     ],
 )  # fmt: skip
-def test_a_bad_job_is_named_by_path(
+def test_an_error_in_a_job_names_the_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, sentence: str
 ) -> None:
     path = tmp_path / "job.json"
@@ -45,15 +45,15 @@ def test_a_bad_job_is_named_by_path(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--report", "{tmp}/no/report.json"], "--report {tmp}/no/report.json: the folder {tmp}/no cannot be written to"),
-        (["--report", "{tmp}"], "--report {tmp}: is a folder"),
+        (["--report", "{tmp}/no/report.json"], "--report {tmp}/no/report.json: the folder {tmp}/no is missing or not writable"),
+        (["--report", "{tmp}"], "--report {tmp}: this is a folder, give a file name"),
         (["--plugins", "{tmp}/no"], "plugin folder {tmp}/no does not exist"),
         (["--store", "{tmp}/job.json"], "store folder {tmp}/job.json: "),
         (["--config", "{tmp}/no.json"], "config file {tmp}/no.json does not exist"),
         (["--cmd_shell", " "], "cmd_shell must name a shell"),
     ],
 )  # fmt: skip
-def test_bad_options_are_named_before_the_job_starts(
+def test_bad_options_are_reported_before_the_job_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     (tmp_path / "job.json").write_text(block())

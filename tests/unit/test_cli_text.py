@@ -1,4 +1,4 @@
-"""What people are shown: harmless, short, and nothing that happened left out."""
+"""Texts for the terminal: no control characters, limited length, every event included."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trio_afrender.protocol.messages import Reason, TaskKey, TaskUsage
         ("\udcff", "\\udcff"),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown_instead(text: str, shown: str) -> None:
+def test_control_characters_are_made_visible(text: str, shown: str) -> None:
     assert clean(text) == shown
 
 
@@ -54,7 +54,7 @@ def test_cleaned_text_is_one_printable_line(text: str) -> None:
         ("\x1b", 3, "\\x…"),
     ],
 )
-def test_text_is_cut_by_columns(text: str, width: int, shown: str) -> None:
+def test_text_is_shortened_by_columns(text: str, width: int, shown: str) -> None:
     assert shorten_line(text, width) == shown
 
 
@@ -77,7 +77,7 @@ def test_the_tail_of_an_output(text: str, lines: list[str]) -> None:
     ("seconds", "text"),
     [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1:00 min"), (3599, "59:59 min"), (3661, "1:01:01 h")],
 )
-def test_lengths_of_time(seconds: float, text: str) -> None:
+def test_durations(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
 
 
@@ -125,24 +125,24 @@ def job(*tasks: TaskView, state: str = "running") -> JobView:
     [
         (None, task(0, "ready"), []),
         (None, task(0, "running", attempts=1), ["started"]),
-        (None, task(0, "done", attempts=1), ["over"]),
+        (None, task(0, "done", attempts=1), ["ended"]),
         (task(0, "ready"), task(0, "running", attempts=1), ["started"]),
-        (task(0, "ready"), task(0, "done", attempts=1), ["over"]),
+        (task(0, "ready"), task(0, "done", attempts=1), ["ended"]),
         (task(0, "ready"), task(0, "ready", attempts=1), ["retried"]),
         (task(0, "ready"), task(0, "running", attempts=2), ["retried", "started"]),
         (task(0, "running", attempts=1), task(0, "ready", attempts=1), ["retried"]),
         (task(0, "running", attempts=1), task(0, "running", attempts=2), ["retried", "started"]),
-        (task(0, "running", attempts=1), task(0, "error", attempts=2), ["over"]),
+        (task(0, "running", attempts=1), task(0, "error", attempts=2), ["ended"]),
         (task(0, "ready", attempts=1), task(0, "running", attempts=2), ["started"]),
         (task(0, "done", attempts=1), task(0, "done", attempts=1), []),
-        (task(0, "waiting"), task(0, "killed"), ["over"]),
+        (task(0, "waiting"), task(0, "killed"), ["ended"]),
     ],
 )
-def test_no_end_and_no_failed_attempt_goes_untold(
+def test_every_end_and_every_failed_attempt_is_an_event(
     before: TaskView | None, after: TaskView, kinds: list[str]
 ) -> None:
     old = job(before) if before is not None else None
-    assert [news.kind for news in compare(old, job(after))] == kinds
+    assert [event.kind for event in compare(old, job(after))] == kinds
 
 
 def test_the_summary_counts_names_the_slowest_and_explains_failures() -> None:
@@ -187,7 +187,7 @@ def test_the_summary_of_many_failures_stays_short() -> None:
     assert len(lines) == 12
 
 
-def test_a_bar_tells_what_the_tree_uses() -> None:
+def test_a_bar_shows_the_usage_of_the_tree() -> None:
     running = attrs.evolve(
         task(1, "running", attempts=1),
         activity="Sample 3",

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a job before any of it runs."""
+"""Checks of a job before it runs: plugin folders, services, parsers, ignored keys."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _NO_PARSER = ("", "none", "parser")
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Raise `ConfigError` for a plugin folder that is not there: its plugins would be missed."""
+    """Raise `ConfigError` for a plugin folder that does not exist."""
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"plugin folder {folder} does not exist")
 
 
 def check_plugins(spec: JobSpec, folders: Sequence[Path]) -> None:
-    """Raise `JobError` for a service that does not exist; say on stderr which parsers do not.
+    """Raise `JobError` for a service that does not exist; warn on stderr of a missing parser.
 
-    Without its service a task cannot start. Without its parser it can, and on an Afanasy farm it
-    does: a job from there must run here unchanged.
+    A task cannot start without its service. Without its parser it runs on an Afanasy farm, so it
+    must run here, too.
     """
     services = {*list_plugins("service", folders), "service"}
     parsers = {*list_plugins("parser", folders), *_NO_PARSER}
@@ -44,7 +44,7 @@ def _missing(kind: str, name: str, folders: Sequence[Path]) -> str:
 
 
 def print_warnings(spec: JobSpec) -> None:
-    """Name on stderr what the embedded farm passes over, and what is probably not meant."""
+    """Print warnings to stderr: keys that the embedded farm ignores, and probable mistakes."""
     for path in spec.unhonoured:
         print_line(f"warning: {clean(path)} has no effect here")
     for note in spec.notes:

@@ -1,4 +1,4 @@
-"""``--sheet FILE``: a job's thumbnails on one picture, made by a program of their own afterwards."""
+"""``--sheet FILE``: all thumbnails of a job on one picture, made by another process after the job."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ __all__ = ("check_sheet", "list_cells", "write_sheet")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_CELLS = 600
-"""Cells; of more, so many in even steps."""
+"""Of more cells, this many at even distances are shown."""
 TIME_LIMIT = 300.0
+"""Seconds for the process that makes the picture."""
 _FAILED = ("error", "killed")
 
 
 def check_sheet(text: str | None) -> Path | None:
-    """Find out before the job whether its sheet could be made after it. Raises `ConfigError`."""
+    """Return the path of a sheet; raise `ConfigError` if it cannot be made after the job."""
     if text is None:
         return None
     path = Path(text).expanduser().absolute()
     if path.suffix.casefold() not in IMAGE_SUFFIXES:
         raise ConfigError(f"--sheet {text}: the name must end in {', '.join(IMAGE_SUFFIXES)}")
     if path.is_dir():
-        raise ConfigError(f"--sheet {text}: is a folder")
+        raise ConfigError(f"--sheet {text}: this is a folder, give a file name")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"--sheet {text}: the folder {path.parent} cannot be written to")
+        raise ConfigError(f"--sheet {text}: the folder {path.parent} is missing or not writable")
     if find_spec("OpenImageIO") is None:
         raise ConfigError(
             f"--sheet {text} needs OpenImageIO (pip install 'trio_afrender[thumbnails]')"
@@ -44,11 +45,11 @@ def check_sheet(text: str | None) -> Path | None:
 
 
 def list_cells(view: JobView) -> list[dict[str, str]]:
-    """A cell for each thumbnail, in the order of tasks, and one for each task that failed."""
-    return [cell for task in view.tasks for cell in _cells_of(task)]
+    """Return a cell for each thumbnail, in task order, and one for each failed task without any."""
+    return [cell for task in view.tasks for cell in _task_cells(task)]
 
 
-def _cells_of(task: TaskView) -> Iterator[dict[str, str]]:
+def _task_cells(task: TaskView) -> Iterator[dict[str, str]]:
     pictures = [file for file in task.files if file.suffix.casefold() in IMAGE_SUFFIXES]
     for file in pictures:
         yield {"label": file.name.removesuffix(".jpg"), "image": str(file)}
@@ -58,7 +59,7 @@ def _cells_of(task: TaskView) -> Iterator[dict[str, str]]:
 
 
 def write_sheet(view: JobView, file: Path) -> None:
-    """Make the picture and say where it is, or why there is none. Never raises for an image."""
+    """Make the picture and print its path, or why there is none. Raises nothing."""
     cells = list_cells(view)
     if not any(cell["image"] for cell in cells):
         print_line("no sheet: the job has no thumbnails")
@@ -68,23 +69,23 @@ def write_sheet(view: JobView, file: Path) -> None:
         shown = [cells[index * (len(cells) - 1) // (MAX_CELLS - 1)] for index in range(MAX_CELLS)]
     counts = ", ".join(f"{number} {state}" for state, number in view.counts.items())
     left_out = f" ({len(cells) - len(shown)} pictures left out)" if len(shown) < len(cells) else ""
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "file": str(file),
         "title": view.name,
         "note": f"{counts}{left_out}",
         "cells": shown,
     }
-    problem = _make(asked)
+    problem = _run_maker(request)
     print_line(f"no sheet: {clean(problem)}" if problem else f"sheet: {clean(str(file))}")
 
 
-def _make(asked: dict[str, Any]) -> str:
-    """Run the program; return what went wrong."""
+def _run_maker(request: dict[str, Any]) -> str:
+    """Run ``thumbnail.contact_sheet`` in a process; return its error, '' on success."""
     words = [sys.executable, "-P", "-m", "trio_afrender.thumbnail.contact_sheet"]
     try:
         done = subprocess.run(
             words,
-            input=json.dumps(asked),
+            input=json.dumps(request),
             capture_output=True,
             text=True,
             errors="replace",
@@ -94,5 +95,5 @@ def _make(asked: dict[str, Any]) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    said = done.stderr.strip().splitlines()
-    return (said[-1] if said else f"exit code {done.returncode}") if done.returncode else ""
+    errors = done.stderr.strip().splitlines()
+    return (errors[-1] if errors else f"exit code {done.returncode}") if done.returncode else ""

@@ -1,4 +1,4 @@
-"""Follows a job of a farm and tells what happens; the terminal may stand still meanwhile."""
+"""Follows a job and shows its progress on a `Screen`, in threads, since a terminal can block."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from typing import Protocol
 import trio
 
 from trio_afrender.cli.job_events import JobEvent, compare
-from trio_afrender.cli.screens import Screen
+from trio_afrender.cli.progress_display import Screen
 from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 
 __all__ = ("JobSource", "open_progress")
 
 _SETTLE_DELAY = 0.1
-"""Between a change and the look at it: many changes are one, and texts are on disk by then."""
+"""Seconds between a change and its display: by then more changes have come and texts are on disk."""
 _SHARE = 10
-"""A look that takes t is followed by a pause of at least so many t: large jobs are seen less often."""
+"""The pause after a refresh is at least ten times as long as the refresh took, for large jobs."""
 _REDRAW_INTERVAL = 0.5
-"""A running clock is drawn so often even if nothing changes."""
+"""Seconds between two refreshes without a change, which show the elapsed time."""
 _WAITING_NOTICE_AFTER = 2.0
-"""So long nothing may run before we say why."""
+"""Seconds without a running task until the reason is shown."""
 _MAX_FAILURES_SHOWN = 20
-"""Failures told as they happen; the summary counts the rest."""
+"""Failures shown when they happen; the summary counts the others."""
 _terminal = trio.CapacityLimiter(2)
 
 
 class JobSource(Protocol):
-    """What has jobs: the embedded farm, or what a server tells."""
+    """A source of views of a job: the embedded farm, or a client of an afserver."""
 
     async def changed(self, seen: int) -> int:
-        """Wait until something is new since `seen` (0 at first); return what to give next."""
+        """Wait for a change since `seen` (0 at first); return the value for the next call."""
         ...
 
     def view(self, job: int) -> JobView: ...
 
     def why_waiting(self, job: int) -> Sequence[str]:
-        """Sentences on why nothing of a job runs."""
+        """Return the reasons why no task of a job runs, as sentences."""
         ...
 
 
 @asynccontextmanager
 async def open_progress(farm: JobSource, job: int, screen: Screen) -> AsyncIterator[None]:
-    """Tell about a job on `screen` until the body ends, which has a last look told."""
+    """Show a job on `screen` while the body runs, and once more when it ends."""
     follower = _Follower(farm, job, screen)
     screen.open()
     try:
@@ -52,7 +52,7 @@ async def open_progress(farm: JobSource, job: int, screen: Screen) -> AsyncItera
             nursery.start_soon(follower.run)
             yield
             nursery.cancel_scope.cancel()
-        await follower.look()
+        await follower.refresh()
     finally:
         with trio.CancelScope(shield=True), trio.move_on_after(2):
             await trio.to_thread.run_sync(screen.close, abandon_on_cancel=True, limiter=_terminal)
@@ -65,7 +65,7 @@ class _Follower:
         self._screen = screen
         self._before: JobView | None = None
         self._idle_since = trio.current_time()
-        self._told = 0
+        self._failures_shown = 0
         self._pause = _SETTLE_DELAY
 
     async def run(self) -> None:
@@ -73,10 +73,10 @@ class _Follower:
         while True:
             with trio.move_on_after(_REDRAW_INTERVAL):
                 seen = await self._farm.changed(seen)
-            await self.look()
+            await self.refresh()
 
-    async def look(self) -> None:
-        """See what is new and tell it. A terminal that stands still stops nothing else."""
+    async def refresh(self) -> None:
+        """Show the changes since the last refresh. A terminal that blocks delays only this."""
         now = trio.current_time()
         view = self._farm.view(self._job)
         waiting = self._why_waiting(view, now)
@@ -84,7 +84,7 @@ class _Follower:
         await trio.sleep(self._pause)
         before, self._before, now = self._before, view, trio.current_time()
         await trio.to_thread.run_sync(
-            self._tell, before, view, waiting, now, abandon_on_cancel=True, limiter=_terminal
+            self._show, before, view, waiting, now, abandon_on_cancel=True, limiter=_terminal
         )
         self._pause = max(_SETTLE_DELAY, _SHARE * (cost + trio.current_time() - now))
 
@@ -95,28 +95,28 @@ class _Follower:
             return ""
         return "; ".join(self._farm.why_waiting(self._job)[:2])
 
-    def _tell(self, before: JobView | None, view: JobView, waiting: str, now: float) -> None:
-        over = sum(task.state in FINAL_STATES for task in view.tasks)
-        for news in compare(before, view):
-            for line in self._lines(news, f"[{over}/{len(view.tasks)}]"):
+    def _show(self, before: JobView | None, view: JobView, waiting: str, now: float) -> None:
+        ended = sum(task.state in FINAL_STATES for task in view.tasks)
+        for event in compare(before, view):
+            for line in self._lines(event, f"[{ended}/{len(view.tasks)}]"):
                 self._screen.line(line)
         self._screen.draw(view, waiting, now)
 
-    def _lines(self, news: JobEvent, count: str) -> Iterator[str]:
-        task = news.task
-        failed = news.kind == "retried" or task.state == "error"
-        if news.kind == "over" and not failed and "done" in self._screen.kinds:
-            yield f"{count} {label(task)}: {state_text(task)}{_time(task)}"
-        if failed and "failed" in self._screen.kinds and self._told < _MAX_FAILURES_SHOWN:
-            self._told += 1
+    def _lines(self, event: JobEvent, count: str) -> Iterator[str]:
+        task = event.task
+        failed = event.kind == "retried" or task.state == "error"
+        if event.kind == "ended" and not failed and "done" in self._screen.kinds:
+            yield f"{count} {label(task)}: {state_text(task)}{_duration(task)}"
+        if failed and "failed" in self._screen.kinds and self._failures_shown < _MAX_FAILURES_SHOWN:
+            self._failures_shown += 1
             first, *rest = name_failure(task)
-            yield first + (", trying again" if news.kind == "retried" else "")
+            yield first + (", trying again" if event.kind == "retried" else "")
             yield from rest
-            if self._told == _MAX_FAILURES_SHOWN:
+            if self._failures_shown == _MAX_FAILURES_SHOWN:
                 yield "(further failures are only counted)"
 
 
-def _time(task: TaskView) -> str:
+def _duration(task: TaskView) -> str:
     if task.started is None or task.finished is None:
         return ""
     return f" in {seconds_text(task.finished - task.started)}"

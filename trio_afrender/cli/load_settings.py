@@ -1,4 +1,4 @@
-"""From the options of a command to settings."""
+"""Loads the settings of a command: files, environment, and the command's options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio_afrender.config.load import Settings, load_settings
 
 __all__ = ("load_options",)
 
-_KEYS = {
+_KEYS = {  # of Settings.values, by the name of the option
     "server": "trio_afrender.server",
     "name": "trio_afrender.name",
     "token_file": "trio_afrender.token_file",
@@ -25,12 +25,12 @@ _KEYS = {
 
 
 def load_options(options: Namespace) -> Settings:
-    """Read all layers, the command line on top; problems of files go to stderr.
+    """Read all layers of settings, with `options` on top; print problems of files to stderr.
 
     Raises `ConfigError`.
     """
     given = {
-        key: _plain(value)
+        key: _to_text(value)
         for name, key in _KEYS.items()
         if (value := getattr(options, name, None)) not in (None, False)
     }
@@ -47,10 +47,10 @@ def load_options(options: Namespace) -> Settings:
     return settings
 
 
-def _plain(value: object) -> object:
-    """Paths as the config has them: absolute texts."""
+def _to_text(value: object) -> object:
+    """Return paths as the settings have them: absolute, as strings."""
     if isinstance(value, Path):
         return str(Path.cwd() / value.expanduser())
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_to_text(item) for item in value]
     return value

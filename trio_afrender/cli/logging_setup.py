@@ -1,4 +1,4 @@
-"""Log records to the terminal, by a thread of the logging library's own: the loop never waits."""
+"""Writes log records to the terminal in a thread of the logging module, so that trio never waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_afrender.cli.terminal import clean
 __all__ = ("logging_to",)
 
 _LIMIT = 10_000
-"""Records that may wait for a terminal that stands still; further ones are dropped."""
+"""Records that may wait while the terminal blocks; further ones are dropped."""
 
 
 class _Dropping(QueueHandler):
@@ -36,7 +36,7 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def logging_to(write: Callable[[str], None], level: int, *, times: bool = True) -> Iterator[None]:
-    """Send what this process logs to `write`, a line a call, from another thread."""
+    """Pass the log of this process to `write`, one line for each call, in another thread."""
     records: queue.Queue[logging.LogRecord] = queue.Queue(_LIMIT)
     listener = QueueListener(records, _Lines(write, times=times))
     handler = _Dropping(records)

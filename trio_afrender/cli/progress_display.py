@@ -1,36 +1,108 @@
-"""The live picture of a job for a terminal: a bar a running task, a total. Needs rich."""
+"""Displays of a job's progress on stderr: bars on a terminal, plain lines elsewhere, or nothing.
+
+rich draws the bars. It is an extra and takes long to import, so the functions that need it import it.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Protocol
 
 from trio_afrender.cli.summary import label, seconds_text, state_text
-from trio_afrender.cli.terminal import clean, shorten_line
-from trio_afrender.jobs.views import JobView, TaskView
+from trio_afrender.cli.terminal import clean, print_line, shorten_line
+from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("RichProgress",)
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
 
+__all__ = ("PlainScreen", "QuietScreen", "RichProgress", "Screen", "choose_screen")
+
+_OVERVIEW_INTERVAL = 15.0
+"""Seconds between two overviews of the running tasks in plain lines."""
 _SPARE_ROWS = 5
-"""Rows of the terminal that stay free of bars: the total, what waits, lines above."""
+"""Rows of the terminal without bars: for the total, the reason of waiting, lines above."""
 _ECHO_COLUMNS = 3
-"""Columns left free: a terminal that echoes ``^C`` behind a full row would move the picture."""
+"""Columns left free: the ``^C`` that a terminal echoes after a full row would shift the bars."""
+
+
+class Screen(Protocol):
+    """Shows the progress of a job. Methods block on the terminal; any thread may call them."""
+
+    kinds: Sequence[str]
+    """The events that get a line: ``done``, ``failed``."""
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def line(self, text: str) -> None:
+        """Write a line that stays. `text` is cleaned."""
+        ...
+
+    def draw(self, job: JobView, waiting: str, now: float) -> None:
+        """Show the state of the job; `waiting` is why nothing runs, `now` is in seconds."""
+        ...
+
+
+class QuietScreen:
+    """Shows log lines and answers to signals only."""
+
+    kinds: Sequence[str] = ()
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def line(self, text: str) -> None:
+        print_line(text)
+
+    def draw(self, job: JobView, waiting: str, now: float) -> None: ...
+
+
+class PlainScreen(QuietScreen):
+    """Writes a line for each task, and from time to time an overview of the running ones."""
+
+    kinds: Sequence[str] = ("done", "failed")
+
+    def __init__(self) -> None:
+        self._last_overview: float | None = None
+        self._shown_waiting = ""
+
+    def draw(self, job: JobView, waiting: str, now: float) -> None:
+        if waiting and waiting != self._shown_waiting:
+            print_line(f"nothing runs: {waiting}")
+        self._shown_waiting = waiting
+        if self._last_overview is not None and now - self._last_overview < _OVERVIEW_INTERVAL:
+            return
+        if self._last_overview is not None:
+            print_line(_overview(job))
+        self._last_overview = now
+
+
+def _overview(job: JobView) -> str:
+    running = [task for task in job.tasks if task.state == "running"]
+    ended = sum(task.state in FINAL_STATES for task in job.tasks)
+    shown = ", ".join(f"{shorten_line(label(task), 40)} {task.percent}%" for task in running[:4])
+    more = f" and {len(running) - 4} more" if len(running) > 4 else ""
+    return f"{ended} of {len(job.tasks)} tasks ended; running: {shown or 'none'}{more}"
 
 
 class RichProgress:
-    """A `Screen` that draws on stderr; lines stand above the picture."""
+    """Draws a bar for each running task and one for the job; lines stay above them."""
 
     kinds: Sequence[str] = ("failed",)
 
     def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
         self.console = Console(stderr=True, markup=False, highlight=False, emoji=False)
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
 
@@ -38,29 +110,40 @@ class RichProgress:
         self._live.start()
 
     def close(self) -> None:
+        from rich.text import Text
+
         self._live.update(Text(""), refresh=True)
         self._live.stop()
 
     def line(self, text: str) -> None:
+        from rich.text import Text
+
         self.console.print(Text(text), soft_wrap=True)
 
     def draw(self, job: JobView, waiting: str, now: float) -> None:
-        self._live.update(self._picture(job, waiting), refresh=True)
+        self._live.update(self._make_bars(job, waiting), refresh=True)
 
-    def _picture(self, job: JobView, waiting: str) -> Group:
+    def _make_bars(self, job: JobView, waiting: str) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
         width, height = self.console.width - _ECHO_COLUMNS, self.console.height
         running = [task for task in job.tasks if task.state == "running"]
-        room = max(1, height - _SPARE_ROWS)
-        shown = running if len(running) <= room else running[: room - 1]
-        parts: list[Table | Text] = [_bars(shown, width)] if shown else []
+        rows = max(1, height - _SPARE_ROWS)
+        shown = running if len(running) <= rows else running[: rows - 1]
+        parts: list[Table | Text] = [_task_bars(shown, width)] if shown else []
         if len(running) > len(shown):
             parts.append(Text(f"... and {len(running) - len(shown)} more running"))
         if waiting:
             parts.append(Text(shorten_line(waiting, width), style="yellow"))
-        return Group(*parts, _total(job, width))
+        return Group(*parts, _job_bar(job, width))
 
 
-def _bars(tasks: list[TaskView], width: int) -> Table:
+def _task_bars(tasks: list[TaskView], width: int) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
     name = max(10, min(40, width // 3))
     table = Table.grid(padding=(0, 1))
     table.width = width
@@ -92,23 +175,36 @@ def _details(task: TaskView) -> str:
     return ", ".join(parts)
 
 
-def _total(job: JobView, width: int) -> Table:
+def _job_bar(job: JobView, width: int) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
     states = Counter(state_text(task) for task in job.tasks)
-    over = sum(states[state] for state in ("done", "skipped", "error", "killed"))
+    ended = sum(states[state] for state in ("done", "skipped", "error", "killed"))
     running = sum(task.percent for task in job.tasks if task.state == "running") / 100
     table = Table.grid(padding=(0, 1))
     table.width = width
     table.add_column(no_wrap=True)
     table.add_column(ratio=1, min_width=8)
     table.add_column(no_wrap=True)
-    counts = f"{over} of {len(job.tasks)}"
+    counts = f"{ended} of {len(job.tasks)}"
     for state, word in (("error", "failed"), ("killed", "stopped"), ("not run", "not run")):
         counts += f", {states[state]} {word}" if states[state] else ""
     if job.started is not None:
         counts += f", {seconds_text(max(0.0, time.time() - job.started))}"
     table.add_row(
         Text(shorten_line(job.name, width // 3), style="bold"),
-        ProgressBar(total=max(1, len(job.tasks)), completed=over + running),
+        ProgressBar(total=max(1, len(job.tasks)), completed=ended + running),
         Text(counts),
     )
     return table
+
+
+def choose_screen(*, quiet: bool) -> Screen:
+    """Return bars if stderr is a terminal and rich is installed, else plain lines."""
+    if quiet:
+        return QuietScreen()
+    if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
+        return RichProgress()
+    return PlainScreen()

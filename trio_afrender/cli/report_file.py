@@ -1,4 +1,4 @@
-"""``--report FILE``: known to be writable before the job, written whole after it."""
+"""``--report FILE``: checked before the job, written after it."""
 
 from __future__ import annotations
 
@@ -16,32 +16,28 @@ __all__ = ("check_report", "write_report")
 
 
 def check_report(text: str | None) -> Path | None:
-    """Find out before the job whether its report could be written after it."""
+    """Return the path of a report, ``-`` for stdout; raise `ConfigError` if it cannot be written."""
     if text is None or text == "-":
         return None if text is None else Path("-")
     path = Path(text).expanduser().absolute()
     if path.is_dir():
-        raise ConfigError(f"--report {text}: is a folder")
+        raise ConfigError(f"--report {text}: this is a folder, give a file name")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"--report {text}: the folder {path.parent} cannot be written to")
+        raise ConfigError(f"--report {text}: the folder {path.parent} is missing or not writable")
     return path
 
 
 def write_report(view: JobView, report: Path) -> None:
-    """Write the outcome of a job; ``-`` is stdout. Raises `ConfigError`."""
+    """Write the report of a job; ``-`` is stdout. Raises `ConfigError`."""
     text = json.dumps(make_report(view), indent=2) + "\n"
     if str(report) == "-":
         sys.stdout.write(text)
     else:
-        _write_whole(report, text)
+        # Written under another name and renamed: a reader never sees an incomplete report.
+        partial = report.with_name(f".{report.name}.{os.getpid()}")
+        try:
+            partial.write_text(text)
+            partial.replace(report)
+        except OSError as error:
+            raise ConfigError(f"report {report}: {error.strerror or error}") from error
         print_line(f"report: {clean(str(report))}")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half. Raises `ConfigError`."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        raise ConfigError(f"report {path}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""``-cmd``: a command as tasks are run, without a server: does this host find its renderer?"""
+"""``-cmd``: runs a command in the same way as a task, without a server, to test a host."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ("run_by_shell",)
 
 
 def run_by_shell(shell: Sequence[str], command: str) -> NoReturn:
-    """Become `command`, by the shell of tasks (``cmd_shell``) and with the variables that they get.
+    """Replace this process by `command`, run by `shell` with the environment of tasks.
 
-    Its terminal, its signals and its exit code are then the command's. Raises `SpawnError`.
+    So the command has the terminal, gets the signals and sets the exit code. Raises `SpawnError`.
     """
     variables = AgentEnvironment.of(os.environ, ()).variables
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execvpe(shell[0], [*shell, command], dict(variables))  # noqa: S606 - no shell but the configured one
+        os.execvpe(shell[0], [*shell, command], dict(variables))  # noqa: S606 - the configured shell
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
         raise SpawnError(f'cmd_shell: cannot start "{shell[0]}": {problem}') from error

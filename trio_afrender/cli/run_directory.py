@@ -1,4 +1,4 @@
-"""The folder of one ``trio_afrender run``: a farm's texts and the agents' stores, ours alone."""
+"""The folder of one ``trio_afrender run``: files of the embedded farm and stores of its agents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ("RunDirectory", "open_run_directory")
 
 @attrs.define(slots=True)
 class RunDirectory:
-    """`farm` has logs, outputs and thumbnails; `store` the folders of tasks while they run."""
+    """`farm` has logs, outputs and thumbnails; `store` has the folders of running tasks."""
 
     folder: Path
     keep_farm: bool
@@ -36,20 +36,22 @@ class RunDirectory:
 def open_run_directory(
     parent: Path | None, *, keep_farm: bool, keep_store: bool
 ) -> Iterator[RunDirectory]:
-    """Make a fresh folder, below `parent` or the system's temporary one; remove what is not kept.
+    """Create a new folder in `parent`, else in the temporary folder; remove it or its parts at the end.
 
-    Blocks on the disk. Raises `StoreError`.
+    `keep_store` keeps all of it, `keep_farm` only the farm's part. Blocks on the disk. Raises
+    `StoreError`.
     """
-    where = (parent if parent is not None else Path(tempfile.gettempdir())).absolute()
+    parent = (parent if parent is not None else Path(tempfile.gettempdir())).absolute()
     try:
-        where.mkdir(parents=True, exist_ok=True)
-        room = RunDirectory(
-            Path(tempfile.mkdtemp(prefix="trio_afrender-run-", dir=where)), keep_farm, keep_store
+        parent.mkdir(parents=True, exist_ok=True)
+        directory = RunDirectory(
+            Path(tempfile.mkdtemp(prefix="trio_afrender-run-", dir=parent)), keep_farm, keep_store
         )
     except OSError as error:
-        raise StoreError.of(where, error) from error
+        raise StoreError.of(parent, error) from error
     try:
-        yield room
+        yield directory
     finally:
-        if not room.keep_store:
-            shutil.rmtree(room.store if room.keep_farm else room.folder, ignore_errors=True)
+        if not directory.keep_store:
+            unwanted = directory.store if directory.keep_farm else directory.folder
+            shutil.rmtree(unwanted, ignore_errors=True)

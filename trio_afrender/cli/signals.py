@@ -1,4 +1,4 @@
-"""One task owns SIGINT and SIGTERM: it counts them and says how much patience is left."""
+"""SIGINT and SIGTERM: one trio task receives and counts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def watch_signals(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call `act` with the count and the name of each signal until cancelled."""
+    """Call `act` with the count and the name of each signal. Runs until cancelled."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         count = 0
@@ -25,6 +25,6 @@ async def watch_signals(
 
 
 def ignore_signals() -> None:
-    """Let nobody interrupt the end of this process: what is left to do is quick and must be done."""
+    """Ignore both signals until this process ends, for final work that is short and must be done."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

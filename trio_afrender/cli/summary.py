@@ -1,4 +1,7 @@
-"""What a person wants to know once a job is over: plain lines, foreign text made harmless."""
+"""Texts about jobs and tasks for the terminal: labels, failures, the summary after a run.
+
+Names and outputs of tasks are cleaned of control characters.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,24 @@ from trio_afrender.task.usage_totals import show_bytes
 __all__ = ("describe_failure", "label", "name_failure", "seconds_text", "state_text", "summarize")
 
 _MAX_FAILURES = 10
-"""Failed tasks told in full; the others are counted."""
+"""Failed tasks shown in full; the others are counted."""
 _SLOWEST = 3
 _LAST_LINES, _LAST_STEPS = 5, 3
 _STATES = ("done", "skipped", "error", "killed", "not run", "running", "ready", "waiting")
 
 
 def label(task: TaskView) -> str:
-    """How a task is called in front of people."""
+    """Return the name of a task for display: block and task."""
     return clean(f"{task.block_name} / {task.name}")
 
 
 def state_text(task: TaskView) -> str:
-    """The state of a task; one that was given up before it ever ran was not killed."""
+    """Return the state of a task for display: a task killed before its first run is "not run"."""
     return "not run" if task.state == "killed" and not task.attempts else task.state
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a length of time as a person reads it."""
+    """Return a duration as ``5.2 s``, ``1:23 min`` or ``1:02:03 h``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -38,20 +41,23 @@ def seconds_text(seconds: float) -> str:
 
 
 def summarize(job: JobView) -> list[str]:
-    """Return the lines that stand after a run. Reads texts of failed tasks: blocking."""
+    """Return the summary of a job in lines. Reads texts of failed tasks: blocking."""
     counts = Counter(state_text(task) for task in job.tasks)
     states = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
-    lines = [f'job "{clean(job.name)}": {job.state}{_duration(job)}; tasks: {states}']
+    took = ""
+    if job.started is not None and job.finished is not None:
+        took = f" in {seconds_text(job.finished - job.started)}"
+    lines = [f'job "{clean(job.name)}": {job.state}{took}; tasks: {states}']
     slowest = sorted(job.tasks, key=_seconds, reverse=True)[:_SLOWEST]
-    told = [
+    times = [
         f"{label(task)} {seconds_text(_seconds(task))}" for task in slowest if _seconds(task) >= 0.1
     ]
-    if told and len(job.tasks) > 1:
-        lines.append(f"slowest: {', '.join(told)}")
+    if times and len(job.tasks) > 1:
+        lines.append(f"slowest: {', '.join(times)}")
     largest = sorted(job.tasks, key=_peak, reverse=True)[:_SLOWEST]
-    held = [f"{label(task)} {show_bytes(_peak(task))}" for task in largest if _peak(task)]
-    if held:
-        lines.append(f"most memory: {', '.join(held)}")
+    peaks = [f"{label(task)} {show_bytes(_peak(task))}" for task in largest if _peak(task)]
+    if peaks:
+        lines.append(f"most memory: {', '.join(peaks)}")
     failed = [task for task in job.tasks if task.state == "error"]
     for task in failed[:_MAX_FAILURES]:
         lines += describe_failure(task)
@@ -61,13 +67,13 @@ def summarize(job: JobView) -> list[str]:
 
 
 def name_failure(task: TaskView) -> list[str]:
-    """Return in short that an attempt failed, and the last it printed. Reads it: blocking."""
+    """Return a failed attempt in short, with the last lines of its output. Reads them: blocking."""
     lines = tail(task.output, 2) or [clean(step.text) for step in task.why[-1:]]
     return [f"failed: {label(task)}: {_ending(task)}", *(f"    | {line}" for line in lines)]
 
 
 def describe_failure(task: TaskView) -> list[str]:
-    """Return why a task failed and the last it printed. Reads its texts: blocking."""
+    """Return why a task failed, and the last lines of its output. Reads them: blocking."""
     reasons = [f"    why: {clean(step.text)}" for step in task.why[-_LAST_STEPS:]]
     lines = [f"    | {line}" for line in tail(task.output, _LAST_LINES)]
     return [f"failed: {label(task)}: {_ending(task)}", *reasons, *lines]
@@ -90,9 +96,3 @@ def _seconds(task: TaskView) -> float:
 
 def _peak(task: TaskView) -> int:
     return task.usage.resident_peak if task.usage is not None else 0
-
-
-def _duration(job: JobView) -> str:
-    if job.started is None or job.finished is None:
-        return ""
-    return f" in {seconds_text(job.finished - job.started)}"

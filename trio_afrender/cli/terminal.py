@@ -1,4 +1,4 @@
-"""Text for people: on stderr, with nothing in it that a terminal would obey."""
+"""Text for a terminal: control characters are made visible, long lines shortened; stderr output."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
 
 __all__ = ("clean", "print_line", "shorten_line", "tail")
 
-# Control characters, line ends of all kinds, marks that turn the direction of text, surrogates.
-_OBEYED = re.compile(
+# Control characters, line ends of all kinds, marks that change the direction of text, surrogates.
+_CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "    "}
 
 
 def clean(text: str) -> str:
-    """Return `text` in one line with every character shown that a terminal would obey."""
-    return _OBEYED.sub(_show, text)
+    """Return `text` as one line in which control characters are shown as ``\\x1b`` and the like."""
+    return _CONTROLS.sub(_escape, text)
 
 
-def _show(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)
     if character in _NAMES:
@@ -35,13 +34,13 @@ def shorten_line(text: str, width: int) -> str:
     text = clean(text)
     if sum(_columns(c) for c in text) <= width:
         return text
-    kept, room = [], width - 1
+    short, left = [], width - 1
     for character in text:
-        room -= _columns(character)
-        if room < 0:
+        left -= _columns(character)
+        if left < 0:
             break
-        kept.append(character)
-    return "".join(kept) + "…"
+        short.append(character)
+    return "".join(short) + "…"
 
 
 def _columns(character: str) -> int:
@@ -51,7 +50,7 @@ def _columns(character: str) -> int:
 
 
 def tail(text: str, lines: int, width: int = 200) -> list[str]:
-    """Return the last lines that say anything; of a progress bar drawn over itself the last state."""
+    """Return the last lines that are not empty; of a line overwritten with ``\\r`` the last state."""
     found: list[str] = []
     for line in reversed(text[-64 * 1024 :].split("\n")):
         last = next((part for part in reversed(line.split("\r")) if part.strip()), "")
@@ -63,15 +62,11 @@ def tail(text: str, lines: int, width: int = 200) -> list[str]:
 
 
 def print_line(*lines: str) -> None:
-    """Write lines to stderr; a reader that went away is no error."""
-    _write(f"{line}\n" for line in lines)
-
-
-def _write(lines: Iterable[str]) -> None:
+    """Write lines to stderr; a closed pipe is not an error."""
     try:
-        sys.stderr.write("".join(lines))
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
     except (BrokenPipeError, UnicodeEncodeError) as error:
         if isinstance(error, BrokenPipeError):
-            # Else the interpreter complains once more when it closes the stream.
+            # Otherwise the interpreter reports the error again when it closes the stream.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

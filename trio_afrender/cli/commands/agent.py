@@ -1,4 +1,4 @@
-"""``trio_afrender agent``: one render, until it is drained."""
+"""``trio_afrender agent``: runs one render until it is drained."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ("run",)
 
 
 def run(options: Namespace) -> int:
-    """Run the agent; 0 once it is drained. Raises what `run_agent` raises, and `ConfigError`."""
+    """Run the agent; return 0 when it is drained. Raises what `run_agent` raises, `ConfigError`."""
     limit_malloc_arenas()
     settings = load_options(options)
     config = make_config(settings)
@@ -43,7 +43,7 @@ def run(options: Namespace) -> int:
             "no server: give --server af://HOST:PORT or wss://HOST:PORT, or set af_servername in "
             'a config file ("cgru_config": {"af_servername": ...})'
         )
-    _warn_of_loopback(settings)
+    _warn_about_loopback(settings)
     check_folders(config.plugins)
     token_file = str(settings["trio_afrender.token_file"])
     token = read_token_file(Path(token_file)) if token_file else None
@@ -58,62 +58,67 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _warn_of_loopback(settings: Settings) -> None:
-    """The files that CGRU ships name this host: on a render host the site's own file is missing."""
+def _warn_about_loopback(settings: Settings) -> None:
+    """Warn if a config file makes this host the server, as the files that CGRU ships do."""
+    # On a render host that means that the site's own config file was not found.
     host = settings.values["af_servername"]
     ours = settings.values["server"].origin.startswith("af_servername")
     if ours and host.origin.startswith("file ") and is_loopback(str(host.value)):
         print_line(
-            f"warning: the server is this host: {clean(host.origin)} has af_servername {host.value}"
+            f"warning: the server is this host, because {clean(host.origin)} sets af_servername to"
+            f" {host.value}; give --server, or set it in the site's config file"
         )
 
 
 async def _serve(config: Config) -> None:
-    """The signals' task outlives the agent, whatever that one raises."""
+    # The task that receives signals is in the outer nursery: it must stay while the agent shuts
+    # down, also after an error.
     async with trio.open_nursery() as outer:
-        patience = _SignalEscalation(leaves=config.drain == "leave")
-        await outer.start(watch_signals, patience.less)
+        escalation = _SignalEscalation(leaves=config.drain == "leave")
+        await outer.start(watch_signals, escalation.handle_signal)
         try:
-            with patience.scope:
+            with escalation.scope:
                 async with trio.open_nursery() as inner:
-                    patience.handle = await inner.start(run_agent, config)
-                    inner.start_soon(report_to_manager, patience.handle)
-                    inner.start_soon(_leave_on_request, patience.handle)
+                    escalation.handle = await inner.start(run_agent, config)
+                    inner.start_soon(report_to_manager, escalation.handle)
+                    inner.start_soon(_leave_on_sigusr1, escalation.handle)
         finally:
             outer.cancel_scope.cancel()
 
 
-async def _leave_on_request(handle: AgentHandle) -> None:
-    """SIGUSR1: make room for another version of this program; tasks go on meanwhile."""
+async def _leave_on_sigusr1(handle: AgentHandle) -> None:
+    """On SIGUSR1 end the agent and leave its tasks to the supervisor, for an update of the agent."""
 
-    async def heed() -> None:
+    async def watch() -> None:
         with trio.open_signal_receiver(signal.SIGUSR1) as signals:
             async for _ in signals:
-                print_line("SIGUSR1: leaving; running tasks go on with the supervisor")
+                print_line("SIGUSR1: leaving; running tasks continue under the supervisor")
                 handle.leave("SIGUSR1")
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(heed)
+        nursery.start_soon(watch)
         await handle.finished()
         nursery.cancel_scope.cancel()
 
 
 class _SignalEscalation:
-    """First signal: drain. Second: stop tasks now. Third, or before the start: cancel."""
+    """First signal: drain (or leave). Second: stop tasks now. Third, or before the start: cancel."""
 
     def __init__(self, *, leaves: bool) -> None:
         self._leaves = leaves
         self.scope = trio.CancelScope()
         self.handle: AgentHandle | None = None
 
-    def less(self, count: int, name: str) -> None:
+    def handle_signal(self, count: int, name: str) -> None:
         if self.handle is None or count > 2:
             self.scope.cancel()
         elif count == 1 and self._leaves:
-            print_line(f"{name}: leaving; running tasks go on with the supervisor")
+            print_line(f"{name}: leaving; running tasks continue under the supervisor")
             self.handle.leave(name)
         elif count == 1:
-            print_line(f"{name}: no new tasks; leaving when the running ones are over, again: now")
+            print_line(
+                f"{name}: no new tasks; the agent ends after the running ones, {name} again stops them"
+            )
             self.handle.drain(name)
         else:
             print_line(f"{name}: stopping the running tasks")

@@ -1,4 +1,4 @@
-"""``trio_afrender gateway``: websocket agents appear on an afserver as its renders."""
+"""``trio_afrender gateway``: connects websocket agents to an afserver, as its renders."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ from trio_afrender.transport.tokens import read_tokens_file
 __all__ = ("run",)
 
 _SPARE = 128
-"""Descriptors beside those of agents: exchanges, the log, connections in their handshake."""
+"""Descriptors besides those of agents: requests to the afserver, the log, handshakes."""
 
 
 def run(options: Namespace) -> int:
-    """Be a gateway until told to end; 0 then. Raises `AfRenderError`."""
+    """Run a gateway until a signal ends it; return 0 then. Raises `AfRenderError`."""
     if options.listen is None:
-        raise ConfigError("give --listen wss://HOST:PORT, where agents connect")
+        raise ConfigError("no address: give --listen wss://HOST:PORT, to which agents connect")
     if options.tokens is None:
         raise ConfigError(
-            "give --tokens FILE, lines of NAME-OR-PATTERN TOKEN: nobody comes in without"
+            "no tokens: give --tokens FILE with lines NAME-OR-PATTERN TOKEN, for the agents that"
+            " may connect"
         )
     listen = parse_listen(options.listen, allow_plain=options.allow_plain)
     settings = load_options(options)
@@ -56,13 +57,14 @@ def run(options: Namespace) -> int:
         metrics=parse_address("--metrics", options.metrics) if options.metrics else None,
         timing=make_config(settings).timing,
     )
-    folder = options.store or _default_store(settings, listen)
+    store = Path(cast("str", settings["af_store_folder"]))
+    folder = options.store or store / "trio_afrender_gateway" / str(listen.port)
     level = logging.DEBUG if options.verbose else logging.INFO
     with (
         open_folder(folder) as identities,
         logging_to(print_line, level, times=not options.log_nodate),
     ):
-        _raise_descriptors(options.max_agents)
+        _raise_file_limit(options.max_agents)
         trio.run(_serve, config, identities)
     return 0
 
@@ -70,10 +72,10 @@ def run(options: Namespace) -> int:
 def _wants_tls(options: Namespace, listen: ListenAddress) -> bool:
     if listen.tls and options.cert is None:
         raise ConfigError(
-            "wss:// needs --cert FILE (PEM) and, unless it is in there too, --key FILE"
+            "wss:// needs --cert FILE (PEM), and --key FILE if the key is in a file of its own"
         )
     if not listen.tls and (options.cert or options.key):
-        raise ConfigError("--cert and --key are for wss://, and --listen says ws://")
+        raise ConfigError("--cert and --key need --listen wss://, but --listen has ws://")
     return listen.tls
 
 
@@ -83,18 +85,14 @@ def _find_server(settings: Settings) -> NativeAddress:
         raise ConfigError("no server: give --server af://HOST:PORT, or set af_servername")
     if not is_native(server):
         raise ConfigError(
-            f'server "{server}": a gateway stands before an afserver, give --server af://HOST:PORT'
+            f'server "{server}": a gateway connects to an afserver, give --server af://HOST:PORT'
         )
     return parse_native(server, cast("int", settings["af_serverport"]))
 
 
-def _default_store(settings: Settings, listen: ListenAddress) -> Path:
-    folder = Path(cast("str", settings["af_store_folder"]))
-    return folder / "trio_afrender_gateway" / str(listen.port)
-
-
-def _raise_descriptors(agents: int) -> None:
-    """Each agent is an open descriptor, and shells give a thousand."""
+def _raise_file_limit(agents: int) -> None:
+    """Raise the limit of open files for `agents`; warn if the hard limit is too low."""
+    # Each agent is an open descriptor, and the usual soft limit is 1024.
     wanted = agents + _SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
@@ -103,20 +101,20 @@ def _raise_descriptors(agents: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < agents + _SPARE:
         print_line(
-            f"warning: this process may open {wanted} files (ulimit -n), so no more than "
-            f"{wanted - _SPARE} agents; give --max-agents, or raise that limit"
+            f"warning: this process may open {wanted} files (ulimit -n), enough for "
+            f"{wanted - _SPARE} agents; give a lower --max-agents, or raise the limit"
         )
 
 
 async def _serve(config: GatewayConfig, identities: IdentityStore) -> None:
     async with trio.open_nursery() as outer:
-        patience = _SignalEscalation()
-        await outer.start(watch_signals, patience.less)
+        escalation = _SignalEscalation()
+        await outer.start(watch_signals, escalation.handle_signal)
         try:
-            with patience.scope:
+            with escalation.scope:
                 async with trio.open_nursery() as inner:
                     gateway = await inner.start(partial(run_gateway, config, identities=identities))
-                    patience.gateway = gateway
+                    escalation.gateway = gateway
                     print_line(*_describe(gateway, config))
         finally:
             outer.cancel_scope.cancel()
@@ -125,20 +123,20 @@ async def _serve(config: GatewayConfig, identities: IdentityStore) -> None:
 def _describe(gateway: Gateway, config: GatewayConfig) -> Iterator[str]:
     yield f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
     if config.metrics is not None:
-        place = make_url(config.metrics.host, gateway.metrics_port, tls=False)
-        yield f"counters are at {place.replace('ws', 'http', 1)}/metrics"
+        url = make_url(config.metrics.host, gateway.metrics_port, tls=False)
+        yield f"metrics are at {url.replace('ws', 'http', 1)}/metrics"
 
 
 class _SignalEscalation:
-    """First signal: end when the exchanges under way are over. Second, or before the start: now."""
+    """First signal: end after the requests in progress. Second, or before the start: cancel."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.gateway: Gateway | None = None
 
-    def less(self, count: int, name: str) -> None:
+    def handle_signal(self, count: int, name: str) -> None:
         if self.gateway is None or count > 1:
             self.scope.cancel()
         else:
-            print_line(f"{name}: closing; agents keep their tasks and come again")
+            print_line(f"{name}: closing; agents keep their tasks and will reconnect")
             self.gateway.stop()

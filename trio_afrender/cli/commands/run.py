@@ -1,4 +1,4 @@
-"""``trio_afrender run``: a farm and its agents in this process, for one job, to its end."""
+"""``trio_afrender run``: runs one job with an embedded farm and agents in this process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from trio_afrender.cli.job_contact_sheet import check_sheet, write_sheet
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_report, write_report
 from trio_afrender.cli.run_directory import RunDirectory, open_run_directory
-from trio_afrender.cli.screens import Screen, choose_screen
 from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line
@@ -37,7 +37,7 @@ __all__ = ("run",)
 
 
 def run(options: Namespace) -> int:
-    """Run a job file; 0 when all of it is done, 1 when not. Raises `AfRenderError`."""
+    """Run a job file; return 0 if all of it is done, else 1. Raises `AfRenderError`."""
     spec = load_job(options.job)
     settings = load_options(options)
     spec = prefix_commands(str(settings["af_cmdprefix"]), spec)
@@ -51,27 +51,31 @@ def run(options: Namespace) -> int:
     with (
         open_run_directory(
             options.store, keep_farm=options.keep or bool(report), keep_store=options.keep
-        ) as room,
+        ) as directory,
         logging_to(screen.line, level),
     ):
-        configs = _make_configs(config, options.agents, spec, room, keep=options.keep)
-        play = _JobRun(spec, configs, FarmSettings(errors_retries=options.retries), room, screen)
+        configs = _make_configs(config, options.agents, spec, directory, keep=options.keep)
+        farm_settings = FarmSettings(errors_retries=options.retries)
+        job_run = _JobRun(spec, configs, farm_settings, directory, screen)
         try:
-            trio.run(play.run)
+            trio.run(job_run.run)
         finally:
             ignore_signals()
-            if play.view is not None:
-                _conclude(play.view, room, report, sheet)
-    if play.view is None:
+            if job_run.view is not None:
+                _write_results(job_run.view, directory, report, sheet)
+    if job_run.view is None:
         print_line("interrupted before the job started")
         return 1
-    return 0 if play.view.state == "done" else 1
+    return 0 if job_run.view.state == "done" else 1
 
 
 def _make_configs(
-    config: Config, agents: int, spec: JobSpec, room: RunDirectory, *, keep: bool
+    config: Config, agents: int, spec: JobSpec, directory: RunDirectory, *, keep: bool
 ) -> list[Config]:
-    """Return the settings of each agent: this host's, without what makes it part of a farm."""
+    """Return the settings of each agent: those of this host, without its settings for a farm.
+
+    The capacity is that of the largest block at least, so that every block can run.
+    """
     host = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node().partition(".")[0]).strip("-") or "host"
     largest = max(block.capacity for block in spec.blocks)
     return [
@@ -80,7 +84,7 @@ def _make_configs(
             name=host if agents == 1 else f"{host}-{number + 1}",
             token=make_token(),
             ca_file=None,
-            store=room.store,
+            store=directory.store,
             nimby="",
             services=(),
             capacity=max(config.capacity, largest),
@@ -94,38 +98,39 @@ def _make_configs(
 
 @attrs.define(slots=True)
 class _JobRun:
-    """The whole of a run. `view` is the job as it ended, None if it never started."""
+    """Runs one job. `view` is the job at its end, None if it never started."""
 
     spec: JobSpec
     configs: Sequence[Config]
     settings: FarmSettings
-    room: RunDirectory
+    directory: RunDirectory
     screen: Screen
     view: JobView | None = None
-    _end: Callable[[int, str], None] | None = None
+    _shut_down: Callable[[int, str], None] | None = None
 
     async def run(self) -> None:
-        """Raises what agents and farm raise, in groups. Leaves no process behind."""
+        """Run the job to its end. Raises what agents and farm raise, in groups; no process stays."""
+        scope = trio.CancelScope()
+
+        def handle_signal(count: int, name: str) -> None:
+            if self._shut_down is None or count > 2:
+                scope.cancel()
+            else:
+                self._shut_down(count, name)
+
         async with trio.open_nursery() as outer:
-            scope = trio.CancelScope()
-            await outer.start(watch_signals, lambda count, name: self._signal(scope, count, name))
+            await outer.start(watch_signals, handle_signal)
             try:
                 with scope:
-                    async with open_farm(self.room.farm, settings=self.settings) as farm:
+                    async with open_farm(self.directory.farm, settings=self.settings) as farm:
                         await self._run_farm(farm)
             finally:
                 outer.cancel_scope.cancel()
 
-    def _signal(self, scope: trio.CancelScope, count: int, name: str) -> None:
-        if self._end is None or count > 2:
-            scope.cancel()
-        else:
-            self._end(count, name)
-
     async def _run_farm(self, farm: Farm) -> None:
         tokens = TokenTable()
         for config in self.configs:
-            assert config.token is not None  # noqa: S101 - made so above
+            assert config.token is not None  # noqa: S101 - `_make_configs` sets it
             tokens.add(config.name, config.token)
         async with trio.open_nursery() as servers:
             bound: BoundAddress = await servers.start(_serve, farm, tokens)
@@ -135,7 +140,7 @@ class _JobRun:
                     for config in self.configs
                 ]
                 job = farm.submit(self.spec)
-                self._end = _RunShutdown(farm, job, handles, self.screen).signal
+                self._shut_down = _RunShutdown(farm, job, handles, self.screen).handle_signal
                 try:
                     async with open_progress(farm, job, self.screen):
                         await farm.wait(job)
@@ -156,14 +161,14 @@ async def _serve(
 
 @attrs.frozen(slots=True)
 class _RunShutdown:
-    """First signal: running tasks finish, no others start. Second: they are stopped now."""
+    """First signal: running tasks finish, no others start. Second: running tasks are stopped."""
 
     farm: Farm
     job: int
     handles: Sequence[AgentHandle]
     screen: Screen
 
-    def signal(self, count: int, name: str) -> None:
+    def handle_signal(self, count: int, name: str) -> None:
         if count == 1:
             self.screen.line(
                 f"{name}: running tasks finish, no others start; {name} again stops them"
@@ -176,16 +181,18 @@ class _RunShutdown:
                 handle.stop_now(f"second {name}")
 
 
-def _conclude(view: JobView, room: RunDirectory, report: Path | None, sheet: Path | None) -> None:
-    """Write report, sheet and summary, whatever the end was."""
+def _write_results(
+    view: JobView, directory: RunDirectory, report: Path | None, sheet: Path | None
+) -> None:
+    """Write summary, sheet and report, also after an interruption or an error."""
     print_line(*summarize(view))
     if sheet is not None:
         write_sheet(view, sheet)
     if report is not None:
         write_report(view, report)
-    if room.keep_farm:
-        print_line(f"logs, output and thumbnails: {clean(str(room.farm / str(view.id)))}")
+    if directory.keep_farm:
+        print_line(f"logs, output and thumbnails: {clean(str(directory.farm / str(view.id)))}")
     elif view.state != "done":
         print_line("logs were not kept: --keep keeps them")
-    if room.keep_store:
-        print_line(f"folders of tasks: {clean(str(room.store))}")
+    if directory.keep_store:
+        print_line(f"folders of tasks: {clean(str(directory.store))}")

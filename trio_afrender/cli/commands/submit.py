@@ -1,4 +1,4 @@
-"""``trio_afrender submit``: a job file to an afserver, and, with ``--wait``, to its end."""
+"""``trio_afrender submit``: sends a job file to an afserver; ``--wait`` follows it to its end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trio_afrender.afserver.job_follower import RemoteJob
 from trio_afrender.afserver.json_api import ask_json
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_report, write_report
-from trio_afrender.cli.screens import Screen, choose_screen
 from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line
@@ -34,8 +34,10 @@ __all__ = ("run",)
 
 
 def run(options: Namespace) -> int:
-    """Send a job file; 0 when the server has it, with ``--wait`` when it is done. 1 when it is not
-    done. Raises `AfRenderError`."""
+    """Send a job file; return 0 if the server has it, with ``--wait`` if it is done, else 1.
+
+    Raises `AfRenderError`.
+    """
     data = read_job(options.job)
     spec = parse_job(data, folder=options.job.absolute().parent)
     settings = load_options(options)
@@ -43,8 +45,8 @@ def run(options: Namespace) -> int:
     dialer = Dialer(_find_server(settings), timeout=config.timing.connect)
     report = check_report(options.report)
     if report is not None and not options.wait:
-        raise ConfigError("--report says how the job ended: give --wait too")
-    sent = make_submission(
+        raise ConfigError("--report needs the end of the job: give --wait, too")
+    message = make_submission(
         unwrap(data),
         spec,
         user_name=config.user_name,
@@ -55,9 +57,11 @@ def run(options: Namespace) -> int:
     for note in spec.notes:
         print_line(f"warning: {clean(note)}")
     screen = choose_screen(quiet=options.no_progress)
-    play = _Submission(spec, sent, dialer, screen, wait=options.wait, texts=report is not None)
-    trio.run(play.run)
-    return _conclude(play, report)
+    submission = _Submission(
+        spec, message, dialer, screen, wait=options.wait, texts=report is not None
+    )
+    trio.run(submission.run)
+    return _write_results(submission, report)
 
 
 def _find_server(settings: Settings) -> NativeAddress:
@@ -73,20 +77,20 @@ def _find_server(settings: Settings) -> NativeAddress:
 
 @attrs.define(slots=True)
 class _Submission:
-    """A submission and what follows. `number` is the job's once it is there, `view` how it ended."""
+    """Sends and follows a job. `number` is its id on the server, `view` the job at its end."""
 
     spec: JobSpec
-    sent: dict[str, Any]
+    message: dict[str, Any]
     dialer: Dialer
     screen: Screen
     wait: bool
     texts: bool
-    """Whether all texts of all tasks are wanted in the end."""
+    """Whether to fetch logs and outputs of all tasks at the end."""
     number: int = 0
     view: JobView | None = None
 
     async def run(self) -> None:
-        """Until the job is over or a signal says that nobody waits any more."""
+        """Send the job and, if asked to, wait for its end; a signal ends the waiting."""
         async with trio.open_nursery() as nursery:
             waiting = trio.CancelScope()
             await nursery.start(watch_signals, lambda _count, _name: waiting.cancel())
@@ -95,36 +99,35 @@ class _Submission:
             nursery.cancel_scope.cancel()
 
     async def _send(self) -> None:
-        answer = await ask_json(self.dialer, self.sent)
+        answer = await ask_json(self.dialer, self.message)
         number, serial = answer.get("id"), answer.get("serial")
         if not isinstance(number, int) or not isinstance(serial, int) or number <= 0:
-            raise LinkRefused(str(answer.get("error", "no job was made of it")))
+            raise LinkRefused(str(answer.get("error", "the server created no job")))
         self.number = number
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
         print_line(f'job "{clean(self.spec.name)}" is {number} on {self.dialer.address.url}')
         if self.wait:
-            await self._follow(RemoteJob(self.dialer, self.spec, number, serial))
-
-    async def _follow(self, job: RemoteJob) -> None:
-        async with open_progress(job, self.number, self.screen):
-            view = await job.follow()
-        if self.texts:
-            await job.fetch_texts(view.tasks)
-        self.view = view
+            job = RemoteJob(self.dialer, self.spec, number, serial)
+            async with open_progress(job, number, self.screen):
+                view = await job.follow()
+            if self.texts:
+                await job.fetch_texts(view.tasks)
+            self.view = view
 
 
-def _conclude(play: _Submission, report: Path | None) -> int:
+def _write_results(submission: _Submission, report: Path | None) -> int:
+    """Print how the submission ended, write the report, return the exit code."""
     ignore_signals()
-    if not play.number:
-        print_line("interrupted: look at the server whether it has the job")
+    if not submission.number:
+        print_line("interrupted: check on the server whether it has the job")
         return 1
-    if not play.wait:
+    if not submission.wait:
         return 0
-    if play.view is None:
-        print_line(f"no longer waiting: job {play.number} goes on at the server")
+    if submission.view is None:
+        print_line(f"no longer waiting: job {submission.number} continues on the server")
         return 1
-    print_line(*summarize(play.view))
+    print_line(*summarize(submission.view))
     if report is not None:
-        write_report(play.view, report)
-    return 0 if play.view.state == "done" else 1
+        write_report(submission.view, report)
+    return 0 if submission.view.state == "done" else 1

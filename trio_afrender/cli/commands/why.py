@@ -1,4 +1,4 @@
-"""``trio_afrender why JOB.BLOCK.TASK``: what became of a task on this host, and why."""
+"""``trio_afrender why JOB.BLOCK.TASK``: prints the outcome of a task on this host, with reasons."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from trio_afrender.errors import ConfigError
 __all__ = ("run",)
 
 MAX_RECENT = 5
+"""Tasks that are suggested if the requested one is unknown."""
 RunExplanation = Mapping[str, Any]
 
 
 def run(options: Namespace) -> int:
-    """Print all runs of the task that this host knows, the newest last; 1 if it knows none.
+    """Print all runs of the task that this host knows, the newest last; return 1 if there are none.
 
     Raises `ConfigError` for a store that cannot be read.
     """
     settings = load_options(options)
     root = Path(str(settings["af_store_folder"])) / "trio_afrender"
-    known = [facts for folder in _agents(root, options.name) for facts in _runs(folder)]
+    known = [facts for folder in _agent_folders(root, options.name) for facts in _runs(folder)]
     found = [facts for facts in known if options.task in (facts["run"], _key(facts))]
     if options.json:
         json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
-        sys.stdout.write("\n".join("".join(f"{line}\n" for line in _show(f)) for f in found))
+        sys.stdout.write("\n".join("".join(f"{line}\n" for line in _describe(f)) for f in found))
     if not found:
-        _say_unknown(options.task, known, root)
+        _report_unknown(options.task, known, root)
         return 1
     return 0
 
 
-def _agents(root: Path, name: str | None) -> list[Path]:
+def _agent_folders(root: Path, name: str | None) -> list[Path]:
     if name:
         return [root / name]
     try:
@@ -54,19 +55,20 @@ def _agents(root: Path, name: str | None) -> list[Path]:
 
 
 def _runs(folder: Path) -> Iterator[RunExplanation]:
-    """What an agent's store says: ended runs, then those that were running when last heard of."""
+    """Yield the runs in an agent's store: ended ones from its history, running ones of its journal."""
     try:
         ended = list(read_history(folder))
         journal = folder / "journal"
-        held = replay(read_records(journal.read_bytes())[0] if journal.exists() else ())
+        pending = replay(read_records(journal.read_bytes())[0] if journal.exists() else ())
     except OSError as error:
         raise ConfigError(
-            f"{folder}: {error.strerror or error}; be the agent's user, or choose another --store"
+            f"{folder}: {error.strerror or error}; run this as the agent's user, or choose another"
+            " --store"
         ) from error
     yield from ({**facts, "agent": folder.name} for facts in ended)
-    over = {facts.get("run") for facts in ended}
-    for task in held.unfinished:
-        if task.run not in over:
+    ended_runs = {facts.get("run") for facts in ended}
+    for task in pending.unfinished:
+        if task.run not in ended_runs:
             yield {
                 **task.key._asdict(),
                 "run": task.run,
@@ -84,11 +86,11 @@ def _key(facts: RunExplanation) -> str:
     return f"{key}.{facts['number']}" if facts.get("number") else key
 
 
-def _show(facts: RunExplanation) -> Iterator[str]:
+def _describe(facts: RunExplanation) -> Iterator[str]:
     names = [("task", "name"), ("block", "block_name"), ("job", "job_name")]
-    who = ", ".join(f'{kind} "{facts[key]}"' for kind, key in names if facts.get(key))
-    yield clean(f"{_key(facts)}  {who}  (run {facts.get('run')}, agent {facts.get('agent')})")
-    yield clean(f"  {_end(facts)}")
+    named = ", ".join(f'{kind} "{facts[key]}"' for kind, key in names if facts.get(key))
+    yield clean(f"{_key(facts)}  {named}  (run {facts.get('run')}, agent {facts.get('agent')})")
+    yield clean(f"  {_outcome(facts)}")
     steps = [step for step in facts["why"] if isinstance(step, dict)]
     if steps:
         yield "  Why:"
@@ -100,10 +102,10 @@ def _show(facts: RunExplanation) -> Iterator[str]:
         yield clean(f"    +{after:.2f}s {step.get('event')}: {step.get('text')}{tail}")
 
 
-def _end(facts: RunExplanation) -> str:
+def _outcome(facts: RunExplanation) -> str:
     started, finished = facts.get("started"), facts.get("finished")
     if facts["state"] == "running":
-        return "running, or it was when its agent was last heard of"
+        return "running, according to the last record of its agent"
     text = str(facts["state"])
     if facts.get("exit_code") is not None:
         text += f", exit code {facts['exit_code']}"
@@ -113,17 +115,17 @@ def _end(facts: RunExplanation) -> str:
         text += time.strftime(", %Y-%m-%d %H:%M:%S", time.localtime(_seconds(finished)))
     if started and finished:
         return f"{text}, after {_seconds(finished) - _seconds(started):.1f} s"
-    return text if started else f"{text}, it never started"
+    return text if started else f"{text}, never started"
 
 
 def _seconds(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _say_unknown(task: str, known: list[RunExplanation], root: Path) -> None:
-    print_line(clean(f'trio_afrender: nothing is known of "{task}" in {root}'))
+def _report_unknown(task: str, known: list[RunExplanation], root: Path) -> None:
+    print_line(clean(f'trio_afrender: there is no record of "{task}" in {root}'))
     if known:
         recent = dict.fromkeys(_key(facts) for facts in reversed(known))
         print_line(clean(f"the latest tasks here: {', '.join(list(recent)[:MAX_RECENT])}"))
     else:
-        print_line("no agent has kept anything there: give --store, or run it on the task's host")
+        print_line("that folder has no records: give --store, or run this on the task's host")
