@@ -1,4 +1,4 @@
-"""The native protocol over real sockets: names, both families, linger, and the program itself."""
+"""Afanasy's own protocol over real sockets: names, IPv4 and IPv6, linger, and the program."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_task(number: int, command: str) -> TaskExec:
 @pytest.mark.parametrize(
     ("bound", "named"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("::1", "[::1]")]
 )
-async def test_numbers_names_and_both_families(bound: str, named: str) -> None:
+async def test_addresses_and_names_of_both_families(bound: str, named: str) -> None:
     async with open_server(bound) as server:
         dialer = Dialer(parse_native(f"af://{named}:{server.port}"))
         for _ in range(3):
@@ -53,8 +53,8 @@ async def test_numbers_names_and_both_families(bound: str, named: str) -> None:
         assert server.complaints == []
 
 
-async def test_exchanges_leave_no_port_behind() -> None:
-    """An ordinary close would leave each in TIME_WAIT for a minute."""
+async def test_exchanges_leave_no_port_in_time_wait() -> None:
+    """An ordinary close would leave each port in TIME_WAIT for a minute."""
     async with open_server() as server:
         dialer = Dialer(parse_native(f"af://127.0.0.1:{server.port}"))
         for _ in range(50):
@@ -69,7 +69,7 @@ async def test_exchanges_leave_no_port_behind() -> None:
 
 
 async def test_a_connection_is_reset_only_after_the_whole_answer() -> None:
-    """Before it, an ordinary close: a server may still be about to read."""
+    """Before that it is closed in the ordinary way, because the server may not have read it all."""
     endings: list[bytes] = []
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
@@ -107,7 +107,7 @@ async def _ask_and_ignore(dialer: Dialer) -> None:
     await dialer.ask(IDLE)
 
 
-async def test_a_name_is_not_looked_up_for_every_exchange(
+async def test_a_name_is_not_resolved_for_every_exchange(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
@@ -127,7 +127,7 @@ async def test_a_name_is_not_looked_up_for_every_exchange(
 # -- the program ---------------------------------------------------------------------------------
 
 
-async def test_the_program_runs_tasks_and_leaves(tmp_path: Path) -> None:
+async def test_the_program_runs_tasks_and_deregisters(tmp_path: Path) -> None:
     async with open_server() as server:
         good = server.add_task(make_task(1, "printf 'one\\377'; echo two >&2"))
         bad = server.add_task(make_task(2, "exit 3"))
@@ -145,8 +145,8 @@ async def test_the_program_runs_tasks_and_leaves(tmp_path: Path) -> None:
         assert server.complaints == []
 
 
-async def test_a_killed_program_goes_on_with_its_tasks(tmp_path: Path) -> None:
-    """A supervisor held them; the server does not even notice."""
+async def test_a_restarted_program_continues_its_tasks(tmp_path: Path) -> None:
+    """A supervisor holds them, and the server sees no difference."""
     gate = make_gate(tmp_path / "gate")
     async with open_server() as server:
         task = server.add_task(make_task(1, f"echo before; cat {gate}"))
@@ -164,8 +164,8 @@ async def test_a_killed_program_goes_on_with_its_tasks(tmp_path: Path) -> None:
                 await command.wait()
 
 
-async def test_a_killed_program_goes_on_under_its_id(tmp_path: Path) -> None:
-    """Without a supervisor what it left running is ended and given back."""
+async def test_a_restarted_program_continues_under_its_id(tmp_path: Path) -> None:
+    """Without a supervisor the tasks of the killed program are ended and given back."""
     async with open_server() as server:
         task = server.add_task(make_task(1, "exec sleep 1000"))
         async with open_agent(tmp_path, server, "--no-supervisor") as killed:
@@ -182,7 +182,7 @@ async def test_a_killed_program_goes_on_under_its_id(tmp_path: Path) -> None:
                 await command.wait()
 
 
-async def test_a_server_that_was_restarted_gets_the_task_back(tmp_path: Path) -> None:
+async def test_a_restarted_server_gets_the_task_back(tmp_path: Path) -> None:
     gate = make_gate(tmp_path / "gate")
     async with open_server() as server:
         task = server.add_task(make_task(1, f"cat {gate}"))
@@ -200,7 +200,7 @@ async def test_a_server_that_was_restarted_gets_the_task_back(tmp_path: Path) ->
             await command.wait()
 
 
-async def test_another_protocol_is_named(tmp_path: Path) -> None:
+async def test_another_protocol_version_is_named(tmp_path: Path) -> None:
     async with open_server() as server:
         server.version = 80
         words = ("--server", f"af://127.0.0.1:{server.port}", "--store", tmp_path / "s")

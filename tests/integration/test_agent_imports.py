@@ -1,4 +1,4 @@
-"""What an agent's process loads: plugins live elsewhere."""
+"""The agent's process loads no plugins; they run in processes of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal on a real disk, also one that refuses."""
+"""The journal on a real disk, and on one that refuses to write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def log(n: int, text: str = "line\n") -> Update:
 
 
 class Saved:
-    """Counts how often something was saved, and waits for it."""
+    """Receives a message for each write, so that a test can wait for one."""
 
     def __init__(self) -> None:
         self.send, self.receive = trio.open_memory_channel[None](math.inf)
@@ -44,7 +44,7 @@ async def running(journal: DiskJournal, now: PendingState | None = None) -> Asyn
         nursery.cancel_scope.cancel()
 
 
-async def test_what_is_written_is_there_when_it_says_so(tmp_path: Path) -> None:
+async def test_durable_records_are_on_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = open_journal(path)
     assert journal.held == PendingState()
@@ -57,11 +57,11 @@ async def test_what_is_written_is_there_when_it_says_so(tmp_path: Path) -> None:
         journal.write(make_record(log(2)))
     held = open_journal(path).held
     assert held.tasks == {"a": TASK}
-    assert [entry.n for entry in held.entries] == [1, 2], "the end of `run` brings the rest to disk"
+    assert [entry.n for entry in held.entries] == [1, 2], "the end of `run` writes the rest"
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_writing_goes_on_behind_a_torn_tail(tmp_path: Path) -> None:
+async def test_writing_continues_after_a_torn_record(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     whole = MAGIC + make_record(ACCEPTED) + make_record(log(1))
     path.write_bytes(whole + make_record(log(2))[:-3])
@@ -73,7 +73,7 @@ async def test_writing_goes_on_behind_a_torn_tail(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", range(len(MAGIC)))
-def test_a_journal_torn_in_its_first_line_is_an_empty_one(length: int, tmp_path: Path) -> None:
+def test_a_journal_torn_in_its_first_line_counts_as_empty(length: int, tmp_path: Path) -> None:
     (tmp_path / "journal").write_bytes(MAGIC[:length])
     assert open_journal(tmp_path / "journal").held == PendingState()
 
@@ -86,7 +86,7 @@ def test_the_journal_of_another_version_is_not_touched(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"and more")
 
 
-async def test_a_disk_that_refuses_stops_no_outcome_and_is_tried_again(
+async def test_a_disk_that_refuses_delays_no_outcome_and_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "store"
@@ -106,11 +106,11 @@ async def test_a_disk_that_refuses_stops_no_outcome_and_is_tried_again(
         assert journal.durable == position, "no result waits for a disk that refuses"
         folder.unlink()
         folder.mkdir()
-    assert open_journal(folder / "journal").held == held, "the last step wrote all of it anew"
+    assert open_journal(folder / "journal").held == held, "the last write has everything"
     assert "is written again" in caplog.text
 
 
-async def test_a_journal_that_could_not_be_begun_is_a_whole_one_later(
+async def test_a_journal_that_could_not_be_created_is_complete_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -124,9 +124,7 @@ async def test_a_journal_that_could_not_be_begun_is_a_whole_one_later(
     assert open_journal(tmp_path / "journal").held.tasks == {"a": TASK}
 
 
-async def test_a_long_journal_is_made_compact(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_journal_is_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "COMPACT_AFTER", 10_000)
     path = tmp_path / "journal"
     journal = open_journal(path)

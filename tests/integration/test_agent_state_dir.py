@@ -1,4 +1,4 @@
-"""The store folder: ours alone, locked, and never somebody else's."""
+"""The state directory: private, locked, and never another user's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_afrender.cli.main import main
 from trio_afrender.errors import StoreError, StoreInUse
 
 
-def test_it_is_made_private_and_locked(tmp_path: Path) -> None:
+def test_the_directory_is_private_and_locked(tmp_path: Path) -> None:
     with open_state_dir(tmp_path / "af", "n1") as store:
         assert store.path == tmp_path / "af" / "trio_afrender" / "n1"
         assert store.path.stat().st_mode & 0o777 == 0o700
@@ -26,10 +26,10 @@ def test_it_is_made_private_and_locked(tmp_path: Path) -> None:
         with open_state_dir(tmp_path / "af", "n2") as other:
             assert other.path != store.path
     with open_state_dir(tmp_path / "af", "n1"):
-        assert True, "the lock is gone with its owner"
+        assert True, "the lock ends with its owner"
 
 
-def test_of_what_an_earlier_agent_left_only_what_is_needed_stays(tmp_path: Path) -> None:
+def test_only_the_named_run_folders_of_an_earlier_agent_stay(tmp_path: Path) -> None:
     with open_state_dir(tmp_path, "n1") as store:
         (store.runs / "2.0.0_r1" / "log").mkdir(parents=True)
         (store.runs / "2.0.1_r2" / "log").mkdir(parents=True)
@@ -40,7 +40,7 @@ def test_of_what_an_earlier_agent_left_only_what_is_needed_stays(tmp_path: Path)
         assert (store.path / "kept").exists()
 
 
-def test_its_identity_is_made_once_and_is_its_own(tmp_path: Path) -> None:
+def test_the_identity_is_created_once_for_each_directory(tmp_path: Path) -> None:
     with open_state_dir(tmp_path, "n1") as store, open_state_dir(tmp_path, "n2") as other:
         assert store.identity() == store.identity() != other.identity()
         first = store.identity()
@@ -50,7 +50,7 @@ def test_its_identity_is_made_once_and_is_its_own(tmp_path: Path) -> None:
         assert store.identity() == first
 
 
-def test_an_agent_that_was_killed_is_noticed(tmp_path: Path) -> None:
+def test_a_killed_agent_is_detected(tmp_path: Path) -> None:
     with open_state_dir(tmp_path, "n1") as store:
         assert not store.crashed
     with open_state_dir(tmp_path, "n1") as store:
@@ -62,7 +62,7 @@ def test_an_agent_that_was_killed_is_noticed(tmp_path: Path) -> None:
         assert store.crashed
 
 
-def test_an_open_mode_is_closed(tmp_path: Path) -> None:
+def test_an_open_mode_is_made_private(tmp_path: Path) -> None:
     path = tmp_path / "trio_afrender" / "n1"
     path.mkdir(parents=True)
     path.chmod(0o777)
@@ -85,18 +85,18 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "trio_afrender" / "n1"
     path.mkdir(parents=True)
     os.chown(path, 12345, 12345)
     with pytest.raises(StoreError, match="belongs to user 12345"), open_state_dir(tmp_path, "n1"):
-        raise AssertionError("somebody else's folder was used")
+        raise AssertionError("another user's folder was used")
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "a/b", "a b", "-\x00"])
-def test_names_that_are_no_folder_names(tmp_path: Path, name: str) -> None:
+def test_a_name_that_cannot_be_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="cannot be a folder"), open_state_dir(tmp_path, name):
-        raise AssertionError("a strange name was used")
+        raise AssertionError("an invalid name was used")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_names_that_are_no_folder_names(tmp_path: Path, name: str) -> None:
         (errno.ENAMETOOLONG, 2),
     ],
 )
-def test_a_disk_in_trouble_is_worth_another_try(
+def test_the_exit_code_of_a_disk_error_tells_whether_to_retry(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -85,7 +85,9 @@ def make_context(certificate: trustme.LeafCert, folder: Path) -> ssl.SSLContext:
     return make_server_context(chain)
 
 
-async def test_a_trusted_certificate_opens(ca: trustme.CA, ca_file: Path, tmp_path: Path) -> None:
+async def test_a_trusted_certificate_is_accepted(
+    ca: trustme.CA, ca_file: Path, tmp_path: Path
+) -> None:
     async with serving(make_context(ca.issue_cert("localhost"), tmp_path)) as bound:
         assert bound.url == f"wss://localhost:{bound.port}"
         await register(bound.url, ca_file=ca_file)
@@ -109,12 +111,12 @@ async def test_an_expired_certificate_is_refused(
 
 
 async def test_an_unknown_ca_is_refused(ca: trustme.CA, ca_file: Path, tmp_path: Path) -> None:
-    stranger = trustme.CA().issue_cert("localhost")
-    async with serving(make_context(stranger, tmp_path)) as bound:
+    unknown_ca = trustme.CA().issue_cert("localhost")
+    async with serving(make_context(unknown_ca, tmp_path)) as bound:
         with pytest.raises(LinkLost, match="unknown CA"):
             await register(bound.url, ca_file=ca_file)
         with pytest.raises(LinkLost, match="unknown CA"):
-            await register(bound.url)  # the system does not know it either
+            await register(bound.url)  # It is not one of the system's CAs.
 
 
 @pytest.mark.parametrize("name", ["farm.example", "127.0.0.2"])
@@ -142,7 +144,7 @@ async def test_old_tls_is_refused(ca: trustme.CA, ca_file: Path, tmp_path: Path)
         await trio.aclose_forcefully(stream)
 
 
-async def test_tls_to_a_plain_server_and_back_are_named(
+async def test_tls_to_a_plain_server_and_the_reverse_are_named(
     ca: trustme.CA, ca_file: Path, tmp_path: Path
 ) -> None:
     async with serving() as bound:
@@ -155,7 +157,7 @@ async def test_tls_to_a_plain_server_and_back_are_named(
         await register(bound.url, ca_file=ca_file)
 
 
-class UnknowingResolver(trio.abc.HostnameResolver):
+class FailingResolver(trio.abc.HostnameResolver):
     async def getaddrinfo(self, *_: object, **__: object) -> NoReturn:
         await trio.lowlevel.checkpoint()
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -164,13 +166,13 @@ class UnknowingResolver(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
-async def test_nobody_there_and_unknown_hosts_are_named() -> None:
+async def test_refused_connects_and_unknown_hosts_are_named() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     await listeners[0].aclose()
     with pytest.raises(LinkLost, match=r"no server listens there \(connection refused\)"):
         await register(f"ws://127.0.0.1:{port}")
-    trio.socket.set_custom_hostname_resolver(UnknowingResolver())  # no real one is bothered
+    trio.socket.set_custom_hostname_resolver(FailingResolver())  # no request to a real resolver
     with pytest.raises(LinkLost, match=r"unknown host \(Name or service not known\)"):
         await register("wss://no-such-host.invalid")
 
@@ -189,7 +191,7 @@ async def test_no_token_and_a_wrong_one_are_refused(token: Token | None) -> None
     assert (caught.value.reason, caught.value.retry_after) == ("unauthorized", None)
 
 
-async def test_a_name_beyond_the_tokens_pattern_is_for_the_handler_to_refuse() -> None:
+async def test_the_handler_can_refuse_a_name_that_the_token_is_not_for() -> None:
     names: list[bool] = []
 
     async def ask(link: ServerLink) -> None:
@@ -203,8 +205,8 @@ async def test_a_name_beyond_the_tokens_pattern_is_for_the_handler_to_refuse() -
     assert names == [True, False]
 
 
-async def shake_hands(port: int, *headers: str) -> tuple[trio.SocketStream, bytes]:
-    """A websocket's opening by hand: the stream and what the server answered."""
+async def open_websocket(port: int, *headers: str) -> tuple[trio.SocketStream, bytes]:
+    """Send an upgrade request; return the stream and the HTTP answer."""
     stream = await trio.open_tcp_stream("localhost", port)
     lines = [
         "GET / HTTP/1.1",
@@ -228,18 +230,18 @@ async def shake_hands(port: int, *headers: str) -> tuple[trio.SocketStream, byte
 
 async def test_a_browser_is_refused() -> None:
     async with serving() as bound:
-        stream, answer = await shake_hands(bound.port, "Origin: http://localhost")
+        stream, answer = await open_websocket(bound.port, "Origin: http://localhost")
         async with stream:
             assert answer.startswith(b"HTTP/1.1 403 ")
             assert await stream.receive_some() == b""
 
 
-def test_the_ca_file_must_be_one(tmp_path: Path) -> None:
+def test_an_invalid_ca_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     config = Config(name="n1", server="wss://farm", token=TOKEN, ca_file=path)
     with pytest.raises(ConfigError, match="No such file"):
         make_connect(config)
-    path.write_text("nonsense")
+    path.write_text("no certificate")
     with pytest.raises(ConfigError, match=f"CA file {path}: "):
         make_connect(config)
     with pytest.raises(ConfigError, match=f"certificate {path}: "):
@@ -253,7 +255,7 @@ def test_a_plain_url_to_another_host_is_refused_before_anything_is_sent() -> Non
     make_connect(Config(name="n1", server="ws://farm:51000", token=TOKEN, allow_plain=True))
 
 
-async def test_a_frame_of_100_mb_is_refused_without_the_memory_for_it() -> None:
+async def test_a_frame_of_100_mb_is_refused_before_it_takes_memory() -> None:
     refused = trio.Event()
 
     async def receive_large(link: ServerLink) -> None:
@@ -262,7 +264,7 @@ async def test_a_frame_of_100_mb_is_refused_without_the_memory_for_it() -> None:
         refused.set()
 
     async with serving(handler=receive_large) as bound:
-        stream, answer = await shake_hands(bound.port)
+        stream, answer = await open_websocket(bound.port)
         assert answer.startswith(b"HTTP/1.1 101 ")
         before = peak = psutil.Process().memory_info().rss
         async with stream:
@@ -275,9 +277,9 @@ async def test_a_frame_of_100_mb_is_refused_without_the_memory_for_it() -> None:
     assert peak - before < 4 * MAX_FRAME
 
 
-async def test_a_server_that_sends_100_mb_is_left() -> None:
+async def test_a_frame_of_100_mb_of_the_server_ends_the_link() -> None:
     async def flood(link: ServerLink) -> None:
-        stream = link.connection._stream  # type: ignore[attr-defined]  # below all our checks
+        stream = link.connection._stream  # type: ignore[attr-defined]  # below all checks
         await stream.send_all(b"\x81\x7f" + (100_000_000).to_bytes(8, "big"))
         for _ in range(100):
             await stream.send_all(b" " * 1_000_000)
@@ -289,7 +291,7 @@ async def test_a_server_that_sends_100_mb_is_left() -> None:
                 await link.receive()
 
 
-async def test_clients_that_misbehave_end_nothing_but_themselves(
+async def test_an_invalid_client_ends_its_own_connection_only(
     ca: trustme.CA, ca_file: Path, tmp_path: Path
 ) -> None:
     context = make_context(ca.issue_cert("localhost"), tmp_path)
@@ -323,7 +325,7 @@ async def test_a_link_cut_in_mid_frame_is_lost() -> None:
         lost.set()
 
     async with serving(handler=receive_half) as bound:
-        stream, _ = await shake_hands(bound.port)
+        stream, _ = await open_websocket(bound.port)
         await stream.send_all(b"\x81\xfe\x10\x00" + bytes(4) + b'{"type":')
         await stream.aclose()
         await lost.wait()
@@ -337,13 +339,13 @@ async def test_a_session_leaves_no_descriptor_open() -> None:
             await register(bound.url)
             with pytest.raises(LinkRefused):
                 await register(bound.url, token=None)
-            stream, _ = await shake_hands(bound.port)
+            stream, _ = await open_websocket(bound.port)
             await trio.aclose_forcefully(stream)
-        while psutil.Process().num_fds() > before:  # the server closes a moment later
+        while psutil.Process().num_fds() > before:  # The server closes a moment later.
             await trio.lowlevel.checkpoint()
 
 
-def test_other_tls_failures_still_have_words() -> None:
+def test_other_tls_failures_are_described() -> None:
     assert explain_tls(None) == "TLS handshake failed (connection closed)"
     alert = ssl.SSLError(1, "tlsv1 alert")
     alert.reason = "TLSV1_ALERT_UNKNOWN_CA"

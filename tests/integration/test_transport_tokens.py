@@ -1,4 +1,4 @@
-"""Token files: their modes and owners are real ones."""
+"""Token files with real modes and owners, and the table of tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
     return path
 
 
-def test_a_token_is_read_from_a_file_of_ours(tmp_path: Path) -> None:
+def test_a_token_is_read_from_a_private_file(tmp_path: Path) -> None:
     token = make_token()
     assert read_token_file(write(tmp_path / "token", f"\n{token.secret}\n")) == token
     assert read_token_file(write(tmp_path / "only", token.secret, 0o400)) == token
@@ -40,7 +40,7 @@ def test_a_token_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: 
         assert str(path) in str(caught.value)
 
 
-def test_a_token_of_somebody_else_is_refused(
+def test_a_token_file_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "token", make_token().secret)
@@ -64,7 +64,7 @@ def test_a_token_of_somebody_else_is_refused(
         ("x" * 5000, "does not hold one token"),
     ],
 )
-def test_what_is_no_token_is_refused_without_repeating_it(
+def test_an_invalid_token_is_refused_without_repeating_it(
     tmp_path: Path, text: str | bytes, problem: str
 ) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
@@ -72,7 +72,7 @@ def test_what_is_no_token_is_refused_without_repeating_it(
     assert "Evil" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_is_none_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_unsuitable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_token_file(tmp_path / "token")
     with pytest.raises(ConfigError, match=r"Is a directory|not a file"):
@@ -83,7 +83,7 @@ def test_a_file_that_is_not_there_or_is_none_is_named(tmp_path: Path) -> None:
         read_token_file(write(tmp_path / "large", "x" * (4 * 1024 * 1024 + 1)))
 
 
-def test_a_descriptor_will_do(tmp_path: Path) -> None:
+def test_a_token_is_read_from_a_descriptor(tmp_path: Path) -> None:
     token = make_token()
     read_end, write_end = os.pipe()
     os.write(write_end, token.secret.encode())
@@ -116,13 +116,13 @@ def test_a_servers_tokens_are_bound_to_names(tmp_path: Path) -> None:
         ("# nothing\n", "holds no token"),
     ],
 )
-def test_bad_lines_are_named_by_number(tmp_path: Path, text: str, problem: str) -> None:
+def test_an_invalid_line_is_named_by_its_number(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         read_tokens_file(write(tmp_path / "tokens", text))
     assert "geheim" not in str(caught.value)
 
 
-def test_tokens_never_show() -> None:
+def test_a_token_is_never_printed() -> None:
     token = make_token()
     assert len(token.secret) >= 43
     assert token.secret not in f"{token!r} {token} {TokenTable.single(token)!r}"
@@ -142,5 +142,5 @@ def test_tokens_never_show() -> None:
         ((), "n1", False),
     ],
 )
-def test_patterns_cover_names(patterns: tuple[str, ...], name: str, allowed: bool) -> None:
+def test_patterns_match_names(patterns: tuple[str, ...], name: str, allowed: bool) -> None:
     assert may_use(patterns, name) is allowed

@@ -41,7 +41,7 @@ ME = Register(name="n1")
 
 
 async def echo(link: ServerLink) -> None:
-    """Register anybody, acknowledge everything."""
+    """Register every client and acknowledge every update."""
     while True:
         match await link.receive():
             case Register():
@@ -58,11 +58,11 @@ async def in_session(
     """Run a script with both ends of a registered link."""
     async with open_scripted_server(keepalive=keepalive) as server:
         async with server.connect_with(server.token, keepalive=keepalive)() as link:
-            there = await server.accept()
+            server_link = await server.accept()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(there.welcome)
+                nursery.start_soon(server_link.welcome)
                 assert await link.register(ME) == Registered(id=1)
-            await script(link, there)
+            await script(link, server_link)
 
 
 async def test_a_session_from_register_to_deregister(autojump_clock: trio.abc.Clock) -> None:
@@ -77,8 +77,8 @@ async def test_a_session_from_register_to_deregister(autojump_clock: trio.abc.Cl
     assert trio.current_time() < 1
 
 
-async def test_a_refusal_is_an_answer(autojump_clock: trio.abc.Clock) -> None:
-    refused = Refused(reason="name-taken", text="n1 is there", retry_after=60)
+async def test_a_refused_register_is_returned(autojump_clock: trio.abc.Clock) -> None:
+    refused = Refused(reason="name-taken", text="n1 is online", retry_after=60)
 
     async def refuse(link: ServerLink) -> None:
         assert await link.receive() == ME
@@ -88,23 +88,23 @@ async def test_a_refusal_is_an_answer(autojump_clock: trio.abc.Clock) -> None:
         assert await link.register(ME) == refused
 
 
-async def test_nobody_answering_the_register_is_a_lost_link(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_register_without_an_answer_is_a_lost_link(autojump_clock: trio.abc.Clock) -> None:
     async with open_scripted_server() as server, server.connect() as link:
         with pytest.raises(LinkLost, match="did not answer the register within 12 s"):
             await link.register(ME)
         assert trio.current_time() == pytest.approx(12, abs=0.1)
 
 
-async def test_anything_else_in_answer_to_a_register_is_nonsense(
+async def test_another_answer_to_a_register_is_a_protocol_error(
     autojump_clock: trio.abc.Clock,
 ) -> None:
-    async def say_ack(link: ServerLink) -> None:
+    async def send_ack(link: ServerLink) -> None:
         await link.receive()
         await link.send(Ack(seq=0))
         with pytest.raises(LinkLost, match="1002 PROTOCOL_ERROR, expected registered or refused"):
             await link.receive()
 
-    async with open_memory_server(say_ack) as server, server.connect() as link:
+    async with open_memory_server(send_ack) as server, server.connect() as link:
         with pytest.raises(ProtocolError, match='answered a register with "ack"'):
             await link.register(ME)
 
@@ -112,10 +112,10 @@ async def test_anything_else_in_answer_to_a_register_is_nonsense(
 async def test_unknown_types_are_skipped_and_logged_once(
     autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         for kind in ("weather", "weather", "moon\x1b[2J"):
-            await there.send(Unknown(type=kind, raw={}))
-        await there.send(Events(instruction="exit"))
+            await server_link.send(Unknown(type=kind, raw={}))
+        await server_link.send(Events(instruction="exit"))
         assert await link.receive() == Events(instruction="exit")
 
     await in_session(script)
@@ -126,18 +126,20 @@ async def test_unknown_types_are_skipped_and_logged_once(
     ]
 
 
-async def test_the_server_gets_unknown_types_raw(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await link._connection.send('{"type": "weather", "rain": 3}')  # type: ignore[attr-defined]  # as newer renders may
-        got = await there.receive()
+async def test_the_server_receives_unknown_types_as_they_are(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await link._connection.send('{"type": "weather", "rain": 3}')  # type: ignore[attr-defined]  # as a newer render may send
+        got = await server_link.receive()
         assert got == Unknown(type="weather", raw={"type": "weather", "rain": 3})
 
     await in_session(script)
 
 
-async def test_being_forgotten_asks_for_a_register(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await there.send(Refused(reason="not-registered", text="restarted"))
+async def test_an_unknown_render_has_to_register(autojump_clock: trio.abc.Clock) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await server_link.send(Refused(reason="not-registered", text="restarted"))
         with pytest.raises(LinkLost) as caught:
             await link.receive()
         assert caught.value.register_now
@@ -145,9 +147,9 @@ async def test_being_forgotten_asks_for_a_register(autojump_clock: trio.abc.Cloc
     await in_session(script)
 
 
-async def test_a_refusal_in_mid_session_is_raised(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await there.send(Refused(reason="name-taken", retry_after=30))
+async def test_a_refusal_within_a_session_is_raised(autojump_clock: trio.abc.Clock) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await server_link.send(Refused(reason="name-taken", retry_after=30))
         with pytest.raises(LinkRefused) as caught:
             await link.receive()
         assert (caught.value.reason, caught.value.retry_after) == ("name-taken", 30)
@@ -155,9 +157,9 @@ async def test_a_refusal_in_mid_session_is_raised(autojump_clock: trio.abc.Clock
     await in_session(script)
 
 
-async def test_a_second_registered_is_nonsense(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await there.send(Registered(id=9))
+async def test_a_second_registered_is_a_protocol_error(autojump_clock: trio.abc.Clock) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await server_link.send(Registered(id=9))
         with pytest.raises(ProtocolError, match="twice"):
             await link.receive()
 
@@ -165,7 +167,7 @@ async def test_a_second_registered_is_nonsense(autojump_clock: trio.abc.Clock) -
 
 
 @pytest.mark.parametrize(
-    ("nonsense", "problem", "code"),
+    ("invalid", "problem", "code"),
     [
         ("hello", "frame is not JSON", 1007),
         ('{"type": "ack"}', "ack.seq: missing", 1007),
@@ -173,13 +175,13 @@ async def test_a_second_registered_is_nonsense(autojump_clock: trio.abc.Clock) -
         ('{"type": "\x1b[2J', "frame is not JSON", 1007),
     ],
 )
-async def test_a_server_that_speaks_nonsense_is_told_and_left(
-    nonsense: str, problem: str, code: int, autojump_clock: trio.abc.Clock
+async def test_an_invalid_message_of_the_server_closes_the_link_with_a_reason(
+    invalid: str, problem: str, code: int, autojump_clock: trio.abc.Clock
 ) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await there.send_text(nonsense)
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await server_link.send_text(invalid)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(expect_close, there, code)
+            nursery.start_soon(expect_close, server_link, code)
             with pytest.raises(ProtocolError) as caught:
                 await link.receive()
         assert problem in str(caught.value)
@@ -192,34 +194,34 @@ async def test_a_server_that_speaks_nonsense_is_told_and_left(
     await in_session(script)
 
 
-async def expect_close(there: ScriptedLink, code: int) -> None:
+async def expect_close(server_link: ScriptedLink, code: int) -> None:
     with pytest.raises(LinkLost, match=str(code)):
-        await there.receive()
+        await server_link.receive()
 
 
-async def test_a_render_that_speaks_nonsense_is_told_and_left(
+async def test_an_invalid_message_of_a_render_closes_the_link_with_a_reason(
     autojump_clock: trio.abc.Clock,
 ) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await link._connection.send('{"type":"update","seq":"1"}')  # type: ignore[attr-defined]  # nonsense has no method
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await link._connection.send('{"type":"update","seq":"1"}')  # type: ignore[attr-defined]  # an invalid message has no method
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lose, link, r"1007 .*update\.seq: expected int")
+            nursery.start_soon(expect_lost, link, r"1007 .*update\.seq: expected int")
             with pytest.raises(ProtocolError, match=r"update\.seq: expected int"):
-                await there.receive()
+                await server_link.receive()
 
     await in_session(script)
 
 
-async def lose(link: Link, why: str) -> None:
+async def expect_lost(link: Link, why: str) -> None:
     with pytest.raises(LinkLost, match=why):
         await link.receive()
 
 
 async def test_binary_frames_are_refused(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await there.link.connection._ws.send_message(b'{"type":"ack","seq":1}')
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await server_link.link.connection._ws.send_message(b'{"type":"ack","seq":1}')
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(expect_close, there, 1003)
+            nursery.start_soon(expect_close, server_link, 1003)
             with pytest.raises(ProtocolError, match="a binary frame"):
                 await link.receive()
 
@@ -227,12 +229,12 @@ async def test_binary_frames_are_refused(autojump_clock: trio.abc.Clock) -> None
 
 
 async def test_a_frame_beyond_the_limit_is_refused(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(expect_large, link)
-            await there.link.connection._ws.send_message(" " * (MAX_FRAME + 1))
+            await server_link.link.connection._ws.send_message(" " * (MAX_FRAME + 1))
             with pytest.raises(LinkLost, match="1009 MESSAGE_TOO_BIG"):
-                await there.receive()
+                await server_link.receive()
 
     await in_session(script)
 
@@ -242,24 +244,24 @@ async def expect_large(link: Link) -> None:
         await link.receive()
 
 
-async def test_a_frame_at_the_limit_passes(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
+async def test_a_frame_at_the_limit_is_accepted(autojump_clock: trio.abc.Clock) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         text = '{"type":"ack","seq":3}'
-        await there.send_text(text + " " * (MAX_FRAME - len(text)))
+        await server_link.send_text(text + " " * (MAX_FRAME - len(text)))
         assert await link.receive() == Ack(seq=3)
 
     await in_session(script)
 
 
 async def test_endless_empty_fragments_end_the_link(autojump_clock: trio.abc.Clock) -> None:
-    """They cost a list entry each in the library, whatever its limit on messages says."""
+    """Each costs a list entry in the library, whatever its limit on messages."""
     from wsproto.events import TextMessage
 
-    async def script(link: Link, there: ScriptedLink) -> None:
-        link._connection._liveness._backlog = 10_000  # type: ignore[attr-defined]  # or it takes minutes
-        ws = there.link.connection._ws
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        link._connection._liveness._backlog = 10_000  # type: ignore[attr-defined]  # else it takes minutes
+        ws = server_link.link.connection._ws
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lose, link, "connection closed")
+            nursery.start_soon(expect_lost, link, "connection closed")
             with pytest.raises(ConnectionClosed):
                 await repeat(partial(ws._send, TextMessage(data="", message_finished=False)))
 
@@ -271,58 +273,58 @@ async def repeat(call: Callable[[], Awaitable[None]]) -> None:
         await call()
 
 
-async def test_cutting_loses_both_ends(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_cut_connection_is_lost_at_both_ends(autojump_clock: trio.abc.Clock) -> None:
     async with open_scripted_server() as server, server.connect() as link:
-        there = await server.accept()
+        server_link = await server.accept()
         server.cut()
         with pytest.raises(LinkLost):
             await link.receive()
         with pytest.raises(LinkLost):
             await link.send(Update(seq=1))
         with pytest.raises(LinkLost):
-            await there.receive()
+            await server_link.receive()
         with pytest.raises(LinkLost):
-            await there.send(Ack(seq=1))
+            await server_link.send(Ack(seq=1))
     assert trio.current_time() < 0.1
 
 
-async def test_a_dead_peer_is_noticed_within_the_keepalive(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
-        await trio.sleep(100)  # idle, but alive: pings are answered
+async def test_a_dead_peer_is_detected_within_the_keepalive(autojump_clock: trio.abc.Clock) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
+        await trio.sleep(100)  # Idle, but pings are answered.
         await link.send(Update(seq=1))
-        assert await there.receive() == Update(seq=1)
+        assert await server_link.receive() == Update(seq=1)
         start = trio.current_time()
         silence[0]()
         with pytest.raises(LinkLost, match="no sign of life for 16 s"):
             await link.receive()
         assert trio.current_time() - start <= 16.01
         with pytest.raises(LinkLost, match="no sign of life for 16 s"):
-            await there.receive()
+            await server_link.receive()
 
     silence: list[Callable[[], None]] = []
     async with open_scripted_server() as server, server.connect() as link:
         silence.append(server.fall_silent)
-        there = await server.accept()
-        there.acking = False
-        await script(link, there)
+        server_link = await server.accept()
+        server_link.acking = False
+        await script(link, server_link)
 
 
-async def test_messages_count_as_signs_of_life(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
+async def test_messages_count_as_activity(autojump_clock: trio.abc.Clock) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         for seq in range(1, 40):
             await trio.sleep(3)
-            await there.send(Ack(seq=seq))
+            await server_link.send(Ack(seq=seq))
             assert await link.receive() == Ack(seq=seq)
 
     await in_session(script, keepalive=4)
 
 
 async def test_not_receiving_does_not_make_the_peer_dead(autojump_clock: trio.abc.Clock) -> None:
-    """The library stops reading while its queue is full; that is our fault, not the peer's."""
+    """The library stops reading while its queue is full, which is not the peer's fault."""
 
-    async def script(link: Link, there: ScriptedLink) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         for seq in range(6):
-            await there.send(Ack(seq=seq))
+            await server_link.send(Ack(seq=seq))
         await trio.sleep(100)
         assert [await link.receive() for _ in range(6)] == [Ack(seq=seq) for seq in range(6)]
 
@@ -330,7 +332,7 @@ async def test_not_receiving_does_not_make_the_peer_dead(autojump_clock: trio.ab
 
 
 async def test_a_cancelled_send_closes_the_connection(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         with trio.CancelScope() as scope:
             scope.cancel()
             await link.send(Update(seq=1))
@@ -340,22 +342,22 @@ async def test_a_cancelled_send_closes_the_connection(autojump_clock: trio.abc.C
         with pytest.raises(LinkLost, match="torn"):
             await link.receive()
         with pytest.raises(LinkLost):
-            await there.receive()
+            await server_link.receive()
 
     await in_session(script)
 
 
 async def test_a_cancelled_receive_loses_nothing(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         with trio.move_on_after(1):
             await link.receive()
-        await there.send(Ack(seq=4))
+        await server_link.send(Ack(seq=4))
         assert await link.receive() == Ack(seq=4)
 
     await in_session(script)
 
 
-async def test_errors_of_the_body_come_out_bare(autojump_clock: trio.abc.Clock) -> None:
+async def test_errors_of_the_body_are_in_no_group(autojump_clock: trio.abc.Clock) -> None:
     class OwnError(Exception):
         pass
 
@@ -370,16 +372,16 @@ async def test_errors_of_the_body_come_out_bare(autojump_clock: trio.abc.Clock) 
         assert grouped.value.message == "own"
 
 
-async def test_leaving_a_cancelled_body_says_goodbye(autojump_clock: trio.abc.Clock) -> None:
+async def test_leaving_a_cancelled_body_sends_a_close(autojump_clock: trio.abc.Clock) -> None:
     async with open_scripted_server() as server:
         with trio.CancelScope() as scope:
             async with server.connect():
-                there = await server.accept()
+                server_link = await server.accept()
                 scope.cancel()
                 await trio.sleep_forever()
         assert scope.cancelled_caught
         with pytest.raises(LinkLost, match="1000 NORMAL_CLOSURE"):
-            await there.receive()
+            await server_link.receive()
 
 
 async def test_leaving_does_not_wait_for_a_dead_peer(autojump_clock: trio.abc.Clock) -> None:
@@ -424,18 +426,18 @@ async def test_tokens_are_bound_to_names(autojump_clock: trio.abc.Clock) -> None
 
 
 @pytest.mark.parametrize("token", [None, Token("x" * 43), Token("x")])
-async def test_without_a_known_token_nobody_comes_in(
+async def test_a_client_without_a_known_token_is_rejected(
     token: Token | None, autojump_clock: trio.abc.Clock
 ) -> None:
     async with open_memory_server(echo) as server:
         with pytest.raises(LinkRefused) as caught:
             async with server.connect_with(token)():
-                raise AssertionError("came in")
+                raise AssertionError("was accepted")
     assert (caught.value.reason, caught.value.retry_after) == ("unauthorized", None)
     assert "x" * 43 not in str(caught.value)
 
 
-async def knock(
+async def request_upgrade(
     headers: list[tuple[bytes, bytes]],
     *,
     host: str = "localhost",
@@ -443,7 +445,7 @@ async def knock(
     tokens: TokenTable | None = None,
     max_agents: int = 10,
 ) -> tuple[int, dict[bytes, bytes]]:
-    """What the server answers to a request, in HTTP."""
+    """Request an upgrade; return the status and the headers of the HTTP answer."""
     listener = MemoryListener()
     serve = partial(
         serve_websocket,
@@ -459,7 +461,7 @@ async def knock(
             async with trio.open_nursery() as nursery:
                 ws = await wrap_client_stream(
                     nursery,
-                    stream,  # type: ignore[arg-type]  # any stream will do, its stubs want sockets
+                    stream,  # type: ignore[arg-type]  # takes any stream, its stubs want sockets
                     host,
                     "/",
                     subprotocols=subprotocols,
@@ -476,9 +478,9 @@ async def knock(
     return answer
 
 
-async def test_what_the_door_answers(autojump_clock: trio.abc.Clock) -> None:
+async def test_upgrade_requests_are_accepted_or_rejected(autojump_clock: trio.abc.Clock) -> None:
     token = make_token()
-    known = partial(knock, tokens=TokenTable.single(token))
+    known = partial(request_upgrade, tokens=TokenTable.single(token))
     ours = [(b"Authorization", b"Bearer " + token.secret.encode())]
     assert await known(ours) == (101, {})
     assert await known(ours, host="127.0.0.1:51000") == (101, {})
@@ -499,7 +501,7 @@ async def test_what_the_door_answers(autojump_clock: trio.abc.Clock) -> None:
     assert (status, headers[b"retry-after"]) == (503, b"60")
 
 
-async def test_a_full_server_lets_others_in_once_somebody_left(
+async def test_a_full_server_accepts_a_client_once_another_has_left(
     autojump_clock: trio.abc.Clock,
 ) -> None:
     listener, token = MemoryListener(), make_token()
@@ -515,7 +517,7 @@ async def test_a_full_server_lets_others_in_once_somebody_left(
             await link.register(ME)
             with pytest.raises(LinkLost, match="the server is full or starting"):
                 async with connect():
-                    raise AssertionError("came in")
+                    raise AssertionError("was accepted")
         await trio.testing.wait_all_tasks_blocked()
         async with connect() as link:
             await link.register(ME)
@@ -545,7 +547,7 @@ async def answer_with(data: bytes, listener: MemoryListener) -> None:
         (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", LinkLost, "no websocket"),
     ],
 )
-async def test_what_answers_there_is_no_farm(
+async def test_another_server_is_no_farm(
     answer: bytes, error: type[Exception], text: str, autojump_clock: trio.abc.Clock
 ) -> None:
     listener = MemoryListener()
@@ -555,7 +557,7 @@ async def test_what_answers_there_is_no_farm(
             async with open_websocket_link(
                 "ws://localhost", token=make_token(), open_stream=listener.connect
             ):
-                raise AssertionError("came in")
+                raise AssertionError("was accepted")
     assert trio.current_time() < 0.1
 
 
@@ -565,7 +567,7 @@ async def test_a_server_that_never_answers_is_given_up(autojump_clock: trio.abc.
         async with open_websocket_link(
             "ws://localhost", token=make_token(), open_stream=listener.connect
         ):
-            raise AssertionError("came in")
+            raise AssertionError("was accepted")
     assert trio.current_time() == pytest.approx(12)
 
 
@@ -577,7 +579,7 @@ async def test_a_connect_that_hangs_is_given_up(autojump_clock: trio.abc.Clock) 
         async with open_websocket_link(
             "ws://localhost", token=make_token(), open_stream=hang, timeout=5
         ):
-            raise AssertionError("came in")
+            raise AssertionError("was accepted")
 
 
 async def test_a_server_without_our_subprotocol_is_another_version(
@@ -598,7 +600,7 @@ async def test_a_server_without_our_subprotocol_is_another_version(
             async with open_websocket_link(
                 "ws://localhost", token=make_token(), open_stream=listener.connect
             ):
-                raise AssertionError("came in")
+                raise AssertionError("was accepted")
     assert (caught.value.reason, caught.value.retry_after) == ("version", None)
 
 
@@ -609,7 +611,7 @@ UPGRADE = (
 
 
 @pytest.mark.parametrize(
-    "garbage",
+    "raw",
     [
         b"",
         b"\0" * 100,
@@ -623,8 +625,8 @@ UPGRADE = (
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000,
     ],
 )
-async def test_garbage_ends_its_own_connection_only(
-    garbage: bytes, autojump_clock: trio.abc.Clock
+async def test_an_invalid_request_ends_its_own_connection_only(
+    raw: bytes, autojump_clock: trio.abc.Clock
 ) -> None:
     listener, token = MemoryListener(), make_token()
     serve = partial(serve_websocket, echo, tokens=TokenTable.single(token), listeners=[listener])
@@ -633,7 +635,7 @@ async def test_garbage_ends_its_own_connection_only(
         for hang_up in (True, False):
             stream = await listener.connect()
             with trio.move_on_after(100):
-                await stream.send_all(garbage)
+                await stream.send_all(raw)
                 if hang_up:
                     await stream.aclose()
                 else:
@@ -647,7 +649,7 @@ async def test_garbage_ends_its_own_connection_only(
             assert await link.register(ME) == Registered(id=7)
 
 
-async def test_a_client_that_dawdles_is_dropped(
+async def test_a_client_that_sends_slowly_is_dropped(
     autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -657,12 +659,12 @@ async def test_a_client_that_dawdles_is_dropped(
         await nursery.start(serve)
         stream = await listener.connect()
         with pytest.raises(trio.BrokenResourceError):
-            await drip(stream)
+            await send_slowly(stream)
         assert trio.current_time() <= 12
     assert "no handshake within 10 s" in caplog.text
 
 
-async def drip(stream: trio.abc.Stream) -> None:
+async def send_slowly(stream: trio.abc.Stream) -> None:
     for byte in b"GET / HTTP/1.1\r\n" + b"a" * 1000:
         await stream.send_all(bytes([byte]))
         await trio.sleep(1)
@@ -685,15 +687,15 @@ async def test_too_many_handshakes_at_once_are_dropped(autojump_clock: trio.abc.
             assert await link.register(ME) == Registered(id=7)
 
 
-async def test_a_bug_of_the_handler_ends_its_session_and_is_logged(
+async def test_an_error_of_the_handler_ends_its_session_and_is_logged(
     autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def stumble(link: ServerLink) -> None:
+    async def fail(link: ServerLink) -> None:
         await link.receive()
         raise RuntimeError("a bug")
 
     listener, token = MemoryListener(), make_token()
-    serve = partial(serve_websocket, stumble, tokens=TokenTable.single(token), listeners=[listener])
+    serve = partial(serve_websocket, fail, tokens=TokenTable.single(token), listeners=[listener])
     async with open_bare_nursery() as nursery:
         await nursery.start(serve)
         for _ in range(2):
@@ -705,7 +707,7 @@ async def test_a_bug_of_the_handler_ends_its_session_and_is_logged(
     assert caplog.text.count("RuntimeError: a bug") == 2
 
 
-async def test_a_stopping_server_says_that_it_goes_away(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_stopping_server_closes_with_going_away(autojump_clock: trio.abc.Clock) -> None:
     listener, token = MemoryListener(), make_token()
     serve = partial(serve_websocket, echo, tokens=TokenTable.single(token), listeners=[listener])
     async with trio.open_nursery() as nursery:
@@ -719,7 +721,7 @@ async def test_a_stopping_server_says_that_it_goes_away(autojump_clock: trio.abc
                 await link.receive()
 
 
-async def test_make_connect_takes_the_limits_of_the_config(autojump_clock: trio.abc.Clock) -> None:
+async def test_make_connect_uses_the_limits_of_the_config(autojump_clock: trio.abc.Clock) -> None:
     config = Config(
         name="n1", server="ws://127.0.0.1:9", token=make_token(), timing=Timing(zombie=3, connect=4)
     )
@@ -729,34 +731,34 @@ async def test_make_connect_takes_the_limits_of_the_config(autojump_clock: trio.
 
 
 async def test_a_script_that_is_not_followed_fails(autojump_clock: trio.abc.Clock) -> None:
-    async def script(link: Link, there: ScriptedLink) -> None:
+    async def script(link: Link, server_link: ScriptedLink) -> None:
         await link.send(Update(seq=1))
         with pytest.raises(AssertionError, match="expected Deregister, got Update"):
-            await there.expect(Deregister)
+            await server_link.expect(Deregister)
         with pytest.raises(AssertionError, match="no Update as expected within 60 s"):
-            await there.expect(Update)
+            await server_link.expect(Update)
         await link.send(Update(seq=2))
         with pytest.raises(AssertionError, match="expected silence"):
-            await there.expect_silence(5)
-        await there.expect_silence(5)
+            await server_link.expect_silence(5)
+        await server_link.expect_silence(5)
         with pytest.raises(AssertionError, match="did not close within 3 s"):
-            await there.expect_end(within=3)
+            await server_link.expect_end(within=3)
 
     await in_session(script)
 
 
-async def test_nobody_connecting_fails_the_script(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_script_without_a_client_fails(autojump_clock: trio.abc.Clock) -> None:
     async with open_scripted_server() as server:
         with pytest.raises(AssertionError, match="no render connected within 60 s"):
             await server.accept()
 
 
-async def talk(server: ScriptedServer, seen: list[str]) -> None:
-    there = await server.accept()
-    await there.welcome()
-    update = await there.expect(Update, lambda update: update.seq > 2)
+async def serve_updates(server: ScriptedServer, seen: list[str]) -> None:
+    server_link = await server.accept()
+    await server_link.welcome()
+    update = await server_link.expect(Update, lambda update: update.seq > 2)
     seen.append(f"update {update.seq}")
-    await there.expect_end()
+    await server_link.expect_end()
     seen.append("end")
 
 
@@ -765,7 +767,7 @@ async def test_a_script_skips_acknowledges_and_sees_the_end(
 ) -> None:
     seen: list[str] = []
     async with open_scripted_server() as server, trio.open_nursery() as nursery:
-        nursery.start_soon(talk, server, seen)
+        nursery.start_soon(serve_updates, server, seen)
         async with server.connect() as link:
             await link.register(ME)
             for seq in (1, 2, 3):
@@ -778,7 +780,7 @@ async def test_a_failed_assertion_of_a_handler_fails_the_test(
     autojump_clock: trio.abc.Clock,
 ) -> None:
     async def wrong(link: ServerLink) -> None:
-        assert await link.receive() == Register(name="somebody else")
+        assert await link.receive() == Register(name="n2")
 
     with pytest.raises(AssertionError):
         async with open_memory_server(wrong) as server, server.connect() as link:
@@ -786,7 +788,7 @@ async def test_a_failed_assertion_of_a_handler_fails_the_test(
 
 
 class SlowStream(trio.abc.Stream):
-    """A way that takes a second for each piece."""
+    """A line that takes a second for each chunk."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -805,7 +807,7 @@ class SlowStream(trio.abc.Stream):
         await self._stream.aclose()
 
 
-async def test_a_large_frame_on_a_slow_way_is_no_silence(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_large_frame_on_a_slow_line_is_not_silence(autojump_clock: trio.abc.Clock) -> None:
     listener, token = MemoryListener(), make_token()
 
     async def connect(host: str, port: int) -> trio.abc.Stream:
@@ -824,7 +826,9 @@ async def test_a_large_frame_on_a_slow_way_is_no_silence(autojump_clock: trio.ab
             assert trio.current_time() - start > 90
 
 
-async def test_a_send_that_makes_no_headway_is_a_dead_peer(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_send_that_makes_no_progress_means_a_dead_peer(
+    autojump_clock: trio.abc.Clock,
+) -> None:
     class StuckStream(SlowStream):
         stuck = False
 
