@@ -34,8 +34,8 @@ SETTINGS = FarmSettings(zombie_time=16.0, handshake=12.0)
 
 
 @asynccontextmanager
-async def open_stage(**settings: object) -> AsyncIterator[tuple[Farm, trio.Nursery]]:
-    """A farm in memory and a nursery for its sessions, which end with it."""
+async def open_farm_and_nursery(**settings: object) -> AsyncIterator[tuple[Farm, trio.Nursery]]:
+    """Open a farm in memory, and a nursery for its sessions, which end with the farm."""
     fitted = with_fields(SETTINGS, settings)
     async with trio.open_nursery() as nursery:
         async with open_farm(None, settings=fitted, wall=trio.current_time) as farm:
@@ -49,7 +49,7 @@ def serve(farm: Farm, nursery: trio.Nursery, *, peer: str = "memory", names: str
 
 
 async def test_a_job_over_a_link(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job(listed(2)))
         link = serve(farm, nursery)
         assert isinstance(await link.register(), Registered)
@@ -65,13 +65,13 @@ async def test_a_job_over_a_link(autojump_clock: MockClock) -> None:
         assert view.state == "done"
         assert view.tasks[0].output == "out"
         assert f"by {one.run}\n" in view.tasks[0].log
-        await link.say(Deregister(reason="bye"))
+        await link.send_to_farm(Deregister(reason="done"))
         await link.closed.wait()
         assert farm.renders[0].state == "offline"
 
 
 async def test_events_are_pushed_at_once(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         link = serve(farm, nursery)
         await link.register()
         await trio.sleep(3.0)
@@ -83,8 +83,8 @@ async def test_events_are_pushed_at_once(autojump_clock: MockClock) -> None:
         assert trio.current_time() == 3.0
 
 
-async def test_acks_conflate_and_follow_what_is_stored(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_acks_conflate(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -100,7 +100,7 @@ async def test_acks_conflate_and_follow_what_is_stored(autojump_clock: MockClock
 
 
 async def test_a_name_that_is_taken(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         first, second = serve(farm, nursery, peer="here"), serve(farm, nursery)
         await first.register()
         answer = await second.register()
@@ -113,7 +113,7 @@ async def test_a_name_that_is_taken(autojump_clock: MockClock) -> None:
 
 
 async def test_a_token_for_another_name(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         link = serve(farm, nursery, names="b")
         answer = await link.register("a")
         assert isinstance(answer, Refused)
@@ -122,8 +122,8 @@ async def test_a_token_for_another_name(autojump_clock: MockClock) -> None:
         assert farm.renders == ()
 
 
-async def test_a_cut_link_and_a_return_in_time(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_a_render_that_reconnects_in_time_continues(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -141,8 +141,8 @@ async def test_a_cut_link_and_a_return_in_time(autojump_clock: MockClock) -> Non
         assert farm.view(job).tasks[0].attempts == 1
 
 
-async def test_a_cut_link_and_no_return(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_a_render_that_does_not_reconnect_loses_its_task(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register("a")
@@ -162,8 +162,8 @@ async def test_a_cut_link_and_no_return(autojump_clock: MockClock) -> None:
         assert (await farm.wait(job)).tasks[0].render == "b"
 
 
-async def test_a_silent_render_is_cut_off(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_the_link_of_a_silent_render_is_closed(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -176,13 +176,13 @@ async def test_a_silent_render_is_cut_off(autojump_clock: MockClock) -> None:
         assert farm.renders[0].state == "offline"
 
 
-async def test_a_render_that_reads_nothing_holds_up_nobody(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
-        deaf = FakeLink(room=1)
-        nursery.start_soon(farm.serve_link, deaf)
-        await deaf.register("deaf")
+async def test_a_render_that_does_not_read_delays_no_other(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
+        unread = FakeLink(capacity=1)
+        nursery.start_soon(farm.serve_link, unread)
+        await unread.register("unread")
         for n in range(50):
-            farm.instruct("deaf", "launch", str(n))
+            farm.instruct("unread", "launch", str(n))
             await wait_all_tasks_blocked()
         link = serve(farm, nursery)
         await link.register("b")
@@ -193,14 +193,14 @@ async def test_a_render_that_reads_nothing_holds_up_nobody(autojump_clock: MockC
             await link.expect(Events)
         await trio.sleep(10.0)
         await link.update()
-        await deaf.closed.wait()  # Silent for the zombie time: its task comes here.
+        await unread.closed.wait()  # Silent for the zombie time: its task is queued again.
         (task,) = (await link.expect(Events)).tasks
         await link.update(make_update(task))
         assert (await farm.wait(job)).state == "done"
 
 
 async def test_duplicates_change_nothing(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -219,8 +219,8 @@ async def test_duplicates_change_nothing(autojump_clock: MockClock) -> None:
         assert (view.state, view.tasks[0].output) == ("done", "first")
 
 
-async def test_a_link_that_says_nothing(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_a_link_that_sends_nothing_is_closed(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         link = serve(farm, nursery)
         await link.closed.wait()
         assert trio.current_time() == 12.0
@@ -228,10 +228,10 @@ async def test_a_link_that_says_nothing(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("registered", [False, True])
-async def test_what_the_protocol_does_not_allow(
+async def test_a_message_out_of_order_closes_the_link(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, registered: bool
 ) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         link = serve(farm, nursery, peer="1.2.3.4\n")
         if registered:
             await link.register()
@@ -245,21 +245,21 @@ async def test_what_the_protocol_does_not_allow(
         assert not any("\n" in r.getMessage() for r in caplog.records)
 
 
-async def test_nonsense_on_the_link_ends_it_alone(autojump_clock: MockClock) -> None:
+async def test_a_protocol_error_ends_one_session_alone(autojump_clock: MockClock) -> None:
     class Broken(FakeLink):
         async def receive(self) -> FromRender:
             message = await super().receive()
             if isinstance(message, Unknown):
-                raise ProtocolError("nonsense")
+                raise ProtocolError("malformed")
             return message
 
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         good = serve(farm, nursery)
         await good.register("good")
         link = Broken()
         nursery.start_soon(farm.serve_link, link)
         await link.register("bad")
-        await link.say(Unknown(type="x", raw={}))
+        await link.send_to_farm(Unknown(type="x", raw={}))
         await link.closed.wait()
         await good.update()
         assert (await good.expect(Ack)).seq == 1
@@ -269,11 +269,11 @@ async def test_nonsense_on_the_link_ends_it_alone(autojump_clock: MockClock) -> 
 async def test_unknown_messages_are_skipped(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         link = serve(farm, nursery)
         await link.register()
         for n in range(100):
-            await link.say(Unknown(type=f"future{n // 2}", raw={}))
+            await link.send_to_farm(Unknown(type=f"future{n // 2}", raw={}))
         await link.update()
         assert (await link.expect(Ack)).seq == 1
         assert len([r for r in caplog.records if "unknown type" in r.message]) == 20
@@ -284,7 +284,7 @@ async def test_a_writer_that_loses_the_link_ends_the_session(
     autojump_clock: MockClock, error: type[Exception]
 ) -> None:
     class OneWay(FakeLink):
-        """Its render can be heard, but not be told anything."""
+        """Messages from its render arrive, those to it fail."""
 
         dead = False
 
@@ -293,7 +293,7 @@ async def test_a_writer_that_loses_the_link_ends_the_session(
                 raise error("cannot send")
             await super().send(message)  # type: ignore[arg-type]  # only forwarded
 
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         link = OneWay()
         nursery.start_soon(farm.serve_link, link)
         await link.register()
@@ -317,7 +317,7 @@ async def test_closing_the_farm_closes_links(autojump_clock: MockClock) -> None:
         assert trio.current_time() == 0.0
 
 
-async def test_what_the_body_raises_comes_out_bare(autojump_clock: MockClock) -> None:
+async def test_an_exception_of_the_body_is_raised_ungrouped(autojump_clock: MockClock) -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_farm(None):
             raise ZeroDivisionError
@@ -328,8 +328,8 @@ async def test_what_the_body_raises_comes_out_bare(autojump_clock: MockClock) ->
     assert scope.cancelled_caught
 
 
-async def test_a_job_can_be_awaited_by_many(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, _):
+async def test_several_tasks_can_wait_for_a_job(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, _):
         job = farm.submit(one_job())
         states: list[str] = []
 
@@ -348,7 +348,7 @@ async def test_a_job_can_be_awaited_by_many(autojump_clock: MockClock) -> None:
 
 
 async def test_changes_conflate(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, _):
+    async with open_farm_and_nursery() as (farm, _):
         jobs = [farm.submit(one_job()) for _ in range(3)]
         seen = await farm.changed(0)
         with trio.move_on_after(60.0) as quiet:
@@ -362,7 +362,7 @@ async def test_changes_conflate(autojump_clock: MockClock) -> None:
 
 
 async def test_listening(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -386,8 +386,8 @@ async def test_listening(autojump_clock: MockClock) -> None:
                 raise AssertionError
 
 
-async def test_the_last_listener_leaves(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_listening_ends_with_the_last_listener(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -397,8 +397,8 @@ async def test_the_last_listener_leaves(autojump_clock: MockClock) -> None:
         assert [ref.run for ref in (await link.expect(Events)).listens_rem] == [task.run]
 
 
-async def test_a_slow_listener_misses_some_and_is_told(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_a_slow_listener_gets_a_mark_for_omitted_text(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -412,13 +412,13 @@ async def test_a_slow_listener_misses_some_and_is_told(autojump_clock: MockClock
             assert await texts.receive() == "123\n"
             await link.update(listened=(ListenedEntry(run=task.run, n=999, text="end"),))
             await link.expect(Ack)
-            heard = [texts.receive_nowait() for _ in range(256)]
-            assert heard[-1] == "\n[176 characters were left out here]\nend"
-            assert set(heard[:-1]) == {"123\n"}
+            received = [texts.receive_nowait() for _ in range(256)]
+            assert received[-1] == "\n[176 characters were left out here]\nend"
+            assert set(received[:-1]) == {"123\n"}
 
 
-async def test_asking_for_output(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_requesting_output(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job(listed(2)))
         key = TaskKey(job, 0, 0)
         assert await farm.ask_output(key) == ""
@@ -445,8 +445,8 @@ async def test_asking_for_output(autojump_clock: MockClock) -> None:
         assert await farm.ask_output(key) == "all"
 
 
-async def test_asking_a_render_that_is_lost_meanwhile(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+async def test_requesting_output_of_a_render_that_is_lost(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
         job = farm.submit(one_job())
         link = serve(farm, nursery)
         await link.register()
@@ -465,7 +465,7 @@ async def test_asking_a_render_that_is_lost_meanwhile(autojump_clock: MockClock)
 
 
 async def test_settings_are_pushed(autojump_clock: MockClock) -> None:
-    async with open_stage() as (farm, nursery):
+    async with open_farm_and_nursery() as (farm, nursery):
         link = serve(farm, nursery)
         await link.register()
         farm.change_settings(attrs.evolve(farm.settings, zombie_time=60.0, heartbeat_sec=5.0))
@@ -475,9 +475,9 @@ async def test_settings_are_pushed(autojump_clock: MockClock) -> None:
         assert trio.current_time() == 60.0
 
 
-async def test_nothing_is_done_while_nothing_happens(autojump_clock: MockClock) -> None:
-    """Without renders and limits there is nothing to wake up for."""
-    async with open_stage() as (farm, _):
+async def test_an_idle_farm_does_not_wake_up(autojump_clock: MockClock) -> None:
+    """Without renders and time limits there is no deadline."""
+    async with open_farm_and_nursery() as (farm, _):
         farm.submit(one_job())
         autojump_clock.autojump_threshold = math.inf
         await wait_all_tasks_blocked()

@@ -61,8 +61,8 @@ _T = TypeVar("_T")
 
 
 def with_fields(value: _T, fields: Mapping[str, object]) -> _T:
-    """A frozen value with some of its fields changed, whatever it is."""
-    # mypy knows no bound that says "a class of attrs".
+    """A copy of a frozen value with some fields changed."""
+    # There is no type for "an instance of a class of attrs".
     return attrs.evolve(value, **fields)  # type: ignore[misc]  # as above
 
 
@@ -71,7 +71,7 @@ def one_job(*blocks: BlockSpec, **fields: object) -> JobSpec:
 
 
 def listed(count: int = 1, **fields: object) -> BlockSpec:
-    """A block of so many tasks, light enough that a render takes several."""
+    """A block of so many tasks. Its capacity lets a render take several."""
     block = BlockSpec(name="b", capacity=100, tasks=(TaskSpec(command="x"),) * count)
     return with_fields(block, fields)
 
@@ -164,7 +164,7 @@ class FarmHarness:
         return render
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, waking the state whenever it wants to be."""
+        """Let time pass, calling `tick` whenever it is due."""
         end = self.now + seconds
         while self.state.due <= end:
             self.now = max(self.now, self.state.due)
@@ -214,7 +214,7 @@ class FarmHarness:
 
 
 class FakeRender:
-    """One render's side, without a link: takes events, sends updates."""
+    """The side of a render, without a link: takes events, sends updates."""
 
     def __init__(self, farm: FarmHarness, name: str, fields: Mapping[str, object]) -> None:
         self.farm = farm
@@ -243,7 +243,7 @@ class FakeRender:
         return answer
 
     def take(self) -> list[TaskExec]:
-        """The tasks handed out to us since the last call; other events are kept too."""
+        """The tasks assigned since the last call. Other events are collected as well."""
         fresh: list[TaskExec] = []
         while events := renders.take_events(self.farm.state, self.state, self.session):
             self.events.append(events)
@@ -265,7 +265,7 @@ class FakeRender:
         return [ref for events in self.events for ref in events.stops]
 
     def send(self, *tasks: TaskUpdate, **fields: object) -> tuple[RunRef, ...]:
-        """Send an update and, as the shell does, have its runs closed."""
+        """Send an update and have its runs closed, as `run_session` does."""
         self.seq += 1
         update = with_fields(Update(seq=self.seq, tasks=tasks), fields)
         state, now = self.farm.state, self.farm.now
@@ -276,7 +276,7 @@ class FakeRender:
         return closes
 
     def end(self, task: TaskExec, status: TaskStatus = Done, **fields: object) -> None:
-        """Send an outcome; it must be closed."""
+        """Send an outcome, which has to be closed."""
         closes = self.send(make_update(task, status, **fields))
         assert [ref.run for ref in closes] == [task.run]
         self.tasks.pop(task.run, None)
@@ -291,17 +291,17 @@ class FakeRender:
 
 
 class FakeLink:
-    """A `ServerLink` of two memory channels, with the render's end for the test to use."""
+    """A `ServerLink` of two memory channels, whose other end the test uses."""
 
-    def __init__(self, peer: str = "memory", *, names: str = "", room: int = 100) -> None:
+    def __init__(self, peer: str = "memory", *, names: str = "", capacity: int = 100) -> None:
         self.peer = peer
         self._names = names
         self._to_farm, self._from_render = trio.open_memory_channel[FromRender](100)
-        self._to_render, self._from_farm = trio.open_memory_channel[FromServer](room)
+        self._to_render, self._from_farm = trio.open_memory_channel[FromServer](capacity)
         self.closed = trio.Event()
         self.seq = 0
 
-    # The farm's end
+    # The farm's end: `ServerLink`
 
     def can_register(self, name: str) -> bool:
         return not self._names or name == self._names
@@ -326,11 +326,11 @@ class FakeLink:
 
     # The render's end
 
-    async def say(self, message: FromRender) -> None:
+    async def send_to_farm(self, message: FromRender) -> None:
         await self._to_farm.send(message)
 
     async def expect(self, kind: type[_T]) -> _T:
-        """The next message, acknowledgements of updates aside unless they are wanted."""
+        """The next message of a type. Acknowledgements before it are skipped."""
         while True:
             message = await self._from_farm.receive()
             if isinstance(message, kind):
@@ -339,20 +339,20 @@ class FakeLink:
 
     async def register(self, name: str = "a", **fields: object) -> Registered | Refused:
         message = Register(name=name, max_tasks=10, capacity=1000)
-        await self.say(with_fields(message, fields))
+        await self.send_to_farm(with_fields(message, fields))
         answer = await self._from_farm.receive()
         assert isinstance(answer, Registered | Refused)
         return answer
 
     async def update(self, *tasks: TaskUpdate, **fields: object) -> None:
         self.seq += 1
-        await self.say(with_fields(Update(seq=self.seq, tasks=tasks), fields))
+        await self.send_to_farm(with_fields(Update(seq=self.seq, tasks=tasks), fields))
 
     def nothing(self) -> bool:
         """Whether no message waits for the render."""
         return self._from_farm.statistics().current_buffer_used == 0
 
     def cut(self) -> None:
-        """Lose the connection, both ways at once."""
+        """Lose the connection in both directions."""
         self._to_farm.close()
         self._from_farm.close()

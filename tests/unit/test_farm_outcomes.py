@@ -1,4 +1,4 @@
-"""What an outcome makes of a task: states, retries, stops, limits, and entries applied once."""
+"""Outcomes of runs: states of tasks, retries, stops, limits, and entries that are applied once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from trio_afrender.protocol.messages import (
         (TaskStatus.RenderZombie, "ready"),
     ],
 )
-def test_what_each_status_means(status: TaskStatus, state: str) -> None:
+def test_the_state_that_follows_from_each_status(status: TaskStatus, state: str) -> None:
     farm = FarmHarness(errors_retries=0)
     job = farm.job()
     render = farm.render()
@@ -51,7 +51,7 @@ def test_what_each_status_means(status: TaskStatus, state: str) -> None:
 @pytest.mark.parametrize(
     "status", [TaskStatus.NoUpdate, TaskStatus.Started, TaskStatus.Percent, TaskStatus.Warning]
 )
-def test_progress_ends_nothing(status: TaskStatus) -> None:
+def test_progress_does_not_end_a_task(status: TaskStatus) -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -64,7 +64,7 @@ def test_progress_ends_nothing(status: TaskStatus) -> None:
     assert (view.percent, view.frame, view.percentframe) == ((40, 2, 3) if taken else (0, 0, 0))
 
 
-def test_empty_texts_keep_the_last_ones() -> None:
+def test_empty_texts_do_not_replace_earlier_ones() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -77,7 +77,7 @@ def test_empty_texts_keep_the_last_ones() -> None:
 
 
 @pytest.mark.parametrize(("given", "default", "attempts"), [(-1, 2, 3), (0, 2, 1), (1, 2, 2)])
-def test_errors_are_tried_again(given: int, default: int, attempts: int) -> None:
+def test_errors_are_retried(given: int, default: int, attempts: int) -> None:
     farm = FarmHarness(errors_retries=default)
     job = farm.job(listed(errors_retries=given))
     render = farm.render()
@@ -92,7 +92,7 @@ def test_errors_are_tried_again(given: int, default: int, attempts: int) -> None
     assert view.tasks[0].exit_code == 3
 
 
-def test_a_fatal_error_is_not_tried_again() -> None:
+def test_a_fatal_error_is_not_retried() -> None:
     farm = FarmHarness(errors_retries=5)
     job = farm.job()
     render = farm.render()
@@ -100,7 +100,7 @@ def test_a_fatal_error_is_not_tried_again() -> None:
     assert farm.states(job) == ["error"]
 
 
-def test_long_texts_do_not_pile_up() -> None:
+def test_long_texts_are_cut() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -112,7 +112,7 @@ def test_long_texts_do_not_pile_up() -> None:
     assert (len(view.why), len(view.why[0].text)) == (200, 2000)
 
 
-def test_a_signal_shows_as_a_negative_code() -> None:
+def test_a_signal_is_a_negative_exit_code() -> None:
     farm = FarmHarness(errors_retries=0)
     job = farm.job()
     render = farm.render()
@@ -122,7 +122,7 @@ def test_a_signal_shows_as_a_negative_code() -> None:
     assert "still alive there: 7, 8" in view.why[0].text
 
 
-def test_a_success_that_was_too_quick() -> None:
+def test_a_success_below_the_minimum_time_is_an_error() -> None:
     farm = FarmHarness(errors_retries=0)
     job = farm.job(listed(2, task_min_run_time=10))
     render = farm.render()
@@ -133,7 +133,7 @@ def test_a_success_that_was_too_quick() -> None:
     assert (farm.task(job).status, farm.task(job).why[0].event) == (6, "rule")
 
 
-def test_a_render_whose_clock_jumped_back_has_done_its_work() -> None:
+def test_a_clock_that_jumped_back_does_not_make_an_error() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -141,22 +141,22 @@ def test_a_render_whose_clock_jumped_back_has_done_its_work() -> None:
     assert farm.states(job) == ["done"]
 
 
-def test_why_goes_into_the_log_too() -> None:
+def test_reasons_are_in_the_log_once() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))
     render = farm.render()
     why = (Reason(time=0.0, event="signal", text="TERM", pids=(4, 5)),)
-    bare, told = render.take()
-    render.end(bare, why=why)
+    unlogged, logged = render.take()
+    render.end(unlogged, why=why)
     assert farm.task(job).why == why
     assert "1970-01-01 00:00:00Z signal: TERM (pids 4, 5)\n" in farm.task(job).log
-    render.send(log=(LogEntry(run=told.run, n=1, text="Why:\n  signal: TERM\n"),))
-    render.end(told, why=why)
+    render.send(log=(LogEntry(run=logged.run, n=1, text="Why:\n  signal: TERM\n"),))
+    render.end(logged, why=why)
     assert farm.task(job, 1).why == why
     assert farm.task(job, 1).log.count("signal: TERM") == 1
 
 
-def test_a_give_back_pauses_the_render() -> None:
+def test_a_render_that_gives_back_is_paused() -> None:
     farm = FarmHarness(pause=1.0, pause_limit=3.0)
     job = farm.job()
     render = farm.render()
@@ -175,7 +175,7 @@ def test_a_give_back_pauses_the_render() -> None:
     assert farm.task(job).attempts == 7
 
 
-def test_another_render_need_not_wait() -> None:
+def test_another_render_gets_a_task_that_was_given_back() -> None:
     farm = FarmHarness()
     farm.job()
     a, b = farm.render("a", priority=100), farm.render("b")
@@ -187,7 +187,7 @@ def test_a_render_that_fails_is_avoided_while_there_is_another() -> None:
     farm = FarmHarness(errors_retries=20, errors_task_same_host=0)
     farm.job(listed(errors_avoid_host=2))
     a = farm.render("a", priority=200)
-    for _ in range(4):  # Alone it is asked again and again.
+    for _ in range(4):  # The only render gets it each time.
         a.end(a.take_one(), TaskStatus.FinishedError)
     b = farm.render("b", priority=10)
     farm.render("c", services=("nuke",))
@@ -196,21 +196,21 @@ def test_a_render_that_fails_is_avoided_while_there_is_another() -> None:
     assert not a.take()
     b.end(b.take_one(), TaskStatus.FinishedError)
     b.end(b.take_one(), TaskStatus.FinishedError)
-    assert a.take(), "both have failed too often: nobody is avoided"
+    assert a.take(), "both have failed too often: neither is avoided"
 
 
-def test_one_task_avoids_a_render() -> None:
+def test_a_task_avoids_a_render_that_failed_at_it() -> None:
     farm = FarmHarness(errors_retries=20)
     farm.job(listed(2, errors_task_same_host=1))
     a, b = farm.render("a", max_tasks=1), farm.render("b", max_tasks=1)
     (first,), (second,) = a.take(), b.take()
     a.end(first, TaskStatus.FinishedError)
-    assert a.take() == [], "b will have room for it"
+    assert a.take() == [], "b can take it when its task has ended"
     b.end(second)
     assert b.take_one().key == first.key
 
 
-def test_errors_are_forgiven() -> None:
+def test_errors_expire_after_the_forgive_time() -> None:
     farm = FarmHarness(errors_task_same_host=0, zombie_time=1000.0)
     farm.job(listed(2, errors_avoid_host=1, errors_forgive_time=60))
     a, b = farm.render("a", max_tasks=1), farm.render("b", max_tasks=1)
@@ -233,16 +233,16 @@ def test_stop_a_running_task() -> None:
     job = farm.job(listed(2))
     render = farm.render()
     task, other = render.take()
-    farm.stop_task(task.key, "I said so")
+    farm.stop_task(task.key, "by the test")
     farm.stop_task(task.key, "again")
     (stop,) = render.stops()
-    assert (stop.run, stop.reason, stop.key) == (task.run, "I said so", task.key)
+    assert (stop.run, stop.reason, stop.key) == (task.run, "by the test", task.key)
     assert farm.states(job) == ["running", "running"]
     render.end(task, TaskStatus.FinishedKilled)
     render.end(other)
     view = farm.view(job)
     assert (view.state, [t.state for t in view.tasks]) == ("stopped", ["killed", "done"])
-    assert view.tasks[0].why[0].text == "stop: I said so"
+    assert view.tasks[0].why[0].text == "stop: by the test"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_stop_a_running_task() -> None:
         (TaskStatus.GiveBack, "killed"),
     ],
 )
-def test_what_crosses_a_stop(status: TaskStatus, state: str) -> None:
+def test_an_outcome_that_was_sent_before_the_stop_arrived(status: TaskStatus, state: str) -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -264,13 +264,13 @@ def test_what_crosses_a_stop(status: TaskStatus, state: str) -> None:
     assert farm.states(job) == [state]
 
 
-def test_stop_a_task_before_it_runs_or_leaves() -> None:
+def test_stop_a_task_before_it_is_assigned_or_sent() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2, name="a"), listed(name="b", depend_mask="a"))
     for block, task in ((0, 0), (1, 0)):
         farm.stop_task(TaskKey(job, block, task), "no")
     assert [t.state for t in farm.view(job).tasks] == ["killed", "ready", "killed"]
-    render = farm.render()  # It has been handed a task, but not told of it yet.
+    render = farm.render()  # It has been assigned a task that is not sent yet.
     farm.stop_task(TaskKey(job, 0, 1), "no")
     assert render.take() == []
     assert render.stops() == []
@@ -321,7 +321,7 @@ def test_a_task_given_back_while_its_job_drains() -> None:
     assert farm.task(job).why[-1].text == "not started again: Ctrl-C"
 
 
-def test_draining_a_job_whose_tasks_all_end_well() -> None:
+def test_a_draining_job_whose_tasks_succeed_is_done() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -331,11 +331,11 @@ def test_draining_a_job_whose_tasks_all_end_well() -> None:
     assert farm.view(job).state == "done"
 
 
-# Limits in time
+# Time limits
 
 
 def run_until(farm: FarmHarness, job: int, seconds: float, *, progress: bool = False) -> JobView:
-    """Keep the only render alive, and its task's progress if wanted."""
+    """Let the only render report its task each second, with progress if wanted."""
     render = farm.render()
     task = render.take_one()
     for _ in range(int(seconds)):
@@ -364,7 +364,7 @@ def test_task_progress_change_timeout() -> None:
     assert view.state == "error"
 
 
-def test_a_run_that_comes_back_has_time_again() -> None:
+def test_a_resumed_run_gets_the_whole_progress_timeout_again() -> None:
     farm = FarmHarness()
     job = farm.job(listed(task_progress_change_timeout=20))
     render = farm.render()
@@ -382,7 +382,7 @@ def test_a_run_that_comes_back_has_time_again() -> None:
     assert len(render.stops()) == 1
 
 
-def test_somebodys_stop_outweighs_a_limit() -> None:
+def test_a_stop_by_a_user_replaces_one_by_a_limit() -> None:
     farm = FarmHarness()
     job = farm.job(listed(task_max_run_time=5))
     render = farm.render()
@@ -416,7 +416,7 @@ def test_entries_are_applied_once() -> None:
     assert farm.store.files == {(task.key, "f"): b"1"}
 
 
-def test_entries_of_a_run_may_come_with_and_after_its_outcome() -> None:
+def test_entries_of_a_run_may_arrive_with_and_after_its_outcome() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -429,7 +429,7 @@ def test_entries_of_a_run_may_come_with_and_after_its_outcome() -> None:
     assert farm.task(job).attempts == 1
 
 
-def test_entries_of_strangers_are_nothing() -> None:
+def test_entries_of_unknown_runs_are_ignored() -> None:
     farm = FarmHarness()
     job = farm.job()
     a, b = farm.render("a"), farm.render("b")
@@ -463,7 +463,7 @@ def test_file_names_are_reduced_and_sizes_checked() -> None:
     assert farm.store.files[task.key, "passwd"] == b"1"
 
 
-def test_a_key_that_does_not_fit_its_run_is_a_stranger() -> None:
+def test_an_update_whose_key_is_not_that_of_its_run_is_closed() -> None:
     farm = FarmHarness()
     job = farm.job(frames(1, 2))
     render = farm.render()
@@ -473,7 +473,7 @@ def test_a_key_that_does_not_fit_its_run_is_a_stranger() -> None:
     assert farm.states(job) == ["running", "running"]
 
 
-# Listening and asking
+# Listening and requests for output
 
 
 def test_listening_to_this_and_later_attempts() -> None:
@@ -501,7 +501,7 @@ def test_listening_to_this_and_later_attempts() -> None:
     assert added[0].run == "run2"
 
 
-def test_nobody_listens_to_what_is_over() -> None:
+def test_a_task_that_is_over_has_no_listeners() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -527,7 +527,7 @@ def test_asking_for_output() -> None:
     assert farm.ask_output(key) is None
 
 
-def test_what_is_asked_of_a_task_does_not_overtake_it() -> None:
+def test_a_request_for_a_task_is_not_sent_before_the_task() -> None:
     farm = FarmHarness()
     job = farm.job(listed(40, capacity=1))
     render = farm.render(max_tasks=40)

@@ -1,4 +1,4 @@
-"""Renders that leave, fall silent, are cut off and come back with what they ran."""
+"""Renders that deregister, are silent, lose their link, and reconnect with their runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio_afrender.farm import renders
 from trio_afrender.protocol.messages import Refused, Registered, TaskExec, TaskStatus
 
 
-def test_one_name_one_render() -> None:
+def test_a_name_belongs_to_one_render() -> None:
     farm = FarmHarness(zombie_time=8.0)
     render = farm.render("a")
     second = farm.render("b")
@@ -29,7 +29,7 @@ def test_one_name_one_render() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "a\nb", "\x1b[1m"])
-def test_impossible_names(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     farm = FarmHarness()
     render = farm.render()
     render.name = name
@@ -38,7 +38,7 @@ def test_impossible_names(name: str) -> None:
     assert (answer.reason, answer.retry_after) == ("bad-name", None)
 
 
-def test_settings_come_with_the_answer() -> None:
+def test_the_answer_contains_the_settings() -> None:
     farm = FarmHarness(heartbeat_sec=2.0, resources_update_period=3, exit_no_task_time=9.0)
     render = farm.render()
     render.cut()
@@ -48,7 +48,7 @@ def test_settings_come_with_the_answer() -> None:
     assert (answer.zombie_time, answer.exit_no_task_time) == (16.0, 9.0)
 
 
-def test_a_cut_render_resumes() -> None:
+def test_a_render_resumes_after_a_lost_link() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))
     render = farm.render()
@@ -66,7 +66,7 @@ def test_a_cut_render_resumes() -> None:
     assert farm.task(job).attempts == 1
 
 
-def test_a_cut_render_loses_its_tasks_after_a_while() -> None:
+def test_tasks_are_queued_again_after_the_zombie_time() -> None:
     farm = FarmHarness()
     job = farm.job()
     a = farm.render("a")
@@ -106,7 +106,7 @@ def test_a_silent_render_is_lost_and_its_link_closed() -> None:
 @given(start=st.floats(0.0, 1e6), zombie=st.floats(0.1, 100.0))
 @example(start=0.1, zombie=16.3)
 def test_no_sum_of_times_makes_the_clock_spin(start: float, zombie: float) -> None:
-    """`FarmHarness.pass_time` fails when a reminder that is due reminds of the same moment again."""
+    """`FarmHarness.pass_time` fails when `tick` leaves `due` at the same time."""
     farm = FarmHarness(zombie_time=zombie)
     farm.now = start
     limits = {"task_max_run_time": 3, "task_progress_change_timeout": 2}
@@ -119,7 +119,7 @@ def test_no_sum_of_times_makes_the_clock_spin(start: float, zombie: float) -> No
     assert [view.state for view in farm.renders()] == ["offline", "offline"]
 
 
-def test_a_render_whose_update_we_work_on_is_not_silent() -> None:
+def test_a_render_whose_update_is_processed_is_not_silent() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -132,7 +132,7 @@ def test_a_render_whose_update_we_work_on_is_not_silent() -> None:
     assert farm.states(job) == ["ready"]
 
 
-def test_leaving_gives_tasks_back_at_once() -> None:
+def test_deregistering_queues_tasks_at_once() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))
     render = farm.render(max_tasks=1)
@@ -146,7 +146,7 @@ def test_leaving_gives_tasks_back_at_once() -> None:
     assert len(farm.render("b").take()) == 2
 
 
-def test_a_lost_run_is_taken_up_again_while_nobody_has_it() -> None:
+def test_a_lost_run_is_resumed_while_no_render_has_its_task() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))
     render = farm.render()
@@ -164,7 +164,7 @@ def test_a_lost_run_is_taken_up_again_while_nobody_has_it() -> None:
     assert [step.event for step in farm.task(job).why] == ["lost", "resumed"]
 
 
-def test_a_lost_run_is_stopped_when_somebody_else_has_its_task() -> None:
+def test_a_lost_run_is_stopped_when_another_render_has_its_task() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))
     a = farm.render("a")
@@ -185,7 +185,7 @@ def test_a_lost_run_is_stopped_when_somebody_else_has_its_task() -> None:
 
 
 def test_an_outcome_of_a_lost_run_counts_without_a_register() -> None:
-    """The link came back quicker than we thought it lost, or the run was not listed."""
+    """The link was up before the farm counted it as lost, or the run was not listed."""
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -193,30 +193,28 @@ def test_an_outcome_of_a_lost_run_counts_without_a_register() -> None:
     render.cut()
     farm.pass_time(20.0)
     farm.end_job(farm.job(), "not this one", stop=True)
-    render.fields["max_tasks"] = 0  # So that it is not handed the task anew.
+    render.fields["max_tasks"] = 0  # It must not be assigned the task again.
     render.register()
     render.end(task, output="late but whole")
     assert farm.states(job) == ["done"]
     assert farm.task(job).output == "late but whole"
 
 
-def test_runs_that_nobody_knows() -> None:
+def test_unknown_runs_are_stopped() -> None:
     farm = FarmHarness()
     farm.render("b")
     render = farm.render("a")
     render.cut()
-    stranger = TaskExec(run="stranger", job=9, block=0, task=0)
-    answer = render.register(running=[stranger], undelivered=[stranger])
+    unknown = TaskExec(run="unknown", job=9, block=0, task=0)
+    answer = render.register(running=[unknown], undelivered=[unknown])
     assert isinstance(answer, Registered)
-    assert answer.stop == ("stranger", "stranger")
-    closes = render.send(make_update(stranger))
-    assert [ref.run for ref in closes] == ["stranger"]
-    assert [ref.run for ref in render.send(make_update(stranger, TaskStatus.Percent))] == [
-        "stranger"
-    ]
+    assert answer.stop == ("unknown", "unknown")
+    closes = render.send(make_update(unknown))
+    assert [ref.run for ref in closes] == ["unknown"]
+    assert [ref.run for ref in render.send(make_update(unknown, TaskStatus.Percent))] == ["unknown"]
 
 
-def test_a_run_of_another_render_is_a_stranger() -> None:
+def test_a_run_of_another_render_is_unknown() -> None:
     farm = FarmHarness()
     job = farm.job()
     a, b = farm.render("a"), farm.render("b")
@@ -244,7 +242,7 @@ def test_a_duplicate_outcome_is_closed_again() -> None:
     assert farm.task(job).output == "first"
 
 
-def test_a_task_that_never_left_is_queued_at_once() -> None:
+def test_a_task_that_was_not_sent_is_queued_at_once() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -253,7 +251,7 @@ def test_a_task_that_never_left_is_queued_at_once() -> None:
     assert farm.render("b").take()
 
 
-def test_a_task_that_was_lost_on_its_way_is_queued_on_return() -> None:
+def test_a_task_that_did_not_arrive_is_queued_on_reconnect() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))
     render = farm.render()
@@ -265,7 +263,7 @@ def test_a_task_that_was_lost_on_its_way_is_queued_on_return() -> None:
     assert (fresh.task, fresh.run) == (1, "run3")
 
 
-def test_a_dead_link_gives_way_to_who_knows_its_runs() -> None:
+def test_a_dead_link_is_replaced_by_one_that_lists_its_runs() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -285,7 +283,7 @@ def test_a_dead_link_gives_way_to_who_knows_its_runs() -> None:
     assert farm.view(job).state == "done"
 
 
-def test_messages_of_an_old_session_are_nothing() -> None:
+def test_messages_of_an_old_session_are_ignored() -> None:
     farm = FarmHarness()
     job = farm.job()
     render = farm.render()
@@ -295,7 +293,7 @@ def test_messages_of_an_old_session_are_nothing() -> None:
     assert farm.states(job) == ["running"]
 
 
-def test_what_was_asked_is_asked_again_after_a_cut() -> None:
+def test_requests_are_sent_again_after_a_lost_link() -> None:
     farm = FarmHarness()
     farm.job(listed(2))
     render = farm.render()
@@ -314,7 +312,7 @@ def test_what_was_asked_is_asked_again_after_a_cut() -> None:
     assert [ref.run for ref in events.outputs] == [two.run]
 
 
-def test_a_stop_while_a_render_is_away() -> None:
+def test_a_stop_while_a_render_is_disconnected() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2))
     render = farm.render()
@@ -335,7 +333,7 @@ def test_a_stop_while_a_render_is_away() -> None:
     assert answer.stop == (one.run,)
 
 
-def test_a_render_may_come_back_another() -> None:
+def test_a_render_may_change_when_it_reconnects() -> None:
     farm = FarmHarness()
     job = farm.job(listed(3, service="nuke"))
     render = farm.render(services=("blender",))

@@ -1,4 +1,4 @@
-"""Jobs that are forgotten: nothing of them stays, and what renders still say of them does no harm."""
+"""Jobs that are dropped: none of their data is kept, and later messages about them are harmless."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_afrender.farm.store import DiskFarmStore, FarmStore, MemoryFarmStore
 from trio_afrender.protocol.messages import LogEntry, Registered, TaskKey
 
 
-def test_a_job_that_is_over_leaves_no_trace() -> None:
+def test_a_dropped_job_leaves_no_data() -> None:
     farm = FarmHarness()
     render = farm.render()
     for _ in range(3):
@@ -29,7 +29,7 @@ def test_a_job_that_is_over_leaves_no_trace() -> None:
         farm.view(job)
 
 
-def test_a_job_that_runs_is_not_forgotten() -> None:
+def test_a_running_job_is_not_dropped() -> None:
     farm = FarmHarness()
     job = farm.job(name="shot")
     with pytest.raises(JobError, match='"shot" is running: stop it first'):
@@ -37,7 +37,7 @@ def test_a_job_that_runs_is_not_forgotten() -> None:
     assert farm.states(job) == ["ready"]
 
 
-def test_what_comes_late_of_it_is_closed_and_stopped() -> None:
+def test_late_messages_about_it_are_closed_and_stopped() -> None:
     farm = FarmHarness(zombie_time=10)
     job = farm.job(listed(2))
     render = farm.render()
@@ -56,7 +56,7 @@ def test_what_comes_late_of_it_is_closed_and_stopped() -> None:
     assert farm.store.log(lost.key) == ""
 
 
-def test_a_job_that_waited_for_it_goes_on() -> None:
+def test_a_job_that_waited_for_it_runs() -> None:
     farm = FarmHarness()
     first = farm.job(listed(), name="first")
     farm.job(listed(), name="other")
@@ -70,7 +70,7 @@ def test_a_job_that_waited_for_it_goes_on() -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_stores_drop_what_came_before_and_keep_other_jobs(kind: str, tmp_path: Path) -> None:
+def test_stores_drop_earlier_writes_and_keep_other_jobs(kind: str, tmp_path: Path) -> None:
     store: FarmStore = MemoryFarmStore() if kind == "memory" else DiskFarmStore(tmp_path)
     store.open()
     old, new = TaskKey(2, 0, 0), TaskKey(3, 0, 0)
@@ -85,4 +85,4 @@ def test_stores_drop_what_came_before_and_keep_other_jobs(kind: str, tmp_path: P
     assert store.log(new) == "kept\n"
     if kind == "disk":
         assert [path.name for path in tmp_path.iterdir()] == ["3"]
-    assert store.write([Removal(old)]) == [], "also when there is nothing"
+    assert store.write([Removal(old)]) == [], "also for a job without texts"

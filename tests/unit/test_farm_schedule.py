@@ -1,4 +1,4 @@
-"""Who gets what: priorities, limits, masks, dependencies, and when a job is over."""
+"""Assignment of tasks: priorities, limits, masks, dependencies, and the end of a job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trio_afrender.farm import HostNeeds, TaskSpec
 from trio_afrender.protocol.messages import BlockFlags, HostResources, TaskKey, TaskStatus
 
 
-def test_a_job_from_beginning_to_end() -> None:
+def test_a_job_from_submission_to_done() -> None:
     farm = FarmHarness()
     job = farm.job(listed(2), name="j", user_name="joe")
     assert farm.states(job) == ["ready", "ready"]
@@ -92,7 +92,7 @@ def test_work_is_spread_over_renders_by_priority() -> None:
         ({}, {"need_memory": 10**6}, {}, True),
     ],
 )
-def test_what_a_render_takes(
+def test_which_tasks_a_render_takes(
     register: dict[str, object], block: dict[str, object], job: dict[str, object], runs: bool
 ) -> None:
     farm = FarmHarness()
@@ -102,13 +102,13 @@ def test_what_a_render_takes(
     assert bool(farm.why_waiting(number)) is not runs
 
 
-def test_masks_of_the_job_count_too() -> None:
+def test_masks_of_the_job_apply_to_its_blocks() -> None:
     farm = FarmHarness()
     farm.job(listed(5), needs=HostNeeds(max_running_tasks_per_host=2, hosts_mask="[ab]"))
     assert [len(farm.render(name).take()) for name in "abc"] == [2, 2, 0]
 
 
-def test_more_load_or_less_lets_tasks_come() -> None:
+def test_a_changed_load_makes_a_render_eligible() -> None:
     farm = FarmHarness()
     farm.job(listed(needs=HostNeeds(need_memory=100)))
     render = farm.render(resources=HostResources(mem_free_mb=50))
@@ -159,7 +159,7 @@ def test_variable_capacity() -> None:
     assert [task.data_integers["render_capacity_used"] for task in tasks] == [500, 800]
 
 
-def test_what_a_render_is_told_of_a_task() -> None:
+def test_the_exec_message_of_a_task() -> None:
     farm = FarmHarness()
     farm.job(
         frames(
@@ -232,7 +232,7 @@ def test_both_kinds_of_dependency_at_once() -> None:
     assert render.take_one().block == 2
 
 
-def test_what_waits_for_a_failure_is_killed() -> None:
+def test_tasks_that_wait_for_a_failed_one_are_killed() -> None:
     farm = FarmHarness(errors_retries=0)
     job = farm.job(
         frames(1, 2, name="a"), listed(name="b", depend_mask="a"), listed(name="c", depend_mask="b")
@@ -253,7 +253,7 @@ def test_a_job_waits_for_earlier_jobs() -> None:
     first = farm.job(name="prep", user_name="joe")
     other = farm.job(name="prep", user_name="ann")
     mine = farm.job(name="mine", user_name="joe", depend_mask="prep")
-    everybodys = farm.job(name="all", user_name="joe", depend_mask_global="prep")
+    global_job = farm.job(name="all", user_name="joe", depend_mask_global="prep")
     render = farm.render()
     a, b = render.take()
     assert (a.job, b.job) == (first, other)
@@ -262,8 +262,8 @@ def test_a_job_waits_for_earlier_jobs() -> None:
     assert render.take_one().job == mine
     farm.stop_task(b.key, "no")
     render.end(b, TaskStatus.FinishedKilled)
-    assert farm.view(everybodys).state == "stopped"
-    assert 'job "prep" did not finish' in farm.task(everybodys).why[0].text
+    assert farm.view(global_job).state == "stopped"
+    assert 'job "prep" did not finish' in farm.task(global_job).why[0].text
 
 
 def test_a_job_waits_for_its_time() -> None:
@@ -297,7 +297,7 @@ def test_a_block_without_tasks_is_done() -> None:
     assert farm.view(job).state == "done"
 
 
-def test_bad_masks_made_by_hand() -> None:
+def test_invalid_masks_of_a_specification() -> None:
     farm = FarmHarness()
     with pytest.raises(JobError, match=r"^hosts_mask: not a regular expression"):
         farm.job(needs=HostNeeds(hosts_mask="("))
@@ -306,7 +306,7 @@ def test_bad_masks_made_by_hand() -> None:
     assert tuple(farm.state.jobs) == ()
 
 
-def test_why_nothing_comes() -> None:
+def test_why_a_task_is_waiting() -> None:
     farm = FarmHarness()
     job = farm.job(listed(capacity=2000))
     assert farm.why_waiting(job) == ("no render is online",)
@@ -328,7 +328,7 @@ def test_unknown_ids_are_key_errors() -> None:
         farm.instruct("nobody", "exit", "")
 
 
-def test_many_tasks_in_pieces_that_fit_a_message() -> None:
+def test_many_tasks_are_split_into_messages() -> None:
     farm = FarmHarness()
     farm.job(listed(100, capacity=1))
     render = farm.render(max_tasks=100)

@@ -1,4 +1,4 @@
-"""Any order of events leaves a legal farm, and every task comes to its end."""
+"""Any order of events leaves the farm in a valid state, and every task reaches a final state."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ block_shapes = st.builds(
 
 @st.composite
 def jobs(draw: st.DrawFn) -> JobSpec:
-    """Blocks that depend on earlier ones, in either way."""
+    """Blocks that depend on earlier blocks, as a whole or by frames."""
     blocks: list[BlockSpec] = []
     for shape in draw(st.lists(block_shapes, min_size=1, max_size=4)):
         mask = "|".join(f"b{i}" for i in range(len(blocks)) if draw(st.booleans()))
@@ -62,7 +62,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
 
 
 class FarmMachine(RuleBasedStateMachine):
-    """Renders with a memory of their own do anything they may do, and some things they may not."""
+    """Renders that do anything the protocol allows, and some things that it does not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class FarmMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), forget=st.booleans())
     def register(self, name: str, forget: bool) -> None:
         render = self.renders[name]
-        if forget and name not in self.online:  # The agent was killed, store and all.
+        if forget and name not in self.online:  # The agent was killed and lost its store.
             render.tasks.clear()
             self.undelivered[name].clear()
         lost = self.undelivered[name]
@@ -100,7 +100,7 @@ class FarmMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES))
     def read(self, name: str) -> None:
-        """Take what is there: new tasks, then closes."""
+        """Take pending events: new tasks, then closes."""
         if name not in self.online:
             return
         render = self.renders[name]
@@ -130,15 +130,15 @@ class FarmMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), status=st.sampled_from(TERMINAL))
     def deliver_again(self, name: str, status: TaskStatus) -> None:
-        """An outcome that was not closed in time comes twice, and not always the same."""
+        """Deliver outcomes that are not closed once more, some with another status."""
         if name in self.online:
             for task in list(self.undelivered[name].values()):
                 closes = self.renders[name].send(make_update(task, status))
                 assert [ref.run for ref in closes] == [task.run]
 
     @rule(name=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
-    def lie(self, name: str, other: str) -> None:
-        """Report on somebody else's run: changes nothing."""
+    def report_for_another(self, name: str, other: str) -> None:
+        """Report on the run of another render, which must change nothing."""
         if name in self.online and name != other:
             before = self.running()
             for task in self.renders[other].tasks.values():
@@ -189,7 +189,7 @@ class FarmMachine(RuleBasedStateMachine):
             runs = render.running.values()
             assert render.capacity_used == sum(run.capacity for run in runs)
             resumed = any(step.event == "resumed" for run in runs for step in run.task.why)
-            if not resumed:  # What a render brings back is not turned away.
+            if not resumed:  # Runs that a render resumes are accepted beyond its limits.
                 assert render.capacity_used <= render.register.capacity
                 assert len(runs) <= render.register.max_tasks
 
@@ -207,7 +207,7 @@ class FarmMachine(RuleBasedStateMachine):
                         assert not task.run.lost
 
     @invariant()
-    def counts_are_true(self) -> None:
+    def counts_are_correct(self) -> None:
         book = self.farm.state
         ready = 0
         for job in book.jobs.values():
@@ -252,7 +252,7 @@ class FarmMachine(RuleBasedStateMachine):
                 assert len(lines) == len(set(lines))
 
     def teardown(self) -> None:
-        """Renders that behave from here on finish everything."""
+        """Let the renders follow the protocol from here on: they finish all tasks."""
         for name in NAMES:
             self.register(name, forget=False)
         for _ in range(500):

@@ -1,4 +1,4 @@
-"""Who waits for whom: masks, circles, frames that overlap, and the order of work."""
+"""Dependencies: masks, cycles, overlapping frames, and the order of assignment."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def waits_for(block: BlockSpec, other: BlockSpec) -> dict[int, set[int]]:
         (frames(1, 3), frames(1, 3), {0: {0}, 1: {1}, 2: {2}}),
         (frames(1, 4, 2), frames(1, 4), {0: {0, 1}, 1: {2, 3}}),
         (frames(1, 4), frames(1, 4, 2), {0: {0}, 1: {0}, 2: {1}, 3: {1}}),
-        # With a step every frame belongs to the task before the next one.
+        # With an increment each frame belongs to the task before the next one.
         (frames(1, 4), frames(1, 4, 1, 2), {0: {0}, 1: {0}, 2: {1}, 3: {1}}),
         # Frames that the other block does not have: its first or last task.
         (frames(0, 3), frames(1, 2), {0: {0}, 1: {0}, 2: {1}, 3: {1}}),
@@ -72,7 +72,7 @@ numeric = st.builds(
 
 
 @given(numeric, numeric)
-def test_shared_frames_are_always_waited_for(block: BlockSpec, other: BlockSpec) -> None:
+def test_tasks_wait_for_all_frames_they_share(block: BlockSpec, other: BlockSpec) -> None:
     found = waits_for(block, other)
     for task in range(block.task_count):
         start, finish, _ = block.frames(task)
@@ -96,25 +96,25 @@ def test_masks_match_whole_names_of_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("masks", "circle"),
+    ("masks", "cycle"),
     [
         ({"a": "b", "b": "a"}, '"a" -> "b" -> "a"'),
         ({"a": "", "b": "c", "c": "d", "d": "b|a"}, '"b" -> "c" -> "d" -> "b"'),
         ({"a": ".*", "b": ".*"}, '"a" -> "b" -> "a"'),
     ],
 )
-def test_circles_are_named(masks: dict[str, str], circle: str) -> None:
+def test_cycles_are_named(masks: dict[str, str], cycle: str) -> None:
     blocks = tuple(frames(1, 1, name=name, mask=mask) for name, mask in masks.items())
-    with pytest.raises(JobError, match=re.escape(circle)):
+    with pytest.raises(JobError, match=re.escape(cycle)):
         find_dependencies(JobSpec(blocks=blocks))
 
 
-def test_long_chains_and_diamonds_are_no_circles() -> None:
+def test_long_chains_and_diamonds_are_not_cycles() -> None:
     chain = tuple(frames(1, 1, name=f"b{i}", mask=f"b{i - 1}|b{i - 2}") for i in range(1500))
     assert find_dependencies(JobSpec(blocks=chain)).blocks[9] == (7, 8)
 
 
-def test_a_mask_made_by_hand_may_be_wrong() -> None:
+def test_an_invalid_mask_of_a_specification() -> None:
     with pytest.raises(JobError, match=r"blocks\[0\]"):
         find_dependencies(JobSpec(blocks=(frames(1, 1, mask="("),)))
 
@@ -138,10 +138,10 @@ def order_of(sequential: int, block: BlockSpec) -> list[int]:
         (-4, [7, 3, 9, 8, 6, 5, 4, 2, 1, 0]),
     ],
 )
-def test_the_order_of_work(sequential: int, expected: list[int]) -> None:
+def test_the_order_of_assignment(sequential: int, expected: list[int]) -> None:
     assert order_of(sequential, frames(1, 10)) == expected
 
 
 @given(numeric | st.builds(listed, st.integers(0, 40)), st.integers(-12, 12))
-def test_every_task_has_one_place(block: BlockSpec, sequential: int) -> None:
+def test_every_task_has_one_rank(block: BlockSpec, sequential: int) -> None:
     assert sorted(order_of(sequential, block)) == list(range(block.task_count))

@@ -1,4 +1,4 @@
-"""Afanasy's job JSON, as submitters send it and servers answer, save and spoil it."""
+"""Afanasy's job JSON, as submitters send it and servers answer and save it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_submitted_job() -> None:
     assert spec.notes == ()
 
 
-def test_a_job_as_a_server_answers_it() -> None:
+def test_a_job_in_the_answer_of_a_server() -> None:
     spec = load_job(JOBS / "answered.json")
     (listed,) = spec.blocks
     assert spec.name == "saved"
@@ -69,12 +69,12 @@ def test_a_job_of_an_older_version() -> None:
     assert bare.task_count == 2
 
 
-def test_tasks_that_the_server_stores_apart() -> None:
+def test_tasks_that_the_server_stores_in_another_file() -> None:
     with pytest.raises(JobError, match=r"blocks\[0\]\.tasks: missing: the server stores them"):
         load_job(JOBS / "stored.json")
 
 
-def test_what_is_not_honoured_is_named() -> None:
+def test_fields_without_effect_are_listed() -> None:
     spec = load_job(JOBS / "unhonoured.json")
     assert spec.unhonoured == (
         "offline",
@@ -149,8 +149,8 @@ def test_what_is_not_honoured_is_named() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_by_path(data: object, path: str | None, problem: str) -> None:
-    if path is None:  # Not read at all: only whether it says something counts.
+def test_an_error_names_the_path(data: object, path: str | None, problem: str) -> None:
+    if path is None:  # The type of a field without effect is not checked.
         assert parse_job(data).unhonoured == ("offline",)
         return
     with pytest.raises(JobError) as caught:
@@ -159,7 +159,7 @@ def test_what_is_wrong_is_named_by_path(data: object, path: str | None, problem:
     assert problem in str(caught.value)
 
 
-def test_an_empty_command_is_the_renders_business() -> None:
+def test_an_empty_command_is_valid() -> None:
     spec = parse_job(job(numeric(command=""), block(tasks=[{}])))
     assert [b.command for b in spec.blocks] == ["", ""]
     assert spec.blocks[1].task_name(0) == "task 0"
@@ -184,7 +184,7 @@ def test_variable_capacity_needs_no_flag() -> None:
     assert spec.blocks[0].capacity == 1
 
 
-def test_relative_folders_count_from_the_file(tmp_path: Path) -> None:
+def test_relative_folders_are_relative_to_the_file(tmp_path: Path) -> None:
     names = ["scenes", ".", "/abs", "C:/x", "C:x", r"\\host\share", "//host/share", "~/x", "$P", ""]
     path = tmp_path / "job.json"
     path.write_text(json.dumps(job(*(block(working_directory=name) for name in names))))
@@ -204,7 +204,7 @@ def test_relative_folders_count_from_the_file(tmp_path: Path) -> None:
         (b"\x00\x01", "not JSON"),
     ],
 )
-def test_files_that_are_no_json(tmp_path: Path, raw: bytes, problem: str) -> None:
+def test_files_that_are_not_json(tmp_path: Path, raw: bytes, problem: str) -> None:
     path = tmp_path / "job.json"
     path.write_bytes(raw)
     with pytest.raises(JobError) as caught:
@@ -213,7 +213,7 @@ def test_files_that_are_no_json(tmp_path: Path, raw: bytes, problem: str) -> Non
     assert problem in str(caught.value)
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_files_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="No such file"):
         load_job(tmp_path / "none.json")
     with pytest.raises(JobError, match="Is a directory"):
@@ -238,9 +238,7 @@ KEYS = [
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), json_values), st.dictionaries(st.text(), json_values))
-def test_nonsense_is_refused_or_understood(
-    fields: dict[str, object], top: dict[str, object]
-) -> None:
+def test_any_json_is_read_or_refused(fields: dict[str, object], top: dict[str, object]) -> None:
     try:
         spec = parse_job({"job": {**top, "blocks": [fields]}})
     except JobError:

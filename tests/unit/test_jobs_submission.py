@@ -1,4 +1,4 @@
-"""What is sent to an afserver: the file's meaning in the server's words."""
+"""The message that submits a job to an afserver."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def block(raw: dict[str, Any], **keywords: object) -> dict[str, Any]:
     return sent
 
 
-def test_keys_that_only_a_server_knows_travel_as_they_are() -> None:
+def test_keys_that_only_a_server_knows_are_sent_unchanged() -> None:
     sent = send(
         {
             "branch": "/a",
@@ -45,7 +45,7 @@ def test_a_job_without_names_gets_them() -> None:
     assert send({"user_name": "ann", "blocks": [{"tasks": [{}]}]})["user_name"] == "ann"
 
 
-def test_a_saved_job_begins_anew() -> None:
+def test_a_saved_job_is_sent_without_its_state() -> None:
     saved = {
         "id": 5, "serial": 9, "st": 16, "state": " DON", "time_creation": 1, "time_started": 2, "time_done": 3,
         "user_list_order": 0, "user_name": "joe", "host_name": "ws1", "priority": 7,
@@ -77,7 +77,7 @@ def test_a_saved_job_begins_anew() -> None:
         ({"tasks": [{}]}, {"service": "generic", "name": "block", "capacity": None}),
     ],
 )  # fmt: skip
-def test_older_words_become_the_servers(raw: dict[str, Any], sent: dict[str, Any]) -> None:
+def test_older_keys_are_sent_in_the_current_form(raw: dict[str, Any], sent: dict[str, Any]) -> None:
     found = block(raw)
     assert {key: found.get(key) for key in sent} == sent
 
@@ -90,7 +90,7 @@ def test_a_folder_relative_to_the_file_is_mapped_and_no_other() -> None:
     assert block(full, to_server=to_server)["working_directory"] == "/jobs/scene"
 
 
-def test_the_prefix_stands_before_a_blocks_command_once() -> None:
+def test_the_prefix_is_added_to_a_command_once() -> None:
     assert prefixed("nice ", "render") == "nice render"
     assert prefixed("nice ", "nice render") == "nice render"
     assert prefixed("nice ", "") == ""
@@ -106,7 +106,9 @@ def test_the_prefix_stands_before_a_blocks_command_once() -> None:
         ({"need_memory": 2**31}, "blocks[0].need_memory: 2147483648 is more than"),
     ],
 )
-def test_numbers_that_a_server_would_mistake_are_refused(raw: dict[str, Any], path: str) -> None:
+def test_numbers_that_a_server_would_read_wrongly_are_refused(
+    raw: dict[str, Any], path: str
+) -> None:
     with pytest.raises(JobError) as caught:
         block({"tasks": [{}], **raw})
     assert str(caught.value).startswith(path)
