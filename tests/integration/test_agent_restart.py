@@ -1,4 +1,4 @@
-"""An agent that dies, leaves or is replaced while its tasks run: they go on, and nothing is lost."""
+"""An agent is killed, leaves or is replaced while its tasks run: they continue, nothing is lost."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from trio_afrender.protocol.messages import TaskKey
 pytestmark = pytest.mark.skipif(not can_supervise(), reason="this platform has no supervisor")
 
 GUARD = 60.0
-PATIENT = FarmSettings(zombie_time=600.0)
-"""A farm that gives no task away, however slow the machine is between two agents."""
+LONG_ZOMBIE_TIME = FarmSettings(zombie_time=600.0)
+"""The farm gives no task away between two agents, even on a slow machine."""
 COUNTING = "i=0; while [ ! -e {go} ]; do i=$((i+1)); echo line $i; sleep 0.01; done; echo last $i; exit {code}"
 
 
@@ -28,25 +28,25 @@ def counting(go: Path, code: int = 0) -> str:
     return COUNTING.format(go=go, code=code)
 
 
-async def prints(farm: Farm, job: int, text: str) -> None:
-    """Wait until the task's output so far, as somebody at the server asks for it, has `text`."""
+async def wait_for_output(farm: Farm, job: int, text: str) -> None:
+    """Wait until the task's output so far, requested through the server, contains `text`."""
     with trio.fail_after(GUARD):
         while True:
-            with trio.move_on_after(1.0):  # a question to an agent that is dying has no answer
+            with trio.move_on_after(1.0):  # A request to a dying agent gets no answer.
                 if text in await farm.ask_output(TaskKey(job, 0, 0, 0)):
                     return
             await trio.sleep(0.02)
 
 
 def check_lines(output: str) -> None:
-    """Every line is there once, in order."""
+    """Check that the output has each line once, in order."""
     lines = [line.split() for line in output.splitlines()]
     numbers = [int(words[1]) for words in lines if words[0] == "line"]
     assert numbers == list(range(1, len(numbers) + 1))
     assert lines[-1] == ["last", str(len(numbers))]
 
 
-def die(command: Command) -> None:
+def kill(command: Command) -> None:
     command.process.kill()
 
 
@@ -54,20 +54,20 @@ def leave(command: Command) -> None:
     command.process.send_signal(signal.SIGUSR1)
 
 
-@pytest.mark.parametrize("end", [die, leave])
+@pytest.mark.parametrize("end", [kill, leave])
 async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command], None]) -> None:
-    """Twice; the last agent hears the end, and every line once."""
+    """Its agent ends twice; the last one reports the outcome, with each line once."""
     go = tmp_path / "go"
-    async with open_server(tmp_path, PATIENT) as (farm, url):
+    async with open_server(tmp_path, LONG_ZOMBIE_TIME) as (farm, url):
         job = submit(farm, counting(go))
         for text in ("line 5\n", "line 50\n"):
             async with open_agent(tmp_path, url, leaves=True) as command:
-                await prints(farm, job, text)
+                await wait_for_output(farm, job, text)
                 end(command)
                 await command.wait()
         async with open_agent(tmp_path, url) as command:
             await command.says("1 tasks of an earlier agent continue")
-            await prints(farm, job, "line 60\n")
+            await wait_for_output(farm, job, "line 60\n")
             go.touch()
             (task,) = (await farm.wait(job)).tasks
             command.process.send_signal(signal.SIGTERM)
@@ -78,21 +78,21 @@ async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command]
     assert not command.strays()
 
 
-async def test_tasks_that_no_agent_comes_for_are_stopped_and_given_back(tmp_path: Path) -> None:
-    """The grace is theirs; the next agent tells why, and the task runs once more."""
+async def test_a_task_without_an_agent_is_stopped_and_given_back(tmp_path: Path) -> None:
+    """It is stopped with its grace; the next agent reports why, and the task runs again."""
     go, up = tmp_path / "go", make_gate(tmp_path / "up")
     command_line = f"trap 'echo saved; exit 0' TERM; echo up > {up}; {counting(go)}"
     config = {"cgru_config": {"trio_afrender": {"timing": {"unattended": 0.2}}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     words = ("--config", "config.json")
-    async with open_server(tmp_path, PATIENT) as (farm, url):
+    async with open_server(tmp_path, LONG_ZOMBIE_TIME) as (farm, url):
         job = submit(farm, command_line)
         async with open_agent(tmp_path, url, *words, leaves=True) as command:
             await pass_gate(up)
-            die(command)
+            kill(command)
             await command.wait()
             with trio.fail_after(GUARD):
-                while command.strays():  # noqa: ASYNC110 - nothing tells us but the processes
+                while command.strays():  # noqa: ASYNC110 - only the processes show it
                     await trio.sleep(0.05)
         go.touch()
         async with open_agent(tmp_path, url, *words) as command:
@@ -105,19 +105,19 @@ async def test_tasks_that_no_agent_comes_for_are_stopped_and_given_back(tmp_path
 
 
 async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
-    """With ``drain: "leave"``, as a service manager's restart wants it."""
+    """With ``drain: "leave"``, for a restart by a service manager."""
     go, up = tmp_path / "go", make_gate(tmp_path / "up")
     config = {"cgru_config": {"trio_afrender": {"drain": "leave"}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     words = ("--config", "config.json")
-    async with open_server(tmp_path, PATIENT) as (farm, url):
+    async with open_server(tmp_path, LONG_ZOMBIE_TIME) as (farm, url):
         job = submit(farm, f"echo up > {up}; {counting(go)}")
         async with open_agent(tmp_path, url, *words, leaves=True) as command:
             await pass_gate(up)
             command.process.send_signal(signal.SIGTERM)
             assert await command.wait() == 0
             assert "running tasks continue under the supervisor" in command.err
-        assert farm.renders[0].state != "offline", "nobody told the server"
+        assert farm.renders[0].state != "offline", "the server got no message"
         async with open_agent(tmp_path, url) as command:
             await command.says("1 tasks of an earlier agent continue")
             go.touch()

@@ -119,7 +119,7 @@ def _outputs(state: LinkState) -> tuple[OutputText, ...]:
 
 
 def give_back(number: int, keys: dict[TaskKey, TaskStatus]) -> tuple[TaskUp, ...]:
-    """Return outcomes of tasks that the server lists on this render and that it never received."""
+    """Return outcomes of tasks that the server lists on this render and whose exec was lost."""
     return tuple(
         TaskUp(client_id=number, **key._asdict(), status=status) for key, status in keys.items()
     )

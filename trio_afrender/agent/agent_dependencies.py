@@ -21,7 +21,7 @@ import trio
 from trio_afrender.agent.journal import open_journal
 from trio_afrender.agent.journal_format import Journal, PendingState
 from trio_afrender.agent.run_history import DiskRunHistory, RunHistory
-from trio_afrender.agent.state_dir import StateDir, open_state_dir
+from trio_afrender.agent.state_dir import open_state_dir
 from trio_afrender.agent.takeover import (
     TakeoverResult,
     adopt_running_tasks,
@@ -164,8 +164,8 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 ask=partial(ask_command, environment=plain),
                 journal=journal,
                 history=DiskRunHistory(store.path),
-                read_stored_output=partial(
-                    _read_stored_output, store, limit=min(config.window, 1024 * 1024)
+                read_stored_output=lambda task, redactor: read_stored_output(
+                    store.runs, task, limit=min(config.window, 1024 * 1024), redactor=redactor
                 ),
                 examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
                 gpus_unclaimed=sampler.cards_unclaimed,
@@ -193,9 +193,3 @@ async def _open_image_worker(config: Config) -> AsyncIterator[ImageWorker | None
         return
     async with open_image_worker(nice=config.nice) as image_worker:
         yield image_worker
-
-
-async def _read_stored_output(
-    store: StateDir, task: TaskExec, redactor: Redactor, *, limit: int
-) -> str:
-    return await read_stored_output(store.runs, task, limit=limit, redactor=redactor)
