@@ -129,19 +129,15 @@ class _Translation:
         done = 0
         while found := self._anywhere.search(text, done):
             yield text[done : found.start()]
-            rest = self._rest(text, found)
+            quoted = self._windows and text[found.start() - 1 : found.start()] in ('"', "'")
+            after = (_QUOTED_REST if quoted else _REST).match(text, found.end())
+            rest = after.group() if after else ""
             if _is_host(text, found.start()):
                 yield found.group() + rest
             else:
                 yield self._replaced(found, rest)
             done = found.end() + len(rest)
         yield text[done:]
-
-    def _rest(self, text: str, found: re.Match[str]) -> str:
-        """Return the part of the path after the folder that was found."""
-        quoted = self._windows and text[found.start() - 1 : found.start()] in ('"', "'")
-        rest = (_QUOTED_REST if quoted else _REST).match(text, found.end())
-        return rest.group() if rest else ""
 
     def _replaced(self, found: re.Match[str], rest: str) -> str:
         return self._form(self._targets[int((found.lastgroup or "p0")[1:])], rest)

@@ -1,1 +1,1 @@
-"""The command line: one file a command; owns signals and the terminal."""
+"""The command line: one module for each command; handles signals and the terminal."""

@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
-from trio_afrender.jobs.views import JobView, TaskView
+from trio_afrender.jobs.views import JobView
 from trio_afrender.process.environment import clean_environment
 
 __all__ = ("check_sheet", "list_cells", "write_sheet")
@@ -46,16 +45,16 @@ def check_sheet(text: str | None) -> Path | None:
 
 def list_cells(view: JobView) -> list[dict[str, str]]:
     """Return a cell for each thumbnail, in task order, and one for each failed task without any."""
-    return [cell for task in view.tasks for cell in _task_cells(task)]
-
-
-def _task_cells(task: TaskView) -> Iterator[dict[str, str]]:
-    pictures = [file for file in task.files if file.suffix.casefold() in IMAGE_SUFFIXES]
-    for file in pictures:
-        yield {"label": file.name.removesuffix(".jpg"), "image": str(file)}
-    if not pictures and task.state in _FAILED:
-        name = f"{task.block_name} / {task.name}"
-        yield {"label": name, "image": "", "trouble": task.state}
+    cells: list[dict[str, str]] = []
+    for task in view.tasks:
+        pictures = [file for file in task.files if file.suffix.casefold() in IMAGE_SUFFIXES]
+        cells += (
+            {"label": file.name.removesuffix(".jpg"), "image": str(file)} for file in pictures
+        )
+        if not pictures and task.state in _FAILED:
+            name = f"{task.block_name} / {task.name}"
+            cells.append({"label": name, "image": "", "trouble": task.state})
+    return cells
 
 
 def write_sheet(view: JobView, file: Path) -> None:

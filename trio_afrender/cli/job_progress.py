@@ -11,7 +11,7 @@ import trio
 from trio_afrender.cli.job_events import JobEvent, compare
 from trio_afrender.cli.progress_display import Screen
 from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
-from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
+from trio_afrender.jobs.views import FINAL_STATES, JobView
 
 __all__ = ("JobSource", "open_progress")
 
@@ -79,7 +79,11 @@ class _Follower:
         """Show the changes since the last refresh. A terminal that blocks delays only this."""
         now = trio.current_time()
         view = self._farm.view(self._job)
-        waiting = self._why_waiting(view, now)
+        if view.state != "running" or any(task.state == "running" for task in view.tasks):
+            self._idle_since = now
+        waiting = ""
+        if now - self._idle_since >= _WAITING_NOTICE_AFTER:
+            waiting = "; ".join(self._farm.why_waiting(self._job)[:2])
         cost = trio.current_time() - now
         await trio.sleep(self._pause)
         before, self._before, now = self._before, view, trio.current_time()
@@ -87,13 +91,6 @@ class _Follower:
             self._show, before, view, waiting, now, abandon_on_cancel=True, limiter=_terminal
         )
         self._pause = max(_SETTLE_DELAY, _SHARE * (cost + trio.current_time() - now))
-
-    def _why_waiting(self, view: JobView, now: float) -> str:
-        if view.state != "running" or any(task.state == "running" for task in view.tasks):
-            self._idle_since = now
-        if now - self._idle_since < _WAITING_NOTICE_AFTER:
-            return ""
-        return "; ".join(self._farm.why_waiting(self._job)[:2])
 
     def _show(self, before: JobView | None, view: JobView, waiting: str, now: float) -> None:
         ended = sum(task.state in FINAL_STATES for task in view.tasks)
@@ -106,7 +103,10 @@ class _Follower:
         task = event.task
         failed = event.kind == "retried" or task.state == "error"
         if event.kind == "ended" and not failed and "done" in self._screen.kinds:
-            yield f"{count} {label(task)}: {state_text(task)}{_duration(task)}"
+            took = ""
+            if task.started is not None and task.finished is not None:
+                took = f" in {seconds_text(task.finished - task.started)}"
+            yield f"{count} {label(task)}: {state_text(task)}{took}"
         if failed and "failed" in self._screen.kinds and self._failures_shown < _MAX_FAILURES_SHOWN:
             self._failures_shown += 1
             first, *rest = name_failure(task)
@@ -114,9 +114,3 @@ class _Follower:
             yield from rest
             if self._failures_shown == _MAX_FAILURES_SHOWN:
                 yield "(further failures are only counted)"
-
-
-def _duration(task: TaskView) -> str:
-    if task.started is None or task.finished is None:
-        return ""
-    return f" in {seconds_text(task.finished - task.started)}"

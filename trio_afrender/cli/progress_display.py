@@ -18,7 +18,6 @@ from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 from trio_afrender.task.usage_totals import show_bytes
 
 if TYPE_CHECKING:
-    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -121,9 +120,6 @@ class RichProgress:
         self.console.print(Text(text), soft_wrap=True)
 
     def draw(self, job: JobView, waiting: str, now: float) -> None:
-        self._live.update(self._make_bars(job, waiting), refresh=True)
-
-    def _make_bars(self, job: JobView, waiting: str) -> Group:
         from rich.console import Group
         from rich.text import Text
 
@@ -136,7 +132,7 @@ class RichProgress:
             parts.append(Text(f"... and {len(running) - len(shown)} more running"))
         if waiting:
             parts.append(Text(shorten_line(waiting, width), style="yellow"))
-        return Group(*parts, _job_bar(job, width))
+        self._live.update(Group(*parts, _job_bar(job, width)), refresh=True)
 
 
 def _task_bars(tasks: list[TaskView], width: int) -> Table:

@@ -58,15 +58,20 @@ def plot(values: Sequence[float], width: int, *, plain: bool = False) -> str:
 
 def make_rows(found: HostResources, facts: HostFacts) -> list[Row]:
     """Return all figures; the last row names fields that could not be measured."""
+    used = found.mem_total_mb - found.mem_free_mb
+    memory = (
+        f"{_mib(used)} of {_mib(found.mem_total_mb)} used, {_mib(found.mem_free_mb)} free;"
+        f" caches {_mib(found.mem_cached_mb + found.mem_buffers_mb)}"
+    )
     rows = [
         Row("host", None, " ".join(filter(None, (facts.name, facts.os, facts.address)))),
         Row("hardware", None, found.hw_info),
         _cpu_row(found),
-        _memory_row(found),
+        Row("memory", _share(used, found.mem_total_mb), memory),
     ]
     if found.swap_total_mb:
-        used = f"{_mib(found.swap_used_mb)} of {_mib(found.swap_total_mb)} used"
-        rows.append(Row("swap", _share(found.swap_used_mb, found.swap_total_mb), used))
+        swap = f"{_mib(found.swap_used_mb)} of {_mib(found.swap_total_mb)} used"
+        rows.append(Row("swap", _share(found.swap_used_mb, found.swap_total_mb), swap))
     full = found.hdd_total_gb - found.hdd_free_gb
     space = f"{full} of {found.hdd_total_gb} GiB used, {found.hdd_free_gb} free"
     io = f"read {found.hdd_rd_kbsec}, write {found.hdd_wr_kbsec} KiB/s"
@@ -94,15 +99,6 @@ def _cpu_row(found: HostResources) -> Row:
     temp = f", {found.cpu_temp} °C" if found.cpu_temp else ""
     text = f"{found.cpu_num} x {found.cpu_mhz} MHz, load {load}{temp}; {shares}"
     return Row("cpu", float(min(sum(value for _, value in busy), 100)), text)
-
-
-def _memory_row(found: HostResources) -> Row:
-    used = found.mem_total_mb - found.mem_free_mb
-    text = (
-        f"{_mib(used)} of {_mib(found.mem_total_mb)} used, {_mib(found.mem_free_mb)} free;"
-        f" caches {_mib(found.mem_cached_mb + found.mem_buffers_mb)}"
-    )
-    return Row("memory", _share(used, found.mem_total_mb), text)
 
 
 def _gpu_rows(gpu: GpuCard) -> list[Row]:

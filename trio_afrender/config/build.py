@@ -78,6 +78,7 @@ def make_config(settings: Settings) -> Config:
         raise _wrong("cmd_shell", settings.values["cmd_shell"], "must name a shell")
     timing = {name: cast("float", ours[f"timing.{name}"]) for name in TIMING}
     period = cast("int", timing.pop("resources_period"))
+    gpu = _section(ours, "gpu", GPU)
     return Config(
         name=str(settings["name"]),
         user_name=str(settings["user_name"]),
@@ -125,7 +126,7 @@ def make_config(settings: Settings) -> Config:
         shutdown_command=cast("str", settings["af_render_cmd_shutdown"]),
         sleep_service=cast("str", settings["af_sysjob_wol_service"]),
         notice_command=cast("str", ours["notice_command"]),
-        gpu=_make_gpu_slots(_section(ours, "gpu", GPU)),
+        gpu=GpuSlots(**{**gpu, "cards": _texts(gpu["cards"]), "services": _texts(gpu["services"])}),
         limits=Limits(**_section(ours, "limits", LIMITS)),
         stuck=Stuck(**_section(ours, "stuck", STUCK)),
         service_limits=_by_service(ours, "limits"),
@@ -165,11 +166,6 @@ def _check_range(key: str, setting: SettingValue) -> None:
 
 def _section(ours: Mapping[str, object], kind: str, known: Mapping[str, Key]) -> dict[str, Any]:
     return {name: ours[f"{kind}.{name}"] for name, key in known.items() if key.kind != SERVICES}
-
-
-def _make_gpu_slots(section: Mapping[str, Any]) -> GpuSlots:
-    listed = {name: _texts(section[name]) for name in ("cards", "services")}
-    return GpuSlots(**{**section, **listed})
 
 
 def _by_service(ours: Mapping[str, object], kind: str) -> dict[str, dict[str, object]]:

@@ -81,7 +81,7 @@ class FileSettings:
             return
         except OSError as error:
             raise ConfigError(f"config file {path} cannot be read: {error.strerror}") from error
-        except ValueError as error:  # NUL, or what no file name can be
+        except ValueError as error:  # the path contains NUL or a lone surrogate
             raise ConfigError(f"config file {str(path)!r} cannot be read: {error}") from error
         own = parse_file(data, path, self.tokens)
         self.files.append(path)
@@ -127,7 +127,7 @@ class FileSettings:
         into = self.values
         for key in where[:-1]:
             inner = into[key]
-            assert isinstance(inner, dict)  # noqa: S101 - made so by the call one level up
+            assert isinstance(inner, dict)  # noqa: S101 - the call for the parent put it there
             into = inner
         old = into.get(where[-1])
         self.origins[where] = origin

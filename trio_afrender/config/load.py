@@ -20,6 +20,8 @@ __all__ = ("Settings", "load_settings")
 _UNSET = SettingValue(None)
 _OWN = "trio_afrender."
 """The prefix of keys of the section ``trio_afrender{}``, "our own keys" below."""
+_OPTIONS = {"af_store_folder": "--store", "trio_afrender.nimby": "nimby", "user_name": "--user"}
+"""Options whose names are not those of their keys."""
 _NOT_KEYS = frozenset(
     {
         "CGRU_LOCATION",
@@ -97,12 +99,16 @@ def load_settings(
         if key != "trio_afrender":
             unit = CGRU[key].unit if key in CGRU else ""
             values[key] = SettingValue(value, reading.origins[(key,)], unit)
-    values |= _read_own_section(reading)
-    values |= _read_own_arguments(arguments or {})
-    given = {
-        key: SettingValue(value, f"command line {_option_name(key)}", values.get(key, _UNSET).unit)
-        for key, value in (options or {}).items()
+    values |= {
+        key: SettingValue(known.default, unit=known.unit) for key, known in _own_keys().items()
     }
+    _fill(values, ("trio_afrender",), reading.values.get("trio_afrender", {}), OURS, reading)
+    values |= _read_own_arguments(arguments or {})
+    given = {}
+    for key, value in (options or {}).items():
+        option = _OPTIONS.get(key, "--" + key.removeprefix(_OWN).replace("_", "-"))
+        unit = values.get(key, _UNSET).unit
+        given[key] = SettingValue(value, f"command line {option}", unit)
     values |= given
     values["trio_afrender.plugins"] = plugin_folders(environment, values)
     values["server"] = server(values)
@@ -203,15 +209,6 @@ def _own_keys() -> dict[str, Key]:
     }
 
 
-def _read_own_section(reading: FileSettings) -> dict[str, SettingValue]:
-    """Return our own keys from the files; an unknown one raises `ConfigError`."""
-    values = {
-        key: SettingValue(known.default, unit=known.unit) for key, known in _own_keys().items()
-    }
-    _fill(values, ("trio_afrender",), reading.values.get("trio_afrender", {}), OURS, reading)
-    return values
-
-
 def _fill(
     values: dict[str, SettingValue],
     where: tuple[str, ...],
@@ -219,7 +216,10 @@ def _fill(
     known: Mapping[str, Key],
     reading: FileSettings,
 ) -> None:
-    """Check the object `section` at the path of keys `where`, and put its settings into `values`."""
+    """Check the object `section` at the path of keys `where`, and put its settings into `values`.
+
+    Raises `ConfigError` for an unknown key or a wrong value.
+    """
     path = ".".join(where)
     if not isinstance(section, dict):
         raise ConfigError(f'{reading.origins[where]}: "{path}" must be an object')
@@ -256,12 +256,3 @@ def _fill_services(
     keys = {name: key for name, key in known.items() if key.kind != SERVICES}
     for service, section in table.items():
         _fill(values, (*where, service), section, keys, reading)
-
-
-def _option_name(key: str) -> str:
-    names = {
-        "af_store_folder": "--store",
-        "trio_afrender.nimby": "nimby",
-        "user_name": "--user",
-    }
-    return names.get(key, "--" + key.removeprefix("trio_afrender.").replace("_", "-"))

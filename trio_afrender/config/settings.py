@@ -1,7 +1,7 @@
 """The settings of an agent as typed values, and the limits of a task merged from their sources.
 
-Times are in seconds and sizes in bytes unless a name says otherwise. A limit of a task can come from
-three places, each over the one before: the host's config, the class of the task's service, the table
+Times are in seconds and sizes in bytes unless a name has another unit. A limit of a task can come
+from three places, each over the one before: the host's config, the class of the task's service, the table
 of that service in the host's config (`for_service`).
 """
 

@@ -18,7 +18,7 @@ __all__ = ("STATES", "Processors")
 
 STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
 _CLOCK_INTERVAL = 60.0
-"""Seconds between readings of the clock rate; a reading asks every core, which wakes it."""
+"""Seconds between readings of the clock rate; each wakes every idle core."""
 
 
 class Processors:

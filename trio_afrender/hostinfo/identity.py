@@ -50,13 +50,17 @@ class HostFacts:
 def host_facts() -> HostFacts:
     """Return the facts of this machine. Never raises: a missing fact is empty or ``unknown``."""
     netifs = _find_netifs()
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # the user is not in the database, as in bare containers
+        user = "unknown"
     return HostFacts(
         name=shorten_host(socket.gethostname()),
         os=_describe_os(),
         address=_find_address(netifs),
         netifs=netifs,
         hw_info=find_hw_info(),
-        user=shorten_user(_find_user()),
+        user=shorten_user(user),
     )
 
 
@@ -156,10 +160,3 @@ def _find_cpu() -> str:
     except OSError:  # only Linux has it
         pass
     return platform.processor() or platform.machine()
-
-
-def _find_user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # the user is not in the database, as in bare containers
-        return "unknown"

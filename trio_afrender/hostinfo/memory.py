@@ -45,7 +45,9 @@ def read_memory(limits: CgroupLimits) -> MemoryFigures:
     """Read the kernel's figures. `limits` are those of `CgroupReader.read`; the tighter count."""
     machine = psutil.virtual_memory()
     swap_total, swap_used = _read_swap()
-    cached, kills = getattr(machine, "cached", 0), _count_kills()
+    counted = _KILLS.search(read_small("/proc/vmstat"))
+    kills = int(counted[1]) if counted is not None else 0
+    cached = getattr(machine, "cached", 0)
     total, available = machine.total, machine.available
     if limits.memory is not None and limits.memory < total:
         total, available = limits.memory, min(available, limits.memory_left)
@@ -75,11 +77,6 @@ def _read_swap() -> tuple[int, int]:
     except (OSError, RuntimeError):  # some containers have no /proc/vmstat
         return 0, 0
     return swap.total, swap.used
-
-
-def _count_kills() -> int:
-    found = _KILLS.search(read_small("/proc/vmstat"))
-    return int(found[1]) if found is not None else 0
 
 
 @attrs.frozen(slots=True, kw_only=True)

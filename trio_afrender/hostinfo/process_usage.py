@@ -123,7 +123,9 @@ class ProcReader:
             usage = self._read_usage(pid)
             if usage is not None:
                 found.append(usage)
-        self._drop_old_shares()
+        if len(self._shares) > 1000:  # those of ended processes must not pile up
+            now = time.monotonic()
+            self._shares = {key: share for key, share in self._shares.items() if share[1] > now}
         return tuple(found)
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:
@@ -189,12 +191,6 @@ class ProcReader:
             share = min(size / resident, 1.0) if size is not None else 1.0
             self._shares[key] = share, now + (time.thread_time() - begun) * _SHARE
         return int(resident * share)
-
-    def _drop_old_shares(self) -> None:
-        """Keep the shares of ended processes from piling up."""
-        if len(self._shares) > 1000:
-            now = time.monotonic()
-            self._shares = {key: share for key, share in self._shares.items() if share[1] > now}
 
 
 class _PsutilReader:

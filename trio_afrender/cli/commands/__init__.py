@@ -1,1 +1,1 @@
-"""One module a command: its options, what it prints, its exit code."""
+"""The commands of the program, one module for each: its work, its output, its exit code."""

@@ -41,7 +41,11 @@ def run_parser(options: Namespace, config: Config) -> int:
         )
         good = good and replay.good
         if options.html:
-            _write_page(options.html, make_page(replay, log))
+            page = make_page(replay, log)
+            try:
+                options.html.write_text(page, encoding="utf-8", errors="replace")
+            except OSError as error:
+                raise ConfigError(f"page {options.html}: {error.strerror or error}") from None
         if options.json:
             sys.stdout.write(json.dumps(_as_json(log, replay)) + "\n")
         else:
@@ -54,13 +58,6 @@ def _read_log(log: str) -> bytes:
         return sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
     except OSError as error:
         raise ConfigError(f"log {log}: {error.strerror or error}") from None
-
-
-def _write_page(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ConfigError(f"page {path}: {error.strerror or error}") from None
 
 
 def _print_replay(log: str, replay: Replay) -> None:

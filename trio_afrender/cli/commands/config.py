@@ -6,7 +6,7 @@ import fnmatch
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.terminal import clean, print_line
@@ -25,7 +25,15 @@ def run(options: Namespace) -> int:
     make_config(settings)
     shown = _select(settings, options.keys)
     if options.json:
-        json.dump(_as_json(settings, shown), sys.stdout, indent=2)
+        report = {
+            "values": {
+                key: {"value": item.value, "unit": item.unit, "from": item.origin}
+                for key, item in shown.items()
+            },
+            "files": [str(path) for path in settings.files],
+            "problems": list(settings.problems),
+        }
+        json.dump(report, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return 0
     rows = [
@@ -51,14 +59,3 @@ def _select(settings: Settings, patterns: Sequence[str]) -> dict[str, SettingVal
             raise ConfigError(f"no setting {pattern}, {suggest_key(pattern, shown)}")
     wanted = [key for key in shown if any(fnmatch.fnmatchcase(key, each) for each in patterns)]
     return {key: shown[key] for key in wanted} if patterns else shown
-
-
-def _as_json(settings: Settings, shown: Mapping[str, SettingValue]) -> dict[str, object]:
-    return {
-        "values": {
-            key: {"value": item.value, "unit": item.unit, "from": item.origin}
-            for key, item in shown.items()
-        },
-        "files": [str(path) for path in settings.files],
-        "problems": list(settings.problems),
-    }

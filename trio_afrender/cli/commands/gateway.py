@@ -6,7 +6,6 @@ import logging
 import platform
 import resource
 from argparse import Namespace
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -115,16 +114,14 @@ async def _serve(config: GatewayConfig, identities: IdentityStore) -> None:
                 async with trio.open_nursery() as inner:
                     gateway = await inner.start(partial(run_gateway, config, identities=identities))
                     escalation.gateway = gateway
-                    print_line(*_describe(gateway, config))
+                    print_line(
+                        f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
+                    )
+                    if config.metrics is not None:
+                        url = make_url(config.metrics.host, gateway.metrics_port, tls=False)
+                        print_line(f"metrics are at {url.replace('ws', 'http', 1)}/metrics")
         finally:
             outer.cancel_scope.cancel()
-
-
-def _describe(gateway: Gateway, config: GatewayConfig) -> Iterator[str]:
-    yield f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
-    if config.metrics is not None:
-        url = make_url(config.metrics.host, gateway.metrics_port, tls=False)
-        yield f"metrics are at {url.replace('ws', 'http', 1)}/metrics"
 
 
 class _SignalEscalation:

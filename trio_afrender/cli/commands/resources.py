@@ -16,7 +16,7 @@ import trio
 
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.paint import writer
-from trio_afrender.cli.resource_table import LoadHistory, Row, make_rows, plot, short_line
+from trio_afrender.cli.resource_table import LoadHistory, make_rows, plot, short_line
 from trio_afrender.cli.signals import watch_signals
 from trio_afrender.config.build import make_config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
@@ -82,15 +82,13 @@ def _table_printer(facts: HostFacts, *, as_json: bool) -> Show:
         rows = make_rows(found, facts)
         width = max(len(row.name) for row in rows)
         for row in rows:
-            bar = _bar(row) if row.percent is not None else " " * (BAR + 6)
+            bar = " " * (BAR + 6)
+            if row.percent is not None:
+                full = "#" * round(row.percent * BAR / 100)
+                bar = f"{full:.<{BAR}} {row.percent:>3.0f} %"
             write(f"{paint.bold(row.name.ljust(width))}  {bar}  {row.text}".rstrip())
 
     return show
-
-
-def _bar(row: Row) -> str:
-    percent = row.percent or 0.0
-    return f"{'#' * round(percent * BAR / 100):.<{BAR}} {percent:>3.0f} %"
 
 
 def _write_line(found: HostResources) -> None:
@@ -127,13 +125,10 @@ def _open_live_table(facts: HostFacts) -> Iterator[Show]:
             drawn = Text("")
             if row.percent is not None:
                 curve = plot(history.of(row.name), width, plain=console.legacy_windows)
-                drawn = Text(f"{curve} {row.percent:>3.0f} %", style=_colour(row.percent))
+                colour = "red" if row.percent >= 90 else "yellow" if row.percent >= 70 else "green"
+                drawn = Text(f"{curve} {row.percent:>3.0f} %", style=colour)
             table.add_row(Text(row.name, style="bold"), drawn, Text(row.text))
         live.update(table, refresh=True)
 
     with Live(console=console, auto_refresh=False, transient=False) as live:
         yield show
-
-
-def _colour(percent: float) -> str:
-    return "red" if percent >= 90 else "yellow" if percent >= 70 else "green"

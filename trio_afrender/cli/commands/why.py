@@ -37,10 +37,15 @@ def run(options: Namespace) -> int:
         sys.stdout.write("\n")
     else:
         sys.stdout.write("\n".join("".join(f"{line}\n" for line in _describe(f)) for f in found))
-    if not found:
-        _report_unknown(options.task, known, root)
-        return 1
-    return 0
+    if found:
+        return 0
+    print_line(clean(f'trio_afrender: there is no record of "{options.task}" in {root}'))
+    if known:
+        recent = dict.fromkeys(_key(facts) for facts in reversed(known))
+        print_line(clean(f"the latest tasks here: {', '.join(list(recent)[:MAX_RECENT])}"))
+    else:
+        print_line("that folder has no records: give --store, or run this on the task's host")
+    return 1
 
 
 def _agent_folders(root: Path, name: str | None) -> list[Path]:
@@ -120,12 +125,3 @@ def _outcome(facts: RunExplanation) -> str:
 
 def _seconds(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _report_unknown(task: str, known: list[RunExplanation], root: Path) -> None:
-    print_line(clean(f'trio_afrender: there is no record of "{task}" in {root}'))
-    if known:
-        recent = dict.fromkeys(_key(facts) for facts in reversed(known))
-        print_line(clean(f"the latest tasks here: {', '.join(list(recent)[:MAX_RECENT])}"))
-    else:
-        print_line("that folder has no records: give --store, or run this on the task's host")

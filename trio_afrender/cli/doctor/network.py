@@ -119,7 +119,7 @@ def _probe_connection(
         except OSError as error:
             return attrs.evolve(known, tls_problem=explain_tls(error))
     with connection:
-        if not resource:  # an afserver sends nothing before a request, and any request counts there
+        if not resource:  # an afserver sends nothing before a request: connecting is the whole test
             return attrs.evolve(known, answered=True)
         return _probe_http(known, connection, resource)
 

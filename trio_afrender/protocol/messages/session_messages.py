@@ -33,7 +33,7 @@ __all__ = (
 
 @attrs.frozen(slots=True, kw_only=True)
 class RunRef:
-    """Names one run of a task; in a stop, `reason` says why, and who asked for it."""
+    """Names one run of a task; in a stop, `reason` has the cause and the requester."""
 
     run: str
     job: int
