@@ -1,4 +1,4 @@
-"""Texts and files on a real disk, with all that may be wrong with it."""
+"""Texts and files on a disk, and faults of the disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_folder_is_made_private(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_folder_that_is_not_one(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(StoreError, match="not a folder of its own"):
@@ -52,13 +52,13 @@ def test_a_folder_that_is_not_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_folder_of_somebody_else(tmp_path: Path) -> None:
+def test_a_folder_of_another_user(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, -1)
     with pytest.raises(StoreError, match="belongs to another user"):
         DiskFarmStore(tmp_path).open()
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_texts_and_files_are_read_as_written(tmp_path: Path) -> None:
     store = DiskFarmStore(tmp_path)
     store.open()
     assert (store.log(KEY), store.output(KEY, 1)) == ("", "")
@@ -87,7 +87,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert modes == {0o600}
 
 
-def test_a_log_that_grows_too_long(tmp_path: Path) -> None:
+def test_a_log_above_its_limit(tmp_path: Path) -> None:
     store = DiskFarmStore(tmp_path)
     piece = "x" * 1_000_000 + "\n"
     for _ in range(6):
@@ -154,8 +154,8 @@ async def test_a_farm_on_disk(tmp_path: Path) -> None:
     assert (tasks[1]["state"], tasks[1]["exit_code"]) == ("killed", -15)
 
 
-async def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
-    """What cannot be stored is said, and the farm goes on."""
+async def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
+    """Texts that are not stored are reported, and the farm keeps running."""
     with trio.fail_after(30.0):
         async with trio.open_nursery() as nursery, open_farm(tmp_path / "farm") as farm:
             job = farm.submit(one_job())

@@ -1,4 +1,4 @@
-"""The gateway over sockets on loopback, with real certificates, and the program itself."""
+"""The gateway on loopback with certificates, and the program."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def make_certificates(folder: Path) -> None:
     certificate.private_key_and_cert_chain_pem.write_to_path(folder / "cert.pem")
 
 
-# -- the door ------------------------------------------------------------------------------------
+# -- connections ---------------------------------------------------------------------------------
 
 
-async def test_an_agent_comes_in_by_tls_and_is_a_render(tmp_path: Path) -> None:
+async def test_an_agent_connects_by_tls_and_is_a_render(tmp_path: Path) -> None:
     async with open_server() as server, open_gateway(server, tmp_path) as gateway:
         context = make_client_context(tmp_path / "ca.pem")
         async with open_websocket_link(gateway.url, token=TOKEN, ssl_context=context) as link:
@@ -79,7 +79,7 @@ async def test_an_agent_comes_in_by_tls_and_is_a_render(tmp_path: Path) -> None:
         await server.until(lambda: not any(each.online for each in server.book.renders.values()))
 
 
-async def test_without_the_ca_nobody_is_trusted(tmp_path: Path) -> None:
+async def test_without_the_ca_the_certificate_is_refused(tmp_path: Path) -> None:
     async with open_server() as server, open_gateway(server, tmp_path) as gateway:
         with pytest.raises(LinkLost, match=r"unknown CA|self-signed"):
             async with open_websocket_link(
@@ -140,7 +140,7 @@ async def test_counters_are_served(
         assert f"Content-Length: {len(found)}".encode() in head
 
 
-async def test_who_asks_for_counters_without_an_end_is_let_go(tmp_path: Path) -> None:
+async def test_a_request_for_counters_that_is_too_long_is_closed(tmp_path: Path) -> None:
     async with open_server() as server, open_gateway(server, tmp_path, metrics=True) as gateway:
         async with await trio.open_tcp_stream("127.0.0.1", gateway.metrics_port) as stream:
             await stream.send_all(b"GET /metrics " + b"x" * 20_000)
@@ -148,10 +148,10 @@ async def test_who_asks_for_counters_without_an_end_is_let_go(tmp_path: Path) ->
                 assert await stream.receive_some() == b""
 
 
-# -- what is kept --------------------------------------------------------------------------------
+# -- stored identities ---------------------------------------------------------------------------
 
 
-async def test_ids_are_kept_by_name_whatever_the_name(tmp_path: Path) -> None:
+async def test_ids_are_stored_for_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "store"
     with open_folder(folder) as identities:
         await identities.keep("../../evil", "one")
@@ -160,7 +160,7 @@ async def test_ids_are_kept_by_name_whatever_the_name(tmp_path: Path) -> None:
     with open_folder(folder) as identities:
         assert await identities.read("../../evil") == "one"
         assert await identities.read("n" * 255) == "two"
-        assert await identities.read("nobody") == ""
+        assert await identities.read("unknown") == ""
 
 
 def test_a_folder_is_for_one_gateway(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_folder_is_for_one_gateway(tmp_path: Path) -> None:
             pass
 
 
-def test_a_link_is_no_folder(tmp_path: Path) -> None:
+def test_a_link_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "store").symlink_to(tmp_path)
     with pytest.raises(StoreError, match="is a link"), open_folder(tmp_path / "store"):
         pass
@@ -191,9 +191,12 @@ def write_token(folder: Path, name: str, text: str, mode: int = 0o600) -> Path:
         ("--tokens tokens", "give --listen wss://HOST:PORT"),
         ("--listen wss://127.0.0.1:0", "give --tokens FILE"),
         ("--listen wss://127.0.0.1:0 --tokens tokens", "no server: give --server"),
-        ("--listen wss://127.0.0.1:0 --tokens tokens --server ws://a:1", "before an afserver"),
+        ("--listen wss://127.0.0.1:0 --tokens tokens --server ws://a:1", "connects to an afserver"),
         ("--listen wss://127.0.0.1:0 --tokens tokens --server af://a", "needs --cert FILE"),
-        ("--listen ws://127.0.0.1:0 --tokens tokens --server af://a --cert c", "are for wss://"),
+        (
+            "--listen ws://127.0.0.1:0 --tokens tokens --server af://a --cert c",
+            "need --listen wss://",
+        ),
         ("--listen ws://0.0.0.0:0 --tokens tokens --server af://a", "tokens would be readable"),
         ("--listen ws://127.0.0.1:0 --tokens open --server af://a", "chmod 600"),
         ("--listen ws://127.0.0.1:0 --tokens tokens --server af://a --rate 0", "expected 1 to"),
@@ -201,7 +204,7 @@ def write_token(folder: Path, name: str, text: str, mode: int = 0o600) -> Path:
         ("--listen ws://127.0.0.1:0 --tokens tokens --server af://a --metrics 9", "HOST:PORT"),
     ],
 )
-async def test_wrong_words_are_answered_in_a_sentence(
+async def test_invalid_options_are_reported_in_one_line(
     words: str, problem: str, tmp_path: Path
 ) -> None:
     write_token(tmp_path, "tokens", "* secret\n")
@@ -227,8 +230,8 @@ async def open_program(home: Path, server: NativeServer, port: int) -> AsyncIter
         yield command
 
 
-async def test_killed_and_restarted_in_mid_task_it_loses_nothing(tmp_path: Path) -> None:
-    """A real agent, a real gateway, kill -9 of it while the task runs and while it ends."""
+async def test_a_gateway_killed_during_a_task_loses_nothing(tmp_path: Path) -> None:
+    """The gateway is ended by kill -9, with a task that ends meanwhile and one that runs on."""
     make_certificates(tmp_path)
     write_token(tmp_path, "token", "secret\n")
     write_token(tmp_path, "tokens", "node-* secret\n")

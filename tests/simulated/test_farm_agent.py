@@ -1,4 +1,4 @@
-"""Farm and agents together, all of it real but for disk, processes and clock."""
+"""A farm and agents together. Only the disk, the processes and the clock are fakes."""
 
 from __future__ import annotations
 
@@ -26,46 +26,48 @@ from trio_afrender.testing import (
     virtual_wall,
 )
 
-Play = Callable[[FakeChild], Awaitable[None]]
+Behaviour = Callable[[FakeChild], Awaitable[None]]
 
 
 @attrs.define(eq=False)
-class Studio:
-    """A farm, its door, and the agents that a test adds."""
+class FarmWithAgents:
+    """A farm, its server, and the agents that a test adds."""
 
     farm: Farm
     server: MemoryServer
     nursery: trio.Nursery
     hosts: dict[str, MemoryHost] = attrs.field(factory=dict)
 
-    async def add(self, name: str, play: Play | None = None, max_tasks: int = 4) -> AgentHandle:
-        """Start an agent; `play` acts each of its processes, None leaves that to the test."""
+    async def add(
+        self, name: str, behaviour: Behaviour | None = None, max_tasks: int = 4
+    ) -> AgentHandle:
+        """Start an agent. `behaviour` controls each of its processes; None: the test does."""
         host = self.hosts[name] = MemoryHost()
         config = Config(name=name, max_tasks=max_tasks, capacity=4000, timing=Timing(grace=5.0))
         connect = self.server.connect_as(name)
         handle: AgentHandle = await self.nursery.start(
             partial(run_agent, config, connect=connect, outside=host.open())
         )
-        if play is not None:
-            self.nursery.start_soon(self._act, host, play)
+        if behaviour is not None:
+            self.nursery.start_soon(self._control_processes, host, behaviour)
         return handle
 
-    async def _act(self, host: MemoryHost, play: Play) -> None:
+    async def _control_processes(self, host: MemoryHost, behaviour: Behaviour) -> None:
         while True:
-            self.nursery.start_soon(play, await host.spawn.next())
+            self.nursery.start_soon(behaviour, await host.spawn.next())
 
     async def finish(self, job: int) -> tuple[TaskView, ...]:
         return (await self.farm.wait(job)).tasks
 
 
 @asynccontextmanager
-async def open_studio() -> AsyncIterator[Studio]:
+async def open_farm_with_agents() -> AsyncIterator[FarmWithAgents]:
     async with (
         open_farm(None, wall=virtual_wall) as farm,
         open_memory_server(farm.serve_link) as server,
         trio.open_nursery() as nursery,
     ):
-        yield Studio(farm, server, nursery)
+        yield FarmWithAgents(farm, server, nursery)
         nursery.cancel_scope.cancel()
 
 
@@ -79,7 +81,7 @@ def make_block(name: str = "b", tasks: int = 3, **fields: object) -> dict[str, o
     return {**base, "tasks": listed, **fields}
 
 
-async def play_well(child: FakeChild) -> None:
+async def succeed(child: FakeChild) -> None:
     await child.write(b"PROGRESS: 50%\n")
     await trio.sleep(10)
     await child.write(f"{child.launch.argv[-1]}: done\n".encode())
@@ -87,10 +89,10 @@ async def play_well(child: FakeChild) -> None:
 
 
 async def test_a_job_is_done(autojump_clock: MockClock) -> None:
-    async with open_studio() as studio:
-        await studio.add("r1", play_well)
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=6))))
-        tasks = await studio.finish(job)
+    async with open_farm_with_agents() as setup:
+        await setup.add("r1", succeed)
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=6))))
+        tasks = await setup.finish(job)
         assert [t.state for t in tasks] == ["done"] * 6
         assert tasks[5].output == "PROGRESS: 50%\nrender b 5: done\n"
         assert {t.attempts for t in tasks} == {1}
@@ -98,62 +100,62 @@ async def test_a_job_is_done(autojump_clock: MockClock) -> None:
 
 
 async def test_dependent_blocks_wait(autojump_clock: MockClock) -> None:
-    async with open_studio() as studio:
-        await studio.add("r1", play_well)
-        job = studio.farm.submit(
+    async with open_farm_with_agents() as setup:
+        await setup.add("r1", succeed)
+        job = setup.farm.submit(
             parse_job(make_job(make_block("movie", 1, depend_mask="frames"), make_block("frames")))
         )
-        movie, *frames = await studio.finish(job)
+        movie, *frames = await setup.finish(job)
         assert movie.started is not None
         assert all(f.finished is not None and f.finished <= movie.started for f in frames)
 
 
-async def test_errors_are_tried_again_a_given_number_of_times(autojump_clock: MockClock) -> None:
-    async def play(child: FakeChild) -> None:
+async def test_errors_are_retried_a_given_number_of_times(autojump_clock: MockClock) -> None:
+    async def behave(child: FakeChild) -> None:
         await trio.sleep(1)
         child.exit(1)
 
-    async with open_studio() as studio:
-        await studio.add("r1", play)
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=1, errors_retries=2))))
-        (task,) = await studio.finish(job)
+    async with open_farm_with_agents() as setup:
+        await setup.add("r1", behave)
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1, errors_retries=2))))
+        (task,) = await setup.finish(job)
         assert (task.state, task.attempts, task.exit_code) == ("error", 3, 1)
 
 
 async def test_a_dead_agent_costs_its_tasks_the_zombie_time(autojump_clock: MockClock) -> None:
-    async with open_studio() as studio:
-        await studio.add("dies")
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=1))))
-        orphan = await studio.hosts["dies"].spawn.next()
-        studio.server.fall_silent()
-        await studio.add("lives", play_well)
+    async with open_farm_with_agents() as setup:
+        await setup.add("dies")
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1))))
+        orphan = await setup.hosts["dies"].spawn.next()
+        setup.server.fall_silent()
+        await setup.add("lives", succeed)
         start = trio.current_time()
-        (task,) = await studio.finish(job)
+        (task,) = await setup.finish(job)
         assert (task.state, task.render) == ("done", "lives")
         assert trio.current_time() - start >= 16
         await orphan.signalled()
 
 
 async def test_a_cut_link_costs_nothing(autojump_clock: MockClock) -> None:
-    async with open_studio() as studio:
-        await studio.add("r1")
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=1))))
-        child = await studio.hosts["r1"].spawn.next()
-        studio.server.cut()
+    async with open_farm_with_agents() as setup:
+        await setup.add("r1")
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1))))
+        child = await setup.hosts["r1"].spawn.next()
+        setup.server.cut()
         child.exit(0)
-        (task,) = await studio.finish(job)
+        (task,) = await setup.finish(job)
         assert (task.state, task.attempts) == ("done", 1)
 
 
 async def test_a_stopped_task_ends_with_its_reason(autojump_clock: MockClock) -> None:
-    async with open_studio() as studio:
-        await studio.add("r1")
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=1))))
-        child = await studio.hosts["r1"].spawn.next()
+    async with open_farm_with_agents() as setup:
+        await setup.add("r1")
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1))))
+        child = await setup.hosts["r1"].spawn.next()
         child.dies_of = {TreeSignal.KILL}
         await trio.sleep(1)
-        studio.farm.stop_task(TaskKey(job, 0, 0), "wrong camera")
-        (task,) = await studio.finish(job)
+        setup.farm.stop_task(TaskKey(job, 0, 0), "wrong camera")
+        (task,) = await setup.finish(job)
         assert task.state == "killed"
         assert "wrong camera" in task.log
         assert [name for _, name in child.signals] == ["TERM", "KILL"]
@@ -162,49 +164,49 @@ async def test_a_stopped_task_ends_with_its_reason(autojump_clock: MockClock) ->
 async def test_a_suspended_task_stays_so_over_a_lost_link_until_it_is_resumed(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_studio() as studio:
-        await studio.add("r1")
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=1))))
+    async with open_farm_with_agents() as setup:
+        await setup.add("r1")
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1))))
         key = TaskKey(job, 0, 0)
-        assert not studio.farm.suspend_task(key, "too early")
-        child = await studio.hosts["r1"].spawn.next()
+        assert not setup.farm.suspend_task(key, "too early")
+        child = await setup.hosts["r1"].spawn.next()
         await trio.sleep(1)
-        studio.server.cut()
-        assert studio.farm.suspend_task(key, "the artist is back")
+        setup.server.cut()
+        assert setup.farm.suspend_task(key, "the artist is back")
         await child.signalled(TreeSignal.SUSPEND)
-        studio.server.cut()
+        setup.server.cut()
         await trio.sleep(10)
-        assert studio.farm.resume_task(key)
+        assert setup.farm.resume_task(key)
         await child.signalled(TreeSignal.RESUME)
         child.exit(0)
-        (task,) = await studio.finish(job)
+        (task,) = await setup.finish(job)
         assert task.state == "done"
         assert "suspended: the artist is back" in task.log
         assert [name for _, name in child.signals] == ["SUSPEND", "RESUME"]
 
 
-async def test_a_draining_agent_gets_no_more_and_the_other_one_takes_over(
+async def test_a_draining_agent_gets_no_more_tasks_and_another_one_does(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_studio() as studio:
-        leaving = await studio.add("leaves", play_well, max_tasks=1)
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=4))))
+    async with open_farm_with_agents() as setup:
+        leaving = await setup.add("leaves", succeed, max_tasks=1)
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=4))))
         await trio.sleep(5)
         leaving.drain("maintenance")
         await leaving.finished()
-        await studio.add("stays", play_well, max_tasks=1)
-        tasks = await studio.finish(job)
+        await setup.add("stays", succeed, max_tasks=1)
+        tasks = await setup.finish(job)
         assert sorted(t.render for t in tasks) == ["leaves", "stays", "stays", "stays"]
         assert {t.state for t in tasks} == {"done"}
         assert {t.attempts for t in tasks} == {1}
 
 
-async def test_a_second_agent_of_a_name_waits_for_the_first_to_go(
+async def test_a_second_agent_of_a_name_waits_until_the_first_has_left(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_studio() as studio:
-        first = await studio.add("same", play_well)
-        second = await studio.add("same", play_well)
+    async with open_farm_with_agents() as setup:
+        first = await setup.add("same", succeed)
+        second = await setup.add("same", succeed)
         await trio.sleep(10)
         assert (first.state, second.state) == ("online", "connecting")
         first.drain("making room")
@@ -214,32 +216,32 @@ async def test_a_second_agent_of_a_name_waits_for_the_first_to_go(
 
 
 async def test_listening_through_the_farm(autojump_clock: MockClock) -> None:
-    async with open_studio() as studio:
-        await studio.add("r1")
-        job = studio.farm.submit(parse_job(make_job(make_block(tasks=1))))
-        child = await studio.hosts["r1"].spawn.next()
-        heard = ""
-        async with studio.farm.listen(TaskKey(job, 0, 0)) as texts:
+    async with open_farm_with_agents() as setup:
+        await setup.add("r1")
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1))))
+        child = await setup.hosts["r1"].spawn.next()
+        received = ""
+        async with setup.farm.listen(TaskKey(job, 0, 0)) as texts:
             await trio.sleep(2)
             await child.write(b"one\ntwo\n")
             await trio.sleep(2)
             child.exit(0)
             async for text in texts:
-                heard += text
-        assert heard == "one\ntwo\n"
+                received += text
+        assert received == "one\ntwo\n"
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_breaks_each_task_ends_once(seed: int) -> None:
-    """Links cut, gone silent and refused at random: every task is done in the end, none twice."""
-    dice = random.Random(seed)  # noqa: S311 - a test's dice, its seed is in the test's name
+def test_each_task_ends_once_despite_random_faults(seed: int) -> None:
+    """Links are cut, silenced and refused at random: in the end each task is done, none twice."""
+    dice = random.Random(seed)  # noqa: S311 - repeatable by its seed
 
-    async def play(child: FakeChild) -> None:
+    async def behave(child: FakeChild) -> None:
         await child.write(b"PROGRESS: 50%\n")
         await trio.sleep(dice.uniform(0, 30))
         child.exit(0)
 
-    async def break_things(server: MemoryServer) -> None:
+    async def inject_faults(server: MemoryServer) -> None:
         for _ in range(12):
             await trio.sleep(dice.uniform(0, 20))
             match dice.randrange(3):
@@ -254,18 +256,18 @@ def test_whatever_breaks_each_task_ends_once(seed: int) -> None:
                     server.refuse(False)
 
     async def scenario() -> None:
-        async with open_studio() as studio:
+        async with open_farm_with_agents() as setup:
             for name in ("r1", "r2", "r3"):
-                await studio.add(name, play, max_tasks=2)
-            job = studio.farm.submit(
+                await setup.add(name, behave, max_tasks=2)
+            job = setup.farm.submit(
                 parse_job(make_job(make_block(tasks=20), make_block("last", 2, depend_mask="b")))
             )
-            studio.nursery.start_soon(break_things, studio.server)
+            setup.nursery.start_soon(inject_faults, setup.server)
             with trio.fail_after(3600):
-                tasks = await studio.finish(job)
+                tasks = await setup.finish(job)
             assert {t.state for t in tasks} == {"done"}
             await trio.sleep(300)
-            left = [c for h in studio.hosts.values() for c in h.spawn.children if not c.reaped]
+            left = [c for h in setup.hosts.values() for c in h.spawn.children if not c.reaped]
             assert left == [], "no process is left behind"
 
     trio.run(scenario, clock=MockClock(autojump_threshold=0))

@@ -1,4 +1,4 @@
-"""Whole agents in virtual time through a gateway to the double of an Afanasy server."""
+"""Agents in virtual time, through a gateway to a fake Afanasy server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import pytest
 import trio
 from support.agent_on_afserver import make_task
-from support.gateway import GatewayStage, open_gateway_stage
+from support.gateway import GatewayHarness, open_gateway_harness
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
@@ -41,218 +41,222 @@ async def drain(link: Link) -> None:
         await link.receive()
 
 
-def count(stage: GatewayStage, kind: type) -> int:
-    return sum(isinstance(said, kind) for _, said in stage.server.received)
+def count(harness: GatewayHarness, kind: type) -> int:
+    return sum(isinstance(message, kind) for _, message in harness.server.received)
 
 
 async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        host = stage.hosts["n1"]
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        host = harness.hosts["n1"]
         host.places[next(iter(host.places))].files["thumb.jpg"] = b"picture"
         await child.write(b"PROGRESS: 40%\nACTIVITY: halfway\n")
-        await stage.server.until(lambda: task.percent == 40)
+        await harness.server.until(lambda: task.percent == 40)
         assert task.activity == "halfway"
         before = trio.current_time()
         child.exit(0)
-        await stage.server.until(lambda: 5 in [up.status for _, up in stage.server.ups(task.key)])
-        assert trio.current_time() == before, "an end is told at once"
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await harness.server.until(
+            lambda: 5 in [up.status for _, up in harness.server.ups(task.key)]
+        )
+        assert trio.current_time() == before, "an end is reported at once"
+        await harness.server.until(lambda: task.state is NativeState.DONE)
         assert task.output == b"PROGRESS: 40%\nACTIVITY: halfway\n"
         assert task.files == {"thumb.jpg": b"picture"}
-        assert stage.statuses(task.key) == [3, 5]
+        assert harness.statuses(task.key) == [3, 5]
         await trio.sleep(3)
-        assert stage.agents["n1"].running == ()
+        assert harness.agents["n1"].running == ()
         assert all(place.removed for place in host.places.values())
 
 
 async def test_a_job_of_twenty_frames(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        tasks = [stage.server.add_task(make_task(number)) for number in range(20)]
+    async with open_gateway_harness() as harness:
+        tasks = [harness.server.add_task(make_task(number)) for number in range(20)]
         for number in range(20):
-            child = await stage.hosts["n1"].spawn.next()
+            child = await harness.hosts["n1"].spawn.next()
             await child.write(f"frame {number}\n".encode())
             child.exit(0)
-        await stage.server.until(lambda: all(t.state is NativeState.DONE for t in tasks))
+        await harness.server.until(lambda: all(t.state is NativeState.DONE for t in tasks))
         assert [task.sessions for task in tasks] == [1] * 20
         assert {task.output for task in tasks} == {f"frame {n}\n".encode() for n in range(20)}
 
 
-async def test_the_render_is_what_its_agent_says(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        register = stage.server.received[0][1]
+async def test_the_render_has_the_properties_of_its_agent(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness() as harness:
+        register = harness.server.received[0][1]
         assert isinstance(register, RenderRegister)
         assert (register.id, register.name, register.user_name) == (0, "n1", "ann")
         assert register.engine.startswith("trio_afrender ")
 
 
-async def test_signs_of_life_come_every_heartbeat_though_the_agent_is_quiet(
+async def test_heartbeats_are_sent_while_the_agent_is_quiet(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage() as stage:
+    async with open_gateway_harness() as harness:
         await trio.sleep(20)
-        times = [at for at, said in stage.server.received if isinstance(said, RenderUpdate)]
+        times = [at for at, message in harness.server.received if isinstance(message, RenderUpdate)]
         assert max(b - a for a, b in pairwise(times)) <= 1.0
         assert 18 <= len(times) <= 30
 
 
-# -- what the server wants -----------------------------------------------------------------------
+# -- commands of the server ----------------------------------------------------------------------
 
 
 async def test_a_stop_reaches_the_task(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        stage.server.book.stop(task.key, NativeState.SKIPPED)
-        await stage.server.until(lambda: task.state is NativeState.SKIPPED)
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        harness.server.book.stop(task.key, NativeState.SKIPPED)
+        await harness.server.until(lambda: task.state is NativeState.SKIPPED)
         assert [name for _, name in child.signals][:1] == ["TERM"]
-        assert stage.statuses(task.key) == [3, 7]
+        assert harness.statuses(task.key) == [3, 7]
 
 
 async def test_a_close_of_a_running_task_kills_it_and_nothing_is_reported(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        render = await stage.server.online("n1")
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        render = await harness.server.online("n1")
         render.add("closes", task.key)
         with trio.fail_after(30):
             await child.exited()
         await trio.sleep(5)
-        assert stage.agents["n1"].running == ()
-        assert stage.statuses(task.key) == [3]
+        assert harness.agents["n1"].running == ()
+        assert harness.statuses(task.key) == [3]
 
 
-async def test_output_that_is_asked_for_comes(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
+async def test_requested_output_is_delivered(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
         await child.write(b"so far\n")
         await trio.sleep(1)
-        render = await stage.server.online("n1")
+        render = await harness.server.online("n1")
         render.add("outputs", task.key)
-        await stage.server.until(lambda: task.key in stage.server.book.outputs)
-        assert stage.server.book.outputs[task.key] == "so far\n"
+        await harness.server.until(lambda: task.key in harness.server.book.outputs)
+        assert harness.server.book.outputs[task.key] == "so far\n"
 
 
-async def test_listened_output_comes_until_nobody_listens(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        render = await stage.server.online("n1")
+async def test_listened_output_is_delivered_until_listening_ends(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        render = await harness.server.online("n1")
         render.add("listens_add", task.key)
         await trio.sleep(2)
-        await child.write(b"heard\n")
-        await stage.server.until(lambda: "heard" in task.listened)
+        await child.write(b"wanted\n")
+        await harness.server.until(lambda: "wanted" in task.listened)
         render.add("listens_rem", task.key)
         await trio.sleep(2)
-        await child.write(b"not heard\n")
+        await child.write(b"unwanted\n")
         await trio.sleep(3)
-        assert "not heard" not in task.listened
+        assert "unwanted" not in task.listened
 
 
 async def test_an_exit_request_ends_the_agent_and_deregisters_it(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage() as stage:
-        render = await stage.server.online("n1")
+    async with open_gateway_harness() as harness:
+        render = await harness.server.online("n1")
         render.add_instruction("exit")
-        await stage.server.until(lambda: not render.online)
-        assert count(stage, RenderDeregister) == 1
+        await harness.server.until(lambda: not render.online)
+        assert count(harness, RenderDeregister) == 1
         await trio.sleep(2)
-        assert stage.counters["agents"] == stage.counters["renders"] == 0
-        assert stage.counters["sessions_lost"] == 0
+        assert harness.counters["agents"] == harness.counters["renders"] == 0
+        assert harness.counters["sessions_lost"] == 0
 
 
-async def test_nimby_of_the_agent_is_that_of_the_render(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage(agent=False) as stage:
-        await stage.add_agent(nimby="NIMBY")
-        render = await stage.server.online("n1")
+async def test_the_render_has_the_nimby_state_of_its_agent(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness(agent=False) as harness:
+        await harness.add_agent(nimby="NIMBY")
+        render = await harness.server.online("n1")
         assert render.state & 4
-        stage.server.add_task(make_task())
+        harness.server.add_task(make_task())
         await trio.sleep(5)
-        assert stage.agents["n1"].running == ()
+        assert harness.agents["n1"].running == ()
 
 
-async def test_changed_settings_reach_the_agent_and_count_for_signs_of_life(
+async def test_changed_settings_reach_the_agent_and_pace_the_heartbeats(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage() as stage:
-        render = await stage.server.online("n1")
+    async with open_gateway_harness() as harness:
+        render = await harness.server.online("n1")
         render.events = attrs.evolve(render.events, heartbeat_sec=3, zombie_time=40)
         await trio.sleep(5)
-        del stage.server.received[:]
+        del harness.server.received[:]
         await trio.sleep(30)
-        assert 9 <= count(stage, RenderUpdate) <= 17
+        assert 9 <= count(harness, RenderUpdate) <= 17
 
 
 async def test_a_render_that_drains_takes_no_tasks_and_leaves(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        stage.agents["n1"].drain("the artist is back")
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        harness.agents["n1"].drain("the artist is back")
         await trio.sleep(3)
-        late = stage.server.add_task(make_task(1))
+        late = harness.server.add_task(make_task(1))
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
-        await stage.agents["n1"].finished()
-        render = stage.server.render("n1")
+        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await harness.agents["n1"].finished()
+        render = harness.server.render("n1")
         assert render is not None
-        await stage.server.until(lambda: not render.online)
+        await harness.server.until(lambda: not render.online)
         assert late.sessions == 0
-        assert count(stage, RenderDeregister) == 1
+        assert count(harness, RenderDeregister) == 1
 
 
-# -- two of a name, and who may come in ----------------------------------------------------------
+# -- names and tokens ----------------------------------------------------------------------------
 
 
 async def test_a_second_agent_of_a_name_is_refused(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
         with pytest.RaisesGroup(
             pytest.RaisesExc(LinkRefused, match="name-taken"), flatten_subgroups=True
         ):
             async with trio.open_nursery() as nursery:
-                await stage.add_agent("n1", nursery=nursery)
+                await harness.add_agent("n1", nursery=nursery)
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
-        assert count(stage, RenderRegister) == 1
+        await harness.server.until(lambda: task.state is NativeState.DONE)
+        assert count(harness, RenderRegister) == 1
 
 
 async def test_a_name_that_is_online_natively_is_refused(autojump_clock: MockClock) -> None:
-    """Nobody asks a gateway before that."""
-    async with open_gateway_stage(agent=False) as stage:
-        said = stage.server.book.register(_native_register("n1"), 0.0)
-        render = await stage.server.online("n1")
-        async with stage.connect()() as link:
+    """The gateway finds out only when it registers at the server."""
+    async with open_gateway_harness(agent=False) as harness:
+        answer_of_server = harness.server.book.register(_native_register("n1"), 0.0)
+        render = await harness.server.online("n1")
+        async with harness.connect()() as link:
             answer = await link.register(Register(name="n1"))
         assert getattr(answer, "reason", "") == "name-taken"
         assert render.online
-        assert said.id == 1
+        assert answer_of_server.id == 1
 
 
 def _native_register(name: str) -> RenderRegister:
     return RenderRegister(name=name, time_launch=7, resources=HostResources())
 
 
-async def test_a_wrong_token_is_turned_away_before_anything_else(
+async def test_a_wrong_token_is_rejected_first(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage(agent=False) as stage:
+    async with open_gateway_harness(agent=False) as harness:
         with pytest.raises(LinkRefused, match="unauthorized"):
-            async with stage.connect(make_token())():
+            async with harness.connect(make_token())():
                 pass
-        assert stage.server.received == []
+        assert harness.server.received == []
 
 
 async def test_a_token_is_for_its_names_only(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage(agent=False) as stage:
+    async with open_gateway_harness(agent=False) as harness:
         token = make_token()
-        stage.config.tokens.add("cloud-*", token)
-        async with stage.connect(token)() as link:
+        harness.config.tokens.add("cloud-*", token)
+        async with harness.connect(token)() as link:
             answer = await link.register(Register(name="n1"))
         assert getattr(answer, "reason", "") == "unauthorized"
-        async with stage.connect(token)() as link:
+        async with harness.connect(token)() as link:
             answer = await link.register(Register(name="cloud-7"))
         assert getattr(answer, "id", 0) == 1
         assert [
-            said.name for _, said in stage.server.received if isinstance(said, RenderRegister)
+            message.name
+            for _, message in harness.server.received
+            if isinstance(message, RenderRegister)
         ] == ["cloud-7"]
 
 
@@ -260,18 +264,18 @@ async def test_a_token_is_for_its_names_only(autojump_clock: MockClock) -> None:
 async def test_a_name_that_would_harm_the_server_is_refused(
     name: str, autojump_clock: MockClock
 ) -> None:
-    async with open_gateway_stage(agent=False) as stage:
-        async with stage.connect()() as link:
+    async with open_gateway_harness(agent=False) as harness:
+        async with harness.connect()() as link:
             answer = await link.register(Register(name=name))
         assert getattr(answer, "reason", "") == "bad-name"
-        assert stage.server.received == []
+        assert harness.server.received == []
 
 
 async def test_who_says_too_much_is_read_slowly_and_loses_nothing(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage(agent=False, rate=2.0) as stage:
-        async with stage.connect()() as link:
+    async with open_gateway_harness(agent=False, rate=2.0) as harness:
+        async with harness.connect()() as link:
             await link.register(Register(name="n1"))
             before = trio.current_time()
             for seq in range(1, 41):
@@ -281,30 +285,30 @@ async def test_who_says_too_much_is_read_slowly_and_loses_nothing(
                 acked = getattr(await link.receive(), "seq", acked)
             # 20 at once, then two a second
             assert 9.0 <= trio.current_time() - before <= 11.0
-        assert stage.counters["held_up"] == 20
+        assert harness.counters["held_up"] == 20
 
 
 async def test_a_message_out_of_order_ends_the_session(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage(agent=False) as stage:
-        async with stage.connect()() as link:
+    async with open_gateway_harness(agent=False) as harness:
+        async with harness.connect()() as link:
             await link.send(Update(seq=1))
             with pytest.raises(LinkLost, match=r"1002 .*expected a register"):
                 await link.receive()
-        assert stage.server.received == []
+        assert harness.server.received == []
 
 
-async def test_an_agent_is_told_why_its_session_ends(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage(agent=False) as stage:
-        async with stage.connect()() as link:
+async def test_an_agent_gets_the_reason_why_its_session_ends(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness(agent=False) as harness:
+        async with harness.connect()() as link:
             await link.register(Register(name="n1"))
-            stage.server.down = True
+            harness.server.down = True
             with pytest.raises(LinkLost, match=r"1013 .*af://farm:51000: hung up"):
                 await drain(link)
 
 
 async def test_a_second_register_ends_the_session(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage(agent=False) as stage:
-        async with stage.connect()() as link:
+    async with open_gateway_harness(agent=False) as harness:
+        async with harness.connect()() as link:
             await link.register(Register(name="n1"))
             assert isinstance(link, WebSocketLink)
             await link._connection.send(encode(Register(name="n1")))
@@ -312,122 +316,122 @@ async def test_a_second_register_ends_the_session(autojump_clock: MockClock) -> 
                 await drain(link)
 
 
-async def test_who_connects_and_says_nothing_is_let_go(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage(agent=False) as stage:
-        async with stage.connect()() as link:
+async def test_a_connection_that_sends_nothing_is_closed(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness(agent=False) as harness:
+        async with harness.connect()() as link:
             before = trio.current_time()
             with pytest.raises(LinkLost, match="closed"):
                 await link.receive()
             assert trio.current_time() - before <= 13.0
-        assert stage.server.received == []
+        assert harness.server.received == []
 
 
-# -- what is lost on the way to the server -------------------------------------------------------
+# -- requests that fail --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("received", [True, False])
 async def test_an_outcome_survives_a_failed_exchange(
-    heard: bool, autojump_clock: MockClock
+    received: bool, autojump_clock: MockClock
 ) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        stage.server.fail(Fault(where=an_outcome, received=heard))
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        harness.server.fail(Fault(where=an_outcome, received=received))
         await child.write(b"all of it\n")
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await harness.server.until(lambda: task.state is NativeState.DONE)
         await trio.sleep(5)
         assert (task.output, task.sessions, task.errors) == (b"all of it\n", 1, 0)
-        assert stage.agents["n1"].running == ()
+        assert harness.agents["n1"].running == ()
 
 
 async def test_files_survive_a_failed_exchange(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        host = stage.hosts["n1"]
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        host = harness.hosts["n1"]
         host.places[next(iter(host.places))].files["thumb.jpg"] = b"picture"
-        stage.server.fail(
+        harness.server.fail(
             Fault(
-                where=lambda said: (
-                    isinstance(said, RenderUpdate) and any(up.files for up in said.taskups)
+                where=lambda message: (
+                    isinstance(message, RenderUpdate) and any(up.files for up in message.taskups)
                 ),
                 received=False,
             )
         )
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await harness.server.until(lambda: task.state is NativeState.DONE)
         assert task.files == {"thumb.jpg": b"picture"}
 
 
-async def test_a_hanging_server_holds_up_a_render_and_is_waited_for(
+async def test_a_request_that_hangs_is_repeated(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        stage.server.fail(Fault(where=an_outcome, received=False, hang=True))
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        harness.server.fail(Fault(where=an_outcome, received=False, hang=True))
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await harness.server.until(lambda: task.state is NativeState.DONE)
         assert task.sessions == 1
 
 
-async def test_a_lost_exec_is_given_back_and_comes_again(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task = stage.server.add_task(make_task())
-        stage.server.fail(Fault(where=lambda said: an_update(said) and bool(task.sessions)))
-        child = await stage.hosts["n1"].spawn.next()
+async def test_a_lost_exec_is_given_back_and_sent_again(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness() as harness:
+        task = harness.server.add_task(make_task())
+        harness.server.fail(Fault(where=lambda message: an_update(message) and bool(task.sessions)))
+        child = await harness.hosts["n1"].spawn.next()
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await harness.server.until(lambda: task.state is NativeState.DONE)
         assert task.errors == 0
 
 
-async def test_a_server_that_was_restarted_gets_its_task_back(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        stage.server.restart()
-        await stage.server.until(lambda: task.state is NativeState.RUNNING)
+async def test_a_restarted_server_resumes_its_task(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        harness.server.restart()
+        await harness.server.until(lambda: task.state is NativeState.RUNNING)
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
-        assert len(stage.hosts["n1"].spawn.children) == 1
+        await harness.server.until(lambda: task.state is NativeState.DONE)
+        assert len(harness.hosts["n1"].spawn.children) == 1
         assert task.errors == 0
 
 
-async def test_a_server_that_is_down_for_a_while_gets_its_task_back(
+async def test_a_server_that_was_down_for_a_while_resumes_its_task(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_gateway_stage() as stage:
-        task, child = await stage.begin()
-        stage.server.down = True
+    async with open_gateway_harness() as harness:
+        task, child = await harness.begin()
+        harness.server.down = True
         await trio.sleep(20)
-        stage.server.down = False
-        stage.server.restart()
-        await stage.server.until(lambda: task.state is NativeState.RUNNING)
+        harness.server.down = False
+        harness.server.restart()
+        await harness.server.until(lambda: task.state is NativeState.RUNNING)
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
-        assert len(stage.hosts["n1"].spawn.children) == 1
+        await harness.server.until(lambda: task.state is NativeState.DONE)
+        assert len(harness.hosts["n1"].spawn.children) == 1
 
 
-async def test_a_server_with_an_empty_store_is_registered_with(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage() as stage:
-        _, child = await stage.begin()
-        stage.server.restart(keep=False)
+async def test_a_server_with_an_empty_store_gets_a_new_register(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness() as harness:
+        _, child = await harness.begin()
+        harness.server.restart(keep=False)
         await trio.sleep(10)
-        assert (await stage.server.online("n1")).tasks == []
+        assert (await harness.server.online("n1")).tasks == []
         with trio.fail_after(30):
             await child.exited()
-        assert stage.agents["n1"].running == ()
+        assert harness.agents["n1"].running == ()
 
 
-# -- other messages that nobody expects ----------------------------------------------------------
+# -- other messages ------------------------------------------------------------------------------
 
 
-async def test_a_log_line_of_the_server_is_not_lost(autojump_clock: MockClock) -> None:
-    async with open_gateway_stage(agent=False) as stage:
-        async with stage.connect()() as link:
+async def test_a_log_line_of_the_server_is_forwarded(autojump_clock: MockClock) -> None:
+    async with open_gateway_harness(agent=False) as harness:
+        async with harness.connect()() as link:
             await link.register(Register(name="n1"))
-            render = await stage.server.online("n1")
+            render = await harness.server.online("n1")
             assert isinstance(render.events, RenderEvents)
             render.events = attrs.evolve(render.events, log="dinner is ready")
             with trio.fail_after(10):
                 while True:
-                    said = await link.receive()
-                    if getattr(said, "log", "") == "dinner is ready":
+                    message = await link.receive()
+                    if getattr(message, "log", "") == "dinner is ready":
                         break

@@ -1,4 +1,4 @@
-"""The servers of the harness do what their documentation says."""
+"""The servers of the test harness, as documented."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_the_example_in_the_documentation_runs(autojump_clock: trio.abc.Cl
         "MemoryHost": MemoryHost, "open_scripted_server": open_scripted_server, "Events": Events,
         "TaskExec": TaskExec, "Registered": Registered, "Update": Update, "TaskStatus": TaskStatus,
     }  # fmt: skip
-    exec(textwrap.dedent(found[1]), names)  # noqa: S102 - our own documentation
+    exec(textwrap.dedent(found[1]), names)  # noqa: S102 - the project's own documentation
     await names["test_an_outcome_survives_a_cut_link"](autojump_clock)
 
 
@@ -59,7 +59,7 @@ async def accept_all(link: ServerLink) -> None:
                 await link.send(Ack(seq=seq))
 
 
-def test_an_outage_looks_the_same_every_time() -> None:
+def test_an_outage_is_the_same_in_each_run() -> None:
     async def scenario() -> list[tuple[float, str]]:
         story: list[tuple[float, str]] = []
         async with open_memory_server(accept_all) as server:
@@ -88,33 +88,33 @@ def test_an_outage_looks_the_same_every_time() -> None:
     assert stories[0][-1][0] == 210
 
 
-async def test_what_was_on_the_way_is_lost_by_a_cut(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_cut_loses_data_in_transit(autojump_clock: trio.abc.Clock) -> None:
     async with open_scripted_server() as server, server.connect() as link:
-        there = await server.accept()
+        server_end = await server.accept()
         await link.send(Update(seq=1))
         server.cut()
         with pytest.raises(LinkLost):
-            await there.receive()
+            await server_end.receive()
 
 
-async def test_silence_is_heard_by_nobody_until_the_keepalive(
+async def test_silence_is_noticed_after_the_keepalive(
     autojump_clock: trio.abc.Clock,
 ) -> None:
     async with open_scripted_server() as server, server.connect() as link:
-        there = await server.accept()
+        server_end = await server.accept()
         server.fall_silent()
-        await link.send(Update(seq=1))  # goes nowhere, and nobody says so
+        await link.send(Update(seq=1))  # is lost, without an error
         with pytest.raises(LinkLost, match="no sign of life"):
-            await there.receive()
+            await server_end.receive()
         assert trio.current_time() == pytest.approx(16, abs=0.1)
         async with server.connect() as again:  # new links work
-            there = await server.accept()
+            server_end = await server.accept()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(there.welcome)
+                nursery.start_soon(server_end.welcome)
                 await again.register(ME)
 
 
-async def test_own_tokens_and_none(autojump_clock: trio.abc.Clock) -> None:
+async def test_given_tokens_and_none(autojump_clock: trio.abc.Clock) -> None:
     token = make_token()
     async with open_memory_server(accept_all, tokens=TokenTable.single(token, "n*")) as server:
         async with server.connect_with(token)() as link:
@@ -123,53 +123,53 @@ async def test_own_tokens_and_none(autojump_clock: trio.abc.Clock) -> None:
             await link.register(ME)
         with pytest.raises(LinkRefused):
             async with server.connect_with(None)():
-                raise AssertionError("came in")
+                raise AssertionError("connected")
 
 
-async def test_a_script_can_speak_nonsense_hang_up_and_close(
+async def test_a_script_can_send_malformed_text_cut_and_close(
     autojump_clock: trio.abc.Clock,
 ) -> None:
     async with open_scripted_server() as server:
         async with server.connect() as link:
-            there = await server.accept()
-            await there.send_text("[")
+            server_end = await server.accept()
+            await server_end.send_text("[")
             with pytest.raises(ProtocolError):
                 await link.receive()
         async with server.connect() as link:
-            there = await server.accept()
-            await there.cut()
+            server_end = await server.accept()
+            await server_end.cut()
             with pytest.raises(LinkLost, match="1006"):
                 await link.receive()
         async with server.connect() as link:
-            there = await server.accept()
+            server_end = await server.accept()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(there.aclose)
+                nursery.start_soon(server_end.aclose)
                 with pytest.raises(LinkLost, match="1000"):
                     await link.receive()
 
 
-async def test_a_script_can_keep_its_acknowledgements(autojump_clock: trio.abc.Clock) -> None:
+async def test_a_script_can_withhold_acknowledgements(autojump_clock: trio.abc.Clock) -> None:
     async with open_scripted_server() as server, server.connect() as link:
-        there = await server.accept()
-        there.acking = False
+        server_end = await server.accept()
+        server_end.acking = False
         await link.send(Update(seq=1))
-        await link.deregister("bye")
-        assert await there.expect(Update) == Update(seq=1)
-        assert await there.expect(Deregister) == Deregister(reason="bye")
+        await link.deregister("done")
+        assert await server_end.expect(Update) == Update(seq=1)
+        assert await server_end.expect(Deregister) == Deregister(reason="done")
         with trio.move_on_after(1) as pause:
             await link.receive()
         assert pause.cancelled_caught
 
 
 async def test_leaving_the_server_ends_its_links(autojump_clock: trio.abc.Clock) -> None:
-    async def talk(connect: Connect) -> None:
+    async def receive_until_closed(connect: Connect) -> None:
         async with connect() as link:
             with pytest.raises(LinkLost, match="1001 GOING_AWAY"):
                 await link.receive()
 
     async with trio.open_nursery() as nursery:
         async with open_scripted_server() as server:
-            nursery.start_soon(talk, server.connect)
+            nursery.start_soon(receive_until_closed, server.connect)
             await server.accept()
 
 

@@ -1,10 +1,11 @@
-"""Agents in virtual time, a gateway in memory, and the double of an Afanasy server behind it."""
+"""Agents in virtual time, a gateway in memory, and a fake Afanasy server behind it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import attrs
@@ -35,12 +36,12 @@ TIMING = Timing(heartbeat=1.0)
 
 
 class CountedStream(trio.abc.Stream):
-    """A stream that the stage counts as long as it is open."""
+    """A stream that its harness counts while it is open."""
 
-    def __init__(self, stream: trio.abc.Stream, stage: GatewayStage) -> None:
-        self._stream, self._stage, self._open = stream, stage, True
-        stage.at_once += 1
-        stage.most_at_once = max(stage.most_at_once, stage.at_once)
+    def __init__(self, stream: trio.abc.Stream, harness: GatewayHarness) -> None:
+        self._stream, self._harness, self._open = stream, harness, True
+        harness.at_once += 1
+        harness.most_at_once = max(harness.most_at_once, harness.at_once)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self._stream.send_all(data)
@@ -52,14 +53,14 @@ class CountedStream(trio.abc.Stream):
         return await self._stream.receive_some(max_bytes)
 
     async def aclose(self) -> None:
-        self._stage.at_once -= self._open
+        self._harness.at_once -= self._open
         self._open = False
         await self._stream.aclose()
 
 
 @attrs.define(eq=False)
-class GatewayStage:
-    """A gateway that can be killed and started again, and what stands on its two sides."""
+class GatewayHarness:
+    """A gateway that can be killed and started again, with its server and its agents."""
 
     server: NativeServer
     nursery: trio.Nursery
@@ -75,13 +76,13 @@ class GatewayStage:
     delay: float = 0.0
     """Seconds that each exchange with the server takes."""
     at_once: int = 0
-    """Exchanges under way."""
+    """Exchanges in progress."""
     most_at_once: int = 0
 
     # -- the gateway ----------------------------------------------------------------------------
 
     async def start(self) -> Gateway:
-        """Start a gateway at the old place, with what the one before it kept."""
+        """Start a gateway with the stored identities of the one before."""
         self.listener = MemoryListener()
         self._scope = trio.CancelScope()
         self.over = trio.Event()
@@ -101,7 +102,7 @@ class GatewayStage:
         self.over.set()
 
     async def kill(self) -> None:
-        """End it as `kill -9` would: connections break, nothing is said."""
+        """End the gateway like `kill -9`: connections are cut, no message is sent."""
         self.listener.cut()
         self.listener.refusing = True
         self._scope.cancel()
@@ -121,18 +122,18 @@ class GatewayStage:
     # -- websockets -----------------------------------------------------------------------------
 
     def refuse_agents(self, refusing: bool = True) -> None:
-        """Cut all websockets and let no new one in, or let them in again."""
+        """Cut all websockets and refuse new ones, or accept them again."""
         self.listener.refusing = refusing
         if refusing:
             self.listener.cut()
 
-    def fall_silent_to_agents(self) -> None:
-        """Let nothing reach the agents; what they say still arrives."""
+    def silence_towards_agents(self) -> None:
+        """Lose everything that is sent to the agents; their messages still arrive."""
         for wire in self.listener._wires[1::2]:
             wire.fall_silent()
 
-    def cut_the_agents_end(self) -> None:
-        """Cut websockets where the agents are; the gateway does not hear of it."""
+    def cut_at_agents(self) -> None:
+        """Cut websockets at the agents, without a sign at the gateway."""
         for wire in self.listener._wires[::2]:
             wire.fall_silent()
             wire.cut()
@@ -158,7 +159,7 @@ class GatewayStage:
         nursery: trio.Nursery | None = None,
         **settings: Any,  # noqa: ANN401 - fields of Config
     ) -> MemoryHost:
-        """Start an agent; return the host it runs on."""
+        """Start an agent; return its host."""
         host = host or MemoryHost()
         config = attrs.evolve(
             Config(name=name, server="ws://localhost", user_name="ann", timing=TIMING),
@@ -172,7 +173,7 @@ class GatewayStage:
         return host
 
     async def add_native_agent(self, name: str) -> MemoryHost:
-        """Start an agent that speaks to the server itself."""
+        """Start an agent that is connected to the server directly."""
         host = self.hosts[name] = MemoryHost()
         config = Config(name=name, server="af://farm", user_name="ann", timing=TIMING)
         connect = self.server.connect(config, host)
@@ -181,33 +182,33 @@ class GatewayStage:
         )
         return host
 
-    async def register_by_hand(self, name: str) -> tuple[Registered, NativeRender]:
-        """Register as an agent would and hang up."""
+    async def register_once(self, name: str) -> tuple[Registered, NativeRender]:
+        """Register a render and close the websocket."""
         async with self.connect()() as link:
             answer = await link.register(Register(name=name))
         assert isinstance(answer, Registered)
         return answer, await self.server.online(name)
 
     async def begin(self, number: int = 0, name: str = "n1") -> tuple[NativeTask, FakeChild]:
-        """Have the server hand out a task, and wait until it runs and is said to."""
+        """Have the server hand out a task, and wait until it has started and is reported."""
         task = self.server.add_task(make_task(number))
         child = await self.hosts[name].spawn.next()
         await self.server.until(lambda: any(up.status == 3 for _, up in self.server.ups(task.key)))
         return task, child
 
     def statuses(self, key: TaskKey) -> list[int]:
-        """What was said of a task, one after the other, repetitions left out."""
-        said = [up.status for _, up in self.server.ups(key)]
-        return [status for at, status in enumerate(said) if at == 0 or said[at - 1] != status]
+        """The reported states of a task in order, without repetitions."""
+        reported = [up.status for _, up in self.server.ups(key)]
+        return [status for status, _ in groupby(reported)]
 
 
 @asynccontextmanager
-async def open_gateway_stage(
+async def open_gateway_harness(
     *,
     agent: bool = True,
     **config: Any,  # noqa: ANN401 - fields of GatewayConfig
-) -> AsyncIterator[GatewayStage]:
-    """A gateway with one agent `n1` unless not wanted; leaving kills everything."""
+) -> AsyncIterator[GatewayHarness]:
+    """Open a gateway, with an agent `n1` if wanted. Leaving ends everything like `kill -9`."""
     token, tokens = make_token(), TokenTable()
     tokens.add("*", token)
     settings = attrs.evolve(
@@ -220,11 +221,11 @@ async def open_gateway_stage(
         **config,
     )
     async with open_native_server() as server, trio.open_nursery() as nursery:
-        stage = GatewayStage(server, nursery, settings, token=token)
-        await stage.start()
+        harness = GatewayHarness(server, nursery, settings, token=token)
+        await harness.start()
         if agent:
-            await stage.add_agent()
+            await harness.add_agent()
             await server.online("n1")
-        yield stage
+        yield harness
         assert server.complaints == []
         nursery.cancel_scope.cancel()
