@@ -102,8 +102,8 @@ def module_of(path: Path) -> str:
 def own_imports() -> dict[str, set[str]]:
     """The modules of the project that each of its modules imports.
 
-    ``from package import module`` counts as an import of the module alone: importing any module
-    runs its package first, which says nothing of what depends on what.
+    ``from package import module`` counts as an import of the module alone. Python runs the package
+    first, but that does not make the importing module depend on the package's other modules.
     """
     paths = [path for package in OWN_PACKAGES for path in sources(ROOT / package)]
     modules = {module_of(path): path for path in paths}
@@ -120,38 +120,39 @@ def own_imports() -> dict[str, set[str]]:
     return graph
 
 
-def find_import_circles(graph: Mapping[str, set[str]]) -> Iterator[str]:
-    """Circles as ``a -> b -> a``. Each ends a search, so its last import is left out of the next."""
+def find_import_cycles(graph: Mapping[str, set[str]]) -> Iterator[str]:
+    """Name import cycles as ``a -> b -> a``. The first import of each is then left out, so that the
+    search finds the next one."""
     graph = {module: set(imported) for module, imported in graph.items()}
     while True:
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as error:
-            circle: list[str] = error.args[1][::-1]  # graphlib lists what is imported first
-            yield " -> ".join(circle)
-            graph[circle[0]].discard(circle[1])
+            cycle: list[str] = error.args[1][::-1]  # graphlib lists what is imported first
+            yield " -> ".join(cycle)
+            graph[cycle[0]].discard(cycle[1])
         else:
             return
 
 
-def test_no_modules_import_each_other() -> None:
-    """An import under TYPE_CHECKING or in a function counts: the reader has to open both."""
-    circles = list(find_import_circles(own_imports()))
-    if circles:
-        listed = "\n".join(circles)
-        pytest.fail(f"{len(circles)} import circles:\n{listed}", pytrace=False)
+def test_no_import_cycles() -> None:
+    """Imports under TYPE_CHECKING and in functions count: a reader has to open both modules."""
+    cycles = list(find_import_cycles(own_imports()))
+    if cycles:
+        listed = "\n".join(cycles)
+        pytest.fail(f"{len(cycles)} import cycles:\n{listed}", pytrace=False)
 
 
-def test_import_circles_are_found_and_named() -> None:
+def test_import_cycles_are_found_and_named() -> None:
     graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set[str](), "e": {"f"}, "f": {"e"}}
-    circles = list(find_import_circles(graph))
-    assert len(circles) == 2
-    assert {frozenset(circle.split(" -> ")) for circle in circles} == {
+    cycles = list(find_import_cycles(graph))
+    assert len(cycles) == 2
+    assert {frozenset(cycle.split(" -> ")) for cycle in cycles} == {
         frozenset("abc"),
         frozenset("ef"),
     }
-    for circle in circles:
-        steps = circle.split(" -> ")
+    for cycle in cycles:
+        steps = cycle.split(" -> ")
         assert steps[0] == steps[-1]
         assert all(after in graph[before] for before, after in pairwise(steps))
 
