@@ -1,4 +1,4 @@
-"""Rounds of trouble for a real agent: awkward processes, stops, bad links, a farm that goes away.
+"""Rounds of faults against a real agent: awkward processes, stops, bad links, a farm that dies.
 
-``python -m chaos`` (``make chaos``) runs as many rounds as wanted; the suite runs a few.
+``make chaos`` runs any number of rounds; the test suite runs a few.
 """

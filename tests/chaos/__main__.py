@@ -1,4 +1,4 @@
-"""``make chaos``: many rounds of trouble, and whether the agent's footprint stays flat."""
+"""Run many rounds of faults against real agents, and check that their resources do not grow."""
 
 from __future__ import annotations
 
@@ -17,104 +17,104 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.environment import World, open_world
-from chaos.faults import DISK, KEEPING
-from chaos.leak_check import Trend
-from chaos.rounds import Round, RoundFailed, plan_round, play
+from chaos.environment import Environment, open_environment
+from chaos.faults import DISK_FAULTS, SUPERVISOR_FAULTS
+from chaos.leak_check import LeakCheck
+from chaos.rounds import Round, RoundFailed, plan_round, run_round
 from chaos.supervisor_faults import has_supervisors
 
-SEASON, WILD = 1000, 150
-"""Of each thousand rounds the first 150 also end agents; then one lives, to see if it grows."""
+PERIOD, WITH_RESTARTS = 1000, 150
+"""Of each 1000 rounds the first 150 also end agents; then one agent lives, for the leak check."""
 
-PATIENCE = 10
-"""Looks, two a second, at what seems to have grown."""
+GROWTH_CHECKS = 10
+"""Measurements, two per second, of what seems to have grown."""
 
 
 @attrs.define(eq=False)
-class Tally:
-    """What has been played, and found."""
+class Campaign:
+    """The rounds so far and their results."""
 
     seed: int
     every: int
-    began: float = attrs.field(factory=time.monotonic)
+    started_at: float = attrs.field(factory=time.monotonic)
     shapes: collections.Counter[str] = attrs.field(factory=collections.Counter)
-    troubles: collections.Counter[str] = attrs.field(factory=collections.Counter)
-    played: int = 0
+    faults: collections.Counter[str] = attrs.field(factory=collections.Counter)
+    rounds: int = 0
     failed: list[int] = attrs.field(factory=list)
-    trend: Trend = attrs.field(factory=Trend)
+    leak_check: LeakCheck = attrs.field(factory=LeakCheck)
     grown: set[str] = attrs.field(factory=set)
 
-    async def play(self, world: World, number: int) -> None:
-        """Play one round and take it in."""
-        pace = "wild" if number % SEASON < WILD else "calm"
-        plan = plan_round(
-            self.seed, number, pace=pace, disk=world.disk is not None, kept=has_supervisors()
-        )
+    async def run_round(self, environment: Environment, number: int) -> None:
+        """Run one round and record its results."""
+        profile = "restarts" if number % PERIOD < WITH_RESTARTS else "steady"
+        disk, supervisors = environment.disk is not None, has_supervisors()
+        plan = plan_round(self.seed, number, profile=profile, disk=disk, supervisors=supervisors)
         try:
-            await play(world, plan)
+            await run_round(environment, plan)
         except RoundFailed as error:
             self.failed.append(number)
-            say(f"round {number} of seed {self.seed} FAILED: {error}")
-            await world.kill_agent()  # the next rounds are not to suffer from this one
-        self.played += 1
+            write(f"round {number} of seed {self.seed} FAILED: {error}")
+            await environment.kill_agent()  # so that this failure does not affect later rounds
+        self.rounds += 1
         self._count(plan)
-        now = world.footprint()
-        grown = self.trend.note(world.born, now)
-        for _ in range(PATIENCE):
+        now = environment.measure()
+        grown = self.leak_check.add_round(environment.agent_number, now)
+        for _ in range(GROWTH_CHECKS):
             if not grown:
                 break
-            await trio.sleep(0.5)  # what is just being cleaned up has not grown
-            now = world.footprint()
-            grown = self.trend.judge(now)
+            await trio.sleep(0.5)  # what is just being cleaned up is no growth
+            now = environment.measure()
+            grown = self.leak_check.compare(now)
         self.grown.update(f"round {number}: {each}" for each in grown[:1] if not self.grown)
         if number and number % self.every == 0:
-            rounds = self.trend.rounds
-            say(f"{number} rounds in {self.seconds:.0f} s, {len(self.failed)} failed")
-            say(f"  an agent of {rounds} rounds: {now}")
+            rounds = self.leak_check.rounds
+            write(f"{number} rounds in {self.seconds:.0f} s, {len(self.failed)} failed")
+            write(f"  an agent of {rounds} rounds: {now}")
 
     def _count(self, plan: Round) -> None:
         self.shapes.update(each.shape for each in plan.plans)
-        self.troubles.update(trouble.name for trouble in plan.troubles)
+        self.faults.update(fault.name for fault in plan.faults)
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self.began
+        return time.monotonic() - self.started_at
 
-    def finish(self, world: World) -> None:
-        say(f"seed {self.seed}: {self.played} rounds in {self.seconds:.0f} s, {world.born} agents")
-        say(f"  {self.shapes.total()} tasks: {dict(self.shapes.most_common())}")
-        say(f"  {self.troubles.total()} troubles: {dict(self.troubles.most_common())}")
-        if world.disk is None:
-            say(f"  left out, for they want a mount (root on Linux): {', '.join(DISK)}")
+    def write_summary(self, environment: Environment) -> None:
+        agents = environment.agent_number
+        write(f"seed {self.seed}: {self.rounds} rounds in {self.seconds:.0f} s, {agents} agents")
+        write(f"  {self.shapes.total()} tasks: {dict(self.shapes.most_common())}")
+        write(f"  {self.faults.total()} faults: {dict(self.faults.most_common())}")
+        if environment.disk is None:
+            write(f"  left out, because no disk can be mounted: {', '.join(DISK_FAULTS)}")
         if not has_supervisors():
-            say(f"  left out, for there are no supervisors: {', '.join(KEEPING)}")
+            write(f"  left out, because there is no supervisor: {', '.join(SUPERVISOR_FAULTS)}")
         for each in sorted(self.grown):
-            say(f"  GROWN: {each}")
-        say(f"  failed rounds: {', '.join(map(str, self.failed)) or 'none'}")
+            write(f"  GROWN: {each}")
+        write(f"  failed rounds: {', '.join(map(str, self.failed)) or 'none'}")
 
 
 async def main(numbers: range, seed: int, every: int) -> int:
-    """Play until all is played, or a signal comes; return how much was found wrong."""
-    tally = Tally(seed, every)
+    """Run all rounds, or until a signal; return the number of faults found."""
+    campaign = Campaign(seed, every)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        async with open_world(Path(folder)) as world, trio.open_nursery() as nursery:
+        async with open_environment(Path(folder)) as environment, trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at_signal, nursery.cancel_scope)
             for number in numbers:
-                await tally.play(world, number)
+                await campaign.run_round(environment, number)
             nursery.cancel_scope.cancel()
-        tally.finish(world)
-    return len(tally.failed) + len(tally.grown)
+        campaign.write_summary(environment)
+    return len(campaign.failed) + len(campaign.grown)
 
 
 async def _cancel_at_signal(scope: trio.CancelScope) -> None:
-    """Ended early, it takes its agent and its disk along."""
+    """Leave by the usual way at a signal: the agent ends and the disk is unmounted."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
-            say(f"ended early by {signal.Signals(number).name}")
+            write(f"ended early by {signal.Signals(number).name}")
             scope.cancel()
 
 
-def say(text: str) -> None:
+def write(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -126,7 +126,8 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, default=0, help="the first round's number")
     parser.add_argument("--every", type=int, default=100, help="rounds between two lines")
     options = parser.parse_args()
-    say(f"seed {options.seed}")
-    logging.getLogger("trio_afrender").addHandler(logging.NullHandler())  # the farm complains a lot
-    played = range(options.first, options.first + options.rounds)
-    sys.exit(1 if trio.run(main, played, options.seed, options.every) else 0)
+    write(f"seed {options.seed}")
+    # The farm logs a warning for many faults.
+    logging.getLogger("trio_afrender").addHandler(logging.NullHandler())
+    rounds = range(options.first, options.first + options.rounds)
+    sys.exit(1 if trio.run(main, rounds, options.seed, options.every) else 0)

@@ -1,4 +1,4 @@
-"""A small disk of the agent's own that can really be full, or read-only. Wants root on Linux."""
+"""A small disk for the agent's store that can be full or read-only. Needs root on Linux."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ("SmallDisk", "open_small_disk")
 
 SIZE = 96
 """MiB."""
-TRIES = 20
+MOUNT_TRIES = 20
 
 
 @attrs.frozen
 class SmallDisk:
-    """A file system in memory. Calls block for some milliseconds."""
+    """A file system in memory. Each method blocks for some milliseconds."""
 
     root: Path
-    """Where it is mounted."""
+    """The mount point."""
 
     @property
     def store(self) -> Path:
-        """A folder of it for the agent; this one can be made read-only."""
+        """The folder for the agent's store; `make_read_only` applies to it."""
         return self.root / "store"
 
     def fill(self) -> None:
-        """Leave not a byte of it."""
+        """Use all free bytes."""
         with (self.root / "ballast").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(1 << 20))
@@ -42,26 +42,26 @@ class SmallDisk:
     def free(self) -> None:
         (self.root / "ballast").unlink(missing_ok=True)
 
-    def lock(self) -> None:
-        """Let nothing be opened for writing below `store`."""
-        for last in (*(False,) * TRIES, True):
+    def make_read_only(self) -> None:
+        """Make everything below `store` read-only."""
+        for is_last in (*(False,) * MOUNT_TRIES, True):
             _run("mount", "--bind", str(self.store), str(self.store))
             try:
                 _run("mount", "-o", "remount,bind,ro", str(self.store))
-            except subprocess.CalledProcessError:  # somebody opened a file in between
-                self.unlock()
-                if last:
+            except subprocess.CalledProcessError:  # a file was opened for writing in between
+                self.make_writable()
+                if is_last:
                     raise
             else:
                 break
 
-    def unlock(self) -> None:
+    def make_writable(self) -> None:
         _run("umount", "--lazy", str(self.store))
 
 
 @contextmanager
 def open_small_disk(root: Path) -> Iterator[SmallDisk | None]:
-    """Mount one at the new folder `root`; None where we may not."""
+    """Mount a disk at the new folder `root`; None if this process may not mount."""
     root.mkdir()
     if sys.platform != "linux" or os.geteuid() != 0:
         yield None

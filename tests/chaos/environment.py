@@ -1,4 +1,4 @@
-"""A farm, a bad network, a small disk and an agent's process that live through many rounds."""
+"""A farm, a faulty network, a small disk and an agent's process, which live through many rounds."""
 
 from __future__ import annotations
 
@@ -18,116 +18,116 @@ import attrs
 import trio
 
 from chaos.disk import SmallDisk, open_small_disk
-from chaos.faulty_relay import Relay
+from chaos.faulty_relay import FaultyRelay
 from chaos.leak_check import Footprint, measure
-from chaos.supervisor_faults import end_supervisor, find_parents, find_supervisors
+from chaos.supervisor_faults import find_supervisors, find_task_supervisors, kill_process
 from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.transport.interfaces import ServerLink
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 
-__all__ = ("World", "open_world")
+__all__ = ("Environment", "open_environment")
 
-ZOMBIE = 2.0
-SETTINGS = FarmSettings(zombie_time=ZOMBIE, errors_retries=0, pause=0.05, pause_limit=0.2)
+ZOMBIE_TIME = 2.0
+SETTINGS = FarmSettings(zombie_time=ZOMBIE_TIME, errors_retries=0, pause=0.05, pause_limit=0.2)
 CONFIG = {
     "cgru_config": {
         "trio_afrender": {
             "max_tasks": 8,
             "capacity": 8000,
             "log_quota": 4 << 20,
-            "timing": {"grace": 0.1, "drain": 0.2, "zombie": ZOMBIE, "heartbeat": 0.2},
+            "timing": {"grace": 0.1, "drain": 0.2, "zombie": ZOMBIE_TIME, "heartbeat": 0.2},
         }
     }
 }
 PROGRAM = Path(__file__).parents[1] / "programs" / "skewed_clock.py"
-LOG_LIMIT = 8 << 20
-PATIENCE = 30.0
-"""Seconds for an agent that was told to end."""
+MAX_LOG = 8 << 20
+EXIT_TIMEOUT = 30.0
+"""Seconds for an agent to exit after SIGTERM."""
 
 
 @attrs.define(eq=False)
-class World:
-    """All that a round plays with."""
+class Environment:
+    """Everything that the faults of a round act on."""
 
     folder: Path
     disk: SmallDisk | None
-    """None where nobody may mount one: then its faults cannot be played."""
+    """None if this process may not mount one: then there are no faults of the disk."""
     farm: Farm = attrs.field(init=False)
-    relay: Relay = attrs.field(init=False)
+    relay: FaultyRelay = attrs.field(init=False)
     process: trio.Process = attrs.field(init=False)
     farm_lost: trio.Event = attrs.field(factory=trio.Event)
-    """Set when the present farm dies; then there is another one, and another event."""
+    """Set when the current farm dies; the next farm has another event."""
     ends: Counter[TaskKey] = attrs.field(factory=Counter)
-    """How often the present farm brought a task to its end."""
-    gave_up: bool = False
-    """Whether the farm took a task back from its render in the latest round: then it tells of an
-    end before the agent, out of touch, has made one."""
-    born: int = 0
-    """How many agents there were before this one."""
-    _read: int = 0
+    """How often the current farm has ended each task."""
+    render_lost: bool = False
+    """Whether the farm took a task from its render in the last round. Then the job can be over
+    while the agent, which is disconnected, still ends the task's processes."""
+    agent_number: int = 0
+    """The number of agents started so far."""
+    _log_position: int = 0
 
     @property
     def store(self) -> Path:
         return self.disk.store if self.disk else self.folder / "store"
 
-    def log(self) -> str:
-        """What agents have said since the last call."""
+    def read_log(self) -> str:
+        """Return what agents have logged since the last call."""
         path = self.folder / "agent.log"
         with path.open("rb") as file:
-            file.seek(self._read)
+            file.seek(self._log_position)
             data = file.read()
-        self._read += len(data)
-        if self._read > LOG_LIMIT:
+        self._log_position += len(data)
+        if self._log_position > MAX_LOG:
             os.truncate(path, 0)
-            self._read = 0
+            self._log_position = 0
         return data.decode(errors="replace")
 
-    def footprint(self) -> Footprint:
+    def measure(self) -> Footprint:
         return measure(self.process.pid, find_supervisors(self.store))
 
     async def kill_agent(self) -> None:
-        """End the agent without a word and start the next one of that name."""
+        """Kill the agent by SIGKILL and start the next one of that name."""
         self.process.kill()
         await self.process.wait()
         await self.start_agent()
 
     async def replace_agent(self) -> None:
-        """Have the agent end now, in good order, and start the next one."""
+        """End the agent by two SIGTERM, which mean "now", and start the next one."""
         for _ in range(2):
             self.process.send_signal(signal.SIGTERM)
             with trio.move_on_after(0.2):
                 await self.process.wait()
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(EXIT_TIMEOUT):
             await self.process.wait()
         await self.start_agent()
 
     async def kill_supervisor(self) -> None:
-        """End the supervisor without a word, if there is one; its parents stay."""
+        """Kill the supervisor, if there is one; its task supervisors stay."""
         for pid in await trio.to_thread.run_sync(find_supervisors, self.store):
-            end_supervisor(pid)
+            kill_process(pid)
 
-    async def kill_parent(self, dice: random.Random) -> None:
-        """End one of the parents of trees without a word, if there is one."""
-        if parents := await trio.to_thread.run_sync(find_parents, self.store):
-            end_supervisor(dice.choice(sorted(parents)))
+    async def kill_task_supervisor(self, rng: random.Random) -> None:
+        """Kill one of the task supervisors, if there is one."""
+        if pids := await trio.to_thread.run_sync(find_task_supervisors, self.store):
+            kill_process(rng.choice(sorted(pids)))
 
     async def kill_farm(self) -> None:
-        """Lose the farm with all that it knew; another one stands in its place."""
+        """Lose the farm with all its state; return when another one runs in its place."""
         lost = self.farm_lost
         lost.set()
         self.relay.cut_all()
         while self.farm_lost is lost:
             await trio.lowlevel.checkpoint()
 
-    def jump(self, seconds: float) -> None:
-        """Put the agent's wall clock so many seconds off the right time."""
+    def set_clock_offset(self, seconds: float) -> None:
+        """Set the offset of the agent's wall clock to the right time."""
         with (self.folder / "clock").open("r+b") as file:
             file.write(struct.pack("<d", seconds))
 
-    async def keep_farm(self, task_status: trio.TaskStatus[None]) -> None:
-        """Have a farm, and another one whenever it dies."""
+    async def run_farms(self, task_status: trio.TaskStatus[None]) -> None:
+        """Run a farm, and another one whenever it dies."""
         while True:
             self.farm_lost, self.ends = trio.Event(), Counter()
             async with open_farm(None, settings=SETTINGS) as self.farm:
@@ -154,54 +154,57 @@ class World:
                 stdout=output,
                 stderr=output,
             )
-        self.born += 1
+        self.agent_number += 1
 
 
 def _count_ends(farm: Farm, ends: Counter[TaskKey]) -> None:
-    """Count what the farm tells of ends where it tells its listeners."""
-    tell = farm._listeners.end
+    """Count the ends of tasks where the farm reports them to its listeners."""
+    report_end = farm._listeners.end
 
     def end(key: TaskKey) -> None:
         ends[key] += 1
-        tell(key)
+        report_end(key)
 
     farm._listeners.end = end  # type: ignore[method-assign]  # a spy, for this farm alone
 
 
 @asynccontextmanager
-async def open_world(folder: Path) -> AsyncIterator[World]:
-    """Start all of it in `folder`; leaving ends it, the agent by SIGTERM."""
+async def open_environment(folder: Path) -> AsyncIterator[Environment]:
+    """Start everything in `folder`; leaving ends it, the agent by SIGTERM."""
     token = make_token()
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(token.secret)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "clock").write_bytes(struct.pack("<d", 0.0))
     with open_small_disk(folder / "disk") as disk:
-        world = World(folder, disk)
+        environment = Environment(folder, disk)
 
         async def serve(task_status: trio.TaskStatus[BoundAddress]) -> None:
             tokens = TokenTable.single(token, "chaos")
             await serve_websocket(
-                world.serve_link, tokens=tokens, keepalive=ZOMBIE, task_status=task_status
+                environment.serve_link,
+                tokens=tokens,
+                keepalive=ZOMBIE_TIME,
+                task_status=task_status,
             )
 
         async with trio.open_nursery() as nursery:
-            await nursery.start(world.keep_farm)
+            await nursery.start(environment.run_farms)
             bound: BoundAddress = await nursery.start(serve)
-            world.relay = Relay(bound.port)
-            await nursery.start(world.relay.run)
-            await world.start_agent()
+            environment.relay = FaultyRelay(bound.port)
+            await nursery.start(environment.relay.run)
+            await environment.start_agent()
             try:
-                yield world
+                yield environment
             finally:
                 with trio.CancelScope(shield=True):
-                    await _end(world.process)
+                    await _end(environment.process)
             nursery.cancel_scope.cancel()
 
 
 async def _end(process: trio.Process) -> None:
     process.terminate()
-    with trio.move_on_after(PATIENCE):
+    with trio.move_on_after(EXIT_TIMEOUT):
         await process.wait()
     process.kill()
     await process.wait()

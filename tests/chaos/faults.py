@@ -1,4 +1,4 @@
-"""What a round does to agent, farm, disk, clock and network while tasks run."""
+"""Faults of agent, farm, disk, clock and network, injected while the tasks of a round run."""
 
 from __future__ import annotations
 
@@ -8,92 +8,94 @@ from collections.abc import Container
 import attrs
 import trio
 
-from chaos.environment import World
-from chaos.faulty_relay import FAULTS
+from chaos.environment import Environment
+from chaos.faulty_relay import LINK_FAULTS
 
 __all__ = (
-    "DISK",
-    "FARM",
-    "KEEPING",
-    "KILL",
-    "PACES",
-    "PARENT",
-    "SUPERVISOR",
-    "Trouble",
-    "plan_troubles",
-    "start",
+    "AGENT_KILL",
+    "DISK_FAULTS",
+    "FARM_KILL",
+    "PROFILES",
+    "SUPERVISOR_FAULTS",
+    "SUPERVISOR_KILL",
+    "TASK_SUPERVISOR_KILL",
+    "Fault",
+    "inject",
+    "plan_faults",
 )
 
-KILL, REPLACE, FARM, CLOCK = "kill_agent", "replace_agent", "kill_farm", "clock"
-SUPERVISOR, PARENT = "kill_supervisor", "kill_parent"
-FULL, LOCKED = "full_disk", "locked_disk"
-DISK = (FULL, LOCKED)
-"""They want a disk that may be mounted."""
-KEEPING = (SUPERVISOR, PARENT)
-"""They want agents that leave their tasks to a supervisor."""
-JUMPS = (-315_360_000.0, -3600.0, -1.0, 0.0, 1.0, 3600.0, 86_400.0, 315_360_000.0)
-"""Seconds off the right time: up to ten years."""
+AGENT_KILL, AGENT_REPLACE, FARM_KILL, CLOCK = "kill_agent", "replace_agent", "kill_farm", "clock"
+SUPERVISOR_KILL, TASK_SUPERVISOR_KILL = "kill_supervisor", "kill_task_supervisor"
+DISK_FULL, DISK_READ_ONLY = "full_disk", "read_only_disk"
+DISK_FAULTS = (DISK_FULL, DISK_READ_ONLY)
+"""They need a disk that may be mounted."""
+SUPERVISOR_FAULTS = (SUPERVISOR_KILL, TASK_SUPERVISOR_KILL)
+"""They need agents that run their tasks under a supervisor."""
+CLOCK_OFFSETS = (-315_360_000.0, -3600.0, -1.0, 0.0, 1.0, 3600.0, 86_400.0, 315_360_000.0)
+"""Seconds: up to ten years."""
 
-CALM = {
+STEADY = {
     **dict.fromkeys(("cut", "late", "twice"), 12),
     **dict.fromkeys(("stall", "slow", "slow_reader", "refuse"), 5),
-    "half_open": 2, SUPERVISOR: 4, PARENT: 4, FARM: 4, CLOCK: 8, FULL: 4, LOCKED: 3,
+    "half_open": 2, SUPERVISOR_KILL: 4, TASK_SUPERVISOR_KILL: 4, FARM_KILL: 4, CLOCK: 8, DISK_FULL: 4,
+    DISK_READ_ONLY: 3,
 }  # fmt: skip
-"""How often each comes while one agent lives long enough to show whether it grows."""
-WILD = {**CALM, KILL: 30, REPLACE: 10}
-PACES = {"calm": CALM, "wild": WILD}
-assert set(FAULTS) <= set(CALM)
+"""Weights while one agent lives, long enough for the leak check."""
+RESTARTS = {**STEADY, AGENT_KILL: 30, AGENT_REPLACE: 10}
+"""Weights with agents that are ended."""
+PROFILES = {"steady": STEADY, "restarts": RESTARTS}
+assert set(LINK_FAULTS) <= set(STEADY)
 
 
 @attrs.frozen
-class Trouble:
-    """One of them, some time after the round began."""
+class Fault:
+    """A fault by its name, and when it is injected."""
 
     name: str
     after: float
-    """Seconds."""
+    """Seconds after the start of the round, or after the fault before."""
 
     def __str__(self) -> str:
         return f"{self.name} after {self.after:.2f} s"
 
 
-def plan_troubles(
-    dice: random.Random, pace: str, left_out: Container[str] = ()
-) -> tuple[Trouble, ...]:
-    """Throw what happens in one round: mostly nothing, sometimes two things."""
-    weights = {name: each for name, each in PACES[pace].items() if name not in left_out}
-    names = dice.choices(
-        list(weights), list(weights.values()), k=dice.choice((0, 0, 0, 0, 0, 1, 1, 1, 2))
+def plan_faults(
+    rng: random.Random, profile: str, left_out: Container[str] = ()
+) -> tuple[Fault, ...]:
+    """Draw the faults of one round: mostly none, sometimes two."""
+    weights = {name: each for name, each in PROFILES[profile].items() if name not in left_out}
+    names = rng.choices(
+        list(weights), list(weights.values()), k=rng.choice((0, 0, 0, 0, 0, 1, 1, 1, 2))
     )
-    if {KILL, REPLACE} & set(names):
-        # One that begins on a store that it may not write to says so and ends, for good.
-        names = [name for name in names if name != LOCKED]
-    return tuple(Trouble(name, dice.choice((0.0, dice.uniform(0.0, 0.2)))) for name in names)
+    if {AGENT_KILL, AGENT_REPLACE} & set(names):
+        # An agent that starts with a read-only store reports that and exits for good.
+        names = [name for name in names if name != DISK_READ_ONLY]
+    return tuple(Fault(name, rng.choice((0.0, rng.uniform(0.0, 0.2)))) for name in names)
 
 
-async def start(world: World, trouble: Trouble, dice: random.Random) -> None:
-    """Make it happen; returns when it is over, so far as it ever is."""
-    await trio.sleep(trouble.after)
-    match trouble.name:
+async def inject(environment: Environment, fault: Fault, rng: random.Random) -> None:
+    """Inject a fault after its delay; return when it is over, if it ends at all."""
+    await trio.sleep(fault.after)
+    match fault.name:
         case "kill_agent":
-            await world.kill_agent()
+            await environment.kill_agent()
         case "replace_agent":
-            await world.replace_agent()
+            await environment.replace_agent()
         case "kill_supervisor":
-            await world.kill_supervisor()
-        case "kill_parent":
-            await world.kill_parent(dice)
+            await environment.kill_supervisor()
+        case "kill_task_supervisor":
+            await environment.kill_task_supervisor(rng)
         case "kill_farm":
-            await world.kill_farm()
+            await environment.kill_farm()
         case "clock":
-            world.jump(dice.choice(JUMPS))
-        case "full_disk" if world.disk:
-            await trio.to_thread.run_sync(world.disk.fill)
-            await trio.sleep(dice.uniform(0.0, 0.3))
-            await trio.to_thread.run_sync(world.disk.free)
-        case "locked_disk" if world.disk:
-            await trio.to_thread.run_sync(world.disk.lock)
-            await trio.sleep(dice.uniform(0.0, 0.3))
-            await trio.to_thread.run_sync(world.disk.unlock)
+            environment.set_clock_offset(rng.choice(CLOCK_OFFSETS))
+        case "full_disk" if environment.disk:
+            await trio.to_thread.run_sync(environment.disk.fill)
+            await trio.sleep(rng.uniform(0.0, 0.3))
+            await trio.to_thread.run_sync(environment.disk.free)
+        case "read_only_disk" if environment.disk:
+            await trio.to_thread.run_sync(environment.disk.make_read_only)
+            await trio.sleep(rng.uniform(0.0, 0.3))
+            await trio.to_thread.run_sync(environment.disk.make_writable)
         case name:
-            await world.relay.hurt(name, dice)
+            await environment.relay.inject(name, rng)

@@ -1,4 +1,4 @@
-"""Cuts what a server sends over a websocket into whole frames, so that a relay can repeat one."""
+"""Cuts a server's websocket stream into whole frames, so that a relay can repeat one."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ END_OF_HEAD = b"\r\n\r\n"
 
 
 class FrameCutter:
-    """Feed it bytes in any pieces; the first thing that comes out is the HTTP answer."""
+    """Takes bytes in any pieces; the first thing it yields is the HTTP response."""
 
     def __init__(self) -> None:
         self._data = b""
         self._head = True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield all that is whole by now."""
+        """Yield everything that is complete by now."""
         self._data += data
-        while length := self._next():
+        while length := self._complete_length():
             yield self._data[:length]
             self._data, self._head = self._data[length:], False
 
-    def _next(self) -> int:
-        """How long the first whole thing is; 0: it is not all there."""
+    def _complete_length(self) -> int:
+        """The length of the first frame (or of the response); 0 if it is not complete."""
         if self._head:
             end = self._data.find(END_OF_HEAD)
             return end + len(END_OF_HEAD) if end >= 0 else 0
@@ -37,10 +37,10 @@ class FrameCutter:
             return 0
         if size:
             length = int.from_bytes(self._data[2 : 2 + size], "big")
-        whole = 2 + size + length
-        return whole if len(self._data) >= whole else 0
+        total = 2 + size + length
+        return total if len(self._data) >= total else 0
 
 
 def is_ack(frame: bytes) -> bool:
-    """Whether a frame holds one whole message, and that is an acknowledgement."""
+    """Whether a frame has one whole message, which is an acknowledgement."""
     return frame[:1] == bytes([TEXT]) and b'"ack"' in frame[:40]

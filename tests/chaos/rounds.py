@@ -1,4 +1,4 @@
-"""One round: a job of awkward tasks, trouble while they run, and the check afterwards."""
+"""One round: a job of awkward tasks, faults while they run, and the checks afterwards."""
 
 from __future__ import annotations
 
@@ -9,83 +9,87 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from chaos.environment import World
+from chaos.environment import Environment
 from chaos.faults import (
-    DISK,
-    FARM,
-    KEEPING,
-    KILL,
-    PARENT,
-    SUPERVISOR,
-    Trouble,
-    plan_troubles,
-    start,
+    AGENT_KILL,
+    DISK_FAULTS,
+    FARM_KILL,
+    SUPERVISOR_FAULTS,
+    SUPERVISOR_KILL,
+    TASK_SUPERVISOR_KILL,
+    Fault,
+    inject,
+    plan_faults,
 )
-from chaos.task_shapes import ESCAPING, Plan, plan_task
-from chaos.verdict import judge, list_strays
+from chaos.task_shapes import ESCAPING, TaskPlan, plan_task
+from chaos.verdict import check_job, find_leftovers
 from trio_afrender.farm import Farm, JobSpec, TaskView, parse_job
 
-__all__ = ("Round", "RoundFailed", "plan_round", "play")
+__all__ = ("Round", "RoundFailed", "plan_round", "run_round")
 
-GUARD = 120.0
+ROUND_TIMEOUT = 120.0
 """Seconds after which a round counts as hanging."""
-BURIAL = 600
-"""Looks, twenty a second, for processes of a run that a farm has given up, or that died with its
-farm: nobody tells when they are gone."""
-BAD = ("Traceback", "internal error", "hangs")
-"""Words in an agent's log that are wrong whatever happened."""
+LEFTOVER_CHECKS = 600
+"""Checks, 20 per second, for processes of a run that a farm has given up, or whose farm died: no
+message reports when they are gone."""
+BAD_WORDS = ("Traceback", "internal error", "hangs")
+"""Words that an agent must never log."""
 
 
 class RoundFailed(Exception):
-    """What a round found wrong."""
+    """A check has failed; the text has the details."""
 
 
 @attrs.frozen
 class Round:
-    """All that is thrown for one round; the same dice give the same round."""
+    """Everything that is drawn for one round."""
 
-    plans: tuple[Plan, ...]
-    troubles: tuple[Trouble, ...]
-    dice: random.Random
+    plans: tuple[TaskPlan, ...]
+    faults: tuple[Fault, ...]
+    rng: random.Random
 
     def has(self, *names: str) -> bool:
-        return any(trouble.name in names for trouble in self.troubles)
+        return any(fault.name in names for fault in self.faults)
 
     def __str__(self) -> str:
         shapes = ", ".join(f"{plan.shape} ({plan.lines})" for plan in self.plans)
-        return f"{shapes}; {', '.join(map(str, self.troubles)) or 'no trouble'}"
+        return f"{shapes}; {', '.join(map(str, self.faults)) or 'no fault'}"
 
 
-def plan_round(seed: int, number: int, *, pace: str, disk: bool, kept: bool) -> Round:
-    """Throw round `number` of a seed, for a world that has such a `disk`, and supervisors."""
-    dice = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
-    left_out = (*(() if disk else DISK), *(() if kept else KEEPING))
-    troubles = plan_troubles(dice, pace, left_out)
-    # Without who held it nobody is left who could know a process without environment.
-    holders = {SUPERVISOR, PARENT} if kept else {KILL}
-    avoided = ESCAPING if holders <= {trouble.name for trouble in troubles} else ()
-    plans = tuple(plan_task(dice, avoided) for _ in range(dice.randint(1, 4)))
-    return Round(plans, troubles, dice)
+def plan_round(seed: int, number: int, *, profile: str, disk: bool, supervisors: bool) -> Round:
+    """Draw round `number` of a seed: the same arguments give the same round.
+
+    `disk`, `supervisors`: whether the environment has them.
+    """
+    rng = random.Random(f"{seed}:{number}")  # noqa: S311 - must be repeatable
+    left_out = (*(() if disk else DISK_FAULTS), *(() if supervisors else SUPERVISOR_FAULTS))
+    faults = plan_faults(rng, profile, left_out)
+    # Once these are killed, nothing identifies a process that has cleared its environment.
+    holders = {SUPERVISOR_KILL, TASK_SUPERVISOR_KILL} if supervisors else {AGENT_KILL}
+    avoided = ESCAPING if holders <= {fault.name for fault in faults} else ()
+    plans = tuple(plan_task(rng, avoided) for _ in range(rng.randint(1, 4)))
+    return Round(plans, faults, rng)
 
 
-async def play(world: World, plan: Round) -> None:
-    """Play one round and check what is left of it. Raises `RoundFailed`."""
+async def run_round(environment: Environment, plan: Round) -> None:
+    """Run one round and check its results. Raises `RoundFailed`."""
     mark = f"chaos-{uuid.uuid4().hex}"
     problems: list[str] = []
-    with trio.move_on_after(GUARD) as guard:
+    with trio.move_on_after(ROUND_TIMEOUT) as timeout:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_make_trouble, world, plan)
-            problems += await _run_job(world, plan, mark)
-        problems += await _look_for_strays(mark, patient=plan.has(FARM) or world.gave_up)
-    if guard.cancelled_caught:
-        problems.append(f"not over after {GUARD:g} s: {_describe(world.farm)}")
-    if world.process.returncode is not None:
-        problems.append(f"the agent ended with {world.process.returncode}")
-    said = world.log()
-    problems += [f'the agent said "{word}"' for word in BAD if word in said]
+            nursery.start_soon(_inject_faults, environment, plan)
+            problems += await _run_job(environment, plan, mark)
+        unreported = plan.has(FARM_KILL) or environment.render_lost
+        problems += await _check_leftovers(mark, LEFTOVER_CHECKS if unreported else 1)
+    if timeout.cancelled_caught:
+        problems.append(f"not over after {ROUND_TIMEOUT:g} s: {_describe(environment.farm)}")
+    if environment.process.returncode is not None:
+        problems.append(f"the agent ended with {environment.process.returncode}")
+    log = environment.read_log()
+    problems += [f'the agent logged "{word}"' for word in BAD_WORDS if word in log]
     if problems:
-        end = "; ".join(problems)
-        raise RoundFailed(f"{plan}: {end}\nthe agent's log of it:\n{said[-4000:]}")
+        listed = "; ".join(problems)
+        raise RoundFailed(f"{plan}: {listed}\nthe agent's log:\n{log[-4000:]}")
 
 
 def _describe(farm: Farm) -> str:
@@ -93,39 +97,43 @@ def _describe(farm: Farm) -> str:
     return str({f"{task.job}.{task.task}": task.state for task in tasks})
 
 
-async def _make_trouble(world: World, plan: Round) -> None:
-    for trouble in plan.troubles:
-        await start(world, trouble, plan.dice)
+async def _inject_faults(environment: Environment, plan: Round) -> None:
+    for fault in plan.faults:
+        await inject(environment, fault, plan.rng)
 
 
-async def _run_job(world: World, plan: Round, mark: str) -> list[str]:
-    """Have the farm run the job, and the next one when that dies; judge the one that ended it."""
+async def _run_job(environment: Environment, plan: Round, mark: str) -> list[str]:
+    """Run the job, again on the next farm if a farm dies; check it on the farm that ended it."""
     tasks = [{"name": f"t{i}", "command": each.command(mark)} for i, each in enumerate(plan.plans)]
     spec = parse_job({"job": {"name": mark, "blocks": [{"name": "b", "tasks": tasks}]}})
     while True:
-        problems = await _run_on(world, world.farm, spec, plan)
+        problems = await _run_on(environment, environment.farm, spec, plan)
         if problems is not None:
             return problems
 
 
-async def _run_on(world: World, farm: Farm, spec: JobSpec, plan: Round) -> list[str] | None:
-    """Run it on one farm; None when that died first."""
+async def _run_on(
+    environment: Environment, farm: Farm, spec: JobSpec, plan: Round
+) -> list[str] | None:
+    """Run the job on one farm; None if the farm died first."""
     problems: list[str] | None = None
-    lost = world.farm_lost
+    lost = environment.farm_lost
     async with trio.open_nursery() as nursery:
 
-        async def give_up() -> None:
+        async def cancel_when_lost() -> None:
             await lost.wait()
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(give_up)
+        nursery.start_soon(cancel_when_lost)
         job = farm.submit(spec)
         for number, each in enumerate(plan.plans):
             if each.stop_after is not None:
                 nursery.start_soon(_stop, farm, job, number, each.stop_after)
         view = await farm.wait(job)
-        problems = judge(plan.plans, view, world.ends, starved=plan.has(*DISK))
-        world.gave_up = any(step.event == "lost" for task in view.tasks for step in task.why)
+        disk_failed = plan.has(*DISK_FAULTS)
+        problems = check_job(plan.plans, view, environment.ends, disk_failed=disk_failed)
+        steps = (step for task in view.tasks for step in task.why)
+        environment.render_lost = any(step.event == "lost" for step in steps)
         nursery.cancel_scope.cancel()
     if problems is not None:
         await farm.forget_job(job)
@@ -133,13 +141,13 @@ async def _run_on(world: World, farm: Farm, spec: JobSpec, plan: Round) -> list[
 
 
 async def _stop(farm: Farm, job: int, number: int, after: float) -> None:
-    """Stop a task some time after it has started to run, as often as it takes."""
+    """Stop a task some time after its start, again for each run of it."""
     stopped = ""
 
-    def wants_it(task: TaskView) -> bool:
+    def is_another_run(task: TaskView) -> bool:
         return task.state not in ("waiting", "ready") and task.run != stopped
 
-    while (task := await _wait_for(farm, job, number, wants_it)).state == "running":
+    while (task := await _wait_for(farm, job, number, is_another_run)).state == "running":
         await trio.sleep(after)
         if farm.view(job).tasks[number].state == "running":
             stopped = task.run
@@ -147,19 +155,19 @@ async def _stop(farm: Farm, job: int, number: int, after: float) -> None:
 
 
 async def _wait_for(
-    farm: Farm, job: int, number: int, fits: Callable[[TaskView], bool]
+    farm: Farm, job: int, number: int, condition: Callable[[TaskView], bool]
 ) -> TaskView:
     seen = 0
-    while not fits(task := farm.view(job).tasks[number]):
+    while not condition(task := farm.view(job).tasks[number]):
         seen = await farm.changed(seen)
     return task
 
 
-async def _look_for_strays(mark: str, *, patient: bool) -> list[str]:
-    """Processes that live on. `patient`: the farm may not have waited for the agent's word."""
+async def _check_leftovers(mark: str, times: int) -> list[str]:
+    """Describe processes that still run at the last of several checks."""
     found: list[str] = []
-    for _ in range(BURIAL if patient else 1):
-        found = await trio.to_thread.run_sync(list_strays, mark)
+    for _ in range(times):
+        found = await trio.to_thread.run_sync(find_leftovers, mark)
         if not found:
             break
         await trio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What tasks of a round are made of, and what the farm may say of them in the end."""
+"""The tasks of a round: shapes of process trees, and the states in which each may end."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ("ENDING", "ESCAPING", "FLOODS", "RARE", "STAYING", "Plan", "plan_task")
+__all__ = ("ENDING", "ENDLESS", "ESCAPING", "FLOODS", "RARE", "TaskPlan", "plan_task")
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "tree_shape.py"
 ENDING = ("plain", "fail", "leader_first", "session", "daemon", "chain", "zombies")
 """Shapes whose leader ends by itself."""
 FLOODS = ("flood", "flood_on")
-STAYING = ("linger", "ignore_term", "freeze", "crowd", "storm", "runaway", "undead", *FLOODS)
+ENDLESS = ("linger", "ignore_term", "freeze", "crowd", "storm", "runaway", "undead", *FLOODS)
 """Shapes that have to be stopped."""
 RARE = ("thousand",)
-"""Dear ones; they have to be stopped, too."""
+"""Slow shapes that have to be stopped too."""
 ESCAPING = ("daemon",)
-"""Shapes that drop their environment: when those who held them are killed, nobody can know them."""
-RARITY = 0.002
+"""Shapes that clear their environment: without their supervisors nothing identifies them."""
+RARE_PROBABILITY = 0.002
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
+class TaskPlan:
     """One task of a round."""
 
     shape: str
@@ -39,20 +39,22 @@ class Plan:
 
     @property
     def states(self) -> frozenset[str]:
-        """How it may end: a stop may come too late for a task that ends by itself."""
+        """The permitted final states: a stop may come too late for a task that ends by itself."""
         own = "error" if self.shape == "fail" else "done"
-        if self.shape in (*STAYING, *RARE):
+        if self.shape in (*ENDLESS, *RARE):
             return frozenset({"killed"})
         return frozenset({own, "killed"} if self.stop_after is not None else {own})
 
 
-def plan_task(dice: random.Random, avoided: tuple[str, ...] = ()) -> Plan:
-    """Throw one task of a shape that is not `avoided`. Every second one is an ordinary one."""
-    shapes = RARE if dice.random() < RARITY else (*ENDING, *STAYING, *("plain",) * len(STAYING))
-    shape = dice.choice([shape for shape in shapes if shape not in avoided])
-    stopped = shape in (*STAYING, *RARE) or dice.random() < 0.2
-    return Plan(
+def plan_task(rng: random.Random, avoided: tuple[str, ...] = ()) -> TaskPlan:
+    """Draw a task of a shape that is not `avoided`. Every second task is a plain one."""
+    shapes = (
+        RARE if rng.random() < RARE_PROBABILITY else (*ENDING, *ENDLESS, *("plain",) * len(ENDLESS))
+    )
+    shape = rng.choice([shape for shape in shapes if shape not in avoided])
+    stopped = shape in (*ENDLESS, *RARE) or rng.random() < 0.2
+    return TaskPlan(
         shape=shape,
-        lines=dice.choice((0, 1, 10, 10, 100, 1000, 30_000)),
-        stop_after=dice.choice((0.0, dice.uniform(0.0, 0.2))) if stopped else None,
+        lines=rng.choice((0, 1, 10, 10, 100, 1000, 30_000)),
+        stop_after=rng.choice((0.0, rng.uniform(0.0, 0.2))) if stopped else None,
     )

@@ -1,4 +1,4 @@
-"""Whether a round left what it may leave: states, lines, processes."""
+"""Checks after a round: final states of tasks, lines of output, processes left over."""
 
 from __future__ import annotations
 
@@ -11,37 +11,44 @@ from pathlib import Path
 
 import psutil
 
-from chaos.task_shapes import FLOODS, Plan
+from chaos.task_shapes import FLOODS, TaskPlan
 from trio_afrender.farm import JobView
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("judge", "judge_output", "list_strays")
+__all__ = ("check_job", "check_output", "find_leftovers")
 
 GAP = re.compile(r"--- trio_afrender: (\d+) bytes?, (\d+) lines? of output left out here ---")
 
 
-def judge(
-    plans: tuple[Plan, ...], view: JobView, ends: Mapping[TaskKey, int], *, starved: bool
+def check_job(
+    plans: tuple[TaskPlan, ...], view: JobView, ends: Mapping[TaskKey, int], *, disk_failed: bool
 ) -> list[str]:
-    """Name what is wrong with a job that is over; `starved`: its agent's disk took nothing for a
-    while, so tasks may have been given back too often, and output may have gaps."""
+    """Return what is wrong with a job that is over.
+
+    `ends` counts the outcomes that the farm took for each task. `disk_failed`: the agent could not
+    write to its disk for a while, so tasks may have been given back too often, and output may have
+    gaps.
+    """
     problems = []
     for plan, task in zip(plans, view.tasks, strict=True):
-        who = f"task {task.task} ({plan.shape}, {plan.lines} lines)"
-        states = plan.states | {"error"} if starved else plan.states
+        name = f"task {task.task} ({plan.shape}, {plan.lines} lines)"
+        states = plan.states | {"error"} if disk_failed else plan.states
         if task.state not in states:
             why = "; ".join(step.text for step in task.why)
-            problems.append(f"{who} ended as {task.state}, not {sorted(states)}: {why}")
+            problems.append(f"{name} ended as {task.state}, not {sorted(states)}: {why}")
         if ends.get(task.key, 0) != 1:
-            problems.append(f"{who} came to its end {ends.get(task.key, 0)} times")
-        if said := judge_output(plan, task.state, task.output, starved=starved):
-            problems.append(f"{who}: {said}")
+            problems.append(f"{name} was ended {ends.get(task.key, 0)} times")
+        if problem := check_output(plan, task.state, task.output, disk_failed=disk_failed):
+            problems.append(f"{name}: {problem}")
     return problems
 
 
-def judge_output(plan: Plan, state: str, output: str, *, starved: bool = False) -> str:
-    """Every line once and in order, as far as the task got; where some are left out, as many as
-    the mark says. Only floods and starved tasks may have a mark."""
+def check_output(plan: TaskPlan, state: str, output: str, *, disk_failed: bool = False) -> str:
+    """Return what is wrong with a task's output; empty if it is right.
+
+    Every line must occur once and in order, up to where the task was stopped. A mark of a gap must
+    have the right number of lines; only floods, and tasks on a disk that failed, may have one.
+    """
     at, gaps = 0, 0
     for line in output.splitlines(keepends=True):
         if gap := GAP.fullmatch(line.rstrip("\n")):
@@ -50,23 +57,23 @@ def judge_output(plan: Plan, state: str, output: str, *, starved: bool = False) 
             at += 1
         elif state == "done" or not _expected(plan, at + 1).startswith(line):
             return f"printed {line[:80]!r} after {at} lines (a gap included: {gaps})"
-    if gaps and not starved and plan.shape not in FLOODS:
+    if gaps and not disk_failed and plan.shape not in FLOODS:
         return f"{gaps} gaps in {at} lines"
-    if at < plan.lines and state not in (("killed", "error") if starved else ("killed",)):
+    if at < plan.lines and state not in (("killed", "error") if disk_failed else ("killed",)):
         return f"{at} of {plan.lines} lines"
     return ""
 
 
-def _expected(plan: Plan, number: int) -> str:
+def _expected(plan: TaskPlan, number: int) -> str:
     if number <= plan.lines:
         return f"L {number}\n"
     return f"F {number - plan.lines}\n" if plan.shape in FLOODS else ""
 
 
-def list_strays(mark: str) -> list[str]:
-    """Name processes of the round that live: there may be none when all is reported. Blocks."""
+def find_leftovers(mark: str) -> list[str]:
+    """Describe the running processes of a round; after all outcomes there must be none. Blocks."""
     found = _read_proc(mark.encode()) if sys.platform == "linux" else _ask_psutil(mark)
-    return [f"pid {pid} lives: {' '.join(words[3:6])}" for pid, words in found]
+    return [f"pid {pid} still runs: {' '.join(words[3:6])}" for pid, words in found]
 
 
 def _read_proc(mark: bytes) -> Iterator[tuple[int, list[str]]]:
@@ -74,7 +81,7 @@ def _read_proc(mark: bytes) -> Iterator[tuple[int, list[str]]]:
     for name in os.listdir("/proc"):  # noqa: PTH208 - names, not paths
         if name.isdecimal():
             with suppress(OSError):
-                words = Path("/proc", name, "cmdline").read_bytes()  # that of a zombie is empty
+                words = Path("/proc", name, "cmdline").read_bytes()  # empty for a zombie
                 if mark in words:
                     yield int(name), words.decode(errors="replace").split("\0")
 

@@ -1,18 +1,18 @@
-"""The judges of the chaos suite judge: what is wrong is found, what is right passes."""
+"""The checks of the chaos suite: they find faults, and nothing where there is none."""
 
 from __future__ import annotations
 
 import attrs
 import pytest
 from chaos.frames import FrameCutter, is_ack
-from chaos.leak_check import WARM, Footprint, Trend
-from chaos.task_shapes import Plan
-from chaos.verdict import judge_output
+from chaos.leak_check import WARM_UP, Footprint, LeakCheck
+from chaos.task_shapes import TaskPlan
+from chaos.verdict import check_output
 
 from trio_afrender.tasklog.head_tail import missing_marker
 
-PLAIN = Plan(shape="plain", lines=6, stop_after=None)
-FLOOD = Plan(shape="flood", lines=2, stop_after=0.1)
+PLAIN = TaskPlan(shape="plain", lines=6, stop_after=None)
+FLOOD = TaskPlan(shape="flood", lines=2, stop_after=0.1)
 
 
 def lines(*numbers: int) -> str:
@@ -20,7 +20,7 @@ def lines(*numbers: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "problem"),
     [
         (lines(1, 2, 3, 4, 5, 6), ""),
         (lines(1, 2, 3, 4, 5), "5 of 6 lines"),
@@ -33,28 +33,28 @@ def lines(*numbers: int) -> str:
         (lines(1, 2) + missing_marker(8, 2) + lines(5, 6), "1 gaps in 6 lines"),
     ],
 )
-def test_every_line_once_and_in_order(output: str, said: str) -> None:
-    assert judge_output(PLAIN, "done", output)[: len(said) or None] == said
+def test_every_line_once_and_in_order(output: str, problem: str) -> None:
+    assert check_output(PLAIN, "done", output)[: len(problem) or None] == problem
 
 
-def test_a_gap_is_as_long_as_it_says() -> None:
+def test_a_gap_has_the_stated_number_of_lines() -> None:
     whole = lines(1, 2) + missing_marker(8, 2) + lines(5, 6)
-    assert judge_output(PLAIN, "done", whole, starved=True) == ""
+    assert check_output(PLAIN, "done", whole, disk_failed=True) == ""
     short = lines(1, 2) + missing_marker(8, 1) + lines(5, 6)
-    assert "printed 'L 5" in judge_output(PLAIN, "done", short, starved=True)
+    assert "printed 'L 5" in check_output(PLAIN, "done", short, disk_failed=True)
     flood = lines(1, 2) + "F 1\n" + missing_marker(4000, 998) + "F 1000\n"
-    assert judge_output(FLOOD, "killed", flood) == ""
+    assert check_output(FLOOD, "killed", flood) == ""
 
 
-def test_who_is_killed_may_be_cut_short_but_nowhere_else() -> None:
-    assert judge_output(PLAIN, "killed", "") == ""
-    assert judge_output(PLAIN, "killed", lines(1, 2) + "L") == ""
-    assert judge_output(PLAIN, "error", lines(1, 2)) == "2 of 6 lines"
-    assert "printed 'LL 2" in judge_output(PLAIN, "killed", "L" + lines(2))
-    assert judge_output(FLOOD, "killed", lines(1, 2) + "F 1\nF 2") == ""
+def test_output_of_a_killed_task_may_end_early() -> None:
+    assert check_output(PLAIN, "killed", "") == ""
+    assert check_output(PLAIN, "killed", lines(1, 2) + "L") == ""
+    assert check_output(PLAIN, "error", lines(1, 2)) == "2 of 6 lines"
+    assert "printed 'LL 2" in check_output(PLAIN, "killed", "L" + lines(2))
+    assert check_output(FLOOD, "killed", lines(1, 2) + "F 1\nF 2") == ""
 
 
-def test_frames_are_cut_whole_from_any_pieces() -> None:
+def test_frames_are_complete_for_any_pieces() -> None:
     head = b"HTTP/1.1 101 Switching\r\nA: b\r\n\r\n"
     ack = b"\x81\x15" + b'{"type":"ack","seq":1}'[:21]
     long, longest = b"\x81\x7e\x01\x00" + bytes(256), b"\x81\x7f" + bytes(5) + b"\x01\x00\x01"
@@ -74,11 +74,11 @@ def test_frames_are_cut_whole_from_any_pieces() -> None:
      ("resident", 20 << 20), ("host_resident", 20 << 20), ("own_resident", 40 << 20),
      ("own_descriptors", 7)],
 )  # fmt: skip
-def test_what_grows_is_named(name: str, more: int) -> None:
+def test_growth_is_named(name: str, more: int) -> None:
     flat = Footprint(10, 5, 40 << 20, 1, 5, 20 << 20, 7, 12 << 20, 17, 40 << 20)
-    trend = Trend()
-    assert [trend.note(1, flat) for _ in range(WARM + 5)] == [()] * (WARM + 5)
+    leak_check = LeakCheck()
+    assert [leak_check.add_round(1, flat) for _ in range(WARM_UP + 5)] == [()] * (WARM_UP + 5)
     grown = attrs.evolve(flat, **{name: getattr(flat, name) + more})
-    (said,) = trend.note(1, grown)
-    assert name.removeprefix("own_") in said
-    assert trend.note(2, grown) == (), "another agent begins anew"
+    (problem,) = leak_check.add_round(1, grown)
+    assert name.removeprefix("own_") in problem
+    assert leak_check.add_round(2, grown) == (), "another agent is compared with itself"
