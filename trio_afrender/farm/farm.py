@@ -50,9 +50,10 @@ async def open_farm(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(farm._writer.run)  # noqa: SLF001 - opening is a part of the farm
         nursery.start_soon(farm._run_clock)  # noqa: SLF001 - the same
+        # Out of the nursery an exception would come in a group, so it is raised behind it.
         try:
             yield farm
-        except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery
+        except Exception as error:  # noqa: BLE001 - raised again below
             failure = error
         finally:
             await farm._close()  # noqa: SLF001 - the same

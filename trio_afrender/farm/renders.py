@@ -8,6 +8,7 @@ no other render has got meanwhile: a short network failure does not throw away a
 from __future__ import annotations
 
 from trio_afrender.farm.model import RenderState, Run
+from trio_afrender.farm.render_queue import RenderQueue
 from trio_afrender.farm.state import FarmState, time_limits
 from trio_afrender.farm.transitions import release_held, requeue, resume_lost_run
 from trio_afrender.farm.user_requests import stop_for_limit
@@ -160,7 +161,8 @@ def _end_session(state: FarmState, render: RenderState, now: float) -> None:
     render.busy = False
     for run in [run for run in render.running.values() if not run.sent]:
         requeue(state, run, "lost", f'never reached render "{render.name}"', now)
-    render.outbox = type(render.outbox)()
+    # `_queue_requests_again` fills it again when the render reconnects.
+    render.outbox = RenderQueue()
     state.outgoing.changed = True
 
 

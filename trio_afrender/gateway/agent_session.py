@@ -66,6 +66,7 @@ class AgentSession:
         try:
             self._send.send_nowait(message)
         except trio.WouldBlock:
+            # To wait here would delay the render's native link, and with it its heartbeats.
             self.end("this agent does not read")
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             _log.debug("%s: over, dropped a message", self)

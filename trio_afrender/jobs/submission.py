@@ -1,9 +1,9 @@
 """Makes the message that submits a job to an afserver, with the meaning that `job_file` gives it.
 
-The server reads the keys it knows by exact types and ignores the rest without a message, and a job
-that it finds invalid ends the server process (version 3.4.1). So the file is checked as for the embedded farm,
-and keys that `job_file` accepts in several forms are sent in the server's form. All other keys are
-sent as they are.
+The server reads the keys it knows by exact types and ignores the rest without a message. A job that
+it finds invalid ends the server process (version 3.4.1). So the file is checked as for the embedded
+farm, and keys that `job_file` accepts in several forms are sent in the server's form. All other
+keys are sent as they are.
 """
 
 from __future__ import annotations
