@@ -1,4 +1,4 @@
-"""The worker that reads images: it comes when wanted, goes when idle, and is all that a bad image costs."""
+"""The image worker: it starts on demand, ends when idle, and is all that a bad image can crash."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ GUARD = 60.0
 
 
 @asynccontextmanager
-async def painter_of(idle: float = 60.0) -> AsyncIterator[ProcessImageWorker]:
-    """A painter; checks that no process is left."""
+async def open_worker(idle: float = 60.0) -> AsyncIterator[ProcessImageWorker]:
+    """Open an image worker; check at the end that no process is left."""
     with trio.fail_after(GUARD):
-        async with open_image_worker(nice=1, idle=idle) as painter:
-            yield painter
-            pid = painter.pid
-    assert painter.pid is None
+        async with open_image_worker(nice=1, idle=idle) as worker:
+            yield worker
+            pid = worker.pid
+    assert worker.pid is None
     assert pid is None or not psutil.pid_exists(pid)
 
 
 async def until(there: Callable[[], bool]) -> None:
-    """Wait for what nobody announces to us."""
+    """Wait for a condition that has no event."""
     while not there():  # noqa: ASYNC110 - as the line above says
         await trio.sleep(0.01)
 
 
 def unread(pid: int) -> int:
-    """How many bytes wait in the pipe that a process has for its input."""
+    """Return how many bytes are in the pipe that is the input of a process."""
     with Path(f"/proc/{pid}/fd/0").open("rb", buffering=0) as pipe:
         (waiting,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
     return int(waiting)
@@ -59,59 +59,59 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-async def test_thumbnails_and_looks(image: Path, tmp_path: Path) -> None:
-    async with painter_of() as painter:
-        pids = [painter.pid]
-        await painter.thumbnail(str(image), str(tmp_path / "t.jpg"), 16, 30)
-        pids.append(pid := painter.pid)
-        assert pids == [None, pid]  # none before anybody wants one
+async def test_thumbnails_and_inspections(image: Path, tmp_path: Path) -> None:
+    async with open_worker() as worker:
+        pids = [worker.pid]
+        await worker.thumbnail(str(image), str(tmp_path / "t.jpg"), 16, 30)
+        pids.append(pid := worker.pid)
+        assert pids == [None, pid]  # no process before the first request
         assert pid is not None
         assert psutil.Process(pid).nice() == psutil.Process().nice() + 1
         spec = oiio.ImageBuf(str(tmp_path / "t.jpg")).spec()
         assert (spec.width, spec.height) == (32, 16)
-        seen = await painter.inspect(str(image), 30)
+        seen = await worker.inspect(str(image), 30)
         assert seen is not None
         assert (seen["values"], seen["bad"], seen["black"]) == (6144, 0, False)
-        assert painter.pid == pid
+        assert worker.pid == pid
         with pytest.raises(ImageProblem, match="there is no file /nowhere") as caught:
-            await painter.inspect("/nowhere/a.exr", 30)
+            await worker.inspect("/nowhere/a.exr", 30)
         assert caught.value.image_is_faulty
         with pytest.raises(ImageProblem, match="cannot write to /nowhere"):
-            await painter.thumbnail(str(image), "/nowhere/t.jpg", 16, 30)
-        assert painter.pid == pid
+            await worker.thumbnail(str(image), "/nowhere/t.jpg", 16, 30)
+        assert worker.pid == pid
 
 
 @pytest.fixture
 def odd(image: Path) -> Path:
-    """A copy of it under a name that is no UTF-8."""
+    """A copy of the image under a name that is not UTF-8."""
     made = Path(os.fsdecode(os.fsencode(image.parent) + b"/\xff\xfe.exr"))
     made.write_bytes(image.read_bytes())
     return made
 
 
-async def test_a_name_that_is_no_text(odd: Path) -> None:
-    async with painter_of() as painter:
-        assert await painter.inspect(str(odd), 30) is not None
+async def test_a_name_that_is_not_utf8(odd: Path) -> None:
+    async with open_worker() as worker:
+        assert await worker.inspect(str(odd), 30) is not None
 
 
-async def test_it_ends_when_idle_and_comes_again(image: Path) -> None:
-    async with painter_of(idle=0.05) as painter:
-        await painter.inspect(str(image), 30)
-        await until(lambda: painter.pid is None)
-        await painter.inspect(str(image), 30)
+async def test_the_worker_ends_when_idle_and_starts_again(image: Path) -> None:
+    async with open_worker(idle=0.05) as worker:
+        await worker.inspect(str(image), 30)
+        await until(lambda: worker.pid is None)
+        await worker.inspect(str(image), 30)
 
 
 async def test_an_image_that_ends_the_worker(image: Path) -> None:
-    async with painter_of() as painter:
-        await painter.inspect(str(image), 30)
-        pid = painter.pid
+    async with open_worker() as worker:
+        await worker.inspect(str(image), 30)
+        pid = worker.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        # Before it has stopped, it may still take the request out of the pipe.
+        # Until it is stopped, it can still take the request out of the pipe.
         await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
 
         async def crash() -> None:
-            # Killed before the request is there, the painter would just start another one.
+            # If it were killed before the request is in the pipe, another one would get it.
             await until(lambda: unread(pid) > 0)
             os.kill(pid, signal.SIGSEGV)
             os.kill(pid, signal.SIGCONT)
@@ -119,68 +119,68 @@ async def test_an_image_that_ends_the_worker(image: Path) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(crash)
             with pytest.raises(ImageProblem, match=r"ended the thumbnailer \(signal SIGSEGV\)"):
-                await painter.inspect(str(image), 30)
-        assert await painter.inspect(str(image), 30) is not None
-        assert painter.pid != pid
+                await worker.inspect(str(image), 30)
+        assert await worker.inspect(str(image), 30) is not None
+        assert worker.pid != pid
 
 
 async def test_an_image_that_takes_too_long(image: Path) -> None:
-    async with painter_of() as painter:
-        await painter.inspect(str(image), 30)
-        pid = painter.pid
+    async with open_worker() as worker:
+        await worker.inspect(str(image), 30)
+        pid = worker.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(ImageProblem, match=r"was not read within 0\.2 s"):
-            await painter.inspect(str(image), 0.2)
+            await worker.inspect(str(image), 0.2)
         assert not psutil.pid_exists(pid)
-        assert await painter.inspect(str(image), 30) is not None
+        assert await worker.inspect(str(image), 30) is not None
 
 
-async def test_a_stop_ends_what_is_under_way(image: Path) -> None:
-    async with painter_of() as painter:
-        await painter.inspect(str(image), 30)
-        pid = painter.pid
+async def test_a_cancelled_request_ends_the_worker(image: Path) -> None:
+    async with open_worker() as worker:
+        await worker.inspect(str(image), 30)
+        pid = worker.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         with trio.move_on_after(0.1):
-            await painter.inspect(str(image), 30)
+            await worker.inspect(str(image), 30)
         assert not psutil.pid_exists(pid)
-        assert await painter.inspect(str(image), 30) is not None
+        assert await worker.inspect(str(image), 30) is not None
 
 
-async def test_a_turn_is_not_waited_for_without_end(image: Path) -> None:
-    async with painter_of() as painter:
-        await painter.inspect(str(image), 30)
-        pid = painter.pid
+async def test_the_wait_for_a_busy_worker_has_a_limit(image: Path) -> None:
+    async with open_worker() as worker:
+        await worker.inspect(str(image), 30)
+        pid = worker.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(painter.inspect, str(image), 30)
+            nursery.start_soon(worker.inspect, str(image), 30)
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(
                 ImageProblem, match=r"the thumbnailer was busy for 0\.1 s"
             ) as caught:
-                await painter.inspect(str(image), 0.1)
+                await worker.inspect(str(image), 0.1)
             assert not caught.value.image_is_faulty
             os.kill(pid, signal.SIGCONT)
 
 
-async def test_calls_wait_for_one_another(image: Path) -> None:
-    async with painter_of() as painter, trio.open_nursery() as nursery:
+async def test_requests_wait_for_one_another(image: Path) -> None:
+    async with open_worker() as worker, trio.open_nursery() as nursery:
         for _ in range(5):
-            nursery.start_soon(painter.inspect, str(image), 30)
+            nursery.start_soon(worker.inspect, str(image), 30)
 
 
 async def test_a_worker_that_cannot_start(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with painter_of() as painter:
+    async with open_worker() as worker:
         monkeypatch.setattr("sys.executable", "/nowhere/python")
         with pytest.raises(ImageProblem, match="the thumbnailer cannot be started"):
-            await painter.inspect(str(image), 30)
+            await worker.inspect(str(image), 30)
         monkeypatch.undo()
-        assert await painter.inspect(str(image), 30) is not None
+        assert await worker.inspect(str(image), 30) is not None
 
 
-def test_the_agent_loads_none_of_it() -> None:
+def test_the_agent_loads_no_image_library() -> None:
     code = (
         "import sys; import trio_afrender.agent.agent_dependencies, trio_afrender.cli.main, trio_afrender.task.execution\n"
         "import trio_afrender.farm.farm\n"
@@ -191,14 +191,14 @@ def test_the_agent_loads_none_of_it() -> None:
 
 
 async def test_a_killed_agent_leaves_no_worker(image: Path) -> None:
-    """The worker's input ends with the agent."""
+    """The worker ends at the end of its input, and that ends with the agent."""
     code = (
         "import sys, trio\n"
         "from trio_afrender.task.image_worker import open_image_worker\n"
         "async def main():\n"
-        "    async with open_image_worker() as painter:\n"
-        "        await painter.inspect(sys.argv[1], 30)\n"
-        "        print(painter.pid, flush=True)\n"
+        "    async with open_image_worker() as worker:\n"
+        "        await worker.inspect(sys.argv[1], 30)\n"
+        "        print(worker.pid, flush=True)\n"
         "        await trio.sleep_forever()\n"
         "trio.run(main)\n"
     )
@@ -208,9 +208,14 @@ async def test_a_killed_agent_leaves_no_worker(image: Path) -> None:
                 [sys.executable, "-c", code, str(image)], stdout=subprocess.PIPE
             )
             assert process.stdout is not None
-            worker = psutil.Process(int(await process.stdout.receive_some()))
+            process_of_worker = psutil.Process(int(await process.stdout.receive_some()))
             process.kill()
             await process.wait()
             await process.stdout.aclose()
-            await until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+            await until(
+                lambda: (
+                    not process_of_worker.is_running()
+                    or process_of_worker.status() == psutil.STATUS_ZOMBIE
+                )
+            )
             nursery.cancel_scope.cancel()

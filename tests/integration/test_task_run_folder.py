@@ -1,4 +1,4 @@
-"""Files that a task leaves for the server: those that are complete, and no half ones."""
+"""The folder of a run: which files of the task are complete, and how the folder is removed."""
 
 from __future__ import annotations
 
@@ -25,70 +25,72 @@ PNG = b"\x89PNG\r\n\x1a\n a picture IEND\xaeB`\x82"
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[DiskRunFolder]:
+async def run_folder(tmp_path: Path) -> AsyncIterator[DiskRunFolder]:
     async with open_run_folder(tmp_path, TASK, quota=1 << 20) as opened:
         yield opened
 
 
-def put(place: DiskRunFolder, name: str, data: bytes, age: float = 0.0) -> None:
-    file = Path(place.files_dir) / name
+def put(run_folder: DiskRunFolder, name: str, data: bytes, age: float = 0.0) -> None:
+    file = Path(run_folder.files_dir) / name
     file.write_bytes(data)
     moment = time.time() - age
     os.utime(file, (moment, moment))
 
 
-async def collected(place: DiskRunFolder, *seen: str) -> list[str]:
-    return [file.name for file in await place.collect(seen)]
+async def collected(run_folder: DiskRunFolder, *seen: str) -> list[str]:
+    return [file.name for file in await run_folder.collect(seen)]
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-async def test_pictures_are_taken_when_they_have_their_end(place: DiskRunFolder) -> None:
-    put(place, "a.jpg", JPEG)
-    put(place, "b.jpg", JPEG[:-2])
-    put(place, "c.png", PNG)
-    put(place, "d.png", PNG[:-1], age=100)
-    assert await collected(place) == ["a.jpg", "c.png"]
-    assert await collected(place, "a.jpg") == ["c.png"]
-    put(place, "b.jpg", JPEG)
-    assert await collected(place) == ["a.jpg", "b.jpg", "c.png"]
+async def test_images_are_complete_with_their_end_marker(run_folder: DiskRunFolder) -> None:
+    put(run_folder, "a.jpg", JPEG)
+    put(run_folder, "b.jpg", JPEG[:-2])
+    put(run_folder, "c.png", PNG)
+    put(run_folder, "d.png", PNG[:-1], age=100)
+    assert await collected(run_folder) == ["a.jpg", "c.png"]
+    assert await collected(run_folder, "a.jpg") == ["c.png"]
+    put(run_folder, "b.jpg", JPEG)
+    assert await collected(run_folder) == ["a.jpg", "b.jpg", "c.png"]
 
 
-async def test_other_files_must_rest(place: DiskRunFolder) -> None:
-    put(place, "new.txt", b"being written")
-    put(place, "old.txt", b"written", age=5)
-    put(place, "empty.txt", b"", age=5)
-    assert await collected(place) == ["old.txt"]
+async def test_other_files_are_complete_when_unchanged_for_a_while(
+    run_folder: DiskRunFolder,
+) -> None:
+    put(run_folder, "new.txt", b"being written")
+    put(run_folder, "old.txt", b"written", age=5)
+    put(run_folder, "empty.txt", b"", age=5)
+    assert await collected(run_folder) == ["old.txt"]
 
 
-async def test_names_for_what_is_on_its_way(place: DiskRunFolder) -> None:
+async def test_names_of_unfinished_files(run_folder: DiskRunFolder) -> None:
     for name in (".a.jpg", "a.jpg.part", "a.tmp"):
-        put(place, name, JPEG, age=5)
-    assert await collected(place) == []
+        put(run_folder, name, JPEG, age=5)
+    assert await collected(run_folder) == []
 
 
-async def test_at_the_end_everything_is_complete(place: DiskRunFolder) -> None:
-    put(place, "b.jpg", JPEG[:-2])
-    put(place, "new.txt", b"written")
-    put(place, "large.bin", b"x" * 100_000)
-    put(place, ".hidden", b"x")
-    files, _ = await place.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
+async def test_at_the_end_of_the_run_all_files_are_complete(run_folder: DiskRunFolder) -> None:
+    put(run_folder, "b.jpg", JPEG[:-2])
+    put(run_folder, "new.txt", b"written")
+    put(run_folder, "large.bin", b"x" * 100_000)
+    put(run_folder, ".hidden", b"x")
+    files, _ = await run_folder.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
     assert [file.name for file in files] == ["b.jpg", "new.txt"]
 
 
-async def test_files_that_vanish_are_no_files(place: DiskRunFolder) -> None:
-    put(place, "a.jpg", JPEG)
-    files = Path(place.files_dir)
+async def test_files_that_vanish_are_skipped(run_folder: DiskRunFolder) -> None:
+    put(run_folder, "a.jpg", JPEG)
+    files = Path(run_folder.files_dir)
     (files / "gone.jpg").symlink_to(files / "nowhere")
-    assert await collected(place) == ["a.jpg"]
+    assert await collected(run_folder) == ["a.jpg"]
 
 
-async def test_a_folder_that_vanished_has_no_files(place: DiskRunFolder) -> None:
-    await trio.Path(place.files_dir).rmdir()
-    assert await collected(place) == []
-    files, _ = await place.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
+async def test_a_folder_that_vanished_has_no_files(run_folder: DiskRunFolder) -> None:
+    await trio.Path(run_folder.files_dir).rmdir()
+    assert await collected(run_folder) == []
+    files, _ = await run_folder.collect_final((), viewed=False, limit=1000, redactor=Redactor(()))
     assert files == ()
 
 
@@ -96,14 +98,16 @@ async def test_a_folder_that_vanished_has_no_files(place: DiskRunFolder) -> None
     "left",
     ["", "task.end", "work/frame.exr", "files/t.jpg", "log/0", "view/0", "post-0.end", "task.sock"],
 )
-async def test_the_folder_of_a_run_goes_whatever_it_left(tmp_path: Path, left: str) -> None:
+async def test_the_folder_of_a_run_is_removed_whatever_it_contains(
+    tmp_path: Path, left: str
+) -> None:
     task = TaskExec(run="r1", job=1, block=0, task=7)
-    async with open_run_folder(tmp_path, task, quota=1000, supervised=True) as place:
+    async with open_run_folder(tmp_path, task, quota=1000, supervised=True) as run_folder:
         if left:
-            path = place.folder / left
+            path = run_folder.folder / left
             path.parent.mkdir(exist_ok=True)
             path.write_text("x")
-    await remove_run_folders(tmp_path, [task, task])  # one that is gone already is no problem
+    await remove_run_folders(tmp_path, [task, task])  # the second time it does not exist
     assert names_in(tmp_path) == []
 
 

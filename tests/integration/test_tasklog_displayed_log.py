@@ -1,4 +1,4 @@
-"""What is seen of a log whose parser replaces parts of it, on disk and in memory."""
+"""The displayed log of a run whose parser replaces parts of the output, on disk and in memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def log_and_view(request: pytest.FixtureRequest, tmp_path: Path) -> object
         yield log, DisplayedLog(log, folder)
 
 
-async def test_without_replacements_it_is_the_log_so_far(
+async def test_without_replacements_it_is_the_consumed_log(
     log_and_view: tuple[RunLog, DisplayedLog], tmp_path: Path
 ) -> None:
     log, view = log_and_view
@@ -79,7 +79,9 @@ async def test_from_the_first_replacement_on_it_has_its_own_text(
     assert reader.missing(25).bytes == 0
 
 
-async def test_what_is_shown_stays_shown(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
+async def test_text_that_is_displayed_does_not_change(
+    log_and_view: tuple[RunLog, DisplayedLog],
+) -> None:
     log, view = log_and_view
     await log.append(b"abcdefghij")
     await view.apply(6, ())
@@ -92,7 +94,7 @@ async def test_what_is_shown_stays_shown(log_and_view: tuple[RunLog, DisplayedLo
     assert read_all(view.reader()) == b"abcdefGHi\xc3\xa4??"
 
 
-async def test_a_parser_may_add_to_the_end(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
+async def test_a_parser_may_add_text_at_the_end(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
     log, view = log_and_view
     await log.append(b"all\n")
     await view.apply(4, ())
@@ -101,7 +103,7 @@ async def test_a_parser_may_add_to_the_end(log_and_view: tuple[RunLog, Displayed
     assert read_all(view.reader()) == b"all\nsummary\nof nothing"
 
 
-async def test_listeners_of_it_wake(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
+async def test_waiting_tasks_wake(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
     log, view = log_and_view
     sizes: list[int] = []
 
@@ -128,7 +130,7 @@ async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
         view = DisplayedLog(log, tmp_path / "view")
         for number in range(100):
             await log.append(b"%09d\n" % number)
-        # Seventy of a hundred lines were dropped before the parser came to them.
+        # Most of the hundred lines were dropped before the parser read them.
         await view.apply(55, [Part(50, 55, "!")])
         await view.apply(1000, ())
         text = read_all(view.reader(), 1000).decode()
@@ -136,12 +138,12 @@ async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
         middle = "".join(f"{number:09d}\n" for number in range(5, 10))[5:]
         tail = "".join(f"{number:09d}\n" for number in range(70, 100))
         assert text == f"{head}!{middle}\n{missing_marker(600, 60)}{tail}"
-        # A raw log that lost part of what the view shows of it says so through the view.
-        gone = view.reader().missing(view.size)
-        assert (gone.bytes, gone.lines) == (0, 0)
+        # Bytes dropped from the part that the view copied are not missing from the view.
+        missing = view.reader().missing(view.size)
+        assert (missing.bytes, missing.lines) == (0, 0)
 
 
-async def test_what_the_quota_takes_before_the_switch_counts(tmp_path: Path) -> None:
+async def test_bytes_dropped_before_the_switch_are_missing_from_the_view(tmp_path: Path) -> None:
     async with open_run_log(tmp_path / "log", quota=400, segment=100) as log:
         view = DisplayedLog(log, tmp_path / "view")
         for number in range(30):
@@ -159,7 +161,7 @@ async def test_what_the_quota_takes_before_the_switch_counts(tmp_path: Path) -> 
         assert (window.left_out_bytes, window.left_out_lines) == (150, 15)
 
 
-async def test_a_view_that_cannot_be_stored_goes_on(tmp_path: Path) -> None:
+async def test_a_view_that_cannot_be_stored_is_held_in_memory(tmp_path: Path) -> None:
     log = MemoryLog()
     await log.append(b"a" * 1000)
     view = DisplayedLog(log, tmp_path / "missing" / "view")
@@ -180,7 +182,7 @@ texts = st.text("ab\n", max_size=8)
 def test_any_order_of_steps_shows_the_same(
     data: bytes, edges: list[int], steps: list[int], text: str
 ) -> None:
-    """Replacements arrive with the call that consumed them, whatever the calls were."""
+    """Replacements arrive with the call that consumed the replaced text, however calls are split."""
     places = sorted({min(edge, len(data)) for edge in edges})
     parts = [Part(a, b, text) for a, b in zip(places[::2], places[1::2], strict=False)]
     expected, at = b"", 0
@@ -196,7 +198,7 @@ def test_any_order_of_steps_shows_the_same(
         done, shown = 0, b""
         for step in [*sorted(steps), len(data)]:
             inside = [part for part in parts if done < part.end <= step]
-            # A step does not end inside of a replaced portion: portions are consumed whole.
+            # A step does not end inside of a replaced part: batches are consumed whole.
             if any(part.start < step < part.end for part in parts):
                 continue
             await view.apply(step, inside)

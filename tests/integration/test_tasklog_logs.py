@@ -1,4 +1,4 @@
-"""One contract for logs on disk and in memory, with real pipes."""
+"""The contract of logs on disk and in memory, with real pipes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> OpenLog:
 
 @contextmanager
 def open_pipe() -> Iterator[tuple[int, Callable[[bytes], int], Callable[[], None]]]:
-    """The reading end, and how to write to and close the other one."""
+    """Return the reading end, and functions that write to the other one and close it."""
     out, into = os.pipe()
     os.set_blocking(out, False)
     ends = [out, into]
@@ -60,7 +60,7 @@ def read_all(reader: LogReader) -> bytes:
     return bytes(found)
 
 
-async def test_what_a_pipe_held_is_in_the_log(open_log: OpenLog) -> None:
+async def test_bytes_from_a_pipe_are_in_the_log(open_log: OpenLog) -> None:
     with trio.fail_after(10), open_pipe() as (out, write, close):
         async with open_log() as log:
             write(b"one\n")
@@ -84,7 +84,7 @@ async def test_what_a_pipe_held_is_in_the_log(open_log: OpenLog) -> None:
             assert (await read_window(log, 100)).text == "one\ntwo\nthree\n"
 
 
-async def test_filling_waits_for_a_writer_that_is_silent(open_log: OpenLog) -> None:
+async def test_filling_waits_for_a_writer_that_prints_nothing(open_log: OpenLog) -> None:
     with trio.fail_after(10), open_pipe() as (out, write, _):
         async with open_log() as log, trio.open_nursery() as nursery:
             filled = trio.Event()
@@ -102,11 +102,11 @@ async def test_filling_waits_for_a_writer_that_is_silent(open_log: OpenLog) -> N
             assert read_all(log.reader()) == b"does not wait for it hello"
 
 
-async def test_a_flood_arrives_whole_and_in_order(open_log: OpenLog) -> None:
+async def test_a_large_output_is_complete_and_in_order(open_log: OpenLog) -> None:
     data = b"".join(b"%07d\n" % number for number in range(300_000))
     with trio.fail_after(30), open_pipe() as (out, write, close):
 
-        def flood() -> None:
+        def write_all() -> None:
             for at in range(0, len(data), 50_001):
                 piece = data[at : at + 50_001]
                 while piece:
@@ -130,14 +130,14 @@ async def test_a_flood_arrives_whole_and_in_order(open_log: OpenLog) -> None:
             assert at == len(data)
 
         async with open_log() as log, trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, flood)
+            nursery.start_soon(trio.to_thread.run_sync, write_all)
             nursery.start_soon(pump, log)
             for _ in range(3):
                 nursery.start_soon(follow, log)
         assert read_all(log.reader()) == data
 
 
-async def test_cancelled_filling_loses_no_byte(open_log: OpenLog) -> None:
+async def test_cancelling_fill_from_loses_no_byte(open_log: OpenLog) -> None:
     with trio.fail_after(30), open_pipe() as (out, write, close):
         async with open_log() as log:
             written = b""
@@ -157,7 +157,7 @@ async def test_cancelled_filling_loses_no_byte(open_log: OpenLog) -> None:
             assert read_all(log.reader()) == written
 
 
-async def test_many_writers_keep_their_pieces_whole(open_log: OpenLog) -> None:
+async def test_concurrent_appends_are_not_mixed(open_log: OpenLog) -> None:
     with trio.fail_after(10), open_pipe() as (out, write, close):
         async with open_log() as log, trio.open_nursery() as nursery:
             write(b"f" * 1000)
@@ -170,7 +170,7 @@ async def test_many_writers_keep_their_pieces_whole(open_log: OpenLog) -> None:
     assert pieces == {b"f" * 1000} | {bytes([65 + number]) * 1000 for number in range(20)}
 
 
-async def test_the_end_beside_filling_still_counts_what_was_moved(open_log: OpenLog) -> None:
+async def test_bytes_moved_while_the_log_ends_count(open_log: OpenLog) -> None:
     with trio.fail_after(10), open_pipe() as (out, write, _):
         async with open_log() as log:
             for number in range(20):
@@ -200,8 +200,8 @@ def count_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_leaving_closes_everything_and_the_log_stays(tmp_path: Path) -> None:
-    # The first threads and the loop have descriptors of their own: let them exist before.
+async def test_leaving_closes_all_descriptors_and_keeps_the_log(tmp_path: Path) -> None:
+    # The event loop and the first threads open descriptors of their own: before the count.
     async with open_run_log(tmp_path / "first") as log:
         await log.append(b"x")
     before = count_descriptors()
@@ -213,8 +213,8 @@ async def test_leaving_closes_everything_and_the_log_stays(tmp_path: Path) -> No
     assert read_all(open_reader(tmp_path / "log")) == read_all(log.reader()) == b"to stay"
     async with open_run_log(tmp_path / "log") as again:
         assert again.size == 7
-        await again.append(b" and go on")
-    assert read_all(open_reader(tmp_path / "log")) == b"to stay and go on"
+        await again.append(b" and more")
+    assert read_all(open_reader(tmp_path / "log")) == b"to stay and more"
 
 
 async def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ async def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> 
             pass
 
 
-async def test_a_folder_that_vanishes_stops_nobody(tmp_path: Path) -> None:
+async def test_a_folder_that_vanishes_stops_no_output(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     with open_pipe() as (out, write, close):
         async with open_run_log(folder, segment=1000, quota=4000, held=500) as log:
@@ -232,7 +232,7 @@ async def test_a_folder_that_vanishes_stops_nobody(tmp_path: Path) -> None:
             for path in folder.iterdir():
                 path.unlink()
             folder.rmdir()
-            folder.touch()  # and something else lies in its place
+            folder.touch()  # a file in its place
             write(b"b" * 3000)
             assert await log.fill_from(out) == 3000
             close()
@@ -249,18 +249,18 @@ async def test_a_cancelled_window_does_not_wait_for_the_disk(tmp_path: Path) -> 
         await log.append(b"x" * 100)
         segment = next(folder.iterdir())
         segment.unlink()
-        os.mkfifo(segment)  # opening it hangs, as a stuck share does
+        os.mkfifo(segment)  # opening it hangs, as on a share without its server
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read_window, log, 100)
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 nursery.cancel_scope.cancel()
-        # Let the thread go.
+        # Release the thread.
         os.close(os.open(segment, os.O_RDWR | os.O_NONBLOCK))
         segment.unlink()
 
 
-async def test_a_disk_log_reads_as_its_folder_does(tmp_path: Path) -> None:
+async def test_both_readers_of_a_disk_log_agree(tmp_path: Path) -> None:
     async with open_run_log(tmp_path, segment=1000, quota=4000) as log:
         assert isinstance(log, DiskLog)
         for number in range(100):
@@ -293,14 +293,14 @@ async def test_an_agent_killed_while_filling_loses_no_byte(tmp_path: Path) -> No
     reader = open_reader(folder)
     with trio.fail_after(60), open_pipe() as (out, write, close):
 
-        def flood() -> None:
+        def write_all() -> None:
             piece = data
             while piece:
                 piece = piece[write(piece[:40_000]) :]
             close()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, flood)
+            nursery.start_soon(trio.to_thread.run_sync, write_all)
             for share in range(1, 4):
                 command = [sys.executable, "-c", FILLER, str(folder), str(out)]
                 process = await trio.lowlevel.open_process(command, pass_fds=[out])

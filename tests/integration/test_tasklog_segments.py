@@ -1,4 +1,4 @@
-"""A log folder tells its readers the truth while, and after, it is written."""
+"""Log folders: readers get exact contents and numbers while the log is written and afterwards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_writer(
 
 
 def read_all(reader: LogReader, limit: int = 7) -> list[Chunk]:
-    """Read as a follower would; neighbouring chunks are joined."""
+    """Read all chunks in order; neighbouring ones are joined."""
     found: list[Chunk] = []
     at = 0
     while at < reader.size():
@@ -54,7 +54,7 @@ def read_all(reader: LogReader, limit: int = 7) -> list[Chunk]:
 
 @contextmanager
 def full_disk(free: int) -> Iterator[None]:
-    """The kernel refuses bytes beyond `free` of any file: as a full disk does, for real."""
+    """Make the kernel refuse bytes beyond offset `free` of any file, as a full disk does."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (free, limits[1]))
@@ -67,7 +67,7 @@ def full_disk(free: int) -> Iterator[None]:
 
 @contextmanager
 def pipe_with(data: bytes) -> Iterator[int]:
-    """The reading end of a non-blocking pipe that holds `data` and whose writer lives on."""
+    """Return the reading end of a non-blocking pipe that holds `data` and still has a writer."""
     out, into = os.pipe2(os.O_NONBLOCK)
     try:
         assert os.write(into, data) == len(data) if data else True
@@ -93,12 +93,12 @@ def test_segments_are_named_by_their_start(tmp_path: Path) -> None:
         assert reader.missing(23) == Missing(0, 0)
 
 
-def test_a_folder_that_is_not_there_reads_as_an_empty_log(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_an_empty_log(tmp_path: Path) -> None:
     reader = open_reader(tmp_path / "none")
     assert (reader.size(), reader.read(0, 10), reader.lost()) == (0, Chunk(0, b""), 0)
 
 
-def test_names_of_others_do_not_matter(tmp_path: Path) -> None:
+def test_files_with_other_names_are_ignored(tmp_path: Path) -> None:
     large = "9" * 20
     for name in ("note.txt", "x.log", "1-2.dropped", "1-2-x.lost", "README", f"{large}.log",
                  f"0-{large}-1.lost", "\u0663.log"):  # fmt: skip
@@ -106,7 +106,7 @@ def test_names_of_others_do_not_matter(tmp_path: Path) -> None:
     assert open_reader(tmp_path).size() == 0
 
 
-def test_the_quota_keeps_the_head_and_the_newest(tmp_path: Path) -> None:
+def test_the_quota_keeps_the_first_and_the_newest_segments(tmp_path: Path) -> None:
     writer = make_writer(tmp_path, quota=40)
     data = b"".join(b"line %03d\n" % number for number in range(20))
     for at in range(0, len(data), 6):
@@ -121,7 +121,7 @@ def test_the_quota_keeps_the_head_and_the_newest(tmp_path: Path) -> None:
         lines = data[10:150].count(b"\n")
         assert reader.missing(len(data)) == Missing(140, lines)
         assert reader.missing(10) == Missing(0, 0)
-    # Live, the lines before an offset are exact; the folder knows only the whole.
+    # The writer knows the lines before any offset; the folder only those of the whole range.
     assert writer.reader().missing(50) == Missing(40, data[10:50].count(b"\n"))
     assert len(list(tmp_path.glob("*.dropped"))) == 1
     assert writer.state.lost == open_reader(tmp_path).lost() == 0
@@ -132,7 +132,7 @@ def test_the_quota_keeps_the_head_and_the_newest(tmp_path: Path) -> None:
     segment=st.integers(1, 30),
     quota=st.integers(8, 100),
 )
-def test_what_is_kept_is_true_for_all_sizes(
+def test_stored_bytes_and_missing_numbers_are_exact_for_all_sizes(
     tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], segment: int, quota: int
 ) -> None:
     folder = tmp_path_factory.mktemp("log")
@@ -147,18 +147,18 @@ def test_what_is_kept_is_true_for_all_sizes(
         assert reader.size() == len(data)
         chunks = read_all(reader)
         assert all(data[chunk.offset : chunk.end] == chunk.data for chunk in chunks)
-        kept = sum(len(chunk.data) for chunk in chunks)
+        stored = sum(len(chunk.data) for chunk in chunks)
         lines = sum(chunk.data.count(b"\n") for chunk in chunks)
-        assert reader.missing(len(data)) == Missing(len(data) - kept, data.count(b"\n") - lines)
-        assert kept <= quota
-        # Some of the last segments is always there.
+        assert reader.missing(len(data)) == Missing(len(data) - stored, data.count(b"\n") - lines)
+        assert stored <= quota
+        # The end of the output is always there.
         assert not data or chunks[-1].end == len(data)
 
 
-def test_a_later_agent_goes_on_where_the_log_ends(tmp_path: Path) -> None:
+def test_a_later_writer_continues_at_the_end_of_the_log(tmp_path: Path) -> None:
     first = make_writer(tmp_path, quota=40)
     first.append(b"x" * 65)
-    first.close_fd()  # as if killed: nothing more is said
+    first.close_fd()  # as if killed: no `close`
     second = make_writer(tmp_path, quota=40)
     assert second.state.size == 65
     second.append(b"y" * 10)
@@ -168,11 +168,11 @@ def test_a_later_agent_goes_on_where_the_log_ends(tmp_path: Path) -> None:
     assert second.reader().missing(75) == open_reader(tmp_path).missing(75) == Missing(40, 0)
 
 
-def test_an_agent_killed_while_dropping_counts_nothing_twice(tmp_path: Path) -> None:
+def test_a_writer_killed_while_dropping_counts_nothing_twice(tmp_path: Path) -> None:
     writer = make_writer(tmp_path)
     writer.append(b"a\n" * 25)
     writer.close_fd()
-    # The first dropped segment became its note and kept its bytes; the next one was noted only.
+    # The first dropped segment has become its note, with its bytes; the next one is noted but exists.
     note_path(tmp_path, MissingRange(10, 30, 10, DROPPED)).write_bytes(b"a\n" * 5)
     segment_path(tmp_path, 10).unlink()
     reader = open_reader(tmp_path)
@@ -192,10 +192,10 @@ def test_a_segment_that_vanishes_is_skipped(tmp_path: Path) -> None:
         assert reader.read(12, 3) == Chunk(20, b"klm")
     segment_path(tmp_path, 20).unlink()
     assert writer.reader().read(12, 3) == Chunk(25, b"")
-    # Dropping what somebody took away already is no trouble either.
-    ledger = MissingRanges(tmp_path)
-    ledger.drop(10, 20)
-    assert ledger.ranges == (MissingRange(10, 20, 0, DROPPED),)
+    # A segment that does not exist any more can be dropped too.
+    missing = MissingRanges(tmp_path)
+    missing.drop(10, 20)
+    assert missing.ranges == (MissingRange(10, 20, 0, DROPPED),)
 
 
 @pytest.mark.parametrize("way", ["append", "fill_from"])
@@ -217,7 +217,7 @@ def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> 
         assert writer.state.lost == 15
         assert (writer.state.held, writer.state.size) == (data[60:75], 75)
         assert read_all(writer.reader()) == [Chunk(0, data[:75])]
-        # Others do not see what may still be stored.
+        # Readers of the folder do not see bytes that are held in memory.
         assert open_reader(tmp_path).size() == 60
     with full_disk(0):
         write(75, 110)
@@ -236,7 +236,7 @@ def test_a_full_disk_loses_the_middle_and_recovers(tmp_path: Path, way: str) -> 
     assert open_reader(tmp_path).lost() == 30
 
 
-def test_what_a_full_disk_refused_for_a_moment_is_stored_without_a_hole(tmp_path: Path) -> None:
+def test_bytes_refused_for_a_moment_are_stored_without_a_gap(tmp_path: Path) -> None:
     writer = make_writer(tmp_path, segment=100, held=50)
     writer.append(b"before ")
     with full_disk(0):
@@ -260,12 +260,12 @@ def test_a_disk_that_stays_full_leaves_a_note_of_the_end(tmp_path: Path) -> None
     assert (reader.size(), reader.lost()) == (35, 28)
     assert reader.missing(35) == Missing(28, 4)
     assert read_all(reader) == [Chunk(0, b"stored\n")]
-    # The owner still has the end of it.
+    # The writer still has the end of it in memory.
     assert read_all(writer.reader()) == [Chunk(0, b"stored\n"), Chunk(25, b" 3\nlost 4\n")]
     assert writer.state.lost == 28
 
 
-def test_a_folder_that_cannot_be_written_loses_but_never_fails(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_loses_bytes_without_an_error(tmp_path: Path) -> None:
     writer = make_writer(tmp_path / "gone" / "log", held=4)
     with pipe_with(b"all of it") as pipe:
         assert writer.fill_from(pipe) == 9
@@ -283,7 +283,7 @@ def test_the_folder_is_made_for_the_first_bytes(tmp_path: Path) -> None:
     assert segment_path(tmp_path / "log", 0).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_pipe_is_emptied_and_its_end_is_told(tmp_path: Path) -> None:
+def test_a_pipe_is_emptied_and_its_end_is_reported(tmp_path: Path) -> None:
     writer = make_writer(tmp_path, segment=1 << 20, quota=8 << 20)
     out, into = os.pipe2(os.O_NONBLOCK)
     assert writer.fill_from(out) is None
@@ -297,7 +297,7 @@ def test_a_pipe_is_emptied_and_its_end_is_told(tmp_path: Path) -> None:
     assert open_reader(tmp_path).size() == 50_000
 
 
-def test_what_cannot_be_spliced_is_read(tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_spliced_is_read(tmp_path: Path) -> None:
     writer = make_writer(tmp_path, segment=100)
     source = tmp_path / "file"
     source.write_bytes(b"not a pipe")
@@ -308,7 +308,7 @@ def test_what_cannot_be_spliced_is_read(tmp_path: Path) -> None:
     assert read_all(open_reader(tmp_path)) == [Chunk(0, b"not a pipe")]
 
 
-def test_parked_it_holds_no_descriptor(tmp_path: Path) -> None:
+def test_a_closed_segment_needs_no_descriptor(tmp_path: Path) -> None:
     descriptors = Path("/proc/self/fd")
     before = len(list(descriptors.iterdir()))
     writer = make_writer(tmp_path)
@@ -319,13 +319,13 @@ def test_parked_it_holds_no_descriptor(tmp_path: Path) -> None:
     assert read_all(open_reader(tmp_path)) == [Chunk(0, b"fourfourfour")]
 
 
-def test_the_ledger_stays_small(tmp_path: Path) -> None:
-    ledger = MissingRanges(tmp_path)
+def test_the_missing_ranges_need_bounded_memory(tmp_path: Path) -> None:
+    missing = MissingRanges(tmp_path)
     for start in range(0, 20_000, 10):
         segment_path(tmp_path, start).write_bytes(b"123\n" * 2 + b"\n\n")
-        ledger.drop(start, start + 10)
-    assert len(ledger.ranges) <= 512
-    assert sum(gone.lines for gone in ledger.ranges) == 8000
+        missing.drop(start, start + 10)
+    assert len(missing.ranges) <= 512
+    assert sum(each.lines for each in missing.ranges) == 8000
     assert list_folder(tmp_path).ranges == (MissingRange(0, 20_000, 8000, DROPPED),)
 
 
@@ -352,10 +352,12 @@ def test_a_reader_in_another_process_sees_only_the_truth(tmp_path: Path) -> None
             chunk = reader.read(at, 4096)
             assert chunk.offset >= at
             first = -chunk.offset % 9
-            for place in range(first, len(chunk.data) - 8, 9):
-                assert chunk.data[place : place + 9] == b"%08d\n" % ((chunk.offset + place) // 9)
+            for at_line in range(first, len(chunk.data) - 8, 9):
+                assert chunk.data[at_line : at_line + 9] == b"%08d\n" % (
+                    (chunk.offset + at_line) // 9
+                )
             if chunk.offset > at:
-                # A jump happens only over what the quota took: whole segments behind the first.
+                # Only dropped ranges are jumped over: whole segments after the first.
                 assert chunk.offset % 10_000 == 0
                 assert at >= 10_000
             at = chunk.end
@@ -366,7 +368,7 @@ def test_a_reader_in_another_process_sees_only_the_truth(tmp_path: Path) -> None
     assert (reader.size(), len(head.data)) == (360_000, 10_000)
 
 
-def test_importing_it_does_not_bring_trio() -> None:
+def test_the_reader_can_be_imported_without_trio() -> None:
     code = (
         "import sys, trio_afrender.tasklog.segments, trio_afrender.tasklog.line_splitter\n"
         "assert 'trio' not in sys.modules"

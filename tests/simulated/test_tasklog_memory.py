@@ -1,4 +1,4 @@
-"""Waiting on a log: everybody wakes, nobody is told of every step."""
+"""Waiting on a log: each waiting task wakes, and several steps of growth may be one wake-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However the bytes of a run arrive, the batches say the same."""
+"""The batches have the same text and the same lines, however the bytes of a run arrive."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def feed_in_parts(data: bytes, at: list[int], piece: int) -> tuple[LineBatcher, 
 
 
 def fragments_of(data: bytes, piece: int) -> list[str]:
-    """What parsers see as lines: a slow and plain second opinion."""
+    """Return the lines, or pieces of lines, that batches consist of: a slow and simple reference."""
     found: list[str] = []
     for match in re.finditer(rb"([^\r\n]*)(\r\n|\r|\n|\Z)", data):
         line, end = match.groups()
@@ -64,7 +64,7 @@ def test_any_chunking_gives_the_same_text_and_the_same_lines(data: bytes, at: li
     assert batcher.fed == len(data)
     assert batcher.tail == ""
     fragments = fragments_of(data, SMALL)
-    # Every batch is a run of whole fragments: it was cut at legal places only.
+    # Each batch consists of whole fragments: batches end only where they may.
     for batch in batches:
         taken = ""
         while len(taken) < len(batch):
@@ -74,14 +74,14 @@ def test_any_chunking_gives_the_same_text_and_the_same_lines(data: bytes, at: li
 
 
 @given(outputs, cuts)
-def test_nothing_waits_but_one_unfinished_line(data: bytes, at: list[int]) -> None:
+def test_only_one_unfinished_line_is_held_back(data: bytes, at: list[int]) -> None:
     batcher, _ = feed_in_parts(data, at, SMALL)
     waiting = data[batcher.fed :]
     assert not re.search(rb"[\r\n].", waiting, re.DOTALL)
     assert batcher.tail == codecs.utf_8_decode(waiting, "replace", False)[0]
 
 
-def test_a_character_cut_by_reads_is_whole() -> None:
+def test_a_character_split_by_reads_is_whole() -> None:
     batcher = LineBatcher()
     euro = "€".encode()
     assert batcher.feed(b"5 " + euro[:1]) == []
@@ -120,7 +120,7 @@ def test_long_lines_come_in_pieces_from_their_own_start() -> None:
     assert "".join(batches) == "short\n" + long.decode() + "\nnext\n"
 
 
-def test_a_line_of_just_a_piece_is_whole() -> None:
+def test_a_line_of_exactly_one_piece_is_whole() -> None:
     batcher = LineBatcher()
     assert batcher.feed(b"x" * MAX_LINE) == []
     assert batcher.feed(b"\r") == []
@@ -137,7 +137,7 @@ def test_a_program_that_never_ends_a_line_takes_no_memory() -> None:
     assert batcher.fed == shown
 
 
-def test_it_can_be_used_again_after_the_end() -> None:
+def test_a_batcher_can_be_used_again_after_finish() -> None:
     batcher = LineBatcher()
     batcher.feed(b"one")
     assert batcher.finish() == ["one"]

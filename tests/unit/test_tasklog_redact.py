@@ -1,4 +1,4 @@
-"""No part of a secret is shown, however the text was cut."""
+"""No part of a secret is shown, however the text is split."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ texts = st.text("abc", max_size=60)
 cuts = st.lists(st.integers(min_value=0, max_value=60), max_size=8)
 
 
-def blot(text: str, secrets: list[str]) -> str:
-    """The same by marking single characters: slow and plain."""
+def redact_slowly(text: str, secrets: list[str]) -> str:
+    """Redact by marking single characters: a slow and simple reference."""
     owner = [-1] * len(text)
     spans = sorted(
         (at, at + len(secret))
@@ -39,8 +39,8 @@ def blot(text: str, secrets: list[str]) -> str:
 
 
 @given(texts, secret_lists, cuts)
-def test_any_chunking_hides_the_same(text: str, secrets: list[str], at: list[int]) -> None:
-    expected = blot(text, secrets)
+def test_any_chunking_gives_the_same_text(text: str, secrets: list[str], at: list[int]) -> None:
+    expected = redact_slowly(text, secrets)
     assert Redactor(secrets).redact(text) == expected
     redactor = Redactor(secrets)
     edges = [0, *sorted(min(cut, len(text)) for cut in at), len(text)]
@@ -50,7 +50,7 @@ def test_any_chunking_hides_the_same(text: str, secrets: list[str], at: list[int
     assert redactor.feed(text) + redactor.finish() == expected
 
 
-def test_what_cannot_be_a_secret_is_not_held_back() -> None:
+def test_text_that_cannot_be_a_secret_is_not_held_back() -> None:
     redactor = Redactor(["hunter22"])
     assert redactor.feed("login hun") == "login "
     assert redactor.feed("gry ") == "hungry "
@@ -59,14 +59,14 @@ def test_what_cannot_be_a_secret_is_not_held_back() -> None:
     assert redactor.finish() == ""
 
 
-def test_the_longest_match_goes() -> None:
+def test_the_longest_match_is_replaced() -> None:
     redactor = Redactor(["abcdef", "abcdefgh"])
     assert redactor.redact("abcdefgh abcdefg") == f"{REDACTION_MARK} {REDACTION_MARK}g"
     assert redactor.feed("abcdefg") == ""
     assert redactor.feed("h.") == f"{REDACTION_MARK}."
 
 
-def test_short_values_and_no_values_hide_nothing() -> None:
+def test_short_and_empty_values_are_not_redacted() -> None:
     redactor = Redactor(["short", ""])
     assert redactor.feed("short") == "short"
     assert redactor.finish() == ""
@@ -97,6 +97,6 @@ def test_secrets_are_found_by_name(name: str) -> None:
     assert find_secrets(environment, patterns) == ("hunter22",)
 
 
-def test_secrets_come_once_and_the_longest_first() -> None:
+def test_secrets_are_listed_once_and_the_longest_first() -> None:
     environment = {"A_KEY": "123456", "B_KEY": "1234567", "C_KEY": "123456", "D_KEY": "12345"}
     assert find_secrets(environment, ["*_KEY"]) == ("1234567", "123456")

@@ -122,7 +122,7 @@ class ProcessImageWorker:
         process = await self._get_process()
         assert process.stdin is not None  # noqa: S101 - asked for when it was started
         try:
-            # Escaped to ASCII, so that file names which are not UTF-8 survive.
+            # Escaped to ASCII: file names that are not UTF-8 survive (test_a_name_that_is_not_utf8).
             await process.stdin.send_all(json.dumps(request).encode("ascii") + b"\n")
             line = await self._read_line(process)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
