@@ -1,5 +1,5 @@
-"""Bytes from outside, thrown at everything that decodes them: ``make fuzz``; the suite has a short one.
+"""Wrong bytes for every decoder of data from outside: ``make fuzz``; the suite has a short run.
 
-Whatever comes, the answer is a value or an error of ours that says what is wrong, within bounded time
-and memory.
+For any input a decoder must return a value, or raise one of the project's errors with a text,
+within bounded time and memory.
 """

@@ -1,4 +1,4 @@
-"""``make fuzz``: wrong inputs for every decoder of bytes from outside."""
+"""Feed wrong inputs to every decoder of data from outside."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.runner import Hunt
+from fuzz.runner import FuzzRun
 from fuzz.targets import all_targets
 
-SHOWN = 3
-"""Findings of one target that are shown; one cause makes many."""
+MAX_SHOWN = 3
+"""Findings of one target that are printed; one cause makes many."""
 
 
 def main(inputs: int, seed: int, only: str) -> int:
-    """Fuzz; return how many targets were found wrong."""
-    wrong = 0
+    """Run all targets; return the number of targets with findings."""
+    failed = 0
     for name, target in all_targets().items():
         if only not in name:
             continue
-        hunt = Hunt(target, f"{seed}:{name}")
+        run = FuzzRun(target, f"{seed}:{name}")
         findings = 0
-        for finding in hunt.run(inputs):
+        for finding in run.try_inputs(inputs):
             findings += 1
-            if findings <= SHOWN:
-                say(f"FOUND in {name}: {finding.what[-1500:]}\n  {finding.data[:400]!r}")
-        wrong += findings > 0
-        say(
-            f"{name}: {hunt.inputs} inputs in {hunt.seconds:.0f} s, {hunt.accepted} decoded,"
-            f" slowest {hunt.slowest * 1000:.0f} ms, {findings} findings"
+            if findings <= MAX_SHOWN:
+                write(f"FOUND in {name}: {finding.problem[-1500:]}\n  {finding.data[:400]!r}")
+        failed += findings > 0
+        write(
+            f"{name}: {run.inputs} inputs in {run.seconds:.0f} s, {run.accepted} decoded,"
+            f" slowest {run.slowest * 1000:.0f} ms, {findings} findings"
         )
-    return wrong
+    return failed
 
 
-def say(text: str) -> None:
+def write(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -47,5 +47,5 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--only", default="", help="targets with this in their name")
     options = parser.parse_args()
-    say(f"seed {options.seed}")
+    write(f"seed {options.seed}")
     sys.exit(1 if main(options.inputs, options.seed, options.only) else 0)

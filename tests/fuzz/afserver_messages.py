@@ -1,4 +1,4 @@
-"""What an Afanasy server answers, up to where it has become words of a session; and its own meters."""
+"""Responses of an Afanasy server, up to the session messages made from them; values of meters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RENDER = {
     "id": 3, "name": "n1", "st": 1, "time_launch": 1000,
     "tasks": [{"job_id": 2, "block_num": 0, "task_num": 1, "time_start": 1000, "number": 0}],
 }  # fmt: skip
-LISTED = json.dumps({"renders": [RENDER]}).encode()
+LISTING = json.dumps({"renders": [RENDER]}).encode()
 BROKEN = (
     b'{"renders":[\n{"name":"n1",\n"id":3,\n"st":1,\n"time_launch":5,\n"tasks":[{"name":"a"b"}]}]}'
 )
@@ -46,28 +46,28 @@ def _runs() -> RunIds:
 
 
 def events(data: bytes) -> None:
-    """Answers to a register and to updates; what comes of them can be said in a session."""
-    said = afanasy.decode(data)
-    if not isinstance(said, afanasy.RenderEvents):
+    """Responses to a register and to updates; the events made from them can be encoded."""
+    message = afanasy.decode(data)
+    if not isinstance(message, afanasy.RenderEvents):
         return
-    resolve(said, Timing())
+    resolve(message, Timing())
     for listed in (True, False):
         runs = _runs()
-        encode(runs.registered(said, listed=listed).registered)
+        encode(runs.registered(message, listed=listed).registered)
         for _ in range(2):
-            heard = runs.apply_update_answer(said)
-            if heard.events is not None:
-                encode(heard.events)
+            result = runs.apply_update_answer(message)
+            if result.events is not None:
+                encode(result.events)
         assert len({task.run for task in runs.tasks}) == len(runs.tasks)
 
 
-def beliefs(data: bytes) -> None:
+def server_view(data: bytes) -> None:
     found = read_server_view(data)
     if found is not None:
-        belief = find(found, "n1")
-        check_registration(belief, 3, 1000)
-        if belief is not None:
-            encode(_runs().continue_runs(belief).registered)
+        view = find(found, "n1")
+        check_registration(view, 3, 1000)
+        if view is not None:
+            encode(_runs().continue_runs(view).registered)
 
 
 def identity(data: bytes) -> None:
@@ -84,7 +84,7 @@ def meter(data: bytes) -> None:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        return  # the exchange's own target has these
+        return  # the target for plugin messages has these
     meter_from(value)
 
 
@@ -95,11 +95,11 @@ def _vectors() -> tuple[bytes, ...]:
 
 TARGETS = {
     "native events in a session": Target(run=events, corpus=_vectors(), allowed=(ProtocolError,)),
-    "what a server believes": Target(run=beliefs, corpus=(LISTED, BROKEN)),
+    "a server's list of renders": Target(run=server_view, corpus=(LISTING, BROKEN)),
     "a render's identity": Target(
         run=identity, corpus=(Identity(server="af://s", name="n1", id=3).write().encode(),)
     ),
-    "answers to questions": Target(run=answer, corpus=(LISTED,), allowed=(ProtocolError,)),
+    "responses to queries": Target(run=answer, corpus=(LISTING,), allowed=(ProtocolError,)),
     "measurements": Target(
         run=meter, corpus=(json.dumps(METER).encode(), b"null"), allowed=(ProtocolError,)
     ),

@@ -1,4 +1,4 @@
-"""Config files, path maps, tokens, addresses, and what stands in the store of an earlier agent."""
+"""Config files, path maps, tokens, addresses, and files that an earlier agent left in its store."""
 
 from __future__ import annotations
 
@@ -36,35 +36,35 @@ CONFIG = {
 _FOLDER = Path("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir())  # noqa: S108
 
 
-def _with_file(data: bytes, use: Callable[[Path], object]) -> None:
+def _call_with_file(data: bytes, function: Callable[[Path], object]) -> None:
     with tempfile.NamedTemporaryFile(dir=_FOLDER, prefix="fuzz-") as file:
         file.write(data)
         file.flush()
-        use(Path(file.name))
+        function(Path(file.name))
 
 
 def config(data: bytes) -> None:
-    """A file that was named on the command line, up to the settings that are made of it."""
+    """A file given on the command line, up to the configuration made from it."""
     parse_file(data, Path("config.json"), ("unix", "linux"))
 
-    def use(path: Path) -> None:
+    def load(path: Path) -> None:
         settings = load_settings(environment={}, files=(path,), arguments={}, options={})
         list(settings.shown())
         make_config(settings)
 
-    _with_file(data, use)
+    _call_with_file(data, load)
 
 
 def token(data: bytes) -> None:
-    _with_file(data, read_token_file)
+    _call_with_file(data, read_token_file)
 
 
 def tokens(data: bytes) -> None:
-    _with_file(data, read_tokens_file)
+    _call_with_file(data, read_tokens_file)
 
 
 def pathmap(data: bytes) -> None:
-    """A JSON list of pairs, a new line, and a text to be mapped."""
+    """A JSON list of pairs, a line feed, and a text to map."""
     head, _, rest = data.partition(b"\n")
     text = rest.decode("utf-8", "surrogateescape")
     try:
@@ -72,7 +72,7 @@ def pathmap(data: bytes) -> None:
     except (ValueError, RecursionError):
         pairs = [["/mnt/a", "P:/a"], ["/", "Z:\\"]]
     if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
-        return  # the config's own checks see to that
+        return  # the checks of the configuration reject these
     for windows in (False, True):
         made = PathMap(pairs, windows=windows)
         made.to_client(text)
@@ -98,7 +98,7 @@ def pattern(data: bytes) -> None:
 
 
 def history(data: bytes) -> None:
-    _with_file(data, _read_history)
+    _call_with_file(data, _read_history)
 
 
 def _read_history(path: Path) -> None:
@@ -120,7 +120,7 @@ TARGETS = {
         run=config,
         corpus=(json.dumps(CONFIG).encode(),),
         allowed=(ConfigError,),
-        longest=math.inf,
+        max_error=math.inf,
         share=0.5,
     ),
     "token files": Target(
@@ -143,7 +143,7 @@ TARGETS = {
         run=address,
         corpus=(b"wss://farm.example:7443/path", b"ws://[::1]:80", b"127.0.0.1:8080", b"[::1]"),
         allowed=(ConfigError,),
-        longest=math.inf,
+        max_error=math.inf,
     ),
     "patterns of names": Target(
         run=pattern, corpus=(b"a.@##@.exr@-#@\nb", b"render -s @#@ -e @#@\n@####@")

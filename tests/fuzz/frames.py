@@ -1,9 +1,11 @@
-"""Messages of both protocols, and the journal that is made of them."""
+"""Messages of both protocols, and the journal, whose records are messages."""
 
 from __future__ import annotations
 
 import json
 import random
+import struct
+import zlib
 from pathlib import Path
 
 from fuzz.targets import Target
@@ -47,17 +49,17 @@ END = TaskUpdate(
     run="r1", job=2, block=0, task=3, status=TaskStatus.FinishedError, percent=40, output="text\n",
     exit_code=1, parsed_files=("a.exr",), why=(Reason(time=1.5, event="exit", text="end", pids=(4,)),),
 )  # fmt: skip
-RENDER_SAYS: tuple[FromRender, ...] = (
+RENDER_MESSAGES: tuple[FromRender, ...] = (
     Register(name="n1", running=(TASK,), undelivered=(TASK,), resources=HostResources()),
     Update(
         seq=3, tasks=(END,), outputs=(AskedOutput(run="r1", job=2, block=0, task=3, output="o"),),
         log=(LogEntry(run="r1", n=1, text="line\n"),), resources=HostResources(), state=5,
-        listened=(ListenedEntry(run="r1", n=2, text="heard"),),
+        listened=(ListenedEntry(run="r1", n=2, text="line"),),
         files=(FilesEntry(run="r1", n=3, files=(TaskFile(name="a.jpg", data=b"\xff\0x"),)),),
     ),
     Deregister(reason="bye"),
 )  # fmt: skip
-SERVER_SAYS: tuple[FromServer, ...] = (
+SERVER_MESSAGES: tuple[FromServer, ...] = (
     Registered(id=7, heartbeat_sec=1.0, zombie_time=16.0, resume=("r1",), stop=("r2",), log="hi"),
     Refused(reason="name-taken", text="no", retry_after=4.0),
     Events(
@@ -89,33 +91,28 @@ def from_server(data: bytes) -> None:
 def journal(data: bytes) -> None:
     messages, good = read_records(data)
     assert good <= max(len(data), len(MAGIC))
-    held = replay(messages)
-    compact = MAGIC + b"".join(held.records())
-    assert replay(read_records(compact)[0]) == held
+    state = replay(messages)
+    compact = MAGIC + b"".join(state.records())
+    assert replay(read_records(compact)[0]) == state
 
 
-def journal_of_words(data: bytes) -> None:
-    """Records that are whole but say strange things: another version wrote them."""
-    for who in (b"S", b"R"):
-        journal(MAGIC + _sealed(who, data) + make_record(RECORDS[0]))
-
-
-def _sealed(who: bytes, body: bytes) -> bytes:
-    import struct
-    import zlib
-
-    return struct.pack(">cII", who, len(body), zlib.crc32(who + body)) + body
+def journal_records(data: bytes) -> None:
+    """Complete records with unknown contents, as another version may write them."""
+    for sender in (b"S", b"R"):
+        checksum = zlib.crc32(sender + data)
+        record = struct.pack(">cII", sender, len(data), checksum) + data
+        journal(MAGIC + record + make_record(RECORDS[0]))
 
 
 def native(data: bytes) -> None:
-    """Whole, and in pieces: the same comes of it."""
+    """A message as a whole and in pieces: the results must be equal."""
     message, problem = _decode(data)
     receiver = afanasy.Receiver()
-    dice = random.Random(len(data))  # noqa: S311 - to be repeated
+    rng = random.Random(len(data))  # noqa: S311 - must be repeatable
     at, found = 0, None
     try:
         while at < len(data) and found is None:
-            size = dice.randint(1, 64)
+            size = rng.randint(1, 64)
             found, at = receiver.feed(data[at : at + size]), at + size
     except ProtocolError:
         assert problem is not None
@@ -142,19 +139,19 @@ def _vectors() -> tuple[bytes, ...]:
 TARGETS = {
     "frames from a render": Target(
         run=from_render,
-        corpus=tuple(encode(each).encode() for each in RENDER_SAYS),
+        corpus=tuple(encode(each).encode() for each in RENDER_MESSAGES),
         allowed=(ProtocolError,),
     ),
     "frames from a server": Target(
         run=from_server,
-        corpus=tuple(encode(each).encode() for each in SERVER_SAYS),
+        corpus=tuple(encode(each).encode() for each in SERVER_MESSAGES),
         allowed=(ProtocolError,),
     ),
     "a journal": Target(
         run=journal, corpus=(MAGIC + b"".join(make_record(each) for each in RECORDS),), share=0.5
     ),
     "records of a journal": Target(
-        run=journal_of_words, corpus=tuple(encode(each).encode() for each in RECORDS), share=0.5
+        run=journal_records, corpus=tuple(encode(each).encode() for each in RECORDS), share=0.5
     ),
     "native messages": Target(run=native, corpus=_vectors(), allowed=(ProtocolError,)),
 }

@@ -1,4 +1,4 @@
-"""What plugins say through the socket of their host, and supervisors and parents through theirs."""
+"""Messages of plugin hosts, of the supervisor and of task supervisors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
 
 __all__ = ("TARGETS",)
 
-FROM: Mapping[str, Callable[[object], object]] = {
+LOADERS: Mapping[str, Callable[[object], object]] = {
     "error": host_protocol.load_error,
     "facts": host_protocol.load_facts,
     "state": host_protocol.load_state,
@@ -26,7 +26,7 @@ FROM: Mapping[str, Callable[[object], object]] = {
     "texts": host_protocol.load_texts,
 }
 STATE = ParserState(percent=3, activity="x", replaced=(Replaced(start=1, end=2, text="t"),))
-SAID: Mapping[str, object] = {
+VALUES: Mapping[str, object] = {
     "error": {"text": "t", "details": "d", "kind": "parser", "name": "n", "near": ["m"]},
     "facts": host_protocol.dump_facts(
         ServiceFacts(working_directory="/w", command="c", environment={"A": "b"})
@@ -40,51 +40,51 @@ SAID: Mapping[str, object] = {
 
 
 def stream(data: bytes) -> None:
-    """Frames in pieces, and what their values are."""
+    """Frames in pieces, and the values in them."""
     frames = host_protocol.PluginFrameReader()
     for at in range(0, len(data), 7):
         for message in frames.feed(data[at : at + 7]):
-            _take(message)
+            _load(message)
 
 
 def value(data: bytes) -> None:
-    """One frame that is whole, whatever is in it."""
+    """One complete frame with any contents."""
     for message in host_protocol.PluginFrameReader().feed(len(data).to_bytes(4, "big") + data):
-        _take(message)
+        _load(message)
 
 
 def supervisor(data: bytes) -> None:
-    """What agent, supervisor and parents say to each other."""
+    """Messages between agent, supervisor and task supervisors."""
     for message in FrameReader().feed(data):
         TreeState.from_json(message)
         LaunchSpec.from_json(message)
 
 
 def end_of_tree(data: bytes) -> None:
-    """The word that a parent leaves of the end of its tree."""
+    """The record that a task supervisor writes at the end of its tree."""
     with tempfile.NamedTemporaryFile(prefix="fuzz-", suffix=".end") as file:
         file.write(data)
         file.flush()
         read_exit_record(file.name.removesuffix(".end"))
 
 
-def _take(message: Mapping[str, object]) -> None:
-    for kind, make in FROM.items():
+def _load(message: Mapping[str, object]) -> None:
+    for kind, make in LOADERS.items():
         if kind in message:
             make(message[kind])
 
 
-CORPUS = tuple({"id": 1, kind: said} for kind, said in SAID.items())
+CORPUS = tuple({"id": 1, kind: value} for kind, value in VALUES.items())
 SPEC = LaunchSpec(
     argv=("a",), cwd="/", environment={}, log=LogSpec(folder="f", quota=1, segment=1, held=1)
 )
 TARGETS = {
-    "a supervisor's words": Target(
+    "messages of supervisors": Target(
         run=supervisor,
         corpus=(encode(SPEC.to_json()) + encode({**SPEC.to_json(), **TreeState(pid=3).to_json()}),),
         allowed=(FrameError,),
     ),
-    "ends of trees": Target(
+    "records of tree ends": Target(
         run=end_of_tree,
         corpus=(json.dumps(TreeState(raw=0, empty=True).to_json()).encode(),),
         share=0.5,

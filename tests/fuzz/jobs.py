@@ -1,4 +1,4 @@
-"""Job files, and what a farm does with one that was taken."""
+"""Job files, and a farm's handling of those that are valid."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ("TARGETS",)
 
 JOBS = Path(__file__).parents[1] / "data" / "jobs"
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MANY = 2000
-"""Tasks above which a job is only read: a large one is right, and slow to make."""
+MAX_TASKS = 2000
+"""Jobs with more tasks are only parsed: they are valid, but slow to run."""
 
 
 def job(data: bytes) -> None:
     spec = parse_job(_loads(data, Path("job.json")), folder=Path("/jobs"))
-    if sum(block.task_count for block in spec.blocks) > MANY:
+    if sum(block.task_count for block in spec.blocks) > MAX_TASKS:
         return
     store = MemoryFarmStore()
     state = FarmState(texts=store, settings=FarmSettings(), wall=lambda: 1e9)
     register = Register(name="n", capacity=10**6, max_tasks=3)
     renders.register(state, register, 1, "peer", 0.0)
-    taken = transitions.submit(state, spec, 0.0)
+    submitted = transitions.submit(state, spec, 0.0)
     scheduler.assign(state, 0.0)
-    scheduler.why_waiting(state, taken, 0.0)
-    view_job(taken, store)
+    scheduler.why_waiting(state, submitted, 0.0)
+    view_job(submitted, store)
     while events := renders.take_events(state, state.renders["n"], 1):
         encode(events)
 

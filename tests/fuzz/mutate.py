@@ -1,5 +1,4 @@
-"""Makes wrong inputs of right ones: bytes that are flipped, cut, doubled, spliced; JSON whose values are not
-what they should be."""
+"""Makes wrong inputs from valid ones: bytes flipped, cut, doubled, spliced; other JSON values."""
 
 from __future__ import annotations
 
@@ -12,15 +11,15 @@ __all__ = ("Mutator",)
 
 NUMBERS = (0, 1, 2, 3, 7, 8, 12, 16, 64, 100, 127, 128, 255, 256, 4096, 65535, 2**31 - 1, 2**31,
            2**32 - 1, 2**63, -1, -2, -(2**31))  # fmt: skip
-ODD: tuple[object, ...] = (
+ODD_VALUES: tuple[object, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**53 + 1, 2**63, 10**30, -(10**30), 0.5, -0.0, 1e308, "",
     " ", "0", "1", "-1", "a", "\0", "\n", "\x1b[2J", "\udcff", "\ud800", "é", "\U0001f600", "..",
     "/", "../../x", "C:\\x", "@#@", "(", "[", "a" * 300, [], {}, [[]], [None], [0], [""], {"": 0},
     {"a": []}, "%s", "{}", "*", "\\", "^(a+)+$",
 )  # fmt: skip
-"""Values that are seldom what somebody expected."""
+"""Values that decoders seldom expect."""
 DIGITS = re.compile(rb"\d+")
-WRITTEN = (
+ODD_DIGITS = (
     b"0",
     b"-1",
     b"9" * 5000,
@@ -30,154 +29,152 @@ WRITTEN = (
     b"4294967295",
     b"007",
 )
-LONGEST = 1 << 16
-"""Bytes of an input, about: what is slow with these is slow."""
+MAX_INPUT = 1 << 16
+"""Bytes of an input; `MAX_TIME` of the runner is for this size."""
 
 
 class Mutator:
-    """Throws inputs from examples; the same dice give the same ones."""
+    """Makes inputs from valid ones; a generator with the same seed gives the same inputs."""
 
-    def __init__(self, corpus: Sequence[bytes], dice: random.Random) -> None:
+    def __init__(self, corpus: Sequence[bytes], rng: random.Random) -> None:
         self._corpus = [*corpus] or [b""]
-        self._dice = dice
+        self._rng = rng
         self._words = _collect_words(corpus)
-        self._keys = sorted({key for each in corpus for key in _keys_of(_parse(each))})
-        self._ways: tuple[Callable[[bytearray], None], ...] = (
+        self._keys = sorted({key for each in corpus for key in _collect_keys(_parse(each))})
+        self._changes: tuple[Callable[[bytearray], None], ...] = (
             self._flip, self._flip, self._set, self._insert, self._delete, self._repeat,
             self._splice, self._number, self._digits, self._word, self._word, self._truncate, self._swap,
         )  # fmt: skip
 
     def make(self) -> bytes:
-        """The next input."""
-        source = self._dice.choice(self._corpus)
-        if self._dice.random() < 0.6 and (tree := _parse(source)) is not None:
-            for _ in range(self._dice.choice((1, 1, 1, 2, 4))):
+        """Return the next input."""
+        source = self._rng.choice(self._corpus)
+        if self._rng.random() < 0.6 and (tree := _parse(source)) is not None:
+            for _ in range(self._rng.choice((1, 1, 1, 2, 4))):
                 tree = self._change(tree)
             data = json.dumps(tree).encode("utf-8", "surrogatepass")
-            if self._dice.random() < 0.8:
-                return data[:LONGEST]
+            if self._rng.random() < 0.8:
+                return data[:MAX_INPUT]
             source = data
         work = bytearray(source)
-        for _ in range(self._dice.choice((1, 1, 2, 3, 5, 8))):
-            self._dice.choice(self._ways)(work)
-        return bytes(work[:LONGEST])
+        for _ in range(self._rng.choice((1, 1, 2, 3, 5, 8))):
+            self._rng.choice(self._changes)(work)
+        return bytes(work[:MAX_INPUT])
 
     # -- bytes ----------------------------------------------------------------------------------
 
-    def _at(self, work: bytearray) -> int:
-        return self._dice.randrange(len(work) + 1)
+    def _choose_position(self, work: bytearray) -> int:
+        return self._rng.randrange(len(work) + 1)
 
-    def _span(self, work: bytearray) -> tuple[int, int]:
-        start = self._at(work)
-        return start, min(len(work), start + self._dice.choice((1, 1, 2, 4, 8, 30, 200)))
+    def _choose_span(self, work: bytearray) -> tuple[int, int]:
+        start = self._choose_position(work)
+        return start, min(len(work), start + self._rng.choice((1, 1, 2, 4, 8, 30, 200)))
 
     def _flip(self, work: bytearray) -> None:
         if work:
-            work[self._dice.randrange(len(work))] ^= 1 << self._dice.randrange(8)
+            work[self._rng.randrange(len(work))] ^= 1 << self._rng.randrange(8)
 
     def _set(self, work: bytearray) -> None:
         if work:
-            work[self._dice.randrange(len(work))] = self._dice.choice((0, 10, 13, 27, 34, 92, 255))
+            work[self._rng.randrange(len(work))] = self._rng.choice((0, 10, 13, 27, 34, 92, 255))
 
     def _insert(self, work: bytearray) -> None:
-        at = self._at(work)
-        work[at:at] = self._dice.randbytes(self._dice.choice((1, 1, 2, 8)))
+        at = self._choose_position(work)
+        work[at:at] = self._rng.randbytes(self._rng.choice((1, 1, 2, 8)))
 
     def _delete(self, work: bytearray) -> None:
-        start, end = self._span(work)
+        start, end = self._choose_span(work)
         del work[start:end]
 
     def _repeat(self, work: bytearray) -> None:
-        start, end = self._span(work)
-        work[start:start] = work[start:end] * self._dice.choice((1, 1, 3, 100))
+        start, end = self._choose_span(work)
+        work[start:start] = work[start:end] * self._rng.choice((1, 1, 3, 100))
 
     def _splice(self, work: bytearray) -> None:
-        other = self._dice.choice(self._corpus)
-        start = self._dice.randrange(len(other) + 1)
-        at = self._at(work)
-        work[at : at + self._dice.choice((0, 8))] = other[start : start + 64]
+        other = self._rng.choice(self._corpus)
+        start = self._rng.randrange(len(other) + 1)
+        at = self._choose_position(work)
+        work[at : at + self._rng.choice((0, 8))] = other[start : start + 64]
 
     def _number(self, work: bytearray) -> None:
-        """Put a number that is a limit of something where one may stand."""
-        size = self._dice.choice((1, 2, 4, 4, 8))
-        order = self._dice.choice(("big", "little"))
-        value = self._dice.choice(NUMBERS) % (1 << 8 * size)
-        at = self._at(work)
+        """Write a limit of some integer type at any position."""
+        size = self._rng.choice((1, 2, 4, 4, 8))
+        order = self._rng.choice(("big", "little"))
+        value = self._rng.choice(NUMBERS) % (1 << 8 * size)
+        at = self._choose_position(work)
         work[at : at + size] = value.to_bytes(size, order)  # type: ignore[arg-type]  # one of two
 
     def _digits(self, work: bytearray) -> None:
-        """Put another number where one stands in letters."""
+        """Replace a decimal number."""
         if found := list(DIGITS.finditer(work)):
-            start, end = self._dice.choice(found).span()
-            work[start:end] = self._dice.choice(WRITTEN)
+            start, end = self._rng.choice(found).span()
+            work[start:end] = self._rng.choice(ODD_DIGITS)
 
     def _word(self, work: bytearray) -> None:
-        at = self._at(work)
-        work[at : at + self._dice.choice((0, 0, 1, 4))] = self._dice.choice(self._words)
+        at = self._choose_position(work)
+        work[at : at + self._rng.choice((0, 0, 1, 4))] = self._rng.choice(self._words)
 
     def _truncate(self, work: bytearray) -> None:
-        del work[self._at(work) :]
+        del work[self._choose_position(work) :]
 
     def _swap(self, work: bytearray) -> None:
-        start, end = self._span(work)
+        start, end = self._choose_span(work)
         part = bytes(work[start:end])
         del work[start:end]
-        at = self._at(work)
+        at = self._choose_position(work)
         work[at:at] = part
 
     # -- JSON -----------------------------------------------------------------------------------
 
     def _change(self, value: object) -> object:
-        """The same tree with one change somewhere in it."""
-        if isinstance(value, dict) and value and self._dice.random() < 0.9:
+        """Return the tree with one change."""
+        if isinstance(value, dict) and value and self._rng.random() < 0.9:
             return self._change_object(value)
-        if isinstance(value, list) and value and self._dice.random() < 0.9:
+        if isinstance(value, list) and value and self._rng.random() < 0.9:
             return self._change_list(value)
-        return self._odd(value)
+        return self._replace(value)
 
     def _change_object(self, value: dict[str, object]) -> dict[str, object]:
-        made, key = dict(value), self._dice.choice(list(value))
-        way = self._dice.random()
-        if way < 0.08:
+        made, key = dict(value), self._rng.choice(list(value))
+        chance = self._rng.random()
+        if chance < 0.08:
             del made[key]
-        elif way < 0.16:
-            made[self._dice.choice(self._keys or [""])] = made[key]
-        elif way < 0.22:
-            made[self._dice.choice((key.upper(), key + "_", key[:-1], ""))] = made.pop(key)
+        elif chance < 0.16:
+            made[self._rng.choice(self._keys or [""])] = made[key]
+        elif chance < 0.22:
+            made[self._rng.choice((key.upper(), key + "_", key[:-1], ""))] = made.pop(key)
         else:
             made[key] = self._change(made[key])
         return made
 
     def _change_list(self, value: list[object]) -> list[object]:
-        made, at = list(value), self._dice.randrange(len(value))
-        way = self._dice.random()
-        if way < 0.1:
+        made, at = list(value), self._rng.randrange(len(value))
+        chance = self._rng.random()
+        if chance < 0.1:
             del made[at]
-        elif way < 0.2:
+        elif chance < 0.2:
             made.insert(at, made[at])
-        elif way < 0.23:
+        elif chance < 0.23:
             made *= 50
         else:
             made[at] = self._change(made[at])
         return made
 
-    def _odd(self, value: object) -> object:
-        way = self._dice.random()
-        if isinstance(value, str) and way < 0.4:
+    def _replace(self, value: object) -> object:
+        chance = self._rng.random()
+        if isinstance(value, str) and chance < 0.4:
             work = bytearray(value.encode("utf-8", "surrogatepass"))
-            self._dice.choice(self._ways)(work)
+            self._rng.choice(self._changes)(work)
             return work.decode("utf-8", "surrogateescape")
-        if isinstance(value, int) and way < 0.4:
-            return self._dice.choice(NUMBERS) * self._dice.choice((1, 1, -1))
-        if way > 0.95:
-            return _wrap(
-                value, self._dice.choice((1, 1, 1, 10, 90, 300)), self._dice.choice((0, 1))
-            )
-        return self._dice.choice(ODD)
+        if isinstance(value, int) and chance < 0.4:
+            return self._rng.choice(NUMBERS) * self._rng.choice((1, 1, -1))
+        if chance > 0.95:
+            return _wrap(value, self._rng.choice((1, 1, 1, 10, 90, 300)), self._rng.choice((0, 1)))
+        return self._rng.choice(ODD_VALUES)
 
 
 def _parse(data: bytes) -> object:
-    """JSON that can be changed as a tree; None for anything else."""
+    """Parse a JSON object or array; None for anything else."""
     if data[:1] not in (b"{", b"["):
         return None
     try:
@@ -193,16 +190,16 @@ def _wrap(value: object, depth: int, kind: int) -> object:
     return value
 
 
-def _keys_of(tree: object) -> set[str]:
+def _collect_keys(tree: object) -> set[str]:
     if isinstance(tree, dict):
-        return {*tree, *(key for each in tree.values() for key in _keys_of(each))}
+        return {*tree, *(key for each in tree.values() for key in _collect_keys(each))}
     if isinstance(tree, list):
-        return {key for each in tree for key in _keys_of(each)}
+        return {key for each in tree for key in _collect_keys(each)}
     return set()
 
 
 def _collect_words(corpus: Sequence[bytes]) -> list[bytes]:
-    """Words of the examples, and some that trip decoders."""
+    """Words of the valid inputs, and some that are difficult for decoders."""
     words = {word for each in corpus for word in each.split()[:200] if len(word) < 40}
     odd = (b"\r\n", b"\r", b"\0", b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"1e999", b"NaN", b"{",
            b"}" * 10, b"[" * 50, b"[" * 5000, b'{"a":' * 3000, b'"', b"\\u0000", b"\\ud800", b"9" * 5000, b"-", b"%", b"a" * 2000)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Throws inputs at one target and notes what should not have happened."""
+"""Feeds inputs to one target and reports what must not happen."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import attrs
 from fuzz.mutate import Mutator
 from fuzz.targets import Target
 
-__all__ = ("Finding", "Hunt", "try_input")
+__all__ = ("Finding", "FuzzRun", "try_input")
 
-SLOW = 2.0
-"""Seconds of processor time for one input of at most 64 KiB: nothing here may take as long."""
-FAT = 256 << 20
+MAX_TIME = 2.0
+"""Seconds of processor time that an input of at most 64 KiB may take."""
+MAX_GROWTH = 256 << 20
 """Bytes by which the peak of resident memory may rise."""
 
 
 @attrs.frozen
 class Finding:
-    """An input and what it did."""
+    """An input and the problem with it."""
 
     data: bytes
-    what: str
+    problem: str
 
 
 @attrs.define
-class Hunt:
-    """One target, some inputs."""
+class FuzzRun:
+    """A run of one target; the same seed gives the same inputs."""
 
     target: Target
     seed: str
@@ -43,44 +43,45 @@ class Hunt:
     """Seconds of processor time."""
     seconds: float = 0.0
 
-    def run(self, count: int) -> Iterator[Finding]:
-        """Try `count` inputs."""
-        mutator = Mutator(self.target.corpus, random.Random(self.seed))  # noqa: S311 - to be repeated
-        began, before = time.monotonic(), peak()
-        right = [try_input(self.target, each) for each in self.target.corpus]
-        assert None in right, "an example is decoded, or nothing would be found"
-        assert not any(right), right
+    def try_inputs(self, count: int) -> Iterator[Finding]:
+        """Try `count` inputs; yield those with a problem."""
+        mutator = Mutator(self.target.corpus, random.Random(self.seed))  # noqa: S311 - must be repeatable
+        started_at, before = time.monotonic(), read_memory_peak()
+        results = [try_input(self.target, each) for each in self.target.corpus]
+        assert None in results, "at least one valid input must be decoded"
+        assert not any(results), results
         for _ in range(count):
             data = mutator.make()
             start = time.thread_time()
-            what = try_input(self.target, data)
-            took = time.thread_time() - start
-            self.slowest = max(self.slowest, took)
+            problem = try_input(self.target, data)
+            duration = time.thread_time() - start
+            self.slowest = max(self.slowest, duration)
             self.inputs += 1
-            self.accepted += what is None
-            if what:
-                yield Finding(data, what)
-            elif took > SLOW:
-                yield Finding(data, f"took {took:.1f} s")
-            if self.inputs % 100 == 0 and peak() - before > FAT:
-                yield Finding(data, f"memory rose by {(peak() - before) >> 20} MiB, about here")
-                before = peak()
-        self.seconds = time.monotonic() - began
+            self.accepted += problem is None
+            if problem:
+                yield Finding(data, problem)
+            elif duration > MAX_TIME:
+                yield Finding(data, f"took {duration:.1f} s")
+            # Reading the peak takes time, so the input that raised it is one of the last 100.
+            if self.inputs % 100 == 0 and (growth := read_memory_peak() - before) > MAX_GROWTH:
+                yield Finding(data, f"memory rose by {growth >> 20} MiB in the last 100 inputs")
+                before = read_memory_peak()
+        self.seconds = time.monotonic() - started_at
 
 
 def try_input(target: Target, data: bytes) -> str | None:
-    """None: decoded; '': refused in a sentence of ours; else what went wrong."""
+    """Return None if the input was decoded, '' if it was rejected properly, else the problem."""
     try:
         target.run(data)
     except target.allowed as error:
-        said = str(error)
-        return "" if 0 < len(said) < target.longest else f"said {said[:1000]!r}"
-    except Exception:  # noqa: BLE001 - which one it is, is what we want to know
+        text = str(error)
+        return "" if 0 < len(text) < target.max_error else f"error of bad length: {text[:1000]!r}"
+    except Exception:  # noqa: BLE001 - any other exception is a finding
         return traceback.format_exc(limit=-6)
     return None
 
 
-def peak() -> int:
-    """The peak of this process's resident memory, in bytes."""
+def read_memory_peak() -> int:
+    """Return the peak of this process's resident memory in bytes."""
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return usage if sys.platform == "darwin" else usage * 1024

@@ -1,4 +1,4 @@
-"""What is fuzzed, under one name each."""
+"""The targets of fuzzing by their names."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ("Target", "all_targets")
 
 @attrs.frozen(kw_only=True)
 class Target:
-    """A decoder, what it may raise, and right inputs to begin with."""
+    """A decoder, the errors that it may raise, and valid inputs."""
 
     run: Callable[[bytes], object]
-    """Decode, and check what comes out of it (by assert)."""
+    """Decodes, and checks the result by assert."""
     corpus: tuple[bytes, ...]
     allowed: tuple[type[Exception], ...] = ()
-    """Errors that are answers."""
-    longest: float = 2000
-    """Characters of an error. Who made a file of settings may read his own words in it."""
+    """Errors by which it may reject an input."""
+    max_error: float = 2000
+    """Characters of an error's text. Unlimited for files of settings, whose values it may quote."""
     share: float = 1.0
-    """Of the inputs that others get in the suite: some are dear."""
+    """Factor for the number of inputs in the test suite; below 1 for slow targets."""
 
 
 def all_targets() -> Mapping[str, Target]:
-    """Every one there is."""
+    """Return all targets. Imported here, because each module imports this one."""
     from fuzz import afserver_messages, configs, frames, ipc_messages, jobs, task_outputs
 
     found: dict[str, Target] = {}
