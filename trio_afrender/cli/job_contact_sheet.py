@@ -80,6 +80,8 @@ def write_sheet(view: JobView, file: Path) -> None:
 
 def _run_maker(request: dict[str, Any]) -> str:
     """Run ``thumbnail.contact_sheet`` in a process; return its error, '' on success."""
+    # Another process, because an image library can crash on a damaged file. -P: no modules from
+    # the current folder.
     words = [sys.executable, "-P", "-m", "trio_afrender.thumbnail.contact_sheet"]
     try:
         done = subprocess.run(

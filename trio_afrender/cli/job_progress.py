@@ -25,6 +25,7 @@ _WAITING_NOTICE_AFTER = 2.0
 """Seconds without a running task until the reason is shown."""
 _MAX_FAILURES_SHOWN = 20
 """Failures shown when they happen; the summary counts the others."""
+# Two threads: one can block on the terminal, and `close` still gets the other.
 _terminal = trio.CapacityLimiter(2)
 
 

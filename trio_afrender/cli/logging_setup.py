@@ -18,6 +18,7 @@ _LIMIT = 10_000
 
 class _Dropping(QueueHandler):
     def enqueue(self, record: logging.LogRecord) -> None:
+        # The base class would print a traceback for each record that finds the queue full.
         with suppress(queue.Full):
             self.queue.put_nowait(record)
 

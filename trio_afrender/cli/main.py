@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         code = _run(words)
+        # Here, not at exit: an error of a closed pipe would be reported outside of our control.
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our stdout closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +60,7 @@ def _run(words: list[str]) -> int:
         return 0
     command = _take_command(words)
     options = parse(command, words)
+    # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
     match command:
         case "run":
             from trio_afrender.cli.commands.run import run

@@ -82,6 +82,7 @@ class _Notifier:
 async def _report(handle: Reported, notifier: _Notifier, watchdog: float) -> None:
     draining = False
     logged: tuple[str, ...] = ()
+    # A third of the interval: two notifications may be late or lost.
     period = min(PERIOD, watchdog / 3) if watchdog else PERIOD
     pause = FIRST
     while True:

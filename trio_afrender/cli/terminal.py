@@ -52,6 +52,7 @@ def _columns(character: str) -> int:
 def tail(text: str, lines: int, width: int = 200) -> list[str]:
     """Return the last lines that are not empty; of a line overwritten with ``\\r`` the last state."""
     found: list[str] = []
+    # Only the end is split: an output can have megabytes.
     for line in reversed(text[-64 * 1024 :].split("\n")):
         last = next((part for part in reversed(line.split("\r")) if part.strip()), "")
         if last:

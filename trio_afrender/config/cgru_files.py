@@ -59,7 +59,7 @@ class FileSettings:
         A missing file is ignored and an unusable one added to `problems`. With `required` both
         raise `ConfigError`; unusable includes of the file do not.
         """
-        if required:
+        if required:  # an option may name a file that was also found in its usual place
             self._seen.discard(str(path))
         try:
             self._read(path, required=required)
@@ -135,6 +135,7 @@ class FileSettings:
             for name, item in value.items():
                 self._put((*where, name), item, origin)
             return
+        # The value replaces an object or the reverse: origins of the old object's keys are void.
         depth = len(where)
         self.origins = {k: v for k, v in self.origins.items() if k[:depth] != where or k == where}
         into[where[-1]] = {} if isinstance(value, dict) else value
@@ -155,6 +156,7 @@ def parse_file(data: bytes, path: Path, tokens: Sequence[str]) -> dict[str, obje
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than {_MAX_BYTES} bytes, the limit for a config file")
     try:
+        # Editors on Windows write a byte order mark; Python reads NaN, which JSON does not have.
         root = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
@@ -183,6 +185,7 @@ def _filtered(own: Mapping[str, object], tokens: Sequence[str]) -> dict[str, obj
     for key, value in own.items():
         if key and not key.startswith(("-", "OS_")):
             plain[key] = _filtered(value, tokens) if isinstance(value, dict) else value
+    # By token, not in the order of the file: a more specific section wins (OS_linux over OS_unix).
     for token in tokens:
         for key, value in own.items():
             if key.startswith("OS_") and key[3:].lower() == token and isinstance(value, dict):

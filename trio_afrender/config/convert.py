@@ -62,6 +62,7 @@ def check(key: Key, value: object, folder: Path) -> object:
                 return value
         case "pairs" if isinstance(value, list):
             if all(is_pair(item) for item in value):
+                # `PathMap` compares paths with slashes, on every platform.
                 return [[part.replace("\\", "/") for part in item] for item in value]
         case _:
             pass

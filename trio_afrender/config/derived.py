@@ -56,7 +56,7 @@ def server(values: Mapping[str, SettingValue]) -> SettingValue:
     decisive = max(host.origin, port.origin, key=_rank)
     if not _rank(decisive):
         return SettingValue("")
-    name = f"[{host.value}]" if ":" in str(host.value) else host.value
+    name = f"[{host.value}]" if ":" in str(host.value) else host.value  # an IPv6 address
     return SettingValue(f"af://{name}:{port.value}", f"af_servername and af_serverport, {decisive}")
 
 

@@ -141,6 +141,8 @@ def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) ->
         key = variable[5:].lower()
         if not variable.startswith("CGRU_") or variable in _NOT_KEYS or not text:
             continue
+        # Variables of other programs have this prefix, too: only keys that are known or in a file
+        # count. The object ``trio_afrender{}`` cannot be a text.
         known = CGRU.get(key) or _guess_kind(reading.values.get(key))
         if known is not None and key != "trio_afrender":
             try:

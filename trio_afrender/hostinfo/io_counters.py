@@ -35,6 +35,7 @@ class Disks:
 
     def read(self) -> Mapping[str, int]:
         """Return KiB per second read and written, and the busy percentage of the busiest disk."""
+        # nowrap=False: psutil would add up counters that start anew; `CounterSample` handles them.
         found = psutil.disk_io_counters(perdisk=True, nowrap=False) or {}
         disks = {name: each for name, each in found.items() if self._is_wanted(name)}
         now = self._clock()

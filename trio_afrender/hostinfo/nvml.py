@@ -118,7 +118,7 @@ class Nvml:
         self._last_read[gpu.uuid] = int(self._wall() * 1e6)
         samples: dict[int, list[int]] = {}
         for each in self._query("nvmlDeviceGetProcessUtilization", handle, since) or ():
-            if each.pid:
+            if each.pid:  # 0: time of no process
                 samples.setdefault(int(each.pid), []).append(int(each.smUtil))
         return {pid: round(sum(found) / len(found)) for pid, found in samples.items()}
 

@@ -166,6 +166,8 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _make_converter() -> cattrs.Converter:
+    # Clamped instead of refused: a parser's 120 % must not cost the whole update, and a wrong
+    # setting of the server not the registration.
     seconds = clamp(0, _DAY)
     times = {"heartbeat_sec": seconds, "zombie_time": seconds, "exit_no_task_time": seconds}
     settings = {**times, "resources_update_period": clamp(0, _DAY)}
@@ -177,6 +179,7 @@ def _make_converter() -> cattrs.Converter:
 
     plain = make_dict_unstructure_fn(TaskUpdate, converter, _cattrs_omit_if_default=True)
 
+    # `status_name` is for readers of recorded frames; the decoder ignores it.
     def unstructure_update(update: TaskUpdate) -> dict[str, Any]:
         return {**plain(update), "status_name": update.status.name}
 

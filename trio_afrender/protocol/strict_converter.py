@@ -90,6 +90,7 @@ def make_converter(fields: Mapping[type, Mapping[str, Hook]]) -> cattrs.Converte
     converter.register_structure_hook(float, _float)
     converter.register_structure_hook(str, _str)
     converter.register_structure_hook(bytes, structure_bytes)
+    # Both directions: a NUL that a task printed must not leave here, and must not come in.
     converter.register_unstructure_hook(str, clean)
     converter.register_unstructure_hook(bytes, lambda data: base64.b64encode(data).decode("ascii"))
 
@@ -124,7 +125,7 @@ def _bool(value: object, _: object) -> bool:
 
 
 def _int(value: object, _: object) -> int:
-    if type(value) is not int:
+    if type(value) is not int:  # isinstance would accept True and False
         raise FieldError("expected int")
     if not -_INT64 <= value < _INT64:
         raise FieldError("expected int of 64 bits")

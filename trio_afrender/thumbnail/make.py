@@ -88,6 +88,7 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
             if reducer is None:
                 reducer = BoxReducer(source.width, source.height, *box, band.pixels.shape[2])
             pixels = band.pixels
+            # Clipped before the average, see `clip_limit`; data (depth) has no white.
             if tone != "data" and source.depth in FLOATS:
                 # fmax and fmin replace NaN by the other value.
                 pixels = np.fmax(pixels, 0.0)

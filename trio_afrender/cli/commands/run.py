@@ -60,6 +60,7 @@ def run(options: Namespace) -> int:
         try:
             trio.run(job_run.run)
         finally:
+            # The signals may have ended the job; they must not end the summary and the report.
             ignore_signals()
             if job_run.view is not None:
                 _write_results(job_run.view, directory, report, sheet)
@@ -90,6 +91,7 @@ def _make_configs(
             capacity=max(config.capacity, largest),
             keep_runs=keep,
             subreaper=True,
+            # The farm ends with this process: no task may wait for another agent.
             timing=attrs.evolve(config.timing, unattended=0.0),
         )
         for number in range(agents)

@@ -139,6 +139,7 @@ def _lock_holder(path: Path) -> str:
     try:
         with path.open() as file:
             try:
+                # Shared, so that two doctors at once do not report each other as the agent.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return file.read(20).strip() or "unknown"

@@ -275,7 +275,7 @@ def check_limits(facts: LimitFacts) -> Iterator[Finding]:
         yield Finding("nofile", WARNING, text, _raise("n", FILES_WANTED, hard))
     else:
         yield Finding("nofile", OK, f"{_figure(files)} open files are allowed")
-    processes = None if facts.root else facts.processes[0]
+    processes = None if facts.root else facts.processes[0]  # the kernel ignores it for root
     counts = [each for each in (processes, facts.group_processes) if each is not None]
     least = min(counts, default=None)
     if least is not None and least < PROCESSES_WANTED:
@@ -342,6 +342,7 @@ def probe_pipes(config: Config) -> PipeFacts:
 
 def check_pipes(facts: PipeFacts) -> Iterator[Finding]:
     good = f"the output of each task has a pipe of {PIPE_SIZE_WANTED} bytes"
+    # Neither limit holds for root.
     if facts.root or facts.user_pages is None or facts.max_size is None:
         yield Finding("pipes", OK, good)
         return

@@ -44,6 +44,7 @@ class Listed(Generic[T]):
                 raise error.at(f"[{index}]") from None
 
     def read(self, source: ByteReader) -> tuple[T, ...]:
+        # Checked before the loop: a count of 2**31 items must not start it.
         count = source.count(self.length.read(source), self.item.min_size)
         items: list[T] = []
         try:

@@ -112,6 +112,8 @@ class Receiver:
 
         Raises ProtocolError as soon as the header is invalid or announces more than the limit.
         """
+        # The buffer grows by what has arrived, never by the announced length: a header alone costs
+        # no memory (test_an_announced_length_takes_no_memory).
         self._data += data
         if self._head is None:
             self._head = _read_head(self._data, self._limit)
@@ -132,6 +134,8 @@ def _read_head(data: bytearray, limit: int) -> _Head | None:
     if len(data) < HEADER.size:
         return None
     version, number, value = HEADER.unpack_from(data)
+    # A server of another version puts its own version into the header of this answer, so it is
+    # accepted before the version is compared.
     if number == _VERSION_MISMATCH and 0 < version < 2**16:
         return _Head(HEADER.size, 0, lambda _: VersionMismatch(version=version, value=value))
     if version != VERSION:

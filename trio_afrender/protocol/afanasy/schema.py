@@ -130,7 +130,7 @@ _EXEC = RecordType(
     ("time_start", I64),
     *_each(I32, "job block task"),
     ("tickets", Mapped(I32)),
-    fixed={"run": ""},
+    fixed={"run": ""},  # this protocol has no runs: the link numbers them
 )
 _TASK_UP = RecordType(
     TaskUp,
