@@ -88,7 +88,7 @@ class Completion:
         await trio.sleep(self._time_limit)
         text = f"the steps after the process reached the limit post_time of {self._time_limit:g} s"
         self._why.add("rule", f"{text}: the remaining ones are stopped")
-        # A stop that came before (the server's, say) decides the status, not this limit.
+        # An earlier stop, by the server for example, decides the status, not this limit.
         self._timed_out = self._control.cause is None
         self._control.stop(StopCause(kind=StopKind.LIMIT, text=text))
 

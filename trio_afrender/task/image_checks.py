@@ -143,7 +143,7 @@ async def check_images(
                 seen = await image_worker.inspect(path, limit)
                 finding = check_image(path, seen) if seen is not None else None
             except ImageProblem as problem:
-                # A slow disk or a busy worker says nothing about the image: a warning at most.
+                # A slow disk or a busy worker is no fault of the image: a warning at most.
                 finding = ImageFinding(path, str(problem), problem.image_is_faulty)
             if finding is None:
                 # The folder may be on a disk that hangs: then the thread is left behind.

@@ -64,7 +64,7 @@ async def supervise(
     by itself, before it is reaped; `before_term` before TERM.
 
     Cancelled, it still terminates, kills and reaps before it returns. One exception: a run that is
-    `leaving` and whose tree something else holds lets go of it.
+    `leaving` detaches from a tree that a supervisor holds.
     """
     ended = trio.Event()
     reading = trio.CancelScope(shield=True)

@@ -54,8 +54,8 @@ async def run_task(
             status = TaskStatus.FinishedError if started else TaskStatus.FailedToStart
         finally:
             if control.inherited and run_state.started is None and not control.leaving:
-                # An earlier agent's tree that was never taken over, because its plugins could not be
-                # made, say. Its supervisor would keep it running with no run that owns it.
+                # An earlier agent's tree that was never taken over, for example because its plugins
+                # failed. Its supervisor would let it run on with no run that owns it.
                 with trio.CancelScope(shield=True):
                     await dependencies.dismiss(control.task)
             # Before the outcome is sent: the next run of this key only needs the empty tree.

@@ -83,7 +83,7 @@ class UsageMonitor:
             self._advance(await self._read(tree))
         if self.measured:
             usage = self._tree_usage.usage
-            text = f"{usage_sentence(usage)} so far, {usage.cpu_percent:.0f} % of a core at last"
+            text = f"{usage_sentence(usage)} so far, {usage.cpu_percent:.0f} % of a core just now"
             self._why.add("figures", text)
 
     def close(self, tree: ProcessTree) -> None:
