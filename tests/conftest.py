@@ -1,7 +1,7 @@
-"""Makes the modules of this folder importable by the tests below it, and sets hypothesis up."""
+"""Makes the packages of this folder importable for tests, and configures hypothesis."""
 
 from hypothesis import HealthCheck, settings
 
-# No test is timed: the machine may be busy with anything.
+# No time limits: other load on the machine may slow a test down.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -1,7 +1,7 @@
-"""The native protocol: what a message costs, and an exchange beside a bare one of the same run.
+"""Afanasy's protocol: time to encode and decode messages, and of an exchange beside a bare one.
 
-CPU time is counted, so that other work on the machine matters little. The server is one thread of
-blocking sockets in a process of its own. ``python tests/benchmarks/afserver.py``: a few seconds.
+CPU time is measured, so other load on the machine matters little. The server is one thread with
+blocking sockets, in another process. ``python tests/benchmarks/afserver.py``: a few seconds.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ EXEC = TaskExec(
     data_integers={"render_capacity_total": 1100, "render_tasks_maximum": 4},
 )
 MESSAGES: dict[str, Message] = {
-    "update, nothing to say": IDLE,
+    "update, empty": IDLE,
     "update, one task": attrs.evolve(IDLE, taskups=(UP,)),
-    "update, host's figures": attrs.evolve(IDLE, resources=HostResources(hw_info="EPYC")),
+    "update, host resources": attrs.evolve(IDLE, resources=HostResources(hw_info="EPYC")),
     "update, 1000 tasks": attrs.evolve(IDLE, taskups=(UP,) * 1000),
     "update, 1 MiB of output": attrs.evolve(
         IDLE, taskups=(attrs.evolve(UP, status=TaskStatus.FinishedSuccess, data=bytes(2**20)),)
@@ -59,19 +59,19 @@ MESSAGES: dict[str, Message] = {
 
 
 def measure(call: Callable[[], object]) -> float:
-    """CPU microseconds of a call: the best of some rounds."""
+    """Return the CPU time of a call in microseconds, the best of seven rounds."""
     best = float("inf")
     for _ in range(7):
-        count, began = 0, time.process_time()
-        while time.process_time() - began < 0.05:
+        count, started_at = 0, time.process_time()
+        while time.process_time() - started_at < 0.05:
             call()
             count += 1
-        best = min(best, (time.process_time() - began) / count)
+        best = min(best, (time.process_time() - started_at) / count)
     return best * 1e6
 
 
 def serve(pipe: Connection) -> None:
-    """Answer every request with an id; one connection after the other."""
+    """Answer every request with an id, one connection after another."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         pipe.send(listener.getsockname()[1])
         answer = encode(RenderId(id=1))
@@ -81,33 +81,33 @@ def serve(pipe: Connection) -> None:
                 if not connection.recv(4096):
                     return
                 connection.sendall(answer)
-                with suppress(ConnectionResetError):  # that is how we close
+                with suppress(ConnectionResetError):  # the client closes with a reset
                     connection.recv(1)
 
 
 async def ask_bare(port: int) -> None:
-    """The least that can be done in trio."""
+    """Make an exchange with the minimum of calls in trio."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     async with stream:
         await stream.send_all(encode(IDLE))
         await stream.receive_some(4096)
 
 
-async def cost(ask: Callable[[], Awaitable[object]]) -> float:
-    """CPU milliseconds of an exchange on our side, the median of some rounds."""
+async def measure_exchange(ask: Callable[[], Awaitable[object]]) -> float:
+    """Return the client's CPU time of an exchange in milliseconds, the median of five rounds."""
     rounds = []
     for _ in range(5):
-        began = time.process_time()
+        started_at = time.process_time()
         for _ in range(EXCHANGES // 5):
             await ask()
-        rounds.append((time.process_time() - began) / (EXCHANGES // 5) * 1e3)
+        rounds.append((time.process_time() - started_at) / (EXCHANGES // 5) * 1e3)
     return statistics.median(rounds)
 
 
 async def compare(port: int) -> tuple[float, float]:
     dialer, request = Dialer(parse_native(f"af://127.0.0.1:{port}")), encode(IDLE)
-    ours = await cost(lambda: dialer.ask(request))
-    bare = await cost(lambda: ask_bare(port))
+    ours = await measure_exchange(lambda: dialer.ask(request))
+    bare = await measure_exchange(lambda: ask_bare(port))
     return ours, bare
 
 
@@ -116,13 +116,13 @@ def main() -> None:
     write("| message | bytes | encode | decode |\n| --- | --- | --- | --- |\n")
     for name, message in MESSAGES.items():
         data = encode(message)
-        there = measure(partial(encode, message))
-        back = measure(partial(decode, data))
-        write(f"| {name} | {len(data)} | {there:.0f} us | {back:.0f} us |\n")
-    ours_end, its_end = multiprocessing.Pipe()
-    server = multiprocessing.Process(target=serve, args=(its_end,))
+        encode_time = measure(partial(encode, message))
+        decode_time = measure(partial(decode, data))
+        write(f"| {name} | {len(data)} | {encode_time:.0f} us | {decode_time:.0f} us |\n")
+    own_end, server_end = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=serve, args=(server_end,))
     server.start()
-    port = ours_end.recv()
+    port = own_end.recv()
     ours, bare = trio.run(compare, port)
     socket.create_connection(("127.0.0.1", port)).close()
     server.join()

@@ -1,7 +1,7 @@
-"""The whole agent against bare loops of the same run: starts, tiny tasks, output, quiet times.
+"""The whole agent beside bare loops of the same run: starts, tiny tasks, output, idle load.
 
-The agent is the real one: its plugin host, its store on disk, its websocket over loopback. The
-server is a few lines here, so that a farm's own cost is not counted.
+The agent is complete: plugin host, store on disk, websocket over loopback. The server is a few
+lines here, so that the load of a farm is not measured.
 ``python tests/benchmarks/agent.py [scale]``: scale 1 takes about two minutes.
 """
 
@@ -50,11 +50,11 @@ PRINTER = (
 
 @attrs.define(eq=False)
 class Bench:
-    """A server's view of one agent."""
+    """The server's end of one agent."""
 
     link: ServerLink
     started: list[float] = attrs.field(factory=list)
-    """Times at which processes had been started."""
+    """Times at which processes were started."""
     count: int = 0
     last: TaskExec = TaskExec(run="", job=0, block=0, task=0)  # noqa: RUF009 - frozen
 
@@ -76,51 +76,52 @@ class Bench:
         waiting = list(reversed(tasks))
         running = 0
         while waiting or running:
-            fresh = []
+            batch = []
             while waiting and running < at_once:
-                fresh.append(waiting.pop())
+                batch.append(waiting.pop())
                 running += 1
-            if fresh:
-                await self.link.send(Events(tasks=tuple(fresh)))
-            running -= await self.hear()
+            if batch:
+                await self.link.send(Events(tasks=tuple(batch)))
+            running -= await self.receive_update()
 
-    async def hear(self) -> int:
+    async def receive_update(self) -> int:
+        """Receive a message, acknowledge it, close the runs that ended; return their number."""
         message = await self.link.receive()
         if not isinstance(message, Update):
             return 0
         await self.link.send(Ack(seq=message.seq))
-        over = [RunRef.of(task) for task in message.tasks if task.status.terminal]
-        if over:
-            await self.link.send(Events(closes=tuple(over)))
-        return len(over)
+        ended = [RunRef.of(task) for task in message.tasks if task.status.terminal]
+        if ended:
+            await self.link.send(Events(closes=tuple(ended)))
+        return len(ended)
 
 
 @asynccontextmanager
-async def open_near(folder: Path) -> AsyncIterator[Bench]:
-    """An agent in this process, so that the moment of a process's start can be seen."""
+async def open_agent_in_process(folder: Path) -> AsyncIterator[Bench]:
+    """Run an agent in this process, so that the time of a process's start is known."""
     started: list[float] = []
 
     @asynccontextmanager
-    async def watched(config: Config) -> AsyncIterator[AgentDependencies]:
-        async with open_agent_dependencies(config) as outside:
+    async def open_watched(config: Config) -> AsyncIterator[AgentDependencies]:
+        async with open_agent_dependencies(config) as dependencies:
 
             async def spawn(launch: Launch) -> ProcessTree:
-                child = await outside.spawn(launch)
+                child = await dependencies.spawn(launch)
                 started.append(time.perf_counter())
                 return child
 
-            yield attrs.evolve(outside, spawn=spawn)
+            yield attrs.evolve(dependencies, spawn=spawn)
 
     async with open_server() as server, trio.open_nursery() as nursery:
         config = Config(name="bench", server=server.url, token=server.token, store=folder)
-        await nursery.start(partial(run_agent, config, outside=watched(config)))
-        yield await server.welcome(started)
+        await nursery.start(partial(run_agent, config, outside=open_watched(config)))
+        yield await server.accept_agent(started)
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def open_far(folder: Path, *more: str) -> AsyncIterator[tuple[Bench, psutil.Process]]:
-    """An agent as users have it: the command, in a process of its own."""
+async def open_agent(folder: Path, *more: str) -> AsyncIterator[tuple[Bench, psutil.Process]]:
+    """Run the command `agent` in a process, as users do."""
     async with open_server() as server:
         token_file = folder / "token"
         token_file.write_text(server.token.secret)
@@ -139,7 +140,7 @@ async def open_far(folder: Path, *more: str) -> AsyncIterator[tuple[Bench, psuti
             command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            yield await server.welcome([]), psutil.Process(process.pid)
+            yield await server.accept_agent([]), psutil.Process(process.pid)
         finally:
             process.terminate()
             with trio.CancelScope(shield=True):
@@ -152,8 +153,8 @@ class Server:
     token: Token
     links: trio.MemoryReceiveChannel[ServerLink]
 
-    async def welcome(self, started: list[float]) -> Bench:
-        """Take the agent in and warm it up."""
+    async def accept_agent(self, started: list[float]) -> Bench:
+        """Accept the agent's registration and warm it up by three tasks."""
         link = await self.links.receive()
         first = await link.receive()
         if not isinstance(first, Register):
@@ -167,10 +168,10 @@ class Server:
 @asynccontextmanager
 async def open_server() -> AsyncIterator[Server]:
     token = make_token()
-    found, links = trio.open_memory_channel[ServerLink](1)
+    send, links = trio.open_memory_channel[ServerLink](1)
 
     async def hand_over(link: ServerLink) -> None:
-        await found.send(link)
+        await send.send(link)
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
@@ -182,7 +183,7 @@ async def open_server() -> AsyncIterator[Server]:
 
 
 async def measure_starts(bench: Bench, count: int) -> list[float]:
-    """Seconds from handing a message to the link until the process is there."""
+    """Return the seconds from sending the message to the start of the process, for each task."""
     taken = []
     for _ in range(count):
         task = bench.make_task("true", parser="generic")
@@ -204,7 +205,7 @@ async def bare_starts(count: int) -> list[float]:
 
 
 async def bare_tiny(count: int) -> float:
-    """A bare spawn loop: merged pipe read to its end, process reaped, one after another."""
+    """Spawn one process at a time, its merged pipe read to the end; return the rate per second."""
     begin = time.perf_counter()
     for _ in range(count):
         process = await trio.lowlevel.open_process(
@@ -230,7 +231,7 @@ async def measure_tiny(bench: Bench, count: int, at_once: int) -> float:
 
 
 async def bare_output(megabytes: int) -> float:
-    """Read the printer's pipe and forget what it printed; seconds from its first byte."""
+    """Read and drop the printer's output; return MB/s, measured from its first byte."""
     process = await trio.lowlevel.open_process(
         [*SHELL, f"{PRINTER} {megabytes}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
@@ -247,31 +248,31 @@ async def bare_output(megabytes: int) -> float:
 async def measure_output(
     bench: Bench, agent: psutil.Process, megabytes: int, parser: str
 ) -> tuple[float, float, float]:
-    """MB/s from message to close; MiB by which the agent's peak rose; the plugin hosts' peak."""
+    """Return MB/s from message to close; MiB of the agent's growth and of the plugin hosts' peak."""
     before = agent.memory_info().rss
     clear_peak(agent.pid)
     begin = time.perf_counter()
     await bench.run([bench.make_task(f"{PRINTER} {megabytes}", parser)], 1)
     taken = time.perf_counter() - begin
-    return megabytes / taken, read_peak(agent.pid) - before / 2**20, peak_of_plugins(agent)
+    return megabytes / taken, read_peak(agent.pid) - before / 2**20, read_plugins_peak(agent)
 
 
-def peak_of_plugins(agent: psutil.Process) -> float:
-    """MiB at most of all plugin hosts, and of the template they share what it alone has."""
-    (template,) = (
+def read_plugins_peak(agent: psutil.Process) -> float:
+    """Return the sum of the plugin hosts' peaks and of the fork server's unshared memory, MiB."""
+    (fork_server,) = (
         c for c in agent.children() if "trio_afrender.plugins.host.forkserver_main" in c.cmdline()
     )
-    hosts = sum(read_peak(host.pid) for host in template.children())
-    return hosts + template.memory_full_info().uss / 2**20
+    hosts = sum(read_peak(host.pid) for host in fork_server.children())
+    return hosts + fork_server.memory_full_info().uss / 2**20
 
 
 def clear_peak(pid: int) -> None:
-    """Have the kernel start the peak of resident memory anew."""
+    """Reset the kernel's peak of resident memory of a process."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def read_peak(pid: int) -> float:
-    """The peak of resident memory, MiB."""
+    """Return the peak of resident memory in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
@@ -279,24 +280,24 @@ def read_peak(pid: int) -> float:
 async def measure_quiet(
     bench: Bench, agent: psutil.Process, seconds: float
 ) -> tuple[float, float, float]:
-    """Percent of a core, wake-ups a second (all threads), MiB resident."""
+    """Return percent of a core, wake-ups per second (of all threads), resident MiB."""
     async with trio.open_nursery() as nursery:
 
         async def read() -> None:
             while True:
-                await bench.hear()
+                await bench.receive_update()
 
         nursery.start_soon(read)
         await trio.sleep(3)
-        cpu, wakes = _used(agent)
+        cpu, wakes = _read_usage(agent)
         await trio.sleep(seconds)
-        more_cpu, more_wakes = _used(agent)
+        more_cpu, more_wakes = _read_usage(agent)
         nursery.cancel_scope.cancel()
     resident = agent.memory_info().rss / 2**20
     return (more_cpu - cpu) / seconds * 100, (more_wakes - wakes) / seconds, resident
 
 
-def _used(process: psutil.Process) -> tuple[float, int]:
+def _read_usage(process: psutil.Process) -> tuple[float, int]:
     times = process.cpu_times()
     wakes = 0
     for thread in Path(f"/proc/{process.pid}/task").iterdir():
@@ -305,58 +306,58 @@ def _used(process: psutil.Process) -> tuple[float, int]:
     return times.user + times.system, wakes
 
 
-def say(what: str, ours: str, bare: str = "", ratio: str = "") -> None:
+def write_row(what: str, ours: str, bare: str = "", ratio: str = "") -> None:
     sys.stdout.write(f"| {what} | {ours} | {bare} | {ratio} |\n")
     sys.stdout.flush()
 
 
 async def main(scale: float) -> None:
-    say("what", "ours", "bare loop, same run", "ratio")
-    say("---", "---", "---", "---")
+    write_row("what", "agent", "bare loop, same run", "ratio")
+    write_row("---", "---", "---", "---")
     count, size = int(300 * scale), int(200 * scale)
     with tempfile.TemporaryDirectory() as name:
-        async with open_near(Path(name)) as bench:
+        async with open_agent_in_process(Path(name)) as bench:
             starts = await measure_starts(bench, count)
         bare = await bare_starts(count)
         ours_ms, bare_ms = statistics.median(starts) * 1e3, statistics.median(bare) * 1e3
-        say(
+        write_row(
             "message to process started, median (best)",
             f"{ours_ms:.2f} ms ({min(starts) * 1e3:.2f})",
             f"{bare_ms:.2f} ms",
             f"{ours_ms / bare_ms:.1f} x",
         )
     with tempfile.TemporaryDirectory() as name:
-        async with open_far(Path(name)) as (bench, agent):
+        async with open_agent(Path(name)) as (bench, agent):
             await main_idle(bench, agent, 20 * scale)
             for at_once in (1, 4, 16):
-                speed = max([await bare_tiny(count) for _ in range(3)])
-                tiny = max([await measure_tiny(bench, count, at_once) for _ in range(3)])
-                say(
-                    f"tiny tasks a second, {at_once} at once, best of 3",
-                    f"{tiny:.0f}/s",
-                    f"{speed:.0f}/s",
-                    f"{tiny / speed:.2f}",
+                bare_rate = max([await bare_tiny(count) for _ in range(3)])
+                rate = max([await measure_tiny(bench, count, at_once) for _ in range(3)])
+                write_row(
+                    f"tiny tasks per second, {at_once} at once, best of 3",
+                    f"{rate:.0f}/s",
+                    f"{bare_rate:.0f}/s",
+                    f"{rate / bare_rate:.2f}",
                 )
-            flow = await bare_output(size)
+            bare_speed = await bare_output(size)
             for parser in ("", "generic", "blender"):
-                fast, grown, host = await measure_output(bench, agent, size, parser)
-                say(
+                speed, growth, host = await measure_output(bench, agent, size, parser)
+                write_row(
                     f"{size} MB of output, parser {parser or 'none'}",
-                    f"{fast:.0f} MB/s, agent +{grown:.1f} MiB, plugin host at most {host:.0f} MiB",
-                    f"{flow:.0f} MB/s",
-                    f"{fast / flow:.2f}",
+                    f"{speed:.0f} MB/s, agent +{growth:.1f} MiB, plugin host at most {host:.0f} MiB",
+                    f"{bare_speed:.0f} MB/s",
+                    f"{speed / bare_speed:.2f}",
                 )
 
 
 async def main_idle(bench: Bench, agent: psutil.Process, seconds: float) -> None:
-    """The agent before and while it runs one task that says nothing."""
+    """Measure the agent idle, and with one task that prints nothing."""
     for what in ("idle agent", "one quiet task"):
         cpu, wakes, resident = await measure_quiet(bench, agent, seconds)
-        say(what, f"{cpu:.2f} % of a core, {wakes:.1f} wake-ups/s, {resident:.0f} MiB")
+        write_row(what, f"{cpu:.2f} % of a core, {wakes:.1f} wake-ups/s, {resident:.0f} MiB")
         if what == "idle agent":
             await bench.link.send(Events(tasks=(bench.make_task("sleep 600", "generic"),)))
     await bench.link.send(Events(stops=(RunRef.of(bench.last),)))
-    while not await bench.hear():
+    while not await bench.receive_update():
         pass
 
 

@@ -1,11 +1,11 @@
-"""A gateway under many agents: its CPU and memory as a curve, over loopback or a real address.
+"""A gateway under many agents: its CPU time and memory by the number of agents.
 
-Three processes: the gateway as users have it (the command, with TLS), agents (websockets that say
-what quiet agents say: a task each, resources every 5 s, a sign of life every 6 s), and a server
-(the double of `trio_afrender.testing`, or with ``--server`` a real one) that is asked once a
-second for each.
-``python tests/benchmarks/gateway.py [--agents 10,100,300,1000] [--seconds 20] [--netns] [--server af://..]``.
-``--netns`` (root, ip of iproute2) puts the server behind an address in a network namespace of its own.
+Three processes: the gateway (the command, with TLS), agents (websockets that send what idle agents
+send: one task each, resources every 5 s, a heartbeat every 6 s), and a server (the fake of
+`trio_afrender.testing`, or with ``--server`` a real one), with one exchange per second and agent.
+``python tests/benchmarks/gateway.py [--agents 10,100,300,1000] [--seconds 20] [--netns] [--server
+af://..]``. ``--netns`` (root, `ip` of iproute2) runs the server in a network namespace with its own
+address.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from trio_afrender.transport.interfaces import Link
 from trio_afrender.transport.tls import make_client_context
 from trio_afrender.transport.websocket_client import open_websocket_link
 
-HEARTBEAT, QUIET, RESOURCES = 1.0, 6.0, 5.0
+IDLE_INTERVAL, RESOURCES_INTERVAL = 6.0, 5.0
 WARM_UP = 8.0
-"""Seconds from the last agent's register until things are quiet."""
+"""Seconds from the last agent's registration to the measurement."""
 HERE = Path(__file__).resolve()
 ADDRESS, OUTSIDE = "10.213.77.2", "10.213.77.1"
 
@@ -61,12 +61,12 @@ ADDRESS, OUTSIDE = "10.213.77.2", "10.213.77.1"
 
 
 async def serve(host: str, agents: int) -> None:
-    """The double on a port that is printed: a task for each agent, that never ends."""
+    """Run the fake server and print its port; each agent gets one task, which never ends."""
     listeners = await trio.open_tcp_listeners(0, host=host, backlog=1024)
     async with open_native_server(listeners=listeners) as server:
         for number in range(agents):
             server.add_task(TaskExec(run="", job=2, block=0, task=number, user_name="ann"))
-        # The double remembers all that it hears, for tests; here that would be its end.
+        # The fake stores all messages for tests: here that would fill the memory.
         sys.stdout.write(f"{server.port}\n")
         sys.stdout.flush()
         while True:
@@ -81,7 +81,7 @@ async def serve(host: str, agents: int) -> None:
 
 @attrs.define(eq=False)
 class Swarm:
-    """Agents that do nothing but be there."""
+    """Idle agents, each on its own link."""
 
     url: str
     token: Token
@@ -89,6 +89,7 @@ class Swarm:
     registered: int = 0
     tasks: int = 0
     lost: int = 0
+    """Agents whose link has failed."""
 
     async def run(self, count: int) -> None:
         context = make_client_context(self.ca_file)
@@ -111,25 +112,25 @@ class Swarm:
                 answer = await open_link.register(register)
                 if isinstance(answer, Registered):
                     self.registered += 1
-                    await Agent(open_link, self).run(phase)
-            raise LinkLost(f"{answer}")  # noqa: TRY301 - as every other end
-        except Exception as error:  # noqa: BLE001 - counted, and shown
+                    await IdleAgent(open_link, self).run(phase)
+            raise LinkLost(f"{answer}")  # noqa: TRY301 - counted like other ends
+        except Exception as error:  # noqa: BLE001 - counted and printed
             self.lost += 1
             if self.lost <= 5:
-                sys.stderr.write(f"{name}: {next(leaves(error))!r}\n")
+                sys.stderr.write(f"{name}: {next(flatten(error))!r}\n")
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
+def flatten(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from leaves(inner)
+            yield from flatten(inner)
     else:
         yield error
 
 
 @attrs.define(eq=False)
-class Agent:
-    """One of them."""
+class IdleAgent:
+    """One registered agent."""
 
     link: Link
     swarm: Swarm
@@ -138,18 +139,22 @@ class Agent:
     async def run(self, phase: float) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read)
-            nursery.start_soon(self._speak, QUIET, phase, None)
-            await self._speak(RESOURCES, phase, HostResources(cpu_user=7, hw_info="a host"))
+            nursery.start_soon(self._send_regularly, IDLE_INTERVAL, phase, None)
+            await self._send_regularly(
+                RESOURCES_INTERVAL, phase, HostResources(cpu_user=7, hw_info="a host")
+            )
 
-    async def _send(self, **said: Any) -> None:  # noqa: ANN401 - fields of Update
+    async def _send(self, **fields: Any) -> None:  # noqa: ANN401 - fields of Update
         self.seq += 1
-        await self.link.send(Update(seq=self.seq, **said))
+        await self.link.send(Update(seq=self.seq, **fields))
 
-    async def _speak(self, pause: float, phase: float, resources: HostResources | None) -> None:
-        await trio.sleep(pause * phase)
+    async def _send_regularly(
+        self, interval: float, phase: float, resources: HostResources | None
+    ) -> None:
+        await trio.sleep(interval * phase)
         while True:
             await self._send(resources=resources)
-            await trio.sleep(pause)
+            await trio.sleep(interval)
 
     async def _read(self) -> None:
         while True:
@@ -178,11 +183,11 @@ class Measured:
     resident: float
     """MiB."""
     exchanges: float
-    """A second."""
-    took: float
-    """Milliseconds that an exchange took on average, waiting for its turn included."""
+    """Per second."""
+    exchange_time: float
+    """Mean duration of an exchange in milliseconds, with its wait for a free slot."""
     time_wait: int
-    """Ports left waiting by exchanges."""
+    """Ports that exchanges left in TIME_WAIT."""
 
 
 async def measure(count: int, seconds: float, server: str, folder: Path) -> Measured:
@@ -195,13 +200,13 @@ async def measure(count: int, seconds: float, server: str, folder: Path) -> Meas
         trio.open_nursery() as nursery,
         open_process(command, stderr=subprocess.PIPE) as gateway,
     ):
-        url, metrics = await read_places(gateway)
-        nursery.start_soon(drain, gateway)  # to its end: it waits for whoever reads its log
+        url, metrics = await read_addresses(gateway)
+        nursery.start_soon(drain, gateway)  # a full pipe would block its log
         swarm_command = [sys.executable, HERE, "--role", "agents", "--agents", str(count)]
         swarm_command += [url, folder / "token", ca]
         async with open_process(swarm_command, stdout=subprocess.PIPE) as swarm:
             lines = read_lines(swarm)
-            await anext(lines)  # all are registered, and have their tasks
+            await anext(lines)  # all are registered and have their tasks
             await trio.sleep(WARM_UP)
             port = int(server.rpartition(":")[2])
             found = await watch(gateway.pid, metrics, port, seconds)
@@ -212,24 +217,24 @@ async def measure(count: int, seconds: float, server: str, folder: Path) -> Meas
 
 async def watch(pid: int, metrics: str, port: int, seconds: float) -> dict[str, Any]:
     process = psutil.Process(pid)
-    before, began = await read_counters(metrics), time.perf_counter()
+    before, started_at = await read_counters(metrics), time.perf_counter()
     cpu = sum(process.cpu_times()[:2])
     await trio.sleep(seconds)
-    cpu, taken = sum(process.cpu_times()[:2]) - cpu, time.perf_counter() - began
+    cpu, elapsed = sum(process.cpu_times()[:2]) - cpu, time.perf_counter() - started_at
     after = await read_counters(metrics)
     exchanges = after["exchanges_total"] - before["exchanges_total"]
-    waited = after["exchange_seconds_total"] - before["exchange_seconds_total"]
+    duration = after["exchange_seconds_total"] - before["exchange_seconds_total"]
     return {
-        "cpu": cpu / taken * 100,
+        "cpu": cpu / elapsed * 100,
         "resident": process.memory_info().rss / 2**20,
-        "exchanges": exchanges / taken,
-        "took": waited / exchanges * 1e3,
+        "exchanges": exchanges / elapsed,
+        "exchange_time": duration / exchanges * 1e3,
         "time_wait": count_waiting(port),
     }
 
 
 def count_waiting(port: int) -> int:
-    """Ports of this host that an exchange with the server has left in TIME_WAIT."""
+    """Return the number of ports that exchanges with the server left in TIME_WAIT."""
     return sum(
         each.status == psutil.CONN_TIME_WAIT and tuple(each.raddr)[1:] == (port,)
         for each in psutil.net_connections("tcp")
@@ -271,7 +276,7 @@ async def open_process(command: Sequence[object], **streams: int) -> AsyncIterat
             await process.wait()
 
 
-async def read_places(gateway: trio.Process) -> tuple[str, str]:
+async def read_addresses(gateway: trio.Process) -> tuple[str, str]:
     assert gateway.stderr is not None
     text = ""
     while not (found := re.search(r"agents connect to (\S+),.*http://(\S+)/metrics", text, re.S)):
@@ -298,9 +303,9 @@ async def read_lines(process: trio.Process) -> AsyncIterator[str]:
 
 
 @contextmanager
-def open_namespace(wanted: bool) -> Iterator[tuple[list[str], str]]:
-    """The words that run a command behind an address of its own, and that address."""
-    if not wanted:
+def open_namespace(enabled: bool) -> Iterator[tuple[list[str], str]]:
+    """Yield the prefix of a command that runs it in a new network namespace, and its address."""
+    if not enabled:
         yield [], "127.0.0.1"
         return
     name = f"afbench{os.getpid()}"
@@ -318,12 +323,12 @@ def open_namespace(wanted: bool) -> Iterator[tuple[list[str], str]]:
             ip(f"-n {name} {words}")
         yield ["ip", "netns", "exec", name], ADDRESS
     finally:
-        ip(f"netns delete {name}")  # takes both ends along
+        ip(f"netns delete {name}")  # and with it both ends of the link
 
 
 async def measure_all(options: argparse.Namespace) -> None:
     write(
-        "| agents | CPU, % of a core | resident | exchanges/s | each took | TIME_WAIT | tasks | lost |"
+        "| agents | CPU, % of a core | resident | exchanges/s | mean time | TIME_WAIT | tasks | lost |"
     )
     write("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for count in options.agents:
@@ -347,7 +352,7 @@ async def measure_all(options: argparse.Namespace) -> None:
                     found = await measure(count, options.seconds, url, Path(name))
         write(
             f"| {found.agents} | {found.cpu:.0f} | {found.resident:.0f} MiB | {found.exchanges:.0f} "
-            f"| {found.took:.1f} ms | {found.time_wait} | {found.tasks} | {found.lost} |"
+            f"| {found.exchange_time:.1f} ms | {found.time_wait} | {found.tasks} | {found.lost} |"
         )
 
 
@@ -356,15 +361,15 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-async def be_agents(count: int, swarm: Swarm) -> None:
-    """Say when all are there, and in the end what became of them."""
+async def run_agents(count: int, swarm: Swarm) -> None:
+    """Print a line when all agents have their tasks, and at SIGTERM the counts as JSON."""
     with trio.open_signal_receiver(15) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(swarm.run, count)
             with trio.move_on_after(30 + count / 50):
                 while swarm.tasks < count:  # noqa: ASYNC110 - a benchmark
                     await trio.sleep(0.1)
-            write("there")
+            write("ready")
             await anext(signals)
             nursery.cancel_scope.cancel()
     write(json.dumps({"tasks": swarm.tasks, "lost": swarm.lost}))
@@ -389,7 +394,7 @@ def main() -> None:
         case "agents":
             url, token_file, ca_file = options.words
             swarm = Swarm(url, Token(Path(token_file).read_text()), Path(ca_file))
-            trio.run(be_agents, options.agents[0], swarm)
+            trio.run(run_agents, options.agents[0], swarm)
         case _:
             write(
                 f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}\n"

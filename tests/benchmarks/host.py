@@ -1,7 +1,7 @@
-"""What looking costs: at the host, at a task's tree, and all of it in an agent that goes on.
+"""CPU time of measurements: of the host, of a task's process tree, and of both in a running agent.
 
-CPU time, not wall time: a busy machine does not change it much. ``python tests/benchmarks/host.py
-[scale]``: scale 1 takes about two minutes.
+CPU time instead of elapsed time: other load on the machine changes it little. ``python
+tests/benchmarks/host.py [scale]``: scale 1 takes about two minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 import trio
-from agent import Bench, open_far, say
+from agent import Bench, open_agent, write_row
 
 from trio_afrender.hostinfo.process_usage import make_usage_reader
 from trio_afrender.hostinfo.sampler import Sampler
@@ -30,13 +30,14 @@ METERS = ["example", "cpu_temperature"]
 FORKS = 9
 
 
-def cpu_of(pid: int) -> float:
-    """CPU seconds of a process, to the nanosecond: Linux's clock of another process."""
+def read_cpu(pid: int) -> float:
+    """Return the CPU seconds of a process, in nanosecond resolution."""
+    # The id of the CPU clock of another process, as the kernel computes it from the pid.
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def mean_cpu(count: int, work: Callable[[], object]) -> float:
-    """CPU seconds of all threads of this process for one call."""
+    """Return the CPU seconds of one call, of all threads of this process."""
     work()
     begin = time.process_time()
     for _ in range(count):
@@ -45,20 +46,20 @@ def mean_cpu(count: int, work: Callable[[], object]) -> float:
 
 
 async def measure_sample(count: int) -> tuple[float, float]:
-    """CPU milliseconds of a host sample as the agent takes it, and of one in a single thread."""
+    """Return CPU milliseconds of a host sample as the agent takes it, and in a single thread."""
     sampler = Sampler()
     await sampler.measure()
     begin = time.process_time()
     for _ in range(count):
-        await trio.sleep(0.01)  # as in an agent, the threads have gone to rest
+        await trio.sleep(0.01)  # as in an agent, the threads are idle before the call
         await sampler.measure()
-    apart = (time.process_time() - begin) / count
-    return apart * 1e3, mean_cpu(count, sampler.sample) * 1e3
+    in_threads = (time.process_time() - begin) / count
+    return in_threads * 1e3, mean_cpu(count, sampler.sample) * 1e3
 
 
 @contextmanager
 def open_tree() -> Iterator[list[int]]:
-    """A tree of ten processes with some memory each."""
+    """Run a tree of ten processes with 8 MiB of memory each; yield their pids."""
     script = (
         "import os, sys, time\n"
         f"for _ in range({FORKS}):\n"
@@ -81,59 +82,60 @@ def open_tree() -> Iterator[list[int]]:
 
 
 def measure_tree(count: int) -> tuple[float, float, int]:
-    """CPU microseconds for the figures of ten processes, for a look at all of the host, how many."""
+    """Return CPU microseconds of reading ten processes, of listing all, and the number of all."""
     with open_tree() as pids:
-        reader, ledger = make_usage_reader(), TreeUsage(0.0)
-        reading = mean_cpu(count, lambda: ledger.advance(reader.read(pids), time.monotonic()))
+        reader, usage = make_usage_reader(), TreeUsage(0.0)
+        reading = mean_cpu(count, lambda: usage.advance(reader.read(pids), time.monotonic()))
         table = ProcessTable(trio.CapacityLimiter(1))
-        looking = mean_cpu(count, lambda: setattr(table, "_facts", table._renew()))
-        return reading * 1e6, looking * 1e6, len(table._facts)
+        listing = mean_cpu(count, lambda: setattr(table, "_facts", table._renew()))
+        return reading * 1e6, listing * 1e6, len(table._facts)
 
 
 async def measure_agent(folder: Path, seconds: float, *, period: int) -> tuple[float, float]:
-    """Percent of a core of the agent, and of its plugin hosts, with two meters and one task."""
+    """Return percent of a core of agent and plugin hosts, with two meters and one task."""
     config = folder / "config.json"
-    ours = {"timing": {"resources_period": period}}
-    text = {"cgru_config": {"af_render_resclasses": METERS, "trio_afrender": ours}}
+    settings = {"timing": {"resources_period": period}}
+    text = {"cgru_config": {"af_render_resclasses": METERS, "trio_afrender": settings}}
     config.write_text(json.dumps(text))
-    async with open_far(folder, "--config", str(config)) as (bench, agent):
+    async with open_agent(folder, "--config", str(config)) as (bench, agent):
         await bench.link.send(Events(tasks=(bench.make_task("sleep 600", "generic"),)))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_hearing, bench)
+            nursery.start_soon(receive_updates, bench)
             await trio.sleep(4)
-            helpers = [each.pid for each in agent.children(recursive=True)]
-            helpers = [
-                pid for pid in helpers if "plugins" in " ".join(psutil.Process(pid).cmdline())
+            hosts = [
+                child.pid
+                for child in agent.children(recursive=True)
+                if "plugins" in " ".join(child.cmdline())
             ]
-            before = cpu_of(agent.pid), sum(map(cpu_of, helpers))
+            before = read_cpu(agent.pid), sum(map(read_cpu, hosts))
             await trio.sleep(seconds)
-            after = cpu_of(agent.pid), sum(map(cpu_of, helpers))
+            after = read_cpu(agent.pid), sum(map(read_cpu, hosts))
             nursery.cancel_scope.cancel()
         await bench.link.send(Events(stops=(RunRef.of(bench.last),)))
-        while not await bench.hear():
+        while not await bench.receive_update():
             pass
     own, others = (new - old for new, old in zip(after, before, strict=True))
     return own / seconds * 100, others / seconds * 100
 
 
-async def keep_hearing(bench: Bench) -> None:
+async def receive_updates(bench: Bench) -> None:
     while True:
-        await bench.hear()
+        await bench.receive_update()
 
 
 async def main(scale: float) -> None:
-    say("what", "CPU")
-    say("---", "---")
-    apart, together = await measure_sample(int(200 * scale))
-    say("one host sample, each slow source in its thread", f"{apart:.2f} ms")
-    say("the same in one thread", f"{together:.2f} ms")
-    reading, looking, count = measure_tree(int(100 * scale))
-    say(f"figures of a tree of {FORKS + 1} processes", f"{reading:.0f} us")
-    say(f"a look at all {count} processes, one for all trees", f"{looking:.0f} us")
+    write_row("what", "CPU")
+    write_row("---", "---")
+    in_threads, in_one = await measure_sample(int(200 * scale))
+    write_row("one host sample, each slow source in its thread", f"{in_threads:.2f} ms")
+    write_row("the same in one thread", f"{in_one:.2f} ms")
+    reading, listing, count = measure_tree(int(100 * scale))
+    write_row(f"reading a tree of {FORKS + 1} processes", f"{reading:.0f} us")
+    write_row(f"listing all {count} processes, once for all trees", f"{listing:.0f} us")
     for period, what in ((86_400, "never"), (5, "every 5 s")):
         with tempfile.TemporaryDirectory() as name:
             own, others = await measure_agent(Path(name), 60 * scale, period=period)
-        say(
+        write_row(
             f"agent with {len(METERS)} meters and a task, measuring {what}",
             f"{own:.3f} % of a core, plugin hosts {others:.3f} %",
         )

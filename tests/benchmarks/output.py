@@ -1,7 +1,6 @@
-"""How fast output gets to disk and through a line reader behind it, against a bare loop.
+"""Speed of output to disk and through a line reader, beside a bare loop of the same run.
 
-Run it as a script; each figure stands beside a plain loop of the same run, and the ratio is what
-counts. ``python tests/benchmarks/output.py [megabytes] [runs]``
+Compare ratios, not absolute figures. ``python tests/benchmarks/output.py [megabytes] [runs]``
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ while left > 0:
 
 @contextlib.contextmanager
 def print_into_pipe(size: int) -> Iterator[int]:
-    """Yield the reading end of a pipe into which a process prints lines as fast as it can."""
+    """Yield the reading end of a pipe; a process prints `size` bytes of lines into it."""
     out, into = os.pipe()
     with contextlib.suppress(OSError):
         fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, PIPE)
@@ -51,7 +50,7 @@ def print_into_pipe(size: int) -> Iterator[int]:
 
 
 def run_bare_loop(folder: Path, size: int) -> float:
-    """Read and write, nothing else; return seconds from the first byte."""
+    """Read the pipe and write a file; return seconds from the first byte."""
     with print_into_pipe(size) as out, (folder / "bare").open("wb", buffering=0) as file:
         data = os.read(out, PIPE)
         start = time.perf_counter()
@@ -62,14 +61,14 @@ def run_bare_loop(folder: Path, size: int) -> float:
 
 
 def run_log(folder: Path, size: int, *, follow: bool) -> float:
-    """Splice into a log, with or without a line reader behind; return seconds from the first byte."""
+    """Splice into a log, with or without a line reader; return seconds from the first byte."""
     with print_into_pipe(size) as out:
         os.set_blocking(out, False)
         return trio.run(_fill_and_follow, folder / "log", out, size, follow)
 
 
 async def _fill_and_follow(folder: Path, out: int, size: int, follow: bool) -> float:
-    async def read_behind() -> None:
+    async def read_lines() -> None:
         reader, batcher, at = log.reader(), LineBatcher(), 0
         while not log.ended or at < log.size:
             await log.wait_beyond(at)
@@ -79,14 +78,14 @@ async def _fill_and_follow(folder: Path, out: int, size: int, follow: bool) -> f
                 at = chunk.end
         batcher.finish()
         if batcher.fed != size:
-            raise RuntimeError(f"{batcher.fed} bytes of {size} came through")
+            raise RuntimeError(f"{batcher.fed} bytes of {size} were read")
 
     async with open_run_log(folder) as log:
         await trio.lowlevel.wait_readable(out)
         start = time.perf_counter()
         async with trio.open_nursery() as nursery:
             if follow:
-                nursery.start_soon(read_behind)
+                nursery.start_soon(read_lines)
             while await log.fill_from(out):
                 pass
             log.end()
@@ -94,7 +93,7 @@ async def _fill_and_follow(folder: Path, out: int, size: int, follow: bool) -> f
 
 
 def run_bare_files(folder: Path, count: int) -> float:
-    """One small file after another: what a log of a tiny task cannot do without."""
+    """Write small files, one after another: the minimum for the log of a tiny task."""
     start = time.perf_counter()
     for number in range(count):
         (folder / f"bare-{number}").mkdir()
@@ -104,7 +103,7 @@ def run_bare_files(folder: Path, count: int) -> float:
 
 
 def run_tiny_logs(folder: Path, count: int) -> float:
-    """One log after another: open, a few bytes from a pipe, end of output, window, close."""
+    """Write logs, one after another: open, a few bytes from a pipe, end, window, close."""
 
     async def main() -> float:
         start = time.perf_counter()
@@ -124,12 +123,12 @@ def run_tiny_logs(folder: Path, count: int) -> float:
 
 
 def run_batcher(_folder: Path, size: int) -> float:
-    """Cut what lies in memory into batches."""
+    """Cut data in memory into batches."""
     return _run_over_blocks(size, LineBatcher().feed)
 
 
 def run_redactor(_folder: Path, size: int) -> float:
-    """Blot three secrets out of what lies in memory."""
+    """Redact three secrets in data in memory."""
     redactor = Redactor(("hunter2-hunter2", "0123456789abcdef", "rendering-is-fun"))
     return _run_over_blocks(size, lambda block: redactor.feed(block.decode()))
 
@@ -144,37 +143,37 @@ def _run_over_blocks(size: int, work: Callable[[bytes], object]) -> float:
 
 
 def measure(run: Callable[[Path], float], runs: int) -> tuple[float, float]:
-    """Return the least and the median of the seconds of some runs, each in a fresh folder."""
-    taken = []
+    """Return minimum and median of the seconds of some runs, each in a new folder."""
+    times = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as folder:
-            taken.append(run(Path(folder)))
-    return min(taken), statistics.median(taken)
+            times.append(run(Path(folder)))
+    return min(times), statistics.median(times)
 
 
 def main(megabytes: int = 200, runs: int = 5) -> None:
     size, count = megabytes * 1_000_000, 200
-    say = sys.stdout.write
+    write = sys.stdout.write
     bare = measure(partial(run_bare_loop, size=size), runs)
-    say(f"{'read and write, bare':38}{_speed(size, bare)}\n")
-    for name, follow in (("log", False), ("log, lines read behind", True)):
+    write(f"{'read and write, bare':38}{_format_speed(size, bare)}\n")
+    for name, follow in (("log", False), ("log, with a line reader", True)):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        taken = measure(partial(run_log, size=size, follow=follow), runs)
+        times = measure(partial(run_log, size=size, follow=follow), runs)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        say(f"{name:38}{_speed(size, taken)}   {bare[1] / taken[1]:5.2f} of bare")
-        say(f"   high water +{grown:.1f} MiB\n")
+        write(f"{name:38}{_format_speed(size, times)}   {bare[1] / times[1]:5.2f} of bare")
+        write(f"   peak memory +{grown:.1f} MiB\n")
     for name, work in (("line batches in memory", run_batcher), ("redaction", run_redactor)):
-        taken = measure(partial(work, size=size), runs)
-        say(f"{name:38}{_speed(size, taken)}\n")
+        times = measure(partial(work, size=size), runs)
+        write(f"{name:38}{_format_speed(size, times)}\n")
     bare = measure(partial(run_bare_files, count=count), runs)
-    taken = measure(partial(run_tiny_logs, count=count), runs)
-    say(f"{'tiny log against a bare file':38}{bare[1] / count * 1e6:7.0f} us")
-    say(f" {taken[1] / count * 1e6:7.0f} us   {bare[1] / taken[1]:5.2f} of bare\n")
+    times = measure(partial(run_tiny_logs, count=count), runs)
+    write(f"{'tiny log against a bare file':38}{bare[1] / count * 1e6:7.0f} us")
+    write(f" {times[1] / count * 1e6:7.0f} us   {bare[1] / times[1]:5.2f} of bare\n")
 
 
-def _speed(size: int, taken: tuple[float, float]) -> str:
-    least, median = taken
-    return f"{size / least / 1e6:7.0f} {size / median / 1e6:7.0f} MB/s (best, median)"
+def _format_speed(size: int, times: tuple[float, float]) -> str:
+    best, median = times
+    return f"{size / best / 1e6:7.0f} {size / median / 1e6:7.0f} MB/s (best, median)"
 
 
 if __name__ == "__main__":

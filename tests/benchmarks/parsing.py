@@ -1,10 +1,10 @@
-"""How fast each parser reads what its program prints, against a bare search of the same text.
+"""Speed of each parser on its program's output, beside a bare search of the same text.
 
 ``python tests/benchmarks/parsing.py [megabytes] [runs] [parser ...]`` prints a Markdown table. The
-text of a parser are its recorded logs, repeated, in a batch of 1 MiB of whole lines, as the agent
-gives them. Recorded logs are short and dense: nearly every line says something. So there is a
-second text with nine lines of other output behind each of those. The bare loop does
-``text.lower().find()`` over the same batches in the same run; the ratio is to that.
+text of a parser is its recorded logs, repeated, in a batch of 1 MiB of whole lines, as the agent
+feeds it. Recorded logs are short and dense: nearly every line matches a rule. So there is a second
+text with nine lines of other output after each of those. The bare loop does
+``text.lower().find()`` over the same batches in the same run; ratios are to that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PLAIN = "".join(
 
 
 def make_batch(name: str, plain: str) -> str:
-    """Return 1 MiB of text that a parser is meant for, with `plain` behind each line."""
+    """Return 1 MiB of a parser's logs, with `plain` after each line."""
     logs = sorted({case.log for case in all_cases() if case.parser == name}) or list(NAMES)
     lines = [line for log in logs for line in read(log).decode("utf-8", "replace").splitlines()]
     once = "".join(f"{line}\n{plain}" for line in lines)
@@ -40,7 +40,7 @@ def make_batch(name: str, plain: str) -> str:
 
 
 def run_parser(name: str, batch: str, times: int) -> float:
-    """Return the seconds that a new parser takes for the batch, so many times over."""
+    """Return the seconds that a new parser takes for the batch, fed `times` times."""
     made = load(name)()
     made.setTaskInfo({"frames_num": FRAMES, "wdir": ""})
     start = time.perf_counter()
@@ -51,7 +51,7 @@ def run_parser(name: str, batch: str, times: int) -> float:
 
 
 def run_bare(batch: str, times: int) -> float:
-    """Return the seconds of the least that a parser could do."""
+    """Return the seconds of a search in the batch, `times` times."""
     start = time.perf_counter()
     for _ in range(times):
         batch.lower().find("\0no such text")
@@ -63,13 +63,13 @@ def measure(name: str, plain: str, megabytes: int, runs: int) -> tuple[float, fl
     batch = make_batch(name, plain)
     size = len(batch.encode())
     times = max(1, megabytes * 1_000_000 // size)
-    bare, ours = [], []
-    for _ in range(runs):  # by turns, so that a busy moment hits both
+    bare, parsed = [], []
+    for _ in range(runs):  # in turns, so that other load affects both
         bare.append(run_bare(batch, times))
-        ours.append(run_parser(name, batch, times))
-    middle = statistics.median(ours)
+        parsed.append(run_parser(name, batch, times))
+    middle = statistics.median(parsed)
     total = size * times / 1e6
-    return total / min(ours), total / middle, statistics.median(bare) / middle
+    return total / min(parsed), total / middle, statistics.median(bare) / middle
 
 
 def rows(names: list[str], megabytes: int, runs: int) -> Iterator[str]:

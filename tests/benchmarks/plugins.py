@@ -1,11 +1,11 @@
-"""What tasks notice of a plugin that misbehaves beside them.
+"""Delays of plugin calls while a faulty plugin runs in another task.
 
-``python tests/benchmarks/plugins.py [seconds]`` prints a Markdown table, a row for each way to
-misbehave. For so many seconds from the moment it begins, tasks are opened one after another, each
-closed again; meanwhile another task, with 4 MB of log read, has its parser called with a new line
-each time, and the calls that end a task. All in milliseconds: the middle one and the worst. The
-first row is with nobody misbehaving. `hosts` is how many there were for ordinary tasks and for those
-kept apart, `memory` what all processes of plugins take at the end, what they share counted once.
+``python tests/benchmarks/plugins.py [seconds]`` prints a Markdown table, a row for each fault. For
+so many seconds tasks are opened and closed one after another; at the same time the parser of
+another task, which has read a log of 4 MB, is called with one new line each time. The columns are
+milliseconds, median and worst: of opening a task, of that parser call, of the calls at a task's
+end. The first row is without a fault. `hosts` is the greatest number of plugin hosts, `memory` that
+of all plugin processes at the end, shared memory counted once.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from trio_afrender.plugins.interfaces import PluginTask  # noqa: E402 - as above
 from trio_afrender.tasklog.interfaces import RunLog  # noqa: E402 - as above
 from trio_afrender.tasklog.local_log import open_run_log  # noqa: E402 - as above
 
-WAYS = {
-    "nobody misbehaves": ("", b""),
+FAULTS = {
+    "no fault": ("", b""),
     "a regular expression without end": ("bad_regex", b"x" * 64 + b"\n"),
     "a loop without end": ("bad_loop", b"LOOP\n"),
     "sleep without end": ("bad_sleep", b"WAIT\n"),
     "`os._exit`": ("bad_os_exit", b"EXIT\n"),
     "a crash": ("bad_segfault", b"CRASH\n"),
     "2 GB at once": ("bad_gorge", b"GORGE\n"),
-    "2 GB bit by bit": ("bad_gorge", b"GROW\n"),
+    "2 GB, 1 MiB at a time": ("bad_gorge", b"GROW\n"),
 }
 PAUSE = 0.01
 LINES = 200_000
 
 
 @attrs.define
-class Seen:
+class Delays:
     """Milliseconds of each call."""
 
     starts: list[float] = attrs.field(factory=list)
@@ -58,14 +58,14 @@ class Seen:
     memory: float = 0.0
 
 
-async def timed(times: list[float], call: Callable[[], Awaitable[object]]) -> None:
+async def measure_call(times: list[float], call: Callable[[], Awaitable[object]]) -> None:
     start = trio.current_time()
     await call()
     times.append((trio.current_time() - start) * 1000)
 
 
 @asynccontextmanager
-async def task_of(
+async def open_task(
     runner: HostRunner, folder: Path, parser: str
 ) -> AsyncIterator[tuple[PluginTask, RunLog]]:
     async with (
@@ -75,20 +75,20 @@ async def task_of(
         yield task, log
 
 
-async def misbehave(runner: HostRunner, folder: Path, parser: str, fatal: bytes) -> None:
-    """Again and again, in one task after another: as a job would."""
+async def run_faulty(runner: HostRunner, folder: Path, parser: str, fatal: bytes) -> None:
+    """Run the faulty parser in one task after another, as a job does."""
     while parser:
-        async with task_of(runner, folder, parser) as (task, log):
+        async with open_task(runner, folder, parser) as (task, log):
             await log.append(fatal)
             await task.parse(log.size)
 
 
-async def start_tasks(runner: HostRunner, folder: Path, seen: Seen) -> None:
+async def start_tasks(runner: HostRunner, folder: Path, delays: Delays) -> None:
     while True:
         async with open_run_log(Path(tempfile.mkdtemp(dir=folder))) as log:
-            began = trio.current_time()
+            started_at = trio.current_time()
             async with runner.open_task(make_spec("generic"), log) as task:
-                seen.starts.append((trio.current_time() - began) * 1000)
+                delays.starts.append((trio.current_time() - started_at) * 1000)
                 await log.append(b"FRAME: 1\n")
                 await task.parse(log.size)
 
@@ -96,39 +96,39 @@ async def start_tasks(runner: HostRunner, folder: Path, seen: Seen) -> None:
                     await task.parse(log.size, mode="0:0")
                     await task.run_end_checks(0, check_files=True, post=True)
 
-                await timed(seen.ends, end)
-        seen.hosts = max(seen.hosts, len(runner.pids))
+                await measure_call(delays.ends, end)
+        delays.hosts = max(delays.hosts, len(runner.pids))
         await trio.sleep(PAUSE)
 
 
-async def follow(task: PluginTask, log: RunLog, seen: Seen) -> None:
+async def follow(task: PluginTask, log: RunLog, delays: Delays) -> None:
     while True:
         await log.append(b"PROGRESS: 50%\n")
-        await timed(seen.progress, lambda: task.parse(log.size))
+        await measure_call(delays.progress, lambda: task.parse(log.size))
         await trio.sleep(PAUSE)
 
 
-async def measure(parser: str, fatal: bytes, seconds: float) -> Seen:
-    seen = Seen()
+async def measure(parser: str, fatal: bytes, seconds: float) -> Delays:
+    delays = Delays()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with (
             open_plugin_host(PluginSettings(), folders=[PLUGINS]) as runner,
-            task_of(runner, folder, "generic") as (task, log),
+            open_task(runner, folder, "generic") as (task, log),
         ):
             await log.append(b"rendering a little more\n" * LINES)
             await task.parse(log.size)
             with trio.move_on_after(seconds):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(misbehave, runner, folder, parser, fatal)
-                    nursery.start_soon(start_tasks, runner, folder, seen)
-                    nursery.start_soon(follow, task, log, seen)
-            seen.memory = shared_once(psutil.Process().children(recursive=True))
-    return seen
+                    nursery.start_soon(run_faulty, runner, folder, parser, fatal)
+                    nursery.start_soon(start_tasks, runner, folder, delays)
+                    nursery.start_soon(follow, task, log, delays)
+            delays.memory = read_memory(psutil.Process().children(recursive=True))
+    return delays
 
 
-def shared_once(processes: list[psutil.Process]) -> float:
-    """MiB that processes take, what they share counted once."""
+def read_memory(processes: list[psutil.Process]) -> float:
+    """Return the memory of processes in MiB, shared memory counted once."""
     total = 0
     for process in processes:
         try:
@@ -138,7 +138,7 @@ def shared_once(processes: list[psutil.Process]) -> float:
     return total / 2**20
 
 
-def cell(times: list[float]) -> str:
+def format_times(times: list[float]) -> str:
     return f"{statistics.median(times):.1f} | {max(times):.0f}" if times else "- | -"
 
 
@@ -149,11 +149,11 @@ def main(arguments: list[str]) -> None:
         "| beside | start, median ms | worst | progress | worst | end | worst | starts | hosts | memory |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n"
     )
-    for way, (parser, fatal) in WAYS.items():
-        seen = trio.run(measure, parser, fatal, seconds)
-        cells = (cell(times) for times in (seen.starts, seen.progress, seen.ends))
+    for fault, (parser, fatal) in FAULTS.items():
+        delays = trio.run(measure, parser, fatal, seconds)
+        cells = (format_times(times) for times in (delays.starts, delays.progress, delays.ends))
         sys.stdout.write(
-            f"| {way} | {' | '.join(cells)} | {len(seen.starts)} | {seen.hosts} | {seen.memory:.0f} MiB |\n"
+            f"| {fault} | {' | '.join(cells)} | {len(delays.starts)} | {delays.hosts} | {delays.memory:.0f} MiB |\n"
         )
         sys.stdout.flush()
 

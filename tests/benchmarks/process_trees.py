@@ -1,8 +1,8 @@
-"""How soon a tree is proven empty after its last process has ended: ``python tests/benchmarks/process_trees.py [rounds]``.
+"""Delay from the end of a tree's last process to the proof that the tree is empty.
 
-Trees are held by parents, as the agent's are, and ended as it ends them. When the last process of a tree
-ended is its own last word where it ends by itself (so its exit counts against us), else the moment at
-which a process beside us saw it through a pidfd.
+``python tests/benchmarks/process_trees.py [rounds]``. Trees are held by task supervisors and ended
+as the agent ends them. The end of the last process is the time that it prints before it exits (so
+its exit is part of the delay), or else the time at which another process sees its end by a pidfd.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 PYTHON = (sys.executable, "-I", "-S")
 LEAVE = Path(__file__).resolve().parents[1] / "programs" / "leave_orphans.py"
-LAST_WORD = "import os, time; os.write(1, b'last %d\\n' % time.monotonic_ns()); os._exit(0)"
+PRINT_TIME = "import os, time; os.write(1, b'last %d\\n' % time.monotonic_ns()); os._exit(0)"
 CROWD = """
 import os, signal
 for _ in range(1000):
@@ -59,20 +59,20 @@ for line in sys.stdin:
 
 @attrs.frozen
 class Watcher:
-    """A process that tells when others have ended."""
+    """A process that reports when other processes have ended."""
 
     process: trio.Process
 
     async def watch(self, pids: list[int]) -> None:
         assert self.process.stdin is not None
         await self.process.stdin.send_all(f"{' '.join(map(str, pids))}\n".encode())
-        await self._hear()
+        await self._read_line()
 
-    async def last(self) -> int:
-        """When the last of them had ended."""
-        return int(await self._hear())
+    async def wait_last(self) -> int:
+        """Return when the last of them ended, in nanoseconds of the monotonic clock."""
+        return int(await self._read_line())
 
-    async def _hear(self) -> bytes:
+    async def _read_line(self) -> bytes:
         assert self.process.stdout is not None
         data = b""
         while not data.endswith(b"\n"):
@@ -82,11 +82,11 @@ class Watcher:
 
 @attrs.define
 class Tree:
-    child: SupervisedTree
+    process: SupervisedTree
     log: SupervisedLog
 
-    async def words(self) -> list[bytes]:
-        """What it has printed, once it has said that it is up or its last."""
+    async def read_words(self) -> list[bytes]:
+        """Return its output once it has printed that it is up, or its last line."""
         while b"up\n" not in (text := self.log.reader().read(0, 65536).data):
             if text.startswith(b"last "):
                 break
@@ -94,64 +94,70 @@ class Tree:
         return text.split()
 
     async def kill(self) -> tuple[int, int]:
-        """End it as the agent does; when that was asked for, and when it was proven."""
-        asked = time.monotonic_ns()
-        await self.child.signal_tree(TreeSignal.KILL)
-        assert await self.child.kill_until_empty(60) == ()
-        return asked, time.monotonic_ns()
+        """Kill the tree as the agent does; return the times of the request and of the proof."""
+        requested = time.monotonic_ns()
+        await self.process.signal_tree(TreeSignal.KILL)
+        assert await self.process.kill_until_empty(60) == ()
+        return requested, time.monotonic_ns()
 
 
 @asynccontextmanager
 async def open_tree(supervisor: SupervisorClient, store: Path, *argv: str) -> AsyncIterator[Tree]:
-    place = store / uuid4().hex
-    place.mkdir()
+    run_folder = store / uuid4().hex
+    run_folder.mkdir()
     persistence = Persistence(
-        record=str(place / "task"), log=str(place / "log"), quota=1 << 30, agent_timeout=60, grace=0
+        record=str(run_folder / "task"),
+        log=str(run_folder / "log"),
+        quota=1 << 30,
+        agent_timeout=60,
+        grace=0,
     )
     environment = {"PATH": "/usr/bin:/bin", "AF_TASK_TOKEN": uuid4().hex}
     launch = Launch(argv=argv, cwd="/", environment=environment, persistence=persistence)
-    child = await supervisor.spawn(launch)
-    log = SupervisedLog(place / "log")
+    process = await supervisor.spawn(launch)
+    log = SupervisedLog(run_folder / "log")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(child.output.pump, log)
-        yield Tree(child, log)
-        await child.reap()
+        nursery.start_soon(process.output.pump, log)
+        yield Tree(process, log)
+        await process.reap()
 
 
 async def measure_leader(supervisor: SupervisorClient, store: Path) -> tuple[float, float]:
-    """Seconds from its last word, twice: nobody asks for anything."""
-    async with open_tree(supervisor, store, *PYTHON, "-c", LAST_WORD) as tree:
-        await tree.child.wait_empty()
+    """Return the seconds from the leader's last line, twice: there is no request."""
+    async with open_tree(supervisor, store, *PYTHON, "-c", PRINT_TIME) as tree:
+        await tree.process.wait_empty()
         known = time.monotonic_ns()
-        taken = (known - int((await tree.words())[1])) / 1e9
-        return taken, taken
+        delay = (known - int((await tree.read_words())[1])) / 1e9
+        return delay, delay
 
 
 async def measure_left(
     supervisor: SupervisorClient, store: Path, watcher: Watcher, how: str
 ) -> tuple[float, float]:
-    """Seconds from the end of what a leader left behind, and from asking for that end."""
+    """Return the seconds from the end of a process that the leader left, and from the request."""
     async with open_tree(supervisor, store, *PYTHON, str(LEAVE), how) as tree:
-        await tree.child.exited()
-        await watcher.watch([int((await tree.words())[1])])
-        asked, known = await tree.kill()
-        return (known - await watcher.last()) / 1e9, (known - asked) / 1e9
+        await tree.process.exited()
+        await watcher.watch([int((await tree.read_words())[1])])
+        requested, known = await tree.kill()
+        return (known - await watcher.wait_last()) / 1e9, (known - requested) / 1e9
 
 
 async def measure_crowd(
     supervisor: SupervisorClient, store: Path, watcher: Watcher
 ) -> tuple[float, float]:
     async with open_tree(supervisor, store, *PYTHON, "-c", CROWD) as tree:
-        await tree.words()
-        await watcher.watch(list(await tree.child.members()))
-        asked, known = await tree.kill()
-        return (known - await watcher.last()) / 1e9, (known - asked) / 1e9
+        await tree.read_words()
+        await watcher.watch(list(await tree.process.members()))
+        requested, known = await tree.kill()
+        return (known - await watcher.wait_last()) / 1e9, (known - requested) / 1e9
 
 
-def say(what: str, taken: list[tuple[float, float]]) -> None:
-    ends, orders = zip(*taken, strict=True)
+def write_row(what: str, delays: list[tuple[float, float]]) -> None:
+    after_ends, after_requests = zip(*delays, strict=True)
     cells = [
-        f"{pick(each) * 1e3:.2f}" for each in (ends, orders) for pick in (statistics.median, max)
+        f"{pick(each) * 1e3:.2f}"
+        for each in (after_ends, after_requests)
+        for pick in (statistics.median, max)
     ]
     sys.stdout.write(f"| {what} | {' | '.join(cells)} |\n")
     sys.stdout.flush()
@@ -159,7 +165,7 @@ def say(what: str, taken: list[tuple[float, float]]) -> None:
 
 async def main(rounds: int) -> None:
     sys.stdout.write(
-        "| tree | proven after its end, median ms | worst | after KILL was asked for | worst |\n"
+        "| tree | empty after its end, median ms | worst | after the request to kill | worst |\n"
     )
     sys.stdout.write("| --- | --- | --- | --- | --- |\n")
     process = await trio.lowlevel.open_process(
@@ -169,13 +175,17 @@ async def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         store = Path(name)
         async with open_supervisor(store) as supervisor:
-            say("a leader alone", [await measure_leader(supervisor, store) for _ in range(rounds)])
+            write_row(
+                "a leader alone", [await measure_leader(supervisor, store) for _ in range(rounds)]
+            )
             for text, how in (("setsid", "setsid"), ("a double fork", "daemon")):
-                taken = [await measure_left(supervisor, store, watcher, how) for _ in range(rounds)]
-                say(f"left behind: {text}", taken)
+                delays = [
+                    await measure_left(supervisor, store, watcher, how) for _ in range(rounds)
+                ]
+                write_row(f"left by a leader: {text}", delays)
             few = max(3, rounds // 20)
-            taken = [await measure_crowd(supervisor, store, watcher) for _ in range(few)]
-            say(f"1000 children, {few} times", taken)
+            delays = [await measure_crowd(supervisor, store, watcher) for _ in range(few)]
+            write_row(f"1000 children, {few} times", delays)
     process.kill()
     await process.wait()
 

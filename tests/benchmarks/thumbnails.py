@@ -1,8 +1,8 @@
-"""What a thumbnail costs, beside the bare decode of the same pixels in the same run.
+"""Processor time of a thumbnail, beside a bare decode of the same pixels in the same run.
 
 Run it as a script: ``python tests/benchmarks/thumbnails.py [runs]``. The bare decode opens the file
 and reads the channels that the thumbnail shows as floats, whole, with the same two threads.
-Processor time: it is much the same on a busy machine.
+Other load on the machine changes processor time little.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
 
 
 def make_picture(channels: int) -> NDArray[np.float32]:
-    """Smooth with some grain, as renders are."""
+    """Make smooth gradients with some grain, as in renders."""
     rows, columns = np.mgrid[0:HIGH, 0:WIDE].astype(np.float32)
     base = np.sin(columns / 300) ** 2 * np.cos(rows / 200) ** 2
     grain = np.random.default_rng(1).random((HIGH, WIDE), np.float32) * 0.05
@@ -75,7 +75,7 @@ def decode(path: Path) -> None:
 
 
 def measure(work: Callable[[], object], runs: int) -> tuple[float, float]:
-    """Best and median milliseconds of processor time, of all threads: others may use the machine."""
+    """Return best and median processor time of all threads in milliseconds."""
     times = []
     for _ in range(runs):
         start = time.process_time()
@@ -85,37 +85,39 @@ def measure(work: Callable[[], object], runs: int) -> tuple[float, float]:
 
 
 def compare(folder: Path, runs: int) -> None:
-    print("| 4096 x 2160 | bare decode, best (median) | thumbnail | of bare | look | of bare |")  # noqa: T201 - a script
+    print(
+        "| 4096 x 2160 | bare decode, best (median) | thumbnail | of bare | inspection | of bare |"
+    )  # noqa: T201 - a script
     print("|---|---|---|---|---|---|")  # noqa: T201 - a script
     for name in KINDS:
         path = write(folder, name)
-        decode(path)  # it is in the page cache now
+        decode(path)  # so that the file is in the page cache
         bare, bare_median = measure(partial(decode, path), runs)
         thumb, thumb_median = measure(partial(make_thumbnail, path, folder / "t.jpg"), runs)
-        look, look_median = measure(partial(inspect_image, path), runs)
+        inspection, inspection_median = measure(partial(inspect_image, path), runs)
         print(  # noqa: T201 - a script
             f"| {name} | {bare:.0f} ms ({bare_median:.0f}) | {thumb:.0f} ms ({thumb_median:.0f})"
-            f" | {thumb / bare:.2f} | {look:.0f} ms ({look_median:.0f}) | {look / bare:.2f} |",
+            f" | {thumb / bare:.2f} | {inspection:.0f} ms ({inspection_median:.0f}) | {inspection / bare:.2f} |",
             flush=True,
         )
 
 
 async def use_worker(folder: Path) -> None:
-    """The worker as an agent has it: the first image, the next ones, its memory."""
+    """Measure the worker as an agent runs it: the first image, the next ones, its memory."""
     path = str(write(folder, "exr, half, zip"))
-    async with open_image_worker() as painter:
+    async with open_image_worker() as image_worker:
         times = []
         for _ in range(4):
             start = time.perf_counter()
-            await painter.thumbnail(path, str(folder / "w.jpg"), 100, 60)
+            await image_worker.thumbnail(path, str(folder / "w.jpg"), 100, 60)
             times.append((time.perf_counter() - start) * 1000)
-        memory = psutil.Process(painter.pid).memory_info().rss >> 20
+        memory = psutil.Process(image_worker.pid).memory_info().rss >> 20
     first, best = times[0], min(times[1:])
     print(f"worker: first {first:.0f} ms, then {best:.0f} ms; {memory} MiB resident")  # noqa: T201 - a script
 
 
 async def use_meters(seconds: float) -> None:
-    """Processor time of two meters at a period of a second."""
+    """Measure the processor time of two meters at a period of one second."""
     names, settings = ("disk_space", "iostat"), PluginSettings()
     async with trio.open_nursery() as nursery:
         meters = Meters(names, settings)

@@ -1,4 +1,4 @@
-"""A real NVIDIA card: what we say of it, beside what the driver's own program says."""
+"""Figures of a real NVIDIA card, compared with those of the driver's program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trio_afrender.hostinfo.nvidia_smi import NvidiaSmi
 from trio_afrender.hostinfo.sampler import Sampler
 from trio_afrender.protocol.messages import GpuCard
 
-HOLD = """
+ALLOCATE = """
 import ctypes, os, sys
 cuda = ctypes.CDLL("libcuda.so.1")
 device, context, block = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
@@ -27,25 +27,25 @@ for code in (cuda.cuInit(0), cuda.cuDeviceGet(ctypes.byref(device), 0),
 print("up", flush=True)
 sys.stdin.read()
 """
-"""Holds half a GiB of the first card."""
+"""Allocates 512 MiB of the first card."""
 
 
-def find_cards() -> tuple[GpuCard, ...]:
+def find_gpus() -> tuple[GpuCard, ...]:
     try:
         return GpuSampler().read()
     except OSError:
         return ()
 
 
-CARDS = find_cards()
-pytestmark = pytest.mark.skipif(not CARDS, reason="no NVIDIA card with a driver here")
+GPUS = find_gpus()
+pytestmark = pytest.mark.skipif(not GPUS, reason="no NVIDIA card with a driver here")
 
 
 @pytest.fixture
 def holder() -> Iterator[int]:
-    """A process that holds memory of the first card."""
+    """The pid of a process that has memory of the first card."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", ALLOCATE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -55,7 +55,7 @@ def holder() -> Iterator[int]:
         process.stdin.close()
 
 
-def test_all_cards_are_those_of_the_drivers_program() -> None:
+def test_the_drivers_program_lists_the_same_cards() -> None:
     if shutil.which("nvidia-smi") is None:
         pytest.skip("no nvidia-smi here")
     query = [
@@ -64,29 +64,29 @@ def test_all_cards_are_those_of_the_drivers_program() -> None:
         "--format=csv,noheader,nounits",
     ]
     text = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-    told = [[word.strip() for word in row] for row in csv.reader(text.splitlines())]
-    whole = [card for card in CARDS if card.part is None]
+    rows = [[word.strip() for word in row] for row in csv.reader(text.splitlines())]
+    whole = [card for card in GPUS if card.part is None]
     assert [(str(c.index), c.uuid, c.name) for c in whole] == [
-        (row[0], row[1], row[2]) for row in told if any(c.uuid == row[1] for c in whole)
+        (row[0], row[1], row[2]) for row in rows if any(c.uuid == row[1] for c in whole)
     ]
     by_program = NvidiaSmi().read()
     assert {c.uuid for c in whole} <= {c.uuid for c in by_program}
 
 
 def test_figures_are_plausible() -> None:
-    for card in CARDS:
+    for card in GPUS:
         assert card.mem_total_mb > 0
         assert 0 <= card.mem_used_mb <= card.mem_total_mb
         assert card.util is None or 0 <= card.util <= 100
         assert card.temp is None or 0 < card.temp < 120
         assert card.power_watt is None or 0 < card.power_watt < 2000
-    fields = classic_fields(CARDS)
+    fields = classic_fields(GPUS)
     assert fields["gpu_string"]
     assert Sampler().sample().gpu_string == fields["gpu_string"]
 
 
-def test_the_memory_of_a_process_is_its_own(holder: int) -> None:
+def test_the_memory_of_a_process_is_attributed_to_it(holder: int) -> None:
     shares = shares_of(GpuSampler().read())
     if holder not in shares and os.getpid() != 1:
-        pytest.skip("the driver tells other process numbers than this container's")
+        pytest.skip("the driver reports other process numbers than this container's")
     assert shares[holder].memory >= 512 * 1024**2
