@@ -21,7 +21,7 @@ class afterfx(RuleParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.begun = False
+        self.has_progress = False
         self.seconds = self.frames_over = 0
         """The composition's duration: whole seconds, and the frames beyond them."""
         self.rate = 0
@@ -29,9 +29,9 @@ class afterfx(RuleParser):
         """Frames of the composition that are done."""
 
     def do(self, i_args: dict[str, object]) -> str | None:
-        self.begun = self.begun or "PROGRESS" in str(i_args.get("data", ""))
+        self.has_progress = self.has_progress or "PROGRESS" in str(i_args.get("data", ""))
         result = super().do(i_args)
-        if i_args.get("mode", "RUN") != "RUN" and not self.begun:
+        if i_args.get("mode", "RUN") != "RUN" and not self.has_progress:
             self.badresult = True
         return result
 

@@ -67,12 +67,12 @@ class Paths(PathMap):
 
 
 def _map_file(
-    infile: str, outfile: str, wanted: Iterable[str] | None, turn: Callable[[str], str]
+    infile: str, outfile: str, search: Iterable[str] | None, convert: Callable[[str], str]
 ) -> bool:
-    marks = tuple(wanted or ())
+    marks = tuple(search or ())
     # In binary mode, so that line ends stay; read before written, because both may be one file.
     lines = Path(infile).read_bytes().decode("utf-8", _BYTES).splitlines(keepends=True)
-    mapped = [turn(ln) if not marks or any(mark in ln for mark in marks) else ln for ln in lines]
+    mapped = [convert(ln) if not marks or any(mark in ln for mark in marks) else ln for ln in lines]
     Path(outfile).write_bytes("".join(mapped).encode("utf-8", _BYTES))
     return True
 

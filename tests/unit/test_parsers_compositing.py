@@ -506,8 +506,8 @@ def test_no_line_takes_long(name: str) -> None:
 # Transfers.
 
 
-def _row(percent: int, behind: str = "") -> str:
-    return f"      5,000,000 {percent:3}%   22.24MB/s    0:00:00 {behind}"
+def _row(percent: int, counts: str = "") -> str:
+    return f"      5,000,000 {percent:3}%   22.24MB/s    0:00:00 {counts}"
 
 
 def test_rsync_counts_files_that_have_percents_each() -> None:
