@@ -22,7 +22,6 @@ from agent import Bench, open_agent, write_row
 
 from trio_afrender.hostinfo.process_usage import make_usage_reader
 from trio_afrender.hostinfo.sampler import Sampler
-from trio_afrender.process.process_snapshot import ProcessTable
 from trio_afrender.protocol.messages import Events, RunRef
 from trio_afrender.task.usage_totals import TreeUsage
 
@@ -81,14 +80,12 @@ def open_tree() -> Iterator[list[int]]:
                 os.kill(pid, 9)
 
 
-def measure_tree(count: int) -> tuple[float, float, int]:
-    """Return CPU microseconds of reading ten processes, of listing all, and the number of all."""
+def measure_tree(count: int) -> float:
+    """Return CPU microseconds of reading the figures of ten processes."""
     with open_tree() as pids:
         reader, usage = make_usage_reader(), TreeUsage(0.0)
         reading = mean_cpu(count, lambda: usage.advance(reader.read(pids), time.monotonic()))
-        table = ProcessTable(trio.CapacityLimiter(1))
-        listing = mean_cpu(count, lambda: setattr(table, "_facts", table._renew()))
-        return reading * 1e6, listing * 1e6, len(table._facts)
+        return reading * 1e6
 
 
 async def measure_agent(folder: Path, seconds: float, *, period: int) -> tuple[float, float]:
@@ -129,9 +126,8 @@ async def main(scale: float) -> None:
     in_threads, in_one = await measure_sample(int(200 * scale))
     write_row("one host sample, each slow source in its thread", f"{in_threads:.2f} ms")
     write_row("the same in one thread", f"{in_one:.2f} ms")
-    reading, listing, count = measure_tree(int(100 * scale))
+    reading = measure_tree(int(100 * scale))
     write_row(f"reading a tree of {FORKS + 1} processes", f"{reading:.0f} us")
-    write_row(f"listing all {count} processes, once for all trees", f"{listing:.0f} us")
     for period, what in ((86_400, "never"), (5, "every 5 s")):
         with tempfile.TemporaryDirectory() as name:
             own, others = await measure_agent(Path(name), 60 * scale, period=period)

@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 import trio
+from support.written_log import open_written_log
 
 from trio_afrender.tasklog.head_tail import read_window
 from trio_afrender.tasklog.line_splitter import LineBatcher
-from trio_afrender.tasklog.local_log import open_run_log
 from trio_afrender.tasklog.redact import Redactor
 
 BLOCK = 256 * 1024
@@ -80,7 +80,7 @@ async def _fill_and_follow(folder: Path, out: int, size: int, follow: bool) -> f
         if batcher.fed != size:
             raise RuntimeError(f"{batcher.fed} bytes of {size} were read")
 
-    async with open_run_log(folder) as log:
+    async with open_written_log(folder) as log:
         await trio.lowlevel.wait_readable(out)
         start = time.perf_counter()
         async with trio.open_nursery() as nursery:
@@ -109,7 +109,7 @@ def run_tiny_logs(folder: Path, count: int) -> float:
         start = time.perf_counter()
         for number in range(count):
             out, into = os.pipe2(os.O_NONBLOCK)
-            async with open_run_log(folder / f"log-{number}") as log:
+            async with open_written_log(folder / f"log-{number}") as log:
                 os.write(into, b"hello\n")
                 os.close(into)
                 while await log.fill_from(out):

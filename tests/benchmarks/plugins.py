@@ -26,12 +26,11 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
 from support.plugins import PLUGINS, make_spec  # noqa: E402 - found by the path above
+from support.written_log import WrittenLog, open_written_log  # noqa: E402 - as above
 
 from trio_afrender.config import PluginSettings  # noqa: E402 - as above
 from trio_afrender.plugins.host.host_pool import HostRunner, open_plugin_host  # noqa: E402 - as above
 from trio_afrender.plugins.interfaces import PluginTask  # noqa: E402 - as above
-from trio_afrender.tasklog.interfaces import RunLog  # noqa: E402 - as above
-from trio_afrender.tasklog.local_log import open_run_log  # noqa: E402 - as above
 
 FAULTS = {
     "no fault": ("", b""),
@@ -67,9 +66,9 @@ async def measure_call(times: list[float], call: Callable[[], Awaitable[object]]
 @asynccontextmanager
 async def open_task(
     runner: HostRunner, folder: Path, parser: str
-) -> AsyncIterator[tuple[PluginTask, RunLog]]:
+) -> AsyncIterator[tuple[PluginTask, WrittenLog]]:
     async with (
-        open_run_log(Path(tempfile.mkdtemp(dir=folder))) as log,
+        open_written_log(Path(tempfile.mkdtemp(dir=folder))) as log,
         runner.open_task(make_spec(parser), log) as task,
     ):
         yield task, log
@@ -85,14 +84,14 @@ async def run_faulty(runner: HostRunner, folder: Path, parser: str, fatal: bytes
 
 async def start_tasks(runner: HostRunner, folder: Path, delays: Delays) -> None:
     while True:
-        async with open_run_log(Path(tempfile.mkdtemp(dir=folder))) as log:
+        async with open_written_log(Path(tempfile.mkdtemp(dir=folder))) as log:
             started_at = trio.current_time()
             async with runner.open_task(make_spec("generic"), log) as task:
                 delays.starts.append((trio.current_time() - started_at) * 1000)
                 await log.append(b"FRAME: 1\n")
                 await task.parse(log.size)
 
-                async def end(task: PluginTask = task, log: RunLog = log) -> None:
+                async def end(task: PluginTask = task, log: WrittenLog = log) -> None:
                     await task.parse(log.size, mode="0:0")
                     await task.run_end_checks(0, check_files=True, post=True)
 
@@ -101,7 +100,7 @@ async def start_tasks(runner: HostRunner, folder: Path, delays: Delays) -> None:
         await trio.sleep(PAUSE)
 
 
-async def follow(task: PluginTask, log: RunLog, delays: Delays) -> None:
+async def follow(task: PluginTask, log: WrittenLog, delays: Delays) -> None:
     while True:
         await log.append(b"PROGRESS: 50%\n")
         await measure_call(delays.progress, lambda: task.parse(log.size))

@@ -13,10 +13,7 @@ from support.cli import Command, make_gate, pass_gate
 from test_cli_agent import open_agent, open_server, submit
 
 from trio_afrender.farm.farm import Farm, FarmSettings
-from trio_afrender.process.supervisor_client import can_supervise
 from trio_afrender.protocol.messages import TaskKey
-
-pytestmark = pytest.mark.skipif(not can_supervise(), reason="this platform has no supervisor")
 
 GUARD = 60.0
 LONG_ZOMBIE_TIME = FarmSettings(zombie_time=600.0)

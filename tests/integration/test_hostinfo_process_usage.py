@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.process import RealTrees, make_launch
+from support.process import make_launch, open_trees
 
 from trio_afrender.hostinfo.process_usage import (
     ProcReader,
@@ -84,20 +84,18 @@ def test_shared_memory_counts_once() -> None:
 
 
 @linux_only
-async def test_cpu_of_a_real_tree_is_not_lost_when_members_end() -> None:
+async def test_cpu_of_a_real_tree_is_not_lost_when_members_end(tmp_path: Path) -> None:
     burn = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.3: pass"
     script = f'"{sys.executable}" -S -c "$0"; echo up; read wait; "{sys.executable}" -S -c "$0"'
     reader, usage = ThreadedUsageReader(make_usage_reader()), TreeUsage(0.0)
     launch = make_launch("/bin/sh", "-c", f"{script}; exit 0", burn)
-    async with RealTrees().run(launch) as started:  # stdin is empty: `read` returns at once
-        child = started.tree
-        usage.advance(await reader.read(await child.members()), 1.0)
-        await child.exited()
-        leader = reader.read_usage_now(child.pid)
-        assert leader is not None
-        assert leader.state == "Z"
-        assert leader.waited >= 0.6
-        assert usage.close([leader]).cpu_seconds >= 0.6
+    async with open_trees(tmp_path) as trees, trees.run(launch) as started:
+        # stdin is empty: `read` returns at once.
+        tree = started.tree
+        usage.advance(await reader.read(await tree.members()), 1.0)
+        await tree.exited()
+        assert tree.final_usage is not None
+        assert tree.final_usage.cpu >= 0.6
 
 
 async def test_a_reading_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

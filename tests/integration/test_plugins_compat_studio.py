@@ -10,10 +10,10 @@ from pathlib import Path
 import trio
 from support.cli import run_command
 from support.plugins import GUARD, make_spec
+from support.written_log import open_written_log
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.plugins.host.host_pool import open_plugin_host
-from trio_afrender.tasklog.local_log import open_run_log
 
 STUDIO = Path(__file__).parents[1] / "data" / "studio"
 SETTINGS = PluginSettings(
@@ -36,7 +36,7 @@ async def test_plugins_of_a_studio_run_in_the_plugin_host(tmp_path: Path) -> Non
     with trio.fail_after(GUARD):
         async with (
             open_plugin_host(SETTINGS, folders=[STUDIO]) as runner,
-            open_run_log(tmp_path / "log") as log,
+            open_written_log(tmp_path / "log") as log,
             runner.open_task(spec, log) as task,
         ):
             assert task.facts.command.endswith(" -q 3")
@@ -65,12 +65,12 @@ async def test_the_next_task_uses_a_changed_helper(tmp_path: Path) -> None:
     spec = make_spec("lumen_log", "lumen")
     with trio.fail_after(GUARD):
         async with open_plugin_host(SETTINGS, folders=[studio]) as runner:
-            async with open_run_log(tmp_path / "1") as log, runner.open_task(spec, log) as task:
+            async with open_written_log(tmp_path / "1") as log, runner.open_task(spec, log) as task:
                 assert " --user user " in task.facts.command
             before = helper.stat().st_mtime_ns
             helper.write_text(helper.read_text().replace('"--user"', '"--artist"'))
             os.utime(helper, ns=(before + 1, before + 1))
-            async with open_run_log(tmp_path / "2") as log, runner.open_task(spec, log) as task:
+            async with open_written_log(tmp_path / "2") as log, runner.open_task(spec, log) as task:
                 assert " --artist user " in task.facts.command
 
 

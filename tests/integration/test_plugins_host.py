@@ -15,14 +15,13 @@ import psutil
 import pytest
 import trio
 from support.plugins import GUARD, PLUGINS, make_spec
+from support.written_log import WrittenLog, open_written_log
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.host.host_pool import HostRunner, open_plugin_host
 from trio_afrender.plugins.in_process import InlineRunner
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, PluginSpec, PluginTask
-from trio_afrender.tasklog.interfaces import RunLog
-from trio_afrender.tasklog.local_log import open_run_log
 from trio_afrender.tasklog.memory_log import MemoryLog
 
 NUMBERS = count()
@@ -48,14 +47,16 @@ async def runner_of(limit: float = LIMIT, **more: int) -> AsyncIterator[HostRunn
 @asynccontextmanager
 async def task_of(
     runner: HostRunner, folder: Path, spec: PluginSpec
-) -> AsyncIterator[tuple[PluginTask, RunLog]]:
+) -> AsyncIterator[tuple[PluginTask, WrittenLog]]:
     """A task with its own log on disk."""
     name = f"log{next(NUMBERS)}"
-    async with open_run_log(folder / name) as log, runner.open_task(spec, log) as task:
+    async with open_written_log(folder / name) as log, runner.open_task(spec, log) as task:
         yield task, log
 
 
-async def feed(task: PluginTask, log: RunLog, data: bytes, mode: str = "RUN") -> ParserState:
+async def feed(
+    task: PluginTask, log: WrittenLog | MemoryLog, data: bytes, mode: str = "RUN"
+) -> ParserState:
     await log.append(data)
     return await task.parse(log.size, mode=mode)
 
@@ -93,7 +94,7 @@ async def test_results_equal_those_of_the_inline_runner(tmp_path: Path) -> None:
     async with runner_of() as host:
         for runner in (host, InlineRunner(folders=[PLUGINS])):
             async with (
-                open_run_log(tmp_path / type(runner).__name__) as log,
+                open_written_log(tmp_path / type(runner).__name__) as log,
                 runner.open_task(spec, log) as task,
             ):
                 states = [
@@ -688,12 +689,12 @@ import sys, trio
 from pathlib import Path
 from support.plugins import PLUGINS, make_spec
 from trio_afrender.config import PluginSettings
-from trio_afrender.tasklog.local_log import open_run_log
+from support.written_log import open_written_log
 from trio_afrender.plugins.host.host_pool import open_plugin_host
 
 async def main():
     async with open_plugin_host(PluginSettings(), folders=[PLUGINS], time_limit=1000) as runner:
-        async with open_run_log(Path(sys.argv[1])) as log:
+        async with open_written_log(Path(sys.argv[1])) as log:
             async with runner.open_task(make_spec("bad_regex"), log) as task:
                 await log.append(b"x" * 64 + b"\\n")
                 async with trio.open_nursery() as nursery:

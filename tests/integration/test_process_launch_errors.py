@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,15 @@ import attrs
 import psutil
 import pytest
 import trio
-from support.process import RealTrees, make_launch, make_program, make_shell
+from support.process import RealTrees, make_launch, make_program, make_shell, open_trees
 from support.process_contract import GUARD
 from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process import launch_errors
-from trio_afrender.process.exit_watch import ExitWatch
 from trio_afrender.process.interfaces import Launch, ProcessTree
-from trio_afrender.process.local_spawn import make_spawn
-from trio_afrender.tasklog.memory_log import MemoryLog
+from trio_afrender.process.procfs import read_token, scan
+from trio_afrender.process.supervisor_client import SupervisorError, open_supervisor
+from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 
 def open_descriptors() -> dict[int, str]:
@@ -50,10 +47,17 @@ def nothing_leaks() -> Iterator[None]:
     assert len(open_descriptors()) == before
 
 
-async def run(launch: Launch) -> bytes:
+@pytest.fixture
+async def trees(tmp_path: Path) -> AsyncIterator[RealTrees]:
+    async with open_trees(tmp_path) as opened:
+        yield opened
+
+
+async def run(trees: RealTrees, launch: Launch) -> bytes:
     """Run `launch` to its end and return what it printed."""
-    tree = await make_spawn()(launch)
-    log = MemoryLog()
+    launch = trees.place(launch)
+    tree = await trees.spawn(launch)
+    log = SupervisedLog(Path(launch.persistence.log))
     with trio.fail_after(GUARD):
         await tree.output.pump(log)
         await tree.exited()
@@ -63,14 +67,16 @@ async def run(launch: Launch) -> bytes:
     return log.reader().read(0, 1 << 24).data
 
 
-async def run_for_json(launch: Launch) -> dict[str, Any]:
-    printed: dict[str, Any] = json.loads(await run(launch))
+async def run_for_json(trees: RealTrees, launch: Launch) -> dict[str, Any]:
+    printed: dict[str, Any] = json.loads(await run(trees, launch))
     return printed
 
 
-async def test_a_task_gets_its_environment_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_task_gets_its_environment_and_nothing_else(
+    tmp_path: Path, trees: RealTrees
+) -> None:
     launch = attrs.evolve(make_program("print_environment.py"), cwd=str(tmp_path))
-    seen = await run_for_json(launch)
+    seen = await run_for_json(trees, launch)
     # A C library may add a variable of its own to a program that it starts.
     added = seen["environment"].keys() - launch.environment.keys()
     assert added <= {"LC_CTYPE"}
@@ -83,34 +89,19 @@ async def test_a_task_gets_its_environment_and_nothing_else(tmp_path: Path) -> N
     assert seen["nice"] == os.getpriority(os.PRIO_PROCESS, 0)
 
 
-async def test_the_whole_tree_inherits_the_priority() -> None:
-    seen = await run_for_json(attrs.evolve(make_program("print_environment.py"), nice=7))
+async def test_the_whole_tree_inherits_the_priority(trees: RealTrees) -> None:
+    seen = await run_for_json(trees, attrs.evolve(make_program("print_environment.py"), nice=7))
     assert seen["nice"] == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
 
 
-async def test_both_outputs_keep_their_order() -> None:
-    printed = await run(make_program("interleaved_output.py"))
+async def test_both_outputs_keep_their_order(trees: RealTrees) -> None:
+    printed = await run(trees, make_program("interleaved_output.py"))
     assert printed == b"".join(b"line %d\n" % number for number in range(4000))
 
 
-async def test_a_program_may_print_a_megabyte_ahead() -> None:
-    tree = await make_spawn()(make_shell("head -c 60000 /dev/zero; head -c 900000 /dev/zero"))
-    reader = max(fd for fd, name in open_descriptors().items() if name.startswith("pipe:"))
-    capacity = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
-    with trio.fail_after(GUARD):
-        if capacity >= 1 << 20:  # else the kernel refused it: the user's pipes hold too much
-            await tree.exited()
-        log = MemoryLog()
-        await tree.output.pump(log)
-        assert log.size == 960_000
-        assert await tree.kill_until_empty(GUARD) == ()
-        assert (await tree.reap()).code == 0
-        await tree.output.aclose()
-
-
-async def test_a_cancelled_pump_loses_nothing() -> None:
-    tree = await make_spawn()(make_shell("seq 100000"))
-    log = MemoryLog()
+async def test_a_cancelled_pump_loses_nothing(trees: RealTrees) -> None:
+    launch = trees.place(make_shell("seq 100000"))
+    tree, log = await trees.spawn(launch), SupervisedLog(Path(launch.persistence.log))
     rounds = 0
     with trio.fail_after(GUARD):
         while rounds < 200:
@@ -127,46 +118,10 @@ async def test_a_cancelled_pump_loses_nothing() -> None:
     assert log.reader().read(0, 1 << 24).data == b"".join(b"%d\n" % n for n in range(1, 100_001))
 
 
-class SlowLog(MemoryLog):
-    """Delays a fill until `go` is set, as a stuck disk does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.filling = trio.Event()
-        self.go = trio.Event()
-
-    async def fill_from(self, fd: int) -> int:
-        self.filling.set()
-        await self.go.wait()
-        return await super().fill_from(fd)
-
-
-async def test_the_descriptor_stays_open_while_a_fill_reads_it() -> None:
-    """Its number must not pass to another file while a thread reads from it."""
+async def test_aclose_ends_a_waiting_pump(trees: RealTrees) -> None:
     with nothing_leaks():
-        log = SlowLog()
-        async with RealTrees().run(make_shell("echo up; echo more; exec sleep 1000")) as started:
-            second = await make_spawn()(make_shell("echo hello"))
-            with pytest.RaisesGroup(trio.ClosedResourceError):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(second.output.pump, log)
-                    await log.filling.wait()
-                    with pytest.raises(trio.BusyResourceError):
-                        await second.output.pump(log)
-                    before = len(open_descriptors())
-                    await second.output.aclose()
-                    assert len(open_descriptors()) == before
-                    log.go.set()
-            assert log.size in {0, 6}
-            await second.kill_until_empty(GUARD)
-            await second.reap()
-            assert not started.ended.is_set()
-
-
-async def test_aclose_ends_a_waiting_pump() -> None:
-    with nothing_leaks():
-        tree = await make_spawn()(make_program("ignore_term.py"))
-        log = MemoryLog()
+        launch = trees.place(make_program("ignore_term.py"))
+        tree, log = await trees.spawn(launch), SupervisedLog(Path(launch.persistence.log))
         with pytest.RaisesGroup(trio.ClosedResourceError):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(tree.output.pump, log)
@@ -189,7 +144,7 @@ BAD: dict[str, tuple[Launch, str]] = {
     "nothing": (make_launch(), "the command is empty"),
     "empty": (make_launch(""), "the command is empty"),
     "bad name": (
-        Launch(argv=("true",), cwd="/", environment={"AF_TASK_TOKEN": "t", "A=B": "c"}),
+        attrs.evolve(make_launch("true"), environment={"AF_TASK_TOKEN": "t", "A=B": "c"}),
         "illegal environment variable name",
     ),
     "bad text": (make_launch("/bin/sh", "-c", "\ud800"), "surrogates not allowed"),
@@ -198,61 +153,69 @@ BAD: dict[str, tuple[Launch, str]] = {
 
 @pytest.mark.parametrize("nice", [0, 5])
 @pytest.mark.parametrize("case", BAD)
-async def test_a_failed_start_is_explained_in_one_sentence(case: str, nice: int) -> None:
+async def test_a_failed_start_is_explained_in_one_sentence(
+    case: str, nice: int, trees: RealTrees
+) -> None:
     launch, sentence = BAD[case]
-    spawn = make_spawn()
     with nothing_leaks():
         with pytest.raises(SpawnError) as caught:
-            await spawn(attrs.evolve(launch, nice=nice))
+            await trees.spawn(attrs.evolve(launch, nice=nice))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-async def test_a_file_that_is_not_a_program(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_program(tmp_path: Path, trees: RealTrees) -> None:
     program = tmp_path / "render"
     program.write_bytes(b"\x7fELF\1\1\1" + b"\0" * 200)
     program.chmod(0o755)
     with pytest.raises(SpawnError, match="is not a program for this system"):
-        await make_spawn()(make_launch(str(program)))
+        await trees.spawn(make_launch(str(program)))
 
 
 @pytest.mark.parametrize("nice", [0, 3])
 async def test_a_relative_program_is_searched_in_the_working_folder(
-    tmp_path: Path, nice: int
+    tmp_path: Path, nice: int, trees: RealTrees
 ) -> None:
     program = tmp_path / "render"
     program.write_text("#!/bin/sh\necho here\n")
     program.chmod(0o755)
     launch = make_launch("./render", cwd=str(tmp_path), nice=nice)
-    assert await run(launch) == b"here\n"
+    assert await run(trees, launch) == b"here\n"
 
 
-async def test_a_hundred_trees_leave_no_descriptor() -> None:
-    await run(make_shell("true"))  # opens what stays open
+async def test_a_hundred_trees_leave_no_descriptor(trees: RealTrees) -> None:
+    await run(trees, make_shell("true"))  # opens what stays open
     with nothing_leaks():
         for _ in range(100):
-            await run(make_shell("true"))
+            await run(trees, make_shell("true"))
+
+
+def find_marked(token: str) -> set[int]:
+    """The pids of the living processes with that marker."""
+    return {pid for pid, facts in scan().items() if facts.alive and read_token(pid) == token}
 
 
 @pytest.mark.parametrize("nice", [0, 1])
-async def test_a_cancelled_spawn_leaves_nothing(nice: int) -> None:
+async def test_a_cancelled_spawn_leaves_nothing(nice: int, trees: RealTrees) -> None:
     """Cancelled at any moment, a tree is returned or nothing was started."""
-    spawn = make_spawn()
     launch = attrs.evolve(make_shell("exec sleep 1000"), nice=nice)
     returned: list[ProcessTree] = []
 
     async def start() -> None:
-        returned.append(await spawn(launch))
+        returned.append(await trees.spawn(launch))
 
     with nothing_leaks(), trio.fail_after(GUARD):
-        others = own_children()
         for pauses in range(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(start)
                 for _ in range(pauses):
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
-            assert own_children() - others == {tree.pid for tree in returned}
+            token = launch.environment["AF_TASK_TOKEN"]
+            expected = {tree.pid for tree in returned}
+            # A tree whose start was cancelled is killed by its task supervisor.
+            while find_marked(token) != expected:  # noqa: ASYNC110 - no event reports it
+                await trio.sleep(0.005)
             while returned:
                 tree = returned.pop()
                 assert await tree.kill_until_empty(GUARD) == ()
@@ -269,11 +232,10 @@ def fill_gaps() -> list[int]:
     return opened
 
 
-async def test_a_spawn_without_descriptors_fails_and_leaves_nothing() -> None:
+async def test_a_spawn_without_descriptors_fails_and_leaves_nothing(trees: RealTrees) -> None:
     """With each descriptor less it fails at an earlier point."""
-    spawn = make_spawn()
     launch = make_shell("exec sleep 1000")
-    await run(make_shell("true"))
+    await run(trees, make_shell("true"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     failed = 0
     with nothing_leaks(), trio.fail_after(GUARD):
@@ -284,7 +246,7 @@ async def test_a_spawn_without_descriptors_fails_and_leaves_nothing() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, hard))
             tree: ProcessTree | None = None
             try:
-                tree = await spawn(launch)
+                tree = await trees.spawn(launch)
             except SpawnError as error:
                 failed += 1
                 assert "too many open files" in str(error)  # noqa: PT017 - the loop continues
@@ -300,27 +262,9 @@ async def test_a_spawn_without_descriptors_fails_and_leaves_nothing() -> None:
     assert 3 <= failed < 12
 
 
-async def test_a_process_whose_exit_cannot_be_watched_is_killed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Another part of the program may take the last descriptor while the process starts."""
-
-    def refuse(pid: int) -> ExitWatch:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(launch_errors, "make_watch", refuse)
-    with nothing_leaks(), pytest.raises(SpawnError, match="too many open files"):
-        await make_spawn()(make_shell("exec sleep 1000"))
-
-
-async def test_a_missing_nice_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/no/such")
-    with pytest.raises(SpawnError, match='no program "nice"'):
-        await make_spawn()(make_launch("/bin/sh", nice=3))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the check is about a Linux host")
-async def test_windows_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_windows_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(SpawnError, match="Windows"):
-        make_spawn()
+    with pytest.raises(SupervisorError, match="Windows"):
+        async with open_supervisor(tmp_path):
+            pass

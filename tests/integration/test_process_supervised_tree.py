@@ -14,8 +14,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from support.process import RealTrees, lives, make_launch, make_program, make_shell
-from support.process_contract import CHECKS, GUARD, KILL, TERM, TreeStarter, watch
+from support.process import RealTrees, lives, make_launch, make_program, make_shell, open_trees
+from support.process_contract import CHECKS, GUARD, KILL, TERM, TreeStarter
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.message_framing import encode
@@ -24,17 +24,14 @@ from trio_afrender.process.procfs import read_token, scan
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.process.supervisor_client import (
     SupervisorClient,
-    can_supervise,
     has_record,
     open_supervisor,
     stop_trees,
 )
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.unix_sockets import connect, listen, supervisor_path
-from trio_afrender.tasklog.local_log import open_reader
+from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.supervised_log import SupervisedLog
-
-pytestmark = pytest.mark.skipif(not can_supervise(), reason="this platform has no subreapers")
 
 AGENT_TIMEOUT = 300.0
 SOCKET = Path(supervisor_path("", "sock")).name
@@ -49,8 +46,8 @@ async def supervisor(tmp_path: Path) -> AsyncIterator[SupervisorClient]:
 
 
 @pytest.fixture
-def trees(supervisor: SupervisorClient) -> RealTrees:
-    return RealTrees(spawn=supervisor.spawn)
+def trees(supervisor: SupervisorClient, tmp_path: Path) -> RealTrees:
+    return RealTrees(supervisor, tmp_path)
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -135,7 +132,7 @@ async def test_a_daemon_without_environment_is_found_beside_other_tasks(trees: R
     """Nothing but its descent shows the task that it belongs to."""
     script = "(exec env -i setsid sh -c 'echo member $$; echo up; exec sleep 100' >&1 &)"
     other = await trees.spawn(make_shell("exec sleep 1000"))
-    async with watch(await trees.spawn(make_shell(script))) as started:
+    async with trees.run(make_shell(script)) as started:
         await started.tree.exited()
         assert await started.tree.signal_tree(KILL) == started.members
         assert await started.tree.kill_until_empty(GUARD) == ()
@@ -416,9 +413,25 @@ async def test_a_tree_is_stopped_after_the_agent_timeout(tmp_path: Path) -> None
     assert open_reader(folder / "log").read(0, 1 << 20).data.endswith(b"bye\n")
 
 
-async def test_a_tree_without_record_ends_with_its_agent(tmp_path: Path) -> None:
-    async with open_supervisor(tmp_path) as supervisor:
-        tree = await supervisor.spawn(make_program("leave_orphans.py", "daemon", "stay"))
+async def test_a_tree_that_may_not_outlive_its_agent_is_stopped(tmp_path: Path) -> None:
+    """By TERM, the grace, KILL; it cannot be detached, and its record says why it was stopped."""
+    folder = tmp_path / "run"
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        first = await open_tree(
+            supervisor, ticking(tmp_path), folder, nursery, agent_timeout=0.0, grace=float(GUARD)
+        )
+        await first.printed(b"line 1\n")
+        assert not await first.tree.detach()
+        nursery.cancel_scope.cancel()  # the agent is gone
+    state = await wait_end(folder)
+    assert state.raw == 9 << 8
+    assert "its agent disconnected" in state.unattended
+    assert open_reader(folder / "log").read(0, 1 << 20).data.endswith(b"bye\n")
+
+
+async def test_nothing_of_a_tree_is_left_when_its_agent_is_gone(tmp_path: Path) -> None:
+    async with open_trees(tmp_path) as trees:
+        tree = await trees.spawn(make_program("leave_orphans.py", "daemon", "stay"))
         pid = tree.pid
     await until(lambda: not lives(pid) and not (tmp_path / SOCKET).exists())
 

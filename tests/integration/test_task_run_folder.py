@@ -102,7 +102,7 @@ async def test_the_folder_of_a_run_is_removed_whatever_it_contains(
     tmp_path: Path, left: str
 ) -> None:
     task = TaskExec(run="r1", job=1, block=0, task=7)
-    async with open_run_folder(tmp_path, task, quota=1000, supervised=True) as run_folder:
+    async with open_run_folder(tmp_path, task, quota=1000) as run_folder:
         if left:
             path = run_folder.folder / left
             path.parent.mkdir(exist_ok=True)

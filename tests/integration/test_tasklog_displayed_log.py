@@ -11,11 +11,11 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.written_log import WrittenLog, open_written_log
 
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import missing_marker, read_window
-from trio_afrender.tasklog.interfaces import Chunk, LogReader, RunLog
-from trio_afrender.tasklog.local_log import open_run_log
+from trio_afrender.tasklog.interfaces import Chunk, LogReader
 from trio_afrender.tasklog.memory_log import MemoryLog
 
 
@@ -37,16 +37,16 @@ def read_all(reader: LogReader, limit: int = 7) -> bytes:
 @pytest.fixture(params=["disk", "memory"])
 async def log_and_view(request: pytest.FixtureRequest, tmp_path: Path) -> object:
     async with AsyncExitStack() as stack:
-        log: RunLog = MemoryLog()
+        log: MemoryLog | WrittenLog = MemoryLog()
         folder = None
         if request.param == "disk":
-            log = await stack.enter_async_context(open_run_log(tmp_path / "log"))
+            log = await stack.enter_async_context(open_written_log(tmp_path / "log"))
             folder = tmp_path / "view"
         yield log, DisplayedLog(log, folder)
 
 
 async def test_without_replacements_it_is_the_consumed_log(
-    log_and_view: tuple[RunLog, DisplayedLog], tmp_path: Path
+    log_and_view: tuple[MemoryLog | WrittenLog, DisplayedLog], tmp_path: Path
 ) -> None:
     log, view = log_and_view
     assert (view.size, view.folder is None) == (0, log.folder is None)
@@ -64,7 +64,7 @@ async def test_without_replacements_it_is_the_consumed_log(
 
 
 async def test_from_the_first_replacement_on_it_has_its_own_text(
-    log_and_view: tuple[RunLog, DisplayedLog],
+    log_and_view: tuple[MemoryLog | WrittenLog, DisplayedLog],
 ) -> None:
     log, view = log_and_view
     reader = view.reader()
@@ -80,7 +80,7 @@ async def test_from_the_first_replacement_on_it_has_its_own_text(
 
 
 async def test_text_that_is_displayed_does_not_change(
-    log_and_view: tuple[RunLog, DisplayedLog],
+    log_and_view: tuple[MemoryLog | WrittenLog, DisplayedLog],
 ) -> None:
     log, view = log_and_view
     await log.append(b"abcdefghij")
@@ -94,7 +94,9 @@ async def test_text_that_is_displayed_does_not_change(
     assert read_all(view.reader()) == b"abcdefGHi\xc3\xa4??"
 
 
-async def test_a_parser_may_add_text_at_the_end(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
+async def test_a_parser_may_add_text_at_the_end(
+    log_and_view: tuple[MemoryLog | WrittenLog, DisplayedLog],
+) -> None:
     log, view = log_and_view
     await log.append(b"all\n")
     await view.apply(4, ())
@@ -103,7 +105,9 @@ async def test_a_parser_may_add_text_at_the_end(log_and_view: tuple[RunLog, Disp
     assert read_all(view.reader()) == b"all\nsummary\nof nothing"
 
 
-async def test_waiting_tasks_wake(log_and_view: tuple[RunLog, DisplayedLog]) -> None:
+async def test_waiting_tasks_wake(
+    log_and_view: tuple[MemoryLog | WrittenLog, DisplayedLog],
+) -> None:
     log, view = log_and_view
     sizes: list[int] = []
 
@@ -126,7 +130,7 @@ async def test_waiting_tasks_wake(log_and_view: tuple[RunLog, DisplayedLog]) -> 
 
 
 async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
-    async with open_run_log(tmp_path / "log", quota=400, segment=100) as log:
+    async with open_written_log(tmp_path / "log", quota=400, segment=100) as log:
         view = DisplayedLog(log, tmp_path / "view")
         for number in range(100):
             await log.append(b"%09d\n" % number)
@@ -144,7 +148,7 @@ async def test_a_gap_in_the_log_is_marked_in_the_copy(tmp_path: Path) -> None:
 
 
 async def test_bytes_dropped_before_the_switch_are_missing_from_the_view(tmp_path: Path) -> None:
-    async with open_run_log(tmp_path / "log", quota=400, segment=100) as log:
+    async with open_written_log(tmp_path / "log", quota=400, segment=100) as log:
         view = DisplayedLog(log, tmp_path / "view")
         for number in range(30):
             await log.append(b"%09d\n" % number)

@@ -1,37 +1,21 @@
-"""The contract of logs on disk and in memory, with real pipes."""
+"""Logs on disk, filled from real pipes as a task supervisor does it."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
-import pytest
 import trio
 import trio.testing
+from support.written_log import WrittenLog, open_written_log
 
-from trio_afrender.errors import StoreError
 from trio_afrender.tasklog.head_tail import read_window
-from trio_afrender.tasklog.interfaces import Chunk, LogReader, RunLog
-from trio_afrender.tasklog.local_log import DiskLog, open_reader, open_run_log
-from trio_afrender.tasklog.memory_log import MemoryLog
-
-OpenLog: TypeAlias = Callable[[], AbstractAsyncContextManager[RunLog]]
-
-
-@pytest.fixture(params=["disk", "memory"])
-def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> OpenLog:
-    @asynccontextmanager
-    async def open_memory() -> AsyncIterator[RunLog]:
-        yield MemoryLog()
-
-    if request.param == "memory":
-        return open_memory
-    return partial(open_run_log, tmp_path / "run" / "log", quota=1 << 26, segment=1 << 16)
+from trio_afrender.tasklog.interfaces import Chunk, LogReader
+from trio_afrender.tasklog.segments import open_reader
 
 
 @contextmanager
@@ -60,9 +44,9 @@ def read_all(reader: LogReader) -> bytes:
     return bytes(found)
 
 
-async def test_bytes_from_a_pipe_are_in_the_log(open_log: OpenLog) -> None:
+async def test_bytes_from_a_pipe_are_in_the_log(tmp_path: Path) -> None:
     with trio.fail_after(10), open_pipe() as (out, write, close):
-        async with open_log() as log:
+        async with open_written_log(tmp_path / "log", quota=1 << 26, segment=1 << 16) as log:
             write(b"one\n")
             assert await log.fill_from(out) == 4
             assert log.size == 4
@@ -76,33 +60,10 @@ async def test_bytes_from_a_pipe_are_in_the_log(open_log: OpenLog) -> None:
             assert read_all(log.reader()) == b"one\ntwo\nthree\n"
             assert log.reader().read(4, 3) == Chunk(4, b"two")
             assert (log.size, log.lost, log.ended) == (14, 0, False)
-            log.end()
-            with pytest.raises(trio.ClosedResourceError):
-                await log.append(b"late")
-            with pytest.raises(trio.ClosedResourceError):
-                await log.fill_from(out)
             assert (await read_window(log, 100)).text == "one\ntwo\nthree\n"
 
 
-async def test_filling_waits_for_a_writer_that_prints_nothing(open_log: OpenLog) -> None:
-    with trio.fail_after(10), open_pipe() as (out, write, _):
-        async with open_log() as log, trio.open_nursery() as nursery:
-            filled = trio.Event()
-
-            async def fill() -> None:
-                assert await log.fill_from(out) == 5
-                filled.set()
-
-            nursery.start_soon(fill)
-            await trio.testing.wait_all_tasks_blocked()
-            await log.append(b"does not wait for it ")
-            assert not filled.is_set()
-            write(b"hello")
-            await filled.wait()
-            assert read_all(log.reader()) == b"does not wait for it hello"
-
-
-async def test_a_large_output_is_complete_and_in_order(open_log: OpenLog) -> None:
+async def test_a_large_output_is_complete_and_in_order(tmp_path: Path) -> None:
     data = b"".join(b"%07d\n" % number for number in range(300_000))
     with trio.fail_after(30), open_pipe() as (out, write, close):
 
@@ -113,12 +74,12 @@ async def test_a_large_output_is_complete_and_in_order(open_log: OpenLog) -> Non
                     piece = piece[write(piece) :]
             close()
 
-        async def pump(log: RunLog) -> None:
+        async def pump(log: WrittenLog) -> None:
             while await log.fill_from(out):
                 assert log.size <= log.reader().size()
             log.end()
 
-        async def follow(log: RunLog) -> None:
+        async def follow(log: WrittenLog) -> None:
             reader, at = log.reader(), 0
             while not log.ended or at < log.size:
                 size = await log.wait_beyond(at)
@@ -129,71 +90,15 @@ async def test_a_large_output_is_complete_and_in_order(open_log: OpenLog) -> Non
                     at = chunk.end
             assert at == len(data)
 
-        async with open_log() as log, trio.open_nursery() as nursery:
+        async with (
+            open_written_log(tmp_path / "log", quota=1 << 26, segment=1 << 16) as log,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(trio.to_thread.run_sync, write_all)
             nursery.start_soon(pump, log)
             for _ in range(3):
                 nursery.start_soon(follow, log)
         assert read_all(log.reader()) == data
-
-
-async def test_cancelling_fill_from_loses_no_byte(open_log: OpenLog) -> None:
-    with trio.fail_after(30), open_pipe() as (out, write, close):
-        async with open_log() as log:
-            written = b""
-            for number in range(200):
-                part = b"%04d" % number * 500
-                write(part)
-                written += part
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(log.fill_from, out)
-                    for _ in range(number % 5):
-                        await trio.lowlevel.checkpoint()
-                    nursery.cancel_scope.cancel()
-            close()
-            while await log.fill_from(out):
-                pass
-            assert log.size == len(written)
-            assert read_all(log.reader()) == written
-
-
-async def test_concurrent_appends_are_not_mixed(open_log: OpenLog) -> None:
-    with trio.fail_after(10), open_pipe() as (out, write, close):
-        async with open_log() as log, trio.open_nursery() as nursery:
-            write(b"f" * 1000)
-            close()
-            nursery.start_soon(log.fill_from, out)
-            for number in range(20):
-                nursery.start_soon(log.append, bytes([65 + number]) * 1000)
-    data = read_all(log.reader())
-    pieces = {data[at : at + 1000] for at in range(0, 21_000, 1000)}
-    assert pieces == {b"f" * 1000} | {bytes([65 + number]) * 1000 for number in range(20)}
-
-
-async def test_bytes_moved_while_the_log_ends_count(open_log: OpenLog) -> None:
-    with trio.fail_after(10), open_pipe() as (out, write, _):
-        async with open_log() as log:
-            for number in range(20):
-                write(b"x" * 1000)
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(log.fill_from, out)
-                    while log.size == number * 1000:
-                        await trio.lowlevel.checkpoint()
-            write(b"y" * 60_000)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(log.fill_from, out)
-                await trio.testing.wait_all_tasks_blocked(0.0)
-                log.end()
-            assert log.size == log.reader().size() in (20_000, 80_000)
-            assert await log.wait_beyond(10**9) == log.size
-
-
-async def test_a_closed_descriptor_is_an_error(open_log: OpenLog) -> None:
-    async with open_log() as log:
-        with open_pipe() as (out, _, _close):
-            pass
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            await log.fill_from(out)
 
 
 def count_descriptors() -> int:
@@ -202,32 +107,25 @@ def count_descriptors() -> int:
 
 async def test_leaving_closes_all_descriptors_and_keeps_the_log(tmp_path: Path) -> None:
     # The event loop and the first threads open descriptors of their own: before the count.
-    async with open_run_log(tmp_path / "first") as log:
+    async with open_written_log(tmp_path / "first") as log:
         await log.append(b"x")
     before = count_descriptors()
-    async with open_run_log(tmp_path / "log") as log:
+    async with open_written_log(tmp_path / "log") as log:
         await log.append(b"to stay")
         assert log.folder == tmp_path / "log"
     assert log.ended
     assert count_descriptors() == before
     assert read_all(open_reader(tmp_path / "log")) == read_all(log.reader()) == b"to stay"
-    async with open_run_log(tmp_path / "log") as again:
+    async with open_written_log(tmp_path / "log") as again:
         assert again.size == 7
         await again.append(b" and more")
     assert read_all(open_reader(tmp_path / "log")) == b"to stay and more"
 
 
-async def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="Not a directory"):
-        async with open_run_log(tmp_path / "file" / "log"):
-            pass
-
-
 async def test_a_folder_that_vanishes_stops_no_output(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     with open_pipe() as (out, write, close):
-        async with open_run_log(folder, segment=1000, quota=4000, held=500) as log:
+        async with open_written_log(folder, segment=1000, quota=4000, held=500) as log:
             await log.append(b"a" * 1000)
             for path in folder.iterdir():
                 path.unlink()
@@ -245,7 +143,7 @@ async def test_a_folder_that_vanishes_stops_no_output(tmp_path: Path) -> None:
 
 async def test_a_cancelled_window_does_not_wait_for_the_disk(tmp_path: Path) -> None:
     folder = tmp_path / "log"
-    async with open_run_log(folder) as log:
+    async with open_written_log(folder) as log:
         await log.append(b"x" * 100)
         segment = next(folder.iterdir())
         segment.unlink()
@@ -261,8 +159,7 @@ async def test_a_cancelled_window_does_not_wait_for_the_disk(tmp_path: Path) -> 
 
 
 async def test_both_readers_of_a_disk_log_agree(tmp_path: Path) -> None:
-    async with open_run_log(tmp_path, segment=1000, quota=4000) as log:
-        assert isinstance(log, DiskLog)
+    async with open_written_log(tmp_path, segment=1000, quota=4000) as log:
         for number in range(100):
             await log.append(b"%099d\n" % number)
         live, folder = log.reader(), open_reader(tmp_path)
@@ -276,10 +173,10 @@ async def test_both_readers_of_a_disk_log_agree(tmp_path: Path) -> None:
 FILLER = """
 import sys, trio
 from pathlib import Path
-from trio_afrender.tasklog.local_log import open_run_log
+from support.written_log import open_written_log
 
 async def main():
-    async with open_run_log(Path(sys.argv[1]), quota=1 << 28, segment=1 << 18) as log:
+    async with open_written_log(Path(sys.argv[1]), quota=1 << 28, segment=1 << 18) as log:
         while await log.fill_from(int(sys.argv[2])):
             pass
 
@@ -303,13 +200,14 @@ async def test_an_agent_killed_while_filling_loses_no_byte(tmp_path: Path) -> No
             nursery.start_soon(trio.to_thread.run_sync, write_all)
             for share in range(1, 4):
                 command = [sys.executable, "-c", FILLER, str(folder), str(out)]
-                process = await trio.lowlevel.open_process(command, pass_fds=[out])
+                environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+                process = await trio.lowlevel.open_process(command, pass_fds=[out], env=environment)
                 while reader.size() < share * len(data) // 5:
                     assert process.poll() is None
                     await trio.lowlevel.checkpoint()
                 process.kill()
                 await process.wait()
-            async with open_run_log(folder, quota=1 << 28) as log:
+            async with open_written_log(folder, quota=1 << 28) as log:
                 while await log.fill_from(out):
                     pass
     assert read_all(open_reader(folder)) == data

@@ -8,7 +8,15 @@ from contextlib import asynccontextmanager
 import pytest
 import support.process_contract
 import trio
-from support.process_contract import CHECKS, KILL, TERM, Shape, StartedTree, TreeStarter
+from support.process_contract import (
+    CHECKS,
+    KILL,
+    NO_PERSISTENCE,
+    TERM,
+    Shape,
+    StartedTree,
+    TreeStarter,
+)
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
@@ -16,7 +24,9 @@ from trio_afrender.process.interfaces import Launch
 from trio_afrender.tasklog.memory_log import MemoryLog
 from trio_afrender.testing.fake_process import FakeChild, FakeSpawn
 
-LAUNCH = Launch(argv=("render",), cwd="/", environment={"AF_TASK_TOKEN": "t"})
+LAUNCH = Launch(
+    argv=("render",), cwd="/", environment={"AF_TASK_TOKEN": "t"}, persistence=NO_PERSISTENCE
+)
 
 
 class FakeTrees:
@@ -36,7 +46,7 @@ class FakeTrees:
         if shape in {"exits", "leaves"}:
             child.exit(3)
         until = b"hello\n" if shape == "exits" else b"up\n"
-        async with support.process_contract.watch(child, until=until) as started:
+        async with support.process_contract.watch(child, MemoryLog(), until=until) as started:
             yield started
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
@@ -101,7 +101,11 @@ async def open_stage(image_worker: ScriptedImageWorker | None = None) -> AsyncIt
         await trio.lowlevel.checkpoint()
         collected.append(trio.current_time())
 
-    async with host.open() as outside, trio.open_nursery() as nursery:
+    async with (
+        host.open() as outside,
+        AsyncExitStack() as stack,
+        trio.open_nursery() as nursery,
+    ):
         dependencies = TaskDependencies(
             config=Config(name="r1", post_limit=16.0),
             spawn=outside.spawn,
@@ -113,11 +117,17 @@ async def open_stage(image_worker: ScriptedImageWorker | None = None) -> AsyncIt
         run_state = RunState(TaskControl(TASK), dependencies)
         plugins: Any = ScriptedPlugins()
 
-        def launch(command: str) -> Launch:
-            words = ("/bin/sh", "-c", command)
-            return Launch(argv=words, cwd="/", environment={"AF_TASK_TOKEN": "t"}, nice=0)
+        run_folder = await stack.enter_async_context(outside.open_run_folder(TASK))
 
-        thumbnails = Thumbnails(plugins, run_state, launch, collect)
+        def launch(command: str, slot: str) -> Launch:
+            return Launch(
+                argv=("/bin/sh", "-c", command),
+                cwd="/",
+                environment={"AF_TASK_TOKEN": "t"},
+                persistence=run_folder.persistence(slot, own_log=True),
+            )
+
+        thumbnails = Thumbnails(plugins, run_state, run_folder, launch, collect)
         nursery.start_soon(thumbnails.run)
         yield Stage(thumbnails, image_worker, host, run_state, plugins, collected)
         nursery.cancel_scope.cancel()

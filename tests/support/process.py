@@ -6,14 +6,19 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import attrs
+
 from support.process_contract import Shape, StartedTree, watch
-from trio_afrender.process.interfaces import Launch, Spawn
-from trio_afrender.process.local_spawn import make_spawn
+from trio_afrender.process.interfaces import Launch, Persistence
 from trio_afrender.process.procfs import read_facts
+from trio_afrender.process.supervised_tree import SupervisedTree
+from trio_afrender.process.supervisor_client import SupervisorClient, open_supervisor
+from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 PROGRAMS: Final = Path(__file__).parents[1] / "programs"
 SHAPES: Final[Mapping[Shape, tuple[str, ...]]] = {
@@ -24,10 +29,14 @@ SHAPES: Final[Mapping[Shape, tuple[str, ...]]] = {
 }
 
 
+UNPLACED = Persistence(record="", log="", quota=1 << 30, agent_timeout=0, grace=0)
+"""In a launch that `RealTrees` has not given a folder yet."""
+
+
 def make_launch(*argv: str, cwd: str = "/", nice: int = 0) -> Launch:
-    """A launch with a random marker."""
+    """A launch with a random marker, of a tree that ends with its agent."""
     environment = {"PATH": os.environ["PATH"], "AF_TASK_TOKEN": uuid4().hex}
-    return Launch(argv=argv, cwd=cwd, environment=environment, nice=nice)
+    return Launch(argv=argv, cwd=cwd, environment=environment, nice=nice, persistence=UNPLACED)
 
 
 def make_program(name: str, *words: str) -> Launch:
@@ -45,10 +54,26 @@ def lives(pid: int) -> bool:
 
 
 class RealTrees:
-    """Starts each shape with real processes."""
+    """Starts each shape with real processes, each tree with a folder of its own in `folder`."""
 
-    def __init__(self, *, subreaper: bool = False, spawn: Spawn | None = None) -> None:
-        self.spawn = spawn if spawn is not None else make_spawn(subreaper=subreaper)
+    def __init__(self, supervisor: SupervisorClient, folder: Path) -> None:
+        self._supervisor = supervisor
+        self._folder = folder
+        self._numbers = count()
+
+    def place(self, launch: Launch) -> Launch:
+        """The same launch with a record and a log, if it has none."""
+        if launch.persistence.record:
+            return launch
+        folder = self._folder / f"tree-{next(self._numbers)}"
+        folder.mkdir()
+        placed = attrs.evolve(
+            launch.persistence, record=str(folder / "task"), log=str(folder / "log")
+        )
+        return attrs.evolve(launch, persistence=placed)
+
+    async def spawn(self, launch: Launch) -> SupervisedTree:
+        return await self._supervisor.spawn(self.place(launch))
 
     @asynccontextmanager
     async def start(self, shape: Shape) -> AsyncIterator[StartedTree]:
@@ -61,7 +86,16 @@ class RealTrees:
     @asynccontextmanager
     async def run(self, launch: Launch, *, until: bytes = b"up\n") -> AsyncIterator[StartedTree]:
         """Start `launch`, yield once it has printed `until`; at the end no member lives."""
+        launch = self.place(launch)
         tree = await self.spawn(launch)
-        async with watch(tree, until=until) as started:
+        log = SupervisedLog(Path(launch.persistence.log))
+        async with watch(tree, log, until=until) as started:
             yield started
         assert not any(lives(pid) for pid in (tree.pid, *started.members))
+
+
+@asynccontextmanager
+async def open_trees(folder: Path) -> AsyncIterator[RealTrees]:
+    """Trees held by a supervisor whose state directory is `folder`."""
+    async with open_supervisor(folder) as supervisor:
+        yield RealTrees(supervisor, folder)

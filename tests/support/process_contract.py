@@ -15,12 +15,15 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn, TreeSignal
-from trio_afrender.tasklog.memory_log import MemoryLog
+from trio_afrender.process.interfaces import Launch, Persistence, ProcessTree, Spawn, TreeSignal
+from trio_afrender.tasklog.interfaces import RunLog
 
 TERM, KILL = TreeSignal.TERM, TreeSignal.KILL
 GUARD = 20
 """Seconds after which a check fails; no passing check waits for it."""
+
+NO_PERSISTENCE = Persistence(record="", log="", quota=0, agent_timeout=0, grace=0)
+"""For trees that never start, or are fakes."""
 
 Shape: TypeAlias = Literal["obeys", "ignores", "exits", "leaves", "forks"]
 """`obeys` and `ignores` are about TERM; `exits` prints "hello" and ends with code 3; `leaves` ends
@@ -33,7 +36,7 @@ class StartedTree:
     """A tree that has printed all of its output, or that runs on."""
 
     tree: ProcessTree
-    log: MemoryLog
+    log: RunLog
     ended: trio.Event
     """Set when the output has ended."""
 
@@ -56,9 +59,11 @@ class TreeStarter(Protocol):
 
 
 @asynccontextmanager
-async def watch(tree: ProcessTree, *, until: bytes = b"up\n") -> AsyncIterator[StartedTree]:
+async def watch(
+    tree: ProcessTree, log: RunLog, *, until: bytes = b"up\n"
+) -> AsyncIterator[StartedTree]:
     """Pump the output, and yield once it contains `until`; kill and reap the tree at the end."""
-    started = StartedTree(tree, MemoryLog(), trio.Event())
+    started = StartedTree(tree, log, trio.Event())
 
     async def pump() -> None:
         await tree.output.pump(started.log)
@@ -207,9 +212,9 @@ async def check_several_tasks_may_wait_for_the_exit(trees: TreeStarter) -> None:
 async def check_pump_returns_at_once_after_the_end(trees: TreeStarter) -> None:
     async with trees.start("exits") as started:
         await started.ended.wait()
-        second = MemoryLog()
-        await started.tree.output.pump(second)
-        assert second.size == 0
+        printed = started.printed
+        await started.tree.output.pump(started.log)
+        assert started.printed == printed
 
 
 async def check_pump_raises_after_aclose(trees: TreeStarter) -> None:
@@ -218,12 +223,14 @@ async def check_pump_raises_after_aclose(trees: TreeStarter) -> None:
         await started.tree.output.aclose()
         await started.tree.output.aclose()
         with pytest.raises(trio.ClosedResourceError):
-            await started.tree.output.pump(MemoryLog())
+            await started.tree.output.pump(started.log)
 
 
 async def check_a_launch_without_marker_is_rejected(trees: TreeStarter) -> None:
     with pytest.raises(SpawnError, match="AF_TASK_TOKEN"):
-        await trees.spawn(Launch(argv=("true",), cwd="/", environment={}))
+        await trees.spawn(
+            Launch(argv=("true",), cwd="/", environment={}, persistence=NO_PERSISTENCE)
+        )
 
 
 CHECKS: tuple[Callable[[TreeStarter], Awaitable[None]], ...] = (

@@ -26,7 +26,7 @@ from trio_afrender.agent.takeover import (
     TakeoverResult,
     adopt_running_tasks,
     dismiss_run,
-    open_process_backend,
+    open_spawn,
 )
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
@@ -123,12 +123,10 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         store = stack.enter_context(open_state_dir(config.store, config.name))
         identity = await work_in_thread(store.identity)
         journal = await work_in_thread(partial(open_journal, store.journal))
-        backend = await stack.enter_async_context(open_process_backend(store, config))
+        spawn = await stack.enter_async_context(open_spawn(store))
         # Processes of an earlier agent end before its folders are removed and before anything new
         # starts, so that two processes never write into one folder.
-        inherited = await adopt_running_tasks(
-            store, identity, journal.held, config, supervised=backend.supervised
-        )
+        inherited = await adopt_running_tasks(store, identity, journal.held, config)
         kept = {run_folder_name(task) for task in journal.held.tasks.values()}
         await work_in_thread(partial(store.remove_runs, kept))
         server_identity = await work_in_thread(store.read_server_identity)
@@ -147,14 +145,9 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             _open_image_worker(config) as image_worker,
         ):
             yield AgentDependencies(
-                spawn=backend.spawn,
+                spawn=spawn,
                 plugins=plugins,
-                open_run_folder=partial(
-                    open_run_folder,
-                    store.runs,
-                    quota=config.log_quota,
-                    supervised=backend.supervised and not config.console,
-                ),
+                open_run_folder=partial(open_run_folder, store.runs, quota=config.log_quota),
                 remove_run_folders=partial(remove_run_folders, store.runs),
                 dismiss=partial(dismiss_run, store, config.timing),
                 facts=await trio.to_thread.run_sync(host_facts),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
@@ -24,10 +24,7 @@ from trio_afrender.agent.state_dir import StateDir
 from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn
 from trio_afrender.process.leftover_processes import kill_leftovers
-from trio_afrender.process.local_spawn import become_subreaper, make_spawn
 from trio_afrender.process.supervisor_client import (
-    SupervisorError,
-    can_supervise,
     find_task_supervisors,
     has_record,
     open_supervisor,
@@ -40,24 +37,14 @@ from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor, find_secrets
 
 __all__ = (
-    "ProcessBackend",
     "TakeoverResult",
     "adopt_running_tasks",
     "dismiss_run",
-    "open_process_backend",
+    "open_spawn",
     "recover",
 )
 
 logger = logging.getLogger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class ProcessBackend:
-    """Starts process trees."""
-
-    spawn: Spawn
-    supervised: bool
-    """Whether a supervisor holds the trees, so that they may outlive this agent."""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,24 +61,13 @@ class TakeoverResult:
 
 
 @asynccontextmanager
-async def open_process_backend(store: StateDir, config: Config) -> AsyncIterator[ProcessBackend]:
-    """Connect to the supervisor of this state directory, or start it.
+async def open_spawn(store: StateDir) -> AsyncIterator[Spawn]:
+    """Connect to the supervisor of this state directory, or start it; yield what starts trees.
 
-    Without a supervisor, tasks are child processes of this agent and end with it.
+    Raises `SupervisorError`.
     """
-    async with AsyncExitStack() as stack:
-        if config.supervisor and can_supervise():
-            try:
-                supervisor = await stack.enter_async_context(open_supervisor(store.path))
-            except SupervisorError as error:
-                logger.warning("%s; tasks are children of the agent and end with it", error)
-            else:
-                spawn = _log_first(supervisor.spawn, _describe_supervisor(supervisor.facts))
-                yield ProcessBackend(spawn=spawn, supervised=True)
-                return
-        adopts = config.subreaper and become_subreaper()
-        text = f"tasks are children of the agent{', which adopts their orphans' * adopts}"
-        yield ProcessBackend(spawn=_log_first(make_spawn(subreaper=adopts), text), supervised=False)
+    async with open_supervisor(store.path) as supervisor:
+        yield _log_first(supervisor.spawn, _describe_supervisor(supervisor.facts))
 
 
 def _log_first(spawn: Spawn, text: str) -> Spawn:
@@ -116,20 +92,18 @@ def _describe_supervisor(facts: Mapping[str, object]) -> str:
 
 
 async def adopt_running_tasks(
-    store: StateDir, identity: str, held: PendingState, config: Config, *, supervised: bool
+    store: StateDir, identity: str, held: PendingState, config: Config
 ) -> TakeoverResult:
     """Find the runs that continue; end all other trees and processes of this state directory."""
     timing = config.timing
-    separate = partial(
-        _separate_trees, store, held, supervised=supervised, deadline=timing.grace + timing.sweep
-    )
+    separate = partial(_separate_trees, store, held, timing.grace + timing.sweep)
     runs, task_supervisors = await work_in_thread(separate)
     if runs:
         logger.info("%s tasks of an earlier agent continue", len(runs))
     if not store.crashed:
         return TakeoverResult(runs=runs)
-    # After a crash there may be processes that no supervisor held. They are found by the identity
-    # in their environment (AF_TASK_TOKEN). The scan reads the environment of every process of the
+    # A task supervisor may have been killed as well, or have had no time to end its tree. Such
+    # processes are found by the identity in their environment (AF_TASK_TOKEN). The scan reads the environment of every process of the
     # host, so a clean start skips it.
     found, left = await kill_leftovers(
         f"{identity}-", timing.grace, timing.sweep, spared=task_supervisors
@@ -149,7 +123,7 @@ async def dismiss_run(store: StateDir, timing: Timing, task: TaskExec) -> None:
 
 
 def _separate_trees(
-    store: StateDir, held: PendingState, *, supervised: bool, deadline: float
+    store: StateDir, held: PendingState, deadline: float
 ) -> tuple[frozenset[str], tuple[int, ...]]:
     """Return the runs that continue, and the pids of their task supervisors; end all other trees.
 
@@ -157,9 +131,7 @@ def _separate_trees(
     """
     runs: set[str] = set()
     folders = {}
-    # An agent without a supervisor cannot continue a run, even if an earlier agent's supervisor
-    # holds it.
-    for task in held.unfinished if supervised else ():
+    for task in held.unfinished:
         folder = store.runs / run_folder_name(task)
         if has_record(str(folder / OWN_SLOT)):
             runs.add(task.run)

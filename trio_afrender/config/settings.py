@@ -254,11 +254,8 @@ class Config:
     """Whether tasks print on the agent's own stdout and stderr; nothing is parsed, kept or sent
     then (``-nor``)."""
     supervisor: bool = True
-    """Whether a process beside the agent holds the tasks, so that they outlive the agent, where the
-    platform allows it. Otherwise tasks are children of the agent."""
-    subreaper: bool = False
-    """Without a supervisor: whether the agent adopts orphaned processes of tasks. This is a
-    process-wide state, so only the command line turns it on."""
+    """Whether tasks outlive the agent. Otherwise their task supervisors stop them as soon as the
+    agent has gone."""
     gpu: GpuSlots = GpuSlots()
     limits: Limits = attrs.field(factory=Limits)
     stuck: Stuck = attrs.field(factory=Stuck)

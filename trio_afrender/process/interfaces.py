@@ -39,7 +39,7 @@ class TreeSignal(enum.Enum):
 
 @attrs.frozen(slots=True, kw_only=True)
 class Persistence:
-    """How a tree outlives its agent, on a platform with task supervisors. Times are in seconds."""
+    """Where a tree is recorded, and how long it runs without an agent. Times are in seconds."""
 
     record: str
     """Path without suffix, at which a later agent finds the tree, or how it ended."""
@@ -48,7 +48,8 @@ class Persistence:
     quota: int
     """Bytes of the log at most."""
     agent_timeout: float
-    """The tree is stopped when no agent has been connected for so many seconds."""
+    """The tree is stopped when no agent has been connected for so many seconds; 0: as soon as its
+    agent has gone."""
     grace: float
     """Time between TERM and KILL when the tree is stopped without an agent."""
     attach: bool = False
@@ -67,9 +68,8 @@ class Launch:
     environment: Mapping[str, str]
     nice: int = 0
     console: bool = False
-    """Whether it prints on the agent's own stdout and stderr; its pipe is empty then."""
-    persistence: Persistence | None = None
-    """None: the tree ends with its agent, and the agent reads the output."""
+    """Whether it prints on the agent's own stdout and stderr; it has no log then."""
+    persistence: Persistence
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class FinalUsage:
 class ExitStatus:
     """How the leader of a tree ended: its exit code or its signal, and the raw wait status.
 
-    Both are None, and `raw` is -1, when another part of the program reaped the leader.
+    Both are None, and `raw` is -1, when the task supervisor was killed before it reported the end.
     """
 
     code: int | None
@@ -98,7 +98,7 @@ class ExitStatus:
 
     def __str__(self) -> str:
         if self.code is None and self.signal is None:
-            return "an unknown status, taken by another part of this program"
+            return "an unknown status: its task supervisor was killed"
         return f"exit code {self.code}" if self.code is not None else f"signal {self.signal}"
 
 

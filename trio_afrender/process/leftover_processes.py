@@ -11,20 +11,25 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 
 import trio
 
-from trio_afrender.process.exit_watch import wait_gone
 from trio_afrender.process.procfs import (
+    PIDFD,
     ProcessFacts,
+    is_alive,
+    open_pidfd,
     read_token,
     scan,
     send_signal,
 )
-from trio_afrender.process.tree_members import find_members
 
 __all__ = ("kill_leftovers",)
+
+POLL_INTERVAL = 0.05
+"""Seconds between two checks of a process, where no pidfd exists."""
 
 
 async def kill_leftovers(
@@ -54,9 +59,7 @@ async def kill_leftovers(
 
 def _find(prefix: str, spared: Collection[int]) -> tuple[ProcessFacts, ...]:
     table = scan()
-    passed = {os.getpid()} | {
-        facts.pid for facts in find_members(table, spared, (), outside=os.getpid())
-    }
+    passed = {os.getpid(), *_find_below(table, spared)}
     unread = [facts for facts in table.values() if facts.alive and facts.pid not in passed]
     found: list[ProcessFacts] = []
     # In the middle of an exec the kernel shows no environment, for some microseconds. A process must
@@ -72,12 +75,36 @@ def _find(prefix: str, spared: Collection[int]) -> tuple[ProcessFacts, ...]:
     return tuple(found)
 
 
+def _find_below(table: Mapping[int, ProcessFacts], roots: Collection[int]) -> set[int]:
+    """Return the pids of `roots` and of all their descendants in `table`."""
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for facts in table.values():
+        children[facts.parent].append(facts.pid)
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children[pid]
+    return found
+
+
 def _send(leftovers: tuple[ProcessFacts, ...], number: signal.Signals) -> None:
     for facts in leftovers:
         send_signal(facts, number)
 
 
 async def _wait_gone(leftovers: tuple[ProcessFacts, ...], seconds: float) -> None:
+    """Wait until all of them have ended, at most `seconds`. They are not children of this process."""
     with trio.move_on_after(seconds):
         for facts in leftovers:
-            await wait_gone(facts)
+            while is_alive(facts):
+                if PIDFD and (descriptor := open_pidfd(facts)) is not None:
+                    try:
+                        await trio.lowlevel.wait_readable(descriptor)
+                    finally:
+                        trio.lowlevel.notify_closing(descriptor)
+                        os.close(descriptor)
+                else:
+                    await trio.sleep(POLL_INTERVAL)

@@ -7,15 +7,11 @@ is left for reading: "not readable" must never count as "no process".
 
 from __future__ import annotations
 
-import functools
 import os
 import select
 import signal
 import sys
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 
 import attrs
 import psutil
@@ -24,13 +20,8 @@ __all__ = (
     "PIDFD",
     "TOKEN_NAME",
     "ProcessFacts",
-    "holds_pipe",
     "is_alive",
-    "kill_group",
-    "list_adopted",
-    "list_beside",
     "open_pidfd",
-    "parse_children",
     "parse_stat",
     "parse_token",
     "read_facts",
@@ -69,15 +60,6 @@ class ProcessFacts:
     """False for a zombie, which runs nothing until its parent reaps it."""
 
 
-def holds_pipe(pid: int, inode: int) -> bool:
-    """Whether stdout or stderr of `pid` is the pipe `inode`; False where that cannot be read."""
-    for number in (1, 2):
-        with suppress(OSError):
-            if Path(f"/proc/{pid}/fd/{number}").stat().st_ino == inode:
-                return True
-    return False
-
-
 def parse_stat(text: bytes) -> ProcessFacts:
     """Parse ``/proc/<pid>/stat``."""
     # The command stands in brackets and may contain spaces and brackets: fields begin behind the
@@ -93,11 +75,6 @@ def parse_stat(text: bytes) -> ProcessFacts:
         started=int(fields[19]),
         alive=alive,
     )
-
-
-def parse_children(text: bytes) -> list[int]:
-    """Parse ``/proc/<pid>/task/<tid>/children``."""
-    return [int(word) for word in text.split()]
 
 
 def parse_token(environment: bytes) -> str:
@@ -178,45 +155,6 @@ def read_token(pid: int) -> str | None:
         return None
 
 
-def list_adopted() -> list[int]:
-    """Return the children of this process's main thread: all adopted orphans, and maybe others.
-
-    Exact as long as no other thread reaps children meanwhile.
-    """
-    # The kernel keeps a list for each thread. Orphans get the first living thread of their subreaper
-    # as parent; children that another thread spawned move to this list when that thread ends.
-    own = os.getpid()
-    try:
-        return parse_children(_read(f"/proc/self/task/{own}/children"))
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [facts.pid for facts in scan().values() if facts.parent == own]
-
-
-def list_beside() -> list[int]:
-    """Return the children of all ancestors of this process, and its own.
-
-    Orphans go there when this process is not a subreaper. It may be one without having asked: as
-    init of a container, or made one by the application that embeds it. Nearly exact: when an
-    ancestor loses a child during the read, the next child may be missing.
-    """
-    found = list_adopted()
-    for ancestor in _list_ancestors(os.getppid(), int(time.monotonic())):
-        with suppress(PermissionError, *_GONE):  # hidden, or no such file on this system
-            found += parse_children(_read(f"/proc/{ancestor}/task/{ancestor}/children"))
-    return found
-
-
-@functools.lru_cache(maxsize=1)
-def _list_ancestors(parent: int, _second: int) -> tuple[int, ...]:
-    """Return the parents up to init. Cached for one second: `_second` is part of the key."""
-    found = []
-    while parent > 0:
-        found.append(parent)
-        facts = read_facts(parent)
-        parent = facts.parent if facts is not None else 0
-    return tuple(found)
-
-
 def is_alive(facts: ProcessFacts) -> bool:
     """Whether the process that `facts` identifies still runs, not another one with its pid."""
     now = read_facts(facts.pid)
@@ -247,17 +185,6 @@ def send_signal(facts: ProcessFacts, number: int) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def kill_group(facts: ProcessFacts) -> None:
-    """Kill the process group of the process that `facts` identifies; it may be a zombie child."""
-    # By group, because the kernel signals a group atomically: no member forks in between. A zombie
-    # reserves the number of its group until it is reaped.
-    now = read_facts(facts.pid)
-    if now is None or now.started != facts.started or now.group in {0, 1, os.getpgrp()}:
-        return
-    with suppress(OSError):
-        os.killpg(now.group, signal.SIGKILL)
 
 
 def open_pidfd(facts: ProcessFacts) -> int | None:

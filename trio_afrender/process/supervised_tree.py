@@ -17,9 +17,8 @@ from typing import Final, final
 import trio
 
 from trio_afrender.message_framing import FrameError, FrameReader, encode
-from trio_afrender.process.exit_status import REAPED_ELSEWHERE, make_status
+from trio_afrender.process.exit_status import UNKNOWN_STATUS, make_status
 from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
-from trio_afrender.process.pipe import Pipe
 from trio_afrender.supervisor.paths import end_path
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.tasklog.interfaces import RunLog
@@ -53,9 +52,9 @@ def read_exit_record(record: str) -> TreeState | None:
 class SupervisedTree:
     """Made by `SupervisorClient`, in whose nursery `listen` runs as long as the tree is in use.
 
-    `sock` is None for a tree whose task supervisor has ended: `state` is its last one then. `pipe` is
-    the output of a tree that ends with its agent. `kill_leftovers` kills by the run's token, within
-    so many seconds, and returns the pids that are left.
+    `sock` is None for a tree whose task supervisor has ended: `state` is its last one then.
+    `outlives_agent`: whether the tree may run on without an agent. `kill_leftovers` kills by the
+    run's token, within so many seconds, and returns the pids that are left.
     """
 
     def __init__(
@@ -63,15 +62,15 @@ class SupervisedTree:
         sock: socket.socket | None,
         *,
         state: TreeState | None = None,
-        pipe: Pipe | None = None,
+        outlives_agent: bool,
         kill_leftovers: Callable[[float], Awaitable[tuple[int, ...]]],
         attached: bool = False,
     ) -> None:
         self.state = state if state is not None else TreeState()
         self._raw = sock
         self._sock = trio.socket.from_stdlib_socket(sock) if sock is not None else None
-        self._pipe = pipe
-        self._output = SupervisedOutput(self) if pipe is None else pipe
+        self._outlives_agent = outlives_agent
+        self._output = SupervisedOutput(self)
         self._kill_by_token = kill_leftovers
         self._attached = attached
         self._first_message = trio.Event()
@@ -202,7 +201,7 @@ class SupervisedTree:
         return self.state.pid
 
     @property
-    def output(self) -> Pipe | SupervisedOutput:
+    def output(self) -> SupervisedOutput:
         return self._output
 
     @property
@@ -288,11 +287,11 @@ class SupervisedTree:
         # Only now may the task supervisor forget the tree and take the next one.
         await self._send("release")
         self._close()
-        return make_status(REAPED_ELSEWHERE if self.state.raw is None else self.state.raw)
+        return make_status(UNKNOWN_STATUS if self.state.raw is None else self.state.raw)
 
     async def detach(self) -> bool:
         # A tree whose output the agent reads ends with the agent.
-        if self._pipe is not None or self.over:
+        if not self._outlives_agent or self.over:
             await trio.lowlevel.checkpoint()
             return False
         self._detached = True

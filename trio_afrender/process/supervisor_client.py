@@ -21,22 +21,20 @@ from typing import final
 
 import trio
 
-from trio_afrender.errors import SpawnError
+from trio_afrender.errors import AfRenderError, SpawnError
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
-from trio_afrender.process.interfaces import Launch, Persistence
+from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
 from trio_afrender.process.leftover_processes import kill_leftovers
-from trio_afrender.process.pipe import Pipe, open_pipe
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
-from trio_afrender.tasklog.local_log import MAX_HELD, SEGMENT_SIZE
+from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE
 
 __all__ = (
     "SupervisorClient",
     "SupervisorError",
-    "can_supervise",
     "find_task_supervisors",
     "has_record",
     "open_supervisor",
@@ -61,13 +59,8 @@ CLOSE_TIMEOUT = 2.0
 BOOT_CODE = "import sys; sys.path.insert(0, sys.argv[1]); from trio_afrender.supervisor.daemon import main; sys.exit(main(sys.argv[2:]))"  # fmt: skip
 
 
-class SupervisorError(Exception):
+class SupervisorError(AfRenderError):
     """The supervisor cannot be reached, and none can be started."""
-
-
-def can_supervise() -> bool:
-    """Whether this platform has what a supervisor needs (Linux with ``/proc``)."""
-    return sys.platform == "linux" and Path("/proc/self/task").is_dir()
 
 
 def has_record(record: str) -> bool:
@@ -216,8 +209,8 @@ class SupervisorClient:
         Cancelled, a tree that was just started is killed.
         """
         check_launch(launch)
-        if launch.persistence is not None and launch.persistence.attach:
-            found = await self._attach(launch, launch.persistence)
+        if launch.persistence.attach:
+            found = await self._attach(launch)
             if found is not None:
                 return found
         for _ in range(MAX_START_TRIES):
@@ -265,19 +258,17 @@ class SupervisorClient:
         await tree.output.aclose()
         return None
 
-    async def _attach(self, launch: Launch, persistence: Persistence) -> SupervisedTree | None:
+    async def _attach(self, launch: Launch) -> SupervisedTree | None:
         """Take over the tree at the record, or the end of one; None without both."""
         # Socket first: a task supervisor stores the last state before it removes its socket. In the
         # other order a tree that ends in between would be found by neither look.
+        record = launch.persistence.record
         try:
-            sock = await trio.to_thread.run_sync(connect, socket_path(persistence.record))
+            sock = await trio.to_thread.run_sync(connect, socket_path(record))
         except OSError:
-            state = await trio.to_thread.run_sync(read_exit_record, persistence.record)
-            if state is None:
-                return None
-            killer = _make_killer(launch)
-            return SupervisedTree(None, state=state, kill_leftovers=killer, attached=True)
-        tree = SupervisedTree(sock, kill_leftovers=_make_killer(launch), attached=True)
+            state = await trio.to_thread.run_sync(read_exit_record, record)
+            return None if state is None else _make_tree(launch, None, state, attached=True)
+        tree = _make_tree(launch, sock, attached=True)
         self._listen_to(tree)
         await tree.wait_first_message()
         return tree
@@ -363,6 +354,10 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     Leaving the context closes the connection; the supervisor runs on as long as it has trees. Raises
     `SupervisorError`.
     """
+    if sys.platform == "win32":
+        raise SupervisorError(
+            "tasks cannot be started on Windows: this version runs on Linux and macOS"
+        )
     supervisor = SupervisorClient(store)
     await supervisor.connect()
     async with supervisor.open():
@@ -374,40 +369,38 @@ def _open_tree(launch: Launch, stack: ExitStack) -> tuple[SupervisedTree, list[i
     ours, theirs = socket.socketpair()
     stack.enter_context(theirs)
     ours.setblocking(False)
-    killer = _make_killer(launch)
-    if launch.persistence is not None:
-        return SupervisedTree(ours, kill_leftovers=killer), [theirs.fileno()]
-    try:
-        reader, writer = open_pipe()
-    except OSError:
-        ours.close()
-        raise
-    stack.callback(os.close, writer)
-    tree = SupervisedTree(ours, pipe=Pipe(reader), kill_leftovers=killer)
-    # On the console the tree gets the agent's own stdout and stderr. Then no process has the write
-    # end of the pipe, which ends at once.
-    return tree, [theirs.fileno(), *((1, 2) if launch.console else (writer,))]
+    tree = _make_tree(launch, ours)
+    return tree, [theirs.fileno(), *((1, 2) if launch.console else ())]
+
+
+def _make_tree(
+    launch: Launch,
+    sock: socket.socket | None,
+    state: TreeState | None = None,
+    *,
+    attached: bool = False,
+) -> SupervisedTree:
+    return SupervisedTree(
+        sock,
+        state=state,
+        outlives_agent=launch.persistence.agent_timeout > 0,
+        kill_leftovers=_make_killer(launch),
+        attached=attached,
+    )
 
 
 def _make_spec(launch: Launch) -> LaunchSpec:
     persistence = launch.persistence
-    if persistence is None:
-        return LaunchSpec(
-            argv=launch.argv,
-            cwd=launch.cwd,
-            environment=launch.environment,
-            nice=launch.nice,
-            grace=0,
-        )
+    log = LogSpec(
+        folder=persistence.log, quota=persistence.quota, segment=SEGMENT_SIZE, held=MAX_HELD
+    )
     return LaunchSpec(
         argv=launch.argv,
         cwd=launch.cwd,
         environment=launch.environment,
         nice=launch.nice,
         record=persistence.record,
-        log=LogSpec(
-            folder=persistence.log, quota=persistence.quota, segment=SEGMENT_SIZE, held=MAX_HELD
-        ),
+        log=None if launch.console else log,
         agent_timeout=persistence.agent_timeout,
         grace=persistence.grace,
     )
@@ -435,7 +428,7 @@ def _explain(launch: Launch, failure: dict[str, object]) -> str:
     """Return the sentence for a failure that the supervisor or a task supervisor reported."""
     number, step = failure.get("number"), failure.get("step")
     if step == "environment":
-        return explain_launch_error(launch, ValueError("embedded null byte or an empty name"))
+        return explain_launch_error(launch, ValueError("an invalid text"))
     number = number if isinstance(number, int) else 0
     if step == "log" or "text" in failure:
         text = failure.get("text") or os.strerror(number)

@@ -133,7 +133,7 @@ class TaskSupervisor:
             outputs = (self._output.writing,)
             self._update_output_state()
         else:
-            self._state.eof = True  # the agent reads the pipe
+            self._state.eof = True  # it prints on the agent's console
         try:
             self._state.pid = start_process(spec, outputs, self._host.oom_scores)
         finally:
@@ -187,10 +187,9 @@ class TaskSupervisor:
             self._state.peak = max(self._state.peak, self._cgroup.peak())
             self._state.oom_kills = self._cgroup.oom_kills()
         self._changed = True
-        if self._spec.record:
-            # On a full disk there is no record, but a connected agent still gets the state.
-            with contextlib.suppress(OSError):
-                write_end(self._spec.record, self._state)
+        # On a full disk there is no record, but a connected agent still gets the state.
+        with contextlib.suppress(OSError):
+            write_end(self._spec.record, self._state)
 
     def _close(self) -> None:
         if self._cgroup is not None:
@@ -308,8 +307,6 @@ class TaskSupervisor:
         channel.flush()
         if channel.over:
             self._drop_agent()
-            if not self._spec.record:  # no later agent could find this tree
-                self._begin_kill()
 
     def _execute(self, message: dict[str, object]) -> dict[str, object] | None:
         """Execute one request; return its answer, None when it has none."""

@@ -77,7 +77,11 @@ class RunExecution:
         self._environment.update(run_state.gpu_variables)
         self._redact = Redactor(run_state.secrets).redact if run_state.secrets else str
         self._thumbnails = Thumbnails(
-            plugins, run_state, self._make_launch, self._send_complete_files
+            plugins,
+            run_state,
+            run_folder,
+            partial(self._make_launch, own_log=True),
+            self._send_complete_files,
         )
         self._progress = ProgressReader(
             plugins,
@@ -198,7 +202,9 @@ class RunExecution:
         # over to be ended (test_a_stop_before_a_tree_was_taken_over_ends_that_tree).
         if control.cause is not None and not exists:
             return None
-        tree = await self._dependencies.spawn(self._make_supervised_launch(command, slot))
+        tree = await self._dependencies.spawn(
+            self._make_launch(command, slot, attach=control.inherited)
+        )
         # No checkpoint from here to `supervise`, which is what terminates and reaps: a cancellation
         # in between would leave the tree to nothing.
         if own:
@@ -293,8 +299,23 @@ class RunExecution:
 
     # -- output ---------------------------------------------------------------------------------
 
-    def _make_launch(self, command: str) -> Launch:
+    def _make_launch(
+        self, command: str, slot: str, *, attach: bool = False, own_log: bool = False
+    ) -> Launch:
+        """Describe a process of the run. `attach`: take over what an earlier agent left at `slot`.
+
+        A process with a log of its own is a thumbnail command: it ends with the agent.
+        """
         config = self._dependencies.config
+        # A process on the console has no log that a later agent could continue, so it ends with its
+        # agent.
+        outlives = config.supervisor and not config.console and not own_log
+        persistence = attrs.evolve(
+            self._run_folder.persistence(slot, own_log=own_log),
+            agent_timeout=config.timing.unattended if outlives else 0,
+            grace=self._grace,
+            attach=attach,
+        )
         return make_launch(
             command,
             shell=config.shell,
@@ -302,22 +323,8 @@ class RunExecution:
             environment=self._environment,
             nice=config.nice,
             console=config.console,
+            persistence=persistence,
         )
-
-    def _make_supervised_launch(self, command: str, slot: str) -> Launch:
-        """As `_make_launch`, for a process that may outlive this agent."""
-        launch, persistence = self._make_launch(command), self._run_folder.persistence(slot)
-        # Without redirection it prints on this agent's console: there is no log that a later agent
-        # could continue, so the tree ends with its agent.
-        if persistence is None or launch.console:
-            return launch
-        persistence = attrs.evolve(
-            persistence,
-            agent_timeout=self._dependencies.config.timing.unattended,
-            grace=self._grace,
-            attach=self._control.inherited,
-        )
-        return attrs.evolve(launch, persistence=persistence)
 
     async def _publish(self, status: TaskStatus) -> None:
         await self._events.send(self._update(status))

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 import attrs
 
-from trio_afrender.process.interfaces import Launch
+from trio_afrender.process.interfaces import Launch, Persistence
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.tasklog.redact import find_secrets
 
@@ -73,8 +73,16 @@ def make_launch(
     cwd: str,
     environment: Mapping[str, str],
     nice: int,
+    persistence: Persistence,
     console: bool = False,
 ) -> Launch:
     """Return how the configured shell runs `command` in the existing folder `cwd`."""
     argv = (*shell, command)
-    return Launch(argv=argv, cwd=cwd, environment=environment, nice=nice, console=console)
+    return Launch(
+        argv=argv,
+        cwd=cwd,
+        environment=environment,
+        nice=nice,
+        console=console,
+        persistence=persistence,
+    )

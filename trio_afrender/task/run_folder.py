@@ -34,8 +34,8 @@ from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
 from trio_afrender.tasklog.interfaces import RunLog
 from trio_afrender.tasklog.io_threads import work_in_thread
-from trio_afrender.tasklog.local_log import open_reader, open_run_log
 from trio_afrender.tasklog.redact import Redactor
+from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.supervised_log import open_supervised_log
 
 __all__ = (
@@ -85,8 +85,15 @@ class RunFolder(Protocol):
         """The path that `write_stop` writes to; the task gets it as ``AF_STOP_FILE``."""
         ...
 
-    def persistence(self, slot: str) -> Persistence | None:
-        """How the tree of the process `slot` outlives its agent; None if it ends with it."""
+    def persistence(self, slot: str, *, own_log: bool = False) -> Persistence:
+        """Where the tree of the process `slot` is recorded; its two times are the caller's to set.
+
+        Its output goes to the run's log, or with `own_log` to that of `open_own_log`.
+        """
+        ...
+
+    def open_own_log(self, slot: str) -> AbstractAsyncContextManager[RunLog]:
+        """Open a log for a process whose output is not the task's. Raises `StoreError`."""
         ...
 
     async def is_folder(self, path: str) -> bool:
@@ -136,19 +143,20 @@ class DiskRunFolder:
     view: DisplayedLog
     quota: int
     """Bytes of log that are kept."""
-    supervised: bool = False
-    """Whether supervisors hold the trees of the run and write its log."""
 
     @property
     def work_dir(self) -> str:
         return str(self.folder / "work")
 
-    def persistence(self, slot: str) -> Persistence | None:
-        if not self.supervised:
-            return None
+    def persistence(self, slot: str, *, own_log: bool = False) -> Persistence:
         record, log = str(self.folder / slot), str(self.folder / "log")
+        if own_log:
+            log = str(self.folder / f"{slot}-log")
         # The two times are the run's to set: they depend on its service.
         return Persistence(record=record, log=log, quota=self.quota, agent_timeout=0, grace=0)
+
+    def open_own_log(self, slot: str) -> AbstractAsyncContextManager[RunLog]:
+        return open_supervised_log(self.folder / f"{slot}-log")
 
     @property
     def files_dir(self) -> str:
@@ -201,25 +209,18 @@ class DiskRunFolder:
 
 @asynccontextmanager
 async def open_run_folder(
-    root: Path, task: TaskExec, *, quota: int, supervised: bool = False
+    root: Path, task: TaskExec, *, quota: int
 ) -> AsyncIterator[DiskRunFolder]:
     """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`.
 
-    With `supervised` a supervisor writes the log. A log that an earlier agent left there is continued;
-    its view is built again from the start, by the parser of this agent.
+    Task supervisors write the log. A log that an earlier agent left there is continued; its view is
+    built again from the start, by the parser of this agent.
     """
     folder = root / run_folder_name(task)
     beside = (folder / "work", folder / "files")
-    log: AbstractAsyncContextManager[RunLog] = (
-        open_supervised_log(folder / "log", beside=beside)
-        if supervised
-        else open_run_log(folder / "log", quota=quota, beside=beside)
-    )
-    async with log as opened:
-        view = DisplayedLog(opened, folder / "view")
-        yield DiskRunFolder(
-            folder=folder, log=opened, view=view, quota=quota, supervised=supervised
-        )
+    async with open_supervised_log(folder / "log", beside=beside) as log:
+        view = DisplayedLog(log, folder / "view")
+        yield DiskRunFolder(folder=folder, log=log, view=view, quota=quota)
 
 
 async def remove_run_folders(root: Path, tasks: Sequence[TaskExec]) -> None:

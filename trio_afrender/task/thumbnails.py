@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 import trio
 
-from trio_afrender.errors import SpawnError
+from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.process_lifecycle import supervise
 from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.tools import TaskDependencies
-from trio_afrender.tasklog.memory_log import MemoryLog
+from trio_afrender.tasklog.head_tail import read_window
 from trio_afrender.thumbnail.command import Wanted, read_command
 
 __all__ = ("Thumbnails", "make_thumbnail", "read_thumbnail_command")
@@ -59,13 +61,17 @@ class Thumbnails:
         self,
         plugins: PluginTask,
         run_state: RunState,
-        make_launch: Callable[[str], Launch],
+        run_folder: RunFolder,
+        make_launch: Callable[[str, str], Launch],
         send_files: Callable[[], Awaitable[None]],
     ) -> None:
-        """`send_files` sends the complete files of the run's files folder."""
+        """`make_launch` describes a command at a slot, with a log of its own. `send_files` sends the
+        complete files of the run's files folder."""
         self._plugins = plugins
         self._run_state = run_state
+        self._run_folder = run_folder
         self._make_launch = make_launch
+        self._numbers = count()
         self._send_files = send_files
         limit = run_state.dependencies.config.post_limit
         self._limit = limit if limit > 0 else math.inf
@@ -157,22 +163,26 @@ class Thumbnails:
         dependencies = self._run_state.dependencies
         # A control and reasons of its own: a stop of the run must not become this command's, nor
         # this command's end a reason of the run. Cancelled with the run, its tree is ended too.
-        output, control = MemoryLog(), TaskControl(self._run_state.control.task)
-        try:
-            tree = await dependencies.spawn(self._make_launch(command))
-        except SpawnError as error:
-            return f"thumbnail: {error}"
-        end = await supervise(
-            tree,
-            output,
-            control,
-            ReasonLog(dependencies.wall),
-            timing=dependencies.config.timing,
-            grace=0,  # half a thumbnail is of no use
-            limit=self._limit,
-            before_term=trio.lowlevel.checkpoint,
+        control, slot = (
+            TaskControl(self._run_state.control.task),
+            f"thumbnail-{next(self._numbers)}",
         )
-        if end.status is not None and end.status.code == 0:
-            return ""
-        text = output.reader().read(0, MAX_OUTPUT).data.decode("utf-8", "replace").strip()
-        return f"thumbnail: {command} ended with {end.status}: {text}"
+        try:
+            async with self._run_folder.open_own_log(slot) as output:
+                tree = await dependencies.spawn(self._make_launch(command, slot))
+                end = await supervise(
+                    tree,
+                    output,
+                    control,
+                    ReasonLog(dependencies.wall),
+                    timing=dependencies.config.timing,
+                    grace=0,  # half a thumbnail is of no use
+                    limit=self._limit,
+                    before_term=trio.lowlevel.checkpoint,
+                )
+                if end.status is not None and end.status.code == 0:
+                    return ""
+                window = await read_window(output, MAX_OUTPUT)
+        except (SpawnError, StoreError) as error:
+            return f"thumbnail: {error}"
+        return f"thumbnail: {command} ended with {end.status}: {window.text.strip()}"

@@ -20,10 +20,9 @@ import trio
 from trio_afrender.tasklog.head_tail import missing_marker
 from trio_afrender.tasklog.interfaces import Chunk, LogReader, Missing, RunLog
 from trio_afrender.tasklog.io_threads import work_in_thread
-from trio_afrender.tasklog.local_log import DEFAULT_QUOTA, MAX_HELD, SEGMENT_SIZE
 from trio_afrender.tasklog.memory_log import MemoryLogStore
 from trio_afrender.tasklog.size_event import SizeEvent
-from trio_afrender.tasklog.writer import open_writer
+from trio_afrender.tasklog.writer import DEFAULT_QUOTA, MAX_HELD, SEGMENT_SIZE, open_writer
 
 __all__ = ("DisplayedLog", "Replacement")
 

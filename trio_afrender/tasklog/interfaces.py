@@ -67,7 +67,7 @@ class Window:
 
 
 class RunLog(Protocol):
-    """The log of one run: `supervised_log`, `local_log` or, in memory, `memory_log`."""
+    """The log of one run: `supervised_log` or, in memory, `memory_log`."""
 
     @property
     def folder(self) -> Path | None:
@@ -91,19 +91,6 @@ class RunLog(Protocol):
     def ended(self) -> bool: ...
 
     def reader(self) -> LogReader: ...
-
-    async def append(self, data: bytes) -> None:
-        """Append bytes. Raises nothing when the disk is full: what is not stored counts as lost."""
-        ...
-
-    async def fill_from(self, fd: int) -> int:
-        """Append what the non-blocking pipe `fd` holds; return how many bytes, 0 if its writers are gone.
-
-        Call it only after `fd` was readable. Bytes are spliced where the kernel can: an agent that is
-        killed in here loses none. Runs in a thread: a hanging disk stops this run's output, not the
-        agent.
-        """
-        ...
 
     async def wait_beyond(self, offset: int) -> int:
         """Wait until there are bytes beyond `offset` or the log has ended; return the size."""

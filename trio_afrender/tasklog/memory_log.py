@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import trio
 
 from trio_afrender.tasklog.interfaces import Chunk, Missing
-from trio_afrender.tasklog.pipes import wait_for_bytes
 from trio_afrender.tasklog.size_event import SizeEvent
 
 __all__ = ("MemoryLog", "MemoryLogStore")
-
-_CHUNK = 1024 * 1024
 
 
 class MemoryLogStore:
@@ -75,22 +71,10 @@ class MemoryLog:
     async def append(self, data: bytes) -> None:
         """Append bytes. Raises `trio.ClosedResourceError` after `end`."""
         await trio.lowlevel.checkpoint()
-        self._append(data)
-
-    async def fill_from(self, fd: int) -> int:
-        """See `RunLog.fill_from`. Raises `trio.ClosedResourceError` after `end`."""
-        while True:
-            await trio.lowlevel.checkpoint()
-            if self.ended:
-                raise trio.ClosedResourceError("the log has ended")
-            if not await wait_for_bytes(fd):
-                return 0
-            try:
-                data = os.read(fd, _CHUNK)
-            except BlockingIOError:
-                continue  # another reader of the pipe was faster
-            self._append(data)
-            return len(data)
+        if self.ended:
+            raise trio.ClosedResourceError("the log has ended")
+        self._store.append(data)
+        self._size_event.grow(self._store.size())
 
     async def wait_beyond(self, offset: int) -> int:
         """Wait until there are bytes beyond `offset` or the log has ended; return the size."""
@@ -99,9 +83,3 @@ class MemoryLog:
     def end(self) -> None:
         """Mark the log as complete and wake all waiting tasks."""
         self._size_event.end()
-
-    def _append(self, data: bytes) -> None:
-        if self.ended:
-            raise trio.ClosedResourceError("the log has ended")
-        self._store.append(data)
-        self._size_event.grow(self._store.size())

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import attrs
-import trio
 
 from trio_afrender.errors import StoreError
 from trio_afrender.tasklog.interfaces import Chunk, Missing
@@ -81,16 +80,6 @@ class SupervisedLog:
         and the missing ranges, for which the disk may have refused even the notes."""
         self._held = Chunk(self.size - len(data), data)
         self._ranges = ranges
-
-    async def append(self, data: bytes) -> None:
-        """Raise `trio.BusyResourceError`: another process is the only writer."""
-        await trio.lowlevel.checkpoint()
-        raise trio.BusyResourceError("another process writes this log")
-
-    async def fill_from(self, fd: int) -> int:
-        """Raise `trio.BusyResourceError`: another process is the only writer."""
-        await trio.lowlevel.checkpoint()
-        raise trio.BusyResourceError("another process writes this log")
 
     async def wait_beyond(self, offset: int) -> int:
         """Wait until there are bytes beyond `offset` or the log has ended; return the size."""

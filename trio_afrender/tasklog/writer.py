@@ -27,10 +27,23 @@ from trio_afrender.tasklog.segments import (
     sum_missing,
 )
 
-__all__ = ("LiveReader", "LogState", "SegmentWriter", "open_writer")
+__all__ = (
+    "DEFAULT_QUOTA",
+    "MAX_HELD",
+    "SEGMENT_SIZE",
+    "LiveReader",
+    "LogState",
+    "SegmentWriter",
+    "open_writer",
+)
 
 _log = logging.getLogger(__name__)
 
+DEFAULT_QUOTA = 1024 * 1024 * 1024
+"""Bytes of one log that are kept."""
+SEGMENT_SIZE = 16 * 1024 * 1024
+MAX_HELD = 512 * 1024
+"""Bytes kept in memory while the disk refuses them: the tail of a window of 1 MiB."""
 _CHUNK = 1024 * 1024
 _MAX_CALL = 4 * 1024 * 1024
 """Bytes that one call of `fill_from` moves at most, about."""

@@ -23,6 +23,7 @@ from trio.testing import memory_stream_one_way_pair
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.interfaces import ExitStatus, FinalUsage, Launch, TreeSignal
 from trio_afrender.tasklog.interfaces import RunLog
+from trio_afrender.tasklog.memory_log import MemoryLog
 
 __all__ = ("FakeChild", "FakeOutput", "FakeSpawn")
 
@@ -46,6 +47,8 @@ class FakeOutput:
     async def pump(self, log: RunLog) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this pipe has been closed")
+        if not isinstance(log, MemoryLog):
+            raise TypeError("a fake process prints into a log in memory")
         while data := await self._receiving.receive_some():
             # Bytes that were taken from the pipe must reach the log, also when this is cancelled.
             with trio.CancelScope(shield=True):

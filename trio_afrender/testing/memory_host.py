@@ -76,8 +76,14 @@ class MemoryRunFolder:
     def __attrs_post_init__(self) -> None:
         self.view = DisplayedLog(self.log, None)
 
-    def persistence(self, slot: str) -> Persistence | None:
-        return None
+    def persistence(self, slot: str, *, own_log: bool = False) -> Persistence:
+        record, log = f"/memory/{slot}", "/memory/log"
+        return Persistence(record=record, log=log, quota=0, agent_timeout=0, grace=0)
+
+    @asynccontextmanager
+    async def open_own_log(self, slot: str) -> AsyncIterator[MemoryLog]:
+        await trio.lowlevel.checkpoint()
+        yield MemoryLog()
 
     async def is_folder(self, path: str) -> bool:
         await trio.lowlevel.checkpoint()

@@ -47,10 +47,10 @@ def run(options: Namespace) -> int:
     check_folders(config.plugins)
     token_file = str(settings["trio_afrender.token_file"])
     token = read_token_file(Path(token_file)) if token_file else None
-    # These change the whole process, which an embedded agent must not do: so they are here.
-    config = attrs.evolve(config, token=token, subreaper=True)
+    config = attrs.evolve(config, token=token)
     if options.no_redirect:
         config = attrs.evolve(config, console=True)
+    # These change the whole process, which an embedded agent must not do: so they are here.
     protect()
     move_self_to_subcgroup()
     level = logging.DEBUG if options.verbose else logging.INFO

@@ -90,7 +90,6 @@ def _make_configs(
             services=(),
             capacity=max(config.capacity, largest),
             keep_runs=keep,
-            subreaper=True,
             # The farm ends with this process: no task may wait for another agent.
             timing=attrs.evolve(config.timing, unattended=0.0),
         )

@@ -21,8 +21,8 @@ from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_i
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.cgroup_limits import parse_groups, parse_mounts
 from trio_afrender.hostinfo.gpu import GpuSampler
-from trio_afrender.process.local_spawn import become_subreaper
 from trio_afrender.process.procfs import PIDFD
+from trio_afrender.supervisor.prctl import adopt_orphans
 
 __all__ = (
     "CgroupFacts",
@@ -83,7 +83,7 @@ def probe_kernel() -> KernelFacts:
         python=sys.version_info[:3],
         release=platform.release(),
         pidfd=PIDFD,
-        subreaper=become_subreaper(),
+        subreaper=adopt_orphans(),
         proc=os.geteuid() == 0 or not PROC.exists() or (PROC / "1" / "stat").exists(),
     )
 
