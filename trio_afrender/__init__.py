@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_afrender.version import __version__
+
 if TYPE_CHECKING:
     from trio_afrender.agent.agent import AgentHandle, run_agent
     from trio_afrender.config import Config, Timing, Token
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
         StoreInUse,
     )
 
-__version__ = "0.1.0"
 
 __all__ = (
     "AfRenderError",

@@ -23,13 +23,13 @@ SMALL = 256 * 1024 * 1024
     ("parser", "fatal", "sentences"),
     [
         ("bad_raise", "RAISE", ["ValueError: no such thing", "bad_raise.py"]),
-        ("bad_loop", "LOOP", ["(generic / bad_loop) are dropped", "does not come back"]),
-        ("bad_regex", "x" * 64, ["(generic / bad_regex) are dropped", "interpreter lock"]),
-        ("bad_os_exit", "EXIT", ["(generic / bad_os_exit) are dropped", "died (exit code 3)"]),
-        ("bad_segfault", "CRASH", ["(generic / bad_segfault) are dropped", "Segmentation fault"]),
-        ("bad_sleep", "WAIT", ["(generic / bad_sleep) are dropped", "does not come back"]),
-        ("bad_fork", "FORK", ["(generic / bad_fork) are dropped", "exit code 4"]),
-        ("bad_socket", "WRITE", ["(generic / bad_socket) are dropped", "nonsense"]),
+        ("bad_loop", "LOOP", ["(generic / bad_loop) are disabled", "does not come back"]),
+        ("bad_regex", "x" * 64, ["(generic / bad_regex) are disabled", "does not come back"]),
+        ("bad_os_exit", "EXIT", ["(generic / bad_os_exit) are disabled", "died (exit code 3)"]),
+        ("bad_segfault", "CRASH", ["(generic / bad_segfault) are disabled", "Segmentation fault"]),
+        ("bad_sleep", "WAIT", ["(generic / bad_sleep) are disabled", "does not come back"]),
+        ("bad_fork", "FORK", ["(generic / bad_fork) are disabled", "exit code 4"]),
+        ("bad_socket", "WRITE", ["(generic / bad_socket) are disabled", "nonsense"]),
         ("bad_sys_exit", "EXIT", ["SystemExit", "bad_sys_exit.py"]),
         ("bad_flood", "FLOOD", ["Printed by plugin code"]),
         ("bad_import", "x", ["a_module_that_is_nowhere"]),
@@ -189,7 +189,7 @@ async def test_of_a_job_of_bad_tasks_nothing_is_seen_beside_it(tmp_path: Path) -
     async with open_loopback_farm(tmp_path) as loopback:
         await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
         first = await loopback.run(block("echo EXIT", parser="bad_os_exit"))
-        assert "are dropped" in first.tasks[0].log
+        assert "are disabled" in first.tasks[0].log
         beside = loopback.submit(
             block(gate.command(before="echo FRAME", after="echo FRAME FRAME"), parser="counts")
         )
@@ -197,7 +197,7 @@ async def test_of_a_job_of_bad_tasks_nothing_is_seen_beside_it(tmp_path: Path) -
         again = await loopback.run(block(*["echo EXIT"] * 6, parser="bad_os_exit"))
         for task in again.tasks:
             assert (task.state, task.exit_code) == ("done", 0)
-            assert "are dropped" in task.log
+            assert "are disabled" in task.log
         await gate.release()
         [counted] = (await loopback.farm.wait(beside)).tasks
         assert (counted.state, counted.frame) == ("done", 3)

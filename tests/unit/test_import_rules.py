@@ -18,7 +18,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "trio_afrender"
 OWN_PACKAGES = ("trio_afrender", "parsers", "services", "resmeters")
 
-BASE = ("errors", "text", "backoff", "path_map", "frame_ranges", "message_framing", "thumbnail")
+BASE = (
+    "version",
+    "errors",
+    "text",
+    "backoff",
+    "path_map",
+    "frame_ranges",
+    "message_framing",
+    "thumbnail",
+)
 LAYERS = (
     BASE,
     ("protocol",),

@@ -18,7 +18,6 @@ from contextlib import AbstractAsyncContextManager, suppress
 import attrs
 import trio
 
-import trio_afrender
 from trio_afrender.agent.agent_dependencies import AgentDependencies, open_agent_dependencies
 from trio_afrender.agent.connect import check_server, make_connect
 from trio_afrender.agent.dispatcher import Dispatcher
@@ -43,6 +42,7 @@ from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.transport.interfaces import Connect
+from trio_afrender.version import __version__
 
 __all__ = ("AgentHandle", "RunView", "run_agent")
 
@@ -251,7 +251,7 @@ class _Agent:
             name=config.name,
             user_name=config.user_name or facts.user,
             host_name=facts.name,
-            engine=f"trio_afrender {trio_afrender.__version__}",
+            engine=f"trio_afrender {__version__}",
             os=facts.os,
             state=self._state(),
             priority=config.priority,

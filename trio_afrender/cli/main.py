@@ -8,7 +8,6 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 
-import trio_afrender
 from trio_afrender.cli.arguments import COMMANDS, HELP, HELP_WORDS, parse, suggest
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import (
@@ -21,6 +20,7 @@ from trio_afrender.errors import (
     StoreError,
     StoreInUse,
 )
+from trio_afrender.version import __version__
 
 __all__ = ("main",)
 
@@ -56,7 +56,7 @@ def _run(words: list[str]) -> int:
         sys.stdout.write(HELP)
         return 0
     if words[:1] == ["--version"]:
-        sys.stdout.write(f"trio_afrender {trio_afrender.__version__}\n")
+        sys.stdout.write(f"trio_afrender {__version__}\n")
         return 0
     command = _take_command(words)
     options = parse(command, words)

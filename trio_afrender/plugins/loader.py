@@ -32,7 +32,6 @@ from zlib import crc32
 
 import attrs
 
-import trio_afrender
 from trio_afrender.plugins import compat
 from trio_afrender.plugins.module_search import ModuleFiles, find_chain, find_module, is_shadowable
 
@@ -56,7 +55,7 @@ _KINDS = {"services": "service", "parsers": "parser", "resmeters": "meter", "res
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF)
 
-_ROOT = Path(trio_afrender.__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _PREFIX = "_trio_afrender_plugin_"
 
 
