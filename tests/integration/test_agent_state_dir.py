@@ -123,3 +123,19 @@ def test_the_exit_code_of_a_disk_error_tells_whether_to_retry(
     words = ["agent", "--server", "ws://127.0.0.1:9", "--store", str(tmp_path), "--name", "n1"]
     assert main(words) == code
     assert f"{os.strerror(number)}; choose another --store" in capsys.readouterr().err
+
+
+def test_a_full_disk_does_not_keep_the_directory_from_being_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that is restarted on a full disk takes over what the earlier one left."""
+    with open_state_dir(tmp_path, "r1"):
+        pass
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    with open_state_dir(tmp_path, "r1"), pytest.raises(StoreInUse):  # noqa: PT012 - two contexts
+        with open_state_dir(tmp_path, "r1"):
+            pass

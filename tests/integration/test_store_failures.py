@@ -72,7 +72,7 @@ async def test_a_task_on_a_full_disk_runs_on_and_the_gap_is_reported(
 
 async def test_a_disk_without_room_for_a_folder_gives_the_task_back(tmp_path: Path) -> None:
     """No process is started. After two in a row it is an error, with the host in its reasons."""
-    wrapper = small_disk(tmp_path / "store", "nr_inodes=8")
+    wrapper = small_disk(tmp_path / "store", "nr_inodes=11")
     async with open_loopback_farm(tmp_path) as loopback:
         async with open_agent(tmp_path, loopback.server, wrapper=wrapper) as agent:
             [task] = (await loopback.run(block(f"touch {tmp_path}/started"))).tasks

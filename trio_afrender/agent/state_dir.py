@@ -158,6 +158,9 @@ def _lock(path: Path) -> int:
         raise StoreInUse(
             path, "another agent of that name runs here; stop it or use another --name"
         ) from None
-    os.ftruncate(handle, 0)
-    os.write(handle, f"{os.getpid()}\n".encode())
+    # The pid is for people. On a full disk the lock holds without it, and the tasks of an earlier
+    # agent can still be taken over.
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
     return handle
