@@ -1,4 +1,4 @@
-"""Frames of the messages between agent, supervisor and task supervisors. No I/O.
+"""Frames of the messages between agent, supervisor, task supervisors and plugin hosts. No I/O.
 
 A frame is four bytes of length (big-endian) and one JSON object in ASCII.
 """
@@ -17,7 +17,9 @@ one of another version ends with its tasks. Messages to a task supervisor only e
 later agent can take over its tree whatever the version."""
 
 _LENGTH = struct.Struct(">I")
+# `json.dumps` and `json.loads` look at their options each time.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of a message; the largest environment that Linux passes to a program has 6 MiB."""
 
@@ -33,33 +35,36 @@ def encode(message: Mapping[str, object]) -> bytes:
 
 
 class FrameReader:
-    """Collects received bytes and yields whole messages."""
+    """Collects received bytes and yields whole messages.
 
-    def __init__(self) -> None:
+    `limit` is the largest message that is accepted, in bytes, and `error` what is raised for
+    anything but valid frames.
+    """
+
+    def __init__(self, limit: int = MAX_MESSAGE, error: type[Exception] = FrameError) -> None:
+        self._limit = limit
+        self._error = error
         self._data = bytearray()
         self.last = b""
         """The frame of the message that was yielded last, for passing it on as it is."""
 
     def feed(self, data: bytes) -> Iterator[dict[str, object]]:
-        """Yield the messages that `data` completes. Raises `FrameError`; feed nothing after that."""
+        """Yield the messages that `data` completes. Raises `error`; feed nothing after that."""
         self._data += data
         while len(self._data) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._data)
-            if length > MAX_MESSAGE:
-                raise FrameError(f"a message of {length} bytes")
+            if length > self._limit:
+                raise self._error(f"a message of {length} bytes is too large")
             end = _LENGTH.size + length
             if len(self._data) < end:
                 return
-            self.last = bytes(self._data[:end])
+            # A slice of the bytearray would copy a large message once more.
+            self.last = bytes(memoryview(self._data)[:end])
             del self._data[:end]
-            yield _load(self.last[_LENGTH.size :])
-
-
-def _load(body: bytes) -> dict[str, object]:
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise FrameError("a message that is not JSON") from error
-    if not isinstance(message, dict):
-        raise FrameError("a message that is not a JSON object")
-    return message
+            try:
+                message = _decode(self.last[_LENGTH.size :].decode())
+            except (ValueError, RecursionError) as error:
+                raise self._error(f"a message that is not JSON: {error}") from error
+            if not isinstance(message, dict):
+                raise self._error("a message that is not a JSON object")
+            yield message

@@ -47,7 +47,7 @@ def test_frames_survive_any_chunking(messages: list[dict[str, object]], size: in
 )
 def test_invalid_frames_are_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        host_protocol.PluginFrameReader().feed(data)
+        list(host_protocol.PluginFrameReader().feed(data))
 
 
 def test_a_frame_that_is_too_large_is_refused() -> None:

@@ -97,7 +97,7 @@ class HostProcess:
                 continue
             except ConnectionError:
                 return []
-            messages = self._frames.feed(data)
+            messages = list(self._frames.feed(data))
             if messages or not data:
                 return messages
 

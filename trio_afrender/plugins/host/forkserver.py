@@ -185,7 +185,7 @@ class ForkServer:
                 continue
             except ConnectionError:
                 return []
-            messages = self._frames.feed(data)
+            messages = list(self._frames.feed(data))
             if messages or not data:
                 return messages
 

@@ -1,14 +1,12 @@
 """Messages between the agent and a plugin host: frames, requests, replies, and the values in them.
 
-A frame is four bytes of length, most significant first, and a JSON object in ASCII. Requests carry
-``id``, ``op`` and ``run``; the reply to one carries its ``id`` and either ``value`` or ``error``.
-The host's end runs plugin code and can be corrupted by it, so every reply is checked.
+`message_framing` makes the frames. Requests carry ``id``, ``op`` and ``run``; the reply to one carries
+its ``id`` and either ``value`` or ``error``. The host's end runs plugin code and can be corrupted by
+it, so every reply is checked.
 """
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -16,6 +14,7 @@ import attrs
 
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound, ProtocolError
+from trio_afrender.message_framing import FrameReader, encode
 from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.plugins.interfaces import (
     Conclusion,
@@ -53,50 +52,21 @@ __all__ = (
 
 MAX_PLUGIN_FRAME = 32 * 1024 * 1024
 """Bytes. The largest thing that travels is the text by which a parser replaced output."""
-_HEAD = struct.Struct(">I")
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one each time
 
 
 def pack(message: Mapping[str, object]) -> bytes:
     """One frame. Raises `ProtocolError` when it would be too large."""
-    body = _encode(message).encode("ascii")
-    if len(body) > MAX_PLUGIN_FRAME:
-        raise ProtocolError(f"a frame of {len(body)} bytes is too large")
-    return _HEAD.pack(len(body)) + body
+    frame = encode(message)
+    if len(frame) > MAX_PLUGIN_FRAME:
+        raise ProtocolError(f"a frame of {len(frame)} bytes is too large")
+    return frame
 
 
-class PluginFrameReader:
-    """Puts frames together again from the bytes of a stream."""
+class PluginFrameReader(FrameReader):
+    """Reads the frames of a plugin host or its fork server. Raises `ProtocolError`."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> list[dict[str, object]]:
-        """The messages that are complete now. Raises `ProtocolError` for anything but frames."""
-        self._buffer += data
-        messages = []
-        at = 0
-        while len(self._buffer) - at >= _HEAD.size:
-            (size,) = _HEAD.unpack_from(self._buffer, at)
-            if size > MAX_PLUGIN_FRAME:
-                raise ProtocolError(f"a frame of {size} bytes is too large")
-            end = at + _HEAD.size + size
-            if len(self._buffer) < end:
-                break
-            messages.append(_decode(bytes(memoryview(self._buffer)[at + _HEAD.size : end])))
-            at = end
-        del self._buffer[:at]
-        return messages
-
-
-def _decode(body: bytes) -> dict[str, object]:
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"a frame is no JSON: {error}") from error
-    if not isinstance(message, dict):
-        raise ProtocolError("a frame holds no object")
-    return message
+        super().__init__(MAX_PLUGIN_FRAME, ProtocolError)
 
 
 # -- requests and replies ---------------------------------------------------------------------------
