@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from trio_afrender.errors import SpawnError
-from trio_afrender.task.launch import AgentEnvironment
+from trio_afrender.process.environment import find_inheritable
 
 __all__ = ("run_by_shell",)
 
@@ -18,11 +18,10 @@ def run_by_shell(shell: Sequence[str], command: str) -> NoReturn:
 
     So the command has the terminal, gets the signals and sets the exit code. Raises `SpawnError`.
     """
-    variables = AgentEnvironment.of(os.environ, ()).variables
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execvpe(shell[0], [*shell, command], dict(variables))  # noqa: S606 - the configured shell
+        os.execvpe(shell[0], [*shell, command], find_inheritable(os.environ))  # noqa: S606 - the configured shell
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
         raise SpawnError(f'cmd_shell: cannot start "{shell[0]}": {problem}') from error

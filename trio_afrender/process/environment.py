@@ -1,4 +1,4 @@
-"""The environment of plugin processes: the agent's own, without secrets."""
+"""What child processes inherit of the agent's environment."""
 
 from __future__ import annotations
 
@@ -8,23 +8,38 @@ import site
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ("clean_environment",)
+__all__ = ("clean_environment", "find_inheritable")
 
-WITHHELD_PATTERNS = ("*TOKEN*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*")
-"""Names of variables that no child may inherit."""
+# The agent's own tokens, and the variables through which a child could report to the service manager
+# in the agent's place or use the sockets passed to the agent. Tokens of a studio (LICENCE_TOKEN) reach
+# tasks and plugins: renderers and plugins of studios need them, as with Afanasy's afrender. Hiding
+# them from plugins alone protects nothing, because a service chooses the command that its task runs.
+# The setting `redact` masks their values in what leaves the host.
+WITHHELD_PATTERNS = (
+    "AFRENDER_TOKEN*",
+    "TRIO_AFRENDER_TOKEN*",
+    "AF_SERVER_TOKEN*",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_*",
+    "LISTEN_*",
+)
 
 
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` without secrets and without the variables of the service manager.
-
-    A process that has ``NOTIFY_SOCKET`` or ``WATCHDOG_*`` could report to the manager in the agent's
-    place. PYTHONPATH stays, because plugins of studios import from there.
-    """
-    cleaned = {
+def find_inheritable(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that tasks, plugin hosts and other child processes may inherit."""
+    return {
         name: value
         for name, value in environment.items()
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in WITHHELD_PATTERNS)
     }
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a Python process that runs a module of this package.
+
+    PYTHONPATH stays, because plugins of studios import from there.
+    """
+    cleaned = find_inheritable(environment)
     root = Path(__file__).resolve().parents[2]
     folders = (*site.getsitepackages(), site.getusersitepackages())
     installed = {Path(folder).resolve() for folder in folders}

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 
 import attrs
 
+from trio_afrender.process.environment import find_inheritable
 from trio_afrender.process.interfaces import Launch, Persistence
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.tasklog.redact import find_secrets
 
 __all__ = ("AgentEnvironment", "make_launch")
-
-# The agent's own secrets, and the variables through which a task could send messages to the service
-# manager in the agent's place or use the sockets passed to the agent.
-WITHHELD_FROM_TASKS = (
-    "AFRENDER_TOKEN*",
-    "TRIO_AFRENDER_TOKEN*",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_*",
-    "LISTEN_*",
-)
 
 
 @attrs.frozen
@@ -37,11 +27,7 @@ class AgentEnvironment:
     @classmethod
     def of(cls, environ: Mapping[str, str], redact: tuple[str, ...]) -> AgentEnvironment:
         """Filter `environ`: leave out what no task may have, collect the secrets."""
-        variables = {
-            name: value
-            for name, value in environ.items()
-            if not any(fnmatchcase(name, pattern) for pattern in WITHHELD_FROM_TASKS)
-        }
+        variables = find_inheritable(environ)
         return cls(variables, find_secrets(variables, redact), redact)
 
     def make(
