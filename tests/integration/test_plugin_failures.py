@@ -1,4 +1,4 @@
-"""Plugins that raise, hang or kill their process, under a whole agent: only their own task knows."""
+"""Plugins that raise, hang or kill their process, under a whole agent: only their own task sees it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from support.loopback_farm import SHORT_TIMING, Gated, block, open_loopback_farm
 from support.plugins import PLUGINS
 
 QUICK = attrs.evolve(SHORT_TIMING, plugin=0.5)
-"""Half a second for a call: long for an honest one, also on a busy machine."""
-PATIENT = attrs.evolve(SHORT_TIMING, plugin=30.0)
-"""For those that shall come to another end than their time: to take memory takes a while, too."""
+"""Half a second for a call: ample for a correct one, also on a busy machine."""
+SLOW = attrs.evolve(SHORT_TIMING, plugin=30.0)
+"""For plugins that must not fail by the time limit: taking memory needs time as well."""
 SMALL = 256 * 1024 * 1024
-"""Bytes that plugins may take together."""
+"""Bytes that each plugin host may have."""
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ SMALL = 256 * 1024 * 1024
 async def test_a_parser_that_misbehaves_costs_only_itself(
     tmp_path: Path, parser: str, fatal: str, sentences: list[str]
 ) -> None:
-    """Its task is done, with all of its output; the parser beside it goes on counting."""
+    """Its task is done, with all of its output; the parser beside it keeps counting."""
     gate = Gated.make(tmp_path)
-    timing = PATIENT if parser == "bad_gorge" else QUICK
+    timing = SLOW if parser == "bad_gorge" else QUICK
     async with open_loopback_farm(tmp_path) as loopback:
         agent = await loopback.agent(plugins=(PLUGINS,), timing=timing, plugin_memory=SMALL)
         beside = loopback.submit(
@@ -124,7 +124,7 @@ async def test_a_service_that_cannot_be_made_is_a_failed_start(
         await loopback.check_alive()
 
 
-async def test_odd_answers_of_a_service_are_told_and_its_task_goes_on(tmp_path: Path) -> None:
+async def test_odd_answers_of_a_service_are_logged_and_its_task_continues(tmp_path: Path) -> None:
     async with open_loopback_farm(tmp_path) as loopback:
         await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
         [task] = (await loopback.run(block("echo one", service="bad_answers"))).tasks
@@ -141,7 +141,9 @@ async def test_odd_answers_of_a_service_are_told_and_its_task_goes_on(tmp_path: 
         await loopback.check_alive()
 
 
-async def test_attributes_of_wrong_types_are_told_and_the_right_ones_count(tmp_path: Path) -> None:
+async def test_attributes_of_wrong_types_are_logged_and_the_right_ones_count(
+    tmp_path: Path,
+) -> None:
     async with open_loopback_farm(tmp_path) as loopback:
         await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
         [task] = (await loopback.run(block("echo x", parser="bad_types"))).tasks
@@ -172,7 +174,7 @@ async def test_files_that_are_not_there_and_numbers_that_are_none(tmp_path: Path
         await loopback.check_alive()
 
 
-async def test_pairs_of_the_map_that_cannot_be_used_are_told_in_each_tasks_log(
+async def test_pairs_of_the_map_that_cannot_be_used_are_in_each_tasks_log(
     tmp_path: Path,
 ) -> None:
     async with open_loopback_farm(tmp_path) as loopback:
@@ -183,8 +185,8 @@ async def test_pairs_of_the_map_that_cannot_be_used_are_told_in_each_tasks_log(
         assert "pair 3 of the paths map is not used" in task.log
 
 
-async def test_of_a_job_of_bad_tasks_nothing_is_seen_beside_it(tmp_path: Path) -> None:
-    """Each of its tasks ends the process that it is in; the one beside stays where it is."""
+async def test_a_job_of_bad_tasks_does_not_affect_the_task_beside_it(tmp_path: Path) -> None:
+    """Each of its tasks ends its own plugin host; the task beside keeps its host."""
     gate = Gated.make(tmp_path)
     async with open_loopback_farm(tmp_path) as loopback:
         await loopback.agent(plugins=(PLUGINS,), timing=QUICK)
@@ -221,10 +223,10 @@ class broken(parser.parser):
         ("raise ImportError('not for this version')", "ImportError: not for this version"),
     ],
 )
-async def test_whoever_watches_is_told_in_a_line_what_a_parser_raised(
+async def test_the_console_has_one_line_on_what_a_parser_raised(
     tmp_path: Path, text: str, raised: str
 ) -> None:
-    """The task is done, so nobody would look into its log."""
+    """The task is done, so its log would not be read."""
     folder = tmp_path / "plugins" / "parsers"
     folder.mkdir(parents=True)
     (folder / "broken.py").write_text(text)
