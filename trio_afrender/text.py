@@ -1,11 +1,23 @@
-"""Make file names that came over the network safe to use."""
+"""Text made safe or short: names of files, text of peers, near matches for names that are unknown."""
 
 from __future__ import annotations
 
-__all__ = ("clean_name",)
+import json
+from collections.abc import Iterable
 
-_MAX_SIZE = 200
-"""Bytes of a name; file systems allow 255."""
+__all__ = (
+    "clean_name",
+    "find_near",
+    "json_size",
+    "printable",
+    "shorten",
+    "show_json",
+    "suggest",
+    "to_bytes",
+)
+
+_MAX_NAME = 200
+"""Bytes of a file name; file systems allow 255."""
 
 
 def clean_name(name: str) -> str:
@@ -18,4 +30,52 @@ def clean_name(name: str) -> str:
         size = len(base.encode())
     except UnicodeEncodeError:
         return ""
-    return base if size <= _MAX_SIZE else ""
+    return base if size <= _MAX_NAME else ""
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return the first `limit` characters of a peer's text, control characters replaced by "?"."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return at most `limit` characters of `text`, the last three of them "..." if it is longer."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def show_json(value: object, limit: int = 60) -> str:
+    """Return the beginning of a value's JSON, for messages."""
+    return shorten(json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def json_size(text: str) -> int:
+    """Return the bytes that `text` takes in ASCII JSON, where a character takes up to twelve."""
+    return len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))
+
+
+def to_bytes(text: str) -> bytes:
+    """Return the bytes that a program printed: surrogate escapes become the bytes that they stand for.
+
+    A surrogate that stands for no byte makes the text one with replacement characters.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def find_near(
+    name: str, known: Iterable[str], *, count: int = 1, cutoff: float = 0.5
+) -> tuple[str, ...]:
+    """Return up to `count` of the known names that resemble `name`, ignoring case, the best first."""
+    import difflib  # here, because only a mistyped name needs it
+
+    # Cut, because the time grows with the square of the length.
+    spelled = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name[:64].lower(), spelled, n=count, cutoff=cutoff)
+    return tuple(spelled[each] for each in found)
+
+
+def suggest(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """Return ``, did you mean "x"?`` with the nearest known name, or nothing."""
+    return "".join(f', did you mean "{near}"?' for near in find_near(name, known, cutoff=cutoff))

@@ -25,7 +25,7 @@ from trio_afrender.transport.address import NativeAddress
 from trio_afrender.transport.tls import make_client_context, make_server_context
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import WebSocketLink, open_websocket_link
-from trio_afrender.transport.websocket_connection import open_bare_nursery
+from trio_afrender.async_helpers import open_bare_nursery
 
 TOKEN = make_token()
 

@@ -17,6 +17,7 @@ import pytest
 import trio
 import trustme
 
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config.settings import Config, Token
 from trio_afrender.errors import ConfigError, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL
@@ -25,7 +26,6 @@ from trio_afrender.transport.interfaces import ServerLink
 from trio_afrender.transport.tls import explain_tls, make_client_context, make_server_context
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import make_connect
-from trio_afrender.transport.websocket_connection import open_bare_nursery
 from trio_afrender.transport.websocket_server import BoundAddress, Handler, serve_websocket
 
 TOKEN = make_token()

@@ -11,10 +11,10 @@ import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, memory_stream_pair
 
 from trio_afrender.afserver import AnswerLost, Dialer
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.afanasy import Json, Message, RenderId, RenderUpdate, encode
 from trio_afrender.transport.address import parse_native
-from trio_afrender.transport.websocket_connection import open_bare_nursery
 
 ADDRESS = parse_native("af://farm")
 REQUEST = encode(RenderUpdate(id=1))

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config.settings import Config, Timing, Token
 from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL
@@ -34,7 +35,6 @@ from trio_afrender.testing.memory_server import (
 from trio_afrender.transport.interfaces import Link, ServerLink
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import make_connect, open_websocket_link
-from trio_afrender.transport.websocket_connection import open_bare_nursery
 from trio_afrender.transport.websocket_server import serve_websocket
 
 ME = Register(name="n1")

@@ -7,7 +7,7 @@ import json
 from trio_afrender.afserver.client import Dialer
 from trio_afrender.errors import ConfigError, LinkRefused, ProtocolError
 from trio_afrender.protocol.afanasy import Json, encode
-from trio_afrender.transport.websocket_connection import printable
+from trio_afrender.text import printable
 
 __all__ = ("ask_json", "parse_answer", "to_json")
 

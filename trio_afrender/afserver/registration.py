@@ -22,7 +22,7 @@ from trio_afrender.config import Timing
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.afanasy import RenderId
 from trio_afrender.protocol.messages import Refused, Register, TaskExec
-from trio_afrender.transport.websocket_connection import printable
+from trio_afrender.text import printable
 
 __all__ = ("NIMBY", "Registration")
 

@@ -45,7 +45,7 @@ from trio_afrender.protocol.messages import (
     TaskStatus,
     Update,
 )
-from trio_afrender.transport.websocket_connection import printable
+from trio_afrender.text import printable
 
 __all__ = ("AfserverLink", "make_run")
 

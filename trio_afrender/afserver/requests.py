@@ -32,7 +32,7 @@ from trio_afrender.protocol.afanasy import (
     encode,
 )
 from trio_afrender.protocol.afanasy.clamp import encode_fitted
-from trio_afrender.transport.websocket_connection import printable
+from trio_afrender.text import printable
 
 __all__ = ("AfserverRequests",)
 

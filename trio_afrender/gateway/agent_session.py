@@ -15,7 +15,7 @@ from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.rate_limit import TokenBucket
 from trio_afrender.protocol.messages import Deregister, FromServer, Register, Unknown, Update
-from trio_afrender.transport.websocket_connection import printable
+from trio_afrender.text import printable
 from trio_afrender.transport.websocket_server import WebSocketServerLink
 
 __all__ = ("AgentSession", "MessageHandler")

@@ -39,6 +39,7 @@ from typing import TypeAlias, TypeVar
 import trio
 import trio.testing
 
+from trio_afrender.async_helpers import flatten, open_bare_nursery
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.messages import (
@@ -52,7 +53,6 @@ from trio_afrender.protocol.messages import (
 from trio_afrender.transport.interfaces import Connect
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import open_websocket_link
-from trio_afrender.transport.websocket_connection import flatten, open_bare_nursery
 from trio_afrender.transport.websocket_server import Handler, WebSocketServerLink, serve_websocket
 
 __all__ = (

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from trio_afrender.async_helpers import flatten, open_bare_nursery
 from trio_afrender.config.settings import Config, Token
 from trio_afrender.errors import LinkLost, LinkRefused, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_from_server, encode
@@ -25,6 +26,7 @@ from trio_afrender.protocol.messages import (
     Unknown,
     Update,
 )
+from trio_afrender.text import printable
 from trio_afrender.transport.address import WebSocketAddress, explain_unreachable, parse_url
 from trio_afrender.transport.interfaces import Connect, Link
 from trio_afrender.transport.liveness_stream import HandshakeAborted, LivenessStream
@@ -34,9 +36,6 @@ from trio_afrender.transport.websocket_connection import (
     MAX_QUEUED_FRAMES,
     RECEIVE_SIZE,
     Connection,
-    flatten,
-    open_bare_nursery,
-    printable,
 )
 
 __all__ = ("OpenStream", "WebSocketLink", "make_connect", "open_websocket_link")

@@ -13,8 +13,7 @@ trio-websocket leaves these things to its user, and they are done here:
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import trio
@@ -22,6 +21,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME
+from trio_afrender.text import printable
 from trio_afrender.transport.liveness_stream import LivenessStream
 
 __all__ = (
@@ -29,9 +29,6 @@ __all__ = (
     "MAX_QUEUED_FRAMES",
     "RECEIVE_SIZE",
     "Connection",
-    "flatten",
-    "open_bare_nursery",
-    "printable",
 )
 
 MAX_QUEUED_FRAMES = 2
@@ -47,46 +44,6 @@ _UNSUPPORTED_DATA, _INVALID_DATA, _TOO_LARGE = 1003, 1007, 1009
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """Return the first `limit` characters of a peer's text, control characters replaced by "?"."""
-    return "".join(c if c.isprintable() else "?" for c in text[:limit])
-
-
-def flatten(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    """Return the exceptions in a group and in the groups within it."""
-    found: list[Exception] = []
-    for error in group.exceptions:
-        found.extend(flatten(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
-
-
-@asynccontextmanager
-async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery for helper tasks of the body, which are cancelled when the body ends.
-
-    A single exception leaves the context as it is, not in a group.
-    """
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                yield nursery
-            finally:
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        error = _unwrap(group)
-    else:
-        return
-    # Raised outside the except block: inside, the group would become the exception's context.
-    raise error
-
-
-def _unwrap(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    real = [error for error in group.exceptions if not isinstance(error, trio.Cancelled)]
-    if len(real) > 1:
-        return group
-    return real[0] if real else group.exceptions[0]
 
 
 class Connection:

@@ -14,9 +14,11 @@ import attrs
 import trio
 from trio_websocket import WebSocketConnection, WebSocketRequest, wrap_server_stream
 
+from trio_afrender.async_helpers import flatten, open_bare_nursery
 from trio_afrender.errors import ConfigError, LinkLost, ProtocolError
 from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_from_render, encode
 from trio_afrender.protocol.messages import FromRender, FromServer
+from trio_afrender.text import printable
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.handshake import HandshakeRejected, UpgradeRequest, check_handshake
 from trio_afrender.transport.liveness_stream import LivenessStream
@@ -27,9 +29,6 @@ from trio_afrender.transport.websocket_connection import (
     MAX_QUEUED_FRAMES,
     RECEIVE_SIZE,
     Connection,
-    flatten,
-    open_bare_nursery,
-    printable,
 )
 
 __all__ = ("BoundAddress", "Handler", "WebSocketServerLink", "serve_websocket")

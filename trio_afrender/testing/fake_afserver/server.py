@@ -32,6 +32,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.connect import make_native_connect
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config.settings import Config
 from trio_afrender.errors import ProtocolError
 from trio_afrender.protocol.afanasy import (
@@ -52,7 +53,6 @@ from trio_afrender.testing.fake_afserver.records import NativeRender, NativeTask
 from trio_afrender.testing.memory_host import MemoryHost
 from trio_afrender.testing.memory_server import MemoryListener
 from trio_afrender.transport.interfaces import Connect
-from trio_afrender.transport.websocket_connection import open_bare_nursery
 
 __all__ = ("Fault", "NativeServer", "open_native_server")
 
