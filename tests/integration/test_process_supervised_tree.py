@@ -770,4 +770,9 @@ def test_the_supervisor_imports_the_standard_library_alone() -> None:
         [sys.executable, "-I", "-S", "-c", script], check=True, capture_output=True, text=True
     )
     ours = {name for name in done.stdout.split() if name.startswith("trio_afrender.")}
-    assert {name.split(".")[1] for name in ours} == {"message_framing", "supervisor", "tasklog"}
+    assert {name.split(".")[1] for name in ours} == {
+        "message_framing",
+        "supervisor",
+        "tasklog",
+        "version",
+    }

@@ -16,6 +16,7 @@ import trio
 from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.job_view import RemoteTexts, is_paused, make_view, questions
 from trio_afrender.afserver.json_api import ask_json
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.errors import AfRenderError, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
@@ -57,7 +58,7 @@ class RemoteJob:
     _view: JobView | None = None
     _waiting: tuple[str, ...] = ()
     _count: int = 1
-    _change: trio.Event = attrs.field(factory=trio.Event)
+    _change: RepeatedEvent = attrs.field(factory=RepeatedEvent)
     _idle_since: float = attrs.field(factory=trio.current_time)
     _renders_asked: float = attrs.field(factory=trio.current_time)
 
@@ -180,7 +181,6 @@ class RemoteJob:
         self._view, self._waiting = view, waiting
         self._count += 1
         self._change.set()
-        self._change = trio.Event()
 
 
 def _failures(task: TaskView | None) -> int:

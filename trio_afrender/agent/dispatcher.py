@@ -18,6 +18,7 @@ import trio
 
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.protocol.messages import (
     AskedOutput,
@@ -70,8 +71,8 @@ class Dispatcher:
         """How often in a row this host has given a task back."""
         self._leftovers: set[int] = set()
         """Pids that survived KILL."""
-        self._changed = trio.Event()
-        """Set, and replaced, when a run ends and when the server closes one."""
+        self._changed = RepeatedEvent()
+        """Set when a run ends and when the server closes one."""
         self._send, self._receive = trio.open_memory_channel[TaskEvent | LoopWatchdog](
             EVENT_BUFFER_SIZE
         )
@@ -149,7 +150,7 @@ class Dispatcher:
             elif self._outbox.has(run):
                 logger.warning("run %s: the server no longer wants its outcome", run)
             self._outbox.closed(run)
-            self._notify()
+            self._changed.set()
 
     def apply(self, events: Events) -> None:
         """Apply one message in the protocol's order."""
@@ -234,7 +235,7 @@ class Dispatcher:
         self._outbox.closed(ref.run)
         if task is not None:
             self._forget(task)
-        self._notify()
+        self._changed.set()
 
     def _stop(self, ref: RunRef) -> None:
         if (control := self.running.get(ref.run)) is not None:
@@ -356,8 +357,4 @@ class Dispatcher:
 
     def _remove(self, control: TaskControl) -> None:
         self.running.pop(control.task.run, None)
-        self._notify()
-
-    def _notify(self) -> None:
         self._changed.set()
-        self._changed = trio.Event()

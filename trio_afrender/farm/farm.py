@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.farm import renders, scheduler, transitions, user_requests
 from trio_afrender.farm.output_listeners import Answers, Listeners
 from trio_afrender.farm.render_session import RenderSession, run_session
@@ -80,7 +81,7 @@ class Farm:
         self._listeners = Listeners()
         self._answers = Answers()
         self._change_count = 0
-        self._change = trio.Event()
+        self._change = RepeatedEvent()
         self._next_tick = math.inf
         self._tick_earlier = trio.Event()
 
@@ -290,7 +291,6 @@ class Farm:
         if outgoing.changed:
             self._change_count += 1
             self._change.set()
-            self._change = trio.Event()
         if self._state.due < self._next_tick:
             self._tick_earlier.set()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import trio
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.farm.state import Write
 from trio_afrender.farm.store import FarmStore
 from trio_afrender.protocol.messages import TaskKey
@@ -31,7 +32,7 @@ class TextWriter:
         self._queued = 0
         self._stored = 0
         self._work = trio.Event()
-        self._progress = trio.Event()
+        self._progress = RepeatedEvent()
 
     def put(self, writes: list[Write]) -> None:
         """Queue writes; does not wait."""
@@ -73,4 +74,3 @@ class TextWriter:
             finally:
                 self._stored += len(batch)
                 self._progress.set()
-                self._progress = trio.Event()

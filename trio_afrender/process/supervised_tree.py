@@ -16,6 +16,7 @@ from typing import Final, final
 
 import trio
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.message_framing import FrameError, FrameReader, encode
 from trio_afrender.process.exit_status import UNKNOWN_STATUS, make_status
 from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
@@ -74,7 +75,7 @@ class SupervisedTree:
         self._kill_by_token = kill_leftovers
         self._attached = attached
         self._first_message = trio.Event()
-        self._changed = trio.Event()
+        self._changed = RepeatedEvent()
         self._sending = trio.Lock()
         self._answers: dict[int, dict[str, object] | None] = {}
         self._numbers = count(1)
@@ -98,14 +99,14 @@ class SupervisedTree:
                     for message in frames.feed(data):
                         self._take(message)
                     # Once for each read: several states in one read wake the waiting tasks once.
-                    self._notify()
+                    self._changed.set()
         finally:
             # Cancelled: the task supervisor must see that its agent has gone.
             self._close()
         if not (self._detached or (self.state.empty and self.state.raw is not None)):
             self.lost = True
         self._first_message.set()
-        self._notify()
+        self._changed.set()
 
     def _take(self, message: dict[str, object]) -> None:
         match message:
@@ -118,12 +119,6 @@ class SupervisedTree:
             # An answer after the timeout of its request is dropped.
             case {"re": int(number)} if number in self._answers:
                 self._answers[number] = message
-
-    def _notify(self) -> None:
-        # An event cannot be reset, so each change gets its own: a task that waits for the next change
-        # is not woken by an earlier one.
-        self._changed.set()
-        self._changed = trio.Event()
 
     @property
     def has_message(self) -> bool:
@@ -342,7 +337,7 @@ class SupervisedOutput:
     async def aclose(self) -> None:
         """End a running `pump`. May be called again."""
         self._closed.set()
-        self._tree._notify()  # noqa: SLF001 - `pump` waits there
+        self._tree._changed.set()  # noqa: SLF001 - `pump` waits there
         await trio.lowlevel.checkpoint()
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import attrs
 import trio
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.config import GpuSlots
 from trio_afrender.protocol.messages import GpuCard
 
@@ -83,7 +84,7 @@ class GpuAllocations:
     """How many tasks each GPU has."""
 
     taken: Counter[str] = attrs.field(factory=Counter)
-    changed: trio.Event = attrs.field(factory=trio.Event)
+    changed: RepeatedEvent = attrs.field(factory=RepeatedEvent)
     """Set and replaced at each change that may let a task start."""
     unknown: int = 0
     """Runs of an earlier agent whose GPUs are still being looked up; no GPU is given meanwhile."""
@@ -183,7 +184,6 @@ class GpuAllocator:
     def look_again(self) -> None:
         """Make waiting tasks choose again: the measured or the free GPUs may have changed."""
         self.allocations.changed.set()
-        self.allocations.changed = trio.Event()
 
     def is_busy(self) -> bool:
         """Whether a task that comes now would have to wait."""

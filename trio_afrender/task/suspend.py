@@ -11,6 +11,7 @@ from typing import final
 
 import trio
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
 from trio_afrender.task.reasons import ReasonLog
 
@@ -28,7 +29,7 @@ class Suspension:
         """When it was last resumed, in trio's time."""
         self._since = 0.0
         self._total = 0.0
-        self._changed = trio.Event()
+        self._changed = RepeatedEvent()
 
     def __bool__(self) -> bool:
         return bool(self.reason)
@@ -46,7 +47,6 @@ class Suspension:
             self.ended = now
         self.reason = reason
         self._changed.set()
-        self._changed = trio.Event()
         return True
 
     def seconds(self) -> float:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import attrs
 import trio
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.protocol.messages import TaskExec, TaskUsage
 from trio_afrender.task.status_rules import StopCause
 from trio_afrender.task.suspend import Suspension
@@ -51,8 +52,8 @@ class TaskControl:
     """Pid and start time of each process measured last."""
     output: Callable[[], Awaitable[str]] | None = None
     """Reads the output so far; None while there is no log."""
-    _listened: trio.Event = attrs.field(factory=trio.Event)
-    _measured: trio.Event = attrs.field(factory=trio.Event)
+    _listened: RepeatedEvent = attrs.field(factory=RepeatedEvent)
+    _measured: RepeatedEvent = attrs.field(factory=RepeatedEvent)
     _scope: trio.CancelScope | None = None
     _grace_scope: trio.CancelScope | None = None
     _grace: float | None = None
@@ -62,7 +63,6 @@ class TaskControl:
         """Begin or end sending the output to listeners."""
         self.listening = on
         self._listened.set()
-        self._listened = trio.Event()
 
     async def listened(self) -> None:
         """Wait until there is a listener."""
@@ -75,7 +75,6 @@ class TaskControl:
         """Note a measurement of the process tree, and wake the tasks that wait for one."""
         self.usage, self.io_bytes, self.members = usage, io_bytes, members
         self._measured.set()
-        self._measured = trio.Event()
 
     async def measured(self) -> None:
         """Wait for the next measurement of the process tree."""

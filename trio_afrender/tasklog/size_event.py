@@ -1,4 +1,4 @@
-"""An event for a size that grows: any number of tasks can wait for it, one `trio.Event` serves all.
+"""An event for a size that grows: any number of tasks can wait for it.
 
 A module of its own because `interfaces` must not import trio: the supervisor and the plugin host
 load that one.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 
 import trio
+
+from trio_afrender.async_helpers import RepeatedEvent
 
 __all__ = ("SizeEvent",)
 
@@ -21,20 +23,20 @@ class SizeEvent:
         self.ended = False
         self.grew_at = -math.inf
         """When the size last grew, in trio's time."""
-        self._changed = trio.Event()
+        self._changed = RepeatedEvent()
 
     def grow(self, size: int) -> None:
         """Set the size if it is larger, and wake all waiting tasks."""
         if size > self.size:
             self.size = size
             self.grew_at = trio.current_time()
-            self._wake()
+            self._changed.set()
 
     def end(self) -> None:
         """Mark the size as final and wake all waiting tasks."""
         if not self.ended:
             self.ended = True
-            self._wake()
+            self._changed.set()
 
     async def wait_beyond(self, size: int) -> int:
         """Wait for a larger size or the end; return the size. Several steps of growth may be one."""
@@ -42,7 +44,3 @@ class SizeEvent:
         while self.size <= size and not self.ended:
             await self._changed.wait()
         return self.size
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()

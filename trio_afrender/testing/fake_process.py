@@ -20,6 +20,7 @@ import attrs
 import trio
 from trio.testing import memory_stream_one_way_pair
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.interfaces import ExitStatus, FinalUsage, Launch, TreeSignal
 from trio_afrender.tasklog.interfaces import RunLog
@@ -220,7 +221,7 @@ class FakeSpawn:
         self._pids = count(1000, 100)
         self._problem = ""
         self._taken = 0
-        self._spawned = trio.Event()
+        self._spawned = RepeatedEvent()
 
     def fail(self, problem: str) -> None:
         """Let each further spawn raise `SpawnError` with that text; '': spawn again."""
@@ -237,7 +238,6 @@ class FakeSpawn:
         child = FakeChild(launch, next(self._pids), set(self.dies_of), self.started)
         self.children.append(child)
         self._spawned.set()
-        self._spawned = trio.Event()
         return child
 
     async def next(self) -> FakeChild:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.plugins.host.forkserver import ForkServer, describe_end
 from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 
@@ -44,7 +45,7 @@ class HostProcess:
         self._later = bytearray()
         self._writable = trio.Event()
         self._printed = ""
-        self._print_seen = trio.Event()
+        self._print_seen = RepeatedEvent()
         self._status: int | None = None
         self._pidfd = _open_pidfd(pid)
 
@@ -108,7 +109,6 @@ class HostProcess:
             logger.debug("the plugin host printed: %s", text[:FLOOD_SIZE])
             self._printed = (self._printed + text)[-MAX_PRINTED_TAIL:]
             self._print_seen.set()
-            self._print_seen = trio.Event()
             if len(data) > FLOOD_SIZE:
                 await trio.sleep(FLOOD_PAUSE)
 

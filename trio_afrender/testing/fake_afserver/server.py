@@ -32,7 +32,7 @@ import attrs
 import trio
 
 from trio_afrender.agent.connect import make_native_connect
-from trio_afrender.async_helpers import open_bare_nursery
+from trio_afrender.async_helpers import RepeatedEvent, open_bare_nursery
 from trio_afrender.config.settings import Config
 from trio_afrender.errors import ProtocolError
 from trio_afrender.protocol.afanasy import (
@@ -94,8 +94,8 @@ class NativeServer:
         self.down = False
         """Whether connections are closed without an answer, as by a server that stops."""
         self._faults: list[Fault] = []
-        self._changed = trio.Event()
-        self._cycle_over = trio.Event()
+        self._changed = RepeatedEvent()
+        self._cycle_over = RepeatedEvent()
         self._waiting: dict[trio.abc.Stream, trio.CancelScope] = {}
         self._zero = trio.current_time()
 
@@ -174,9 +174,8 @@ class NativeServer:
             await trio.sleep(SERVER_CYCLE)
             if not self.down:
                 self.book.turn(self._now())
-            ended, self._cycle_over = self._cycle_over, trio.Event()
-            ended.set()
-            self._change()
+            self._cycle_over.set()
+            self._changed.set()
 
     async def handle(self, stream: trio.abc.Stream) -> None:
         """Serve one connection: one request, one answer, after which the render has to close."""
@@ -198,7 +197,7 @@ class NativeServer:
         if fault is None or fault.received:
             self.received.append((self._now(), request))
             answer = await self._answer(request)
-            self._change()
+            self._changed.set()
         if fault is not None:
             if fault.answer:
                 await stream.send_all(fault.answer)
@@ -270,10 +269,6 @@ class NativeServer:
 
     def _now(self) -> float:
         return trio.current_time() - self._zero
-
-    def _change(self) -> None:
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
 
 
 @asynccontextmanager
