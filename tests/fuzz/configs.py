@@ -10,9 +10,8 @@ from pathlib import Path
 
 from fuzz.targets import Target
 from trio_afrender.agent.run_history import read_history
-from trio_afrender.config.build import make_config
 from trio_afrender.config.cgru_files import parse_file
-from trio_afrender.config.load import load_settings
+from trio_afrender.config.load import load_settings, make_config
 from trio_afrender.errors import ConfigError
 from trio_afrender.frame_ranges import fill_numbers, process_pattern
 from trio_afrender.path_map import PathMap

@@ -10,11 +10,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from trio_afrender.config import Config, Limits, Stuck, Timing
-from trio_afrender.config.build import make_config
+from trio_afrender.config import Config, GpuSlots, Limits, MemoryGuard, Stuck, Timing
 from trio_afrender.config.convert import SettingValue
-from trio_afrender.config.keys import CGRU, OURS, TIMING
-from trio_afrender.config.load import Settings, load_settings
+from trio_afrender.config.load import Settings, load_settings, make_config
+from trio_afrender.config.settings import CGRU, OURS, SettingSpec
 from trio_afrender.errors import ConfigError
 
 BARE = {"HOSTNAME": "Node7.Farm.Local", "USER": "STUDIO\\Joe"}
@@ -37,10 +36,23 @@ def test_without_any_layer_the_config_has_its_defaults() -> None:
     assert make_config(settings) == Config(name="node7", user_name="joe")
 
 
-def test_every_timing_and_own_key_is_a_field_of_the_config() -> None:
-    assert set(TIMING) == {field.name for field in attrs.fields(Timing)}
-    fields = {field.name for field in attrs.fields(Config)}
-    assert set(OURS) - {"token_file"} <= fields
+def test_the_same_key_is_declared_once() -> None:
+    declared = [
+        key
+        for settings in (Config, GpuSlots, Limits, MemoryGuard, Stuck, Timing)
+        for field in attrs.fields(settings)
+        if (key := field.metadata.get("key"))
+    ]
+    assert len(set(declared)) == len(declared)
+
+
+@pytest.mark.parametrize(
+    ("key", "spec"), [item for item in {**CGRU, **OURS}.items() if item[1].kind in ("int", "float")]
+)
+def test_every_number_reaches_the_config(key: str, spec: SettingSpec) -> None:
+    value = int(max(1000, spec.least)) + 7
+    config = make_config(load(arguments={key: str(value)}))
+    assert f"={value}" in repr(config).replace(".0,", ",").replace(".0)", ")")
 
 
 def test_each_layer_wins_over_the_ones_below(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ import pytest
 from support.plugins import make_spec
 
 from trio_afrender.config import PluginSettings
-from trio_afrender.config.build import make_config
-from trio_afrender.config.load import load_settings
+from trio_afrender.config.load import load_settings, make_config
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins import compat, lookup
 from trio_afrender.plugins.compat import (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from trio_afrender.config.keys import CGRU, OTHERS
+from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
 
 __all__ = ("COMMANDS", "HELP", "HELP_WORDS", "parse", "split_overrides", "suggest")

@@ -17,7 +17,7 @@ from typing import NoReturn
 import attrs
 
 from trio_afrender.config.convert import check, is_pair
-from trio_afrender.config.keys import CGRU
+from trio_afrender.config.settings import CGRU
 from trio_afrender.errors import ConfigError
 
 __all__ = ("FileSettings", "parse_file", "platform_tokens")
@@ -105,7 +105,7 @@ class FileSettings:
             if known.kind == "pairs":
                 value = self._good_pairs(key, value, path)
             try:
-                self._put((key,), check(known, value, path.parent), f"file {path}")
+                self._put((key,), check(known.kind, value, path.parent), f"file {path}")
             except ConfigError as error:
                 # The value of an earlier file stays, as in CGRU's reader, which does not report it.
                 self.problems.append(f"{path}: {key}: {error}; ignored")

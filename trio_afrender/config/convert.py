@@ -8,7 +8,6 @@ from pathlib import Path
 
 import attrs
 
-from trio_afrender.config.keys import Key
 from trio_afrender.errors import ConfigError
 
 __all__ = ("SettingValue", "check", "from_text", "is_pair")
@@ -37,12 +36,12 @@ class SettingValue:
     unit: str = ""
 
 
-def check(key: Key, value: object, folder: Path) -> object:
-    """Return a JSON value converted to the kind of `key`; relative paths start at `folder`.
+def check(kind: str, value: object, folder: Path) -> object:
+    """Return a JSON value converted to `kind` (of `SettingSpec`); relative paths start at `folder`.
 
     Raises `ConfigError` with what was expected; the caller adds the key and where it was set.
     """
-    match key.kind:
+    match kind:
         case "str" if isinstance(value, str):
             return value
         case "path" if isinstance(value, str):
@@ -55,8 +54,7 @@ def check(key: Key, value: object, folder: Path) -> object:
             return bool(value)
         case "list" | "paths" if isinstance(value, list):
             if all(isinstance(item, str) for item in value):
-                paths = key.kind == "paths"
-                return [_absolute(item, folder) if paths else item for item in value]
+                return [_absolute(item, folder) if kind == "paths" else item for item in value]
         case "commands" if isinstance(value, list):
             if all(is_pair(item) for item in value):
                 return value
@@ -66,26 +64,26 @@ def check(key: Key, value: object, folder: Path) -> object:
                 return [[part.replace("\\", "/") for part in item] for item in value]
         case _:
             pass
-    raise ConfigError(f"expected {_NAMES[key.kind]}, got {_shorten_json(value)}")
+    raise ConfigError(f"expected {_NAMES[kind]}, got {_shorten_json(value)}")
 
 
-def from_text(key: Key, text: str) -> object:
+def from_text(kind: str, text: str) -> object:
     """Return the value of a variable or an argument that has this `text`.
 
     A list is split at commas and loses its empty items, unless it begins with ``[``: then it is
     JSON. Pairs are always JSON. Relative paths start at the current folder. Raises `ConfigError`.
     """
     folder = Path.cwd()
-    match key.kind:
+    match kind:
         case "str":
             return text
         case "path":
             return _absolute(text, folder)
         case "int" | "float":
             try:
-                return int(text) if key.kind == "int" else float(text)
+                return int(text) if kind == "int" else float(text)
             except ValueError:
-                expected = _NAMES[key.kind]
+                expected = _NAMES[kind]
                 raise ConfigError(f"expected {expected}, got {_shorten_json(text)}") from None
         case "bool":
             word = text.strip().lower()
@@ -93,16 +91,16 @@ def from_text(key: Key, text: str) -> object:
                 return word in _TRUE
             raise ConfigError(f"expected true or false, got {_shorten_json(text)}")
         case _:
-            return check(key, _parse_list(key, text), folder)
+            return check(kind, _parse_list(kind, text), folder)
 
 
-def _parse_list(key: Key, text: str) -> object:
-    if key.kind not in ("pairs", "commands") and not text.lstrip().startswith("["):
+def _parse_list(kind: str, text: str) -> object:
+    if kind not in ("pairs", "commands") and not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
     try:
         return json.loads(text)
     except ValueError:
-        expected = _NAMES[key.kind]
+        expected = _NAMES[kind]
         raise ConfigError(f"expected {expected} as JSON, got {_shorten_json(text)}") from None
 
 

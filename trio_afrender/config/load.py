@@ -1,25 +1,53 @@
-"""Settings in layers: defaults < files < environment < command line. Each value records its layer."""
+"""Settings in layers: defaults < files < environment < command line. Each value records its layer.
+
+`load_settings` reads the layers, `make_config` checks ranges and makes the `Config` of an agent.
+"""
 
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import attrs
 
 from trio_afrender.config.cgru_files import FileSettings
 from trio_afrender.config.convert import SettingValue, check, from_text
 from trio_afrender.config.derived import host_name, plugin_folders, server, user_name
-from trio_afrender.config.keys import CGRU, NESTED, OTHERS, OURS, SERVICES, Key, suggest_key
+from trio_afrender.config.settings import (
+    CGRU,
+    OTHERS,
+    OURS,
+    PREFIX,
+    SERVICES,
+    Config,
+    find_spec,
+    suggest_key,
+)
 from trio_afrender.errors import ConfigError
 
-__all__ = ("Settings", "load_settings")
+__all__ = ("Settings", "load_settings", "make_config")
 
 _UNSET = SettingValue(None)
-_OWN = "trio_afrender."
-"""The prefix of keys of the section ``trio_afrender{}``, "our own keys" below."""
+_SECTION = PREFIX.removesuffix(".")
+_DERIVED = ("name", "user_name", "server")
+"""Keys of `Settings.values` that are no keys of files: `config.derived` makes them."""
+_KINDS_OF_VALUES = {bool: "bool", int: "int", float: "float", str: "str", list: "list"}
+_FIELD_VALUES: Mapping[object, Callable[[Any], object]] = {
+    str: str,
+    int: int,
+    float: float,
+    bool: bool,
+    Path: Path,
+    Path | None: lambda path: Path(path) if path else None,
+    tuple[str, ...]: tuple,
+    tuple[Path, ...]: lambda paths: tuple(map(Path, paths)),
+    tuple[tuple[str, str], ...]: lambda pairs: tuple(map(tuple, pairs)),
+}
+"""What makes the value of a field from a JSON value, by the type of the field."""
 _OPTIONS = {"af_store_folder": "--store", "trio_afrender.nimby": "nimby", "user_name": "--user"}
 """Options whose names are not those of their keys."""
 _NOT_KEYS = frozenset(
@@ -93,20 +121,21 @@ def load_settings(
         # It counts when it is empty, too: that is how one host drops the site's prefix.
         prefix = environment["AF_CMD_PREFIX"]
         reading.set("af_cmdprefix", prefix, "environment AF_CMD_PREFIX")
-    _apply_arguments(reading, arguments or {})
-    values = {key: SettingValue(known.default, unit=known.unit) for key, known in CGRU.items()}
+    own = _apply_arguments(reading, arguments or {})
+    values = {
+        key: SettingValue(spec.default, unit=spec.unit)
+        for key, spec in {**CGRU, **OURS}.items()
+        if spec.kind != SERVICES
+    }
     for key, value in reading.values.items():
-        if key != "trio_afrender":
+        if key not in OURS and key != _SECTION:
             unit = CGRU[key].unit if key in CGRU else ""
             values[key] = SettingValue(value, reading.origins[(key,)], unit)
-    values |= {
-        key: SettingValue(known.default, unit=known.unit) for key, known in _own_keys().items()
-    }
-    _fill(values, ("trio_afrender",), reading.values.get("trio_afrender", {}), OURS, reading)
-    values |= _read_own_arguments(arguments or {})
+    _fill(values, (_SECTION,), reading.values.get(_SECTION, {}), PREFIX, reading)
+    values |= own
     given = {}
     for key, value in (options or {}).items():
-        option = _OPTIONS.get(key, "--" + key.removeprefix(_OWN).replace("_", "-"))
+        option = _OPTIONS.get(key, "--" + key.removeprefix(PREFIX).replace("_", "-"))
         unit = values.get(key, _UNSET).unit
         given[key] = SettingValue(value, f"command line {option}", unit)
     values |= given
@@ -143,118 +172,166 @@ def _apply_environment(reading: FileSettings, environment: Mapping[str, str]) ->
             continue
         # Variables of other programs have this prefix, too: only keys that are known or in a file
         # count. The object ``trio_afrender{}`` cannot be a text.
-        known = CGRU.get(key) or _guess_kind(reading.values.get(key))
-        if known is not None and key != "trio_afrender":
-            try:
-                reading.set(key, from_text(known, text), f"environment {variable}")
-            except ConfigError as error:
-                raise ConfigError(f"{variable}: {error}") from error
+        if kind := _find_kind(key, reading):
+            value = _read_text(kind, text, variable)
+            reading.set(key, value, f"environment {variable}")
 
 
-def _guess_kind(value: object) -> Key | None:
-    """Return the kind of an unknown key from the value it has in a file; None: not settable."""
-    match value:
-        case bool():
-            return Key("bool", None)
-        case int():
-            return Key("int", None)
-        case float():
-            return Key("float", None)
-        case str():
-            return Key("str", None)
-        case list() if all(isinstance(item, str) for item in value):
-            return Key("list", None)
-        case _:
-            return None
+def _find_kind(key: str, reading: FileSettings) -> str:
+    """Return the kind of a key of CGRU, or of an unknown one by its value in a file; or nothing."""
+    if key in CGRU:
+        return CGRU[key].kind
+    value = reading.values.get(key)
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        return ""
+    return _KINDS_OF_VALUES.get(type(value), "")
 
 
-def _apply_arguments(reading: FileSettings, arguments: Mapping[str, str]) -> None:
-    for key, text in arguments.items():
-        if key.startswith(_OWN):
-            continue
-        known = CGRU.get(key) or _guess_kind(reading.values.get(key))
-        if known is None and key in OTHERS:
-            known = Key("str", "")
-        if known is None:
-            near = suggest_key(key, {*CGRU, *reading.values, *_own_keys()})
-            raise ConfigError(f"--{key}: no such setting, {near}")
-        reading.set(key, _argument_value(key, known, text), f"command line --{key}")
-
-
-def _argument_value(key: str, known: Key, text: str) -> object:
+def _read_text(kind: str, text: str, source: str) -> object:
     try:
-        return from_text(known, text)
+        return from_text(kind, text)
     except ConfigError as error:
-        raise ConfigError(f"--{key}: {error}") from error
+        raise ConfigError(f"{source}: {error}") from error
 
 
-def _read_own_arguments(arguments: Mapping[str, str]) -> dict[str, SettingValue]:
-    """Return our own keys given by their full names, as ``--trio_afrender.max_tasks 2``."""
-    keys, values = _own_keys(), {}
+def _apply_arguments(
+    reading: FileSettings, arguments: Mapping[str, str]
+) -> dict[str, SettingValue]:
+    """Apply ``--<key> <value>``; return our own keys, given by their full names, as
+    ``--trio_afrender.max_tasks 2``."""
+    own = {}
+    own_keys = {key for key, spec in OURS.items() if spec.kind != SERVICES}
     for key, text in arguments.items():
-        if key.startswith(_OWN):
-            if key not in keys:
-                raise ConfigError(f"--{key}: no such setting, {suggest_key(key, keys)}")
-            value = _argument_value(key, keys[key], text)
-            values[key] = SettingValue(value, f"command line --{key}", keys[key].unit)
-    return values
-
-
-def _own_keys() -> dict[str, Key]:
-    """Return our own keys by their full names, without the tables by service."""
-    keys = {f"{_OWN}{key}": known for key, known in OURS.items() if known.kind not in NESTED}
-    return keys | {
-        f"{_OWN}{kind}.{key}": known
-        for kind, nested in NESTED.items()
-        for key, known in nested.items()
-        if known.kind != SERVICES
-    }
+        origin = f"command line --{key}"
+        if key in own_keys:
+            value = _read_text(OURS[key].kind, text, f"--{key}")
+            own[key] = SettingValue(value, origin, OURS[key].unit)
+            continue
+        known = own_keys
+        if not key.startswith(PREFIX):
+            if kind := _find_kind(key, reading) or ("str" if key in OTHERS else ""):
+                reading.set(key, _read_text(kind, text, f"--{key}"), origin)
+                continue
+            known = {*CGRU, *reading.values, *own_keys}
+        raise ConfigError(f"--{key}: no such setting, {suggest_key(key, known)}")
+    return own
 
 
 def _fill(
     values: dict[str, SettingValue],
     where: tuple[str, ...],
     section: object,
-    known: Mapping[str, Key],
+    prefix: str,
     reading: FileSettings,
 ) -> None:
     """Check the object `section` at the path of keys `where`, and put its settings into `values`.
 
-    Raises `ConfigError` for an unknown key or a wrong value.
+    `prefix` is that of the keys in `OURS` that the object may set: in a table by service these are
+    the keys beside the table. Raises `ConfigError` for an unknown key or a wrong value.
     """
     path = ".".join(where)
-    if not isinstance(section, dict):
-        raise ConfigError(f'{reading.origins[where]}: "{path}" must be an object')
-    for name, value in section.items():
-        origin = reading.origins[(*where, name)]
+    known = {key.removeprefix(prefix).partition(".")[0] for key in OURS if key.startswith(prefix)}
+    if f"{path}." != prefix:
+        known.discard(SERVICES)
+    for name, value in _items(section, where, reading):
+        inside = (*where, name)
+        origin = reading.origins[inside]
         if name not in known:
             near = suggest_key(name, known)
             raise ConfigError(f'{origin}: no setting "{name}" in {path}, {near}')
-        if known[name].kind in NESTED:
-            _fill(values, (*where, name), value, NESTED[known[name].kind], reading)
-            continue
-        if known[name].kind == SERVICES:
-            _fill_services(values, (*where, name), value, known, reading)
-            continue
-        folder = Path(origin.removeprefix("file ")).parent
+        spec = OURS.get(prefix + name)
+        if spec is None:
+            _fill(values, inside, value, f"{prefix}{name}.", reading)
+        elif spec.kind == SERVICES:
+            for service, entry in _items(value, inside, reading):
+                _fill(values, (*inside, service), entry, prefix, reading)
+        else:
+            folder = Path(origin.removeprefix("file ")).parent
+            try:
+                checked = check(spec.kind, value, folder)
+            except ConfigError as error:
+                raise ConfigError(f"{origin}: {path}.{name}: {error}") from error
+            values[f"{path}.{name}"] = SettingValue(checked, origin, spec.unit)
+
+
+def _items(
+    section: object, where: tuple[str, ...], reading: FileSettings
+) -> Iterable[tuple[str, object]]:
+    if not isinstance(section, dict):
+        raise ConfigError(f'{reading.origins[where]}: "{".".join(where)}" must be an object')
+    return section.items()
+
+
+def make_config(settings: Settings) -> Config:
+    """Return the settings of an agent without the token, which the caller reads from its file.
+
+    Raises `ConfigError` for a value that is not valid, with the key and the layer that set it.
+    """
+    tables: dict[str, dict[str, dict[str, object]]] = {"limits": {}, "stuck": {}}
+    for key, item in settings.values.items():
+        if problem := _find_problem(key, item.value):
+            raise ConfigError(f"{item.origin}: {key} {problem}, got {item.value!r}")
+        section, _, path = key.removeprefix(PREFIX).partition(f".{SERVICES}.")
+        if key.startswith(PREFIX) and path:
+            service, _, name = path.rpartition(".")
+            tables[section].setdefault(service, {})[name] = item.value
+    others = {
+        key: item.value
+        for key, item in settings.values.items()
+        if not key.startswith(PREFIX) and key not in _DERIVED
+    }
+    made = _make_section(Config, PREFIX, settings)
+    return Config(
+        **{
+            **made,
+            **{key: settings[key] for key in _DERIVED},
+            "shell": tuple(str(settings["cmd_shell"]).split()),
+            "meters": tuple(filter(None, made["meters"])),
+            "variables": others,
+            "service_limits": tables["limits"],
+            "service_stuck": tables["stuck"],
+        }
+    )
+
+
+def _make_section(
+    section: type[attrs.AttrsInstance], prefix: str, settings: Settings
+) -> dict[str, Any]:
+    """Return the fields of a class of settings that are set by one key each."""
+    fields: dict[str, Any] = {}
+    for field in attrs.fields(section):
+        if attrs.has(field.type):
+            inner = _make_section(field.type, f"{prefix}{field.name}.", settings)
+            fields[field.name] = field.type(**inner)
+        elif field.metadata and field.type in _FIELD_VALUES:
+            value = settings[field.metadata.get("key", prefix + field.name)]
+            fields[field.name] = _FIELD_VALUES[field.type](value)
+    return fields
+
+
+def _find_problem(key: str, value: object) -> str:
+    """Return why a value is out of its range or no known word, or nothing."""
+    if key == "name" and not value:
+        return "must not be empty: give --name"
+    if key == "cmd_shell" and not str(value).split():
+        return "must name a shell"
+    if key == "af_render_networkif" and value != "*":
         try:
-            checked = check(known[name], value, folder)
-        except ConfigError as error:
-            raise ConfigError(f"{origin}: {path}.{name}: {error}") from error
-        values[f"{path}.{name}"] = SettingValue(checked, origin, known[name].unit)
-
-
-def _fill_services(
-    values: dict[str, SettingValue],
-    where: tuple[str, ...],
-    table: object,
-    known: Mapping[str, Key],
-    reading: FileSettings,
-) -> None:
-    """Do the same for each entry of a table by service, which may set the keys beside the table."""
-    if not isinstance(table, dict):
-        path = ".".join(where)
-        raise ConfigError(f'{reading.origins[where]}: "{path}" must be an object')
-    keys = {name: key for name, key in known.items() if key.kind != SERVICES}
-    for service, section in table.items():
-        _fill(values, (*where, service), section, keys, reading)
+            re.compile(str(value))
+        except re.error as error:
+            return f"must be a regular expression ({error})"
+    spec = find_spec(key)
+    if spec is None:
+        return ""
+    if spec.kind in ("int", "float"):
+        number = cast("float", value)
+        if spec.key.count(".") > 1 and not 0 <= number < math.inf:
+            return "must not be negative or infinite"
+        return f"must be at least {spec.least:g}" if number < spec.least else ""
+    words = value if isinstance(value, list) else [value]
+    if spec.choices and (unknown := [word for word in words if word not in spec.choices]):
+        near = suggest_key(str(unknown[0]), spec.choices)
+        if spec.kind == "list":
+            return f'contains "{unknown[0]}", which is no instruction, {near}'
+        return f"must be a known word, {near}"
+    return ""

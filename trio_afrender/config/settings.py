@@ -1,4 +1,4 @@
-"""The settings of an agent as typed values, and the limits of a task merged from their sources.
+"""The settings of an agent: each field declares its key, default, unit, range and row of the docs.
 
 Times are in seconds and sizes in bytes unless a name has another unit. A limit of a task can come
 from three places, each over the one before: the host's config, the class of the task's service, the table
@@ -8,126 +8,196 @@ of that service in the host's config (`for_service`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
-from trio_afrender.config.keys import (
-    CGRU,
-    LIMITS,
-    POLICIES,
-    SERVICES,
-    STUCK,
-    THUMBNAILS,
-    Key,
-    suggest_key,
-)
-
 __all__ = (
+    "CGRU",
     "INSTRUCTIONS",
+    "OTHERS",
+    "OURS",
+    "PREFIX",
+    "SERVICES",
     "Config",
     "GpuSlots",
     "Limits",
     "MemoryGuard",
     "PluginSettings",
+    "SettingSpec",
     "Stuck",
     "Timing",
     "Token",
+    "find_spec",
     "for_service",
     "read_rules",
+    "suggest_key",
 )
 
 INSTRUCTIONS = ("exit", "drain", "launch", "launch_exit", "reboot", "shutdown", "sleep")
 """Requests that a server may send to a render besides tasks."""
+PREFIX = "trio_afrender."
+"""The prefix of keys of the section ``trio_afrender{}``, "our own keys" below."""
+SERVICES = "services"
+"""The kind of a table by the names of services. Each entry may set the keys beside the table."""
+_MAX_LISTED = 40
+"""Names listed in one error message."""
+_KINDS: Mapping[object, str] = {
+    str: "str",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    Path: "path",
+    Path | None: "path",
+    tuple[str, ...]: "list",
+    tuple[Path, ...]: "paths",
+    tuple[tuple[str, str], ...]: "pairs",
+}
+"""The kind of a setting by the type of its field."""
+_T = TypeVar("_T")
 
 
-def _plugin_variables() -> dict[str, object]:
-    return {name: key.default for name, key in CGRU.items()}
+@attrs.frozen(slots=True, kw_only=True)
+class SettingSpec:
+    """How a setting is given in files, variables and arguments, and described in the docs."""
+
+    key: str
+    """The key in files; in the section ``trio_afrender{}`` its path, made from names of fields."""
+    kind: str
+    """``str``, ``int``, ``float``, ``bool``, ``list`` (of strings), ``path``, ``paths``, ``pairs``
+    (lists of two strings), ``commands`` (pairs of a name and a command) or `SERVICES`."""
+    default: object
+    """As a JSON value."""
+    unit: str = ""
+    least: float = -math.inf
+    choices: tuple[str, ...] = ()
+    """The valid words, also for each item of a list; empty: any."""
+    text: str
+    """The meaning, for the table in ``docs/command-line.md``. It continues default and unit."""
+    shown: str = ""
+    """What the table shows in place of the default."""
+
+
+def _setting(default: _T, text: str, **declared: object) -> _T:
+    """Declare a field that is a setting; `declared` are fields of `SettingSpec`."""
+    return attrs.field(default=default, metadata={"text": text, **declared})
+
+
+def _by_service(section: str) -> Mapping[str, Mapping[str, object]]:
+    """Declare a field for what is set by service: fields of the class that `section` names."""
+    text = f"a table by service names, each with keys of `{section}`, see [limits.md](limits.md)"
+    key = f"{PREFIX}{section}.{SERVICES}"
+    return attrs.field(
+        factory=dict, hash=False, metadata={"text": text, "key": key, "kind": SERVICES}
+    )
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Limits:
     """What a task may use before it is stopped with an error. 0: no limit."""
 
-    run_time: float = 0.0
-    """Seconds since the start of the task's main process."""
-    no_output: float = 0.0
-    """Seconds without a byte of output."""
-    no_progress: float = 0.0
-    """Seconds in which neither percent nor frame changed, for a task that has a parser."""
-    output: int = 0
-    """Bytes printed. The log keeps `Config.log_quota` of them; this limit ends the task."""
-    memory: int = 0
-    """Resident bytes of the whole process tree."""
-    post_time: float = 0.0
-    """Seconds for everything after the main process: checks, post commands, thumbnails."""
+    run_time: float = _setting(0.0, "for a task's own process", unit="seconds")
+    no_output: float = _setting(0.0, "without a byte of output", unit="seconds")
+    no_progress: float = _setting(
+        0.0, "in which neither percent nor frame changed, for tasks with a parser", unit="seconds"
+    )
+    output: int = _setting(0, "of output", unit="bytes")
+    """The log keeps `Config.log_quota` bytes; this limit ends the task."""
+    memory: int = _setting(0, "of resident memory of all processes of the task", unit="bytes")
+    post_time: float = _setting(
+        0.0,
+        "for everything after the own process: checks, post commands, thumbnails",
+        unit="seconds",
+    )
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Stuck:
     """When a task without any activity counts as stuck, and what the agent does then."""
 
-    policy: str = "warn"
-    """``off``, ``warn`` or ``stop``."""
-    warn_after: float = 600.0
-    """Seconds without any sign of activity until the agent logs a warning."""
-    stop_after: float = 1800.0
-    """Seconds without any sign of activity until the task is stopped, with the policy ``stop``."""
-    cpu: float = 0.01
-    """Cores: a tree that uses less on average counts as idle."""
+    policy: str = _setting(
+        "warn",
+        "what happens to a task without any activity: `off`, `warn`, `stop`",
+        choices=("off", "warn", "stop"),
+    )
+    warn_after: float = _setting(600.0, "without activity until the warning", unit="seconds")
+    stop_after: float = _setting(
+        1800.0, "without activity until the stop, with the policy `stop`", unit="seconds"
+    )
+    cpu: float = _setting(0.01, "a tree that uses less on average only waits", unit="cores")
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class MemoryGuard:
     """How much memory the agent keeps free of tasks, at most an eighth of the host's memory."""
 
-    floor: int = 256 * 1024 * 1024
-    """Bytes available below which a task is stopped and given back. 0: no guard."""
-    room: int = 512 * 1024 * 1024
-    """Bytes available from which on the agent takes new tasks again."""
+    floor: int = _setting(
+        256 * 1024 * 1024,
+        "available, below which a task is stopped and given back; 0: no guard",
+        unit="bytes",
+    )
+    room: int = _setting(
+        512 * 1024 * 1024, "available, from which on new tasks are accepted again", unit="bytes"
+    )
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class GpuSlots:
     """How the tasks of a host share its GPUs."""
 
-    tasks_per_card: int = 0
-    """0: no GPU is assigned, each task sees all of them."""
-    cards_per_task: int = 1
-    """GPUs for each task; a host that has fewer gives all it has."""
-    cards: tuple[str, ...] = ()
-    """The GPUs for tasks, by number or (for MIG instances) by UUID; empty: all."""
-    services: tuple[str, ...] = ()
-    """The services whose tasks get GPUs; tasks of other services see none. Empty: all."""
+    tasks_per_card: int = _setting(
+        0,
+        "how many tasks may share a GPU, see [resources.md](resources.md#gpus-for-tasks)",
+        shown="0: no assignment of cards",
+    )
+    cards_per_task: int = _setting(1, "GPUs for each task", least=1)
+    """A host that has fewer gives all it has."""
+    cards: tuple[str, ...] = _setting(
+        (),
+        "numbers (or UUIDs, of parts of divided cards) of those that tasks may have",
+        shown="all",
+    )
+    services: tuple[str, ...] = _setting(
+        (), "services whose tasks have GPUs; tasks of others see none", shown="any"
+    )
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class Timing:
     """Deadlines and periods. Tests shorten them; users seldom need to."""
 
-    grace: float = 10.0
-    """Between TERM and KILL, unless the task's service sets another value."""
-    drain: float = 1.0
-    """How long a pipe that other processes keep open is read after the main process has exited."""
-    sweep: float = 30.0
-    """How long killed processes may take to exit before they are reported as leftovers."""
-    plugin: float = 10.0
-    """How long one call of a service or parser may take before it counts as hung."""
-    heartbeat: float = 1.0
-    resources_period: int = 5
-    """In heartbeats."""
-    zombie: float = 16.0
-    """After so long without a heartbeat the server gives the tasks of a render to others."""
-    connect: float = 12.0
-    """For connecting, and for the answer to a register."""
-    shutdown: float = 60.0
-    """The one budget of a drain: end or stop tasks, deliver results, deregister."""
-    unattended: float = 60.0
-    """How long a supervisor lets tasks run without an agent before it stops them."""
-    notice: float = 5.0
-    """The pause between two runs of `Config.notice_command`, and the time limit of each."""
+    grace: float = _setting(
+        10.0, "between TERM and KILL, unless the service sets another value", unit="seconds"
+    )
+    drain: float = _setting(1.0, "for a pipe held open after the end", unit="seconds")
+    sweep: float = _setting(
+        30.0, "for killed processes to end; then they count as leftovers", unit="seconds"
+    )
+    plugin: float = _setting(
+        10.0, "for one call of a service, parser or meter", unit="seconds", least=0.1
+    )
+    heartbeat: float = _setting(1.0, "unless the server sets it", unit="seconds", least=0.01)
+    resources_period: int = _setting(5, "unless the server sets it", unit="heartbeats", least=1)
+    zombie: float = _setting(
+        16.0,
+        "after which the server counts the render as lost, unless the server sets it",
+        unit="seconds",
+        least=1,
+    )
+    connect: float = _setting(
+        12.0, "for opening a connection, or one request to an afserver", unit="seconds", least=0.1
+    )
+    shutdown: float = _setting(60.0, "for a whole drain", unit="seconds")
+    unattended: float = _setting(
+        60.0,
+        "that tasks continue under the supervisor without an agent; then they are stopped",
+        unit="seconds",
+    )
+    notice: float = _setting(
+        5.0, "between two runs of `notice_command`, and for its answer", unit="seconds", least=0.5
+    )
 
 
 @attrs.frozen(slots=True)
@@ -140,128 +210,199 @@ class Token:
         return "<token>"
 
 
+def _plugin_variables() -> dict[str, object]:
+    return {key: spec.default for key, spec in CGRU.items()}
+
+
 @attrs.frozen(slots=True, kw_only=True)
 class PluginSettings:
     """The settings that plugins may read; plain JSON, since it is sent to their processes."""
 
-    paths_map: tuple[tuple[str, str], ...] = ()
-    thumbnail_command: str = ""
-    thumbnail_extensions: tuple[str, ...] = ()
-    thumbnail_height: int = 100
-    post_limit: float = 16.0
-    error_rules: str = ""
-    """A file of rules that classify errors; empty: the built-in rules alone."""
-    disk_folders: tuple[str, ...] = ()
-    """Folders that the meter `disk_space` measures; empty: ``af_render_hddspace_path``."""
-    licences: tuple[tuple[str, str], ...] = ()
-    """Pairs (name, command) for the meter `licence`."""
+    paths_map: tuple[tuple[str, str], ...] = _setting(
+        (), "list of pairs `[client, server]`", key="pathsmap"
+    )
+    thumbnail_command: str = _setting(
+        "",
+        "a command; empty: the built-in one, which needs the extra `thumbnails`",
+        key="af_thumbnail_cmd",
+        shown="built-in",
+    )
+    thumbnail_extensions: tuple[str, ...] = _setting(
+        (
+            "exr", "dpx", "jpg", "jpeg", "png", "tif", "tiff", "tga", "bmp",
+            "cin", "hdr", "psd", "sgi", "webp", "avi", "mkv", "mov", "mp4", "mxf", "webm",
+        ),
+        "files that are images",
+        key="af_thumbnail_extensions",
+        shown="see below",
+    )  # fmt: skip
+    thumbnail_height: int = _setting(
+        100, "of the built-in thumbnailer's pictures", unit="pixels", least=8
+    )
+    post_limit: float = _setting(
+        16.0, "for each post command", key="af_task_post_limit_sec", kind="int", unit="seconds"
+    )
+    error_rules: str = _setting(
+        "",
+        "rules for error classes, before the built-in ones, see [plugins.md](plugins.md#error-classes)",
+        kind="path",
+    )
+    disk_folders: tuple[str, ...] = _setting(
+        (),
+        "folders for the meter `disk_space`",
+        kind="paths",
+        shown="the disk of `af_render_hddspace_path`",
+    )
+    licences: tuple[tuple[str, str], ...] = _setting(
+        (), 'for the meter `licence`: list of pairs `["name", "command"]`', kind="commands"
+    )
     variables: Mapping[str, object] = attrs.field(factory=_plugin_variables, hash=False, repr=False)
-    """Other settings by CGRU's names: the keys of `config.keys.CGRU`, and all further keys of
-    the config files, as JSON."""
+    """Other settings by CGRU's names: the keys of `CGRU`, and all further keys of the config files,
+    as JSON. Not in the repr: a studio may keep secrets in its own keys."""
 
 
 @attrs.frozen(slots=True, kw_only=True)
-class Config:
-    """All settings of one agent."""
+class Config(PluginSettings):
+    """All settings of one agent.
 
-    name: str
+    The defaults are those of the files CGRU ships, but for three: no commands for thumbnails and
+    for the GPU, because no other program is needed, and all extensions that the built-in
+    thumbnailer reads.
+    """
+
+    server: str = _setting("", "`af://HOST:PORT` or `wss://HOST:PORT`")
+    server_port: int = _setting(
+        51000,
+        "the port of the afserver, also for an `af://` URL that names none",
+        key="af_serverport",
+    )
+    name: str = attrs.field(
+        metadata={"text": "after `--name` and `AF_HOSTNAME`", "shown": "the computer's"}
+    )
     """The render's identity on the server."""
     user_name: str = ""
-    server: str = ""
-    """``ws://``, ``wss://`` or, for an Afanasy server, ``af://``."""
-    server_port: int = 51000
-    """The port of an ``af://`` URL that names none (``af_serverport``)."""
-    token: Token | None = None
-    ca_file: Path | None = None
-    """Certificates to trust instead of the system's."""
-    allow_plain: bool = False
-    """Whether ``ws://`` to other hosts is allowed; the network can read the token then."""
-    store: Path = Path("/var/tmp/afanasy")  # noqa: S108 - Afanasy's own default, checked by agent.state_dir
-    """Afanasy's store folder; the agent uses ``trio_afrender/<name>`` in it."""
-    disk_path: str = "/"
-    """The disk whose free space is reported (``af_render_hddspace_path``)."""
-    io_disks: str = "*"
-    """The disks whose traffic is reported (``af_render_iostat_device``): shell patterns."""
-    networks: str = ""
-    """The interfaces whose traffic is reported (``af_render_networkif``): a regular expression for
-    the whole name. Empty: all but loopback and the interfaces of containers."""
-    gpu_command: str = ""
-    """A command that prints load, temperature, memory, used memory and name of the first GPU
-    (``af_render_gpuinfo_nvidia_cmd``). Empty, or `nvidia-smi`: the driver's library is read."""
-    plugins: tuple[Path, ...] = ()
-    """Folders with a studio's ``services``, ``parsers``, ``resources``; earlier ones win."""
-    plugin_memory: int = 1024 * 1024 * 1024
-    """Resident bytes that one process of services and parsers may use."""
-    nimby: str = ""
-    """Empty, ``nimby`` (only the owner's jobs) or ``NIMBY`` (no jobs)."""
-    priority: int = 99
-    capacity: int = 1100
-    max_tasks: int = 4
-    services: tuple[str, ...] = ()
-    """Services to offer; empty: any."""
-    nice: int = 10
-    shell: tuple[str, ...] = ("/bin/sh", "-c")
-    """``cmd_shell`` split by spaces; the command follows as one argument."""
-    paths_map: tuple[tuple[str, str], ...] = ()
-    """Pairs (client, server)."""
-    thumbnail_command: str = ""
-    """``af_thumbnail_cmd``; empty: the built-in thumbnailer, if its extra is installed."""
-    thumbnail_extensions: tuple[str, ...] = tuple(THUMBNAILS)
-    thumbnail_height: int = 100
-    """Pixels, for the built-in thumbnailer."""
-    check_images: str = "warn"
-    """What happens for a damaged rendered image, in a block that asks for file checks: ``off``,
-    ``warn`` (a line in the log) or ``error`` (the task fails)."""
-    post_limit: float = 16.0
-    """Seconds for each post command (``af_task_post_limit_sec``)."""
-    plugin_variables: Mapping[str, object] = attrs.field(
-        factory=_plugin_variables, hash=False, repr=False
+    token: Token | None = _setting(
+        None,
+        "the file of the token; a path, relative to the config file",
+        key=f"{PREFIX}token_file",
+        kind="path",
     )
-    """`PluginSettings.variables`. Not in the repr: a studio may keep secrets in its own keys."""
-    window: int = 1024 * 1024
-    """Bytes of output that the server gets: head and tail."""
-    log_quota: int = 1024 * 1024 * 1024
-    """Bytes of one run's log on disk; beyond it the middle is dropped."""
-    keep_runs: bool = False
-    """Whether run folders stay after the server closed the run (``run --keep``)."""
-    error_rules: Path | None = None
-    """A file of rules that classify the errors of tasks, searched before the built-in ones."""
-    meters: tuple[str, ...] = ()
-    """Meters of the host's load, by name (``af_render_resclasses``)."""
-    disk_folders: tuple[str, ...] = ()
-    """Folders for the meter `disk_space`."""
-    licences: tuple[tuple[str, str], ...] = ()
-    """Pairs (name, command) for the meter `licence`."""
-    redact: tuple[str, ...] = ("*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY")
-    """Environment variables whose values are removed from everything that leaves the store."""
-    drain: str = "finish"
-    """What a drain does with running tasks: ``finish`` them within the budget, ``stop`` them, or
-    ``leave`` them to the supervisor and the next agent (on a signal only; the server gets no
-    message)."""
-    instructions: tuple[str, ...] = ()
-    """What the server may do with this host besides ``exit`` and ``drain``: ``launch``,
-    ``launch_exit``, ``reboot``, ``shutdown``, ``sleep``."""
-    reboot_command: str = "reboot"
-    """``af_render_cmd_reboot``, run by the shell."""
-    shutdown_command: str = "shutdown -P 1 afrequest"
-    """``af_render_cmd_shutdown``, run by the shell."""
-    sleep_service: str = "wakeonlan"
-    """The service that makes the command for ``sleep`` (``af_sysjob_wol_service``)."""
-    notice_command: str = ""
-    """A shell command, run every `Timing.notice` seconds: exit code 0 means that this host is about
-    to be reclaimed (a spot instance), and the agent drains. Empty: none."""
+    ca_file: Path | None = _setting(
+        None, "certificates to trust instead of the system's; a path, relative to the config file"
+    )
+    allow_plain: bool = _setting(
+        False, "let `ws://` leave this host: the token is readable on the way"
+    )
+    store: Path = _setting(
+        Path("/var/tmp/afanasy"),  # noqa: S108 - Afanasy's own default, checked by agent.state_dir
+        "the agent's own folder is `trio_afrender/<name>` below it",
+        key="af_store_folder",
+    )
+    shell: tuple[str, ...] = _setting(
+        ("/bin/sh", "-c"),
+        "split by spaces; the command follows as one argument",
+        key="cmd_shell",
+        kind="str",
+    )
+    nice: int = _setting(10, "niceness of tasks", key="af_render_nice")
+    priority: int = _setting(99, "the render's priority", key="af_priority")
+    capacity: int = _setting(1100, "of the render", least=1)
+    max_tasks: int = _setting(4, "the most tasks at once", least=1)
+    services: tuple[str, ...] = _setting((), "names to offer", shown="any")
+    nimby: str = _setting(
+        "", "`nimby` (only the owner's jobs) or `NIMBY` (no jobs)", choices=("", "nimby", "NIMBY")
+    )
+    plugins: tuple[Path, ...] = _setting(
+        (),
+        "folders with `services`, `parsers`, `resources`, relative to the config file; earlier ones win",
+    )
+    plugin_memory: int = _setting(
+        1024 * 1024 * 1024,
+        "of resident memory that a process of services and parsers may use",
+        unit="bytes",
+        least=128 * 1024 * 1024,
+    )
+    check_images: str = _setting(
+        "warn",
+        "`off`, `warn` or `error`: check rendered images, see [thumbnails.md](thumbnails.md#rendered-images)",
+        choices=("off", "warn", "error"),
+    )
+    window: int = _setting(
+        1024 * 1024,
+        "of a task's output that the server gets, head and tail",
+        unit="bytes",
+        least=4096,
+    )
+    log_quota: int = _setting(
+        1024 * 1024 * 1024,
+        "of one run's log on disk; beyond it the middle is dropped",
+        unit="bytes",
+        least=65536,
+    )
+    keep_runs: bool = _setting(False, "keep the folders of runs")
+    redact: tuple[str, ...] = _setting(
+        ("*TOKEN*", "*PASSWORD*", "*SECRET*", "*_KEY"),
+        "variables whose values are masked in what leaves the host",
+    )
+    meters: tuple[str, ...] = _setting(
+        (), "list of meters, see [resources.md](resources.md#meters)", key="af_render_resclasses"
+    )
+    disk_path: str = _setting(
+        "/", "the disk whose free space is reported", key="af_render_hddspace_path"
+    )
+    io_disks: str = _setting(
+        "*",
+        "disks whose traffic is reported: shell patterns; `*`: all whole disks",
+        key="af_render_iostat_device",
+    )
+    networks: str = _setting(
+        "",
+        "interfaces whose traffic is reported: a regular expression for the whole name",
+        key="af_render_networkif",
+        shown="all but loopback and containers",
+    )
+    gpu_command: str = _setting(
+        "",
+        "a command for cards of another maker, see [resources.md](resources.md#gpus)",
+        key="af_render_gpuinfo_nvidia_cmd",
+        shown="the driver is read",
+    )
+    """It prints load, temperature, memory, used memory and name of the first GPU. Empty, or
+    `nvidia-smi`: the driver's library is read."""
+    drain: str = _setting(
+        "finish",
+        "`finish` or `stop`: what a drain does with running tasks; or `leave`, see below",
+        choices=("finish", "stop", "leave"),
+    )
+    supervisor: bool = _setting(
+        True, "a process beside the agent holds the tasks; option `--no-supervisor`"
+    )
     console: bool = False
     """Whether tasks print on the agent's own stdout and stderr; nothing is parsed, kept or sent
     then (``-nor``)."""
-    supervisor: bool = True
-    """Whether tasks outlive the agent. Otherwise their task supervisors stop them as soon as the
-    agent has gone."""
+    instructions: tuple[str, ...] = _setting(
+        (), "what a server may do besides `exit` and `drain`, see below", choices=INSTRUCTIONS
+    )
+    reboot_command: str = _setting(
+        "reboot", "for an instruction of the server", key="af_render_cmd_reboot"
+    )
+    shutdown_command: str = _setting(
+        "shutdown -P 1 afrequest", "for an instruction of the server", key="af_render_cmd_shutdown"
+    )
+    sleep_service: str = _setting(
+        "wakeonlan",
+        "the service that makes the command for the instruction `sleep`",
+        key="af_sysjob_wol_service",
+    )
+    notice_command: str = _setting(
+        "", "a shell command: exit code 0 means that this host will be reclaimed; the agent drains"
+    )
     gpu: GpuSlots = GpuSlots()
     limits: Limits = attrs.field(factory=Limits)
-    stuck: Stuck = attrs.field(factory=Stuck)
-    service_limits: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, hash=False)
+    service_limits: Mapping[str, Mapping[str, object]] = _by_service("limits")
     """Fields of `Limits` that replace the others for tasks of a service, by the service's name."""
-    service_stuck: Mapping[str, Mapping[str, object]] = attrs.field(factory=dict, hash=False)
+    stuck: Stuck = attrs.field(factory=Stuck)
+    service_stuck: Mapping[str, Mapping[str, object]] = _by_service("stuck")
     memory_guard: MemoryGuard = attrs.field(factory=MemoryGuard)
     timing: Timing = Timing()
 
@@ -279,23 +420,16 @@ class Config:
 
     def plugin_settings(self) -> PluginSettings:
         """Return the part of the settings that is sent to plugin processes."""
-        return PluginSettings(
-            paths_map=self.paths_map,
-            thumbnail_command=self.thumbnail_command,
-            error_rules=str(self.error_rules or ""),
-            thumbnail_extensions=self.thumbnail_extensions,
-            thumbnail_height=self.thumbnail_height,
-            post_limit=self.post_limit,
-            disk_folders=self.disk_folders,
-            licences=self.licences,
-            variables=self.plugin_variables,
-        )
+        fields = attrs.fields(PluginSettings)
+        return PluginSettings(**{field.name: getattr(self, field.name) for field in fields})
 
 
-_T = TypeVar("_T", bound="Limits | Stuck")
+_Rules = TypeVar("_Rules", bound="Limits | Stuck")
 
 
-def for_service(base: _T, own: Mapping[str, object], configured: Mapping[str, object]) -> _T:
+def for_service(
+    base: _Rules, own: Mapping[str, object], configured: Mapping[str, object]
+) -> _Rules:
     """Return `base` with the fields that the service's class sets (`own`), and over them those
     that the host's config sets for that service (`configured`)."""
     # Both mappings were checked when they were read: `read_rules`, `config.load`.
@@ -305,30 +439,127 @@ def for_service(base: _T, own: Mapping[str, object], configured: Mapping[str, ob
 def read_rules(kind: str, value: object) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the fields that a service class sets by its attribute `kind` (``limits``, ``stuck``),
     and a sentence for each part that is ignored. None sets nothing."""
-    known = {"limits": LIMITS, "stuck": STUCK}[kind]
     if value is None:
         return {}, ()
     if not isinstance(value, Mapping):
         return {}, (f"service.{kind} is {value!r:.100}, not a dict: it is ignored",)
+    section = f"{PREFIX}{kind}."
+    known = {
+        key.removeprefix(section): spec
+        for key, spec in OURS.items()
+        if key.startswith(section) and spec.kind != SERVICES
+    }
     rules, problems = {}, []
     for name, item in value.items():
-        key = known.get(name) if name != SERVICES else None
-        if key is None:
-            near = suggest_key(str(name), set(known) - {SERVICES})
+        if name not in known:
+            near = suggest_key(str(name), known)
             problems.append(f'service.{kind} has no "{name!s:.100}", {near}; it is ignored')
-        elif (read := _rule_value(key, item)) is None:
+        elif (read := _rule_value(known[name], item)) is None:
             problems.append(f"service.{kind}: {name} is {item!r:.100}: it is ignored")
         else:
             rules[name] = read
     return rules, tuple(problems)
 
 
-def _rule_value(key: Key, value: object) -> object:
-    """Return a value of the kind that `key` has, or None if it is not valid."""
-    if key.kind == "str":
-        return value if value in POLICIES else None
+def _rule_value(spec: SettingSpec, value: object) -> object:
+    """Return a value of the kind that `spec` has, or None if it is not valid."""
+    if spec.kind == "str":
+        return value if value in spec.choices else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not (math.isfinite(value) and value >= 0):
         return None
-    return int(value) if key.kind == "int" else float(value)
+    return int(value) if spec.kind == "int" else float(value)
+
+
+def suggest_key(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message about an unknown key: the nearest known key, or all."""
+    import difflib  # here, because only a mistyped name needs it
+
+    names = sorted(filter(None, known))
+    if close := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
+        return f'did you mean "{close[0]}"?'
+    if len(names) > _MAX_LISTED:
+        return "trio_afrender config prints all"
+    return f"known: {', '.join(names)}"
+
+
+def _collect_specs(settings: type[attrs.AttrsInstance], prefix: str) -> Iterator[SettingSpec]:
+    """Yield what the fields of a class declare, with key, kind and default."""
+    for field in attrs.fields(attrs.resolve_types(settings)):
+        if attrs.has(field.type):
+            yield from _collect_specs(field.type, f"{prefix}{field.name}.")
+        elif field.metadata:
+            kind = field.metadata.get("kind") or _KINDS[field.type]
+            found = {"key": prefix + field.name, "default": _to_json(field.default, kind)}
+            yield SettingSpec(**{**found, **field.metadata, "kind": kind})
+
+
+def _to_json(value: object, kind: str) -> object:
+    """Return the default of a field as a file would give it."""
+    match value:
+        case None | attrs.NOTHING:
+            return ""
+        case tuple():
+            return " ".join(value) if kind == "str" else list(value)
+        case Path():
+            return str(value)
+        case float() if kind == "int":
+            return int(value)
+        case _:
+            return value
+
+
+_KEYS = (
+    *_collect_specs(Config, PREFIX),
+    *(
+        SettingSpec(key=key, kind=_KINDS[type(default)], default=default, text=text)
+        for key, default, text in (
+            ("af_servername", "127.0.0.1", "the afserver, unless `server` names one"),
+            ("af_cmdprefix", "", "put before commands of jobs at submission"),
+            ("af_render_cut_domain_name", True, "cut the domain off names of hosts"),
+            ("af_user_cut_domain_name", True, "cut the domain off names of users"),
+            (
+                "af_render_customiostat_devices",
+                "sda",
+                "for the meter `iostat`: a regular expression for whole names of disks",
+            ),
+            ("af_render_cmd_wolsleep", "wolsleep", "for the service `wakeonlan`"),
+            ("af_render_cmd_wolwake", "wolwake", "for the service `wakeonlan`"),
+            ("email_send_cmd", "emailsend", "for the service `events`"),
+            ("email_sender_address_host", "cgru.info", "for the service `events`"),
+        )
+    ),
+)
+"""All settings: the fields of `Config`, CGRU's keys from which others are derived, and those that
+only plugins read."""
+CGRU: Mapping[str, SettingSpec] = {
+    spec.key: spec for spec in _KEYS if not spec.key.startswith(PREFIX)
+}
+"""CGRU's keys that the agent or its plugins use."""
+OURS: Mapping[str, SettingSpec] = {spec.key: spec for spec in _KEYS if spec.key.startswith(PREFIX)}
+"""Keys of ``cgru_config.trio_afrender{}``, with their path: settings that Afanasy does not have."""
+OTHERS = frozenset(
+    {
+        "af_ipv6_disable",
+        "af_render_get_cpu_temperature_mod",
+        "af_render_get_hw_info_mod",
+        "af_render_task_read_buffer_size",
+        "af_render_windowsmustdie",
+        "af_so_client_LINGER",
+        "af_so_client_RCVTIMEO_sec",
+        "af_so_client_REUSEADDR",
+        "af_so_client_SNDTIMEO_sec",
+        "af_so_client_TCP_CORK",
+        "af_so_client_TCP_NODELAY",
+    }
+)
+"""Keys of afrender that this agent does not use. They may be given, since they are not typos."""
+
+
+def find_spec(key: str) -> SettingSpec | None:
+    """Return the declaration of a full key, which may be in a table by service; None: unknown."""
+    section, table, path = key.partition(f".{SERVICES}.")
+    if table:  # names of services may contain dots
+        key = f"{section}.{path.rpartition('.')[2]}"
+    return OURS.get(key) or CGRU.get(key)

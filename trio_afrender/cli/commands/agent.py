@@ -20,8 +20,7 @@ from trio_afrender.cli.signals import watch_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
-from trio_afrender.config.build import make_config
-from trio_afrender.config.load import Settings
+from trio_afrender.config.load import Settings, make_config
 from trio_afrender.errors import ConfigError
 from trio_afrender.process.oom_score import protect
 from trio_afrender.supervisor.cgroup import move_self_to_subcgroup

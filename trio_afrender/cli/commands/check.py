@@ -13,7 +13,7 @@ from trio_afrender.cli.paint import Paint, writer
 from trio_afrender.cli.terminal import clean
 from trio_afrender.cli.time_limit import limited
 from trio_afrender.config import Config
-from trio_afrender.config.build import make_config
+from trio_afrender.config.load import make_config
 from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, Report, check_meter, check_plugins
 
 __all__ = ("run",)

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.config.build import make_config
 from trio_afrender.config.convert import SettingValue
-from trio_afrender.config.keys import suggest_key
-from trio_afrender.config.load import Settings
+from trio_afrender.config.load import Settings, make_config
+from trio_afrender.config.settings import suggest_key
 from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)

@@ -17,8 +17,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.paint import writer
 from trio_afrender.cli.terminal import clean
 from trio_afrender.config import Config
-from trio_afrender.config.build import make_config
-from trio_afrender.config.load import Settings, load_settings
+from trio_afrender.config.load import Settings, load_settings, make_config
 from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)

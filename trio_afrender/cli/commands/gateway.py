@@ -16,8 +16,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.signals import watch_signals
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.config.build import make_config
-from trio_afrender.config.load import Settings
+from trio_afrender.config.load import Settings, make_config
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import IdentityStore, open_folder

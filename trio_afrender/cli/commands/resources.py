@@ -18,7 +18,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.paint import writer
 from trio_afrender.cli.resource_table import LoadHistory, make_rows, plot, short_line
 from trio_afrender.cli.signals import watch_signals
-from trio_afrender.config.build import make_config
+from trio_afrender.config.load import make_config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
 from trio_afrender.protocol.messages import HostResources

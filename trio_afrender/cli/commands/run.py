@@ -25,7 +25,7 @@ from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
-from trio_afrender.config.build import make_config
+from trio_afrender.config.load import make_config
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.jobs.job_file import JobSpec, load_job
 from trio_afrender.jobs.submission import prefix_commands

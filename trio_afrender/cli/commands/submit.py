@@ -21,8 +21,7 @@ from trio_afrender.cli.report_file import check_report, write_report
 from trio_afrender.cli.signals import ignore_signals, watch_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.config.build import make_config
-from trio_afrender.config.load import Settings
+from trio_afrender.config.load import Settings, make_config
 from trio_afrender.errors import ConfigError, LinkRefused
 from trio_afrender.jobs.job_file import JobSpec, parse_job, read_job, unwrap
 from trio_afrender.jobs.submission import make_submission

@@ -21,7 +21,7 @@ import psutil
 
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding
 from trio_afrender.config import Config
-from trio_afrender.config.keys import CGRU, OTHERS
+from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, check_plugins
 from trio_afrender.errors import ConfigError
 from trio_afrender.plugins.lookup import list_plugins
