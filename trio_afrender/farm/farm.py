@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from trio_afrender.async_helpers import RepeatedEvent
+from trio_afrender.async_helpers import RepeatedEvent, open_bare_nursery
 from trio_afrender.farm import renders, scheduler, transitions, user_requests
 from trio_afrender.farm.output_listeners import Answers, Listeners
 from trio_afrender.farm.render_session import RenderSession, run_session
@@ -47,20 +47,13 @@ async def open_farm(
     # In memory no thread may be waited for: the mock clock of a test would jump.
     first = store.open() if store.in_memory else await trio.to_thread.run_sync(store.open)
     farm = Farm(store, settings or FarmSettings(), wall, first)
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_bare_nursery() as nursery:
         nursery.start_soon(farm._writer.run)  # noqa: SLF001 - opening is a part of the farm
         nursery.start_soon(farm._run_clock)  # noqa: SLF001 - the same
-        # Out of the nursery an exception would come in a group, so it is raised behind it.
         try:
             yield farm
-        except Exception as error:  # noqa: BLE001 - raised again below
-            failure = error
         finally:
             await farm._close()  # noqa: SLF001 - the same
-            nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 class Farm:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import trio
 
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.process.environment import clean_environment
 
 __all__ = ("ImageProblem", "ImageWorker", "ProcessImageWorker", "open_image_worker")
@@ -215,13 +216,6 @@ async def open_image_worker(
     Errors of the body leave unwrapped, not as a group.
     """
     worker = ProcessImageWorker(nice, idle)
-    raised: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_bare_nursery() as nursery:
         nursery.start_soon(worker.run)
-        try:
-            yield worker
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
-            raised = error
-        nursery.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
+        yield worker

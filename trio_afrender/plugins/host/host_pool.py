@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import trio
 
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError, PluginNotFound
 from trio_afrender.plugins.host.forkserver import ForkServers
@@ -190,13 +191,5 @@ async def open_plugin_host(
     One call of a plugin may take `time_limit` seconds, a host `memory_limit` bytes. Leaving kills
     all hosts and what plugins have started in them. Errors of the body come out bare.
     """
-    raised: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        runner = HostRunner(nursery, settings, folders, CallLimits(time_limit, memory_limit))
-        try:
-            yield runner
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery
-            raised = error
-        nursery.cancel_scope.cancel()
-    if raised is not None:
-        raise raised
+    async with open_bare_nursery() as nursery:
+        yield HostRunner(nursery, settings, folders, CallLimits(time_limit, memory_limit))

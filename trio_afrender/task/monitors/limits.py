@@ -8,11 +8,12 @@ and memory have events. In between it sleeps.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import attrs
 import trio
 
+from trio_afrender.async_helpers import wait_any
 from trio_afrender.config import Limits
 from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.status_rules import StopCause, StopKind
@@ -115,20 +116,14 @@ async def watch_limits(
 async def _wait_for_change(limits: Limits, log: RunLog, control: TaskControl, allowed: int) -> None:
     """Wait until output or memory may have reached its limit: the log is beyond offset `allowed`, the
     tree has been measured. A value without a limit wakes nothing."""
-    async with trio.open_nursery() as nursery:
 
-        async def first(what: Callable[[], Awaitable[None]]) -> None:
-            await what()
-            nursery.cancel_scope.cancel()
+    async def printed() -> None:
+        await log.wait_beyond(allowed)
+        if log.ended:
+            # `wait_beyond` returns at once from now on: without this the caller would spin.
+            await trio.sleep_forever()
 
-        async def printed() -> None:
-            await log.wait_beyond(allowed)
-            if log.ended:
-                # `wait_beyond` returns at once from now on: without this the caller would spin.
-                await trio.sleep_forever()
-
-        if limits.output:
-            nursery.start_soon(first, printed)
-        if limits.memory:
-            nursery.start_soon(first, control.measured)
-        await trio.sleep_forever()
+    await wait_any(
+        printed if limits.output else trio.sleep_forever,
+        control.measured if limits.memory else trio.sleep_forever,
+    )
