@@ -29,8 +29,9 @@ _MAX_FILES = 10_000
 class parser:
     """A parser that reads only the markers that any program may print."""
 
-    tail = False
-    """Whether `do` also gets the unfinished line, as ``args['tail']``."""
+    tail: bool | None = None
+    """Whether `do` also gets the unfinished line, as ``args['tail']``; None: only a parser that is not
+    built-in gets it, as data, at a call without new output."""
     ticks: bool | None = None
     """Whether `do` is called each second without new output; None: only if it is not built-in."""
     recheck = 1.0

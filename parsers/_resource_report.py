@@ -19,6 +19,9 @@ _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4}
 class UsageParser(RuleParser):
     """A table whose actions may also be `memory` and `greatest`."""
 
+    # A renderer can be silent for an hour, and the host's peak memory is the greatest value seen.
+    ticks = True
+
     def __init__(self) -> None:
         super().__init__()
         self.used: dict[str, float] = {}

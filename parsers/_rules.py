@@ -47,6 +47,7 @@ class RuleParser(parser):
     """A parser that is a table. Subclasses set `rules` and the tuples of texts."""
 
     ticks = False
+    tail = False
 
     rules: tuple[Rule, ...] = ()
     warnings: tuple[str, ...] = ()

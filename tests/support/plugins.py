@@ -49,11 +49,13 @@ def make_spec(parser: str = "", service: str = "generic", **info: object) -> Plu
     return PluginSpec(service=service, parser=parser, task_info=task_info)
 
 
-def make_worker(spec: PluginSpec, data: bytes = b"") -> tuple[TaskWorker, MemoryLogStore]:
+def make_worker(
+    spec: PluginSpec, data: bytes = b"", folder: Path = PLUGINS
+) -> tuple[TaskWorker, MemoryLogStore]:
     """A worker with a log in memory."""
     store = MemoryLogStore()
     store.append(data)
-    return TaskWorker(spec, store.reader(), PluginSettings(), (PLUGINS,)), store
+    return TaskWorker(spec, store.reader(), PluginSettings(), (folder,)), store
 
 
 def parse_all(spec: PluginSpec, data: bytes, mode: str = "0:0") -> ParserState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import accumulate
 
 from trio_afrender.errors import ConfigError
 
@@ -21,6 +22,8 @@ _MIN_SPEED, _MAX_SPEED = 0.001, 1e9
 """Lines per second."""
 _MAX_RANDOM = 400
 """Bytes of a random chunk."""
+_PAUSE_SHARE = 0.2
+"""Share of random chunks that are followed by a pause, at which the agent makes a tick."""
 
 
 def spell_chunk(chunk: Chunk) -> str:
@@ -42,14 +45,15 @@ def spell_chunk(chunk: Chunk) -> str:
 def cut_log(data: bytes, chunk: str) -> list[int]:
     """Return the offsets at which the chunks end. `chunk` is a result of `spell_chunk`.
 
-    A repeated offset means a call without new output.
+    A repeated offset means a call without new output, a tick.
     """
     if chunk == "whole":
         return [len(data)] if data else []
     if chunk == "line":
         return _cut_lines(data)
     if chunk.startswith("speed:"):
-        return list(_cut_by_time(_cut_lines(data), float(chunk.partition(":")[2])))
+        lines = list(accumulate(map(len, data.splitlines(keepends=True))))
+        return list(_cut_by_time(lines, float(chunk.partition(":")[2])))
     if chunk.startswith("random:"):
         return _cut_randomly(len(data), chunk.partition(":")[2])
     size = int(chunk)
@@ -91,9 +95,10 @@ def _read_speed(text: str) -> float:
 
 def _cut_randomly(size: int, seed: str) -> list[int]:
     rng = random.Random(seed)  # noqa: S311 - nothing secret
+    pauses = random.Random(f"pauses {seed}")  # noqa: S311 - apart, so that the cuts stay the same
     ends, end = [], 0
     while end < size:
         # A limit drawn first makes short chunks as frequent as long ones.
         end = min(size, end + rng.randint(1, rng.choice((2, 20, _MAX_RANDOM))))
-        ends.append(end)
+        ends += [end, end] if pauses.random() < _PAUSE_SHARE else [end]
     return ends

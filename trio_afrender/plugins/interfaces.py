@@ -138,6 +138,9 @@ class PluginTask(Protocol):
     ) -> ParserState:
         """Feed the log up to offset `upto` to the parser, in whole lines.
 
+        A call without new bytes is a tick, for a parser that wants those. Foreign parsers then get the
+        unfinished line as far as it was printed, unless their class sets ``tail``.
+
         In the last call for a process `mode` is ``<raw wait status>:<stop time>`` instead of ``RUN``,
         and the unfinished line is fed too.
         """

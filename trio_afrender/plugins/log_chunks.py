@@ -1,4 +1,4 @@
-"""Reads a run's log in chunks of whole lines for a parser, with their exact offsets in the log."""
+"""Reads a run's log in chunks for a parser, whole lines by default, with their exact offsets."""
 
 from __future__ import annotations
 
@@ -99,6 +99,14 @@ class LogChunks:
             self._pending = raw[taken:]
             if texts:
                 yield LogChunk(start, raw[:taken], texts)
+
+    def take_tail(self) -> LogChunk:
+        """Return the unfinished line so far. The rest of the line is returned later, without this."""
+        start = self.consumed
+        text = self._batcher.take_tail()
+        taken = self.consumed - start
+        raw, self._pending = self._pending[:taken], self._pending[taken:]
+        return LogChunk(start, raw, [text] if text else [])
 
     def finish(self) -> LogChunk:
         """Return the unfinished line. The next read starts a new one."""

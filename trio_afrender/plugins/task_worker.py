@@ -80,6 +80,8 @@ class TaskWorker:
         self._chunks = LogChunks(reader)
         self._state = StateReader(self._problems.add)
         self._tail = ""
+        self._takes_pieces = False
+        """Whether the parser gets an unfinished line as data, piece by piece (docs/plugins.md)."""
         active_settings.use(settings)
         remember_base()  # before plugin code is loaded, which can change the base class
         with capturing(self._printed):
@@ -121,9 +123,14 @@ class TaskWorker:
         service = self._service
         has_parser = self._call("hasParser", read_flag, False, "a bool")
         parser = getattr(service, "parser", None) if has_parser else None
+        foreign = parser is not None and not is_builtin(type(parser))
         ticks = read_flag(getattr(parser, "ticks", None))
         if ticks is None:
-            ticks = parser is not None and not is_builtin(type(parser))
+            ticks = foreign
+        tail = read_flag(getattr(parser, "tail", None))
+        # Parsers written for Afanasy may rely on getting each second whatever was printed: Nuke's
+        # prints ".1.2.3" while a frame is rendered, and ends the line when it is done.
+        self._takes_pieces = foreign and ticks and tail is None
         grace = getattr(service, "grace", None)
         if grace is not None and read_seconds(grace) is None:
             self._problems.add(f"service.grace is {grace!r:.100}, not seconds: it is ignored")
@@ -135,7 +142,7 @@ class TaskWorker:
             skip=self._call("skipTask", read_flag, False, "a bool"),
             has_parser=has_parser,
             wants_ticks=ticks,
-            wants_tail=read_flag(getattr(parser, "tail", False)) or False,
+            wants_tail=tail or False,
             grace=read_seconds(grace),
             limits=self._read_rules("limits"),
             stuck=self._read_rules("stuck"),
@@ -193,6 +200,9 @@ class TaskWorker:
 
         `more`: other steps of the same call follow, so this one makes no tick.
         """
+        # A tick has no mark of its own: so the same calls on the same log feed the same pieces, which
+        # building a parser anew relies on (`plugins.host.plugin_run`).
+        tick = upto <= self._chunks.position
         if not self.facts.has_parser:
             return ParserState(consumed=upto)
         turn = _Turn(pid, resources)
@@ -206,7 +216,7 @@ class TaskWorker:
             if mode != "RUN":
                 self._feed_last(turn, mode)
             elif not more:
-                self._feed_idle(turn)
+                self._feed_idle(turn, tick=tick)
         return attrs.evolve(
             self._state.take(),
             consumed=self._chunks.consumed,
@@ -303,12 +313,14 @@ class TaskWorker:
             self._feed(turn, "", self._here, mode)
         self._tail = ""
 
-    def _feed_idle(self, turn: _Turn) -> None:
-        """Feed the unfinished line to a parser with ``tail``, or nothing to one with ``ticks``."""
+    def _feed_idle(self, turn: _Turn, *, tick: bool) -> None:
+        """Feed a changed unfinished line to a parser with ``tail``; at a tick, a piece or no data."""
         tail = self._chunks.tail if self.facts.wants_tail else ""
         if tail and tail != self._tail:
             self._feed(turn, "", self._here, tail=tail)
-        elif not turn.fed and self.facts.wants_ticks:
+        elif tick and self._takes_pieces and (piece := self._chunks.take_tail()).texts:
+            self._feed(turn, piece.texts[0], partial(piece.span, 0))
+        elif tick and self.facts.wants_ticks:
             self._feed(turn, "", self._here)
         self._tail = tail
 
@@ -326,7 +338,6 @@ class TaskWorker:
         tail: str | None = None,
     ) -> None:
         """Call the service's ``parse`` once. `span` returns the log offsets of `data`."""
-        turn.fed = True
         args = {"pid": turn.pid, "mode": mode, "data": data, "resources": turn.resources}
         if tail is not None:
             args["tail"] = tail
@@ -367,7 +378,6 @@ class _Turn:
 
     pid: int
     resources: str
-    fed: bool = False
     room: int = MAX_REPLACED
     replaced: list[Replaced] = attrs.field(factory=list)
     problems: list[str] = attrs.field(factory=list)

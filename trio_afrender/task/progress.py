@@ -24,7 +24,7 @@ __all__ = ("ProgressReader", "shorten")
 CALL_INTERVAL = 0.1
 """Seconds between two calls while output keeps coming: ten updates a second are enough."""
 TICK_INTERVAL = 1.0
-"""Seconds between calls without new output, for parsers that want those (`wants_ticks`)."""
+"""Seconds without a whole line after which a parser with `wants_ticks` is called without new output."""
 MAX_BYTES_PER_CALL = 8 * 1024 * 1024
 """Bytes of log in one call, so that even a slow parser answers within its time limit."""
 
@@ -82,19 +82,27 @@ class ProgressReader:
 
         A call under way when `over` is set is finished.
         """
-        log, ticks = self._run_folder.log, self._plugins.facts.wants_ticks
-        tick = TICK_INTERVAL if ticks else None
+        log = self._run_folder.log
+        interval = TICK_INTERVAL if self._plugins.facts.wants_ticks else math.inf
+        tick_at = trio.current_time() + interval
         while not over.is_set():
-            seen = self._seen
-            if log.size <= seen:
-                await _wait_first(over.wait, tick, partial(log.wait_beyond, seen))
+            if log.size <= self._seen:
+                await _wait_first(over.wait, tick_at, partial(log.wait_beyond, self._seen))
             if over.is_set():
                 return
-            if log.size > seen or ticks:
+            consumed = self.state.consumed
+            if log.size > self._seen:
                 await self._parse_piece("RUN", pid)
+            if self.state.consumed != consumed:
+                tick_at = trio.current_time() + interval
+            elif trio.current_time() >= tick_at:
+                # Also while an unfinished line grows: its parts are what some parsers wait for. The
+                # same offset again marks a tick (`TaskWorker.parse`).
+                await self._call(self._seen, "RUN", pid)
+                tick_at = trio.current_time() + interval
             if self._seen >= log.size:
                 # Up to date: collect output for a moment. A reader that is behind does not wait.
-                await _wait_first(over.wait, CALL_INTERVAL)
+                await _wait_first(over.wait, trio.current_time() + CALL_INTERVAL)
 
     async def finish(self, mode: str, *, verdict: bool) -> None:
         """Parse all that is left, the unfinished line too, and make the last call with `mode`.
@@ -189,11 +197,11 @@ class ProgressReader:
 
 async def _wait_first(
     event: Callable[[], Awaitable[object]],
-    seconds: float | None,
+    deadline: float,
     other: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
-    """Wait for `event`, `other` or `seconds`, whichever comes first."""
-    with trio.move_on_after(float("inf") if seconds is None else seconds):
+    """Wait for `event`, `other` or `deadline` (in trio's time), whichever comes first."""
+    with trio.move_on_at(deadline):
         if other is None:
             await event()
             return

@@ -60,6 +60,15 @@ class LineBatcher:
         self._rest = bytearray(memoryview(block)[done:])
         return batches
 
+    def take_tail(self) -> str:
+        """Return what `tail` is, as a batch of its own: the rest of the line follows in another one.
+
+        Nothing of a character whose last byte is missing is returned.
+        """
+        text, used = codecs.utf_8_decode(self._rest, "replace", False)
+        del self._rest[:used]
+        return text
+
     def finish(self) -> list[str]:
         """Return the unfinished line, if there is one, at the end of the output."""
         rest, self._rest = self._rest, bytearray()

@@ -6,6 +6,8 @@ from parsers import parser
 
 
 class counts(parser.parser):
+    tail = False
+
     def __init__(self) -> None:
         super().__init__()
         self.digest = 0
