@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+from support.agent_on_afserver import until_done
 from support.cli import Command, make_gate, open_command, open_gate, run_command
 
 from trio_afrender.afserver import Dialer
@@ -132,7 +133,7 @@ async def test_the_program_runs_tasks_and_deregisters(tmp_path: Path) -> None:
         good = server.add_task(make_task(1, "printf 'one\\377'; echo two >&2"))
         bad = server.add_task(make_task(2, "exit 3"))
         async with open_agent(tmp_path, server) as command:
-            await server.until(lambda: good.state is NativeState.DONE)
+            await until_done(server, good)
             await server.until(lambda: bad.state is NativeState.ERROR)
             assert good.output == b"one\xfftwo\n"
             command.process.send_signal(signal.SIGTERM)
@@ -157,7 +158,7 @@ async def test_a_restarted_program_continues_its_tasks(tmp_path: Path) -> None:
             async with open_agent(tmp_path, server) as command:
                 await command.says("continuing as render 1")
                 await open_gate(gate)
-                await server.until(lambda: task.state is NativeState.DONE)
+                await until_done(server, task)
                 assert (task.sessions, task.errors) == (1, 0)
                 assert task.output == b"before\ngo\n"
                 command.process.terminate()
@@ -174,7 +175,7 @@ async def test_a_restarted_program_continues_under_its_id(tmp_path: Path) -> Non
             await killed.wait()
             server.book.tasks[task.key].exec = make_task(1, "echo again")
             async with open_agent(tmp_path, server, "--no-supervisor") as command:
-                await server.until(lambda: task.state is NativeState.DONE)
+                await until_done(server, task)
                 assert "continuing as render 1" in command.err
                 assert 15 in task.statuses
                 assert (task.errors, task.output) == (0, b"again\n")
@@ -194,7 +195,7 @@ async def test_a_restarted_server_gets_the_task_back(tmp_path: Path) -> None:
             server.down = False
             await server.until(lambda: task.sessions == 2)
             await open_gate(gate)
-            await server.until(lambda: task.state is NativeState.DONE)
+            await until_done(server, task)
             assert task.output == b"go\n"
             command.process.terminate()
             await command.wait()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 from support.cli import Command, make_gate, pass_gate
+from support.polling import until
 from test_cli_agent import open_agent, open_server, submit
 
 from trio_afrender.farm.farm import Farm, FarmSettings
@@ -88,9 +89,7 @@ async def test_a_task_without_an_agent_is_stopped_and_given_back(tmp_path: Path)
             await pass_gate(up)
             kill(command)
             await command.wait()
-            with trio.fail_after(GUARD):
-                while command.strays():  # noqa: ASYNC110 - only the processes show it
-                    await trio.sleep(0.05)
+            await until(lambda: not command.strays())
         go.touch()
         async with open_agent(tmp_path, url, *words) as command:
             await pass_gate(up)

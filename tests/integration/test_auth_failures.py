@@ -11,6 +11,7 @@ import trio
 import trustme
 from support.cli import open_command
 from support.loopback_farm import Gated, LoopbackFarm, block, open_agent, open_loopback_farm
+from support.polling import until
 
 from trio_afrender.protocol.json_codec import SUBPROTOCOL
 from trio_afrender.transport.tls import make_server_context
@@ -145,11 +146,9 @@ async def test_an_expired_certificate_is_reported_and_costs_nothing_once_renewed
         await loopback.server.close()
         loopback.server.ssl_context = expired
         await loopback.server.open()
-        while "expired" not in caplog.text:  # noqa: ASYNC110 - a log has no event
-            await trio.sleep(0.01)
+        await until(lambda: "expired" in caplog.text)
         await gate.release()
-        while agent.running:  # noqa: ASYNC110 - as above
-            await trio.sleep(0.01)
+        await until(lambda: not agent.running)
         await loopback.server.close()
         loopback.server.ssl_context = good
         await loopback.server.open()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 from support.cli import Command, make_gate, open_command, open_gate, pass_gate, run_command
+from support.polling import until
 
 from trio_afrender.agent.state_dir import open_state_dir
 from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
@@ -256,8 +257,7 @@ async def test_without_supervisor_tasks_end_when_their_agent_is_killed(tmp_path:
             await pass_gate(up)
             command.process.kill()
             await command.wait()
-            while command.strays():  # noqa: ASYNC110 - their task supervisor ends them
-                await trio.sleep(0.02)
+            await until(lambda: not command.strays())  # Their task supervisor ends them.
             # The next agent with the same store gives the task back, which starts again.
             async with open_agent(tmp_path, url, "--no-supervisor") as second:
                 await pass_gate(up)

@@ -12,20 +12,21 @@ from pathlib import Path
 import pytest
 import trio
 import trustme
+from support.agent_on_afserver import until_done
 from support.cli import Command, make_gate, open_command, open_gate, run_command
 
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import LinkLost, LinkRefused, StoreError, StoreInUse
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import open_folder
 from trio_afrender.gateway.settings import ListenAddress
 from trio_afrender.protocol.json_codec import MAX_FRAME
 from trio_afrender.protocol.messages import Ack, Register, Registered, TaskExec, Update
-from trio_afrender.testing import NativeServer, NativeState, open_native_server
+from trio_afrender.testing import NativeServer, open_native_server
 from trio_afrender.transport.address import NativeAddress
 from trio_afrender.transport.tls import make_client_context, make_server_context
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import WebSocketLink, open_websocket_link
-from trio_afrender.async_helpers import open_bare_nursery
 
 TOKEN = make_token()
 
@@ -263,9 +264,9 @@ async def test_a_gateway_killed_during_a_task_loses_nothing(tmp_path: Path) -> N
                 await open_gate(gates[0])
                 await agent.says("2.0.0")
                 async with open_program(tmp_path, server, int(found[2])) as second:
-                    await server.until(lambda: tasks[0].state is NativeState.DONE)
+                    await until_done(server, tasks[0])
                     await open_gate(gates[1])
-                    await server.until(lambda: tasks[1].state is NativeState.DONE)
+                    await until_done(server, tasks[1])
                     agent.process.send_signal(signal.SIGTERM)
                     assert await agent.wait() == 0
                     second.process.send_signal(signal.SIGTERM)

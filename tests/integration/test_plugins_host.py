@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ import psutil
 import pytest
 import trio
 from support.plugins import GUARD, PLUGINS, make_spec
+from support.polling import until
 from support.written_log import WrittenLog, open_written_log
 
 from trio_afrender.config import PluginSettings
@@ -59,12 +60,6 @@ async def feed(
 ) -> ParserState:
     await log.append(data)
     return await task.parse(log.size, mode=mode)
-
-
-async def until(there: Callable[[], bool]) -> None:
-    """Poll a condition that no event reports."""
-    while not there():  # noqa: ASYNC110 - there is no event
-        await trio.sleep(0.01)
 
 
 def own_pid(runner: HostRunner) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import psutil
 import pytest
 import trio
 from support.plugins import GUARD, PLUGINS
+from support.polling import until
 
 from trio_afrender.config import PluginSettings
 from trio_afrender.plugins.meters import service as module
@@ -34,12 +35,6 @@ async def meters_of(*names: str, folder: Path = PLUGINS) -> AsyncIterator[Meters
             seen.add(meters.pid)
             nursery.cancel_scope.cancel()
     assert not any(psutil.pid_exists(pid) for pid in seen if pid)
-
-
-async def until(there: Callable[[], bool]) -> None:
-    """Poll a condition that no event reports."""
-    while not there():  # noqa: ASYNC110 - there is no event
-        await trio.sleep(0.01)
 
 
 def find(meters: Meters, label: str) -> CustomMeter | None:

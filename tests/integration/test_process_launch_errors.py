@@ -15,6 +15,7 @@ import attrs
 import psutil
 import pytest
 import trio
+from support.polling import until
 from support.process import RealTrees, make_launch, make_program, make_shell, open_trees
 from support.process_contract import GUARD
 from trio.testing import wait_all_tasks_blocked
@@ -195,6 +196,11 @@ def find_marked(token: str) -> set[int]:
     return {pid for pid, facts in scan().items() if facts.alive and read_token(pid) == token}
 
 
+async def until_marked(token: str, pids: set[int]) -> None:
+    """Wait until the living processes with that marker are `pids`."""
+    await until(lambda: find_marked(token) == pids)
+
+
 @pytest.mark.parametrize("nice", [0, 1])
 async def test_a_cancelled_spawn_leaves_nothing(nice: int, trees: RealTrees) -> None:
     """Cancelled at any moment, a tree is returned or nothing was started."""
@@ -214,8 +220,7 @@ async def test_a_cancelled_spawn_leaves_nothing(nice: int, trees: RealTrees) -> 
             token = launch.environment["AF_TASK_TOKEN"]
             expected = {tree.pid for tree in returned}
             # A tree whose start was cancelled is killed by its task supervisor.
-            while find_marked(token) != expected:  # noqa: ASYNC110 - no event reports it
-                await trio.sleep(0.005)
+            await until_marked(token, expected)
             while returned:
                 tree = returned.pop()
                 assert await tree.kill_until_empty(GUARD) == ()

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.polling import until
 from support.process import RealTrees, lives, make_launch, make_program, make_shell, open_trees
 from support.process_contract import CHECKS, GUARD, KILL, TERM, TreeStarter
 
@@ -48,13 +49,6 @@ async def supervisor(tmp_path: Path) -> AsyncIterator[SupervisorClient]:
 @pytest.fixture
 def trees(supervisor: SupervisorClient, tmp_path: Path) -> RealTrees:
     return RealTrees(supervisor, tmp_path)
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait for something that another process does and that no event reports."""
-    with trio.fail_after(GUARD):
-        while not holds():  # noqa: ASYNC110 - no event reports it
-            await trio.sleep(0.005)
 
 
 def with_record(launch: Launch, folder: Path, **changes: object) -> Launch:

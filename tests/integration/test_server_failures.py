@@ -13,6 +13,7 @@ import pytest
 import trio
 from support.cli import open_command
 from support.loopback_farm import Gated, LoopbackFarm, block, open_agent, open_loopback_farm, stored
+from support.polling import until
 
 from trio_afrender.agent.agent import AgentHandle
 from trio_afrender.errors import LinkLost
@@ -29,8 +30,7 @@ Send = Callable[[WebSocketServerLink], Awaitable[None]]
 async def disconnect(loopback: LoopbackFarm, agent: AgentHandle) -> None:
     """Close the server, and wait until the agent has noticed."""
     await loopback.server.close()
-    while agent.state == "online":  # noqa: ASYNC110 - a handle has no event for it
-        await trio.sleep(0.01)
+    await until(lambda: agent.state != "online")
 
 
 async def test_a_server_that_was_unreachable_gets_the_outcomes_when_it_is_back(
@@ -52,8 +52,7 @@ async def test_a_server_that_was_unreachable_gets_the_outcomes_when_it_is_back(
         runs = [task.run for task in loopback.farm.view(job).tasks]
         await disconnect(loopback, agent)
         await first.release()
-        while len(agent.running) > 1:  # noqa: ASYNC110 - as above
-            await trio.sleep(0.01)
+        await until(lambda: len(agent.running) <= 1)
         assert [task.state for task in loopback.farm.view(job).tasks] == ["running", "running"]
         assert loopback.farm.renders[0].state == "reconnecting"
         await loopback.server.open()
@@ -81,8 +80,7 @@ async def test_an_agent_waits_for_a_server_that_has_not_started(
         await loopback.server.close()
         agent = await loopback.agent()
         job = loopback.submit(block("echo at last"))
-        while "no link" not in caplog.text:  # noqa: ASYNC110 - as above
-            await trio.sleep(0.01)
+        await until(lambda: "no link" in caplog.text)
         assert agent.state == "connecting"
         await loopback.server.open()
         [task] = (await loopback.farm.wait(job)).tasks
@@ -104,12 +102,10 @@ async def test_a_server_without_its_old_state_ends_runs_that_it_does_not_know(
         job = loopback.submit(block(gate.command(before="(setsid sleep 1000 &)")))
         await gate.is_up()
         await disconnect(loopback, agent)
-        while len(loopback.task_processes()) < 2:  # noqa: ASYNC110 - the detached process starts at any time
-            await trio.sleep(0.01)
+        await until(lambda: len(loopback.task_processes()) == 2)  # one starts detached, at any time
         async with open_farm(tmp_path / "another") as fresh:
             await loopback.server.open(fresh.serve_link)
-            while agent.running:  # noqa: ASYNC110 - as above
-                await trio.sleep(0.01)
+            await until(lambda: not agent.running)
             assert loopback.task_processes() == []
             assert fresh.jobs == ()
             assert [render.state for render in fresh.renders] == ["online"]
@@ -249,8 +245,7 @@ async def test_malformed_data_of_a_server_costs_the_link_alone(
         await gate.is_up()
         runs = [view.run for view in agent.running]
         now.set()
-        while "no link to the server" not in caplog.text:  # noqa: ASYNC110 - a log has no event
-            await trio.sleep(0.01)
+        await until(lambda: "no link to the server" in caplog.text)
         await loopback.registered()
         assert [view.run for view in agent.running] == runs
         await gate.release()

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import attrs
 import pytest
-import trio
+from support.polling import until
 from support.process import lives, make_shell
 from support.process_contract import GUARD
 
@@ -100,9 +100,7 @@ async def test_each_tree_has_a_cgroup_and_none_is_left(tmp_path: Path) -> None:
             await tree.reap()
     assert len(set(cgroups)) == 3
     task_supervisor = tree.state.parent
-    with trio.fail_after(GUARD):
-        while list(base.glob(f"{task_supervisor}-*")):  # noqa: ASYNC110 - another process removes them
-            await trio.sleep(0.01)
+    await until(lambda: not list(base.glob(f"{task_supervisor}-*")))
 
 
 def wait_until(cgroup: Cgroup, words: str) -> None:

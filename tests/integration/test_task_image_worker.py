@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import psutil
 import pytest
 import trio
 import trio.testing
+from support.polling import until
 
 from trio_afrender.task.image_worker import ImageProblem, ProcessImageWorker, open_image_worker
 
@@ -34,12 +35,6 @@ async def open_worker(idle: float = 60.0) -> AsyncIterator[ProcessImageWorker]:
             pid = worker.pid
     assert worker.pid is None
     assert pid is None or not psutil.pid_exists(pid)
-
-
-async def until(there: Callable[[], bool]) -> None:
-    """Wait for a condition that has no event."""
-    while not there():  # noqa: ASYNC110 - as the line above says
-        await trio.sleep(0.01)
 
 
 def unread(pid: int) -> int:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 import trio
-from support.agent_on_afserver import CONFIG, make_task, open_native_stage
+from support.agent_on_afserver import CONFIG, make_task, open_native_stage, until_done
 from trio.testing import MockClock
 
 from trio_afrender.process.interfaces import TreeSignal
@@ -47,7 +47,7 @@ async def test_trap_01_close_after_the_answer_and_read_by_length(
         stage.server.fail(Fault(where=lambda m: isinstance(m, RenderUpdate), answer=spaced))
         await trio.sleep(5)
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert stage.server.complaints == []  # No connection is held open or used twice.
 
 
@@ -62,7 +62,7 @@ async def test_trap_02_deregister_and_errors_are_answered_in_text(
         stage.server.fail(Fault(where=lambda m: isinstance(m, RenderUpdate), answer=text))
         await trio.sleep(5)
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         stage.agent.drain("enough")
         await stage.agent.finished()
         assert any(isinstance(request, RenderDeregister) for _, request in stage.server.received)
@@ -90,7 +90,7 @@ async def test_trap_04_a_resumed_task_is_not_started_twice(autojump_clock: MockC
         await trio.sleep(5)
         assert len(stage.host.spawn.launches) == 1
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
 
 
 async def test_trap_05_a_stop_in_a_register_answer_is_never_reported(
@@ -109,7 +109,7 @@ async def test_trap_05_a_stop_in_a_register_answer_is_never_reported(
         await trio.sleep(20)
         assert set(task.statuses[reported:]) == {TaskStatus.Percent}
         new.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.errors == 0
 
 
@@ -149,7 +149,7 @@ async def test_trap_08_outcomes_are_repeated_until_closed(autojump_clock: MockCl
         again = encode(RenderEvents(id=-1, heartbeat_sec=32745, log="Render is offline."))
         stage.server.fail(Fault(where=restarts_at_an_outcome, answer=again))
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.sessions == 2
         assert [up.status for _, up in stage.server.ups(task.key)].count(5) >= 2
 
@@ -163,7 +163,7 @@ async def test_trap_08_an_outcome_that_is_not_closed_is_sent_again(
         stage.server.fail(Fault(where=an_outcome, received=False, answer=nothing))
         await child.write(b"output\n")
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.output == b"output\n"
 
 
@@ -188,7 +188,7 @@ async def test_trap_09_updates_carry_the_present_id(autojump_clock: MockClock) -
         stage.server.book.renders[7] = render
         stage.server.restart()
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert stage.server.ups(task.key)[-1][1].client_id == 7
 
 
@@ -201,7 +201,7 @@ async def test_trap_09_a_lost_exec_is_given_back(autojump_clock: MockClock) -> N
         )
         await stage.server.until(lambda: TaskStatus.GiveBack in task.statuses)
         (await stage.host.spawn.next()).exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.errors == 0
 
 
@@ -210,7 +210,7 @@ async def test_trap_10_every_text_ends_with_nul(autojump_clock: MockClock) -> No
     async with open_native_stage(attrs.evolve(CONFIG, user_name="")) as stage:
         task, child = await stage.begin_for("tester")
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert stage.server.complaints == []
 
 
@@ -317,6 +317,6 @@ async def test_trap_18_files_have_base_names(autojump_clock: MockClock) -> None:
         run_folder = stage.host.places[stage.agent.running[0].run]
         run_folder.files.update({"../../etc/passwd": b"x", "C:\\a\\b.jpg": b"y", "..": b"z"})
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         sent = [file for _, up in stage.server.ups(task.key) for file in up.files]
         assert set(sent) == {TaskFile(name="passwd", data=b"x"), TaskFile(name="b.jpg", data=b"y")}

@@ -7,7 +7,7 @@ from itertools import pairwise
 import attrs
 import pytest
 import trio
-from support.agent_on_afserver import CONFIG, make_task, open_native_stage
+from support.agent_on_afserver import CONFIG, make_task, open_native_stage, until_done
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused
@@ -60,7 +60,7 @@ async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
         child.exit(0)
         await stage.server.until(lambda: 5 in [up.status for _, up in stage.server.ups(task.key)])
         assert trio.current_time() == before, "an end is sent at once"
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.output == b"PROGRESS: 40%\nACTIVITY: halfway\n"
         assert task.files == {"thumb.jpg": b"picture"}
         assert stage.statuses(task.key) == [3, 5]
@@ -126,7 +126,7 @@ async def test_short_tasks_take_one_server_cycle_each(autojump_clock: MockClock)
         for _ in tasks:
             child = await stage.host.spawn.next()
             child.exit(0)
-        await stage.server.until(lambda: tasks[-1].state is NativeState.DONE)
+        await until_done(stage.server, tasks[-1])
         assert trio.current_time() - before <= 11.0 + 1.0
 
 
@@ -250,7 +250,7 @@ async def test_after_a_short_outage_the_render_continues_without_a_register(
         child.exit(0)
         await trio.sleep(2)
         listener.refusing = False
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.output == b"during the outage\n"
         assert task.sessions == 1
         registers = [
@@ -269,7 +269,7 @@ async def test_an_outcome_outlives_a_lost_exchange(
         stage.server.fail(Fault(where=an_outcome, received=received, hang=hang))
         await child.write(b"all of it\n")
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         await trio.sleep(20)
         assert task.output == b"all of it\n"
         assert task.sessions == 1
@@ -289,7 +289,7 @@ async def test_an_error_whose_answer_was_lost_counts_once(
         again = await stage.host.spawn.next()
         await trio.sleep(20)
         again.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.errors == 1
 
 
@@ -306,7 +306,7 @@ async def test_an_exec_whose_answer_was_lost_is_given_back_and_started_again(
         stage.server.fail(Fault(where=has_an_exec_for_it))
         child = await stage.host.spawn.next()
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert TaskStatus.GiveBack in task.statuses
         assert (task.sessions, task.errors) == (2, 0)
         assert len(stage.host.spawn.launches) == 1
@@ -322,7 +322,7 @@ async def test_an_exec_in_the_next_answer_is_not_given_back(
         second = stage.server.add_task(make_task(2))
         child.exit(0)
         (await stage.host.spawn.next()).exit(0)
-        await stage.server.until(lambda: second.state is NativeState.DONE)
+        await until_done(stage.server, second)
         assert second.statuses.count(TaskStatus.GiveBack) == 0
         assert task.state is NativeState.DONE
 
@@ -391,12 +391,12 @@ async def test_a_restarted_server_gets_its_tasks_back(autojump_clock: MockClock)
         await trio.sleep(5)
         stage.server.restart()
         stage.server.down = False
-        await stage.server.until(lambda: over.state is NativeState.DONE)
+        await until_done(stage.server, over)
         await stage.server.until(lambda: running.state is NativeState.RUNNING)
         assert (running.sessions, over.sessions) == (2, 2), "resumed, not handed out again"
         assert len(stage.host.spawn.launches) == 2
         child.exit(0)
-        await stage.server.until(lambda: running.state is NativeState.DONE)
+        await until_done(stage.server, running)
         assert running.errors == over.errors == 0
 
 
@@ -444,7 +444,7 @@ async def test_after_the_zombie_time_a_run_is_killed_and_never_reported(
         await child.signalled()
         again = await stage.host.spawn.next()
         again.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert 7 not in task.statuses[reported:]
         assert task.errors == 0
 
@@ -473,7 +473,7 @@ async def test_a_restarted_agent_continues_under_its_id(autojump_clock: MockCloc
             await server.until(lambda: TaskStatus.GiveBack in task.statuses)
             child = await host.spawn.next()
             child.exit(0)
-            await server.until(lambda: task.state is NativeState.DONE)
+            await until_done(server, task)
         registers = [
             request for _, request in server.received if isinstance(request, RenderRegister)
         ]
@@ -508,7 +508,7 @@ async def test_a_task_handed_out_during_a_drain_does_not_delay_the_next_agent(
             await stage.agent.finished()
         async with open_native_stage(host=host, server=server) as stage:
             (await host.spawn.next()).exit(0)
-            await server.until(lambda: task.state is NativeState.DONE)
+            await until_done(server, task)
             await trio.sleep(3)
             before = trio.current_time()
             stage.agent.drain("enough")
@@ -632,7 +632,7 @@ async def test_an_invalid_answer_costs_one_exchange(autojump_clock: MockClock) -
             stage.server.fail(Fault(where=an_update, answer=invalid))
             await trio.sleep(5)
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.sessions == 1
 
 
@@ -648,7 +648,7 @@ async def test_the_lists_of_tasks_are_compared_once_a_minute(
         child = await stage.host.spawn.next()
         assert 50 <= trio.current_time() <= 80
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
 
 
 async def test_json_requests_are_binary_messages(autojump_clock: MockClock) -> None:
@@ -685,7 +685,7 @@ async def test_parsed_files_are_sent(autojump_clock: MockClock) -> None:
         task, child = await stage.begin()
         await child.write(f"@IMAGE@{__file__}\n".encode())  # Any existing file.
         child.exit(0)
-        await stage.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(stage.server, task)
         assert task.parsed_files == (__file__,)
 
 
@@ -724,7 +724,7 @@ async def test_a_run_of_an_earlier_agent_continues_under_the_id(
             received = [await link.receive(), await link.receive()]
             assert Ack(seq=1) in received
             assert Events(closes=(RunRef.of(over),)) in received
-            await server.until(lambda: task.state is NativeState.DONE)
+            await until_done(server, task)
         assert task.output == b"all\n"
         assert len([m for _, m in server.received if isinstance(m, RenderRegister)]) == 1
 

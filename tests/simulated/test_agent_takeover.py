@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import attrs
 import pytest
-import trio
-from support.agent import CONFIG, expect_task, make_task
+from support.agent import expect_task, make_task, open_stage
 from trio.testing import MockClock
 
-from trio_afrender import run_agent
 from trio_afrender.agent.journal_format import make_record
 from trio_afrender.protocol.messages import Events, RunRef, TaskStatus, Update
 from trio_afrender.testing import MemoryHost, open_scripted_server
@@ -19,10 +15,7 @@ from trio_afrender.testing import MemoryHost, open_scripted_server
 async def test_an_outcome_outlives_its_agent(autojump_clock: MockClock) -> None:
     host = MemoryHost()
     async with open_scripted_server() as server:
-        async with trio.open_nursery() as first:
-            await first.start(
-                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
-            )
+        async with open_stage(host=host, server=server):
             link = await server.accept()
             await link.welcome()
             await link.send(Events(tasks=(make_task("r1"),)))
@@ -30,11 +23,8 @@ async def test_an_outcome_outlives_its_agent(autojump_clock: MockClock) -> None:
             await child.write(b"frame 1\n")
             child.exit(0)
             outcome = await expect_task(link, over=True)
-            first.cancel_scope.cancel()  # Before the server closes the run.
-        async with trio.open_nursery() as second:
-            agent = await second.start(
-                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
-            )
+            # The agent ends before the server closes the run.
+        async with open_stage(host=host, server=server) as second:
             link = await server.accept()
             register = await link.welcome()
             assert [task.run for task in register.undelivered] == ["r1"]
@@ -44,15 +34,11 @@ async def test_an_outcome_outlives_its_agent(autojump_clock: MockClock) -> None:
             assert again.output == "frame 1\n"
             await link.send(Events(closes=(RunRef.of(again),)))
             await link.expect(Update)
-            agent.drain("test")
-            await agent.finished()
-        async with trio.open_nursery() as third:
-            await third.start(
-                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
-            )
+            second.agent.drain("test")
+            await second.agent.finished()
+        async with open_stage(host=host, server=server):
             register = await (await server.accept()).welcome()
             assert register.undelivered == (), "a closed run stays closed"
-            third.cancel_scope.cancel()
 
 
 async def test_a_run_that_lost_its_agent_is_given_back_with_its_output(
@@ -60,21 +46,14 @@ async def test_a_run_that_lost_its_agent_is_given_back_with_its_output(
 ) -> None:
     host = MemoryHost()
     async with open_scripted_server() as server:
-        async with trio.open_nursery() as first:
-            await first.start(
-                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
-            )
+        async with open_stage(host=host, server=server):
             link = await server.accept()
             await link.welcome()
             await link.send(Events(tasks=(make_task("r1"),)))
             child = await host.spawn.next()
             await child.write(b"half a frame\n")
             await expect_task(link)
-            first.cancel_scope.cancel()
-        async with trio.open_nursery() as second:
-            await second.start(
-                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
-            )
+        async with open_stage(host=host, server=server):
             link = await server.accept()
             await link.welcome()
             log = await link.expect(Update, lambda update: bool(update.log))
@@ -84,7 +63,6 @@ async def test_a_run_that_lost_its_agent_is_given_back_with_its_output(
             assert outcome.status is TaskStatus.GiveBack
             assert outcome.output.startswith("half a frame\n")
             assert outcome.why[0].event == "crash"
-            second.cancel_scope.cancel()
     assert "lost its agent" in caplog.text
 
 
@@ -93,26 +71,18 @@ async def test_an_outcome_of_a_refused_task_is_delivered_by_the_next_agent(
 ) -> None:
     host = MemoryHost()
     async with open_scripted_server() as server:
-        async with trio.open_nursery() as first:
-            agent = await first.start(
-                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
-            )
+        async with open_stage(host=host, server=server) as first:
             link = await server.accept()
             await link.welcome()
             await link.send(Events(tasks=(make_task("r1"),)))
             await host.spawn.next()
-            agent.drain("maintenance")
+            first.agent.drain("maintenance")
             await link.send(Events(tasks=(make_task("r2"),)))
             refused = await link.expect(Update, lambda u: any(t.run == "r2" for t in u.tasks))
             assert refused.tasks[0].status is TaskStatus.GiveBack
-            first.cancel_scope.cancel()
-        async with trio.open_nursery() as second:
-            await second.start(
-                partial(run_agent, CONFIG, connect=server.connect, outside=host.open())
-            )
+        async with open_stage(host=host, server=server):
             register = await (await server.accept()).welcome()
             assert "r2" in [task.run for task in register.undelivered]
-            second.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("service", ["generic", "no-such-service"])
@@ -123,16 +93,14 @@ async def test_a_continued_run_whose_plugins_fail_is_ended(
     host = MemoryHost(inherited=frozenset({"r1"}))
     task = attrs.evolve(make_task("r1"), service=service)
     host.journal += make_record(Events(tasks=(task,)))
-    async with open_scripted_server() as server, trio.open_nursery() as nursery:
-        await nursery.start(partial(run_agent, CONFIG, connect=server.connect, outside=host.open()))
-        link = await server.accept()
+    async with open_stage(host=host) as stage:
+        link = await stage.server.accept()
         register = await link.welcome()
         if service == "generic":
             assert [task.run for task in register.running] == ["r1"]
             child = await host.spawn.next()
             child.exit(0)
         outcome = await expect_task(link, over=True)
-        nursery.cancel_scope.cancel()
     expected = TaskStatus.FinishedSuccess if service == "generic" else TaskStatus.FailedToStart
     assert outcome.status is expected
     assert host.dismissed == ([] if service == "generic" else ["r1"])

@@ -7,7 +7,7 @@ from itertools import pairwise
 import attrs
 import pytest
 import trio
-from support.agent_on_afserver import make_task
+from support.agent_on_afserver import make_task, until_done
 from support.gateway import GatewayHarness, open_gateway_harness
 from trio.testing import MockClock
 
@@ -59,7 +59,7 @@ async def test_a_task_from_exec_to_close(autojump_clock: MockClock) -> None:
             lambda: 5 in [up.status for _, up in harness.server.ups(task.key)]
         )
         assert trio.current_time() == before, "an end is reported at once"
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert task.output == b"PROGRESS: 40%\nACTIVITY: halfway\n"
         assert task.files == {"thumb.jpg": b"picture"}
         assert harness.statuses(task.key) == [3, 5]
@@ -192,7 +192,7 @@ async def test_a_render_that_drains_takes_no_tasks_and_leaves(autojump_clock: Mo
         await trio.sleep(3)
         late = harness.server.add_task(make_task(1))
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         await harness.agents["n1"].finished()
         render = harness.server.render("n1")
         assert render is not None
@@ -213,7 +213,7 @@ async def test_a_second_agent_of_a_name_is_refused(autojump_clock: MockClock) ->
             async with trio.open_nursery() as nursery:
                 await harness.add_agent("n1", nursery=nursery)
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert count(harness, RenderRegister) == 1
 
 
@@ -338,7 +338,7 @@ async def test_an_outcome_survives_a_failed_exchange(
         harness.server.fail(Fault(where=an_outcome, received=received))
         await child.write(b"all of it\n")
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         await trio.sleep(5)
         assert (task.output, task.sessions, task.errors) == (b"all of it\n", 1, 0)
         assert harness.agents["n1"].running == ()
@@ -358,7 +358,7 @@ async def test_files_survive_a_failed_exchange(autojump_clock: MockClock) -> Non
             )
         )
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert task.files == {"thumb.jpg": b"picture"}
 
 
@@ -369,7 +369,7 @@ async def test_a_request_that_hangs_is_repeated(
         task, child = await harness.begin()
         harness.server.fail(Fault(where=an_outcome, received=False, hang=True))
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert task.sessions == 1
 
 
@@ -379,7 +379,7 @@ async def test_a_lost_exec_is_given_back_and_sent_again(autojump_clock: MockCloc
         harness.server.fail(Fault(where=lambda message: an_update(message) and bool(task.sessions)))
         child = await harness.hosts["n1"].spawn.next()
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert task.errors == 0
 
 
@@ -389,7 +389,7 @@ async def test_a_restarted_server_resumes_its_task(autojump_clock: MockClock) ->
         harness.server.restart()
         await harness.server.until(lambda: task.state is NativeState.RUNNING)
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert len(harness.hosts["n1"].spawn.children) == 1
         assert task.errors == 0
 
@@ -405,7 +405,7 @@ async def test_a_server_that_was_down_for_a_while_resumes_its_task(
         harness.server.restart()
         await harness.server.until(lambda: task.state is NativeState.RUNNING)
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert len(harness.hosts["n1"].spawn.children) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
-from support.agent_on_afserver import make_task
+from support.agent_on_afserver import make_task, until_done
 from support.gateway import GatewayHarness, open_gateway_harness
 from trio.testing import MockClock
 
@@ -42,7 +42,7 @@ async def test_a_render_stays_online_while_its_agent_reconnects(autojump_clock: 
         await trio.sleep(8)
         assert harness.agents["n1"].state == "online"
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert count(harness, RenderRegister) == 1
         assert count(harness, RenderDeregister) == 0
         assert (task.sessions, spawned(harness)) == (1, 1)
@@ -59,7 +59,7 @@ async def test_an_outcome_is_delivered_after_the_agent_reconnects(
         await trio.sleep(8)
         assert task.state is NativeState.RUNNING
         harness.refuse_agents(False)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert (task.output, task.sessions) == (b"the end\n", 1)
 
 
@@ -82,7 +82,7 @@ async def test_a_render_whose_agent_does_not_reconnect_gives_its_tasks_back(
         with trio.fail_after(60):
             await child.exited()  # another render has it now
         (await harness.hosts["n2"].spawn.next()).exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert task.errors == 0
 
 
@@ -97,7 +97,7 @@ async def test_a_task_handed_out_while_the_agent_is_disconnected_starts_once(
         harness.refuse_agents(False)
         child = await harness.hosts["n1"].spawn.next()
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert (task.sessions, spawned(harness), task.errors) == (1, 1, 0)
 
 
@@ -112,7 +112,7 @@ async def test_a_task_that_is_lost_with_the_websocket_starts_once(
         harness.listener.cut()
         child = await harness.hosts["n1"].spawn.next()
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert (task.sessions, spawned(harness), task.errors) == (1, 1, 0)
 
 
@@ -188,7 +188,7 @@ async def test_a_dead_websocket_is_replaced_by_one_that_lists_its_runs(
         assert harness.agents["n1"].state == "online"
         assert harness.counters["sessions"] == 2
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert count(harness, RenderRegister) == 1
 
 
@@ -208,11 +208,11 @@ async def test_a_gateway_killed_during_a_task_loses_nothing(
         if not kept:
             harness.identities = MemoryIdentityStore()
         await harness.start()
-        await harness.server.until(lambda: other.state is NativeState.DONE)
+        await until_done(harness.server, other)
         await child.write(b"PROGRESS: 70%\n")
         await harness.server.until(lambda: task.percent == 70)
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert other.output == b"the end\n"
         assert (task.sessions, other.sessions, spawned(harness)) == (1, 1, 2)
         assert (task.errors, other.errors) == (0, 0)
@@ -241,7 +241,7 @@ async def test_an_exec_that_a_killed_gateway_lost_is_sent_again(autojump_clock: 
         await harness.start()
         child = await harness.hosts["n1"].spawn.next()
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert (spawned(harness), task.errors) == (1, 0)
 
 
@@ -252,7 +252,7 @@ async def test_an_outcome_whose_close_a_killed_gateway_lost_counts_once(
         task, child = await harness.begin()
         harness.silence_towards_agents()
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         await harness.kill()
         await harness.start()
         await trio.sleep(10)
@@ -273,7 +273,7 @@ async def test_a_gateway_that_is_down_for_long_registers_its_renders_again(
         with trio.fail_after(60):
             await child.exited()
         (await harness.hosts["n1"].spawn.next()).exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert task.errors == 0
         assert count(harness, RenderRegister) == 2
 
@@ -286,7 +286,7 @@ async def test_both_gateway_and_server_restart(autojump_clock: MockClock) -> Non
         await harness.start()
         await harness.server.until(lambda: task.state is NativeState.RUNNING)
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert (spawned(harness), task.errors) == (1, 0)
 
 
@@ -303,7 +303,7 @@ async def test_a_stopped_gateway_deregisters_nothing_and_finishes_exchanges(
         await harness.start()
         await trio.sleep(6)
         child.exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert count(harness, RenderDeregister) == 0
         assert count(harness, RenderRegister) == 1
         assert harness.counters["exchanges_failed"] == 0
@@ -329,7 +329,7 @@ async def test_a_restarted_agent_keeps_its_id(autojump_clock: MockClock) -> None
         await trio.sleep(2)
         await harness.add_agent("n1")
         (await harness.hosts["n1"].spawn.next()).exit(0)
-        await harness.server.until(lambda: task.state is NativeState.DONE)
+        await until_done(harness.server, task)
         assert [each.id for each in harness.server.book.renders.values()] == [render.id]
         assert task.errors == 0
 

@@ -43,11 +43,21 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(
-    config: Config = CONFIG, *, host: MemoryHost | None = None
+    config: Config = CONFIG,
+    *,
+    host: MemoryHost | None = None,
+    server: ScriptedServer | None = None,
 ) -> AsyncIterator[Stage]:
-    """Start an agent; leaving the context cancels it."""
+    """Start an agent; leaving the context ends it as `kill -9` would. Without `server`, start one."""
+    if server is None:
+        async with (
+            open_scripted_server() as own,
+            open_stage(config, host=host, server=own) as stage,
+        ):
+            yield stage
+        return
     host = host if host is not None else MemoryHost()
-    async with open_scripted_server() as server, trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
         agent = await nursery.start(
             partial(run_agent, config, connect=server.connect, outside=host.open())
         )

@@ -15,6 +15,7 @@ from trio_afrender.testing import (
     FakeChild,
     MemoryHost,
     NativeServer,
+    NativeState,
     NativeTask,
     open_native_server,
 )
@@ -33,6 +34,11 @@ def make_task(number: int = 0, *, job: int = 2, user: str = "ann") -> TaskExec:
         parser="generic",
         command_task=f"render {number}",
     )
+
+
+async def until_done(server: NativeServer, task: NativeTask) -> None:
+    """Wait until the server has counted a task as done."""
+    await server.until(lambda: task.state is NativeState.DONE)
 
 
 @attrs.define(eq=False)
