@@ -192,7 +192,7 @@ class Timing:
     shutdown: float = _setting(60.0, "for a whole drain", unit="seconds")
     unattended: float = _setting(
         60.0,
-        "that tasks continue under the supervisor without an agent; then they are stopped",
+        "that tasks continue without an agent; then their task supervisors stop them",
         unit="seconds",
     )
     notice: float = _setting(
@@ -375,7 +375,7 @@ class Config(PluginSettings):
         choices=("finish", "stop", "leave"),
     )
     supervisor: bool = _setting(
-        True, "a process beside the agent holds the tasks; option `--no-supervisor`"
+        True, "whether tasks outlive the agent; false as with `--no-supervisor`, see below"
     )
     console: bool = False
     """Whether tasks print on the agent's own stdout and stderr; nothing is parsed, kept or sent
