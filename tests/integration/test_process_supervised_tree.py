@@ -18,7 +18,7 @@ from support.polling import until
 from support.process import RealTrees, lives, make_launch, make_program, make_shell, open_trees
 from support.process_contract import CHECKS, GUARD, KILL, TERM, TreeStarter
 
-from trio_afrender.errors import SpawnError
+from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.message_framing import encode
 from trio_afrender.process.interfaces import Launch, Persistence, TreeSignal
 from trio_afrender.process.procfs import read_token, scan
@@ -29,6 +29,7 @@ from trio_afrender.process.supervisor_client import (
     open_supervisor,
     stop_trees,
 )
+from trio_afrender.supervisor.process_tree import list_children
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.unix_sockets import connect, listen, supervisor_path
 from trio_afrender.tasklog.segments import open_reader
@@ -504,9 +505,62 @@ async def test_a_start_is_repeated_when_its_task_supervisor_is_killed(
 async def test_a_failure_of_the_supervisor_is_explained(tmp_path: Path) -> None:
     async with open_supervisor(tmp_path) as supervisor:
         launch = with_record(make_shell("true"), tmp_path / "run")
-        (tmp_path / "run").rmdir()  # so the socket of the record cannot be made
-        with pytest.raises(SpawnError, match='cannot start "/bin/sh": No such file or directory'):
+        (tmp_path / "run").rmdir()
+        (tmp_path / "run").write_text("no folder")
+        with pytest.raises(StoreError, match=f"store folder {tmp_path / 'run'}: File exists"):
             await supervisor.spawn(launch)
+
+
+async def test_folders_of_a_launch_are_made_before_the_leader_starts(tmp_path: Path) -> None:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        folders = tuple(str(tmp_path / "run" / name) for name in ("work", "files"))
+        shell = attrs.evolve(make_shell('stat -c "%a %n" . ../files'), cwd=folders[0])
+        run = await open_tree(supervisor, shell, tmp_path / "run", nursery, folders=folders)
+        await run.tree.exited()
+        assert await run.tree.kill_until_empty(GUARD) == ()
+        await run.tree.reap()
+        assert open_reader(tmp_path / "run" / "log").read(0, 100).data == b"700 .\n700 ../files\n"
+
+
+async def test_a_folder_of_a_launch_that_cannot_be_made_is_an_error_of_the_store(
+    tmp_path: Path,
+) -> None:
+    async with open_supervisor(tmp_path) as supervisor:
+        launch = with_record(make_shell("true"), tmp_path / "run")
+        (tmp_path / "run" / "work").write_text("no folder")
+        placed = attrs.evolve(launch.persistence, folders=(str(tmp_path / "run" / "work"),))
+        with pytest.raises(StoreError, match="File exists"):
+            await supervisor.spawn(attrs.evolve(launch, persistence=placed))
+
+
+async def test_folders_are_removed_by_the_supervisor(tmp_path: Path) -> None:
+    bare, full = tmp_path / "bare", tmp_path / "full"
+    for folder in (bare / "work", bare / "files", full / "work" / "deep"):
+        folder.mkdir(parents=True)
+    (full / "work" / "deep" / "file").write_text("x")
+    async with open_supervisor(tmp_path) as supervisor:
+        await supervisor.remove_folders([bare, full, tmp_path / "absent"])
+    # The supervisor without trees ends when its agent leaves, and not before it has removed them.
+    assert not bare.exists()
+    assert not full.exists()
+
+
+async def test_a_killed_remover_does_not_keep_later_folders(tmp_path: Path) -> None:
+    async with open_supervisor(tmp_path) as supervisor:
+        for number in range(20):
+            folder = tmp_path / f"run{number}"
+            for name in range(200):
+                (folder / str(name)).mkdir(parents=True)
+            await supervisor.remove_folders([folder])
+            pool = list_children(int(str(supervisor.facts["pid"])))
+            for pid in pool:
+                os.kill(pid, signal.SIGKILL)
+            # Until they are reaped: what is assigned to one that is dying is left for the next agent.
+            await until(lambda killed=pool: not any(map(lives, killed)))
+        last = tmp_path / "last"
+        last.mkdir()
+        await supervisor.remove_folders([last])
+    assert not last.exists()
 
 
 async def test_the_supervisor_survives_the_kill_of_any_task_supervisor(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 import trio
 
 from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.task.run_folder import (
+    OWN_SLOT,
     DiskRunFolder,
     open_run_folder,
-    remove_run_folders,
     run_folder_name,
 )
 from trio_afrender.tasklog.redact import Redactor
@@ -27,6 +28,7 @@ PNG = b"\x89PNG\r\n\x1a\n a picture IEND\xaeB`\x82"
 @pytest.fixture
 async def run_folder(tmp_path: Path) -> AsyncIterator[DiskRunFolder]:
     async with open_run_folder(tmp_path, TASK, quota=1 << 20) as opened:
+        make_folders(opened.persistence(OWN_SLOT).folders)
         yield opened
 
 
@@ -103,11 +105,12 @@ async def test_the_folder_of_a_run_is_removed_whatever_it_contains(
 ) -> None:
     task = TaskExec(run="r1", job=1, block=0, task=7)
     async with open_run_folder(tmp_path, task, quota=1000) as run_folder:
+        make_folders(run_folder.persistence(OWN_SLOT).folders)
         if left:
             path = run_folder.folder / left
             path.parent.mkdir(exist_ok=True)
             path.write_text("x")
-    await remove_run_folders(tmp_path, [task, task])  # the second time it does not exist
+    remove_folders([str(run_folder.folder)] * 2)  # the second time it does not exist
     assert names_in(tmp_path) == []
 
 
@@ -119,5 +122,5 @@ async def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path) -> 
     (elsewhere / "task.end").write_text("not ours")
     root.mkdir()
     (root / run_folder_name(task)).symlink_to(elsewhere)
-    await remove_run_folders(root, [task])
+    remove_folders([str(root / run_folder_name(task))])
     assert names_in(elsewhere) == ["files", "task.end", "work"]

@@ -26,7 +26,7 @@ from trio_afrender.agent.takeover import (
     TakeoverResult,
     adopt_running_tasks,
     dismiss_run,
-    open_spawn,
+    make_spawn,
 )
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
@@ -39,6 +39,7 @@ from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
 from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
 from trio_afrender.process.interfaces import Spawn
+from trio_afrender.process.supervisor_client import open_supervisor
 from trio_afrender.protocol.messages import HostResources, TaskExec
 from trio_afrender.task.image_worker import ImageWorker, open_image_worker
 from trio_afrender.task.launch import AgentEnvironment
@@ -46,7 +47,6 @@ from trio_afrender.task.run_folder import (
     OpenRunFolder,
     open_run_folder,
     read_stored_output,
-    remove_run_folders,
     run_folder_name,
 )
 from trio_afrender.task.tools import ProcessUsageReader
@@ -123,7 +123,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
         store = stack.enter_context(open_state_dir(config.store, config.name))
         identity = await work_in_thread(store.identity)
         journal = await work_in_thread(partial(open_journal, store.journal))
-        spawn = await stack.enter_async_context(open_spawn(store))
+        supervisor = await stack.enter_async_context(open_supervisor(store.path))
         # Processes of an earlier agent end before its folders are removed and before anything new
         # starts, so that two processes never write into one folder.
         inherited = await adopt_running_tasks(store, identity, journal.held, config)
@@ -145,10 +145,12 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             _open_image_worker(config) as image_worker,
         ):
             yield AgentDependencies(
-                spawn=spawn,
+                spawn=make_spawn(supervisor),
                 plugins=plugins,
                 open_run_folder=partial(open_run_folder, store.runs, quota=config.log_quota),
-                remove_run_folders=partial(remove_run_folders, store.runs),
+                remove_run_folders=lambda tasks: supervisor.remove_folders(
+                    [store.runs / run_folder_name(task) for task in tasks]
+                ),
                 dismiss=partial(dismiss_run, store, config.timing),
                 facts=await trio.to_thread.run_sync(host_facts),
                 measure=sampler.measure,

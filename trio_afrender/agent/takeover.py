@@ -12,8 +12,7 @@ the outbox afterwards, and the agent registers only then.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import attrs
@@ -25,9 +24,9 @@ from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import Launch, ProcessTree, Spawn
 from trio_afrender.process.leftover_processes import kill_leftovers
 from trio_afrender.process.supervisor_client import (
+    SupervisorClient,
     find_task_supervisors,
     has_record,
-    open_supervisor,
     stop_trees,
 )
 from trio_afrender.protocol.messages import Reason, TaskExec, TaskStatus, TaskUpdate
@@ -40,7 +39,7 @@ __all__ = (
     "TakeoverResult",
     "adopt_running_tasks",
     "dismiss_run",
-    "open_spawn",
+    "make_spawn",
     "recover",
 )
 
@@ -60,24 +59,14 @@ class TakeoverResult:
 # -- process trees -------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def open_spawn(store: StateDir) -> AsyncIterator[Spawn]:
-    """Connect to the supervisor of this state directory, or start it; yield what starts trees.
-
-    Raises `SupervisorError`.
-    """
-    async with open_supervisor(store.path) as supervisor:
-        yield _log_first(supervisor.spawn, _describe_supervisor(supervisor.facts))
-
-
-def _log_first(spawn: Spawn, text: str) -> Spawn:
-    """Return `spawn` with `text` logged at its first call."""
-    first = [text]
+def make_spawn(supervisor: SupervisorClient) -> Spawn:
+    """Return `supervisor.spawn`, with what holds the trees logged at its first call."""
+    first = [_describe_supervisor(supervisor.facts)]
 
     async def start(launch: Launch) -> ProcessTree:
         if first:
             logger.info("%s", first.pop())
-        return await spawn(launch)
+        return await supervisor.spawn(launch)
 
     return start
 

@@ -54,6 +54,8 @@ class Persistence:
     """Time between TERM and KILL when the tree is stopped without an agent."""
     attach: bool = False
     """Take over the tree, or the end of one, that is at `record`; start a new one only without."""
+    folders: tuple[str, ...] = ()
+    """Folders to make before the leader starts, beside that of `record`; mode 0700."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from typing import final
 
 import trio
 
-from trio_afrender.errors import AfRenderError, SpawnError
+from trio_afrender.errors import AfRenderError, SpawnError, StoreError
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
@@ -206,7 +206,8 @@ class SupervisorClient:
     async def spawn(self, launch: Launch) -> SupervisedTree:
         """Start a tree, or take one over (`Persistence.attach`). Raises `SpawnError`.
 
-        Cancelled, a tree that was just started is killed.
+        Raises `StoreError` if the folders of the run cannot be made. Cancelled, a tree that was just
+        started is killed.
         """
         check_launch(launch)
         if launch.persistence.attach:
@@ -224,6 +225,15 @@ class SupervisorClient:
             f'cannot start "{launch.argv[0]}": '
             f"{MAX_START_TRIES} task supervisors were killed before they could"
         )
+
+    async def remove_folders(self, folders: Sequence[Path]) -> None:
+        """Have the folders of ended runs removed, and do not wait for that. Raises nothing.
+
+        What is not removed, because the supervisor was killed, the next agent removes at its start.
+        """
+        message = {"op": "remove", "folders": [str(folder) for folder in folders]}
+        with suppress(SpawnError):
+            await self._send(encode(message), ())
 
     async def _try_spawn(self, launch: Launch) -> SupervisedTree | None:
         """Start a tree; None when its task supervisor ended before it sent a message."""
@@ -328,7 +338,7 @@ class SupervisorClient:
             raise trio.ClosedResourceError("no supervisor")
         # SCM_RIGHTS: the kernel passes the descriptors with the first bytes of the message.
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
-        sent = await self._sock.sendmsg([frame], rights)
+        sent = await self._sock.sendmsg([frame], rights if descriptors else ())
         # A large environment does not fit at once. The rest goes without descriptors: they must
         # arrive once.
         while sent < len(frame):
@@ -403,6 +413,7 @@ def _make_spec(launch: Launch) -> LaunchSpec:
         log=None if launch.console else log,
         agent_timeout=persistence.agent_timeout,
         grace=persistence.grace,
+        folders=persistence.folders,
     )
 
 
@@ -421,6 +432,10 @@ def _make_killer(launch: Launch) -> Callable[[float], Awaitable[tuple[int, ...]]
 
 def _check_started(launch: Launch, tree: SupervisedTree) -> None:
     if tree.failure is not None:
+        if tree.failure.get("step") == "store":
+            number = tree.failure.get("number")
+            error = OSError(number, os.strerror(number if isinstance(number, int) else 0))
+            raise StoreError.of(Path(launch.persistence.record).parent, error)
         raise SpawnError(_explain(launch, tree.failure))
 
 

@@ -12,7 +12,15 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ("Cgroup", "find_base", "make_cgroup", "move_self_to_subcgroup", "remove_stale")
+__all__ = (
+    "Cgroup",
+    "find_base",
+    "make_cgroup",
+    "move_self_to_subcgroup",
+    "parse_groups",
+    "parse_mounts",
+    "remove_stale",
+)
 
 _SUBGROUP = "supervisor"
 """The cgroup of agent and supervisor, below the delegated one."""
@@ -26,10 +34,9 @@ def move_self_to_subcgroup() -> bool:
     of their parent.
     """
     try:
-        mount, own = _find_mount(), _find_own()
-        if mount is None or own is None:
+        delegated = _find_own()
+        if delegated is None:
             return False
-        delegated = mount / own.lstrip("/")
         # systemd (since 251) marks what it delegates. Root could write to any cgroup, so write
         # access proves nothing.
         if os.getxattr(delegated, "user.delegate") != b"1":
@@ -46,12 +53,11 @@ def move_self_to_subcgroup() -> bool:
 def find_base() -> Path | None:
     """Make the cgroup that will hold those of the trees; None where that is not permitted."""
     try:
-        mount, own = _find_mount(), _find_own()
+        parent = _find_own()
     except OSError:
         return None
-    if mount is None or own is None:
+    if parent is None:
         return None
-    parent = mount / own.lstrip("/")
     if parent.name == _SUBGROUP and os.access(parent.parent, os.W_OK):
         parent = parent.parent  # see `move_self_to_subcgroup`
     base = parent / _TASKS_GROUP
@@ -65,19 +71,41 @@ def find_base() -> Path | None:
     return base if os.access(base / "cgroup.procs", os.W_OK) else None
 
 
-def _find_mount() -> Path | None:
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+def _find_own() -> Path | None:
+    """Return the cgroup of this process, None without version 2. Raises `OSError`."""
+    mounts = parse_mounts(Path("/proc/self/mountinfo").read_text())
+    groups = parse_groups(Path("/proc/self/cgroup").read_text())
+    if "" not in mounts or "" not in groups:
+        return None
+    # A container may mount a part of the tree alone; the path begins at the root of the whole.
+    shown, point = mounts[""]
+    return Path(point) / groups[""].removeprefix(shown.rstrip("/")).lstrip("/")
+
+
+def parse_groups(text: str) -> dict[str, str]:
+    """Parse ``/proc/self/cgroup``: the path in each controller's tree; '' is the unified one."""
+    found = {}
+    for line in text.splitlines():
+        _, names, path = (*line.split(":", 2), "", "")[:3]
+        for name in names.split(","):
+            found[name] = path
+    return found
+
+
+def parse_mounts(text: str) -> dict[str, tuple[str, str]]:
+    """Parse ``/proc/self/mountinfo``: by controller, the mounted part of its tree, and where."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in text.splitlines():
         before, _, after = line.partition(" - ")
-        if after.startswith("cgroup2 "):
-            return Path(before.split()[4])
-    return None
-
-
-def _find_own() -> str | None:
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        if line.startswith("0::"):  # version 2; hierarchies of version 1 have other numbers
-            return line[3:]
-    return None
+        words, kinds = before.split(), after.split()
+        if len(words) < 5 or len(kinds) < 3:
+            continue
+        if kinds[0] == "cgroup2":
+            found.setdefault("", (words[3], words[4]))
+        elif kinds[0] == "cgroup":
+            for name in kinds[2].split(","):
+                found.setdefault(name, (words[3], words[4]))
+    return found
 
 
 def _enable_memory(folder: Path) -> None:

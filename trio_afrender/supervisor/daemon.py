@@ -20,13 +20,14 @@ import time
 import traceback
 from pathlib import Path
 
-from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError
+from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, encode
 from trio_afrender.supervisor.cgroup import find_base, remove_stale
 from trio_afrender.supervisor.channel import Channel, FdChannel
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.prctl import adopt_orphans, set_name, set_oom_score
-from trio_afrender.supervisor.process_pool import PoolProcess, fork_pool_process
+from trio_afrender.supervisor.process_pool import PoolProcess, fork_pool_process, get_folders
 from trio_afrender.supervisor.process_tree import find_below, kill_groups, list_children
+from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.task_supervisor import HostCapabilities
 from trio_afrender.supervisor.unix_sockets import listen, peer_uid, supervisor_path
@@ -74,6 +75,10 @@ class SupervisorDaemon:
         self._pool_by_fd: dict[int, PoolProcess] = {}
         """Pool processes by descriptor, without those whose channel has ended."""
         self._idle: list[PoolProcess] = []
+        self._remover: PoolProcess | None = None
+        """The pool process that removes folders now. One at a time, so that a disk that hangs holds
+        one process."""
+        self._to_remove: list[str] = []
         self._has_orphans = False
         self._term_received = False
         self._had_agent = False
@@ -167,8 +172,12 @@ class SupervisorDaemon:
     def _receive_from_agent(self, agent: FdChannel) -> None:
         try:
             for message in agent.receive():
-                if message.get("op") == "start":
-                    self._start_tree(agent, message)
+                match message.get("op"):
+                    case "start":
+                        self._start_tree(agent, message)
+                    case "remove":
+                        self._to_remove += get_folders(message)
+                        self._remove_folders()
         except FrameError:
             agent.over = True
         agent.flush()
@@ -184,6 +193,7 @@ class SupervisorDaemon:
         outputs = message.get("outputs")
         count = outputs if isinstance(outputs, int) and 0 <= outputs <= MAX_OUTPUT_FDS else 0
         descriptors = agent.take(1 + count)
+        step = "store"
         with contextlib.ExitStack() as stack:
             for descriptor in descriptors:
                 stack.callback(os.close, descriptor)  # the pool process has copies of them
@@ -191,14 +201,16 @@ class SupervisorDaemon:
                 spec = _get_spec(message, descriptors)
                 record, sent = str(spec.get("record", "")), list(descriptors)
                 if record:
+                    make_folders((os.path.dirname(record),))  # noqa: PTH120 - a text
                     # Bound here, before the start is confirmed: a later agent finds the tree at
                     # every moment, also while its leader is being started.
                     sent.append(stack.enter_context(listen(socket_path(record))).fileno())
+                step = ""
                 self._assign(agent.frame, sent).record = record
             except (OSError, FrameError, ValueError, TypeError) as error:
                 logger.exception("cannot start a tree")
                 if descriptors:
-                    _report_failure(descriptors[0], error)
+                    _report_failure(descriptors[0], error, step)
 
     # -- the pool -------------------------------------------------------------------------------
 
@@ -219,6 +231,14 @@ class SupervisorDaemon:
         process.send(frame, descriptors)
         return process
 
+    def _remove_folders(self) -> None:
+        """Have a pool process remove the folders that are queued, unless one does so already."""
+        if self._remover is None and self._to_remove:
+            folders, self._to_remove = self._to_remove, []
+            # Without a process nothing is removed now; the next agent removes what it does not know.
+            with contextlib.suppress(OSError):
+                self._remover = self._assign(encode({"op": "remove", "folders": folders}), [])
+
     def _add(self, process: PoolProcess) -> None:
         self._pool[process.pid] = self._pool_by_fd[process.fileno()] = process
         self._poll.register(process, select.EPOLLIN)
@@ -229,12 +249,18 @@ class SupervisorDaemon:
             if "idle" in message:
                 process.record, process.idle_since = "", time.monotonic()
                 self._idle.append(process)
+                self._end_removal(process)
         if process.over:
             # The kernel closes the descriptors of a process before it can be reaped, so it stays in
             # the pool until `_reap` finds it.
             self._retire(process)
         while len(self._idle) > MAX_IDLE:
             self._dismiss(self._idle[0])
+
+    def _end_removal(self, process: PoolProcess) -> None:
+        if process is self._remover:
+            self._remover = None
+            self._remove_folders()
 
     def _dismiss(self, process: PoolProcess) -> None:
         """Close the channel of a pool process, which ends when it reads that."""
@@ -267,6 +293,7 @@ class SupervisorDaemon:
                     "task supervisor %s ended with wait status %s: killing its tree", pid, raw
                 )
                 self._has_orphans = True
+                self._end_removal(process)
 
     def _kill_orphans(self) -> None:
         """Kill the children of this process that are not in the pool, and everything below them."""
@@ -287,11 +314,12 @@ def _get_spec(message: dict[str, object], descriptors: list[int]) -> dict[str, o
     return spec
 
 
-def _report_failure(descriptor: int, error: Exception) -> None:
+def _report_failure(descriptor: int, error: Exception, step: str) -> None:
     """Send a failure to the agent over the tree's socket, in place of the task supervisor."""
     with contextlib.closing(Channel(socket.socket(fileno=os.dup(descriptor)))) as channel:
         text = error.strerror if isinstance(error, OSError) else str(error)
-        channel.put({"failed": {"text": text or repr(error)}})
+        number = error.errno if isinstance(error, OSError) else None
+        channel.put({"failed": {"text": text or repr(error), "step": step, "number": number or 0}})
         channel.flush()
 
 

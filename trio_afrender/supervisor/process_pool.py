@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import socket
+from collections.abc import Mapping
 from itertools import count
 
 from trio_afrender.message_framing import FrameError
@@ -17,10 +18,11 @@ from trio_afrender.supervisor.cgroup import Cgroup, make_cgroup
 from trio_afrender.supervisor.channel import FdChannel
 from trio_afrender.supervisor.prctl import adopt_orphans, set_name
 from trio_afrender.supervisor.protocol import LaunchSpec
+from trio_afrender.supervisor.run_folders import remove_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.task_supervisor import HostCapabilities, TaskSupervisor
 
-__all__ = ("PoolProcess", "fork_pool_process")
+__all__ = ("PoolProcess", "fork_pool_process", "get_folders")
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +41,10 @@ class PoolProcess(FdChannel):
         self.idle_since = 0.0
 
     def send(self, message: bytes, descriptors: list[int]) -> None:
-        """Send a start message, as the agent sent it, with its descriptors.
+        """Send a start message, as the agent sent it, with its descriptors; or a removal.
 
-        These are the agent's socket, the outputs, and the listening socket at the record, if the
-        tree has one. Raises `OSError`: the pool process is dead.
+        The descriptors are the agent's socket, the outputs, and the listening socket at the record,
+        if the tree has one. Raises `OSError`: the pool process is dead.
         """
         sent = socket.send_fds(self._sock, [message], descriptors)
         if sent < len(message):
@@ -90,7 +92,10 @@ def _run_pool_process(sock: socket.socket, host: HostCapabilities) -> None:
             cgroups.prepare()
             poll.poll()
             for message in supervisor.receive():
-                _supervise(message, supervisor, host, wakeup, cgroups.take())
+                if message.get("op") == "remove":
+                    remove_folders(get_folders(message))
+                else:
+                    _supervise(message, supervisor, host, wakeup, cgroups.take())
                 supervisor.put({"idle": os.getpid()})
                 supervisor.flush()
         cgroups.close()
@@ -127,6 +132,12 @@ class _Cgroups:
     def close(self) -> None:
         if self._ready is not None:
             self._ready.remove()
+
+
+def get_folders(message: Mapping[str, object]) -> list[str]:
+    """Return the paths in a message that asks for the removal of folders."""
+    folders = message.get("folders")
+    return [str(each) for each in folders] if isinstance(folders, list) else []
 
 
 def _supervise(

@@ -44,6 +44,8 @@ class LaunchSpec:
     """The tree is stopped when no agent has been connected for so many seconds."""
     grace: float = 10.0
     """Time between TERM and KILL when the task supervisor stops the tree without an agent."""
+    folders: tuple[str, ...] = ()
+    """Folders to make, mode 0700, before the leader starts: its working folder may be one of them."""
 
     def to_json(self) -> dict[str, object]:
         """Return plain values for a message. Environments are large, so nothing is copied."""
@@ -61,10 +63,12 @@ class LaunchSpec:
         try:
             log = values.pop("log", None)
             argv = values.pop("argv")
+            folders = values.pop("folders", ())
             # Both ends belong to this package: types are not checked, a wrong one fails where the
             # value is used.
             return cls(
                 argv=tuple(map(str, argv if isinstance(argv, list | tuple) else ())),
+                folders=tuple(map(str, folders if isinstance(folders, list | tuple) else ())),
                 log=LogSpec(**log) if isinstance(log, dict) else None,
                 **values,  # type: ignore[arg-type]  # see above
             )

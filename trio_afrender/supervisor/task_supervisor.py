@@ -34,6 +34,7 @@ from trio_afrender.supervisor.process_tree import (
     stop_below,
 )
 from trio_afrender.supervisor.protocol import LaunchSpec, TreeState
+from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.supervisor.signal_pipe import SignalPipe
 from trio_afrender.supervisor.spawn import StartError, start_process
 from trio_afrender.supervisor.unix_sockets import peer_uid
@@ -104,6 +105,11 @@ class TaskSupervisor:
     def run(self) -> None:
         """Start the tree, and return once it is empty and no agent waits for its last state."""
         set_name(f"af:{self._spec.record.rpartition('/')[0].rpartition('/')[2] or 'task'}")
+        try:
+            make_folders(self._spec.folders)
+        except OSError as error:
+            self._report_failure({"number": error.errno or 0, "step": "store"})
+            return
         try:
             self._start()
         except StartError as error:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
-from trio_afrender.errors import SpawnError
+from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.plugins.interfaces import Conclusion, PluginTask
 from trio_afrender.protocol.messages import BlockFlags, TaskStatus
 from trio_afrender.task.image_checks import ImageFinding, check_images
@@ -197,7 +197,7 @@ class Completion:
                 continue
             try:
                 end = await self._run_post(command, number, limit)
-            except SpawnError as error:
+            except (SpawnError, StoreError) as error:
                 self._why.add("post", f"{command}: {error}")
                 return False
             if end is None or (end.stopped and self._control.cause is not None):

@@ -19,7 +19,7 @@ from functools import partial
 import attrs
 import trio
 
-from trio_afrender.errors import SpawnError
+from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.plugins.interfaces import PluginTask
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.protocol.messages import TaskFile, TaskStatus, TaskUpdate
@@ -177,6 +177,9 @@ class RunExecution:
             end = await self._run_process(self._plugins.facts.command, OWN_SLOT)
         except SpawnError as error:
             return state.refuse(TaskStatus.FailedToStart, str(error))
+        except StoreError as error:
+            # A full or broken disk is this host's fault: another host can try.
+            return state.refuse(TaskStatus.GiveBack, str(error))
         if end is None:
             return state.stopped_early()
         state.finish(end)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -29,7 +28,7 @@ import trio
 
 from trio_afrender.process.interfaces import Persistence
 from trio_afrender.protocol.messages import TaskExec, TaskFile
-from trio_afrender.supervisor.paths import end_path
+from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
 from trio_afrender.tasklog.interfaces import RunLog
@@ -45,7 +44,6 @@ __all__ = (
     "RunFolder",
     "open_run_folder",
     "read_stored_output",
-    "remove_run_folders",
     "run_folder_name",
 )
 
@@ -93,7 +91,7 @@ class RunFolder(Protocol):
         ...
 
     def open_own_log(self, slot: str) -> AbstractAsyncContextManager[RunLog]:
-        """Open a log for a process whose output is not the task's. Raises `StoreError`."""
+        """Open a log for a process whose output is not the task's."""
         ...
 
     async def is_folder(self, path: str) -> bool:
@@ -131,7 +129,7 @@ class RunFolder(Protocol):
 
 
 OpenRunFolder: TypeAlias = Callable[[TaskExec], AbstractAsyncContextManager[RunFolder]]
-"""Make the folder of a run. Raises `StoreError`. Leaving closes the log and removes nothing."""
+"""Open the folder of a run. Raises `StoreError`. Leaving closes the log and removes nothing."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -153,7 +151,14 @@ class DiskRunFolder:
         if own_log:
             log = str(self.folder / f"{slot}-log")
         # The two times are the run's to set: they depend on its service.
-        return Persistence(record=record, log=log, quota=self.quota, agent_timeout=0, grace=0)
+        return Persistence(
+            record=record,
+            log=log,
+            quota=self.quota,
+            agent_timeout=0,
+            grace=0,
+            folders=(self.work_dir, self.files_dir) if slot == OWN_SLOT else (),
+        )
 
     def open_own_log(self, slot: str) -> AbstractAsyncContextManager[RunLog]:
         return open_supervised_log(self.folder / f"{slot}-log")
@@ -180,10 +185,15 @@ class DiskRunFolder:
 
     async def record_gpus(self, gpus: Sequence[str]) -> None:
         path, text = str(self.folder / GPUS_FILE), json.dumps(list(gpus))
+
+        def write() -> None:
+            make_folders((str(self.folder),))
+            _write_atomically(path, text)
+
         # A full disk must not fail the task. The cost is that an agent restarted while the task runs
         # can give the same GPUs to another one.
         with suppress(OSError):
-            await work_in_thread(partial(_write_atomically, path, text))
+            await work_in_thread(write)
 
     async def recorded_gpus(self) -> tuple[str, ...]:
         return await work_in_thread(partial(_read_gpus, self.folder / GPUS_FILE))
@@ -211,55 +221,16 @@ class DiskRunFolder:
 async def open_run_folder(
     root: Path, task: TaskExec, *, quota: int
 ) -> AsyncIterator[DiskRunFolder]:
-    """Make ``<root>/<job>.<block>.<task>_<run>`` with its log. Raises `StoreError`.
+    """Open ``<root>/<job>.<block>.<task>_<run>`` with its log, and close the log at the end.
 
-    Task supervisors write the log. A log that an earlier agent left there is continued; its view is
-    built again from the start, by the parser of this agent.
+    The folder is made with the first tree of the run (`Persistence.folders`). Task supervisors write
+    the log. A log that an earlier agent left there is continued; its view is built again from the
+    start, by the parser of this agent.
     """
     folder = root / run_folder_name(task)
-    beside = (folder / "work", folder / "files")
-    async with open_supervised_log(folder / "log", beside=beside) as log:
+    async with open_supervised_log(folder / "log") as log:
         view = DisplayedLog(log, folder / "view")
         yield DiskRunFolder(folder=folder, log=log, view=view, quota=quota)
-
-
-async def remove_run_folders(root: Path, tasks: Sequence[TaskExec]) -> None:
-    """Delete the folders of runs; what cannot be deleted stays, without an error."""
-    folders = [root / run_folder_name(task) for task in tasks]
-
-    def remove() -> None:
-        for folder in folders:
-            if not _remove_if_bare(str(folder)):
-                shutil.rmtree(folder, ignore_errors=True)
-
-    await work_in_thread(remove)
-
-
-def _remove_if_bare(folder: str) -> bool:
-    """Remove the folder of a run that left no files of its own; False if it left some.
-
-    Blocking. Nothing is removed that an `rmtree` would not remove as well.
-    """
-    # Most tiny tasks leave nothing. `rmtree` lists and checks first, some forty system calls, each of
-    # which gives the interpreter lock away and waits for it: on a busy loop that was the most
-    # expensive part of such a task.
-    # The folder is the task's to write: by descriptor and without following links, another folder
-    # cannot be put in its place meanwhile (test_a_link_in_place_of_the_folder_is_not_followed).
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(end_path(OWN_SLOT), dir_fd=descriptor)
-        os.rmdir("files", dir_fd=descriptor)
-        os.rmdir("work", dir_fd=descriptor)
-        os.rmdir(folder)  # noqa: PTH106 - it is a text
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def run_folder_name(task: TaskExec) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import attrs
+import trio
 
-from trio_afrender.errors import StoreError
 from trio_afrender.tasklog.interfaces import Chunk, Missing
-from trio_afrender.tasklog.io_threads import fill_in_thread
 from trio_afrender.tasklog.segments import FolderReader, MissingRange, open_reader, sum_missing
 from trio_afrender.tasklog.size_event import SizeEvent
 
@@ -118,26 +116,14 @@ class _Reader:
 
 
 @asynccontextmanager
-async def open_supervised_log(
-    folder: Path, *, beside: Sequence[Path] = ()
-) -> AsyncIterator[SupervisedLog]:
-    """Make the folders for a log that a supervisor will write. Leaving ends it. Raises `StoreError`.
+async def open_supervised_log(folder: Path) -> AsyncIterator[SupervisedLog]:
+    """Open the log that a supervisor will write in `folder`. Leaving ends it.
 
-    Folders in `beside` are made in the same thread call.
+    Nothing is made on disk here: that is the supervisor's, see `supervisor.run_folders`.
     """
-    try:
-        # The parent first: `mkdir(parents=True)` of another folder would make it with more calls and
-        # with the default mode, readable by everyone.
-        await fill_in_thread(partial(_make, (folder.parent, *beside)))
-    except OSError as error:
-        raise StoreError.of(folder, error) from error
+    await trio.lowlevel.checkpoint()
     log = SupervisedLog(folder)
     try:
         yield log
     finally:
         log.end()
-
-
-def _make(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)

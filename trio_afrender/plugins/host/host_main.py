@@ -42,6 +42,7 @@ from trio_afrender.plugins.interfaces import PluginSpec
 from trio_afrender.plugins.lookup import is_foreign
 from trio_afrender.plugins.meters.meter_worker import MeterWorker
 from trio_afrender.plugins.task_worker import TaskWorker
+from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.tasklog.segments import open_reader
 
 __all__ = ("serve_agent",)
@@ -192,6 +193,22 @@ class _Thread(threading.Thread):
             problems.append(self._host.memory_text())
         return {"value": value, "position": worker.position, "problems": problems}
 
+    def _open(self, request: Message) -> object:
+        """Make the objects of the run; None: a shared host was asked to run foreign code."""
+        spec, host = load_spec(request["spec"]), self._host
+        if host.shared and _names_foreign_code(spec, host.folders):
+            return None
+        if not host.shared and (store_dir := spec.task_info.get("store_dir")):
+            # Foreign code may write there before the task starts, which would make it.
+            with contextlib.suppress(OSError):
+                make_folders((str(store_dir),))
+        reader = open_reader(Path(request["folder"]))
+        worker = TaskWorker(spec, reader, host.settings, host.folders, copied=True)
+        if host.shared and not worker.ours:
+            return None  # one of our services may name a foreign parser itself
+        self._worker = worker
+        return dump_facts(worker.facts)
+
     def _do(self, request: Message) -> object:
         op = request["op"]
         if op == "open_meter":
@@ -200,15 +217,7 @@ class _Thread(threading.Thread):
         if op == "measure" and self._meter is not None:
             return attrs.asdict(self._meter.measure())
         if op == "open":
-            spec, host = load_spec(request["spec"]), self._host
-            if host.shared and _names_foreign_code(spec, host.folders):
-                return None
-            reader = open_reader(Path(request["folder"]))
-            worker = TaskWorker(spec, reader, host.settings, host.folders, copied=True)
-            if host.shared and not worker.ours:
-                return None  # one of our services may name a foreign parser itself
-            self._worker = worker
-            return dump_facts(worker.facts)
+            return self._open(request)
         if self._worker is None:
             raise PluginError("the run has no objects")
         worker = self._worker
