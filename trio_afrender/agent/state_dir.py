@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
 
-from trio_afrender.errors import StoreError, StoreInUse
+from trio_afrender.errors import StoreError
+from trio_afrender.private_folder import lock_folder, make_private, write_whole
 
 __all__ = ("StateDir", "open_state_dir")
 
@@ -22,6 +20,8 @@ UNCLEAN_MARKER = "unclean"
 """A file that exists while an agent runs, and after it was killed."""
 IDENTITY_LENGTH = 16
 """Characters."""
+OTHER_STORE = "another --store"
+IN_USE = "another agent of that name runs here; stop it or use another --name"
 NAME_PATTERN = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
 
 
@@ -69,9 +69,7 @@ class StateDir:
 
     def save_server_identity(self, text: str) -> None:
         """Store the identity on an afserver for the next agent. Raises `OSError`."""
-        new = self.path / "render.new"
-        new.write_text(text, encoding="utf-8")
-        new.replace(self.path / "render")
+        write_whole(self.path / "render", text)
 
     def remove_runs(self, kept: Collection[str]) -> None:
         """Delete all run folders but those with the names `kept`. Blocks on the disk."""
@@ -90,44 +88,30 @@ def open_state_dir(root: Path, name: str) -> Iterator[StateDir]:
     """
     if not NAME_PATTERN.fullmatch(name):
         raise StoreError(root, f'the name "{name}" cannot be a folder: use letters, digits, . _ -')
-    _make_folder(root, private=False)
-    _make_folder(root / "trio_afrender", private=False)
+    _make_shared(root)
+    _make_shared(root / "trio_afrender")
     store = StateDir(root / "trio_afrender" / name)
-    _make_folder(store.path, private=True)
-    lock = _lock(store.path)
-    try:
-        _make_folder(store.runs, private=True)
+    make_private(store.path, instead=OTHER_STORE)
+    with lock_folder(store.path, IN_USE):
+        make_private(store.runs, instead=OTHER_STORE)
         crashed = _set_unclean(store.path)
         yield attrs.evolve(store, crashed=crashed)
         # Not in `finally`: after an error in the body the marker stays, and the next agent looks
         # for processes that this one has left.
         with suppress(OSError):
             (store.path / UNCLEAN_MARKER).unlink()
-    finally:
-        os.close(lock)
 
 
-def _make_folder(path: Path, *, private: bool) -> None:
-    """Create a folder, or check the existing one. A private one must be no link, owned by this
-    user and closed to others."""
+def _make_shared(path: Path) -> None:
+    """Create a folder that agents share, or check that the existing one is a folder."""
     try:
         with suppress(FileExistsError):
-            path.mkdir(mode=0o700 if private else 0o755, parents=not private)
-        facts = path.lstat()
+            path.mkdir(mode=0o755, parents=True)
+        path.lstat()
     except OSError as error:
-        raise StoreError.of(path, error, "; choose another --store") from error
-    if private:
-        if not stat.S_ISDIR(facts.st_mode):
-            raise StoreError(path, "is a link or a file; remove it or choose another --store")
-        if facts.st_uid != os.getuid():
-            raise StoreError(path, f"belongs to user {facts.st_uid}; choose another --store")
-        if facts.st_mode & 0o077:
-            try:
-                path.chmod(0o700)
-            except OSError as error:
-                raise StoreError.of(path, error) from error
-    elif not path.is_dir():
-        raise StoreError(path, "is not a folder; choose another --store")
+        raise StoreError.of(path, error, f"; choose {OTHER_STORE}") from error
+    if not path.is_dir():
+        raise StoreError(path, f"is not a folder; choose {OTHER_STORE}")
 
 
 def _set_unclean(path: Path) -> bool:
@@ -139,28 +123,3 @@ def _set_unclean(path: Path) -> bool:
     except OSError as error:
         raise StoreError.of(path, error) from error
     return False
-
-
-def _lock(path: Path) -> int:
-    """Lock the directory; return the descriptor that holds the lock. Raises `StoreInUse`."""
-    # The kernel releases the lock when the agent dies, however it dies. The descriptor is not
-    # inherited (O_CLOEXEC): a child that outlives the agent must not hold the lock.
-    try:
-        handle = os.open(
-            path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-    except OSError as error:
-        raise StoreError.of(path, error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise StoreInUse(
-            path, "another agent of that name runs here; stop it or use another --name"
-        ) from None
-    # The pid is for people. On a full disk the lock holds without it, and the tasks of an earlier
-    # agent can still be taken over.
-    with suppress(OSError):
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-    return handle

@@ -11,6 +11,7 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView
+from trio_afrender.private_folder import write_whole
 
 __all__ = ("check_report", "write_report")
 
@@ -33,11 +34,10 @@ def write_report(view: JobView, report: Path) -> None:
     if str(report) == "-":
         sys.stdout.write(text)
     else:
-        # Written under another name and renamed: a reader never sees an incomplete report.
-        partial = report.with_name(f".{report.name}.{os.getpid()}")
+        # With the pid, so that two programs that write one report do not mix their texts.
+        unfinished = report.with_name(f".{report.name}.{os.getpid()}")
         try:
-            partial.write_text(text)
-            partial.replace(report)
+            write_whole(report, text, unfinished=unfinished)
         except OSError as error:
             raise ConfigError(f"report {report}: {error.strerror or error}") from error
         print_line(f"report: {clean(str(report))}")

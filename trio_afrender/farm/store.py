@@ -10,18 +10,19 @@ checked it. Methods block; `farm.text_writer` calls them in threads.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from trio_afrender.errors import StoreError
 from trio_afrender.farm.state import AttemptOutput, FileData, LogText, Removal, Write
 from trio_afrender.jobs.views import Texts
+from trio_afrender.private_folder import NO_LINK, make_private, write_all, write_whole
 from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.text import to_bytes
 
 __all__ = ("DiskFarmStore", "FarmStore", "MemoryFarmStore")
 
@@ -30,10 +31,6 @@ _MAX_LOG = 4 * 1024 * 1024
 _MAX_OUTPUT = 8 * 1024 * 1024
 """Bytes of the output of one attempt."""
 _FULL = b"\n[the log of this task is full: nothing more is kept]\n"
-_PRIVATE = 0o700
-# A symbolic link that was put into the folder must not be followed out of it. Windows has no such
-# flag.
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class FarmStore(Texts, Protocol):
@@ -62,23 +59,13 @@ class DiskFarmStore:
         self._root = str(self.folder)
 
     def open(self) -> int:
+        make_private(self.folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
-            self._check_owner()
             taken = [int(name) for name in os.listdir(self.folder) if name.isdecimal()]  # noqa: PTH208 - names, not paths
         except OSError as error:
             raise StoreError.of(self.folder, error) from error
         # On Afanasy's server job 1 is the server's own job.
         return max(taken, default=1) + 1
-
-    def _check_owner(self) -> None:
-        status = self.folder.lstat()
-        if stat.S_ISLNK(status.st_mode) or not stat.S_ISDIR(status.st_mode):
-            raise StoreError(self.folder, "is not a folder of its own")
-        if hasattr(os, "getuid") and status.st_uid != os.getuid():
-            raise StoreError(self.folder, "belongs to another user")
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            self.folder.chmod(_PRIVATE)
 
     def write(self, writes: Iterable[Write]) -> list[tuple[TaskKey, str]]:
         failed: list[tuple[TaskKey, str]] = []
@@ -92,12 +79,12 @@ class DiskFarmStore:
     def _write_one(self, write: Write) -> None:
         match write:
             case LogText():
-                _append(self._path(write.key, "log.txt"), _to_bytes(write.text))
+                _with_folder(_append, self._path(write.key, "log.txt"), to_bytes(write.text))
             case AttemptOutput():
                 path = self._path(write.key, f"output.{write.attempt}.txt")
-                _replace(path, _to_bytes(write.text)[:_MAX_OUTPUT])
+                _with_folder(_replace, path, to_bytes(write.text)[:_MAX_OUTPUT])
             case FileData():
-                _replace(self._path(write.key, "files", write.name), write.data)
+                _with_folder(_replace, self._path(write.key, "files", write.name), write.data)
             case Removal():
                 shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
 
@@ -153,10 +140,10 @@ class MemoryFarmStore:
         return Path("/memory", str(key.job), f"{key.block}.{key.task}", "files", name)
 
     def log(self, key: TaskKey) -> str:
-        return _to_bytes(self._logs.get(key, "")).decode("utf-8", "replace")
+        return to_bytes(self._logs.get(key, "")).decode("utf-8", "replace")
 
     def output(self, key: TaskKey, attempt: int) -> str:
-        return _to_bytes(self._outputs.get((key, attempt), "")).decode("utf-8", "replace")
+        return to_bytes(self._outputs.get((key, attempt), "")).decode("utf-8", "replace")
 
 
 def _merge_logs(writes: Iterable[Write]) -> list[Write]:
@@ -181,55 +168,30 @@ def _merge_logs(writes: Iterable[Write]) -> list[Write]:
     return merged
 
 
-def _open(path: str, flags: int) -> int:
-    """Open a file. Its folders are made only when that fails: mostly they exist."""
+def _with_folder(write: Callable[[str, bytes], None], path: str, data: bytes) -> None:
+    """Call `write`. The folders of `path` are made only when that fails: mostly they exist."""
     try:
-        return os.open(path, flags, 0o600)
+        write(path, data)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=_PRIVATE, exist_ok=True)  # noqa: PTH103, PTH120 - as `_path`
-        return os.open(path, flags, 0o600)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120 - as `_path`
+        write(path, data)
 
 
 def _append(path: str, data: bytes) -> None:
-    fd = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK, 0o600)
     try:
         size = os.fstat(fd).st_size
         if size >= _MAX_LOG:
             return
         if size + len(data) > _MAX_LOG:
             data = data[: _MAX_LOG - size] + _FULL
-        _write_all(fd, data)
+        write_all(fd, data)
     finally:
         os.close(fd)
 
 
-def _replace(path: str, data: bytes) -> None:
-    """Write a file whole or not at all: a thumbnail may be viewed while the next one arrives."""
-    fresh = path + ".part"
-    fd = _open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _NO_LINK)
-    try:
-        _write_all(fd, data)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)  # noqa: PTH108 - as `_path`
-        raise
-    finally:
-        os.close(fd)
-    os.replace(fresh, path)  # noqa: PTH105 - as `_path`
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _to_bytes(text: str) -> bytes:
-    """The bytes that the task printed. Bytes that are not UTF-8 are surrogate escapes in `text`."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace")  # a surrogate that stands for no byte
+# A thumbnail may be viewed while the next one arrives.
+_replace = partial(write_whole, mode=0o600)
 
 
 def _read(path: str) -> str:

@@ -6,19 +6,16 @@ the server report the time at which the agent was launched.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import stat
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
-from trio_afrender.errors import StoreError, StoreInUse
+from trio_afrender.private_folder import lock_folder, make_private, write_whole
 
 __all__ = ("DiskIdentityStore", "IdentityStore", "MemoryIdentityStore", "open_folder")
 
@@ -61,7 +58,7 @@ class DiskIdentityStore:
         return await trio.to_thread.run_sync(partial(_read, self._file(name)))
 
     async def keep(self, name: str, text: str) -> None:
-        await trio.to_thread.run_sync(partial(_write, self._file(name), text))
+        await trio.to_thread.run_sync(partial(write_whole, self._file(name), text))
 
     def _file(self, name: str) -> Path:
         return self._path / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -74,37 +71,12 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _write(path: Path, text: str) -> None:
-    # A gateway that is killed while it writes leaves the old text, not half of the new one.
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
-
-
 @contextmanager
 def open_folder(path: Path) -> Iterator[DiskIdentityStore]:
     """Open a folder for this process alone; made with mode 0700 if it does not exist.
 
     Raises `StoreInUse` if another gateway has it, and `StoreError`.
     """
-    try:
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700, parents=True)
-        facts = path.lstat()
-        if not stat.S_ISDIR(facts.st_mode):
-            raise StoreError(path, "is a link or a file; remove it or choose another --store")
-        if facts.st_uid != os.getuid():
-            raise StoreError(path, f"belongs to user {facts.st_uid}; choose another --store")
-        path.chmod(0o700)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(path / "lock", flags, 0o600)
-    except OSError as error:
-        raise StoreError.of(path, error, "; choose another --store") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    make_private(path, instead="another --store")
+    with lock_folder(path, "another gateway has it; stop that one or choose another --store"):
         yield DiskIdentityStore(path)
-    except BlockingIOError:
-        text = "another gateway has it; stop that one or choose another --store"
-        raise StoreInUse(path, text) from None
-    finally:
-        os.close(lock)
