@@ -100,13 +100,13 @@ def test_each_command_has_its_own_help(capsys: pytest.CaptureFixture[str], comma
 def test_afrenders_nimby_and_name_options(
     words: list[str], nimby: str | None, name: str | None
 ) -> None:
-    options = parse("agent", words)
+    options = parse(["agent", *words])
     assert (options.nimby, options.name) == (nimby, name)
 
 
 def test_afrenders_other_options() -> None:
     words = ["-nor", "-log_nodate", "-V", "-username", "ann", "-cmd", "echo -nimby"]
-    options = parse("agent", words)
+    options = parse(["agent", *words])
     assert (options.no_redirect, options.log_nodate, options.verbose) == (True, True, 1)
     assert (options.user, options.cmd, options.nimby) == ("ann", "echo -nimby", None)
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
 
-__all__ = ("COMMANDS", "HELP", "HELP_WORDS", "parse", "split_overrides", "suggest")
+__all__ = ("NIMBIES", "make_parser", "parse", "split_overrides", "suggest")
 
-COMMANDS = ("agent", "run", "submit", "gateway", "check", "config", "doctor", "resources", "why")
-HELP_WORDS = ("--help", "-h", "help", "-", "--", "-?", "?", "/?")
-"""First arguments that print the help; those without letters are afrender's."""
-HELP = """\
-usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
+USAGE = """\
+trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender run JOB.json [options]
        trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
        trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
@@ -29,86 +26,65 @@ usage: trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender config [KEY ...] [options]
        trio_afrender resources [options]
        trio_afrender doctor [options]
-       trio_afrender why JOB.BLOCK.TASK [options]
-
-A render agent for Afanasy farms.
-
-  agent     register this host with a farm's server and run its tasks (the default)
-  run       run a job file on this machine, with an embedded farm
-  submit    send a job file to an afserver
-  gateway   connect agents that use websockets to an afserver
-  check     test a parser on a log, a service on a task, a meter, or all plugins
-  config    print every setting and where it comes from
-  resources print what a render reports of this host; --watch repeats it
-  doctor    print the problems of this host and the command that fixes each
-  why       print the outcome of a task on this host, and the reasons
-
+       trio_afrender why JOB.BLOCK.TASK [options]"""
+ENDING = """\
   COMMAND --help   the options of a command
   --version        print the version
   --debug          with any command: show the traceback of an error
 
 Exit codes: 0 done, 1 some task failed, 2 bad usage or input, 3 no server or refused.
 """
-
+COMMAND_ENDING = (
+    "Any key of the config files can be set, too, as in --af_render_nice 5 or "
+    "--trio_afrender.max_tasks 2."
+)
 NIMBIES = ("nimby", "NIMBY")
 CHECKED = ("parser", "service", "meter")
 _LONG_OPTION = re.compile("-[A-Za-z](?!v*$)[A-Za-z_]+")
 """An option with one dash and several letters, as afrender has; ``-vv`` is none."""
 _KEY = re.compile(r"[a-z][A-Za-z0-9]*(_[A-Za-z0-9]+)+|trio_afrender(\.[a-z_]+)+")
-_AFRENDER_OPTIONS = {
-    "-hostname": "--name",
-    "-username": "--user",
-    "-V": "-v",
-    "--Verbose": "-v",
-}
-"""Options of afrender, and what they are called here."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command line, with its `command`.
 
-
-def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
-    """Return the options of a command. Raises `ConfigError`; ``--help`` exits."""
-    words, overrides = split_overrides([_AFRENDER_OPTIONS.get(word, word) for word in words])
-    if command == "check":
-        command = _take_kind(words)
-    parser = _PARSERS[command]()
+    Raises `ConfigError`; ``--help`` after a command exits.
+    """
+    commands = make_parser()[1]
+    command, rest = _take_command(words, [*commands, *NIMBIES])
+    rest, overrides = split_overrides(rest)
+    parser = commands[command]
     known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - argparse has no public list
     # argparse would read "-hostnam" as "-h" with the value "ostnam", and print the help.
-    unknown = [word for word in words if _LONG_OPTION.fullmatch(word) and word not in known]
+    unknown = [word for word in rest if _LONG_OPTION.fullmatch(word) and word not in known]
     if not unknown:
-        options, unknown = parser.parse_known_args(words)
+        options, unknown = parser.parse_known_args(rest)
     if unknown:
-        hint = suggest(unknown[0].partition("=")[0], (*known, *_AFRENDER_OPTIONS))
+        hint = suggest(unknown[0].partition("=")[0], known)
         parser.error(f'unknown argument "{unknown[0]}"{hint}')
+    options.command = command
     options.overrides = overrides
-    if hasattr(options, "nimbies"):
-        _merge_nimby(options)
     return options
 
 
-def _merge_nimby(options: argparse.Namespace) -> None:
-    """Set `nimby` from the argument and the options for it; NIMBY is stronger than nimby.
-
-    `config` takes both among its keys.
-    """
-    keys = getattr(options, "keys", [])
-    given = {getattr(options, "nimby", None), *(options.nimbies or ()), *keys} & set(NIMBIES)
-    if given:
-        options.nimby = "NIMBY" if "NIMBY" in given else "nimby"
-    if keys:
-        options.keys = [key for key in keys if key not in NIMBIES]
-
-
-def _take_kind(words: list[str]) -> str:
-    """Remove the kind of plugin from the arguments of ``check``; return the command with it."""
-    first = words[0] if words else ""
-    if first in ("", *CHECKED) or first.startswith("-"):
-        return f"check {words.pop(0)}" if first in CHECKED else "check"
-    hint = suggest(first, CHECKED) or f": expected {', '.join(CHECKED)}, or nothing for all"
-    raise ConfigError(f'no kind of plugin "{first}"{hint} (see trio_afrender check --help)')
+def _take_command(words: Sequence[str], known: Collection[str]) -> tuple[str, Sequence[str]]:
+    """Separate the command from its arguments; without a command it is ``agent``."""
+    first, second = [*words[:2], "", ""][:2]
+    if first == "check" and second and not second.startswith("-"):
+        if second in CHECKED:
+            return f"check {second}", words[2:]
+        hint = suggest(second, CHECKED) or f": expected {', '.join(CHECKED)}, or nothing for all"
+        raise ConfigError(f'no kind of plugin "{second}"{hint} (see trio_afrender check --help)')
+    if first == "-res":  # afrender's option
+        return "resources", words[1:]
+    if first.startswith("-") or first in ("", *NIMBIES):
+        return "agent", words
+    if first in known and " " not in first:
+        return first, words[1:]
+    hint = suggest(first, known)
+    if first.endswith(".json"):
+        hint = f', did you mean "trio_afrender run {first}"?'
+    raise ConfigError(f'no command "{first}"{hint} (see trio_afrender --help)')
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -135,313 +111,30 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return rest, overrides
 
 
-def suggest(word: str, known: Sequence[str]) -> str:
+def suggest(word: str, known: Collection[str]) -> str:
     """Return ``, did you mean "x"?`` with the nearest known word, or nothing."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f', did you mean "{close[0]}"?' if close else ""
 
 
-def _make(command: str, text: str) -> _Parser:
-    parser = _Parser(
-        prog=f"trio_afrender {command}",
-        description=text,
-        allow_abbrev=False,
-        epilog="Any key of the config files can be set, too, as in --af_render_nice 5 or "
-        "--trio_afrender.max_tasks 2.",
-    )
-    parser.add_argument(
-        "--config",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="a config file that is read after CGRU's own files; can be repeated",
-    )
-    parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="print more messages; -vv: all"
-    )
-    return parser
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
-def _agent() -> _Parser:
-    parser = _make(
-        "agent", "Register this host as a render with a farm's server and run its tasks."
-    )
-    parser.add_argument(
-        "nimby",
-        nargs="?",
-        choices=NIMBIES,
-        help="take only the owner's jobs (nimby), or none (NIMBY)",
-    )
-    _add_render(parser)
-    add = parser.add_argument
-    add(
-        "-cmd",
-        "--cmd",
-        metavar="COMMAND",
-        help="only run this command, in the shell and environment of tasks",
-    )
-    add(
-        "-nor",
-        "--no-redirect",
-        action="store_true",
-        help="tasks print to this terminal; their output is neither parsed nor sent",
-    )
-    _add_supervisor(parser)
-    add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
-    return parser
+class _Nimby(argparse.Action):
+    """Stores ``nimby`` or ``NIMBY``, of which NIMBY is stronger."""
 
-
-def _add_render(parser: _Parser) -> None:
-    """Add the options that describe a render. ``-nimby`` and ``-NIMBY`` can be given together."""
-    add = parser.add_argument
-    for word in NIMBIES:
-        add(
-            f"-{word}",
-            action="append_const",
-            dest="nimbies",
-            const=word,
-            help=f"the same as {word}, as in afrender",
-        )
-    add("--server", metavar="URL", help="af://HOST:PORT, wss://HOST:PORT; ws:// only to this host")
-    add("--name", help="the render's name (default: AF_HOSTNAME, else this computer's name)")
-    add("--user", help="the owner's name (default: AF_USERNAME, else your login name)")
-    add("--token-file", type=Path, metavar="FILE", help="a file with the server's token; mode 0600")
-    add(
-        "--ca-file",
-        type=Path,
-        metavar="FILE",
-        help="certificates to trust instead of the system's (PEM)",
-    )
-    add(
-        "--allow-plain",
-        action="store_true",
-        help="allow ws:// to other hosts; the network can read the token then",
-    )
-    _add_folders(parser, "the folder for state, logs and folders of tasks (af_store_folder)")
-
-
-def _run() -> _Parser:
-    parser = _make("run", "Run a job file on this machine, with an embedded farm.")
-    add = parser.add_argument
-    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
-    add("--agents", type=_count, default=1, metavar="N", help="number of renders (default: 1)")
-    add(
-        "--retries",
-        type=_number,
-        default=1,
-        metavar="N",
-        help="further attempts of a task after an error (default: 1)",
-    )
-    add("--report", metavar="FILE", help="write the outcome of every task as JSON; - for stdout")
-    add("--sheet", metavar="FILE", help="put all thumbnails on one picture, .png or .jpg")
-    add("--no-progress", action="store_true", help="print the summary only")
-    add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
-    _add_folders(parser, "the folder for logs and folders of tasks (default: a temporary one)")
-    _add_supervisor(parser)
-    return parser
-
-
-def _submit() -> _Parser:
-    parser = _make("submit", "Send a job file, as `run` takes it, to an afserver.")
-    add = parser.add_argument
-    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
-    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
-    add(
-        "--user",
-        help="the job's user, if the file names none (default: AF_USERNAME, else your login name)",
-    )
-    add("--wait", action="store_true", help="show the progress until the job ends, as run does")
-    add(
-        "--report",
-        metavar="FILE",
-        help="with --wait: write the outcome of every task as JSON; - for stdout",
-    )
-    add("--no-progress", action="store_true", help="with --wait: print the summary only")
-    return parser
-
-
-def _gateway() -> _Parser:
-    parser = _make("gateway", "Connect agents that use websockets to an afserver, as its renders.")
-    add = parser.add_argument
-    add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0: all addresses")
-    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
-    add(
-        "--tokens",
-        type=Path,
-        metavar="FILE",
-        help="a file of lines NAME-OR-PATTERN TOKEN; mode 0600",
-    )
-    add("--cert", type=Path, metavar="FILE", help="the certificate and its chain (PEM)")
-    add("--key", type=Path, metavar="FILE", help="the key, if it is not in the file of --cert")
-    add(
-        "--allow-plain",
-        action="store_true",
-        help="allow ws:// on other than loopback addresses; the network can read tokens then",
-    )
-    add(
-        "--host-name",
-        action="append",
-        dest="names",
-        default=[],
-        metavar="NAME",
-        help="another host name that agents use for this host; can be repeated",
-    )
-    add(
-        "--max-agents",
-        type=_agents,
-        default=10_000,
-        metavar="N",
-        help="the most agents at once (default: 10000)",
-    )
-    add(
-        "--rate",
-        type=_rate,
-        default=50.0,
-        metavar="N",
-        help="messages per second allowed to an agent (default: 50)",
-    )
-    add("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus at this address")
-    add("--store", type=Path, metavar="DIR", help="the folder for the ids of renders")
-    add("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
-    return parser
-
-
-def _add_supervisor(parser: _Parser) -> None:
-    parser.add_argument(
-        "--no-supervisor",
-        action="store_true",
-        help="run tasks as children of the agent, so that they end with it",
-    )
-
-
-def _config() -> _Parser:
-    parser = _make("config", "Print every setting of a render and where it comes from.")
-    parser.add_argument(
-        "keys",
-        nargs="*",
-        metavar="KEY",
-        help="print only these keys, * and ? as in a shell (default: all); "
-        "nimby and NIMBY are arguments of the agent",
-    )
-    _add_render(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(nimby=None)
-    return parser
-
-
-def _resources() -> _Parser:
-    parser = _make("resources", "Measure this host as a render does, and print the figures.")
-    add = parser.add_argument
-    add("--json", action="store_true", help="print JSON; with --watch a line each time")
-    add(
-        "--watch",
-        nargs="?",
-        type=_period,
-        const=2.0,
-        metavar="SECONDS",
-        help="repeat every SECONDS (default: 2) until Ctrl-C, with small curves on a terminal",
-    )
-    return parser
-
-
-def _doctor() -> _Parser:
-    parser = _make("doctor", "Print the problems of this host as a render, and how to fix them.")
-    _add_render(parser)
-    add = parser.add_argument
-    add("--unit", default="", metavar="NAME", help="the systemd unit that runs the agent")
-    add("--json", action="store_true", help="print JSON")
-    return parser
-
-
-def _why() -> _Parser:
-    parser = _make("why", "Print the outcome of a task on this host, and the reasons for it.")
-    add = parser.add_argument
-    add("task", metavar="TASK", help="JOB.BLOCK.TASK, or the id of a run")
-    add("--name", metavar="NAME", help="the render (default: all of this host)")
-    add("--store", type=Path, metavar="DIR", help="the store folder (af_store_folder)")
-    add("--json", action="store_true", help="print JSON")
-    return parser
-
-
-def _check() -> _Parser:
-    parser = _make_check("", "Load, create and call every plugin, and print their problems.")
-    parser.epilog = (
-        "`check parser NAME LOG`, `check service NAME TASK.json` and `check meter NAME` test one "
-        "plugin; each has its own --help."
-    )
-    return parser
-
-
-def _check_parser() -> _Parser:
-    parser = _make_check(
-        "parser", "Replay a log through a parser and print the effect of each line."
-    )
-    _add_limit(parser)
-    add = parser.add_argument
-    add("name", metavar="NAME", help="the parser")
-    add("logs", metavar="LOG", nargs="+", help="the output of a task; - for stdin")
-    add("--frames", type=_frames, default=1, metavar="N", help="frames of the task (default: 1)")
-    cutting = parser.add_mutually_exclusive_group()
-    cutting.add_argument(
-        "--chunk",
-        default="line",
-        metavar="SIZE",
-        help="how to divide the log into chunks: a number of bytes, line (default), whole, random "
-        "or random:SEED",
-    )
-    cutting.add_argument(
-        "--speed",
-        metavar="LINES",
-        help="divide it as if the program printed LINES lines per second",
-    )
-    add(
-        "--folder",
-        default="",
-        metavar="DIR",
-        help="the task's working folder (default: the current folder)",
-    )
-    add("--html", type=Path, metavar="FILE", help="write the log as a page, coloured by the parser")
-    return parser
-
-
-def _check_service() -> _Parser:
-    parser = _make_check(
-        "service", "Print the command and settings that a service makes for a task."
-    )
-    _add_limit(parser)
-    parser.add_argument("name", metavar="NAME", help="the service")
-    parser.add_argument(
-        "task",
-        type=Path,
-        metavar="TASK.json",
-        help="a file with keys of taskInfo, or a job, of which the first task of each block is used",
-    )
-    return parser
-
-
-def _check_meter() -> _Parser:
-    parser = _make_check("meter", "Update a meter several times and print its properties.")
-    parser.add_argument("name", metavar="NAME", help="the meter")
-    return parser
-
-
-def _add_limit(parser: _Parser) -> None:
-    parser.add_argument(
-        "--limit",
-        type=_seconds,
-        default=60.0,
-        metavar="SECONDS",
-        help="the time limit for everything (default: 60); 0: no limit",
-    )
-
-
-def _make_check(kind: str, text: str) -> _Parser:
-    parser = _make(f"check {kind}".rstrip(), text)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(kind=kind)
-    _add_plugins(parser)
-    return parser
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        word = option_string.lstrip("-") if option_string else values
+        if word and namespace.nimby != "NIMBY":
+            namespace.nimby = word
 
 
 _N = TypeVar("_N", int, float)
@@ -459,39 +152,256 @@ def _within(kind: type[_N], least: float, most: float, expected: str) -> Callabl
     return number
 
 
-def _add_folders(parser: _Parser, store: str) -> None:
-    parser.add_argument("--store", type=Path, metavar="DIR", help=store)
-    _add_plugins(parser)
+def _option(*names: str, **settings: Any) -> _Parser:  # noqa: ANN401 - as argparse takes them
+    """Return a parser with one option, which several commands take over from it."""
+    parser = _Parser(add_help=False)
+    parser.add_argument(*names, **settings)
+    return parser
 
 
-def _add_plugins(parser: _Parser) -> None:
-    parser.add_argument(
-        "--plugins",
+_COMMON = _option(
+    "--config",
+    action="append",
+    type=Path,
+    default=[],
+    metavar="FILE",
+    help="a config file that is read after CGRU's own files; can be repeated",
+)
+_COMMON.add_argument(
+    "-v", "--verbose", action="count", default=0, help="print more messages; -vv: all"
+)
+_COMMON.add_argument(
+    "-V", "--Verbose", action="count", dest="verbose", default=0, help=argparse.SUPPRESS
+)
+_JSON = _option("--json", action="store_true", help="print JSON")
+_NO_DATE = _option("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
+_NO_SUPERVISOR = _option(
+    "--no-supervisor",
+    action="store_true",
+    help="run tasks as children of the agent, so that they end with it",
+)
+_PLUGINS = _option(
+    "--plugins",
+    action="append",
+    type=Path,
+    metavar="DIR",
+    help="a folder with services and parsers of your own; can be repeated",
+)
+_LIMIT = _option(
+    "--limit",
+    type=_within(float, 0, 1e6, "0 or more seconds"),
+    default=60.0,
+    metavar="SECONDS",
+    help="the time limit for everything (default: 60); 0: no limit",
+)
+
+
+def _make_render_options() -> _Parser:
+    """Return the options that describe a render."""
+    parser = _Parser(add_help=False, parents=[_PLUGINS])
+    add = parser.add_argument
+    for word in NIMBIES:
+        text = f"the same as {word}, as in afrender"
+        add(f"-{word}", action=_Nimby, dest="nimby", nargs=0, help=text)
+    add("--server", metavar="URL", help="af://HOST:PORT, wss://HOST:PORT; ws:// only to this host")
+    add(
+        "--name",
+        "-hostname",
+        help="the render's name (default: AF_HOSTNAME, else this computer's name)",
+    )
+    add("--user", "-username", help="the owner's name (default: AF_USERNAME, else your login name)")
+    add("--token-file", type=Path, metavar="FILE", help="a file with the server's token; mode 0600")
+    text = "certificates to trust instead of the system's (PEM)"
+    add("--ca-file", type=Path, metavar="FILE", help=text)
+    text = "allow ws:// to other hosts; the network can read the token then"
+    add("--allow-plain", action="store_true", help=text)
+    text = "the folder for state, logs and folders of tasks (af_store_folder)"
+    add("--store", type=Path, metavar="DIR", help=text)
+    return parser
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the parser that prints the help of the program, and that of each command.
+
+    ``check parser``, ``check service`` and ``check meter`` count as commands.
+    """
+    program = _Parser(
+        prog="trio_afrender",
+        usage=USAGE,
+        description="A render agent for Afanasy farms.",
+        epilog=ENDING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    commands = program.add_subparsers(prog="trio_afrender", metavar="COMMAND ...", title="commands")
+
+    def add_command(name: str, text: str, *parents: _Parser, hidden: bool = False) -> _Parser:
+        shown: dict[str, Any] = {} if hidden else {"help": text}
+        return commands.add_parser(
+            name,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=COMMAND_ENDING,
+            allow_abbrev=False,
+            parents=[_COMMON, *parents],
+            **shown,
+        )
+
+    _add_farm_commands(add_command)
+    _add_host_commands(add_command)
+    _add_check_commands(add_command)
+    return program, commands.choices
+
+
+def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
+    render = _make_render_options()
+    text = "register this host as a render with a farm's server and run its tasks (the default)"
+    add = add_command("agent", text, render, _NO_SUPERVISOR, _NO_DATE).add_argument
+    add(
+        "nimby",
+        nargs="?",
+        action=_Nimby,
+        choices=NIMBIES,
+        help="take only the owner's jobs (nimby), or none (NIMBY)",
+    )
+    text = "only run this command, in the shell and environment of tasks"
+    add("-cmd", "--cmd", metavar="COMMAND", help=text)
+    text = "tasks print to this terminal; their output is neither parsed nor sent"
+    add("-nor", "--no-redirect", action="store_true", help=text)
+
+    text = "run a job file on this machine, with an embedded farm"
+    add = add_command("run", text, _PLUGINS, _NO_SUPERVISOR).add_argument
+    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
+    count = _within(int, 1, 64, "1 to 64")
+    add("--agents", type=count, default=1, metavar="N", help="number of renders (default: 1)")
+    add(
+        "--retries",
+        type=_within(int, 0, 1000, "0 to 1000"),
+        default=1,
+        metavar="N",
+        help="further attempts of a task after an error (default: 1)",
+    )
+    add("--report", metavar="FILE", help="write the outcome of every task as JSON; - for stdout")
+    add("--sheet", metavar="FILE", help="put all thumbnails on one picture, .png or .jpg")
+    add("--no-progress", action="store_true", help="print the summary only")
+    add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
+    text = "the folder for logs and folders of tasks (default: a temporary one)"
+    add("--store", type=Path, metavar="DIR", help=text)
+
+    add = add_command("submit", "send a job file, as `run` takes it, to an afserver").add_argument
+    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
+    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
+    text = "the job's user, if the file names none (default: AF_USERNAME, else your login name)"
+    add("--user", "-username", help=text)
+    add("--wait", action="store_true", help="show the progress until the job ends, as run does")
+    text = "with --wait: write the outcome of every task as JSON; - for stdout"
+    add("--report", metavar="FILE", help=text)
+    add("--no-progress", action="store_true", help="with --wait: print the summary only")
+
+    text = "connect agents that use websockets to an afserver, as its renders"
+    add = add_command("gateway", text, _NO_DATE).add_argument
+    add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0: all addresses")
+    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
+    text = "a file of lines NAME-OR-PATTERN TOKEN; mode 0600"
+    add("--tokens", type=Path, metavar="FILE", help=text)
+    add("--cert", type=Path, metavar="FILE", help="the certificate and its chain (PEM)")
+    text = "the key, if it is not in the file of --cert"
+    add("--key", type=Path, metavar="FILE", help=text)
+    text = "allow ws:// on other than loopback addresses; the network can read tokens then"
+    add("--allow-plain", action="store_true", help=text)
+    add(
+        "--host-name",
         action="append",
-        type=Path,
-        metavar="DIR",
-        help="a folder with services and parsers of your own; can be repeated",
+        dest="names",
+        default=[],
+        metavar="NAME",
+        help="another host name that agents use for this host; can be repeated",
+    )
+    add(
+        "--max-agents",
+        type=_within(int, 1, 100_000, "1 to 100000"),
+        default=10_000,
+        metavar="N",
+        help="the most agents at once (default: 10000)",
+    )
+    add(
+        "--rate",
+        type=_within(float, 1, 1e6, "1 to 1000000 messages a second"),
+        default=50.0,
+        metavar="N",
+        help="messages per second allowed to an agent (default: 50)",
+    )
+    add("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus at this address")
+    add("--store", type=Path, metavar="DIR", help="the folder for the ids of renders")
+
+
+def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
+    render = _make_render_options()
+    text = "print every setting of a render and where it comes from"
+    add_command("config", text, render, _JSON).add_argument(
+        "keys",
+        nargs="*",
+        metavar="KEY",
+        help="print only these keys, * and ? as in a shell (default: all); "
+        "nimby and NIMBY are arguments of the agent",
     )
 
+    text = "measure this host as a render does, and print the figures; --watch repeats it"
+    add = add_command("resources", text).add_argument
+    add("--json", action="store_true", help="print JSON; with --watch a line each time")
+    add(
+        "--watch",
+        nargs="?",
+        type=_within(float, 0.1, 86_400, "0.1 to 86400 seconds"),
+        const=2.0,
+        metavar="SECONDS",
+        help="repeat every SECONDS (default: 2) until Ctrl-C, with small curves on a terminal",
+    )
 
-_number = _within(int, 0, 1000, "0 to 1000")
-_count = _within(int, 1, 64, "1 to 64")
-_agents = _within(int, 1, 100_000, "1 to 100000")
-_frames = _within(int, 1, 2**31 - 1, "1 or more")
-_rate = _within(float, 1, 1e6, "1 to 1000000 messages a second")
-_seconds = _within(float, 0, 1e6, "0 or more seconds")
-_period = _within(float, 0.1, 86_400, "0.1 to 86400 seconds")
-_PARSERS = {
-    "agent": _agent,
-    "run": _run,
-    "submit": _submit,
-    "gateway": _gateway,
-    "config": _config,
-    "resources": _resources,
-    "doctor": _doctor,
-    "why": _why,
-    "check": _check,
-    "check parser": _check_parser,
-    "check service": _check_service,
-    "check meter": _check_meter,
-}
+    text = "print the problems of this host as a render, and the command that fixes each"
+    add = add_command("doctor", text, render, _JSON).add_argument
+    add("--unit", default="", metavar="NAME", help="the systemd unit that runs the agent")
+
+    text = "print the outcome of a task on this host, and the reasons for it"
+    add = add_command("why", text, _JSON).add_argument
+    add("task", metavar="TASK", help="JOB.BLOCK.TASK, or the id of a run")
+    add("--name", "-hostname", metavar="NAME", help="the render (default: all of this host)")
+    add("--store", type=Path, metavar="DIR", help="the store folder (af_store_folder)")
+
+
+def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
+    text = "call every plugin and print their problems, or test one parser, service or meter"
+    add_command("check", text, _JSON, _PLUGINS).epilog = (
+        "`check parser NAME LOG`, `check service NAME TASK.json` and `check meter NAME` test one "
+        "plugin; each has its own --help."
+    )
+
+    text = "replay a log through a parser and print the effect of each line"
+    parser = add_command("check parser", text, _JSON, _PLUGINS, _LIMIT, hidden=True)
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the parser")
+    add("logs", metavar="LOG", nargs="+", help="the output of a task; - for stdin")
+    frames = _within(int, 1, 2**31 - 1, "1 or more")
+    add("--frames", type=frames, default=1, metavar="N", help="frames of the task (default: 1)")
+    cutting = parser.add_mutually_exclusive_group()
+    cutting.add_argument(
+        "--chunk",
+        default="line",
+        metavar="SIZE",
+        help="how to divide the log into chunks: a number of bytes, line (default), whole, random "
+        "or random:SEED",
+    )
+    text = "divide it as if the program printed LINES lines per second"
+    cutting.add_argument("--speed", metavar="LINES", help=text)
+    text = "the task's working folder (default: the current folder)"
+    add("--folder", default="", metavar="DIR", help=text)
+    add("--html", type=Path, metavar="FILE", help="write the log as a page, coloured by the parser")
+
+    text = "print the command and settings that a service makes for a task"
+    add = add_command("check service", text, _JSON, _PLUGINS, _LIMIT, hidden=True).add_argument
+    add("name", metavar="NAME", help="the service")
+    text = "a file with keys of taskInfo, or a job, of which the first task of each block is used"
+    add("task", type=Path, metavar="TASK.json", help=text)
+
+    text = "update a meter several times and print its properties"
+    parser = add_command("check meter", text, _JSON, _PLUGINS, hidden=True)
+    parser.add_argument("name", metavar="NAME", help="the meter")

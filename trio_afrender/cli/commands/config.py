@@ -6,12 +6,11 @@ import fnmatch
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
 
+from trio_afrender.cli.arguments import NIMBIES
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.config.convert import SettingValue
-from trio_afrender.config.load import Settings, make_config
+from trio_afrender.config.load import make_config
 from trio_afrender.config.settings import suggest_key
 from trio_afrender.errors import ConfigError
 
@@ -20,9 +19,19 @@ __all__ = ("run",)
 
 def run(options: Namespace) -> int:
     """Print the settings to stdout. Raises `ConfigError` for a setting that cannot be used."""
+    # The agent's words for nimby may stand among the keys. NIMBY, which sorts first, is stronger.
+    given = {options.nimby, *options.keys} & {*NIMBIES}
+    options.nimby = min(given, default=None)
     settings = load_options(options)
     make_config(settings)
-    shown = _select(settings, options.keys)
+    patterns = [key for key in options.keys if key not in NIMBIES]
+    shown = dict(settings.shown())
+    for pattern in patterns:
+        if not fnmatch.filter(shown, pattern):
+            raise ConfigError(f"no setting {pattern}, {suggest_key(pattern, shown)}")
+    if patterns:
+        chosen = {key for each in patterns for key in fnmatch.filter(shown, each)}
+        shown = {key: item for key, item in shown.items() if key in chosen}
     if options.json:
         report = {
             "values": {
@@ -45,16 +54,3 @@ def run(options: Namespace) -> int:
     names = ", ".join(str(path) for path in settings.files) or "none"
     print_line(f"config files read: {clean(names)}")
     return 0
-
-
-def _select(settings: Settings, patterns: Sequence[str]) -> dict[str, SettingValue]:
-    """Return the settings that match a pattern, all without patterns.
-
-    Raises `ConfigError` for a pattern without a match.
-    """
-    shown = dict(settings.shown())
-    for pattern in patterns:
-        if not fnmatch.filter(shown, pattern):
-            raise ConfigError(f"no setting {pattern}, {suggest_key(pattern, shown)}")
-    wanted = [key for key in shown if any(fnmatch.fnmatchcase(key, each) for each in patterns)]
-    return {key: shown[key] for key in wanted} if patterns else shown
