@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
 
 from trio_afrender.cli.job_events import compare
-from trio_afrender.cli.progress_display import _details
+from trio_afrender.cli.progress_display import describe_progress, make_job_bar, make_task_bars
 from trio_afrender.cli.summary import seconds_text, summarize
 from trio_afrender.cli.terminal import clean, shorten_line, tail
 from trio_afrender.jobs.views import JobView, TaskView
@@ -47,14 +50,10 @@ def test_cleaned_text_is_one_printable_line(text: str) -> None:
     [
         ("abc", 3, "abc"),
         ("abcd", 3, "ab…"),
-        ("漢字漢字", 8, "漢字漢字"),
-        ("漢字漢字", 7, "漢字漢…"),
-        ("漢字漢字", 6, "漢字…"),
-        ("e\u0301e\u0301e\u0301", 3, "e\u0301e\u0301e\u0301"),
         ("\x1b", 3, "\\x…"),
     ],
 )
-def test_text_is_shortened_by_columns(text: str, width: int, shown: str) -> None:
+def test_text_is_shortened(text: str, width: int, shown: str) -> None:
     assert shorten_line(text, width) == shown
 
 
@@ -193,5 +192,20 @@ def test_a_bar_shows_the_usage_of_the_tree() -> None:
         activity="Sample 3",
         usage=TaskUsage(resident=2 * 1024**3, cpu_percent=390.4, processes=3),
     )
-    assert _details(running) == "Sample 3, 2.0 GiB, 390% cpu"
-    assert _details(task(1, "running", attempts=1)) == ""
+    assert describe_progress(running) == "Sample 3, 2.0 GiB, 390% cpu"
+    assert describe_progress(task(1, "running", attempts=1)) == ""
+
+
+@pytest.mark.parametrize("name", ["漢字" * 40, "e\u0301" * 200, "a [bold]long[/bold] name " * 20])
+@pytest.mark.parametrize("width", [40, 77])
+def test_bars_are_as_wide_as_the_terminal(name: str, width: int) -> None:
+    running = attrs.evolve(task(1, "running", attempts=1), name=name, activity=name, percent=50)
+    view = attrs.evolve(job(running), name=name)
+    console = Console(width=width, file=io.StringIO(), markup=False)
+    for table in (make_task_bars(view.tasks, width), make_job_bar(view, width)):
+        with console.capture() as captured:
+            console.print(table)
+        [line] = captured.get().splitlines()
+        assert cell_len(line) == width
+        assert "…" in line
+        assert ("[" in line) == ("[" in name), "names are not markup"

@@ -5,7 +5,6 @@ rich draws the bars. It is an extra and takes long to import, so the functions t
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections import Counter
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from trio_afrender.cli.summary import label, seconds_text, state_text
-from trio_afrender.cli.terminal import clean, print_line, shorten_line
+from trio_afrender.cli.terminal import clean, has_rich, print_line, shorten_line
 from trio_afrender.jobs.views import FINAL_STATES, JobView, TaskView
 from trio_afrender.task.usage_totals import show_bytes
 
@@ -81,16 +80,13 @@ class PlainScreen(QuietScreen):
         if self._last_overview is not None and now - self._last_overview < _OVERVIEW_INTERVAL:
             return
         if self._last_overview is not None:
-            print_line(_overview(job))
+            running = [task for task in job.tasks if task.state == "running"]
+            ended = sum(task.state in FINAL_STATES for task in job.tasks)
+            some = [f"{shorten_line(label(task), 40)} {task.percent}%" for task in running[:4]]
+            more = f" and {len(running) - 4} more" if len(running) > 4 else ""
+            names = f"{', '.join(some) or 'none'}{more}"
+            print_line(f"{ended} of {len(job.tasks)} tasks ended; running: {names}")
         self._last_overview = now
-
-
-def _overview(job: JobView) -> str:
-    running = [task for task in job.tasks if task.state == "running"]
-    ended = sum(task.state in FINAL_STATES for task in job.tasks)
-    shown = ", ".join(f"{shorten_line(label(task), 40)} {task.percent}%" for task in running[:4])
-    more = f" and {len(running) - 4} more" if len(running) > 4 else ""
-    return f"{ended} of {len(job.tasks)} tasks ended; running: {shown or 'none'}{more}"
 
 
 class RichProgress:
@@ -123,41 +119,39 @@ class RichProgress:
         from rich.console import Group
         from rich.text import Text
 
-        width, height = self.console.width - _ECHO_COLUMNS, self.console.height
+        width = self.console.width - _ECHO_COLUMNS
         running = [task for task in job.tasks if task.state == "running"]
-        rows = max(1, height - _SPARE_ROWS)
+        rows = max(1, self.console.height - _SPARE_ROWS)
         shown = running if len(running) <= rows else running[: rows - 1]
-        parts: list[Table | Text] = [_task_bars(shown, width)] if shown else []
+        parts: list[Table | Text] = [make_task_bars(shown, width)] if shown else []
         if len(running) > len(shown):
             parts.append(Text(f"... and {len(running) - len(shown)} more running"))
         if waiting:
-            parts.append(Text(shorten_line(waiting, width), style="yellow"))
-        self._live.update(Group(*parts, _job_bar(job, width)), refresh=True)
+            parts.append(Text(clean(waiting), style="yellow", no_wrap=True, overflow="ellipsis"))
+        self._live.update(Group(*parts, make_job_bar(job, width)), refresh=True)
 
 
-def _task_bars(tasks: list[TaskView], width: int) -> Table:
+def make_task_bars(tasks: Sequence[TaskView], width: int) -> Table:
+    """Return a row for each task: its name, bar, percentage and details, cut to the width."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    name = max(10, min(40, width // 3))
+    longest = max(Text(label(task)).cell_len for task in tasks)
     table = Table.grid(padding=(0, 1))
     table.width = width
-    table.add_column(width=min(name, max(len(label(task)) for task in tasks)), no_wrap=True)
+    table.add_column(width=min(longest, 40, max(10, width // 3)), no_wrap=True, overflow="ellipsis")
     table.add_column(ratio=2, min_width=8)
     table.add_column(width=4, justify="right", no_wrap=True)
-    table.add_column(ratio=3, no_wrap=True)
+    table.add_column(ratio=3, no_wrap=True, overflow="ellipsis", style="dim")
     for task in tasks:
-        table.add_row(
-            Text(shorten_line(label(task), name)),
-            ProgressBar(total=100, completed=task.percent),
-            Text(f"{task.percent}%"),
-            Text(shorten_line(_details(task), width), style="dim", overflow="ellipsis"),
-        )
+        bar = ProgressBar(total=100, completed=task.percent)
+        table.add_row(Text(label(task)), bar, f"{task.percent}%", Text(describe_progress(task)))
     return table
 
 
-def _details(task: TaskView) -> str:
+def describe_progress(task: TaskView) -> str:
+    """Return what is known of a running task besides its percentage."""
     parts = [clean(task.activity)] if task.activity else []
     if task.frame or task.percentframe != task.percent:
         # `frame` counts finished frames: the one being rendered is the next.
@@ -171,7 +165,8 @@ def _details(task: TaskView) -> str:
     return ", ".join(parts)
 
 
-def _job_bar(job: JobView, width: int) -> Table:
+def make_job_bar(job: JobView, width: int) -> Table:
+    """Return one row: the name of the job, its bar, the numbers of tasks and the time."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -179,21 +174,18 @@ def _job_bar(job: JobView, width: int) -> Table:
     states = Counter(state_text(task) for task in job.tasks)
     ended = sum(states[state] for state in ("done", "skipped", "error", "killed"))
     running = sum(task.percent for task in job.tasks if task.state == "running") / 100
-    table = Table.grid(padding=(0, 1))
-    table.width = width
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1, min_width=8)
-    table.add_column(no_wrap=True)
     counts = f"{ended} of {len(job.tasks)}"
     for state, word in (("error", "failed"), ("killed", "stopped"), ("not run", "not run")):
         counts += f", {states[state]} {word}" if states[state] else ""
     if job.started is not None:
         counts += f", {seconds_text(max(0.0, time.time() - job.started))}"
-    table.add_row(
-        Text(shorten_line(job.name, width // 3), style="bold"),
-        ProgressBar(total=max(1, len(job.tasks)), completed=ended + running),
-        Text(counts),
-    )
+    table = Table.grid(padding=(0, 1))
+    table.width = width
+    table.add_column(max_width=width // 3, no_wrap=True, overflow="ellipsis", style="bold")
+    table.add_column(ratio=1, min_width=8)
+    table.add_column(no_wrap=True)
+    bar = ProgressBar(total=max(1, len(job.tasks)), completed=ended + running)
+    table.add_row(Text(clean(job.name)), bar, counts)
     return table
 
 
@@ -201,6 +193,6 @@ def choose_screen(*, quiet: bool) -> Screen:
     """Return bars if stderr is a terminal and rich is installed, else plain lines."""
     if quiet:
         return QuietScreen()
-    if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
+    if sys.stderr.isatty() and has_rich():
         return RichProgress()
     return PlainScreen()

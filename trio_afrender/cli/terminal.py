@@ -1,13 +1,23 @@
-"""Text for a terminal: control characters are made visible, long lines shortened; stderr output."""
+"""Text for a terminal: control characters are made visible, long lines shortened; lines of output.
+
+rich colours lines and cuts them to the width of the terminal. It is an extra and takes long to import,
+so it is imported for output to a terminal alone; without it lines are plain.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
-import unicodedata
+from typing import Literal, TypeAlias
 
-__all__ = ("clean", "print_line", "shorten_line", "tail")
+__all__ = ("Part", "clean", "has_rich", "print_line", "shorten_line", "tail", "write_line")
+
+Part: TypeAlias = str | tuple[str, str]
+"""A part of a line: cleaned text, or cleaned text and the name of one of rich's styles."""
+PIPE_WIDTH = 200
+"""Characters to which a line is cut if it is not written to a terminal."""
 
 # Control characters, line ends of all kinds, marks that change the direction of text, surrogates.
 _CONTROLS = re.compile(
@@ -30,23 +40,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def shorten_line(text: str, width: int) -> str:
-    """Return cleaned text of at most `width` columns, with an ellipsis if it was longer."""
+    """Return cleaned text of at most `width` characters, with an ellipsis if it was longer."""
     text = clean(text)
-    if sum(_columns(c) for c in text) <= width:
-        return text
-    short, left = [], width - 1
-    for character in text:
-        left -= _columns(character)
-        if left < 0:
-            break
-        short.append(character)
-    return "".join(short) + "…"
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def tail(text: str, lines: int, width: int = 200) -> list[str]:
@@ -71,3 +67,22 @@ def print_line(*lines: str) -> None:
         if isinstance(error, BrokenPipeError):
             # Otherwise the interpreter reports the error again when it closes the stream.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def has_rich() -> bool:
+    """Whether rich is installed, without importing it."""
+    return importlib.util.find_spec("rich") is not None
+
+
+def write_line(*parts: Part, cut: bool = False) -> None:
+    """Write a line to stdout; with `cut`, at most as much of it as the terminal is wide."""
+    if sys.stdout.isatty() and has_rich():
+        from rich.console import Console
+        from rich.text import Text
+
+        overflow: Literal["ellipsis", "ignore"] = "ellipsis" if cut else "ignore"
+        text = Text.assemble(*parts)
+        Console().print(text, soft_wrap=not cut, no_wrap=True, overflow=overflow)
+    else:
+        line = "".join(part if isinstance(part, str) else part[0] for part in parts)
+        sys.stdout.write(f"{shorten_line(line, PIPE_WIDTH) if cut else line}\n")

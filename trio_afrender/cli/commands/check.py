@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
 
 from trio_afrender.cli.job_checks import check_folders
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.paint import Paint, writer
-from trio_afrender.cli.terminal import clean
+from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.cli.time_limit import limited
 from trio_afrender.config import Config
 from trio_afrender.config.load import make_config
@@ -30,18 +28,18 @@ def run(options: Namespace) -> int:
     """
     config = make_config(load_options(options))
     check_folders(config.plugins)
-    match options.kind:
-        case "parser":
+    match options.command:
+        case "check parser":
             from trio_afrender.cli.commands.check_parser import run_parser
 
             with limited(options.limit, f'parser "{options.name}"'):
                 return run_parser(options, config)
-        case "service":
+        case "check service":
             from trio_afrender.cli.commands.check_service import run_service
 
             with limited(options.limit, f'service "{options.name}"'):
                 return run_service(options, config)
-        case "meter":
+        case "check meter":
             return _run_meter(options, config)
         case _:
             return _run_all(options, config)
@@ -59,46 +57,40 @@ def _run_meter(options: Namespace, config: Config) -> int:
         _dump(_as_json(report))
     else:
         width = max((len(name) for name in report.values), default=0)
-        write, paint = writer()
         for name, value in report.values.items():
-            write(
-                f"{name:<{width}}  {clean(value if isinstance(value, str) else json.dumps(value))}"
-            )
-        write(*_problems(report, paint))
+            text = value if isinstance(value, str) else json.dumps(value)
+            write_line(f"{name:<{width}}  {clean(text)}")
+        _write_problems(report)
     return 1 if report.problems else 0
 
 
 def _run_all(options: Namespace, config: Config) -> int:
     reports = check_plugins(config.plugins, limit=config.timing.plugin)
+    bad = sum(bool(report.problems) for report in reports)
     if options.json:
         _dump([_as_json(report) for report in reports])
-        return _code(reports)
-    write, paint = writer()
+        return 1 if bad else 0
     for report in reports:
-        if report.problems:
-            write(*_problems(report, paint))
-        elif options.verbose:
-            write(f"{report.kind} {report.name}: {paint.good('good')}")
+        _write_problems(report)
+        if options.verbose and not report.problems:
+            write_line(f"{report.kind} {report.name}: ", ("good", "green"))
     counts = [(sum(report.kind == kind for report in reports), kind) for kind in PLUGIN_KINDS]
     numbers = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for count, kind in counts)
-    bad = sum(bool(report.problems) for report in reports)
-    result = paint.bad(f"{bad} with problems") if bad else paint.good("no problems")
-    write(f"{numbers}: {result}")
-    return _code(reports)
+    result = (f"{bad} with problems", "bold red") if bad else ("no problems", "green")
+    write_line(f"{numbers}: ", result)
+    return 1 if bad else 0
 
 
-def _problems(report: Report, paint: Paint) -> Iterator[str]:
-    if report.problems:
-        yield paint.bad(clean(f"{report.kind} {report.name}:"))
-    for problem in report.problems:
-        yield from (f"  {clean(line)}" for line in problem.splitlines())
-    if report.printed and report.problems:
-        yield "  printed by the plugin:"
-        yield from (f"    {clean(line)}" for line in report.printed.splitlines())
-
-
-def _code(reports: Sequence[Report]) -> int:
-    return 1 if any(report.problems for report in reports) else 0
+def _write_problems(report: Report) -> None:
+    if not report.problems:
+        return
+    write_line((clean(f"{report.kind} {report.name}:"), "bold red"))
+    for line in "\n".join(report.problems).splitlines():
+        write_line(f"  {clean(line)}")
+    if report.printed:
+        write_line("  printed by the plugin:")
+        for line in report.printed.splitlines():
+            write_line(f"    {clean(line)}")
 
 
 def _as_json(report: Report) -> dict[str, object]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
 import attrs
 
-from trio_afrender.cli.paint import Paint, writer
-from trio_afrender.cli.terminal import clean, shorten_line
+from trio_afrender.cli.terminal import Part, clean, shorten_line, write_line
 from trio_afrender.config import Config
 from trio_afrender.devtools.html_report import make_page
 from trio_afrender.devtools.replay import FLAGS, Event, Replay, replay_parser
@@ -21,7 +19,12 @@ from trio_afrender.errors import ConfigError
 
 __all__ = ("run_parser",)
 
-_BAD_EVENTS = {"error", "fatalerror", "badresult", "problem"}
+_STYLES = {
+    "warning": "yellow",
+    **dict.fromkeys(("error", "fatalerror", "badresult", "problem"), "bold red"),
+}
+"""Styles of events; others are green."""
+_PROGRESS = {"percent": "{}%", "frame": "frame {}", "percentframe": "{}% of the frame"}
 
 
 def run_parser(options: Namespace, config: Config) -> int:
@@ -30,9 +33,13 @@ def run_parser(options: Namespace, config: Config) -> int:
         raise ConfigError("--html takes one log: run the command once for each log")
     good = True
     for log in options.logs:
+        try:
+            data = sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"log {log}: {error.strerror or error}") from None
         replay = replay_parser(
             options.name,
-            _read_log(log),
+            data,
             frames=options.frames,
             chunk=options.chunk if options.speed is None else f"speed:{options.speed}",
             folders=config.plugins,
@@ -53,85 +60,72 @@ def run_parser(options: Namespace, config: Config) -> int:
     return 0 if good else 1
 
 
-def _read_log(log: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if log == "-" else Path(log).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"log {log}: {error.strerror or error}") from None
-
-
 def _print_replay(log: str, replay: Replay) -> None:
-    write, paint = writer()
-    width = max(40, shutil.get_terminal_size((100, 24)).columns) if paint.on else 200
-    write(paint.bold(clean(f"{replay.parser}: {log}, in chunks: {replay.chunk}")))
+    write_line((clean(f"{replay.parser}: {log}, in chunks: {replay.chunk}"), "bold"))
     numbers = max([len(_line_numbers(event)) for event in replay.events], default=1)
+    margin = " " * numbers
     for (lines, line), events in groupby(
         replay.events, key=lambda event: (_line_numbers(event), event.text)
     ):
-        group = tuple(events)
-        text = shorten_line(line, width - numbers - 3)
-        write(f"{paint.dim(lines.rjust(numbers))} | {text}")
-        for effect in _effects(group, replay, paint, width - numbers - 5):
-            write(f"{' ' * numbers} |   {effect}")
-    write(*_final_state(replay, paint))
+        write_line((lines.rjust(numbers), "dim"), f" | {clean(line)}", cut=True)
+        for effect in _effects(tuple(events), replay):
+            write_line(f"{margin} |   ", effect, cut=True)
+    _print_final_state(replay)
 
 
 def _line_numbers(event: Event) -> str:
     return str(event.line) if event.line == event.first_line else f"{event.first_line}-{event.line}"
 
 
-def _effects(events: tuple[Event, ...], replay: Replay, paint: Paint, width: int) -> Iterator[str]:
+def _effects(events: tuple[Event, ...], replay: Replay) -> Iterator[Part]:
     """Yield the effects of a line: progress together, each other effect on a line of its own."""
-    progress = [event for event in events if event.name in ("percent", "frame", "percentframe")]
+    progress = [event for event in events if event.name in _PROGRESS]
     if progress:
         values = {event.name: event.value for event in progress}
-        words = {"percent": "{}%", "frame": "frame {}", "percentframe": "{}% of the frame"}
-        text = ", ".join(words[name].format(values[name]) for name in words if name in values)
-        yield paint.number(text)
+        text = ", ".join(
+            form.format(values[name]) for name, form in _PROGRESS.items() if name in values
+        )
+        yield text, "cyan"
         if any(event in replay.backwards for event in progress):
-            yield paint.warning("the percentage decreases")
+            yield "the percentage decreases", "yellow"
     for event in events:
         if event in progress:
             continue
+        text = clean(f"{event.name}: {event.value}")
         if event.name in FLAGS:
-            stops = ": the task is stopped here" if event is replay.stopped else ""
-            yield _colour(event.name, paint)(event.name + stops)
-        else:
-            yield _colour(event.name, paint)(shorten_line(f"{event.name}: {event.value}", width))
+            text = event.name + (": the task is stopped here" if event is replay.stopped else "")
+        yield text, _STYLES.get(event.name, "green")
 
 
-def _colour(name: str, paint: Paint) -> Callable[[str], str]:
-    if name in _BAD_EVENTS:
-        return paint.bad
-    if name == "warning":
-        return paint.warning
-    return paint.good
-
-
-def _final_state(replay: Replay, paint: Paint) -> Iterator[str]:
+def _print_final_state(replay: Replay) -> None:
     state = replay.state
-    flags = [flag for flag in FLAGS if getattr(state, flag)]
-    yield paint.bold("At the end")
-    yield f"  percent     {state.percent}"
-    yield f"  frame       {state.frame} done, {state.percentframe}% of the current one"
+    write_line(("At the end", "bold"))
+    write_line(f"  percent     {state.percent}")
+    write_line(f"  frame       {state.frame} done, {state.percentframe}% of the current one")
     for name in ("activity", "report", "resources"):
         if text := getattr(state, name):
-            yield f"  {name:<11} {shorten_line(text, 150)}"
-    if flags:
-        yield f"  flags       {', '.join(flags)}"
+            write_line(f"  {name:<11} {shorten_line(text, 150)}")
+    if flags := [flag for flag in FLAGS if getattr(state, flag)]:
+        write_line(f"  flags       {', '.join(flags)}")
     if replay.files:
-        yield f"  files       {len(replay.files)} reported, {len(state.files)} exist for thumbnails"
+        exist = len(state.files)
+        write_line(f"  files       {len(replay.files)} reported, {exist} exist for thumbnails")
     status = f"{replay.status.name} ({replay.status.value})"
-    yield f"  status      {(paint.good if replay.status.success else paint.bad)(status)}, for exit code 0"
-    yield from (f"  log         {clean(line)}" for line in replay.log.splitlines())
+    style = "green" if replay.status.success else "bold red"
+    write_line("  status      ", (status, style), ", for exit code 0")
+    for line in replay.log.splitlines():
+        write_line(f"  log         {clean(line)}")
     for problem in replay.problems:
-        yield paint.bad("The parser has a problem:")
-        yield from (f"  {clean(line)}" for line in problem.splitlines())
+        write_line(("The parser has a problem:", "bold red"))
+        for line in problem.splitlines():
+            write_line(f"  {clean(line)}")
     if replay.differences:
-        yield paint.bad(f"The result depends on the chunks (--chunk {replay.chunk}):")
-        yield from (f"  {clean(text)}" for text in replay.differences)
+        text = f"The result depends on the chunks (--chunk {replay.chunk}):"
+        write_line((text, "bold red"))
+        for text in replay.differences:
+            write_line(f"  {clean(text)}")
     elif replay.chunk != "whole":
-        yield paint.good("The result for the log in one chunk is the same.")
+        write_line(("The result for the log in one chunk is the same.", "green"))
 
 
 def _as_json(log: str, replay: Replay) -> dict[str, object]:

@@ -14,8 +14,7 @@ import trio
 from trio_afrender.cli.doctor import files, machine, network
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.paint import writer
-from trio_afrender.cli.terminal import clean
+from trio_afrender.cli.terminal import clean, write_line
 from trio_afrender.config import Config
 from trio_afrender.config.load import Settings, load_settings, make_config
 from trio_afrender.errors import ConfigError
@@ -27,6 +26,7 @@ CHECK_TIMEOUT = 15.0
 MOUNT_TIMEOUT = 5.0
 """Seconds for one folder of the paths map."""
 LEVELS = (ERROR, WARNING, OK)
+STYLES = {OK: "green", WARNING: "yellow", ERROR: "bold red"}
 
 Check: TypeAlias = Callable[[], Iterable[Finding]]
 
@@ -46,11 +46,19 @@ def run(options: Namespace) -> int:
         settings = load_settings(environment={})
         config = make_config(settings)
     findings += trio.run(_run_checks, config, settings, options.unit)
+    counts = {level: sum(each.level == level for each in findings) for level in LEVELS}
     if options.json:
-        _print_json(findings)
+        # Scripts read the documented key "mend", so it is not the name of the attribute.
+        rows = [
+            {"check": each.check, "level": each.level, "text": each.text, "mend": each.fix}
+            for each in findings
+        ]
+        json.dump({"findings": rows, **counts}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
     else:
         _print_findings(findings)
-    return 1 if any(each.level == ERROR for each in findings) else 0
+        write_line(", ".join(f"{count} {level}" for level, count in counts.items()))
+    return 1 if counts[ERROR] else 0
 
 
 async def _run_checks(config: Config, settings: Settings, unit: str) -> list[Finding]:
@@ -129,25 +137,10 @@ async def _probe_mounts(paths: Sequence[str]) -> tuple[files.MountFacts, ...]:
     return tuple(found.values())
 
 
-def _print_json(findings: Sequence[Finding]) -> None:
-    # Scripts read the documented key "mend", so it is not the name of the attribute.
-    rows = [
-        {"check": each.check, "level": each.level, "text": each.text, "mend": each.fix}
-        for each in findings
-    ]
-    counts = {level: sum(each.level == level for each in findings) for level in LEVELS}
-    json.dump({"findings": rows, **counts}, sys.stdout, indent=2)
-    sys.stdout.write("\n")
-
-
 def _print_findings(findings: Sequence[Finding]) -> None:
-    write, paint = writer()
-    colours = {OK: paint.good, WARNING: paint.warning, ERROR: paint.bad}
-    wide, name = max(map(len, LEVELS)), max(len(each.check) for each in findings)
+    level_width, width = max(map(len, LEVELS)), max(len(each.check) for each in findings)
     for each in findings:
-        level = colours[each.level](f"{each.level:<{wide}}")
-        write(f"{level}  {each.check:<{name}}  {clean(each.text)}")
+        level = (f"{each.level:<{level_width}}", STYLES[each.level])
+        write_line(level, f"  {each.check:<{width}}  {clean(each.text)}")
         if each.fix:
-            write(f"{'':<{wide}}  {'':<{name}}  fix: {clean(each.fix)}")
-    counts = [(level, sum(each.level == level for each in findings)) for level in LEVELS]
-    write(", ".join(f"{count} {level}" for level, count in counts))
+            write_line(f"{'':<{level_width + width + 4}}fix: {clean(each.fix)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import time
@@ -15,9 +14,9 @@ import attrs
 import trio
 
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.paint import writer
 from trio_afrender.cli.resource_table import LoadHistory, make_rows, plot, short_line
 from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.terminal import has_rich, write_line
 from trio_afrender.config.load import make_config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
@@ -38,13 +37,11 @@ def run(options: Namespace) -> int:
     sampler = Sampler(make_sampler_config(make_config(load_options(options))))
     facts = host_facts()
     if options.watch is None:
-        trio.run(
-            _measure_twice, sampler, FIRST_REFRESH, _table_printer(facts, as_json=options.json)
-        )
-        return 0
-    if options.json:
+        write = _write_json if options.json else _write_table
+        trio.run(_measure_twice, sampler, FIRST_REFRESH, lambda found: write(found, facts))
+    elif options.json:
         trio.run(_watch, sampler, options.watch, _write_json_line)
-    elif sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
+    elif sys.stdout.isatty() and has_rich():
         with _open_live_table(facts) as show:
             trio.run(_watch, sampler, options.watch, show)
     else:
@@ -69,26 +66,21 @@ async def _watch(sampler: Sampler, period: float, show: Show) -> None:
             show(await sampler.measure())
 
 
-def _table_printer(facts: HostFacts, *, as_json: bool) -> Show:
-    """Return a function that prints all figures as a table, or as JSON."""
+def _write_table(found: HostResources, facts: HostFacts) -> None:
+    rows = make_rows(found, facts)
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        bar = " " * (BAR + 6)
+        if row.percent is not None:
+            full = "#" * round(row.percent * BAR / 100)
+            bar = f"{full:.<{BAR}} {row.percent:>3.0f} %"
+        write_line((row.name.ljust(width), "bold"), f"  {bar}  {row.text}".rstrip())
 
-    def show(found: HostResources) -> None:
-        if as_json:
-            whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
-            json.dump(whole, sys.stdout, indent=2)
-            sys.stdout.write("\n")
-            return
-        write, paint = writer()
-        rows = make_rows(found, facts)
-        width = max(len(row.name) for row in rows)
-        for row in rows:
-            bar = " " * (BAR + 6)
-            if row.percent is not None:
-                full = "#" * round(row.percent * BAR / 100)
-                bar = f"{full:.<{BAR}} {row.percent:>3.0f} %"
-            write(f"{paint.bold(row.name.ljust(width))}  {bar}  {row.text}".rstrip())
 
-    return show
+def _write_json(found: HostResources, facts: HostFacts) -> None:
+    whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
+    json.dump(whole, sys.stdout, indent=2)
+    sys.stdout.write("\n")
 
 
 def _write_line(found: HostResources) -> None:
