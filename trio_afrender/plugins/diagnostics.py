@@ -35,7 +35,16 @@ class Problems:
     def add(self, text: str) -> str:
         """Count a problem. Return the text to report for it now, empty if it was reported before."""
         text = shorten(text.strip())
-        report = self._count(text)
+        if text not in self._times and len(self._times) > MAX_DIFFERENT:
+            return ""
+        times = self._times[text] = self._times.get(text, 0) + 1
+        report = ""
+        if times == 1:
+            # The first one over the limit is replaced by a notice; further ones are not counted.
+            more = "more problems of other kinds follow; they are not shown"
+            report = more if len(self._times) > MAX_DIFFERENT else text
+        elif times >= 10 and str(times).rstrip("0") == "1":
+            report = f"{text.splitlines()[-1]} ({times} times)"
         if report:
             self._fresh.append(report)
         return report
@@ -44,21 +53,6 @@ class Problems:
         """The reports since the last call of this method."""
         fresh, self._fresh = self._fresh, []
         return tuple(fresh)
-
-    def _count(self, text: str) -> str:
-        if text not in self._times:
-            if len(self._times) > MAX_DIFFERENT:
-                return ""
-            self._times[text] = 1
-            # The first one over the limit is replaced by a notice; further ones are not counted.
-            if len(self._times) > MAX_DIFFERENT:
-                return "more problems of other kinds follow; they are not shown"
-            return text
-        self._times[text] += 1
-        times = self._times[text]
-        if times >= 10 and str(times).rstrip("0") == "1":
-            return f"{text.splitlines()[-1]} ({times} times)"
-        return ""
 
 
 class Captured:

@@ -160,7 +160,15 @@ def _load(path: Path, folder: PluginFolder, kind: str) -> _Loaded:
     if path in _thread.started:
         return _Loaded(_thread.started[path], {})
     stamp = _stamp(path)
-    module = _make_module(path, stamp)
+    # Each state of each file is a module of its own name: running tasks keep theirs.
+    parent = crc32(str(path.parent).encode("utf-8", "surrogateescape"))
+    name = f"{_PREFIX}{path.stem}_{parent:08x}_{stamp[0]:x}_{stamp[1]:x}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    module.__package__ = ""
+    if path.name == "__init__.py":
+        module.__path__ = [str(path.parent)]
+    module.__spec__ = ModuleSpec(name, None, origin=str(path))
     imports = _Imports(path, folder, kind, {path: stamp})
     # A copy, so that only this module's import statements use `imports`.
     module.__dict__["__builtins__"] = {**vars(builtins), "__import__": imports}
@@ -180,18 +188,6 @@ def _load(path: Path, folder: PluginFolder, kind: str) -> _Loaded:
     made = _Loaded(module, imports.stamps)
     _loaded[path] = made
     return made
-
-
-def _make_module(path: Path, stamp: tuple[int, int]) -> ModuleType:
-    folder = crc32(str(path.parent).encode("utf-8", "surrogateescape"))
-    name = f"{_PREFIX}{path.stem}_{folder:08x}_{stamp[0]:x}_{stamp[1]:x}"
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    module.__package__ = ""
-    if path.name == "__init__.py":
-        module.__path__ = [str(path.parent)]
-    module.__spec__ = ModuleSpec(name, None, origin=str(path))
-    return module
 
 
 class _Imports:
@@ -235,11 +231,27 @@ class _Imports:
             raise
 
     def _plugin(self, kind: str, sub: str, wanted: Sequence[str]) -> ModuleType:
+        """``import parsers.sub``, ``from parsers import wanted`` and the like."""
         if sub:
             module = self._import(kind, sub)
             if wanted:
                 return module
-        return self._package(kind)
+        # Each module has a package object of its own: reading an attribute of it imports a plugin of
+        # the folder that the module is from.
+        package = ModuleType(PACKAGES[kind])
+
+        def find(name: str) -> ModuleType:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            try:
+                return self._import(kind, name)
+            except ModuleNotFoundError as error:
+                if error.name != f"{PACKAGES[kind]}.{name}":
+                    raise
+                raise AttributeError(str(error)) from None
+
+        package.__dict__.update(__path__=[], __all__=[], __getattr__=find)
+        return package
 
     def _relative(self, name: str, wanted: Sequence[str], level: int) -> ModuleType:
         """``from .name import wanted``: of the plugins of this kind, or inside a helper package."""
@@ -293,23 +305,6 @@ class _Imports:
         loaded = _load(file, self._folder, self._kind)
         self.stamps.update(loaded.stamps)
         return loaded
-
-    def _package(self, kind: str) -> ModuleType:
-        """The module object that ``parsers`` is for this module: reading an attribute imports a plugin."""
-        package = ModuleType(PACKAGES[kind])
-
-        def find(name: str) -> ModuleType:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            try:
-                return self._import(kind, name)
-            except ModuleNotFoundError as error:
-                if error.name != f"{PACKAGES[kind]}.{name}":
-                    raise
-                raise AttributeError(str(error)) from None
-
-        package.__dict__.update(__path__=[], __all__=[], __getattr__=find)
-        return package
 
     def _import(self, kind: str, name: str) -> ModuleType:
         if name != BASES[kind] and (file := self._folder.find(kind, name)) is not None:

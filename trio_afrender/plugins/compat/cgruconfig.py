@@ -40,22 +40,20 @@ def reconfigure() -> None:
 def _fill(settings: PluginSettings) -> None:
     # A copy: a plugin that changes a list in it must not change the settings.
     variables = deepcopy(dict(settings.variables))
-    made = {**_read_environment(), **variables, **_read_settings(settings)}
-    for name in VARS.keys() - made.keys():
-        del VARS[name]
-    VARS.update(made)
-
-
-def _read_settings(settings: PluginSettings) -> dict[str, Any]:
     limit = settings.post_limit
     program = sys.executable.replace("%", "%%")
     thumbnailer = f'"{program}" -E -P -m trio_afrender.thumbnail -- "%(image)s" "%(thumbnail)s"'
-    return {
+    made = {
+        **_read_environment(),
+        **variables,
         "pathsmap": [list(pair) for pair in settings.paths_map],
         "af_thumbnail_cmd": settings.thumbnail_command or thumbnailer,
         "af_thumbnail_extensions": list(settings.thumbnail_extensions),
         "af_task_post_limit_sec": int(limit) if limit.is_integer() else limit,
     }
+    for name in VARS.keys() - made.keys():
+        del VARS[name]
+    VARS.update(made)
 
 
 def _read_environment() -> dict[str, Any]:

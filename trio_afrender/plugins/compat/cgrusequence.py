@@ -24,13 +24,19 @@ def cgruSequence(i_files: Iterable[str], i_verbose: bool = False) -> list[dict[s
     found: list[dict[str, Any]] = []
     for name in sorted(i_files):
         new = _split_name(name)
-        if found and _is_next(found[-1], new):
-            found[-1].update(seq=True, last=new["last"], count=found[-1]["count"] + 1)
+        one = found[-1] if found else {}
+        alike = all(one.get(key) == new[key] for key in ("prefix", "suffix", "padding"))
+        if alike and new["first"] is not None and new["first"] == one["last"] + 1:
+            one.update(seq=True, last=new["last"], count=one["count"] + 1)
         else:
             found.append(new)
     if i_verbose:
         for one in found:
-            print(_format(one))  # noqa: T201 - added to the task's log
+            text = str(one["name"])
+            if one["seq"]:
+                text = f"{one['prefix']}{'#' * one['padding']}{one['suffix']}"
+                text += f" {one['first']}-{one['last']} ({one['count']})"
+            print(text)  # noqa: T201 - added to the task's log
     return found
 
 
@@ -49,18 +55,6 @@ def _split_name(name: str) -> dict[str, Any]:
         "first": int(digits),
         "last": int(digits),
     }
-
-
-def _is_next(one: dict[str, Any], new: dict[str, Any]) -> bool:
-    alike = all(one[key] == new[key] for key in ("prefix", "suffix", "padding"))
-    return alike and new["first"] is not None and new["first"] == one["last"] + 1
-
-
-def _format(one: dict[str, Any]) -> str:
-    if not one["seq"]:
-        return str(one["name"])
-    hashes = "#" * one["padding"]
-    return f"{one['prefix']}{hashes}{one['suffix']} {one['first']}-{one['last']} ({one['count']})"
 
 
 __getattr__ = make_getattr("cgrusequence")

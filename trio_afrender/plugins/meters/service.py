@@ -163,7 +163,16 @@ class Meters:
                     host = await self._get_host(nursery, fork_servers)
                     again = await self._measure(meter, host, period())
                 except PluginError as error:
-                    self._note_error(meter, error)
+                    # The meter cannot be found, loaded or created, or the host does not start.
+                    meter.report(f"{error}\n{error.details}".strip())
+                    if isinstance(error, PluginNotFound):
+                        meter.health.note_absent()
+                        meter.show_error("not found", str(error))
+                    else:
+                        meter.health.note_raised()
+                        meter.show_error("Error", str(error))
+                    if meter.host is None and self._host is not None:
+                        self._host.forget(meter.number)
                     again = False
             if not again:
                 await trio.sleep(meter.health.delay(period()))
@@ -227,18 +236,6 @@ class Meters:
         reason = f"{failure.text}; it is not measured for {delay:g} s"
         meter.report(f"{reason}\n{failure.details}".strip())
         meter.show_error("no answer", reason)
-
-    def _note_error(self, meter: _Meter, error: PluginError) -> None:
-        """Handle a meter that cannot be found, loaded or created, or a host that does not start."""
-        meter.report(f"{error}\n{error.details}".strip())
-        if isinstance(error, PluginNotFound):
-            meter.health.note_absent()
-            meter.show_error("not found", str(error))
-        else:
-            meter.health.note_raised()
-            meter.show_error("Error", str(error))
-        if meter.host is None and self._host is not None:
-            self._host.forget(meter.number)
 
     async def _get_host(self, nursery: trio.Nursery, fork_servers: ForkServers) -> PluginHost:
         """Return the host; start it if there is none. Raises `PluginError` if it does not start."""
