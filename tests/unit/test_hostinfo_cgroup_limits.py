@@ -8,14 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trio_afrender.hostinfo.cgroup_limits import (
-    CgroupLimits,
-    CgroupReader,
-    parse_groups,
-    parse_mounts,
-)
+from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader
 from trio_afrender.hostinfo.cpu import Processors
 from trio_afrender.hostinfo.memory import read_memory
+from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
 
 MIB = 1024**2
 MOUNT_V2 = "31 23 0:28 / /cg rw,relatime shared:5 - cgroup2 cgroup2 rw,nsdelegate\n"

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ("CgroupLimits", "CgroupReader", "parse_groups", "parse_mounts", "read_small")
+from trio_afrender.process.procfs import read_file
+from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
+
+__all__ = ("CgroupLimits", "CgroupReader", "read_small")
 
 _NO_LIMIT = 1 << 60
 """Bytes; v1 has no word for "no limit" and writes a number beyond all memory."""
@@ -103,32 +106,6 @@ class CgroupReader:
             folder = folder.parent
 
 
-def parse_groups(text: str) -> dict[str, str]:
-    """Parse ``/proc/self/cgroup``: the path in each controller's tree; '' is the unified one."""
-    found = {}
-    for line in text.splitlines():
-        _, names, path = (*line.split(":", 2), "", "")[:3]
-        for name in names.split(","):
-            found[name] = path
-    return found
-
-
-def parse_mounts(text: str) -> dict[str, tuple[str, str]]:
-    """Parse ``/proc/self/mountinfo``: by controller, the mounted part of its tree, and where."""
-    found: dict[str, tuple[str, str]] = {}
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        words, kinds = before.split(), after.split()
-        if len(words) < 5 or len(kinds) < 3:
-            continue
-        if kinds[0] == "cgroup2":
-            found.setdefault("", (words[3], words[4]))
-        elif kinds[0] == "cgroup":
-            for name in kinds[2].split(","):
-                found.setdefault(name, (words[3], words[4]))
-    return found
-
-
 def _memory_v2(folder: Path, limits: CgroupLimits) -> CgroupLimits:
     limit = _number(folder, "memory.max")
     if limit is not None:
@@ -167,8 +144,12 @@ def _tighten(limits: CgroupLimits, limit: int, used: int, cached: int, kills: in
 
 
 def _apply_cpu_quota(folder: Path, limits: CgroupLimits) -> CgroupLimits:
-    quota = _quota(folder)
-    if quota is None or quota >= (limits.processors or math.inf):
+    v1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    words = (_text(folder, "cpu.max") or "".join(_text(folder, name) for name in v1)).split()
+    if len(words) != 2 or not words[0].isdigit() or not words[1].isdigit():
+        return limits  # "max" or -1: no quota
+    quota = int(words[0]) / max(int(words[1]), 1)
+    if quota >= (limits.processors or math.inf):
         return limits
     stat = _table(folder, "cpu.stat")
     if "usage_usec" in stat:
@@ -181,27 +162,14 @@ def _apply_cpu_quota(folder: Path, limits: CgroupLimits) -> CgroupLimits:
     return attrs.evolve(limits, processors=quota, cpu_user=user, cpu_system=system)
 
 
-def _quota(folder: Path) -> float | None:
-    words = _text(folder, "cpu.max").split()
-    if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
-        return int(words[0]) / max(int(words[1]), 1)
-    quota, period = _number(folder, "cpu.cfs_quota_us"), _number(folder, "cpu.cfs_period_us")
-    return quota / period if quota is not None and period else None
-
-
 def _text(folder: Path, name: str) -> str:
     return read_small(f"{folder}/{name}").decode("ascii", "replace")
 
 
 def read_small(path: str) -> bytes:
     """Return a small file of the kernel; empty if it cannot be read."""
-    # A third of the time of Path.read_bytes; several such files are read for each measurement.
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(descriptor, 65536)
-        finally:
-            os.close(descriptor)
+        return read_file(path)
     except OSError:
         return b""
 

@@ -7,11 +7,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from trio_afrender.hostinfo.cgroup_limits import CgroupLimits
+from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, read_small
 from trio_afrender.hostinfo.rates import make_shares
 
 __all__ = ("STATES", "Processors")
@@ -95,26 +96,19 @@ class Processors:
         return self._mhz
 
     def _read_mhz(self) -> int:
-        rated = [
-            _number(policy / "cpuinfo_max_freq")
-            for policy in self._sys.glob("devices/system/cpu/cpufreq/policy*")
-        ]
-        if any(rated):
-            return max(rated) // 1000  # kHz
+        policies = self._sys.glob("devices/system/cpu/cpufreq/policy*")
+        texts = [read_small(f"{policy}/cpuinfo_max_freq").strip() for policy in policies]
+        if rated := max((int(text) for text in texts if text.isdigit()), default=0):
+            return rated // 1000  # kHz
         try:
             text = (self._proc / "cpuinfo").read_text(errors="replace")
         except OSError:
-            return _psutil_mhz()
+            with suppress(AttributeError, OSError, RuntimeError):  # this system reports no rate
+                frequency = psutil.cpu_freq()
+                return int(max(frequency.max, frequency.current))
+            return 0
         found = re.findall(r"^(?:cpu MHz|clock)\s*:\s*([\d.]+)", text, re.MULTILINE)
         return int(max(map(float, found), default=0.0))
-
-
-def _psutil_mhz() -> int:
-    try:
-        frequency = psutil.cpu_freq()
-        return int(max(frequency.max, frequency.current))
-    except (AttributeError, OSError, RuntimeError):  # this system reports no rate
-        return 0
 
 
 def _affinity() -> set[int]:
@@ -123,10 +117,3 @@ def _affinity() -> set[int]:
         return os.sched_getaffinity(0)
     except AttributeError:  # not on this system
         return set()
-
-
-def _number(path: Path) -> int:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0

@@ -17,6 +17,7 @@ import trio
 
 from trio_afrender.errors import SpawnError
 from trio_afrender.process.host_commands import Ask, CommandResult
+from trio_afrender.process.procfs import read_file, split_stat
 
 __all__ = (
     "Examine",
@@ -122,11 +123,10 @@ def take_snapshot(pid: int, proc: Path = Path("/proc")) -> ProcessSnapshot | Non
     """Return the state of one process; None if it has ended or is a zombie. Blocking."""
     folder = proc / str(pid)
     try:
-        text = (folder / "stat").read_bytes()
+        _, name, fields = split_stat(read_file(f"{folder}/stat"))
     except OSError:
         return None
-    name, _, rest = text.partition(b"(")[2].rpartition(b")")
-    state = rest.split()[0].decode("ascii", "replace")
+    state = fields[0].decode("ascii", "replace")
     if state in "ZX":
         return None
     waits_in = command = ""

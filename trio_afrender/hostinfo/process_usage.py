@@ -19,6 +19,8 @@ import attrs
 import psutil
 import trio
 
+from trio_afrender.process.procfs import read_file, split_stat
+
 __all__ = (
     "GpuShare",
     "ProcReader",
@@ -130,11 +132,11 @@ class ProcReader:
 
     def read_usage_now(self, pid: int) -> ProcessUsage | None:
         try:
-            usage = parse_stat(_read(f"{self._proc}/{pid}/stat"))
+            usage = parse_stat(read_file(f"{self._proc}/{pid}/stat"))
         except (OSError, ValueError, IndexError):
             return None
         try:
-            lines = _read(f"{self._proc}/{pid}/io").splitlines()
+            lines = read_file(f"{self._proc}/{pid}/io").splitlines()
         except OSError:  # a process of another user, or a kernel without it
             return usage
         counters = {key: int(value) for key, _, value in (line.partition(b": ") for line in lines)}
@@ -153,8 +155,8 @@ class ProcReader:
             if not name.isdigit():
                 continue
             try:
-                usage = parse_stat(_read(f"{self._proc}/{name}/stat"))
-                pages = int(_read(f"{self._proc}/{name}/statm").split()[1])
+                usage = parse_stat(read_file(f"{self._proc}/{name}/stat"))
+                pages = int(read_file(f"{self._proc}/{name}/statm").split()[1])
             except (OSError, ValueError, IndexError):
                 continue
             found.append(attrs.evolve(usage, resident=pages * _PAGE))
@@ -165,7 +167,7 @@ class ProcReader:
         if usage is None or usage.state in "ZX":
             return usage
         try:
-            sizes = _parse_sizes(_read(f"{self._proc}/{pid}/status"))
+            sizes = _parse_sizes(read_file(f"{self._proc}/{pid}/status"))
         except OSError:
             return usage
         resident = sizes.get(b"VmRSS", 0)
@@ -184,7 +186,7 @@ class ProcReader:
             self._reading.add(key)
             begun = time.thread_time()
             try:
-                size = _parse_sizes(_read(f"{self._proc}/{key[0]}/smaps_rollup")).get(b"Pss")
+                size = _parse_sizes(read_file(f"{self._proc}/{key[0]}/smaps_rollup")).get(b"Pss")
             except OSError:
                 size = None
             self._reading.discard(key)
@@ -259,12 +261,9 @@ class ThreadedUsageReader:
 
 def parse_stat(text: bytes) -> ProcessUsage:
     """Parse ``/proc/<pid>/stat``. Raises ValueError or IndexError."""
-    # The name in brackets may contain anything, also spaces and brackets.
-    end = text.rindex(b")")
-    name = text[text.index(b"(") + 1 : end]
-    fields = text[end + 2 :].split()
+    pid, name, fields = split_stat(text)
     return ProcessUsage(
-        pid=int(text[: text.index(b" ")]),
+        pid=pid,
         started=float(fields[19]),
         parent=int(fields[1]),
         name=name.decode(errors="replace"),
@@ -282,11 +281,3 @@ def _parse_sizes(text: bytes) -> dict[bytes, int]:
         if len(words) == 3 and words[2] == b"kB" and words[1].isdigit():
             sizes[words[0].rstrip(b":")] = int(words[1]) * 1024
     return sizes
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 65536)
-    finally:
-        os.close(descriptor)

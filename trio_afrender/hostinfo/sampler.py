@@ -105,7 +105,7 @@ class Sampler:
             MetricSource(
                 "the temperature",
                 ("cpu_temp",),
-                self._read_temperature,
+                lambda: {"cpu_temp": self._temperature.read()},
                 idle=lambda: self._temperature.idle,
             ),
             self._gpu_source,
@@ -178,9 +178,6 @@ class Sampler:
     def _read_users(self) -> Fields:
         names = {each.name for each in psutil.users()}
         return {"logged_in_users": tuple(sorted(names - _NO_USER))}
-
-    def _read_temperature(self) -> Fields:
-        return {"cpu_temp": self._temperature.read()}
 
     def _read_gpus(self) -> Fields:
         gpus = self._gpus.read()

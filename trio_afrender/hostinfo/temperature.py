@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from trio_afrender.hostinfo.cgroup_limits import read_small
+
 __all__ = ("CpuTemperature",)
 
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "acpitz")
@@ -44,7 +46,7 @@ class CpuTemperature:
     def _find_inputs(self) -> tuple[Path, ...]:
         by_chip: dict[str, list[Path]] = {}
         for chip in sorted(self._chips.iterdir()):
-            name = _text(chip / "name")
+            name = read_small(f"{chip}/name").decode(errors="replace").strip()
             inputs = [*chip.glob("temp*_input"), *chip.glob("device/temp*_input")]
             by_chip.setdefault(name, []).extend(inputs)
         of_cpu = [path for name in _CPU_CHIPS for path in by_chip.get(name, ())]
@@ -66,16 +68,8 @@ class CpuTemperature:
 
 def _degrees(path: Path) -> int:
     """Return the temperature of one sensor; 0 if it is broken or not connected."""
-    text = _text(path)
     try:
-        degrees = int(text) // 1000
+        degrees = int(read_small(f"{path}")) // 1000
     except ValueError:
         return 0
     return degrees if 0 < degrees < 150 else 0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, ValueError):
-        return ""

@@ -25,9 +25,11 @@ __all__ = (
     "parse_stat",
     "parse_token",
     "read_facts",
+    "read_file",
     "read_token",
     "scan",
     "send_signal",
+    "split_stat",
 )
 
 TOKEN_NAME = b"AF_TASK_TOKEN="
@@ -60,15 +62,24 @@ class ProcessFacts:
     """False for a zombie, which runs nothing until its parent reaps it."""
 
 
+def split_stat(text: bytes) -> tuple[int, bytes, list[bytes]]:
+    """Split ``/proc/<pid>/stat`` into the pid, the name, and the fields from the state on.
+
+    Raises `ValueError`.
+    """
+    # The name stands in brackets and may contain spaces and brackets: fields begin behind the last
+    # one.
+    start, end = text.index(b"("), text.rindex(b")")
+    return int(text[:start]), text[start + 1 : end], text[end + 2 :].split()
+
+
 def parse_stat(text: bytes) -> ProcessFacts:
-    """Parse ``/proc/<pid>/stat``."""
-    # The command stands in brackets and may contain spaces and brackets: fields begin behind the
-    # last one.
-    fields = text[text.rindex(b")") + 2 :].split()
+    """Parse ``/proc/<pid>/stat``. Raises `ValueError` or `IndexError`."""
+    pid, _, fields = split_stat(text)
     # A first thread that has ended is shown as a zombie while the other threads still run.
     alive = fields[0] not in b"ZXx" or int(fields[17]) > 1
     return ProcessFacts(
-        pid=int(text[: text.index(b" ")]),
+        pid=pid,
         parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
@@ -89,7 +100,8 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 """The errors of ``/proc`` for a process that has ended: before the open, or before the read."""
 
 
-def _read(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """Return the content of a file of the kernel. Raises `OSError`."""
     # Thousands of reads a second: a Path and a file object for each would take three times as long.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -107,7 +119,7 @@ def read_facts(pid: int) -> ProcessFacts | None:
     if sys.platform != "linux":
         return _ask_psutil(psutil.Process(pid)) if psutil.pid_exists(pid) else None
     try:
-        return parse_stat(_read(f"/proc/{pid}/stat"))
+        return parse_stat(read_file(f"/proc/{pid}/stat"))
     except _GONE:
         return None
 
@@ -148,7 +160,7 @@ def read_token(pid: int) -> str | None:
     try:
         if sys.platform != "linux":
             return psutil.Process(pid).environ().get("AF_TASK_TOKEN", "")
-        return parse_token(block) if (block := _read(f"/proc/{pid}/environ")) else None
+        return parse_token(block) if (block := read_file(f"/proc/{pid}/environ")) else None
     except (psutil.AccessDenied, PermissionError):
         return ""
     except (psutil.Error, *_GONE):

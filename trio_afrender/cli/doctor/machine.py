@@ -19,9 +19,9 @@ import attrs
 
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_in
 from trio_afrender.config import Config
-from trio_afrender.hostinfo.cgroup_limits import parse_groups, parse_mounts
 from trio_afrender.hostinfo.gpu import GpuSampler
 from trio_afrender.process.procfs import PIDFD
+from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
 from trio_afrender.supervisor.prctl import adopt_orphans
 
 __all__ = (
