@@ -87,14 +87,11 @@ class FileSettings:
         self.files.append(path)
         includes = own.pop("include", [])
         self._merge(own, path)
-        for name in self._include_names(includes, path):
-            self.read(Path(os.path.normpath(path.parent / name)))
-
-    def _include_names(self, includes: object, path: Path) -> list[str]:
         if isinstance(includes, list) and all(isinstance(name, str) for name in includes):
-            return [name for name in includes if name]
-        self.problems.append(f'{path}: "include" must be a list of file names; ignored')
-        return []
+            for name in filter(None, includes):
+                self.read(Path(os.path.normpath(path.parent / name)))
+        else:
+            self.problems.append(f'{path}: "include" must be a list of file names; ignored')
 
     def _merge(self, new: Mapping[str, object], path: Path) -> None:
         for key, value in new.items():
