@@ -21,6 +21,7 @@ from typing import final
 
 import trio
 
+from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import AfRenderError, SpawnError, StoreError
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
 from trio_afrender.process.interfaces import Launch
@@ -290,20 +291,13 @@ class SupervisorClient:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Receive the messages of task supervisors while this is open; `aclose` at the end."""
-        problem: Exception | None = None
-        async with trio.open_nursery() as nursery:
+        async with open_bare_nursery() as nursery:
             self._nursery = nursery
             try:
                 yield
-            except Exception as error:  # noqa: BLE001 - raised again below
-                # Raised outside the nursery, which would wrap it in an exception group: callers
-                # expect the errors of their own code bare.
-                problem = error
             finally:
                 nursery.cancel_scope.cancel()
                 await self.aclose()
-        if problem is not None:
-            raise problem
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
         """Send a message whole, to a new supervisor if this one has ended. Raises `SpawnError`."""

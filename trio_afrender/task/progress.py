@@ -12,6 +12,7 @@ from functools import partial
 
 import trio
 
+from trio_afrender.async_helpers import wait_any
 from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
 from trio_afrender.task.reasons import ReasonLog
@@ -87,7 +88,8 @@ class ProgressReader:
         tick_at = trio.current_time() + interval
         while not over.is_set():
             if log.size <= self._seen:
-                await _wait_first(over.wait, tick_at, partial(log.wait_beyond, self._seen))
+                with trio.move_on_at(tick_at):
+                    await wait_any(over.wait, partial(log.wait_beyond, self._seen))
             if over.is_set():
                 return
             consumed = self.state.consumed
@@ -102,7 +104,8 @@ class ProgressReader:
                 tick_at = trio.current_time() + interval
             if self._seen >= log.size:
                 # Up to date: collect output for a moment. A reader that is behind does not wait.
-                await _wait_first(over.wait, trio.current_time() + CALL_INTERVAL)
+                with trio.move_on_after(CALL_INTERVAL):
+                    await over.wait()
 
     async def finish(self, mode: str, *, verdict: bool) -> None:
         """Parse all that is left, the unfinished line too, and make the last call with `mode`.
@@ -193,23 +196,3 @@ class ProgressReader:
                 self._why.add("rule", f"{text}: the task is stopped")
                 self._control.stop(StopCause(kind=kind, text=text))
                 return
-
-
-async def _wait_first(
-    event: Callable[[], Awaitable[object]],
-    deadline: float,
-    other: Callable[[], Awaitable[object]] | None = None,
-) -> None:
-    """Wait for `event`, `other` or `deadline` (in trio's time), whichever comes first."""
-    with trio.move_on_at(deadline):
-        if other is None:
-            await event()
-            return
-        async with trio.open_nursery() as nursery:
-
-            async def run(what: Callable[[], Awaitable[object]]) -> None:
-                await what()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(run, event)
-            nursery.start_soon(run, other)

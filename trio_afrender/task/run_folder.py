@@ -26,6 +26,7 @@ from typing import Protocol, TypeAlias
 import attrs
 import trio
 
+from trio_afrender.private_folder import write_whole
 from trio_afrender.process.interfaces import Persistence
 from trio_afrender.protocol.messages import TaskExec, TaskFile
 from trio_afrender.supervisor.run_folders import make_folders
@@ -181,14 +182,14 @@ class DiskRunFolder:
         # On a hanging disk the thread is left behind: TERM must not wait for it, and a stop file that
         # is written later does no harm.
         with trio.move_on_after(STOP_FILE_TIMEOUT):
-            await work_in_thread(partial(_write_atomically, self.stop_file, text), abandon=True)
+            await work_in_thread(partial(write_whole, self.stop_file, text), abandon=True)
 
     async def record_gpus(self, gpus: Sequence[str]) -> None:
         path, text = str(self.folder / GPUS_FILE), json.dumps(list(gpus))
 
         def write() -> None:
             make_folders((str(self.folder),))
-            _write_atomically(path, text)
+            write_whole(path, text)
 
         # A full disk must not fail the task. The cost is that an agent restarted while the task runs
         # can give the same GPUs to another one.
@@ -265,13 +266,6 @@ def _read_gpus(path: Path) -> tuple[str, ...]:
 
 def _is_enterable(path: str) -> bool:
     return Path(path).is_dir() and os.access(path, os.X_OK)
-
-
-def _write_atomically(path: str, text: str) -> None:
-    """Write a file that a reader sees either complete or not at all. Blocking."""
-    unfinished = Path(f"{path}.part")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[TaskFile, ...]:
