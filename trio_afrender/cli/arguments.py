@@ -178,7 +178,7 @@ _NO_DATE = _option("-log_nodate", "--log-nodate", action="store_true", help="no 
 _NO_SUPERVISOR = _option(
     "--no-supervisor",
     action="store_true",
-    help="run tasks as children of the agent, so that they end with it",
+    help="stop tasks as soon as the agent has gone; without it they continue for the next agent",
 )
 _PLUGINS = _option(
     "--plugins",
