@@ -50,7 +50,9 @@ def show_json(value: object, limit: int = 60) -> str:
 
 def json_size(text: str) -> int:
     """Return the bytes that `text` takes in ASCII JSON, where a character takes up to twelve."""
-    return len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return len(text)
+    return len(json.dumps(text))
 
 
 def to_bytes(text: str) -> bytes:

@@ -13,7 +13,6 @@ Rules, each tested as a property:
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -40,6 +39,7 @@ from trio_afrender.protocol.messages import (
     TaskUpdate,
     Update,
 )
+from trio_afrender.text import json_size
 
 __all__ = ("Outbox",)
 
@@ -57,11 +57,6 @@ MAX_LISTENED = 1024 * 1024
 RESTART_GAP = 1_000_000
 """Added to a run's entry numbers after a restart of the agent: listened text, which is not
 journaled, may have used the next numbers already."""
-
-
-def cost(text: str) -> int:
-    """Return the bytes that `text` takes in a frame. Escapes take up to twelve bytes a character."""
-    return len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))
 
 
 @attrs.define(eq=False)
@@ -117,11 +112,11 @@ class Outbox:
         """Queue a text for the task's log on the server."""
         entry = LogEntry(run=run, n=self._next(run), text=text)
         self.journal.write(make_record(describe_entry(entry)))
-        self._append(entry, cost(text))
+        self._append(entry, json_size(text))
 
     def put_listened(self, run: str, text: str) -> None:
         """Queue new output for the clients that listen to a run. Not journaled."""
-        self._append(ListenedEntry(run=run, n=self._next(run), text=text), cost(text))
+        self._append(ListenedEntry(run=run, n=self._next(run), text=text), json_size(text))
         # Limited, so that an hour without a server costs no memory.
         queued = [
             (q, len(q.entry.text))
@@ -330,8 +325,8 @@ class Outbox:
 
     def _take_asked(self, room: _Room) -> list[AskedOutput]:
         taken = []
-        while self._asked and room.fits(cost(self._asked[0].output)):
-            room.take(cost(self._asked[0].output))
+        while self._asked and room.fits(json_size(self._asked[0].output)):
+            room.take(json_size(self._asked[0].output))
             taken.append(self._asked.popleft())
         return taken
 
@@ -345,7 +340,7 @@ class Outbox:
             if run in waiting or not self._may_go(outcome):
                 continue
             update = outcome.update
-            price = cost(update.output) + _small_cost(update)
+            price = json_size(update.output) + _small_cost(update)
             if (with_output and update.output) or not room.fits(price):
                 continue
             with_output = with_output or bool(update.output)
@@ -399,14 +394,16 @@ class _Room:
 def _small_cost(update: TaskUpdate) -> int:
     texts = (update.activity, update.report, update.resources, *update.parsed_files)
     return (
-        MESSAGE_OVERHEAD + sum(map(cost, texts)) + sum(cost(step.text) + 200 for step in update.why)
+        MESSAGE_OVERHEAD
+        + sum(map(json_size, texts))
+        + sum(json_size(step.text) + 200 for step in update.why)
     )
 
 
 def _trim_parsed_files(update: TaskUpdate) -> TaskUpdate:
     room = MAX_PARSED_FILES
     for index, name in enumerate(update.parsed_files):
-        room -= cost(name) + 4
+        room -= json_size(name) + 4
         if room < 0:
             return attrs.evolve(update, parsed_files=update.parsed_files[:index])
     return update

@@ -6,18 +6,16 @@ spellings, defaults that depend on other keys, and errors that quote the value f
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from trio_afrender.errors import JobError
+from trio_afrender.text import show_json
 
 __all__ = ("Fields", "is_meaningful")
 
 _T = TypeVar("_T")
-_SHOWN = 60
-"""Characters of a wrong value in a message."""
 _INT_LIMIT = 2**53
 """Larger integers may have lost digits: other JSON programs read them as doubles."""
 
@@ -25,11 +23,6 @@ _INT_LIMIT = 2**53
 def is_meaningful(value: object) -> bool:
     """Whether a value has an effect: not empty, zero, false, null or Afanasy's -1."""
     return bool(value) and value != -1
-
-
-def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 class Fields:
@@ -40,7 +33,7 @@ class Fields:
 
     def __init__(self, data: object, path: str) -> None:
         if not isinstance(data, dict):
-            raise JobError(path, f"expected an object, found {_show(data)}")
+            raise JobError(path, f"expected an object, found {show_json(data)}")
         self.data: dict[str, object] = data
         self.path = path
 
@@ -97,7 +90,7 @@ class Fields:
 
 def _text(value: object, path: str) -> str:
     if not isinstance(value, str):
-        raise JobError(path, f"expected str, found {_show(value)}")
+        raise JobError(path, f"expected str, found {show_json(value)}")
     if "\0" in value:
         raise JobError(path, "contains a NUL character, which no command or path can contain")
     return value
@@ -105,19 +98,19 @@ def _text(value: object, path: str) -> str:
 
 def _number(value: object, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise JobError(path, f"expected int, found {_show(value)}")
+        raise JobError(path, f"expected int, found {show_json(value)}")
     if abs(value) > _INT_LIMIT:
-        raise JobError(path, f"{_show(value)} is too large a number")
+        raise JobError(path, f"{show_json(value)} is too large a number")
     return value
 
 
 def _flag(value: object, path: str) -> bool:
     if not isinstance(value, bool):
-        raise JobError(path, f"expected true or false, found {_show(value)}")
+        raise JobError(path, f"expected true or false, found {show_json(value)}")
     return value
 
 
 def _list(value: object, path: str) -> list[object] | tuple[object, ...]:
     if not isinstance(value, list | tuple):
-        raise JobError(path, f"expected a list, found {_show(value)}")
+        raise JobError(path, f"expected a list, found {show_json(value)}")
     return value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from trio_afrender.errors import JobError
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.text import json_size
 
 __all__ = ("MAX_TASK", "check_sizes", "weigh")
 
@@ -18,11 +18,8 @@ _OVERHEAD = 1000
 
 
 def _cost(texts: Iterable[str]) -> int:
-    """Bytes of texts in JSON, where an escaped character takes up to twelve."""
-    return sum(
-        len(text) if text.isascii() and text.isprintable() else len(json.dumps(text))
-        for text in texts
-    )
+    """Bytes of texts in JSON."""
+    return sum(map(json_size, texts))
 
 
 def _tables(*tables: Mapping[str, str]) -> Iterable[str]:

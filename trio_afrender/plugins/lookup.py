@@ -26,6 +26,7 @@ from trio_afrender.plugins.loader import (
     import_builtin,
     load_file,
 )
+from trio_afrender.text import find_near
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -49,10 +50,7 @@ def list_plugins(kind: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
 
 def near(kind: str, name: str, folders: Sequence[Path] = ()) -> tuple[str, ...]:
     """Up to three names of that kind that resemble `name`, the best first."""
-    import difflib  # here, because only a mistyped name needs it
-
-    known = {known.lower(): known for known in list_plugins(kind, folders)}
-    return tuple(known[match] for match in difflib.get_close_matches(name[:64].lower(), known, n=3))
+    return find_near(name, list_plugins(kind, folders), count=3, cutoff=0.6)
 
 
 def load_class(kind: str, name: str, folders: Sequence[Path] = ()) -> type:

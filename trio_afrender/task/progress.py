@@ -19,13 +19,16 @@ from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
+from trio_afrender.text import shorten
 
-__all__ = ("ProgressReader", "shorten")
+__all__ = ("ProgressReader",)
 
 CALL_INTERVAL = 0.1
 """Seconds between two calls while output keeps coming: ten updates a second are enough."""
 TICK_INTERVAL = 1.0
 """Seconds without a whole line after which a parser with `wants_ticks` is called without new output."""
+MAX_ACTIVITY, MAX_REPORT = 1000, 10_000
+"""Characters of a parser's texts, so that an update fits into a frame."""
 MAX_BYTES_PER_CALL = 8 * 1024 * 1024
 """Bytes of log in one call, so that even a slow parser answers within its time limit."""
 
@@ -34,11 +37,6 @@ STOP_FLAGS = (
     ("fatalerror", StopKind.PARSER_FATAL_ERROR, "the parser saw a fatal error"),
     ("finishedsuccess", StopKind.PARSER_SUCCESS, "the parser saw that the work is done"),
 )
-
-
-def shorten(text: str, limit: int = 1000) -> str:
-    """Cut the text of a plugin to `limit` characters, so that an update fits into a frame."""
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 class ProgressReader:
@@ -146,9 +144,9 @@ class ProgressReader:
             frame=state.frame,
             percentframe=min(max(state.percentframe, 0), 100),
             progress_changed=state.progress_changed,
-            activity=redact(shorten(state.activity)),
-            report=redact(shorten(state.report, 10_000)),
-            resources=shorten(state.resources, 10_000),
+            activity=redact(shorten(state.activity, MAX_ACTIVITY)),
+            report=redact(shorten(state.report, MAX_REPORT)),
+            resources=shorten(state.resources, MAX_REPORT),
             parsed_files=parsed_files,
             started=started,
         )

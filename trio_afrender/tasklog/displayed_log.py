@@ -23,6 +23,7 @@ from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.memory_log import MemoryLogStore
 from trio_afrender.tasklog.size_event import SizeEvent
 from trio_afrender.tasklog.writer import DEFAULT_QUOTA, MAX_HELD, SEGMENT_SIZE, open_writer
+from trio_afrender.text import to_bytes
 
 __all__ = ("DisplayedLog", "Replacement")
 
@@ -141,7 +142,7 @@ class DisplayedLog:
                     # What is before the first replacement stays in the raw log.
                     own = self._begin_own(max(self._shown, part.start))
                 self._copy_raw(own, part.start)
-                own.append(_encode(part.text))
+                own.append(to_bytes(part.text))
                 self._shown = max(self._shown, part.end)
             if own is not None:
                 self._copy_raw(own, consumed)
@@ -219,10 +220,3 @@ class _LiveDisplayedReader:
 
     def missing(self, before: int) -> Missing:
         return self._now().missing(before)
-
-
-def _encode(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a lone surrogate that a parser made up
-        return text.encode("utf-8", "replace")

@@ -1,0 +1,74 @@
+"""Text made safe or short."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_afrender.text import (
+    clean_name,
+    find_near,
+    json_size,
+    printable,
+    shorten,
+    show_json,
+    suggest,
+    to_bytes,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("/x/a.jpg", "a.jpg"),
+        ("C:\\x\\a.jpg", "a.jpg"),
+        ("..", ""),
+        (". .", ""),
+        ("", ""),
+        ("a/", ""),
+        ("a\nb", ""),
+        ("\udcff", ""),
+        ("ä" * 100, "ä" * 100),
+        ("ä" * 101, ""),
+    ],
+)
+def test_only_base_names_are_file_names(name: str, clean: str) -> None:
+    assert clean_name(name) == clean
+
+
+def test_text_of_a_peer_is_one_printable_line() -> None:
+    assert printable("a\x1b[1m\nä\udcff") == "a?[1m?ä?"
+    assert printable("abc", 2) == "ab"
+
+
+def test_long_text_ends_with_dots() -> None:
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefg", 6) == "abc..."
+    assert show_json({"ä": object}, 20).startswith('{"ä": "')
+    assert len(show_json("x" * 100)) == 60
+
+
+@given(st.text(st.characters()))
+def test_the_size_in_json_is_not_underestimated(text: str) -> None:
+    assert len(json.dumps(text)) - 2 <= json_size(text) <= len(json.dumps(text))
+
+
+@given(st.binary())
+def test_printed_bytes_are_restored(data: bytes) -> None:
+    assert to_bytes(data.decode("utf-8", "surrogateescape")) == data
+
+
+def test_a_surrogate_that_stands_for_no_byte_becomes_a_question_mark() -> None:
+    assert to_bytes("a\ud800") == b"a?"
+
+
+def test_near_names_ignore_case_and_come_best_first() -> None:
+    known = ("Blender", "blend", "maya")
+    assert find_near("BLENDER", known, count=3) == ("Blender", "blend")
+    assert find_near("x" * 100_000, known) == ()
+    assert suggest("mya", known) == ', did you mean "maya"?'
+    assert suggest("nuke", known) == ""
