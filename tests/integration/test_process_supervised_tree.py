@@ -760,6 +760,20 @@ async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path)
     assert tokens == set()
 
 
+async def test_a_cancelled_agent_gets_the_end_of_its_trees(tmp_path: Path) -> None:
+    """Its cleanup, which is shielded, waits for the proof that they are empty."""
+    statuses = []
+    with trio.CancelScope() as agent:
+        async with open_supervisor(tmp_path) as supervisor:
+            tree = await RealTrees(supervisor, tmp_path).spawn(make_shell("exec sleep 1000"))
+            agent.cancel()
+            with trio.move_on_after(GUARD, shield=True):
+                assert await tree.kill_until_empty(2 * GUARD) == ()
+                statuses.append(str(await tree.reap()))
+                await tree.output.aclose()
+    assert statuses == ["signal 9"]
+
+
 # -- sockets ------------------------------------------------------------------------------------
 
 

@@ -288,15 +288,23 @@ class SupervisorClient:
         assert self._nursery is not None  # noqa: S101 - `open` is entered before a caller gets this
         self._nursery.start_soon(tree.listen)
 
+    async def _hold_listeners(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        # Shielded: a cancelled agent still kills its trees, and the proof that they are empty is a
+        # message (test_a_cancelled_agent_gets_the_end_of_its_trees).
+        with trio.CancelScope(shield=True) as scope:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started(scope)
+                await trio.sleep_forever()
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Receive the messages of task supervisors while this is open; `aclose` at the end."""
         async with open_bare_nursery() as nursery:
-            self._nursery = nursery
+            listening: trio.CancelScope = await nursery.start(self._hold_listeners)
             try:
                 yield
             finally:
-                nursery.cancel_scope.cancel()
+                listening.cancel()
                 await self.aclose()
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
