@@ -72,8 +72,9 @@ def find_near(
     """Return up to `count` of the known names that resemble `name`, ignoring case, the best first."""
     import difflib  # here, because only a mistyped name needs it
 
+    # Sorted, so that of two names that differ in case alone the one in lower case wins.
+    spelled = {each.lower(): each for each in sorted(known)}
     # Cut, because the time grows with the square of the length.
-    spelled = {each.lower(): each for each in known}
     found = difflib.get_close_matches(name[:64].lower(), spelled, n=count, cutoff=cutoff)
     return tuple(spelled[each] for each in found)
 

@@ -69,6 +69,7 @@ def test_a_surrogate_that_stands_for_no_byte_becomes_a_question_mark() -> None:
 def test_near_names_ignore_case_and_come_best_first() -> None:
     known = ("Blender", "blend", "maya")
     assert find_near("BLENDER", known, count=3) == ("Blender", "blend")
+    assert find_near("nimbi", ("NIMBY", "nimby")) == ("nimby",)
     assert find_near("x" * 100_000, known) == ()
     assert suggest("mya", known) == ', did you mean "maya"?'
     assert suggest("nuke", known) == ""

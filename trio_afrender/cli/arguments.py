@@ -6,7 +6,6 @@ Imports nothing slow, so that ``--help`` and errors are instant.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any, NoReturn, TypeVar
 
 from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
+from trio_afrender.text import suggest
 
-__all__ = ("NIMBIES", "make_parser", "parse", "split_overrides", "suggest")
+__all__ = ("NIMBIES", "make_parser", "parse", "split_overrides")
 
 USAGE = """\
 trio_afrender [agent] [nimby|NIMBY] --server URL [options]
@@ -109,12 +109,6 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
                 raise ConfigError(f"--{name}: expected a value") from None
         overrides.setdefault(name, value)
     return rest, overrides
-
-
-def suggest(word: str, known: Collection[str]) -> str:
-    """Return ``, did you mean "x"?`` with the nearest known word, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f', did you mean "{close[0]}"?' if close else ""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.errors import ConfigError
+from trio_afrender.text import show_json
 
 __all__ = ("SettingValue", "check", "from_text", "is_pair")
 
@@ -64,7 +65,7 @@ def check(kind: str, value: object, folder: Path) -> object:
                 return [[part.replace("\\", "/") for part in item] for item in value]
         case _:
             pass
-    raise ConfigError(f"expected {_NAMES[kind]}, got {_shorten_json(value)}")
+    raise ConfigError(f"expected {_NAMES[kind]}, got {show_json(value)}")
 
 
 def from_text(kind: str, text: str) -> object:
@@ -84,12 +85,12 @@ def from_text(kind: str, text: str) -> object:
                 return int(text) if kind == "int" else float(text)
             except ValueError:
                 expected = _NAMES[kind]
-                raise ConfigError(f"expected {expected}, got {_shorten_json(text)}") from None
+                raise ConfigError(f"expected {expected}, got {show_json(text)}") from None
         case "bool":
             word = text.strip().lower()
             if word in _TRUE or word in _FALSE:
                 return word in _TRUE
-            raise ConfigError(f"expected true or false, got {_shorten_json(text)}")
+            raise ConfigError(f"expected true or false, got {show_json(text)}")
         case _:
             return check(kind, _parse_list(kind, text), folder)
 
@@ -101,7 +102,7 @@ def _parse_list(kind: str, text: str) -> object:
         return json.loads(text)
     except ValueError:
         expected = _NAMES[kind]
-        raise ConfigError(f"expected {expected} as JSON, got {_shorten_json(text)}") from None
+        raise ConfigError(f"expected {expected} as JSON, got {show_json(text)}") from None
 
 
 def is_pair(item: object) -> bool:
@@ -111,8 +112,3 @@ def is_pair(item: object) -> bool:
 
 def _absolute(text: str, folder: Path) -> str:
     return os.path.normpath(folder / Path(text).expanduser()) if text else ""
-
-
-def _shorten_json(value: object) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import attrs
 
+from trio_afrender.text import find_near
+
 __all__ = (
     "CGRU",
     "INSTRUCTIONS",
@@ -474,11 +476,9 @@ def _rule_value(spec: SettingSpec, value: object) -> object:
 
 def suggest_key(name: str, known: Iterable[str]) -> str:
     """Return the end of an error message about an unknown key: the nearest known key, or all."""
-    import difflib  # here, because only a mistyped name needs it
-
     names = sorted(filter(None, known))
-    if close := difflib.get_close_matches(name, names, n=1, cutoff=0.5):
-        return f'did you mean "{close[0]}"?'
+    if near := find_near(name, names):
+        return f'did you mean "{near[0]}"?'
     if len(names) > _MAX_LISTED:
         return "trio_afrender config prints all"
     return f"known: {', '.join(names)}"

@@ -8,10 +8,10 @@ from argparse import Namespace
 
 import attrs
 
-from trio_afrender.cli.arguments import suggest
 from trio_afrender.cli.terminal import clean, print_line, write_line
 from trio_afrender.config import Config
 from trio_afrender.devtools.service_preview import TASK_KEYS, ServiceView, make_service, read_tasks
+from trio_afrender.text import suggest
 
 __all__ = ("run_service",)
 

@@ -1,17 +1,16 @@
 """Checks of files and folders: store, mounts of the paths map, token file, plugins, settings.
 
-The functions ``probe_*`` block, `probe_mount` for as long as a mount hangs.
+They block, `probe_mount` for as long as a mount hangs.
 """
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import os
 import stat
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -26,23 +25,19 @@ from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, check_plugins
 from trio_afrender.errors import ConfigError
 from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.task.usage_totals import show_bytes
+from trio_afrender.text import suggest
 from trio_afrender.transport.tokens import read_token_file
 
 __all__ = (
-    "MountFacts",
-    "PluginFacts",
     "StoreFacts",
-    "TokenFacts",
     "check_mounts",
     "check_plugin_folders",
     "check_settings",
     "check_store",
     "check_token",
-    "mapped_folders",
+    "judge_store",
     "probe_mount",
-    "probe_plugins",
     "probe_store",
-    "probe_token",
 )
 
 SPACE_NEEDED, SPACE_WANTED = 100 * 1024**2, 5 * 1024**3
@@ -89,6 +84,10 @@ class StoreFacts:
     locked_by: str = ""
     """The pid of an agent that uses the store."""
     kind: str = "ext4"
+
+
+def check_store(config: Config) -> Iterator[Finding]:
+    return judge_store(probe_store(config))
 
 
 def probe_store(config: Config) -> StoreFacts:
@@ -158,7 +157,7 @@ def _file_system_type(folder: Path) -> str:
     return found
 
 
-def check_store(facts: StoreFacts) -> Iterator[Finding]:
+def judge_store(facts: StoreFacts) -> Iterator[Finding]:
     path = quote(facts.path)
     if not facts.writable:
         text = f"this user may not write to {facts.path if facts.exists else facts.parent}"
@@ -219,115 +218,76 @@ def _check_disk(facts: StoreFacts) -> Iterator[Finding]:
         yield Finding("store-disk", WARNING, text, "iostat -x 1 5")
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class MountFacts:
-    """A client folder of the paths map."""
+def probe_mount(path: str) -> str:
+    """Return the problem of a folder: ``missing``, ``closed`` (no permission), ``hangs``; '' if none.
 
-    path: str
-    state: str = "there"
-    """``there``, ``missing``, ``closed`` (this user may not enter it), ``hangs``."""
-
-
-def mapped_folders(config: Config) -> tuple[str, ...]:
-    """Return the client folders of the paths map, each once."""
-    return tuple(dict.fromkeys(client for client, _ in config.paths_map if client))
-
-
-def probe_mount(path: str) -> MountFacts:
-    """Read a folder. Hangs as long as its mount does: the caller must give up waiting."""
+    Hangs as long as its mount does: the caller must give up waiting.
+    """
     try:
         with os.scandir(path) as entries:
             # Opening alone can succeed while the file server is down.
             next(entries, None)
     except (FileNotFoundError, NotADirectoryError):
-        return MountFacts(path=path, state="missing")
+        return "missing"
     except PermissionError:
-        return MountFacts(path=path, state="closed")
+        return "closed"
     except OSError:
-        return MountFacts(path=path, state="hangs")  # a stale handle, or the file server is down
-    return MountFacts(path=path)
+        return "hangs"  # a stale handle, or the file server is down
+    return ""
 
 
-def check_mounts(facts: Collection[MountFacts]) -> Iterator[Finding]:
-    for mount in facts:
-        path = quote(mount.path)
-        match mount.state:
+def check_mounts(problems: Mapping[str, str]) -> Iterator[Finding]:
+    """`problems` are those of the client folders in the paths map, by path."""
+    for path, problem in problems.items():
+        quoted = quote(path)
+        match problem:
             case "hangs":
-                text = (
-                    f"{mount.path} of the paths map does not answer: tasks that use it would hang"
-                )
-                yield Finding("mount", ERROR, text, f"umount -l {path} && mount {path}")
+                text = f"{path} of the paths map does not answer: tasks that use it would hang"
+                yield Finding("mount", ERROR, text, f"umount -l {quoted} && mount {quoted}")
             case "missing":
-                text = f"{mount.path} of the paths map does not exist"
-                yield Finding("mount", ERROR, text, f"mount {path}")
+                text = f"{path} of the paths map does not exist"
+                yield Finding("mount", ERROR, text, f"mount {quoted}")
             case "closed":
-                text = f"this user may not enter {mount.path} of the paths map"
-                yield Finding("mount", ERROR, text, f"namei -l {path}")
-    if not facts:
+                text = f"this user may not enter {path} of the paths map"
+                yield Finding("mount", ERROR, text, f"namei -l {quoted}")
+    if not problems:
         yield Finding("mount", OK, "the paths map is empty")
-    elif all(mount.state == "there" for mount in facts):
-        yield Finding("mount", OK, f"folders of the paths map: {len(facts)}, all accessible")
+    elif not any(problems.values()):
+        yield Finding("mount", OK, f"folders of the paths map: {len(problems)}, all accessible")
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class TokenFacts:
-    """The file with the token."""
-
-    path: str = ""
-    wanted: bool = True
-    """Whether the server demands a token."""
-    problem: str = ""
-    """The error of reading it."""
-    mode: int = 0o600
-
-
-def probe_token(config: Config, path: str) -> TokenFacts:
-    wanted = config.server.startswith(("ws://", "wss://"))
+def check_token(config: Config, path: str) -> Iterator[Finding]:
+    """`path` is that of the file with the token; '' if none is set."""
     if not path:
-        return TokenFacts(wanted=wanted)
-    problem, mode = "", 0o600
+        if config.server.startswith(("ws://", "wss://")):
+            text = "no token file is set, but every websocket server demands a token"
+            fix = "trio_afrender agent --token-file ~/.config/afrender.token"
+            yield Finding("token", WARNING, text, fix)
+        return
     try:
         mode = stat.S_IMODE(Path(path).stat().st_mode)
+        if mode & 0o077:
+            text = f"{path} can be read by others (mode {mode:o})"
+            yield Finding("token", ERROR, text, f"chmod 600 {quote(path)}")
+            return
         read_token_file(Path(path))
     except (ConfigError, OSError) as error:
-        problem = str(error)
-    return TokenFacts(path=path, wanted=wanted, problem=problem, mode=mode)
-
-
-def check_token(facts: TokenFacts) -> Iterator[Finding]:
-    if not facts.path:
-        if facts.wanted:
-            text = "no token file is set, but every websocket server demands a token"
-            yield Finding(
-                "token", WARNING, text, "trio_afrender agent --token-file ~/.config/afrender.token"
-            )
-        return
-    if facts.mode & 0o077:
-        text = f"{facts.path} can be read by others (mode {facts.mode:o})"
-        yield Finding("token", ERROR, text, f"chmod 600 {quote(facts.path)}")
-    elif facts.problem:
-        yield Finding("token", ERROR, facts.problem, f"ls -l {quote(facts.path)}")
+        yield Finding("token", ERROR, str(error), f"ls -l {quote(path)}")
     else:
-        yield Finding("token", OK, f"{facts.path} has a token that only its owner can read")
+        yield Finding("token", OK, f"{path} has a token that only its owner can read")
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class PluginFacts:
-    """A studio's plugin folders."""
-
-    folders: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    bad: tuple[tuple[str, str], ...] = ()
-    """Kind and name of a plugin, and one line of its problem."""
-    good: int = 0
-
-
-def probe_plugins(config: Config) -> PluginFacts:
+def check_plugin_folders(config: Config) -> Iterator[Finding]:
     """Load, create and call every plugin of a studio's own folders, in another process."""
     folders = tuple(folder for folder in config.plugins if folder.is_dir())
-    missing = tuple(str(folder) for folder in config.plugins if not folder.is_dir())
+    missing = [str(folder) for folder in config.plugins if folder not in folders]
+    for folder in missing:
+        text = f"the plugin folder {folder} does not exist"
+        yield Finding("plugins", ERROR, text, f"ls -ld {quote(folder)}")
     if not folders:
-        return PluginFacts(missing=missing)
+        if not missing:
+            yield Finding("plugins", OK, "no plugin folders are set")
+        return
     own = [
         (kind, name)
         for kind in PLUGIN_KINDS
@@ -336,33 +296,15 @@ def probe_plugins(config: Config) -> PluginFacts:
     reports = check_plugins(
         folders, names=own, limit=config.timing.plugin, settings=config.plugin_settings()
     )
-    bad = tuple(
-        (f"{each.kind} {each.name}", each.problems[0].strip().splitlines()[-1])
-        for each in reports
-        if each.problems
-    )
-    return PluginFacts(
-        folders=tuple(map(str, folders)),
-        missing=missing,
-        bad=bad,
-        good=len(reports) - len(bad),
-    )
-
-
-def check_plugin_folders(facts: PluginFacts) -> Iterator[Finding]:
-    for folder in facts.missing:
-        text = f"the plugin folder {folder} does not exist"
-        yield Finding("plugins", ERROR, text, f"ls -ld {quote(folder)}")
-    for what, problem in facts.bad:
-        kind, _, name = what.partition(" ")
-        folders = " ".join(f"--plugins {quote(folder)}" for folder in facts.folders)
-        fix = f"trio_afrender check {folders}".rstrip()
-        if kind == "meter":
-            fix = f"trio_afrender check meter {quote(name)} {folders}".rstrip()
-        yield Finding("plugins", ERROR, f"{kind} {name}: {problem}", fix)
-    if not facts.missing and not facts.bad:
-        good = f"plugins in your own folders: {facts.good}, all load and work"
-        yield Finding("plugins", OK, good if facts.folders else "no plugin folders are set")
+    options = " ".join(f"--plugins {quote(str(folder))}" for folder in folders)
+    bad = [each for each in reports if each.problems]
+    for each in bad:
+        text = f"{each.kind} {each.name}: {each.problems[0].strip().splitlines()[-1]}"
+        which = f"meter {quote(each.name)} " if each.kind == "meter" else ""
+        yield Finding("plugins", ERROR, text, f"trio_afrender check {which}{options}")
+    if not missing and not bad:
+        text = f"plugins in your own folders: {len(reports)}, all load and work"
+        yield Finding("plugins", OK, text)
 
 
 def check_settings(keys: Collection[str], problems: Collection[str]) -> Iterator[Finding]:
@@ -371,12 +313,11 @@ def check_settings(keys: Collection[str], problems: Collection[str]) -> Iterator
     for problem in problems:
         yield Finding("config", WARNING, problem, fix)
     known = {*CGRU, *OTHERS}
-    typos = 0
-    for key in sorted(set(keys) - known):
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.9)
-        if close and key.startswith(("af_", "cmd_", "paths")):
-            typos += 1
-            text = f'the setting "{key}" is unknown, did you mean "{close[0]}"?'
-            yield Finding("config", WARNING, text, fix)
+    unknown = [key for key in sorted(set(keys) - known) if key.startswith(("af_", "cmd_", "paths"))]
+    typos = [
+        f'"{key}" is unknown{near}' for key in unknown if (near := suggest(key, known, cutoff=0.9))
+    ]
+    for typo in typos:
+        yield Finding("config", WARNING, f"the setting {typo}", fix)
     if not problems and not typos:
         yield Finding("config", OK, "the config files have no errors")
