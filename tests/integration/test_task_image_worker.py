@@ -177,7 +177,7 @@ async def test_a_worker_that_cannot_start(image: Path, monkeypatch: pytest.Monke
 
 def test_the_agent_loads_no_image_library() -> None:
     code = (
-        "import sys; import trio_afrender.agent.agent_dependencies, trio_afrender.cli.main, trio_afrender.task.execution\n"
+        "import sys; import trio_afrender.agent.agent_dependencies, trio_afrender.cli.main, trio_afrender.task.run\n"
         "import trio_afrender.farm.farm\n"
         "print([name for name in ('OpenImageIO', 'numpy') if name in sys.modules])"
     )

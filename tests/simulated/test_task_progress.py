@@ -35,13 +35,13 @@ async def test_tenths_of_a_frame_arrive_within_a_tick(autojump_clock: MockClock)
         for tenth in (1, 2, 3):
             await child.write(f".{tenth}".encode())
             await trio.sleep(1.05)
-            assert bench.control.percent == 5 * tenth
+            assert bench.state.parsed.percent == 5 * tenth
         await child.write(b" done\n")
         await child.write(b"to /out/a.2 ")
         await trio.sleep(1.2)
         await child.write(b".4")
         await trio.sleep(1.05)
-        assert bench.control.percent == 70
+        assert bench.state.parsed.percent == 70
         child.exit(0)
     assert sorted(set(bench.progress())) == [0, 5, 10, 15, 50, 70]
     assert "".join(batches(bench.log)[0]) == "to /out/a.1 .1.2.3 done\nto /out/a.2 .4"

@@ -13,12 +13,12 @@ from trio.testing import MockClock
 from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
 from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
-from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
+from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
 from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run import run_task
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.testing import FakeChild, MemoryHost
 from trio_afrender.testing.memory_host import MemoryRunFolder, virtual_wall
 
@@ -40,10 +40,17 @@ class Bench:
     """One run on a host in memory, and the events it sent."""
 
     host: MemoryHost
-    control: TaskControl
+    state: RunState
     events: list[TaskEvent] = attrs.field(factory=list)
-    adopted: list[tuple[ProcessTree, tuple[int, ...]]] = attrs.field(factory=list)
     over: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def control(self) -> TaskControl:
+        return self.state.control
+
+    @property
+    def adopted(self) -> list[tuple[ProcessTree, tuple[int, ...]]]:
+        return [(e.tree, e.pids) for e in self.events if isinstance(e, UnkillableTree)]
 
     @property
     def outcome(self) -> TaskUpdate:
@@ -71,20 +78,14 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     """Run `task`; leaving waits for its end."""
     host = host or MemoryHost()
-    bench = Bench(host, TaskControl(task, inherited=inherited))
     timing = Timing(grace=10.0, drain=1.0, sweep=30.0)
     config = Config(name="r1", timing=timing, window=window)
     send, receive = trio.open_memory_channel[TaskEvent](0)
     async with host.open() as outside, trio.open_nursery() as nursery:
-        dependencies = TaskDependencies(
-            config=config,
-            spawn=outside.spawn,
-            plugins=outside.plugins,
-            open_run_folder=outside.open_run_folder,
-            adopt=lambda child, pids: bench.adopted.append((child, pids)),
-            wall=wall,
-            environment=AgentEnvironment({}, (), config.redact),
+        dependencies = attrs.evolve(
+            outside, wall=wall, environment=AgentEnvironment({}, (), config.redact)
         )
+        bench = Bench(host, RunState(task, config, dependencies, send, inherited=inherited))
 
         async def collect_events() -> None:
             async for event in receive:
@@ -92,7 +93,7 @@ async def open_bench(
             bench.over.set()
 
         nursery.start_soon(collect_events)
-        nursery.start_soon(run_task, bench.control, dependencies, send)
+        nursery.start_soon(run_task, bench.state)
         yield bench
         await bench.over.wait()
 
@@ -129,7 +130,7 @@ async def test_environment_and_folder(autojump_clock: MockClock) -> None:
     assert launch.cwd == "/shots/a"
     assert launch.nice == 10
     environment = dict(launch.environment)
-    assert len(environment.pop("AF_TASK_TOKEN")) == 32
+    assert environment.pop("AF_TASK_TOKEN") == "token-1"
     assert environment == {
         "PROJECT": "demo",
         "AF_JOB_ID": "2",
@@ -345,7 +346,7 @@ async def test_stops_that_discard_the_outcome_kill_and_send_nothing(
         bench.control.stop(StopCause(kind=kind, text="closed"))
     assert child.signals
     assert not [e for e in bench.events if isinstance(e, TaskUpdate) and e.status.terminal]
-    assert bench.control.done.is_set()
+    assert bench.state.done.is_set()
 
 
 async def test_a_process_that_holds_the_pipe_is_killed_after_the_drain(
@@ -482,35 +483,26 @@ async def test_listeners_get_new_output_without_secrets(autojump_clock: MockCloc
 async def test_requested_output_is_never_empty(autojump_clock: MockClock) -> None:
     async with open_bench() as bench:
         child = await bench.host.spawn.next()
-        assert bench.control.output is not None
-        assert await bench.control.output() == "The task has printed nothing so far.\n"
+        assert await bench.state.read_output() == "The task has printed nothing so far.\n"
         await child.write(b"something\n")
         await trio.sleep(1)
-        assert await bench.control.output() == "something\n"
+        assert await bench.state.read_output() == "something\n"
         child.exit(0)
 
 
 async def test_a_run_waits_for_the_tree_of_the_older_run_of_its_key(
     autojump_clock: MockClock,
 ) -> None:
-    older = TaskControl(attrs.evolve(TASK, run="r0"))
     async with open_bench() as bench:
         # The run of the bench has no predecessor and starts at once; the next one waits.
         first = await bench.host.spawn.next()
         first.exit(0)
-    control = TaskControl(attrs.evolve(TASK, run="r2"), predecessor=older)
+    config, host = Config(name="r1"), MemoryHost()
     send, receive = trio.open_memory_channel[TaskEvent](100)
-    host = MemoryHost()
     async with host.open() as outside, trio.open_nursery() as nursery:
-        dependencies = TaskDependencies(
-            config=Config(name="r1"),
-            spawn=outside.spawn,
-            plugins=outside.plugins,
-            open_run_folder=outside.open_run_folder,
-            adopt=lambda child, pids: None,
-            wall=virtual_wall,
-        )
-        nursery.start_soon(run_task, control, dependencies, send)
+        older = RunState(attrs.evolve(TASK, run="r0"), config, outside, send)
+        newer = RunState(attrs.evolve(TASK, run="r2"), config, outside, send, predecessor=older)
+        nursery.start_soon(run_task, newer)
         await trio.sleep(100)
         assert host.spawn.launches == []
         older.done.set()

@@ -14,15 +14,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.config import Config
-from trio_afrender.process.interfaces import Launch
+from trio_afrender.plugins.interfaces import ServiceFacts
 from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.task.events import FilesFound, TaskEvent
 from trio_afrender.task.image_checks import ImageFinding, check_images
 from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.thumbnails import MAX_BACKLOG, Thumbnails
-from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.testing import MemoryHost
 from trio_afrender.thumbnail.command import Wanted, make_words
 
@@ -40,6 +39,9 @@ class ScriptedImageWorker:
     tried: list[tuple[float, str]] = attrs.field(factory=list)
     seen: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
+    files: dict[str, bytes] = attrs.field(factory=dict)
+    """The run's files folder, which gets a file for each thumbnail."""
+
     async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
         self.tried.append((trio.current_time(), image))
         with trio.move_on_after(limit) as waiting:
@@ -49,6 +51,7 @@ class ScriptedImageWorker:
         if trio.current_time() < self.ready.get(image, 0.0):
             raise ImageProblem(f"{image} is damaged or not complete: cut")
         self.made.append((trio.current_time(), image))
+        self.files[thumb] = b"jpeg"
 
     async def inspect(self, image: str, limit: float) -> Mapping[str, Any] | None:
         await trio.sleep(self.seconds)
@@ -63,6 +66,7 @@ class ScriptedPlugins:
     """A service that asks for a thumbnail of each file, by the image worker or by a shell command."""
 
     by_shell = False
+    facts = ServiceFacts(working_directory="/", command="render", environment={})
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()
@@ -78,7 +82,8 @@ class Stage:
     host: MemoryHost
     run_state: RunState
     plugins: ScriptedPlugins
-    collected: list[float]
+    sent: list[tuple[float, str]]
+    """When each file was sent."""
 
     @property
     def log(self) -> str:
@@ -95,41 +100,28 @@ class Stage:
 async def open_stage(image_worker: ScriptedImageWorker | None = None) -> AsyncIterator[Stage]:
     image_worker = image_worker or ScriptedImageWorker()
     host = MemoryHost(image_worker=image_worker, folders={"/"})
-    collected: list[float] = []
+    sent: list[tuple[float, str]] = []
+    events, receive = trio.open_memory_channel[TaskEvent](0)
 
-    async def collect() -> None:
-        await trio.lowlevel.checkpoint()
-        collected.append(trio.current_time())
+    async def note_files() -> None:
+        async for event in receive:
+            assert isinstance(event, FilesFound)
+            sent.extend((trio.current_time(), file.name) for file in event.files)
 
     async with (
         host.open() as outside,
         AsyncExitStack() as stack,
         trio.open_nursery() as nursery,
     ):
-        dependencies = TaskDependencies(
-            config=Config(name="r1", post_limit=16.0),
-            spawn=outside.spawn,
-            plugins=outside.plugins,
-            open_run_folder=outside.open_run_folder,
-            adopt=lambda child, pids: None,
-            image_worker=outside.image_worker,
-        )
-        run_state = RunState(TaskControl(TASK), dependencies)
+        run_state = RunState(TASK, Config(name="r1", post_limit=16.0), outside, events)
         plugins: Any = ScriptedPlugins()
-
         run_folder = await stack.enter_async_context(outside.open_run_folder(TASK))
-
-        def launch(command: str, slot: str) -> Launch:
-            return Launch(
-                argv=("/bin/sh", "-c", command),
-                cwd="/",
-                environment={"AF_TASK_TOKEN": "t"},
-                persistence=run_folder.persistence(slot, own_log=True),
-            )
-
-        thumbnails = Thumbnails(plugins, run_state, run_folder, launch, collect)
+        image_worker.files = host.places["r1"].files
+        run_state.prepare(run_folder, plugins)
+        thumbnails = Thumbnails(run_state, run_folder, plugins)
+        nursery.start_soon(note_files)
         nursery.start_soon(thumbnails.run)
-        yield Stage(thumbnails, image_worker, host, run_state, plugins, collected)
+        yield Stage(thumbnails, image_worker, host, run_state, plugins, sent)
         nursery.cancel_scope.cancel()
 
 
@@ -139,7 +131,8 @@ async def test_an_announced_file_is_made_at_once(autojump_clock: MockClock) -> N
         stage.thumbnails.announce(("a.exr", "b.exr", "a.exr"))
         await trio.sleep(1)
         assert stage.image_worker.made == [(5.0, "a.exr"), (5.0, "b.exr")]
-        assert stage.collected == [5.0]  # sent while the task runs
+        # Sent while the task runs.
+        assert stage.sent == [(5.0, "a.exr.jpg"), (5.0, "b.exr.jpg")]
         assert await stage.finish() == 0
     assert stage.log == ""
 

@@ -38,9 +38,8 @@ from trio_afrender.hostinfo.rates import until_tick
 from trio_afrender.protocol.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
 from trio_afrender.task.gpu_slots import GpuAllocator, host_gpu_allocations
 from trio_afrender.task.launch import AgentEnvironment
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.transport.interfaces import Connect
 from trio_afrender.version import __version__
 
@@ -95,14 +94,34 @@ class _Agent:
         self.config = config
         self.over = trio.Event()
         """Set when the agent has ended."""
-        self._dependencies = dependencies
         self._settings = SessionSettings.of(config.timing)
+        self._resources: HostResources | None = None
+        self._resources_text = ""
+        self._gpus: tuple[GpuCard, ...] | None = None
+        self._gpu_deadline = trio.current_time() + GPU_START_TIMEOUT
+        self._gpu_allocator = GpuAllocator(
+            config.gpu,
+            self._known_gpus,
+            dependencies.environ.get("CUDA_VISIBLE_DEVICES", ""),
+            host_gpu_allocations(),
+        )
+        self._dependencies = attrs.evolve(
+            dependencies,
+            gpus=self._gpu_allocator,
+            resources=lambda: self._resources_text,
+            period=self._settings.period,
+            environment=AgentEnvironment.of(dependencies.environ, config.redact),
+        )
         self._watchdog = LoopWatchdog(trio.current_time)
-        self._host_actions = HostActions(config, dependencies, lambda: self._session.reregister())
+        self._host_actions = HostActions(
+            config, self._dependencies, lambda: self._session.reregister()
+        )
         self._final_command = ""
         """A shell command to start after the render has left the farm."""
         self._outbox = Outbox(journal=dependencies.journal, ended=dependencies.history.note)
-        self._dispatcher = Dispatcher(self._outbox, wake=self._wake, forget=self._forget)
+        self._dispatcher = Dispatcher(
+            config, self._dependencies, self._outbox, wake=self._wake, forget=self._forget
+        )
         self._session = Session(
             connect,
             self._outbox,
@@ -115,17 +134,7 @@ class _Agent:
             watchdog=self._watchdog,
         )
         self._launched = int(dependencies.wall())
-        self._resources: HostResources | None = None
-        self._resources_text = ""
         self._idle_since = trio.current_time()
-        self._gpu_allocator = GpuAllocator(
-            config.gpu,
-            self._known_gpus,
-            dependencies.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            host_gpu_allocations(),
-        )
-        self._gpus: tuple[GpuCard, ...] | None = None
-        self._gpu_deadline = trio.current_time() + GPU_START_TIMEOUT
         # Unlimited: the sender must not wait, and the channel holds at most the closed runs of one
         # cleanup interval.
         self._forgotten, self._to_remove = trio.open_memory_channel[TaskExec](math.inf)
@@ -147,15 +156,15 @@ class _Agent:
     def views(self) -> tuple[RunView, ...]:
         return tuple(
             RunView(
-                run=control.task.run,
-                key=control.task.key,
-                name=control.task.name,
-                pid=control.pid,
-                percent=control.percent,
-                activity=control.activity,
-                suspended=control.suspension.reason,
+                run=state.task.run,
+                key=state.task.key,
+                name=state.task.name,
+                pid=state.pid,
+                percent=state.parsed.percent,
+                activity=state.activity,
+                suspended=state.control.suspension.reason,
             )
-            for control in self._dispatcher.running.values()
+            for state in self._dispatcher.running.values()
         )
 
     async def run(self, task_status: trio.TaskStatus[AgentHandle]) -> None:
@@ -166,19 +175,18 @@ class _Agent:
         refused: LinkRefused | None = None
         try:
             opened = self._dependencies
-            dependencies = self._make_task_dependencies()
             continued = await recover(
                 opened.journal.held,
                 opened.inherited,
                 self._outbox,
-                dependencies,
+                opened,
                 opened.read_stored_output,
             )
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 nursery.start_soon(self._run_journal)
                 nursery.start_soon(opened.history.run)
-                await nursery.start(self._dispatcher.run, dependencies)
+                await nursery.start(self._dispatcher.run)
                 self._dispatcher.continue_runs(continued)
                 self._start(nursery, self._measure_host)
                 self._start(nursery, opened.meters.run, self._settings.period)
@@ -243,9 +251,9 @@ class _Agent:
         config, facts = self.config, self._dependencies.facts
         # A run whose outcome is discarded still has processes, but the server has given it up.
         running = tuple(
-            control.task
-            for control in self._dispatcher.running.values()
-            if control.cause is None or not control.cause.kind.discards_outcome
+            state.task
+            for state in self._dispatcher.running.values()
+            if not state.control.discards_outcome
         )
         return Register(
             name=config.name,
@@ -291,23 +299,25 @@ class _Agent:
         if plan.leave:
             self._shutdown.drain(plan.leave, finish=plan.finish)
 
-    def _find(self, which: TaskKey | str) -> list[TaskControl]:
+    def _find(self, which: TaskKey | str) -> list[RunState]:
         return [
-            control
-            for control in self._dispatcher.running.values()
-            if which in (control.task.run, control.task.key)
+            state
+            for state in self._dispatcher.running.values()
+            if which in (state.task.run, state.task.key)
         ]
 
     def suspend_task(self, which: TaskKey | str, reason: str) -> bool:
         found = self._find(which)
-        for control in found:
-            control.suspension.change(reason)
+        for state in found:
+            state.control.suspension.change(reason)
         return bool(found)
 
     def stop_task(self, which: TaskKey | str, reason: str) -> bool:
         found = self._find(which)
-        for control in found:
-            control.stop(StopCause(kind=StopKind.USER, text=f"stopped on this host: {reason}"))
+        for state in found:
+            state.control.stop(
+                StopCause(kind=StopKind.USER, text=f"stopped on this host: {reason}")
+            )
         return bool(found)
 
     # -- housekeeping ---------------------------------------------------------------------------
@@ -350,33 +360,11 @@ class _Agent:
 
     async def _run_journal(self) -> None:
         def now() -> PendingState:
-            running = (control.task for control in self._dispatcher.running.values())
+            running = (state.task for state in self._dispatcher.running.values())
             return self._outbox.held(running)
 
         # An outcome is sent only after its record is durable, so each write may make one sendable.
         await self._dependencies.journal.run(saved=self._wake, now=now)
-
-    def _make_task_dependencies(self) -> TaskDependencies:
-        opened = self._dependencies
-        return TaskDependencies(
-            config=self.config,
-            spawn=opened.spawn,
-            plugins=opened.plugins,
-            open_run_folder=opened.open_run_folder,
-            image_worker=opened.image_worker,
-            adopt=self._dispatcher.adopt,
-            dismiss=opened.dismiss,
-            resources=lambda: self._resources_text,
-            usage_reader=opened.usage_reader,
-            read_headroom=opened.read_headroom,
-            gpus=self._gpu_allocator,
-            examine=opened.examine,
-            gpus_unclaimed=opened.gpus_unclaimed,
-            period=self._settings.period,
-            wall=opened.wall,
-            new_token=opened.new_token,
-            environment=AgentEnvironment.of(opened.environ, self.config.redact),
-        )
 
     async def _measure(self) -> None:
         measured = await self._dependencies.measure()

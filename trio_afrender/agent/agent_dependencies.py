@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -30,26 +29,23 @@ from trio_afrender.agent.takeover import (
 )
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
-from trio_afrender.hostinfo.memory import ReadHeadroom, make_headroom_reader
-from trio_afrender.hostinfo.process_inspection import Examine, inspect_process
+from trio_afrender.hostinfo.memory import make_headroom_reader
+from trio_afrender.hostinfo.process_inspection import inspect_process
 from trio_afrender.hostinfo.process_usage import ThreadedUsageReader, make_usage_reader
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
 from trio_afrender.plugins.host.host_pool import open_plugin_host
-from trio_afrender.plugins.interfaces import PluginRunner
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
 from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
-from trio_afrender.process.interfaces import Spawn
 from trio_afrender.process.supervisor_client import open_supervisor
 from trio_afrender.protocol.messages import HostResources, TaskExec
+from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.image_worker import ImageWorker, open_image_worker
 from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run_folder import (
-    OpenRunFolder,
     open_run_folder,
     read_stored_output,
     run_folder_name,
 )
-from trio_afrender.task.tools import ProcessUsageReader
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
@@ -70,15 +66,13 @@ class AgentJournal(Journal, Protocol):
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class AgentDependencies:
-    """The parts that `open_agent_dependencies` opens. They stay open while the agent runs."""
+class AgentDependencies(TaskDependencies):
+    """The parts that `open_agent_dependencies` opens. They stay open while the agent runs.
 
-    spawn: Spawn
-    plugins: PluginRunner
-    open_run_folder: OpenRunFolder
+    Its runs get the same object and see it as `TaskDependencies`.
+    """
+
     remove_run_folders: Callable[[Sequence[TaskExec]], Awaitable[None]]
-    dismiss: Callable[[TaskExec], Awaitable[None]]
-    """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
     facts: HostFacts
     measure: Callable[[], Awaitable[HostResources]]
     spawn_detached: SpawnDetached
@@ -87,20 +81,8 @@ class AgentDependencies:
     history: RunHistory
     read_stored_output: Callable[[TaskExec, Redactor], Awaitable[str]]
     """Reads the output of a run whose agent was killed, from its folder."""
-    new_token: Callable[[], str]
-    """Returns a random ``AF_TASK_TOKEN``."""
-    examine: Examine
-    """Reports what inactive processes wait for."""
-    read_headroom: ReadHeadroom
-    """Returns how much memory the host has left."""
     save_server_identity: Callable[[str], Awaitable[None]]
     """Stores the identity on an afserver for the next agent. Raises `OSError`."""
-    gpus_unclaimed: Callable[[], bool]
-    """Whether a GPU of this host is in use by a process that its driver does not name."""
-    usage_reader: ProcessUsageReader
-    """Measures the processes of tasks."""
-    image_worker: ImageWorker | None = None
-    """Reads images for tasks; None without OpenImageIO."""
     meters: MeterSource = attrs.field(factory=NoMeters)
     server_identity: str = ""
     """The identity on an afserver that an earlier agent stored (`afserver.Identity`)."""
@@ -108,8 +90,6 @@ class AgentDependencies:
     """The runs of an earlier agent that continue, and the processes of it that were ended."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, with those that `AgentEnvironment` withholds."""
-    wall: Callable[[], float] = time.time
-    """Returns Unix time."""
     jitter: random.Random = attrs.field(factory=random.Random)
 
 

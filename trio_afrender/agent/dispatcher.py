@@ -19,6 +19,7 @@ import trio
 from trio_afrender.agent.loop_watchdog import LoopWatchdog
 from trio_afrender.agent.outbox import Outbox
 from trio_afrender.async_helpers import RepeatedEvent
+from trio_afrender.config import Config
 from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.protocol.messages import (
     AskedOutput,
@@ -31,11 +32,12 @@ from trio_afrender.protocol.messages import (
     TaskStatus,
     TaskUpdate,
 )
-from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent
+from trio_afrender.task.dependencies import TaskDependencies
+from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
 from trio_afrender.task.run import run_task
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind, cap_retries
 from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import TaskDependencies
 
 __all__ = ("Dispatcher",)
 
@@ -55,18 +57,25 @@ class Dispatcher:
     """
 
     def __init__(
-        self, outbox: Outbox, *, wake: Callable[[], None], forget: Callable[[TaskExec], None]
+        self,
+        config: Config,
+        dependencies: TaskDependencies,
+        outbox: Outbox,
+        *,
+        wake: Callable[[], None],
+        forget: Callable[[TaskExec], None],
     ) -> None:
-        self.running: dict[str, TaskControl] = {}
+        self.running: dict[str, RunState] = {}
         """The runs by run id, each from its start until its outcome is in the outbox."""
         self.refusing = ""
         """Why new tasks are given back; empty if they are started."""
         self.pausing = ""
         """The same for a shortage of memory: these give-backs do not count against a task."""
+        self._config = config
+        self._dependencies = dependencies
         self._outbox = outbox
         self._wake = wake
         self._forget = forget
-        self._dependencies: TaskDependencies | None = None
         self._give_backs: dict[TaskKey, int] = {}
         """How often in a row this host has given a task back."""
         self._leftovers: set[int] = set()
@@ -80,23 +89,21 @@ class Dispatcher:
 
     # -- running --------------------------------------------------------------------------------
 
-    async def run(
-        self,
-        dependencies: TaskDependencies,
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run tasks until cancelled. A cancellation ends every process tree before it returns."""
-        self._dependencies = dependencies
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
             try:
                 async for event in self._receive:
-                    if isinstance(event, LoopWatchdog):
-                        event.expect_within(LOOP_NAME)
-                    else:
-                        self._apply_event(event)
+                    match event:
+                        case LoopWatchdog():
+                            event.expect_within(LOOP_NAME)
+                        case UnkillableTree():
+                            self._leftovers.update(event.pids)
+                            nursery.start_soon(self._await_unkillable, event.tree, event.pids)
+                        case _:
+                            self._apply_event(event)
             except Exception:
                 # A bug of the agent must not end the renders: the supervisor holds them for the
                 # next agent.
@@ -124,13 +131,8 @@ class Dispatcher:
         while self._outbox.holds:
             await self._changed.wait()
 
-    def adopt(self, tree: ProcessTree, leftovers: tuple[int, ...]) -> None:
-        """Wait in the background for a tree that survived KILL; start no task until it is empty."""
-        if self._nursery is not None:
-            self._leftovers.update(leftovers)
-            self._nursery.start_soon(self._await_unkillable, tree, leftovers)
-
     async def _await_unkillable(self, tree: ProcessTree, leftovers: tuple[int, ...]) -> None:
+        """Wait for a tree that survived KILL, and reap it; no task is started until it is empty."""
         # Such a process is in an uninterruptible system call, on a mount or in a driver that does
         # not answer. A new task of this host would very likely hang there as well.
         logger.error("pids %s survive KILL: no new tasks until they are gone", leftovers)
@@ -145,8 +147,8 @@ class Dispatcher:
     def registered(self, answer: Registered) -> None:
         """Kill and forget the runs that a register answer withdraws. Nothing of them is reported."""
         for run in answer.stop:
-            if (control := self.running.get(run)) is not None:
-                control.stop(StopCause(kind=StopKind.FORGET, text="taken away by the server"))
+            if (state := self.running.get(run)) is not None:
+                state.control.stop(StopCause(kind=StopKind.FORGET, text="taken away by the server"))
             elif self._outbox.has(run):
                 logger.warning("run %s: the server no longer wants its outcome", run)
             self._outbox.closed(run)
@@ -166,8 +168,7 @@ class Dispatcher:
             self._suspend(ref, "")
         for ref in events.outputs:
             if self._nursery is not None:
-                control = self.running.get(ref.run)
-                self._nursery.start_soon(self._send_output, ref, control)
+                self._nursery.start_soon(self._send_output, ref, self.running.get(ref.run))
         for ref in events.listens_add:
             self._listen(ref, on=True)
         for ref in events.listens_rem:
@@ -175,8 +176,8 @@ class Dispatcher:
 
     def stop_all(self, kind: StopKind, text: str, grace: float, by: float) -> None:
         """Stop every run by trio's time `by` at the latest. A later call can shorten the grace."""
-        for control in self.running.values():
-            control.stop(StopCause(kind=kind, text=text), grace, by)
+        for state in self.running.values():
+            state.control.stop(StopCause(kind=kind, text=text), grace, by)
 
     def _start(self, task: TaskExec) -> None:
         if task.run in self.running or self._outbox.has(task.run):
@@ -193,44 +194,48 @@ class Dispatcher:
             # Not through `_give_back`: the task has done nothing, so it is not counted.
             self._end_unstarted(RunRef.of(task), TaskStatus.GiveBack, self.pausing, task)
             return
-        control = TaskControl(
+        state = RunState(
             task,
+            self._config,
+            self._dependencies,
+            self._send.clone(),
+            TaskControl(listening=bool(task.flags & 1)),
             predecessor=older,
             give_backs=self._give_backs.get(task.key, 0),
-            listening=bool(task.flags & 1),
         )
         self._outbox.put_accepted(task)
-        self._launch(control)
+        self._launch(state)
 
     def continue_runs(self, tasks: Iterable[TaskExec]) -> None:
         """Take over runs that an earlier agent started."""
         for task in tasks:
-            self._launch(TaskControl(task, inherited=True))
+            send = self._send.clone()
+            self._launch(RunState(task, self._config, self._dependencies, send, inherited=True))
 
     def leave(self) -> None:
         """Leave the trees of all runs to their supervisor: a cancellation ends no process then."""
-        for control in self.running.values():
-            control.leaving = True
+        for state in self.running.values():
+            state.control.leave()
 
-    def _launch(self, control: TaskControl) -> None:
-        self.running[control.task.run] = control
-        if self._nursery is not None and self._dependencies is not None:
-            self._nursery.start_soon(self._run_one, control, self._dependencies)
+    def _launch(self, state: RunState) -> None:
+        self.running[state.task.run] = state
+        if self._nursery is not None:
+            self._nursery.start_soon(self._run_one, state)
 
-    def _stop_older_runs(self, key: TaskKey) -> TaskControl | None:
+    def _stop_older_runs(self, key: TaskKey) -> RunState | None:
         """Stop earlier runs of a task without a report, and return the newest of them."""
         # A new exec of a running task means that the server has given the older run up. Its report
         # would be counted for the new run.
-        older = [control for control in self.running.values() if control.task.key == key]
-        for control in older:
+        older = [state for state in self.running.values() if state.task.key == key]
+        for state in older:
             text = "the server started the task anew"
-            control.stop(StopCause(kind=StopKind.CLOSED, text=text))
+            state.control.stop(StopCause(kind=StopKind.CLOSED, text=text))
         return older[-1] if older else None
 
     def _close(self, ref: RunRef) -> None:
         # A close of a running run means that the server does not run the task here.
-        if (control := self.running.get(ref.run)) is not None:
-            control.stop(StopCause(kind=StopKind.CLOSED, text="closed by the server"))
+        if (state := self.running.get(ref.run)) is not None:
+            state.control.stop(StopCause(kind=StopKind.CLOSED, text="closed by the server"))
         task = self._outbox.task_of(ref.run)
         self._outbox.closed(ref.run)
         if task is not None:
@@ -238,9 +243,9 @@ class Dispatcher:
         self._changed.set()
 
     def _stop(self, ref: RunRef) -> None:
-        if (control := self.running.get(ref.run)) is not None:
+        if (state := self.running.get(ref.run)) is not None:
             text = f"stopped by the server: {ref.reason}" if ref.reason else "stopped by the server"
-            control.stop(StopCause(kind=StopKind.SERVER, text=text))
+            state.control.stop(StopCause(kind=StopKind.SERVER, text=text))
         elif not self._outbox.has(ref.run):
             # Its exec was lost on the way. Without an outcome the server would wait for ever.
             self._end_unstarted(
@@ -248,64 +253,63 @@ class Dispatcher:
             )
 
     def _suspend(self, ref: RunRef, reason: str) -> None:
-        if (control := self.running.get(ref.run)) is not None:
-            control.suspension.change(reason)
+        if (state := self.running.get(ref.run)) is not None:
+            state.control.suspension.change(reason)
 
-    async def _send_output(self, ref: RunRef, control: TaskControl | None) -> None:
+    async def _send_output(self, ref: RunRef, state: RunState | None) -> None:
         # An unknown run gets an answer as well, because a client of the server waits for it.
         text = "This render does not run that task.\n"
-        if control is not None:
-            text = "The task is being prepared.\n"
-            if control.output is not None:
-                text = await control.output()
+        if state is not None:
+            text = await state.read_output()
         answer = AskedOutput(run=ref.run, **ref.key._asdict(), output=text)
         self._outbox.put_asked(answer)
         self._wake()
 
     def _listen(self, ref: RunRef, *, on: bool) -> None:
-        if (control := self.running.get(ref.run)) is not None:
-            control.listen(on=on)
+        if (state := self.running.get(ref.run)) is not None:
+            state.control.listen(on=on)
 
     # -- events of the runs ---------------------------------------------------------------------
 
-    async def _run_one(self, control: TaskControl, dependencies: TaskDependencies) -> None:
+    async def _run_one(self, state: RunState) -> None:
         try:
-            await run_task(control, dependencies, self._send.clone())
+            await run_task(state)
         finally:
             # Normally `_apply_event` removes the run, when it has moved the outcome from the
             # channel to the outbox. A register in between would otherwise list the run nowhere. A
             # run whose outcome is discarded has no such event.
-            if control.cause is not None and control.cause.kind.discards_outcome:
-                self._record_discarded(control, dependencies)
-                self._remove(control)
-                self._forget(control.task)
+            if state.control.discards_outcome:
+                self._record_discarded(state)
+                self._remove(state.task)
+                self._forget(state.task)
 
-    def _record_discarded(self, control: TaskControl, dependencies: TaskDependencies) -> None:
+    def _record_discarded(self, state: RunState) -> None:
         """Record the end of a run in this host's history, although the server gets no report."""
-        now, text = dependencies.wall(), control.cause.text if control.cause else ""
+        now, cause = self._dependencies.wall(), state.control.cause
+        text = f"{cause.text if cause else ''}: ended without a report"
         update = TaskUpdate(
-            run=control.task.run,
-            **control.task.key._asdict(),
+            run=state.task.run,
+            **state.task.key._asdict(),
             status=TaskStatus.FinishedKilled,
-            percent=control.percent,
+            percent=state.parsed.percent,
             finished=now,
-            why=(Reason(time=now, event="asked", text=f"{text}: ended without a report"),),
+            why=(Reason(time=now, event="asked", text=text),),
         )
-        self._outbox.ended(update, control.task)
+        self._outbox.ended(update, state.task)
 
-    def _apply_event(self, event: TaskEvent) -> None:
-        control = self.running.get(event.run)
-        if control is None:
+    def _apply_event(self, event: TaskUpdate | LogLine | Listened | FilesFound) -> None:
+        state = self.running.get(event.run)
+        if state is None:
             return
-        if control.cause is not None and control.cause.kind.discards_outcome:
+        if state.control.discards_outcome:
             if isinstance(event, TaskUpdate) and event.status.terminal:
                 # The outcome was in the channel already when the server gave the task up.
-                self._remove(control)
-                self._forget(control.task)
+                self._remove(state.task)
+                self._forget(state.task)
             return
         match event:
             case TaskUpdate() if event.status.terminal:
-                self._apply_outcome(event, control)
+                self._apply_outcome(event, state.task)
             case TaskUpdate():
                 self._outbox.put_progress(event)
             case LogLine():
@@ -316,16 +320,16 @@ class Dispatcher:
                 self._outbox.put_files(event.run, event.files)
         self._wake()
 
-    def _apply_outcome(self, update: TaskUpdate, control: TaskControl) -> None:
+    def _apply_outcome(self, update: TaskUpdate, task: TaskExec) -> None:
         key = update.key
         if update.status.given_back:
             self._give_backs[key] = self._give_backs.get(key, 0) + 1
         else:
             self._give_backs.pop(key, None)
-        self._outbox.put_outcome(update, control.task)
+        self._outbox.put_outcome(update, task)
         text = update.why[-1].text if update.why else ""
-        logger.info("task %s (%s): %s; %s", key, control.task.name, update.status.name, text)
-        self._remove(control)
+        logger.info("task %s (%s): %s; %s", key, task.name, update.status.name, text)
+        self._remove(task)
 
     def _give_back(self, task: TaskExec, text: str) -> None:
         key = task.key
@@ -339,7 +343,7 @@ class Dispatcher:
         self, ref: RunRef, status: TaskStatus, text: str, task: TaskExec | None = None
     ) -> None:
         """Put the outcome of a run that is not started; `task` is None if its exec was lost."""
-        now = self._dependencies.wall() if self._dependencies is not None else 0.0
+        now = self._dependencies.wall()
         update = TaskUpdate(
             run=ref.run,
             **ref.key._asdict(),
@@ -355,6 +359,6 @@ class Dispatcher:
         self._outbox.put_outcome(update, task)
         self._wake()
 
-    def _remove(self, control: TaskControl) -> None:
-        self.running.pop(control.task.run, None)
+    def _remove(self, task: TaskExec) -> None:
+        self.running.pop(task.run, None)
         self._changed.set()

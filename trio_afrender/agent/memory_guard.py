@@ -22,9 +22,9 @@ import trio
 
 from trio_afrender.config import MemoryGuard
 from trio_afrender.hostinfo.memory import MemoryHeadroom, ReadHeadroom
+from trio_afrender.task.dependencies import ProcessUsageReader
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import ProcessUsageReader
 from trio_afrender.task.usage_totals import show_bytes
 
 __all__ = (
@@ -138,7 +138,7 @@ async def guard_memory(
     rules: MemoryGuard,
     read_headroom: ReadHeadroom,
     usage_reader: ProcessUsageReader,
-    running: Callable[[], Collection[TaskControl]],
+    running: Callable[[], Collection[RunState]],
     pause: Callable[[str], None],
     expect_within: Callable[[float], None],
 ) -> None:
@@ -153,20 +153,20 @@ async def guard_memory(
     paused = ""
     while True:
         expect_within(SAMPLE_TIMEOUT)
-        headroom, controls = read_headroom(), tuple(running())
+        headroom, runs = read_headroom(), tuple(running())
         now = trio.current_time()
-        started = {control.task.run: started.get(control.task.run, now) for control in controls}
+        started = {run.task.run: started.get(run.task.run, now) for run in runs}
         # Measuring a tree costs a read for each of its processes. With plenty of memory the figures
         # of the usage monitor, some seconds old, are good enough.
         near = headroom.available < 2 * rules.room
         trees = [
             Tree(
-                run=control.task.run,
-                age=now - started[control.task.run],
-                resident=await _measure(control, usage_reader) if near else _last_measured(control),
-                ending=control.cause is not None,
+                run=run.task.run,
+                age=now - started[run.task.run],
+                resident=await _measure(run, usage_reader) if near else _last_measured(run),
+                ending=run.control.cause is not None,
             )
-            for control in controls
+            for run in runs
         ]
         decision = policy.decide(headroom, trees)
         if bool(decision.pause) != bool(paused):
@@ -175,31 +175,27 @@ async def guard_memory(
             )
             pause(decision.pause)
         paused = decision.pause
-        _stop_trees(decision, controls)
-        wait = time_to_next_check(rules, headroom) if controls or paused else IDLE_INTERVAL
+        for run in runs:
+            if run.task.run == decision.victim:
+                logger.warning("task %s: %s: it is given back", run.task.key, decision.reason)
+                run.control.stop(StopCause(kind=StopKind.MEMORY, text=decision.reason))
+            elif decision.stop_now and run.control.cause is not None:
+                run.control.stop(run.control.cause, grace=0.0)
+        wait = time_to_next_check(rules, headroom) if runs or paused else IDLE_INTERVAL
         # A long wait ends at a multiple of the interval, at which the agent wakes up anyway for its
         # measurements.
         await trio.sleep(IDLE_INTERVAL - now % IDLE_INTERVAL if wait >= IDLE_INTERVAL else wait)
 
 
-def _stop_trees(decision: Decision, controls: Collection[TaskControl]) -> None:
-    for control in controls:
-        if control.task.run == decision.victim:
-            logger.warning("task %s: %s: it is given back", control.task.key, decision.reason)
-            control.stop(StopCause(kind=StopKind.MEMORY, text=decision.reason))
-        elif decision.stop_now and control.cause is not None:
-            control.stop(control.cause, grace=0.0)
+def _last_measured(run: RunState) -> int:
+    return run.usage.resident if run.usage is not None else 0
 
 
-def _last_measured(control: TaskControl) -> int:
-    return control.usage.resident if control.usage is not None else 0
-
-
-async def _measure(control: TaskControl, usage_reader: ProcessUsageReader) -> int:
+async def _measure(run: RunState, usage_reader: ProcessUsageReader) -> int:
     """Return the memory of a tree now, in bytes."""
     # Its processes are those of the last measurement: finding new ones takes a walk over all
     # processes of the host.
-    pids = {pid for pid, _ in control.members}
-    pids |= {control.pid} if control.pid is not None else set()
+    pids = {pid for pid, _ in run.members}
+    pids |= {run.pid} if run.pid is not None else set()
     found = await usage_reader.read(pids)
-    return sum(usage.resident for usage in found) if found else _last_measured(control)
+    return sum(usage.resident for usage in found) if found else _last_measured(run)

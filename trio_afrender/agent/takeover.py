@@ -30,8 +30,8 @@ from trio_afrender.process.supervisor_client import (
     stop_trees,
 )
 from trio_afrender.protocol.messages import Reason, TaskExec, TaskStatus, TaskUpdate
+from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.run_folder import OWN_SLOT, run_folder_name
-from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor, find_secrets
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable, Callable
-from collections.abc import Set as AbstractSet
-from typing import TypeAlias
 
 import attrs
 import trio
@@ -21,11 +18,12 @@ from trio_afrender.plugins.interfaces import Conclusion, PluginTask
 from trio_afrender.protocol.messages import BlockFlags, TaskStatus
 from trio_afrender.task.image_checks import ImageFinding, check_images
 from trio_afrender.task.process_lifecycle import ProcessEnd
+from trio_afrender.task.process_runner import ProcessRunner
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import RunFacts, StopCause, StopKind, decide_status
 from trio_afrender.task.thumbnails import Thumbnails, make_thumbnail, read_thumbnail_command
 
-__all__ = ("Completion", "RunPost")
+__all__ = ("Completion",)
 
 # Conventions of POSIX shells; the shell prints the reason itself, but often far from the end.
 SHELL_HINTS = {
@@ -33,35 +31,27 @@ SHELL_HINTS = {
     127: "the shell did not find the command",
 }
 
-RunPost: TypeAlias = Callable[[str, int, float], Awaitable[ProcessEnd | None]]
-"""Run a post command, given its number and its time limit in seconds. Return None when the run was
-stopped before the start. Raises `SpawnError`."""
-
 
 class Completion:
     """The steps between the end of a run's own process and its status."""
 
     def __init__(
         self,
+        state: RunState,
         plugins: PluginTask,
-        run_state: RunState,
         thumbnails: Thumbnails,
-        *,
-        flags: Callable[[], AbstractSet[str]],
-        run_post: RunPost,
-        time_limit: float,
+        processes: ProcessRunner,
     ) -> None:
-        """`time_limit` is in seconds and for all steps together; `flags` returns the parser's flags."""
         self.parsed_files: tuple[str, ...] = ()
+        self._state = state
+        self._control = state.control
+        self._dependencies = state.dependencies
+        self._why = state.why
         self._plugins = plugins
-        self._run_state = run_state
-        self._control = run_state.control
-        self._dependencies = run_state.dependencies
-        self._why = run_state.why
         self._thumbnails = thumbnails
-        self._flags = flags
-        self._run_post = run_post
-        self._time_limit = time_limit
+        self._processes = processes
+        limits = state.config.limits_of(state.task.service, plugins.facts.limits)
+        self._time_limit = limits.post_time or math.inf
         self._timed_out = False  # the time limit stopped the run
         self._post_timed_out = False  # and a post command was not run or not finished because of it
 
@@ -82,6 +72,11 @@ class Completion:
         if not await self._thumbnails.finish(deadline):
             text = f"the limit post_time is {self._time_limit:g} s"
             self._why.add("rule", f"{text}: the remaining thumbnails are not made")
+        cause, shortage = self._control.cause, self._processes.monitors.memory_shortage
+        stopped_on_request = end.stopped and cause is not None and cause.kind.requested
+        if not status.success and not stopped_on_request and await shortage.conclude():
+            self._why.add("memory", shortage.sentence)
+            self._state.note(f"{shortage.sentence}\n{shortage.table}")
         return status
 
     async def _stop_at_time_limit(self) -> None:
@@ -99,17 +94,17 @@ class Completion:
         if success:
             # The parser ended the process because the work is done. Without this reset every step
             # below would count as stopped and be left out.
-            self._control.cause = None
+            self._control.clear_stop()
         code = end.status.code if end.status else None
         if not success and (stop is not None or code is None):
             # Stopped, killed by a signal, or not reaped: services check normal exits only.
             if stop is None:
                 await self._explain(end)
-            await self._run_state.note_plugins(self._plugins)
+            await self._state.note_plugins(self._plugins)
             return decide_status(self._facts(end, stop, exit_ok=False))
-        check_files = bool(BlockFlags.CHECKRENDEREDFILES & self._control.task.block_flags)
+        check_files = bool(BlockFlags.CHECKRENDEREDFILES & self._state.task.block_flags)
         # A flag of the parser decides the status already; post commands are for good frames.
-        clean = not self._flags() & {"fatalerror", "error", "badresult"}
+        clean = not self._state.flags & {"fatalerror", "error", "badresult"}
         # None: the process was stopped because the work is done, so its exit code means nothing.
         conclusion = await self._plugins.run_end_checks(
             None if success else code, check_files=check_files, post=clean
@@ -128,7 +123,7 @@ class Completion:
         status = decide_status(facts)
         if not status.success:
             await self._explain(end)
-        await self._run_state.note_plugins(self._plugins, log)
+        await self._state.note_plugins(self._plugins, log)
         return status
 
     async def _explain(self, end: ProcessEnd) -> None:
@@ -143,7 +138,7 @@ class Completion:
     def _facts(
         self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True
     ) -> RunFacts:
-        flags = self._flags()
+        flags = self._state.flags
         return RunFacts(
             stop=stop,
             exit=end.status,
@@ -153,12 +148,12 @@ class Completion:
             badresult="badresult" in flags,
             finishedsuccess="finishedsuccess" in flags,
             files_ok=files_ok,
-            give_backs=self._control.give_backs,
+            give_backs=self._state.give_backs,
         )
 
     async def _check_images(self) -> bool:
         """Check the images that the task should have rendered; False if one cannot be right."""
-        config, facts = self._dependencies.config, self._plugins.facts
+        config, facts = self._state.config, self._plugins.facts
         level, image_worker = config.check_images, self._dependencies.image_worker
         paths = [
             os.path.join(facts.working_directory, name)  # noqa: PTH118 - a text
@@ -169,17 +164,17 @@ class Completion:
             return True
         if image_worker is None:
             if level == "error":
-                self._run_state.note("images: not checked, OpenImageIO is not installed")
+                self._state.note("images: not checked, OpenImageIO is not installed")
             return True
         found: tuple[ImageFinding, ...] = ()
         with self._control.stoppable():
             limit = config.post_limit if config.post_limit > 0 else math.inf
             found, left = await check_images(paths, image_worker, limit)
             if left:
-                self._run_state.note(f"images: {left} of {len(paths)} were not checked in time")
+                self._state.note(f"images: {left} of {len(paths)} were not checked in time")
         bad = level == "error" and any(finding.serious for finding in found)
         for finding in found:
-            self._run_state.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
+            self._state.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
         if bad:
             self._why.add("files", str(next(finding for finding in found if finding.serious)))
         return not bad
@@ -193,10 +188,10 @@ class Completion:
                 # The task has done its work whether or not the thumbnail can be made, so a failure
                 # is a line in the log.
                 with self._control.stoppable():
-                    self._run_state.note(await make_thumbnail(request, self._dependencies, limit))
+                    self._state.note(await make_thumbnail(request, self._dependencies, limit))
                 continue
             try:
-                end = await self._run_post(command, number, limit)
+                end = await self._processes.run(command, f"post-{number}", limit=limit)
             except (SpawnError, StoreError) as error:
                 self._why.add("post", f"{command}: {error}")
                 return False

@@ -10,9 +10,10 @@ from typing import TypeAlias
 
 import attrs
 
+from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.protocol.messages import TaskFile, TaskUpdate
 
-__all__ = ("FilesFound", "Listened", "LogLine", "TaskEvent")
+__all__ = ("FilesFound", "Listened", "LogLine", "TaskEvent", "UnkillableTree")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -39,4 +40,14 @@ class FilesFound:
     files: tuple[TaskFile, ...]
 
 
-TaskEvent: TypeAlias = TaskUpdate | LogLine | Listened | FilesFound
+@attrs.frozen(slots=True, kw_only=True)
+class UnkillableTree:
+    """A tree that survived KILL and outlives its run. The agent owns it from now on: it is to be
+    reaped when `pids` have ended."""
+
+    run: str
+    tree: ProcessTree
+    pids: tuple[int, ...]
+
+
+TaskEvent: TypeAlias = TaskUpdate | LogLine | Listened | FilesFound | UnkillableTree

@@ -1,17 +1,16 @@
-"""What is started for a task: argv, environment, folder. Pure."""
+"""The environment variables of a task's processes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
 from trio_afrender.process.environment import find_inheritable
-from trio_afrender.process.interfaces import Launch, Persistence
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.tasklog.redact import find_secrets
 
-__all__ = ("AgentEnvironment", "make_launch")
+__all__ = ("AgentEnvironment",)
 
 
 @attrs.frozen
@@ -50,25 +49,3 @@ class AgentEnvironment:
             AF_STOP_FILE=stop_file,
         )
         return environment, (*self.secrets, *find_secrets(own, self.redact))
-
-
-def make_launch(
-    command: str,
-    *,
-    shell: Iterable[str],
-    cwd: str,
-    environment: Mapping[str, str],
-    nice: int,
-    persistence: Persistence,
-    console: bool = False,
-) -> Launch:
-    """Return how the configured shell runs `command` in the existing folder `cwd`."""
-    argv = (*shell, command)
-    return Launch(
-        argv=argv,
-        cwd=cwd,
-        environment=environment,
-        nice=nice,
-        console=console,
-        persistence=persistence,
-    )

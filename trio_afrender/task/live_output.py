@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
 
-from trio_afrender.task.task_control import TaskControl
-from trio_afrender.tasklog.interfaces import LogReader
+from trio_afrender.task.events import Listened
+from trio_afrender.task.run_folder import RunFolder
+from trio_afrender.task.run_state import RunState
 from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.redact import Redactor
 
@@ -22,51 +22,40 @@ CHUNK_SIZE = 256 * 1024
 class LiveOutput:
     """Sends the output while the run has listeners, with secrets redacted across chunk edges."""
 
-    def __init__(
-        self,
-        control: TaskControl,
-        reader: Callable[[], LogReader],
-        publish: Callable[[str], Awaitable[None]],
-        secrets: tuple[str, ...],
-        *,
-        period: float,
-        on_disk: bool,
-    ) -> None:
-        """`period` is in seconds; `on_disk`: the log is read in a thread."""
-        self._control = control
-        self._reader = reader
-        self._publish = publish
-        self._secrets = secrets
-        self._period = period
-        self._on_disk = on_disk
+    def __init__(self, state: RunState, run_folder: RunFolder) -> None:
+        self._state = state
+        self._control = state.control
+        # Listeners see what the parser makes of the output; without a parser that is the log.
+        self._source = run_folder.view if state.has_parser else run_folder.log
+        self._on_disk = run_folder.log.folder is not None
         self._offset: int | None = None
         """Log offset of what comes next; None while there are no listeners."""
         self._reset()
 
     def _reset(self) -> None:
-        self._redactor = Redactor(self._secrets)
+        self._redactor = Redactor(self._state.secrets)
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
     async def run(self) -> None:
-        """Send what is new every period until cancelled; sleep while there are no listeners."""
+        """Send what is new every heartbeat until cancelled; sleep while there are no listeners."""
         while True:
             if not self._control.listening:
                 # What is printed without listeners is not sent to the next one.
                 self._offset = None
                 await self._control.listened()
             await self.flush()
-            await trio.sleep(self._period)
+            await trio.sleep(self._state.config.timing.heartbeat)
 
     async def flush(self, *, last: bool = False) -> None:
         """Send what is new now. With `last`, send too what was held back: a possible start of a
         secret, half a character."""
         if not self._control.listening:
             return
-        reader = self._reader()
+        reader = self._source.reader()
         if self._offset is None:
             # Flag 1 of the exec: there were listeners before the run, they get all of it. A later
             # one gets what is new from now on and asks for the output so far.
-            self._offset = 0 if self._control.task.flags & 1 else reader.size()
+            self._offset = 0 if self._state.task.flags & 1 else reader.size()
             self._reset()
         while reader.size() > self._offset:
             read = partial(reader.read, self._offset, CHUNK_SIZE)
@@ -82,9 +71,12 @@ class LiveOutput:
             text = self._redactor.feed(self._decoder.decode(chunk.data))
             mark = f"\n[{gap} bytes left out]\n" if gap else ""
             if mark or text:
-                await self._publish(mark + text)
+                await self._send(mark + text)
         if last and (
             rest := self._redactor.feed(self._decoder.decode(b"", final=True))
             + self._redactor.finish()
         ):
-            await self._publish(rest)
+            await self._send(rest)
+
+    async def _send(self, text: str) -> None:
+        await self._state.events.send(Listened(run=self._state.task.run, text=text))

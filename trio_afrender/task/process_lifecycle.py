@@ -121,8 +121,8 @@ def _is_interrupted(tree: ProcessTree, control: TaskControl, why: ReasonLog) -> 
     if not tree.external_stop_reason:
         return False
     why.add("supervisor", tree.external_stop_reason)
-    if control.cause is None:
-        control.cause = StopCause(kind=StopKind.AGENT_EXIT, text=tree.external_stop_reason)
+    # The process is over, so this stops nothing. An earlier cause stays.
+    control.stop(StopCause(kind=StopKind.AGENT_EXIT, text=tree.external_stop_reason))
     return True
 
 

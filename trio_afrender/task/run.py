@@ -1,28 +1,31 @@
-"""The boundary of one run: whatever happens inside, the server gets one outcome and no process
-is left.
+"""One run from start to outcome: `run_task` has its steps in their order.
 
-A run obtains, in this order, and gives back in the reverse order: GPUs, its folder with the log, its
-plugins (service, command, environment, parser). `RunExecution` does the work with them.
+It is the boundary of the run: whatever happens inside, the server gets one outcome and no process is
+left. What a run obtains it gives back in the reverse order: GPUs, its folder with the log, its plugins
+(service, command, environment, parser).
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import attrs
 import trio
 
 from trio_afrender.errors import PluginError, StoreError
-from trio_afrender.plugins.interfaces import PluginSpec
-from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
-from trio_afrender.task.events import LogLine, TaskEvent
-from trio_afrender.task.execution import RunExecution
+from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
+from trio_afrender.protocol.messages import TaskStatus
+from trio_afrender.task.completion import Completion
+from trio_afrender.task.events import LogLine
 from trio_afrender.task.gpu_slots import make_gpu_variables, make_no_gpu_variables
-from trio_afrender.task.run_state import RunState
-from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.live_output import LiveOutput
+from trio_afrender.task.process_runner import ProcessRunner
+from trio_afrender.task.run_folder import RunFolder
+from trio_afrender.task.run_state import MAX_OUTPUT_WINDOW, RunState
 from trio_afrender.task.task_info import make_task_info
-from trio_afrender.task.tools import TaskDependencies
+from trio_afrender.task.thumbnails import Thumbnails
+from trio_afrender.tasklog.redact import Redactor
 
 __all__ = ("run_task",)
 
@@ -32,147 +35,173 @@ MAX_LOG_PIECE = 256 * 1024
 """Characters of log in one message: plugins may write a lot."""
 
 
-async def run_task(
-    control: TaskControl,
-    dependencies: TaskDependencies,
-    events: trio.MemorySendChannel[TaskEvent],
-) -> None:
-    """Run the task of `control` and send its events, the outcome last. Closes `events`.
+class NotStarted(Exception):
+    """The run ends before it has a process, with `status`."""
+
+    def __init__(self, status: TaskStatus) -> None:
+        super().__init__(status.name)
+        self.status = status
+
+
+async def run_task(state: RunState) -> None:
+    """Run a task and send its events, the outcome last. Closes `state.events`.
 
     A run that was closed or superseded sends no outcome. Raises nothing but cancellation: a bug
-    in here becomes an outcome too. Cancelled, it leaves no process behind, and no outcome.
+    in here becomes an outcome too. Cancelled, it leaves no process behind, and no outcome; a run that
+    is `leaving` leaves its tree to the supervisor.
     """
-    run_state = RunState(control, dependencies)
-    async with events:
+    async with state.events:
         try:
-            status = await _execute(run_state, events)
+            async with AsyncExitStack() as stack:
+                if state.predecessor is not None:
+                    with state.control.stoppable():
+                        await state.predecessor.done.wait()
+                    state.forget_predecessor()
+                run_folder = await stack.enter_async_context(_open_folder_with_gpus(state))
+                plugins = await stack.enter_async_context(_open_plugins(state, run_folder))
+                thumbnails = Thumbnails(state, run_folder, plugins)
+                processes = ProcessRunner(state, run_folder, plugins, thumbnails)
+                completion = Completion(state, plugins, thumbnails, processes)
+                live_output = LiveOutput(state, run_folder)
+                async with trio.open_nursery() as helpers:
+                    helpers.start_soon(live_output.run)
+                    helpers.start_soon(thumbnails.run)
+                    end = await processes.run_own(plugins.facts.command)
+                    status = end if isinstance(end, TaskStatus) else await completion.run(end)
+                    helpers.cancel_scope.cancel()
+                await _show_rest(state, run_folder, live_output)
+                await _collect_results(state, run_folder, status, completion.parsed_files)
+        except NotStarted as refusal:
+            status = refusal.status
+        except StoreError as error:
+            # A full or broken disk is this host's fault: another host can try.
+            status = state.refuse(TaskStatus.GiveBack, str(error))
+        except PluginError as error:
+            state.note(error.details)
+            status = state.refuse(TaskStatus.FailedToStart, str(error))
         except Exception as error:
             # The server must get an outcome for each run, and other runs must not end with this one.
-            logger.exception("task %s: internal error", control.task.key)
-            run_state.why.add("bug", f"internal error of the agent: {error!r}")
-            started = run_state.started is not None
-            status = TaskStatus.FinishedError if started else TaskStatus.FailedToStart
+            logger.exception("task %s: internal error", state.task.key)
+            state.why.add("bug", f"internal error of the agent: {error!r}")
+            ran = state.started_at is not None
+            status = TaskStatus.FinishedError if ran else TaskStatus.FailedToStart
         finally:
-            if control.inherited and run_state.started is None and not control.leaving:
+            if state.inherited and state.started_at is None and not state.control.leaving:
                 # An earlier agent's tree that was never taken over, for example because its plugins
                 # failed. Its supervisor would let it run on with no run that owns it.
                 with trio.CancelScope(shield=True):
-                    await dependencies.dismiss(control.task)
+                    await state.dependencies.dismiss(state.task)
             # Before the outcome is sent: the next run of this key only needs the empty tree.
-            control.done.set()
-        if control.cause is None or not control.cause.kind.discards_outcome:
-            await _send_outcome(run_state, status, events)
+            state.done.set()
+        if not state.control.discards_outcome:
+            await _send_outcome(state, status)
 
 
-async def _execute(run_state: RunState, events: trio.MemorySendChannel[TaskEvent]) -> TaskStatus:
-    """Obtain what the run needs, execute it, give everything back; return the status."""
-    control, dependencies = run_state.control, run_state.dependencies
-    task, gpus = control.task, dependencies.gpus
-    if control.predecessor is not None:
-        with control.stoppable():
-            await control.predecessor.done.wait()
-        control.predecessor = None  # or each run of a key would keep all earlier ones in memory
-    try:
-        async with AsyncExitStack() as stack:
+@asynccontextmanager
+async def _open_folder_with_gpus(state: RunState) -> AsyncIterator[RunFolder]:
+    """Open the folder of the run and get it its GPUs; an inherited run has those it has recorded."""
+    gpus, open_run_folder = state.dependencies.gpus, state.dependencies.open_run_folder
+    async with AsyncExitStack() as stack:
+        stack.callback(lambda: gpus.free(state.gpus))
+        if state.inherited:
+            # A stopped run that is inherited goes through here too: its tree lives and must be ended.
             # Until the GPUs of an inherited run are read from its folder, a new task could be given
             # the same ones (test_an_inherited_run_keeps_its_gpu).
-            blocked = stack.enter_context(ExitStack())
-            if control.inherited:
-                blocked.enter_context(gpus.blocked())
-            stack.callback(lambda: gpus.free(run_state.gpus))
-            if not control.inherited:
-                await _take_gpus(run_state, events)
-                if control.cause is not None:
-                    return run_state.stopped_early()
-            # A stopped run that is inherited goes through here: its tree lives and must be ended.
-            run_folder = await stack.enter_async_context(dependencies.open_run_folder(task))
-            if control.inherited:
-                run_state.gpus = await run_folder.recorded_gpus()
-                gpus.hold(run_state.gpus)
-                blocked.close()
-            elif run_state.gpus:
-                await run_folder.record_gpus(run_state.gpus)
-            spec = PluginSpec(
-                service=task.service,
-                # Without redirection there is no log that a parser could read.
-                parser="" if dependencies.config.console else task.parser,
-                task_info=make_task_info(task, run_folder.files_dir),
-            )
-            plugins = await stack.enter_async_context(
-                dependencies.plugins.open_task(spec, run_folder.log)
-            )
-            refusal: TaskStatus | None = None
-            if plugins.facts.skip:
-                run_state.why.add("rule", "the service skips the task")
-                refusal = TaskStatus.Skip
-            elif not plugins.facts.command.strip():
-                refusal = run_state.refuse(TaskStatus.FailedToStart, "the command is empty")
-            if refusal is not None:
-                await run_state.note_plugins(plugins)
-                return refusal
-            return await RunExecution(plugins, run_folder, run_state, events).run()
-    except StoreError as error:
-        # A full or broken disk is this host's fault: another host can try.
-        return run_state.refuse(TaskStatus.GiveBack, str(error))
-    except PluginError as error:
-        run_state.note(error.details)
-        return run_state.refuse(TaskStatus.FailedToStart, str(error))
+            with gpus.blocked():
+                run_folder = await stack.enter_async_context(open_run_folder(state.task))
+                recorded = await run_folder.recorded_gpus()
+                state.assign_gpus(recorded, {})
+                gpus.hold(recorded)
+        else:
+            await _take_gpus(state)
+            if state.control.cause is not None:
+                raise NotStarted(state.stopped_early())
+            run_folder = await stack.enter_async_context(open_run_folder(state.task))
+            if state.gpus:
+                await run_folder.record_gpus(state.gpus)
+        yield run_folder
 
 
-async def _take_gpus(run_state: RunState, events: trio.MemorySendChannel[TaskEvent]) -> None:
+async def _take_gpus(state: RunState) -> None:
     """Wait for the GPUs of this run, if it gets some of its own. A stop ends the wait."""
-    control, gpus = run_state.control, run_state.dependencies.gpus
-    if not gpus.rule.tasks_per_card or control.cause is not None:
+    gpus = state.dependencies.gpus
+    if not gpus.rule.tasks_per_card or state.control.cause is not None:
         return
-    if not gpus.assigns_to(control.task.service):
-        run_state.gpu_variables = make_no_gpu_variables() if gpus.gpus() else {}
+    if not gpus.assigns_to(state.task.service):
+        state.assign_gpus((), make_no_gpu_variables() if gpus.gpus() else {})
         return
     # Reported only if there is a wait: for each task it would be one more update.
     waiting = gpus.is_busy()
     if waiting:
-        await _send_activity(run_state, "waits for a GPU: all are in use", events)
-    with control.stoppable():
-        run_state.gpus = await gpus.take()
-    if run_state.gpus:
-        run_state.gpu_variables = make_gpu_variables(run_state.gpus)
-        text = f"has GPU {', '.join(run_state.gpus)}"
-        run_state.why.add("rule", text)
+        await state.show_activity("waits for a GPU: all are in use")
+    with state.control.stoppable():
+        taken = await gpus.take()
+        state.assign_gpus(taken, make_gpu_variables(taken) if taken else {})
+    if state.gpus:
+        text = f"has GPU {', '.join(state.gpus)}"
+        state.why.add("rule", text)
         if waiting:
-            await _send_activity(run_state, text, events)
+            await state.show_activity(text)
 
 
-async def _send_activity(
-    run_state: RunState, activity: str, events: trio.MemorySendChannel[TaskEvent]
-) -> None:
-    """Report the activity of a run that has no process yet."""
-    task = run_state.control.task
-    run_state.control.activity = activity
-    key = task.key._asdict()
-    await events.send(TaskUpdate(run=task.run, **key, status=TaskStatus.Percent, activity=activity))
-
-
-async def _send_outcome(
-    run_state: RunState, status: TaskStatus, events: trio.MemorySendChannel[TaskEvent]
-) -> None:
-    """Send the run's log, then its outcome."""
-    run, text = run_state.control.task.run, run_state.log_text()
-    for start in range(0, len(text), MAX_LOG_PIECE):
-        await events.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
-    key = run_state.control.task.key._asdict()
-    last = run_state.last or TaskUpdate(run=run, **key, status=status)
-    end = run_state.end.status if run_state.end else None
-    await events.send(
-        attrs.evolve(
-            last,
-            status=status,
-            # Many programs end without having printed 100 %.
-            percent=100 if status.success and run_state.started else last.percent,
-            output=run_state.output,
-            exit_code=end.code if end else None,
-            exit_signal=end.signal if end else None,
-            started=run_state.started,
-            finished=run_state.finished or run_state.dependencies.wall(),
-            why=run_state.why.steps(),
-            leftovers=run_state.end.leftovers if run_state.end else (),
-        )
+@asynccontextmanager
+async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator[PluginTask]:
+    """Create service and parser, and prepare the run for its command. Raises `NotStarted`."""
+    task = state.task
+    spec = PluginSpec(
+        service=task.service,
+        # Without redirection there is no log that a parser could read.
+        parser="" if state.config.console else task.parser,
+        task_info=make_task_info(task, run_folder.files_dir),
     )
+    async with state.dependencies.plugins.open_task(spec, run_folder.log) as plugins:
+        facts = plugins.facts
+        state.prepare(run_folder, plugins)
+        if facts.skip:
+            state.why.add("rule", "the service skips the task")
+            await state.note_plugins(plugins)
+            raise NotStarted(TaskStatus.Skip)
+        if not facts.command.strip():
+            status = state.refuse(TaskStatus.FailedToStart, "the command is empty")
+            await state.note_plugins(plugins)
+            raise NotStarted(status)
+        # An inherited tree runs already, whether or not its folder still exists.
+        folder = "" if state.inherited else facts.working_directory
+        if folder and not await run_folder.is_folder(folder):
+            named = task.working_directory
+            mapped = f" (the server's {named})" if folder != named else ""
+            text = f"working folder {folder}{mapped} is missing or cannot be entered"
+            raise NotStarted(state.refuse(TaskStatus.FailedToStart, text))
+        yield plugins
+
+
+async def _show_rest(state: RunState, run_folder: RunFolder, live_output: LiveOutput) -> None:
+    """Show the output that no parser consumed, because it was disabled or there is none."""
+    if (lost := run_folder.log.lost) > 0:
+        state.why.add("gap", f"{lost} bytes of output could not be stored")
+    if (size := run_folder.log.size) > state.parsed.consumed:
+        await run_folder.view.apply(size, ())
+    # The task that sends live output has ended; listeners still get the rest.
+    await live_output.flush(last=True)
+
+
+async def _collect_results(
+    state: RunState, run_folder: RunFolder, status: TaskStatus, parsed_files: tuple[str, ...]
+) -> None:
+    """Send the remaining files; note output and progress for the outcome."""
+    files, output = await run_folder.collect_final(
+        state.sent_files,
+        viewed=state.has_parser,
+        limit=min(state.config.window, MAX_OUTPUT_WINDOW),
+        redactor=Redactor(state.secrets),
+    )
+    state.concluded(status, output, parsed_files)
+    await state.send_files(files)
+
+
+async def _send_outcome(state: RunState, status: TaskStatus) -> None:
+    """Send the run's log, then its outcome."""
+    run, text = state.task.run, state.log_text()
+    for start in range(0, len(text), MAX_LOG_PIECE):
+        await state.events.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
+    await state.events.send(state.outcome(status))

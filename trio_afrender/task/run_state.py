@@ -1,21 +1,34 @@
-"""The facts known of a run so far; they end up in its outcome and its log."""
+"""The state of one run: what is known of it, and the events that report it.
+
+Other modules read the fields; only the methods here write them
+(`test_the_state_of_a_run_has_one_writer`). The run's parts share this object, and the agent holds it
+in its list of runs. What the agent asks of the run goes through `control`.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
+import attrs
 import trio
 
-from trio_afrender.plugins.interfaces import PluginTask
-from trio_afrender.protocol.messages import TaskStatus, TaskUpdate
+from trio_afrender.async_helpers import RepeatedEvent
+from trio_afrender.config import Config
+from trio_afrender.plugins.interfaces import ParserState, PluginTask
+from trio_afrender.process.interfaces import Launch, ProcessTree
+from trio_afrender.protocol.messages import TaskExec, TaskFile, TaskStatus, TaskUpdate, TaskUsage
+from trio_afrender.task.dependencies import TaskDependencies
+from trio_afrender.task.events import FilesFound, LogLine, TaskEvent
 from trio_afrender.task.process_lifecycle import ProcessEnd
 from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.status_rules import RunFacts, cap_retries, decide_status
 from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import TaskDependencies
-from trio_afrender.task.usage_totals import usage_sentence
+from trio_afrender.task.usage_totals import usage_sentence, usage_words
 from trio_afrender.tasklog.redact import Redactor
+from trio_afrender.text import shorten
 
 __all__ = ("RunState",)
 
@@ -23,47 +36,193 @@ logger = logging.getLogger(__name__)
 
 MAX_EXCEPTION_TEXT = 300
 """Characters of an exception in the agent's log; the task's log has all of it."""
+MAX_ACTIVITY, MAX_REPORT = 1000, 10_000
+"""Characters of a parser's texts, so that an update fits into a frame."""
+MAX_OUTPUT_WINDOW = 1024 * 1024
+"""Bytes of output in one message: fits into a frame of 8 MiB even if each byte is escaped."""
+NO_REDIRECTION_NOTE = "This render runs without redirection (-nor): the output is on its console.\n"
+PARSER_FLAGS = ("warning", "error", "badresult", "fatalerror", "finishedsuccess")
 
 
+@attrs.define(eq=False)
 class RunState:
-    """Written only by the run itself."""
+    """One run, from the moment it is accepted until its tree is empty and its outcome sent."""
 
-    def __init__(self, control: TaskControl, dependencies: TaskDependencies) -> None:
-        self.control = control
-        self.dependencies = dependencies
-        self.why = ReasonLog(dependencies.wall)
-        self.started: float | None = None
-        """Unix time at which the task's own process started."""
-        self.finished: float | None = None
-        """`started` plus the duration by trio's clock, which does not jump as a wall clock can."""
-        self._began = 0.0
-        self.end: ProcessEnd | None = None
-        """The end of the task's own process, not of a post command."""
-        self.output = ""
-        """The output window for the outcome."""
-        self.last: TaskUpdate | None = None
-        """The last progress."""
-        self.secrets: tuple[str, ...] = ()
-        self.gpus: tuple[str, ...] = ()
-        """Names of the GPUs that the run has for itself."""
-        self.gpu_variables: Mapping[str, str] = {}
-        """Environment variables that make its processes use these GPUs only."""
-        self._notes: list[str] = []
+    task: TaskExec
+    config: Config
+    dependencies: TaskDependencies
+    events: trio.MemorySendChannel[TaskEvent]
+    """Closed by `run_task`."""
+    control: TaskControl = attrs.field(factory=TaskControl)
+    predecessor: RunState | None = None
+    """An older run of the same key: this one starts only when the tree of that one is empty."""
+    give_backs: int = 0
+    """How often in a row this host has given this task back before."""
+    inherited: bool = False
+    """An earlier agent started it: its process tree is taken over."""
 
-    def begin(self, started: float | None = None) -> None:
-        """Note the start of the task's own process: now, or at the Unix time `started` by an
-        earlier agent."""
+    done: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set when no process of the run is left."""
+    why: ReasonLog = attrs.field(init=False)
+    gpus: tuple[str, ...] = attrs.field(default=(), init=False)
+    """Names of the GPUs that the run has for itself."""
+    folder: RunFolder | None = attrs.field(default=None, init=False)
+    has_parser: bool = attrs.field(default=False, init=False)
+    secrets: tuple[str, ...] = attrs.field(default=(), init=False)
+    """Values that are redacted in all texts of the run."""
+    grace: float = attrs.field(default=0.0, init=False)
+    """Seconds between TERM and KILL: the service's, else the agent's."""
+    pid: int | None = attrs.field(default=None, init=False)
+    """The leader of the tree that runs now."""
+    started_at: float | None = attrs.field(default=None, init=False)
+    """Unix time at which the task's own process started."""
+    stopped_at: int = attrs.field(default=0, init=False)
+    """Unix time of the last stop of a process of the run."""
+    finished_at: float | None = attrs.field(default=None, init=False)
+    """`started_at` plus the duration by trio's clock, which does not jump as a wall clock can."""
+    end: ProcessEnd | None = attrs.field(default=None, init=False)
+    """The end of the task's own process, not of a post command."""
+    parsed: ParserState = attrs.field(factory=ParserState, init=False)
+    """The parser's last state."""
+    flags: set[str] = attrs.field(factory=set, init=False)
+    """Names of the parser's flags that were ever set while a process of the run ran."""
+    progressed_at: float = attrs.field(default=-math.inf, init=False)
+    """When percent or frame last changed, in trio's time."""
+    activity: str = attrs.field(default="", init=False)
+    usage: TaskUsage | None = attrs.field(default=None, init=False)
+    """What the tree uses, as measured last."""
+    io_bytes: int = attrs.field(default=0, init=False)
+    """Bytes in read and write calls of the tree, pipes and caches included: shows activity."""
+    members: frozenset[tuple[int, float]] = attrs.field(default=frozenset(), init=False)
+    """Pid and start time of each process measured last."""
+    sent_files: set[str] = attrs.field(factory=set, init=False)
+    """Names of the files that were sent to the server."""
+    _measured: RepeatedEvent = attrs.field(factory=RepeatedEvent, init=False)
+    _began: float = attrs.field(default=0.0, init=False)
+    _notice: str = attrs.field(default="", init=False)
+    _gpu_variables: Mapping[str, str] = attrs.field(factory=dict, init=False)
+    _environment: Mapping[str, str] = attrs.field(factory=dict, init=False)
+    _working_directory: str = attrs.field(default="", init=False)
+    _redactor: Redactor | None = attrs.field(default=None, init=False)
+    _notes: list[str] = attrs.field(factory=list, init=False)
+    _last: TaskUpdate | None = attrs.field(default=None, init=False)
+    _output: str = attrs.field(default="", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.why = ReasonLog(self.dependencies.wall)
+
+    # -- preparation ----------------------------------------------------------------------------
+
+    def forget_predecessor(self) -> None:
+        """Drop the older run, or each run of a key would keep all earlier ones in memory."""
+        self.predecessor = None
+
+    def assign_gpus(self, gpus: tuple[str, ...], variables: Mapping[str, str]) -> None:
+        """Note the GPUs of the run, and the variables that make its processes use these only."""
+        self.gpus, self._gpu_variables = gpus, variables
+
+    def prepare(self, folder: RunFolder, plugins: PluginTask) -> None:
+        """Note where the run works, and make the environment of its processes."""
+        facts = plugins.facts
+        self.folder, self.has_parser = folder, facts.has_parser
+        self.grace = self.config.timing.grace if facts.grace is None else facts.grace
+        self._working_directory = facts.working_directory or folder.work_dir
+        environment, self.secrets = self.dependencies.environment.make(
+            facts.environment,
+            self.task,
+            token=self.dependencies.new_token(),
+            stop_file=folder.stop_file,
+        )
+        # After the variables of the service, which must not undo the assignment of GPUs.
+        self._environment = {**environment, **self._gpu_variables}
+        self._redactor = Redactor(self.secrets) if self.secrets else None
+
+    def make_launch(
+        self, command: str, slot: str, *, attach: bool = False, own_log: bool = False
+    ) -> Launch:
+        """Describe a process of the run. `attach`: take over what an earlier agent left at `slot`.
+
+        A process with a log of its own is a thumbnail command: it ends with the agent.
+        """
+        assert self.folder is not None  # noqa: S101 - set by `prepare`
+        config = self.config
+        # A process on the console has no log that a later agent could continue, so it ends with its
+        # agent.
+        outlives = config.supervisor and not config.console and not own_log
+        return Launch(
+            argv=(*config.shell, command),
+            cwd=self._working_directory,
+            environment=self._environment,
+            nice=config.nice,
+            console=config.console,
+            persistence=attrs.evolve(
+                self.folder.persistence(slot, own_log=own_log),
+                agent_timeout=config.timing.unattended if outlives else 0,
+                grace=self.grace,
+                attach=attach,
+            ),
+        )
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def started(self, tree: ProcessTree, *, own: bool) -> None:
+        """Note the start of a process: the task's own one, or a post command."""
+        self.pid = tree.pid
+        if not own:
+            return
         # The two clocks are read once, here: what was before this agent is known in Unix time only.
         now = self.dependencies.wall()
-        self.started = now if started is None else started
-        self._began = trio.current_time() - max(0.0, now - self.started)
+        self.started_at = now if tree.started is None else tree.started
+        self._began = trio.current_time() - max(0.0, now - self.started_at)
+        if tree.started is not None:
+            text = "the agent was restarted, the task kept running"
+            self.why.add("inherited", text, (tree.pid,))
 
-    def finish(self, end: ProcessEnd) -> None:
-        """Note the end of the task's own process."""
-        self.end = end
-        if self.started is not None:
-            # test_a_clock_that_jumps_makes_no_task_shorter
-            self.finished = self.started + trio.current_time() - self._began
+    def running_seconds(self) -> float:
+        """Return for how long the task's own process has run, suspensions left out."""
+        return trio.current_time() - self._began - self.control.suspension.seconds()
+
+    def stopping(self) -> str:
+        """Note that a process is about to be stopped; return why."""
+        self.stopped_at, cause = int(self.dependencies.wall()), self.control.cause
+        text = cause.text if cause else "time limit of the post command, or the agent is ending"
+        self.why.add("asked", text)
+        return text
+
+    def ended(self, end: ProcessEnd, *, own: bool) -> None:
+        """Note the end of a process."""
+        self.pid, self._notice = None, ""
+        if own:
+            self.end = end
+            if self.started_at is not None:
+                # test_a_clock_that_jumps_makes_no_task_shorter
+                self.finished_at = self.started_at + trio.current_time() - self._began
+
+    def progressed(self, parsed: ParserState, *, count_flags: bool = True) -> None:
+        """Note the parser's state after a call. Without `count_flags` new flags do not count."""
+        old = self.parsed
+        if (parsed.percent, parsed.frame, parsed.percentframe) != (
+            old.percent,
+            old.frame,
+            old.percentframe,
+        ):
+            self.progressed_at = trio.current_time()
+        self.parsed, self.activity = parsed, parsed.activity
+        if count_flags:
+            self.flags.update(name for name in PARSER_FLAGS if getattr(parsed, name))
+
+    def measured(
+        self, usage: TaskUsage, io_bytes: int, members: frozenset[tuple[int, float]]
+    ) -> None:
+        """Note a measurement of the process tree, and wake the tasks that wait for one."""
+        self.usage, self.io_bytes, self.members = usage, io_bytes, members
+        self._measured.set()
+
+    async def measurement(self) -> None:
+        """Wait for the next measurement of the process tree."""
+        await self._measured.wait()
+
+    # -- log and status -------------------------------------------------------------------------
 
     def note(self, *texts: str) -> None:
         """Add texts to the task's log; empty ones are left out."""
@@ -82,15 +241,15 @@ class RunState:
         for each in texts:
             # Also in the agent's log: the task's own log is seldom read if the task succeeded.
             if raised := _find_raised(each):
-                task = self.control.task
+                task = self.task
                 names = f"{task.service} / {task.parser or 'no parser'}"
-                redacted = Redactor(self.secrets).redact(raised)[:MAX_EXCEPTION_TEXT]
+                redacted = self.redact(raised)[:MAX_EXCEPTION_TEXT]
                 logger.warning("task %s: a plugin (%s) raised %s", task.key, names, redacted)
 
     def refuse(self, status: TaskStatus, text: str) -> TaskStatus:
         """Return the status of a run that never got a process, for the reason `text`."""
         self.why.add("refused", text)
-        return cap_retries(status, self.control.give_backs)
+        return cap_retries(status, self.give_backs)
 
     def stopped_early(self) -> TaskStatus:
         """Return the status of a run that was stopped before it had a process."""
@@ -98,18 +257,117 @@ class RunState:
         if cause is None:
             return TaskStatus.FailedToStart
         self.why.add("asked", f"{cause.text}, before anything was started")
-        return decide_status(RunFacts(stop=cause, give_backs=self.control.give_backs))
+        return decide_status(RunFacts(stop=cause, give_backs=self.give_backs))
+
+    @property
+    def status(self) -> TaskStatus:
+        """The status of the run while it is running."""
+        return TaskStatus.Warning if "warning" in self.flags else TaskStatus.Percent
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the secrets of the run."""
+        return self._redactor.redact(text) if self._redactor is not None else text
 
     def log_text(self) -> str:
         """Return the end of the task's log, redacted: notes, reasons, peak usage."""
         peak = ""
-        if self.control.usage is not None:
+        if self.usage is not None:
             took: float | None = None
-            if self.finished is not None and self.started is not None:
-                took = self.finished - self.started
-            peak = f"Used at most: {usage_sentence(self.control.usage, took)}"
+            if self.finished_at is not None and self.started_at is not None:
+                took = self.finished_at - self.started_at
+            peak = f"Used at most: {usage_sentence(self.usage, took)}"
         text = "\n".join(filter(None, [*self._notes, self.why.text(), peak]))
-        return Redactor(self.secrets).redact(text) + "\n" if text else ""
+        return self.redact(text) + "\n" if text else ""
+
+    async def read_output(self) -> str:
+        """Return the output so far, for `Events.outputs`; never empty."""
+        if self.folder is None:
+            return "The task is being prepared.\n"
+        if self.config.console:
+            return NO_REDIRECTION_NOTE
+        text = await self.folder.read_window(
+            viewed=self.has_parser,
+            limit=min(self.config.window, MAX_OUTPUT_WINDOW),
+            redactor=Redactor(self.secrets),
+        )
+        return text or "The task has printed nothing so far.\n"
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def update(
+        self, status: TaskStatus | None = None, parsed_files: tuple[str, ...] = ()
+    ) -> TaskUpdate:
+        """Make the update of this moment: progress, the notice if there is one, usage."""
+        parsed, notice = self.parsed, self._notice
+        if status is None:
+            status = TaskStatus.Warning if notice else self.status
+        resources = shorten(parsed.resources, MAX_REPORT)
+        if self.usage is not None:
+            # Twice: as a field for our own farm, as words for an Afanasy server, which shows the text.
+            resources = f"{resources} {usage_words(self.usage)}".lstrip()
+        return TaskUpdate(
+            run=self.task.run,
+            **self.task.key._asdict(),
+            status=status,
+            # Any parser may be wrong about a percentage; the server expects 0 to 100.
+            percent=min(max(parsed.percent, 0), 100),
+            frame=parsed.frame,
+            percentframe=min(max(parsed.percentframe, 0), 100),
+            progress_changed=parsed.progress_changed,
+            activity=notice or self.redact(shorten(self.activity, MAX_ACTIVITY)),
+            report=self.redact(shorten(parsed.report, MAX_REPORT)),
+            resources=resources,
+            parsed_files=parsed_files,
+            started=self.started_at,
+            usage=self.usage,
+        )
+
+    async def publish(self) -> None:
+        """Send the update of this moment."""
+        await self.events.send(self.update())
+
+    async def show_activity(self, activity: str) -> None:
+        """Report what a run does that has no process yet."""
+        self.activity = activity
+        await self.publish()
+
+    async def show_notice(self, notice: str) -> None:
+        """Show a short text as a warning in place of the activity; '' ends that."""
+        self._notice = notice
+        await self.publish()
+
+    async def send_log(self, text: str) -> None:
+        """Add text to the task's log on the server now."""
+        await self.events.send(LogLine(run=self.task.run, text=self.redact(text)))
+
+    async def send_files(self, files: tuple[TaskFile, ...]) -> None:
+        """Send files to the server, once each."""
+        if files:
+            self.sent_files.update(file.name for file in files)
+            await self.events.send(FilesFound(run=self.task.run, files=files))
+
+    def concluded(self, status: TaskStatus, output: str, parsed_files: tuple[str, ...]) -> None:
+        """Note progress and output for the outcome of a run that has had its process."""
+        self._last = self.update(status, parsed_files)
+        self._output = NO_REDIRECTION_NOTE if self.config.console else output
+
+    def outcome(self, status: TaskStatus) -> TaskUpdate:
+        """Make the last update of the run."""
+        key, end = self.task.key._asdict(), self.end
+        last = self._last or TaskUpdate(run=self.task.run, **key, status=status)
+        return attrs.evolve(
+            last,
+            status=status,
+            # Many programs end without having printed 100 %.
+            percent=100 if status.success and self.started_at else last.percent,
+            output=self._output,
+            exit_code=end.status.code if end and end.status else None,
+            exit_signal=end.status.signal if end and end.status else None,
+            started=self.started_at,
+            finished=self.finished_at or self.dependencies.wall(),
+            why=self.why.steps(),
+            leftovers=end.leftovers if end else (),
+        )
 
 
 def _find_raised(text: str) -> str:

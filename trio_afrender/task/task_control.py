@@ -1,63 +1,94 @@
-"""The dispatcher's control of a run: stop it, suspend it, listen to it, wait for its end."""
+"""What may be asked of a run from outside: stop, suspend, listen, leave. Holds no state of the run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import final
 
 import attrs
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.protocol.messages import TaskExec, TaskUsage
 from trio_afrender.task.status_rules import StopCause
-from trio_afrender.task.suspend import Suspension
 
-__all__ = ("TaskControl",)
+__all__ = ("Suspension", "TaskControl")
 
 MIN_KILL_WAIT = 0.5
 """Seconds that killed processes always get to end, however soon the caller of `stop` needs it."""
 
 
+@final
+class Suspension:
+    """Whether a run is to be suspended, and for how long it has been. True while it is.
+
+    The request belongs to the run and not to a process: a post command that starts during a
+    suspension is suspended too (`monitors.suspension`).
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        """Why the run is to be suspended; empty: it is to run."""
+        self.ended = float("-inf")
+        """When it was last resumed, in trio's time."""
+        self._since = 0.0
+        self._total = 0.0
+        self._changed = RepeatedEvent()
+
+    def __bool__(self) -> bool:
+        return bool(self.reason)
+
+    def change(self, reason: str) -> None:
+        """Request a suspension for that reason, or '' to resume."""
+        # The first reason stays: a second request to suspend asks for nothing new.
+        if bool(reason) == bool(self.reason):
+            return
+        now = trio.current_time()
+        if reason:
+            self._since = now
+        else:
+            self._total += now - self._since
+            self.ended = now
+        self.reason = reason
+        self._changed.set()
+
+    def seconds(self) -> float:
+        """Return for how long the run has been suspended in all, the current suspension included."""
+        return self._total + (trio.current_time() - self._since if self.reason else 0.0)
+
+    async def changed(self) -> None:
+        """Wait for the next change of the requested state."""
+        await self._changed.wait()
+
+    async def over(self) -> None:
+        """Wait until the run is to run."""
+        await trio.lowlevel.checkpoint()
+        while self.reason:
+            await self._changed.wait()
+
+
 @attrs.define(eq=False)
 class TaskControl:
-    """One run, from the moment it is accepted until its tree is empty and its outcome sent."""
+    """The requests to one run, and the scopes in which the run waits for them."""
 
-    task: TaskExec
-    predecessor: TaskControl | None = None
-    """An older run of the same key: this one starts only when the tree of that one is empty."""
-    give_backs: int = 0
-    """How often in a row this host has given this task back before."""
-    inherited: bool = False
-    """An earlier agent started it: its process tree is taken over."""
-    ran_before: float = 0.0
-    """Seconds that its process had run when this agent took it over."""
+    suspension: Suspension = attrs.field(factory=Suspension)
+    cause: StopCause | None = None
+    """Why the run is to stop; set by `stop`."""
     leaving: bool = False
     """If cancelled, the run leaves its tree to the supervisor: it ends nothing and sends nothing."""
-    suspension: Suspension = attrs.field(factory=Suspension)
-    done: trio.Event = attrs.field(factory=trio.Event)
-    cause: StopCause | None = None
     listening: bool = False
     """Whether a client of the server listens to the output; set by `listen`."""
-    pid: int | None = None
-    """The leader of the tree that runs now."""
-    percent: int = 0
-    activity: str = ""
-    usage: TaskUsage | None = None
-    """What the tree uses, as measured last; set by `measure`."""
-    io_bytes: int = 0
-    """Bytes in read and write calls of the tree, pipes and caches included: shows activity."""
-    members: frozenset[tuple[int, float]] = frozenset()
-    """Pid and start time of each process measured last."""
-    output: Callable[[], Awaitable[str]] | None = None
-    """Reads the output so far; None while there is no log."""
     _listened: RepeatedEvent = attrs.field(factory=RepeatedEvent)
-    _measured: RepeatedEvent = attrs.field(factory=RepeatedEvent)
     _scope: trio.CancelScope | None = None
     _grace_scope: trio.CancelScope | None = None
     _grace: float | None = None
     _by: float = math.inf
+
+    @property
+    def discards_outcome(self) -> bool:
+        """Whether nothing more of the run may be sent to the server."""
+        return self.cause is not None and self.cause.kind.discards_outcome
 
     def listen(self, *, on: bool) -> None:
         """Begin or end sending the output to listeners."""
@@ -69,16 +100,9 @@ class TaskControl:
         while not self.listening:
             await self._listened.wait()
 
-    def measure(
-        self, usage: TaskUsage, io_bytes: int, members: frozenset[tuple[int, float]] = frozenset()
-    ) -> None:
-        """Note a measurement of the process tree, and wake the tasks that wait for one."""
-        self.usage, self.io_bytes, self.members = usage, io_bytes, members
-        self._measured.set()
-
-    async def measured(self) -> None:
-        """Wait for the next measurement of the process tree."""
-        await self._measured.wait()
+    def leave(self) -> None:
+        """Make a cancellation leave the tree to the supervisor."""
+        self.leaving = True
 
     def stop(self, cause: StopCause, grace: float | None = None, by: float | None = None) -> None:
         """Stop the run. The first cause stays; a later call can only shorten the grace.
@@ -89,9 +113,7 @@ class TaskControl:
         """
         if by is not None:
             self._by = min(by, self._by)
-        if self.cause is None or (
-            cause.kind.discards_outcome and not self.cause.kind.discards_outcome
-        ):
+        if self.cause is None or (cause.kind.discards_outcome and not self.discards_outcome):
             self.cause = cause
         if grace is not None:
             self._grace = grace if self._grace is None else min(grace, self._grace)
@@ -101,6 +123,10 @@ class TaskControl:
                 self._grace_scope.deadline = min(self._grace_scope.deadline, deadline)
         if self._scope is not None:
             self._scope.cancel()
+
+    def clear_stop(self) -> None:
+        """Take back a stop that has done its work, so that what follows the process is not stopped."""
+        self.cause = None
 
     @contextmanager
     def stoppable(self, limit: float = math.inf) -> Iterator[trio.CancelScope]:

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
 from itertools import count
 
 import trio
 
 from trio_afrender.errors import SpawnError, StoreError
 from trio_afrender.plugins.interfaces import PluginTask
-from trio_afrender.process.interfaces import Launch
+from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.image_worker import ImageProblem
 from trio_afrender.task.process_lifecycle import supervise
 from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import TaskDependencies
 from trio_afrender.tasklog.head_tail import read_window
 from trio_afrender.thumbnail.command import Wanted, read_command
 
@@ -57,23 +55,12 @@ async def make_thumbnail(request: Wanted, dependencies: TaskDependencies, limit:
 class Thumbnails:
     """A queue of announced files and the task that processes it."""
 
-    def __init__(
-        self,
-        plugins: PluginTask,
-        run_state: RunState,
-        run_folder: RunFolder,
-        make_launch: Callable[[str, str], Launch],
-        send_files: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`make_launch` describes a command at a slot, with a log of its own. `send_files` sends the
-        complete files of the run's files folder."""
-        self._plugins = plugins
-        self._run_state = run_state
+    def __init__(self, state: RunState, run_folder: RunFolder, plugins: PluginTask) -> None:
+        self._state = state
         self._run_folder = run_folder
-        self._make_launch = make_launch
+        self._plugins = plugins
         self._numbers = count()
-        self._send_files = send_files
-        limit = run_state.dependencies.config.post_limit
+        limit = state.config.post_limit
         self._limit = limit if limit > 0 else math.inf
         self._waiting: deque[str] = deque()
         self._unfinished: dict[str, int] = {}
@@ -128,54 +115,57 @@ class Thumbnails:
         self._over = True
         if not self._idle.is_set():
             self._wake()
-        with trio.move_on_at(deadline), self._run_state.control.stoppable(self._limit):
+        with trio.move_on_at(deadline), self._state.control.stoppable(self._limit):
             await self._idle.wait()
         if not self._idle.is_set() and trio.current_time() >= deadline:
             return False
         if not self._idle.is_set():
-            self._run_state.note("thumbnails: there was no time for all files that were announced")
+            self._state.note("thumbnails: there was no time for all files that were announced")
         elif self._skipped:
-            self._run_state.note(
+            self._state.note(
                 f"thumbnails: {self._skipped} files were passed over, newer ones came too fast"
             )
         return True
 
     async def _try(self, command: str) -> None:
         """Make one attempt; only the failure of the last one goes into the log."""
-        request = read_thumbnail_command(command, self._run_state.dependencies)
+        request = read_thumbnail_command(command, self._state.dependencies)
         if request is not None:
-            problem = await make_thumbnail(request, self._run_state.dependencies, self._limit)
+            problem = await make_thumbnail(request, self._state.dependencies, self._limit)
         else:
             problem = await self._run_command(command)
         tries = self._unfinished.pop(command, 0) + 1
         if not problem:
             return
         if self._over or tries >= MAX_TRIES:
-            self._run_state.note(problem)
+            self._state.note(problem)
         else:
             # The first failure sets the time for all: later ones must not move it on and on.
             if not self._unfinished:
                 self._due = trio.current_time() + RETRY_DELAY
             self._unfinished[command] = tries
 
+    async def _send_files(self) -> None:
+        """Send the files that appeared in the run's files folder and are complete."""
+        await self._state.send_files(await self._run_folder.collect(self._state.sent_files))
+
     async def _run_command(self, command: str) -> str:
         """Run a command of ``af_thumbnail_cmd``; return what went wrong, empty if nothing did."""
-        dependencies = self._run_state.dependencies
-        # A control and reasons of its own: a stop of the run must not become this command's, nor
-        # this command's end a reason of the run. Cancelled with the run, its tree is ended too.
-        control, slot = (
-            TaskControl(self._run_state.control.task),
-            f"thumbnail-{next(self._numbers)}",
-        )
+        dependencies, slot = self._state.dependencies, f"thumbnail-{next(self._numbers)}"
         try:
             async with self._run_folder.open_own_log(slot) as output:
-                tree = await dependencies.spawn(self._make_launch(command, slot))
+                tree = await dependencies.spawn(
+                    self._state.make_launch(command, slot, own_log=True)
+                )
                 end = await supervise(
                     tree,
                     output,
-                    control,
+                    # A control and reasons of its own: a stop of the run must not become this
+                    # command's, nor this command's end a reason of the run. Cancelled with the run,
+                    # its tree is ended too.
+                    TaskControl(),
                     ReasonLog(dependencies.wall),
-                    timing=dependencies.config.timing,
+                    timing=self._state.config.timing,
                     grace=0,  # half a thumbnail is of no use
                     limit=self._limit,
                     before_term=trio.lowlevel.checkpoint,

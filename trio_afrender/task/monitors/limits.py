@@ -8,20 +8,19 @@ and memory have events. In between it sleeps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import attrs
 import trio
 
 from trio_afrender.async_helpers import wait_any
 from trio_afrender.config import Limits
-from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.process.interfaces import ProcessTree
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.usage_totals import show_bytes
 from trio_afrender.tasklog.interfaces import RunLog
 
-__all__ = ("Usage", "next_look", "over_limit", "watch_limits")
+__all__ = ("LimitMonitor", "Usage", "next_look", "over_limit")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -74,56 +73,53 @@ def next_look(limits: Limits, usage: Usage) -> float:
     return max(min(left, default=math.inf), 0.0)
 
 
-async def watch_limits(
-    limits: Limits,
-    log: RunLog,
-    control: TaskControl,
-    why: ReasonLog,
-    *,
-    progressed: Callable[[], float] | None,
-) -> None:
-    """Stop the run at the first limit that it reaches; runs until then or until cancelled.
+class LimitMonitor:
+    """Stops a run at the first limit that it reaches."""
 
-    `progressed` returns when percent or frame last changed, in trio's time; None: no parser, so
-    progress is unknown.
-    """
-    start, before = trio.current_time(), log.size
-    while True:
-        # A suspended process reaches no limit, and the time of its suspension does not count
-        # (test_limits_do_not_count_while_a_run_is_suspended).
-        await control.suspension.over()
-        now = trio.current_time()
-        begun = max(start, control.suspension.ended)
-        # The time under an earlier agent counts (test_the_time_under_an_earlier_agent_counts). What was
-        # printed then does not: the log may begin with it.
-        usage = Usage(
-            running=control.ran_before + now - start - control.suspension.seconds(),
-            silent=now - max(begun, log.grew_at),
-            stalled=now - max(begun, progressed()) if progressed is not None else None,
-            printed=log.size - before,
-            resident=control.usage.resident if control.usage is not None else None,
+    def __init__(self, state: RunState, log: RunLog, limits: Limits) -> None:
+        self._state = state
+        self._log = log
+        self._limits = limits
+
+    async def run(self, process: ProcessTree) -> None:
+        """Watch the limits until one is reached or until cancelled."""
+        state, log, limits = self._state, self._log, self._limits
+        suspension, start, before = state.control.suspension, trio.current_time(), log.size
+        while True:
+            # A suspended process reaches no limit, and the time of its suspension does not count
+            # (test_limits_do_not_count_while_a_run_is_suspended).
+            await suspension.over()
+            now = trio.current_time()
+            begun = max(start, suspension.ended)
+            # The time under an earlier agent counts (test_the_time_under_an_earlier_agent_counts).
+            # What was printed then does not: the log may begin with it.
+            usage = Usage(
+                running=state.running_seconds(),
+                silent=now - max(begun, log.grew_at),
+                stalled=now - max(begun, state.progressed_at) if state.has_parser else None,
+                printed=log.size - before,
+                resident=state.usage.resident if state.usage is not None else None,
+            )
+            if text := over_limit(limits, usage):
+                state.why.add("rule", f"{text}: the task is stopped")
+                state.control.stop(StopCause(kind=StopKind.LIMIT, text=text))
+                return
+            # One byte below the limit: `wait_beyond` waits for more than it is given, and the limit
+            # itself is too much already.
+            with trio.move_on_after(next_look(limits, usage)):
+                await self._wait_for_change(before + limits.output - 1)
+
+    async def _wait_for_change(self, allowed: int) -> None:
+        """Wait until output or memory may have reached its limit: the log is beyond offset `allowed`,
+        the tree has been measured. A value without a limit wakes nothing."""
+
+        async def printed() -> None:
+            await self._log.wait_beyond(allowed)
+            if self._log.ended:
+                # `wait_beyond` returns at once from now on: without this the caller would spin.
+                await trio.sleep_forever()
+
+        await wait_any(
+            printed if self._limits.output else trio.sleep_forever,
+            self._state.measurement if self._limits.memory else trio.sleep_forever,
         )
-        if text := over_limit(limits, usage):
-            why.add("rule", f"{text}: the task is stopped")
-            control.stop(StopCause(kind=StopKind.LIMIT, text=text))
-            return
-        # One byte below the limit: `wait_beyond` waits for more than it is given, and the limit itself
-        # is too much already.
-        with trio.move_on_after(next_look(limits, usage)):
-            await _wait_for_change(limits, log, control, before + limits.output - 1)
-
-
-async def _wait_for_change(limits: Limits, log: RunLog, control: TaskControl, allowed: int) -> None:
-    """Wait until output or memory may have reached its limit: the log is beyond offset `allowed`, the
-    tree has been measured. A value without a limit wakes nothing."""
-
-    async def printed() -> None:
-        await log.wait_beyond(allowed)
-        if log.ended:
-            # `wait_beyond` returns at once from now on: without this the caller would spin.
-            await trio.sleep_forever()
-
-    await wait_any(
-        printed if limits.output else trio.sleep_forever,
-        control.measured if limits.memory else trio.sleep_forever,
-    )

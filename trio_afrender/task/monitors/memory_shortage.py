@@ -1,7 +1,7 @@
 """Records whether the host was short of memory while a run lived, and which processes used it.
 
 When a run has failed, its memory is free again: the table of the largest processes must be taken before.
-It is taken with each measurement of the run's tree while memory is short; the last one counts.
+It is taken every period while memory is short; the last one counts.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Collection, Sequence
 
 import trio
 
-from trio_afrender.hostinfo.memory import MemoryHeadroom, ReadHeadroom
+from trio_afrender.hostinfo.memory import MemoryHeadroom
 from trio_afrender.hostinfo.process_usage import ProcessUsage
-from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import ProcessUsageReader
+from trio_afrender.hostinfo.rates import until_tick
+from trio_afrender.process.interfaces import ProcessTree
+from trio_afrender.task.monitors.usage import FIRST_SAMPLE_DELAY
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.usage_totals import show_bytes
 
 __all__ = ("MemoryShortage", "is_short", "memory_table")
@@ -41,27 +43,27 @@ def memory_table(largest: Sequence[ProcessUsage], own: Collection[int]) -> str:
 class MemoryShortage:
     """Watches the host's memory for one run; `sentence` and `table` are empty if it was not short."""
 
-    def __init__(
-        self, read_headroom: ReadHeadroom, usage_reader: ProcessUsageReader, control: TaskControl
-    ) -> None:
+    def __init__(self, state: RunState) -> None:
         self.sentence = ""
         self.table = ""
-        self._read_headroom = read_headroom
-        self._usage_reader = usage_reader
-        self._control = control
+        self._state = state
+        self._read_headroom = state.dependencies.read_headroom
         self._kills: int | None = None
         self._taken = 0.0
 
-    async def look(self) -> None:
-        """Take a table if memory is short now."""
-        headroom = self._read_headroom()
-        # The kernel counts from the start of the host: only the difference is of this run's time.
-        if self._kills is None:
-            self._kills = headroom.oom_kills
-        if is_short(headroom):
-            await self._take(headroom)
-        else:
-            await trio.lowlevel.checkpoint()
+    async def run(self, process: ProcessTree) -> None:
+        """Look whether memory is short, at the moments at which the usage is measured too."""
+        period = self._state.dependencies.period
+        wait = min(FIRST_SAMPLE_DELAY, period())
+        while True:
+            await trio.sleep(wait)
+            headroom = self._read_headroom()
+            # The kernel counts from the start of the host: only the difference is of this run's time.
+            if self._kills is None:
+                self._kills = headroom.oom_kills
+            if is_short(headroom):
+                await self._take(headroom)
+            wait = until_tick(trio.current_time(), period())
 
     async def conclude(self) -> bool:
         """Decide after a failure whether the host was short of memory; if so, `sentence` is set."""
@@ -88,9 +90,9 @@ class MemoryShortage:
         return True
 
     async def _take(self, headroom: MemoryHeadroom) -> None:
-        largest = await self._usage_reader.largest()
+        largest = await self._state.dependencies.usage_reader.largest()
         # The leader by itself: a tree that has just started has no measured members yet.
-        pids = {pid for pid, _ in self._control.members} | {self._control.pid}
+        pids = {pid for pid, _ in self._state.members} | {self._state.pid}
         self._taken = trio.current_time()
         self.sentence = (
             f"the host was short of memory: {show_bytes(headroom.available)} of"

@@ -9,27 +9,25 @@ mount that hangs. Times are in seconds, sizes in bytes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 
 from trio_afrender.config import Stuck
-from trio_afrender.hostinfo.process_inspection import Examine, ProcessReport
+from trio_afrender.hostinfo.process_inspection import ProcessReport
 from trio_afrender.process.interfaces import ProcessTree
-from trio_afrender.task.reasons import ReasonLog
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
-from trio_afrender.task.task_control import TaskControl
 from trio_afrender.tasklog.interfaces import RunLog
 
 __all__ = (
     "ActivitySample",
     "InactivityTimer",
     "StuckAction",
+    "StuckMonitor",
     "averaging_time",
     "decide",
     "stop_kind",
-    "watch_stuck",
 )
 
 MAX_AVERAGING = 30.0
@@ -142,93 +140,90 @@ def stop_kind(states: str) -> StopKind | None:
     return StopKind.STUCK_HOST if "D" in states else StopKind.STUCK
 
 
-async def watch_stuck(
-    rules: Stuck,
-    tree: ProcessTree,
-    log: RunLog,
-    control: TaskControl,
-    why: ReasonLog,
-    *,
-    examine: Examine,
-    gpus_unclaimed: Callable[[], bool],
-    send_log: Callable[[str], Awaitable[None]],
-    set_notice: Callable[[str], Awaitable[None]],
-) -> None:
-    """Apply the rules to each measurement of the tree; runs until it has stopped the run or is
-    cancelled.
+class StuckMonitor:
+    """Warns of a tree without activity, or stops it. A tree that is not measured is never stuck."""
 
-    `send_log` adds text to the task's log at once, `set_notice` shows a short one in place of the
-    activity. A tree that is not measured is never stuck.
-    """
+    def __init__(self, state: RunState, log: RunLog, rules: Stuck) -> None:
+        self._state = state
+        self._log = log
+        self._rules = rules
 
-    def sample() -> ActivitySample:
-        usage, now = control.usage, trio.current_time()
+    async def run(self, process: ProcessTree) -> None:
+        """Apply the rules to each measurement until the run is stopped or until cancelled."""
+        state, rules = self._state, self._rules
+        suspension = state.control.suspension
+        # Waiting for measurements, not for a time: without any (no /proc, an overloaded host) nothing
+        # is known of the tree and nothing may be concluded.
+        await state.measurement()
+        timer = InactivityTimer(rules, self._sample())
+        warned = stopping = False
+        longest = 0.0
+        while not stopping:
+            await state.measurement()
+            if suspension:
+                # A suspended tree is inactive by request; the time starts anew when it is resumed.
+                await suspension.over()
+                timer = InactivityTimer(rules, self._sample())
+                continue
+            inactive = timer.look(self._sample())
+            match decide(rules, inactive, warned=warned):
+                case StuckAction.WARN:
+                    warned = True
+                    report = await self._examine(process)
+                    text = f"no sign of life for {inactive:.0f} s: {timer.figures()}"
+                    state.why.add("stuck", _join(text, report))
+                    await state.send_log(f"{text}\n{report.lines()}".rstrip() + "\n")
+                    await state.show_notice(f"STUCK? No sign of life for {inactive:.0f} s")
+                case StuckAction.STOP:
+                    stopping = await self._stop(process, inactive, timer.figures())
+                case StuckAction.ACTIVE_AGAIN:
+                    warned = False
+                    state.why.add("stuck", text := f"it is active again after {longest:.0f} s")
+                    await state.send_log(f"{text}\n")
+                    await state.show_notice("")
+                case StuckAction.NOTHING:
+                    pass
+            longest = inactive  # `look` returns 0 with the first activity
+
+    def _sample(self) -> ActivitySample:
+        state, now = self._state, trio.current_time()
+        usage = state.usage
         if usage is None:
-            return ActivitySample(time=now, printed=log.size)
+            return ActivitySample(time=now, printed=self._log.size)
         return ActivitySample(
             time=now,
-            printed=log.size,
+            printed=self._log.size,
             cpu=usage.cpu_seconds,
-            moved=usage.read_bytes + usage.written_bytes + control.io_bytes,
-            processes=control.members,
+            moved=usage.read_bytes + usage.written_bytes + state.io_bytes,
+            processes=state.members,
             # A GPU in use by a process that the driver does not name may work for this tree: it
             # counts as activity (test_an_unclaimed_gpu_counts_as_activity_of_every_task).
-            gpu_percent=usage.gpu_percent or float(gpus_unclaimed()),
+            gpu_percent=usage.gpu_percent or float(state.dependencies.gpus_unclaimed()),
             gpu_memory=usage.gpu_memory,
         )
 
-    # Waiting for measurements, not for a time: without any (no /proc, an overloaded host) nothing is
-    # known of the tree and nothing may be concluded.
-    await control.measured()
-    timer = InactivityTimer(rules, sample())
-    warned = stopping = False
-    longest = 0.0
-    while not stopping:
-        await control.measured()
-        if control.suspension:
-            # A suspended tree is inactive by request; the time starts anew when it is resumed.
-            await control.suspension.over()
-            timer = InactivityTimer(rules, sample())
-            continue
-        inactive = timer.look(sample())
-        match decide(rules, inactive, warned=warned):
-            case StuckAction.WARN:
-                warned = True
-                report = await _examine(tree, examine)
-                text = f"no sign of life for {inactive:.0f} s: {timer.figures()}"
-                why.add("stuck", _join(text, report))
-                await send_log(f"{text}\n{report.lines()}".rstrip() + "\n")
-                await set_notice(f"STUCK? No sign of life for {inactive:.0f} s")
-            case StuckAction.STOP:
-                report = await _examine(tree, examine)
-                kind = stop_kind(report.states)
-                # None: left alone now; the next measurement decides again.
-                if kind is not None:
-                    stopping = True
-                    text = f"no sign of life for {inactive:.0f} s"
-                    text += f", stuck.stop_after is {rules.stop_after:g} s"
-                    result = "the task is stopped as an error"
-                    if kind is StopKind.STUCK_HOST:
-                        result = "it waits for a device of this host, so the task is given back"
-                    why.add("rule", f"{_join(f'{text}: {timer.figures()}', report)}: {result}")
-                    await send_log(f"{text}: {result}\n{report.lines()}".rstrip() + "\n")
-                    control.stop(StopCause(kind=kind, text=text))
-            case StuckAction.ACTIVE_AGAIN:
-                warned = False
-                why.add("stuck", text := f"it is active again after {longest:.0f} s")
-                await send_log(f"{text}\n")
-                await set_notice("")
-            case StuckAction.NOTHING:
-                pass
-        longest = inactive  # `look` returns 0 with the first activity
+    async def _stop(self, process: ProcessTree, inactive: float, figures: str) -> bool:
+        """Stop the run; False if its tree is to be left alone now."""
+        report = await self._examine(process)
+        kind = stop_kind(report.states)
+        if kind is None:
+            return False
+        text = f"no sign of life for {inactive:.0f} s"
+        text += f", stuck.stop_after is {self._rules.stop_after:g} s"
+        result = "the task is stopped as an error"
+        if kind is StopKind.STUCK_HOST:
+            result = "it waits for a device of this host, so the task is given back"
+        self._state.why.add("rule", f"{_join(f'{text}: {figures}', report)}: {result}")
+        await self._state.send_log(f"{text}: {result}\n{report.lines()}".rstrip() + "\n")
+        self._state.control.stop(StopCause(kind=kind, text=text))
+        return True
 
-
-async def _examine(tree: ProcessTree, examine: Examine) -> ProcessReport:
-    try:
-        return await examine(await tree.members())
-    except OSError:
-        # The agent has no descriptor left to list members with: judge without a report.
-        return ProcessReport()
+    async def _examine(self, process: ProcessTree) -> ProcessReport:
+        try:
+            return await self._state.dependencies.examine(await process.members())
+        except OSError:
+            # The agent has no descriptor left to list members with: judge without a report.
+            return ProcessReport()
 
 
 def _join(text: str, report: ProcessReport) -> str:

@@ -6,16 +6,12 @@ all runs share: then one scan of the host's processes serves all of them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import trio
 
 from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.hostinfo.rates import until_tick
 from trio_afrender.process.interfaces import ProcessTree
-from trio_afrender.task.reasons import ReasonLog
-from trio_afrender.task.task_control import TaskControl
-from trio_afrender.task.tools import ProcessUsageReader
+from trio_afrender.task.run_state import RunState
 from trio_afrender.task.usage_totals import TreeUsage, usage_sentence
 
 __all__ = ("UsageMonitor",)
@@ -29,62 +25,47 @@ MAX_FINAL_SAMPLES = 64
 
 
 class UsageMonitor:
-    """Measures one run, over all its processes, and notes the usage in its `TaskControl`."""
+    """Measures one run, over all its processes."""
 
-    def __init__(
-        self,
-        usage_reader: ProcessUsageReader,
-        control: TaskControl,
-        why: ReasonLog,
-        *,
-        period: Callable[[], float],
-        publish: Callable[[], Awaitable[None]],
-        after_sample: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`period` returns seconds; `after_sample` is called with each measurement, even a failed one."""
-        self.measured = False
-        """Whether there has been a measurement."""
-        self._usage_reader = usage_reader
-        self._control = control
-        self._why = why
-        self._period = period
-        self._publish = publish
-        self._after_sample = after_sample
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._usage_reader = state.dependencies.usage_reader
         self._tree_usage = TreeUsage(trio.current_time())
+        self._measured = False
+        """Whether there has been a measurement."""
         self._tree: ProcessTree | None = None
         """The tree that is measured now; `freeze` and `close` end that by setting None."""
 
-    async def follow(self, tree: ProcessTree) -> None:
-        """Measure `tree` until cancelled, or until `freeze` or `close` of it."""
-        self._tree = tree
-        wait = min(FIRST_SAMPLE_DELAY, self._period())
+    async def run(self, process: ProcessTree) -> None:
+        """Measure `process` until cancelled, or until `freeze` or `close` of it."""
+        self._tree, period = process, self._state.dependencies.period
+        wait = min(FIRST_SAMPLE_DELAY, period())
         while True:
             await trio.sleep(wait)
-            if self._tree is not tree:
+            if self._tree is not process:
                 return
-            found = await self._read(tree)
+            found = await self._read(process)
             # It ended while it was read: its final values are noted, these are older.
-            if self._tree is not tree:
+            if self._tree is not process:
                 return
             if found:
                 self._advance(found)
-                await self._publish()
-            await self._after_sample()
-            wait = until_tick(trio.current_time(), self._period())
+                await self._state.publish()
+            wait = until_tick(trio.current_time(), period())
 
     async def freeze(self) -> None:
         """Take a last measurement before the tree is stopped: what it does while it ends is not the
         task's work."""
-        # Reset before the read: `follow` then discards what it may be reading now.
+        # Reset before the read: `run` then discards what it may be reading now.
         tree, self._tree = self._tree, None
         if tree is None:
             return
         with trio.move_on_after(FINAL_SAMPLE_TIMEOUT):
             self._advance(await self._read(tree))
-        if self.measured:
+        if self._measured:
             usage = self._tree_usage.usage
             text = f"{usage_sentence(usage)} so far, {usage.cpu_percent:.0f} % of a core just now"
-            self._why.add("figures", text)
+            self._state.why.add("figures", text)
 
     def close(self, tree: ProcessTree) -> None:
         """Note the final usage of a tree whose leader has ended but is not reaped yet."""
@@ -126,7 +107,7 @@ class UsageMonitor:
             self._note()
 
     def _note(self) -> None:
-        self.measured = True
+        self._measured = True
         # Wakes the monitors of limits and of stuck trees.
         totals = self._tree_usage
-        self._control.measure(totals.usage, totals.io_bytes, totals.keys)
+        self._state.measured(totals.usage, totals.io_bytes, totals.keys)

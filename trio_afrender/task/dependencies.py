@@ -1,0 +1,83 @@
+"""What runs use outside of themselves, in one object, so that tests can replace each part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Protocol
+
+import attrs
+
+from trio_afrender.hostinfo.memory import ReadHeadroom
+from trio_afrender.hostinfo.process_inspection import Examine
+from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
+from trio_afrender.plugins.interfaces import PluginRunner
+from trio_afrender.process.interfaces import Spawn
+from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.task.gpu_slots import GpuAllocator
+from trio_afrender.task.image_worker import ImageWorker
+from trio_afrender.task.launch import AgentEnvironment
+from trio_afrender.task.run_folder import OpenRunFolder
+
+__all__ = ("ProcessUsageReader", "TaskDependencies")
+
+
+class ProcessUsageReader(Protocol):
+    """Measures single processes."""
+
+    async def read(self, pids: Collection[int]) -> tuple[ProcessUsage, ...]:
+        """Return the usage of those that exist, zombies too; () when reading takes too long."""
+        ...
+
+    def read_usage_now(self, pid: int) -> ProcessUsage | None:
+        """Return what a process has used, which may be a zombie already. Does not block."""
+        ...
+
+    async def largest(self) -> tuple[ProcessUsage, ...]:
+        """Return the processes of the host with the most memory, the largest first."""
+        ...
+
+    def shares(self) -> Mapping[int, GpuShare]:
+        """Return the GPU usage of processes by pid, as measured last."""
+        ...
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TaskDependencies:
+    """The part of an agent's dependencies that its runs use. Closed by what opened them.
+
+    An agent has one object, `AgentDependencies`, which extends this class by what the agent alone
+    uses. That part names types of the journal and of the takeover, and this package may not import
+    the agent: hence a base class here and a subclass there.
+
+    The last four fields belong to the agent itself and not to the host. It sets them in the object
+    that was opened for it (`attrs.evolve`).
+    """
+
+    spawn: Spawn
+    plugins: PluginRunner
+    open_run_folder: OpenRunFolder
+    dismiss: Callable[[TaskExec], Awaitable[None]]
+    """Ends the trees of a run that a supervisor still holds for an earlier agent. Limited in time."""
+    usage_reader: ProcessUsageReader
+    """Measures the processes of tasks."""
+    read_headroom: ReadHeadroom
+    """Returns how much memory the host has left."""
+    examine: Examine
+    """Reports what inactive processes wait for."""
+    gpus_unclaimed: Callable[[], bool]
+    """Whether a GPU of this host is in use by a process that its driver does not name."""
+    new_token: Callable[[], str]
+    """Returns a random ``AF_TASK_TOKEN``."""
+    image_worker: ImageWorker | None = None
+    """Reads images; None: thumbnails are made by shell commands, rendered images are not checked."""
+    wall: Callable[[], float] = time.time
+    """Returns Unix time."""
+    gpus: GpuAllocator = attrs.field(factory=GpuAllocator)
+    """Assigns GPUs to tasks."""
+    resources: Callable[[], str] = lambda: ""
+    """Returns the host's load as JSON text, for parsers."""
+    period: Callable[[], float] = lambda: 5.0
+    """Returns the seconds between two measurements of a task's tree."""
+    environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))
+    """The agent's variables as tasks inherit them."""
