@@ -11,7 +11,7 @@ import pytest
 from trio_afrender.hostinfo.cgroup_limits import CgroupLimits, CgroupReader
 from trio_afrender.hostinfo.cpu import Processors
 from trio_afrender.hostinfo.memory import read_memory
-from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
+from trio_afrender.supervisor.cgroup import find_own, parse_groups, parse_mounts
 
 MIB = 1024**2
 MOUNT_V2 = "31 23 0:28 / /cg rw,relatime shared:5 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -165,3 +165,22 @@ def test_swap_and_kills_are_read_from_the_kernels_tables(monkeypatch: pytest.Mon
     memory = read_memory(CgroupLimits())
     assert (memory.swap_total, memory.swap_used) == (400 * 1024, 300 * 1024)
     assert memory.oom_kills == 7
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "folder"),
+    [
+        ("0::/farm/agent\n", MOUNT_V2, "/cg/farm/agent"),
+        ("0::/\n", MOUNT_V2, "/cg"),
+        ("0::/pod/agent\n", MOUNT_V2.replace(" / /cg", " /pod /cg"), "/cg/agent"),
+        ("0::/pod\n", MOUNT_V2.replace(" / /cg", " /pod /cg"), "/cg"),
+        ("0::/farm\n", MOUNT_V1, None),
+        ("4:memory:/farm\n", MOUNT_V2, None),
+    ],
+)
+def test_the_own_group_is_found_where_it_is_mounted(
+    tmp_path: Path, groups: str, mounts: str, folder: str | None
+) -> None:
+    make_tree(tmp_path, groups, mounts, {})
+    found = find_own(tmp_path / "proc")
+    assert (found and str(found)) == folder

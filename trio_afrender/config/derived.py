@@ -86,15 +86,12 @@ def user_name(environment: Mapping[str, str], values: Mapping[str, SettingValue]
     for variable in ("AF_USERNAME", "CGRU_USERNAME"):
         if environment.get(variable):
             return SettingValue(environment[variable], f"environment {variable}")
-    name = environment.get("USER") or environment.get("USERNAME") or _login_name()
+    name = environment.get("USER") or environment.get("USERNAME", "")
+    if not name:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError):  # the account has no entry in the user database
+            name = "unknown"
     if values["af_user_cut_domain_name"].value:
         name = name.rpartition("/" if "/" in name else "\\")[2]
     return SettingValue(name.lower(), "this login's name")
-
-
-def _login_name() -> str:
-    """Return the login name; an account without an entry in the user database has none."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

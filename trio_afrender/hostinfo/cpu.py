@@ -51,21 +51,18 @@ class Processors:
         """
         if limits.processors is not None and limits.processors < (psutil.cpu_count() or 1):
             return self._group_shares(limits, limits.processors)
-        now = self._read_times()
-        if len(now) != len(self._times) or any(map(math.isnan, now)):
+        ours = _affinity()
+        if not ours or len(ours) >= (psutil.cpu_count() or 1):
+            used = [psutil.cpu_times()]
+        else:
+            each = psutil.cpu_times(percpu=True)
+            used = [each[number] for number in ours if number < len(each)]
+        now = tuple(float(sum(getattr(one, state, 0.0) for one in used)) for state in STATES)
+        if any(map(math.isnan, now)):
             return {}
         shares = make_shares(self._times, now)
         self._times = now
         return dict(zip(STATES, shares, strict=True)) if any(shares) else {}
-
-    def _read_times(self) -> tuple[float, ...]:
-        ours = _affinity()
-        if not ours or len(ours) >= (psutil.cpu_count() or 1):
-            times = psutil.cpu_times()
-            return tuple(float(getattr(times, state, 0.0)) for state in STATES)
-        each = psutil.cpu_times(percpu=True)
-        picked = [each[number] for number in ours if number < len(each)]
-        return tuple(float(sum(getattr(one, state, 0.0) for one in picked)) for state in STATES)
 
     def _group_shares(self, limits: CgroupLimits, quota: float) -> Mapping[str, int]:
         now = self._clock(), limits.cpu_user, limits.cpu_system

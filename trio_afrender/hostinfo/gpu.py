@@ -87,14 +87,21 @@ class GpuSampler:
             if self._last_error:
                 raise OSError(self._last_error)
             return ()
-        had_backend = self._backend is not None
+        lost = self._backend
         try:
             if self._backend is None:
                 self._backend = self._choose_backend()
             gpus = self._backend.read() if self._backend is not None else ()
         except Exception as error:  # the library's errors come from a module that may be absent
-            self._record_failure(str(error) or type(error).__name__, lost=had_backend)
-            raise OSError(str(error) or type(error).__name__) from error
+            problem = str(error) or type(error).__name__
+            if problem != self._last_error:
+                verb = "cannot be measured" if lost is None else "can no longer be measured"
+                _log.warning("GPUs %s: %s", verb, problem)
+            self._last_error = problem
+            if self._backend is not None:
+                self._backend.close()
+            self._backend, self._due = None, self._clock() + _SEARCH_INTERVAL
+            raise OSError(problem) from error
         self._last_error = ""
         if self._backend is None:
             self._due = self._clock() + _SEARCH_INTERVAL
@@ -130,16 +137,6 @@ class GpuSampler:
             return None
         _log.info("GPUs are measured with nvidia-smi: %s", problem)
         return NvidiaSmi()
-
-    def _record_failure(self, problem: str, *, lost: bool) -> None:
-        """Log a problem once, drop the backend and make the next search due in a minute."""
-        if problem != self._last_error:
-            verb = "can no longer be measured" if lost else "cannot be measured"
-            _log.warning("GPUs %s: %s", verb, problem)
-        self._last_error = problem
-        if self._backend is not None:
-            self._backend.close()
-        self._backend, self._due = None, self._clock() + _SEARCH_INTERVAL
 
 
 def has_library() -> bool:

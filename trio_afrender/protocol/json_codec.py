@@ -172,9 +172,9 @@ def _make_converter() -> cattrs.Converter:
     times = {"heartbeat_sec": seconds, "zombie_time": seconds, "exit_no_task_time": seconds}
     settings = {**times, "resources_update_period": clamp(0, _DAY)}
     percents = {"percent": clamp(0, 100), "percentframe": clamp(0, 100)}
-    converter = make_converter({TaskUpdate: percents, Registered: settings, Events: settings})
+    hooks = {TaskUpdate: percents, Registered: settings, Events: settings}
+    converter = make_converter({**hooks, TaskFile: {"data": _file_data}})
     converter.register_structure_hook(TaskStatus, _status)
-    converter.register_structure_hook(TaskFile, _make_file_hook(converter))
     converter.register_structure_hook(FilesEntry, _make_files_hook(converter))
 
     plain = make_dict_unstructure_fn(TaskUpdate, converter, _cattrs_omit_if_default=True)
@@ -197,16 +197,6 @@ def _status(value: object, _: object) -> TaskStatus:
         raise FieldError("no status has this number") from None
 
 
-def _make_file_hook(converter: cattrs.Converter) -> Hook:
-    structure = make_class_structure(TaskFile, converter, {"data": _file_data})
-
-    def reduced(value: object, type_: object) -> TaskFile:
-        file: TaskFile = structure(value, type_)
-        return TaskFile(name=_base_name(file.name), data=file.data)
-
-    return reduced
-
-
 def _file_data(value: object, type_: object) -> bytes:
     too_long = FieldError(f"a file must have fewer than {FILE_LIMIT} bytes")
     # Checked before decoding, which would allocate memory for all of it.
@@ -218,22 +208,20 @@ def _file_data(value: object, type_: object) -> bytes:
     return data
 
 
-def _base_name(name: str) -> str:
-    """Return the last part of a path of any system; empty if it is no valid file name."""
-    base = _SEPARATORS.split(name)[-1]
-    if base in ("", ".", "..") or len(base.encode("utf-8", "surrogateescape")) > _NAME_LIMIT:
-        return ""
-    return base
-
-
 def _make_files_hook(converter: cattrs.Converter) -> Hook:
-    """Return a hook that leaves out files without a valid base name."""
+    """Return a hook that cuts names of files to their last part; without a valid one a file is
+    left out."""
     structure = make_class_structure(FilesEntry, converter, {})
 
     def filtered(value: object, type_: object) -> FilesEntry:
         entry: FilesEntry = structure(value, type_)
-        kept = tuple(file for file in entry.files if file.name)
-        return FilesEntry(run=entry.run, n=entry.n, files=kept)
+        files = []
+        for file in entry.files:
+            name = _SEPARATORS.split(file.name)[-1]  # of a path of any system
+            length = len(name.encode("utf-8", "surrogateescape"))
+            if name not in ("", ".", "..") and length <= _NAME_LIMIT:
+                files.append(TaskFile(name=name, data=file.data))
+        return FilesEntry(run=entry.run, n=entry.n, files=tuple(files))
 
     return filtered
 

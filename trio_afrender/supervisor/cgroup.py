@@ -15,6 +15,7 @@ from pathlib import Path
 __all__ = (
     "Cgroup",
     "find_base",
+    "find_own",
     "make_cgroup",
     "move_self_to_subcgroup",
     "parse_groups",
@@ -34,7 +35,7 @@ def move_self_to_subcgroup() -> bool:
     of their parent.
     """
     try:
-        delegated = _find_own()
+        delegated = find_own()
         if delegated is None:
             return False
         # systemd (since 251) marks what it delegates. Root could write to any cgroup, so write
@@ -53,7 +54,7 @@ def move_self_to_subcgroup() -> bool:
 def find_base() -> Path | None:
     """Make the cgroup that will hold those of the trees; None where that is not permitted."""
     try:
-        parent = _find_own()
+        parent = find_own()
     except OSError:
         return None
     if parent is None:
@@ -71,10 +72,10 @@ def find_base() -> Path | None:
     return base if os.access(base / "cgroup.procs", os.W_OK) else None
 
 
-def _find_own() -> Path | None:
+def find_own(proc: Path = Path("/proc/self")) -> Path | None:
     """Return the cgroup of this process, None without version 2. Raises `OSError`."""
-    mounts = parse_mounts(Path("/proc/self/mountinfo").read_text())
-    groups = parse_groups(Path("/proc/self/cgroup").read_text())
+    mounts = parse_mounts((proc / "mountinfo").read_text())
+    groups = parse_groups((proc / "cgroup").read_text())
     if "" not in mounts or "" not in groups:
         return None
     # A container may mount a part of the tree alone; the path begins at the root of the whole.

@@ -69,18 +69,15 @@ class Payload:
         if length < 0 or count < 0:
             raise DecodeError(f"output of {length} bytes, {count} files")
         data = source.take(length)
-        return data, self._read_files(source, count) if count else ()
-
-    def _read_files(self, source: ByteReader, count: int) -> tuple[TaskFile, ...]:
+        if not count:
+            return data, ()
         total, sizes, names = I32.read(source), _SIZES.read(source), _NAMES.read(source)
         if not count == len(sizes) == len(names):
             raise DecodeError(f"{count} files with {len(sizes)} sizes and {len(names)} names")
         if min(sizes) < 0 or sum(sizes) != total or total > source.left:
             raise DecodeError(f"the total of {total} bytes does not match the sizes of the files")
-        return tuple(
-            TaskFile(name=name, data=source.take(size))
-            for name, size in zip(names, sizes, strict=True)
-        )
+        files = zip(names, sizes, strict=True)
+        return data, tuple(TaskFile(name=name, data=source.take(size)) for name, size in files)
 
 
 _SIZES, _NAMES = Listed(I32), Listed(STR)
