@@ -98,12 +98,8 @@ def make_converter(fields: Mapping[type, Mapping[str, Hook]]) -> cattrs.Converte
         return make_class_structure(cls, converter, fields.get(cls, {}))
 
     converter.register_structure_hook_factory(attrs.has, make_class_hook)
-    converter.register_structure_hook_factory(
-        lambda type_: get_origin(type_) is tuple, _make_tuple_hook
-    )
-    converter.register_structure_hook_factory(
-        lambda type_: get_origin(type_) is Mapping, _make_mapping_hook
-    )
+    converter.register_structure_hook_factory(_is_tuple, _make_tuple_hook)
+    converter.register_structure_hook_factory(_is_mapping, _make_mapping_hook)
     return converter
 
 
@@ -158,6 +154,14 @@ def structure_bytes(value: object, _: object) -> bytes:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         raise FieldError("expected base64 string") from None
+
+
+def _is_tuple(type_: object) -> bool:
+    return get_origin(type_) is tuple
+
+
+def _is_mapping(type_: object) -> bool:
+    return get_origin(type_) is Mapping
 
 
 def _make_tuple_hook(type_: type, converter: cattrs.Converter) -> Hook:
