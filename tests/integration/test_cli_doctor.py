@@ -148,29 +148,39 @@ async def test_the_clock_is_compared_with_the_date_of_the_answer(kind: str) -> N
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, answer, [listener])
         with trio.fail_after(30):
-            facts = await trio.to_thread.run_sync(network.probe_server, config)
+            finding, skew = await trio.to_thread.run_sync(network.probe_server, config)
         nursery.cancel_scope.cancel()
-    assert facts.connected
-    assert facts.answered == (kind in ("date", "none"))
-    if kind == "date":
-        assert facts.skew == pytest.approx(300, abs=5)
+    assert skew == (pytest.approx(300, abs=5) if kind == "date" else None)
+    if kind in ("date", "none"):
+        assert (finding.level, finding.text) == ("ok", f"{config.server} answers")
     else:
-        assert facts.skew is None
+        assert "does not answer an HTTP request" in finding.text
+        assert (finding.level, finding.fix) == ("error", f"curl -v http://127.0.0.1:{port}")
+
+
+async def test_an_afserver_needs_to_accept_connections_only() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    config = attrs.evolve(CONFIG, server=f"af://127.0.0.1:{listener.socket.getsockname()[1]}")
+    async with listener:
+        finding, skew = await trio.to_thread.run_sync(network.probe_server, config)
+    assert (finding.level, finding.text) == ("ok", f"{config.server} accepts connections")
+    assert skew is None
 
 
 @pytest.mark.parametrize(
-    ("server", "word"),
+    ("server", "level", "text", "fix"),
     [
-        ("", "url"),
-        ("http://x", "problem"),
-        ("ws://elsewhere.example:1", "problem"),
-        ("wss://nowhere.invalid:1", "place"),
+        ("", "warning", "no server is set", "trio_afrender doctor --server wss://HOST:PORT"),
+        ("http://x", "error", 'server "http://x"', "trio_afrender config | grep server"),
+        ("ws://elsewhere.example:1", "error", "readable", "trio_afrender config | grep server"),
+        ("wss://nowhere.invalid:1", "error", '"nowhere.invalid" of the server cannot be resolved', "getent hosts nowhere.invalid"),
+        ("ws://127.0.0.1:1", "error", "cannot connect to 127.0.0.1:1 (127.0.0.1): Connection refused", "nc -vz 127.0.0.1 1"),
     ],
-)
-def test_servers_that_cannot_be_reached(server: str, word: str) -> None:
-    facts = network.probe_server(attrs.evolve(CONFIG, server=server))
-    assert not facts.connected
-    assert bool(getattr(facts, word)) == bool(server)
+)  # fmt: skip
+def test_servers_that_cannot_be_reached(server: str, level: str, text: str, fix: str) -> None:
+    finding, skew = network.probe_server(attrs.evolve(CONFIG, server=server))
+    assert (finding.level, finding.fix, skew) == (level, fix, None)
+    assert text in finding.text
 
 
 def test_an_agent_that_uses_the_store_is_found(tmp_path: Path) -> None:
@@ -187,9 +197,9 @@ def test_an_agent_that_uses_the_store_is_found(tmp_path: Path) -> None:
 
 def test_a_folder_of_the_paths_map(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert files.probe_mount(str(tmp_path)).state == "there"
-    assert files.probe_mount(str(tmp_path / "file")).state == "missing"
-    assert files.probe_mount(str(tmp_path / "gone")).state == "missing"
+    assert files.probe_mount(str(tmp_path)) == ""
+    assert files.probe_mount(str(tmp_path / "file")) == "missing"
+    assert files.probe_mount(str(tmp_path / "gone")) == "missing"
 
 
 HYBRID = "25 1 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -228,16 +238,20 @@ def test_device_files_of_gpus_are_found(tmp_path: Path) -> None:
     (tmp_path / "dri").mkdir()
     (tmp_path / "dri" / "renderD128").touch()
     config = attrs.evolve(CONFIG, gpu_command="echo 'no driver' >&2; exit 9")
-    facts = machine.probe_gpus(config, tmp_path)
-    assert facts.devices == (f"{tmp_path}/nvidia0", f"{tmp_path}/dri/renderD128")
-    assert facts.names == ()
+    [finding] = machine.check_gpus(config, tmp_path)
+    assert finding.text.startswith(f"{tmp_path}/nvidia0 exists, but ")
+    (tmp_path / "nvidia0").unlink()
+    [finding] = machine.check_gpus(config, tmp_path)
+    assert finding.text.startswith(f"{tmp_path}/dri/renderD128: usable")
 
 
-def test_limits_pipes_and_debuggers_of_this_host_can_be_read() -> None:
-    assert machine.probe_limits(CONFIG).max_tasks == CONFIG.max_tasks
-    assert machine.probe_pipes(CONFIG).page >= 4096
-    assert machine.probe_debuggers(lambda name: name if name == "gdb" else None).found == ("gdb",)
-    assert network.probe_clock(None).year >= 2024
+def test_limits_pipes_clocks_and_debuggers_of_this_host_can_be_read() -> None:
+    assert [each.check for each in machine.check_limits(CONFIG)] == ["nofile", "nproc", "memlock"]
+    assert [each.check for each in machine.check_pipes(CONFIG)] == ["pipes"]
+    [stacks] = machine.check_debuggers(lambda name: name if name == "gdb" else None)
+    assert stacks.text.startswith("gdb ")
+    [server, clock, *_] = network.check_server(CONFIG)
+    assert (server.check, clock.check, clock.level) == ("server", "clock", "ok")
 
 
 FAKE_SYSTEMCTL = """#!/bin/sh
@@ -250,19 +264,23 @@ def test_the_unit_is_read_from_systemctl(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "systemctl").write_text(FAKE_SYSTEMCTL)
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    facts = network.probe_unit(CONFIG, "mine.service", {})
-    assert (facts.name, facts.user) == ("mine.service", False)
-    assert facts.settings["KillMode"] == "control-group"
+    [wrong] = network.check_unit(CONFIG, "mine.service", {})
+    assert wrong.text.startswith("mine.service has KillMode=control-group: ")
+    assert "mkdir -p /etc/systemd/system/mine.service.d" in wrong.fix
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho Failed to connect to bus >&2; exit 1\n")
-    facts = network.probe_unit(CONFIG, "mine.service", {})
-    assert (facts.name, facts.wanted) == ("", "mine.service")
-    assert facts.problem == "Failed to connect to bus"
+    [silent] = network.check_unit(CONFIG, "mine.service", {})
+    assert silent.level == "warning"
+    assert silent.text == "systemctl cannot query mine.service: Failed to connect to bus"
+    assert silent.fix == "sudo systemctl status mine.service"
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho LoadState=not-found\n")
-    facts = network.probe_unit(CONFIG, "mine.service", {})
-    assert (facts.name, facts.wanted, facts.problem) == ("", "mine.service", "")
-    assert network.probe_unit(CONFIG, "", {}).wanted == ""
+    [gone] = network.check_unit(CONFIG, "mine.service", {})
+    assert (gone.level, gone.text) == ("error", "systemd has no unit mine.service")
+    assert gone.fix == "systemctl status mine.service"
+    [none] = network.check_unit(CONFIG, "", {})
+    assert (none.level, none.text) == ("ok", "no systemd unit runs an agent here")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert "systemctl" in network.probe_unit(CONFIG, "mine.service", {}).problem
+    [unable] = network.check_unit(CONFIG, "mine.service", {})
+    assert "systemctl" in unable.text
 
 
 @pytest.mark.parametrize(("trusted", "problem"), [(True, ""), (False, "unknown CA")])
@@ -287,8 +305,9 @@ async def test_certificates_are_checked(trusted: bool, problem: str, tmp_path: P
         bound: BoundAddress = await nursery.start(serve)
         config = attrs.evolve(config, server=bound.url)
         with trio.fail_after(30):
-            facts = await trio.to_thread.run_sync(network.probe_server, config)
+            finding, _ = await trio.to_thread.run_sync(network.probe_server, config)
         nursery.cancel_scope.cancel()
-    assert facts.connected
-    assert problem in facts.tls_problem
-    assert facts.answered == trusted
+    assert problem in finding.text
+    assert (finding.level == "ok") == trusted
+    fix = f"openssl s_client -connect 127.0.0.1:{bound.port} -servername 127.0.0.1"
+    assert finding.fix == ("" if trusted else fix)

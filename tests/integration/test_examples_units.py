@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_afrender.cli.doctor.network import UnitFacts, check_unit
+from trio_afrender.cli.doctor.network import compare_unit
 
 FOLDER = Path(__file__).parents[2] / "examples" / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))
@@ -40,5 +40,5 @@ def test_the_doctor_accepts_them(unit: Path) -> None:
     settings = dict(
         line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line[:20]
     )
-    facts = UnitFacts(name=unit.name, settings={SHOWN.get(k, k): v for k, v in settings.items()})
-    assert [finding.level for finding in check_unit(facts)] == ["ok"]
+    shown = {SHOWN.get(key, key): value for key, value in settings.items()}
+    assert [finding.level for finding in compare_unit(unit.name, shown)] == ["ok"]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import attrs
 import pytest
 
+from trio_afrender.cli.doctor import files
 from trio_afrender.cli.doctor.files import (
-    MountFacts,
-    PluginFacts,
     StoreFacts,
-    TokenFacts,
     check_mounts,
     check_plugin_folders,
     check_settings,
-    check_store,
     check_token,
+    compare_store,
 )
+from trio_afrender.config import Config
+from trio_afrender.devtools.plugin_check import Report
 
 GIB = 1024**3
 
@@ -42,77 +45,88 @@ def store(**changes: object) -> StoreFacts:
     ],
 )  # fmt: skip
 def test_store(facts: StoreFacts, check: str, level: str, text: str, fix: str) -> None:
-    [finding] = [each for each in check_store(facts) if each.level != "ok"]
+    [finding] = [each for each in compare_store(facts) if each.level != "ok"]
     assert (finding.check, finding.level) == (check, level)
     assert text in finding.text
     assert fix in finding.fix
 
 
 def test_a_good_store_names_the_agent_that_uses_it() -> None:
-    assert [each.level for each in check_store(store())] == ["ok", "ok"]
-    [used, _] = check_store(store(locked_by="77"))
+    assert [each.level for each in compare_store(store())] == ["ok", "ok"]
+    [used, _] = compare_store(store(locked_by="77"))
     assert used.text.endswith("in use by the agent with pid 77")
-    [new, _] = check_store(store(exists=False, inodes=None, sync=None))
+    [new, _] = compare_store(store(exists=False, inodes=None, sync=None))
     assert "(not created yet)" in new.text
 
 
 @pytest.mark.parametrize(
-    ("mounts", "expected"),
+    ("problems", "expected"),
     [
-        ((), [("ok", "the paths map is empty")]),
-        ((MountFacts(path="/p"),), [("ok", "folders of the paths map: 1, all accessible")]),
+        ({}, [("ok", "the paths map is empty")]),
+        ({"/p": ""}, [("ok", "folders of the paths map: 1, all accessible")]),
         (
-            (
-                MountFacts(path="/p"),
-                MountFacts(path="/q", state="missing"),
-                MountFacts(path="/r", state="closed"),
-            ),
+            {"/p": "", "/q": "missing", "/r": "closed"},
             [
                 ("error", "/q of the paths map does not exist"),
                 ("error", "this user may not enter /r of the paths map"),
             ],
         ),
         (
-            (MountFacts(path="/q", state="hangs"),),
+            {"/q": "hangs"},
             [("error", "/q of the paths map does not answer: tasks that use it would hang")],
         ),
     ],
 )
-def test_mounts(mounts: tuple[MountFacts, ...], expected: list[tuple[str, str]]) -> None:
-    assert [(each.level, each.text) for each in check_mounts(mounts)] == expected
+def test_mounts(problems: dict[str, str], expected: list[tuple[str, str]]) -> None:
+    assert [(each.level, each.text) for each in check_mounts(problems)] == expected
+
+
+@pytest.mark.parametrize(("server", "level"), [("af://farm", ""), ("wss://farm:1", "warning")])
+def test_no_token(server: str, level: str) -> None:
+    findings = list(check_token(Config(name="n1", server=server), ""))
+    assert [each.level for each in findings] == ([level] if level else [])
+    assert all("--token-file ~/.config/afrender.token" in each.fix for each in findings)
 
 
 @pytest.mark.parametrize(
-    ("facts", "level", "fix"),
+    ("token", "mode", "level", "fix"),
     [
-        (TokenFacts(wanted=False), "", ""),
-        (TokenFacts(), "warning", "--token-file ~/.config/afrender.token"),
-        (TokenFacts(path="/t"), "ok", ""),
-        (TokenFacts(path="/t", mode=0o644, problem="it is open"), "error", "chmod 600 /t"),
-        (TokenFacts(path="/t", problem="token file /t does not exist"), "error", "ls -l /t"),
+        ("x" * 32, 0o600, "ok", ""),
+        ("x" * 32, 0o644, "error", "chmod 600 "),
+        ("", 0o600, "error", "ls -l "),
+        (None, 0, "error", "ls -l "),
     ],
 )
-def test_token(facts: TokenFacts, level: str, fix: str) -> None:
-    findings = list(check_token(facts))
-    assert [each.level for each in findings] == ([level] if level else [])
-    assert all(fix in each.fix for each in findings)
+def test_token(tmp_path: Path, token: str | None, mode: int, level: str, fix: str) -> None:
+    path = tmp_path / "it is"
+    if token is not None:
+        path.write_text(token)
+        path.chmod(mode)
+    [finding] = check_token(Config(name="n1"), str(path))
+    assert (finding.level, finding.fix) == (level, f"{fix}'{path}'" if fix else "")
 
 
-def test_plugins() -> None:
-    assert [each.level for each in check_plugin_folders(PluginFacts())] == ["ok"]
-    assert [each.level for each in check_plugin_folders(PluginFacts(folders=("/a",), good=3))] == [
-        "ok"
+def test_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(name="n1")
+    assert [each.level for each in check_plugin_folders(config)] == ["ok"]
+    good = Report(kind="meter", name="a")
+    bad = [
+        Report(kind="parser", name="moth", problems=("Traceback:\n  ...\nSyntaxError\n",)),
+        Report(kind="meter", name="m n", problems=("no",)),
     ]
-    facts = PluginFacts(
-        folders=("/a",), missing=("/b c",), bad=(("parser moth", "SyntaxError"), ("meter m", "no"))
-    )
-    first, second, third = check_plugin_folders(facts)
+    reports = [good]
+    monkeypatch.setattr(files, "check_plugins", lambda *_args, **_options: reports)
+    config = attrs.evolve(config, plugins=(tmp_path,))
+    assert [each.level for each in check_plugin_folders(config)] == ["ok"]
+    reports += bad
+    config = attrs.evolve(config, plugins=(Path("/b c"), tmp_path))
+    first, second, third = check_plugin_folders(config)
     assert (first.text, first.fix) == ("the plugin folder /b c does not exist", "ls -ld '/b c'")
     assert (second.text, second.fix) == (
         "parser moth: SyntaxError",
-        "trio_afrender check --plugins /a",
+        f"trio_afrender check --plugins {tmp_path}",
     )
-    assert third.fix == "trio_afrender check meter m --plugins /a"
+    assert third.fix == f"trio_afrender check meter 'm n' --plugins {tmp_path}"
     assert {each.level for each in (first, second, third)} == {"error"}
 
 

@@ -72,34 +72,26 @@ async def _run_checks(config: Config, settings: Settings, unit: str) -> list[Fin
     async with trio.open_nursery() as nursery:
         for index, (name, check) in enumerate(checks.items()):
             nursery.start_soon(run_one, index, name, check)
-        mounts = await _probe_mounts(files.mapped_folders(config))
+        mounts = await _probe_mounts(client for client, _ in config.paths_map if client)
     return [*(each for group in found for each in group), *files.check_mounts(mounts)]
 
 
 def _list_checks(config: Config, settings: Settings, unit: str) -> Mapping[str, Check]:
     token_file = str(settings["trio_afrender.token_file"])
     keys = [key for key, item in settings.values.items() if item.origin.startswith("file ")]
-
-    def server() -> Iterable[Finding]:
-        facts = network.probe_server(config)
-        return (
-            *network.check_server_answer(facts),
-            *network.check_clock(network.probe_clock(facts.skew)),
-        )
-
     return {
-        "config": lambda: files.check_settings(keys, settings.problems),
-        "kernel": lambda: machine.check_kernel(machine.probe_kernel()),
-        "cgroup": lambda: machine.check_cgroup(machine.probe_cgroup()),
-        "limits": lambda: machine.check_limits(machine.probe_limits(config)),
-        "pipes": lambda: machine.check_pipes(machine.probe_pipes(config)),
-        "stacks": lambda: machine.check_debuggers(machine.probe_debuggers()),
-        "gpu": lambda: machine.check_gpus(machine.probe_gpus(config)),
-        "store": lambda: files.check_store(files.probe_store(config)),
-        "plugins": lambda: files.check_plugin_folders(files.probe_plugins(config)),
-        "token": lambda: files.check_token(files.probe_token(config, token_file)),
-        "server": server,
-        "unit": lambda: network.check_unit(network.probe_unit(config, unit)),
+        "config": partial(files.check_settings, keys, settings.problems),
+        "kernel": machine.check_kernel,
+        "cgroup": machine.check_cgroup,
+        "limits": partial(machine.check_limits, config),
+        "pipes": partial(machine.check_pipes, config),
+        "stacks": machine.check_debuggers,
+        "gpu": partial(machine.check_gpus, config),
+        "store": partial(files.check_store, config),
+        "plugins": partial(files.check_plugin_folders, config),
+        "token": partial(files.check_token, config, token_file),
+        "server": partial(network.check_server, config),
+        "unit": partial(network.check_unit, config, unit),
     }
 
 
@@ -120,21 +112,23 @@ async def _run_check(name: str, check: Check, timeout: float = CHECK_TIMEOUT) ->
     return (Finding(name, ERROR, text),)
 
 
-async def _probe_mounts(paths: Sequence[str]) -> tuple[files.MountFacts, ...]:
-    found = {path: files.MountFacts(path=path, state="hangs") for path in paths}
+async def _probe_mounts(paths: Iterable[str]) -> Mapping[str, str]:
+    """Return the problem of each folder of the paths map, '' if there is none."""
+    found = dict.fromkeys(paths, "hangs")
 
     async def probe(path: str) -> None:
         with trio.move_on_after(MOUNT_TIMEOUT):
             found[path] = await trio.to_thread.run_sync(
-                partial(files.probe_mount, path),
+                files.probe_mount,
+                path,
                 abandon_on_cancel=True,
                 limiter=trio.CapacityLimiter(1),  # one that hangs must not delay the others
             )
 
     async with trio.open_nursery() as nursery:
-        for path in paths:
+        for path in found:
             nursery.start_soon(probe, path)
-    return tuple(found.values())
+    return found
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

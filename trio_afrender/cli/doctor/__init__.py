@@ -1,6 +1,5 @@
 """The checks of ``trio_afrender doctor``, by what they examine: `machine`, `files`, `network`.
 
-Each check has three parts, one after the other: a class of facts, a function ``probe_*`` that reads
-them from this host (blocking), and a function ``check_*`` that makes findings of them (pure). The
-command is `cli.commands.doctor`.
+A check is a function ``check_*`` that reads this host (blocking) and yields findings. Where the rules
+are not trivial, they are a pure function ``compare_*``. The command is `cli.commands.doctor`.
 """

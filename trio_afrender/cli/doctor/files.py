@@ -35,7 +35,7 @@ __all__ = (
     "check_settings",
     "check_store",
     "check_token",
-    "judge_store",
+    "compare_store",
     "probe_mount",
     "probe_store",
 )
@@ -87,7 +87,7 @@ class StoreFacts:
 
 
 def check_store(config: Config) -> Iterator[Finding]:
-    return judge_store(probe_store(config))
+    return compare_store(probe_store(config))
 
 
 def probe_store(config: Config) -> StoreFacts:
@@ -157,7 +157,7 @@ def _file_system_type(folder: Path) -> str:
     return found
 
 
-def judge_store(facts: StoreFacts) -> Iterator[Finding]:
+def compare_store(facts: StoreFacts) -> Iterator[Finding]:
     path = quote(facts.path)
     if not facts.writable:
         text = f"this user may not write to {facts.path if facts.exists else facts.parent}"

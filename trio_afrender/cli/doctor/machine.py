@@ -1,6 +1,6 @@
 """Checks of the machine: Python, kernel, control groups, limits, pipes, debuggers, GPUs.
 
-A fact that a ``probe_*`` function cannot read keeps its default, which is good.
+A fact that cannot be read counts as good.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import os
 import platform
 import resource
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import attrs
 
@@ -26,27 +26,20 @@ from trio_afrender.supervisor.prctl import adopt_orphans
 
 __all__ = (
     "CgroupFacts",
-    "DebuggerFacts",
-    "GpuFacts",
-    "KernelFacts",
-    "LimitFacts",
-    "PipeFacts",
     "check_cgroup",
     "check_debuggers",
     "check_gpus",
     "check_kernel",
     "check_limits",
     "check_pipes",
+    "compare_cgroup",
+    "compare_limits",
     "probe_cgroup",
-    "probe_debuggers",
-    "probe_gpus",
-    "probe_kernel",
-    "probe_limits",
-    "probe_pipes",
 )
 
+Limit: TypeAlias = tuple[int | None, int | None]
+"""Soft and hard limit; None: no limit."""
 PROC = Path("/proc")
-PYTHON = (3, 11)
 FILES_NEEDED, FILES_WANTED = 1024, 4096
 """Open files below which a finding is an error, a warning."""
 PROCESSES_WANTED = 4096
@@ -66,49 +59,27 @@ UNIFY_COMMAND = (
 )
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class KernelFacts:
-    """What the kernel and Python of this host support."""
-
-    python: tuple[int, int, int] = (3, 11, 0)
-    release: str = ""
-    pidfd: bool = True
-    subreaper: bool = True
-    proc: bool = True
-    """Whether ``/proc`` also shows processes of other users."""
-
-
-def probe_kernel() -> KernelFacts:
-    return KernelFacts(
-        python=sys.version_info[:3],
-        release=platform.release(),
-        pidfd=PIDFD,
-        subreaper=adopt_orphans(),
-        proc=os.geteuid() == 0 or not PROC.exists() or (PROC / "1" / "stat").exists(),
-    )
-
-
-def check_kernel(facts: KernelFacts) -> Iterator[Finding]:
-    version = ".".join(map(str, facts.python))
-    if facts.python[:2] < PYTHON:
-        yield Finding("python", ERROR, f"Python {version} is too old: 3.11 is needed",
-                      "apt-get install python3.11")  # fmt: skip
-    else:
-        yield Finding("python", OK, f"Python {version}")
-    if lacking := _lacking(("pidfd", facts.pidfd), ("subreaper", facts.subreaper)):
+def check_kernel(*, pidfd: bool = PIDFD) -> Iterator[Finding]:
+    yield Finding("python", OK, f"Python {platform.python_version()}")
+    release = platform.release()
+    if lacking := _join_missing(("pidfd", pidfd), ("subreaper", adopt_orphans())):
         text = (
-            f"the kernel {facts.release} lacks {lacking} (Linux 5.3): the agent cannot prove that"
+            f"the kernel {release} lacks {lacking} (Linux 5.3): the agent cannot prove that"
             " all processes of a task have ended"
         )
         yield Finding("kernel", WARNING, text, KERNEL_COMMAND)
     else:
-        yield Finding("kernel", OK, f"kernel {facts.release} with pidfd and subreaper")
-    if not facts.proc:
+        yield Finding("kernel", OK, f"kernel {release} with pidfd and subreaper")
+    if os.geteuid() != 0 and PROC.exists() and not (PROC / "1" / "stat").exists():
         text = (
             "/proc hides processes of other users (hidepid): orphaned processes of an embedded"
             " agent's tasks are not found"
         )
         yield Finding("proc", WARNING, text, "mount -o remount,hidepid=0 /proc")
+
+
+def _join_missing(*things: tuple[str, bool]) -> str:
+    return " and ".join(name for name, there in things if not there)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -128,6 +99,10 @@ class CgroupFacts:
     by_systemd: bool = True
     unit: str = UNIT
     user: int = 0
+
+
+def check_cgroup() -> Iterator[Finding]:
+    return compare_cgroup(probe_cgroup())
 
 
 def probe_cgroup(proc: Path = PROC, root: Path = Path("/")) -> CgroupFacts:
@@ -173,7 +148,7 @@ def probe_cgroup(proc: Path = PROC, root: Path = Path("/")) -> CgroupFacts:
     )
 
 
-def check_cgroup(facts: CgroupFacts) -> Iterator[Finding]:
+def compare_cgroup(facts: CgroupFacts) -> Iterator[Finding]:
     signals = "the processes of a task are ended by signals alone"
     if facts.version == 0:
         text, fix = "no control groups are mounted", "mount -t cgroup2 none /sys/fs/cgroup"
@@ -184,7 +159,7 @@ def check_cgroup(facts: CgroupFacts) -> Iterator[Finding]:
     elif not facts.may_create:
         text = f"this user may not create control groups below {facts.path}: {signals}"
         yield Finding("cgroup", WARNING, text, _delegate(facts))
-    elif lacking := _lacking(("cgroup.kill", facts.kill), ("the freezer", facts.freeze)):
+    elif lacking := _join_missing(("cgroup.kill", facts.kill), ("the freezer", facts.freeze)):
         text = f"control groups lack {lacking}: a newer kernel (5.14) has it"
         yield Finding("cgroup", WARNING, text, KERNEL_COMMAND)
     elif facts.hybrid:
@@ -205,11 +180,6 @@ def check_cgroup(facts: CgroupFacts) -> Iterator[Finding]:
         yield Finding("cgroup", OK, text)
 
 
-def _lacking(*things: tuple[str, bool]) -> str:
-    """Return the names of things that are missing, joined."""
-    return " and ".join(name for name, there in things if not there)
-
-
 def _delegate(facts: CgroupFacts) -> str:
     """Return the command that lets this user create control groups."""
     if not facts.by_systemd:
@@ -219,33 +189,21 @@ def _delegate(facts: CgroupFacts) -> str:
     return "systemd-run --user --scope -p Delegate=yes trio_afrender agent"
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class LimitFacts:
-    """Resource limits of this process, as pairs (soft, hard); None: no limit."""
-
-    files: tuple[int | None, int | None] = (65536, 65536)
-    processes: tuple[int | None, int | None] = (None, None)
-    locked: tuple[int | None, int | None] = (None, None)
-    root: bool = False
-    max_tasks: int = 4
-    group_processes: int | None = None
-    """``pids.max`` of the control group."""
-
-
-def probe_limits(config: Config) -> LimitFacts:
-    return LimitFacts(
-        files=_limit(resource.RLIMIT_NOFILE),
-        processes=_limit(resource.RLIMIT_NPROC),
-        locked=_limit(resource.RLIMIT_MEMLOCK),
+def check_limits(config: Config) -> Iterator[Finding]:
+    return compare_limits(
+        _read_limit(resource.RLIMIT_NOFILE),
+        _read_limit(resource.RLIMIT_NPROC),
+        _read_limit(resource.RLIMIT_MEMLOCK),
         root=os.geteuid() == 0,
         max_tasks=config.max_tasks,
         group_processes=_group_processes(),
     )
 
 
-def _limit(which: int) -> tuple[int | None, int | None]:
+def _read_limit(which: int) -> Limit:
     soft, hard = resource.getrlimit(which)
-    return tuple(None if each == resource.RLIM_INFINITY else each for each in (soft, hard))  # type: ignore[return-value]  # two of them
+    unlimited = resource.RLIM_INFINITY
+    return (None if soft == unlimited else soft), (None if hard == unlimited else hard)
 
 
 def _group_processes() -> int | None:
@@ -256,53 +214,58 @@ def _group_processes() -> int | None:
         path = parse_groups((PROC / "self" / "cgroup").read_text())[""]
         folder = Path(point) / path.removeprefix(shown.rstrip("/")).strip("/")
         for level in (folder, *folder.parents):
-            text = _read(level / "pids.max")
-            if text.isdigit() and (found is None or int(text) < found):
-                found = int(text)
+            limit = _read_number(level / "pids.max")
+            if limit is not None and (found is None or limit < found):
+                found = limit
     return found
 
 
-def check_limits(facts: LimitFacts) -> Iterator[Finding]:
-    files, hard = facts.files
-    if files is not None and files < FILES_NEEDED:
-        text = f"only {files} open files are allowed: an agent needs {FILES_NEEDED}"
-        yield Finding("nofile", ERROR, text, _raise("n", FILES_WANTED, hard))
-    elif files is not None and files < FILES_WANTED and facts.max_tasks > files // 16:
+def compare_limits(
+    files: Limit,
+    processes: Limit,
+    locked: Limit,
+    *,
+    root: bool,
+    max_tasks: int,
+    group_processes: int | None,
+) -> Iterator[Finding]:
+    """`group_processes` is ``pids.max`` of the control group."""
+    soft, hard = files
+    if soft is not None and soft < FILES_NEEDED:
+        text = f"only {soft} open files are allowed: an agent needs {FILES_NEEDED}"
+        yield Finding("nofile", ERROR, text, _raise_limit("n", FILES_WANTED, hard))
+    elif soft is not None and soft < FILES_WANTED and max_tasks > soft // 16:
         text = (
-            f"only {files} open files are allowed: they can be too few for {facts.max_tasks}"
-            " tasks at once"
+            f"only {soft} open files are allowed: they can be too few for {max_tasks} tasks at once"
         )
-        yield Finding("nofile", WARNING, text, _raise("n", FILES_WANTED, hard))
+        yield Finding("nofile", WARNING, text, _raise_limit("n", FILES_WANTED, hard))
     else:
-        yield Finding("nofile", OK, f"{_figure(files)} open files are allowed")
-    processes = None if facts.root else facts.processes[0]  # the kernel ignores it for root
-    counts = [each for each in (processes, facts.group_processes) if each is not None]
-    least = min(counts, default=None)
+        yield Finding("nofile", OK, f"{_figure(soft)} open files are allowed")
+    own = None if root else processes[0]  # the kernel ignores it for root
+    least = min((each for each in (own, group_processes) if each is not None), default=None)
     if least is not None and least < PROCESSES_WANTED:
         text = (
             f"only {least} processes are allowed: each thread counts, and renderers start hundreds"
         )
-        fix = _raise("u", PROCESSES_WANTED, facts.processes[1])
-        if least == facts.group_processes:
+        fix = _raise_limit("u", PROCESSES_WANTED, processes[1])
+        if least == group_processes:
             fix = f"systemctl set-property {UNIT} TasksMax=infinity"
         yield Finding("nproc", WARNING, text, fix)
     else:
         yield Finding("nproc", OK, f"{_figure(least)} processes are allowed")
-    locked = facts.locked[0]
-    if locked is not None and locked < MEMLOCK_WANTED and not facts.root:
-        text = f"only {locked} bytes of memory may be locked: renderers on GPUs can need more"
-        yield Finding(
-            "memlock", WARNING, text, "ulimit -l unlimited  # in a unit: LimitMEMLOCK=infinity"
-        )
+    if locked[0] is not None and locked[0] < MEMLOCK_WANTED and not root:
+        text = f"only {locked[0]} bytes of memory may be locked: renderers on GPUs can need more"
+        fix = "ulimit -l unlimited  # in a unit: LimitMEMLOCK=infinity"
+        yield Finding("memlock", WARNING, text, fix)
     else:
-        yield Finding("memlock", OK, f"{_figure(locked)} bytes of memory may be locked")
+        yield Finding("memlock", OK, f"{_figure(locked[0])} bytes of memory may be locked")
 
 
 def _figure(count: int | None) -> str:
     return "any number of" if count is None else str(count)
 
 
-def _raise(letter: str, wanted: int, hard: int | None) -> str:
+def _raise_limit(letter: str, wanted: int, hard: int | None) -> str:
     """Return the command that raises a limit; above the hard limit only root can."""
     name = {"n": "nofile", "u": "nproc"}[letter]
     if hard is None or hard >= wanted:
@@ -313,152 +276,82 @@ def _raise(letter: str, wanted: int, hard: int | None) -> str:
     )
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class PipeFacts:
-    """The kernel's limits on the size of pipes."""
-
-    user_pages: int | None = 16384
-    """Pages in all pipes of a user, above which a new pipe has one page; 0: no limit."""
-    max_size: int | None = 1024**2
-    """Bytes of one pipe."""
-    page: int = 4096
-    """Bytes of a page."""
-    root: bool = False
-    max_tasks: int = 4
-
-
-def probe_pipes(config: Config) -> PipeFacts:
+def check_pipes(config: Config, proc: Path = PROC) -> Iterator[Finding]:
     pages, size = (
-        _read(PROC / "sys" / "fs" / name) for name in ("pipe-user-pages-soft", "pipe-max-size")
+        _read_number(proc / "sys" / "fs" / name)
+        for name in ("pipe-user-pages-soft", "pipe-max-size")
     )
-    return PipeFacts(
-        user_pages=int(pages) if pages.isdigit() else None,
-        max_size=int(size) if size.isdigit() else None,
-        page=resource.getpagesize(),
-        root=os.geteuid() == 0,
-        max_tasks=config.max_tasks,
-    )
-
-
-def check_pipes(facts: PipeFacts) -> Iterator[Finding]:
-    good = f"the output of each task has a pipe of {PIPE_SIZE_WANTED} bytes"
-    # Neither limit holds for root.
-    if facts.root or facts.user_pages is None or facts.max_size is None:
-        yield Finding("pipes", OK, good)
-        return
-    wanted = facts.max_tasks * PIPE_SIZE_WANTED // facts.page
-    if facts.user_pages and facts.user_pages < wanted:
+    wanted = config.max_tasks * PIPE_SIZE_WANTED // resource.getpagesize()
+    wait = "tasks with much output wait for the agent more often"
+    # Neither limit holds for root. 0 pages means no limit.
+    if os.geteuid() == 0 or pages is None or size is None:
+        pages, size = 0, PIPE_SIZE_WANTED
+    if pages and pages < wanted:
         text = (
-            f"all pipes of a user may have {facts.user_pages} pages, and {facts.max_tasks} tasks need"
-            f" {wanted}: with smaller pipes, tasks with much output wait for the agent more often"
+            f"all pipes of a user may have {pages} pages, and {config.max_tasks} tasks need"
+            f" {wanted}: with smaller pipes, {wait}"
         )
         yield Finding("pipes", WARNING, text, f"sysctl -w fs.pipe-user-pages-soft={wanted * 2}")
-    elif facts.max_size < PIPE_SIZE_WANTED:
-        text = (
-            f"a pipe may have {facts.max_size} bytes instead of {PIPE_SIZE_WANTED}: tasks with much"
-            " output wait for the agent more often"
-        )
+    elif size < PIPE_SIZE_WANTED:
+        text = f"a pipe may have {size} bytes instead of {PIPE_SIZE_WANTED}: {wait}"
         yield Finding("pipes", WARNING, text, f"sysctl -w fs.pipe-max-size={PIPE_SIZE_WANTED}")
     else:
-        yield Finding("pipes", OK, good)
+        text = f"the output of each task has a pipe of {PIPE_SIZE_WANTED} bytes"
+        yield Finding("pipes", OK, text)
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class DebuggerFacts:
-    """The debuggers that can read the stacks of a stuck task."""
-
-    found: tuple[str, ...] = ()
-    ptrace_scope: int = 0
-    root: bool = False
-
-
-def probe_debuggers(find: Callable[[str], str | None] = shutil.which) -> DebuggerFacts:
-    scope = _read(PROC / "sys" / "kernel" / "yama" / "ptrace_scope")
-    return DebuggerFacts(
-        found=tuple(name for name in ("py-spy", "gdb") if find(name) is not None),
-        ptrace_scope=int(scope) if scope.isdigit() else 0,
-        root=os.geteuid() == 0,
-    )
-
-
-def check_debuggers(facts: DebuggerFacts) -> Iterator[Finding]:
+def check_debuggers(
+    find: Callable[[str], str | None] = shutil.which, proc: Path = PROC
+) -> Iterator[Finding]:
+    found = " and ".join(name for name in ("py-spy", "gdb") if find(name) is not None)
+    scope = _read_number(proc / "sys" / "kernel" / "yama" / "ptrace_scope")
     consequence = "reports on stuck tasks have no stacks"
-    if not facts.found:
+    if not found:
         text = f"neither py-spy nor gdb is installed: {consequence}"
         yield Finding("stacks", WARNING, text, "apt-get install gdb")
-    elif facts.ptrace_scope == 3 or (facts.ptrace_scope and not facts.root):
-        text = (
-            f"{' and '.join(facts.found)} may not trace tasks (kernel.yama.ptrace_scope is"
-            f" {facts.ptrace_scope}): {consequence}"
-        )
+    elif scope == 3 or (scope and os.geteuid() != 0):
+        text = f"{found} may not trace tasks (kernel.yama.ptrace_scope is {scope}): {consequence}"
         fix = "sysctl -w kernel.yama.ptrace_scope=0"
-        if facts.ptrace_scope == 3:
+        if scope == 3:
             fix = "reboot  # 3 holds until then; remove ptrace_scope from /etc/sysctl.d first"
         yield Finding("stacks", WARNING, text, fix)
     else:
-        yield Finding(
-            "stacks", OK, f"{' and '.join(facts.found)} can read the stacks of a stuck task"
-        )
+        yield Finding("stacks", OK, f"{found} can read the stacks of a stuck task")
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class GpuFacts:
-    """GPUs, and whether this user may use them."""
-
-    names: tuple[str, ...] = ()
-    """The GPUs that the driver reports."""
-    devices: tuple[str, ...] = ()
-    """Existing device files."""
-    forbidden: tuple[str, ...] = ()
-    """Those of them that this user may not open."""
-    problem: str = ""
-    """The driver's error."""
-    user: str = "root"
-
-
-def probe_gpus(config: Config, folder: Path = Path("/dev")) -> GpuFacts:
+def check_gpus(config: Config, folder: Path = Path("/dev")) -> Iterator[Finding]:
+    """`folder` has the device files."""
     devices = [path for pattern in DEVICES for path in sorted(folder.glob(pattern))]
-    names: tuple[str, ...] = ()
-    problem = ""
+    nvidia = [path for path in devices if "nvidia" in path.name]
+    forbidden = [str(path) for path in devices if not os.access(path, os.R_OK | os.W_OK)]
+    names: list[str] = []
+    problem = "the driver reports no GPU"
     try:
-        names = tuple(gpu.name for gpu in GpuSampler(config.gpu_command, config.shell).read())
+        names = [gpu.name for gpu in GpuSampler(config.gpu_command, config.shell).read()]
     except OSError as error:
         problem = str(error)
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # the user is not in the database, as in bare containers
+    if forbidden:
         user = str(os.getuid())
-    return GpuFacts(
-        names=names,
-        devices=tuple(map(str, devices)),
-        forbidden=tuple(str(path) for path in devices if not os.access(path, os.R_OK | os.W_OK)),
-        problem=problem,
-        user=user,
-    )
-
-
-def check_gpus(facts: GpuFacts) -> Iterator[Finding]:
-    nvidia = [name for name in facts.devices if "nvidia" in name]
-    if facts.forbidden:
-        text = f"this user may not open {', '.join(facts.forbidden)}"
-        fix = f"usermod -aG video,render {facts.user}  # as root; then log in again"
+        with suppress(OSError, KeyError):  # not in the database of users, as in bare containers
+            user = getpass.getuser()
+        text = f"this user may not open {', '.join(forbidden)}"
+        fix = f"usermod -aG video,render {user}  # as root; then log in again"
         yield Finding("gpu", ERROR, text, fix)
-    elif facts.names:
-        count = f"{len(facts.names)} GPU{'s' * (len(facts.names) > 1)}"
-        yield Finding("gpu", OK, f"{count}: {', '.join(facts.names)}")
-    elif nvidia:
-        why = facts.problem or "the driver reports no GPU"
-        yield Finding("gpu", ERROR, f"{nvidia[0]} exists, but {why}", "nvidia-smi")
-    elif facts.devices:
-        text = f"{', '.join(facts.devices)}: usable, but only NVIDIA GPUs are measured"
+    elif names:
+        text = f"{len(names)} GPU{'s' * (len(names) > 1)}: {', '.join(names)}"
         yield Finding("gpu", OK, text)
+    elif nvidia:
+        yield Finding("gpu", ERROR, f"{nvidia[0]} exists, but {problem}", "nvidia-smi")
+    elif devices:
+        paths = ", ".join(map(str, devices))
+        yield Finding("gpu", OK, f"{paths}: usable, but only NVIDIA GPUs are measured")
     else:
         yield Finding("gpu", OK, "no GPU on this host")
 
 
-def _read(path: Path) -> str:
-    """Return the text of a small file; '' if it cannot be read."""
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+def _read_number(path: Path) -> int | None:
+    """Return the number in a small file; None if it cannot be read or has none."""
+    text = ""
+    with suppress(OSError):
+        text = path.read_text().strip()
+    return int(text) if text.isdigit() else None

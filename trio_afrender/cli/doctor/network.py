@@ -1,6 +1,6 @@
 """Checks of the connection to the server, the clock, and the systemd unit of the agent.
 
-The functions ``probe_*`` block, each operation for at most `PROBE_TIMEOUT` seconds.
+They block, each operation for at most `PROBE_TIMEOUT` seconds.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ import email.utils
 import os
 import shlex
 import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import attrs
 
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_in
 from trio_afrender.config import Config
@@ -26,15 +24,11 @@ from trio_afrender.transport.address import parse_url
 from trio_afrender.transport.tls import explain_tls, make_client_context
 
 __all__ = (
-    "ClockFacts",
-    "ServerFacts",
-    "UnitFacts",
-    "check_clock",
-    "check_server_answer",
+    "check_server",
     "check_unit",
-    "probe_clock",
+    "compare_clock",
+    "compare_unit",
     "probe_server",
-    "probe_unit",
     "read_span",
 )
 
@@ -54,78 +48,74 @@ PROPERTIES = (
 )  # fmt: skip
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class ServerFacts:
-    """The result of connecting to the server; nothing is registered there."""
-
-    url: str = ""
-    place: str = ""
-    """HOST:PORT."""
-    problem: str = ""
-    """Why the URL cannot be used."""
-    address: str = ""
-    """The address of the host name; '' if it cannot be resolved."""
-    connected: bool = False
-    tls_problem: str = ""
-    refused: str = ""
-    """Why the connection failed."""
-    answered: bool = False
-    """Whether the answer was HTTP. Always true for an af:// server that was connected."""
-    skew: float | None = None
-    """Seconds that this host's clock is ahead of the server's; None: the server sent no time."""
+def check_server(config: Config) -> Iterator[Finding]:
+    """Check the server, and the clock of this host against the server's."""
+    finding, skew = probe_server(config)
+    yield finding
+    asleep = 0.0
+    if hasattr(time, "CLOCK_BOOTTIME"):  # unlike the monotonic clock it runs during sleep
+        asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    yield from compare_clock(skew, asleep=asleep, year=datetime.now(UTC).year)
 
 
-def probe_server(config: Config) -> ServerFacts:
-    """Resolve, connect, do the TLS handshake and send an HTTP request without a token."""
+def probe_server(config: Config) -> tuple[Finding, float | None]:
+    """Resolve, connect, do the TLS handshake and send an HTTP request without a token.
+
+    Return the first problem, and the seconds that this host's clock is ahead of the server's; None if
+    the server sent no time. Nothing is registered there.
+    """
+
+    def error(text: str, fix: str) -> tuple[Finding, None]:
+        return Finding("server", ERROR, text, fix), None
+
     url = config.server
     if not url:
-        return ServerFacts()
-    scheme = urlsplit(url).scheme
+        fix = "trio_afrender doctor --server wss://HOST:PORT"
+        return Finding("server", WARNING, "no server is set", fix), None
     try:
-        if scheme == "af":
+        if urlsplit(url).scheme == "af":
             parts = urlsplit(url)
             host, port, tls, resource = parts.hostname or "", parts.port or AFANASY_PORT, False, ""
         else:
             parsed = parse_url(url, allow_plain=config.allow_plain)
             host, port, tls, resource = parsed.host, parsed.port, parsed.tls, parsed.resource
         context = make_client_context(config.ca_file) if tls else None
-    except (ConfigError, ValueError) as error:
-        return ServerFacts(url=url, problem=str(error))
+    except (ConfigError, ValueError) as problem:
+        return error(str(problem), "trio_afrender config | grep server")
     place = f"{host}:{port}"
     try:
-        address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
     except OSError:
-        return ServerFacts(url=url, place=place)
-    try:
-        connection = socket.create_connection((host, port), timeout=PROBE_TIMEOUT)
-    except OSError as error:
-        refused = error.strerror or str(error)
-        return ServerFacts(url=url, place=place, address=address, refused=refused)
-    with connection:
-        known = ServerFacts(url=url, place=place, address=address, connected=True)
-        return _probe_connection(known, connection, context, host, resource)
-
-
-def _probe_connection(
-    known: ServerFacts,
-    connection: socket.socket,
-    context: ssl.SSLContext | None,
-    host: str,
-    resource: str,
-) -> ServerFacts:
-    if context is not None:
+        text = f'the host name "{host}" of the server cannot be resolved'
+        return error(text, f"getent hosts {host}")
+    with ExitStack() as stack:
         try:
-            connection = context.wrap_socket(connection, server_hostname=host)
-        except OSError as error:
-            return attrs.evolve(known, tls_problem=explain_tls(error))
-    with connection:
+            connection = socket.create_connection((host, port), timeout=PROBE_TIMEOUT)
+        except OSError as problem:
+            text = f"cannot connect to {place} ({address}): {problem.strerror or problem}"
+            return error(text, f"nc -vz {host} {port}")
+        stack.enter_context(connection)
+        if context is not None:
+            try:
+                connection = context.wrap_socket(connection, server_hostname=host)
+            except OSError as problem:
+                fix = f"openssl s_client -connect {place} -servername {host}"
+                return error(f"{place}: {explain_tls(problem)}", fix)
+            stack.enter_context(connection)
         if not resource:  # an afserver sends nothing before a request: connecting is the whole test
-            return attrs.evolve(known, answered=True)
-        return _probe_http(known, connection, resource)
+            return Finding("server", OK, f"{url} accepts connections"), None
+        headers, skew = _request_headers(connection, place, resource)
+    if not headers.startswith("HTTP/"):
+        text = f"{place} accepts connections, but does not answer an HTTP request"
+        return error(text, f"curl -v {url.replace('ws', 'http', 1)}")
+    return Finding("server", OK, f"{url} answers"), skew
 
 
-def _probe_http(known: ServerFacts, connection: socket.socket, resource: str) -> ServerFacts:
-    request = f"HEAD {resource} HTTP/1.1\r\nHost: {known.place}\r\nConnection: close\r\n\r\n"
+def _request_headers(
+    connection: socket.socket, place: str, resource: str
+) -> tuple[str, float | None]:
+    """Return the answer to an HTTP request and the difference of the clocks; '' without an answer."""
+    request = f"HEAD {resource} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n"
     answer = b""
     try:
         begun = time.time()
@@ -136,9 +126,9 @@ def _probe_http(known: ServerFacts, connection: socket.socket, resource: str) ->
             answer += data
         middle = (begun + time.time()) / 2
     except OSError:
-        return known
-    skew = _clock_skew(answer.decode("latin-1"), middle)
-    return attrs.evolve(known, answered=answer.startswith(b"HTTP/"), skew=skew)
+        return "", None
+    headers = answer.decode("latin-1")
+    return headers, _clock_skew(headers, middle)
 
 
 def _clock_skew(headers: str, now: float) -> float | None:
@@ -154,110 +144,54 @@ def _clock_skew(headers: str, now: float) -> float | None:
     return None
 
 
-def check_server_answer(facts: ServerFacts) -> Iterator[Finding]:
-    host, _, port = facts.place.rpartition(":")
-    if not facts.url:
-        text = "no server is set"
-        yield Finding("server", WARNING, text, "trio_afrender doctor --server wss://HOST:PORT")
-    elif facts.problem:
-        yield Finding("server", ERROR, facts.problem, "trio_afrender config | grep server")
-    elif not facts.address:
-        text = f'the host name "{host}" of the server cannot be resolved'
-        yield Finding("server", ERROR, text, f"getent hosts {host}")
-    elif not facts.connected:
-        text = f"cannot connect to {facts.place} ({facts.address}): {facts.refused}"
-        yield Finding("server", ERROR, text, f"nc -vz {host} {port}")
-    elif facts.tls_problem:
-        text = f"{facts.place}: {facts.tls_problem}"
-        yield Finding(
-            "server", ERROR, text, f"openssl s_client -connect {facts.place} -servername {host}"
-        )
-    elif not facts.answered:
-        text = f"{facts.place} accepts connections, but does not answer an HTTP request"
-        yield Finding("server", ERROR, text, f"curl -v {facts.url.replace('ws', 'http', 1)}")
-    else:
-        does = "accepts connections" if facts.url.startswith("af:") else "answers"
-        yield Finding("server", OK, f"{facts.url} {does}")
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class ClockFacts:
-    """This host's clocks, and the difference to the server's."""
-
-    skew: float | None = None
-    suspended: float = 0.0
-    """Seconds that this host was asleep since its start."""
-    year: int = 2026
-
-
-def probe_clock(skew: float | None) -> ClockFacts:
-    asleep = 0.0
-    if hasattr(time, "CLOCK_BOOTTIME"):  # unlike the monotonic clock it runs during sleep
-        asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
-    return ClockFacts(skew=skew, suspended=asleep, year=datetime.now(UTC).year)
-
-
-def check_clock(facts: ClockFacts) -> Iterator[Finding]:
+def compare_clock(skew: float | None, *, asleep: float, year: int) -> Iterator[Finding]:
+    """`asleep` are the seconds that this host was asleep since its start."""
     fix = "timedatectl set-ntp true"
-    if facts.year < 2024:
-        yield Finding("clock", ERROR, f"the clock is wrong: it is in the year {facts.year}", fix)
-    elif facts.skew is not None and abs(facts.skew) > SKEW:
-        level = ERROR if abs(facts.skew) > BAD_SKEW else WARNING
-        way = "ahead of" if facts.skew > 0 else "behind"
-        text = f"this host's clock is {abs(facts.skew):.0f} s {way} the server's"
-        yield Finding("clock", level, text, fix)
-    elif facts.skew is not None:
-        yield Finding("clock", OK, "this host's clock agrees with the server's")
-    else:
+    if year < 2024:
+        yield Finding("clock", ERROR, f"the clock is wrong: it is in the year {year}", fix)
+    elif skew is None:
         yield Finding("clock", OK, "the server sent no time to compare the clock with")
-    if facts.suspended > SUSPEND_LIMIT:
+    elif abs(skew) > SKEW:
+        level = ERROR if abs(skew) > BAD_SKEW else WARNING
+        way = "ahead of" if skew > 0 else "behind"
+        text = f"this host's clock is {abs(skew):.0f} s {way} the server's"
+        yield Finding("clock", level, text, fix)
+    else:
+        yield Finding("clock", OK, "this host's clock agrees with the server's")
+    if asleep > SUSPEND_LIMIT:
         text = (
-            f"this host was asleep for {facts.suspended:.0f} s since its start: the server gives"
+            f"this host was asleep for {asleep:.0f} s since its start: the server gives"
             " the tasks of a sleeping host to others"
         )
-        yield Finding(
-            "sleep", WARNING, text, "systemctl mask sleep.target suspend.target hibernate.target"
-        )
+        fix = "systemctl mask sleep.target suspend.target hibernate.target"
+        yield Finding("sleep", WARNING, text, fix)
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class UnitFacts:
-    """The systemd unit that runs the agent."""
-
-    name: str = ""
-    """'' if no unit runs it."""
-    user: bool = False
-    settings: dict[str, str] = attrs.field(factory=dict)
-    """As ``systemctl show`` prints them; a setting that is not available is missing."""
-    shutdown: float = 60.0
-    """The agent's budget for its shutdown, in seconds."""
-    wanted: str = ""
-    """The unit named by the user, if it does not exist."""
-    problem: str = ""
-    """Why systemctl failed."""
-
-
-def probe_unit(config: Config, name: str, environ: Mapping[str, str] = os.environ) -> UnitFacts:
-    """Query systemd for the unit `name`, else the unit of this process, else that of the examples."""
-    own = _own_unit() if environ.get("INVOCATION_ID") else ""
+def check_unit(
+    config: Config, name: str, environ: Mapping[str, str] = os.environ
+) -> Iterator[Finding]:
+    """Check the systemd unit `name`, else the unit of this process, else that of the examples."""
+    own = ""
+    if environ.get("INVOCATION_ID"):
+        with suppress(OSError):
+            own = Path("/proc/self/cgroup").read_text().strip().rpartition("/")[2]
     problem = ""
-    for unit in (name,) if name else filter(None, (own, *UNITS)):
+    candidates = [name] if name else [unit for unit in (own, *UNITS) if unit.endswith(".service")]
+    for unit in candidates:
         for user in (False, True):
             settings, failure = _show_unit(unit, user=user)
             problem = problem or failure
             if settings.get("LoadState") == "loaded":
-                return UnitFacts(
-                    name=unit, user=user, settings=settings, shutdown=config.timing.shutdown
-                )
-    return UnitFacts(wanted=name, problem=problem)
-
-
-def _own_unit() -> str:
-    try:
-        path = Path("/proc/self/cgroup").read_text().strip().rpartition("/")[2]
-    except OSError:
-        return ""
-    return path if path.endswith(".service") else ""
+                yield from compare_unit(unit, settings, user=user, shutdown=config.timing.shutdown)
+                return
+    status = f"systemctl status {shlex.quote(name)}"
+    if not name:
+        yield Finding("unit", OK, "no systemd unit runs an agent here")
+    elif problem:
+        text = f"systemctl cannot query {name}: {problem}"
+        yield Finding("unit", WARNING, text, f"sudo {status}")
+    else:
+        yield Finding("unit", ERROR, f"systemd has no unit {name}", status)
 
 
 def _show_unit(unit: str, *, user: bool) -> tuple[dict[str, str], str]:
@@ -299,47 +233,36 @@ _WANTED = (
 )
 
 
-def check_unit(facts: UnitFacts) -> Iterator[Finding]:
-    if not facts.name:
-        yield _check_missing_unit(facts)
-        return
+def compare_unit(
+    name: str, settings: Mapping[str, str], *, user: bool = False, shutdown: float = 60.0
+) -> Iterator[Finding]:
+    """Compare the settings of a unit with those that suit an agent.
+
+    They are as ``systemctl show`` prints them; one that is not available is missing. `shutdown` is the
+    agent's budget for its shutdown, in seconds.
+    """
     good = True
     for key, value, level, why in _WANTED:
-        is_now = facts.settings.get(key, "")
+        is_now = settings.get(key, "")
         if is_now and is_now != value:
             good = False
-            text = f"{facts.name} has {key}={is_now}: {why}"
-            yield Finding("unit", level, text, _drop_in(facts, key, value))
-    watchdog = read_span(facts.settings.get("WatchdogUSec", ""))
-    if watchdog == 0:
+            fix = drop_in(name, key, value, user=user)
+            yield Finding("unit", level, f"{name} has {key}={is_now}: {why}", fix)
+    if read_span(settings.get("WatchdogUSec", "")) == 0:
         good = False
-        text = f"{facts.name} has no watchdog: an agent that hangs is not restarted"
-        yield Finding("unit", WARNING, text, _drop_in(facts, "WatchdogSec", "60"))
-    stop = read_span(facts.settings.get("TimeoutStopUSec", ""))
-    if stop is not None and stop < facts.shutdown + STOP_MARGIN:
+        text = f"{name} has no watchdog: an agent that hangs is not restarted"
+        yield Finding("unit", WARNING, text, drop_in(name, "WatchdogSec", "60", user=user))
+    stop = read_span(settings.get("TimeoutStopUSec", ""))
+    if stop is not None and stop < shutdown + STOP_MARGIN:
         good = False
         text = (
-            f"systemd kills {facts.name} {stop:.0f} s after the request to stop, and its shutdown"
-            f" may take {facts.shutdown:g} s (timing.shutdown)"
+            f"systemd kills {name} {stop:.0f} s after the request to stop, and its shutdown"
+            f" may take {shutdown:g} s (timing.shutdown)"
         )
-        fix = _drop_in(facts, "TimeoutStopSec", f"{facts.shutdown + 3 * STOP_MARGIN:g}")
+        fix = drop_in(name, "TimeoutStopSec", f"{shutdown + 3 * STOP_MARGIN:g}", user=user)
         yield Finding("unit", WARNING, text, fix)
     if good:
-        yield Finding("unit", OK, f"the settings of {facts.name} suit an agent")
-
-
-def _check_missing_unit(facts: UnitFacts) -> Finding:
-    if not facts.wanted:
-        return Finding("unit", OK, "no systemd unit runs an agent here")
-    status = f"systemctl status {shlex.quote(facts.wanted)}"
-    if facts.problem:
-        text = f"systemctl cannot query {facts.wanted}: {facts.problem}"
-        return Finding("unit", WARNING, text, f"sudo {status}")
-    return Finding("unit", ERROR, f"systemd has no unit {facts.wanted}", status)
-
-
-def _drop_in(facts: UnitFacts, key: str, value: str) -> str:
-    return drop_in(facts.name, key, value, user=facts.user)
+        yield Finding("unit", OK, f"the settings of {name} suit an agent")
 
 
 _SPANS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
