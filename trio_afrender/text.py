@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 __all__ = (
@@ -45,6 +44,8 @@ def shorten(text: str, limit: int) -> str:
 
 def show_json(value: object, limit: int = 60) -> str:
     """Return the beginning of a value's JSON, for messages."""
+    import json  # here, because --help and errors of the command line do not wait for it
+
     return shorten(json.dumps(value, ensure_ascii=False, default=str), limit)
 
 
@@ -52,6 +53,8 @@ def json_size(text: str) -> int:
     """Return the bytes that `text` takes in ASCII JSON, where a character takes up to twelve."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return len(text)
+    import json
+
     return len(json.dumps(text))
 
 
