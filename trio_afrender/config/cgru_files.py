@@ -86,26 +86,22 @@ class FileSettings:
         own = parse_file(data, path, self.tokens)
         self.files.append(path)
         includes = own.pop("include", [])
-        self._merge(own, path)
+        for key, value in own.items():
+            kind = CGRU[key].kind if key in CGRU else ""
+            if kind == "pairs":
+                value = self._good_pairs(key, value, path)
+            try:
+                checked = check(kind, value, path.parent) if kind else value
+            except ConfigError as error:
+                # The value of an earlier file stays, as in CGRU's reader, which does not report it.
+                self.problems.append(f"{path}: {key}: {error}; ignored")
+            else:
+                self._put((key,), checked, f"file {path}")
         if isinstance(includes, list) and all(isinstance(name, str) for name in includes):
             for name in filter(None, includes):
                 self.read(Path(os.path.normpath(path.parent / name)))
         else:
             self.problems.append(f'{path}: "include" must be a list of file names; ignored')
-
-    def _merge(self, new: Mapping[str, object], path: Path) -> None:
-        for key, value in new.items():
-            known = CGRU.get(key)
-            if known is None:
-                self._put((key,), value, f"file {path}")
-                continue
-            if known.kind == "pairs":
-                value = self._good_pairs(key, value, path)
-            try:
-                self._put((key,), check(known.kind, value, path.parent), f"file {path}")
-            except ConfigError as error:
-                # The value of an earlier file stays, as in CGRU's reader, which does not report it.
-                self.problems.append(f"{path}: {key}: {error}; ignored")
 
     def _good_pairs(self, key: str, pairs: object, path: Path) -> object:
         """Return the pairs before the first bad one, as CGRU's reader does."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 import attrs
@@ -44,7 +45,16 @@ class MemoryFigures:
 def read_memory(limits: CgroupLimits) -> MemoryFigures:
     """Read the kernel's figures. `limits` are those of `CgroupReader.read`; the tighter count."""
     machine = psutil.virtual_memory()
-    swap_total, swap_used = _read_swap()
+    # psutil also parses all of /proc/vmstat for the swap, so it is the second choice.
+    swap = dict(_SWAP.findall(read_small("/proc/meminfo")))
+    if len(swap) == 2:
+        swap_total = int(swap[b"Total"]) * 1024
+        swap_used = swap_total - int(swap[b"Free"]) * 1024
+    else:
+        swap_total = swap_used = 0
+        with suppress(OSError, RuntimeError):  # some containers have no /proc/vmstat
+            found = psutil.swap_memory()
+            swap_total, swap_used = found.total, found.used
     counted = _KILLS.search(read_small("/proc/vmstat"))
     kills = int(counted[1]) if counted is not None else 0
     cached = getattr(machine, "cached", 0)
@@ -63,20 +73,6 @@ def read_memory(limits: CgroupLimits) -> MemoryFigures:
         swap_used=swap_used,
         oom_kills=kills,
     )
-
-
-def _read_swap() -> tuple[int, int]:
-    """Return bytes of swap in all and in use."""
-    # psutil also parses all of /proc/vmstat for it, so it is the second choice.
-    found = dict(_SWAP.findall(read_small("/proc/meminfo")))
-    if len(found) == 2:
-        total = int(found[b"Total"]) * 1024
-        return total, total - int(found[b"Free"]) * 1024
-    try:
-        swap = psutil.swap_memory()
-    except (OSError, RuntimeError):  # some containers have no /proc/vmstat
-        return 0, 0
-    return swap.total, swap.used
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -38,8 +38,13 @@ class CpuTemperature:
         now = self._clock()
         if now >= self._due:
             self._inputs = self._find_inputs() if self._chips.is_dir() else ()
-            if not self._inputs and (degrees := self._psutil_degrees()):
-                return degrees
+            if not self._inputs and hasattr(psutil, "sensors_temperatures"):  # without hwmon
+                chips = psutil.sensors_temperatures()
+                of_cpu = [each for name in _CPU_CHIPS for each in chips.get(name, ())]
+                sensors = of_cpu or [each for found in chips.values() for each in found]
+                hottest = max((each.current for each in sensors if each.current), default=0.0)
+                if hottest >= 1:
+                    return min(int(hottest), 127)
             self._due = now + _SEARCH_INTERVAL
         return min(max(map(_degrees, self._inputs), default=0), 127)
 
@@ -54,16 +59,6 @@ class CpuTemperature:
             return tuple(of_cpu)
         others = {name: found for name, found in by_chip.items() if name not in _NOT_CPU}
         return tuple(path for found in others.values() for path in found)
-
-    def _psutil_degrees(self) -> int:
-        """Return the hottest sensor that psutil knows, on systems without hwmon."""
-        if not hasattr(psutil, "sensors_temperatures"):
-            return 0
-        chips = psutil.sensors_temperatures()
-        of_cpu = [each for name in _CPU_CHIPS for each in chips.get(name, ())]
-        sensors = of_cpu or [each for found in chips.values() for each in found]
-        hottest = max((each.current for each in sensors if each.current), default=0.0)
-        return min(max(int(hottest), 0), 127)
 
 
 def _degrees(path: Path) -> int:
