@@ -111,29 +111,24 @@ class RemoteJob:
         # Two requests: a job that waits for other jobs shows that in its blocks alone, while the
         # progress lists its tasks as ready.
         summary, progress = questions(self.number)
-        job = self._find((await ask(summary)).get("jobs"))
+        jobs = (await ask(summary)).get("jobs")
+        for job in jobs if isinstance(jobs, list) else ():
+            if isinstance(job, dict) and job.get("serial") == self.serial:
+                break
+        else:
+            raise JobGone(self.number)
         answer = (await ask(progress)).get("job_progress")
         tasks = answer.get("progress") if isinstance(answer, dict) else None
         if not isinstance(tasks, list):
             raise ProtocolError(f"{self.dialer.address.url}: no progress of job {self.number}")
         view = make_view(self.spec, self.number, job, tasks, self.texts)
         # Before the view is published: the display prints the output of a failure together with it.
-        if failed := self._just_failed(view):
-            await self.fetch_texts(failed)
-        self._publish(view, await self._reasons(job, view))
-        return view
-
-    def _find(self, jobs: object) -> Mapping[str, Any]:
-        """Return the followed job from an answer. Raises `JobGone`."""
-        for job in jobs if isinstance(jobs, list) else ():
-            if isinstance(job, dict) and job.get("serial") == self.serial:
-                return job
-        raise JobGone(self.number)
-
-    def _just_failed(self, view: JobView) -> list[TaskView]:
         before = {task.key: task for task in self.view(self.number).tasks}
         failed = [t for t in view.tasks if _failures(t) > _failures(before.get(t.key))]
-        return failed[: max(0, _MAX_TEXTS - len(self.texts.outputs))]
+        if shown := failed[: max(0, _MAX_TEXTS - len(self.texts.outputs))]:
+            await self.fetch_texts(shown)
+        self._publish(view, await self._reasons(job, view))
+        return view
 
     async def _reasons(self, job: Mapping[str, Any], view: JobView) -> tuple[str, ...]:
         """Return why nothing runs. Requests the renders at most every `_IDLE_INTERVAL`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,12 @@ def make_view(
     # The job's own state is not used: after the skip of a running task it kept "RUN" although the
     # task was done. Its tasks' states are right.
     try:
+        waiting = (bool(_number(each, "st") & _DEPENDS) for each in job.get("blocks", ()))
+        # The summary is older than the progress and lacks blocks that were appended in between.
+        blocks = zip(progress, itertools.chain(waiting, itertools.repeat(False)), strict=False)
         rows = [
             (TaskKey(number, b, t, 0), _state_bits(each, waits), each)
-            for b, (block, waits) in enumerate(zip(progress, _blocks_waiting(job), strict=False))
+            for b, (block, waits) in enumerate(blocks)
             for t, each in enumerate(block)
         ]
         states = [bits for _, bits, _ in rows]
@@ -90,15 +93,6 @@ def make_view(
         counts=Counter(task.state for task in tasks),
         tasks=tasks,
     )
-
-
-def _blocks_waiting(job: Mapping[str, Any]) -> Iterator[bool]:
-    """Yield for each block whether it waits for other blocks or jobs."""
-    blocks = job.get("blocks", ())
-    for block in blocks:
-        yield bool(_number(block, "st") & _DEPENDS)
-    # The summary is older than the progress and lacks blocks that were appended in between.
-    yield from itertools.repeat(False)
 
 
 def _state_bits(progress: Mapping[str, Any], waits: bool) -> int:

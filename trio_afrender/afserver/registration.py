@@ -48,7 +48,16 @@ class Registration:
         self.registered_as = register
         status, view = await self._check_status(runs)
         if status is RegistrationStatus.OURS and view is not None:
-            result = await self._continue(view, runs)
+            _log.info("%s: continuing as render %s", self._requests.url, view.id)
+            await self._state.save_identity(
+                server=self._requests.url,
+                name=register.name,
+                id=view.id,
+                time_launch=view.time_launch,
+            )
+            # An exec may be waiting in the server's next answer, which is requested at once.
+            self._state.pace.next = trio.current_time()
+            result = runs.continue_runs(view)
         else:
             listed = status is not RegistrationStatus.UNKNOWN
             answer = await self._send_register(runs, listed=listed)
@@ -92,18 +101,6 @@ class Registration:
             # time are proof enough.
             status = check_registration(view, 0, self.registered_as.time_launch)
         return status, view
-
-    async def _continue(self, view: ServerView, runs: RunIds) -> RegisterResult:
-        _log.info("%s: continuing as render %s", self._requests.url, view.id)
-        await self._state.save_identity(
-            server=self._requests.url,
-            name=self.registered_as.name,
-            id=view.id,
-            time_launch=view.time_launch,
-        )
-        # An exec may be waiting in the server's next answer, so that answer is requested at once.
-        self._state.pace.next = trio.current_time()
-        return runs.continue_runs(view)
 
     async def _send_register(self, runs: RunIds, *, listed: bool) -> RegisterResult | Refused:
         """Register, with the tasks of `runs` only if `listed`."""

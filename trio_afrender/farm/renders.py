@@ -23,9 +23,10 @@ def register(
     state: FarmState, message: Register, session: int, peer: str, now: float
 ) -> Registered | Refused:
     """Register a render under its name; refused if another one is online under that name."""
-    problem = _check_name(message.name)
-    if problem:
-        return Refused(reason="bad-name", text=problem)
+    if not message.name:
+        return Refused(reason="bad-name", text="a render needs a name")
+    if len(message.name) > _MAX_NAME or not message.name.isprintable():
+        return Refused(reason="bad-name", text="a name has at most 255 printable characters")
     render = state.renders.get(message.name)
     if render is None:
         render = RenderState(id=state.next_render, name=message.name, register=message)
@@ -55,14 +56,6 @@ def register(
     state.freed.add(render.name)
     state.outgoing.changed = True
     return _answer(state, render, message, now)
-
-
-def _check_name(name: str) -> str:
-    if not name:
-        return "a render needs a name"
-    if len(name) > _MAX_NAME or not name.isprintable():
-        return "a name has at most 255 printable characters"
-    return ""
 
 
 def _lists_run_of(state: FarmState, render: RenderState, message: Register) -> bool:

@@ -71,22 +71,21 @@ class DiskFarmStore:
         failed: list[tuple[TaskKey, str]] = []
         for write in _merge_logs(writes):
             try:
-                self._write_one(write)
+                match write:
+                    case LogText():
+                        path = self._path(write.key, "log.txt")
+                        _with_folder(_append, path, to_bytes(write.text))
+                    case AttemptOutput():
+                        path = self._path(write.key, f"output.{write.attempt}.txt")
+                        _with_folder(_replace, path, to_bytes(write.text)[:_MAX_OUTPUT])
+                    case FileData():
+                        path = self._path(write.key, "files", write.name)
+                        _with_folder(_replace, path, write.data)
+                    case Removal():
+                        shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
             except OSError as error:
                 failed.append((write.key, error.strerror or str(error)))
         return failed
-
-    def _write_one(self, write: Write) -> None:
-        match write:
-            case LogText():
-                _with_folder(_append, self._path(write.key, "log.txt"), to_bytes(write.text))
-            case AttemptOutput():
-                path = self._path(write.key, f"output.{write.attempt}.txt")
-                _with_folder(_replace, path, to_bytes(write.text)[:_MAX_OUTPUT])
-            case FileData():
-                _with_folder(_replace, self._path(write.key, "files", write.name), write.data)
-            case Removal():
-                shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
 
     def _path(self, key: TaskKey, *below: str) -> str:
         # Strings, not Path: with tiny tasks, Path objects are a large part of the cost of a write.
@@ -128,13 +127,15 @@ class MemoryFarmStore:
                 case FileData():
                     self.files[write.key, write.name] = write.data
                 case Removal():
-                    self._remove(write.key.job)
+                    job = write.key.job
+                    self._logs = {key: text for key, text in self._logs.items() if key.job != job}
+                    self._outputs = {
+                        key: text for key, text in self._outputs.items() if key[0].job != job
+                    }
+                    self.files = {
+                        key: data for key, data in self.files.items() if key[0].job != job
+                    }
         return []
-
-    def _remove(self, job: int) -> None:
-        self._logs = {key: text for key, text in self._logs.items() if key.job != job}
-        self._outputs = {key: text for key, text in self._outputs.items() if key[0].job != job}
-        self.files = {key: data for key, data in self.files.items() if key[0].job != job}
 
     def path(self, key: TaskKey, name: str) -> Path:
         return Path("/memory", str(key.job), f"{key.block}.{key.task}", "files", name)

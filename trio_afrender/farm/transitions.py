@@ -166,18 +166,14 @@ def finish(state: FarmState, task: Task, final: TaskState, now: float) -> None:
         if group is not None:
             group.remaining -= 1
             if group.remaining == 0:
-                _release_dependent_groups(state, group)
+                for other in group.unlocks:
+                    other.waits -= 1
+                    # Its block may wait for whole blocks as well.
+                    if other.waits == 0 and other.tasks[0].block.waits == 0:
+                        _make_ready(state, other.tasks)
         if block.done:
             _release_dependent_blocks(state, block)
     settle(state, block.job, now)
-
-
-def _release_dependent_groups(state: FarmState, group: Group) -> None:
-    for other in group.unlocks:
-        other.waits -= 1
-        # Its block may wait for whole blocks as well.
-        if other.waits == 0 and other.tasks[0].block.waits == 0:
-            _make_ready(state, other.tasks)
 
 
 def requeue(state: FarmState, run: Run, event: str, text: str, now: float) -> None:

@@ -14,10 +14,7 @@ from trio_afrender.farm.model import Block, FarmStopKind, RenderState, Run, Task
 from trio_afrender.farm.state import AttemptOutput, FarmState, FileData
 from trio_afrender.farm.transitions import finish, put_back, resume_lost_run
 from trio_afrender.protocol.messages import (
-    AskedOutput,
     FilesEntry,
-    ListenedEntry,
-    LogEntry,
     RunRef,
     TaskStatus,
     TaskUpdate,
@@ -48,13 +45,22 @@ def apply_update(
         return ()
     # Logs, listened output and files come before states: an outcome ends their run.
     for log in update.log:
-        _apply_log(state, render, log)
+        run = _find_run(state, render, log.run)
+        if run is not None and log.n > run.log_n:
+            run.log_n = log.n
+            state.write_log(run.task, log.text)
     for listened in update.listened:
-        _apply_listened(state, render, listened)
+        run = _find_run(state, render, listened.run)
+        if run is not None and listened.n > run.listened_n:
+            run.listened_n = listened.n
+            state.outgoing.listened.append((run.key, listened.text))
     for files in update.files:
         _apply_files(state, render, files)
     for asked in update.outputs:
-        _apply_output(state, render, asked)
+        run = _find_run(state, render, asked.run)
+        if run is not None:
+            run.task.asked = False
+            state.outgoing.answers.append((run.id, asked.output))
     if update.resources is not None:
         render.resources = update.resources
         state.freed.add(render.name)
@@ -70,29 +76,6 @@ def _find_run(state: FarmState, render: RenderState, run_id: str) -> Run | None:
     """The run of that id; None unless it is one of this render: others must not report on it."""
     run = state.runs.get(run_id)
     return run if run is not None and run.render is render else None
-
-
-def _apply_log(state: FarmState, render: RenderState, entry: LogEntry) -> None:
-    run = _find_run(state, render, entry.run)
-    if run is None or entry.n <= run.log_n:
-        return
-    run.log_n = entry.n
-    state.write_log(run.task, entry.text)
-
-
-def _apply_listened(state: FarmState, render: RenderState, entry: ListenedEntry) -> None:
-    run = _find_run(state, render, entry.run)
-    if run is None or entry.n <= run.listened_n:
-        return
-    run.listened_n = entry.n
-    state.outgoing.listened.append((run.key, entry.text))
-
-
-def _apply_output(state: FarmState, render: RenderState, entry: AskedOutput) -> None:
-    run = _find_run(state, render, entry.run)
-    if run is not None:
-        run.task.asked = False
-        state.outgoing.answers.append((run.id, entry.output))
 
 
 def _apply_files(state: FarmState, render: RenderState, entry: FilesEntry) -> None:
@@ -122,14 +105,6 @@ def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: 
         return True
     if run.lost and not resume_lost_run(state, run, now):
         return True
-    _apply_progress(state, run, update, now)
-    if not update.status.terminal:
-        return False
-    _end_run(state, run, update, now)
-    return True
-
-
-def _apply_progress(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     task = run.task
     task.status = int(update.status)
     if update.progress_changed:
@@ -143,6 +118,10 @@ def _apply_progress(state: FarmState, run: Run, update: TaskUpdate, now: float) 
     task.resources = update.resources[:_MAX_TEXT] or task.resources
     task.usage = update.usage or task.usage
     state.touch(task)
+    if not update.status.terminal:
+        return False
+    _end_run(state, run, update, now)
+    return True
 
 
 def _end_run(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:

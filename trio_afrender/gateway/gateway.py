@@ -126,7 +126,12 @@ class Gateway:
             raise ProtocolError(f"{ws.peer!a}: {type(first).__name__} before a register")
         if not ws.can_register(first.name):
             refused = Refused(reason="unauthorized", text="the token is not for this name")
-        elif not _is_valid_name(first.name):
+        # The server puts names into its JSON without escaping them.
+        elif (
+            not 0 < len(first.name) <= _MAX_NAME
+            or not first.name.isprintable()
+            or strip_json_breakers(first.name) != first.name
+        ):
             text = "a name has 1 to 255 printable characters, no quotes and backslashes"
             refused = Refused(reason="bad-name", text=text)
         else:
@@ -179,11 +184,6 @@ class Gateway:
             async with trio.open_nursery() as nursery:
                 for render in self._renders.values():
                     nursery.start_soon(render.stop, "this gateway ends, another is to come")
-
-
-def _is_valid_name(name: str) -> bool:
-    """Whether a name is valid at the server, which puts names into its JSON without escaping them."""
-    return 0 < len(name) <= _MAX_NAME and name.isprintable() and strip_json_breakers(name) == name
 
 
 async def run_gateway(

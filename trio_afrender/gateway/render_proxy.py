@@ -21,7 +21,6 @@ from trio_afrender.gateway.agent_session import AgentSession
 from trio_afrender.gateway.counters import GatewayCounters
 from trio_afrender.gateway.pending_commands import PendingCommands, undelivered
 from trio_afrender.protocol.messages import (
-    Ack,
     Events,
     Refused,
     Register,
@@ -198,7 +197,14 @@ class RenderProxy:
         """Forward messages of the server until the link ends. Its `receive` sends the heartbeats."""
         try:
             while True:
-                self._forward(await link.receive(), link)
+                message = await link.receive()
+                if isinstance(message, Events):
+                    runs = {task.run for task in link.tasks}
+                    self._pending.note(message, runs, connected=self.session is not None)
+                if self.session is not None:
+                    self.session.put(message)
+                    if isinstance(message, Events):
+                        self.counters.tasks += len(message.tasks)
         except AfRenderError as error:
             self._drop_link(link, str(error))
         except Exception:  # noqa: BLE001 - a fault in one render must not end the others
@@ -206,15 +212,6 @@ class RenderProxy:
             self._drop_link(link, "an error of the gateway")
         finally:
             done.set()
-
-    def _forward(self, message: Events | Ack, link: AfserverLink) -> None:
-        if isinstance(message, Events):
-            runs = {task.run for task in link.tasks}
-            self._pending.note(message, runs, connected=self.session is not None)
-        if self.session is not None:
-            self.session.put(message)
-            if isinstance(message, Events):
-                self.counters.tasks += len(message.tasks)
 
     def _drop_link(self, link: AfserverLink, why: str) -> None:
         """Drop a link that has failed, and end the session: the server did not answer, or does not

@@ -66,10 +66,6 @@ def read_job(path: Path) -> object:
         raise JobError(str(path), error.strerror or str(error)) from None
     if len(raw) > _MAX_FILE:
         raise JobError(str(path), f"larger than {_MAX_FILE >> 20} MiB")
-    return _loads(raw, path)
-
-
-def _loads(raw: bytes, path: Path) -> object:
     # Servers write texts as they got them, with control characters and bytes that are not UTF-8.
     text = raw.decode("utf-8-sig", "surrogateescape")
     try:
@@ -157,7 +153,16 @@ def _parse_needs(fields: Fields) -> HostNeeds:
 
 
 def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
-    tasks = tuple(_parse_task(task) for task in fields.objects("tasks"))
+    tasks = tuple(
+        TaskSpec(
+            name=task.text("name"),
+            command=task.text("command"),
+            files=task.texts("files"),
+            environment=task.table("environment"),
+            custom_data=task.text("custom_data"),
+        )
+        for task in fields.objects("tasks")
+    )
     flags = _parse_flags(fields, tasks)
     numeric = bool(flags & BlockFlags.NUMERIC)
     return BlockSpec(
@@ -191,16 +196,6 @@ def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
         file_size_min=fields.number("file_size_min", -1),
         file_size_max=fields.number("file_size_max", -1),
         parser_coeff=fields.number("parser_coeff", 1),
-        custom_data=fields.text("custom_data"),
-    )
-
-
-def _parse_task(fields: Fields) -> TaskSpec:
-    return TaskSpec(
-        name=fields.text("name"),
-        command=fields.text("command"),
-        files=fields.texts("files"),
-        environment=fields.table("environment"),
         custom_data=fields.text("custom_data"),
     )
 
