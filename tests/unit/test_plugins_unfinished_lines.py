@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.plugins import PLUGINS, make_spec, make_worker
 
-from trio_afrender.plugins.lookup import load_class
 from trio_afrender.plugins.task_worker import TaskWorker
 from trio_afrender.tasklog.line_splitter import MAX_LINE
 from trio_afrender.testing import replay_parser
@@ -142,9 +141,10 @@ def test_parsers_that_report_host_figures_do_so_during_silence(name: str) -> Non
     assert not state.progress_changed
 
 
-def test_a_parser_without_host_figures_is_not_called_during_silence() -> None:
-    for name in ("generic", "blender", "nuke", "vray"):
-        assert load_class("parser", name).ticks is False
+@pytest.mark.parametrize("name", ["generic", "blender", "nuke", "vray"])
+def test_a_parser_without_host_figures_is_not_called_during_silence(name: str) -> None:
+    worker, _ = make_worker(make_spec(name))
+    assert not worker.facts.wants_ticks
 
 
 LOG = b"to /a.1 .1.2.3\nto /a.2 .1.2.3\n"
@@ -160,7 +160,7 @@ def test_a_replay_at_a_speed_has_the_ticks_of_the_agent() -> None:
 
 
 def test_random_chunks_include_pauses_within_lines() -> None:
-    pieces = set()
+    pieces: set[str] = set()
     for seed in range(20):
         replay = replay_parser("tenths", LOG, frames=2, chunk=f"random:{seed}", folders=[PLUGINS])
         fed, _ = read_log(replay.log)

@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.plugins.host.forkserver import ForkServer, describe_end
+from trio_afrender.plugins.host.forkserver import ForkServer, describe_end, receive_messages
 from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 
 __all__ = ("HostProcess", "open_host_process")
@@ -41,13 +41,16 @@ class HostProcess:
         self._link = link
         self._output = trio.lowlevel.FdStream(output)
         self._frames = PluginFrameReader()
-        self._backlog = bytearray()
-        self._later = bytearray()
+        self._backlog = bytearray()  # frames that the socket's buffer had no room for
+        self._later = bytearray()  # frames for which the process is not woken
         self._writable = trio.Event()
         self._printed = ""
         self._print_seen = RepeatedEvent()
         self._status: int | None = None
-        self._pidfd = _open_pidfd(pid)
+        self._pidfd: int | None = None
+        # Other systems than Linux have none, and a sandbox may refuse it.
+        with contextlib.suppress(AttributeError, OSError):
+            self._pidfd = os.pidfd_open(pid)
 
     @property
     def printed(self) -> str:
@@ -62,7 +65,8 @@ class HostProcess:
         """
         frame = bytes(self._later) + pack(message)
         self._later.clear()
-        if not self._backlog:
+        if not self._backlog:  # else it would overtake what waits there
+            # Most messages fit into the socket's buffer. Sent here they cost no switch to `write`.
             with contextlib.suppress(BlockingIOError, ConnectionError):
                 frame = frame[self._link.send(frame) :]
             if not frame:
@@ -90,17 +94,7 @@ class HostProcess:
 
     async def receive(self) -> list[dict[str, object]]:
         """The next messages; empty at the end. Raises `ProtocolError` for anything else."""
-        while True:
-            await trio.lowlevel.wait_readable(self._link)
-            try:
-                data = self._link.recv(RECEIVE_SIZE)
-            except BlockingIOError:
-                continue
-            except ConnectionError:
-                return []
-            messages = list(self._frames.feed(data))
-            if messages or not data:
-                return messages
+        return await receive_messages(self._link, self._frames, RECEIVE_SIZE)
 
     async def listen(self) -> None:
         """Keep the end of what the process prints, until it has closed its output."""
@@ -110,6 +104,7 @@ class HostProcess:
             self._printed = (self._printed + text)[-MAX_PRINTED_TAIL:]
             self._print_seen.set()
             if len(data) > FLOOD_SIZE:
+                # The pipe is full meanwhile, so a plugin that prints without end is slowed down.
                 await trio.sleep(FLOOD_PAUSE)
 
     async def exited(self) -> None:
@@ -127,8 +122,9 @@ class HostProcess:
 
         Works while a plugin holds the interpreter lock. Needs `listen` to run.
         """
-        self._printed = ""
+        self._printed = ""  # an earlier dump must not be taken for this one
         with contextlib.suppress(ProcessLookupError):
+            # To the handler of `faulthandler`, which is C and needs no interpreter lock.
             os.kill(self.pid, signal.SIGUSR1)
         with trio.move_on_after(TRACE_TIMEOUT):
             while not (lines := _find_trace(self._printed, thread)):
@@ -145,11 +141,12 @@ class HostProcess:
         used, runnable = 0.0, False
         try:
             for thread in Path(f"/proc/{self.pid}/task").iterdir():
+                # Behind the name in parentheses, which may have any characters itself.
                 stat = (thread / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
                 used += (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
                 runnable = runnable or stat[0] in "RD"
         except (OSError, ValueError, IndexError):
-            return used, runnable
+            return used, runnable  # a thread has ended between the two looks, or the process has
         return used, runnable
 
     def resident(self) -> int:
@@ -162,6 +159,7 @@ class HostProcess:
 
     async def end(self) -> None:
         """Kill and reap it and what it has started; returns within `REAP_TIMEOUT` seconds."""
+        # Shielded: an agent that is cancelled must not leave a busy loop of a plugin behind.
         with trio.CancelScope(shield=True):
             # Both exist as long as it is not reaped, so the number is still ours. The group it
             # may not have made yet.
@@ -170,7 +168,7 @@ class HostProcess:
                     kill(self.pid, signal.SIGKILL)
             with trio.move_on_after(REAP_TIMEOUT) as reaping:
                 self._status = await self._fork_server.reap(self.pid)
-            if reaping.cancelled_caught:
+            if reaping.cancelled_caught:  # it waits for a hung disk or driver, which no signal ends
                 logger.error("plugin host %d cannot be killed", self.pid)
             if self._pidfd is not None:
                 trio.lowlevel.notify_closing(self._pidfd)
@@ -184,14 +182,6 @@ class HostProcess:
         return describe_end(os.waitstatus_to_exitcode(self._status))
 
 
-def _open_pidfd(pid: int) -> int | None:
-    """A descriptor of the process, None where the system has none to give."""
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return None
-
-
 def _find_trace(printed: str, thread: int) -> str:
     """The lines of one thread in a dump of all of them, once the dump is past it."""
     _, found, rest = printed.partition(f"hread 0x{thread:016x} (most recent call first):\n")
@@ -200,7 +190,7 @@ def _find_trace(printed: str, thread: int) -> str:
     lines: list[str] = []
     for line in rest.splitlines(keepends=True):
         if not line.endswith("\n"):
-            break
+            break  # the rest of it has not been read yet
         if not line.startswith("  "):
             return "".join(lines)
         lines.append(line)
@@ -226,6 +216,7 @@ async def open_host_process(fork_server: ForkServer) -> AsyncIterator[HostProces
             os.close(printed)
             raise
         finally:
+            # While a copy of these is open here, the end of the process does not end the streams.
             theirs.close()
             os.close(their_pipe)
             os.close(output)
@@ -237,4 +228,4 @@ async def open_host_process(fork_server: ForkServer) -> AsyncIterator[HostProces
     finally:
         trio.lowlevel.notify_closing(ours)
         ours.close()
-        os.close(our_pipe)
+        os.close(our_pipe)  # last: the kernel kills the host's group when this closes

@@ -22,7 +22,7 @@ from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 from trio_afrender.process.environment import clean_environment
 from trio_afrender.process.oom_score import unprotecting
 
-__all__ = ("ForkServer", "ForkServers", "describe_end", "open_forkserver")
+__all__ = ("ForkServer", "ForkServers", "describe_end", "open_forkserver", "receive_messages")
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class ForkServer:
         self._process = process
         self._control = control
         self._numbers = count(1)
-        self._forks: dict[int, _PendingFork] = {}
+        self._forks: dict[int, _PendingFork] = {}  # by number: a request has no pid yet
         self._reaps: dict[int, _PendingFork] = {}
         self._hosts: set[int] = set()
         self._empty = trio.Event()
@@ -77,12 +77,16 @@ class ForkServer:
                 await self._send(pack({"op": "fork", "id": number}), *fds)
                 await pending.done.wait()
             except trio.Cancelled:
+                # Nothing else knows the process. It may not be forked yet: then `_take` ends it.
                 pending.abandoned = True
                 if pending.answer is not None and isinstance(pid := pending.answer.get("pid"), int):
                     self._end_now(pid)
                 raise
         if pending.answer is None:
-            raise PluginError(await self._how_it_ended())
+            with trio.move_on_after(END_TIMEOUT):
+                await self._process.wait()
+            printed = f": {self._printed.strip()}" if self._printed.strip() else ""
+            raise PluginError(f"it died ({describe_end(self._process.returncode)}){printed}")
         pid = pending.answer.get("pid")
         if not isinstance(pid, int):
             raise PluginError(f"it cannot be forked: {pending.answer.get('error')}")
@@ -90,7 +94,7 @@ class ForkServer:
 
     async def reap(self, pid: int) -> int | None:
         """Wait for a killed host's end; its raw wait status, None when it is not known."""
-        if self.gone.is_set():
+        if self.gone.is_set():  # the kernel has given its children to the next subreaper
             await trio.lowlevel.checkpoint()
             return _reap_orphan(pid)
         pending = self._reaps.setdefault(pid, _PendingFork())
@@ -104,11 +108,12 @@ class ForkServer:
     async def run(self) -> None:
         """Handle replies until the process has ended."""
         try:
-            while messages := await self._receive():
+            while messages := await receive_messages(self._control, self._frames, RECEIVE_SIZE):
                 for message in messages:
                     self._take(message)
         except ProtocolError as error:
             logger.warning("the fork server of plugin hosts sent an invalid message: %s", error)
+        # Set first: what the waiting tasks do next must not be sent to this process.
         self.gone.set()
         for pending in (*self._forks.values(), *self._reaps.values()):
             pending.done.set()
@@ -124,6 +129,8 @@ class ForkServer:
 
     async def end(self) -> None:
         """Wait until its hosts are reaped, then kill and reap it. Takes at most twice `END_TIMEOUT`."""
+        # A zombie's number is free once it is reaped. Killed earlier, the fork server would leave its
+        # hosts to a parent that may reap them while the agent still signals them.
         with trio.move_on_after(END_TIMEOUT):
             while self._hosts:
                 await self._empty.wait()
@@ -159,6 +166,8 @@ class ForkServer:
         """End a host whose `fork` was cancelled."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        # Without waiting, because the caller is cancelled. If the socket's buffer is full, the zombie
+        # stays until the fork server ends.
         with contextlib.suppress(OSError):
             self._control.send(pack({"op": "reap", "pid": pid}))
 
@@ -176,25 +185,25 @@ class ForkServer:
             else:
                 return
 
-    async def _receive(self) -> list[dict[str, object]]:
-        while True:
-            await trio.lowlevel.wait_readable(self._control)
-            try:
-                data = self._control.recv(RECEIVE_SIZE)
-            except BlockingIOError:
-                continue
-            except ConnectionError:
-                return []
-            messages = list(self._frames.feed(data))
-            if messages or not data:
-                return messages
 
-    async def _how_it_ended(self) -> str:
-        with trio.move_on_after(END_TIMEOUT):
-            await self._process.wait()
-        code = self._process.returncode
-        printed = f": {self._printed.strip()}" if self._printed.strip() else ""
-        return f"it died ({describe_end(code)}){printed}"
+async def receive_messages(
+    link: socket.socket, frames: PluginFrameReader, size: int
+) -> list[dict[str, object]]:
+    """The next messages of a socket, read `size` bytes at a time; empty at its end.
+
+    Raises `ProtocolError` for anything but frames.
+    """
+    while True:
+        await trio.lowlevel.wait_readable(link)
+        try:
+            data = link.recv(size)
+        except BlockingIOError:
+            continue
+        except ConnectionError:
+            return []  # the process was killed before it had read all requests: its end, too
+        messages = list(frames.feed(data))
+        if messages or not data:
+            return messages
 
 
 def describe_end(code: int | None) -> str:
@@ -249,7 +258,29 @@ async def open_forkserver() -> AsyncIterator[ForkServer]:
     their_pipe, our_pipe = os.pipe()
     try:
         ours.setblocking(False)
-        process = await _start(theirs, their_pipe)
+        try:
+            process = await trio.lowlevel.open_process(
+                [
+                    *unprotecting(),  # a plugin that takes all memory must be killed before the agent
+                    sys.executable,
+                    "-P",  # nothing is imported from the folder in which the agent was started
+                    "-m",
+                    "trio_afrender.plugins.host.forkserver_main",
+                    str(theirs.fileno()),
+                    str(their_pipe),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs.fileno(), their_pipe),
+                start_new_session=True,  # Ctrl+C is for the agent, which ends its hosts itself
+                env=clean_environment(os.environ),
+            )
+        except OSError as error:
+            raise PluginError(f"it cannot be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(their_pipe)
         server = ForkServer(process, ours)
         serving = trio.CancelScope(shield=True)  # until the last host is reaped
         assert process.stdout is not None  # noqa: S101 - asked for when it was started
@@ -272,30 +303,3 @@ async def _serve(server: ForkServer, serving: trio.CancelScope) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)
             nursery.start_soon(server.run)
-
-
-async def _start(theirs: socket.socket, agent_pipe: int) -> trio.Process:
-    """The process, with its ends of the socket and of the pipe, which are closed here."""
-    try:
-        return await trio.lowlevel.open_process(
-            [
-                *unprotecting(),  # a plugin that takes all memory must be killed before the agent
-                sys.executable,
-                "-P",  # nothing is imported from the folder in which the agent was started
-                "-m",
-                "trio_afrender.plugins.host.forkserver_main",
-                str(theirs.fileno()),
-                str(agent_pipe),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(theirs.fileno(), agent_pipe),
-            start_new_session=True,
-            env=clean_environment(os.environ),
-        )
-    except OSError as error:
-        raise PluginError(f"it cannot be started: {error}") from error
-    finally:
-        theirs.close()
-        os.close(agent_pipe)

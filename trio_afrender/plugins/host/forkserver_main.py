@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.plugins.host.host_main import serve_agent
@@ -50,30 +50,31 @@ class _ForkServerMain:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         while True:
+            # Only while hosts are dying, which takes milliseconds. Otherwise this process never wakes up.
             ready = poll.poll(REAP_POLL_MS if self._dying else None)
             self._reap()
             if not ready:
                 continue
+            # The agent sends one fork request at a time, so all descriptors are those of one message.
             data, fds, _, _ = socket.recv_fds(self._control, RECEIVE_SIZE, DESCRIPTOR_COUNT)
             if not data:
                 return
             for message in frames.feed(data):
-                self._handle(message, fds)
-
-    def _handle(self, message: dict[str, Any], fds: list[int]) -> None:
-        if message["op"] == "reap":
-            self._dying.add(message["pid"])
-            self._reap()
-            return
-        answer: dict[str, object] = {"id": message["id"]}
-        try:
-            answer["pid"] = self._fork(*fds)
-        except OSError as error:
-            answer["error"] = str(error)
-        for fd in fds:
-            os.close(fd)
-        fds.clear()
-        self._control.sendall(pack(answer))
+                if message["op"] == "reap" and isinstance(pid := message["pid"], int):
+                    self._dying.add(pid)
+                    self._reap()
+                    continue
+                answer: dict[str, object] = {"id": message["id"]}
+                try:
+                    answer["pid"] = self._fork(*fds)
+                except (
+                    OSError
+                ) as error:  # too many processes, no memory: only this host is not made
+                    answer["error"] = str(error)
+                for fd in fds:
+                    os.close(fd)
+                fds.clear()
+                self._control.sendall(pack(answer))
 
     def _fork(self, link: int, agent_pipe: int, output: int) -> int:
         pid = os.fork()
@@ -81,7 +82,7 @@ class _ForkServerMain:
             return pid
         try:
             # From here on this is the host: it may keep nothing open of the fork server.
-            os.setsid()
+            os.setsid()  # a group of its own: the agent kills it with what its plugins have started
             self._control.close()
             os.close(self._agent_pipe)
             os.dup2(output, 1)
@@ -112,7 +113,8 @@ def main() -> NoReturn:
     die_with_parent(agent_pipe)
     faulthandler.enable(2)
     faulthandler.register(signal.SIGUSR1, 2, all_threads=True)
-    claim_packages()
+    claim_packages()  # this process imports nothing but for plugins
+    # Whatever is imported here costs its time and its memory once, not once for each host.
     for kind in ("service", "parser"):
         with contextlib.suppress(PluginError):
             load_class(kind, "generic")  # most tasks need it: imported here, hosts share it

@@ -88,7 +88,7 @@ class PluginHost:
         self.process = process
         self.shared = shared
         self.failure: HostFailure | None = None
-        """Set as soon as the host takes no more calls."""
+        """Set as soon as the host takes no more calls, which may be long before it has ended."""
         self.was_up = False
         self.ended = trio.Event()
         """Set when the process has ended and all its calls are finished."""
@@ -96,8 +96,8 @@ class PluginHost:
         self._up = trio.Event()
         self._failed = trio.Event()
         self._exited = trio.Event()
-        self._calls: dict[int, PendingCall] = {}
-        self._runs: set[int] = set()
+        self._calls: dict[int, PendingCall] = {}  # by number, so the oldest comes first
+        self._runs: set[int] = set()  # whose objects it may hold
         self._number = 0
         self._threads: dict[int, int] = {}
         self._stuck_calls = 0
@@ -115,11 +115,12 @@ class PluginHost:
         """
         if self.failure is not None:
             raise HostDied
+        # Raised before anything is noted: a request that is too large leaves no trace.
         self._number += 1
         self.process.send({"id": self._number, "op": request.op, "run": run, **request.fields})
         self._runs.add(run)
         pending = PendingCall(run, request, trio.current_time(), on_done)
-        if not self._calls:
+        if not self._calls:  # else `_watch_calls` is awake, or wakes up for an older call
             self._rest.deadline = pending.started + self._limits.check_interval
         self._calls[self._number] = pending
         return pending
@@ -153,6 +154,7 @@ class PluginHost:
             nursery.start_soon(self._receive)
             nursery.start_soon(self._watch_process)
             nursery.start_soon(self._watch_calls)
+            # Before the hello: the host reads it as soon as it is up.
             self.process.send(
                 {
                     "op": "setup",
@@ -170,7 +172,17 @@ class PluginHost:
                 self.was_up = True
                 task_status.started(self)
                 await self._failed.wait()
-            await self._add_details(printed_all)
+            failure = self.failure
+            assert failure is not None  # noqa: S101 - `_failed` or a start that failed
+            if not failure.retired:
+                # Only the living process can tell where it hangs; what it printed may still come.
+                if failure.run is not None and failure.run in self._threads:
+                    details = await self.process.where_is(self._threads[failure.run])
+                else:
+                    with trio.move_on_after(self._limits.exit):
+                        await printed_all.wait()
+                    details = self.process.printed
+                self.failure = attrs.evolve(failure, details=details)
             nursery.cancel_scope.cancel()
 
     def release(self) -> None:
@@ -191,7 +203,7 @@ class PluginHost:
         if self.failure is None:
             self.failure = failure
             self._failed.set()
-            self._up.set()
+            self._up.set()  # `run` may still wait for the start
 
     # -- what the host sends --------------------------------------------------------------------
 
@@ -201,6 +213,8 @@ class PluginHost:
                 for message in messages:
                     self._take(message)
         except ProtocolError as error:
+            # A plugin has written into the socket or overwritten our objects: after one bad frame no
+            # boundary of another can be trusted.
             self._fail(HostFailure(f"answered nonsense: {error}"))
             return
         # The process closes its end of the socket before it ends: wait for its exit status, so
@@ -221,6 +235,7 @@ class PluginHost:
                 case _:
                     raise ProtocolError("a thread without its run")
             return
+        # A wrong id would give one run the result of another, so it ends the host.
         number = message.get("id")
         if self._ping is not None and number == self._ping[0]:
             self._ping = None
@@ -233,6 +248,7 @@ class PluginHost:
         if not self._calls:
             self._rest.deadline = math.inf
         if isinstance(resident := message.get("resident"), int):
+            # Before `finish`: the caller must not send the next call to a host that is given up.
             self._check_memory(resident, pending.run)
         pending.finish()
 
@@ -262,6 +278,7 @@ class PluginHost:
                 if self._next_check() > trio.current_time():
                     break  # the call that this was for has been answered
                 oldest = next(iter(self._calls.values()))
+                # Here too, not only with replies: a call can take memory for as long as it lasts.
                 self._check_memory(self.process.resident(), oldest.run)
                 self._check_calls(trio.current_time())
                 await trio.sleep(self._limits.check_interval)
@@ -274,7 +291,7 @@ class PluginHost:
         """Give up calls that exceed the time limit, or the host."""
         cpu, runnable = self.process.cpu_usage()
         late = [call for call in self._calls.values() if self._is_late(call, now, cpu, runnable)]
-        if not self.shared:
+        if not self.shared:  # all its calls are those of one run
             if late:
                 self._fail(self._describe_late(late[0], now))
             return
@@ -282,7 +299,7 @@ class PluginHost:
             # No thread of it runs: one holds the interpreter lock, or the process is stopped.
             self._fail(HostFailure(f"does not answer since {now - self._ping[1]:.1f} s"))
             return
-        if self._ping is None:
+        if self._ping is None:  # one at a time: its age is how long nothing has run
             self._number += 1
             self._ping = (self._number, now)
             self.process.send({"id": self._number, "op": "ping"})
@@ -290,9 +307,11 @@ class PluginHost:
             self._give_up(call, now)
 
     def _is_late(self, call: PendingCall, now: float, cpu: float, runnable: bool) -> bool:
-        if call.cpu_seen is None:
+        if call.cpu_seen is None:  # at the first check: most calls have ended before it
             call.cpu_seen, call.checked_at = cpu, now
         age = now - call.started
+        # On an overloaded machine a call is late though the plugin is not slow. A call that sleeps or
+        # waits for a network is not runnable, and has the shorter limit.
         starved = runnable and cpu - call.cpu_seen < MIN_CPU_SHARE * (now - call.checked_at)
         return age >= self._limits.time * (SLOW_CALL_FACTOR if self.shared or starved else 1)
 
@@ -304,7 +323,7 @@ class PluginHost:
     def _give_up(self, call: PendingCall, now: float) -> None:
         """Give up one call of the shared host: its thread is lost, the others keep running."""
         del self._calls[next(number for number, each in self._calls.items() if each is call)]
-        self._runs.discard(call.run)
+        self._runs.discard(call.run)  # no close: the thread will not work it off
         self.process.send({"op": "abandon", "run": call.run})
         call.failure = self._describe_late(call, now)
         call.finish()
@@ -319,20 +338,6 @@ class PluginHost:
                 f"{self._limits.memory // 2**20} MiB of the setting plugin_memory"
             )
             self._fail(HostFailure(text, None if self.shared else run))
-
-    async def _add_details(self, printed_all: trio.Event) -> None:
-        """Add what only the living process can tell: where it hangs, what it printed."""
-        failure = self.failure
-        assert failure is not None  # noqa: S101 - `_failed` or a start that failed
-        if failure.retired:
-            return
-        if failure.run is not None and failure.run in self._threads:
-            details = await self.process.where_is(self._threads[failure.run])
-        else:
-            with trio.move_on_after(self._limits.exit):
-                await printed_all.wait()
-            details = self.process.printed
-        self.failure = attrs.evolve(failure, details=details)
 
 
 async def run_plugin_host(
@@ -350,6 +355,8 @@ async def run_plugin_host(
     `PluginError` when it does not come up.
     """
     host: PluginHost | None = None
+    # `finally`, after the process has ended: a run whose call is finished builds its objects elsewhere at
+    # once, and two hosts would then write into one store folder.
     try:
         async with open_host_process(await fork_servers.get()) as process:
             host = PluginHost(process, limits, shared=shared)

@@ -17,7 +17,6 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NoReturn
@@ -38,7 +37,6 @@ from trio_afrender.plugins.host.host_protocol import (
     pack,
 )
 from trio_afrender.plugins.host.parent_death import die_with_parent
-from trio_afrender.plugins.interfaces import PluginSpec
 from trio_afrender.plugins.lookup import is_foreign
 from trio_afrender.plugins.meters.meter_worker import MeterWorker
 from trio_afrender.plugins.task_worker import TaskWorker
@@ -93,7 +91,7 @@ class _Host:
         except (ProtocolError, ValueError, TypeError) as error:
             frame = pack({"id": message.get("id"), "error": {"text": f"the reply: {error}"}})
         try:
-            with self._sending:
+            with self._sending:  # a large frame goes in several steps: others must not get between
                 self._link.sendall(frame)
         except OSError:
             os._exit(0)  # the agent is gone
@@ -102,7 +100,7 @@ class _Host:
         op = message["op"]
         if op == "ping":
             self.send({"id": message["id"], "value": None})
-        elif op == "setup":
+        elif op == "setup":  # the first message
             self.settings = load_plugin_settings(message["settings"])
             self.folders = tuple(map(Path, message["folders"]))
             self.shared = message["shared"]
@@ -119,18 +117,16 @@ class _Host:
         elif op == "abandon":  # a call that does not come back: its thread is lost
             self._runs.pop(message["run"], None)
         else:
-            if message["run"] not in self._runs:
-                self._runs[message["run"]] = self._get_thread(message["run"])
-            self._runs[message["run"]].put(message)
-
-    def _get_thread(self, run: int) -> _Thread:
-        if self._idle:
-            return self._idle.pop()
-        self._threads += 1
-        _limit_memory(self._memory_limit, self._threads + 1)
-        thread = _Thread(self, run)
-        thread.start()
-        return thread
+            run = message["run"]
+            if run not in self._runs and self._idle:
+                self._runs[run] = self._idle.pop()
+            elif run not in self._runs:
+                self._threads += 1
+                # Before the thread starts: its stack is memory that it must be allowed to take.
+                _limit_memory(self._memory_limit, self._threads + 1)
+                self._runs[run] = _Thread(self, run)
+                self._runs[run].start()
+            self._runs[run].put(message)
 
     def memory_text(self) -> str:
         """The sentence added to a `MemoryError`."""
@@ -142,10 +138,11 @@ class _Thread(threading.Thread):
     """Holds the objects of one run after another, and makes the calls on them."""
 
     def __init__(self, host: _Host, run: int) -> None:
-        super().__init__(daemon=True)
+        super().__init__(daemon=True)  # a call that never returns must not keep the process
         self._host = host
         self._run = run
         self._requests: SimpleQueue[Message] = SimpleQueue()
+        # Each counter has one writer: the reading thread, and this one.
         self._put = self._done = 0
         self._worker: TaskWorker | None = None
         self._meter: MeterWorker | None = None
@@ -163,19 +160,18 @@ class _Thread(threading.Thread):
         if not self._host.shared:
             # Sent before plugin code runs: the agent finds the stack of a call that hangs by it.
             self._host.send({"thread": threading.get_ident(), "run": self._run})
-        while self._work_off(self._requests.get()):
-            pass
-
-    def _work_off(self, request: Message) -> bool:
-        """Answer a request; False when the thread must end."""
-        if request["op"] == "close":
-            self._worker = self._meter = None
-            self._done += 1
-            return not request["end"]
-        reply = self._answer(request)
-        self._done += 1  # before the reply, which may be answered by a close at once
-        self._host.send({"id": request["id"], "resident": self._host.memory.resident(), **reply})
-        return True
+        while True:
+            request = self._requests.get()
+            if request["op"] == "close":
+                self._worker = self._meter = None
+                self._done += 1
+                if request["end"]:
+                    return
+                continue
+            reply = self._answer(request)
+            self._done += 1  # before the reply, which may be answered by a close at once
+            resident = self._host.memory.resident()
+            self._host.send({"id": request["id"], "resident": resident, **reply})
 
     def _answer(self, request: Message) -> Message:
         try:
@@ -190,13 +186,16 @@ class _Thread(threading.Thread):
             return {"value": None, "position": 0, "problems": []}
         problems = [*worker.problems()]
         if any("MemoryError" in problem for problem in problems):
+            # Python's own text does not say that there is a limit, or where it is set.
             problems.append(self._host.memory_text())
         return {"value": value, "position": worker.position, "problems": problems}
 
     def _open(self, request: Message) -> object:
         """Make the objects of the run; None: a shared host was asked to run foreign code."""
         spec, host = load_spec(request["spec"]), self._host
-        if host.shared and _names_foreign_code(spec, host.folders):
+        names = (("service", spec.service), ("parser", spec.parser))
+        # By name, before anything is loaded: foreign code must not even be imported here.
+        if host.shared and any(is_foreign(kind, name, host.folders) for kind, name in names):
             return None
         if not host.shared and (store_dir := spec.task_info.get("store_dir")):
             # Foreign code may write there before the task starts, which would make it.
@@ -222,6 +221,8 @@ class _Thread(threading.Thread):
             raise PluginError("the run has no objects")
         worker = self._worker
         if op == "parse":
+            for upto in request.get("earlier", ()):
+                worker.parse(upto, pid=request["pid"], resources=request["resources"])
             state = worker.parse(
                 request["upto"],
                 mode=request["mode"],
@@ -242,12 +243,6 @@ class _Thread(threading.Thread):
         if op == "log":
             return worker.log()
         raise PluginError(f"no such request: {op}")
-
-
-def _names_foreign_code(spec: PluginSpec, folders: Sequence[Path]) -> bool:
-    """Whether a name of `spec` leads to code that is not ours. Loads nothing."""
-    names = (("service", spec.service), ("parser", spec.parser))
-    return any(is_foreign(kind, name, folders) for kind, name in names)
 
 
 class _Memory:
@@ -280,6 +275,7 @@ def _limit_memory(limit: int, threads: int) -> None:
 
         stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
         stacks = threads * (THREAD_STACK_SIZE if stack == resource.RLIM_INFINITY else stack)
+        # DATA, not AS: code and files that are only mapped do not count.
         most = resource.getrlimit(resource.RLIMIT_DATA)[1]
         wanted = int(limit * MEMORY_LIMIT_FACTOR) + stacks + BASE_MEMORY
         if most != resource.RLIM_INFINITY:
@@ -289,23 +285,19 @@ def _limit_memory(limit: int, threads: int) -> None:
         return  # not on this platform: then the agent's look at it has to do
 
 
-def _leave_to_the_parent(*fds: int) -> None:
-    """Keep a process that a plugin forks from holding our ends open."""
-
-    def close() -> None:
-        for fd in fds:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    os.register_at_fork(after_in_child=close)
-
-
 def serve_agent(link_fd: int, agent_pipe: int) -> NoReturn:
     """Be a plugin host for the agent at the other end of a socket. Never returns."""
     link = socket.socket(fileno=link_fd)
     os.set_inheritable(link_fd, False)
     die_with_parent(agent_pipe)
-    _leave_to_the_parent(link_fd, agent_pipe)
+
+    def close_ours() -> None:
+        for fd in (link_fd, agent_pipe):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    # A process that a plugin forks would hold the socket open: our end would not be seen.
+    os.register_at_fork(after_in_child=close_ours)
     sys.setswitchinterval(SWITCH_INTERVAL)
     route_prints()
     host = _Host(link)

@@ -83,12 +83,13 @@ class HostRunner:
         """
         if log.folder is None:
             raise PluginError("the plugin host needs a log on disk")
-        folder = log.folder.absolute()
+        folder = log.folder.absolute()  # the host may have another working folder
         async with AsyncExitStack() as stack:
             note = ""
             try:
                 run = await stack.enter_async_context(self._open_run(spec, folder))
             except _DisabledWhileMade as error:
+                # A service without its parser still runs the task; without the service there is none.
                 if spec.parser in ("", "none"):
                     raise
                 # The parser may be the cause, and a task can do without one.
@@ -117,6 +118,8 @@ class HostRunner:
                     raise _DisabledWhileMade(str(error), error.details) from error
                 raise
             if run.own_host:
+                # The next run of these names is spared the question to the shared host. The oldest pairs
+                # are dropped: names come from the server, without a limit.
                 self._foreign[key] = None
                 while len(self._foreign) > MAX_REMEMBERED:
                     del self._foreign[next(iter(self._foreign))]
@@ -130,16 +133,17 @@ class HostRunner:
         if not run.own_host:
             return await self._get_shared()
         host = await self._start(shared=False)
+        # Those that have ended are dropped here: nothing waits for the end of an own host.
         self._own = {each for each in self._own if not each.ended.is_set()} | {host}
         return host
 
     async def _get_shared(self) -> PluginHost:
         if self._shared is not None and self._shared.failure is None:
             return self._shared
-        async with self._starting:
+        async with self._starting:  # many runs may find at once that it has ended
             host = self._shared
             if host is not None and host.failure is not None:
-                await host.ended.wait()
+                await host.ended.wait()  # its memory is free then
                 self._shared = host = None
                 self._shared_ends = [*self._shared_ends[-9:], trio.current_time()]
             if host is None:
@@ -154,7 +158,7 @@ class HostRunner:
             try:
                 host: PluginHost = await self._nursery.start(self._run_host, shared)
             except PluginError as error:
-                failed += 1
+                failed += 1  # a full table of processes or too little memory may pass
                 logger.warning("plugin host: %s", error)
                 if failed >= MAX_FAILED_STARTS:
                     raise PluginError(

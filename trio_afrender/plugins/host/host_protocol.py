@@ -126,6 +126,7 @@ class HostFailure:
 
 def read_reply(request: Request, message: Mapping[str, object]) -> HostReply:
     """The reply in a message of a host. Raises `ProtocolError`."""
+    # By the presence of the key: the value of some requests is null.
     if "error" in message:
         return HostReply(error=load_error(message["error"]))
     position, problems = message.get("position"), message.get("problems")
@@ -134,7 +135,7 @@ def read_reply(request: Request, message: Mapping[str, object]) -> HostReply:
     return HostReply(
         value=request.load(message.get("value")),
         position=position,
-        problems=tuple(str(problem) for problem in problems),
+        problems=tuple(map(str, problems)),  # for people: nothing depends on their types
     )
 
 
@@ -168,6 +169,7 @@ def load_spec(value: Mapping[str, Any]) -> PluginSpec:
 
 
 def dump_error(error: PluginError) -> dict[str, object]:
+    # The class by a key that only it has: `load_error` must not look up a name that it was sent.
     value: dict[str, object] = {"text": str(error), "details": error.details}
     if isinstance(error, PluginNotFound):
         value.update(kind=error.kind, name=error.name, near=error.near)
@@ -183,6 +185,7 @@ def load_error(value: object) -> PluginError:
 
 
 def dump_facts(facts: ServiceFacts) -> dict[str, object]:
+    # By the same table as `load_facts`, here and below, so that no end can forget a field.
     return {name: getattr(facts, name) for name in _FACTS}
 
 
@@ -198,6 +201,7 @@ def dump_state(state: ParserState) -> dict[str, object]:
     """What differs from a parser that has seen nothing."""
     value = {name: getattr(state, name) for name in _STATE}
     value["replaced"] = [(part.start, part.end, part.text) for part in state.replaced]
+    # Most fields of most states are empty, and a state is sent for each call of a parser.
     return {name: item for name, item in value.items() if item}
 
 
@@ -212,6 +216,7 @@ def dump_conclusion(conclusion: Conclusion) -> dict[str, object]:
 
 def load_conclusion(value: object) -> Conclusion:
     """Raises `ProtocolError`, as those that follow."""
+    # A verdict that is missing must not make a failed task a good one.
     return Conclusion(**{"exit_ok": False, **_checked(value, _CONCLUSION)})
 
 
@@ -233,6 +238,8 @@ def _checked(value: object, fields: Mapping[str, Callable[[object], Any]]) -> di
     if not isinstance(value, dict):
         raise ProtocolError("a value is no object")
     made: dict[str, Any] = {}
+    # Unknown keys are ignored, and missing ones get their defaults: the host may be of a later version
+    # when files were replaced under a running agent.
     for name, make in fields.items():
         try:
             if name in value:
@@ -244,7 +251,7 @@ def _checked(value: object, fields: Mapping[str, Callable[[object], Any]]) -> di
 
 def _is(*kinds: type) -> Callable[[object], object]:
     def check(value: object) -> object:
-        if type(value) not in kinds:
+        if type(value) not in kinds:  # exactly: a bool is an int to isinstance
             raise TypeError
         return value
 

@@ -33,6 +33,9 @@ MAX_FEEDS = 1024
 """Feeds kept one by one; of older ones neighbours are joined."""
 MAX_JOINED = 4 * 1024 * 1024
 """Bytes of log that joined feeds may cover: they must keep within the time limit of one call."""
+MAX_JOINED_CALLS = 1024
+MAX_EARLIER = 64 * 1024
+"""Joined calls of a run that are remembered, the latest ones."""
 MAX_CRASHES = 2
 """Ends of a host with a call of the run under way, after which its plugins are disabled: the first
 may be chance or a kill from outside."""
@@ -50,6 +53,8 @@ class Feed:
     pid: int = 0
     resources: str = ""
     more: bool = False
+    earlier: tuple[int, ...] = ()
+    """`upto` of the calls that were joined with this one, which are made before it."""
 
 
 _FEED_FIELDS = tuple(field.name for field in attrs.fields(Feed))
@@ -66,29 +71,41 @@ class FeedHistory:
         self._feeds: list[Feed] = []
         self._limit = MAX_FEEDS
 
-    def add(self, feed: Feed) -> None:
+    def add(self, feed: Feed, *, exact: bool) -> None:
+        """Add the last feed. `exact`: a foreign parser's, whose state may depend on the batches."""
         self._feeds.append(feed)
-        if len(self._feeds) > self._limit:
-            self._join()
-
-    def __iter__(self) -> Iterator[Feed]:
-        return iter(tuple(self._feeds))
-
-    def _join(self) -> None:
-        """Halve the older half. The pieces come out larger then, still ending at line ends."""
+        if len(self._feeds) <= self._limit:
+            return
+        # Join neighbours in the older half.
         half = len(self._feeds) // 2
         joined: list[Feed] = []
         start = 0  # log offset at which the last feed of `joined` begins
         for feed in self._feeds[:half]:
             last = joined[-1] if joined else None
-            if last is not None and last.mode == "RUN" and feed.upto - start <= MAX_JOINED:
-                joined[-1] = feed
+            # The last call of a process stays: parsers read its mode, and its unfinished line is fed.
+            if (
+                last is not None
+                and last.mode == "RUN"
+                and feed.upto - start <= MAX_JOINED
+                and len(last.earlier) + len(feed.earlier) < MAX_JOINED_CALLS
+            ):
+                earlier = (*last.earlier, last.upto, *feed.earlier) if exact else ()
+                joined[-1] = attrs.evolve(feed, earlier=earlier)
                 continue
             start = last.upto if last is not None else 0
             joined.append(feed)
+        # Of the oldest calls the batches are not remembered: they come as large batches of whole lines.
+        calls = 0
+        for index in reversed(range(len(joined))):
+            calls += len(joined[index].earlier)
+            if calls > MAX_EARLIER:
+                joined[index] = attrs.evolve(joined[index], earlier=())
         self._feeds[:half] = joined
         # Where little could be joined, do not try again at each call.
         self._limit = max(MAX_FEEDS, len(self._feeds) + MAX_FEEDS // 2)
+
+    def __iter__(self) -> Iterator[Feed]:
+        return iter(tuple(self._feeds))
 
 
 GetHost = Callable[["PluginRun"], Awaitable[PluginHost]]
@@ -132,6 +149,7 @@ class PluginRun:
         Sets `disabled` and raises when they hang, or end the host, while they are made.
         """
         async with self._calling:
+            # The second time in a host of its own, when the shared one refused or ended.
             while self.facts is None:
                 await self._build(await self.get_host(self))
                 if self.disabled:
@@ -173,8 +191,9 @@ class PluginRun:
         try:
             pending = host.call(self.number, request, partial(self._take, feed))
         except HostDied:
-            return None
+            return None  # between the check and the call nothing ran, but it may be about to end
         except ProtocolError as too_large:
+            # The fault of the request, not of the host: another host would not take it either.
             reply = HostReply(error=PluginError(str(too_large)))
             self._note_reply(request, feed, reply)
             return reply
@@ -194,7 +213,8 @@ class PluginRun:
         if reply.error is not None:
             self.report(f"{request.op}: {reply.error}\n{reply.error.details}")
         elif feed is not None:
-            self._history.add(feed)
+            # Only what was answered: a call that ended its host is repeated, and noted then.
+            self._history.add(feed, exact=self.own_host)
             self.position = reply.position
             self._fresh = merge_states(self._fresh, reply.value)
 
@@ -221,12 +241,13 @@ class PluginRun:
         """Build the objects in another host and feed the log again; False if that failed."""
         lost, self.host = self.host, None
         if lost is not None:
+            # Two processes must not have the run's objects: both may write into its store folder.
             await lost.ended.wait()
             failure = lost.failure
             if failure is not None and failure.run == self.number:
                 # The last call was answered, and left the host too large.
                 self.disable(failure.text, failure.details)
-            elif not self._crashes:
+            elif not self._crashes:  # else the failure of this run's call has been reported
                 self._note_restart(lost)
         if self.disabled:
             return False
@@ -263,13 +284,14 @@ class PluginRun:
         if reply.error is not None:
             host.forget(self.number)
             if self.facts is None:
-                raise reply.error
+                raise reply.error  # the task fails to start, with the plugin's own error
             self.disable(f"it could not be built anew: {reply.error}", reply.error.details)
             return False
         if reply.value is None:  # foreign code, which the shared host does not run
             self.own_host = True
             host.forget(self.number)
             return False
+        # The first facts stay: the task may run by them already.
         if self.facts is None:
             self.facts = reply.value
             self.report(*reply.problems)
@@ -277,6 +299,7 @@ class PluginRun:
         for feed in self._history:
             if await self._call_once(host, feed_request(feed)) is None:
                 return False
+        # Last: a host that fails in the meantime, or a caller that is cancelled, leaves it None.
         self.host = host
         return True
 
@@ -321,7 +344,7 @@ class PluginRun:
         text = f"the plugins ({plugins}) are disabled, the output is not parsed any more: {reason}"
         self.report(f"{text}\n{details}")
         if self.host is not None and not self.host.shared:
-            self.host.close()
+            self.host.close()  # at once: a busy loop would take a processor until the task's end
 
     def report(self, *problems: str) -> None:
         """Add to what `take_problems` returns, for the task's log."""

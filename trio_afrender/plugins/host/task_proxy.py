@@ -61,6 +61,7 @@ class HostTask:
             return ParserState(consumed=upto)
         if mode == "RUN" and upto <= run.position and not self.facts.wants_ticks:
             return run.take_state()
+        # A call can be cancelled between two steps: the next one continues where it was.
         step = run.position
         while not run.disabled:
             step = min(step + BYTES_PER_REQUEST, upto)
@@ -68,7 +69,7 @@ class HostTask:
             feed = Feed(step, "RUN" if more else mode, pid, resources, more)
             reply = await run.call(feed_request(feed), feed)
             if reply is None or reply.error is not None or not more:
-                break
+                break  # an error does not move `position`: the next call starts there again
         return run.take_state()
 
     async def run_end_checks(
@@ -102,6 +103,7 @@ class HostTask:
 
     async def _ask(self, op: str, load: Callable[[object], T], default: T, **fields: object) -> T:
         """A method's result: of the service, else of the base class, else `default`."""
+        # The base class judges by exit code and files, as for a service without code of its own.
         request = Request(op, fields, load)
         reply = await self._run.call(request)
         if reply is None and (base := await self._get_base()) is not None:
@@ -113,13 +115,13 @@ class HostTask:
 
     async def _get_base(self) -> PluginRun | None:
         """An object of the base class, in place of the run's own plugins that were disabled."""
-        async with self._making_base:
+        async with self._making_base:  # several methods may need it at once
             if self._base is None and not self._base_failed:
                 spec = attrs.evolve(self._run.spec, service="service", parser="")
                 try:
                     opening = self._open_run(spec, self._run.folder)
                     self._base = await self._stack.enter_async_context(opening)
                 except PluginError as error:
-                    self._base_failed = True
+                    self._base_failed = True  # not tried again: each try may take its time limit
                     self._run.report(f"the base class cannot be used instead: {error}")
         return self._base
