@@ -188,11 +188,11 @@ def test_an_agent_that_uses_the_store_is_found(tmp_path: Path) -> None:
 
     config = attrs.evolve(CONFIG, store=tmp_path / "s")
     with open_state_dir(config.store, config.name):
-        facts = files.probe_store(config)
-    assert (facts.exists, facts.writable, facts.locked_by) == (True, True, str(os.getpid()))
-    facts = files.probe_store(config)
-    assert (facts.locked_by, facts.mode, facts.problem) == ("", 0o700, "")
-    assert facts.sync is not None
+        [used, *_] = files.check_store(config)
+    assert used.text.endswith(f"in use by the agent with pid {os.getpid()}")
+    [free, space, *_] = files.check_store(config)
+    assert free.text.endswith("can be written, synced and locked")
+    assert (free.level, space.check) == ("ok", "space")
 
 
 def test_a_folder_of_the_paths_map(tmp_path: Path) -> None:
@@ -202,34 +202,15 @@ def test_a_folder_of_the_paths_map(tmp_path: Path) -> None:
     assert files.probe_mount(str(tmp_path / "gone")) == "missing"
 
 
-HYBRID = "25 1 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
-UNIFIED = "26 1 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
-
-
-def make_groups(root: Path, mounts: str, *, groups: str = "0::/a.slice/b.service\n") -> None:
-    (root / "proc" / "self").mkdir(parents=True)
-    (root / "proc" / "self" / "cgroup").write_text(groups)
-    (root / "proc" / "self" / "mountinfo").write_text(mounts)
-    (folder := root / "sys" / "fs" / "cgroup" / "a.slice" / "b.service").mkdir(parents=True)
-    (folder / "cgroup.controllers").write_text("cpu memory pids\n")
-
-
 def test_control_groups_are_examined_and_not_changed(tmp_path: Path) -> None:
-    make_groups(tmp_path, UNIFIED)
-    facts = machine.probe_cgroup(tmp_path / "proc", tmp_path)
-    assert (facts.version, facts.path, facts.unit) == (2, "/a.slice/b.service", "b.service")
-    assert (facts.may_create, facts.kill, facts.memory, facts.hybrid) == (True, False, True, False)
-    assert (facts.by_systemd, [*tmp_path.rglob("trio_afrender*")]) == (False, [])
-
-
-@pytest.mark.parametrize(
-    ("mounts", "version", "hybrid"),
-    [("", 0, False), (HYBRID, 1, False), (HYBRID + UNIFIED, 2, True)],
-)
-def test_kinds_of_control_groups(mounts: str, version: int, hybrid: bool, tmp_path: Path) -> None:
-    make_groups(tmp_path, mounts, groups="4:memory:/\n0::/a.slice/b.service\n")
-    facts = machine.probe_cgroup(tmp_path / "proc", tmp_path)
-    assert (facts.version, facts.hybrid) == (version, hybrid)
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "cgroup").write_text("0::/a.slice/b.service\n")
+    mounts = "26 1 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+    (tmp_path / "proc" / "self" / "mountinfo").write_text(mounts)
+    (tmp_path / "sys" / "fs" / "cgroup" / "a.slice" / "b.service").mkdir(parents=True)
+    [finding] = machine.check_cgroup(tmp_path / "proc", tmp_path)
+    assert "control groups lack cgroup.kill and the freezer" in finding.text
+    assert [*tmp_path.rglob("trio_afrender*")] == []
 
 
 def test_device_files_of_gpus_are_found(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import attrs
@@ -9,54 +11,120 @@ import pytest
 
 from trio_afrender.cli.doctor import files
 from trio_afrender.cli.doctor.files import (
-    StoreFacts,
     check_mounts,
     check_plugin_folders,
     check_settings,
+    check_store,
     check_token,
-    compare_store,
+    compare_disk,
+    compare_space,
 )
+from trio_afrender.cli.doctor.finding import Finding
 from trio_afrender.config import Config
 from trio_afrender.devtools.plugin_check import Report
 
 GIB = 1024**3
 
 
-def store(**changes: object) -> StoreFacts:
-    return StoreFacts(path="/s/it is", parent="/s", **changes)  # type: ignore[arg-type]  # as its fields
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an agent that is in good order; its disk, too."""
+    monkeypatch.setattr(files, "_file_system_type", lambda _: "ext4")
+    monkeypatch.setattr(files, "_time_sync", lambda _: 0.001)
+    path = tmp_path / "it is" / "trio_afrender" / "n1"
+    path.mkdir(parents=True, mode=0o700)
+    return path
+
+
+def store(folder: Path) -> list[Finding]:
+    found = check_store(Config(name="n1", store=folder.parent.parent))
+    return [each for each in found if each.check == "store"]
+
+
+def test_a_good_store(folder: Path) -> None:
+    [good] = store(folder)
+    assert good.level == "ok"
+    folder.rmdir()
+    [new] = store(folder)
+    assert (new.level, "(not created yet)" in new.text) == ("ok", True)
+
+
+def test_a_store_that_is_not_a_folder(folder: Path) -> None:
+    folder.rmdir()
+    folder.symlink_to(folder.parent)
+    [finding] = store(folder)
+    assert (finding.level, finding.fix) == ("error", f"rm '{folder}'")
+    assert "is a link or a file" in finding.text
+
+
+def test_a_store_of_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 7)
+    [finding] = store(folder)
+    assert (finding.level, finding.fix) == ("error", f"chown -R {owner + 7} '{folder}'  # as root")
+    assert f"belongs to user {owner}, and this is user {owner + 7}" in finding.text
+
+
+def test_a_store_that_may_not_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    [finding] = store(folder)
+    assert (finding.level, finding.text) == ("error", f"this user may not write to {folder}")
+    folder.rmdir()
+    [finding] = store(folder)
+    assert finding.text == f"this user may not write to {folder.parent}"
+    assert finding.fix == f"mkdir -p '{folder}' && chown {os.getuid()} '{folder}'  # as root"
+
+
+def test_a_store_on_a_broken_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> float:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "_time_sync", fail)
+    [finding] = store(folder)
+    assert (finding.level, finding.fix) == ("error", "trio_afrender agent --store DIR")
+    assert finding.text.endswith("cannot be written, synced or locked: Input/output error")
+
+
+def test_a_store_that_others_can_read(folder: Path) -> None:
+    folder.chmod(0o755)
+    [finding, _] = store(folder)
+    assert (finding.level, finding.fix) == ("warning", f"chmod 700 '{folder}'")
+    assert "read by others (mode 755)" in finding.text
 
 
 @pytest.mark.parametrize(
-    ("facts", "check", "level", "text", "fix"),
+    ("free", "inodes", "level", "text"),
     [
-        (store(writable=False, user=7), "store", "error", "not write to /s/it is", "chown 7 '/s/it is'"),
-        (store(writable=False, exists=False), "store", "error", "not write to /s", "mkdir -p '/s/it is'"),
-        (store(folder=False), "store", "error", "is a link or a file", "rm '/s/it is'"),
-        (store(owner=5), "store", "error", "belongs to user 5, and this is user 0", "chown -R 0 '/s/it is'"),
-        (store(problem="Input/output error"), "store", "error", "Input/output error", "--store DIR"),
-        (store(mode=0o755), "store", "warning", "read by others (mode 755)", "chmod 700 '/s/it is'"),
-        (store(free=1024), "space", "error", "1.0 KiB are free", "du -xh --max-depth=2 '/s/it is'"),
-        (store(inodes=0), "space", "error", "no file can be created", "du -xh"),
-        (store(free=GIB), "space", "warning", "1.0 GiB are free", "du -xh"),
-        (store(inodes=99), "space", "warning", "99 inodes are free", "du -xh"),
-        (store(kind="nfs4"), "store-disk", "warning", "on a nfs4 mount", "--store /var/tmp/afanasy"),
-        (store(kind="tmpfs"), "store-disk", "warning", "a power failure loses", "--store /var/tmp/afanasy"),
-        (store(sync=2.0), "store-disk", "warning", "a sync to the disk of /s/it is took 2.0 s", "iostat"),
+        (10 * GIB, None, "ok", "10.0 GiB are free"),
+        (1024, None, "error", "only 1.0 KiB are free"),
+        (10 * GIB, 0, "error", "no file can be created"),
+        (GIB, None, "warning", "only 1.0 GiB are free"),
+        (10 * GIB, 99, "warning", "only 99 inodes are free"),
     ],
-)  # fmt: skip
-def test_store(facts: StoreFacts, check: str, level: str, text: str, fix: str) -> None:
-    [finding] = [each for each in compare_store(facts) if each.level != "ok"]
-    assert (finding.check, finding.level) == (check, level)
+)
+def test_space(tmp_path: Path, free: int, inodes: int | None, level: str, text: str) -> None:
+    [finding] = compare_space(tmp_path / "it is" / "n1", free, inodes)
+    assert (finding.check, finding.level) == ("space", level)
     assert text in finding.text
-    assert fix in finding.fix
+    fix = f"du -xh --max-depth=2 {tmp_path} | sort -h | tail"
+    assert finding.fix == ("" if level == "ok" else fix)
 
 
-def test_a_good_store_names_the_agent_that_uses_it() -> None:
-    assert [each.level for each in compare_store(store())] == ["ok", "ok"]
-    [used, _] = compare_store(store(locked_by="77"))
-    assert used.text.endswith("in use by the agent with pid 77")
-    [new, _] = compare_store(store(exists=False, inodes=None, sync=None))
-    assert "(not created yet)" in new.text
+@pytest.mark.parametrize(
+    ("kind", "sync", "text", "fix"),
+    [
+        ("ext4", 0.1, "", ""),
+        ("nfs4", 0.1, "on a nfs4 mount", "--store /var/tmp/afanasy"),
+        ("tmpfs", 0.1, "a power failure loses", "--store /var/tmp/afanasy"),
+        ("ext4", 2.0, "a sync to the disk of /s took 2.0 s", "iostat"),
+    ],
+)
+def test_disks(kind: str, sync: float, text: str, fix: str) -> None:
+    findings = list(compare_disk(Path("/s"), kind, sync))
+    assert [(each.check, each.level) for each in findings] == (
+        [("store-disk", "warning")] if text else []
+    )
+    assert all(text in each.text and fix in each.fix for each in findings)
 
 
 @pytest.mark.parametrize(

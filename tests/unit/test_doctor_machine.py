@@ -10,14 +10,13 @@ from typing import Any
 import attrs
 import pytest
 
+from trio_afrender.cli.doctor import machine
 from trio_afrender.cli.doctor.finding import Finding
 from trio_afrender.cli.doctor.machine import (
-    CgroupFacts,
     check_debuggers,
     check_gpus,
     check_kernel,
     check_pipes,
-    compare_cgroup,
     compare_limits,
 )
 from trio_afrender.config import Config
@@ -38,45 +37,64 @@ def test_features_that_the_kernel_lacks_are_named() -> None:
     assert any("lacks pidfd (Linux 5.3)" in each.text for each in findings)
 
 
+SERVICE = "/system.slice/trio_afrender.service"
+FILES = ("cgroup.kill", "cgroup.freeze")
+UNIFIED = "26 1 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+HYBRID = "25 1 0:22 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+DROP_IN = (
+    "mkdir -p /etc/systemd/system/trio_afrender.service.d && printf '[Service]\\nDelegate=yes\\n'"
+    " > /etc/systemd/system/trio_afrender.service.d/delegate.conf && systemctl daemon-reload"
+    " && systemctl restart trio_afrender.service"
+)
+
+
 @pytest.mark.parametrize(
-    ("facts", "text", "fix"),
+    ("changes", "text", "fix"),
     [
-        (CgroupFacts(version=0), "no control groups are mounted", "mount -t cgroup2 none /sys/fs/cgroup"),
-        (CgroupFacts(version=1), "of version 1: the processes of a task are ended by signals", "unified_cgroup_hierarchy=1"),
-        (CgroupFacts(hybrid=True), "mixed: the memory controller is in version 1", "unified_cgroup_hierarchy=1"),
-        (CgroupFacts(kill=False), "lack cgroup.kill: a newer kernel (5.14)", "reboot"),
-        (CgroupFacts(kill=False, freeze=False), "lack cgroup.kill and the freezer", "reboot"),
+        ({"mounts": ""}, "no control groups are mounted", "mount -t cgroup2 none /sys/fs/cgroup"),
+        ({"mounts": HYBRID}, "of version 1: the processes of a task are ended by signals", "unified_cgroup_hierarchy=1"),
+        ({"mounts": HYBRID + UNIFIED}, "mixed: the memory controller is in version 1", "unified_cgroup_hierarchy=1"),
+        ({"files": FILES[1:]}, "lack cgroup.kill: a newer kernel (5.14)", "reboot"),
+        ({"files": ()}, "lack cgroup.kill and the freezer", "reboot"),
+        ({"files": None}, f"not create control groups below {SERVICE}", DROP_IN),
         (
-            CgroupFacts(may_create=False, path="/system.slice/trio_afrender.service"),
-            "not create control groups below /system.slice/trio_afrender.service",
-            ("mkdir -p /etc/systemd/system/trio_afrender.service.d && printf '[Service]\\nDelegate=yes\\n'"
-            " > /etc/systemd/system/trio_afrender.service.d/delegate.conf && systemctl daemon-reload"
-            " && systemctl restart trio_afrender.service"),
-        ),
-        (
-            CgroupFacts(may_create=False, path="/user.slice/user@1000.service/app.slice/a.service", unit="a.service"),
+            {"files": None, "path": "/user.slice/user@1000.service/app.slice/a.service"},
             "not create",
             "systemctl --user daemon-reload",
         ),
-        (CgroupFacts(may_create=False, unit=""), "not create", "systemd-run --user --scope -p Delegate=yes"),
-        (CgroupFacts(may_create=False, by_systemd=False, path="/a", user=7), "not create", "chown -R 7 /sys/fs/cgroup/a"),
-        (CgroupFacts(memory=False), "memory controller is not enabled", "Delegate=yes"),
+        ({"files": None, "path": "/user.slice/user@7.service"}, "not create", "systemd-run --user --scope -p Delegate=yes"),
+        ({"files": None, "systemd": False, "path": "/a"}, "not create", f"chown -R {os.getuid()} /sys/fs/cgroup/a"),
+        ({"controllers": "cpu"}, "memory controller is not enabled", "Delegate=yes"),
         (
-            CgroupFacts(memory=False, by_systemd=False, path="/a/b"),
+            {"controllers": "cpu", "systemd": False, "path": "/a/b"},
             "not enabled for /a/b",
             "echo +memory > /sys/fs/cgroup/a/cgroup.subtree_control",
         ),
+        ({}, "with cgroup.kill, freezer and memory", ""),
     ],
 )  # fmt: skip
-def test_groups(facts: CgroupFacts, text: str, fix: str) -> None:
-    [finding] = compare_cgroup(facts)
-    assert (finding.check, finding.level) == ("cgroup", "warning")
+def test_groups(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    text: str,
+    fix: str,
+) -> None:
+    facts = {"mounts": UNIFIED, "path": SERVICE, "files": FILES, "controllers": "cpu memory"}
+    facts |= {"systemd": True, **changes}
+    proc = tmp_path / "proc" / "self"
+    proc.mkdir(parents=True)
+    (proc / "cgroup").write_text(f"4:memory:/\n0::{facts['path']}\n")
+    (proc / "mountinfo").write_text(facts["mounts"])
+    if facts["systemd"]:
+        (tmp_path / "run" / "systemd" / "system").mkdir(parents=True)
+    (group := tmp_path / "sys" / "fs" / f"cgroup{facts['path']}").mkdir(parents=True)
+    (group / "cgroup.controllers").write_text(facts["controllers"])
+    monkeypatch.setattr(machine, "_list_new_group", lambda _: facts["files"])
+    [finding] = machine.check_cgroup(proc.parent, tmp_path)
+    assert (finding.check, finding.level) == ("cgroup", "warning" if fix else "ok")
     assert text in finding.text
     assert fix in finding.fix
-
-
-def test_delegated_groups_are_good() -> None:
-    assert bad(compare_cgroup(CgroupFacts())) == []
 
 
 def limits(**changes: Any) -> list[Finding]:  # noqa: ANN401 - as the arguments

@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
-import attrs
 import psutil
 
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding
@@ -29,15 +28,14 @@ from trio_afrender.text import suggest
 from trio_afrender.transport.tokens import read_token_file
 
 __all__ = (
-    "StoreFacts",
     "check_mounts",
     "check_plugin_folders",
     "check_settings",
     "check_store",
     "check_token",
-    "compare_store",
+    "compare_disk",
+    "compare_space",
     "probe_mount",
-    "probe_store",
 )
 
 SPACE_NEEDED, SPACE_WANTED = 100 * 1024**2, 5 * 1024**3
@@ -58,68 +56,43 @@ NETWORK_FILE_SYSTEMS = (
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class StoreFacts:
-    """The folder in which an agent keeps its state, or where it would be created."""
-
-    path: str
-    exists: bool = True
-    parent: str = ""
-    """The nearest folder above `path` that exists."""
-    writable: bool = True
-    """Whether this user may write to the folder, or create it."""
-    folder: bool = True
-    """False: a link or a file."""
-    owner: int = 0
-    user: int = 0
-    mode: int = 0o700
-    free: int = 10**12
-    """Bytes."""
-    inodes: int | None = None
-    """Free inodes; None: the file system does not count them."""
-    sync: float | None = 0.001
-    """Seconds that a sync took; None: not tried."""
-    problem: str = ""
-    """Why writing, syncing or locking a file failed."""
-    locked_by: str = ""
-    """The pid of an agent that uses the store."""
-    kind: str = "ext4"
-
-
 def check_store(config: Config) -> Iterator[Finding]:
-    return compare_store(probe_store(config))
-
-
-def probe_store(config: Config) -> StoreFacts:
     """Examine an agent's state folder; write, sync and lock a file there that is removed again."""
     path = config.store / "trio_afrender" / config.name
     parent = next(folder for folder in (path, *path.parents) if folder.exists())
     facts = path.lstat() if path.is_symlink() or path.exists() else None
+    quoted, user = quote(str(path)), os.getuid()
+    if facts is not None and not stat.S_ISDIR(facts.st_mode):
+        text = f"{path} is a link or a file, but must be a folder"
+        yield Finding("store", ERROR, text, f"rm {quoted}")
+        return
+    if facts is not None and facts.st_uid != user:
+        text = f"{path} belongs to user {facts.st_uid}, and this is user {user}"
+        yield Finding("store", ERROR, text, f"chown -R {user} {quoted}  # as root")
+        return
+    if not os.access(parent, os.W_OK | os.X_OK):
+        fix = f"mkdir -p {quoted} && chown {user} {quoted}  # as root"
+        yield Finding("store", ERROR, f"this user may not write to {parent}", fix)
+        return
+    try:
+        sync = _time_sync(parent)
+    except OSError as error:
+        problem = error.strerror or error
+        text = f"a file in {path} cannot be written, synced or locked: {problem}"
+        yield Finding("store", ERROR, text, "trio_afrender agent --store DIR")
+        return
+    if facts is not None and facts.st_mode & 0o077:
+        text = f"{path} can be read by others (mode {stat.S_IMODE(facts.st_mode):o})"
+        yield Finding("store", WARNING, text, f"chmod 700 {quoted}")
+    locked_by = _lock_holder(path / "lock")
+    use = f", in use by the agent with pid {locked_by}" if locked_by else ""
+    new = "" if facts is not None else " (not created yet)"
+    yield Finding("store", OK, f"{path}{new} can be written, synced and locked{use}")
     usage = os.statvfs(parent)
-    sync, problem = None, ""
-    writable = os.access(parent, os.W_OK | os.X_OK)
-    mine = facts is None or (stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid())
-    if writable and mine:
-        try:
-            sync = _time_sync(parent)
-        except OSError as error:
-            problem = error.strerror or str(error)
-    return StoreFacts(
-        path=str(path),
-        exists=facts is not None,
-        parent=str(parent),
-        writable=writable or not mine,
-        folder=facts is None or stat.S_ISDIR(facts.st_mode),
-        owner=facts.st_uid if facts is not None else os.getuid(),
-        user=os.getuid(),
-        mode=stat.S_IMODE(facts.st_mode) if facts is not None else 0o700,
-        free=usage.f_bavail * usage.f_frsize,
-        inodes=usage.f_favail if usage.f_files else None,
-        sync=sync,
-        problem=problem,
-        locked_by=_lock_holder(path / "lock"),
-        kind=_file_system_type(parent),
-    )
+    # A file system that does not count inodes has 0 of 0.
+    inodes = usage.f_favail if usage.f_files else None
+    yield from compare_space(path, usage.f_bavail * usage.f_frsize, inodes)
+    yield from compare_disk(path, _file_system_type(parent), sync)
 
 
 def _time_sync(folder: Path) -> float:
@@ -157,64 +130,38 @@ def _file_system_type(folder: Path) -> str:
     return found
 
 
-def compare_store(facts: StoreFacts) -> Iterator[Finding]:
-    path = quote(facts.path)
-    if not facts.writable:
-        text = f"this user may not write to {facts.path if facts.exists else facts.parent}"
-        yield Finding(
-            "store", ERROR, text, f"mkdir -p {path} && chown {facts.user} {path}  # as root"
-        )
-        return
-    if facts.exists and not facts.folder:
-        text = f"{facts.path} is a link or a file, but must be a folder"
-        yield Finding("store", ERROR, text, f"rm {path}")
-        return
-    if facts.exists and facts.owner != facts.user:
-        text = f"{facts.path} belongs to user {facts.owner}, and this is user {facts.user}"
-        yield Finding("store", ERROR, text, f"chown -R {facts.user} {path}  # as root")
-        return
-    if facts.problem:
-        text = f"a file in {facts.path} cannot be written, synced or locked: {facts.problem}"
-        yield Finding("store", ERROR, text, "trio_afrender agent --store DIR")
-        return
-    if facts.exists and facts.mode & 0o077:
-        text = f"{facts.path} can be read by others (mode {facts.mode:o})"
-        yield Finding("store", WARNING, text, f"chmod 700 {path}")
-    user = f", in use by the agent with pid {facts.locked_by}" if facts.locked_by else ""
-    new = "" if facts.exists else " (not created yet)"
-    yield Finding("store", OK, f"{facts.path}{new} can be written, synced and locked{user}")
-    yield from _check_disk(facts)
-
-
-def _check_disk(facts: StoreFacts) -> Iterator[Finding]:
-    fix = f"du -xh --max-depth=2 {quote(facts.path if facts.exists else facts.parent)} | sort -h | tail"
-    free = f"{show_bytes(facts.free)} are free on the disk of {facts.path}"
-    if facts.inodes == 0:
-        text = f"no inode is free on the disk of {facts.path}: no file can be created"
+def compare_space(path: Path, free: int, inodes: int | None) -> Iterator[Finding]:
+    """`free` are bytes; `inodes` is None if the file system does not count them."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    fix = f"du -xh --max-depth=2 {quote(str(existing))} | sort -h | tail"
+    text = f"{show_bytes(free)} are free on the disk of {path}"
+    if inodes == 0:
+        text = f"no inode is free on the disk of {path}: no file can be created"
         yield Finding("space", ERROR, text, fix)
-    elif facts.free < SPACE_NEEDED:
-        yield Finding("space", ERROR, f"only {free}", fix)
-    elif facts.inodes is not None and facts.inodes < 10_000:
-        text = f"only {facts.inodes} inodes are free on the disk of {facts.path}"
+    elif free < SPACE_NEEDED:
+        yield Finding("space", ERROR, f"only {text}", fix)
+    elif inodes is not None and inodes < 10_000:
+        text = f"only {inodes} inodes are free on the disk of {path}"
         yield Finding("space", WARNING, text, fix)
-    elif facts.free < SPACE_WANTED:
-        yield Finding("space", WARNING, f"only {free}: one task's log can take 1 GiB", fix)
+    elif free < SPACE_WANTED:
+        yield Finding("space", WARNING, f"only {text}: one task's log can take 1 GiB", fix)
     else:
-        yield Finding("space", OK, free)
+        yield Finding("space", OK, text)
+
+
+def compare_disk(path: Path, kind: str, sync: float) -> Iterator[Finding]:
+    """`kind` is the type of the file system, `sync` the seconds that a sync took."""
     local = "trio_afrender agent --store /var/tmp/afanasy"
-    if facts.kind in NETWORK_FILE_SYSTEMS:
+    if kind in NETWORK_FILE_SYSTEMS:
         text = (
-            f"{facts.path} is on a {facts.kind} mount: if it hangs, the logs and results of all"
-            " tasks hang, too"
+            f"{path} is on a {kind} mount: if it hangs, the logs and results of all tasks hang, too"
         )
         yield Finding("store-disk", WARNING, text, local)
-    elif facts.kind in MEMORY_FILE_SYSTEMS:
-        text = (
-            f"{facts.path} is in memory ({facts.kind}): a power failure loses undelivered results"
-        )
+    elif kind in MEMORY_FILE_SYSTEMS:
+        text = f"{path} is in memory ({kind}): a power failure loses undelivered results"
         yield Finding("store-disk", WARNING, text, local)
-    elif facts.sync is not None and facts.sync > SLOW_SYNC:
-        text = f"a sync to the disk of {facts.path} took {facts.sync:.1f} s, and each result waits for one"
+    elif sync > SLOW_SYNC:
+        text = f"a sync to the disk of {path} took {sync:.1f} s, and each result waits for one"
         yield Finding("store-disk", WARNING, text, "iostat -x 1 5")
 
 

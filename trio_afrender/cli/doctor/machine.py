@@ -10,12 +10,10 @@ import os
 import platform
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
-
-import attrs
 
 from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_in
 from trio_afrender.config import Config
@@ -25,16 +23,13 @@ from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
 from trio_afrender.supervisor.prctl import adopt_orphans
 
 __all__ = (
-    "CgroupFacts",
     "check_cgroup",
     "check_debuggers",
     "check_gpus",
     "check_kernel",
     "check_limits",
     "check_pipes",
-    "compare_cgroup",
     "compare_limits",
-    "probe_cgroup",
 )
 
 Limit: TypeAlias = tuple[int | None, int | None]
@@ -47,6 +42,7 @@ MEMLOCK_WANTED = 1024**2
 """Bytes."""
 PIPE_SIZE_WANTED = 1024**2
 """Bytes of the pipe for the output of each task."""
+SYS = "/sys/fs/cgroup"
 TRIAL = "trio_afrender-doctor"
 """The beginning of the name of a control group that is created for a test."""
 DEVICES = ("nvidia[0-9]*", "nvidiactl", "kfd", "dri/renderD*")
@@ -82,110 +78,79 @@ def _join_missing(*things: tuple[str, bool]) -> str:
     return " and ".join(name for name, there in things if not there)
 
 
-@attrs.frozen(slots=True, kw_only=True)
-class CgroupFacts:
-    """The control group of this process."""
-
-    version: int = 2
-    """0: none is mounted."""
-    path: str = "/"
-    may_create: bool = True
-    kill: bool = True
-    freeze: bool = True
-    memory: bool = True
-    """Whether the group has the memory controller, so that its children can use it."""
-    hybrid: bool = False
-    """Whether the memory controller is in the hierarchy of version 1."""
-    by_systemd: bool = True
-    unit: str = UNIT
-    user: int = 0
-
-
-def check_cgroup() -> Iterator[Finding]:
-    return compare_cgroup(probe_cgroup())
-
-
-def probe_cgroup(proc: Path = PROC, root: Path = Path("/")) -> CgroupFacts:
+def check_cgroup(proc: Path = PROC, root: Path = Path("/")) -> Iterator[Finding]:
     """Examine our control group; create a child group for a test and remove it at once."""
-    try:
+
+    def warn(text: str, fix: str) -> Finding:
+        return Finding("cgroup", WARNING, text, fix)
+
+    paths: dict[str, str] = {}
+    mounts: dict[str, tuple[str, str]] = {}
+    with suppress(OSError):
         paths = parse_groups((proc / "self" / "cgroup").read_text())
         mounts = parse_mounts((proc / "self" / "mountinfo").read_text())
-    except OSError:
-        return CgroupFacts(version=0)
-    systemd = (root / "run" / "systemd" / "system").is_dir()
+    signals = "the processes of a task are ended by signals alone"
+    if not mounts:
+        fix = "mount -t cgroup2 none /sys/fs/cgroup"
+        yield warn(f"no control groups are mounted: {signals}", fix)
+        return
     if "" not in mounts or "" not in paths:
-        return CgroupFacts(version=1 if mounts else 0, by_systemd=systemd)
+        yield warn(f"control groups are of version 1: {signals}", UNIFY_COMMAND)
+        return
     shown, point = mounts[""]
     path = paths[""]
     folder = root / point.lstrip("/") / path.removeprefix(shown.rstrip("/")).strip("/")
-    trial = folder / f"{TRIAL}-{os.getpid()}"
-    kill = freeze = False
-    try:
-        trial.mkdir()
-    except OSError:
-        may = False
-    else:
-        # The root group has neither file, so they are looked for in the child group.
-        may, kill = True, (trial / "cgroup.kill").exists()
-        freeze = (trial / "cgroup.freeze").exists()
-        with suppress(OSError):
-            trial.rmdir()
+    by_systemd = (root / "run" / "systemd" / "system").is_dir()
+    files = _list_new_group(folder)
     controllers = ""
     with suppress(OSError):
         controllers = (folder / "cgroup.controllers").read_text()
-    last = path.rpartition("/")[2]
-    return CgroupFacts(
-        version=2,
-        path=path,
-        may_create=may,
-        kill=kill,
-        freeze=freeze,
-        memory="memory" in controllers.split(),
-        hybrid="memory" in mounts,
-        by_systemd=systemd,
-        user=os.getuid(),
-        unit=last if last.endswith(".service") and not last.startswith("user@") else "",
-    )
-
-
-def compare_cgroup(facts: CgroupFacts) -> Iterator[Finding]:
-    signals = "the processes of a task are ended by signals alone"
-    if facts.version == 0:
-        text, fix = "no control groups are mounted", "mount -t cgroup2 none /sys/fs/cgroup"
-        yield Finding("cgroup", WARNING, f"{text}: {signals}", fix)
-    elif facts.version == 1:
-        text = f"control groups are of version 1: {signals}"
-        yield Finding("cgroup", WARNING, text, UNIFY_COMMAND)
-    elif not facts.may_create:
-        text = f"this user may not create control groups below {facts.path}: {signals}"
-        yield Finding("cgroup", WARNING, text, _delegate(facts))
-    elif lacking := _join_missing(("cgroup.kill", facts.kill), ("the freezer", facts.freeze)):
-        text = f"control groups lack {lacking}: a newer kernel (5.14) has it"
-        yield Finding("cgroup", WARNING, text, KERNEL_COMMAND)
-    elif facts.hybrid:
+    if files is None:
+        text = f"this user may not create control groups below {path}: {signals}"
+        yield warn(
+            text,
+            _delegate(path) if by_systemd else f"chown -R {os.getuid()} {SYS}{path}  # as root",
+        )
+    elif lacking := _join_missing(
+        ("cgroup.kill", "cgroup.kill" in files), ("the freezer", "cgroup.freeze" in files)
+    ):
+        yield warn(f"control groups lack {lacking}: a newer kernel (5.14) has it", KERNEL_COMMAND)
+    elif "memory" in mounts:
         text = (
             "control groups are mixed: the memory controller is in version 1, where tasks have no"
             " groups of their own"
         )
-        yield Finding("cgroup", WARNING, text, UNIFY_COMMAND)
-    elif not facts.memory:
-        text = (
-            f"the memory controller is not enabled for {facts.path}: memory peaks are only sampled"
-        )
-        parent = facts.path.rpartition("/")[0]
-        fix = f"echo +memory > /sys/fs/cgroup{parent}/cgroup.subtree_control"
-        yield Finding("cgroup", WARNING, text, _delegate(facts) if facts.by_systemd else fix)
+        yield warn(text, UNIFY_COMMAND)
+    elif "memory" not in controllers.split():
+        text = f"the memory controller is not enabled for {path}: memory peaks are only sampled"
+        fix = f"echo +memory > {SYS}{path.rpartition('/')[0]}/cgroup.subtree_control"
+        yield warn(text, _delegate(path) if by_systemd else fix)
     else:
-        text = f"control groups below {facts.path}, with cgroup.kill, freezer and memory"
+        text = f"control groups below {path}, with cgroup.kill, freezer and memory"
         yield Finding("cgroup", OK, text)
 
 
-def _delegate(facts: CgroupFacts) -> str:
-    """Return the command that lets this user create control groups."""
-    if not facts.by_systemd:
-        return f"chown -R {facts.user} /sys/fs/cgroup{facts.path}  # as root"
-    if facts.unit:
-        return drop_in(facts.unit, "Delegate", "yes", user="user@" in facts.path)
+def _list_new_group(folder: Path) -> Collection[str] | None:
+    """Return the files of a new group below `folder`, which is removed; None if none can be made.
+
+    The root group has neither ``cgroup.kill`` nor ``cgroup.freeze``, so they are looked for here.
+    """
+    trial = folder / f"{TRIAL}-{os.getpid()}"
+    try:
+        trial.mkdir()
+    except OSError:
+        return None
+    files = [file.name for file in trial.iterdir()]
+    with suppress(OSError):
+        trial.rmdir()
+    return files
+
+
+def _delegate(path: str) -> str:
+    """Return the command by which systemd lets this user create groups below that of a unit."""
+    unit = path.rpartition("/")[2]
+    if unit.endswith(".service") and not unit.startswith("user@"):
+        return drop_in(unit, "Delegate", "yes", user="user@" in path)
     return "systemd-run --user --scope -p Delegate=yes trio_afrender agent"
 
 
