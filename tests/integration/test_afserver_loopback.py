@@ -11,7 +11,7 @@ import psutil
 import pytest
 import trio
 from support.agent_on_afserver import until_done
-from support.cli import Command, make_gate, open_command, open_gate, run_command
+from support.cli import Command, make_gate, open_command, open_gate, pass_gate, run_command
 
 from trio_afrender.afserver import Dialer
 from trio_afrender.protocol.afanasy import RenderEvents, RenderUpdate, encode
@@ -20,6 +20,15 @@ from trio_afrender.testing import NativeServer, NativeState, open_native_server
 from trio_afrender.transport.address import parse_native
 
 IDLE = encode(RenderUpdate(id=1))
+
+
+HEARTBEAT = 0.1
+"""Seconds between two requests of the agent, and between two cycles of the server."""
+
+
+@pytest.fixture(autouse=True)
+def quick_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_afrender.testing.fake_afserver.server.SERVER_CYCLE", HEARTBEAT)
 
 
 @asynccontextmanager
@@ -32,7 +41,8 @@ async def open_server(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[N
 @asynccontextmanager
 async def open_agent(home: Path, server: NativeServer, *words: str) -> AsyncIterator[Command]:
     url = f"af://localhost:{server.port}"
-    words = ("--server", url, "--name", "render-1", "--store", "store", *words)
+    heartbeat = ("--trio_afrender.timing.heartbeat", str(HEARTBEAT))
+    words = ("--server", url, "--name", "render-1", "--store", "store", *heartbeat, *words)
     async with open_command(*words, home=home) as command:
         yield command
 
@@ -148,10 +158,11 @@ async def test_the_program_runs_tasks_and_deregisters(tmp_path: Path) -> None:
 
 async def test_a_restarted_program_continues_its_tasks(tmp_path: Path) -> None:
     """A supervisor holds them, and the server sees no difference."""
-    gate = make_gate(tmp_path / "gate")
+    up, gate = make_gate(tmp_path / "up"), make_gate(tmp_path / "gate")
     async with open_server() as server:
-        task = server.add_task(make_task(1, f"echo before; cat {gate}"))
+        task = server.add_task(make_task(1, f"echo before; echo up > {up}; cat {gate}"))
         async with open_agent(tmp_path, server) as killed:
+            await pass_gate(up)
             await server.until(lambda: 3 in task.statuses)
             killed.process.kill()
             await killed.wait()

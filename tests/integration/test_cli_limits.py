@@ -13,6 +13,8 @@ from test_cli_run import write_job
 
 from trio_afrender.farm import FarmSettings
 
+QUICK_MEASURES = {"heartbeat": 0.1, "resources_period": 1}
+"""The usage of trees is measured each heartbeat."""
 HUNGRY = (
     "python3 -c 'import time; x = b\"a\" * (120 * 2**20); print(1, flush=True); time.sleep(60)'"
 )
@@ -32,15 +34,15 @@ async def run_with(
 
 async def test_a_tree_that_uses_too_much_memory_is_stopped(tmp_path: Path) -> None:
     limits = {"services": {"generic": {"memory": 60 * 2**20}}}
-    [task] = await run_with(tmp_path, {"limits": limits}, HUNGRY)
+    [task] = await run_with(tmp_path, {"limits": limits, "timing": QUICK_MEASURES}, HUNGRY)
     assert (task["state"], task["status"]) == ("error", 6)
     [rule] = [step["text"] for step in task["why"] if step["event"] == "rule"]
     assert "the limit memory is 60.0 MiB: the task is stopped" in rule
 
 
 async def test_a_task_without_activity_is_stopped(tmp_path: Path) -> None:
-    stuck = {"policy": "stop", "warn_after": 2, "stop_after": 4}
-    settings = {"stuck": stuck, "timing": {"resources_period": 1}}
+    stuck = {"policy": "stop", "warn_after": 0.5, "stop_after": 1}
+    settings = {"stuck": stuck, "timing": QUICK_MEASURES}
     [task] = await run_with(tmp_path, settings, "echo before; sleep 60")
     assert (task["state"], task["status"]) == ("error", 6)
     events = [step["event"] for step in task["why"]]
@@ -51,10 +53,10 @@ async def test_a_task_without_activity_is_stopped(tmp_path: Path) -> None:
 
 
 async def test_a_task_that_works_without_output_continues(tmp_path: Path) -> None:
-    stuck = {"policy": "stop", "warn_after": 1, "stop_after": 2}
-    settings = {"stuck": stuck, "timing": {"resources_period": 1}}
+    stuck = {"policy": "stop", "warn_after": 0.5, "stop_after": 1}
+    settings = {"stuck": stuck, "timing": QUICK_MEASURES}
     work = (
-        "python3 -c 'import time; end = time.monotonic() + 5\nwhile time.monotonic() < end: pass'"
+        "python3 -c 'import time; end = time.monotonic() + 3\nwhile time.monotonic() < end: pass'"
     )
     [task] = await run_with(tmp_path, settings, work)
     assert (task["state"], task["log"].count("no sign of life")) == ("done", 0)

@@ -31,6 +31,15 @@ from trio_afrender.transport.websocket_client import WebSocketLink, open_websock
 TOKEN = make_token()
 
 
+HEARTBEAT = 0.1
+"""Seconds between two requests of an agent, and between two cycles of the server."""
+
+
+@pytest.fixture(autouse=True)
+def quick_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_afrender.testing.fake_afserver.server.SERVER_CYCLE", HEARTBEAT)
+
+
 @asynccontextmanager
 async def open_server() -> AsyncIterator[NativeServer]:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -257,6 +266,7 @@ async def test_a_gateway_killed_during_a_task_loses_nothing(tmp_path: Path) -> N
             assert found is not None
             words: tuple[str, ...] = ("--server", found[1], "--name", "node-1", "--store", "store")
             words += ("--token-file", "token", "--ca-file", "ca.pem")
+            words += ("--trio_afrender.timing.heartbeat", str(HEARTBEAT))
             async with open_command(*words, home=tmp_path) as agent:
                 await server.until(lambda: all(task.statuses for task in tasks))
                 first.process.kill()
