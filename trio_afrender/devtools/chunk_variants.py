@@ -33,7 +33,14 @@ def spell_chunk(chunk: Chunk) -> str:
     """
     text = str(chunk)
     if text.startswith("speed:"):
-        return f"speed:{_read_speed(text.partition(':')[2]):g}"
+        given = text.removeprefix("speed:")
+        try:
+            speed = float(given)
+        except ValueError:
+            speed = 0.0
+        if not _MIN_SPEED <= speed <= _MAX_SPEED:
+            raise ConfigError(f'speed "{given}": expected lines per second, {_MIN_SPEED:g} or more')
+        return f"speed:{speed:g}"
     word, colon, seed = text.partition(":")
     if word == "random" and (seed or not colon):
         return f"random:{seed or random.randrange(1_000_000)}"  # noqa: S311 - nothing secret
@@ -81,16 +88,6 @@ def _cut_by_time(lines: list[int], speed: float) -> Iterator[int]:
         last = lines[number - 1]
         yield last
         now += _CALL_INTERVAL
-
-
-def _read_speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not _MIN_SPEED <= speed <= _MAX_SPEED:
-        raise ConfigError(f'speed "{text}": expected lines per second, {_MIN_SPEED:g} or more')
-    return speed
 
 
 def _cut_randomly(size: int, seed: str) -> list[int]:

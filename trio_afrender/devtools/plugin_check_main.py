@@ -56,7 +56,9 @@ def check_plugin(
         if not issubclass(made, load_class(kind, _BASES[kind])):
             problems.append(f"{name} is not derived from the base class {_BASES[kind]}")
         if kind == "parser":
-            problems += _check_parser(name, folders)
+            replay = replay_parser(name, SAMPLE, frames=2, folders=folders)
+            depends = "the result depends on how the output is cut"
+            problems += [*replay.problems, *(f"{depends}: {text}" for text in replay.differences)]
         elif kind == "service":
             problems += _check_service(made, name, folders)
         else:
@@ -68,12 +70,6 @@ def check_plugin(
         problems.append(f"{type(error).__name__}: {error}")
     # `Problems` reports a repeated problem again; here once is enough.
     return [text for text in problems if not text.endswith(" times)")], values
-
-
-def _check_parser(name: str, folders: tuple[Path, ...]) -> list[str]:
-    replay = replay_parser(name, SAMPLE, frames=2, folders=folders)
-    cuts = (f"the result depends on how the output is cut: {text}" for text in replay.differences)
-    return [*replay.problems, *cuts]
 
 
 def _check_service(made: type, name: str, folders: tuple[Path, ...]) -> list[str]:

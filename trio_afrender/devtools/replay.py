@@ -212,7 +212,11 @@ class _Recorder:
         if start == end:
             end = read  # the call had the unfinished line or no data
         for name, value in self._changes(before, state):
-            self.events.append(self._make_event(name, value, start, end))
+            first = bisect_right(self._line_starts, start)
+            last = bisect_right(self._line_starts, max(start, end - 1))
+            text = self._data[start:end].rstrip(b"\r\n")
+            line = text[max(text.rfind(b"\n"), text.rfind(b"\r")) + 1 :]
+            self.events.append(Event(name, value, first, last, line.decode("utf-8", "replace")))
         latched: dict[str, Any] = {flag: True for flag in FLAGS if getattr(before, flag)}
         self.state = attrs.evolve(state, **latched)
 
@@ -246,13 +250,6 @@ class _Recorder:
                 self._seen_files.add(key)
                 self.files += (file,)
                 yield file
-
-    def _make_event(self, name: str, value: int | str | bool, start: int, end: int) -> Event:
-        first = bisect_right(self._line_starts, start)
-        last = bisect_right(self._line_starts, max(start, end - 1))
-        text = self._data[start:end].rstrip(b"\r\n")
-        shown = text[max(text.rfind(b"\n"), text.rfind(b"\r")) + 1 :].decode("utf-8", "replace")
-        return Event(name, value, first, last, shown)
 
 
 def _locate(events: Sequence[Event], exact: Sequence[Event]) -> Iterator[Event]:

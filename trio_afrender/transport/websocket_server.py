@@ -109,36 +109,26 @@ async def serve_websocket(
     port cannot be bound.
     """
     if listeners is None:
-        listeners = await _open_listeners(host, port, ssl_context)
-    bound = _make_bound_address(listeners, host, port, tls=ssl_context is not None)
-    own_names = frozenset(name.lower() for name in (*names, host) if name)
-    server = _Server(handler, tokens, own_names, max_agents, keepalive, handshake)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, server.serve, list(listeners))
-        task_status.started(bound)
-
-
-async def _open_listeners(
-    host: str, port: int, ssl_context: ssl.SSLContext | None
-) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
-    try:
-        listeners = await trio.open_tcp_listeners(port, host=host)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    if ssl_context is None:
-        return listeners
-    return [trio.SSLListener(each, ssl_context, https_compatible=True) for each in listeners]
-
-
-def _make_bound_address(
-    listeners: Sequence[trio.abc.Listener[trio.abc.Stream]], host: str, port: int, *, tls: bool
-) -> BoundAddress:
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            problem = error.strerror or error
+            raise ConfigError(f"cannot listen on {host}:{port}: {problem}") from error
+        if ssl_context is not None:
+            listeners = [
+                trio.SSLListener(each, ssl_context, https_compatible=True) for each in listeners
+            ]
     first = listeners[0]
     if isinstance(first, trio.SSLListener):
         first = first.transport_listener
     if isinstance(first, trio.SocketListener):
         port = first.socket.getsockname()[1]
-    return BoundAddress(url=make_url(host, port, tls=tls), host=host, port=port)
+    url = make_url(host, port, tls=ssl_context is not None)
+    own_names = frozenset(name.lower() for name in (*names, host) if name)
+    server = _Server(handler, tokens, own_names, max_agents, keepalive, handshake)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, server.serve, list(listeners))
+        task_status.started(BoundAddress(url=url, host=host, port=port))
 
 
 @attrs.define(slots=True)

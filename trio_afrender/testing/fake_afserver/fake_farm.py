@@ -79,7 +79,11 @@ class FakeAfserverState:
         known.state |= ONLINE
         known.register, known.updated = message, now
         for task in message.tasks:
-            self._reconnect(task, known, now)
+            found = self.tasks.get(task.key)
+            if found is not None and found.state is NativeState.RECONNECT:
+                self._begin(found, known, task)
+            elif found is not None:  # it does not wait for its render any more
+                known.add("stops", task.key)
         return self._connected(known, "Render became online.")
 
     def _connected(self, render: NativeRender, log: str) -> RenderEvents:
@@ -95,16 +99,6 @@ class FakeAfserverState:
         events = render.take_events()
         assert isinstance(events, RenderEvents)  # noqa: S101 - it has a log
         return events
-
-    def _reconnect(self, task: TaskExec, render: NativeRender, now: float) -> None:
-        """Resume a task that waits for its render; stop one that does not wait any more."""
-        found = self.tasks.get(task.key)
-        if found is None:
-            return
-        if found.state is NativeState.RECONNECT:
-            self._begin(found, render, task)
-        else:
-            render.add("stops", task.key)
 
     def update(self, message: RenderUpdate, now: float) -> RenderEvents | RenderId:
         render = self.renders.get(message.id)

@@ -255,17 +255,16 @@ class NativeServer:
                 text = "Deregistered." if known else "No render with provided ID found."
                 return encode(Json(body=reply("log" if known else "error", text), text=True))
             case Json(body=body, text=text):
-                return encode(Json(body=await self._answer_json(body), text=text))
+                asked = json.loads(body)
+                if "get" in asked:
+                    body = answer_get(self.book, asked["get"])
+                elif "action" in asked:
+                    await self._cycle_over.wait()
+                    body = act(self.book, asked["action"])
+                else:
+                    body = reply("error", "the fake server knows get and action only")
+                return encode(Json(body=body, text=text))
         return None
-
-    async def _answer_json(self, body: bytes) -> bytes:
-        asked = json.loads(body)
-        if "get" in asked:
-            return answer_get(self.book, asked["get"])
-        if "action" in asked:
-            await self._cycle_over.wait()
-            return act(self.book, asked["action"])
-        return reply("error", "the fake server knows get and action only")
 
     def _now(self) -> float:
         return trio.current_time() - self._zero
