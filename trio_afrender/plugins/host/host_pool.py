@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -154,9 +155,17 @@ class HostRunner:
     async def _start(self, *, shared: bool) -> PluginHost:
         """Start a host. Raises `PluginError` when it does not come up."""
         failed = 0
+        run = partial(
+            run_plugin_host,
+            self.fork_servers,
+            self._settings,
+            self._folders,
+            self._limits,
+            shared=shared,
+        )
         while True:
             try:
-                host: PluginHost = await self._nursery.start(self._run_host, shared)
+                host: PluginHost = await self._nursery.start(run)
             except PluginError as error:
                 failed += 1  # a full table of processes or too little memory may pass
                 logger.warning("plugin host: %s", error)
@@ -166,16 +175,6 @@ class HostRunner:
                     ) from error
             else:
                 return host
-
-    async def _run_host(self, shared: bool, *, task_status: trio.TaskStatus[PluginHost]) -> None:
-        await run_plugin_host(
-            self.fork_servers,
-            self._settings,
-            self._folders,
-            self._limits,
-            shared=shared,
-            task_status=task_status,
-        )
 
 
 class _DisabledWhileMade(PluginError):

@@ -276,7 +276,10 @@ class PluginRun:
         """
         fields = {"spec": dump_spec(self.spec), "folder": str(self.folder)}
         try:
-            reply = await self._call_once(host, Request("open", fields, _load_opened))
+            reply = await self._call_once(
+                host,
+                Request("open", fields, lambda facts: None if facts is None else load_facts(facts)),
+            )
         except ProtocolError as too_large:
             raise PluginError(str(too_large)) from too_large
         if reply is None:
@@ -361,8 +364,3 @@ class PluginRun:
             self._state = without_changes(fresh)
             return fresh
         return self._state
-
-
-def _load_opened(value: object) -> ServiceFacts | None:
-    """The facts; None from a shared host that was asked to run foreign code."""
-    return None if value is None else load_facts(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -245,17 +246,14 @@ class Meters:
             self._ends = [*self._ends[-9:], trio.current_time()]
         if self._host is None:
             await trio.sleep(restart_delay(self._ends, trio.current_time()))
-
-            async def run(*, task_status: trio.TaskStatus[PluginHost]) -> None:
-                await run_plugin_host(
-                    fork_servers,
-                    self._settings,
-                    self._folders,
-                    self._limits,
-                    shared=False,
-                    task_status=task_status,
-                )
-
+            run = partial(
+                run_plugin_host,
+                fork_servers,
+                self._settings,
+                self._folders,
+                self._limits,
+                shared=False,
+            )
             try:
                 self._host = await nursery.start(run)
             except PluginError as error:
