@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = (
+    "base_name",
     "clean_name",
     "find_near",
     "json_size",
@@ -19,10 +20,15 @@ _MAX_NAME = 200
 """Bytes of a file name; file systems allow 255."""
 
 
+def base_name(path: str) -> str:
+    """Return the last part of a path of any operating system; '' for "." and ".."."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return "" if name in (".", "..") else name
+
+
 def clean_name(name: str) -> str:
     """Return the base name of a file that a render names, '' when nothing usable is left."""
-    # Both kinds of slashes separate: the render may run another operating system.
-    base = name.replace("\\", "/").rpartition("/")[2]
+    base = base_name(name)
     if not base.isprintable() or base.strip(". ") == "":
         return ""
     try:

@@ -30,6 +30,7 @@ from trio_afrender.protocol.messages import (
     TaskUpdate,
     Update,
 )
+from trio_afrender.text import base_name
 
 __all__ = ("give_back", "make_heartbeat", "make_register", "make_update")
 
@@ -37,7 +38,6 @@ _MAC = re.compile(r"([0-9a-f]{2}[:-]?){5}[0-9a-f]{2}", re.IGNORECASE)
 _MAX_INTERFACES = 127
 """The count on the wire is one signed byte."""
 _NULL_MAC = bytes(6)
-_PATH = re.compile(r"[/\\]")
 _GIVE_BACK = (TaskStatus.RenderDeregister, TaskStatus.RenderZombie)
 """Statuses that the server means for itself. They give a task back as `GiveBack` (15) does."""
 
@@ -162,8 +162,7 @@ def _with_base_names(files: Iterable[TaskFile]) -> Iterable[TaskFile]:
     """Yield the files under their base names."""
     # The server stores a file under the name that it gets, ".." included.
     for file in files:
-        name = _PATH.split(file.name)[-1].replace("\0", "")
-        if name not in ("", ".", ".."):
+        if name := base_name(file.name.replace("\0", "")):
             yield TaskFile(name=name, data=file.data)
 
 

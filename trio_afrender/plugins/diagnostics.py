@@ -6,7 +6,7 @@ import io
 import sys
 import threading
 
-__all__ = ("Captured", "Problems", "capturing", "route_prints", "shorten")
+__all__ = ("Captured", "Problems", "capturing", "route_prints", "shorten_middle")
 
 MAX_TEXT = 8 * 1024
 """Characters of one problem."""
@@ -16,7 +16,7 @@ MAX_PRINTED = 8 * 1024
 """Characters kept of the start of what was printed, and as many of its end."""
 
 
-def shorten(text: str, limit: int = MAX_TEXT) -> str:
+def shorten_middle(text: str, limit: int = MAX_TEXT) -> str:
     """The text; one over `limit` characters without its middle, because a traceback begins with the
     call and ends with the error."""
     if len(text) <= limit:
@@ -34,7 +34,7 @@ class Problems:
 
     def add(self, text: str) -> str:
         """Count a problem. Return the text to report for it now, empty if it was reported before."""
-        text = shorten(text.strip())
+        text = shorten_middle(text.strip())
         if text not in self._times and len(self._times) > MAX_DIFFERENT:
             return ""
         times = self._times[text] = self._times.get(text, 0) + 1

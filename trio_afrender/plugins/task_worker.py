@@ -19,7 +19,7 @@ from trio_afrender.config.settings import PluginSettings, read_rules
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.compat import active_settings
 from trio_afrender.plugins.compat.signatures import thumbnail_arguments
-from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten
+from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten_middle
 from trio_afrender.plugins.error_rules import ErrorClass, explain_end
 from trio_afrender.plugins.interfaces import (
     Conclusion,
@@ -384,14 +384,14 @@ class _Turn:
 
 
 def _summarize(error: BaseException) -> str:
-    return shorten(f"{type(error).__name__}: {error}", 500)
+    return shorten_middle(f"{type(error).__name__}: {error}", 500)
 
 
 def _trace(error: BaseException) -> str:
     """The traceback without its first frame, which is this module's."""
     trace = error.__traceback__
     lines = traceback.format_exception(type(error), error, trace.tb_next if trace else None)
-    return shorten("".join(lines))
+    return shorten_middle("".join(lines))
 
 
 # -- runs whose result depends on the exit code alone ---------------------------------------------

@@ -7,7 +7,6 @@ the result is a message or a `ProtocolError` that names the field, never another
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -41,6 +40,7 @@ from trio_afrender.protocol.strict_converter import (
     make_converter,
     structure_bytes,
 )
+from trio_afrender.text import base_name
 
 __all__ = (
     "FILES_LIMIT",
@@ -76,7 +76,6 @@ _FROM_RENDER: Mapping[str, type[Register | Update | Deregister]] = {
 _FROM_SERVER: Mapping[str, type[Registered | Refused | Events | Ack]] = {
     _TAGS[cls]: cls for cls in (Registered, Refused, Events, Ack)
 }
-_SEPARATORS = re.compile(r"[/\\]")
 _NAME_LIMIT = 255
 
 
@@ -217,9 +216,9 @@ def _make_files_hook(converter: cattrs.Converter) -> Hook:
         entry: FilesEntry = structure(value, type_)
         files = []
         for file in entry.files:
-            name = _SEPARATORS.split(file.name)[-1]  # of a path of any system
+            name = base_name(file.name)
             length = len(name.encode("utf-8", "surrogateescape"))
-            if name not in ("", ".", "..") and length <= _NAME_LIMIT:
+            if name and length <= _NAME_LIMIT:
                 files.append(TaskFile(name=name, data=file.data))
         return FilesEntry(run=entry.run, n=entry.n, files=tuple(files))
 

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from trio_afrender.errors import PluginError, ProtocolError
-from trio_afrender.plugins.diagnostics import Problems, shorten
+from trio_afrender.plugins.diagnostics import Problems, shorten_middle
 from trio_afrender.plugins.host.host import HostDied, PendingCall, PluginHost
 from trio_afrender.plugins.host.host_protocol import (
     HostFailure,
@@ -342,7 +342,7 @@ class PluginRun:
 
     def disable(self, reason: str, details: str = "") -> None:
         """Give up the run's plugins for good."""
-        self.disabled, self.details = reason, shorten(details)
+        self.disabled, self.details = reason, shorten_middle(details)
         plugins = f"{self.spec.service} / {self.spec.parser or 'no parser'}"
         text = f"the plugins ({plugins}) are disabled, the output is not parsed any more: {reason}"
         self.report(f"{text}\n{details}")

@@ -12,7 +12,7 @@ import attrs
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
 from trio_afrender.plugins.compat import active_settings
-from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten
+from trio_afrender.plugins.diagnostics import Captured, Problems, capturing, shorten_middle
 from trio_afrender.plugins.lookup import load_class
 from trio_afrender.plugins.meters.values import read_meter
 from trio_afrender.protocol.messages import CustomMeter
@@ -58,7 +58,9 @@ class MeterWorker:
             raise
         except BaseException as error:
             text = f'meter "{self.name}" could not be made: {type(error).__name__}: {error}'
-            raise PluginError(shorten(text, 500), _trace(error) + self._take_printed()) from error
+            raise PluginError(
+                shorten_middle(text, 500), _trace(error) + self._take_printed()
+            ) from error
         return meter
 
     def measure(self) -> Measurement:
@@ -111,4 +113,4 @@ def _trace(error: BaseException) -> str:
     """The traceback without its first frame, which is this module's."""
     trace = error.__traceback__
     lines = traceback.format_exception(type(error), error, trace.tb_next if trace else None)
-    return shorten("".join(lines))
+    return shorten_middle("".join(lines))
