@@ -121,7 +121,11 @@ def load_settings(
         # It counts when it is empty, too: that is how one host drops the site's prefix.
         prefix = environment["AF_CMD_PREFIX"]
         reading.set("af_cmdprefix", prefix, "environment AF_CMD_PREFIX")
-    own = _apply_arguments(reading, arguments or {})
+    arguments = arguments or {}
+    for key, text in arguments.items():
+        if not key.startswith(PREFIX):
+            given = _read_argument(key, text, reading)
+            reading.set(key, given.value, given.origin)
     values = {
         key: SettingValue(spec.default, unit=spec.unit)
         for key, spec in {**CGRU, **OURS}.items()
@@ -132,17 +136,19 @@ def load_settings(
             unit = CGRU[key].unit if key in CGRU else ""
             values[key] = SettingValue(value, reading.origins[(key,)], unit)
     _fill(values, (_SECTION,), reading.values.get(_SECTION, {}), PREFIX, reading)
-    values |= own
-    given = {}
+    for key, text in arguments.items():
+        if key.startswith(PREFIX):
+            values[key] = _read_argument(key, text, reading)
+    chosen = {}
     for key, value in (options or {}).items():
         option = _OPTIONS.get(key, "--" + key.removeprefix(PREFIX).replace("_", "-"))
         unit = values.get(key, _UNSET).unit
-        given[key] = SettingValue(value, f"command line {option}", unit)
-    values |= given
+        chosen[key] = SettingValue(value, f"command line {option}", unit)
+    values |= chosen
     values["trio_afrender.plugins"] = plugin_folders(environment, values)
     values["server"] = server(values)
     values["name"] = host_name(environment, values)
-    values["user_name"] = given.get("user_name") or user_name(environment, values)
+    values["user_name"] = chosen.get("user_name") or user_name(environment, values)
     return Settings(values=values, files=tuple(reading.files), problems=tuple(reading.problems))
 
 
@@ -194,27 +200,20 @@ def _read_text(kind: str, text: str, source: str) -> object:
         raise ConfigError(f"{source}: {error}") from error
 
 
-def _apply_arguments(
-    reading: FileSettings, arguments: Mapping[str, str]
-) -> dict[str, SettingValue]:
-    """Apply ``--<key> <value>``; return our own keys, given by their full names, as
-    ``--trio_afrender.max_tasks 2``."""
-    own = {}
-    own_keys = {key for key, spec in OURS.items() if spec.kind != SERVICES}
-    for key, text in arguments.items():
-        origin = f"command line --{key}"
-        if key in own_keys:
-            value = _read_text(OURS[key].kind, text, f"--{key}")
-            own[key] = SettingValue(value, origin, OURS[key].unit)
-            continue
-        known = own_keys
-        if not key.startswith(PREFIX):
-            if kind := _find_kind(key, reading) or ("str" if key in OTHERS else ""):
-                reading.set(key, _read_text(kind, text, f"--{key}"), origin)
-                continue
-            known = {*CGRU, *reading.values, *own_keys}
+def _read_argument(key: str, text: str, reading: FileSettings) -> SettingValue:
+    """Return the value of ``--<key> <text>``; our own keys are given by their full names."""
+    known = {name for name, spec in OURS.items() if spec.kind != SERVICES}
+    unit = ""
+    if key in known:
+        kind, unit = OURS[key].kind, OURS[key].unit
+    elif key.startswith(PREFIX):
+        kind = ""
+    else:
+        kind = _find_kind(key, reading) or ("str" if key in OTHERS else "")
+        known |= {*CGRU, *reading.values}
+    if not kind:
         raise ConfigError(f"--{key}: no such setting, {suggest_key(key, known)}")
-    return own
+    return SettingValue(_read_text(kind, text, f"--{key}"), f"command line --{key}", unit)
 
 
 def _fill(
