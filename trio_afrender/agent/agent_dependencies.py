@@ -35,12 +35,12 @@ from trio_afrender.hostinfo.process_usage import ThreadedUsageReader, make_usage
 from trio_afrender.hostinfo.sampler import Sampler, make_sampler_config
 from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
+from trio_afrender.process.environment import find_inheritable
 from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
 from trio_afrender.process.supervisor_client import open_supervisor
 from trio_afrender.protocol.messages import HostResources, TaskExec
 from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.image_worker import ImageWorker, open_image_worker
-from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run_folder import (
     open_run_folder,
     read_stored_output,
@@ -89,7 +89,7 @@ class AgentDependencies(TaskDependencies):
     inherited: TakeoverResult = attrs.field(factory=TakeoverResult)
     """The runs of an earlier agent that continue, and the processes of it that were ended."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
-    """The variables that tasks inherit, with those that `AgentEnvironment` withholds."""
+    """The variables that tasks inherit, with those that `find_inheritable` withholds."""
     jitter: random.Random = attrs.field(factory=random.Random)
 
 
@@ -98,7 +98,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
     """Open the dependencies of a real agent. Raises `StoreError` and `StoreInUse`."""
     sampler = Sampler(make_sampler_config(config))
     environ = dict(os.environ)
-    plain = AgentEnvironment.of(environ, ()).variables
+    plain = find_inheritable(environ)
     async with AsyncExitStack() as stack:
         store = stack.enter_context(open_state_dir(config.store, config.name))
         identity = await work_in_thread(store.identity)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
+from trio_afrender.process.environment import find_inheritable
 from trio_afrender.protocol.messages import GpuCard, GpuProcess
 
 __all__ = ("NvidiaSmi", "parse_first_gpu", "parse_gpus", "parse_processes")
@@ -20,7 +22,12 @@ def run_program(argv: Sequence[str]) -> str:
     """Return the output of `argv`. Raises OSError, also if it fails or takes too long. Blocking."""
     try:
         done = subprocess.run(
-            argv, capture_output=True, timeout=RUN_TIMEOUT, stdin=subprocess.DEVNULL, check=False
+            argv,
+            capture_output=True,
+            timeout=RUN_TIMEOUT,
+            stdin=subprocess.DEVNULL,
+            env=find_inheritable(os.environ),
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise OSError(f"{argv[0]} gave no answer in {RUN_TIMEOUT:g} s") from None
