@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trio_afrender.cli.resource_table import LoadHistory, Row, make_rows, plot, short_line
+from trio_afrender.cli.resource_table import make_rows, plot, short_line
 from trio_afrender.hostinfo.identity import HostFacts
 from trio_afrender.protocol.messages import GpuCard, GpuProcess, HostResources, NetIF
 
@@ -107,14 +107,6 @@ def test_names_are_cleaned_of_control_characters() -> None:
 def test_a_curve_ends_at_the_right(values: list[float], width: int, drawn: str) -> None:
     assert plot(values, width) == drawn
     assert plot(values, width, plain=True).isascii()
-
-
-def test_a_history_drops_old_values() -> None:
-    history = LoadHistory(2)
-    for percent in (1.0, 2.0, 3.0):
-        history.take([Row("cpu", percent, ""), Row("host", None, "")])
-    assert history.of("cpu") == (2.0, 3.0)
-    assert history.of("host") == ()
 
 
 def test_a_line_has_all_changing_figures() -> None:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from trio_afrender.cli.report_file import check_output_file
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.views import JobView
@@ -29,13 +30,9 @@ def check_sheet(text: str | None) -> Path | None:
     """Return the path of a sheet; raise `ConfigError` if it cannot be made after the job."""
     if text is None:
         return None
-    path = Path(text).expanduser().absolute()
+    path = check_output_file("--sheet", text)
     if path.suffix.casefold() not in IMAGE_SUFFIXES:
         raise ConfigError(f"--sheet {text}: the name must end in {', '.join(IMAGE_SUFFIXES)}")
-    if path.is_dir():
-        raise ConfigError(f"--sheet {text}: this is a folder, give a file name")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"--sheet {text}: the folder {path.parent} is missing or not writable")
     if find_spec("OpenImageIO") is None:
         raise ConfigError(
             f"--sheet {text} needs OpenImageIO (pip install 'trio_afrender[thumbnails]')"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from pathlib import Path
+from typing import cast
 
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config.load import Settings, load_settings
+from trio_afrender.errors import ConfigError
+from trio_afrender.transport.address import NativeAddress, is_native, parse_native
 
-__all__ = ("load_options",)
+__all__ = ("find_afserver", "load_options")
 
 _KEYS = {  # of Settings.values, by the name of the option
     "server": "trio_afrender.server",
@@ -45,6 +48,19 @@ def load_options(options: Namespace) -> Settings:
     for problem in settings.problems:
         print_line(f"warning: {clean(problem)}")
     return settings
+
+
+def find_afserver(settings: Settings, use: str) -> NativeAddress:
+    """Return the address of the afserver; raise `ConfigError` if it is not set.
+
+    `use` is a sentence that says why another server does not do.
+    """
+    server = str(settings["server"])
+    if not server:
+        raise ConfigError("no server: give --server af://HOST:PORT, or set af_servername")
+    if not is_native(server):
+        raise ConfigError(f'server "{server}": {use}, give --server af://HOST:PORT')
+    return parse_native(server, cast("int", settings["af_serverport"]))
 
 
 def _to_text(value: object) -> object:

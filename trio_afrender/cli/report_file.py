@@ -13,18 +13,23 @@ from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView
 from trio_afrender.private_folder import write_whole
 
-__all__ = ("check_report", "write_report")
+__all__ = ("check_output_file", "check_report", "write_report")
 
 
 def check_report(text: str | None) -> Path | None:
     """Return the path of a report, ``-`` for stdout; raise `ConfigError` if it cannot be written."""
     if text is None or text == "-":
         return None if text is None else Path("-")
+    return check_output_file("--report", text)
+
+
+def check_output_file(option: str, text: str) -> Path:
+    """Return the path of a file that is written after a job; raise `ConfigError` if it cannot be."""
     path = Path(text).expanduser().absolute()
     if path.is_dir():
-        raise ConfigError(f"--report {text}: this is a folder, give a file name")
+        raise ConfigError(f"{option} {text}: this is a folder, give a file name")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"--report {text}: the folder {path.parent} is missing or not writable")
+        raise ConfigError(f"{option} {text}: the folder {path.parent} is missing or not writable")
     return path
 
 

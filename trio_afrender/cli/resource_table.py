@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
@@ -13,7 +12,7 @@ from trio_afrender.hostinfo.identity import HostFacts
 from trio_afrender.protocol.messages import GpuCard, HostResources
 from trio_afrender.task.usage_totals import show_bytes
 
-__all__ = ("LoadHistory", "Row", "make_rows", "plot", "short_line")
+__all__ = ("Row", "make_rows", "plot", "short_line")
 
 MIB = 1024**2
 _STEPS = " ▁▂▃▄▅▆▇█"
@@ -27,24 +26,6 @@ class Row:
     name: str
     percent: float | None
     text: str
-
-
-class LoadHistory:
-    """Keeps the last percents of each row, oldest first."""
-
-    def __init__(self, length: int = 60) -> None:
-        self._length = length
-        self._values: dict[str, deque[float]] = {}
-
-    def take(self, rows: Iterable[Row]) -> None:
-        """Append the present percents."""
-        for row in rows:
-            if row.percent is not None:
-                values = self._values.setdefault(row.name, deque(maxlen=self._length))
-                values.append(row.percent)
-
-    def of(self, name: str) -> Sequence[float]:
-        return tuple(self._values.get(name, ()))
 
 
 def plot(values: Sequence[float], width: int, *, plain: bool = False) -> str:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ("ignore_signals", "watch_signals")
+__all__ = ("ignore_signals", "open_signals")
 
 
-async def watch_signals(
-    act: Callable[[int, str], None],
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Call `act` with the count and the name of each signal. Runs until cancelled."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        count = 0
-        async for number in signals:
-            count += 1
-            act(count, "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+@asynccontextmanager
+async def open_signals(act: Callable[[int, str], None]) -> AsyncIterator[None]:
+    """Call `act` with the count and the name of each signal while the body runs.
+
+    The body is not cancelled: signals are also received while it ends after an error.
+    """
+
+    async def watch(task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            count = 0
+            async for number in signals:
+                count += 1
+                act(count, "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch)
+        try:
+            yield
+        finally:
+            nursery.cancel_scope.cancel()
 
 
 def ignore_signals() -> None:

@@ -16,7 +16,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.malloc import limit_malloc_arenas
 from trio_afrender.cli.run_command import run_by_shell
-from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
@@ -71,19 +71,13 @@ def _warn_about_loopback(settings: Settings) -> None:
 
 
 async def _serve(config: Config) -> None:
-    # The task that receives signals is in the outer nursery: it must stay while the agent shuts
-    # down, also after an error.
-    async with trio.open_nursery() as outer:
-        escalation = _SignalEscalation(leaves=config.drain == "leave")
-        await outer.start(watch_signals, escalation.handle_signal)
-        try:
-            with escalation.scope:
-                async with trio.open_nursery() as inner:
-                    escalation.handle = await inner.start(run_agent, config)
-                    inner.start_soon(report_to_manager, escalation.handle)
-                    inner.start_soon(_leave_on_sigusr1, escalation.handle)
-        finally:
-            outer.cancel_scope.cancel()
+    escalation = _SignalEscalation(leaves=config.drain == "leave")
+    async with open_signals(escalation.handle_signal):
+        with escalation.scope:
+            async with trio.open_nursery() as nursery:
+                escalation.handle = await nursery.start(run_agent, config)
+                nursery.start_soon(report_to_manager, escalation.handle)
+                nursery.start_soon(_leave_on_sigusr1, escalation.handle)
 
 
 async def _leave_on_sigusr1(handle: AgentHandle) -> None:

@@ -6,6 +6,8 @@ import json
 import sys
 from argparse import Namespace
 
+import attrs
+
 from trio_afrender.cli.job_checks import check_folders
 from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.terminal import clean, write_line
@@ -54,7 +56,7 @@ def _run_meter(options: Namespace, config: Config) -> int:
         pause=METER_INTERVAL,
     )
     if options.json:
-        _dump(_as_json(report))
+        sys.stdout.write(json.dumps(_as_json(report), indent=2) + "\n")
     else:
         width = max((len(name) for name in report.values), default=0)
         for name, value in report.values.items():
@@ -68,7 +70,8 @@ def _run_all(options: Namespace, config: Config) -> int:
     reports = check_plugins(config.plugins, limit=config.timing.plugin)
     bad = sum(bool(report.problems) for report in reports)
     if options.json:
-        _dump([_as_json(report) for report in reports])
+        shown = [_as_json(report) for report in reports]
+        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
         return 1 if bad else 0
     for report in reports:
         _write_problems(report)
@@ -94,16 +97,5 @@ def _write_problems(report: Report) -> None:
 
 
 def _as_json(report: Report) -> dict[str, object]:
-    return {
-        "kind": report.kind,
-        "name": report.name,
-        "good": not report.problems,
-        "problems": list(report.problems),
-        "values": dict(report.values),
-        "printed": report.printed,
-    }
-
-
-def _dump(data: object) -> None:
-    json.dump(data, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    good = not report.problems
+    return {"kind": report.kind, "name": report.name, "good": good, **attrs.asdict(report)}

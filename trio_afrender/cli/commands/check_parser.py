@@ -130,23 +130,14 @@ def _print_final_state(replay: Replay) -> None:
 
 def _as_json(log: str, replay: Replay) -> dict[str, object]:
     state = attrs.asdict(replay.state)
-    wanted = (
-        "percent",
-        "frame",
-        "percentframe",
-        *FLAGS,
-        "activity",
-        "report",
-        "resources",
-        "files",
-    )
+    shown = ("percent", "frame", "percentframe", *FLAGS, "activity", "report", "resources", "files")
     return {
         "parser": replay.parser,
         "log": log,
         "chunk": replay.chunk,
         "good": replay.good,
         "events": [attrs.asdict(event) for event in replay.events],
-        "state": {name: state[name] for name in wanted},
+        "state": {name: state[name] for name in shown},
         "announced": list(replay.files),
         "stopped": attrs.asdict(replay.stopped) if replay.stopped else None,
         "status": replay.status.value,

@@ -34,8 +34,7 @@ def run_service(options: Namespace, config: Config) -> int:
         )
     if options.json:
         shown = [{**attrs.asdict(view), "good": view.good} for view in views]
-        json.dump(shown, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
     else:
         for view in views:
             _write_service(view)

@@ -41,8 +41,7 @@ def run(options: Namespace) -> int:
             "files": [str(path) for path in settings.files],
             "problems": list(settings.problems),
         }
-        json.dump(report, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
         return 0
     rows = [
         (key, f"{json.dumps(item.value, ensure_ascii=False)} {item.unit}".rstrip(), item.origin)

@@ -53,8 +53,7 @@ def run(options: Namespace) -> int:
             {"check": each.check, "level": each.level, "text": each.text, "mend": each.fix}
             for each in findings
         ]
-        json.dump({"findings": rows, **counts}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        sys.stdout.write(json.dumps({"findings": rows, **counts}, indent=2) + "\n")
     else:
         _print_findings(findings)
         write_line(", ".join(f"{count} {level}" for level, count in counts.items()))

@@ -12,16 +12,16 @@ from typing import cast
 
 import trio
 
-from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.load_settings import find_afserver, load_options
 from trio_afrender.cli.logging_setup import logging_to
-from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.config.load import Settings, make_config
+from trio_afrender.config.load import make_config
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import IdentityStore, open_folder
 from trio_afrender.gateway.settings import ListenAddress, parse_address, parse_listen
-from trio_afrender.transport.address import NativeAddress, is_native, make_url, parse_native
+from trio_afrender.transport.address import make_url
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.transport.tokens import read_tokens_file
 
@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
     settings = load_options(options)
     config = GatewayConfig(
         listen=listen,
-        server=_find_server(settings),
+        server=find_afserver(settings, "a gateway connects to an afserver"),
         tokens=read_tokens_file(options.tokens),
         ssl_context=make_server_context(options.cert, options.key)
         if _wants_tls(options, listen)
@@ -77,17 +77,6 @@ def _wants_tls(options: Namespace, listen: ListenAddress) -> bool:
     return listen.tls
 
 
-def _find_server(settings: Settings) -> NativeAddress:
-    server = str(settings["server"])
-    if not server:
-        raise ConfigError("no server: give --server af://HOST:PORT, or set af_servername")
-    if not is_native(server):
-        raise ConfigError(
-            f'server "{server}": a gateway connects to an afserver, give --server af://HOST:PORT'
-        )
-    return parse_native(server, cast("int", settings["af_serverport"]))
-
-
 def _raise_file_limit(agents: int) -> None:
     """Raise the limit of open files for `agents`; warn if the hard limit is too low."""
     # Each agent is an open descriptor, and the usual soft limit is 1024.
@@ -105,22 +94,18 @@ def _raise_file_limit(agents: int) -> None:
 
 
 async def _serve(config: GatewayConfig, identities: IdentityStore) -> None:
-    async with trio.open_nursery() as outer:
-        escalation = _SignalEscalation()
-        await outer.start(watch_signals, escalation.handle_signal)
-        try:
-            with escalation.scope:
-                async with trio.open_nursery() as inner:
-                    gateway = await inner.start(partial(run_gateway, config, identities=identities))
-                    escalation.gateway = gateway
-                    print_line(
-                        f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
-                    )
-                    if config.metrics is not None:
-                        url = make_url(config.metrics.host, gateway.metrics_port, tls=False)
-                        print_line(f"metrics are at {url.replace('ws', 'http', 1)}/metrics")
-        finally:
-            outer.cancel_scope.cancel()
+    escalation = _SignalEscalation()
+    async with open_signals(escalation.handle_signal):
+        with escalation.scope:
+            async with trio.open_nursery() as nursery:
+                gateway = await nursery.start(partial(run_gateway, config, identities=identities))
+                escalation.gateway = gateway
+                print_line(
+                    f"agents connect to {clean(gateway.url)}, the server is {config.server.url}"
+                )
+                if config.metrics is not None:
+                    url = make_url(config.metrics.host, gateway.metrics_port, tls=False)
+                    print_line(f"metrics are at {url.replace('ws', 'http', 1)}/metrics")
 
 
 class _SignalEscalation:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -14,8 +15,8 @@ import attrs
 import trio
 
 from trio_afrender.cli.load_settings import load_options
-from trio_afrender.cli.resource_table import LoadHistory, make_rows, plot, short_line
-from trio_afrender.cli.signals import watch_signals
+from trio_afrender.cli.resource_table import make_rows, plot, short_line
+from trio_afrender.cli.signals import open_signals
 from trio_afrender.cli.terminal import has_rich, write_line
 from trio_afrender.config.load import make_config
 from trio_afrender.hostinfo.identity import HostFacts, host_facts
@@ -28,6 +29,8 @@ FIRST_REFRESH = 0.5
 """Seconds between the two measurements before the first output, which rates need."""
 BAR = 20
 """Columns of a bar."""
+MAX_CURVE = 60
+"""Columns of the widest curve, which has one for each measurement."""
 
 Show: TypeAlias = Callable[[HostResources], None]
 
@@ -58,12 +61,13 @@ async def _measure_twice(sampler: Sampler, pause: float, show: Show) -> None:
 
 async def _watch(sampler: Sampler, period: float, show: Show) -> None:
     """Show a measurement every `period` seconds until a signal, which is the regular end."""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(watch_signals, lambda _count, _name: nursery.cancel_scope.cancel())
-        await _measure_twice(sampler, min(FIRST_REFRESH, period), show)
-        while True:
-            await trio.sleep(period)
-            show(await sampler.measure())
+    watching = trio.CancelScope()
+    async with open_signals(lambda _count, _name: watching.cancel()):
+        with watching:
+            await _measure_twice(sampler, min(FIRST_REFRESH, period), show)
+            while True:
+                await trio.sleep(period)
+                show(await sampler.measure())
 
 
 def _write_table(found: HostResources, facts: HostFacts) -> None:
@@ -79,8 +83,7 @@ def _write_table(found: HostResources, facts: HostFacts) -> None:
 
 def _write_json(found: HostResources, facts: HostFacts) -> None:
     whole = {"host": attrs.asdict(facts), "resources": attrs.asdict(found)}
-    json.dump(whole, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(whole, indent=2) + "\n")
 
 
 def _write_line(found: HostResources) -> None:
@@ -102,12 +105,11 @@ def _open_live_table(facts: HostFacts) -> Iterator[Show]:
     from rich.text import Text
 
     console = Console(markup=False, highlight=False, emoji=False)
-    history = LoadHistory()
+    history: dict[str, deque[float]] = {}
 
     def show(found: HostResources) -> None:
         rows = make_rows(found, facts)
-        history.take(rows)
-        width = max(8, min(60, console.width // 4))
+        width = max(8, min(MAX_CURVE, console.width // 4))
         table = Table.grid(padding=(0, 1))
         # With minimal widths: rich would shrink these columns first, in favour of the text.
         table.add_column(min_width=max(len(row.name) for row in rows), no_wrap=True)
@@ -116,7 +118,9 @@ def _open_live_table(facts: HostFacts) -> Iterator[Show]:
         for row in rows:
             drawn = Text("")
             if row.percent is not None:
-                curve = plot(history.of(row.name), width, plain=console.legacy_windows)
+                values = history.setdefault(row.name, deque(maxlen=MAX_CURVE))
+                values.append(row.percent)
+                curve = plot(tuple(values), width, plain=console.legacy_windows)
                 colour = "red" if row.percent >= 90 else "yellow" if row.percent >= 70 else "green"
                 drawn = Text(f"{curve} {row.percent:>3.0f} %", style=colour)
             table.add_row(Text(row.name, style="bold"), drawn, Text(row.text))

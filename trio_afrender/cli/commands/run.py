@@ -7,6 +7,7 @@ import platform
 import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -21,7 +22,7 @@ from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_report, write_report
 from trio_afrender.cli.run_directory import RunDirectory, open_run_directory
-from trio_afrender.cli.signals import ignore_signals, watch_signals
+from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
@@ -119,14 +120,10 @@ class _JobRun:
             else:
                 self._shut_down(count, name)
 
-        async with trio.open_nursery() as outer:
-            await outer.start(watch_signals, handle_signal)
-            try:
-                with scope:
-                    async with open_farm(self.directory.farm, settings=self.settings) as farm:
-                        await self._run_farm(farm)
-            finally:
-                outer.cancel_scope.cancel()
+        async with open_signals(handle_signal):
+            with scope:
+                async with open_farm(self.directory.farm, settings=self.settings) as farm:
+                    await self._run_farm(farm)
 
     async def _run_farm(self, farm: Farm) -> None:
         tokens = TokenTable()
@@ -134,7 +131,8 @@ class _JobRun:
             assert config.token is not None  # noqa: S101 - `_make_configs` sets it
             tokens.add(config.name, config.token)
         async with trio.open_nursery() as servers:
-            bound: BoundAddress = await servers.start(_serve, farm, tokens)
+            serve = partial(serve_websocket, farm.serve_link, tokens=tokens)
+            bound: BoundAddress = await servers.start(serve)
             async with trio.open_nursery() as agents:
                 handles: list[AgentHandle] = [
                     await agents.start(run_agent, attrs.evolve(config, server=bound.url))
@@ -150,14 +148,6 @@ class _JobRun:
                 for handle in handles:
                     handle.drain("the job is over")
             servers.cancel_scope.cancel()
-
-
-async def _serve(
-    farm: Farm,
-    tokens: TokenTable,
-    task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    await serve_websocket(farm.serve_link, tokens=tokens, task_status=task_status)
 
 
 @attrs.frozen(slots=True)

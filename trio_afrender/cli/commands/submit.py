@@ -6,7 +6,7 @@ import platform
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import trio
@@ -15,19 +15,18 @@ from trio_afrender.afserver.client import Dialer
 from trio_afrender.afserver.job_follower import RemoteJob
 from trio_afrender.afserver.json_api import ask_json
 from trio_afrender.cli.job_progress import open_progress
-from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.load_settings import find_afserver, load_options
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_report, write_report
-from trio_afrender.cli.signals import ignore_signals, watch_signals
+from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.summary import summarize
 from trio_afrender.cli.terminal import clean, print_line
-from trio_afrender.config.load import Settings, make_config
+from trio_afrender.config.load import make_config
 from trio_afrender.errors import ConfigError, LinkRefused
 from trio_afrender.jobs.job_file import JobSpec, parse_job, read_job, unwrap
 from trio_afrender.jobs.submission import make_submission
 from trio_afrender.jobs.views import JobView
 from trio_afrender.path_map import PathMap
-from trio_afrender.transport.address import NativeAddress, is_native, parse_native
 
 __all__ = ("run",)
 
@@ -41,7 +40,8 @@ def run(options: Namespace) -> int:
     spec = parse_job(data, folder=options.job.absolute().parent)
     settings = load_options(options)
     config = make_config(settings)
-    dialer = Dialer(_find_server(settings), timeout=config.timing.connect)
+    server = find_afserver(settings, "jobs are submitted to an afserver")
+    dialer = Dialer(server, timeout=config.timing.connect)
     report = check_report(options.report)
     if report is not None and not options.wait:
         raise ConfigError("--report needs the end of the job: give --wait, too")
@@ -63,17 +63,6 @@ def run(options: Namespace) -> int:
     return _write_results(submission, report)
 
 
-def _find_server(settings: Settings) -> NativeAddress:
-    server = str(settings["server"])
-    if not server:
-        raise ConfigError("no server: give --server af://HOST:PORT, or set af_servername")
-    if not is_native(server):
-        raise ConfigError(
-            f'server "{server}": jobs are submitted to an afserver, give --server af://HOST:PORT'
-        )
-    return parse_native(server, cast("int", settings["af_serverport"]))
-
-
 @attrs.define(slots=True)
 class _Submission:
     """Sends and follows a job. `number` is its id on the server, `view` the job at its end."""
@@ -90,12 +79,10 @@ class _Submission:
 
     async def run(self) -> None:
         """Send the job and, if asked to, wait for its end; a signal ends the waiting."""
-        async with trio.open_nursery() as nursery:
-            waiting = trio.CancelScope()
-            await nursery.start(watch_signals, lambda _count, _name: waiting.cancel())
+        waiting = trio.CancelScope()
+        async with open_signals(lambda _count, _name: waiting.cancel()):
             with waiting:
                 await self._send()
-            nursery.cancel_scope.cancel()
 
     async def _send(self) -> None:
         answer = await ask_json(self.dialer, self.message)

@@ -33,8 +33,7 @@ def run(options: Namespace) -> int:
     known = [facts for folder in _agent_folders(root, options.name) for facts in _runs(folder)]
     found = [facts for facts in known if options.task in (facts["run"], _key(facts))]
     if options.json:
-        json.dump(found, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
         sys.stdout.write("\n".join("".join(f"{line}\n" for line in _describe(f)) for f in found))
     if found:
