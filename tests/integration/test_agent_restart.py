@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.agent_program import open_agent, open_server, submit
 from support.cli import Command, make_gate, pass_gate
 from support.polling import until
-from test_cli_agent import open_agent, open_server, submit
 
 from trio_afrender.farm.farm import Farm, FarmSettings
 from trio_afrender.protocol.messages import TaskKey

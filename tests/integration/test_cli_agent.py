@@ -5,58 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import trio
-from support.cli import Command, make_gate, open_command, open_gate, pass_gate, run_command
+from support.agent_program import open_agent, open_server, submit, write_token
+from support.cli import make_gate, open_command, open_gate, pass_gate, run_command
 from support.polling import until
 
 from trio_afrender.agent.state_dir import open_state_dir
-from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.jobs.job_file import parse_job
-from trio_afrender.transport.tokens import TokenTable, make_token
-from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
-
-
-@asynccontextmanager
-async def open_server(
-    tmp_path: Path, settings: FarmSettings | None = None
-) -> AsyncIterator[tuple[Farm, str]]:
-    """Open a farm; yield it and its URL. The token is in the file ``token``."""
-    token = make_token()
-    write_token(tmp_path / "token", token.secret)
-    settings = settings if settings is not None else FarmSettings()
-    async with open_farm(None, settings=settings) as farm, trio.open_nursery() as nursery:
-
-        async def serve(task_status: trio.TaskStatus[BoundAddress]) -> None:
-            tokens = TokenTable.single(token, "render-*")
-            await serve_websocket(farm.serve_link, tokens=tokens, task_status=task_status)
-
-        bound: BoundAddress = await nursery.start(serve)
-        yield farm, bound.url
-        nursery.cancel_scope.cancel()
-
-
-def write_token(path: Path, secret: str, mode: int = 0o600) -> None:
-    path.touch(mode=mode)
-    path.write_text(secret)
-
-
-@asynccontextmanager
-async def open_agent(
-    tmp_path: Path, url: str, *words: str, name: str = "render-1", leaves: bool = False
-) -> AsyncIterator[Command]:
-    words = ("--server", url, "--token-file", "token", "--name", name, "--store", "store", *words)
-    async with open_command(*words, home=tmp_path, leaves=leaves) as command:
-        yield command
-
-
-def submit(farm: Farm, *commands: str) -> int:
-    tasks = [{"name": f"t{i}", "command": command} for i, command in enumerate(commands)]
-    return farm.submit(parse_job({"job": {"name": "j", "blocks": [{"name": "b", "tasks": tasks}]}}))
+from trio_afrender.transport.tokens import make_token
 
 
 async def test_an_agent_runs_tasks_and_ends_on_a_signal(tmp_path: Path) -> None:

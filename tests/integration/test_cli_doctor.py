@@ -14,8 +14,8 @@ import attrs
 import pytest
 import trio
 import trustme
+from support.agent_program import open_server, write_token
 from support.cli import run_command
-from test_cli_agent import open_server, write_token
 
 from trio_afrender.cli.commands.doctor import _run_check
 from trio_afrender.cli.doctor import files, machine, network

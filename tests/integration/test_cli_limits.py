@@ -7,9 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from support.agent_program import open_agent, open_server, submit, write_job
 from support.cli import run_command
-from test_cli_agent import open_agent, open_server, submit
-from test_cli_run import write_job
 
 from trio_afrender.farm import FarmSettings
 

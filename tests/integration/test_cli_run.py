@@ -7,18 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from support.agent_program import write_job
 from support.cli import make_gate, open_command, open_gate, pass_gate, run_command
 
 _SHORT_GRACE = {"cgru_config": {"trio_afrender": {"timing": {"grace": 0.2}}}}
-
-
-def write_job(folder: Path, *tasks: str, **keys: object) -> Path:
-    """Write a job of one block with a task for each command."""
-    listed = [{"name": f"t{i}", "command": command} for i, command in enumerate(tasks)]
-    block = {"name": "b", "service": "generic", "tasks": listed, **keys}
-    path = folder / "job.json"
-    path.write_text(json.dumps({"job": {"name": "j", "blocks": [block]}}))
-    return path
 
 
 def states(report: Path) -> list[tuple[str, int]]:

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from support.agent_program import open_agent, open_server, submit
 from support.cli import make_gate, pass_gate
-from test_cli_agent import open_agent, open_server, submit
 
 STUBBORN = (
     "(setsid sh -c 'trap \"\" TERM; sleep 1000 & wait; sleep 1000' &);"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.agent_program import open_agent, open_server, submit
 from support.cli import make_gate, pass_gate, run_command
-from test_cli_agent import open_agent, open_server, submit
 
 from trio_afrender.agent.journal_format import MAGIC, make_record
 from trio_afrender.agent.run_history import DiskRunHistory, read_history

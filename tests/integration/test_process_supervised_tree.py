@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,15 @@ import attrs
 import pytest
 import trio
 from support.polling import until
-from support.process import RealTrees, lives, make_launch, make_program, make_shell, open_trees
+from support.process import (
+    RealTrees,
+    lives,
+    make_launch,
+    make_program,
+    make_shell,
+    open_trees,
+    run_isolated,
+)
 from support.process_contract import CHECKS, GUARD, KILL, TERM, TreeStarter
 
 from trio_afrender.errors import SpawnError, StoreError
@@ -545,6 +552,36 @@ async def test_folders_are_removed_by_the_supervisor(tmp_path: Path) -> None:
     assert not full.exists()
 
 
+def have_ended(pids: Iterable[int]) -> bool:
+    return not any(map(lives, pids))
+
+
+async def test_a_supervisor_of_an_earlier_version_leaves_folders_to_the_agent(
+    tmp_path: Path,
+) -> None:
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        supervisor.facts.pop("folders")
+        run_folder = tmp_path / "run"
+        folders = (str(run_folder / "work"),)
+        shell = attrs.evolve(make_shell("pwd"), cwd=folders[0])
+        run = await open_tree(supervisor, shell, run_folder, nursery, folders=folders)
+        await run.tree.exited()
+        assert await run.tree.kill_until_empty(GUARD) == ()
+        await run.tree.reap()
+        assert run.text() == f"{folders[0]}\n".encode()
+        await supervisor.remove_folders([run_folder])
+        assert not run_folder.exists()
+        (tmp_path / "file").write_text("no folder")
+        with pytest.raises(StoreError, match="File exists"):
+            await open_tree(
+                supervisor,
+                make_shell("true"),
+                tmp_path / "other",
+                nursery,
+                folders=(str(tmp_path / "file"),),
+            )
+
+
 async def test_a_killed_remover_does_not_keep_later_folders(tmp_path: Path) -> None:
     async with open_supervisor(tmp_path) as supervisor:
         for number in range(20):
@@ -556,7 +593,7 @@ async def test_a_killed_remover_does_not_keep_later_folders(tmp_path: Path) -> N
             for pid in pool:
                 os.kill(pid, signal.SIGKILL)
             # Until they are reaped: what is assigned to one that is dying is left for the next agent.
-            await until(lambda killed=pool: not any(map(lives, killed)))
+            await until(partial(have_ended, pool))
         last = tmp_path / "last"
         last.mkdir()
         await supervisor.remove_folders([last])
@@ -614,12 +651,7 @@ print(supervisor._pool, supervisor._has_orphans)
 
 def test_the_channel_of_a_killed_task_supervisor_closes_before_it_can_be_reaped() -> None:
     """The kernel closes the descriptors of a process before its parent can reap it."""
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", DYING, str(root)],
-        check=False, capture_output=True, text=True, timeout=GUARD,
-    )  # fmt: skip
-    assert (done.stdout, done.returncode) == ("{} True\n", 0), done.stderr
+    assert run_isolated(DYING) == "{} True\n"
 
 
 KILLED = """
@@ -645,12 +677,7 @@ os.waitpid(process.pid, 0)
 
 
 def test_a_tree_is_not_assigned_to_a_pool_process_that_was_just_killed() -> None:
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", KILLED, str(root)],
-        check=False, capture_output=True, text=True, timeout=GUARD,
-    )  # fmt: skip
-    assert (done.stdout, done.returncode) == ("True 0 1\n", 0), done.stderr
+    assert run_isolated(KILLED) == "True 0 1\n"
 
 
 FIRST_MESSAGE = """
@@ -685,12 +712,7 @@ print(len(messages[0]["records"]))
 
 def test_an_agent_gets_the_records_of_all_trees_however_many_there_are(tmp_path: Path) -> None:
     """Also when they do not fit into the socket at once."""
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", FIRST_MESSAGE, str(root), str(tmp_path / "sock")],
-        check=False, capture_output=True, text=True, timeout=2 * GUARD,
-    )  # fmt: skip
-    assert (done.stdout, done.returncode) == ("20000\n", 0), done.stderr
+    assert run_isolated(FIRST_MESSAGE, str(tmp_path / "sock"), timeout=2 * GUARD) == "20000\n"
 
 
 async def test_stop_trees_returns_when_the_trees_are_empty(tmp_path: Path) -> None:
@@ -826,12 +848,8 @@ async def test_the_path_of_a_store_may_be_long(tmp_path: Path) -> None:
 
 
 def test_the_supervisor_imports_the_standard_library_alone() -> None:
-    root = Path(__file__).parents[2]
-    script = f"import sys; sys.path[:0] = [{str(root)!r}]; import trio_afrender.supervisor.daemon; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", script], check=True, capture_output=True, text=True
-    )
-    ours = {name for name in done.stdout.split() if name.startswith("trio_afrender.")}
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import trio_afrender.supervisor.daemon; print(*sys.modules)"
+    ours = {name for name in run_isolated(script).split() if name.startswith("trio_afrender.")}
     assert {name.split(".")[1] for name in ours} == {
         "message_framing",
         "supervisor",

@@ -37,6 +37,17 @@ async def open_worker(idle: float = 60.0) -> AsyncIterator[ProcessImageWorker]:
     assert pid is None or not psutil.pid_exists(pid)
 
 
+async def start_stopped(worker: ProcessImageWorker, image: Path) -> int:
+    """Start the process of the worker and stop it by SIGSTOP; return its pid."""
+    await worker.inspect(str(image), 30)
+    pid = worker.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    # Until it is stopped, it can still take a request out of the pipe.
+    await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    return pid
+
+
 def unread(pid: int) -> int:
     """Return how many bytes are in the pipe that is the input of a process."""
     with Path(f"/proc/{pid}/fd/0").open("rb", buffering=0) as pipe:
@@ -98,12 +109,7 @@ async def test_the_worker_ends_when_idle_and_starts_again(image: Path) -> None:
 
 async def test_an_image_that_ends_the_worker(image: Path) -> None:
     async with open_worker() as worker:
-        await worker.inspect(str(image), 30)
-        pid = worker.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-        # Until it is stopped, it can still take the request out of the pipe.
-        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        pid = await start_stopped(worker, image)
 
         async def crash() -> None:
             # If it were killed before the request is in the pipe, another one would get it.
@@ -121,10 +127,7 @@ async def test_an_image_that_ends_the_worker(image: Path) -> None:
 
 async def test_an_image_that_takes_too_long(image: Path) -> None:
     async with open_worker() as worker:
-        await worker.inspect(str(image), 30)
-        pid = worker.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        pid = await start_stopped(worker, image)
         with pytest.raises(ImageProblem, match=r"was not read within 0\.2 s"):
             await worker.inspect(str(image), 0.2)
         assert not psutil.pid_exists(pid)
@@ -133,10 +136,7 @@ async def test_an_image_that_takes_too_long(image: Path) -> None:
 
 async def test_a_cancelled_request_ends_the_worker(image: Path) -> None:
     async with open_worker() as worker:
-        await worker.inspect(str(image), 30)
-        pid = worker.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        pid = await start_stopped(worker, image)
         with trio.move_on_after(0.1):
             await worker.inspect(str(image), 30)
         assert not psutil.pid_exists(pid)
@@ -145,10 +145,7 @@ async def test_a_cancelled_request_ends_the_worker(image: Path) -> None:
 
 async def test_the_wait_for_a_busy_worker_has_a_limit(image: Path) -> None:
     async with open_worker() as worker:
-        await worker.inspect(str(image), 30)
-        pid = worker.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        pid = await start_stopped(worker, image)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.inspect, str(image), 30)
             await trio.testing.wait_all_tasks_blocked()

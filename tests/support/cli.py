@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
-import psutil
 import trio
+
+from support.process import find_marked
 
 GUARD = 60.0
 """Seconds after which a test fails; every command is faster."""
@@ -49,14 +50,7 @@ class Command:
 
     def strays(self) -> list[str]:
         """Return the living processes of this command, found by a mark in their environment."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(_MARK) == self.mark:
-                    found.append(f"{process.pid} {process.cmdline()}")
-            except psutil.Error:
-                continue
-        return found
+        return find_marked(_MARK, self.mark)
 
 
 def make_environment(home: Path, **more: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ import psutil
 import trio
 
 from support.cli import GUARD, Command, make_gate, open_command, open_gate, pass_gate
+from support.process import find_marked
 from trio_afrender import Config, run_agent
 from trio_afrender.agent.agent import AgentHandle
 from trio_afrender.config import Timing, Token
@@ -163,14 +164,7 @@ class LoopbackFarm:
 
     def task_processes(self) -> list[str]:
         """The living processes of tasks, in any session and below any parent."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(_MARK) == self.mark:
-                    found.append(f"{process.pid} {process.cmdline()}")
-            except psutil.Error:
-                continue
-        return found
+        return find_marked(_MARK, self.mark)
 
 
 @asynccontextmanager

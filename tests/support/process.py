@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 import attrs
+import psutil
 
-from support.process_contract import Shape, StartedTree, watch
+from support.process_contract import GUARD, Shape, StartedTree, watch
 from trio_afrender.process.interfaces import Launch, Persistence
 from trio_afrender.process.procfs import read_facts
 from trio_afrender.process.supervised_tree import SupervisedTree
@@ -46,6 +48,29 @@ def make_program(name: str, *words: str) -> Launch:
 
 def make_shell(script: str) -> Launch:
     return make_launch("/bin/sh", "-c", script)
+
+
+def run_isolated(script: str, *words: str, timeout: float = GUARD) -> str:
+    """Run Python code as the supervisor runs, with the root of this package in `sys.argv[1]`.
+
+    Returns what it prints.
+    """
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, str(Path(__file__).parents[2]), *words],
+        check=False, capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def find_marked(name: str, value: str) -> list[str]:
+    """Return the living processes with that variable, in any session and below any parent."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(name) == value:
+                found.append(f"{process.pid} {process.cmdline()}")
+    return found
 
 
 def lives(pid: int) -> bool:
