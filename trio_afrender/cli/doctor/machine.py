@@ -19,7 +19,7 @@ from trio_afrender.cli.doctor.finding import ERROR, OK, WARNING, Finding, drop_i
 from trio_afrender.config import Config
 from trio_afrender.hostinfo.gpu import GpuSampler
 from trio_afrender.process.procfs import PIDFD
-from trio_afrender.supervisor.cgroup import parse_groups, parse_mounts
+from trio_afrender.supervisor.cgroup import find_own, parse_groups, parse_mounts
 from trio_afrender.supervisor.prctl import adopt_orphans
 
 __all__ = (
@@ -175,10 +175,8 @@ def _group_processes() -> int | None:
     """Return the smallest ``pids.max`` of our group and those above it, in the unified tree."""
     found = None
     with suppress(OSError):
-        shown, point = parse_mounts((PROC / "self" / "mountinfo").read_text())[""]
-        path = parse_groups((PROC / "self" / "cgroup").read_text())[""]
-        folder = Path(point) / path.removeprefix(shown.rstrip("/")).strip("/")
-        for level in (folder, *folder.parents):
+        folder = find_own()
+        for level in (folder, *folder.parents) if folder is not None else ():
             limit = _read_number(level / "pids.max")
             if limit is not None and (found is None or limit < found):
                 found = limit
