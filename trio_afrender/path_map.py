@@ -132,7 +132,9 @@ class _Translation:
             quoted = self._windows and text[found.start() - 1 : found.start()] in ('"', "'")
             after = (_QUOTED_REST if quoted else _REST).match(text, found.end())
             rest = after.group() if after else ""
-            if _is_host(text, found.start()):
+            start = found.start()
+            before = text[max(0, start - _LONGEST_SCHEME) : start]
+            if text.startswith("//", start) and _SCHEME.search(before):  # a host, no path
                 yield found.group() + rest
             else:
                 yield self._replaced(found, rest)
@@ -173,13 +175,6 @@ def _alternatives(sources: Sequence[str], end: str, slash: str) -> str:
 
 def _bare(text: str) -> str:
     return text.replace("\\", "/").rstrip("/")
-
-
-def _is_host(text: str, start: int) -> bool:
-    """Whether the host of a ``scheme://`` begins at `start`."""
-    if not text.startswith("//", start):
-        return False
-    return _SCHEME.search(text[max(0, start - _LONGEST_SCHEME) : start]) is not None
 
 
 def _problem(pair: Sequence[str]) -> str:

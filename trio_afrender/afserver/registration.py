@@ -65,7 +65,15 @@ class Registration:
                 return answer
             result = answer
         self._state.unconfirmed_since = None
-        await self._send_nimby(result)
+        # A server that has the name ignores the state in a register, so an action sets it, once in the
+        # life of this render. Later the administrator's changes count
+        # (test_the_configured_nimby_counts_for_a_known_name_too).
+        nimby = register.state & (NIMBY_OWNER | NIMBY)
+        if not self._state.nimby_sent and not self._state.pausing:
+            if nimby and not result.registered.log.startswith(_NEW_RENDER_TEXT):
+                await self._set_param("NIMBY" if nimby & NIMBY else "nimby", on=True)
+            self._state.nimby_sent = True
+        await self.sync_pause()
         return result
 
     async def sync_pause(self) -> None:
@@ -140,17 +148,6 @@ class Registration:
         self._state.pace.change(settings)
         self._state.pace.exchanged(trio.current_time())
         return attrs.evolve(result, registered=attrs.evolve(result.registered, **settings))
-
-    async def _send_nimby(self, result: RegisterResult) -> None:
-        """Set the configured nimby state, once in the life of this render."""
-        # A server that has the name ignores the state in a register, so an action sets it. Later
-        # the administrator's changes count (test_the_configured_nimby_counts_for_a_known_name_too).
-        nimby = self.registered_as.state & (NIMBY_OWNER | NIMBY)
-        if not self._state.nimby_sent and not self._state.pausing:
-            if nimby and not result.registered.log.startswith(_NEW_RENDER_TEXT):
-                await self._set_param("NIMBY" if nimby & NIMBY else "nimby", on=True)
-            self._state.nimby_sent = True
-        await self.sync_pause()
 
     async def _set_param(self, param: str, *, on: bool) -> None:
         user, host = self.registered_as.user_name, self.registered_as.host_name

@@ -53,13 +53,21 @@ class RenderQueue:
 
         Requests for a task that stays, stay too: they must not reach the render before the task.
         """
-        tasks = self._take_tasks()
+        tasks: list[TaskExec] = []
+        weight = 0
+        for task in self.tasks.values():
+            weight += weigh(task)
+            if tasks and (len(tasks) == _TASKS_AT_ONCE or weight > _WEIGHT_AT_ONCE):
+                break
+            tasks.append(task)
+        for task in tasks:
+            del self.tasks[task.run]
         instruction, command = self.instruction
         self.instruction = ("", "")
         settings = self.settings
         self.settings = {}
         return Events(
-            tasks=tasks,
+            tasks=tuple(tasks),
             closes=self._take(self.closes),
             stops=self._take(self.stops),
             suspends=self._take(self.suspends),
@@ -74,18 +82,6 @@ class RenderQueue:
             zombie_time=settings.get("zombie_time", 0),
             exit_no_task_time=settings.get("exit_no_task_time", 0),
         )
-
-    def _take_tasks(self) -> tuple[TaskExec, ...]:
-        taken: list[TaskExec] = []
-        weight = 0
-        for task in self.tasks.values():
-            weight += weigh(task)
-            if taken and (len(taken) == _TASKS_AT_ONCE or weight > _WEIGHT_AT_ONCE):
-                break
-            taken.append(task)
-        for task in taken:
-            del self.tasks[task.run]
-        return tuple(taken)
 
     def _take(self, refs: dict[str, RunRef]) -> tuple[RunRef, ...]:
         taken = tuple(ref for run, ref in refs.items() if run not in self.tasks)

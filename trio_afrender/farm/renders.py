@@ -33,7 +33,8 @@ def register(
         state.next_render += 1
         state.renders[render.name] = render
     elif render.session is not None:
-        if not _lists_run_of(state, render, message):
+        listed = (state.runs.get(task.run) for task in (*message.running, *message.undelivered))
+        if not any(run is not None and run.render is render for run in listed):
             return Refused(
                 reason="name-taken",
                 text=f'a render "{render.name}" is online from {render.peer}',
@@ -56,12 +57,6 @@ def register(
     state.freed.add(render.name)
     state.outgoing.changed = True
     return _answer(state, render, message, now)
-
-
-def _lists_run_of(state: FarmState, render: RenderState, message: Register) -> bool:
-    """Whether a register lists a run of this render."""
-    listed = (state.runs.get(task.run) for task in (*message.running, *message.undelivered))
-    return any(run is not None and run.render is render for run in listed)
 
 
 def _answer(state: FarmState, render: RenderState, message: Register, now: float) -> Registered:

@@ -73,12 +73,16 @@ class RenderProxy:
         """
         async with self._lock:
             if self.session is not None:
-                if not self._lists_own_run(register):
+                own = {task.run for task in self._link.tasks} if self._link is not None else set()
+                listed = (*register.running, *register.undelivered)
+                if not any(task.run in own for task in listed):
                     return Refused(
                         reason="name-taken",
                         text=f'a render "{self.name}" is online through this gateway',
                         retry_after=min(5.0, self.link_state.pace.zombie / 4),
                     )
+                # Run ids are random, so a listed one comes from the same agent: its old websocket is
+                # dead, and the gateway has not noticed that yet.
                 self.session.end("this render has another connection")
                 self.session = None
             self._end_wait_for_agent()
@@ -115,12 +119,6 @@ class RenderProxy:
         if self._returned is not None:
             self._returned.set()
             self._returned = None
-
-    def _lists_own_run(self, register: Register) -> bool:
-        """Whether a register lists a run of this render. Run ids are random, so it comes from the
-        same agent: its old websocket is dead, and the gateway has not noticed that yet."""
-        own = {task.run for task in self._link.tasks} if self._link is not None else set()
-        return any(task.run in own for task in (*register.running, *register.undelivered))
 
     def detach(self, session: AgentSession) -> None:
         """Note that a websocket has ended. The render stays online without it for a zombie time."""

@@ -165,6 +165,15 @@ def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
     )
     flags = _parse_flags(fields, tasks)
     numeric = bool(flags & BlockFlags.NUMERIC)
+    if numeric:
+        frames = _parse_frames(fields)
+    else:
+        # Only dependencies use them. Servers save zeros for values that were not given: they mean
+        # the default.
+        frames = {
+            "frames_per_task": fields.number("frames_per_task", 1) or 1,
+            "frames_inc": max(1, fields.number("frames_inc", 1)),
+        }
     return BlockSpec(
         name=fields.text("name", "block"),
         service=fields.text("service") or "generic",
@@ -176,7 +185,7 @@ def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
         tasks=() if numeric else tasks,
         tasks_name=fields.text("tasks_name"),
         flags=flags,
-        **(_parse_frames(fields) if numeric else _parse_list_frames(fields)),
+        **frames,
         sequential=0 if fields.flag("non_sequential") else fields.number("sequential", 1),
         capacity=max(1, fields.number("capacity", 1000)),
         capacity_coeff_min=fields.number("capacity_coeff_min", 0),
@@ -243,17 +252,6 @@ def _parse_frames(fields: Fields) -> dict[str, int]:
         first, last = found["frame_first"], found["frame_last"]
         raise JobError(fields.at("frame_last"), f"{last} is before frame_first, {first}")
     return found
-
-
-def _parse_list_frames(fields: Fields) -> dict[str, int]:
-    """The frames of a list of tasks, which only dependencies use.
-
-    Servers save zeros for values that were not given: they mean the default.
-    """
-    return {
-        "frames_per_task": fields.number("frames_per_task", 1) or 1,
-        "frames_inc": max(1, fields.number("frames_inc", 1)),
-    }
 
 
 def _place_folder(text: str, base: Path | None) -> str:

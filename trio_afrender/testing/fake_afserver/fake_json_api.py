@@ -6,7 +6,7 @@ Like the real server it puts texts of renders, and names of tasks, into the JSON
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from trio_afrender.testing.fake_afserver.fake_farm import FakeAfserverState
@@ -15,7 +15,6 @@ from trio_afrender.testing.fake_afserver.records import (
     NIMBY_OWNER,
     PAUSED,
     NativeRender,
-    NativeTask,
 )
 
 __all__ = ("act", "answer_get", "reply")
@@ -52,7 +51,13 @@ def act(state: FakeAfserverState, action: Mapping[str, Any]) -> bytes:
 
 def _dump_render(state: FakeAfserverState, render: NativeRender) -> str:
     register = render.register
-    tasks = [state.tasks[key] for key in render.tasks if key in state.tasks]
+    tasks = ",\n".join(
+        f'{{"name":"{task.exec.name}","service":"{task.exec.service}",'
+        f'"time_start":{task.exec.time_start},"job_id":{task.key.job},'
+        f'"block_num":{task.key.block},"task_num":{task.key.task},'
+        f'"act":"{task.activity}","res":"{task.resources}"}}'
+        for task in (state.tasks[key] for key in render.tasks if key in state.tasks)
+    )
     lines = [
         f'"name":"{register.name}"',
         f'"id":{render.id}',
@@ -61,17 +66,7 @@ def _dump_render(state: FakeAfserverState, render: NativeRender) -> str:
         f'"os":"{register.os}"',
         f'"engine":"{register.engine}"',
         f'"st":{render.state}',
-        *([f'"tasks":[{_dump_tasks(tasks)}]'] if tasks else []),
+        *([f'"tasks":[{tasks}]'] if tasks else []),
         f'"host_resources":{{"hw_info":"{register.resources.hw_info}"}}',
     ]
     return "{" + ",\n".join(lines) + "}"
-
-
-def _dump_tasks(tasks: Iterable[NativeTask]) -> str:
-    return ",\n".join(
-        f'{{"name":"{task.exec.name}","service":"{task.exec.service}",'
-        f'"time_start":{task.exec.time_start},"job_id":{task.key.job},'
-        f'"block_num":{task.key.block},"task_num":{task.key.task},'
-        f'"act":"{task.activity}","res":"{task.resources}"}}'
-        for task in tasks
-    )
