@@ -118,9 +118,8 @@ async def open_stage(image_worker: ScriptedImageWorker | None = None) -> AsyncIt
         run_folder = await stack.enter_async_context(outside.open_run_folder(TASK))
         image_worker.files = host.places["r1"].files
         run_state.prepare(run_folder, plugins)
-        thumbnails = Thumbnails(run_state, run_folder, plugins)
+        thumbnails = Thumbnails(run_state, run_folder, plugins, nursery)
         nursery.start_soon(note_files)
-        nursery.start_soon(thumbnails.run)
         yield Stage(thumbnails, image_worker, host, run_state, plugins, sent)
         nursery.cancel_scope.cancel()
 

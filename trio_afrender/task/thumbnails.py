@@ -53,10 +53,17 @@ async def make_thumbnail(request: Wanted, dependencies: TaskDependencies, limit:
 
 
 class Thumbnails:
-    """A queue of announced files and the task that processes it."""
+    """A queue of announced files. A task in `nursery` processes it while it is not empty."""
 
-    def __init__(self, state: RunState, run_folder: RunFolder, plugins: PluginTask) -> None:
+    def __init__(
+        self,
+        state: RunState,
+        run_folder: RunFolder,
+        plugins: PluginTask,
+        nursery: trio.Nursery,
+    ) -> None:
         self._state = state
+        self._nursery = nursery
         self._run_folder = run_folder
         self._plugins = plugins
         self._numbers = count()
@@ -79,17 +86,17 @@ class Thumbnails:
         while len(self._waiting) > MAX_BACKLOG:
             self._waiting.popleft()
             self._skipped += 1
-        self._wake()
-
-    def _wake(self) -> None:
-        # A new event: a `finish` that comes now must wait for this work too.
-        self._idle = trio.Event()
         self._changed.set()
+        if self._idle.is_set():
+            # A new event: a `finish` that comes now must wait for this work too.
+            self._idle = trio.Event()
+            # Started on demand: most runs announce nothing, and a waiting task costs some KiB.
+            self._nursery.start_soon(self._work)
 
-    async def run(self) -> None:
-        """Make thumbnails until cancelled."""
-        while True:
-            with trio.move_on_at(self._due if self._unfinished else math.inf):
+    async def _work(self) -> None:
+        """Make thumbnails until none is left to be made."""
+        while self._waiting or self._unfinished:
+            with trio.move_on_at(self._due):
                 await self._changed.wait()
             # Replaced before the work: what is announced during it starts another round.
             self._changed = trio.Event()
@@ -104,8 +111,7 @@ class Thumbnails:
                 for command in tuple(self._unfinished):
                     await self._try(command)
                 await self._send_files()
-            if not self._waiting and not self._unfinished:
-                self._idle.set()
+        self._idle.set()
 
     async def finish(self, deadline: float) -> bool:
         """Wait until the announced files are processed, at most the time that one may take.
@@ -113,8 +119,7 @@ class Thumbnails:
         A stop ends the wait. Return False if `deadline`, in trio's time, came first.
         """
         self._over = True
-        if not self._idle.is_set():
-            self._wake()
+        self._changed.set()
         with trio.move_on_at(deadline), self._state.control.stoppable(self._limit):
             await self._idle.wait()
         if not self._idle.is_set() and trio.current_time() >= deadline:
