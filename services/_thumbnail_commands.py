@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 
+from trio_afrender.private_folder import write_whole
 from trio_afrender.thumbnail.command import Wanted, make_words
 from trio_afrender.thumbnail.common import DEFAULT_HEIGHT
 
@@ -67,9 +68,7 @@ class ThumbnailNames:
 
     def _write(self) -> None:
         with suppress(OSError):  # then only this object has them
-            with open(f"{self._file()}.part", "w", encoding="ascii") as file:  # noqa: PTH123 - as above
-                json.dump(self._names, file)
-            os.replace(f"{self._file()}.part", self._file())  # noqa: PTH105 - as above
+            write_whole(self._file(), json.dumps(self._names))
 
     def _file(self) -> str:
         return os.path.join(self._folder, ".thumbnails.json")  # noqa: PTH118 - as above
