@@ -322,6 +322,10 @@ async def open_tree(
     return TreeWithLog(tree, log)
 
 
+async def wait_dead(pids: Sequence[int]) -> None:
+    await until(lambda: not any(map(lives, pids)))
+
+
 async def wait_end(folder: Path) -> TreeState:
     """The last state of the tree whose record is in `folder`, once it has ended."""
     await until(lambda: read_exit_record(str(folder / "task")))
@@ -547,9 +551,8 @@ async def test_folders_are_removed_by_the_supervisor(tmp_path: Path) -> None:
     (full / "work" / "deep" / "file").write_text("x")
     async with open_supervisor(tmp_path) as supervisor:
         await supervisor.remove_folders([bare, full, tmp_path / "absent"])
-    # The supervisor without trees ends when its agent leaves, and not before it has removed them.
-    assert not bare.exists()
-    assert not full.exists()
+    # The supervisor ends after its agent, and not before it has removed them.
+    await until(lambda: not bare.exists() and not full.exists())
 
 
 def have_ended(pids: Iterable[int]) -> bool:
@@ -597,7 +600,7 @@ async def test_a_killed_remover_does_not_keep_later_folders(tmp_path: Path) -> N
         last = tmp_path / "last"
         last.mkdir()
         await supervisor.remove_folders([last])
-    assert not last.exists()
+    await until(lambda: not last.exists())
 
 
 async def test_the_supervisor_survives_the_kill_of_any_task_supervisor(tmp_path: Path) -> None:

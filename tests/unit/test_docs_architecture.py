@@ -6,8 +6,7 @@ import ast
 import re
 
 import pytest
-
-from tests.unit.test_import_rules import LAYERS, OWN_PACKAGES, PACKAGE, ROOT
+from support.layers import LAYERS, OWN_PACKAGES, PACKAGE, ROOT
 
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN = "<!-- packages: generated from the docstrings, checked by tests/unit/test_docs_architecture.py -->"

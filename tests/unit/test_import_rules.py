@@ -11,46 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.layers import BASE, LAYERS, OWN_PACKAGES, PACKAGE, ROOT
 
 import trio_afrender
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "trio_afrender"
-OWN_PACKAGES = ("trio_afrender", "parsers", "services", "resmeters")
-
-BASE = (
-    "version",
-    "errors",
-    "text",
-    "backoff",
-    "path_map",
-    "frame_ranges",
-    "message_framing",
-    "private_folder",
-    "thumbnail",
-)
-LAYERS = (
-    BASE,
-    ("async_helpers",),
-    ("protocol",),
-    ("config",),
-    ("jobs",),
-    ("tasklog",),
-    ("supervisor",),
-    ("process",),
-    ("hostinfo",),
-    ("plugins",),
-    ("task",),
-    ("transport",),
-    ("afserver",),
-    ("agent",),
-    ("farm",),
-    ("gateway",),
-    ("devtools",),
-    ("testing",),
-    ("cli", "__main__"),
-)
-"""Each layer may import from the layers above it and from itself, never from below."""
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}
 FORBIDDEN = {"farm": {"agent", "task"}, "gateway": {"agent", "task"}}
 NO_TRIO = (*BASE, "protocol", "config", "jobs", "supervisor")

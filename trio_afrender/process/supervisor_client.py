@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -24,13 +25,15 @@ import trio
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import AfRenderError, SpawnError, StoreError
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
-from trio_afrender.process.interfaces import Launch
+from trio_afrender.process.interfaces import Launch, Persistence
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
 from trio_afrender.process.leftover_processes import kill_leftovers
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
+from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.supervisor.unix_sockets import connect, supervisor_path
+from trio_afrender.tasklog.io_threads import work_in_thread
 from trio_afrender.tasklog.writer import MAX_HELD, SEGMENT_SIZE
 
 __all__ = (
@@ -135,7 +138,8 @@ class SupervisorClient:
         self._sock: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
         self.facts: dict[str, object] = {}
-        """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``records``."""
+        """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``folders``,
+        ``records``."""
 
     async def connect(self) -> None:
         """Connect to the supervisor of this store, or start one. Raises `SupervisorError`."""
@@ -211,6 +215,8 @@ class SupervisorClient:
         started is killed.
         """
         check_launch(launch)
+        if not self.facts.get("folders"):
+            await self._make_folders(launch.persistence)
         if launch.persistence.attach:
             found = await self._attach(launch)
             if found is not None:
@@ -227,14 +233,26 @@ class SupervisorClient:
             f"{MAX_START_TRIES} task supervisors were killed before they could"
         )
 
+    async def _make_folders(self, persistence: Persistence) -> None:
+        # The supervisor is of an earlier version, which started tasks that still run: it lives until
+        # they have ended, and does not know `LaunchSpec.folders`.
+        folder = Path(persistence.record).parent
+        try:
+            await work_in_thread(partial(make_folders, (str(folder), *persistence.folders)))
+        except OSError as error:
+            raise StoreError.of(folder, error) from error
+
     async def remove_folders(self, folders: Sequence[Path]) -> None:
         """Have the folders of ended runs removed, and do not wait for that. Raises nothing.
 
         What is not removed, because the supervisor was killed, the next agent removes at its start.
         """
-        message = {"op": "remove", "folders": [str(folder) for folder in folders]}
+        paths = [str(folder) for folder in folders]
+        if not self.facts.get("folders"):
+            await work_in_thread(partial(remove_folders, paths))
+            return
         with suppress(SpawnError):
-            await self._send(encode(message), ())
+            await self._send(encode({"op": "remove", "folders": paths}), ())
 
     async def _try_spawn(self, launch: Launch) -> SupervisedTree | None:
         """Start a tree; None when its task supervisor ended before it sent a message."""

@@ -160,6 +160,7 @@ class SupervisorDaemon:
                     "pid": os.getpid(),
                     "cgroups": self._host.cgroups,
                     "protected": self._host.oom_scores is not None,
+                    "folders": True,  # an earlier version neither makes nor removes them
                     "records": [each.record for each in self._pool.values() if each.record],
                 }
             )
