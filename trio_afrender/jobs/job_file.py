@@ -66,6 +66,10 @@ def read_job(path: Path) -> object:
         raise JobError(str(path), error.strerror or str(error)) from None
     if len(raw) > _MAX_FILE:
         raise JobError(str(path), f"larger than {_MAX_FILE >> 20} MiB")
+    return _loads(raw, path)
+
+
+def _loads(raw: bytes, path: Path) -> object:
     # Servers write texts as they got them, with control characters and bytes that are not UTF-8.
     text = raw.decode("utf-8-sig", "surrogateescape")
     try:
