@@ -86,7 +86,13 @@ def make_sheet(request: dict[str, Any]) -> None:
     canvas = np.empty((grid.height, grid.width, 3), np.float32)
     canvas[:] = BACKGROUND
     for index, picture in enumerate(pictures):
-        _draw_cell(canvas, grid, index, picture)
+        left, top = grid.corner(index)
+        box = canvas[top : top + grid.high, left : left + grid.wide]
+        box[:] = RED if picture is None else CELL
+        if picture is not None:
+            high, wide = picture.shape[:2]
+            down, right = (grid.high - high) // 2, (grid.wide - wide) // 2
+            box[down : down + high, right : right + wide] = picture
     sheet = oiio.ImageBuf(oiio.ImageSpec(grid.width, grid.height, 3, "uint8"))
     sheet.set_pixels(oiio.ROI(), canvas)
     _write_texts(sheet, grid, request, pictures)
@@ -104,18 +110,6 @@ def _read(image: str | None) -> NDArray[np.float32] | None:
         return None
     pixels = np.concatenate(bands)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
-
-def _draw_cell(
-    canvas: NDArray[np.float32], grid: Grid, index: int, picture: NDArray[np.float32] | None
-) -> None:
-    left, top = grid.corner(index)
-    box = canvas[top : top + grid.high, left : left + grid.wide]
-    box[:] = RED if picture is None else CELL
-    if picture is not None:
-        high, wide = picture.shape[:2]
-        down, right = (grid.high - high) // 2, (grid.wide - wide) // 2
-        box[down : down + high, right : right + wide] = picture
 
 
 def _write_texts(

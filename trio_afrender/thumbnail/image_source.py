@@ -88,28 +88,27 @@ class ImageSource:
         order = slice(picked[0], picked[-1] + 1) if picked == sorted(picked) else picked
         for top in range(spec.y, spec.y + spec.height, rows):
             bottom = min(top + rows, spec.y + spec.height)
-            pixels = self._read(top, bottom, begin, end)
-            yield Band(top - spec.full_y, spec.x - spec.full_x, pixels[..., order])
+            shape = bottom - top, spec.width, end - begin
+            pixels: NDArray[np.float32] | None
+            if self._flat is not None:
+                import OpenImageIO as oiio
 
-    def _read(self, top: int, bottom: int, begin: int, end: int) -> NDArray[np.float32]:
-        spec, image = self._spec, self._image
-        pixels: NDArray[np.float32] | None
-        if self._flat is not None:
-            import OpenImageIO as oiio
-
-            roi = oiio.ROI(spec.x, spec.x + spec.width, top, bottom, 0, 1, begin, end)
-            pixels = self._flat.get_pixels("float", roi)
-        elif spec.tile_width:
-            left, right = spec.x, spec.x + spec.width
-            pixels = image.read_tiles(
-                self._part, 0, left, right, top, bottom, 0, 1, begin, end, "float"
-            )
-        else:
-            pixels = image.read_scanlines(self._part, 0, top, bottom, 0, begin, end, "float")
-        if pixels is None or image.has_error:
-            error = first_line(image.geterror())
-            raise ImageError(f"{self.path} is damaged or not complete: {error}")
-        return pixels.reshape(bottom - top, spec.width, end - begin)
+                roi = oiio.ROI(spec.x, spec.x + spec.width, top, bottom, 0, 1, begin, end)
+                pixels = self._flat.get_pixels("float", roi)
+            elif spec.tile_width:
+                left, right = spec.x, spec.x + spec.width
+                pixels = self._image.read_tiles(
+                    self._part, 0, left, right, top, bottom, 0, 1, begin, end, "float"
+                )
+            else:
+                pixels = self._image.read_scanlines(
+                    self._part, 0, top, bottom, 0, begin, end, "float"
+                )
+            if pixels is None or self._image.has_error:
+                error = first_line(self._image.geterror())
+                raise ImageError(f"{self.path} is damaged or not complete: {error}")
+            shown = pixels.reshape(shape)[..., order]
+            yield Band(top - spec.full_y, spec.x - spec.full_x, shown)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from trio_afrender.thumbnail.image_source import ImageSource
 
 __all__ = ("make_thumbnail", "need_openimageio", "read_small", "write_jpeg")
 
@@ -76,13 +75,19 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
     import numpy as np
 
     from trio_afrender.thumbnail.colour import FLOATS, clip_limit, find_tone, to_screen
-    from trio_afrender.thumbnail.downscale import BoxReducer
+    from trio_afrender.thumbnail.downscale import BoxReducer, small_size
     from trio_afrender.thumbnail.image_source import open_source
 
     with open_source(image) as source:
         tone = find_tone(source)
         limit = clip_limit(tone, source)
-        wide, high, box = _sizes(source, height)
+        width = source.width * source.aspect
+        if source.orientation >= 5:  # turned by 90 degrees
+            high, wide = small_size(source.height, width, height)
+        else:
+            wide, high = small_size(width, source.height, height)
+        # Not larger than the image: a side that must grow is enlarged afterwards.
+        box = min(wide, source.width), min(high, source.height)
         reducer: BoxReducer | None = None
         for band in source.bands():
             if reducer is None:
@@ -97,33 +102,11 @@ def read_small(image: Path, height: int) -> NDArray[np.float32]:
         if reducer is None:
             raise ImageError(f"{image} has no pixels")
         small = to_screen(reducer.result(), tone, source)
-    return _turn_upright(_enlarge(small, wide, high), source.orientation)
-
-
-def _sizes(source: ImageSource, height: int) -> tuple[int, int, tuple[int, int]]:
-    """Return width and height of the thumbnail, in the file's orientation, and the size to average to.
-
-    That is not larger than the image: a side that must grow is enlarged afterwards.
-    """
-    from trio_afrender.thumbnail.downscale import small_size
-
-    width = source.width * source.aspect
-    if source.orientation >= 5:  # turned by 90 degrees
-        high, wide = small_size(source.height, width, height)
-    else:
-        wide, high = small_size(width, source.height, height)
-    return wide, high, (min(wide, source.width), min(high, source.height))
-
-
-def _enlarge(small: NDArray[np.float32], wide: int, high: int) -> NDArray[np.float32]:
-    if small.shape[:2] == (high, wide):
-        return small
-    import numpy as np
-
-    rows = np.arange(high) * small.shape[0] // high
-    columns = np.arange(wide) * small.shape[1] // wide
-    enlarged: NDArray[np.float32] = small[rows][:, columns]
-    return enlarged
+    if small.shape[:2] != (high, wide):
+        rows = np.arange(high) * small.shape[0] // high
+        columns = np.arange(wide) * small.shape[1] // wide
+        small = small[rows][:, columns]
+    return _turn_upright(small, source.orientation)
 
 
 def _turn_upright(small: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
