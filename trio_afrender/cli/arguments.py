@@ -153,12 +153,20 @@ def _option(*names: str, **settings: Any) -> _Parser:  # noqa: ANN401 - as argpa
     return parser
 
 
+_FILE: Mapping[str, Any] = {"type": Path, "metavar": "FILE"}
+_FOLDER: Mapping[str, Any] = {"type": Path, "metavar": "DIR"}
+_JOB: Mapping[str, Any] = {
+    "type": Path,
+    "metavar": "JOB.json",
+    "help": "a job in Afanasy's JSON format",
+}
+
+
 _COMMON = _option(
     "--config",
     action="append",
-    type=Path,
     default=[],
-    metavar="FILE",
+    **_FILE,
     help="a config file that is read after CGRU's own files; can be repeated",
 )
 _COMMON.add_argument(
@@ -169,6 +177,9 @@ _COMMON.add_argument(
 )
 _JSON = _option("--json", action="store_true", help="print JSON")
 _NO_DATE = _option("-log_nodate", "--log-nodate", action="store_true", help="no times in the log")
+_AFSERVER = _option(
+    "--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)"
+)
 _NO_SUPERVISOR = _option(
     "--no-supervisor",
     action="store_true",
@@ -177,8 +188,7 @@ _NO_SUPERVISOR = _option(
 _PLUGINS = _option(
     "--plugins",
     action="append",
-    type=Path,
-    metavar="DIR",
+    **_FOLDER,
     help="a folder with services and parsers of your own; can be repeated",
 )
 _LIMIT = _option(
@@ -204,13 +214,12 @@ def _make_render_options() -> _Parser:
         help="the render's name (default: AF_HOSTNAME, else this computer's name)",
     )
     add("--user", "-username", help="the owner's name (default: AF_USERNAME, else your login name)")
-    add("--token-file", type=Path, metavar="FILE", help="a file with the server's token; mode 0600")
-    text = "certificates to trust instead of the system's (PEM)"
-    add("--ca-file", type=Path, metavar="FILE", help=text)
+    add("--token-file", **_FILE, help="a file with the server's token; mode 0600")
+    add("--ca-file", **_FILE, help="certificates to trust instead of the system's (PEM)")
     text = "allow ws:// to other hosts; the network can read the token then"
     add("--allow-plain", action="store_true", help=text)
     text = "the folder for state, logs and folders of tasks (af_store_folder)"
-    add("--store", type=Path, metavar="DIR", help=text)
+    add("--store", **_FOLDER, help=text)
     return parser
 
 
@@ -264,7 +273,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
 
     text = "run a job file on this machine, with an embedded farm"
     add = add_command("run", text, _PLUGINS, _NO_SUPERVISOR).add_argument
-    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
+    add("job", **_JOB)
     count = _within(int, 1, 64, "1 to 64")
     add("--agents", type=count, default=1, metavar="N", help="number of renders (default: 1)")
     add(
@@ -279,11 +288,11 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--no-progress", action="store_true", help="print the summary only")
     add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
     text = "the folder for logs and folders of tasks (default: a temporary one)"
-    add("--store", type=Path, metavar="DIR", help=text)
+    add("--store", **_FOLDER, help=text)
 
-    add = add_command("submit", "send a job file, as `run` takes it, to an afserver").add_argument
-    add("job", type=Path, metavar="JOB.json", help="a job in Afanasy's JSON format")
-    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
+    text = "send a job file, as `run` takes it, to an afserver"
+    add = add_command("submit", text, _AFSERVER).add_argument
+    add("job", **_JOB)
     text = "the job's user, if the file names none (default: AF_USERNAME, else your login name)"
     add("--user", "-username", help=text)
     add("--wait", action="store_true", help="show the progress until the job ends, as run does")
@@ -292,14 +301,11 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--no-progress", action="store_true", help="with --wait: print the summary only")
 
     text = "connect agents that use websockets to an afserver, as its renders"
-    add = add_command("gateway", text, _NO_DATE).add_argument
+    add = add_command("gateway", text, _AFSERVER, _NO_DATE).add_argument
     add("--listen", metavar="URL", help="wss://HOST:PORT for agents; 0.0.0.0: all addresses")
-    add("--server", metavar="URL", help="af://HOST:PORT (default: af_servername, af_serverport)")
-    text = "a file of lines NAME-OR-PATTERN TOKEN; mode 0600"
-    add("--tokens", type=Path, metavar="FILE", help=text)
-    add("--cert", type=Path, metavar="FILE", help="the certificate and its chain (PEM)")
-    text = "the key, if it is not in the file of --cert"
-    add("--key", type=Path, metavar="FILE", help=text)
+    add("--tokens", **_FILE, help="a file of lines NAME-OR-PATTERN TOKEN; mode 0600")
+    add("--cert", **_FILE, help="the certificate and its chain (PEM)")
+    add("--key", **_FILE, help="the key, if it is not in the file of --cert")
     text = "allow ws:// on other than loopback addresses; the network can read tokens then"
     add("--allow-plain", action="store_true", help=text)
     add(
@@ -325,7 +331,7 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
         help="messages per second allowed to an agent (default: 50)",
     )
     add("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus at this address")
-    add("--store", type=Path, metavar="DIR", help="the folder for the ids of renders")
+    add("--store", **_FOLDER, help="the folder for the ids of renders")
 
 
 def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
@@ -359,7 +365,7 @@ def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
     add = add_command("why", text, _JSON).add_argument
     add("task", metavar="TASK", help="JOB.BLOCK.TASK, or the id of a run")
     add("--name", "-hostname", metavar="NAME", help="the render (default: all of this host)")
-    add("--store", type=Path, metavar="DIR", help="the store folder (af_store_folder)")
+    add("--store", **_FOLDER, help="the store folder (af_store_folder)")
 
 
 def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
@@ -388,7 +394,7 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
     cutting.add_argument("--speed", metavar="LINES", help=text)
     text = "the task's working folder (default: the current folder)"
     add("--folder", default="", metavar="DIR", help=text)
-    add("--html", type=Path, metavar="FILE", help="write the log as a page, coloured by the parser")
+    add("--html", **_FILE, help="write the log as a page, coloured by the parser")
 
     text = "print the command and settings that a service makes for a task"
     add = add_command("check service", text, _JSON, _PLUGINS, _LIMIT, hidden=True).add_argument

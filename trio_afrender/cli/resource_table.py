@@ -44,10 +44,16 @@ def make_rows(found: HostResources, facts: HostFacts) -> list[Row]:
         f"{_mib(used)} of {_mib(found.mem_total_mb)} used, {_mib(found.mem_free_mb)} free;"
         f" caches {_mib(found.mem_cached_mb + found.mem_buffers_mb)}"
     )
+    parts = ("user", "nice", "system", "iowait", "irq", "softirq")
+    busy = [(part, getattr(found, f"cpu_{part}")) for part in parts]
+    shares = ", ".join(f"{part} {value} %" for part, value in busy if value) or "idle"
+    load = " ".join(f"{each / 10:.1f}" for each in found.cpu_loadavg)
+    temp = f", {found.cpu_temp} °C" if found.cpu_temp else ""
+    cpu = f"{found.cpu_num} x {found.cpu_mhz} MHz, load {load}{temp}; {shares}"
     rows = [
         Row("host", None, " ".join(filter(None, (facts.name, facts.os, facts.address)))),
         Row("hardware", None, found.hw_info),
-        _cpu_row(found),
+        Row("cpu", float(min(sum(value for _, value in busy), 100)), cpu),
         Row("memory", _share(used, found.mem_total_mb), memory),
     ]
     if found.swap_total_mb:
@@ -70,16 +76,6 @@ def make_rows(found: HostResources, facts: HostFacts) -> list[Row]:
     if found.stale:
         rows.append(Row("stale", None, f"could not be measured now: {', '.join(found.stale)}"))
     return [attrs.evolve(row, text=clean(row.text)) for row in rows]
-
-
-def _cpu_row(found: HostResources) -> Row:
-    parts = ("user", "nice", "system", "iowait", "irq", "softirq")
-    busy = [(part, getattr(found, f"cpu_{part}")) for part in parts]
-    shares = ", ".join(f"{part} {value} %" for part, value in busy if value) or "idle"
-    load = " ".join(f"{each / 10:.1f}" for each in found.cpu_loadavg)
-    temp = f", {found.cpu_temp} °C" if found.cpu_temp else ""
-    text = f"{found.cpu_num} x {found.cpu_mhz} MHz, load {load}{temp}; {shares}"
-    return Row("cpu", float(min(sum(value for _, value in busy), 100)), text)
 
 
 def _gpu_rows(gpu: GpuCard) -> list[Row]:

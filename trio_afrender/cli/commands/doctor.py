@@ -55,7 +55,12 @@ def run(options: Namespace) -> int:
         ]
         sys.stdout.write(json.dumps({"findings": rows, **counts}, indent=2) + "\n")
     else:
-        _print_findings(findings)
+        level_width, width = max(map(len, LEVELS)), max(len(each.check) for each in findings)
+        for each in findings:
+            level = (f"{each.level:<{level_width}}", STYLES[each.level])
+            write_line(level, f"  {each.check:<{width}}  {clean(each.text)}")
+            if each.fix:
+                write_line(f"{'':<{level_width + width + 4}}fix: {clean(each.fix)}")
         write_line(", ".join(f"{count} {level}" for level, count in counts.items()))
     return 1 if counts[ERROR] else 0
 
@@ -128,12 +133,3 @@ async def _probe_mounts(paths: Iterable[str]) -> Mapping[str, str]:
         for path in found:
             nursery.start_soon(probe, path)
     return found
-
-
-def _print_findings(findings: Sequence[Finding]) -> None:
-    level_width, width = max(map(len, LEVELS)), max(len(each.check) for each in findings)
-    for each in findings:
-        level = (f"{each.level:<{level_width}}", STYLES[each.level])
-        write_line(level, f"  {each.check:<{width}}  {clean(each.text)}")
-        if each.fix:
-            write_line(f"{'':<{level_width + width + 4}}fix: {clean(each.fix)}")

@@ -6,7 +6,7 @@ import logging
 import platform
 import re
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -108,17 +108,32 @@ class _JobRun:
     directory: RunDirectory
     screen: Screen
     view: JobView | None = None
-    _shut_down: Callable[[int, str], None] | None = None
+    _running: tuple[Farm, int, Sequence[AgentHandle]] | None = None
+    """The farm, the id of the job and the agents, once the job has been submitted."""
 
     async def run(self) -> None:
-        """Run the job to its end. Raises what agents and farm raise, in groups; no process stays."""
+        """Run the job to its end. Raises what agents and farm raise, in groups; no process stays.
+
+        First signal: running tasks finish, no others start. Second: running tasks are stopped. Third,
+        or before the start: all is cancelled.
+        """
         scope = trio.CancelScope()
 
         def handle_signal(count: int, name: str) -> None:
-            if self._shut_down is None or count > 2:
+            if self._running is None or count > 2:
                 scope.cancel()
-            else:
-                self._shut_down(count, name)
+                return
+            farm, job, handles = self._running
+            if count == 1:
+                self.screen.line(
+                    f"{name}: running tasks finish, no others start; {name} again stops them"
+                )
+                farm.drain_job(job, name)
+                return
+            self.screen.line(f"{name}: stopping the running tasks")
+            farm.stop_job(job, f"second {name}")
+            for handle in handles:
+                handle.stop_now(f"second {name}")
 
         async with open_signals(handle_signal):
             with scope:
@@ -139,7 +154,7 @@ class _JobRun:
                     for config in self.configs
                 ]
                 job = farm.submit(self.spec)
-                self._shut_down = _RunShutdown(farm, job, handles, self.screen).handle_signal
+                self._running = farm, job, handles
                 try:
                     async with open_progress(farm, job, self.screen):
                         await farm.wait(job)
@@ -148,28 +163,6 @@ class _JobRun:
                 for handle in handles:
                     handle.drain("the job is over")
             servers.cancel_scope.cancel()
-
-
-@attrs.frozen(slots=True)
-class _RunShutdown:
-    """First signal: running tasks finish, no others start. Second: running tasks are stopped."""
-
-    farm: Farm
-    job: int
-    handles: Sequence[AgentHandle]
-    screen: Screen
-
-    def handle_signal(self, count: int, name: str) -> None:
-        if count == 1:
-            self.screen.line(
-                f"{name}: running tasks finish, no others start; {name} again stops them"
-            )
-            self.farm.drain_job(self.job, name)
-        else:
-            self.screen.line(f"{name}: stopping the running tasks")
-            self.farm.stop_job(self.job, f"second {name}")
-            for handle in self.handles:
-                handle.stop_now(f"second {name}")
 
 
 def _write_results(

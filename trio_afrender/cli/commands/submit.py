@@ -82,9 +82,9 @@ class _Submission:
         waiting = trio.CancelScope()
         async with open_signals(lambda _count, _name: waiting.cancel()):
             with waiting:
-                await self._send()
+                await self._send_and_follow()
 
-    async def _send(self) -> None:
+    async def _send_and_follow(self) -> None:
         answer = await ask_json(self.dialer, self.message)
         number, serial = answer.get("id"), answer.get("serial")
         if not isinstance(number, int) or not isinstance(serial, int) or number <= 0:
