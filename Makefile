@@ -9,7 +9,7 @@ DEMO := examples/cornell/out
 
 help:
 	@echo "make demo   render an animated scene and make a movie of it, into $(DEMO)"
-	@echo "make test   run all tests"
+	@echo "make test   run all tests, in two processes; JOBS=4 in as many"
 	@echo "make lint   formatting, style, types, spelling, words"
 	@echo "make check  lint and test"
 	@echo "make repeat the simulated tests 50 times (minutes)"
@@ -24,8 +24,10 @@ demo: $(VENV)/.demo
 	$(BIN)/trio_afrender run $(DEMO)/cornell.json --agents 2 --store $(DEMO) --report $(DEMO)/report.json
 	@echo "movie: $(DEMO)/cornell.mp4    all frames: $(DEMO)/contact.png"
 
+# A file's tests run one after another: files share nothing, tests of one file may.
+JOBS ?= 2
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
