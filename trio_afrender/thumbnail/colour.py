@@ -101,8 +101,14 @@ def primaries_matrix(primaries: tuple[float, ...]) -> NDArray[np.float64]:
 
     The identity if the primaries are invalid.
     """
+    # Bradford's adaptation of their white to that of Rec. 709.
+    cones = np.array(
+        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+    )
+    scales = (cones @ _xyz(*_REC709[6:8])) / (cones @ _xyz(*primaries[6:8]))
+    adapted = np.linalg.inv(cones) @ np.diag(scales) @ cones
     try:
-        matrix = np.linalg.inv(_to_xyz(_REC709)) @ _adapt_white(primaries) @ _to_xyz(primaries)
+        matrix = np.linalg.inv(_to_xyz(_REC709)) @ adapted @ _to_xyz(primaries)
     except np.linalg.LinAlgError:
         return np.eye(3)
     return matrix if np.isfinite(matrix).all() else np.eye(3)
@@ -117,16 +123,6 @@ def _to_xyz(primaries: tuple[float, ...]) -> NDArray[np.float64]:
 def _xyz(x: float, y: float) -> NDArray[np.float64]:
     y = y if abs(y) > 1e-6 else 1e-6
     return np.array([x / y, 1.0, (1 - x - y) / y])
-
-
-def _adapt_white(primaries: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return the Bradford adaptation of their white to that of Rec. 709."""
-    cones = np.array(
-        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
-    )
-    there = cones @ _xyz(*primaries[6:8])
-    here = cones @ _xyz(*_REC709[6:8])
-    return np.asarray(np.linalg.inv(cones) @ np.diag(here / there) @ cones, np.float64)
 
 
 def _film_to_linear(codes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -96,7 +96,17 @@ def make_sheet(request: dict[str, Any]) -> None:
     sheet = oiio.ImageBuf(oiio.ImageSpec(grid.width, grid.height, 3, "uint8"))
     sheet.set_pixels(oiio.ROI(), canvas)
     _write_texts(sheet, grid, request, pictures)
-    _save(sheet, Path(request["file"]))
+    file = Path(request["file"])
+    part = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
+    sheet.specmod().attribute("Compression", "jpeg:90" if file.suffix != ".png" else "zip")
+    try:
+        if not sheet.write(str(part), "uint8"):
+            raise ImageError(f"cannot write {file}: {first_line(sheet.geterror())}")
+        part.replace(file)
+    except OSError as error:
+        raise ImageError(f"cannot write {file}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read(image: str | None) -> NDArray[np.float32] | None:
@@ -159,19 +169,6 @@ def _width(text: str, size: int) -> int:
 def _write_text(sheet: oiio.ImageBuf, left: int, base: int, text: str, size: int) -> None:
     if text and not oiio.ImageBufAlgo.render_text(sheet, left, base, text, size, "", PALE):
         sheet.geterror()  # without fonts the sheet has no texts; reading the error clears it
-
-
-def _save(sheet: oiio.ImageBuf, file: Path) -> None:
-    part = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
-    sheet.specmod().attribute("Compression", "jpeg:90" if file.suffix != ".png" else "zip")
-    try:
-        if not sheet.write(str(part), "uint8"):
-            raise ImageError(f"cannot write {file}: {first_line(sheet.geterror())}")
-        part.replace(file)
-    except OSError as error:
-        raise ImageError(f"cannot write {file}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def main() -> int:
