@@ -20,7 +20,7 @@ from trio_afrender.config.load import make_config
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway import Gateway, GatewayConfig, run_gateway
 from trio_afrender.gateway.identity_store import IdentityStore, open_folder
-from trio_afrender.gateway.settings import ListenAddress, parse_address, parse_listen
+from trio_afrender.gateway.settings import parse_address, parse_listen
 from trio_afrender.transport.address import make_url
 from trio_afrender.transport.tls import make_server_context
 from trio_afrender.transport.tokens import read_tokens_file
@@ -42,13 +42,19 @@ def run(options: Namespace) -> int:
         )
     listen = parse_listen(options.listen, allow_plain=options.allow_plain)
     settings = load_options(options)
+    server = find_afserver(settings, "a gateway connects to an afserver")
+    tokens = read_tokens_file(options.tokens)
+    if listen.tls and options.cert is None:
+        raise ConfigError(
+            "wss:// needs --cert FILE (PEM), and --key FILE if the key is in a file of its own"
+        )
+    if not listen.tls and (options.cert or options.key):
+        raise ConfigError("--cert and --key need --listen wss://, but --listen has ws://")
     config = GatewayConfig(
         listen=listen,
-        server=find_afserver(settings, "a gateway connects to an afserver"),
-        tokens=read_tokens_file(options.tokens),
-        ssl_context=make_server_context(options.cert, options.key)
-        if _wants_tls(options, listen)
-        else None,
+        server=server,
+        tokens=tokens,
+        ssl_context=make_server_context(options.cert, options.key) if listen.tls else None,
         names=(platform.node(), *options.names),
         max_agents=options.max_agents,
         rate=options.rate,
@@ -65,16 +71,6 @@ def run(options: Namespace) -> int:
         _raise_file_limit(options.max_agents)
         trio.run(_serve, config, identities)
     return 0
-
-
-def _wants_tls(options: Namespace, listen: ListenAddress) -> bool:
-    if listen.tls and options.cert is None:
-        raise ConfigError(
-            "wss:// needs --cert FILE (PEM), and --key FILE if the key is in a file of its own"
-        )
-    if not listen.tls and (options.cert or options.key):
-        raise ConfigError("--cert and --key need --listen wss://, but --listen has ws://")
-    return listen.tls
 
 
 def _raise_file_limit(agents: int) -> None:

@@ -82,24 +82,23 @@ class _Submission:
         waiting = trio.CancelScope()
         async with open_signals(lambda _count, _name: waiting.cancel()):
             with waiting:
-                await self._send_and_follow()
-
-    async def _send_and_follow(self) -> None:
-        answer = await ask_json(self.dialer, self.message)
-        number, serial = answer.get("id"), answer.get("serial")
-        if not isinstance(number, int) or not isinstance(serial, int) or number <= 0:
-            raise LinkRefused(str(answer.get("error", "the server created no job")))
-        self.number = number
-        sys.stdout.write(f"{number}\n")
-        sys.stdout.flush()
-        print_line(f'job "{clean(self.spec.name)}" is {number} on {self.dialer.address.url}')
-        if self.wait:
-            job = RemoteJob(self.dialer, self.spec, number, serial)
-            async with open_progress(job, number, self.screen):
-                view = await job.follow()
-            if self.texts:
-                await job.fetch_texts(view.tasks)
-            self.view = view
+                answer = await ask_json(self.dialer, self.message)
+                number, serial = answer.get("id"), answer.get("serial")
+                if not isinstance(number, int) or not isinstance(serial, int) or number <= 0:
+                    raise LinkRefused(str(answer.get("error", "the server created no job")))
+                self.number = number
+                sys.stdout.write(f"{number}\n")
+                sys.stdout.flush()
+                print_line(
+                    f'job "{clean(self.spec.name)}" is {number} on {self.dialer.address.url}'
+                )
+                if self.wait:
+                    job = RemoteJob(self.dialer, self.spec, number, serial)
+                    async with open_progress(job, number, self.screen):
+                        view = await job.follow()
+                    if self.texts:
+                        await job.fetch_texts(view.tasks)
+                    self.view = view
 
 
 def _write_results(submission: _Submission, report: Path | None) -> int:
