@@ -388,7 +388,10 @@ class _Agent:
         return self._gpus
 
     async def _measure_host(self) -> None:
-        """Measure the host every period. A measurement that hangs delays no heartbeat."""
+        """Measure the host every period. A measurement that hangs delays no heartbeat.
+
+        Drains the agent after `SessionSettings.exit_no_task` seconds without a task.
+        """
         while True:
             period = self._settings.period()
             self._watchdog.expect_within("the host's measurement", 2 * period + SAMPLE_TIMEOUT)
@@ -397,13 +400,9 @@ class _Agent:
             if self._resources is not None:
                 self._outbox.put_resources(self._resources)
                 self._wake()
-            self._leave_when_idle()
-
-    def _leave_when_idle(self) -> None:
-        """Drain after `exit_no_task_time` without a task, if the server has set it."""
-        now = trio.current_time()
-        if self._dispatcher.running or self._outbox.holds:
-            self._idle_since = now
-        limit = self._settings.exit_no_task
-        if limit > 0 and now - self._idle_since >= limit:
-            self.drain(f"no task for {limit:g} s", None)
+            now, limit = trio.current_time(), self._settings.exit_no_task
+            if self._dispatcher.running or self._outbox.holds:
+                self._idle_since = now
+            # The server may ask renders without tasks to leave (``exit_no_task_time``).
+            if limit > 0 and now - self._idle_since >= limit:
+                self.drain(f"no task for {limit:g} s", None)

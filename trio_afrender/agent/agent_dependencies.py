@@ -115,56 +115,49 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
             await work_in_thread(partial(store.save_server_identity, text))
 
         settings = config.plugin_settings()
-        async with (
+        plugins = await stack.enter_async_context(
             open_plugin_host(
                 settings,
                 folders=config.plugins,
                 time_limit=config.timing.plugin,
                 memory_limit=config.plugin_memory,
-            ) as plugins,
-            _open_image_worker(config) as image_worker,
-        ):
-            yield AgentDependencies(
-                spawn=make_spawn(supervisor),
-                plugins=plugins,
-                open_run_folder=partial(open_run_folder, store.runs, quota=config.log_quota),
-                remove_run_folders=lambda tasks: supervisor.remove_folders(
-                    [store.runs / run_folder_name(task) for task in tasks]
-                ),
-                dismiss=partial(dismiss_run, store, config.timing),
-                facts=await trio.to_thread.run_sync(host_facts),
-                measure=sampler.measure,
-                environ=environ,
-                spawn_detached=partial(spawn_detached, environment=plain),
-                ask=partial(ask_command, environment=plain),
-                journal=journal,
-                history=DiskRunHistory(store.path),
-                read_stored_output=lambda task, redactor: read_stored_output(
-                    store.runs, task, limit=min(config.window, 1024 * 1024), redactor=redactor
-                ),
-                examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
-                gpus_unclaimed=sampler.cards_unclaimed,
-                read_headroom=make_headroom_reader(),
-                usage_reader=ThreadedUsageReader(make_usage_reader(), sampler.shares),
-                image_worker=image_worker,
-                meters=Meters(
-                    config.meters,
-                    settings,
-                    config.plugins,
-                    time_limit=config.timing.plugin,
-                    fork_servers=plugins.fork_servers,
-                ),
-                new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
-                server_identity=server_identity,
-                save_server_identity=save_server_identity,
-                inherited=inherited,
             )
-
-
-@asynccontextmanager
-async def _open_image_worker(config: Config) -> AsyncIterator[ImageWorker | None]:
-    if find_spec("OpenImageIO") is None:
-        yield None
-        return
-    async with open_image_worker(nice=config.nice) as image_worker:
-        yield image_worker
+        )
+        image_worker: ImageWorker | None = None
+        if find_spec("OpenImageIO") is not None:
+            image_worker = await stack.enter_async_context(open_image_worker(nice=config.nice))
+        yield AgentDependencies(
+            spawn=make_spawn(supervisor),
+            plugins=plugins,
+            open_run_folder=partial(open_run_folder, store.runs, quota=config.log_quota),
+            remove_run_folders=lambda tasks: supervisor.remove_folders(
+                [store.runs / run_folder_name(task) for task in tasks]
+            ),
+            dismiss=partial(dismiss_run, store, config.timing),
+            facts=await trio.to_thread.run_sync(host_facts),
+            measure=sampler.measure,
+            environ=environ,
+            spawn_detached=partial(spawn_detached, environment=plain),
+            ask=partial(ask_command, environment=plain),
+            journal=journal,
+            history=DiskRunHistory(store.path),
+            read_stored_output=lambda task, redactor: read_stored_output(
+                store.runs, task, limit=min(config.window, 1024 * 1024), redactor=redactor
+            ),
+            examine=partial(inspect_process, ask=partial(ask_command, environment=plain)),
+            gpus_unclaimed=sampler.cards_unclaimed,
+            read_headroom=make_headroom_reader(),
+            usage_reader=ThreadedUsageReader(make_usage_reader(), sampler.shares),
+            image_worker=image_worker,
+            meters=Meters(
+                config.meters,
+                settings,
+                config.plugins,
+                time_limit=config.timing.plugin,
+                fork_servers=plugins.fork_servers,
+            ),
+            new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
+            server_identity=server_identity,
+            save_server_identity=save_server_identity,
+            inherited=inherited,
+        )

@@ -182,7 +182,12 @@ class Dispatcher:
     def _start(self, task: TaskExec) -> None:
         if task.run in self.running or self._outbox.has(task.run):
             return  # The server repeats an exec that it has no report of yet.
-        older = self._stop_older_runs(task.key)
+        # A new exec of a running task means that the server has given the older runs up. Their reports
+        # would be counted for the new run, so they are stopped without one.
+        older = [state for state in self.running.values() if state.task.key == task.key]
+        for state in older:
+            text = "the server started the task anew"
+            state.control.stop(StopCause(kind=StopKind.CLOSED, text=text))
         if self._leftovers:
             pids = ", ".join(map(str, sorted(self._leftovers)))
             self._give_back(task, f"the host waits for pids {pids} that survived KILL")
@@ -200,7 +205,7 @@ class Dispatcher:
             self._dependencies,
             self._send.clone(),
             TaskControl(listening=bool(task.flags & 1)),
-            predecessor=older,
+            predecessor=older[-1] if older else None,
             give_backs=self._give_backs.get(task.key, 0),
         )
         self._outbox.put_accepted(task)
@@ -221,16 +226,6 @@ class Dispatcher:
         self.running[state.task.run] = state
         if self._nursery is not None:
             self._nursery.start_soon(self._run_one, state)
-
-    def _stop_older_runs(self, key: TaskKey) -> RunState | None:
-        """Stop earlier runs of a task without a report, and return the newest of them."""
-        # A new exec of a running task means that the server has given the older run up. Its report
-        # would be counted for the new run.
-        older = [state for state in self.running.values() if state.task.key == key]
-        for state in older:
-            text = "the server started the task anew"
-            state.control.stop(StopCause(kind=StopKind.CLOSED, text=text))
-        return older[-1] if older else None
 
     def _close(self, ref: RunRef) -> None:
         # A close of a running run means that the server does not run the task here.
@@ -278,24 +273,21 @@ class Dispatcher:
             # Normally `_apply_event` removes the run, when it has moved the outcome from the
             # channel to the outbox. A register in between would otherwise list the run nowhere. A
             # run whose outcome is discarded has no such event.
-            if state.control.discards_outcome:
-                self._record_discarded(state)
-                self._remove(state.task)
-                self._forget(state.task)
-
-    def _record_discarded(self, state: RunState) -> None:
-        """Record the end of a run in this host's history, although the server gets no report."""
-        now, cause = self._dependencies.wall(), state.control.cause
-        text = f"{cause.text if cause else ''}: ended without a report"
-        update = TaskUpdate(
-            run=state.task.run,
-            **state.task.key._asdict(),
-            status=TaskStatus.FinishedKilled,
-            percent=state.parsed.percent,
-            finished=now,
-            why=(Reason(time=now, event="asked", text=text),),
-        )
-        self._outbox.ended(update, state.task)
+            cause, task = state.control.cause, state.task
+            if cause is not None and state.control.discards_outcome:
+                # This host's history has the end of the run, although the server gets no report.
+                now, text = self._dependencies.wall(), f"{cause.text}: ended without a report"
+                update = TaskUpdate(
+                    run=task.run,
+                    **task.key._asdict(),
+                    status=TaskStatus.FinishedKilled,
+                    percent=state.parsed.percent,
+                    finished=now,
+                    why=(Reason(time=now, event="asked", text=text),),
+                )
+                self._outbox.ended(update, task)
+                self._remove(task)
+                self._forget(task)
 
     def _apply_event(self, event: TaskUpdate | LogLine | Listened | FilesFound) -> None:
         state = self.running.get(event.run)

@@ -286,7 +286,10 @@ class Outbox:
         """
         room = _Room(self.limit)
         entries = self._take_entries(room)
-        asked = self._take_asked(room)
+        asked = []
+        while self._asked and room.fits(size := json_size(self._asked[0].output)):
+            room.take(size)
+            asked.append(self._asked.popleft())
         updates = self._take_outcomes(room) + self._take_progress(room)
         resources, self._resources = self._resources, None
         state, self._state = self._state, None
@@ -321,13 +324,6 @@ class Outbox:
                     break
             room.take(queued.cost)
             taken.append(self._queue.popleft())
-        return taken
-
-    def _take_asked(self, room: _Room) -> list[AskedOutput]:
-        taken = []
-        while self._asked and room.fits(json_size(self._asked[0].output)):
-            room.take(json_size(self._asked[0].output))
-            taken.append(self._asked.popleft())
         return taken
 
     def _take_outcomes(self, room: _Room) -> list[TaskUpdate]:

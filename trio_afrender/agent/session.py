@@ -137,13 +137,8 @@ class Session:
             self._outbox.lost()
             if refusal is not None:
                 self._handle_refusal(refusal)
-            await self._pause()
-        self.state = "closed"
-        self._watchdog.expect_within(LOOP_NAME)
-
-    async def _pause(self) -> None:
-        """Wait before the next connect; return at once if the agent leaves."""
-        if not self.leaving:
+            if self._leave_reason is not None:
+                break
             # For one zombie time after the last message the server counts this render as online and
             # may hand tasks to it, so the wait stays short
             # (test_an_idle_render_is_back_before_the_server_gives_it_up).
@@ -152,6 +147,8 @@ class Session:
             delay = self._backoff.delay(held=held, zombie=self._settings.zombie)
             self._watchdog.expect_within(LOOP_NAME, delay + HANG_MARGIN)
             await trio.sleep(delay)
+        self.state = "closed"
+        self._watchdog.expect_within(LOOP_NAME)
 
     @property
     def leaving(self) -> bool:
@@ -183,7 +180,12 @@ class Session:
         try:
             await self._one_link()
         except* (LinkLost, ProtocolError, OSError) as group:
-            self._report_loss(str(_first(group)))
+            # The same error is a warning once. An agent that waits a night for its server would fill
+            # its log otherwise.
+            text = str(_first(group))
+            level = logging.DEBUG if text == self._last_error else logging.WARNING
+            self._last_error = text
+            logger.log(level, "no link to the server: %s; trying again", text)
         except* LinkRefused as group:
             error = _first(group)
             refusal = error if isinstance(error, LinkRefused) else None
@@ -280,13 +282,6 @@ class Session:
         return False
 
     # -- failures -------------------------------------------------------------------------------
-
-    def _report_loss(self, text: str) -> None:
-        # The same error is a warning once. An agent that waits a night for its server would fill
-        # its log otherwise.
-        level = logging.DEBUG if text == self._last_error else logging.WARNING
-        self._last_error = text
-        logger.log(level, "no link to the server: %s; trying again", text)
 
     def _handle_refusal(self, error: LinkRefused) -> None:
         """Raise a refusal that is final; log one that may change."""

@@ -94,7 +94,14 @@ def open_state_dir(root: Path, name: str) -> Iterator[StateDir]:
     make_private(store.path, instead=OTHER_STORE)
     with lock_folder(store.path, IN_USE):
         make_private(store.runs, instead=OTHER_STORE)
-        crashed = _set_unclean(store.path)
+        try:
+            # The marker is removed by a clean end.
+            (store.path / UNCLEAN_MARKER).touch(exist_ok=False)
+            crashed = False
+        except FileExistsError:
+            crashed = True
+        except OSError as error:
+            raise StoreError.of(store.path, error) from error
         yield attrs.evolve(store, crashed=crashed)
         # Not in `finally`: after an error in the body the marker stays, and the next agent looks
         # for processes that this one has left.
@@ -112,14 +119,3 @@ def _make_shared(path: Path) -> None:
         raise StoreError.of(path, error, f"; choose {OTHER_STORE}") from error
     if not path.is_dir():
         raise StoreError(path, f"is not a folder; choose {OTHER_STORE}")
-
-
-def _set_unclean(path: Path) -> bool:
-    """Create the marker that a clean end removes; return whether it existed."""
-    try:
-        (path / UNCLEAN_MARKER).touch(exist_ok=False)
-    except FileExistsError:
-        return True
-    except OSError as error:
-        raise StoreError.of(path, error) from error
-    return False

@@ -12,7 +12,7 @@ the outbox afterwards, and the agent registers only then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import attrs
@@ -61,7 +61,14 @@ class TakeoverResult:
 
 def make_spawn(supervisor: SupervisorClient) -> Spawn:
     """Return `supervisor.spawn`, with what holds the trees logged at its first call."""
-    first = [_describe_supervisor(supervisor.facts)]
+    facts = supervisor.facts
+    cgroups = f"cgroups below {facts['cgroups']}" if facts.get("cgroups") else "no cgroups"
+    protected = "protected" if facts.get("protected") else "not protected"
+    text = (
+        f"tasks are held by the supervisor (pid {facts.get('pid')}), each by a task supervisor that"
+        f" adopts its orphans; {cgroups}; {protected} when memory is short"
+    )
+    first = [text]
 
     async def start(launch: Launch) -> ProcessTree:
         if first:
@@ -69,15 +76,6 @@ def make_spawn(supervisor: SupervisorClient) -> Spawn:
         return await supervisor.spawn(launch)
 
     return start
-
-
-def _describe_supervisor(facts: Mapping[str, object]) -> str:
-    cgroups = f"cgroups below {facts['cgroups']}" if facts.get("cgroups") else "no cgroups"
-    protected = "protected" if facts.get("protected") else "not protected"
-    return (
-        f"tasks are held by the supervisor (pid {facts.get('pid')}), each by a task supervisor that"
-        f" adopts its orphans; {cgroups}; {protected} when memory is short"
-    )
 
 
 async def adopt_running_tasks(

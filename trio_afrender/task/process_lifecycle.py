@@ -101,7 +101,10 @@ async def supervise(
                         tree, why, control.stop_budget(timing.sweep), by_itself=exited
                     )
                     await _drain_rest(ended, log, timing)
-                    status = await _reap(tree, leftovers, why)
+                    status: ExitStatus | None = None
+                    if tree.pid not in leftovers:
+                        status = await tree.reap()
+                        why.add("exit", f"the process ended with {status}", (tree.pid,))
                     end = ProcessEnd(
                         status=status,
                         stopped=not exited or _is_interrupted(tree, control, why),
@@ -194,11 +197,3 @@ async def _sweep(
     if leftovers:
         why.add("leftover", f"still there {deadline:g} s after KILL", leftovers)
     return leftovers
-
-
-async def _reap(tree: ProcessTree, leftovers: tuple[int, ...], why: ReasonLog) -> ExitStatus | None:
-    if tree.pid in leftovers:
-        return None
-    status = await tree.reap()
-    why.add("exit", f"the process ended with {status}", (tree.pid,))
-    return status

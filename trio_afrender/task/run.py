@@ -68,8 +68,9 @@ async def run_task(state: RunState) -> None:
                     end = await processes.run_own(plugins.facts.command)
                     status = end if isinstance(end, TaskStatus) else await completion.run(end)
                     helpers.cancel_scope.cancel()
-                await _show_rest(state, run_folder, live_output)
-                await _collect_results(state, run_folder, status, completion.parsed_files)
+                await _collect_results(
+                    state, run_folder, live_output, status, completion.parsed_files
+                )
         except NotStarted as refusal:
             status = refusal.status
         except StoreError as error:
@@ -174,20 +175,22 @@ async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator
         yield plugins
 
 
-async def _show_rest(state: RunState, run_folder: RunFolder, live_output: LiveOutput) -> None:
-    """Show the output that no parser consumed, because it was disabled or there is none."""
+async def _collect_results(
+    state: RunState,
+    run_folder: RunFolder,
+    live_output: LiveOutput,
+    status: TaskStatus,
+    parsed_files: tuple[str, ...],
+) -> None:
+    """Send the remaining output and files; note output and progress for the outcome."""
     if (lost := run_folder.log.lost) > 0:
         state.why.add("gap", f"{lost} bytes of output could not be stored")
     if (size := run_folder.log.size) > state.parsed.consumed:
+        # Output that no parser consumed, because it was disabled or there is none, is shown as it
+        # stands.
         await run_folder.view.apply(size, ())
     # The task that sends live output has ended; listeners still get the rest.
     await live_output.flush(last=True)
-
-
-async def _collect_results(
-    state: RunState, run_folder: RunFolder, status: TaskStatus, parsed_files: tuple[str, ...]
-) -> None:
-    """Send the remaining files; note output and progress for the outcome."""
     files, output = await run_folder.collect_final(
         state.sent_files,
         viewed=state.has_parser,

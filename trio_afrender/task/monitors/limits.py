@@ -85,6 +85,15 @@ class LimitMonitor:
         """Watch the limits until one is reached or until cancelled."""
         state, log, limits = self._state, self._log, self._limits
         suspension, start, before = state.control.suspension, trio.current_time(), log.size
+
+        async def printed() -> None:
+            # One byte below the limit: `wait_beyond` waits for more than it is given, and the limit
+            # itself is too much already.
+            await log.wait_beyond(before + limits.output - 1)
+            if log.ended:
+                # `wait_beyond` returns at once from now on: without this the caller would spin.
+                await trio.sleep_forever()
+
         while True:
             # A suspended process reaches no limit, and the time of its suspension does not count
             # (test_limits_do_not_count_while_a_run_is_suspended).
@@ -104,22 +113,9 @@ class LimitMonitor:
                 state.why.add("rule", f"{text}: the task is stopped")
                 state.control.stop(StopCause(kind=StopKind.LIMIT, text=text))
                 return
-            # One byte below the limit: `wait_beyond` waits for more than it is given, and the limit
-            # itself is too much already.
+            # A value without a limit wakes nothing.
             with trio.move_on_after(next_look(limits, usage)):
-                await self._wait_for_change(before + limits.output - 1)
-
-    async def _wait_for_change(self, allowed: int) -> None:
-        """Wait until output or memory may have reached its limit: the log is beyond offset `allowed`,
-        the tree has been measured. A value without a limit wakes nothing."""
-
-        async def printed() -> None:
-            await self._log.wait_beyond(allowed)
-            if self._log.ended:
-                # `wait_beyond` returns at once from now on: without this the caller would spin.
-                await trio.sleep_forever()
-
-        await wait_any(
-            printed if self._limits.output else trio.sleep_forever,
-            self._state.measurement if self._limits.memory else trio.sleep_forever,
-        )
+                await wait_any(
+                    printed if limits.output else trio.sleep_forever,
+                    state.measurement if limits.memory else trio.sleep_forever,
+                )
