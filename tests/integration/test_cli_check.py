@@ -111,6 +111,36 @@ async def test_output_to_a_pipe_has_no_colours(tmp_path: Path) -> None:
     assert "\x1b" not in command.out
 
 
+async def test_output_to_a_terminal_is_coloured_and_as_wide(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_text("[ PARSER ERROR ] " + "漢字" * 100 + "\n")
+    words = ("check", "parser", "generic", "x.log")
+    async with open_command(
+        *words, home=tmp_path, out_terminal=True, TERM="xterm-256color"
+    ) as command:
+        await command.wait()
+    line = next(line for line in command.out.splitlines() if "PARSER" in line)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", line).count("漢字") == 14, "14 * 4 of 80 columns"
+    assert line.endswith("…")
+    assert "\x1b[1;31merror: the task is stopped here\x1b[0m" in command.out
+    async with open_command(
+        *words, home=tmp_path, out_terminal=True, TERM="xterm-256color", NO_COLOR="1"
+    ) as command:
+        await command.wait()
+    assert "[1;31m" not in command.out
+
+
+async def test_without_rich_output_to_a_terminal_is_plain(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\n\nsys.modules['rich'] = None\n")
+    (tmp_path / "x.log").write_bytes(LOG)
+    words = ("check", "parser", "generic", "x.log")
+    async with open_command(
+        *words, home=tmp_path, out_terminal=True, PYTHONPATH=str(tmp_path)
+    ) as command:
+        assert await command.wait() == 0
+    assert "error: the task is stopped here" in command.out
+    assert "\x1b" not in command.out
+
+
 async def test_the_line_of_a_plugin_that_hangs_is_named(tmp_path: Path) -> None:
     for kind, body in (
         ("parser", "def do(self, i_args):\n        try:\n            re.match(r'(a+)+$', 'a' * 60 + 'b')\n        except:\n            pass\n        while True: pass"),
