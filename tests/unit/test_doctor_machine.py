@@ -80,7 +80,12 @@ def test_groups(
     text: str,
     fix: str,
 ) -> None:
-    facts = {"mounts": UNIFIED, "path": SERVICE, "files": FILES, "controllers": "cpu memory"}
+    facts: dict[str, Any] = {
+        "mounts": UNIFIED,
+        "path": SERVICE,
+        "files": FILES,
+        "controllers": "cpu memory",
+    }
     facts |= {"systemd": True, **changes}
     proc = tmp_path / "proc" / "self"
     proc.mkdir(parents=True)
