@@ -208,11 +208,8 @@ def _make_render_options() -> _Parser:
         text = f"the same as {word}, as in afrender"
         add(f"-{word}", action=_Nimby, dest="nimby", nargs=0, help=text)
     add("--server", metavar="URL", help="af://HOST:PORT, wss://HOST:PORT; ws:// only to this host")
-    add(
-        "--name",
-        "-hostname",
-        help="the render's name (default: AF_HOSTNAME, else this computer's name)",
-    )
+    text = "the render's name (default: AF_HOSTNAME, else this computer's name)"
+    add("--name", "-hostname", help=text)
     add("--user", "-username", help="the owner's name (default: AF_USERNAME, else your login name)")
     add("--token-file", **_FILE, help="a file with the server's token; mode 0600")
     add("--ca-file", **_FILE, help="certificates to trust instead of the system's (PEM)")
@@ -259,13 +256,8 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     render = _make_render_options()
     text = "register this host as a render with a farm's server and run its tasks (the default)"
     add = add_command("agent", text, render, _NO_SUPERVISOR, _NO_DATE).add_argument
-    add(
-        "nimby",
-        nargs="?",
-        action=_Nimby,
-        choices=NIMBIES,
-        help="take only the owner's jobs (nimby), or none (NIMBY)",
-    )
+    text = "take only the owner's jobs (nimby), or none (NIMBY)"
+    add("nimby", nargs="?", action=_Nimby, choices=NIMBIES, help=text)
     text = "only run this command, in the shell and environment of tasks"
     add("-cmd", "--cmd", metavar="COMMAND", help=text)
     text = "tasks print to this terminal; their output is neither parsed nor sent"
@@ -274,15 +266,10 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     text = "run a job file on this machine, with an embedded farm"
     add = add_command("run", text, _PLUGINS, _NO_SUPERVISOR).add_argument
     add("job", **_JOB)
-    count = _within(int, 1, 64, "1 to 64")
-    add("--agents", type=count, default=1, metavar="N", help="number of renders (default: 1)")
-    add(
-        "--retries",
-        type=_within(int, 0, 1000, "0 to 1000"),
-        default=1,
-        metavar="N",
-        help="further attempts of a task after an error (default: 1)",
-    )
+    text = "number of renders (default: 1)"
+    add("--agents", type=_within(int, 1, 64, "1 to 64"), default=1, metavar="N", help=text)
+    text = "further attempts of a task after an error (default: 1)"
+    add("--retries", type=_within(int, 0, 1000, "0 to 1000"), default=1, metavar="N", help=text)
     add("--report", metavar="FILE", help="write the outcome of every task as JSON; - for stdout")
     add("--sheet", metavar="FILE", help="put all thumbnails on one picture, .png or .jpg")
     add("--no-progress", action="store_true", help="print the summary only")
@@ -308,28 +295,14 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--key", **_FILE, help="the key, if it is not in the file of --cert")
     text = "allow ws:// on other than loopback addresses; the network can read tokens then"
     add("--allow-plain", action="store_true", help=text)
-    add(
-        "--host-name",
-        action="append",
-        dest="names",
-        default=[],
-        metavar="NAME",
-        help="another host name that agents use for this host; can be repeated",
-    )
-    add(
-        "--max-agents",
-        type=_within(int, 1, 100_000, "1 to 100000"),
-        default=10_000,
-        metavar="N",
-        help="the most agents at once (default: 10000)",
-    )
-    add(
-        "--rate",
-        type=_within(float, 1, 1e6, "1 to 1000000 messages a second"),
-        default=50.0,
-        metavar="N",
-        help="messages per second allowed to an agent (default: 50)",
-    )
+    text = "another host name that agents use for this host; can be repeated"
+    add("--host-name", action="append", dest="names", default=[], metavar="NAME", help=text)
+    text = "the most agents at once (default: 10000)"
+    count = _within(int, 1, 100_000, "1 to 100000")
+    add("--max-agents", type=count, default=10_000, metavar="N", help=text)
+    text = "messages per second allowed to an agent (default: 50)"
+    rate = _within(float, 1, 1e6, "1 to 1000000 messages a second")
+    add("--rate", type=rate, default=50.0, metavar="N", help=text)
     add("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus at this address")
     add("--store", **_FOLDER, help="the folder for the ids of renders")
 
@@ -337,25 +310,17 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
 def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
     render = _make_render_options()
     text = "print every setting of a render and where it comes from"
-    add_command("config", text, render, _JSON).add_argument(
-        "keys",
-        nargs="*",
-        metavar="KEY",
-        help="print only these keys, * and ? as in a shell (default: all); "
-        "nimby and NIMBY are arguments of the agent",
-    )
+    add = add_command("config", text, render, _JSON).add_argument
+    text = "print only these keys, * and ? as in a shell (default: all); "
+    text += "nimby and NIMBY are arguments of the agent"
+    add("keys", nargs="*", metavar="KEY", help=text)
 
     text = "measure this host as a render does, and print the figures; --watch repeats it"
     add = add_command("resources", text).add_argument
     add("--json", action="store_true", help="print JSON; with --watch a line each time")
-    add(
-        "--watch",
-        nargs="?",
-        type=_within(float, 0.1, 86_400, "0.1 to 86400 seconds"),
-        const=2.0,
-        metavar="SECONDS",
-        help="repeat every SECONDS (default: 2) until Ctrl-C, with small curves on a terminal",
-    )
+    text = "repeat every SECONDS (default: 2) until Ctrl-C, with small curves on a terminal"
+    period = _within(float, 0.1, 86_400, "0.1 to 86400 seconds")
+    add("--watch", nargs="?", type=period, const=2.0, metavar="SECONDS", help=text)
 
     text = "print the problems of this host as a render, and the command that fixes each"
     add = add_command("doctor", text, render, _JSON).add_argument
@@ -383,13 +348,9 @@ def _add_check_commands(add_command: Callable[..., _Parser]) -> None:
     frames = _within(int, 1, 2**31 - 1, "1 or more")
     add("--frames", type=frames, default=1, metavar="N", help="frames of the task (default: 1)")
     cutting = parser.add_mutually_exclusive_group()
-    cutting.add_argument(
-        "--chunk",
-        default="line",
-        metavar="SIZE",
-        help="how to divide the log into chunks: a number of bytes, line (default), whole, random "
-        "or random:SEED",
-    )
+    text = "how to divide the log into chunks: a number of bytes, line (default), whole, random "
+    text += "or random:SEED"
+    cutting.add_argument("--chunk", default="line", metavar="SIZE", help=text)
     text = "divide it as if the program printed LINES lines per second"
     cutting.add_argument("--speed", metavar="LINES", help=text)
     text = "the task's working folder (default: the current folder)"
