@@ -100,7 +100,8 @@ def test_no_thumbnails(folders: TaskFolders) -> None:
     )
     assert folders.make_service(files_block=["gone.png", "b.txt", "c", ""]).doPost() == []
     assert folders.make_service(files_block=["a.png"], store_dir="/nowhere/at/all").doPost() == []
-    assert folders.make_service(PluginSettings(), files_block=["a.png"]).doPost() == []
+    no_images = PluginSettings(thumbnail_extensions=())
+    assert folders.make_service(no_images, files_block=["a.png"]).doPost() == []
     assert folders.make_service().doPost() == []
 
 
