@@ -14,11 +14,11 @@ from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
 from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
-from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run import run_task
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
+from trio_afrender.task.task_environment import AgentEnvironment
 from trio_afrender.testing import FakeChild, MemoryHost
 from trio_afrender.testing.memory_host import MemoryRunFolder, virtual_wall
 

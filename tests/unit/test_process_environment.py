@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trio_afrender.process.environment import clean_environment, find_inheritable
-from trio_afrender.task.launch import AgentEnvironment
+from trio_afrender.task.task_environment import AgentEnvironment
 
 OWN = {
     "AFRENDER_TOKEN": "t",

@@ -37,9 +37,9 @@ from trio_afrender.errors import LinkRefused
 from trio_afrender.hostinfo.rates import until_tick
 from trio_afrender.protocol.messages import GpuCard, HostResources, Register, TaskExec, TaskKey
 from trio_afrender.task.gpu_slots import GpuAllocator, host_gpu_allocations
-from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
+from trio_afrender.task.task_environment import AgentEnvironment
 from trio_afrender.transport.interfaces import Connect
 from trio_afrender.version import __version__
 

@@ -16,8 +16,8 @@ from trio_afrender.process.interfaces import Spawn
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.task.gpu_slots import GpuAllocator
 from trio_afrender.task.image_worker import ImageWorker
-from trio_afrender.task.launch import AgentEnvironment
 from trio_afrender.task.run_folder import OpenRunFolder
+from trio_afrender.task.task_environment import AgentEnvironment
 
 __all__ = ("ProcessUsageReader", "TaskDependencies")
 
