@@ -56,24 +56,17 @@ def cut_log(data: bytes, chunk: str) -> list[int]:
     """
     if chunk == "whole":
         return [len(data)] if data else []
+    lines = list(accumulate(map(len, data.splitlines(keepends=True))))
     if chunk == "line":
-        return _cut_lines(data)
-    if chunk.startswith("speed:"):
-        lines = list(accumulate(map(len, data.splitlines(keepends=True))))
-        return list(_cut_by_time(lines, float(chunk.partition(":")[2])))
-    if chunk.startswith("random:"):
-        return _cut_randomly(len(data), chunk.partition(":")[2])
+        # A line that ends with \r is complete only with the next byte, which may be its \n.
+        return [min(len(data), end + data.endswith(b"\r", 0, end)) for end in lines]
+    word, _, value = chunk.partition(":")
+    if word == "speed":
+        return list(_cut_by_time(lines, float(value)))
+    if word == "random":
+        return _cut_randomly(len(data), value)
     size = int(chunk)
     return [*range(size, len(data), size), *([len(data)] if data else [])]
-
-
-def _cut_lines(data: bytes) -> list[int]:
-    ends, end = [], 0
-    for line in data.splitlines(keepends=True):
-        end += len(line)
-        # A line that ends with \r is complete only with the next byte, which may be its \n.
-        ends.append(min(len(data), end + line.endswith(b"\r")))
-    return ends
 
 
 def _cut_by_time(lines: list[int], speed: float) -> Iterator[int]:

@@ -60,7 +60,13 @@ def check_plugin(
             depends = "the result depends on how the output is cut"
             problems += [*replay.problems, *(f"{depends}: {text}" for text in replay.differences)]
         elif kind == "service":
-            problems += _check_service(made, name, folders)
+            problems += make_service(name, TASK, folders=folders).problems
+            parser = getattr(sys.modules.get(made.__module__), "parser", "")
+            if isinstance(parser, str) and parser not in ("", "none"):
+                try:
+                    load_class("parser", parser, folders)
+                except AfRenderError as error:
+                    problems.append(f"its parser: {error}")
         else:
             values, wrong = _check_meter(name, folders, settings, pause)
             problems += wrong
@@ -70,17 +76,6 @@ def check_plugin(
         problems.append(f"{type(error).__name__}: {error}")
     # `Problems` reports a repeated problem again; here once is enough.
     return [text for text in problems if not text.endswith(" times)")], values
-
-
-def _check_service(made: type, name: str, folders: tuple[Path, ...]) -> list[str]:
-    problems = list(make_service(name, TASK, folders=folders).problems)
-    parser = getattr(sys.modules.get(made.__module__), "parser", "")
-    if isinstance(parser, str) and parser not in ("", "none"):
-        try:
-            load_class("parser", parser, folders)
-        except AfRenderError as error:
-            problems.append(f"its parser: {error}")
-    return problems
 
 
 def _check_meter(

@@ -231,25 +231,20 @@ class _Recorder:
             known = getattr(before, flag) and (flag in _LASTING or not fed)
             if getattr(state, flag) and not known:
                 yield flag, True
-        for file in self._new_files(state):
-            yield "file", file
+        # From the state too, because a foreign parser may lack the list of all announced files.
+        for file in (*self.worker.reported_files(), *state.files, *state.files_onthefly):
+            wdir = self.worker.facts.working_directory
+            key = os.path.normpath(os.path.join(wdir, file))  # noqa: PTH118 - a text
+            if key not in self._seen_files:
+                self._seen_files.add(key)
+                self.files += (file,)
+                yield "file", file
         for part in state.replaced:
             self._replaced.append((part.start, part.end, part.text))
             if part.text != self._data[part.start : part.end].decode("utf-8", "replace"):
                 yield "output", part.text
         if state.problem:
             yield "problem", state.problem.rstrip().rpartition("\n")[2]
-
-    def _new_files(self, state: ParserState) -> Iterator[str]:
-        """Files announced in this call, each once. From the state too, because a foreign parser may lack
-        the list of all announced files."""
-        wdir = self.worker.facts.working_directory
-        for file in (*self.worker.reported_files(), *state.files, *state.files_onthefly):
-            key = os.path.normpath(os.path.join(wdir, file))  # noqa: PTH118 - a text
-            if key not in self._seen_files:
-                self._seen_files.add(key)
-                self.files += (file,)
-                yield file
 
 
 def _locate(events: Sequence[Event], exact: Sequence[Event]) -> Iterator[Event]:
