@@ -175,6 +175,7 @@ class Farm:
                     user_requests.unlisten(self._state, task)
                     self.dispatch()
             else:
+                # The task is over, so nothing will end the channel later.
                 listener.send.close()
                 yield receive
         finally:
@@ -190,6 +191,7 @@ class Farm:
             answer = await self._answers.wait(run)
             if answer is not None:
                 return answer
+            # The run has ended without an answer: what its outcome contained is stored.
         await self._writer.settled()
         return await self._writer.read_output(key, task.attempts)
 
@@ -235,6 +237,7 @@ class Farm:
         session = RenderSession(id=self._next_session, link=link)
         self._next_session += 1
         self._sessions[session.id] = session
+        # The listener may accept connections until its own nursery ends.
         if self._closed:
             session.scope.cancel()
         return session
@@ -248,6 +251,7 @@ class Farm:
         """Forget a session that has ended; its render may reconnect with another one."""
         del self._sessions[session.id]
         if session.name is not None:
+            # The render may have reconnected already, before its old link was found to be dead.
             if self._by_name.get(session.name) is session:
                 del self._by_name[session.name]
             render = self._state.renders[session.name]
@@ -267,6 +271,8 @@ class Farm:
         scheduler.assign(self._state, trio.current_time())
         outgoing = self._state.take_outgoing()
         self._writer.put(outgoing.writes)
+        # Output and answers before ends: an update may contain the last output and the outcome,
+        # and a listener gets both in this order.
         for key, text in outgoing.listened:
             self._listeners.publish(key, text)
         for run, output in outgoing.answers:
@@ -284,6 +290,7 @@ class Farm:
         if outgoing.changed:
             self._change_count += 1
             self._change.set()
+        # `_run_clock` waits for a time that is too late now.
         if self._state.due < self._next_tick:
             self._tick_earlier.set()
 
@@ -312,5 +319,6 @@ class Farm:
         self._closed = True
         for session in self._sessions.values():
             session.scope.cancel()
+        # Also when the farm is cancelled: texts of acknowledged updates exist nowhere else.
         with trio.CancelScope(shield=True), trio.move_on_after(self.settings.flush):
             await self._writer.settled()

@@ -82,6 +82,7 @@ class Answers:
         try:
             return await receive.receive()
         finally:
+            # The caller may have been cancelled; after an answer `give` has removed the list.
             waiting = self._waiting.get(run, [])
             if send in waiting:
                 waiting.remove(send)
@@ -91,4 +92,5 @@ class Answers:
     def give(self, run: str, answer: str | None) -> None:
         """Answer all requests for a run."""
         for send in self._waiting.pop(run, ()):
+            # Never full: each channel gets one answer, and has room for it.
             send.send_nowait(answer)

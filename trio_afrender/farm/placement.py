@@ -43,9 +43,14 @@ def why_not_eligible(render: RenderState, job: Job, block: Block) -> str:
     if owners_only and register.user_name != job.spec.user_name:
         return "it takes its owner's jobs only (nimby)"
     for owner in (block, job):
-        reason = _mask_mismatch(render, owner) or _limit_reached(render, owner)
-        if reason:
+        if reason := _mask_mismatch(render, owner):
             return reason
+        limit = owner.spec.needs.max_running_tasks
+        if 0 <= limit <= owner.counts[TaskState.RUNNING]:
+            return f"max_running_tasks is {limit}"
+        limit = owner.spec.needs.max_running_tasks_per_host
+        if 0 <= limit <= owner.running_on[render.name]:
+            return f"max_running_tasks_per_host is {limit}"
     return _load_mismatch(render.resources, spec.needs)
 
 
@@ -57,17 +62,6 @@ def _mask_mismatch(render: RenderState, owner: Block | Job) -> str:
         return "its name matches hosts_mask_exclude"
     if masks.os is not None and not masks.os.search(render.register.os):
         return f'its system is "{render.register.os}", not need_os'
-    return ""
-
-
-def _limit_reached(render: RenderState, owner: Block | Job) -> str:
-    needs = owner.spec.needs
-    limit = needs.max_running_tasks
-    if 0 <= limit <= owner.counts[TaskState.RUNNING]:
-        return f"max_running_tasks is {limit}"
-    limit = needs.max_running_tasks_per_host
-    if 0 <= limit <= owner.running_on[render.name]:
-        return f"max_running_tasks_per_host is {limit}"
     return ""
 
 
@@ -99,6 +93,7 @@ def coefficient(render: RenderState, spec: BlockSpec) -> int:
     free = (render.register.capacity - render.capacity_used) // spec.capacity
     if spec.capacity_coeff_max > 0:
         free = min(free, spec.capacity_coeff_max)
+    # Never below the least: `why_not_eligible` has compared the free capacity with that.
     return max(free, _least_coefficient(spec), 1)
 
 
@@ -122,7 +117,7 @@ def avoids_task(state: FarmState, render: RenderState, task: Task) -> bool:
     """Whether a render failed too often at a task, and another render can run it."""
     if task.error_hosts is None:
         return False
-    hosts = task.error_hosts
+    hosts = task.error_hosts  # in the closure the attribute's type would include None
     spec = task.block.spec
     limit = _own_or_default(spec.errors_task_same_host, state.settings.errors_task_same_host)
 
@@ -140,6 +135,7 @@ def _has_alternative(
     state: FarmState, render: RenderState, block: Block, failed: Callable[[RenderState], bool]
 ) -> bool:
     """Whether another online render takes the block, now or when its other tasks have ended."""
+    # What changes while tasks run (used capacity, load, limits) does not count here.
     for other in state.renders.values():
         if other is render or not other.online or failed(other):
             continue

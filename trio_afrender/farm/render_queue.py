@@ -57,6 +57,7 @@ class RenderQueue:
         weight = 0
         for task in self.tasks.values():
             weight += weigh(task)
+            # The first task is taken whatever its weight, or it would stay for ever.
             if tasks and (len(tasks) == _TASKS_AT_ONCE or weight > _WEIGHT_AT_ONCE):
                 break
             tasks.append(task)

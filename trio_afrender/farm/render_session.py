@@ -14,6 +14,7 @@ import trio
 
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.farm import renders
+from trio_afrender.farm.model import RenderState
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.updates import apply_update
 from trio_afrender.protocol.messages import (
@@ -91,6 +92,7 @@ async def run_session(owner: SessionOwner, state: FarmState, link: ServerLink) -
         _log.warning("%s: closed: %s", _describe(session), error)
     finally:
         owner.remove_session(session)
+        # Also when cancelled: the render gets a close frame instead of silence.
         with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_TIMEOUT):
             await link.aclose()
 
@@ -103,11 +105,21 @@ def _describe(session: RenderSession) -> str:
 async def _run(owner: SessionOwner, state: FarmState, session: RenderSession) -> None:
     if not await _handshake(owner, state, session):
         return
+    assert session.name is not None  # noqa: S101 - `_handshake` has set it
+    render = state.renders[session.name]
     ends: list[LinkLost | ProtocolError] = []
 
     async def write() -> None:
+        acked = 0
         try:
-            await _write(state, session)
+            while True:
+                await session.wake.wait()
+                session.wake = trio.Event()
+                if session.seq > acked:
+                    acked = session.seq
+                    await session.link.send(Ack(seq=acked))
+                while events := renders.take_events(state, render, session.id):
+                    await session.link.send(events)
         except (LinkLost, ProtocolError) as error:
             ends.append(error)
             nursery.cancel_scope.cancel()
@@ -115,7 +127,7 @@ async def _run(owner: SessionOwner, state: FarmState, session: RenderSession) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(write)
         try:
-            await _read(owner, state, session)
+            await _read(owner, state, session, render)
         except (LinkLost, ProtocolError) as error:
             ends.append(error)
         nursery.cancel_scope.cancel()
@@ -153,9 +165,9 @@ async def _handshake(owner: SessionOwner, state: FarmState, session: RenderSessi
     return isinstance(answer, Registered)
 
 
-async def _read(owner: SessionOwner, state: FarmState, session: RenderSession) -> None:
-    assert session.name is not None  # noqa: S101 - `_handshake` has set it
-    render = state.renders[session.name]
+async def _read(
+    owner: SessionOwner, state: FarmState, session: RenderSession, render: RenderState
+) -> None:
     while True:
         message = await session.link.receive()
         renders.seen(render, session.id, trio.current_time(), busy=True)
@@ -182,17 +194,3 @@ async def _read(owner: SessionOwner, state: FarmState, session: RenderSession) -
             case Register():
                 raise ProtocolError("a second Register")
         renders.seen(render, session.id, trio.current_time(), busy=False)
-
-
-async def _write(state: FarmState, session: RenderSession) -> None:
-    assert session.name is not None  # noqa: S101 - `_handshake` has set it
-    render = state.renders[session.name]
-    acked = 0
-    while True:
-        await session.wake.wait()
-        session.wake = trio.Event()
-        if session.seq > acked:
-            acked = session.seq
-            await session.link.send(Ack(seq=acked))
-        while events := renders.take_events(state, render, session.id):
-            await session.link.send(events)

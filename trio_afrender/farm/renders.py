@@ -38,6 +38,7 @@ def register(
             return Refused(
                 reason="name-taken",
                 text=f'a render "{render.name}" is online from {render.peer}',
+                # Its old link, if that is the one, is dropped after a zombie time of silence.
                 retry_after=min(5.0, state.settings.zombie_time / 4),
             )
         # Run ids are random, so only the render itself can list one: its old link is dead, and
@@ -168,6 +169,7 @@ def deregister(
 
 def _requeue_all(state: FarmState, render: RenderState, text: str, now: float) -> None:
     render.lost_at = None
+    # A copy, because `requeue` removes each run from the dictionary.
     for run in list(render.running.values()):
         requeue(state, run, "lost", text, now)
 
@@ -179,6 +181,7 @@ def tick(state: FarmState, now: float) -> None:
     state.due = float("inf")  # each of the checks below lowers it again
     for render in state.renders.values():
         _tick_render(state, render, now)
+    # A copy, because a stop of a run that was never sent detaches it.
     for run in list(state.limited.values()):
         if run.stop is not None:
             continue
@@ -214,4 +217,5 @@ def _tick_render(state: FarmState, render: RenderState, now: float) -> None:
         state.check_by(render.paused_until)
     elif render.paused_until:
         render.paused_until = 0.0
+        # `scheduler.assign` considers freed renders only.
         state.freed.add(render.name)

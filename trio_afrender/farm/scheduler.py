@@ -38,6 +38,8 @@ def assign(state: FarmState, now: float) -> None:
         return
     names = state.renders if all_freed else sorted(freed)
     renders = [r for r in map(state.renders.__getitem__, names) if not why_unavailable(r, now)]
+    # One task for each render and round, so that tasks are spread instead of filling the first
+    # render. A render that has got none in a round gets none in the next: ready tasks only decrease.
     while renders and state.ready:
         renders.sort(key=lambda r: (-r.register.priority, len(r.running), r.id))
         renders = [
@@ -53,6 +55,7 @@ def _assign_next(state: FarmState, render: RenderState, now: float) -> bool:
         for block in job.blocks:
             if not block.counts[TaskState.READY] or why_not_eligible(render, job, block):
                 continue
+            # After the cheap tests: this one may iterate over all renders.
             if avoids_block(state, render, block, now):
                 continue
             task = _pop_task(state, render, block)
@@ -69,6 +72,7 @@ def _pop_task(state: FarmState, render: RenderState, block: Block) -> Task | Non
     while block.ready and found is None:
         entry = heapq.heappop(block.ready)
         task = block.tasks[entry[1]]
+        # Killed, resumed or assigned since: the heap keeps such entries (`Block.ready`).
         if task.state is not TaskState.READY:
             continue
         if avoids_task(state, render, task):
@@ -95,6 +99,7 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
         progressed=now,
     )
     state.runs[run.id] = run
+    # Views show the new attempt alone; the last one stays in the log.
     task.status = task.exit_code = task.finished = None
     task.percent = task.frame = task.percentframe = 0
     task.activity = task.report = task.resources = ""

@@ -67,6 +67,7 @@ def view_render(render: RenderState) -> RenderView:
         id=render.id,
         name=render.name,
         state=state,
+        # Afanasy's bits: 4 takes no jobs, 2 those of its owner only.
         nimby="NIMBY" if render.state & 4 else "nimby" if render.state & 2 else "",
         host_name=register.host_name,
         user_name=register.user_name,

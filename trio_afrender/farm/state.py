@@ -207,6 +207,7 @@ class FarmState:
         task.state = state
         if state is TaskState.READY:
             self.ready += 1
+            # Which renders may take the task is not known without asking each of them.
             self.all_freed = True
             number = task.key.task
             rank = number if block.ranks is None else block.ranks[number]
@@ -220,7 +221,7 @@ class FarmState:
         task, render = run.task, run.render
         task.run = task.last_run = run
         run.lost = False
-        run.progressed = now
+        run.progressed = now  # a lost run could not report any
         render.running[run.id] = run
         render.capacity_used += run.capacity
         task.block.running_on[render.name] += 1
@@ -237,6 +238,7 @@ class FarmState:
         block, job = task.block, task.block.job
         task.run = None
         task.asked = False
+        # The render must not start a run that has ended here.
         del render.running[run.id]
         render.capacity_used -= run.capacity
         render.outbox.tasks.pop(run.id, None)

@@ -82,6 +82,7 @@ class DiskFarmStore:
                         path = self._path(write.key, "files", write.name)
                         _with_folder(_replace, path, write.data)
                     case Removal():
+                        # What stays keeps the job's id taken (`open`), so no later job gets it.
                         shutil.rmtree(self.folder / str(write.key.job), ignore_errors=True)
             except OSError as error:
                 failed.append((write.key, error.strerror or str(error)))
@@ -114,7 +115,7 @@ class MemoryFarmStore:
         self._outputs: dict[tuple[TaskKey, int], str] = {}
 
     def open(self) -> int:
-        return 2
+        return 2  # as in `DiskFarmStore.open`
 
     def write(self, writes: Iterable[Write]) -> list[tuple[TaskKey, str]]:
         for write in writes:
@@ -141,6 +142,7 @@ class MemoryFarmStore:
         return Path("/memory", str(key.job), f"{key.block}.{key.task}", "files", name)
 
     def log(self, key: TaskKey) -> str:
+        # Through bytes, so that tests see what the disk would return for lone surrogates.
         return to_bytes(self._logs.get(key, "")).decode("utf-8", "replace")
 
     def output(self, key: TaskKey, attempt: int) -> str:
@@ -184,6 +186,7 @@ def _append(path: str, data: bytes) -> None:
         size = os.fstat(fd).st_size
         if size >= _MAX_LOG:
             return
+        # The mark makes the log longer than the limit, so it is written once.
         if size + len(data) > _MAX_LOG:
             data = data[: _MAX_LOG - size] + _FULL
         write_all(fd, data)

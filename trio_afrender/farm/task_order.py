@@ -29,22 +29,19 @@ def _assignment_order(block: BlockSpec, count: int) -> Iterator[int]:
     if not count:
         return
     if step == 0:
-        yield from _coarse_to_fine(count)
+        # The first and the last task, the one in the middle, those at the quarters, and so on.
+        parts = 1
+        while parts < count:
+            yield from (min(i * count // parts, count - 1) for i in range(parts + 1))
+            parts *= 2
     elif step > 1:
         yield 0
         yield count - 1
         yield from _every(block, count, step)
     elif step < -1:
         yield from reversed(list(_every(block, count, -step)))
+    # A step does not reach every task: the others follow in the order of their numbers.
     yield from range(count) if step >= 0 else range(count - 1, -1, -1)
-
-
-def _coarse_to_fine(count: int) -> Iterator[int]:
-    """The first and the last task, the one in the middle, those at the quarters, and so on."""
-    parts = 1
-    while parts < count:
-        yield from (min(i * count // parts, count - 1) for i in range(parts + 1))
-        parts *= 2
 
 
 def _every(block: BlockSpec, count: int, step: int) -> Iterator[int]:

@@ -72,5 +72,6 @@ class TextWriter:
                 for key, problem in failures:
                     self._failed(key, problem)
             finally:
+                # Also for a batch that failed: sessions wait for it and would wait for ever.
                 self._stored += len(batch)
                 self._progress.set()

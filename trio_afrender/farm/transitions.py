@@ -59,7 +59,17 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     state.jobs[job.id] = job
     insort(state.order, job, key=lambda other: (-other.spec.priority, other.id))
     state.outgoing.changed = True
-    job.before = [other for other in state.order if _goes_before(other, job)]
+    # `depend_mask` is about jobs of the same user, `depend_mask_global` about those of all users.
+    own, every = spec.depend_mask, spec.depend_mask_global
+    job.before = [
+        other
+        for other in state.order
+        if other is not job
+        and (
+            (own and other.spec.user_name == spec.user_name and re.fullmatch(own, other.spec.name))
+            or (every and re.fullmatch(every, other.spec.name))
+        )
+    ]
     release_held(state, now)
     return job
 
@@ -87,6 +97,8 @@ def _connect(
         block.waits = len(blocks[number])
         for other in blocks[number]:
             job.blocks[other].unlocks.append(block)
+    # Most jobs have no dependencies between tasks, so only the blocks on either end of one get
+    # groups.
     ranges: dict[int, FrameGroups] = {}
     groups: dict[int, list[Group]] = {}
     for number in sorted({*(i for i, others in enumerate(tasks) if others), *sum(tasks, ())}):
@@ -124,21 +136,11 @@ def release_held(state: FarmState, now: float) -> None:
             job.held = False
             for block in job.blocks:
                 _release_block(state, block)
+            # An empty block is done from the start, and no `finish` of a task says so.
             for block in job.blocks:
                 if not block.tasks:
                     _release_dependent_blocks(state, block)
         settle(state, job, now)
-
-
-def _goes_before(other: Job, job: Job) -> bool:
-    """Whether `job` waits for `other`, which was submitted earlier."""
-    spec, name = job.spec, other.spec.name
-    if other is job:
-        return False
-    of_the_same_user = other.spec.user_name == spec.user_name
-    if spec.depend_mask and of_the_same_user and re.fullmatch(spec.depend_mask, name):
-        return True
-    return bool(spec.depend_mask_global and re.fullmatch(spec.depend_mask_global, name))
 
 
 def _release_block(state: FarmState, block: Block) -> None:
@@ -162,6 +164,7 @@ def finish(state: FarmState, task: Task, final: TaskState, now: float) -> None:
     """Move a task to a final state; tasks that waited for it become ready."""
     state.set_state(task, final)
     block, group = task.block, task.group
+    # An error or a kill releases nothing: `settle` kills what waits for the task.
     if final in (TaskState.DONE, TaskState.SKIPPED):
         if group is not None:
             group.remaining -= 1
@@ -235,6 +238,7 @@ def settle(state: FarmState, job: Job, now: float) -> None:
     job.view = None
     state.order.remove(job)
     state.outgoing.changed = True
+    # Other jobs may wait for the end of this one.
     release_held(state, now)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 
 import attrs
 
-from trio_afrender.farm.model import Block, FarmStopKind, RenderState, Run, Task, TaskState
+from trio_afrender.farm.model import FarmStopKind, RenderState, Run, TaskState
 from trio_afrender.farm.state import AttemptOutput, FarmState, FileData
 from trio_afrender.farm.transitions import finish, put_back, resume_lost_run
 from trio_afrender.protocol.messages import (
@@ -109,10 +109,12 @@ def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: 
     task.status = int(update.status)
     if update.progress_changed:
         run.progressed = now
+    # These two come without figures.
     if update.status not in (TaskStatus.NoUpdate, TaskStatus.Started):
         task.percent = update.percent
         task.frame = update.frame
         task.percentframe = update.percentframe
+    # Empty and missing ones mean: keep the last.
     task.activity = update.activity[:_MAX_TEXT] or task.activity
     task.report = update.report[:_MAX_TEXT] or task.report
     task.resources = update.resources[:_MAX_TEXT] or task.resources
@@ -129,6 +131,7 @@ def _end_run(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None
     state.detach(run)
     run.over = True
     task.exit_code = update.exit_code
+    # One number for both, as in `jobs.report`: a signal is negative.
     if update.exit_code is None and update.exit_signal is not None:
         task.exit_code = -update.exit_signal
     task.started = task.started if update.started is None else update.started
@@ -155,35 +158,43 @@ def _apply_outcome(state: FarmState, run: Run, update: TaskUpdate, now: float) -
     if status is TaskStatus.Skip:
         finish(state, task, TaskState.SKIPPED, now)
     elif status.success:
-        _apply_success(state, run, now)
+        least = task.block.spec.task_min_run_time
+        took = (task.finished or 0.0) - (task.started or 0.0)
+        # A success that a parser has found in the output counts whatever its duration.
+        if least and took < least and task.status != TaskStatus.FinishedParserSuccess:
+            state.why(task, "rule", f"done after {took:.1f} s, task_min_run_time is {least} s")
+            task.status = int(TaskStatus.FinishedError)
+            _apply_error(state, run, now, final=False)
+        else:
+            task.percent = 100
+            finish(state, task, TaskState.DONE, now)
     elif stop is not None and stop.kind is FarmStopKind.ASKED:
         finish(state, task, TaskState.KILLED, now)
     elif status.given_back and stop is None:
-        _pause_render(state, run.render, now)
+        # The render gets nothing for a while, longer each time: else it would get the task that it
+        # has just given back again at once.
+        settings, render = state.settings, run.render
+        wait = min(settings.pause_limit, settings.pause * 2 ** min(render.given_back, 30))
+        render.given_back += 1
+        render.paused_until = now + wait
+        state.check_by(render.paused_until)
         put_back(state, run, now)
     else:
         _apply_error(state, run, now, final=status is TaskStatus.FinishedParserFatalError)
 
 
-def _apply_success(state: FarmState, run: Run, now: float) -> None:
-    """Finish the task as done, or count an error if the run was shorter than it may be."""
-    task = run.task
-    least = task.block.spec.task_min_run_time
-    took = (task.finished or 0.0) - (task.started or 0.0)
-    if least and took < least and task.status != TaskStatus.FinishedParserSuccess:
-        state.why(task, "rule", f"done after {took:.1f} s, task_min_run_time is {least} s")
-        task.status = int(TaskStatus.FinishedError)
-        _apply_error(state, run, now, final=False)
-        return
-    task.percent = 100
-    finish(state, task, TaskState.DONE, now)
-
-
 def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None:
     """Count an error and retry the task, unless that was its last attempt."""
-    task, block = run.task, run.task.block
+    task, block, host = run.task, run.task.block, run.render.name
     task.errors += 1
-    _count_host_error(task, block, run.render, now)
+    # The render gets the block, or the task, no more after some errors: see `farm.placement`.
+    count, last = block.error_hosts.get(host, (0, now))
+    if 0 < block.spec.errors_forgive_time <= now - last:
+        count = 0
+    block.error_hosts[host] = (count + 1, now)
+    if task.error_hosts is None:
+        task.error_hosts = Counter()
+    task.error_hosts[host] += 1
     retries = block.spec.errors_retries
     if retries < 0:
         retries = state.settings.errors_retries
@@ -192,25 +203,3 @@ def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None
         return
     state.why(task, "retry", f"error {task.errors}: tried again, {task.errors} of {retries}")
     state.set_state(task, TaskState.READY)
-
-
-def _count_host_error(task: Task, block: Block, render: RenderState, now: float) -> None:
-    """Count an error against a render, for its block and its task: see `placement`."""
-    count, last = block.error_hosts.get(render.name, (0, now))
-    forgive = block.spec.errors_forgive_time
-    if 0 < forgive <= now - last:
-        count = 0
-    block.error_hosts[render.name] = (count + 1, now)
-    if task.error_hosts is None:
-        task.error_hosts = Counter()
-    task.error_hosts[render.name] += 1
-
-
-def _pause_render(state: FarmState, render: RenderState, now: float) -> None:
-    """Assign nothing to a render for a while, longer each time: else it would get the task that
-    it has just given back again at once."""
-    settings = state.settings
-    wait = min(settings.pause_limit, settings.pause * 2 ** min(render.given_back, 30))
-    render.given_back += 1
-    render.paused_until = now + wait
-    state.check_by(render.paused_until)

@@ -51,6 +51,7 @@ def suspend_task(state: FarmState, task: Task, reason: str) -> bool:
         run.suspended = reason[:_MAX_REASON]
         box = run.render.outbox
         wanted, opposite = (box.suspends, box.resumes) if reason else (box.resumes, box.suspends)
+        # A message has no order between the two, so the later request replaces the earlier one.
         opposite.pop(run.id, None)
         wanted[run.id] = run.ref(run.suspended)
         state.wake(run.render)
@@ -103,6 +104,7 @@ def listen(state: FarmState, task: Task) -> bool:
         return False
     task.listeners += 1
     run = task.run
+    # Further listeners get the same pieces of output.
     if task.listeners == 1 and run is not None:
         box = run.render.outbox
         box.listens_rem.pop(run.id, None)
@@ -153,6 +155,7 @@ def change_settings(state: FarmState, settings: FarmSettings) -> None:
         for name in _SENT_SETTINGS
         if getattr(settings, name) != getattr(old, name)
     }
+    # With a shorter `zombie_time` a render may be due before the next tick.
     state.check_by(0.0)
     for render in state.renders.values():
         if changed and render.online:
