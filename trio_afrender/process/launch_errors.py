@@ -52,6 +52,7 @@ def explain_launch_error(launch: Launch, error: OSError | ValueError) -> str:
         size = sum(len(os.fsencode(each)) + 1 for each in launch.argv)
         size += sum(len(os.fsencode(f"{k}={v}")) + 1 for k, v in launch.environment.items())
         return f'cannot start "{program}": {size} bytes of command and environment are too many'
+    # ENOTDIR too: a file stands in the place of a folder of the program's path.
     return {
         errno.ENOENT: f'there is no program "{program}"',
         errno.ENOTDIR: f'there is no program "{program}"',

@@ -84,6 +84,7 @@ def _find_below(table: Mapping[int, ProcessFacts], roots: Collection[int]) -> se
     waiting = list(roots)
     while waiting:
         pid = waiting.pop()
+        # A table that is read while processes change may contain a cycle: a pid is used again.
         if pid not in found:
             found.add(pid)
             waiting += children[pid]

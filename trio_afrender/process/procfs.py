@@ -33,19 +33,13 @@ __all__ = (
 )
 
 TOKEN_NAME = b"AF_TASK_TOKEN="
-
-
-def _has_pidfd() -> bool:
-    # A sandbox (seccomp) may hide the call from a kernel that has it, so only a try is a proof.
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):
-        return False
-    return hasattr(signal, "pidfd_send_signal")
-
-
-PIDFD = _has_pidfd()
+PIDFD = hasattr(signal, "pidfd_send_signal")
 """Whether processes can be opened as descriptors (Linux 5.3, without a sandbox that hides it)."""
+# A sandbox (seccomp) may hide the call from a kernel that has it, so only a try is a proof.
+try:
+    os.close(os.pidfd_open(os.getpid()))
+except (AttributeError, OSError):
+    PIDFD = False
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -158,8 +158,14 @@ class SupervisedTree:
             await trio.lowlevel.checkpoint()
             return
         data = encode({"op": op, "id": number})
-        if not self._sending.locked():  # as a rule the socket takes it at once
-            data = self._send_now(data)
+        if self._raw is not None and not self._sending.locked():
+            # As a rule the socket takes it at once. What it does not take now is sent below.
+            try:
+                data = data[self._raw.send(data) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                data = b""
         if not data:
             await trio.lowlevel.checkpoint()
             return
@@ -169,17 +175,6 @@ class SupervisedTree:
                 with suppress(OSError, trio.ClosedResourceError):
                     while data:
                         data = data[await self._sock.send(data) :]
-
-    def _send_now(self, data: bytes) -> bytes:
-        """Send what the socket takes now; return the rest, none for a closed socket."""
-        if self._raw is None:
-            return data
-        try:
-            return data[self._raw.send(data) :]
-        except BlockingIOError:
-            return data
-        except OSError:
-            return b""
 
     def abandon(self) -> None:
         """Have the tree killed, without waiting, and close the socket."""
@@ -249,19 +244,15 @@ class SupervisedTree:
 
         If the task supervisor was killed, the proof is that no process has the run's token.
         """
-        if self.lost:
-            return await self._kill_leftovers(deadline)
-        if not self.state.empty:
+        if self.state.empty and not self.lost:
+            await trio.lowlevel.checkpoint()
+            return ()
+        if not self.lost:
             with trio.move_on_after(deadline):
                 # One request: the task supervisor repeats KILL by itself until the tree is empty.
                 await self._request("kill")
                 await self.wait_empty()
-            return await self._find_left(deadline)
-        await trio.lowlevel.checkpoint()
-        return ()
-
-    async def _find_left(self, deadline: float) -> tuple[int, ...]:
-        if self.lost:  # killed while this task waited for it
+        if self.lost:  # maybe only now: killed while this task waited for it
             return await self._kill_leftovers(deadline)
         if self.state.empty:
             return ()

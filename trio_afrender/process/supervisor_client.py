@@ -25,7 +25,7 @@ import trio
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.errors import AfRenderError, SpawnError, StoreError
 from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameReader, encode
-from trio_afrender.process.interfaces import Launch, Persistence
+from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
 from trio_afrender.process.leftover_processes import kill_leftovers
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
@@ -216,7 +216,14 @@ class SupervisorClient:
         """
         check_launch(launch)
         if not self.facts.get("folders"):
-            await self._make_folders(launch.persistence)
+            # The supervisor is of an earlier version, which started tasks that still run: it lives
+            # until they have ended, and does not know `LaunchSpec.folders`.
+            folder = Path(launch.persistence.record).parent
+            try:
+                made = (str(folder), *launch.persistence.folders)
+                await work_in_thread(partial(make_folders, made))
+            except OSError as error:
+                raise StoreError.of(folder, error) from error
         if launch.persistence.attach:
             found = await self._attach(launch)
             if found is not None:
@@ -232,15 +239,6 @@ class SupervisorClient:
             f'cannot start "{launch.argv[0]}": '
             f"{MAX_START_TRIES} task supervisors were killed before they could"
         )
-
-    async def _make_folders(self, persistence: Persistence) -> None:
-        # The supervisor is of an earlier version, which started tasks that still run: it lives until
-        # they have ended, and does not know `LaunchSpec.folders`.
-        folder = Path(persistence.record).parent
-        try:
-            await work_in_thread(partial(make_folders, (str(folder), *persistence.folders)))
-        except OSError as error:
-            raise StoreError.of(folder, error) from error
 
     async def remove_folders(self, folders: Sequence[Path]) -> None:
         """Have the folders of ended runs removed, and do not wait for that. Raises nothing.
@@ -258,15 +256,18 @@ class SupervisorClient:
         """Start a tree; None when its task supervisor ended before it sent a message."""
         with ExitStack() as stack:
             try:
-                tree, descriptors = _open_tree(launch, stack)
-            except OSError as error:
+                ours, theirs = socket.socketpair()
+            except OSError as error:  # no descriptor is left
                 raise SpawnError(explain_launch_error(launch, error)) from error
+            stack.enter_context(theirs)
+            ours.setblocking(False)
+            tree = _make_tree(launch, ours)
+            descriptors = [theirs.fileno(), *((1, 2) if launch.console else ())]
             try:
                 spec = _make_spec(launch).to_json()
                 start = {"op": "start", "outputs": len(descriptors) - 1, "spec": spec}
                 await self._send(encode(start), descriptors)
-                # Our copies of what was sent: while they are open, neither the socket nor the pipe
-                # of the tree would ever end here.
+                # Our copy of what was sent: while it is open, the tree's socket would never end here.
                 stack.close()
                 self._listen_to(tree)
                 # Shielded: an agent that detaches at this moment would else kill a tree that has
@@ -394,15 +395,6 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
         yield supervisor
 
 
-def _open_tree(launch: Launch, stack: ExitStack) -> tuple[SupervisedTree, list[int]]:
-    """Make this end of a tree, and the descriptors to send. `stack` closes these. Raises `OSError`."""
-    ours, theirs = socket.socketpair()
-    stack.enter_context(theirs)
-    ours.setblocking(False)
-    tree = _make_tree(launch, ours)
-    return tree, [theirs.fileno(), *((1, 2) if launch.console else ())]
-
-
 def _make_tree(
     launch: Launch,
     sock: socket.socket | None,
@@ -451,28 +443,25 @@ def _make_killer(launch: Launch) -> Callable[[float], Awaitable[tuple[int, ...]]
 
 
 def _check_started(launch: Launch, tree: SupervisedTree) -> None:
-    if tree.failure is not None:
-        if tree.failure.get("step") == "store":
-            number = tree.failure.get("number")
-            error = OSError(number, os.strerror(number if isinstance(number, int) else 0))
-            raise StoreError.of(Path(launch.persistence.record).parent, error)
-        raise SpawnError(_explain(launch, tree.failure))
-
-
-def _explain(launch: Launch, failure: dict[str, object]) -> str:
-    """Return the sentence for a failure that the supervisor or a task supervisor reported."""
+    """Raise the `StoreError` or `SpawnError` for a failure that was reported, if one was."""
+    failure = tree.failure
+    if failure is None:
+        return
     number, step = failure.get("number"), failure.get("step")
-    if step == "environment":
-        return explain_launch_error(launch, ValueError("an invalid text"))
     number = number if isinstance(number, int) else 0
-    if step == "log" or "text" in failure:
-        text = failure.get("text") or os.strerror(number)
-        return f'cannot start "{launch.argv[0]}": {text}'
     error = OSError(number, os.strerror(number))
-    # As `Popen` would raise it: the filename distinguishes a bad folder from a bad program, and a
-    # file in the place of a folder of the program's path is a program that does not exist.
-    if step == "folder":
-        error.filename = launch.cwd
-    elif number == errno.ENOTDIR:
-        error = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return explain_launch_error(launch, error)
+    if step == "store":
+        raise StoreError.of(Path(launch.persistence.record).parent, error)
+    if step == "environment":
+        text = explain_launch_error(launch, ValueError("an invalid text"))
+    elif step == "log" or "text" in failure:
+        text = f'cannot start "{launch.argv[0]}": {failure.get("text") or error.strerror}'
+    else:
+        # As `Popen` would raise it: the filename distinguishes a bad folder from a bad program, and
+        # a file in the place of a folder of the program's path is a program that does not exist.
+        if step == "folder":
+            error.filename = launch.cwd
+        elif number == errno.ENOTDIR:
+            error = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        text = explain_launch_error(launch, error)
+    raise SpawnError(text)
