@@ -135,11 +135,6 @@ def _find_address(netifs: Iterable[NetIF]) -> str:
 
 def find_hw_info() -> str:
     """Return the short names of the processor and of the machine; empty if they have none."""
-    return f"{shorten_cpu(_find_cpu())} {shorten_cpu(_find_model())}".strip()
-
-
-def _find_model() -> str:
-    """Return vendor and product of the machine from its DMI table, without placeholder texts."""
     words: list[str] = []
     for name in ("sys_vendor", "product_name"):
         try:
@@ -148,7 +143,7 @@ def _find_model() -> str:
             continue
         if not _UNFILLED.search(text) and text not in words:
             words.append(text)
-    return " ".join(words)
+    return f"{shorten_cpu(_find_cpu())} {shorten_cpu(' '.join(words))}".strip()
 
 
 def _find_cpu() -> str:

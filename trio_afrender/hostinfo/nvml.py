@@ -54,13 +54,19 @@ class Nvml:
 
     def _read_gpu(self, index: int, handle: Any) -> Iterator[GpuCard]:  # noqa: ANN401
         """Yield the GPU, or its MIG instances, which have the GPU's temperature and power."""
-        instances = list(self._mig_instances(handle))
+        mode = self._query("nvmlDeviceGetMigMode", handle)
+        most = self._query("nvmlDeviceGetMaxMigDeviceCount", handle) if mode and mode[0] else 0
+        instances = {
+            number: self._query("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
+            for number in range(most or 0)
+        }
+        instances = {number: found for number, found in instances.items() if found is not None}
         gpu = self._measure(index, handle)
         if not instances:
             rates = self._query("nvmlDeviceGetUtilizationRates", handle)
             util = None if rates is None else int(rates.gpu)
             yield attrs.evolve(gpu, util=util, processes=self._processes(handle, gpu))
-        for number, instance in instances:
+        for number, instance in instances.items():
             measured = self._measure(index, instance)
             yield attrs.evolve(
                 measured,
@@ -71,15 +77,6 @@ class Nvml:
                 power_limit_watt=gpu.power_limit_watt,
                 processes=self._processes(instance, measured),
             )
-
-    def _mig_instances(self, handle: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
-        mode = self._query("nvmlDeviceGetMigMode", handle)
-        if not mode or not mode[0]:
-            return
-        for number in range(self._query("nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
-            instance = self._query("nvmlDeviceGetMigDeviceHandleByIndex", handle, number)
-            if instance is not None:
-                yield number, instance
 
     def _measure(self, index: int, handle: Any) -> GpuCard:  # noqa: ANN401
         # Every GPU reports its memory, so an error here is not caught: the GPU is lost.
@@ -106,21 +103,18 @@ class Nvml:
             for each in self._query(kind, handle) or ():
                 used = int(each.usedGpuMemory or 0) // _MIB  # None: not reported
                 memory[int(each.pid)] = max(memory.get(int(each.pid), 0), used)
-        percent = self._percents(handle, gpu)
-        return tuple(
-            GpuProcess(pid=pid, memory_mb=memory.get(pid, 0), percent=percent.get(pid, 0))
-            for pid in sorted(memory)
-        )
-
-    def _percents(self, handle: Any, gpu: GpuCard) -> dict[int, int]:  # noqa: ANN401
-        """Return the mean utilization of each process since the last measurement, by pid."""
         since = self._last_read.get(gpu.uuid, 0)
         self._last_read[gpu.uuid] = int(self._wall() * 1e6)
         samples: dict[int, list[int]] = {}
         for each in self._query("nvmlDeviceGetProcessUtilization", handle, since) or ():
             if each.pid:  # 0: time of no process
                 samples.setdefault(int(each.pid), []).append(int(each.smUtil))
-        return {pid: round(sum(found) / len(found)) for pid, found in samples.items()}
+        # The percent is the mean utilization since the last measurement.
+        percent = {pid: round(sum(found) / len(found)) for pid, found in samples.items()}
+        return tuple(
+            GpuProcess(pid=pid, memory_mb=memory[pid], percent=percent.get(pid, 0))
+            for pid in sorted(memory)
+        )
 
     def _query(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401
         """Call a function of the library; None if the GPU or the library does not have it."""

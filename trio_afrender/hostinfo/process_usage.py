@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, final
@@ -122,9 +123,19 @@ class ProcReader:
         # Newest first, so mostly children before their parents: the CPU time of a child that is
         # reaped in between is in at least one of the two figures.
         for pid in sorted(pids, reverse=True):
-            usage = self._read_usage(pid)
-            if usage is not None:
-                found.append(usage)
+            usage = self.read_usage_now(pid)
+            if usage is None:
+                continue
+            if usage.state not in "ZX":
+                with suppress(OSError):
+                    sizes = _parse_sizes(read_file(f"{self._proc}/{pid}/status"))
+                    resident = sizes.get(b"VmRSS", 0)
+                    usage = attrs.evolve(
+                        usage,
+                        resident=self._proportional_size(usage.key, resident),
+                        peak=max(sizes.get(b"VmHWM", 0), resident),
+                    )
+            found.append(usage)
         if len(self._shares) > 1000:  # those of ended processes must not pile up
             now = time.monotonic()
             self._shares = {key: share for key, share in self._shares.items() if share[1] > now}
@@ -161,21 +172,6 @@ class ProcReader:
                 continue
             found.append(attrs.evolve(usage, resident=pages * _PAGE))
         return tuple(sorted(found, key=lambda usage: -usage.resident)[:count])
-
-    def _read_usage(self, pid: int) -> ProcessUsage | None:
-        usage = self.read_usage_now(pid)
-        if usage is None or usage.state in "ZX":
-            return usage
-        try:
-            sizes = _parse_sizes(read_file(f"{self._proc}/{pid}/status"))
-        except OSError:
-            return usage
-        resident = sizes.get(b"VmRSS", 0)
-        return attrs.evolve(
-            usage,
-            resident=self._proportional_size(usage.key, resident),
-            peak=max(sizes.get(b"VmHWM", 0), resident),
-        )
 
     def _proportional_size(self, key: _Key, resident: int) -> int:
         now = time.monotonic()
