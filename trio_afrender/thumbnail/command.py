@@ -66,21 +66,15 @@ def _is_plain(command: str, words: list[str]) -> bool:
             return False
     except ValueError:
         return False
-    active = _active_characters(command)
-    return not any(char in active for char in "$`*?[]{}~#\n\\")
-
-
-def _active_characters(command: str) -> str:
-    """Return the characters outside quotes, and those that expand within double quotes."""
-    found, quote = [], ""
+    quote = ""
     for char in command:
         if quote:
             if char == quote:
                 quote = ""
-            elif quote == '"' and char in "$`\\":
-                found.append(char)
+            elif quote == '"' and char in "$`\\":  # these expand within double quotes, too
+                return False
         elif char in "\"'":
             quote = char
-        else:
-            found.append(char)
-    return "".join(found)
+        elif char in "$`*?[]{}~#\n\\":
+            return False
+    return True

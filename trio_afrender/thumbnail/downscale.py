@@ -40,25 +40,21 @@ class BoxReducer:
         bottom = min(top + len(pixels), int(self._rows[-1]))
         if top < 0:
             pixels, top = pixels[-top:], 0
-        pixels = self._fit(left, pixels[: max(bottom - top, 0)])
+        pixels = pixels[: max(bottom - top, 0)]
         if not len(pixels):
             return
+        if left != 0 or pixels.shape[1] != self._width:  # cut, or padded with black
+            fitted = np.zeros((len(pixels), self._width, pixels.shape[2]), np.float32)
+            begin, end = max(left, 0), min(left + pixels.shape[1], self._width)
+            if begin < end:
+                fitted[:, begin:end] = pixels[:, begin - left : end - left]
+            pixels = fitted
         first = int(np.searchsorted(self._rows, top, side="right")) - 1
         last = int(np.searchsorted(self._rows, bottom, side="left"))
         cuts = np.maximum(self._rows[first:last] - top, 0)
         # Rows first: they are contiguous in memory, and leave few values for the columns.
         lines = np.add.reduceat(pixels, cuts, axis=0)
         self._sums[first:last] += np.add.reduceat(lines, self._columns[:-1], axis=1)
-
-    def _fit(self, left: int, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the band at the width of the image: cut, or padded with black."""
-        if left == 0 and pixels.shape[1] == self._width:
-            return pixels
-        fitted = np.zeros((len(pixels), self._width, pixels.shape[2]), np.float32)
-        begin, end = max(left, 0), min(left + pixels.shape[1], self._width)
-        if begin < end:
-            fitted[:, begin:end] = pixels[:, begin - left : end - left]
-        return fitted
 
     def result(self) -> NDArray[np.float32]:
         """Return the averages: (rows, columns, channels)."""

@@ -46,27 +46,22 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"cannot read {request['image']}: {type(error).__name__}: {error}"}
 
 
-def _limit_resources(nice: int) -> None:
-    """Lower the priority of this process, limit its memory and threads, disable core dumps."""
+def main() -> NoReturn:
+    """Answer requests until the input ends. Never returns."""
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)  # image libraries print to stdout, which would break the protocol
     with suppress(OSError):
-        os.nice(nice)
+        os.nice(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     with suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core dumps
     with suppress(ImportError):
         import OpenImageIO as oiio
 
         oiio.attribute("threads", DECODE_THREADS)
         oiio.attribute("exr_threads", DECODE_THREADS)
-
-
-def main() -> NoReturn:
-    """Answer requests until the input ends. Never returns."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # image libraries print to stdout, which would break the protocol
-    _limit_resources(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()
