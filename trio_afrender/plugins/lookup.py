@@ -103,25 +103,21 @@ def _load(kind: str, name: str, load: Callable[[], object], where: str) -> type:
             # Python's message does not name the cause, and three files of CGRU have this fault.
             text += " (a class of it is derived from a module: it must use module.class)"
         raise PluginError(text, traceback.format_exc()[-MAX_DETAILS:]) from error
-    found = _find_class(loaded, name) if isinstance(loaded, ModuleType) else loaded
-    if not isinstance(found, type):
-        raise PluginError(f'{kind} "{name}": {where} has no class "{name}"')
-    return found
-
-
-def _find_class(module: ModuleType, name: str) -> type | None:
-    """The class with the module's name, else the only class whose name differs in case alone."""
-    found = getattr(module, name, None)
+    found = getattr(loaded, name, None) if isinstance(loaded, ModuleType) else loaded
     if isinstance(found, type):
         return found
-    own = [
-        value
-        for key, value in vars(module).items()
-        if key.lower() == name.lower()
-        and isinstance(value, type)
-        and value.__module__ == module.__name__
-    ]
-    return own[0] if len(own) == 1 else None
+    if isinstance(loaded, ModuleType):
+        # A class whose name differs in case alone is taken if it is the only one.
+        own = [
+            value
+            for key, value in vars(loaded).items()
+            if key.lower() == name.lower()
+            and isinstance(value, type)
+            and value.__module__ == loaded.__name__
+        ]
+        if len(own) == 1:
+            return own[0]
+    raise PluginError(f'{kind} "{name}": {where} has no class "{name}"')
 
 
 @cache

@@ -356,20 +356,18 @@ class TaskWorker:
         if parser is None:
             return
         self._state.read(parser)
-        if result is not None:
-            # `span` decodes the chunk again, so it is called only for text that was replaced.
-            self._replace(turn, result, span())
-
-    def _replace(self, turn: _Turn, result: object, span: tuple[int, int]) -> None:
+        if result is None:
+            return
         text = read_text(result)
         if text is None:
             self._problems.add(f"parser.result is {type(result).__name__}, not a str")
             return
         turn.room -= len(text)
+        start, end = span()  # decodes the chunk again: only for text that was replaced
         if turn.room < 0:
             self._problems.add("the parser replaces output by too much text: it is left as it was")
-        elif text or span[1] > span[0]:  # else nothing was replaced by nothing, in a tick
-            turn.replaced.append(Replaced(start=span[0], end=span[1], text=text))
+        elif text or end > start:  # else nothing was replaced by nothing, in a tick
+            turn.replaced.append(Replaced(start=start, end=end, text=text))
 
 
 @attrs.define

@@ -61,10 +61,17 @@ def _read_environment() -> dict[str, Any]:
     location = os.environ.get("CGRU_LOCATION", "")
     home = os.environ.get("APPDATA") or os.environ.get("HOME") or str(Path.home())
     own = Path(home) / ("cgru" if os.environ.get("APPDATA") else ".cgru")
+    names = map(os.environ.get, ("CGRU_USERNAME", "AF_USERNAME", "USER", "USERNAME"))
+    user = next(filter(None, names), None)
+    if user is None:
+        try:
+            user = getpass.getuser()
+        except (OSError, KeyError):
+            user = "unknown"
     return {
         "platform": [token for token in platform_tokens() if token in _PLATFORMS],
         "HOSTNAME": platform.node().lower(),
-        "USERNAME": _user_name(),
+        "USERNAME": user.rpartition("/" if "/" in user else "\\")[2].lower(),
         "HOME": home,
         "HOME_CGRU": str(own),
         "config_file_home": str(own / "config.json"),
@@ -77,18 +84,6 @@ def _read_environment() -> dict[str, Any]:
         or (str(Path(location) / "afanasy") if location else ""),
         "company": "CGRU",
     }
-
-
-def _user_name() -> str:
-    for variable in ("CGRU_USERNAME", "AF_USERNAME", "USER", "USERNAME"):
-        if name := os.environ.get(variable):
-            break
-    else:
-        try:
-            name = getpass.getuser()
-        except (OSError, KeyError):
-            name = "unknown"
-    return name.rpartition("/" if "/" in name else "\\")[2].lower()
 
 
 active_settings.follow(_fill)

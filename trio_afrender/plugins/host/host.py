@@ -303,8 +303,16 @@ class PluginHost:
             self._number += 1
             self._ping = (self._number, now)
             self.process.send({"id": self._number, "op": "ping"})
+        # The thread of a late call is lost; the other calls keep running.
         for call in late:
-            self._give_up(call, now)
+            del self._calls[next(number for number, each in self._calls.items() if each is call)]
+            self._runs.discard(call.run)  # no close: the thread will not work it off
+            self.process.send({"op": "abandon", "run": call.run})
+            call.failure = self._describe_late(call, now)
+            call.finish()
+            self._stuck_calls += 1
+            if self._stuck_calls >= MAX_STUCK_CALLS:
+                self._fail(HostFailure(f"has {self._stuck_calls} calls that do not come back"))
 
     def _is_late(self, call: PendingCall, now: float, cpu: float, runnable: bool) -> bool:
         if call.cpu_seen is None:  # at the first check: most calls have ended before it
@@ -319,17 +327,6 @@ class PluginHost:
     def _describe_late(call: PendingCall, now: float) -> HostFailure:
         text = f"the call {call.request.op} does not come back after {now - call.started:.1f} s"
         return HostFailure(text, call.run)
-
-    def _give_up(self, call: PendingCall, now: float) -> None:
-        """Give up one call of the shared host: its thread is lost, the others keep running."""
-        del self._calls[next(number for number, each in self._calls.items() if each is call)]
-        self._runs.discard(call.run)  # no close: the thread will not work it off
-        self.process.send({"op": "abandon", "run": call.run})
-        call.failure = self._describe_late(call, now)
-        call.finish()
-        self._stuck_calls += 1
-        if self._stuck_calls >= MAX_STUCK_CALLS:
-            self._fail(HostFailure(f"has {self._stuck_calls} calls that do not come back"))
 
     def _check_memory(self, resident: int, run: int) -> None:
         if resident > self._limits.memory:

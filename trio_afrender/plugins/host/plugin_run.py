@@ -174,31 +174,21 @@ class PluginRun:
                         continue
                     host = self.host
                     assert host is not None  # noqa: S101 - it was built a moment ago
-                pending = self._send(host, request, feed)
-                if pending is None:
+                try:
+                    pending = host.call(self.number, request, partial(self._take, feed))
+                except HostDied:
+                    # Between the check and the call nothing ran, but it may be about to end.
                     continue
-                if isinstance(pending, HostReply):
-                    return pending
+                except ProtocolError as too_large:
+                    # The fault of the request, not of the host: another host would not take it either.
+                    reply = HostReply(error=PluginError(str(too_large)))
+                    self._note_reply(request, feed, reply)
+                    return reply
+                self._pending = pending
                 await pending.done.wait()
                 if pending.reply is not None:
                     return pending.reply
         return None
-
-    def _send(
-        self, host: PluginHost, request: Request, feed: Feed | None
-    ) -> PendingCall | HostReply | None:
-        """The call under way; an error reply if it is too large to be sent; None without a host."""
-        try:
-            pending = host.call(self.number, request, partial(self._take, feed))
-        except HostDied:
-            return None  # between the check and the call nothing ran, but it may be about to end
-        except ProtocolError as too_large:
-            # The fault of the request, not of the host: another host would not take it either.
-            reply = HostReply(error=PluginError(str(too_large)))
-            self._note_reply(request, feed, reply)
-            return reply
-        self._pending = pending
-        return pending
 
     def _take(self, feed: Feed | None, pending: PendingCall) -> None:
         """Record the result of a call, whether or not its caller still waits."""
