@@ -110,7 +110,14 @@ class SupervisorDaemon:
                 del self._closing_agents[agent]
                 agent.close()
         if self._has_orphans:
-            self._kill_orphans()
+            # This process forks nothing but the pool. So any other child is an adopted member of
+            # the tree of a killed task supervisor, or an idle pool process that has been dismissed.
+            orphans = [pid for pid in list_children(os.getpid()) if pid not in self._pool]
+            for orphan in orphans:
+                kill_groups((orphan, *find_below(orphan)))
+            self._has_orphans = bool(orphans)
+            if not orphans:
+                remove_stale(self._host.cgroups)
 
     def _is_over(self) -> bool:
         if len(self._pool) > len(self._idle) or self._has_orphans:
@@ -210,8 +217,16 @@ class SupervisorDaemon:
                 self._assign(agent.frame, sent).record = record
             except (OSError, FrameError, ValueError, TypeError) as error:
                 logger.exception("cannot start a tree")
-                if descriptors:
-                    _report_failure(descriptors[0], error, step)
+                if not descriptors:
+                    return
+                # In place of the task supervisor, which reports a failure there.
+                sock = socket.socket(fileno=os.dup(descriptors[0]))
+                with contextlib.closing(Channel(sock)) as channel:
+                    text = error.strerror if isinstance(error, OSError) else str(error)
+                    number = error.errno if isinstance(error, OSError) else None
+                    failure = {"text": text or repr(error), "step": step, "number": number or 0}
+                    channel.put({"failed": failure})
+                    channel.flush()
 
     # -- the pool -------------------------------------------------------------------------------
 
@@ -296,32 +311,12 @@ class SupervisorDaemon:
                 self._has_orphans = True
                 self._end_removal(process)
 
-    def _kill_orphans(self) -> None:
-        """Kill the children of this process that are not in the pool, and everything below them."""
-        # This process forks nothing but the pool. So any other child is an adopted member of the
-        # tree of a killed task supervisor, or an idle pool process that has been dismissed.
-        orphans = [pid for pid in list_children(os.getpid()) if pid not in self._pool]
-        for orphan in orphans:
-            kill_groups((orphan, *find_below(orphan)))
-        self._has_orphans = bool(orphans)
-        if not orphans:
-            remove_stale(self._host.cgroups)
-
 
 def _get_spec(message: dict[str, object], descriptors: list[int]) -> dict[str, object]:
     spec = message.get("spec")
     if len(descriptors) - 1 != message.get("outputs") or not isinstance(spec, dict):
         raise FrameError("an invalid start message")
     return spec
-
-
-def _report_failure(descriptor: int, error: Exception, step: str) -> None:
-    """Send a failure to the agent over the tree's socket, in place of the task supervisor."""
-    with contextlib.closing(Channel(socket.socket(fileno=os.dup(descriptor)))) as channel:
-        text = error.strerror if isinstance(error, OSError) else str(error)
-        number = error.errno if isinstance(error, OSError) else None
-        channel.put({"failed": {"text": text or repr(error), "step": step, "number": number or 0}})
-        channel.flush()
 
 
 def main(argv: list[str]) -> int:

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 __all__ = ("collect", "find_below", "kill_groups", "list_children", "signal_below", "stop_below")
 
@@ -98,22 +98,16 @@ def kill_groups(pids: Collection[int]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             groups.setdefault(os.getpgid(pid), []).append(pid)
     for group, members in groups.items():
-        if group <= 1 or group == own or not _kill_group(group, members, known):
+        killed = False
+        # One of the members must still be a descendant: all may have ended since the look at the
+        # group, and the number may have passed to a group of an unrelated process.
+        if group > 1 and group != own and any(_is_below(pid, known) for pid in members):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+                killed = True
+        if not killed:
             for pid in members:
                 _send(pid, signal.SIGKILL, known)
-
-
-def _kill_group(group: int, members: Iterable[int], known: Collection[int]) -> bool:
-    """Kill `group` if one of `members` is still a descendant; False where that was not possible."""
-    # Between the look at the group and this call all members may have ended, and the number may
-    # have passed to a group of an unrelated process.
-    if not any(_is_below(pid, known) for pid in members):
-        return False
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def collect(met: dict[int, int] | None) -> tuple[int, int, resource.struct_rusage] | None:
@@ -132,19 +126,15 @@ def collect(met: dict[int, int] | None) -> tuple[int, int, resource.struct_rusag
         if info is None:
             return None
         pid = info.si_pid
-        _kill_group_of(pid, met)
+        # Not for each zombie of a group: the kernel then walks over all of them each time. But more
+        # than once: another member of their session may have joined the group since the last KILL.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            group = os.getpgid(pid)
+            met[group] = met.get(group, 0) + 1
+            if met[group] % _GROUP_BATCH == 1 and group > 1 and group != os.getpgrp():
+                os.killpg(group, signal.SIGKILL)
     pid, raw, usage = os.wait4(pid, os.WNOHANG)
     return (pid, raw, usage) if pid else None
-
-
-def _kill_group_of(zombie: int, met: dict[int, int]) -> None:
-    # Not for each zombie of a group: the kernel then walks over all of them each time. But more
-    # than once: another member of their session may have joined the group since the last KILL.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        group = os.getpgid(zombie)
-        met[group] = met.get(group, 0) + 1
-        if met[group] % _GROUP_BATCH == 1 and group > 1 and group != os.getpgrp():
-            os.killpg(group, signal.SIGKILL)
 
 
 def _send(pid: int, number: signal.Signals, known: Collection[int]) -> None:

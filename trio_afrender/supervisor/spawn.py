@@ -54,18 +54,21 @@ def start_process(
     except ValueError as error:
         raise StartError(0, "environment") from error
     try:
-        with _inheriting(oom_score):
-            if not spec.nice:
-                return _spawn(spec, outputs)
-            # Without root a lowered priority cannot be raised again, and a task supervisor must
-            # not wait behind the busy tree that it has to end. But Linux keeps a priority for each
-            # thread, and a new process inherits that of the thread that spawns it.
-            return _NiceThread.get(spec.nice).call(partial(_spawn, spec, outputs))
+        if oom_score is not None:
+            set_oom_score(oom_score[0])
+        if not spec.nice:
+            return _spawn(spec, outputs)
+        # Without root a lowered priority cannot be raised again, and a task supervisor must not
+        # wait behind the busy tree that it has to end. But Linux keeps a priority for each thread,
+        # and a new process inherits that of the thread that spawns it.
+        return _NiceThread.get(spec.nice).call(partial(_spawn, spec, outputs))
     except OSError as error:
         raise StartError(error.errno or 0, "program") from error
     except (ValueError, UnicodeError) as error:  # NUL in a word, '=' in a name
         raise StartError(0, "environment") from error
     finally:
+        if oom_score is not None:
+            set_oom_score(oom_score[1])
         os.chdir("/")  # a file system cannot be unmounted while a process has a folder of it
 
 
@@ -112,19 +115,6 @@ class _NiceThread:
                 self._results.put(function())
             except BaseException as error:  # noqa: BLE001 - raised again in `call`
                 self._results.put(error)
-
-
-@contextlib.contextmanager
-def _inheriting(scores: tuple[int, int] | None) -> Iterator[None]:
-    """Have the first OOM score inside, the second one afterwards."""
-    if scores is None:
-        yield
-        return
-    set_oom_score(scores[0])
-    try:
-        yield
-    finally:
-        set_oom_score(scores[1])
 
 
 def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:

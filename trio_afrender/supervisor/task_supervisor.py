@@ -163,7 +163,11 @@ class TaskSupervisor:
 
     def _is_over(self) -> bool:
         """Whether the tree is over, its end is stored, and no agent waits for anything."""
-        if not self._is_final():
+        state = self._state
+        if not state.empty or state.raw is None:
+            return False
+        # While output can still come, the state may change.
+        if not (state.eof or self._released or time.monotonic() >= self._drain_until):
             return False
         self._store_end()
         # Here as well as in the loop: an agent that has released the tree already sends nothing
@@ -172,14 +176,6 @@ class TaskSupervisor:
         if self._changed and self._channel is not None:
             return False
         return self._released or self._channel is None
-
-    def _is_final(self) -> bool:
-        """Whether the state will not change: the tree is empty, and its output is complete."""
-        return (
-            self._state.empty
-            and self._state.raw is not None
-            and (self._state.eof or self._released or time.monotonic() >= self._drain_until)
-        )
 
     def _store_end(self) -> None:
         """Store the last state at the record, before it is sent to an agent. Once."""
@@ -221,7 +217,14 @@ class TaskSupervisor:
         if self._channel is not None:
             wanted = select.POLLIN | (select.POLLOUT if self._channel.waiting else 0)
             poll.register(self._channel, wanted)
-        due = self._next_due() - time.monotonic()
+        due = min(self._grace_until, self._drain_until)
+        if self._ending and not self._state.empty:
+            due = min(due, self._kill_at)
+        if self._channel is None:
+            due = min(due, self._agent_left_at + self._spec.agent_timeout)
+        elif self._changed and not self._channel.waiting:
+            due = min(due, self._sent_at + OUTPUT_REPORT_INTERVAL)
+        due -= time.monotonic()
         events = dict(poll.poll(None if due == _NEVER else max(0, due) * 1000 + 0.5))
         self._wakeup.clear()
         if self._wakeup.take_term():
@@ -230,16 +233,6 @@ class TaskSupervisor:
             self._accept()
         elif self._channel is not None and self._channel.fileno() in events:
             self._receive()
-
-    def _next_due(self) -> float:
-        due = min(self._grace_until, self._drain_until)
-        if self._ending and not self._state.empty:
-            due = min(due, self._kill_at)
-        if self._channel is None:
-            due = min(due, self._agent_left_at + self._spec.agent_timeout)
-        elif self._changed and not self._channel.waiting:
-            due = min(due, self._sent_at + OUTPUT_REPORT_INTERVAL)
-        return due
 
     def _act_on_time(self) -> None:
         """Do what is due now: stop a tree without an agent, end a grace, kill again."""
@@ -326,7 +319,9 @@ class TaskSupervisor:
             case "members":
                 return {"pids": self._leader_first(find_below())}
             case "suspend":
-                return {"pids": self._suspend()}
+                self._state.suspended = self._changed = True
+                frozen = self._cgroup is not None and self._cgroup.freeze(on=True)
+                return {"pids": self._leader_first(find_below() if frozen else stop_below())}
             case "resume":
                 pids = self._leader_first(find_below())
                 self._thaw()
@@ -344,22 +339,17 @@ class TaskSupervisor:
 
     def _send_state(self) -> None:
         """Send the state if it has changed, the last one was sent whole, and it is due."""
-        channel = self._channel
+        channel, state = self._channel, self._state
         if channel is None:
             self._changed = False
-        elif self._changed and not channel.waiting and self._is_due():
-            self._changed, self._sent_at = False, time.monotonic()
-            channel.put({"state": self._state.to_json()})
-            channel.flush()
-
-    def _is_due(self) -> bool:
-        """States after the end of the leader are sent at once, those before it at intervals."""
-        state = self._state
-        return (
-            state.raw is not None
-            or state.empty
-            or time.monotonic() >= self._sent_at + OUTPUT_REPORT_INTERVAL
-        )
+        elif self._changed and not channel.waiting:
+            now = time.monotonic()
+            # States after the end of the leader are sent at once, those before it at intervals.
+            ended = state.raw is not None or state.empty
+            if ended or now >= self._sent_at + OUTPUT_REPORT_INTERVAL:
+                self._changed, self._sent_at = False, now
+                channel.put({"state": state.to_json()})
+                channel.flush()
 
     # -- the tree -------------------------------------------------------------------------------
 
@@ -407,12 +397,6 @@ class TaskSupervisor:
         # leaves half of the time for reaping.
         self._kill_at = now + max(pause, now - begin)
         return pids
-
-    def _suspend(self) -> list[int]:
-        self._state.suspended = self._changed = True
-        if self._cgroup is not None and self._cgroup.freeze(on=True):
-            return self._leader_first(find_below())
-        return self._leader_first(stop_below())
 
     def _thaw(self) -> None:
         """Resume a suspended tree. TERM needs that first: a suspended process does not handle it."""
