@@ -179,11 +179,16 @@ async def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
             raise AssertionError
 
 
-async def test_texts_queued_at_the_end_are_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_texts_queued_at_the_end_are_stored(tmp_path: Path, cancelled: bool) -> None:
     with trio.fail_after(30.0):
-        async with open_farm(tmp_path / "farm") as farm:
-            job = farm.submit(one_job(listed(200)))
-            farm.stop_job(job, "never mind")
+        with trio.CancelScope() as scope:
+            async with open_farm(tmp_path / "farm") as farm:
+                job = farm.submit(one_job(listed(200)))
+                farm.stop_job(job, "never mind")
+                if cancelled:
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
     logs = list((tmp_path / "farm" / str(job)).glob("*/log.txt"))
     assert len(logs) == 200
     assert logs[0].read_text().endswith("asked: not started: never mind\n")

@@ -322,3 +322,4 @@ class Farm:
         # Also when the farm is cancelled: texts of acknowledged updates exist nowhere else.
         with trio.CancelScope(shield=True), trio.move_on_after(self.settings.flush):
             await self._writer.settled()
+        self._writer.stop()

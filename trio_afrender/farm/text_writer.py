@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -33,6 +33,9 @@ class TextWriter:
         self._stored = 0
         self._work = trio.Event()
         self._progress = RepeatedEvent()
+        # Shielded: a cancelled farm still stores what is queued
+        # (test_texts_queued_at_the_end_are_stored).
+        self._running = trio.CancelScope(shield=True)
 
     def put(self, writes: list[Write]) -> None:
         """Queue writes; does not wait."""
@@ -55,23 +58,27 @@ class TextWriter:
             return self.store.output(key, attempt)
         return await trio.to_thread.run_sync(self.store.output, key, attempt, limiter=self._limiter)
 
+    def stop(self) -> None:
+        """End `run`. A batch that a thread has begun is finished."""
+        self._running.cancel()
+
     async def run(self) -> None:
-        """Store until cancelled. A batch that a thread has begun is finished."""
-        while True:
-            await self._work.wait()
-            self._work = trio.Event()
-            batch, self._queue = self._queue, []
-            try:
-                if self.store.in_memory:
-                    await trio.lowlevel.checkpoint()
-                    failures = self.store.write(batch)
-                else:
-                    failures = await trio.to_thread.run_sync(
-                        self.store.write, batch, limiter=self._limiter
-                    )
-                for key, problem in failures:
-                    self._failed(key, problem)
-            finally:
-                # Also for a batch that failed: sessions wait for it and would wait for ever.
-                self._stored += len(batch)
-                self._progress.set()
+        """Store until `stop`, also when cancelled."""
+        with self._running:
+            while True:
+                await self._work.wait()
+                self._work = trio.Event()
+                batch, self._queue = self._queue, []
+                try:
+                    for key, problem in await self._store(batch):
+                        self._failed(key, problem)
+                finally:
+                    # Also for a batch that failed: sessions wait for it and would wait for ever.
+                    self._stored += len(batch)
+                    self._progress.set()
+
+    async def _store(self, batch: list[Write]) -> Sequence[tuple[TaskKey, str]]:
+        if self.store.in_memory:
+            await trio.lowlevel.checkpoint()
+            return self.store.write(batch)
+        return await trio.to_thread.run_sync(self.store.write, batch, limiter=self._limiter)
