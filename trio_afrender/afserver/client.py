@@ -16,7 +16,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import TypeAlias
 
 import trio
@@ -86,7 +86,14 @@ class Dialer:
             # The name may resolve to another address now, so the next connect looks it up again.
             self._host = self.address.host
             raise LinkLost(f"{self.address.url}: {explain_unreachable(error)}") from error
-        self._host = _peer_address(stream) or self.address.host
+        # The IP address of the peer, so that the name is not resolved for every exchange. Without a
+        # socket there is none, and a link-local one would need the name of its interface too.
+        self._host = self.address.host
+        if isinstance(stream, trio.SocketStream):
+            with suppress(OSError, ValueError):
+                host = str(stream.socket.getpeername()[0])
+                if not ipaddress.ip_address(host).is_link_local:
+                    self._host = host
         return stream
 
     async def _exchange(self, stream: trio.abc.Stream, request: bytes) -> Message:
@@ -115,18 +122,3 @@ class Dialer:
             if receiver.begun
             else f"{self.address.url}: hung up without an answer"
         )
-
-
-def _peer_address(stream: trio.abc.Stream) -> str:
-    """Return the peer's IP address, so that the name is not resolved for every exchange.
-
-    Empty if it cannot be used for a connect: no socket, or a link-local address, which needs the
-    name of its interface.
-    """
-    if not isinstance(stream, trio.SocketStream):
-        return ""
-    try:
-        host = str(stream.socket.getpeername()[0])
-        return "" if ipaddress.ip_address(host).is_link_local else host
-    except (OSError, ValueError):
-        return ""

@@ -69,20 +69,28 @@ def make_view(
         waiting = (bool(_number(each, "st") & _DEPENDS) for each in job.get("blocks", ()))
         # The summary is older than the progress and lacks blocks that were appended in between.
         blocks = zip(progress, itertools.chain(waiting, itertools.repeat(False)), strict=False)
-        rows = [
-            (TaskKey(number, b, t, 0), _state_bits(each, waits), each)
-            for b, (block, waits) in enumerate(blocks)
-            for t, each in enumerate(block)
-        ]
+        rows = []
+        for b, (block, waits) in enumerate(blocks):
+            for t, each in enumerate(block):
+                bits = _number(each, "st")
+                # The server lists the tasks of a block that waits as ready; only the block's state
+                # tells.
+                if waits and bits & _READY:
+                    bits = bits & ~_READY | _DEPENDS
+                rows.append((TaskKey(number, b, t, 0), bits, each))
         states = [bits for _, bits, _ in rows]
-        over = _is_over(states)
+        failed = any(state & _ERROR for state in states)
+        # Over: nothing more happens without a user's request. If some tasks depend on others and
+        # none has failed, the job waits for another job.
+        over = not any(state & _ACTIVE_STATES for state in states) and (
+            failed or all(state & (_DONE | _ERROR) for state in states)
+        )
         tasks = tuple(
             _make_task(spec, key, each, _state_name(bits, over=over), texts)
             for key, bits, each in rows
         )
     except (AttributeError, TypeError) as error:
         raise ProtocolError(f"the progress of job {number} cannot be read: {error}") from error
-    failed = any(state & _ERROR for state in states)
     return JobView(
         id=number,
         name=spec.name,
@@ -93,20 +101,6 @@ def make_view(
         counts=Counter(task.state for task in tasks),
         tasks=tasks,
     )
-
-
-def _state_bits(progress: Mapping[str, Any], waits: bool) -> int:
-    # The server lists the tasks of a block that waits as ready; only the block's state tells.
-    bits = _number(progress, "st")
-    return bits & ~_READY | _DEPENDS if waits and bits & _READY else bits
-
-
-def _is_over(states: Sequence[int]) -> bool:
-    """Return whether nothing more will happen without a user's request."""
-    if any(state & _ACTIVE_STATES for state in states):
-        return False
-    # If some tasks depend on others and none has failed, the job waits for another job.
-    return all(state & (_DONE | _ERROR) for state in states) or any(s & _ERROR for s in states)
 
 
 def _make_task(

@@ -32,7 +32,7 @@ from trio_afrender.afserver.server_view import RegistrationStatus, check_registr
 from trio_afrender.afserver.task_updates import give_back, make_heartbeat, make_update
 from trio_afrender.config import Timing
 from trio_afrender.errors import AfRenderError, LinkLost
-from trio_afrender.protocol.afanasy import RenderEvents, RenderId, RenderUpdate, TaskUp
+from trio_afrender.protocol.afanasy import RenderEvents, RenderUpdate, TaskUp
 from trio_afrender.protocol.messages import (
     Ack,
     Events,
@@ -196,9 +196,6 @@ class AfserverLink:
         self._state.pace.exchanged(began)
         if outcomes:
             self._state.pace.ended(trio.current_time())
-        await self._apply_answer(answer)
-
-    async def _apply_answer(self, answer: RenderEvents | RenderId) -> None:
         if answer.id != self._state.identity.id:
             # -1: the server does not know the id or counts the render as offline. It has used
             # nothing of the update, so outcomes stay in the outbox until they are closed.
@@ -206,9 +203,7 @@ class AfserverLink:
             raise LinkLost(
                 f"{self._requests.url}: this render has to register{log}", register_now=True
             )
-        stopped: frozenset[TaskKey] = frozenset()
-        if isinstance(answer, RenderEvents):
-            stopped = self._apply_events(answer)
+        stopped = self._apply_events(answer) if isinstance(answer, RenderEvents) else frozenset()
         any_lost = self._lost_tasks.answered(self._runs)
         if stopped:
             # A stop of a task that does not run here: its exec was lost, or the stop crossed the

@@ -166,13 +166,22 @@ class RunIds:
         # Starts come first: one message may contain the start and the stop of a task, and the
         # server means the new run (test_a_start_and_a_stop_in_one_message_are_of_one_run).
         older: list[RunRef] = []
-        tasks = tuple(self._start_run(task, older) for task in answer.tasks)
+        tasks: list[TaskExec] = []
+        for task in answer.tasks:
+            if (ref := self._ref(task.key)) is not None:
+                older.append(ref)
+                self._keys.pop(ref.run, None)
+            new = attrs.evolve(task, run=self.make_run(task))
+            self._tasks[new.key] = new
+            self._keys[new.run] = new.key
+            self._closed.pop(new.key, None)
+            tasks.append(new)
         started = {task.key for task in tasks}
         closes = self._refs(key for key in answer.closes if key not in started)
         # A stop together with a close crossed the outcome: nothing runs, and nothing is missing.
         unknown = frozenset(key for key in answer.stops if not self.has(key)) - set(answer.closes)
         events = Events(
-            tasks=tasks,
+            tasks=tuple(tasks),
             closes=(*older, *closes),
             stops=self._refs(answer.stops),
             # The server waits for the output of an unknown task too. The made-up run gets the reply
@@ -192,17 +201,6 @@ class RunIds:
             events=None if events == Events() else events,
             unknown=frozenset() if answers_register else unknown,
         )
-
-    def _start_run(self, task: TaskExec, older: list[RunRef]) -> TaskExec:
-        """Give an exec a new run; append the run that it replaces to `older`."""
-        if (ref := self._ref(task.key)) is not None:
-            older.append(ref)
-            self._keys.pop(ref.run, None)
-        task = attrs.evolve(task, run=self.make_run(task))
-        self._tasks[task.key] = task
-        self._keys[task.run] = task.key
-        self._closed.pop(task.key, None)
-        return task
 
     def _ref(self, key: TaskKey) -> RunRef | None:
         task = self._tasks.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import attrs
 
@@ -22,7 +22,6 @@ from trio_afrender.protocol.afanasy import (
 from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
 from trio_afrender.protocol.messages import (
     HostResources,
-    NetIF,
     Register,
     TaskFile,
     TaskKey,
@@ -126,13 +125,15 @@ def give_back(number: int, keys: dict[TaskKey, TaskStatus]) -> tuple[TaskUp, ...
 
 
 def _make_task_up(number: int, key: TaskKey, run: str, part: _Part, state: LinkState) -> TaskUp:
+    # The server stores a file under the name that it gets, ".." included.
+    named = ((base_name(file.name.replace("\0", "")), file.data) for file in part.files)
     up = TaskUp(
         client_id=number,
         **key._asdict(),
         status=TaskStatus.Started,
         log="".join(part.log),
         listened="".join(part.listened),
-        files=tuple(_with_base_names(part.files)),
+        files=tuple(TaskFile(name=name, data=data) for name, data in named if name),
     )
     # A log or files without progress carry the latest progress, because a TaskUp has no field for
     # "unchanged".
@@ -158,20 +159,22 @@ def _make_task_up(number: int, key: TaskKey, run: str, part: _Part, state: LinkS
     )
 
 
-def _with_base_names(files: Iterable[TaskFile]) -> Iterable[TaskFile]:
-    """Yield the files under their base names."""
-    # The server stores a file under the name that it gets, ".." included.
-    for file in files:
-        if name := base_name(file.name.replace("\0", "")):
-            yield TaskFile(name=name, data=file.data)
-
-
 # -- a register ----------------------------------------------------------------------------------
 
 
 def make_register(register: Register, runs: RunIds) -> RenderRegister:
     """Return the register of a render with the tasks of `runs`."""
     tasks = runs.tasks
+    # The server uses interfaces for Wake-on-LAN alone, and loopback cannot wake a host.
+    netifs = []
+    for netif in register.netifs:
+        if not _MAC.fullmatch(netif.mac):
+            continue
+        mac = bytes.fromhex(re.sub("[:-]", "", netif.mac))
+        if mac != _NULL_MAC:
+            addresses = tuple(filter(None, map(_read_address, netif.addresses)))
+            name = strip_json_breakers(netif.name)
+            netifs.append(Interface(name=name, mac=mac, addresses=addresses))
     return RenderRegister(
         tasks=tasks,
         # The server puts these four into its JSON without escapes.
@@ -189,7 +192,7 @@ def make_register(register: Register, runs: RunIds) -> RenderRegister:
         # use, and a negative or huge one is an index outside of its table
         # (test_trap_11_a_register_asks_for_no_id).
         id=0,
-        netifs=tuple(_interfaces(register.netifs)),
+        netifs=tuple(netifs[:_MAX_INTERFACES]),
     )
 
 
@@ -200,22 +203,6 @@ def _clean_resources(resources: HostResources) -> HostResources:
         hw_info=strip_json_breakers(resources.hw_info),
         logged_in_users=tuple(strip_json_breakers(user) for user in resources.logged_in_users),
     )
-
-
-def _interfaces(netifs: Collection[NetIF]) -> Iterable[Interface]:
-    """Return the interfaces that have a MAC address."""
-    # The server uses them for Wake-on-LAN alone, and loopback cannot wake a host.
-    found = []
-    for netif in netifs:
-        if not _MAC.fullmatch(netif.mac):
-            continue
-        mac = bytes.fromhex(re.sub("[:-]", "", netif.mac))
-        if mac != _NULL_MAC:
-            addresses = tuple(filter(None, map(_read_address, netif.addresses)))
-            found.append(
-                Interface(name=strip_json_breakers(netif.name), mac=mac, addresses=addresses)
-            )
-    return found[:_MAX_INTERFACES]
 
 
 def _read_address(text: str) -> IpAddress | None:
