@@ -22,7 +22,7 @@ from trio_afrender.gateway.metrics import serve_metrics
 from trio_afrender.gateway.render_proxy import RenderProxy
 from trio_afrender.gateway.settings import GatewayConfig
 from trio_afrender.protocol.afanasy.clamp import strip_json_breakers
-from trio_afrender.protocol.messages import Refused, Register, Registered
+from trio_afrender.protocol.messages import Refused, Register
 from trio_afrender.transport.websocket_server import WebSocketServerLink, serve_websocket
 
 __all__ = ("Gateway", "run_gateway")
@@ -79,8 +79,16 @@ class Gateway:
         render: RenderProxy,
         register: Register,
     ) -> None:
+        timeout = self.config.timing.connect
         try:
-            answer = await self._attach(render, session, register)
+            if self._stopping.is_set():
+                raise LinkLost("this gateway is about to end")
+            # The agent gives up after the same time and connects again. Without a limit here its
+            # attempts would accumulate while the server hangs.
+            with trio.move_on_after(timeout) as attaching:
+                answer = await render.attach(session, register)
+            if attaching.cancelled_caught:
+                raise LinkLost(f"{self._dialer.address.url}: no answer within {timeout:g} s")
         except AfRenderError as error:
             _log.info("%s: not registered: %s", session, error)
             await ws.send_away(str(error))
@@ -100,18 +108,6 @@ class Gateway:
             raise
         finally:
             self.counters.agents -= 1
-
-    async def _attach(
-        self, render: RenderProxy, session: AgentSession, register: Register
-    ) -> Registered | Refused:
-        if self._stopping.is_set():
-            raise LinkLost("this gateway is about to end")
-        # The agent gives up after the same time and connects again. Without a limit here its
-        # attempts would accumulate while the server hangs.
-        timeout = self.config.timing.connect
-        with trio.move_on_after(timeout):
-            return await render.attach(session, register)
-        raise LinkLost(f"{self._dialer.address.url}: no answer within {timeout:g} s")
 
     async def _receive_register(self, ws: WebSocketServerLink) -> Register | None:
         """Receive the register; None if it is refused or does not come in time."""
