@@ -117,7 +117,19 @@ def _read_private(path: Path) -> str:
     try:
         with path.open("rb") as file:
             # The open file is checked, not the path: the path may name another file a moment later.
-            _check_private(path, os.fstat(file.fileno()))
+            status = os.fstat(file.fileno())
+            mode = stat.S_IMODE(status.st_mode)
+            # A pipe is allowed for a shell's <(...) and for inherited descriptors (/dev/fd/N).
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISFIFO(status.st_mode):
+                raise ConfigError(f"token file {path} is not a file")
+            if hasattr(os, "geteuid"):  # not on Windows, which has no POSIX owners and modes
+                if status.st_uid not in (os.geteuid(), 0):
+                    owner = f"user id {status.st_uid}"
+                    raise ConfigError(f"token file {path} belongs to another user ({owner})")
+                if mode & 0o077:
+                    raise ConfigError(
+                        f"token file {path} can be read by others (mode {mode:04o}): chmod 600"
+                    )
             data = file.read(_SIZE_LIMIT + 1)
     except OSError as error:
         raise ConfigError(f"token file {path}: {error.strerror or error}") from error
@@ -127,18 +139,3 @@ def _read_private(path: Path) -> str:
         return data.decode("ascii")
     except UnicodeDecodeError as error:
         raise ConfigError(f"token file {path} holds more than plain ASCII text") from error
-
-
-def _check_private(path: Path, status: os.stat_result) -> None:
-    # A pipe is allowed for a shell's <(...) and for inherited descriptors (/dev/fd/N).
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISFIFO(status.st_mode):
-        raise ConfigError(f"token file {path} is not a file")
-    if not hasattr(os, "geteuid"):
-        return  # Windows: there are no POSIX owners and modes to check.
-    if status.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"token file {path} belongs to another user (user id {status.st_uid})")
-    if status.st_mode & 0o077:
-        raise ConfigError(
-            f"token file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}): "
-            "chmod 600"
-        )
