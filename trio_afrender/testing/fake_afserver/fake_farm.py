@@ -176,7 +176,20 @@ class FakeAfserverState:
                 self.renders[up.client_id].add("closes", up.key)
             return
         if up.client_id == task.render:  # a state of another render is ignored, but closed
-            self._apply_state(task, up)
+            task.activity = up.activity or task.activity
+            task.resources = up.resources or task.resources
+            task.report = up.report or task.report
+            if up.status in (TaskStatus.Percent, TaskStatus.Warning):
+                task.percent = up.percent
+            elif up.status in (5, 11, 12, 20):
+                self._end(task, NativeState.SKIPPED if up.status == 20 else NativeState.DONE)
+            elif up.status in (14, 15, 16):
+                self._end(task, NativeState.READY)
+            elif up.status in (6, 7, 8, 9, 10, 13, 23):
+                stopped = task.stopping
+                task.errors += stopped is None
+                self._end(task, stopped or NativeState.ERROR)
+            # With 17, 18, 19, 21, 24, 25 and 26 the task is closed and stays RUNNING for ever.
         if up.log:
             task.log.append(up.log)
         if up.data or up.log:
@@ -184,22 +197,6 @@ class FakeAfserverState:
         task.listened += up.listened
         task.parsed_files = up.parsed_files or task.parsed_files
         task.files.update((file.name, file.data) for file in up.files)
-
-    def _apply_state(self, task: NativeTask, up: TaskUp) -> None:
-        task.activity = up.activity or task.activity
-        task.resources = up.resources or task.resources
-        task.report = up.report or task.report
-        if up.status in (TaskStatus.Percent, TaskStatus.Warning):
-            task.percent = up.percent
-        elif up.status in (5, 11, 12, 20):
-            self._end(task, NativeState.SKIPPED if up.status == 20 else NativeState.DONE)
-        elif up.status in (14, 15, 16):
-            self._end(task, NativeState.READY)
-        elif up.status in (6, 7, 8, 9, 10, 13, 23):
-            stopped = task.stopping
-            task.errors += stopped is None
-            self._end(task, stopped or NativeState.ERROR)
-        # With 17, 18, 19, 21, 24, 25 and 26 the task is closed and stays RUNNING for ever.
 
     def _end(self, task: NativeTask, state: NativeState) -> None:
         render = self.renders.get(task.render)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import attrs
@@ -180,7 +180,13 @@ class NativeServer:
     async def handle(self, stream: trio.abc.Stream) -> None:
         """Serve one connection: one request, one answer, after which the render has to close."""
         async with stream:
-            await self._probe_open_connections()
+            # The real server sends a space on connections whose answer has been sent: that fails
+            # on closed ones.
+            for answered in list(self._waiting):
+                with suppress(
+                    trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError
+                ):
+                    await answered.send_all(b" ")
             try:
                 await self._exchange(stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -231,14 +237,6 @@ class NativeServer:
                 del self._waiting[stream]
         if scope.cancelled_caught and not self.down:
             self.complaints.append("a client has not closed its connection")
-
-    async def _probe_open_connections(self) -> None:
-        """Send a space on connections whose answer has been sent: that fails on closed ones."""
-        for stream in list(self._waiting):
-            try:
-                await stream.send_all(b" ")
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-                continue
 
     async def _answer(self, request: Message) -> bytes | None:
         now = self._now()
