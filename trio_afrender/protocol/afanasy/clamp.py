@@ -84,18 +84,13 @@ def _fit(kind: FieldType[Any], value: Any) -> Any:  # noqa: ANN401 - of the type
             data, files = value
             return data, tuple(TaskFile(name=_fit(STR, f.name), data=f.data) for f in files)
         case RecordType():
-            return _fit_record(kind, value)
+            changes: dict[str, Any] = {}
+            for names, part in kind.parts:
+                if len(names) > 1:  # one part on the wire that several fields share
+                    fitted = _fit(part, tuple(getattr(value, name) for name in names))
+                    changes.update(zip(names, fitted, strict=True))
+                else:
+                    changes[names[0]] = _fit(part, getattr(value, names[0]))
+            is_key = isinstance(value, TaskKey)
+            return value._replace(**changes) if is_key else attrs.evolve(value, **changes)
     return _LONE.sub("\ufffd", value) if kind is STR else value
-
-
-def _fit_record(record: RecordType[Any], value: Any) -> Any:  # noqa: ANN401 - as above
-    changes: dict[str, Any] = {}
-    for names, kind in record.parts:
-        if len(names) > 1:
-            fitted = _fit(kind, tuple(getattr(value, name) for name in names))
-            changes.update(zip(names, fitted, strict=True))
-        else:
-            changes[names[0]] = _fit(kind, getattr(value, names[0]))
-    return (
-        value._replace(**changes) if isinstance(value, TaskKey) else attrs.evolve(value, **changes)
-    )
