@@ -154,7 +154,14 @@ def parse_file(data: bytes, path: Path, tokens: Sequence[str]) -> dict[str, obje
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        hint = _explain_mistake(error)
+        # The two common mistakes of files edited by hand.
+        before = error.doc[: error.pos].rstrip()
+        here = error.doc[error.pos : error.pos + 2]
+        hint = ""
+        if here in ("//", "/*") or here[:1] == "#":
+            hint = ' (JSON has no comments: write the text as the value of a key "")'
+        elif before.endswith(",") and here[:1] in ("}", "]"):
+            hint = " (remove the comma before the closing bracket)"
         position = f"{path}:{error.lineno}:{error.colno}"
         raise ConfigError(f"{position}: not JSON: {error.msg}{hint}") from error
     except RecursionError as error:
@@ -197,14 +204,3 @@ def _overlay(below: dict[str, object], above: Mapping[str, object]) -> None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON value")
-
-
-def _explain_mistake(error: json.JSONDecodeError) -> str:
-    """Return a hint for the two common mistakes of files edited by hand, or nothing."""
-    before = error.doc[: error.pos].rstrip()
-    here = error.doc[error.pos : error.pos + 2]
-    if here in ("//", "/*") or here[:1] == "#":
-        return ' (JSON has no comments: write the text as the value of a key "")'
-    if before.endswith(",") and here[:1] in ("}", "]"):
-        return " (remove the comma before the closing bracket)"
-    return ""

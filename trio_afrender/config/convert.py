@@ -91,18 +91,15 @@ def from_text(kind: str, text: str) -> object:
             if word in _TRUE or word in _FALSE:
                 return word in _TRUE
             raise ConfigError(f"expected true or false, got {show_json(text)}")
+        case "list" | "paths" if not text.lstrip().startswith("["):
+            return check(kind, [item.strip() for item in text.split(",") if item.strip()], folder)
         case _:
-            return check(kind, _parse_list(kind, text), folder)
-
-
-def _parse_list(kind: str, text: str) -> object:
-    if kind not in ("pairs", "commands") and not text.lstrip().startswith("["):
-        return [item.strip() for item in text.split(",") if item.strip()]
-    try:
-        return json.loads(text)
-    except ValueError:
-        expected = _NAMES[kind]
-        raise ConfigError(f"expected {expected} as JSON, got {show_json(text)}") from None
+            try:
+                value = json.loads(text)
+            except ValueError:
+                expected = _NAMES[kind]
+                raise ConfigError(f"expected {expected} as JSON, got {show_json(text)}") from None
+            return check(kind, value, folder)
 
 
 def is_pair(item: object) -> bool:
