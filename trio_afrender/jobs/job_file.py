@@ -120,7 +120,15 @@ def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
     )
     check_sizes(spec)
     find_dependencies(spec)  # raises JobError when blocks wait for each other
-    return attrs.evolve(spec, notes=tuple(_find_unmatched_masks(spec)))
+    # A mask that matches no block is probably a mistake, but Afanasy accepts it.
+    notes = []
+    for i, block in enumerate(blocks):
+        others = [other.name for j, other in enumerate(blocks) if j != i]
+        for key in ("depend_mask", "tasks_depend_mask"):
+            mask = getattr(block, key)
+            if mask and not any(re.fullmatch(mask, name) for name in others):
+                notes.append(f'blocks[{i}].{key}: "{mask}" matches no other block')
+    return attrs.evolve(spec, notes=tuple(notes))
 
 
 def unwrap(data: object) -> dict[str, object]:
@@ -283,15 +291,3 @@ def _find_unhonoured(fields: Fields) -> list[str]:
     for task in fields.objects("tasks"):
         seen.update(task.meaningful(_TASK_UNHONOURED))
     return paths + [fields.at(f"tasks[].{key}") for key in sorted(seen)]
-
-
-def _find_unmatched_masks(spec: JobSpec) -> list[str]:
-    """Note dependency masks that match no block: probably a mistake, but Afanasy accepts them."""
-    notes = []
-    for i, block in enumerate(spec.blocks):
-        others = [other.name for j, other in enumerate(spec.blocks) if j != i]
-        for key in ("depend_mask", "tasks_depend_mask"):
-            mask = getattr(block, key)
-            if mask and not any(re.fullmatch(mask, name) for name in others):
-                notes.append(f'blocks[{i}].{key}: "{mask}" matches no other block')
-    return notes

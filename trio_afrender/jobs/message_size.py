@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trio_afrender.errors import JobError
-from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.protocol.messages import TaskExec
 from trio_afrender.text import json_size
 
@@ -50,26 +50,22 @@ def check_sizes(job: JobSpec) -> None:
     """Raise `JobError` for a block or task that does not fit into a message."""
     shared = _OVERHEAD + _cost((job.name, job.user_name, job.custom_data))
     for i, block in enumerate(job.blocks):
-        size = shared + _weigh_block(block)
+        size = shared + _cost(
+            (
+                block.name,
+                block.service,
+                block.parser,
+                block.command,
+                block.working_directory,
+                block.tasks_name,
+                block.custom_data,
+                *block.files,
+                *_tables(block.environment),
+            )
+        )
         if size > MAX_TASK:
             raise JobError(f"blocks[{i}]", f"{size:,} bytes, more than fit into one message")
         for j, task in enumerate(block.tasks):
             own = (task.name, task.command, task.custom_data, *task.files)
             if size + _cost((*own, *_tables(task.environment))) > MAX_TASK:
                 raise JobError(f"blocks[{i}].tasks[{j}]", "too large for one message")
-
-
-def _weigh_block(block: BlockSpec) -> int:
-    return _cost(
-        (
-            block.name,
-            block.service,
-            block.parser,
-            block.command,
-            block.working_directory,
-            block.tasks_name,
-            block.custom_data,
-            *block.files,
-            *_tables(block.environment),
-        )
-    )

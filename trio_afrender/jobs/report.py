@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from trio_afrender.jobs.views import JobView, TaskView
+from trio_afrender.jobs.views import JobView
 
 __all__ = ("make_report",)
 
@@ -20,36 +20,40 @@ def make_report(job: JobView) -> dict[str, object]:
         "state": job.state,
         "started": job.started,
         "finished": job.finished,
-        "tasks": [_report_task(task) for task in job.tasks],
-    }
-
-
-def _report_task(task: TaskView) -> dict[str, object]:
-    return {
-        "job": task.job,
-        "block": task.block,
-        "task": task.task,
-        "number": task.number,
-        "run": task.run,
-        "name": task.name,
-        "render": task.render,
-        "state": task.state,
-        "status": task.status,
-        "exit_code": task.exit_code,
-        "started": task.started,
-        "finished": task.finished,
-        "attempts": task.attempts,
-        "percent": task.percent,
-        "frame": task.frame,
-        "activity": task.activity,
-        "report": task.report,
-        "resources": task.resources,
-        "usage": attrs.asdict(task.usage) if task.usage is not None else None,
-        "log": task.log,
-        "output": task.output,
-        "files": [str(path) for path in task.files],
-        "why": [
-            {"time": step.time, "event": step.event, "text": step.text, "pids": list(step.pids)}
-            for step in task.why
+        "tasks": [
+            {
+                "job": task.job,
+                "block": task.block,
+                "task": task.task,
+                "number": task.number,
+                "run": task.run,
+                "name": task.name,
+                "render": task.render,
+                "state": task.state,
+                "status": task.status,
+                "exit_code": task.exit_code,
+                "started": task.started,
+                "finished": task.finished,
+                "attempts": task.attempts,
+                "percent": task.percent,
+                "frame": task.frame,
+                "activity": task.activity,
+                "report": task.report,
+                "resources": task.resources,
+                "usage": attrs.asdict(task.usage) if task.usage is not None else None,
+                "log": task.log,
+                "output": task.output,
+                "files": [str(path) for path in task.files],
+                "why": [
+                    {
+                        "time": step.time,
+                        "event": step.event,
+                        "text": step.text,
+                        "pids": list(step.pids),
+                    }
+                    for step in task.why
+                ],
+            }
+            for task in job.tasks
         ],
     }
