@@ -100,6 +100,7 @@ class DisplayedLog:
 
     def reader(self) -> LogReader:
         """Return a reader of what is displayed; it grows with the log."""
+        # Not `self._reader` itself: `apply` replaces it.
         return _LiveDisplayedReader(lambda: self._reader)
 
     async def wait_beyond(self, offset: int) -> int:
@@ -122,6 +123,7 @@ class DisplayedLog:
             size = self._log.size
             parts = (_Part(min(p.start, size), min(p.end, size), p.text) for p in replaced)
             ahead = [part for part in parts if part.reaches_beyond(self._shown)]
+            # Everything is copied in one pass, so they must ascend.
             ahead.sort(key=attrgetter("start"))
             consumed = min(consumed, size)
             if not ahead and self._own is None:
@@ -147,6 +149,7 @@ class DisplayedLog:
             if own is not None:
                 self._copy_raw(own, consumed)
         finally:
+            # Also after an error: nothing else would close it.
             if own is not None:
                 own.close_fd()
 
@@ -165,6 +168,7 @@ class DisplayedLog:
         raw = self._reader.raw
         while self._shown < stop:
             chunk = raw.read(self._shown, min(_CHUNK, stop - self._shown))
+            # Without data, all of the rest is missing.
             start = min(chunk.offset, stop) if chunk.data else stop
             if start > self._shown:
                 lines = raw.missing(start).lines - raw.missing(self._shown).lines

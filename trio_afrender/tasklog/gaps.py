@@ -70,6 +70,7 @@ class MissingRanges:
         """Count bytes that are not stored and never will be. Raises nothing: the disk is full or broken."""
         missing = MissingRange(start, start + len(data), data.count(b"\n"), LOST)
         self.lost += len(data)
+        # They are newer than all that is stored or missing, so only the last range can touch them.
         if self.ranges and _touch(self.ranges[-1], missing):
             self.ranges = (*self.ranges[:-1], _joined(self.ranges[-1], missing))
         else:
@@ -89,6 +90,7 @@ class MissingRanges:
             return
         path = note_path(self._folder, last)
         with contextlib.suppress(OSError):
+            # A loss that continues keeps its note, so a full disk does not get a file for each write.
             if self._lost_note is not None and self._lost_note.start == last.start:
                 note_path(self._folder, self._lost_note).rename(path)
             else:

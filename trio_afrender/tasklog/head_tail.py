@@ -80,6 +80,7 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
 def _make_window_at(reader: LogReader, size: int, limit: int, redact: Redactor) -> Window:
     """Return the window of the first `size` bytes; the log may grow meanwhile."""
     head = _read_head(reader, min(limit // 2, size))
+    # Not from before the end of the head, so that no byte is shown twice.
     start, tail = _read_tail(reader, max(len(head), size - (limit - limit // 2)), size)
     if start == len(head) and start + len(tail) == size:
         # Redaction can make the text longer than the bytes, so this may still not fit.
@@ -90,6 +91,7 @@ def _make_window_at(reader: LogReader, size: int, limit: int, redact: Redactor) 
     tail_text, cut = _fit_tail(tail, limit - limit // 2, redact)
     start += cut
     lines = _count_lines(reader, stop, start) + reader.missing(size).lines
+    # The marker is a line of its own.
     if head_text and not head_text.endswith("\n"):
         head_text += "\n"
     return Window(
@@ -118,7 +120,7 @@ def _read_tail(reader: LogReader, start: int, size: int) -> tuple[int, bytes]:
     while at < size:
         chunk = reader.read(at, size - at)
         if chunk.offset >= size or not chunk.data:
-            return size, b""
+            return size, b""  # all from `at` on is missing: the log ends with a gap
         if chunk.offset != at:
             start, tail = chunk.offset, b""
         tail += _until(chunk, size)
@@ -166,19 +168,28 @@ def _fit_tail(data: bytes, limit: int, redact: Redactor) -> tuple[str, int]:
     cut = 0
     while True:
         feed = data.find(b"\n", cut, cut + _search_length(data))
-        cut = feed + 1 if feed >= 0 else _first_char_start(data, cut)
+        if feed >= 0:
+            cut = feed + 1
+        else:
+            # Not inside of a UTF-8 character: its bytes after the first one have the bits 10xxxxxx.
+            # Where more than three of these follow each other, it is no UTF-8.
+            first = range(cut, min(cut + 4, len(data)))
+            cut = next((at for at in first if data[at] & 0xC0 != 0x80), cut)
         text = _decode(data[cut:])
         spans = redact.spans(text)
+        # As for the head, but what can be the end of a secret is left out.
         start = redact.open_start(text)
         start = next((last for first, last in spans if first < start < last), start)
         shown = _show(redact.redact(text[start:]))
         if len(shown) <= limit:
             return shown, cut + len(_encode(text[:start]))
+        # As for the head: the redaction mark can be longer than a secret.
         rest = len(data) - cut
         cut += max(1, rest - rest * limit // len(shown))
 
 
 def _search_length(data: bytes) -> int:
+    # Of a short part at most an eighth is given up, so that something is left to show.
     return min(_LINE_SEARCH, len(data) // 8)
 
 
@@ -186,20 +197,13 @@ def _last_char_end(data: bytes) -> int:
     """Return where the last complete UTF-8 character ends, if the data may stop inside of one."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
+        # The first byte of a character states its length; ASCII is a character of its own.
         if byte >= 0xC0:
             length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
             return len(data) if length <= back else len(data) - back
         if byte < 0x80:
             break
     return len(data)
-
-
-def _first_char_start(data: bytes, start: int) -> int:
-    """Return where the first UTF-8 character from `start` on starts, if `start` may be inside of one."""
-    for at in range(start, min(start + 4, len(data))):
-        if data[at] & 0xC0 != 0x80:
-            return at
-    return start
 
 
 def _decode(data: bytes) -> str:

@@ -73,6 +73,7 @@ class Redactor:
             at = text.find(secret)
             while at >= 0:
                 found.append((at, at + len(secret)))
+                # One character further only: occurrences may overlap.
                 at = text.find(secret, at + 1)
         if len(found) < 2:
             return found
@@ -91,6 +92,7 @@ class Redactor:
         if there is none."""
         end = len(text)
         for secret in self._secrets:
+            # Only where less than the whole secret is left; `spans` finds whole ones.
             at = text.find(secret[0], max(0, len(text) - len(secret) + 1))
             while at >= 0:
                 if secret.startswith(text[at:]):
@@ -104,6 +106,7 @@ class Redactor:
         start = 0
         for secret in self._secrets:
             for length in range(min(len(secret) - 1, len(text)), start, -1):
+                # The last character first: that comparison is cheap and nearly always fails.
                 if text[length - 1] == secret[-1] and secret.endswith(text[:length]):
                     start = length
                     break

@@ -40,6 +40,7 @@ class SizeEvent:
 
     async def wait_beyond(self, size: int) -> int:
         """Wait for a larger size or the end; return the size. Several steps of growth may be one."""
+        # A reader that always finds more must still let other tasks run.
         await trio.lowlevel.checkpoint()
         while self.size <= size and not self.ended:
             await self._changed.wait()

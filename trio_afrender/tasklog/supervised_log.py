@@ -67,6 +67,7 @@ class SupervisedLog:
 
     def follow(self, size: int, lost: int = 0, trouble: str = "") -> None:
         """Note a report of the writer: bytes printed, bytes not stored, and the disk's error text."""
+        # Every report repeats the first error of the writer; the log gets one line.
         if trouble and not self._trouble:
             logger.warning("cannot store output in %s: %s", self._folder, trouble)
         self._trouble = self._trouble or trouble

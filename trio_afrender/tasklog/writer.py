@@ -105,6 +105,7 @@ class SegmentWriter:
         self.disk_error = ""
         """The text of the first disk error; empty: there was none."""
         stored = segments[-1].end if segments else 0
+        # The last bytes may be lost ones, and offsets count them too.
         self._size = max((stored, *(each.end for each in missing.ranges)))
         self.state = LogState()
         self._publish()
@@ -207,6 +208,7 @@ class SegmentWriter:
         start = self._size - len(self._held)
         self._size += len(data)
         start += self._write(start, pending)
+        # What the disk did not accept: it may have accepted a part.
         pending = pending[len(pending) - (self._size - start) :]
         if over := max(0, len(pending) - self._max_held):
             self._missing.lose(start, pending[:over])
@@ -225,32 +227,40 @@ class SegmentWriter:
                 segment.length += count
                 written += count
         except OSError as error:
-            self._note_disk_error(error)
+            # One line in the log for a full disk, not one for each write.
+            if not self._disk_refuses:
+                _log.warning("cannot store output in %s: %s", self.folder, error)
+            self.disk_error = self.disk_error or error.strerror or str(error)
+            self._disk_refuses = True
+            if self._segments and not self._segments[-1].length:
+                # An empty new segment: if bytes are stored later, they start at another offset.
+                self.close_fd()
+                with contextlib.suppress(OSError):
+                    segment_path(self.folder, self._segments.pop().start).unlink()
         else:
             if self._disk_refuses:
                 self._disk_refuses = False
                 self._missing.note_loss()
         return written
 
-    def _note_disk_error(self, error: OSError) -> None:
-        # One line in the log for a full disk, not one for each write.
-        if not self._disk_refuses:
-            _log.warning("cannot store output in %s: %s", self.folder, error)
-        self.disk_error = self.disk_error or error.strerror or str(error)
-        self._disk_refuses = True
-        if self._segments and not self._segments[-1].length:
-            # An empty new segment: if bytes are stored later, they start at another offset.
-            self.close_fd()
-            with contextlib.suppress(OSError):
-                segment_path(self.folder, self._segments.pop().start).unlink()
-
     def _make_room(self, at: int) -> int:
         """Open a segment whose next byte is log offset `at`, if it is not open; return how many bytes
         fit into it. Raises OSError."""
         current = self._segments[-1] if self._segments else None
         if current is None or current.end != at or current.length >= self._segment_size:
+            # `at` is not the end after a loss: offsets in a segment count from its start, so it
+            # cannot have a gap.
             self.close_fd()
-            self._drop_oldest()
+            stored = sum(segment.length for segment in self._segments)
+            # Until a new segment fits the quota.
+            while stored + self._segment_size > self._quota and len(self._segments) > 2:
+                # Index 1: the first segment is the head of every window.
+                oldest = self._segments[1]
+                self._missing.drop(oldest.start, oldest.end)
+                del self._segments[1]
+                stored -= oldest.length
+                # After each one: a reader repeats its read if segments were dropped meanwhile.
+                self._publish()
             self._fd = self._open(at)
             current = _Segment(at)
             self._segments.append(current)
@@ -266,17 +276,6 @@ class SegmentWriter:
             # Made with the first bytes only: many tasks print nothing.
             self.folder.mkdir(mode=0o700)
             return os.open(path, flags, 0o600)
-
-    def _drop_oldest(self) -> None:
-        """Drop the oldest segments but the first until a new one fits the quota. Raises OSError."""
-        stored = sum(segment.length for segment in self._segments)
-        while stored + self._segment_size > self._quota and len(self._segments) > 2:
-            # Index 1: the first segment is the head of every window.
-            oldest = self._segments[1]
-            self._missing.drop(oldest.start, oldest.end)
-            del self._segments[1]
-            stored -= oldest.length
-            self._publish()
 
     def _publish(self) -> None:
         self.state = LogState(
@@ -331,9 +330,17 @@ def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> Segment
     listing = list_folder(folder)
     segments = []
     for start in listing.starts:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # the task may remove files here
             segments.append(_Segment(start, segment_path(folder, start).stat().st_size))
-    _finish_drops(folder, listing.ranges)
+    # A writer that was killed may have begun drops: empty their notes, remove what they dropped.
+    dropped = [each for each in listing.ranges if each.kind == DROPPED]
+    for each in dropped:
+        if note_path(folder, each).stat().st_size:
+            os.truncate(note_path(folder, each), 0)
+    if dropped:
+        for path in folder.glob("*.log"):
+            if path.stem.isdecimal() and any(g.start <= int(path.stem) < g.end for g in dropped):
+                path.unlink(missing_ok=True)
     return SegmentWriter(
         folder,
         segments,
@@ -342,15 +349,3 @@ def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> Segment
         segment=segment,
         held=held,
     )
-
-
-def _finish_drops(folder: Path, ranges: tuple[MissingRange, ...]) -> None:
-    """Finish drops that a killed process has begun: empty the notes, remove the dropped segments."""
-    dropped = [each for each in ranges if each.kind == DROPPED]
-    for each in dropped:
-        if note_path(folder, each).stat().st_size:
-            os.truncate(note_path(folder, each), 0)
-    if dropped:
-        for path in folder.glob("*.log"):
-            if path.stem.isdecimal() and any(g.start <= int(path.stem) < g.end for g in dropped):
-                path.unlink(missing_ok=True)
