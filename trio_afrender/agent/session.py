@@ -200,23 +200,21 @@ class Session:
                 connecting.deadline = math.inf
                 if isinstance(answer, Refused):
                     raise LinkRefused(answer.reason, answer.text, retry_after=answer.retry_after)
-                self._registered(answer)
+                self._received_at = trio.current_time()
+                self._refused_since = math.inf
+                self._last_error = ""
+                self.render_id = answer.id
+                self._settings.change(answer)
+                self._dispatcher.registered(answer)
+                self.state = "online"
+                log = f": {answer.log}" if answer.log else ""
+                logger.info("registered as render %s%s", answer.id, log)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._read, link)
                     await self._write(link)
                     nursery.cancel_scope.cancel()
         if connecting.cancelled_caught:
             raise LinkLost(f"no answer within {self._connect_timeout:g} s")
-
-    def _registered(self, answer: Registered) -> None:
-        self._received_at = trio.current_time()
-        self._refused_since = math.inf
-        self._last_error = ""
-        self.render_id = answer.id
-        self._settings.change(answer)
-        self._dispatcher.registered(answer)
-        self.state = "online"
-        logger.info("registered as render %s%s", answer.id, f": {answer.log}" if answer.log else "")
 
     async def _read(self, link: Link) -> None:
         while True:

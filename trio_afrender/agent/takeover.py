@@ -161,22 +161,18 @@ async def recover(
             *find_secrets(task.environment, dependencies.environment.redact),
         )
         output = await read_stored_output(task, Redactor(secrets))
-        update = _make_give_back(task, inherited.killed, output, now)
+        why = [Reason(time=now, event="crash", text="the agent was killed while the task ran")]
+        if inherited.killed:
+            text = "processes of that agent were ended before this one started"
+            why.append(Reason(time=now, event="sweep", text=text, pids=inherited.killed))
+        update = TaskUpdate(
+            run=task.run,
+            **task.key._asdict(),
+            status=TaskStatus.GiveBack,
+            output=output,
+            finished=now,
+            why=tuple(why),
+        )
         outbox.put_log(task.run, "The agent was killed while the task ran: given back.\n")
         outbox.put_outcome(update, task)
     return continued
-
-
-def _make_give_back(task: TaskExec, killed: tuple[int, ...], output: str, now: float) -> TaskUpdate:
-    why = [Reason(time=now, event="crash", text="the agent was killed while the task ran")]
-    if killed:
-        text = "processes of that agent were ended before this one started"
-        why.append(Reason(time=now, event="sweep", text=text, pids=killed))
-    return TaskUpdate(
-        run=task.run,
-        **task.key._asdict(),
-        status=TaskStatus.GiveBack,
-        output=output,
-        finished=now,
-        why=tuple(why),
-    )

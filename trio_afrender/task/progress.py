@@ -111,19 +111,12 @@ class ProgressReader:
             self._thumbnails.announce(parsed.files_onthefly)
         # The last call changes the outcome, which is sent next: no update, no stop.
         if mode == "RUN":
-            self._stop_on_flags()
+            for flag, kind, text in STOP_FLAGS:
+                # A stop that came first keeps its cause.
+                if flag in state.flags and state.control.cause is None:
+                    state.why.add("rule", f"{text}: the task is stopped")
+                    state.control.stop(StopCause(kind=kind, text=text))
             # Only changes: most calls of a parser find nothing new.
             if (state.status, parsed) != self._published:
                 self._published = (state.status, parsed)
                 await state.publish()
-
-    def _stop_on_flags(self) -> None:
-        """Stop the run if the parser asks for that; a stop that came first keeps its cause."""
-        state = self._state
-        if state.control.cause is not None:
-            return
-        for flag, kind, text in STOP_FLAGS:
-            if flag in state.flags:
-                state.why.add("rule", f"{text}: the task is stopped")
-                state.control.stop(StopCause(kind=kind, text=text))
-                return
