@@ -64,7 +64,14 @@ def cut_log(data: bytes, chunk: str) -> list[int]:
     if word == "speed":
         return list(_cut_by_time(lines, float(value)))
     if word == "random":
-        return _cut_randomly(len(data), value)
+        rng = random.Random(value)  # noqa: S311 - nothing secret
+        pauses = random.Random(f"pauses {value}")  # noqa: S311 - apart, so that the cuts stay the same
+        ends, end = [], 0
+        while end < len(data):
+            # A limit drawn first makes short chunks as frequent as long ones.
+            end = min(len(data), end + rng.randint(1, rng.choice((2, 20, _MAX_RANDOM))))
+            ends += [end, end] if pauses.random() < _PAUSE_SHARE else [end]
+        return ends
     size = int(chunk)
     return [*range(size, len(data), size), *([len(data)] if data else [])]
 
@@ -81,14 +88,3 @@ def _cut_by_time(lines: list[int], speed: float) -> Iterator[int]:
         last = lines[number - 1]
         yield last
         now += _CALL_INTERVAL
-
-
-def _cut_randomly(size: int, seed: str) -> list[int]:
-    rng = random.Random(seed)  # noqa: S311 - nothing secret
-    pauses = random.Random(f"pauses {seed}")  # noqa: S311 - apart, so that the cuts stay the same
-    ends, end = [], 0
-    while end < size:
-        # A limit drawn first makes short chunks as frequent as long ones.
-        end = min(size, end + rng.randint(1, rng.choice((2, 20, _MAX_RANDOM))))
-        ends += [end, end] if pauses.random() < _PAUSE_SHARE else [end]
-    return ends
