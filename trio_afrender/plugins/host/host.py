@@ -290,7 +290,16 @@ class PluginHost:
     def _check_calls(self, now: float) -> None:
         """Give up calls that exceed the time limit, or the host."""
         cpu, runnable = self.process.cpu_usage()
-        late = [call for call in self._calls.values() if self._is_late(call, now, cpu, runnable)]
+        late: list[PendingCall] = []
+        for call in self._calls.values():
+            if call.cpu_seen is None:  # at the first check: most calls have ended before it
+                call.cpu_seen, call.checked_at = cpu, now
+            # On an overloaded machine a call is late though the plugin is not slow. A call that sleeps
+            # or waits for a network is not runnable, and has the shorter limit.
+            starved = runnable and cpu - call.cpu_seen < MIN_CPU_SHARE * (now - call.checked_at)
+            factor = SLOW_CALL_FACTOR if self.shared or starved else 1
+            if now - call.started >= self._limits.time * factor:
+                late.append(call)
         if not self.shared:  # all its calls are those of one run
             if late:
                 self._fail(self._describe_late(late[0], now))
@@ -313,15 +322,6 @@ class PluginHost:
             self._stuck_calls += 1
             if self._stuck_calls >= MAX_STUCK_CALLS:
                 self._fail(HostFailure(f"has {self._stuck_calls} calls that do not come back"))
-
-    def _is_late(self, call: PendingCall, now: float, cpu: float, runnable: bool) -> bool:
-        if call.cpu_seen is None:  # at the first check: most calls have ended before it
-            call.cpu_seen, call.checked_at = cpu, now
-        age = now - call.started
-        # On an overloaded machine a call is late though the plugin is not slow. A call that sleeps or
-        # waits for a network is not runnable, and has the shorter limit.
-        starved = runnable and cpu - call.cpu_seen < MIN_CPU_SHARE * (now - call.checked_at)
-        return age >= self._limits.time * (SLOW_CALL_FACTOR if self.shared or starved else 1)
 
     @staticmethod
     def _describe_late(call: PendingCall, now: float) -> HostFailure:

@@ -264,13 +264,7 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(cast("list[str]", value))
 
 
-def _pairs(value: object) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise TypeError
-    return value
-
-
-def _rules(*kinds: type) -> Callable[[object], object]:
+def _table(*kinds: type) -> Callable[[object], object]:
     """A table of `kinds`, by names."""
 
     def check(value: object) -> object:
@@ -294,15 +288,15 @@ _INT, _FLAG, _TEXT = _is(int), _is(bool), _is(str)
 _FACTS: Mapping[str, Callable[[object], Any]] = {
     "working_directory": _TEXT,
     "command": _TEXT,
-    "environment": _pairs,
+    "environment": _table(str),
     "files": _texts,
     "skip": _FLAG,
     "has_parser": _FLAG,
     "wants_ticks": _FLAG,
     "wants_tail": _FLAG,
     "grace": _is(float, type(None)),
-    "limits": _rules(int, float),
-    "stuck": _rules(float, str),
+    "limits": _table(int, float),
+    "stuck": _table(float, str),
     "settled": _FLAG,
     "log": _TEXT,
 }

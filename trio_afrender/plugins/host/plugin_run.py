@@ -238,7 +238,15 @@ class PluginRun:
                 # The last call was answered, and left the host too large.
                 self.disable(failure.text, failure.details)
             elif not self._crashes:  # else the failure of this run's call has been reported
-                self._note_restart(lost)
+                now = trio.current_time()
+                recent = [at for at in self._restarts if now - at <= RESTART_WINDOW]
+                self._restarts = [*recent, now]
+                text = failure.text if failure is not None else "was ended"
+                if len(self._restarts) >= MAX_RESTARTS:
+                    details = failure.details if failure is not None else ""
+                    self.disable(f"{text}, again and again", details)
+                else:
+                    self.report(f"the plugin host {text} and was restarted")
         if self.disabled:
             return False
         try:
@@ -247,17 +255,6 @@ class PluginRun:
         except PluginError as error:
             self.disable(str(error), error.details)
             return False
-
-    def _note_restart(self, lost: PluginHost) -> None:
-        """The host ended while no call of this run was under way."""
-        now = trio.current_time()
-        self._restarts = [at for at in self._restarts if now - at <= RESTART_WINDOW] + [now]
-        text = lost.failure.text if lost.failure is not None else "was ended"
-        if len(self._restarts) >= MAX_RESTARTS:
-            details = lost.failure.details if lost.failure is not None else ""
-            self.disable(f"{text}, again and again", details)
-        else:
-            self.report(f"the plugin host {text} and was restarted")
 
     async def _build(self, host: PluginHost) -> bool:
         """Make the objects in `host` and bring them to where they were; False if that failed.
