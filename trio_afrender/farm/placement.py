@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
 from trio_afrender.farm.state import FarmState
-from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds
-from trio_afrender.protocol.messages import BlockFlags, HostResources
+from trio_afrender.jobs.job_spec import BlockSpec
+from trio_afrender.protocol.messages import BlockFlags
 
 __all__ = ("avoids_block", "avoids_task", "coefficient", "why_not_eligible", "why_unavailable")
 
@@ -51,21 +51,7 @@ def why_not_eligible(render: RenderState, job: Job, block: Block) -> str:
         limit = owner.spec.needs.max_running_tasks_per_host
         if 0 <= limit <= owner.running_on[render.name]:
             return f"max_running_tasks_per_host is {limit}"
-    return _load_mismatch(render.resources, spec.needs)
-
-
-def _mask_mismatch(render: RenderState, owner: Block | Job) -> str:
-    name, masks = render.name, owner.masks
-    if masks.hosts is not None and not masks.hosts.fullmatch(name):
-        return "its name does not match hosts_mask"
-    if masks.exclude is not None and masks.exclude.fullmatch(name):
-        return "its name matches hosts_mask_exclude"
-    if masks.os is not None and not masks.os.search(render.register.os):
-        return f'its system is "{render.register.os}", not need_os'
-    return ""
-
-
-def _load_mismatch(load: HostResources | None, needs: HostNeeds) -> str:
+    load, needs = render.resources, spec.needs
     if load is None:
         return ""  # not reported yet: a render is not kept idle for that
     offers = (
@@ -79,6 +65,17 @@ def _load_mismatch(load: HostResources | None, needs: HostNeeds) -> str:
     for name, need, offer in offers:
         if need > 0 and need > offer:
             return f"{name} is {need}, it has {offer}"
+    return ""
+
+
+def _mask_mismatch(render: RenderState, owner: Block | Job) -> str:
+    name, masks = render.name, owner.masks
+    if masks.hosts is not None and not masks.hosts.fullmatch(name):
+        return "its name does not match hosts_mask"
+    if masks.exclude is not None and masks.exclude.fullmatch(name):
+        return "its name matches hosts_mask_exclude"
+    if masks.os is not None and not masks.os.search(render.register.os):
+        return f'its system is "{render.register.os}", not need_os'
     return ""
 
 
