@@ -92,31 +92,23 @@ def read_server_view(answer: bytes) -> tuple[ServerView, ...] | None:
     try:
         found = json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        return _read_head(text)
+        # A quote in the name of a task breaks the whole answer. The fields before the tasks stand on
+        # lines of their own, so regular expressions can still find them
+        # (test_a_task_name_that_breaks_the_json_spoils_only_the_tasks).
+        head, mark, _ = text.partition(_HEAD_END)
+        start = head.find('"renders"')
+        if not mark or start < 0:
+            return None
+        pairs = re.findall(r'^"(id|st|time_launch)":(\d{1,18})\b', head, re.MULTILINE)
+        name = re.search(r'"name":"([^"]*)"', head[start:])
+        fields = {"name": name[1] if name else "", "tasks": None}
+        view = _read_render({**{key: int(value) for key, value in pairs}, **fields})
+        return None if view is None else (view,)
     renders = found.get("renders") if isinstance(found, dict) else None
     if not isinstance(renders, list):
         return None
     views = (_read_render(each) for each in renders if isinstance(each, dict))
     return tuple(each for each in views if each is not None)
-
-
-def _read_head(text: str) -> tuple[ServerView, ...] | None:
-    """Read id, state and launch time of the first render from broken JSON."""
-    # A quote in the name of a task breaks the whole answer. The fields before the tasks stand on
-    # lines of their own, so regular expressions can still find them
-    # (test_a_task_name_that_breaks_the_json_spoils_only_the_tasks).
-    head, mark, _ = text.partition(_HEAD_END)
-    start = head.find('"renders"')
-    if not mark or start < 0:
-        return None
-    fields: dict[str, Any] = dict(
-        re.findall(r'^"(id|st|time_launch)":(\d{1,18})\b', head, re.MULTILINE)
-    )
-    name = re.search(r'"name":"([^"]*)"', head[start:])
-    fields = {key: int(value) for key, value in fields.items()}
-    fields |= {"name": name[1] if name else "", "tasks": None}
-    view = _read_render(fields)
-    return None if view is None else (view,)
 
 
 def _read_render(fields: Mapping[str, Any]) -> ServerView | None:
