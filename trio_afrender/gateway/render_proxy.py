@@ -71,11 +71,11 @@ class RenderProxy:
 
         Raises `LinkLost`, `LinkRefused` and `ProtocolError` if the server does not accept it.
         """
+        listed = {task.run for task in (*register.running, *register.undelivered)}
         async with self._lock:
             if self.session is not None:
                 own = {task.run for task in self._link.tasks} if self._link is not None else set()
-                listed = (*register.running, *register.undelivered)
-                if not any(task.run in own for task in listed):
+                if own.isdisjoint(listed):
                     return Refused(
                         reason="name-taken",
                         text=f'a render "{self.name}" is online through this gateway',
@@ -87,32 +87,29 @@ class RenderProxy:
                 self.session = None
             self._end_wait_for_agent()
             await self._retire("its agent has reconnected")
-            return await self._register_session(session, register)
-
-    async def _register_session(
-        self, session: AgentSession, register: Register
-    ) -> Registered | Refused:
-        listed = {task.run for task in (*register.running, *register.undelivered)}
-        lost = undelivered(self._register, register, self._tasks)
-        # The server distinguishes renders of one name by it; agents need not send it.
-        launched = register.time_launch or self.link_state.identity.time_launch or int(time.time())
-        link = self._open_link(self.link_state)
-        answer = await link.register(
-            attrs.evolve(register, running=(*register.running, *lost), time_launch=launched)
-        )
-        if isinstance(answer, Refused):
-            return answer
-        self._register, self.session, self._link = register, session, link
-        # Once more: a session that gave up during the register may have started the wait again,
-        # `test_a_session_that_gives_up_during_the_next_register_does_not_end_the_render`.
-        self._end_wait_for_agent()
-        repeated = self._pending.repeat(answer.resume, lost)
-        if repeated is not None:
-            session.put(repeated)
-            self.counters.tasks += len(repeated.tasks)
-        self._pumped = trio.Event()
-        self._nursery.start_soon(self._pump, link, self._pumped)
-        return self._pending.complete_answer(answer, listed)
+            lost = undelivered(self._register, register, self._tasks)
+            # The server distinguishes renders of one name by the launch time, which agents need not
+            # send.
+            launched = (
+                register.time_launch or self.link_state.identity.time_launch or int(time.time())
+            )
+            link = self._open_link(self.link_state)
+            answer = await link.register(
+                attrs.evolve(register, running=(*register.running, *lost), time_launch=launched)
+            )
+            if isinstance(answer, Refused):
+                return answer
+            self._register, self.session, self._link = register, session, link
+            # Once more: a session that gave up during the register may have started the wait again,
+            # `test_a_session_that_gives_up_during_the_next_register_does_not_end_the_render`.
+            self._end_wait_for_agent()
+            repeated = self._pending.repeat(answer.resume, lost)
+            if repeated is not None:
+                session.put(repeated)
+                self.counters.tasks += len(repeated.tasks)
+            self._pumped = trio.Event()
+            self._nursery.start_soon(self._pump, link, self._pumped)
+            return self._pending.complete_answer(answer, listed)
 
     def _end_wait_for_agent(self) -> None:
         """End `_wait_for_agent`, if it runs."""
