@@ -32,7 +32,6 @@ from trio_afrender.protocol.messages import (
 )
 from trio_afrender.protocol.strict_converter import (
     FieldError,
-    Hook,
     clamp,
     clean,
     explain,
@@ -174,8 +173,20 @@ def _make_converter() -> cattrs.Converter:
     hooks = {TaskUpdate: percents, Registered: settings, Events: settings}
     converter = make_converter({**hooks, TaskFile: {"data": _file_data}})
     converter.register_structure_hook(TaskStatus, _status)
-    converter.register_structure_hook(FilesEntry, _make_files_hook(converter))
+    structure = make_class_structure(FilesEntry, converter, {})
 
+    # Names of files are cut to their last part; a file without a valid one is left out.
+    def structure_files(value: object, type_: object) -> FilesEntry:
+        entry: FilesEntry = structure(value, type_)
+        files = []
+        for file in entry.files:
+            name = base_name(file.name)
+            length = len(name.encode("utf-8", "surrogateescape"))
+            if name and length <= _NAME_LIMIT:
+                files.append(TaskFile(name=name, data=file.data))
+        return FilesEntry(run=entry.run, n=entry.n, files=tuple(files))
+
+    converter.register_structure_hook(FilesEntry, structure_files)
     plain = make_dict_unstructure_fn(TaskUpdate, converter, _cattrs_omit_if_default=True)
 
     # `status_name` is for readers of recorded frames; the decoder ignores it.
@@ -205,24 +216,6 @@ def _file_data(value: object, type_: object) -> bytes:
     if len(data) >= FILE_LIMIT:
         raise too_long
     return data
-
-
-def _make_files_hook(converter: cattrs.Converter) -> Hook:
-    """Return a hook that cuts names of files to their last part; without a valid one a file is
-    left out."""
-    structure = make_class_structure(FilesEntry, converter, {})
-
-    def filtered(value: object, type_: object) -> FilesEntry:
-        entry: FilesEntry = structure(value, type_)
-        files = []
-        for file in entry.files:
-            name = base_name(file.name)
-            length = len(name.encode("utf-8", "surrogateescape"))
-            if name and length <= _NAME_LIMIT:
-                files.append(TaskFile(name=name, data=file.data))
-        return FilesEntry(run=entry.run, n=entry.n, files=tuple(files))
-
-    return filtered
 
 
 _converter = _make_converter()
