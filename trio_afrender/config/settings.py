@@ -212,10 +212,6 @@ class Token:
         return "<token>"
 
 
-def _plugin_variables() -> dict[str, object]:
-    return {key: spec.default for key, spec in CGRU.items()}
-
-
 @attrs.frozen(slots=True, kw_only=True)
 class PluginSettings:
     """The settings that plugins may read; plain JSON, since it is sent to their processes."""
@@ -258,7 +254,9 @@ class PluginSettings:
     licences: tuple[tuple[str, str], ...] = _setting(
         (), 'for the meter `licence`: list of pairs `["name", "command"]`', kind="commands"
     )
-    variables: Mapping[str, object] = attrs.field(factory=_plugin_variables, hash=False, repr=False)
+    variables: Mapping[str, object] = attrs.field(
+        factory=lambda: {key: spec.default for key, spec in CGRU.items()}, hash=False, repr=False
+    )
     """Other settings by CGRU's names: the keys of `CGRU`, and all further keys of the config files,
     as JSON. Not in the repr: a studio may keep secrets in its own keys."""
 
