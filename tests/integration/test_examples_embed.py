@@ -8,12 +8,9 @@ from pathlib import Path
 
 import psutil
 import trio
+from support.process import count_descriptors
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "embed.py"
-
-
-def count_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 async def test_embed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import trio
 from support.plugins import GUARD, PLUGINS, make_spec
 from support.polling import until
+from support.process import count_descriptors
 from support.written_log import WrittenLog, open_written_log
 
 from trio_afrender.config import PluginSettings
@@ -72,10 +73,6 @@ async def kill(pid: int) -> None:
     """Kill a host, and wait until it is reaped."""
     os.kill(pid, signal.SIGKILL)
     await until(lambda: not psutil.pid_exists(pid))
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def problems_of(task: PluginTask) -> str:
@@ -721,9 +718,9 @@ async def test_the_host_dies_with_the_agent(tmp_path: Path) -> None:
 async def test_no_descriptor_is_left(tmp_path: Path) -> None:
     async with runner_of() as runner, task_of(runner, tmp_path, make_spec("counts")) as (task, log):
         await feed(task, log, b"FRAME\n")  # opens what stays open for the whole process
-    before = descriptors()
+    before = count_descriptors()
     async with runner_of() as runner:
         for parser in ("bad_os_exit", "bad_loop", "counts"):
             async with task_of(runner, tmp_path, make_spec(parser)) as (task, log):
                 await feed(task, log, b"EXIT LOOP\n")
-    assert descriptors() == before
+    assert count_descriptors() == before

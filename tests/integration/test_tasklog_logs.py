@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 import trio.testing
+from support.process import count_descriptors
 from support.written_log import WrittenLog, open_written_log
 
 from trio_afrender.tasklog.head_tail import read_window
@@ -99,10 +100,6 @@ async def test_a_large_output_is_complete_and_in_order(tmp_path: Path) -> None:
             for _ in range(3):
                 nursery.start_soon(follow, log)
         assert read_all(log.reader()) == data
-
-
-def count_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_leaving_closes_all_descriptors_and_keeps_the_log(tmp_path: Path) -> None:

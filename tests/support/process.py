@@ -63,6 +63,11 @@ def run_isolated(script: str, *words: str, timeout: float = GUARD) -> str:
     return done.stdout
 
 
+def count_descriptors() -> int:
+    """Count the open descriptors of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def find_marked(name: str, value: str) -> list[str]:
     """Return the living processes with that variable, in any session and below any parent."""
     found = []
