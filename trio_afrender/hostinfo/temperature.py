@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -37,7 +38,14 @@ class CpuTemperature:
         """Return degrees Celsius; 0 without a sensor."""
         now = self._clock()
         if now >= self._due:
-            self._inputs = self._find_inputs() if self._chips.is_dir() else ()
+            by_chip: dict[str, list[Path]] = {}
+            for chip in sorted(self._chips.iterdir()) if self._chips.is_dir() else ():
+                name = read_small(f"{chip}/name").decode(errors="replace").strip()
+                inputs = [*chip.glob("temp*_input"), *chip.glob("device/temp*_input")]
+                by_chip.setdefault(name, []).extend(inputs)
+            first = [path for name in _CPU_CHIPS for path in by_chip.get(name, ())]
+            others = [by_chip[name] for name in by_chip if name not in _NOT_CPU]
+            self._inputs = tuple(first or chain.from_iterable(others))
             if not self._inputs and hasattr(psutil, "sensors_temperatures"):  # without hwmon
                 chips = psutil.sensors_temperatures()
                 of_cpu = [each for name in _CPU_CHIPS for each in chips.get(name, ())]
@@ -47,18 +55,6 @@ class CpuTemperature:
                     return min(int(hottest), 127)
             self._due = now + _SEARCH_INTERVAL
         return min(max(map(_degrees, self._inputs), default=0), 127)
-
-    def _find_inputs(self) -> tuple[Path, ...]:
-        by_chip: dict[str, list[Path]] = {}
-        for chip in sorted(self._chips.iterdir()):
-            name = read_small(f"{chip}/name").decode(errors="replace").strip()
-            inputs = [*chip.glob("temp*_input"), *chip.glob("device/temp*_input")]
-            by_chip.setdefault(name, []).extend(inputs)
-        of_cpu = [path for name in _CPU_CHIPS for path in by_chip.get(name, ())]
-        if of_cpu:
-            return tuple(of_cpu)
-        others = {name: found for name, found in by_chip.items() if name not in _NOT_CPU}
-        return tuple(path for found in others.values() for path in found)
 
 
 def _degrees(path: Path) -> int:
