@@ -23,7 +23,13 @@ def cgruSequence(i_files: Iterable[str], i_verbose: bool = False) -> list[dict[s
     """
     found: list[dict[str, Any]] = []
     for name in sorted(i_files):
-        new = _split_name(name)
+        folder, base = os.path.split(name)
+        new: dict[str, Any] = {"name": name, "seq": False, "count": 1}
+        new |= dict.fromkeys(("prefix", "suffix", "padding", "first", "last"))
+        if parts := _NUMBER.match(base):
+            before, digits, after = parts.groups()
+            new["prefix"] = os.path.join(folder, before)  # noqa: PTH118 - a text
+            new.update(suffix=after, padding=len(digits), first=int(digits), last=int(digits))
         one = found[-1] if found else {}
         alike = all(one.get(key) == new[key] for key in ("prefix", "suffix", "padding"))
         if alike and new["first"] is not None and new["first"] == one["last"] + 1:
@@ -38,23 +44,6 @@ def cgruSequence(i_files: Iterable[str], i_verbose: bool = False) -> list[dict[s
                 text += f" {one['first']}-{one['last']} ({one['count']})"
             print(text)  # noqa: T201 - added to the task's log
     return found
-
-
-def _split_name(name: str) -> dict[str, Any]:
-    folder, base = os.path.split(name)
-    made: dict[str, Any] = {"name": name, "seq": False, "count": 1}
-    parts = _NUMBER.match(base)
-    if parts is None:
-        return {**made, **dict.fromkeys(("prefix", "suffix", "padding", "first", "last"))}
-    before, digits, after = parts.groups()
-    return {
-        **made,
-        "prefix": os.path.join(folder, before),  # noqa: PTH118 - a text
-        "suffix": after,
-        "padding": len(digits),
-        "first": int(digits),
-        "last": int(digits),
-    }
 
 
 __getattr__ = make_getattr("cgrusequence")
