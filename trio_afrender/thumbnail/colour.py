@@ -74,9 +74,19 @@ def clip_limit(tone: Tone, source: ImageSource) -> float:
 def to_screen(small: NDArray[np.float32], tone: Tone, source: ImageSource) -> NDArray[np.float32]:
     """Return the picture as sRGB values 0 to 1 in three channels."""
     if tone == "data":
-        small = _stretch(small)
+        # Values such as depth are scaled from their minimum and maximum to 0 and 1.
+        finite = np.isfinite(small)
+        known = small[finite]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+        if high > low:
+            small = np.where(finite, (small - low) / (high - low), 1.0).astype(np.float32)
+        else:
+            small = np.full_like(small, 1.0 if high > 0 else 0.0)
     elif tone == "log":
-        small = _encode_srgb(_film_to_linear(small))
+        # From printing density to linear light: code 685 of 1023 becomes 1, code 95 becomes 0.
+        offset = 10.0 ** ((_BLACK - _WHITE) * _STEP / _GAMMA)
+        light = 10.0 ** ((small * 1023.0 - _WHITE) * _STEP / _GAMMA)
+        small = _encode_srgb(((light - offset) / (1.0 - offset)).astype(np.float32))
     elif tone == "linear":
         primaries = _find_primaries(source)
         if primaries is not None and small.shape[2] == 3:
@@ -125,25 +135,7 @@ def _xyz(x: float, y: float) -> NDArray[np.float64]:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _film_to_linear(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Convert printing density to linear light; code 685 of 1023 becomes 1, code 95 becomes 0."""
-    offset = 10.0 ** ((_BLACK - _WHITE) * _STEP / _GAMMA)
-    light = 10.0 ** ((codes * 1023.0 - _WHITE) * _STEP / _GAMMA)
-    linear: NDArray[np.float32] = ((light - offset) / (1.0 - offset)).astype(np.float32)
-    return linear
-
-
 def _encode_srgb(light: NDArray[np.float32]) -> NDArray[np.float32]:
     light = np.clip(light, 0.0, 1.0)
     bright = 1.055 * np.power(light, 1 / 2.4) - 0.055
     return np.where(light <= 0.0031308, light * 12.92, bright).astype(np.float32)
-
-
-def _stretch(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale values such as depth from their minimum and maximum to 0 and 1."""
-    known = values[np.isfinite(values)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    if high <= low:
-        return np.full_like(values, 1.0 if high > 0 else 0.0)
-    stretched: NDArray[np.float32] = (values - low) / (high - low)
-    return np.where(np.isfinite(values), stretched, 1.0).astype(np.float32)
