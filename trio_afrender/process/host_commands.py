@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -45,10 +46,23 @@ async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) ->
     Cancelled, it leaves the command running: the end of the agent must not stop a reboot. Returns
     the exit code, negative for a signal. Raises `SpawnError`.
     """
+    words = (*unprotecting(), *argv)
+    # The command may outlive the agent, and a pipe to which the agent prints has no reader then.
+    devnull = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
     # `os.posix_spawn` instead of `subprocess`, which warns about a process that is never waited for.
-    # Shielded: the instruction "launch this, then exit" must not lose the command.
-    with trio.CancelScope(shield=True):
-        pid = await trio.to_thread.run_sync(_spawn, (*unprotecting(), *argv), dict(environment))
+    spawn = partial(
+        os.posix_spawnp, words[0], words, dict(environment), file_actions=devnull, setsid=True
+    )
+    try:
+        # Shielded: the instruction "launch this, then exit" must not lose the command.
+        with trio.CancelScope(shield=True):
+            pid = await trio.to_thread.run_sync(spawn)
+    except OSError as error:
+        raise _explain(words, error) from error
     # The thread waits as long as the command runs, maybe for hours: with a limiter of its own it
     # takes no token from trio's shared one. Cancelled, the thread is left behind; the end of the
     # program does not wait for it.
@@ -56,18 +70,6 @@ async def spawn_detached(argv: Sequence[str], environment: Mapping[str, str]) ->
         os.waitpid, pid, 0, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
     )
     return os.waitstatus_to_exitcode(status[1])
-
-
-def _spawn(argv: tuple[str, ...], environment: dict[str, str]) -> int:
-    devnull = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    try:
-        return os.posix_spawnp(argv[0], argv, environment, file_actions=devnull, setsid=True)
-    except OSError as error:
-        raise _explain(argv, error) from error
 
 
 async def ask_command(

@@ -253,19 +253,16 @@ class SupervisedTree:
                 await self._request("kill")
                 await self.wait_empty()
         if self.lost:  # maybe only now: killed while this task waited for it
-            return await self._kill_leftovers(deadline)
+            if self._leftovers_killed:
+                await trio.lowlevel.checkpoint()
+                return ()
+            left = await self._kill_by_token(deadline)
+            self._leftovers_killed = not left
+            return left
         if self.state.empty:
             return ()
         # No answer is no proof of an empty tree, so the leader is reported then.
         return _pids(await self._request("members", 1.0)) or (self.pid,)
-
-    async def _kill_leftovers(self, deadline: float) -> tuple[int, ...]:
-        if self._leftovers_killed:
-            await trio.lowlevel.checkpoint()
-            return ()
-        left = await self._kill_by_token(deadline)
-        self._leftovers_killed = not left
-        return left
 
     async def reap(self) -> ExitStatus:
         """Return the leader's status and release the task supervisor. May be called again."""
