@@ -14,7 +14,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -119,7 +119,14 @@ class _NiceThread:
 
 def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
     problem = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for program in _find_candidates(spec):
+    # Where `execvp` would look, in its order. Not by `posix_spawnp`: that searches the PATH of this
+    # process, not that of the task.
+    name = spec.argv[0]
+    programs: Iterable[str] = (name,)
+    if "/" not in name:
+        paths = (f"{folder or '.'}/{name}" for folder in os.get_exec_path(spec.environment))
+        programs = filter(os.path.lexists, paths)
+    for program in programs:
         try:
             return os.posix_spawn(
                 program,
@@ -141,16 +148,3 @@ def _spawn(spec: LaunchSpec, outputs: tuple[int, ...]) -> int:
         except PermissionError as error:
             problem = error  # as `execvp`: a program of that name later in PATH may be permitted
     raise problem
-
-
-def _find_candidates(spec: LaunchSpec) -> Iterator[str]:
-    """Yield the paths at which `execvp` would look for the program, in its order."""
-    # Not by `posix_spawnp`: that searches the PATH of this process, not that of the task.
-    name = spec.argv[0]
-    if "/" in name:
-        yield name
-        return
-    for folder in os.get_exec_path(spec.environment):
-        path = f"{folder or '.'}/{name}"
-        if os.path.lexists(path):
-            yield path
