@@ -71,14 +71,8 @@ def missing_marker(count: int, lines: int) -> str:
 
 def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window, bool]:
     """Return a window, and whether nothing was dropped while it was made."""
-    size = reader.size()
+    size = reader.size()  # the window is of so many bytes; the log may grow meanwhile
     missing = reader.missing(size)
-    window = _make_window_at(reader, size, limit, redact)
-    return window, reader.missing(size) == missing
-
-
-def _make_window_at(reader: LogReader, size: int, limit: int, redact: Redactor) -> Window:
-    """Return the window of the first `size` bytes; the log may grow meanwhile."""
     head = _read_head(reader, min(limit // 2, size))
     # Not from before the end of the head, so that no byte is shown twice.
     start, tail = _read_tail(reader, max(len(head), size - (limit - limit // 2)), size)
@@ -86,7 +80,7 @@ def _make_window_at(reader: LogReader, size: int, limit: int, redact: Redactor) 
         # Redaction can make the text longer than the bytes, so this may still not fit.
         text = _show(redact.redact(_decode(head + tail)))
         if len(text) <= limit:
-            return Window(text=text, size=size)
+            return Window(text=text, size=size), reader.missing(size) == missing
     head_text, stop = _fit_head(head, limit // 2, redact)
     tail_text, cut = _fit_tail(tail, limit - limit // 2, redact)
     start += cut
@@ -94,12 +88,13 @@ def _make_window_at(reader: LogReader, size: int, limit: int, redact: Redactor) 
     # The marker is a line of its own.
     if head_text and not head_text.endswith("\n"):
         head_text += "\n"
-    return Window(
+    window = Window(
         text=head_text + missing_marker(start - stop, lines) + tail_text,
         size=size,
         left_out_bytes=start - stop,
         left_out_lines=lines,
     )
+    return window, reader.missing(size) == missing
 
 
 def _read_head(reader: LogReader, limit: int) -> bytes:
