@@ -227,7 +227,15 @@ def settle(state: FarmState, job: Job, now: float) -> None:
     if counts[TaskState.WAITING]:
         if job.held:
             return
-        _kill_blocked(state, job)
+        # Nothing runs or is ready, so what waits in these blocks waits for a task that failed.
+        for block in (block for block in job.blocks if block.counts[TaskState.WAITING]):
+            names = [job.blocks[i].spec.name for i in block.depends if not job.blocks[i].done]
+            text = " and ".join(f'"{name}"' for name in names)
+            text = f"not started: it waits for {text}, which did not finish"
+            for task in block.tasks:
+                if task.state is TaskState.WAITING:
+                    state.why(task, "rule", text)
+                    state.set_state(task, TaskState.KILLED)
     if counts[TaskState.ERROR] and not job.ending:
         job.state = "error"
     elif counts[TaskState.ERROR] or counts[TaskState.KILLED]:
@@ -254,15 +262,3 @@ def forget(state: FarmState, job: Job) -> None:
         del state.runs[run.id]
     state.outgoing.writes.append(Removal(TaskKey(job.id, 0, 0)))
     state.outgoing.changed = True
-
-
-def _kill_blocked(state: FarmState, job: Job) -> None:
-    for block in job.blocks:
-        if not block.counts[TaskState.WAITING]:
-            continue
-        names = [job.blocks[i].spec.name for i in block.depends if not job.blocks[i].done]
-        text = " and ".join(f'"{name}"' for name in names)
-        for task in block.tasks:
-            if task.state is TaskState.WAITING:
-                state.why(task, "rule", f"not started: it waits for {text}, which did not finish")
-                state.set_state(task, TaskState.KILLED)
