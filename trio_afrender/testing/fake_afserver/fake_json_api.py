@@ -10,12 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trio_afrender.testing.fake_afserver.fake_farm import FakeAfserverState
-from trio_afrender.testing.fake_afserver.records import (
-    NIMBY,
-    NIMBY_OWNER,
-    PAUSED,
-    NativeRender,
-)
+from trio_afrender.testing.fake_afserver.records import NIMBY, NIMBY_OWNER, PAUSED
 
 __all__ = ("act", "answer_get", "reply")
 
@@ -31,8 +26,29 @@ def answer_get(state: FakeAfserverState, asked: Mapping[str, Any]) -> bytes:
     """Answer a request for renders."""
     if asked.get("type") != "renders":
         return reply("error", "the fake server has only renders")
-    found = state.find(asked.get("ids", ()), asked.get("mask", ""))
-    text = '{"renders":[\n' + ",\n".join(_dump_render(state, each) for each in found) + "\n]}"
+    renders = []
+    for render in state.find(asked.get("ids", ()), asked.get("mask", "")):
+        register = render.register
+        tasks = ",\n".join(
+            f'{{"name":"{task.exec.name}","service":"{task.exec.service}",'
+            f'"time_start":{task.exec.time_start},"job_id":{task.key.job},'
+            f'"block_num":{task.key.block},"task_num":{task.key.task},'
+            f'"act":"{task.activity}","res":"{task.resources}"}}'
+            for task in (state.tasks[key] for key in render.tasks if key in state.tasks)
+        )
+        lines = [
+            f'"name":"{register.name}"',
+            f'"id":{render.id}',
+            f'"user_name":"{register.user_name}"',
+            f'"time_launch":{render.time_launch}',
+            f'"os":"{register.os}"',
+            f'"engine":"{register.engine}"',
+            f'"st":{render.state}',
+            *([f'"tasks":[{tasks}]'] if tasks else []),
+            f'"host_resources":{{"hw_info":"{register.resources.hw_info}"}}',
+        ]
+        renders.append("{" + ",\n".join(lines) + "}")
+    text = '{"renders":[\n' + ",\n".join(renders) + "\n]}"
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -47,26 +63,3 @@ def act(state: FakeAfserverState, action: Mapping[str, Any]) -> bytes:
                 cleared = bit if name == "paused" else NIMBY | NIMBY_OWNER
                 render.state = (render.state & ~cleared) | (bit if on else 0)
     return json.dumps({"info": {"kind": "info", "text": "1 changed"}}).encode()
-
-
-def _dump_render(state: FakeAfserverState, render: NativeRender) -> str:
-    register = render.register
-    tasks = ",\n".join(
-        f'{{"name":"{task.exec.name}","service":"{task.exec.service}",'
-        f'"time_start":{task.exec.time_start},"job_id":{task.key.job},'
-        f'"block_num":{task.key.block},"task_num":{task.key.task},'
-        f'"act":"{task.activity}","res":"{task.resources}"}}'
-        for task in (state.tasks[key] for key in render.tasks if key in state.tasks)
-    )
-    lines = [
-        f'"name":"{register.name}"',
-        f'"id":{render.id}',
-        f'"user_name":"{register.user_name}"',
-        f'"time_launch":{render.time_launch}',
-        f'"os":"{register.os}"',
-        f'"engine":"{register.engine}"',
-        f'"st":{render.state}',
-        *([f'"tasks":[{tasks}]'] if tasks else []),
-        f'"host_resources":{{"hw_info":"{register.resources.hw_info}"}}',
-    ]
-    return "{" + ",\n".join(lines) + "}"
