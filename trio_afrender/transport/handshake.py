@@ -48,10 +48,9 @@ def check_handshake(
     `names` are the host names of this server; a `full` server rejects every client. Raises
     `HandshakeRejected`.
     """
-    fields = [name for name, _ in request.headers]
     # Every browser sends Origin with a websocket request, no agent does. So a web page that an
     # artist opens cannot use the browser as its client, whatever token it has.
-    if b"origin" in fields:
+    if any(name == b"origin" for name, _ in request.headers):
         raise HandshakeRejected(403, "an Origin header: a browser, not an agent")
     # A foreign name in Host means DNS rebinding: the owner of that name pointed it at this address.
     host = split_host(request.host)
@@ -59,11 +58,16 @@ def check_handshake(
         raise HandshakeRejected(
             421, f"the Host header is {request.host[:100]!r}, not a name of this server"
         )
-    patterns = tokens.names_for(_find_token(request.headers))
+    # Without exactly one bearer token, an empty one goes through the same look-up, so that a
+    # rejection takes equally long.
+    values = [value for name, value in request.headers if name == b"authorization"]
+    scheme, _, secret = (values[0] if len(values) == 1 else b"").partition(b" ")
+    token = Token(secret.strip().decode("latin-1") if scheme.lower() == b"bearer" else "")
+    patterns = tokens.names_for(token)
     if not patterns:
         # The client gets the same answer to a missing and to a wrong token; only the log differs
         # (test_a_missing_and_a_wrong_token_are_answered_alike).
-        why = "an unknown token" if b"authorization" in fields else "no token"
+        why = "an unknown token" if values else "no token"
         raise HandshakeRejected(401, why, ((b"WWW-Authenticate", b"Bearer"),))
     # The following checks come after the token, so that a client without one learns neither the
     # version of this server nor that it is full.
@@ -76,15 +80,3 @@ def check_handshake(
     if full:
         raise HandshakeRejected(503, "full", ((b"Retry-After", _RETRY_AFTER),))
     return patterns
-
-
-def _find_token(headers: Headers) -> Token:
-    """Return the bearer token of a request; an empty one unless there is exactly one."""
-    values = [value for name, value in headers if name == b"authorization"]
-    # The empty token goes through the same look-up as any other, so a rejection takes equally long.
-    if len(values) != 1:
-        return Token("")
-    scheme, _, secret = values[0].partition(b" ")
-    if scheme.lower() != b"bearer":
-        return Token("")
-    return Token(secret.strip().decode("latin-1"))
