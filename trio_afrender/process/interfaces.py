@@ -187,10 +187,10 @@ class ProcessTree(Protocol):
         ...
 
     async def detach(self) -> bool:
-        """Let a living tree continue without this agent; a later one finds it at its record.
+        """Leave a living tree to its task supervisor; a later agent finds it at its record.
 
-        False where the tree has no task supervisor: then it must be ended. After True no method may
-        be called.
+        It continues for `Persistence.agent_timeout`, then it is stopped. False where the tree has no
+        task supervisor: then it must be ended. After True no method may be called.
         """
         ...
 

@@ -54,8 +54,8 @@ class SupervisedTree:
     """Made by `SupervisorClient`, in whose nursery `listen` runs as long as the tree is in use.
 
     `sock` is None for a tree whose task supervisor has ended: `state` is its last one then.
-    `outlives_agent`: whether the tree may run on without an agent. `kill_leftovers` kills by the
-    run's token, within so many seconds, and returns the pids that are left.
+    `kill_leftovers` kills by the run's token, within so many seconds, and returns the pids that are
+    left.
     """
 
     def __init__(
@@ -63,14 +63,12 @@ class SupervisedTree:
         sock: socket.socket | None,
         *,
         state: TreeState | None = None,
-        outlives_agent: bool,
         kill_leftovers: Callable[[float], Awaitable[tuple[int, ...]]],
         attached: bool = False,
     ) -> None:
         self.state = state if state is not None else TreeState()
         self._raw = sock
         self._sock = trio.socket.from_stdlib_socket(sock) if sock is not None else None
-        self._outlives_agent = outlives_agent
         self._output = SupervisedOutput(self)
         self._kill_by_token = kill_leftovers
         self._attached = attached
@@ -273,8 +271,10 @@ class SupervisedTree:
         return make_status(UNKNOWN_STATUS if self.state.raw is None else self.state.raw)
 
     async def detach(self) -> bool:
-        # A tree whose output the agent reads ends with the agent.
-        if not self._outlives_agent or self.over:
+        # Also a tree that may not outlive its agent: its task supervisor stops it, and its record says
+        # why, so the next agent gives the task back. Stopped by this agent, it would count as failed
+        # (test_a_tree_that_may_not_outlive_its_agent_is_stopped).
+        if self.over:
             await trio.lowlevel.checkpoint()
             return False
         self._detached = True

@@ -72,9 +72,11 @@ def has_record(record: str) -> bool:
 
     For `IDENTIFY_TIMEOUT` at most, if the task supervisor does not answer.
     """
-    if read_exit_record(record) is not None:
+    # Socket first, as in `SupervisorClient._attach`: a task supervisor stores the last state before it
+    # removes its socket.
+    if _find_task_supervisor(socket_path(record)) is not None:
         return True
-    return _find_task_supervisor(socket_path(record)) is not None
+    return read_exit_record(record) is not None
 
 
 def find_task_supervisors(folder: Path) -> tuple[int, ...]:
@@ -387,7 +389,7 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     """
     if sys.platform == "win32":
         raise SupervisorError(
-            "tasks cannot be started on Windows: this version runs on Linux and macOS"
+            "tasks cannot be started on Windows: this version runs on Linux"
         )
     supervisor = SupervisorClient(store)
     await supervisor.connect()
@@ -405,7 +407,6 @@ def _make_tree(
     return SupervisedTree(
         sock,
         state=state,
-        outlives_agent=launch.persistence.agent_timeout > 0,
         kill_leftovers=_make_killer(launch),
         attached=attached,
     )

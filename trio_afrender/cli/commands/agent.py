@@ -16,7 +16,7 @@ from trio_afrender.cli.load_settings import load_options
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.malloc import limit_malloc_arenas
 from trio_afrender.cli.run_command import run_by_shell
-from trio_afrender.cli.signals import open_signals
+from trio_afrender.cli.signals import ignore_signals, open_signals
 from trio_afrender.cli.systemd_notify import report_to_manager
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.config import Config
@@ -54,7 +54,11 @@ def run(options: Namespace) -> int:
     move_self_to_subcgroup()
     level = logging.DEBUG if options.verbose else logging.INFO
     with logging_to(print_line, level, times=not options.log_nodate):
-        trio.run(_serve, config)
+        try:
+            trio.run(_serve, config)
+        finally:
+            # A second SIGTERM of a service manager must not make a failure of an orderly end.
+            ignore_signals()
     return 0
 
 
