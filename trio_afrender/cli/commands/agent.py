@@ -75,22 +75,25 @@ def _warn_about_loopback(settings: Settings) -> None:
 
 
 async def _serve(config: Config) -> None:
-    escalation = _SignalEscalation(leaves=config.drain == "leave")
+    leaving = "leaving; running tasks " + (
+        "continue under the supervisor" if config.supervisor else "are stopped and given back"
+    )
+    escalation = _SignalEscalation(leaving if config.drain == "leave" else "")
     async with open_signals(escalation.handle_signal):
         with escalation.scope:
             async with trio.open_nursery() as nursery:
                 escalation.handle = await nursery.start(run_agent, config)
                 nursery.start_soon(report_to_manager, escalation.handle)
-                nursery.start_soon(_leave_on_sigusr1, escalation.handle)
+                nursery.start_soon(_leave_on_sigusr1, escalation.handle, leaving)
 
 
-async def _leave_on_sigusr1(handle: AgentHandle) -> None:
+async def _leave_on_sigusr1(handle: AgentHandle, text: str) -> None:
     """On SIGUSR1 end the agent and leave its tasks to the supervisor, for an update of the agent."""
 
     async def watch() -> None:
         with trio.open_signal_receiver(signal.SIGUSR1) as signals:
             async for _ in signals:
-                print_line("SIGUSR1: leaving; running tasks continue under the supervisor")
+                print_line(f"SIGUSR1: {text}")
                 handle.leave("SIGUSR1")
 
     async with trio.open_nursery() as nursery:
@@ -102,16 +105,17 @@ async def _leave_on_sigusr1(handle: AgentHandle) -> None:
 class _SignalEscalation:
     """First signal: drain (or leave). Second: stop tasks now. Third, or before the start: cancel."""
 
-    def __init__(self, *, leaves: bool) -> None:
-        self._leaves = leaves
+    def __init__(self, leaving: str) -> None:
+        """`leaving` is the text for an agent that leaves at the first signal; '' for one that drains."""
+        self._leaving = leaving
         self.scope = trio.CancelScope()
         self.handle: AgentHandle | None = None
 
     def handle_signal(self, count: int, name: str) -> None:
         if self.handle is None or count > 2:
             self.scope.cancel()
-        elif count == 1 and self._leaves:
-            print_line(f"{name}: leaving; running tasks continue under the supervisor")
+        elif count == 1 and self._leaving:
+            print_line(f"{name}: {self._leaving}")
             self.handle.leave(name)
         elif count == 1:
             print_line(
