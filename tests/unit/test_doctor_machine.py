@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,6 +36,15 @@ def test_features_that_the_kernel_lacks_are_named() -> None:
     findings = list(check_kernel(pidfd=False))
     assert ("warning", "kernel") in bad(findings)
     assert any("lacks pidfd (Linux 5.3)" in each.text for each in findings)
+
+
+def test_the_check_of_the_kernel_does_not_make_this_process_a_subreaper() -> None:
+    assert list(check_kernel())
+    subreaper = ctypes.c_int(-1)
+    assert (
+        ctypes.CDLL(None).prctl(37, ctypes.byref(subreaper), 0, 0, 0) == 0
+    )  # PR_GET_CHILD_SUBREAPER
+    assert subreaper.value == 0
 
 
 SERVICE = "/system.slice/trio_afrender.service"

@@ -10,9 +10,9 @@ import contextlib
 import ctypes
 import os
 
-__all__ = ("adopt_orphans", "set_name", "set_oom_score")
+__all__ = ("adopt_orphans", "can_adopt_orphans", "set_name", "set_oom_score")
 
-_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36  # linux/prctl.h
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 15, 36, 37  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -23,6 +23,12 @@ def adopt_orphans() -> bool:
     """
     # Not inherited by a fork: each task supervisor has to call this itself.
     return bool(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def can_adopt_orphans() -> bool:
+    """Whether the kernel has subreapers. Changes nothing."""
+    current = ctypes.c_int()
+    return bool(_libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(current), 0, 0, 0) == 0)
 
 
 def set_name(name: str) -> None:

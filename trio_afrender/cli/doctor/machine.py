@@ -20,7 +20,7 @@ from trio_afrender.config import Config
 from trio_afrender.hostinfo.gpu import GpuSampler
 from trio_afrender.process.procfs import PIDFD
 from trio_afrender.supervisor.cgroup import find_own, parse_groups, parse_mounts
-from trio_afrender.supervisor.prctl import adopt_orphans
+from trio_afrender.supervisor.prctl import can_adopt_orphans
 
 __all__ = (
     "check_cgroup",
@@ -58,7 +58,7 @@ UNIFY_COMMAND = (
 def check_kernel(*, pidfd: bool = PIDFD) -> Iterator[Finding]:
     yield Finding("python", OK, f"Python {platform.python_version()}")
     release = platform.release()
-    if lacking := _join_missing(("pidfd", pidfd), ("subreaper", adopt_orphans())):
+    if lacking := _join_missing(("pidfd", pidfd), ("subreaper", can_adopt_orphans())):
         text = (
             f"the kernel {release} lacks {lacking} (Linux 5.3): the agent cannot prove that"
             " all processes of a task have ended"
