@@ -136,6 +136,6 @@ def test_a_full_disk_does_not_keep_the_directory_from_being_locked(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "ftruncate", refuse)
-    with open_state_dir(tmp_path, "r1"), pytest.raises(StoreInUse):  # noqa: PT012 - two contexts
+    with open_state_dir(tmp_path, "r1"), pytest.raises(StoreInUse):
         with open_state_dir(tmp_path, "r1"):
             pass
