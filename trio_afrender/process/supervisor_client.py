@@ -388,9 +388,7 @@ async def open_supervisor(store: Path) -> AsyncIterator[SupervisorClient]:
     `SupervisorError`.
     """
     if sys.platform == "win32":
-        raise SupervisorError(
-            "tasks cannot be started on Windows: this version runs on Linux"
-        )
+        raise SupervisorError("tasks cannot be started on Windows: this version runs on Linux")
     supervisor = SupervisorClient(store)
     await supervisor.connect()
     async with supervisor.open():
