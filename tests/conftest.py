@@ -1,7 +1,25 @@
-"""Makes the packages of this folder importable for tests, and configures hypothesis."""
+"""Makes the packages of this folder importable for tests, configures hypothesis, keeps signals."""
 
+import signal
+from collections.abc import Generator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No time limits: other load on the machine may slow a test down.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Restore the signals that a command which runs in this process ignores at its end.
+
+    Processes of later tests would inherit that: they would not end on SIGTERM.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return (yield)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
