@@ -303,6 +303,9 @@ def test_invalid_masks_of_a_specification() -> None:
         farm.job(needs=HostNeeds(hosts_mask="("))
     with pytest.raises(JobError, match=r"^blocks\[0\]\.need_os: "):
         farm.job(listed(needs=HostNeeds(need_os="(")))
+    for key in ("depend_mask", "depend_mask_global"):
+        with pytest.raises(JobError, match=rf"^{key}: not a regular expression"):
+            farm.job(**{key: "("})
     assert tuple(farm.state.jobs) == ()
 
 

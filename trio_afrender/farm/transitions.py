@@ -52,6 +52,16 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
         job.counts[TaskState.WAITING] += len(block.tasks)
         job.blocks.append(block)
     _connect(job, depends.blocks, depends.tasks)
+    # `depend_mask` is about jobs of the same user, `depend_mask_global` about those of all users.
+    own = _compile_mask(spec.depend_mask, "depend_mask")
+    every = _compile_mask(spec.depend_mask_global, "depend_mask_global")
+    job.before = [
+        other
+        for other in state.order
+        if (own and other.spec.user_name == spec.user_name and own.fullmatch(other.spec.name))
+        or (every and every.fullmatch(other.spec.name))
+    ]
+    # The state changes from here on: nothing below raises.
     if spec.time_wait > state.wall():
         job.held_until = now + spec.time_wait - state.wall()
         state.check_by(job.held_until)
@@ -59,33 +69,23 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     state.jobs[job.id] = job
     insort(state.order, job, key=lambda other: (-other.spec.priority, other.id))
     state.outgoing.changed = True
-    # `depend_mask` is about jobs of the same user, `depend_mask_global` about those of all users.
-    own, every = spec.depend_mask, spec.depend_mask_global
-    job.before = [
-        other
-        for other in state.order
-        if other is not job
-        and (
-            (own and other.spec.user_name == spec.user_name and re.fullmatch(own, other.spec.name))
-            or (every and re.fullmatch(every, other.spec.name))
-        )
-    ]
     release_held(state, now)
     return job
 
 
 def _compile(needs: HostNeeds, path: str) -> Masks:
-    def compiled(name: str, text: str) -> re.Pattern[str] | None:
-        try:
-            return re.compile(text, re.IGNORECASE) if text else None
-        except re.error as error:
-            raise JobError(path + name, f"not a regular expression: {error}") from None
-
+    names = ("hosts_mask", "hosts_mask_exclude", "need_os")
     return Masks(
-        compiled("hosts_mask", needs.hosts_mask),
-        compiled("hosts_mask_exclude", needs.hosts_mask_exclude),
-        compiled("need_os", needs.need_os),
+        *(_compile_mask(getattr(needs, name), path + name, re.IGNORECASE) for name in names)
     )
+
+
+def _compile_mask(text: str, path: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str] | None:
+    """Return the mask of the key at `path`, None for an empty one. Raises `JobError`."""
+    try:
+        return re.compile(text, flags) if text else None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise JobError(path, f"not a regular expression: {error}") from None
 
 
 def _connect(
