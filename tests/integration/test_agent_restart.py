@@ -72,7 +72,7 @@ async def test_a_task_outlives_its_agent(tmp_path: Path, end: Callable[[Command]
             assert await command.wait() == 0
     assert (task.state, task.exit_code, task.attempts) == ("done", 0, 1)
     check_lines(task.output)
-    assert "the agent was restarted, the task kept running" in task.log
+    assert "the agent was restarted while the task was running" in task.log
     assert not command.strays()
 
 

@@ -175,7 +175,7 @@ class RunState:
         self.started_at = now if tree.started is None else tree.started
         self._began = trio.current_time() - max(0.0, now - self.started_at)
         if tree.started is not None:
-            text = "the agent was restarted, the task kept running"
+            text = "the agent was restarted while the task was running"
             self.why.add("inherited", text, (tree.pid,))
 
     def running_seconds(self) -> float:
