@@ -80,7 +80,10 @@ def _run_pool_process(sock: socket.socket, host: HostCapabilities) -> None:
     """
     code = 70
     try:
-        _close_others({0, 1, 2, sock.fileno()})
+        # A fork copies all sockets of the supervisor: an agent, or another pool process, would never
+        # see the end of a connection of which a copy is open here.
+        os.closerange(3, sock.fileno())
+        os.closerange(sock.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
         wakeup = SignalPipe()
         adopt_orphans()
         supervisor = FdChannel(sock)
@@ -165,17 +168,3 @@ def _supervise(
         wakeup=wakeup,
         cgroup=cgroup,
     ).run()
-
-
-def _close_others(kept: set[int]) -> None:
-    """Close every descriptor but those in `kept`.
-
-    A fork copies all sockets of the supervisor: an agent, or another pool process, would never see
-    the end of a connection of which a copy is open here.
-    """
-    low = 0
-    for descriptor in sorted(kept):
-        if low < descriptor:  # some versions of Python take an empty range from 0 for all of them
-            os.closerange(low, descriptor)
-        low = descriptor + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
