@@ -344,17 +344,14 @@ class SupervisorClient:
                         if last:
                             raise SpawnError(f"the supervisor does not answer: {error}") from error
                         logger.warning("lost the supervisor (%s): starting another one", error)
-                        await self._reconnect()
+                        if self._sock is not None:
+                            self._sock.close()
+                        try:
+                            await self._connect()
+                        except SupervisorError as failure:
+                            raise SpawnError(str(failure)) from failure
                     else:
                         return
-
-    async def _reconnect(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
-        try:
-            await self._connect()
-        except SupervisorError as error:
-            raise SpawnError(str(error)) from error
 
     async def _send_whole(self, frame: bytes, descriptors: Sequence[int]) -> None:
         if self._sock is None:
