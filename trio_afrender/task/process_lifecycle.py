@@ -95,7 +95,13 @@ async def supervise(
                         at_exit()
                         await _drain(tree, ended, why, timing.drain)
                     else:
-                        await _prepare(before_term, why)
+                        try:
+                            await before_term()
+                        except Exception as error:
+                            # A bug in what only informs must not keep the tree alive
+                            # (test_a_bug_before_term_keeps_no_tree_alive).
+                            logger.exception("internal error before TERM")
+                            why.add("bug", f"internal error of the agent: {error!r}")
                         await _terminate(tree, ended, control, why, grace)
                     leftovers = await _sweep(
                         tree, why, control.stop_budget(timing.sweep), by_itself=exited
@@ -105,9 +111,14 @@ async def supervise(
                     if tree.pid not in leftovers:
                         status = await tree.reap()
                         why.add("exit", f"the process ended with {status}", (tree.pid,))
+                    interrupted = tree.external_stop_reason if exited else ""
+                    if interrupted:
+                        why.add("supervisor", interrupted)
+                        # The process is over, so this stops nothing. An earlier cause stays.
+                        control.stop(StopCause(kind=StopKind.AGENT_EXIT, text=interrupted))
                     end = ProcessEnd(
                         status=status,
-                        stopped=not exited or _is_interrupted(tree, control, why),
+                        stopped=not exited or bool(interrupted),
                         output_complete=ended.is_set(),
                         leftovers=leftovers,
                     )
@@ -117,26 +128,6 @@ async def supervise(
     if not end.output_complete:
         why.add("output", "the pipe was still held after the sweep: the output may lack its end")
     return end
-
-
-def _is_interrupted(tree: ProcessTree, control: TaskControl, why: ReasonLog) -> bool:
-    """Whether something outside of the agent ended the tree: the task is then given back."""
-    if not tree.external_stop_reason:
-        return False
-    why.add("supervisor", tree.external_stop_reason)
-    # The process is over, so this stops nothing. An earlier cause stays.
-    control.stop(StopCause(kind=StopKind.AGENT_EXIT, text=tree.external_stop_reason))
-    return True
-
-
-async def _prepare(before_term: Callable[[], Awaitable[None]], why: ReasonLog) -> None:
-    try:
-        await before_term()
-    except Exception as error:
-        # A bug in what only informs must not keep the tree alive
-        # (test_a_bug_before_term_keeps_no_tree_alive).
-        logger.exception("internal error before TERM")
-        why.add("bug", f"internal error of the agent: {error!r}")
 
 
 async def _terminate(

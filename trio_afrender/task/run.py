@@ -94,7 +94,10 @@ async def run_task(state: RunState) -> None:
             # Before the outcome is sent: the next run of this key only needs the empty tree.
             state.done.set()
         if not state.control.discards_outcome:
-            await _send_outcome(state, status)
+            run, text = state.task.run, state.log_text()
+            for start in range(0, len(text), MAX_LOG_PIECE):
+                await state.events.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
+            await state.events.send(state.outcome(status))
 
 
 @asynccontextmanager
@@ -199,11 +202,3 @@ async def _collect_results(
     )
     state.concluded(status, output, parsed_files)
     await state.send_files(files)
-
-
-async def _send_outcome(state: RunState, status: TaskStatus) -> None:
-    """Send the run's log, then its outcome."""
-    run, text = state.task.run, state.log_text()
-    for start in range(0, len(text), MAX_LOG_PIECE):
-        await state.events.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
-    await state.events.send(state.outcome(status))

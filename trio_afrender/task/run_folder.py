@@ -173,9 +173,12 @@ class DiskRunFolder:
         return str(self.folder / "stop.json")
 
     async def is_folder(self, path: str) -> bool:
+        def look() -> bool:
+            return Path(path).is_dir() and os.access(path, os.X_OK)
+
         # Not `work_in_thread`: working folders are on network mounts, and a few hanging ones would
         # take all threads of the store.
-        return await trio.to_thread.run_sync(_is_enterable, path, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(look, abandon_on_cancel=True)
 
     async def write_stop(self, reason: str, grace: float, deadline: float) -> None:
         text = json.dumps({"reason": reason, "grace": grace, "deadline": deadline})
@@ -197,7 +200,17 @@ class DiskRunFolder:
             await work_in_thread(write)
 
     async def recorded_gpus(self) -> tuple[str, ...]:
-        return await work_in_thread(partial(_read_gpus, self.folder / GPUS_FILE))
+        def read() -> tuple[str, ...]:
+            # The task can write to this folder, so anything that is no list of texts counts as missing.
+            try:
+                gpus = json.loads((self.folder / GPUS_FILE).read_text())
+            except (OSError, ValueError):
+                return ()
+            if not isinstance(gpus, list):
+                return ()
+            return tuple(gpu for gpu in gpus if isinstance(gpu, str))
+
+        return await work_in_thread(read)
 
     async def collect(self, seen: Collection[str]) -> tuple[TaskFile, ...]:
         return await work_in_thread(lambda: _read_files(self.files_dir, seen, last=False))
@@ -253,19 +266,6 @@ def safe_name(run: str) -> str:
     """Return `run` with all but ASCII letters and digits replaced, at most 64 characters."""
     # The server chooses the run's id: it must not name another folder ("../x").
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in run)[:64]
-
-
-def _read_gpus(path: Path) -> tuple[str, ...]:
-    # The task can write to this folder, so anything that is no list of texts counts as missing.
-    try:
-        gpus = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return ()
-    return tuple(gpu for gpu in gpus if isinstance(gpu, str)) if isinstance(gpus, list) else ()
-
-
-def _is_enterable(path: str) -> bool:
-    return Path(path).is_dir() and os.access(path, os.X_OK)
 
 
 def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[TaskFile, ...]:

@@ -76,11 +76,15 @@ class InactivityTimer:
 
     def look(self, now: ActivitySample) -> float:
         """Add a sample; return for how many seconds there has been no activity."""
-        if self._has_changed(now):
+        old, base = self._last, self._base
+        seconds = now.time - base.time
+        changed = now.printed != old.printed or now.processes != old.processes
+        if changed or now.gpu_percent > 0 or now.gpu_memory != old.gpu_memory:
             self._since = self._base = now
-        elif now.time - self._base.time >= self._averaging:
+        elif seconds >= self._averaging:
             # When in this interval it worked is unknown, so inactivity begins at its end.
-            if self._has_worked(now):
+            busy = now.cpu - base.cpu > self._rules.cpu * seconds
+            if busy or now.moved - base.moved > IDLE_BYTE_RATE * seconds:
                 self._since = now
             self._base = now
         self._last = now
@@ -97,20 +101,6 @@ class InactivityTimer:
             f" ({(new.cpu - old.cpu) * 100 / seconds:.2g} % of a core),"
             f" {new.moved - old.moved} bytes read and written, {processes}, no GPU in use"
         )
-
-    def _has_changed(self, now: ActivitySample) -> bool:
-        old = self._last
-        return (
-            now.printed != old.printed
-            or now.processes != old.processes
-            or now.gpu_percent > 0
-            or now.gpu_memory != old.gpu_memory
-        )
-
-    def _has_worked(self, now: ActivitySample) -> bool:
-        seconds = now.time - self._base.time
-        busy = now.cpu - self._base.cpu > self._rules.cpu * seconds
-        return busy or now.moved - self._base.moved > IDLE_BYTE_RATE * seconds
 
 
 def averaging_time(rules: Stuck) -> float:
