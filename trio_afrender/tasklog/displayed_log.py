@@ -142,7 +142,14 @@ class DisplayedLog:
             for part in replaced:
                 if own is None:
                     # What is before the first replacement stays in the raw log.
-                    own = self._begin_own(max(self._shown, part.start))
+                    self._shown = max(self._shown, part.start)
+                    own = MemoryLogStore()
+                    if self._folder is not None:
+                        own = open_writer(
+                            self._folder, quota=self._quota, segment=self._segment, held=MAX_HELD
+                        )
+                    self._own = own
+                    self._reader = attrs.evolve(self._reader, raw_end=self._shown, own=own.reader())
                 self._copy_raw(own, part.start)
                 own.append(to_bytes(part.text))
                 self._shown = max(self._shown, part.end)
@@ -152,16 +159,6 @@ class DisplayedLog:
             # Also after an error: nothing else would close it.
             if own is not None:
                 own.close_fd()
-
-    def _begin_own(self, switch: int) -> _Store:
-        """Continue in a log of its own from raw log offset `switch` on."""
-        self._shown = switch
-        own: _Store = MemoryLogStore()
-        if self._folder is not None:
-            own = open_writer(self._folder, quota=self._quota, segment=self._segment, held=MAX_HELD)
-        self._own = own
-        self._reader = attrs.evolve(self._reader, raw_end=switch, own=own.reader())
-        return own
 
     def _copy_raw(self, own: _Store, stop: int) -> None:
         """Copy the raw log from where it is shown up to `stop`, with a marker for what is missing."""

@@ -73,7 +73,12 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
     """Return a window, and whether nothing was dropped while it was made."""
     size = reader.size()  # the window is of so many bytes; the log may grow meanwhile
     missing = reader.missing(size)
-    head = _read_head(reader, min(limit // 2, size))
+    head = b""
+    while (left := min(limit // 2, size) - len(head)) > 0:
+        chunk = reader.read(len(head), left)
+        if not chunk.data or chunk.offset != len(head):
+            break  # a gap
+        head += chunk.data
     # Not from before the end of the head, so that no byte is shown twice.
     start, tail = _read_tail(reader, max(len(head), size - (limit - limit // 2)), size)
     if start == len(head) and start + len(tail) == size:
@@ -95,17 +100,6 @@ def _try_window(reader: LogReader, limit: int, redact: Redactor) -> tuple[Window
         left_out_lines=lines,
     )
     return window, reader.missing(size) == missing
-
-
-def _read_head(reader: LogReader, limit: int) -> bytes:
-    """Read from the start up to the limit or to the first gap."""
-    head = b""
-    while len(head) < limit:
-        chunk = reader.read(len(head), limit - len(head))
-        if not chunk.data or chunk.offset != len(head):
-            break
-        head += chunk.data
-    return head
 
 
 def _read_tail(reader: LogReader, start: int, size: int) -> tuple[int, bytes]:

@@ -88,25 +88,19 @@ def list_folder(folder: Path) -> Listing:
         stem, _, kind = name.rpartition(".")
         if kind == "log" and (start := _number(stem)) is not None:
             starts.append(start)
-        elif kind in (DROPPED, LOST) and (note := _parse_note(stem, kind)):
-            # A note is extended by renaming it, and a scan that runs meanwhile can return both names.
-            known = notes.get((kind, note.start))
-            if known is None or known.end < note.end:
-                notes[kind, note.start] = note
+        elif kind in (DROPPED, LOST):
+            fields = [_number(text) for text in stem.split("-")]
+            match fields:
+                case [int(begin), int(end), int(lines)]:
+                    # A note is extended by renaming it, and a scan that runs meanwhile can return
+                    # both names.
+                    known = notes.get((kind, begin))
+                    if known is None or known.end < end:
+                        notes[kind, begin] = MissingRange(begin, end, lines, kind)
     ranges = tuple(sorted(notes.values(), key=lambda note: note.start))
     dropped = [note for note in ranges if note.kind == DROPPED]
     kept = (s for s in sorted(starts) if not any(n.start <= s < n.end for n in dropped))
     return Listing(tuple(kept), ranges)
-
-
-def _parse_note(stem: str, kind: str) -> MissingRange | None:
-    fields = stem.split("-")
-    if len(fields) != 3:
-        return None
-    start, end, lines = map(_number, fields)
-    if start is None or end is None or lines is None:
-        return None
-    return MissingRange(start, end, lines, kind)
 
 
 def _number(text: str) -> int | None:
