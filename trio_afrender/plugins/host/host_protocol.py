@@ -221,8 +221,12 @@ def load_conclusion(value: object) -> Conclusion:
 
 
 def load_classes(value: object) -> tuple[ErrorClass, ...]:
-    found = _checked({"value": value}, {"value": _classes})["value"]
-    return cast("tuple[ErrorClass, ...]", found)
+    fields = [str, str, bool]
+    if not isinstance(value, list) or not all(
+        isinstance(one, list) and list(map(type, one)) == fields for one in value
+    ):
+        raise ProtocolError("the classes of an error are not what they should be")
+    return tuple(ErrorClass(*one) for one in value)
 
 
 def load_text(value: object) -> str:
@@ -312,17 +316,6 @@ _STATE: Mapping[str, Callable[[object], Any]] = {
     "files_onthefly": _texts,
     "replaced": _replaced,
 }
-
-
-def _classes(value: object) -> tuple[ErrorClass, ...]:
-    if not isinstance(value, list):
-        raise TypeError
-    kinds = (str, str, bool)
-    for one in value:
-        if not isinstance(one, list) or tuple(map(type, one)) != kinds:
-            raise TypeError
-    return tuple(ErrorClass(*one) for one in value)
-
 
 _CONCLUSION: Mapping[str, Callable[[object], Any]] = {
     "exit_ok": _FLAG,
