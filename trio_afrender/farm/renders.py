@@ -32,6 +32,7 @@ def register(
         render = RenderState(id=state.next_render, name=message.name, register=message)
         state.next_render += 1
         state.renders[render.name] = render
+        state.changes.note_render(render.id, "add")
     elif render.session is not None:
         listed = (state.runs.get(task.run) for task in (*message.running, *message.undelivered))
         if not any(run is not None and run.render is render for run in listed):
@@ -57,6 +58,7 @@ def register(
     state.check_by(now + state.settings.zombie_time)
     state.freed.add(render.name)
     state.outgoing.changed = True
+    state.changes.note_render(render.id, "change")
     return _answer(state, render, message, now)
 
 
@@ -153,6 +155,7 @@ def _end_session(state: FarmState, render: RenderState, now: float) -> None:
     # `_queue_requests_again` fills it again when the render reconnects.
     render.outbox = RenderQueue()
     state.outgoing.changed = True
+    state.changes.note_render(render.id, "change")
 
 
 def deregister(

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import attrs
 
+from trio_afrender.farm.changes import Changes
 from trio_afrender.farm.model import Job, RenderState, Run, Task, TaskState
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.jobs.views import Texts
@@ -128,6 +129,8 @@ class FarmState:
     due: float = math.inf
     """When `renders.tick` has to be called at the latest. It may be early, never late."""
     outgoing: OutgoingMessages = attrs.field(factory=OutgoingMessages)
+    changes: Changes = attrs.field(factory=Changes)
+    """For monitors of the JSON interface."""
 
     def take_outgoing(self) -> OutgoingMessages:
         """Return what has to be done outside, collected since the last call."""
@@ -158,6 +161,7 @@ class FarmState:
         task.view = None
         task.block.job.view = None
         self.outgoing.changed = True
+        self.changes.note_task(task.key)
 
     def wake(self, render: RenderState) -> None:
         """Have the outbox of a render sent."""
@@ -226,6 +230,7 @@ class FarmState:
         render.capacity_used += run.capacity
         task.block.running_on[render.name] += 1
         task.block.job.running_on[render.name] += 1
+        self.changes.note_render(render.id, "change")
         self.set_state(task, TaskState.RUNNING)
         limits = time_limits(run)
         if limits:
@@ -248,6 +253,7 @@ class FarmState:
         self.limited.pop(run.id, None)
         self.outgoing.ended_runs.append(run.id)
         self.freed.add(render.name)
+        self.changes.note_render(render.id, "change")
         # The place that is free under such a limit may go to any render, not only to this one:
         # `test_the_place_of_one_render_may_go_to_another`.
         needs = (block.spec.needs, job.spec.needs)

@@ -68,6 +68,7 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     state.next_job += 1
     state.jobs[job.id] = job
     insort(state.order, job, key=lambda other: (-other.spec.priority, other.id))
+    state.changes.note_job(job.id, "add")
     state.outgoing.changed = True
     release_held(state, now)
     return job
@@ -246,6 +247,7 @@ def settle(state: FarmState, job: Job, now: float) -> None:
     job.view = None
     state.order.remove(job)
     state.outgoing.changed = True
+    state.changes.note_job(job.id, "change")
     # Other jobs may wait for the end of this one.
     release_held(state, now)
 
@@ -262,3 +264,4 @@ def forget(state: FarmState, job: Job) -> None:
         del state.runs[run.id]
     state.outgoing.writes.append(Removal(TaskKey(job.id, 0, 0)))
     state.outgoing.changed = True
+    state.changes.note_job(job.id, "del", job.spec.user_name)

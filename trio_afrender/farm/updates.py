@@ -69,6 +69,7 @@ def apply_update(
         render.state = update.state
         state.freed.add(render.name)
         state.outgoing.changed = True
+        state.changes.note_render(render.id, "change")
     return tuple(RunRef.of(u) for u in update.tasks if _apply_task(state, render, u, now))
 
 
