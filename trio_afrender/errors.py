@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = (
     "AfRenderError",
     "ConfigError",
+    "EditRefused",
     "JobError",
     "LinkLost",
     "LinkRefused",
@@ -35,6 +36,10 @@ class JobError(ConfigError):
         super().__init__(f"{path}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
+
+
+class EditRefused(AfRenderError):
+    """A parameter or an operation that a user asked for is refused. Nothing has changed."""
 
 
 class ProtocolError(AfRenderError):

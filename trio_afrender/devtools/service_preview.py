@@ -13,6 +13,7 @@ from trio_afrender.config.settings import Config, PluginSettings
 from trio_afrender.errors import ConfigError
 from trio_afrender.farm.model import Block, Job, Masks, RenderState, Run, Task
 from trio_afrender.farm.scheduler import make_exec
+from trio_afrender.farm.users import User
 from trio_afrender.jobs.job_file import load_job
 from trio_afrender.jobs.job_spec import BlockSpec
 from trio_afrender.plugins.interfaces import PluginSpec
@@ -123,7 +124,8 @@ def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
         raise ConfigError(f"{path}: expected an object with keys of taskInfo, or a job")
     if not {"job", "jobs", "blocks"} & data.keys():
         return (data,)
-    job = Job(id=1, spec=load_job(path), masks=_NO_MASKS)
+    spec = load_job(path)
+    job = Job(id=1, user=User(id=1, name=spec.user_name), spec=spec, masks=_NO_MASKS)
     return tuple(_first_task(job, block, at) for at, block in enumerate(job.spec.blocks))
 
 

@@ -8,7 +8,9 @@ from collections import Counter
 
 import attrs
 
+from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.render_queue import RenderQueue
+from trio_afrender.farm.users import User
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.protocol.messages import (
@@ -190,6 +192,7 @@ class Block:
 @attrs.define(slots=True, eq=False, kw_only=True)
 class Job:
     id: int
+    user: User
     spec: JobSpec
     masks: Masks
     blocks: list[Block] = attrs.field(factory=list)
@@ -206,6 +209,7 @@ class Job:
     """Why no further task is started; empty: tasks are started."""
     counts: Counter[TaskState] = attrs.field(factory=Counter)
     running_on: Counter[str] = attrs.field(factory=Counter)
+    node_log: NodeLog = attrs.field(factory=NodeLog)
     view: JobView | None = None
 
     @property

@@ -20,6 +20,7 @@ import attrs
 from trio_afrender.farm.changes import Changes
 from trio_afrender.farm.model import Job, RenderState, Run, Task, TaskState
 from trio_afrender.farm.settings import FarmSettings
+from trio_afrender.farm.users import User
 from trio_afrender.jobs.views import Texts
 from trio_afrender.protocol.messages import Reason, TaskKey
 
@@ -112,6 +113,9 @@ class FarmState:
     next_job: int = 2
     """Job 1 is the server's own job on an afserver."""
     next_render: int = 1
+    next_user: int = 1
+    users: dict[str, User] = attrs.field(factory=dict)
+    """By name."""
     jobs: dict[int, Job] = attrs.field(factory=dict)
     renders: dict[str, RenderState] = attrs.field(factory=dict)
     runs: dict[str, Run] = attrs.field(factory=dict)
@@ -142,6 +146,23 @@ class FarmState:
         if job not in self.jobs:
             raise KeyError(f"no job {job}")
         return self.jobs[job]
+
+    def make_user(self, name: str) -> User:
+        """Return the user of that name, made now if there is none."""
+        user = self.users.get(name)
+        if user is None:
+            now = self.wall()
+            user = User(id=self.next_user, name=name, time_register=now, time_activity=now)
+            self.users[name] = user
+            self.next_user += 1
+        return user
+
+    def user_by_id(self, user: int) -> User:
+        """Raises KeyError for an unknown user."""
+        for known in self.users.values():
+            if known.id == user:
+                return known
+        raise KeyError(f"no user {user}")
 
     def find_task(self, key: TaskKey) -> Task:
         """Raises KeyError for an unknown task."""

@@ -42,26 +42,28 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     regular expression and for a task that is too large for a message."""
     check_sizes(spec)
     depends = find_dependencies(spec)
-    job = Job(id=state.next_job, spec=spec, masks=_compile(spec.needs, ""))
+    masks = _compile(spec.needs, "")
+    block_masks = [_compile(b.needs, f"blocks[{i}].") for i, b in enumerate(spec.blocks)]
+    # `depend_mask` is about jobs of the same user, `depend_mask_global` about those of all users.
+    own = _compile_mask(spec.depend_mask, "depend_mask")
+    every = _compile_mask(spec.depend_mask_global, "depend_mask_global")
+    # The state changes from here on: nothing below raises.
+    job = Job(id=state.next_job, user=state.make_user(spec.user_name), spec=spec, masks=masks)
     for number, block_spec in enumerate(spec.blocks):
-        masks = _compile(block_spec.needs, f"blocks[{number}].")
-        block = Block(job=job, spec=block_spec, masks=masks, ranks=rank_tasks(block_spec))
+        ranks = rank_tasks(block_spec)
+        block = Block(job=job, spec=block_spec, masks=block_masks[number], ranks=ranks)
         keys = (TaskKey(job.id, number, task) for task in range(block_spec.task_count))
         block.tasks = [Task(key=key, block=block) for key in keys]
         block.counts[TaskState.WAITING] = len(block.tasks)
         job.counts[TaskState.WAITING] += len(block.tasks)
         job.blocks.append(block)
     _connect(job, depends.blocks, depends.tasks)
-    # `depend_mask` is about jobs of the same user, `depend_mask_global` about those of all users.
-    own = _compile_mask(spec.depend_mask, "depend_mask")
-    every = _compile_mask(spec.depend_mask_global, "depend_mask_global")
     job.before = [
         other
         for other in state.order
         if (own and other.spec.user_name == spec.user_name and own.fullmatch(other.spec.name))
         or (every and every.fullmatch(other.spec.name))
     ]
-    # The state changes from here on: nothing below raises.
     if spec.time_wait > state.wall():
         job.held_until = now + spec.time_wait - state.wall()
         state.check_by(job.held_until)

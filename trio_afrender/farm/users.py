@@ -1,0 +1,48 @@
+"""Users of the farm: limits and error rules that their jobs share. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+from trio_afrender.farm.node_log import NodeLog
+from trio_afrender.jobs.job_spec import HostNeeds
+
+__all__ = ("User",)
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class User:
+    """One user. It is made when a job names it for the first time.
+
+    A number of -1 means "not limited" in `needs`, and "the farm's setting" in the error rules.
+    """
+
+    id: int
+    name: str
+    host_name: str = ""
+    """The host from which its last job was submitted."""
+    time_register: float = 0.0
+    """Unix time, like the next one."""
+    time_activity: float = 0.0
+    priority: int = 99
+    annotation: str = ""
+    custom_data: str = ""
+    srv_info: str = ""
+    hidden: bool = False
+    paused: bool = False
+    """Whether none of its tasks is started."""
+    needs: HostNeeds = attrs.field(factory=HostNeeds)
+    """Limits and masks for all its jobs together."""
+    errors_retries: int = -1
+    errors_avoid_host: int = -1
+    errors_task_same_host: int = -1
+    errors_forgive_time: int = -1
+    jobs_life_time: int = -1
+    """Seconds from its creation after which a job is deleted; 0 or less: never."""
+    running: int = 0
+    """How many of its tasks run."""
+    running_on: Counter[str] = attrs.field(factory=Counter)
+    """Render name -> how many of its tasks run there."""
+    node_log: NodeLog = attrs.field(factory=NodeLog)
