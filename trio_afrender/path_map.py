@@ -8,7 +8,8 @@ regard to case and kind of slash.
 
 A path can begin at the start of the text, after white space, quotes and other punctuation of shells,
 lists and options, and directly after a one-letter option (``-f/ps/prj``). It does not begin after a
-drive's colon, nor at the host of a ``scheme://``.
+drive's colon, nor in a URL (``scheme://...``). A drive alone (``P:``) is a path only if it is all of the
+text, stands between quotes or is the value of an option: in ``step p: done`` it is a word.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ _REST = re.compile(rf"[^{_STOPS}]*")
 # After a quote that opens directly before the path, spaces belong to the path, unless they precede
 # an option, another path or a drive letter.
 _QUOTED_REST = re.compile(rf"[^{_STOPS}]*(?:[ ](?![-/\\ ]|[A-Za-z]:)[^{_STOPS}]*)*")
-_SCHEME = re.compile(rf"(?:\A|[{_BEFORE}])[A-Za-z][A-Za-z0-9+.-]+:\Z")
-_LONGEST_SCHEME = 32
+_URL_BEGIN = re.compile(rf"(?:\A|[{_BEFORE}])[A-Za-z][A-Za-z0-9+.-]+:(?://[^\s\"'`;,<>|]*)?\Z")
+"""The end of a text after which a path belongs to a URL: its host, or a part of its query."""
+_LONGEST_URL = 1000
+_OPTION_BEGIN = re.compile(r"(?:\A|\s)-[^\s=]*[ =]\Z")
+_LONGEST_OPTION = 64
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -132,9 +136,7 @@ class _Translation:
             quoted = self._windows and text[found.start() - 1 : found.start()] in ('"', "'")
             after = (_QUOTED_REST if quoted else _REST).match(text, found.end())
             rest = after.group() if after else ""
-            start = found.start()
-            before = text[max(0, start - _LONGEST_SCHEME) : start]
-            if text.startswith("//", start) and _SCHEME.search(before):  # a host, no path
+            if _is_in_url(text, found.start()) or _is_word(text, found):
                 yield found.group() + rest
             else:
                 yield self._replaced(found, rest)
@@ -143,6 +145,22 @@ class _Translation:
 
     def _replaced(self, found: re.Match[str], rest: str) -> str:
         return self._form(self._targets[int((found.lastgroup or "p0")[1:])], rest)
+
+
+def _is_in_url(text: str, start: int) -> bool:
+    found = _URL_BEGIN.search(text[max(0, start - _LONGEST_URL) : start])
+    # After the colon alone it is the host of a URL, or a path behind a word: "in:/ps/prj".
+    return found is not None and (text.startswith("//", start) or "//" in found.group())
+
+
+def _is_word(text: str, found: re.Match[str]) -> bool:
+    """Whether a folder of the map is a letter and a colon in a sentence."""
+    start, end = found.span()
+    before, after = text[max(0, start - _LONGEST_OPTION) : start], text[end : end + 1]
+    if not _DRIVE.fullmatch(found.group()) or after in ("/", "\\") or end - start == len(text):
+        return False
+    quoted = before[-1:] in ("'", '"') and before[-1:] == after
+    return not quoted and _OPTION_BEGIN.search(before) is None
 
 
 @lru_cache(maxsize=64)
@@ -165,9 +183,11 @@ def _compile_patterns(
 
 def _alternatives(sources: Sequence[str], end: str, slash: str) -> str:
     """Return the pattern of the sources in order, each with its end; an empty one is the root."""
+    # Two slashes are no path below the root: a share, or a comment in a file.
+    root = f"(?=[{slash}](?![{slash}]))"
     return "(?:{})".format(
         "|".join(
-            f"(?P<p{number}>{source}{end if source else f'(?=[{slash}])'})"
+            f"(?P<p{number}>{source}{end if source else root})"
             for number, source in enumerate(sources)
         )
     )

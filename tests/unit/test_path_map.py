@@ -72,6 +72,43 @@ def test_from_a_windows_client(text: str, mapped: str) -> None:
     assert WINDOWS.to_server(text) == mapped
 
 
+@pytest.mark.parametrize("windows", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step P: done",
+        "step p: done\n",
+        "P: 5 of 7 done",
+        "T: 12:30:01, T: 0.5 s",
+        "2026-11-30T:00 |T: 5| (P:) P:, P:; P:=3 P:",
+        "ratio P:T, t:p, P:1 and 16:9",
+        "frame P:\r\nP:\n",
+        "label = 'P: left'",
+        "x=P: y",
+        "http://P:/a/b https://farm.example:8080/P:/a",
+        "see https://farm.example/get?file=P:/a&to=T:/b",
+    ],
+)
+def test_a_letter_and_a_colon_in_a_text_is_no_path(text: str, windows: bool) -> None:
+    assert PathMap(PAIRS, windows=windows).to_server(text) == text
+    assert PathMap([(b, a) for a, b in PAIRS], windows=windows).to_client(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "mapped"),
+    [
+        ("P:", "/ps/prj"),
+        ("render -o P: -x", "render -o /ps/prj -x"),
+        ("render --out=P:", "render --out=/ps/prj"),
+        ("dir 'P:' \"T:\"", "dir '/ps/prj' \"/ps/etc\""),
+        ("cd P:/", "cd /ps/prj/"),
+        ("step P:/a done", "step /ps/prj/a done"),
+    ],
+)
+def test_a_drive_that_is_a_path(text: str, mapped: str) -> None:
+    assert WINDOWS.to_server(text) == mapped
+
+
 @pytest.mark.parametrize(
     ("text", "mapped"),
     [
@@ -114,6 +151,22 @@ def test_network_shares_are_mapped_and_hosts_of_urls_are_not() -> None:
     assert paths.to_client("/ps/prj/A") == "\\\\box\\project\\A"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://box/ps/prj/A",
+        "https://farm.example/get?file=/ps/prj/a",
+        "https://farm.example:/ps/prj/a",
+        "s3://bucket/a=/ps/prj/b",
+        "ftp://joe@/ps/prj/a",
+    ],
+)
+def test_nothing_in_a_url_is_mapped(url: str) -> None:
+    assert UNIX.to_client(f"get {url}") == f"get {url}"
+    assert UNIX.to_client(f'"{url}",/ps/prj/a') == f'"{url}",/mnt/prj/a'
+    assert UNIX.to_client(f"in:/ps/prj/a {url} /ps/b") == f"in:/mnt/prj/a {url} /mnt/all/b"
+
+
 def test_a_share_in_a_list_is_not_the_host_of_a_url() -> None:
     paths = PathMap([("/mnt/x", "//server/x")])
     assert paths.to_client("/a/list://server/x/f") == "/a/list:/mnt/x/f"
@@ -123,6 +176,8 @@ def test_the_root_may_be_mapped() -> None:
     paths = PathMap([("/mnt/server", "/")])
     assert paths.to_client("cp /a/b /c") == "cp /mnt/server/a/b /mnt/server/c"
     assert paths.to_server("/mnt/server/a:/mnt/server") == "/a:/"
+    text = "// a comment\n//share/x 16/9"
+    assert paths.to_client(text) == text
 
 
 def test_a_whole_path_may_contain_any_characters() -> None:

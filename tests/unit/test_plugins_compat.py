@@ -314,6 +314,16 @@ def test_windows_paths_and_unix_separators(monkeypatch: pytest.MonkeyPatch) -> N
     assert cgrupathmap.CompatPathMap(UnixSeparators=True).toClient("/shows/a/b") == "P:/a/b"
 
 
+def test_only_paths_of_a_file_are_changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(cgruconfig.VARS, "platform", ["windows"])
+    monkeypatch.setitem(cgruconfig.VARS, "pathsmap", [["P:/", "/shows/"], ["T:/", "/tools/"]])
+    log = tmp_path / "log"
+    text = "12:30:01 step p: done, T: 0.5 s, ratio t:p 16:9\r\nget http://farm:80/a?b=P:/c\r\n"
+    log.write_bytes(f"{text}saved P:\\a\\b.exr\r\n".encode())
+    cgrupathmap.CompatPathMap().toServerFile(str(log), str(log))
+    assert log.read_bytes() == f"{text}saved /shows/a/b.exr\r\n".encode()
+
+
 def test_an_unusable_pair_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     pm = cgrupathmap.CompatPathMap()
     pm.init([["/a/", "/b/"], ["/a/", ""]], True)
