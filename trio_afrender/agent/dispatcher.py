@@ -301,7 +301,15 @@ class Dispatcher:
             return
         match event:
             case TaskUpdate() if event.status.terminal:
-                self._apply_outcome(event, state.task)
+                key, task = event.key, state.task
+                if event.status.given_back:
+                    self._give_backs[key] = self._give_backs.get(key, 0) + 1
+                else:
+                    self._give_backs.pop(key, None)
+                self._outbox.put_outcome(event, task)
+                text = event.why[-1].text if event.why else ""
+                logger.info("task %s (%s): %s; %s", key, task.name, event.status.name, text)
+                self._remove(task)
             case TaskUpdate():
                 self._outbox.put_progress(event)
             case LogLine():
@@ -311,17 +319,6 @@ class Dispatcher:
             case FilesFound():
                 self._outbox.put_files(event.run, event.files)
         self._wake()
-
-    def _apply_outcome(self, update: TaskUpdate, task: TaskExec) -> None:
-        key = update.key
-        if update.status.given_back:
-            self._give_backs[key] = self._give_backs.get(key, 0) + 1
-        else:
-            self._give_backs.pop(key, None)
-        self._outbox.put_outcome(update, task)
-        text = update.why[-1].text if update.why else ""
-        logger.info("task %s (%s): %s; %s", key, task.name, update.status.name, text)
-        self._remove(task)
 
     def _give_back(self, task: TaskExec, text: str) -> None:
         key = task.key

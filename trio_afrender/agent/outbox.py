@@ -146,7 +146,12 @@ class Outbox:
         """
         self._progress.pop(update.run, None)
         # An outcome that is too large for a frame would be sent again for ever.
-        update = _trim_parsed_files(update)
+        room = MAX_PARSED_FILES
+        for index, name in enumerate(update.parsed_files):
+            room -= json_size(name) + 4
+            if room < 0:
+                update = attrs.evolve(update, parsed_files=update.parsed_files[:index])
+                break
         self.ended(update, task)
         position = self.journal.write(make_record(Update(seq=0, tasks=(update,))), sync=True)
         self._outcomes[update.run] = _Outcome(update, task, position)
@@ -394,12 +399,3 @@ def _small_cost(update: TaskUpdate) -> int:
         + sum(map(json_size, texts))
         + sum(json_size(step.text) + 200 for step in update.why)
     )
-
-
-def _trim_parsed_files(update: TaskUpdate) -> TaskUpdate:
-    room = MAX_PARSED_FILES
-    for index, name in enumerate(update.parsed_files):
-        room -= json_size(name) + 4
-        if room < 0:
-            return attrs.evolve(update, parsed_files=update.parsed_files[:index])
-    return update

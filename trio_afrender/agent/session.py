@@ -136,7 +136,13 @@ class Session:
             self.state = "connecting"
             self._outbox.lost()
             if refusal is not None:
-                self._handle_refusal(refusal)
+                now = trio.current_time()
+                self._refused_since = min(self._refused_since, now)
+                refused_for = now - self._refused_since
+                limit = NAME_TAKEN_RETRIES * self._settings.zombie
+                if refusal.retry_after is None or refused_for >= limit:
+                    raise refusal
+                logger.warning("%s: trying again", refusal)
             if self._leave_reason is not None:
                 break
             # For one zombie time after the last message the server counts this render as online and
@@ -278,18 +284,6 @@ class Session:
             if waiting.cancelled_caught:
                 return True
         return False
-
-    # -- failures -------------------------------------------------------------------------------
-
-    def _handle_refusal(self, error: LinkRefused) -> None:
-        """Raise a refusal that is final; log one that may change."""
-        if error.retry_after is None:
-            raise error
-        now = trio.current_time()
-        self._refused_since = min(self._refused_since, now)
-        if now - self._refused_since >= NAME_TAKEN_RETRIES * self._settings.zombie:
-            raise error
-        logger.warning("%s: trying again", error)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
