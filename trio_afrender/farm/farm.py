@@ -82,6 +82,11 @@ class Farm:
     def settings(self) -> FarmSettings:
         return self._state.settings
 
+    @property
+    def state(self) -> FarmState:
+        """The records of the farm. Who changes them calls `dispatch` before anything else runs."""
+        return self._state
+
     # Jobs
 
     def submit(self, spec: JobSpec) -> int:

@@ -113,7 +113,8 @@ class FarmState:
     next_job: int = 2
     """Job 1 is the server's own job on an afserver."""
     next_render: int = 1
-    next_user: int = 1
+    next_user: int = 2
+    """User 1 is the server's own user on an afserver."""
     users: dict[str, User] = attrs.field(factory=dict)
     """By name."""
     jobs: dict[int, Job] = attrs.field(factory=dict)
@@ -155,6 +156,7 @@ class FarmState:
             user = User(id=self.next_user, name=name, time_register=now, time_activity=now)
             self.users[name] = user
             self.next_user += 1
+            self.changes.note_user(user.id, "add")
         return user
 
     def user_by_id(self, user: int) -> User:
