@@ -42,6 +42,8 @@ WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 """One word of prose, of a snake_case or of a CamelCase name."""
 GAP = re.compile(r"[\s_-]*")
 """What may stand between two words of a phrase."""
+FIXED = re.compile(r'"\w+(?=")')
+"""A single word in double quotes: the name of a field or a value."""
 QUOTED = re.compile(r"`+([^`\n]+)`+")
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
@@ -105,10 +107,9 @@ class WordList:
     def find_words(self, text: str) -> Iterator[_Match]:
         """Every listed word or phrase in prose or in an identifier, but for quoted data."""
         words = list(WORD.finditer(text))
+        fixed = [(name.start(), name.end()) for name in FIXED.finditer(text)]
         for index, word in enumerate(words):
-            if text[max(word.start() - 1, 0) : word.start()] == '"' and text.startswith(
-                '"', word.end()
-            ):
+            if any(start < word.start() < end for start, end in fixed):
                 continue
             for forms, replacement in self._phrases.get(word[0].lower(), ()):
                 matched = words[index : index + len(forms)]
