@@ -77,13 +77,9 @@ def test_tasks_that_the_server_stores_in_another_file() -> None:
 def test_fields_without_effect_are_listed() -> None:
     spec = load_job(JOBS / "unhonoured.json")
     assert spec.unhonoured == (
-        "offline",
-        "time_life",
         "pools",
-        "need_properties",
         "command_post",
         "blocks[0].tickets",
-        "blocks[0].need_power",
         "blocks[0].flags (MULTIHOST)",
         "blocks[0].flags (DEPENDSUBTASK)",
         "blocks[0].tasks",
@@ -92,6 +88,46 @@ def test_fields_without_effect_are_listed() -> None:
     assert spec.notes == ('blocks[0].depend_mask: "nothing_of_the_kind" matches no other block',)
     assert (spec.needs.max_running_tasks, spec.needs.need_os) == (20, "linux")
     assert spec.time_wait == 10
+    assert (spec.offline, spec.time_life, spec.needs.need_properties) == (True, 3600, "cuda")
+    assert spec.blocks[0].needs.need_power == 10
+
+
+def test_a_job_without_a_user_to_steer_it() -> None:
+    spec = load_job(JOBS / "unhonoured.json")
+    alone = spec.unattended()
+    off = ("offline", "time_life", "need_properties", "blocks[0].need_power")
+    assert alone.unhonoured == (*off[:2], *spec.unhonoured, *off[2:])
+    assert (alone.offline, alone.time_life, alone.time_wait) == (False, -1, 10)
+    assert alone.needs.need_properties == ""
+    assert alone.blocks[0].needs.need_power == -1
+    assert alone.unattended() == alone
+
+
+def test_texts_and_flags_of_a_job() -> None:
+    texts = {"annotation": "a", "description": "d", "custom_data": "{}", "srv_info": "s"}
+    texts |= {"project": "p", "department": "e", "host_name": "w1"}
+    flags = {"hidden": True, "ppa": True, "maintenance": True}
+    given = {**texts, **flags, "ignorenimby": True, "ignorepaused": True}
+    spec = parse_job(job(block(srv_info="w2"), **given, folders={"output": "/out"}))
+    assert {name: getattr(spec, name) for name in texts} == texts
+    assert {name: getattr(spec, name) for name in flags} == flags
+    assert (spec.ignore_nimby, spec.ignore_paused) == (True, True)
+    assert spec.folders == {"output": "/out"}
+    assert spec.blocks[0].srv_info == "w2"
+    assert spec.unhonoured == ()
+
+
+def test_the_language_of_masks() -> None:
+    default = parse_job(job(block(hosts_mask="a.*")))
+    assert default.hosts_mask_type == "regex"
+    wire = parse_job(job(block(hosts_mask="(")), hosts_mask_type="find")
+    assert (wire.hosts_mask_type, wire.blocks[0].needs.hosts_mask) == ("find", "(")
+    given = parse_job(job(block(need_os="("), hosts_mask_type="find"))
+    assert given.hosts_mask_type == "find"
+    with pytest.raises(JobError, match=r"need_os: not a regular"):
+        parse_job(job(block(need_os="("), hosts_mask_type="regex"), hosts_mask_type="find")
+    with pytest.raises(JobError, match='hosts_mask_type: expected "regex" or "find", found "glob"'):
+        parse_job(job(block(), hosts_mask_type="glob"))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +144,9 @@ def test_fields_without_effect_are_listed() -> None:
         (job(7), "blocks[0]", "expected an object, found 7"),
         (job(block(), name=3), "name", "expected str, found 3"),
         (job(block(), priority="high"), "priority", 'expected int, found "high"'),
-        (job(block(), offline=1), None, ""),
+        (job(block(), offline=1), "offline", "expected true or false, found 1"),
+        (job(block(), folders={"output": 1}), "folders.output", "expected str, found 1"),
+        (job(block(), tickets=1, pools="x"), None, ""),
         (job(block(), ignorenimby=1), "ignorenimby", "expected true or false, found 1"),
         (
             job(block(), numeric(frames_per_task="abc")),
@@ -151,7 +189,7 @@ def test_fields_without_effect_are_listed() -> None:
 )
 def test_an_error_names_the_path(data: object, path: str | None, problem: str) -> None:
     if path is None:  # The type of a field without effect is not checked.
-        assert parse_job(data).unhonoured == ("offline",)
+        assert parse_job(data).unhonoured == ("pools",)
         return
     with pytest.raises(JobError) as caught:
         parse_job(data)

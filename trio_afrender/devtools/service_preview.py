@@ -11,9 +11,10 @@ import attrs
 
 from trio_afrender.config.settings import Config, PluginSettings
 from trio_afrender.errors import ConfigError
-from trio_afrender.farm.model import Block, Job, Masks, RenderState, Run, Task
+from trio_afrender.farm.model import Block, Job, RenderState, Run, Task
 from trio_afrender.farm.scheduler import make_exec
 from trio_afrender.farm.users import User
+from trio_afrender.jobs.host_masks import NO_MASKS
 from trio_afrender.jobs.job_file import load_job
 from trio_afrender.jobs.job_spec import BlockSpec
 from trio_afrender.plugins.interfaces import PluginSpec
@@ -31,7 +32,6 @@ TASK_KEYS = (
     "render_capacity_used", "render_tasks_maximum", "render_tasks_running", "command", "files",
 )  # fmt: skip
 """Every key that taskInfo may have."""
-_NO_MASKS = Masks(None, None, None)
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -125,13 +125,13 @@ def read_tasks(path: Path) -> tuple[dict[str, object], ...]:
     if not {"job", "jobs", "blocks"} & data.keys():
         return (data,)
     spec = load_job(path)
-    job = Job(id=1, user=User(id=1, name=spec.user_name), spec=spec, masks=_NO_MASKS)
+    job = Job(id=1, user=User(id=1, name=spec.user_name), spec=spec, masks=NO_MASKS)
     return tuple(_first_task(job, block, at) for at, block in enumerate(job.spec.blocks))
 
 
 def _first_task(job: Job, spec: BlockSpec, number: int) -> dict[str, object]:
     """The taskInfo that an agent of the embedded farm would have."""
-    block = Block(job=job, spec=spec, masks=_NO_MASKS, ranks=None)
+    block = Block(job=job, spec=spec, masks=NO_MASKS, ranks=None)
     render = RenderState(id=1, name="check", register=Register(name="check"))
     run = Run(
         id="check",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections import Counter
 
 import attrs
@@ -11,6 +10,7 @@ import attrs
 from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.render_queue import RenderQueue
 from trio_afrender.farm.users import User
+from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.protocol.messages import (
@@ -27,7 +27,6 @@ __all__ = (
     "FarmStopKind",
     "Group",
     "Job",
-    "Masks",
     "RenderState",
     "Run",
     "Stop",
@@ -66,15 +65,6 @@ class FarmStopKind(enum.Enum):
 class Stop:
     kind: FarmStopKind
     reason: str
-
-
-@attrs.frozen(slots=True)
-class Masks:
-    """The compiled masks of a block or a job; None where it has none."""
-
-    hosts: re.Pattern[str] | None
-    exclude: re.Pattern[str] | None
-    os: re.Pattern[str] | None
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
@@ -167,7 +157,7 @@ class Group:
 class Block:
     job: Job
     spec: BlockSpec
-    masks: Masks
+    masks: HostMasks
     ranks: list[int] | None
     """The rank of each task in the order of assignment; None: in the order of their numbers."""
     tasks: list[Task] = attrs.field(factory=list)
@@ -194,7 +184,7 @@ class Job:
     id: int
     user: User
     spec: JobSpec
-    masks: Masks
+    masks: HostMasks
     blocks: list[Block] = attrs.field(factory=list)
     state: str = "running"
     started: float | None = None

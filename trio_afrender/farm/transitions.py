@@ -11,16 +11,17 @@ import re
 from bisect import insort
 
 from trio_afrender.errors import JobError
-from trio_afrender.farm.model import Block, FarmStopKind, Group, Job, Masks, Run, Task, TaskState
+from trio_afrender.farm.model import Block, FarmStopKind, Group, Job, Run, Task, TaskState
 from trio_afrender.farm.state import FarmState, Removal
 from trio_afrender.farm.task_order import rank_tasks
+from trio_afrender.jobs.host_masks import compile_masks
 from trio_afrender.jobs.job_dependencies import (
     FrameGroups,
     find_dependencies,
     make_groups,
     overlaps,
 )
-from trio_afrender.jobs.job_spec import HostNeeds, JobSpec
+from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.message_size import check_sizes
 from trio_afrender.protocol.messages import TaskKey
 
@@ -42,8 +43,11 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     regular expression and for a task that is too large for a message."""
     check_sizes(spec)
     depends = find_dependencies(spec)
-    masks = _compile(spec.needs, "")
-    block_masks = [_compile(b.needs, f"blocks[{i}].") for i, b in enumerate(spec.blocks)]
+    masks = compile_masks(spec.needs, spec.hosts_mask_type)
+    block_masks = [
+        compile_masks(block.needs, spec.hosts_mask_type, f"blocks[{i}].")
+        for i, block in enumerate(spec.blocks)
+    ]
     # `depend_mask` is about jobs of the same user, `depend_mask_global` about those of all users.
     own = _compile_mask(spec.depend_mask, "depend_mask")
     every = _compile_mask(spec.depend_mask_global, "depend_mask_global")
@@ -76,17 +80,10 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     return job
 
 
-def _compile(needs: HostNeeds, path: str) -> Masks:
-    names = ("hosts_mask", "hosts_mask_exclude", "need_os")
-    return Masks(
-        *(_compile_mask(getattr(needs, name), path + name, re.IGNORECASE) for name in names)
-    )
-
-
-def _compile_mask(text: str, path: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str] | None:
+def _compile_mask(text: str, path: str) -> re.Pattern[str] | None:
     """Return the mask of the key at `path`, None for an empty one. Raises `JobError`."""
     try:
-        return re.compile(text, flags) if text else None
+        return re.compile(text) if text else None
     except (re.error, RecursionError, OverflowError) as error:
         raise JobError(path, f"not a regular expression: {error}") from None
 

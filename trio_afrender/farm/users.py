@@ -7,6 +7,7 @@ from collections import Counter
 import attrs
 
 from trio_afrender.farm.node_log import NodeLog
+from trio_afrender.jobs.host_masks import NO_MASKS, HostMasks
 from trio_afrender.jobs.job_spec import HostNeeds
 
 __all__ = ("User",)
@@ -35,6 +36,9 @@ class User:
     """Whether none of its tasks is started."""
     needs: HostNeeds = attrs.field(factory=HostNeeds)
     """Limits and masks for all its jobs together."""
+    hosts_mask_type: str = "regex"
+    """The language of these masks."""
+    masks: HostMasks = NO_MASKS
     errors_retries: int = -1
     errors_avoid_host: int = -1
     errors_task_same_host: int = -1

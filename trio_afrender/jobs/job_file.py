@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import attrs
 
 from trio_afrender.errors import JobError
+from trio_afrender.jobs.host_masks import MASK_TYPES
 from trio_afrender.jobs.job_dependencies import find_dependencies
 from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec, TaskSpec
 from trio_afrender.jobs.json_fields import Fields
@@ -37,12 +38,11 @@ _MAX_TASKS = 200_000
 """Tasks of a job."""
 
 _JOB_UNHONOURED = (
-    "offline", "time_life", "ppa", "maintenance", "pools", "need_properties", "command_pre",
-    "command_post", "cmd_pre", "cmd_post", "try_this_tasks_num",
+    "pools", "command_pre", "command_post", "cmd_pre", "cmd_post", "try_this_tasks_num",
 )  # fmt: skip
 _BLOCK_UNHONOURED = (
-    "tickets", "need_power", "need_properties", "command_pre", "command_post", "cmd_pre",
-    "cmd_post", "multihost_service", "depend_sub_task",
+    "tickets", "command_pre", "command_post", "cmd_pre", "cmd_post", "multihost_service",
+    "depend_sub_task", "max_tasks_per_second",
 )  # fmt: skip
 _TASK_UNHONOURED = ("depend_mask",)
 _FLAGS_UNHONOURED = (BlockFlags.MULTIHOST, BlockFlags.DEPENDSUBTASK)
@@ -88,15 +88,20 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
+def parse_job(
+    data: object, *, folder: Path | None = None, hosts_mask_type: str = "regex"
+) -> JobSpec:
     """Make a job of parsed JSON. Raises `JobError` with the path of the wrong value.
 
     Relative working directories are relative to `folder`; without it they stay as given.
+    `hosts_mask_type` is the language of the masks for hosts if the job does not name it: in a job
+    file, regular expressions; on the wire of Afanasy's server, ``find``.
     """
     job = Fields(unwrap(data), "")
+    mask_type = job.choice("hosts_mask_type", MASK_TYPES, hosts_mask_type)
     if "blocks" not in job:
         raise JobError("blocks", "missing: a job is a list of blocks")
-    blocks = tuple(_parse_block(fields, folder) for fields in job.objects("blocks"))
+    blocks = tuple(_parse_block(fields, folder, mask_type) for fields in job.objects("blocks"))
     if not blocks:
         raise JobError("blocks", "empty: a job needs at least one block")
     total = sum(block.task_count for block in blocks)
@@ -107,12 +112,26 @@ def parse_job(data: object, *, folder: Path | None = None) -> JobSpec:
         user_name=job.text("user_name"),
         priority=job.number("priority", 99),
         blocks=blocks,
-        needs=_parse_needs(job),
+        needs=_parse_needs(job, mask_type),
         depend_mask=job.pattern("depend_mask"),
         depend_mask_global=job.pattern("depend_mask_global"),
         time_wait=job.number("time_wait", 0),
+        time_life=job.number("time_life", -1),
+        offline=job.flag("offline"),
+        ppa=job.flag("ppa"),
+        maintenance=job.flag("maintenance"),
         ignore_nimby=job.flag("ignorenimby"),
+        ignore_paused=job.flag("ignorepaused"),
+        hosts_mask_type=mask_type,
+        host_name=job.text("host_name"),
+        annotation=job.text("annotation"),
+        description=job.text("description"),
         custom_data=job.text("custom_data"),
+        srv_info=job.text("srv_info"),
+        project=job.text("project"),
+        department=job.text("department"),
+        hidden=job.flag("hidden"),
+        folders=job.table("folders"),
         unhonoured=(
             *job.meaningful(_JOB_UNHONOURED),
             *(path for fields in job.objects("blocks") for path in _find_unhonoured(fields)),
@@ -148,23 +167,25 @@ def unwrap(data: object) -> dict[str, object]:
     return data
 
 
-def _parse_needs(fields: Fields) -> HostNeeds:
+def _parse_needs(fields: Fields, mask_type: str) -> HostNeeds:
     default = HostNeeds()
     numbers = {
         field.name: fields.number(field.name, getattr(default, field.name))
         for field in attrs.fields(HostNeeds)
         if isinstance(field.default, int)
     }
+    mask = fields.pattern if mask_type == "regex" else fields.text
     return attrs.evolve(
         default,
-        hosts_mask=fields.pattern("hosts_mask"),
-        hosts_mask_exclude=fields.pattern("hosts_mask_exclude"),
-        need_os=fields.pattern("need_os"),
+        hosts_mask=mask("hosts_mask"),
+        hosts_mask_exclude=mask("hosts_mask_exclude"),
+        need_os=mask("need_os"),
+        need_properties=mask("need_properties"),
         **numbers,
     )
 
 
-def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
+def _parse_block(fields: Fields, folder: Path | None, mask_type: str) -> BlockSpec:
     tasks = tuple(
         TaskSpec(
             name=task.text("name"),
@@ -204,7 +225,7 @@ def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
         capacity_coeff_max=fields.number("capacity_coeff_max", 0),
         depend_mask=fields.pattern("depend_mask"),
         tasks_depend_mask=fields.pattern("tasks_depend_mask"),
-        needs=_parse_needs(fields),
+        needs=_parse_needs(fields, mask_type),
         errors_retries=fields.number("errors_retries", -1),
         errors_avoid_host=fields.number("errors_avoid_host", -1),
         errors_task_same_host=fields.number("errors_task_same_host", -1),
@@ -218,6 +239,7 @@ def _parse_block(fields: Fields, folder: Path | None) -> BlockSpec:
         file_size_max=fields.number("file_size_max", -1),
         parser_coeff=fields.number("parser_coeff", 1),
         custom_data=fields.text("custom_data"),
+        srv_info=fields.text("srv_info"),
     )
 
 

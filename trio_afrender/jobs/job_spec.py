@@ -18,14 +18,18 @@ __all__ = ("BlockSpec", "HostNeeds", "JobSpec", "TaskSpec")
 
 @attrs.frozen(slots=True, kw_only=True)
 class HostNeeds:
-    """What a block or a job requires of a render. Masks are regular expressions for whole names."""
+    """What a block, a job or a user requires of a render. `host_masks` has the language of masks."""
 
     hosts_mask: str = ""
     hosts_mask_exclude: str = ""
+    max_tasks_per_second: int = -1
+    """Starts in a second; of a job or a user only."""
     max_running_tasks: int = -1
     max_running_tasks_per_host: int = -1
     need_os: str = ""
-    """A regular expression, searched in the render's ``os`` text without regard to case."""
+    """A mask that is searched in the render's ``os`` text; the next one in its properties."""
+    need_properties: str = ""
+    need_power: int = -1
     need_memory: int = 0
     """MiB that must be free. Like the next ones it has no effect while the render has not reported
     its load."""
@@ -93,6 +97,7 @@ class BlockSpec:
     file_size_max: int = -1
     parser_coeff: int = 1
     custom_data: str = ""
+    srv_info: str = ""
 
     @property
     def numeric(self) -> bool:
@@ -145,9 +150,65 @@ class JobSpec:
     """Mask of jobs of any user that must be done before."""
     time_wait: int = 0
     """Unix time before which nothing starts."""
+    time_life: int = -1
+    """Seconds from its submission after which the job is deleted; 0: never, -1: as its user has."""
+    offline: bool = False
+    """Whether the job is paused from the start."""
+    ppa: bool = False
+    """Only the coarse steps of blocks with a `sequential` step are started until this is off."""
+    maintenance: bool = False
+    """Each task runs on the render that has the name of the task, and on no other."""
     ignore_nimby: bool = False
+    ignore_paused: bool = False
+    """Whether tasks are started on paused renders too."""
+    hosts_mask_type: str = "regex"
+    """The language of the masks for hosts, of the blocks too: ``regex`` or ``find``."""
+    host_name: str = ""
+    """The host that the job was submitted from. Like the next ones it is for users alone."""
+    annotation: str = ""
+    description: str = ""
     custom_data: str = ""
+    srv_info: str = ""
+    project: str = ""
+    department: str = ""
+    hidden: bool = False
+    folders: Mapping[str, str] = attrs.field(factory=dict)
+    """Name, such as ``output``, -> path."""
     unhonoured: tuple[str, ...] = ()
     """Paths of fields that have a value and no effect in this program."""
     notes: tuple[str, ...] = ()
     """Sentences on probable mistakes, such as a mask that matches no block."""
+
+    def unattended(self) -> JobSpec:
+        """The job for a farm of its own that no user steers, as ``trio_afrender run`` has it.
+
+        What waits for a user, deletes the job, or needs what only an administrator gives to a
+        render has no effect there: it is off, and listed in `unhonoured`.
+        """
+        off = JobSpec(blocks=())
+        names = [name for name in _FOR_USERS if getattr(self, name) != getattr(off, name)]
+        needs, paths = _without_gifts(self.needs, "")
+        blocks = []
+        for number, block in enumerate(self.blocks):
+            block_needs, more = _without_gifts(block.needs, f"blocks[{number}].")
+            blocks.append(attrs.evolve(block, needs=block_needs))
+            paths += more
+        return attrs.evolve(
+            self,
+            **{name: getattr(off, name) for name in names},
+            needs=needs,
+            blocks=tuple(blocks),
+            unhonoured=(*names, *self.unhonoured, *paths),
+        )
+
+
+_FOR_USERS = ("offline", "time_life", "ppa", "maintenance")
+_GIFTS = ("need_properties", "need_power")
+"""Needs that refer to values which an administrator gives to a render."""
+
+
+def _without_gifts(needs: HostNeeds, path: str) -> tuple[HostNeeds, list[str]]:
+    none = HostNeeds()
+    names = [name for name in _GIFTS if getattr(needs, name) != getattr(none, name)]
+    changed = attrs.evolve(needs, **{name: getattr(none, name) for name in names})
+    return changed, [path + name for name in names]

@@ -56,6 +56,14 @@ class Fields:
     def flag(self, key: str) -> bool:
         return self._get(key, default=False, check=_flag)
 
+    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
+        """One of the `allowed` strings; `default` for none and for an empty one."""
+        text = self.text(key) or default
+        if text not in allowed:
+            known = " or ".join(f'"{name}"' for name in allowed)
+            raise JobError(self.at(key), f"expected {known}, found {show_json(text)}")
+        return text
+
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings. Older jobs have one string with ``;`` as separator."""
         value = self.data.get(key, ())

@@ -39,7 +39,7 @@ __all__ = ("run",)
 
 def run(options: Namespace) -> int:
     """Run a job file; return 0 if all of it is done, else 1. Raises `AfRenderError`."""
-    spec = load_job(options.job)
+    spec = load_job(options.job).unattended()
     settings = load_options(options)
     spec = prefix_commands(str(settings["af_cmdprefix"]), spec)
     config = make_config(settings)
