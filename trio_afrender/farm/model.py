@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -21,6 +22,9 @@ from trio_afrender.protocol.messages import (
     TaskKey,
     TaskUsage,
 )
+
+if TYPE_CHECKING:
+    from trio_afrender.farm.task_bits import BlockSummary
 
 __all__ = (
     "Block",
@@ -52,13 +56,17 @@ class TaskState(enum.StrEnum):
 
 
 class FarmStopKind(enum.Enum):
-    """Why the farm stops a run: a user asked, or it broke a limit of its block.
-
-    A run that is stopped by a limit counts as an error of its task.
-    """
+    """Why the farm stops a run, and so what becomes of its task whatever the outcome of the run."""
 
     ASKED = "asked"
+    """A user has stopped the task for good."""
     LIMIT = "limit"
+    """It broke a limit of its block: an error of the task."""
+    RESTART = "restart"
+    """The task is queued again, without an error."""
+    SKIP = "skip"
+    DONE = "done"
+    """A user counts the task as done."""
 
 
 @attrs.frozen(slots=True)
@@ -132,6 +140,8 @@ class Task:
     report: str = ""
     resources: str = ""
     usage: TaskUsage | None = None
+    marks: int = 0
+    """Bits of `task_bits` that do not follow from the state."""
     unsaved: str = ""
     """Lines of the farm for the log, stored together with the next text."""
     files: dict[str, None] = attrs.field(factory=dict)
@@ -173,6 +183,8 @@ class Block:
     depends: tuple[int, ...] = ()
     """Blocks waited for as a whole or task by task; for messages only."""
     unlocks: list[Block] = attrs.field(factory=list)
+    summary: BlockSummary | None = None
+    """Kept until a task changes."""
 
     @property
     def done(self) -> bool:
@@ -195,6 +207,12 @@ class Job:
     """Jobs that must be done before this one starts."""
     held: bool = True
     """Whether it waits for a time or for other jobs."""
+    paused: bool = False
+    """Whether no task is started until a user starts the job."""
+    deleting: bool = False
+    """Whether it is deleted as soon as no task of it runs."""
+    awaits_approval: bool = False
+    """Whether all previews of a job with `ppa` have been started."""
     ending: str = ""
     """Why no further task is started; empty: tasks are started."""
     counts: Counter[TaskState] = attrs.field(factory=Counter)

@@ -182,6 +182,7 @@ class FarmState:
     def touch(self, task: Task) -> None:
         """Drop the views of a task and its job, because something that they show has changed."""
         task.view = None
+        task.block.summary = None
         task.block.job.view = None
         self.outgoing.changed = True
         self.changes.note_task(task.key)
