@@ -197,8 +197,12 @@ class Farm:
             if answer is not None:
                 return answer
             # The run has ended without an answer: what its outcome contained is stored.
+        return await self.read_output(key, task.attempts)
+
+    async def read_output(self, key: TaskKey, attempt: int) -> str:
+        """The stored output of an attempt that has ended; '' for any other one."""
         await self._writer.settled()
-        return await self._writer.read_output(key, task.attempts)
+        return await self._writer.read_output(key, attempt)
 
     # Renders
 

@@ -14,6 +14,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
@@ -31,6 +32,7 @@ __all__ = (
     "LogText",
     "OutgoingMessages",
     "Removal",
+    "StoredTexts",
     "Write",
     "time_limits",
 )
@@ -75,6 +77,18 @@ class Removal:
 Write = LogText | AttemptOutput | FileData | Removal
 
 
+class StoredTexts(Texts, Protocol):
+    """The stored texts and files of a farm's tasks, as the farm itself reads them."""
+
+    in_memory: bool
+    """Whether calls return at once and need no thread. Under the mock clock of a test they must not
+    run in one: the clock jumps while a thread is waited for."""
+
+    def read_file(self, key: TaskKey, name: str) -> bytes:
+        """Return a stored file of a task. Raises `OSError`."""
+        ...
+
+
 @attrs.define(slots=True, eq=False)
 class OutgoingMessages:
     """What has to be done outside: texts to store, users to notify, links to write to or close."""
@@ -107,7 +121,7 @@ class FarmState:
     settings: FarmSettings
     wall: Callable[[], float]
     """Unix time, for timestamps only: deadlines follow the farm's own clock."""
-    texts: Texts
+    texts: StoredTexts
     make_run: Callable[[], str] = lambda: secrets.token_hex(12)
     """Makes the id of a run."""
     next_job: int = 2

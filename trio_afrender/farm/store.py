@@ -10,6 +10,7 @@ checked it. Methods block; `farm.text_writer` calls them in threads.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -18,8 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from trio_afrender.errors import StoreError
-from trio_afrender.farm.state import AttemptOutput, FileData, LogText, Removal, Write
-from trio_afrender.jobs.views import Texts
+from trio_afrender.farm.state import AttemptOutput, FileData, LogText, Removal, StoredTexts, Write
 from trio_afrender.private_folder import NO_LINK, make_private, write_all, write_whole
 from trio_afrender.protocol.messages import TaskKey
 from trio_afrender.text import to_bytes
@@ -33,12 +33,8 @@ _MAX_OUTPUT = 8 * 1024 * 1024
 _FULL = b"\n[the log of this task is full: nothing more is kept]\n"
 
 
-class FarmStore(Texts, Protocol):
+class FarmStore(StoredTexts, Protocol):
     """Keeps the texts and files that it is given. One farm uses it at a time."""
-
-    in_memory: bool
-    """Whether calls return at once and need no thread. Under the mock clock of a test they must not
-    run in one: the clock jumps while a thread is waited for."""
 
     def open(self) -> int:
         """Prepare the store and return the first free job id. Raises `StoreError`."""
@@ -97,6 +93,10 @@ class DiskFarmStore:
     def path(self, key: TaskKey, name: str) -> Path:
         return Path(self._path(key, "files", name))
 
+    def read_file(self, key: TaskKey, name: str) -> bytes:
+        with open(os.open(self._path(key, "files", name), os.O_RDONLY | NO_LINK), "rb") as file:
+            return file.read()  # `updates` has limited its size
+
     def log(self, key: TaskKey) -> str:
         return _read(self._path(key, "log.txt"))
 
@@ -140,6 +140,12 @@ class MemoryFarmStore:
 
     def path(self, key: TaskKey, name: str) -> Path:
         return Path("/memory", str(key.job), f"{key.block}.{key.task}", "files", name)
+
+    def read_file(self, key: TaskKey, name: str) -> bytes:
+        try:
+            return self.files[key, name]
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
 
     def log(self, key: TaskKey) -> str:
         # Through bytes, so that tests see what the disk would return for lone surrogates.
