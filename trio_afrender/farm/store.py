@@ -94,7 +94,8 @@ class DiskFarmStore:
         return Path(self._path(key, "files", name))
 
     def read_file(self, key: TaskKey, name: str) -> bytes:
-        with open(os.open(self._path(key, "files", name), os.O_RDONLY | NO_LINK), "rb") as file:
+        handle = os.open(self._path(key, "files", name), os.O_RDONLY | NO_LINK)
+        with os.fdopen(handle, "rb") as file:
             return file.read()  # `updates` has limited its size
 
     def log(self, key: TaskKey) -> str:
