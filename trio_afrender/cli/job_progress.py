@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 import trio
 
-from trio_afrender.cli.job_events import JobEvent, compare
+from trio_afrender.cli.job_events import compare
 from trio_afrender.cli.progress_display import Screen
 from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
 from trio_afrender.jobs.views import FINAL_STATES, JobView
@@ -95,23 +95,22 @@ class _Follower:
 
     def _show(self, before: JobView | None, view: JobView, waiting: str, now: float) -> None:
         ended = sum(task.state in FINAL_STATES for task in view.tasks)
+        count = f"[{ended}/{len(view.tasks)}]"
+        kinds = self._screen.kinds
         for event in compare(before, view):
-            for line in self._lines(event, f"[{ended}/{len(view.tasks)}]"):
-                self._screen.line(line)
+            task = event.task
+            failed = event.kind == "retried" or task.state == "error"
+            if event.kind == "ended" and not failed and "done" in kinds:
+                took = ""
+                if task.started is not None and task.finished is not None:
+                    took = f" in {seconds_text(task.finished - task.started)}"
+                self._screen.line(f"{count} {label(task)}: {state_text(task)}{took}")
+            if failed and "failed" in kinds and self._failures_shown < _MAX_FAILURES_SHOWN:
+                self._failures_shown += 1
+                first, *rest = name_failure(task)
+                again = ", trying again" if event.kind == "retried" else ""
+                for line in (first + again, *rest):
+                    self._screen.line(line)
+                if self._failures_shown == _MAX_FAILURES_SHOWN:
+                    self._screen.line("(further failures are only counted)")
         self._screen.draw(view, waiting, now)
-
-    def _lines(self, event: JobEvent, count: str) -> Iterator[str]:
-        task = event.task
-        failed = event.kind == "retried" or task.state == "error"
-        if event.kind == "ended" and not failed and "done" in self._screen.kinds:
-            took = ""
-            if task.started is not None and task.finished is not None:
-                took = f" in {seconds_text(task.finished - task.started)}"
-            yield f"{count} {label(task)}: {state_text(task)}{took}"
-        if failed and "failed" in self._screen.kinds and self._failures_shown < _MAX_FAILURES_SHOWN:
-            self._failures_shown += 1
-            first, *rest = name_failure(task)
-            yield first + (", trying again" if event.kind == "retried" else "")
-            yield from rest
-            if self._failures_shown == _MAX_FAILURES_SHOWN:
-                yield "(further failures are only counted)"

@@ -42,8 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    code = 0
     try:
-        code = _run(words)
+        if words[:1] == ["--version"]:
+            sys.stdout.write(f"trio_afrender {__version__}\n")
+        elif words and words[0] in HELP_WORDS:
+            make_parser()[0].print_help()
+        else:
+            options = parse(words)
+            # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
+            module = f"trio_afrender.cli.commands.{options.command.partition(' ')[0]}"
+            code = import_module(module).run(options)
         # Here, not at exit: an error of a closed pipe would be reported outside of our control.
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our stdout closed it
@@ -55,20 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exception(error)
         return _explain(error, debug=debug)
-    return code
-
-
-def _run(words: list[str]) -> int:
-    if words[:1] == ["--version"]:
-        sys.stdout.write(f"trio_afrender {__version__}\n")
-        return 0
-    if words and words[0] in HELP_WORDS:
-        make_parser()[0].print_help()
-        return 0
-    options = parse(words)
-    # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
-    command = import_module(f"trio_afrender.cli.commands.{options.command.partition(' ')[0]}")
-    code: int = command.run(options)
     return code
 
 

@@ -52,7 +52,12 @@ async def report_to_manager(handle: Reported, environ: Mapping[str, str] = os.en
         # "@" stands for the NUL of an abstract socket.
         notifier = _Notifier(datagrams, f"\0{path[1:]}" if path.startswith("@") else path)
         notifier.notify("READY=1")
-        watchdog = _watchdog_seconds(environ)
+        watchdog = 0.0  # seconds within which systemd expects ``WATCHDOG=1``; 0: no watchdog
+        try:
+            if int(environ.get("WATCHDOG_PID") or os.getpid()) == os.getpid():
+                watchdog = max(0, int(environ.get("WATCHDOG_USEC") or 0)) / 1e6
+        except ValueError:
+            logger.warning("WATCHDOG_PID or WATCHDOG_USEC is not a number: no watchdog is fed")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_report, handle, notifier, watchdog)
             await handle.finished()
@@ -99,14 +104,3 @@ async def _report(handle: Reported, notifier: _Notifier, watchdog: float) -> Non
             notifier.notify("STOPPING=1")
         pause = min(2 * pause, period)
         await trio.sleep(pause)
-
-
-def _watchdog_seconds(environ: Mapping[str, str]) -> float:
-    """Return the seconds within which systemd expects ``WATCHDOG=1``; 0: no watchdog."""
-    try:
-        if int(environ.get("WATCHDOG_PID") or os.getpid()) != os.getpid():
-            return 0.0
-        return max(0, int(environ.get("WATCHDOG_USEC") or 0)) / 1e6
-    except ValueError:
-        logger.warning("WATCHDOG_PID or WATCHDOG_USEC is not a number: no watchdog is fed")
-        return 0.0

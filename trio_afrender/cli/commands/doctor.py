@@ -67,23 +67,9 @@ def run(options: Namespace) -> int:
 
 async def _run_checks(config: Config, settings: Settings, unit: str) -> list[Finding]:
     """Run all checks at once, each with its own time limit; return the findings in fixed order."""
-    checks = _list_checks(config, settings, unit)
-    found: list[Sequence[Finding]] = [()] * len(checks)
-
-    async def run_one(index: int, name: str, check: Check) -> None:
-        found[index] = await _run_check(name, check)
-
-    async with trio.open_nursery() as nursery:
-        for index, (name, check) in enumerate(checks.items()):
-            nursery.start_soon(run_one, index, name, check)
-        mounts = await _probe_mounts(client for client, _ in config.paths_map if client)
-    return [*(each for group in found for each in group), *files.check_mounts(mounts)]
-
-
-def _list_checks(config: Config, settings: Settings, unit: str) -> Mapping[str, Check]:
     token_file = str(settings["trio_afrender.token_file"])
     keys = [key for key, item in settings.values.items() if item.origin.startswith("file ")]
-    return {
+    checks: dict[str, Check] = {
         "config": partial(files.check_settings, keys, settings.problems),
         "kernel": machine.check_kernel,
         "cgroup": machine.check_cgroup,
@@ -97,6 +83,16 @@ def _list_checks(config: Config, settings: Settings, unit: str) -> Mapping[str, 
         "server": partial(network.check_server, config),
         "unit": partial(network.check_unit, config, unit),
     }
+    found: list[Sequence[Finding]] = [()] * len(checks)
+
+    async def run_one(index: int, name: str, check: Check) -> None:
+        found[index] = await _run_check(name, check)
+
+    async with trio.open_nursery() as nursery:
+        for index, (name, check) in enumerate(checks.items()):
+            nursery.start_soon(run_one, index, name, check)
+        mounts = await _probe_mounts(client for client, _ in config.paths_map if client)
+    return [*(each for group in found for each in group), *files.check_mounts(mounts)]
 
 
 async def _run_check(name: str, check: Check, timeout: float = CHECK_TIMEOUT) -> Sequence[Finding]:

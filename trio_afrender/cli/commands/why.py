@@ -30,7 +30,17 @@ def run(options: Namespace) -> int:
     """
     settings = load_options(options)
     root = Path(str(settings["af_store_folder"])) / "trio_afrender"
-    known = [facts for folder in _agent_folders(root, options.name) for facts in _runs(folder)]
+    if options.name:
+        folders = [root / options.name]
+    else:
+        try:
+            folders = sorted(folder for folder in root.iterdir() if folder.is_dir())
+        except FileNotFoundError:
+            folders = []
+        except OSError as error:
+            problem = error.strerror or error
+            raise ConfigError(f"{root}: {problem}; choose another --store") from error
+    known = [facts for folder in folders for facts in _runs(folder)]
     found = [facts for facts in known if options.task in (facts["run"], _key(facts))]
     if options.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -45,17 +55,6 @@ def run(options: Namespace) -> int:
     else:
         print_line("that folder has no records: give --store, or run this on the task's host")
     return 1
-
-
-def _agent_folders(root: Path, name: str | None) -> list[Path]:
-    if name:
-        return [root / name]
-    try:
-        return sorted(folder for folder in root.iterdir() if folder.is_dir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise ConfigError(f"{root}: {error.strerror or error}; choose another --store") from error
 
 
 def _runs(folder: Path) -> Iterator[RunExplanation]:

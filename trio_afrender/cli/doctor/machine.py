@@ -155,13 +155,21 @@ def _delegate(path: str) -> str:
 
 
 def check_limits(config: Config) -> Iterator[Finding]:
+    # The smallest ``pids.max`` of our group and those above it, in the unified tree.
+    group_processes = None
+    with suppress(OSError):
+        folder = find_own()
+        for level in (folder, *folder.parents) if folder is not None else ():
+            limit = _read_number(level / "pids.max")
+            if limit is not None and (group_processes is None or limit < group_processes):
+                group_processes = limit
     return compare_limits(
         _read_limit(resource.RLIMIT_NOFILE),
         _read_limit(resource.RLIMIT_NPROC),
         _read_limit(resource.RLIMIT_MEMLOCK),
         root=os.geteuid() == 0,
         max_tasks=config.max_tasks,
-        group_processes=_group_processes(),
+        group_processes=group_processes,
     )
 
 
@@ -169,18 +177,6 @@ def _read_limit(which: int) -> Limit:
     soft, hard = resource.getrlimit(which)
     unlimited = resource.RLIM_INFINITY
     return (None if soft == unlimited else soft), (None if hard == unlimited else hard)
-
-
-def _group_processes() -> int | None:
-    """Return the smallest ``pids.max`` of our group and those above it, in the unified tree."""
-    found = None
-    with suppress(OSError):
-        folder = find_own()
-        for level in (folder, *folder.parents) if folder is not None else ():
-            limit = _read_number(level / "pids.max")
-            if limit is not None and (found is None or limit < found):
-                found = limit
-    return found
 
 
 def compare_limits(

@@ -114,7 +114,8 @@ def probe_server(config: Config) -> tuple[Finding, float | None]:
 def _request_headers(
     connection: socket.socket, place: str, resource: str
 ) -> tuple[str, float | None]:
-    """Return the answer to an HTTP request and the difference of the clocks; '' without an answer."""
+    """Return the answer to an HTTP request, '' without one, and the seconds that this host's clock is
+    ahead of its ``Date``."""
     request = f"HEAD {resource} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n"
     answer = b""
     try:
@@ -128,20 +129,16 @@ def _request_headers(
     except OSError:
         return "", None
     headers = answer.decode("latin-1")
-    return headers, _clock_skew(headers, middle)
-
-
-def _clock_skew(headers: str, now: float) -> float | None:
-    """Return the seconds that `now` is ahead of the ``Date`` in HTTP headers."""
     for line in headers.splitlines():
         name, _, value = line.partition(":")
         if name.strip().lower() == "date":
             try:
-                # The header has whole seconds: its time is half a second ago on average.
-                return now - (email.utils.parsedate_to_datetime(value.strip()).timestamp() + 0.5)
+                date = email.utils.parsedate_to_datetime(value.strip()).timestamp()
             except ValueError:
-                return None
-    return None
+                break
+            # The header has whole seconds: its time is half a second ago on average.
+            return headers, middle - (date + 0.5)
+    return headers, None
 
 
 def compare_clock(skew: float | None, *, asleep: float, year: int) -> Iterator[Finding]:
