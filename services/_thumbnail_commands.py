@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 
-from trio_afrender.private_folder import write_whole
+from trio_afrender.safe_files import write_whole
 from trio_afrender.thumbnail.command import Wanted, make_words
 from trio_afrender.thumbnail.common import DEFAULT_HEIGHT
 

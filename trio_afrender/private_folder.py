@@ -1,4 +1,4 @@
-"""Folders for one process alone: mode 0700, owner checked, locked; files written whole. All of it blocks."""
+"""Folders for one process alone: mode 0700, owner checked, locked. All of it blocks."""
 
 from __future__ import annotations
 
@@ -9,32 +9,92 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trio_afrender.errors import StoreError, StoreInUse
+from trio_afrender.safe_files import open_regular
 
-__all__ = ("NO_LINK", "lock_folder", "make_private", "write_all", "write_whole")
-
-NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-"""Flags of `os.open`: a link that was put into the folder is not followed out of it, and no child
-inherits the descriptor. Windows has neither."""
+__all__ = ("find_unsafe", "lock_folder", "make_private")
 
 
 def make_private(path: Path, *, instead: str = "another folder") -> None:
     """Create a folder with mode 0700, or check the existing one and close it to other users.
 
-    Raises `StoreError` if it is a link, belongs to another user or cannot be created. Folders above
-    it are created with the usual mode. `instead` is what the errors advise to choose.
+    Missing folders above it are created with mode 0755, less the umask. Raises `StoreError` if it
+    cannot be created or is not this user's, and for any folder on the way to it that `find_unsafe`
+    names: who may replace a folder can replace everything below it. `instead` is what the errors
+    advise to choose.
     """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve follows links
     try:
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700, parents=True)
-        facts = path.lstat()
-        if not stat.S_ISDIR(facts.st_mode):
-            raise StoreError(path, f"is a link or a file; remove it or choose {instead}")
-        if hasattr(os, "getuid") and facts.st_uid != os.getuid():
-            raise StoreError(path, f"belongs to user {facts.st_uid}; choose {instead}")
-        if facts.st_mode & 0o077:
+        for folder in (*reversed(path.parents), path):
+            # The mode counts at `mkdir`: a chmod after it would leave a moment for other users.
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700 if folder == path else 0o755)
+            if problem := _explain_unsafe(folder, ours=folder == path):
+                raise StoreError(folder, f"{problem} or choose {instead}")
+        if stat.S_IMODE(path.lstat().st_mode) & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise StoreError.of(path, error, f"; choose {instead}") from error
+
+
+def find_unsafe(path: Path, *, follow: bool = False) -> tuple[Path, str] | None:
+    """Return the first folder on the way to `path` that others could replace, and why; None: none.
+
+    Every folder from ``/`` to the last existing one must be a folder (no link) of root or of this
+    user in which no other user can write; a folder of others to write in is safe only with the sticky
+    bit, which keeps them from renaming what is ours. So OpenSSH checks the files of a user. With
+    `follow` a link in such a folder counts as what it leads to. The reason ends with what to do.
+    Raises `OSError`. Always None on Windows, which has access lists.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - as above
+    for folder in (*reversed(path.parents), path):
+        try:
+            if follow and folder.is_symlink():
+                if unsafe := find_unsafe(folder.resolve()):
+                    return unsafe
+            elif problem := _explain_unsafe(folder):
+                return folder, problem
+        except FileNotFoundError:
+            return None
+    return None
+
+
+def _explain_unsafe(folder: Path, *, ours: bool = False) -> str:
+    """Explain why others could replace what is in `folder`; empty if they cannot.
+
+    With `ours` root's folders and sticky ones do not pass either.
+    """
+    # In this order from the root on, `lstat` is enough: no other user can exchange a folder whose
+    # parents have passed.
+    facts = folder.lstat()
+    if stat.S_ISLNK(facts.st_mode):
+        return f"is a link to {os.path.realpath(folder)}; use the folder itself,"
+    if not stat.S_ISDIR(facts.st_mode):
+        return "is a file; remove it"
+    if not hasattr(os, "geteuid"):
+        return ""
+    user = os.geteuid()
+    if facts.st_uid != user and (ours or facts.st_uid != 0):
+        return f"belongs to user {facts.st_uid}; give it to user {user}"
+    writers = facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if writers == stat.S_IWGRP and _is_own_group(facts.st_gid):
+        writers = 0
+    if writers and (ours or not facts.st_mode & stat.S_ISVTX):
+        # Not closed with a chmod: links may have been put into it already.
+        return f"can be written by others (mode {stat.S_IMODE(facts.st_mode):o}); chmod go-w it"
+    return ""
+
+
+def _is_own_group(group: int) -> bool:
+    """Whether a group has no member but this user, as distributions with umask 002 make them."""
+    import grp  # here, because Windows has neither
+    import pwd
+
+    try:
+        name, members = grp.getgrgid(group).gr_name, grp.getgrgid(group).gr_mem
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return user.pw_gid == group and user.pw_name == name and set(members) <= {name}
 
 
 @contextmanager
@@ -47,7 +107,7 @@ def lock_folder(path: Path, in_use: str) -> Iterator[None]:
 
     try:
         # No child inherits the descriptor: one that outlives this process must not hold the lock.
-        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | NO_LINK, 0o600)
+        handle = open_regular(path / "lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StoreError.of(path, error) from error
     try:
@@ -63,31 +123,3 @@ def lock_folder(path: Path, in_use: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def write_all(handle: int, data: bytes) -> None:
-    """Write `data` to a descriptor, which may take it in parts. Raises `OSError`."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
-
-
-def write_whole(
-    path: str | Path, data: str | bytes, *, mode: int = 0o666, unfinished: str | Path = ""
-) -> None:
-    """Write a file that a reader sees either complete or not at all. Raises `OSError`.
-
-    It is written as `unfinished`, by default ``<path>.part``, and renamed. A process that is killed
-    meanwhile leaves the old file. `mode` is that of a new file, less the process's umask.
-    """
-    part = unfinished or f"{path}.part"
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK, mode)
-    try:
-        write_all(handle, data.encode() if isinstance(data, str) else data)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(part)  # noqa: PTH108 - `Path` objects are a large part of the cost of a write
-        raise
-    finally:
-        os.close(handle)
-    os.replace(part, path)  # noqa: PTH105 - as above

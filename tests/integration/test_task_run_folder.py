@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import trio
 
+from trio_afrender.process.supervised_tree import read_exit_record
 from trio_afrender.protocol.messages import TaskExec
+from trio_afrender.supervisor.paths import write_end
+from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.supervisor.run_folders import make_folders, remove_folders
 from trio_afrender.task.run_folder import (
     OWN_SLOT,
@@ -124,3 +128,57 @@ async def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path) -> 
     (root / run_folder_name(task)).symlink_to(elsewhere)
     remove_folders([str(root / run_folder_name(task))])
     assert names_in(elsewhere) == ["files", "task.end", "work"]
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 10**12)
+
+
+@pytest.mark.parametrize("put_in_place", [_fifo, _device, _folder, _huge])
+async def test_what_a_task_puts_in_the_place_of_our_files_is_never_waited_for(
+    tmp_path: Path, put_in_place: Callable[[Path], None]
+) -> None:
+    task = TaskExec(run="r1", job=1, block=0, task=7)
+    with trio.fail_after(20):
+        async with open_run_folder(tmp_path, task, quota=1000) as run_folder:
+            make_folders(run_folder.persistence(OWN_SLOT).folders)
+            folder = run_folder.folder
+            for name in ("stop.json", "stop.json.part", "cards.json", "task.end", "files/a.jpg"):
+                put_in_place(folder / name)
+            assert await run_folder.recorded_gpus() == ()
+            assert await collected(run_folder) == []
+            assert read_exit_record(str(folder / OWN_SLOT)) is None
+            if put_in_place is _folder:
+                with pytest.raises(IsADirectoryError):
+                    await run_folder.write_stop("asked", 1, 2)
+                with pytest.raises(IsADirectoryError):
+                    write_end(str(folder / OWN_SLOT), TreeState())
+            else:
+                await run_folder.write_stop("asked", 1, 2)
+                assert "asked" in (folder / "stop.json").read_text()
+                write_end(str(folder / OWN_SLOT), TreeState())
+                assert read_exit_record(str(folder / OWN_SLOT)) == TreeState()
+
+
+def test_different_runs_have_different_folders() -> None:
+    long = "r" * 64
+    ids = ["r1", "r-1", "r_1", "r.1", "r/1", "", long, f"{long}a", f"{long}b", "1.0.7-r1", "../r1"]
+    names = {run_folder_name(TaskExec(run=run, job=1, block=0, task=7)) for run in ids}
+    assert len(names) == len(ids)
+    assert all(re.fullmatch(r"1\.0\.7_[A-Za-z0-9-]{1,64}", name) for name in names)
+    # An id of a real server's render, as earlier builds named its folder.
+    task = TaskExec(run="1.0.7-0123456789abcdef", job=1, block=0, task=7)
+    assert run_folder_name(task) == "1.0.7_1-0-7-0123456789abcdef"

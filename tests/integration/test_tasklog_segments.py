@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -197,6 +197,104 @@ def test_a_segment_that_vanishes_is_skipped(tmp_path: Path) -> None:
     missing = MissingRanges(tmp_path)
     missing.drop(10, 20)
     assert missing.ranges == (MissingRange(10, 20, 0, DROPPED),)
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, 2)
+
+
+def _put_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _put_link(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to(path.with_name("moved"))
+
+
+def _put_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _put_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+EXCHANGES = [_remove, _cut, _put_fifo, _put_link, _put_folder, _put_device]
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("way", ["append", "splice", "open"])
+def test_a_segment_that_the_task_exchanges_becomes_a_stated_gap(
+    tmp_path: Path, exchange: Callable[[Path], None], way: str
+) -> None:
+    """Nothing waits, nothing is written elsewhere, no zeros stand in the place of what is gone."""
+    writer = make_writer(tmp_path, quota=1000, segment=100)
+    writer.append(b"before\n")
+    if way == "open":
+        # A segment stays open after many bytes at once; the next ones go to a file without a name.
+        writer._fd = os.open(segment_path(tmp_path, 0), os.O_WRONLY)
+    exchange(segment_path(tmp_path, 0))
+    if way == "splice":
+        with pipe_with(b"after\n") as pipe:
+            writer.fill_from(pipe)
+    else:
+        writer.append(b"after\n")
+    writer.append(b"more\n")
+    writer.close()
+    # A file that was moved while it is open takes bytes until it is closed.
+    lost = 13 if way == "open" and exchange is _put_link else 7
+    for reader in (writer.reader(), open_reader(tmp_path)):
+        assert reader.size() == 18
+        assert reader.missing(18) == Missing(lost, 0)
+        assert reader.read(lost, 100) == Chunk(lost, b"before\nafter\nmore\n"[lost:])
+    if exchange is _put_link:
+        assert (tmp_path / "moved").read_bytes() == b"before\nafter\n"[:lost]
+    later = open_writer(tmp_path, quota=1000, segment=100, held=20)
+    later.append(b"later\n")
+    later.close()
+    assert open_reader(tmp_path).read(18, 100) == Chunk(18, b"later\n")
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES[:1] + EXCHANGES[2:])
+def test_a_reader_skips_a_segment_that_is_no_file(
+    tmp_path: Path, exchange: Callable[[Path], None]
+) -> None:
+    writer = make_writer(tmp_path)
+    writer.append(b"0123456789abcdefghij")
+    exchange(segment_path(tmp_path, 0))
+    assert open_reader(tmp_path).read(0, 100) == Chunk(10, b"abcdefghij")
+    exchange(segment_path(tmp_path, 10))
+    assert open_reader(tmp_path).read(0, 100).data == b""
+
+
+def test_what_lies_where_a_segment_will_be_made_is_replaced(tmp_path: Path) -> None:
+    writer = make_writer(tmp_path)
+    writer.append(b"0123456789")
+    (tmp_path / "target").write_bytes(b"untouched")
+    segment_path(tmp_path, 10).symlink_to(tmp_path / "target")
+    os.mkfifo(segment_path(tmp_path, 20))
+    writer.append(b"abcdefghijklmno")
+    writer.close()
+    assert (tmp_path / "target").read_bytes() == b"untouched"
+    assert read_all(open_reader(tmp_path)) == [Chunk(0, b"0123456789abcdefghijklmno")]
+
+
+def test_a_note_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """The task can guess the name of a note, and its link could name any file of the agent's user."""
+    (tmp_path / "target").write_bytes(b"untouched")
+    (tmp_path / "00000000000000000000-10-0.dropped").symlink_to(tmp_path / "target")
+    writer = make_writer(tmp_path)
+    writer.append(b"0123456789")
+    writer.close()
+    assert (tmp_path / "target").read_bytes() == b"untouched"
 
 
 @pytest.mark.parametrize("way", ["append", "fill_from"])

@@ -144,3 +144,31 @@ def test_a_token_is_never_printed() -> None:
 )
 def test_patterns_match_names(patterns: tuple[str, ...], name: str, allowed: bool) -> None:
     assert may_use(patterns, name) is allowed
+
+
+def test_a_token_file_that_another_user_could_exchange_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    path = folder / "token"
+    path.write_text("a-secret-of-this-test")
+    path.chmod(0o600)
+    folder.chmod(0o777)
+    with pytest.raises(ConfigError, match=r"exchange it, because .*open can be written by others"):
+        read_token_file(path)
+    # A link does not hide the folder that counts, and one in a safe folder is as good as its file.
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(ConfigError, match=r"exchange it, because .*open can be written by others"):
+        read_token_file(tmp_path / "link")
+    folder.chmod(0o755)
+    assert read_token_file(tmp_path / "link") == read_token_file(path)
+    (tmp_path / "way").symlink_to(folder)
+    assert read_token_file(tmp_path / "way" / "token") == read_token_file(path)
+
+
+def test_a_token_may_come_from_a_descriptor(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("a-secret-of-this-test")
+    path.chmod(0o600)
+    with path.open() as file:
+        token = read_token_file(Path(f"/dev/fd/{file.fileno()}"))
+    assert token.secret == "a-secret-of-this-test"

@@ -18,6 +18,7 @@ BASE = (
     "path_map",
     "frame_ranges",
     "message_framing",
+    "safe_files",
     "private_folder",
     "thumbnail",
 )

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.disk_model import CrashStates, Disk
 
+from trio_afrender import safe_files
 from trio_afrender.agent import journal
 from trio_afrender.agent.journal import DiskJournal, open_journal
 from trio_afrender.agent.journal_format import Message, PendingState, make_record, replay
@@ -123,6 +124,7 @@ def open_recording(compact: int, room: int | None = None) -> Iterator[Recording]
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         disk = Disk(Path(name), room)
         disk.install(journal, patch)
+        disk.install(safe_files, patch)
         patch.setattr(journal, "work_in_thread", work_at_once)
         patch.setattr(journal, "COMPACT_AFTER", compact)
         recording = Recording(disk, open_journal(Path(name, "journal")))

@@ -65,6 +65,15 @@ def test_a_store_of_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert f"belongs to user {owner}, and this is user {owner + 7}" in finding.text
 
 
+def test_a_store_below_a_folder_that_others_may_write(folder: Path) -> None:
+    above = folder.parent
+    above.chmod(0o777)
+    [finding] = store(folder)
+    assert (finding.level, finding.fix) == ("error", f"chmod go-w '{above}'")
+    assert finding.text.startswith(f"{above} can be written by others (mode 777)")
+    above.chmod(0o700)
+
+
 def test_a_store_that_may_not_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     [finding] = store(folder)

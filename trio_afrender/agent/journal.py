@@ -19,12 +19,15 @@ import trio
 
 from trio_afrender.agent.journal_format import MAGIC, PendingState, read_records, replay
 from trio_afrender.errors import StoreError
+from trio_afrender.safe_files import open_regular, read_regular
 from trio_afrender.tasklog.io_threads import work_in_thread
 
 __all__ = ("DiskJournal", "open_journal")
 
 logger = logging.getLogger(__name__)
 
+_MAX_SIZE = 1024 * 1024 * 1024
+"""Bytes of a journal that is read."""
 COMPACT_AFTER = 4 * 1024 * 1024
 """Bytes appended since the last rewrite after which the journal is rewritten."""
 DISK_RETRY_DELAY = 5.0
@@ -126,7 +129,7 @@ def open_journal(path: Path) -> DiskJournal:
     """
     data = b""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _MAX_SIZE)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -153,7 +156,7 @@ def open_journal(path: Path) -> DiskJournal:
 
 def _append(path: Path, size: int, data: bytes, *, sync: bool) -> None:
     """Write `data` after the first `size` bytes of the file."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    handle = open_regular(path, os.O_WRONLY | os.O_CREAT)
     try:
         view = memoryview(data)
         # pwrite at an explicit position overwrites the rest of an append that failed half way

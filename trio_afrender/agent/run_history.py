@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from trio_afrender.protocol.messages import TaskExec, TaskUpdate
+from trio_afrender.safe_files import open_regular, read_regular
 from trio_afrender.tasklog.io_threads import work_in_thread
 
 __all__ = ("DiskRunHistory", "RunHistory", "make_line", "read_history")
@@ -100,9 +101,7 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
     if not data:
         return
     try:
-        handle = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        handle = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         with os.fdopen(handle, "rb+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             # A write that was cut short left half a line; the new line must not be joined to it.
@@ -121,7 +120,8 @@ def read_history(
     """Yield the lines of both files, the oldest first. Torn lines are skipped. Raises `OSError`."""
     for name in names:
         try:
-            text = (folder / name).read_text(errors="replace")
+            # The last line may have made the file longer than its limit.
+            text = read_regular(folder / name, 2 * MAX_FILE_SIZE).decode("utf-8", "replace")
         except FileNotFoundError:
             continue
         for line in text.splitlines():

@@ -12,7 +12,8 @@ from pathlib import Path
 import attrs
 
 from trio_afrender.errors import StoreError
-from trio_afrender.private_folder import lock_folder, make_private, write_whole
+from trio_afrender.private_folder import lock_folder, make_private
+from trio_afrender.safe_files import read_regular, write_whole
 
 __all__ = ("StateDir", "open_state_dir")
 
@@ -20,6 +21,8 @@ UNCLEAN_MARKER = "unclean"
 """A file that exists while an agent runs, and after it was killed."""
 IDENTITY_LENGTH = 16
 """Characters."""
+MAX_FILE = 64 * 1024
+"""Bytes of a file here that is read whole."""
 OTHER_STORE = "another --store"
 IN_USE = "another agent of that name runs here; stop it or use another --name"
 NAME_PATTERN = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,200}")
@@ -52,10 +55,11 @@ class StateDir:
         path = self.path / "identity"
         try:
             with suppress(FileNotFoundError):
-                if len(text := path.read_text(errors="replace").strip()) == IDENTITY_LENGTH:
+                text = read_regular(path, MAX_FILE).decode("ascii", "replace").strip()
+                if len(text) == IDENTITY_LENGTH:
                     return text
             text = secrets.token_hex(IDENTITY_LENGTH // 2)
-            path.write_text(f"{text}\n")
+            write_whole(path, f"{text}\n")
         except OSError as error:
             raise StoreError.of(path, error) from error
         return text
@@ -63,7 +67,7 @@ class StateDir:
     def read_server_identity(self) -> str:
         """Return the stored identity on an afserver (`afserver.Identity`); empty without one."""
         try:
-            return (self.path / "render").read_text(encoding="utf-8", errors="replace")
+            return read_regular(self.path / "render", MAX_FILE).decode("utf-8", "replace")
         except OSError:
             return ""
 
@@ -83,13 +87,11 @@ def open_state_dir(root: Path, name: str) -> Iterator[StateDir]:
     """Create, check and lock the state directory of the agent `name` below `root`.
 
     Blocks on the disk. Files of an earlier agent are kept. Raises `StoreInUse` if another agent of
-    that name is running, and `StoreError` if the directory is a link, belongs to another user or
-    cannot be created.
+    that name is running, and `StoreError` if the directory cannot be created, or if other users could
+    replace it or a folder above it (`private_folder.find_unsafe`).
     """
     if not NAME_PATTERN.fullmatch(name):
         raise StoreError(root, f'the name "{name}" cannot be a folder: use letters, digits, . _ -')
-    _make_shared(root)
-    _make_shared(root / "trio_afrender")
     store = StateDir(root / "trio_afrender" / name)
     make_private(store.path, instead=OTHER_STORE)
     with lock_folder(store.path, IN_USE):
@@ -107,15 +109,3 @@ def open_state_dir(root: Path, name: str) -> Iterator[StateDir]:
         # for processes that this one has left.
         with suppress(OSError):
             (store.path / UNCLEAN_MARKER).unlink()
-
-
-def _make_shared(path: Path) -> None:
-    """Create a folder that agents share, or check that the existing one is a folder."""
-    try:
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o755, parents=True)
-        path.lstat()
-    except OSError as error:
-        raise StoreError.of(path, error, f"; choose {OTHER_STORE}") from error
-    if not path.is_dir():
-        raise StoreError(path, f"is not a folder; choose {OTHER_STORE}")

@@ -11,7 +11,7 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView
-from trio_afrender.private_folder import write_whole
+from trio_afrender.safe_files import write_whole
 
 __all__ = ("check_output_file", "check_report", "write_report")
 

@@ -20,8 +20,9 @@ from typing import Protocol
 
 from trio_afrender.errors import StoreError
 from trio_afrender.farm.state import AttemptOutput, FileData, LogText, Removal, StoredTexts, Write
-from trio_afrender.private_folder import NO_LINK, make_private, write_all, write_whole
+from trio_afrender.private_folder import make_private
 from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.safe_files import NO_LINK, write_all, write_whole
 from trio_afrender.text import to_bytes
 
 __all__ = ("DiskFarmStore", "FarmStore", "MemoryFarmStore")

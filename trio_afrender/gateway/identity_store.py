@@ -15,9 +15,14 @@ from typing import Protocol
 
 import trio
 
-from trio_afrender.private_folder import lock_folder, make_private, write_whole
+from trio_afrender.private_folder import lock_folder, make_private
+from trio_afrender.safe_files import read_regular, write_whole
 
 __all__ = ("DiskIdentityStore", "IdentityStore", "MemoryIdentityStore", "open_folder")
+
+
+_MAX_TEXT = 64 * 1024
+"""Bytes of a stored text; those that a gateway writes have about a hundred."""
 
 
 class IdentityStore(Protocol):
@@ -66,7 +71,7 @@ class DiskIdentityStore:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_regular(path, _MAX_TEXT).decode("utf-8", "replace")
     except OSError:
         return ""
 

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
 from typing import Final, final
 
 import trio
@@ -20,6 +19,7 @@ from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.message_framing import FrameError, FrameReader, encode
 from trio_afrender.process.exit_status import UNKNOWN_STATUS, make_status
 from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
+from trio_afrender.safe_files import read_regular
 from trio_afrender.supervisor.paths import end_path
 from trio_afrender.supervisor.protocol import TreeState
 from trio_afrender.tasklog.interfaces import RunLog
@@ -28,6 +28,8 @@ from trio_afrender.tasklog.supervised_log import SupervisedLog
 
 __all__ = ("SupervisedOutput", "SupervisedTree", "read_exit_record")
 
+MAX_END_RECORD = 1024 * 1024
+"""Bytes of the last state of a tree; it lists the pids of what could not be killed."""
 ANSWER_TIMEOUT = 10.0
 """Seconds for a task supervisor to answer: it may be in the middle of a write to a slow disk."""
 SIGNAL_OPERATIONS: Final = {
@@ -43,7 +45,7 @@ def read_exit_record(record: str) -> TreeState | None:
     # The task can write to this folder, and the write may have been cut short: anything that cannot
     # be parsed counts as missing.
     with suppress(OSError, ValueError, TypeError, RecursionError):
-        data = json.loads(Path(end_path(record)).read_text())
+        data = json.loads(read_regular(end_path(record), MAX_END_RECORD))
         if isinstance(data, dict):
             return TreeState.from_json(data)
     return None
@@ -212,6 +214,11 @@ class SupervisedTree:
         if state.raw is None:
             return None
         return FinalUsage(cpu=state.cpu, peak=state.peak, oom_kills=state.oom_kills)
+
+    @property
+    def left_nothing(self) -> bool:
+        # A post command of an earlier agent may have written there since its end was stored.
+        return self.state.bare and not self._attached
 
     async def exited(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 
+from trio_afrender.safe_files import NO_LINK, write_all
 from trio_afrender.supervisor.protocol import TreeState
 
 __all__ = ("end_path", "remove_socket", "socket_path", "write_end")
@@ -36,8 +37,14 @@ def write_end(record: str, state: TreeState) -> None:
 
     Not atomic: what a reader finds incomplete counts as missing (`read_exit_record`).
     """
-    handle = os.open(end_path(record), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    path, flags = end_path(record), os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
     try:
-        os.write(handle, json.dumps(state.to_json()).encode())
+        handle = os.open(path, flags, 0o600)
+    except FileExistsError:
+        # Put there by the task: opening a FIFO would wait for a reader, and the tree's end with it.
+        os.unlink(path)  # noqa: PTH108 - as above
+        handle = os.open(path, flags, 0o600)
+    try:
+        write_all(handle, json.dumps(state.to_json()).encode())
     finally:
         os.close(handle)

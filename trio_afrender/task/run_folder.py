@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -26,9 +27,9 @@ from typing import Protocol, TypeAlias
 import attrs
 import trio
 
-from trio_afrender.private_folder import write_whole
 from trio_afrender.process.interfaces import Persistence
 from trio_afrender.protocol.messages import TaskExec, TaskFile
+from trio_afrender.safe_files import read_regular, write_whole
 from trio_afrender.supervisor.run_folders import make_folders
 from trio_afrender.tasklog.displayed_log import DisplayedLog
 from trio_afrender.tasklog.head_tail import make_window, read_window
@@ -53,6 +54,9 @@ OWN_SLOT = "task"
 GPUS_FILE = "cards.json"
 MAX_FILE = 100_000
 """Bytes; files of that size and more are not sent (Afanasy's limit for thumbnails)."""
+_MAX_RUN_NAME = 64
+"""Characters of the part of a folder's name that stands for the run's id."""
+_DIGEST_LENGTH = 16
 STOP_FILE_TIMEOUT = 0.5
 """Seconds that writing the stop file may delay TERM."""
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".partial")
@@ -203,8 +207,8 @@ class DiskRunFolder:
         def read() -> tuple[str, ...]:
             # The task can write to this folder, so anything that is no list of texts counts as missing.
             try:
-                gpus = json.loads((self.folder / GPUS_FILE).read_text())
-            except (OSError, ValueError):
+                gpus = json.loads(read_regular(self.folder / GPUS_FILE, MAX_FILE))
+            except (OSError, ValueError, RecursionError):
                 return ()
             if not isinstance(gpus, list):
                 return ()
@@ -249,7 +253,7 @@ async def open_run_folder(
 
 def run_folder_name(task: TaskExec) -> str:
     """Return the name of a run's folder."""
-    return f"{task.key}_{safe_name(task.run)}"
+    return f"{task.key}_{safe_name(task.run, f'{task.key}-')}"
 
 
 async def read_stored_output(root: Path, task: TaskExec, *, limit: int, redactor: Redactor) -> str:
@@ -262,10 +266,19 @@ async def read_stored_output(root: Path, task: TaskExec, *, limit: int, redactor
     return await work_in_thread(read)
 
 
-def safe_name(run: str) -> str:
-    """Return `run` with all but ASCII letters and digits replaced, at most 64 characters."""
+def safe_name(run: str, usual_start: str = "") -> str:
+    """Return a name of at most 64 ASCII letters, digits and ``-`` for a run's id.
+
+    Different ids have different names: one that has other characters, or too many, is cut and gets a
+    part of its digest. `usual_start`, which ids made for an afserver begin with, is exempt.
+    """
     # The server chooses the run's id: it must not name another folder ("../x").
-    return "".join(c if c.isalnum() and c.isascii() else "-" for c in run)[:64]
+    name = "".join(c if c.isalnum() and c.isascii() else "-" for c in run)
+    rest = len(run.removeprefix(usual_start))
+    if name[-rest:] == run[-rest:] and len(name) <= _MAX_RUN_NAME and rest:
+        return name
+    digest = hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_LENGTH]
+    return f"{name[: _MAX_RUN_NAME - _DIGEST_LENGTH - 1]}-{digest}"
 
 
 def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[TaskFile, ...]:
@@ -279,7 +292,8 @@ def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[Task
     except OSError:  # the task has removed it
         return ()
     for entry in entries:
-        with suppress(FileNotFoundError):
+        # A file that is removed, or exchanged for something else, meanwhile.
+        with suppress(OSError):
             if entry.name in seen or not entry.is_file(follow_symlinks=False):
                 continue
             if entry.name.startswith(".") or entry.name.endswith(UNFINISHED_SUFFIXES):
@@ -287,7 +301,7 @@ def _read_files(folder: str, seen: Collection[str], *, last: bool) -> tuple[Task
             state = entry.stat(follow_symlinks=False)
             if state.st_size >= MAX_FILE:
                 continue
-            data = Path(entry.path).read_bytes()
+            data = read_regular(entry.path, MAX_FILE - 1)
             if last or _is_complete(data, time.time() - state.st_mtime):
                 found.append(TaskFile(name=entry.name, data=data))
     return tuple(found)

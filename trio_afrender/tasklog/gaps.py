@@ -11,11 +11,13 @@ import contextlib
 import os
 from pathlib import Path
 
+from trio_afrender.safe_files import open_regular
 from trio_afrender.tasklog.segments import (
     DROPPED,
     LOST,
     MissingRange,
     count_lines,
+    empty_note,
     note_path,
     segment_path,
 )
@@ -64,12 +66,18 @@ class MissingRanges:
         path.rename(note_path(self._folder, missing))
         self._dropped_note = missing
         with contextlib.suppress(OSError):
-            os.truncate(note_path(self._folder, missing), 0)
+            empty_note(self._folder, missing)
 
     def lose(self, start: int, data: bytes) -> None:
         """Count bytes that are not stored and never will be. Raises nothing: the disk is full or broken."""
-        missing = MissingRange(start, start + len(data), data.count(b"\n"), LOST)
-        self.lost += len(data)
+        self._lose(MissingRange(start, start + len(data), data.count(b"\n"), LOST))
+
+    def lose_segment(self, start: int, end: int) -> None:
+        """Count the newest segment as lost: it was removed or exchanged, its lines are not known."""
+        self._lose(MissingRange(start, end, 0, LOST))
+
+    def _lose(self, missing: MissingRange) -> None:
+        self.lost += missing.end - missing.start
         # They are newer than all that is stored or missing, so only the last range can touch them.
         if self.ranges and _touch(self.ranges[-1], missing):
             self.ranges = (*self.ranges[:-1], _joined(self.ranges[-1], missing))
@@ -94,7 +102,7 @@ class MissingRanges:
             if self._lost_note is not None and self._lost_note.start == last.start:
                 note_path(self._folder, self._lost_note).rename(path)
             else:
-                path.touch(mode=0o600)
+                os.close(open_regular(path, os.O_WRONLY | os.O_CREAT))
             self._lost_note = last
 
 

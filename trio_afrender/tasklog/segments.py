@@ -15,24 +15,29 @@ from __future__ import annotations
 import bisect
 import errno
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trio_afrender.safe_files import open_regular
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 
 __all__ = (
     "DROPPED",
+    "EXCHANGED",
     "LOST",
     "FolderReader",
     "Listing",
     "MissingRange",
     "count_lines",
+    "empty_note",
     "list_folder",
     "note_path",
     "open_reader",
     "read_segments",
     "segment_path",
+    "segment_size",
     "sum_missing",
 )
 
@@ -42,8 +47,17 @@ _SEGMENT = ".log"
 _COUNTED_AT_ONCE = 1024 * 1024
 _MAX_TRIES = 100
 _MAX_OFFSET = 2**62
+EXCHANGED = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EISDIR,
+    errno.EINVAL,
+    errno.ENXIO,
+)
+"""Errors of opening a segment that a task has removed, or replaced by a link, a folder, a FIFO, ..."""
 # EIO: a fault of the disk in one segment must not make the others unreadable.
-_UNREADABLE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
+_UNREADABLE = (*EXCHANGED, errno.EIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,24 @@ def segment_path(folder: Path, start: int) -> Path:
 def note_path(folder: Path, missing: MissingRange) -> Path:
     """Return the path of the empty file whose name states a missing range."""
     return folder / f"{missing.start:020d}-{missing.end}-{missing.lines}.{missing.kind}"
+
+
+def empty_note(folder: Path, missing: MissingRange) -> None:
+    """Free the bytes of a note that was a segment before. Raises `OSError`."""
+    handle = open_regular(note_path(folder, missing), os.O_WRONLY)
+    try:
+        os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)
+
+
+def segment_size(folder: Path, start: int) -> int:
+    """Return the bytes of the segment that starts at that offset; 0 for no regular file.
+
+    Raises `OSError`.
+    """
+    facts = segment_path(folder, start).lstat()
+    return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
 
 
 def list_folder(folder: Path) -> Listing:
@@ -121,7 +153,7 @@ def read_segments(folder: Path, starts: Sequence[int], offset: int, limit: int) 
     for start in starts[first:]:
         at = max(offset, start)
         try:
-            fd = os.open(segment_path(folder, start), os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_regular(segment_path(folder, start), os.O_RDONLY)
             try:
                 data = os.pread(fd, limit, at - start)
             finally:
@@ -139,7 +171,7 @@ def count_lines(path: Path) -> int:
     """Count the line feeds of a file in bounded memory. Raises OSError."""
     lines = 0
     buffer = bytearray(_COUNTED_AT_ONCE)
-    with path.open("rb", buffering=0) as file:
+    with open(open_regular(path, os.O_RDONLY), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
         while count := file.readinto(buffer):
             lines += buffer.count(b"\n", 0, count)
     return lines
@@ -169,7 +201,7 @@ class FolderReader:
                 return noted
             last = listing.starts[-1]
             try:
-                return max(noted, last + segment_path(self.folder, last).stat().st_size)
+                return max(noted, last + segment_size(self.folder, last))
             except FileNotFoundError:
                 continue  # removed by the writer since the listing, so there is a newer one
         return noted

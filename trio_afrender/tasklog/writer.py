@@ -15,15 +15,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from trio_afrender.safe_files import open_regular
 from trio_afrender.tasklog.gaps import MissingRanges
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.segments import (
     DROPPED,
+    EXCHANGED,
     MissingRange,
+    empty_note,
     list_folder,
-    note_path,
     read_segments,
     segment_path,
+    segment_size,
     sum_missing,
 )
 
@@ -261,21 +264,47 @@ class SegmentWriter:
                 stored -= oldest.length
                 # After each one: a reader repeats its read if segments were dropped meanwhile.
                 self._publish()
-            self._fd = self._open(at)
+            self._fd = self._open(at, new=True)
             current = _Segment(at)
             self._segments.append(current)
-        elif self._fd is None:
-            self._fd = self._open(current.start)
+        elif not self._is_intact(current):
+            # Writing on would put zeros in the place of the earlier bytes, or to what is no file.
+            self.close_fd()
+            self._segments.pop()
+            if current.length:
+                self._missing.lose_segment(current.start, current.end)
+            return self._make_room(at)
         return self._segment_size - current.length
 
-    def _open(self, start: int) -> int:
-        path, flags = segment_path(self.folder, start), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    def _is_intact(self, segment: _Segment) -> bool:
+        """Open the newest segment, if it is not open; False if the task has removed or exchanged it.
+
+        Raises OSError.
+        """
         try:
-            return os.open(path, flags, 0o600)
+            if self._fd is None:
+                self._fd = self._open(segment.start)
+        except OSError as error:
+            if error.errno not in EXCHANGED:
+                raise
+            return False
+        facts = os.fstat(self._fd)
+        return facts.st_nlink > 0 and facts.st_size >= segment.length
+
+    def _open(self, start: int, *, new: bool = False) -> int:
+        path, flags = segment_path(self.folder, start), os.O_WRONLY
+        if new:
+            flags |= os.O_CREAT | os.O_EXCL
+        try:
+            return open_regular(path, flags)
         except FileNotFoundError:
+            if not new:
+                raise
             # Made with the first bytes only: many tasks print nothing.
             self.folder.mkdir(mode=0o700)
-            return os.open(path, flags, 0o600)
+        except FileExistsError:
+            path.unlink()  # put there by the task
+        return open_regular(path, flags)
 
     def _publish(self) -> None:
         self.state = LogState(
@@ -331,12 +360,12 @@ def open_writer(folder: Path, *, quota: int, segment: int, held: int) -> Segment
     segments = []
     for start in listing.starts:
         with contextlib.suppress(FileNotFoundError):  # the task may remove files here
-            segments.append(_Segment(start, segment_path(folder, start).stat().st_size))
+            segments.append(_Segment(start, segment_size(folder, start)))
     # A writer that was killed may have begun drops: empty their notes, remove what they dropped.
     dropped = [each for each in listing.ranges if each.kind == DROPPED]
     for each in dropped:
-        if note_path(folder, each).stat().st_size:
-            os.truncate(note_path(folder, each), 0)
+        with contextlib.suppress(OSError):  # as above, or no regular file
+            empty_note(folder, each)
     if dropped:
         for path in folder.glob("*.log"):
             if path.stem.isdecimal() and any(g.start <= int(path.stem) < g.end for g in dropped):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError
+from trio_afrender.private_folder import find_unsafe
 
 __all__ = (
     "TokenTable",
@@ -112,6 +113,20 @@ def read_tokens_file(path: Path) -> TokenTable:
     return table
 
 
+def _check_folders(path: Path) -> None:
+    """Raise `ConfigError` if another user could exchange the file at `path`."""
+    if str(path).startswith(("/dev/", "/proc/")):
+        return  # a descriptor of this process
+    # The file too may be a link, as in the volumes of a Kubernetes secret.
+    for folder in {path.parent, path.resolve().parent}:
+        if unsafe := find_unsafe(folder, follow=True):
+            where, problem = unsafe
+            raise ConfigError(
+                f"token file {path}: another user could exchange it, because {where} {problem} or"
+                " move the file"
+            )
+
+
 def _read_private(path: Path) -> str:
     """Return the text of a file that only this user and root can read. Raises `ConfigError`."""
     try:
@@ -130,6 +145,7 @@ def _read_private(path: Path) -> str:
                     raise ConfigError(
                         f"token file {path} can be read by others (mode {mode:04o}): chmod 600"
                     )
+            _check_folders(path)
             data = file.read(_SIZE_LIMIT + 1)
     except OSError as error:
         raise ConfigError(f"token file {path}: {error.strerror or error}") from error

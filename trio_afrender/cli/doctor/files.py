@@ -23,6 +23,7 @@ from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.devtools.plugin_check import PLUGIN_KINDS, check_plugins
 from trio_afrender.errors import ConfigError
 from trio_afrender.plugins.lookup import list_plugins
+from trio_afrender.private_folder import find_unsafe
 from trio_afrender.task.usage_totals import show_bytes
 from trio_afrender.text import suggest
 from trio_afrender.transport.tokens import read_token_file
@@ -69,6 +70,13 @@ def check_store(config: Config) -> Iterator[Finding]:
     if facts is not None and facts.st_uid != user:
         text = f"{path} belongs to user {facts.st_uid}, and this is user {user}"
         yield Finding("store", ERROR, text, f"chown -R {user} {quoted}  # as root")
+        return
+    if unsafe := find_unsafe(path):
+        folder, problem = unsafe
+        text = f"{folder} {problem} or choose another --store: others could exchange the store"
+        writable = "can be written" in problem
+        fix = f"chmod go-w {quote(str(folder))}" if writable else "trio_afrender agent --store DIR"
+        yield Finding("store", ERROR, text, fix)
         return
     if not os.access(parent, os.W_OK | os.X_OK):
         fix = f"mkdir -p {quoted} && chown {user} {quoted}  # as root"

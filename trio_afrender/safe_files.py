@@ -1,0 +1,85 @@
+"""Read and write files where tasks may write: regular files only, bounded, never waited for. Blocking.
+
+A task can put anything in the place of a file that the agent or a task supervisor uses: a FIFO, whose
+open waits for the other end; a link to a device without end, or to a file of the agent's user; a file
+of many gigabytes. Standard library alone, because task supervisors import this module.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ("NO_LINK", "open_regular", "read_regular", "write_all", "write_whole")
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Flags of `os.open`: a link that was put into the folder is not followed out of it, and no child
+inherits the descriptor. Windows has neither."""
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+
+
+def open_regular(path: str | Path, flags: int, mode: int = 0o600) -> int:
+    """Open a regular file and return its descriptor, which the caller closes.
+
+    Raises `OSError`: EINVAL or ENXIO for anything that is no regular file, ELOOP for a link.
+    """
+    handle = os.open(path, flags | NO_LINK | _NO_WAIT, mode)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_regular(path: str | Path, limit: int) -> bytes:
+    """Return the contents of a regular file of at most `limit` bytes.
+
+    Raises `OSError` as `open_regular` does, and EFBIG for a larger file.
+    """
+    handle = open_regular(path, os.O_RDONLY)
+    try:
+        parts, room = [], limit + 1
+        while room and (part := os.read(handle, room)):
+            parts.append(part)
+            room -= len(part)
+    finally:
+        os.close(handle)
+    if not room:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
+    return b"".join(parts)
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Write `data` to a descriptor, which may take it in parts. Raises `OSError`."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def write_whole(
+    path: str | Path, data: str | bytes, *, mode: int = 0o666, unfinished: str | Path = ""
+) -> None:
+    """Write a file that a reader sees either complete or not at all. Raises `OSError`.
+
+    It is written as `unfinished`, by default ``<path>.part``, and renamed. A process that is killed
+    meanwhile leaves the old file. `mode` is that of a new file, less the process's umask.
+    """
+    part = unfinished or f"{path}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
+    try:
+        handle = os.open(part, flags, mode)
+    except FileExistsError:
+        # The rest of a write that was killed, or what a task put there: never opened, but replaced.
+        os.unlink(part)  # noqa: PTH108 - `Path` objects are a large part of the cost of a write
+        handle = os.open(part, flags, mode)
+    try:
+        write_all(handle, data.encode() if isinstance(data, str) else data)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(part)  # noqa: PTH108 - as above
+        raise
+    finally:
+        os.close(handle)
+    os.replace(part, path)  # noqa: PTH105 - as above
