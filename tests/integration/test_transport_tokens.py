@@ -165,10 +165,7 @@ def test_a_token_file_that_another_user_could_exchange_is_refused(tmp_path: Path
     assert read_token_file(tmp_path / "way" / "token") == read_token_file(path)
 
 
-def test_a_token_may_come_from_a_descriptor(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text("a-secret-of-this-test")
-    path.chmod(0o600)
+def test_a_token_is_read_from_an_inherited_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "token", make_token().secret)
     with path.open() as file:
-        token = read_token_file(Path(f"/dev/fd/{file.fileno()}"))
-    assert token.secret == "a-secret-of-this-test"
+        assert read_token_file(Path(f"/dev/fd/{file.fileno()}")) == read_token_file(path)

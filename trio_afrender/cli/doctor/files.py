@@ -72,9 +72,9 @@ def check_store(config: Config) -> Iterator[Finding]:
         yield Finding("store", ERROR, text, f"chown -R {user} {quoted}  # as root")
         return
     if unsafe := find_unsafe(path):
-        folder, problem = unsafe
-        text = f"{folder} {problem} or choose another --store: others could exchange the store"
-        writable = "can be written" in problem
+        folder, why = unsafe
+        text = f"{folder} {why} or choose another --store: others could exchange the store"
+        writable = "can be written" in why
         fix = f"chmod go-w {quote(str(folder))}" if writable else "trio_afrender agent --store DIR"
         yield Finding("store", ERROR, text, fix)
         return
