@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fuzz.targets import Target
 from trio_afrender.errors import JobError
-from trio_afrender.farm import FarmSettings, renders, scheduler, transitions
+from trio_afrender.farm import FarmSettings, renders, scheduler, transitions, why_waiting
 from trio_afrender.farm.snapshots import view_job
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.store import MemoryFarmStore
@@ -32,7 +32,7 @@ def job(data: bytes) -> None:
     renders.register(state, register, 1, "peer", 0.0)
     submitted = transitions.submit(state, spec, 0.0)
     scheduler.assign(state, 0.0)
-    scheduler.why_waiting(state, submitted, 0.0)
+    why_waiting.why_waiting(state, submitted, 0.0)
     view_job(submitted, store)
     while events := renders.take_events(state, state.renders["n"], 1):
         encode(events)

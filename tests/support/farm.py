@@ -21,6 +21,7 @@ from trio_afrender.farm import (
     scheduler,
     transitions,
     user_requests,
+    why_waiting,
 )
 from trio_afrender.farm.model import RenderState
 from trio_afrender.farm.snapshots import view_job, view_render
@@ -152,7 +153,7 @@ class FarmHarness:
         user_requests.change_settings(self.state, settings)
 
     def why_waiting(self, job: int) -> tuple[str, ...]:
-        return scheduler.why_waiting(self.state, self.state.find_job(job), self.now)
+        return why_waiting.why_waiting(self.state, self.state.find_job(job), self.now)
 
     # Renders and the clock
 
@@ -269,7 +270,7 @@ class FakeRender:
         self.seq += 1
         update = with_fields(Update(seq=self.seq, tasks=tasks), fields)
         state, now = self.farm.state, self.farm.now
-        renders.seen(self.state, self.session, now, busy=False)
+        renders.seen(state, self.state, self.session, now, busy=False)
         closes = apply_update(state, self.state, self.session, update, now)
         self.farm.assign()
         renders.close_runs(state, self.state, self.session, closes)

@@ -19,7 +19,7 @@ from trio_afrender.farm.render_states import (
     RenderEvent,
     RenderPart,
     RenderStates,
-    step,
+    advance,
 )
 
 __all__ = ("BEGIN", "END", "FIELDS", "PAGE", "make_part")
@@ -110,7 +110,7 @@ def _words(field: str, state: RenderPart) -> str:
 
 
 def _after(field: str, state: RenderPart, event: RenderEvent) -> str:
-    after: RenderPart = getattr(step(_states(field, state), event), field)
+    after: RenderPart = getattr(advance(_states(field, state), event), field)
     return "" if after is state else str(after)
 
 

@@ -124,10 +124,10 @@ def test_a_render_whose_update_is_processed_is_not_silent() -> None:
     job = farm.job()
     render = farm.render()
     render.take()
-    renders.seen(render.state, render.session, farm.now, busy=True)
+    renders.seen(farm.state, render.state, render.session, farm.now, busy=True)
     farm.pass_time(100.0)
     assert farm.states(job) == ["running"]
-    renders.seen(render.state, render.session, farm.now, busy=False)
+    renders.seen(farm.state, render.state, render.session, farm.now, busy=False)
     farm.pass_time(16.1)
     assert farm.states(job) == ["ready"]
 

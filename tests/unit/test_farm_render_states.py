@@ -20,8 +20,8 @@ from trio_afrender.farm.render_states import (
     RenderBit,
     RenderEvent,
     RenderStates,
+    advance,
     host_event,
-    step,
 )
 
 ALL_STATES = tuple(
@@ -50,12 +50,12 @@ def test_every_state_with_every_event() -> None:
     for states in ALL_STATES:
         assert_legal(states)
         for event in RenderEvent:
-            after = step(states, event)
+            after = advance(states, event)
             assert_legal(after)
             for old, new in zip(states.parts, after.parts, strict=True):
                 assert type(new) is type(old)
                 assert new is TRANSITIONS.get((old, event), old)
-            assert step(after, event) == after, "an event that happens twice counts once"
+            assert advance(after, event) == after, "an event that happens twice counts once"
 
 
 def test_each_event_changes_something_and_each_state_can_be_reached() -> None:
@@ -63,7 +63,7 @@ def test_each_event_changes_something_and_each_state_can_be_reached() -> None:
     reached = {RenderStates()}
     fresh = reached
     while fresh:
-        fresh = {step(states, event) for states in fresh for event in RenderEvent} - reached
+        fresh = {advance(states, event) for states in fresh for event in RenderEvent} - reached
         reached |= fresh
     assert reached == set(ALL_STATES)
 
@@ -72,7 +72,7 @@ def test_each_event_changes_something_and_each_state_can_be_reached() -> None:
 def test_any_sequence_leaves_a_legal_combination(events: list[RenderEvent]) -> None:
     states = RenderStates()
     for event in events:
-        states = step(states, event)
+        states = advance(states, event)
         assert_legal(states)
     if events and events[-1] is RenderEvent.LEAVE:
         assert not states.presence.online

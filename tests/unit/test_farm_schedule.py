@@ -257,7 +257,7 @@ def test_a_job_waits_for_earlier_jobs() -> None:
     render = farm.render()
     a, b = render.take()
     assert (a.job, b.job) == (first, other)
-    assert farm.why_waiting(mine) == ("the job waits for another one or for its time",)
+    assert farm.why_waiting(mine) == ("the job waits for \"prep (running)\"",)
     render.end(a)
     assert render.take_one().job == mine
     farm.stop_task(b.key, "no")
@@ -315,7 +315,7 @@ def test_why_a_task_is_waiting() -> None:
     assert farm.why_waiting(job) == ("no render is online",)
     farm.render()
     assert farm.why_waiting(job) == (
-        'block "b", render "a": a task needs capacity 2000, free is 1000 of 1000',
+        'block "b", render "a": a task needs 2000 of capacity, 1000 of 1000 are free',
     )
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent, open_bare_nursery
-from trio_afrender.farm import renders, scheduler, transitions, user_requests
+from trio_afrender.farm import render_sleep, renders, scheduler, transitions, user_requests
 from trio_afrender.farm.output_listeners import Answers, Listeners
 from trio_afrender.farm.render_session import RenderSession, run_session
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.snapshots import view_job, view_render
-from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.state import FarmState, WakePackets
 from trio_afrender.farm.store import DiskFarmStore, FarmStore, MemoryFarmStore
 from trio_afrender.farm.text_writer import TextWriter
+from trio_afrender.farm.wake_on_lan import send_magic_packets
+from trio_afrender.farm.why_waiting import WaitAnswer, explain_job, explain_task, why_waiting
 from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView, RenderView
@@ -113,7 +115,15 @@ class Farm:
 
     def why_waiting(self, job: int) -> tuple[str, ...]:
         """Explain why ready tasks are not assigned, a sentence each: no render, a mask, ..."""
-        return scheduler.why_waiting(self._state, self._state.find_job(job), trio.current_time())
+        return why_waiting(self._state, self._state.find_job(job), trio.current_time())
+
+    def explain_task(self, key: TaskKey) -> WaitAnswer:
+        """Explain what a task waits for, render by render, with figures."""
+        return explain_task(self._state, self._state.find_task(key), trio.current_time())
+
+    def explain_job(self, job: int) -> tuple[WaitAnswer, ...]:
+        """The same for all waiting tasks of a job; equal tasks of a block share an answer."""
+        return explain_job(self._state, self._state.find_job(job), trio.current_time())
 
     def report(self, job: int) -> dict[str, object]:
         """Make the report of a job, texts included.
@@ -290,6 +300,8 @@ class Farm:
             self._answers.give(run, None)
         for key in outgoing.ended_tasks:
             self._listeners.end(key)
+        for packets in outgoing.packets:
+            self._send_packets(packets)
         for number in outgoing.drop_sessions:
             if number in self._sessions:
                 self._sessions[number].scope.cancel()
@@ -314,6 +326,14 @@ class Farm:
         step = Reason(time=self._state.wall(), event="store", text=f"text not stored: {problem}")
         self._state.add_why(self._state.find_task(key), (step,))
         self.dispatch()
+
+    def _send_packets(self, packets: WakePackets) -> None:
+        try:
+            send_magic_packets(packets.macs, self.settings.wake_address, self.settings.wake_port)
+        except (OSError, ValueError) as error:
+            _log.warning("cannot wake render %r: %s", packets.render, error)
+            render = self._state.renders[packets.render]
+            render_sleep.wake_failed(self._state, render, f"packets cannot be sent: {error}")
 
     async def _run_clock(self) -> None:
         while True:

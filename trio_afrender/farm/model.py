@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_afrender.farm.auto_nimby import LoadWatch
 from trio_afrender.farm.node_log import NodeLog
+from trio_afrender.farm.render_parameters import (
+    EffectiveParameters,
+    PoolParameters,
+    RenderOverrides,
+    resolve,
+)
 from trio_afrender.farm.render_queue import RenderQueue
+from trio_afrender.farm.render_states import RenderBit, RenderStates
 from trio_afrender.farm.users import User
 from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
@@ -233,8 +241,31 @@ class RenderState:
     peer: str = ""
     session: int | None = None
     """The open link, None when there is none."""
-    state: int = 1
-    """Afanasy's state bits, as the render last reported them."""
+    overrides: RenderOverrides = attrs.field(factory=RenderOverrides)
+    effective: EffectiveParameters = attrs.Factory(
+        lambda self: resolve(self.register, self.overrides, PoolParameters()), takes_self=True
+    )
+    """What counts for its tasks, by `register`, `overrides` and the pool."""
+    states: RenderStates = attrs.field(factory=RenderStates)
+    reported: int = 1
+    """Afanasy's state bits, as the render last reported them: `states` has what they mean."""
+    sick_errors: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    """Users with a failed task since the last success: name -> service, Unix time."""
+    node_log: NodeLog = attrs.field(factory=NodeLog)
+    tasks_log: NodeLog = attrs.field(factory=NodeLog)
+    """Its last starts of tasks."""
+    time_register: float = 0.0
+    """Unix time, like the next three; 0: never."""
+    time_update: float = 0.0
+    """When its last message came."""
+    task_start_finish_time: float = 0.0
+    """When a task last began or ended there."""
+    wol_operation_time: float = 0.0
+    """When it last came, left, was ordered to sleep or was woken."""
+    wol_deadline: float | None = None
+    """When a sleep or a wake that is under way has failed."""
+    watch: LoadWatch = attrs.field(factory=LoadWatch)
+    """Since when its host is idle or busy, on the farm's own clock."""
     running: dict[str, Run] = attrs.field(factory=dict)
     capacity_used: int = 0
     resources: HostResources | None = None
@@ -251,4 +282,10 @@ class RenderState:
 
     @property
     def online(self) -> bool:
+        """Whether it has a link. Its bits say so for a zombie time longer."""
         return self.session is not None
+
+    @property
+    def bits(self) -> RenderBit:
+        """Afanasy's ``st``."""
+        return self.states.bits

@@ -1,82 +1,167 @@
-"""Decides whether a render may run the tasks of a block. Each refusal is a sentence for users."""
+"""Decides whether a render may run the tasks of a block. Each refusal is an obstacle with figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
+from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
+from trio_afrender.farm.render_states import Health, HostNimby, NimbyMode, PauseMode, Presence
 from trio_afrender.farm.state import FarmState
-from trio_afrender.jobs.job_spec import BlockSpec
+from trio_afrender.jobs.host_masks import HostMasks
+from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds
 from trio_afrender.protocol.messages import BlockFlags
 
-__all__ = ("avoids_block", "avoids_task", "coefficient", "why_not_eligible", "why_unavailable")
+__all__ = (
+    "coefficient",
+    "why_avoided_by_block",
+    "why_never",
+    "why_not_eligible",
+    "why_not_for_task",
+    "why_unavailable",
+)
 
-_NIMBY_OWN = 2
-_NIMBY_ALL = 4
+_PRESENCE = {
+    Presence.OFFLINE: Obstacle(ObstacleKind.OFFLINE),
+    Presence.ASLEEP: Obstacle(ObstacleKind.ASLEEP),
+    Presence.WAKING: Obstacle(ObstacleKind.WAKING),
+    Presence.FALLING: Obstacle(ObstacleKind.FALLING),
+}
+_OFFLINE = _PRESENCE[Presence.OFFLINE]
 
 
-def why_unavailable(render: RenderState, now: float) -> str:
-    """Explain why a render takes no task at all; empty if it does."""
-    if not render.online:
-        return "it is offline"
-    if render.state & _NIMBY_ALL:
-        return "it takes no jobs (NIMBY)"
-    if render.register.priority == 0:
-        return "its priority is 0"
-    if len(render.running) >= render.register.max_tasks:
-        return f"it runs {len(render.running)} tasks, its limit"
+def why_unavailable(state: FarmState, render: RenderState, now: float) -> Obstacle | None:
+    """What keeps all tasks from a render, if anything."""
+    if obstacle := _why_closed(state, render):
+        return obstacle
+    effective, running = render.effective, len(render.running)
+    if running >= effective.max_tasks:
+        return Obstacle(ObstacleKind.MAX_TASKS, have=running, of=effective.max_tasks)
+    if render.capacity_used >= effective.capacity:
+        return Obstacle(ObstacleKind.FULL, of=effective.capacity)
     if now < render.paused_until:
-        return "it has just given a task back"
-    return ""
+        return Obstacle(ObstacleKind.GAVE_BACK)
+    return None
 
 
-def why_not_eligible(render: RenderState, job: Job, block: Block) -> str:
-    """Explain why an available render takes no task of this block; empty if it does."""
-    spec, register = block.spec, render.register
+def _why_closed(state: FarmState, render: RenderState) -> Obstacle | None:
+    """What keeps all tasks from a render even when none of its tasks runs any more."""
+    states = render.states
+    # A render whose link is lost still counts as there, but nothing can be sent to it.
+    if render.session is None or states.presence is Presence.FALLING:
+        return _PRESENCE.get(states.presence, _OFFLINE)
+    if states.health is Health.SICK:
+        return Obstacle(ObstacleKind.SICK, have=len(render.sick_errors))
+    if states.host is HostNimby.ALL:
+        return Obstacle(ObstacleKind.HOST_NIMBY)
+    if render.effective.priority == 0:
+        return Obstacle(ObstacleKind.PRIORITY)
+    if state.pool.paused:
+        return Obstacle(ObstacleKind.POOL_PAUSED)
+    return None
+
+
+def why_not_eligible(render: RenderState, job: Job, block: Block) -> Obstacle | None:
+    """What keeps the tasks of a block from an available render now, if anything."""
+    spec, effective = block.spec, render.effective
     least = spec.capacity * max(1, _least_coefficient(spec))
-    free = register.capacity - render.capacity_used
+    free = effective.capacity - render.capacity_used
     if least > free:
-        return f"a task needs capacity {least}, free is {free} of {register.capacity}"
-    if register.services and spec.service not in register.services:
-        return f'it does not offer the service "{spec.service}"'
-    owners_only = render.state & _NIMBY_OWN and not job.spec.ignore_nimby
-    if owners_only and register.user_name != job.spec.user_name:
-        return "it takes its owner's jobs only (nimby)"
-    for owner in (block, job):
-        if reason := _mask_mismatch(render, owner):
-            return reason
-        limit = owner.spec.needs.max_running_tasks
-        if 0 <= limit <= owner.counts[TaskState.RUNNING]:
-            return f"max_running_tasks is {limit}"
-        limit = owner.spec.needs.max_running_tasks_per_host
-        if 0 <= limit <= owner.running_on[render.name]:
-            return f"max_running_tasks_per_host is {limit}"
-    load, needs = render.resources, spec.needs
-    if load is None:
-        return ""  # not reported yet: a render is not kept idle for that
-    offers = (
-        ("need_memory", needs.need_memory, load.mem_free_mb),
-        ("need_hdd", needs.need_hdd, load.hdd_free_gb),
-        ("need_cpu_freq_mgz", needs.need_cpu_freq_mgz, load.cpu_mhz),
-        ("need_cpu_cores", needs.need_cpu_cores, load.cpu_num),
-        ("need_cpu_freq_cores", needs.need_cpu_freq_cores, load.cpu_mhz * load.cpu_num),
-        ("need_gpu_mem_mb", needs.need_gpu_mem_mb, load.gpu_mem_total_mb - load.gpu_mem_used_mb),
+        return Obstacle(ObstacleKind.CAPACITY, need=least, have=free, of=effective.capacity)
+    return (
+        why_never(render, job, block)
+        or _why_limited(render, job, block)
+        or _why_short(render, spec.needs)
     )
-    for name, need, offer in offers:
-        if need > 0 and need > offer:
-            return f"{name} is {need}, it has {offer}"
-    return ""
 
 
-def _mask_mismatch(render: RenderState, owner: Block | Job) -> str:
-    name, masks = render.name, owner.masks
-    if masks.hosts is not None and not masks.hosts.fullmatch(name):
-        return "its name does not match hosts_mask"
-    if masks.exclude is not None and masks.exclude.fullmatch(name):
-        return "its name matches hosts_mask_exclude"
+def why_never(render: RenderState, job: Job, block: Block) -> Obstacle | None:
+    """What keeps the tasks of a block from a render whatever else runs there, if anything."""
+    effective = render.effective
+    if not effective.offers(block.spec.service):
+        return Obstacle(ObstacleKind.SERVICE, detail=block.spec.service)
+    return (
+        _why_reserved(render, job)
+        or _why_not_its_host(render, block.masks, block.spec.needs, "block")
+        or _why_not_its_host(render, job.masks, job.spec.needs, "job")
+    )
+
+
+def _why_reserved(render: RenderState, job: Job) -> Obstacle | None:
+    states = render.states
+    if states.pause is PauseMode.PAUSED and not job.spec.ignore_paused:
+        return Obstacle(ObstacleKind.PAUSED)
+    if job.spec.ignore_nimby:
+        return None
+    if states.nimby is NimbyMode.ALL:
+        return Obstacle(ObstacleKind.NIMBY_ALL)
+    own = states.nimby is NimbyMode.OWN or states.host is HostNimby.OWN
+    if own and render.effective.user_name != job.spec.user_name:
+        return Obstacle(ObstacleKind.NIMBY, detail=render.effective.user_name)
+    return None
+
+
+def _why_not_its_host(
+    render: RenderState, masks: HostMasks, needs: HostNeeds, owner: str
+) -> Obstacle | None:
+    if masks.hosts is not None and not masks.hosts.fullmatch(render.name):
+        return Obstacle(ObstacleKind.HOSTS_MASK, detail=owner)
+    if masks.exclude is not None and masks.exclude.fullmatch(render.name):
+        return Obstacle(ObstacleKind.HOSTS_MASK_EXCLUDE, detail=owner)
     if masks.os is not None and not masks.os.search(render.register.os):
-        return f'its system is "{render.register.os}", not need_os'
-    return ""
+        return Obstacle(ObstacleKind.NEED_OS, detail=render.register.os)
+    properties = render.effective.properties
+    if masks.properties is not None and not masks.properties.search(properties):
+        return Obstacle(ObstacleKind.NEED_PROPERTIES, detail=properties)
+    if needs.need_power > render.effective.power:
+        return Obstacle(ObstacleKind.NEED_POWER, need=needs.need_power, have=render.effective.power)
+    return None
+
+
+def _why_limited(render: RenderState, job: Job, block: Block) -> Obstacle | None:
+    """What the numbers of running tasks of the block, its job and its user keep from a render."""
+    user = job.user
+    owners = (
+        ("block", block.spec.needs, block.counts[TaskState.RUNNING], block.running_on),
+        ("job", job.spec.needs, job.counts[TaskState.RUNNING], job.running_on),
+        ("user", user.needs, user.running, user.running_on),
+    )
+    for name, needs, running, running_on in owners:
+        limit = needs.max_running_tasks
+        if 0 <= limit <= running:
+            return Obstacle(ObstacleKind.MAX_RUNNING, have=running, of=limit, detail=name)
+        limit = needs.max_running_tasks_per_host
+        if 0 <= limit <= running_on[render.name]:
+            there = running_on[render.name]
+            return Obstacle(ObstacleKind.MAX_RUNNING_PER_HOST, have=there, of=limit, detail=name)
+    return None
+
+
+def _why_short(render: RenderState, needs: HostNeeds) -> Obstacle | None:
+    """What a block needs of the host beyond what is free there."""
+    load = render.resources
+    if load is None:
+        return None  # not reported yet: a render is not kept idle for that
+    offers = (
+        (ObstacleKind.NEED_MEMORY, needs.need_memory, load.mem_free_mb),
+        (ObstacleKind.NEED_HDD, needs.need_hdd, load.hdd_free_gb),
+        (ObstacleKind.NEED_CPU_FREQ, needs.need_cpu_freq_mgz, load.cpu_mhz),
+        (ObstacleKind.NEED_CPU_CORES, needs.need_cpu_cores, load.cpu_num),
+        (
+            ObstacleKind.NEED_CPU_FREQ_CORES,
+            needs.need_cpu_freq_cores,
+            load.cpu_mhz * load.cpu_num,
+        ),
+        (
+            ObstacleKind.NEED_GPU_MEM,
+            needs.need_gpu_mem_mb,
+            load.gpu_mem_total_mb - load.gpu_mem_used_mb,
+        ),
+    )
+    for kind, need, offer in offers:
+        if need > 0 and need > offer:
+            return Obstacle(kind, need=need, have=offer)
+    return None
 
 
 def _least_coefficient(spec: BlockSpec) -> int:
@@ -87,45 +172,66 @@ def coefficient(render: RenderState, spec: BlockSpec) -> int:
     """How many times the block's capacity a task gets on a render; 0: the capacity is fixed."""
     if not spec.flags & BlockFlags.VARCAPACITY:
         return 0
-    free = (render.register.capacity - render.capacity_used) // spec.capacity
+    free = (render.effective.capacity - render.capacity_used) // spec.capacity
     if spec.capacity_coeff_max > 0:
         free = min(free, spec.capacity_coeff_max)
     # Never below the least: `why_not_eligible` has compared the free capacity with that.
     return max(free, _least_coefficient(spec), 1)
 
 
-def avoids_block(state: FarmState, render: RenderState, block: Block, now: float) -> bool:
+def why_avoided_by_block(
+    state: FarmState, render: RenderState, block: Block, now: float
+) -> Obstacle | None:
     """Whether a render failed too often at a block, and another render can run it.
 
     Without another one it gets the block again: on a farm of one machine, avoiding the only
     render would keep the job waiting for ever.
     """
-    limit = _own_or_default(block.spec.errors_avoid_host, state.settings.errors_avoid_host)
-    forgive = block.spec.errors_forgive_time
+    if render.name not in block.error_hosts:
+        return None
+    limit = _error_rule(state, block, "errors_avoid_host")
+    forgive = _error_rule(state, block, "errors_forgive_time")
 
     def failed(other: RenderState) -> bool:
         count, last = block.error_hosts.get(other.name, (0, 0.0))
         return count >= limit and (forgive <= 0 or now < last + forgive)
 
-    return limit > 0 and failed(render) and _has_alternative(state, render, block, failed)
+    if limit <= 0 or not failed(render) or not _has_alternative(state, render, block, failed):
+        return None
+    count, last = block.error_hosts[render.name]
+    rest = f"forgiven in {last + forgive - now:.0f} s" if forgive > 0 else "never forgiven"
+    return Obstacle(ObstacleKind.AVOIDED_BY_BLOCK, have=count, of=limit, detail=rest)
 
 
-def avoids_task(state: FarmState, render: RenderState, task: Task) -> bool:
+def why_not_for_task(state: FarmState, render: RenderState, task: Task) -> Obstacle | None:
+    """What keeps one task from a render that takes the tasks of its block, if anything."""
+    if task.block.job.spec.maintenance and task.block.spec.task_name(task.key.task) != render.name:
+        return Obstacle(ObstacleKind.MAINTENANCE)
+    return _why_avoided_by_task(state, render, task)
+
+
+def _why_avoided_by_task(state: FarmState, render: RenderState, task: Task) -> Obstacle | None:
     """Whether a render failed too often at a task, and another render can run it."""
-    if task.error_hosts is None:
-        return False
+    if task.error_hosts is None or render.name not in task.error_hosts:
+        return None
     hosts = task.error_hosts  # in the closure the attribute's type would include None
-    spec = task.block.spec
-    limit = _own_or_default(spec.errors_task_same_host, state.settings.errors_task_same_host)
+    limit = _error_rule(state, task.block, "errors_task_same_host")
 
     def failed(other: RenderState) -> bool:
         return hosts[other.name] >= limit
 
-    return limit > 0 and failed(render) and _has_alternative(state, render, task.block, failed)
+    if limit <= 0 or not failed(render) or not _has_alternative(state, render, task.block, failed):
+        return None
+    return Obstacle(ObstacleKind.AVOIDED_BY_TASK, have=hosts[render.name], of=limit)
 
 
-def _own_or_default(own: int, default: int) -> int:
-    return own if own >= 0 else default
+def _error_rule(state: FarmState, block: Block, name: str) -> int:
+    """The value of a rule: the block's, else its user's, else the farm's."""
+    for owner in (block.spec, block.job.user, state.settings):
+        value: int = getattr(owner, name)
+        if value >= 0:
+            break
+    return value
 
 
 def _has_alternative(
@@ -133,16 +239,12 @@ def _has_alternative(
 ) -> bool:
     """Whether another online render takes the block, now or when its other tasks have ended."""
     # What changes while tasks run (used capacity, load, limits) does not count here.
-    for other in state.renders.values():
-        if other is render or not other.online or failed(other):
-            continue
-        if other.state & _NIMBY_ALL or other.register.priority == 0:
-            continue
-        if other.register.max_tasks < 1 or other.register.capacity < block.spec.capacity:
-            continue
-        services = other.register.services
-        if services and block.spec.service not in services:
-            continue
-        if not any(_mask_mismatch(other, owner) for owner in (block, block.job)):
-            return True
-    return False
+    return any(
+        other is not render
+        and not failed(other)
+        and _why_closed(state, other) is None
+        and other.effective.max_tasks > 0
+        and other.effective.capacity >= block.spec.capacity
+        and why_never(other, block.job, block) is None
+        for other in state.renders.values()
+    )

@@ -170,7 +170,7 @@ async def _read(
 ) -> None:
     while True:
         message = await session.link.receive()
-        renders.seen(render, session.id, trio.current_time(), busy=True)
+        renders.seen(state, render, session.id, trio.current_time(), busy=True)
         match message:
             case Update():
                 # Apply, store, then acknowledge and close: until its texts are stored the render
@@ -193,4 +193,4 @@ async def _read(
                     _log.warning("%s: message of unknown type %r skipped", _describe(session), kind)
             case Register():
                 raise ProtocolError("a second Register")
-        renders.seen(render, session.id, trio.current_time(), busy=False)
+        renders.seen(state, render, session.id, trio.current_time(), busy=False)

@@ -26,8 +26,8 @@ __all__ = (
     "RenderEvent",
     "RenderPart",
     "RenderStates",
+    "advance",
     "host_event",
-    "step",
 )
 
 
@@ -253,7 +253,7 @@ class RenderStates:
         return attrs.evolve(self, host=HostNimby.FREE).bits
 
 
-def step(states: RenderStates, event: RenderEvent) -> RenderStates:
+def advance(states: RenderStates, event: RenderEvent) -> RenderStates:
     """Return the states after an event."""
 
     return RenderStates(

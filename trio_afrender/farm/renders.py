@@ -7,16 +7,35 @@ no other render has got meanwhile: a short network failure does not throw away a
 
 from __future__ import annotations
 
+from trio_afrender.farm.auto_nimby import AutoAction, LoadWatch, decide, next_check, observe
 from trio_afrender.farm.model import RenderState, Run
+from trio_afrender.farm.render_parameters import resolve
 from trio_afrender.farm.render_queue import RenderQueue
+from trio_afrender.farm.render_sleep import check_limits, note_awake, order_sleep, why_awake
+from trio_afrender.farm.render_states import NimbyMode, Presence, RenderEvent, host_event
 from trio_afrender.farm.state import FarmState, time_limits
 from trio_afrender.farm.transitions import release_held, requeue, resume_lost_run
 from trio_afrender.farm.user_requests import stop_for_limit
 from trio_afrender.protocol.messages import Events, Refused, Register, Registered, RunRef
 
-__all__ = ("close_runs", "deregister", "register", "seen", "take_events", "tick", "unlink")
+__all__ = (
+    "close_runs",
+    "deregister",
+    "note_error",
+    "note_success",
+    "register",
+    "seen",
+    "take_events",
+    "tick",
+    "unlink",
+    "watch_load",
+)
 
 _MAX_NAME = 255
+_MAX_TEXT = 1000
+"""Characters of a text of a render in its log."""
+_MAX_SICK_ERRORS = 100
+"""Users whose errors are kept of a render."""
 
 
 def register(
@@ -29,10 +48,7 @@ def register(
         return Refused(reason="bad-name", text="a name has at most 255 printable characters")
     render = state.renders.get(message.name)
     if render is None:
-        render = RenderState(id=state.next_render, name=message.name, register=message)
-        state.next_render += 1
-        state.renders[render.name] = render
-        state.changes.note_render(render.id, "add")
+        render = _add(state, message)
     elif render.session is not None:
         listed = (state.runs.get(task.run) for task in (*message.running, *message.undelivered))
         if not any(run is not None and run.render is render for run in listed):
@@ -47,19 +63,48 @@ def register(
         state.outgoing.drop_sessions.append(render.session)
         _end_session(state, render, now)
     render.register = message
+    render.effective = resolve(message, render.overrides, state.pool)
     render.session = session
     render.peer = peer
-    render.state = message.state
     render.resources = message.resources or render.resources
     render.last_seen = now
+    render.time_register = render.time_update = state.wall()
     render.lost_at = None
     render.paused_until = 0.0
     render.given_back = 0
+    render.watch = LoadWatch()
     state.check_by(now + state.settings.zombie_time)
-    state.freed.add(render.name)
-    state.outgoing.changed = True
-    state.changes.note_render(render.id, "change")
+    _note_register(state, render, message)
     return _answer(state, render, message, now)
+
+
+def _add(state: FarmState, message: Register) -> RenderState:
+    """Add a render that the farm has not seen before."""
+    render = RenderState(id=state.next_render, name=message.name, register=message)
+    state.next_render += 1
+    state.renders[render.name] = render
+    state.changes.note_render(render.id, "add")
+    if state.pool.new_nimby:
+        state.move_render(render, RenderEvent.NIMBY_ALL)
+    if state.pool.new_paused:
+        state.move_render(render, RenderEvent.PAUSE)
+    return render
+
+
+def _note_register(state: FarmState, render: RenderState, message: Register) -> None:
+    if render.states.presence is Presence.FALLING:
+        note_awake(state, render, message.sleep_failed or "it has registered again")
+    elif message.sleep_failed:
+        state.log_render(render, f"Not asleep: {message.sleep_failed[:_MAX_TEXT]}", "wol sleep")
+    if not render.states.presence.online:
+        state.log_render(render, "Registered.")
+    render.wol_deadline = None
+    state.move_render(render, RenderEvent.REGISTER)
+    # What it reports counts when it changes: a user may have freed it since.
+    if message.state != render.reported:
+        render.reported = message.state
+        state.move_render(render, host_event(message.state))
+    state.note_render(render)
 
 
 def _answer(state: FarmState, render: RenderState, message: Register, now: float) -> Registered:
@@ -110,11 +155,12 @@ def _queue_requests_again(state: FarmState, run: Run) -> None:
         state.wake(run.render)
 
 
-def seen(render: RenderState, session: int, now: float, *, busy: bool) -> None:
+def seen(state: FarmState, render: RenderState, session: int, now: float, *, busy: bool) -> None:
     """Note that a message has arrived. While the farm is `busy` with it, the render does not
     count as silent."""
     if render.session == session:
         render.last_seen = now
+        render.time_update = state.wall()
         render.busy = busy
 
 
@@ -165,16 +211,78 @@ def deregister(
     if render.session != session:
         return
     _end_session(state, render, now)
-    _requeue_all(
-        state, render, f'render "{render.name}" left' + (f": {reason}" if reason else ""), now
-    )
+    _leave(state, render, "left" + (f": {reason[:_MAX_TEXT]}" if reason else ""), now)
 
 
-def _requeue_all(state: FarmState, render: RenderState, text: str, now: float) -> None:
+def _leave(state: FarmState, render: RenderState, text: str, now: float) -> None:
+    """Take a render offline, or note that it sleeps, and queue its tasks again."""
     render.lost_at = None
     # A copy, because `requeue` removes each run from the dictionary.
     for run in list(render.running.values()):
-        requeue(state, run, "lost", text, now)
+        requeue(state, run, "lost", f'render "{render.name}" {text}', now)
+    if state.move_render(render, RenderEvent.LEAVE):
+        render.wol_deadline = None
+        asleep = render.states.presence is Presence.ASLEEP
+        state.log_render(render, f"{'Asleep' if asleep else 'Offline'}: {text}.")
+
+
+def note_success(render: RenderState) -> None:
+    """Note that a task has succeeded on a render: errors before count no more."""
+    render.sick_errors.clear()
+
+
+def note_error(state: FarmState, render: RenderState, run: Run) -> None:
+    """Note that a task has failed on a render, which may make the render sick."""
+    errors, limit = render.sick_errors, state.pool.sick_errors_count
+    block = run.task.block
+    errors.pop(block.job.spec.user_name, None)  # the last one comes last
+    errors[block.job.spec.user_name] = (block.spec.service, state.wall())
+    if len(errors) > _MAX_SICK_ERRORS:
+        del errors[next(iter(errors))]
+    if 0 < limit <= len(errors) and state.move_render(render, RenderEvent.FALL_ILL):
+        lines = (f"{user} - {service}" for user, (service, _) in errors.items())
+        state.log_render(
+            render, f"Got sick after errors of {len(errors)} users:\n" + "\n".join(lines), "sick"
+        )
+
+
+def watch_load(state: FarmState, render: RenderState, now: float) -> None:
+    """Apply the rules for busy and idle hosts after a measurement."""
+    load, pool = render.resources, state.pool
+    if load is None:
+        return
+    render.watch = observe(
+        render.watch,
+        load,
+        now,
+        idle=pool.limits("idle"),
+        busy=pool.limits("busy"),
+        reserved=render.states.nimby is not NimbyMode.FREE,
+        has_tasks=bool(render.running),
+    )
+    _apply_load_rules(state, render, now)
+
+
+def _apply_load_rules(state: FarmState, render: RenderState, now: float) -> None:
+    times = state.pool.times
+    if render.watch == LoadWatch() or render.session is None:
+        return
+    facts = {
+        "reserved": render.states.nimby is not NimbyMode.FREE,
+        "may_sleep": not why_awake(render),
+    }
+    action = decide(render.watch, times, now, **facts)
+    if action is None:
+        state.check_by(next_check(render.watch, times, **facts))
+    elif action is AutoAction.SLEEP:
+        order_sleep(state, render, now)
+        state.log_render(render, f"Idle for {times.idle_sleep} s.", "auto wol sleep")
+    elif action is AutoAction.FREE:
+        state.move_render(render, RenderEvent.AUTO_FREE)
+        state.log_render(render, f"Idle for {times.idle_free} s.", "auto nimby free")
+    else:
+        state.move_render(render, RenderEvent.AUTO_NIMBY)
+        state.log_render(render, f"Busy for {times.busy_nimby} s.", "auto nimby")
 
 
 def tick(state: FarmState, now: float) -> None:
@@ -209,13 +317,15 @@ def _tick_render(state: FarmState, render: RenderState, now: float) -> None:
             silent = now - render.last_seen
             state.outgoing.drop_sessions.append(render.session)
             _end_session(state, render, now)
-            _requeue_all(state, render, f'render "{render.name}" silent for {silent:.0f} s', now)
+            _leave(state, render, f"silent for {silent:.0f} s", now)
     elif render.lost_at is not None:
         if now < render.lost_at:
             state.check_by(render.lost_at)
         else:
-            _requeue_all(state, render, f'render "{render.name}" gone for {zombie:.0f} s', now)
+            _leave(state, render, f"gone for {zombie:.0f} s", now)
             state.outgoing.changed = True
+    check_limits(state, render, now)
+    _apply_load_rules(state, render, now)
     if render.paused_until > now:
         state.check_by(render.paused_until)
     elif render.paused_until:

@@ -1,26 +1,28 @@
 """Assigns tasks to renders: jobs by priority, blocks and tasks in order, spread over renders.
 
 No function here iterates over all tasks: the ready tasks of a block are in a heap, and only
-renders that may have become able to take a task are considered.
+renders that may have become able to take a task are considered. `why_waiting` explains the result.
 """
 
 from __future__ import annotations
 
 import heapq
 
-from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState
+from trio_afrender.farm.model import Block, RenderState, Run, Task, TaskState
 from trio_afrender.farm.placement import (
-    avoids_block,
-    avoids_task,
     coefficient,
+    why_avoided_by_block,
     why_not_eligible,
+    why_not_for_task,
     why_unavailable,
 )
+from trio_afrender.farm.render_sleep import wake_for_tasks
+from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec, TaskSpec
 from trio_afrender.protocol.messages import TaskExec
 
-__all__ = ("assign", "make_exec", "why_waiting")
+__all__ = ("assign", "make_exec")
 
 _LISTENED = 1
 """The bit of `TaskExec.flags` that has new output sent as it comes."""
@@ -28,35 +30,55 @@ _NO_TASK = TaskSpec()
 
 
 def assign(state: FarmState, now: float) -> None:
-    """Assign all tasks that can be assigned, one for each render in turn.
-
-    Renders are served by priority, then the one with the fewest runs first.
-    """
+    """Assign all tasks that can be assigned, each to the render that comes first then."""
     all_freed, state.all_freed = state.all_freed, False
     freed, state.freed = state.freed, set()
-    if not state.ready or not (all_freed or freed):
-        return
-    names = state.renders if all_freed else sorted(freed)
-    renders = [r for r in map(state.renders.__getitem__, names) if not why_unavailable(r, now)]
-    # One task for each render and round, so that tasks are spread instead of filling the first
-    # render. A render that has got none in a round gets none in the next: ready tasks only decrease.
-    while renders and state.ready:
-        renders.sort(key=lambda r: (-r.register.priority, len(r.running), r.id))
-        renders = [
-            r for r in renders if not why_unavailable(r, now) and _assign_next(state, r, now)
-        ]
+    if state.ready and (all_freed or freed):
+        considered = state.renders.values() if all_freed else _existing(state, freed)
+        queue = [(_rank(r), r) for r in considered if not why_unavailable(state, r, now)]
+        heapq.heapify(queue)
+        # A render that has got no task now gets none later in this round: ready tasks only decrease.
+        while queue and state.ready:
+            render = queue[0][1]
+            if _assign_next(state, render, now) and not why_unavailable(state, render, now):
+                heapq.heapreplace(queue, (_rank(render), render))
+            else:
+                heapq.heappop(queue)
+    for render in _existing(state, freed):
+        # Not before the round: a render with one task after the other stays busy.
+        if not render.running and render.states.presence is Presence.RUNNING:
+            state.move_render(render, RenderEvent.NO_TASKS)
+    wake_for_tasks(state, now)
+
+
+def _existing(state: FarmState, names: set[str]) -> list[RenderState]:
+    return [state.renders[name] for name in names if name in state.renders]
+
+
+def _rank(render: RenderState) -> tuple[int, int, int, float, int, int, str]:
+    """The order in which renders are served. No two are equal, because of their names."""
+    effective = render.effective
+    return (
+        len(render.running),
+        render.capacity_used - effective.capacity,
+        -effective.priority,
+        render.task_start_finish_time,
+        -effective.capacity,
+        -effective.max_tasks,
+        render.name,
+    )
 
 
 def _assign_next(state: FarmState, render: RenderState, now: float) -> bool:
     """Assign a render its next task; False if there is none for it."""
     for job in state.order:
-        if not job.counts[TaskState.READY]:
+        if not job.counts[TaskState.READY] or job.paused or job.user.paused:
             continue
         for block in job.blocks:
             if not block.counts[TaskState.READY] or why_not_eligible(render, job, block):
                 continue
             # After the cheap tests: this one may iterate over all renders.
-            if avoids_block(state, render, block, now):
+            if why_avoided_by_block(state, render, block, now):
                 continue
             task = _pop_task(state, render, block)
             if task is not None:
@@ -75,7 +97,7 @@ def _pop_task(state: FarmState, render: RenderState, block: Block) -> Task | Non
         # Killed, resumed or assigned since: the heap keeps such entries (`Block.ready`).
         if task.state is not TaskState.READY:
             continue
-        if avoids_task(state, render, task):
+        if why_not_for_task(state, render, task):
             avoided.append(entry)
         else:
             found = task
@@ -108,9 +130,19 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
     if job.started is None:
         job.started = task.started
     state.attach(run, now)
+    render.tasks_log.add(task.started, _describe_start(task))
     state.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')
     render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
     state.wake(render)
+
+
+def _describe_start(task: Task) -> str:
+    """The line of a start for the log of a render, in the form of Afanasy's server."""
+    spec, job, key = task.block.spec, task.block.job.spec, task.key
+    place = f"{job.name}[{spec.name}][{spec.task_name(key.task)}]"
+    return (
+        f"Starting task: [{spec.service}({spec.parser}):{spec.capacity}] {job.user_name}: {place}"
+    )
 
 
 def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
@@ -157,9 +189,9 @@ def make_exec(run: Run, coeff: int, started: float) -> TaskExec:
 
 def _data_integers(render: RenderState, spec: BlockSpec) -> dict[str, int]:
     found = {
-        "render_capacity_total": render.register.capacity,
+        "render_capacity_total": render.effective.capacity,
         "render_capacity_used": render.capacity_used,
-        "render_tasks_maximum": render.register.max_tasks,
+        "render_tasks_maximum": render.effective.max_tasks,
         "render_tasks_running": len(render.running),
     }
     if spec.parser_coeff != 1:
@@ -178,26 +210,3 @@ def _data_strings(job: JobSpec, spec: BlockSpec, own: TaskSpec) -> dict[str, str
     if job.custom_data:
         found["job_custom_data"] = job.custom_data
     return found
-
-
-def why_waiting(state: FarmState, job: Job, now: float) -> tuple[str, ...]:
-    """Explain why ready tasks of a job are not assigned, a sentence each; () if none is ready."""
-    if job.held:
-        return ("the job waits for another one or for its time",)
-    if not job.counts[TaskState.READY]:
-        return ()
-    online = [render for render in state.renders.values() if render.online]
-    if not online:
-        return ("no render is online",)
-    found: dict[str, None] = {}
-    for block in job.blocks:
-        if not block.counts[TaskState.READY]:
-            continue
-        for render in online:
-            reason = (
-                why_unavailable(render, now)
-                or why_not_eligible(render, job, block)
-                or "it comes next"
-            )
-            found[f'block "{block.spec.name}", render "{render.name}": {reason}'] = None
-    return tuple(found)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from trio_afrender.farm.model import Job, RenderState, Task
+from trio_afrender.farm.render_states import RenderBit
 from trio_afrender.jobs.views import JobView, RenderView, TaskView, Texts
 
 __all__ = ("view_job", "view_render")
+
+_NIMBY = {RenderBit.NbY: "nimby", RenderBit.NBY: "NIMBY"}
 
 
 def view_job(job: Job, texts: Texts) -> JobView:
@@ -57,7 +60,7 @@ def _view_task(task: Task, texts: Texts) -> TaskView:
 
 def view_render(render: RenderState) -> RenderView:
     """Make a snapshot of a render."""
-    register = render.register
+    register, effective = render.register, render.effective
     state = "offline"
     if render.online:
         state = "online"
@@ -67,17 +70,16 @@ def view_render(render: RenderState) -> RenderView:
         id=render.id,
         name=render.name,
         state=state,
-        # Afanasy's bits: 4 takes no jobs, 2 those of its owner only.
-        nimby="NIMBY" if render.state & 4 else "nimby" if render.state & 2 else "",
+        nimby=_NIMBY.get(render.bits & (RenderBit.NbY | RenderBit.NBY), ""),
         host_name=register.host_name,
-        user_name=register.user_name,
+        user_name=effective.user_name,
         engine=register.engine,
         os=register.os,
         peer=render.peer,
-        capacity=register.capacity,
+        capacity=effective.capacity,
         capacity_used=render.capacity_used,
-        max_tasks=register.max_tasks,
-        services=register.services,
+        max_tasks=effective.max_tasks,
+        services=effective.services,
         running=tuple(run.key for run in render.running.values()),
         resources=render.resources,
     )

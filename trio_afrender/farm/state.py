@@ -18,14 +18,19 @@ from typing import Protocol
 
 import attrs
 
+from trio_afrender.farm.auto_nimby import LoadWatch
 from trio_afrender.farm.changes import Changes
 from trio_afrender.farm.model import Job, RenderState, Run, Task, TaskState
+from trio_afrender.farm.node_log import NodeLog
+from trio_afrender.farm.render_parameters import PoolParameters
+from trio_afrender.farm.render_states import Presence, RenderEvent, advance
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.users import User
 from trio_afrender.jobs.views import Texts
 from trio_afrender.protocol.messages import Reason, TaskKey
 
 __all__ = (
+    "ROOT_POOL",
     "AttemptOutput",
     "FarmState",
     "FileData",
@@ -33,10 +38,14 @@ __all__ = (
     "OutgoingMessages",
     "Removal",
     "StoredTexts",
+    "WakePackets",
     "Write",
     "time_limits",
 )
 
+ROOT_POOL = 1
+"""The id of the pool "/"."""
+_TASK_EVENTS = (RenderEvent.TASKS, RenderEvent.NO_TASKS)
 _WHY_LIMIT = 200
 """Reasons kept of a task; its log has all of them."""
 
@@ -89,6 +98,14 @@ class StoredTexts(Texts, Protocol):
         ...
 
 
+@attrs.frozen(slots=True)
+class WakePackets:
+    """Packets that wake a render: one for each MAC address."""
+
+    render: str
+    macs: tuple[str, ...]
+
+
 @attrs.define(slots=True, eq=False)
 class OutgoingMessages:
     """What has to be done outside: texts to store, users to notify, links to write to or close."""
@@ -104,6 +121,8 @@ class OutgoingMessages:
     """Tasks that reached a final state."""
     wake: set[str] = attrs.field(factory=set)
     """Names of renders with something in their outbox."""
+    packets: list[WakePackets] = attrs.field(factory=list)
+    """Renders to be woken."""
     drop_sessions: list[int] = attrs.field(factory=list)
     """Sessions whose link must be closed."""
     changed: bool = False
@@ -137,6 +156,8 @@ class FarmState:
     """All runs of all jobs that are kept: a render may deliver an outcome late, or twice."""
     order: list[Job] = attrs.field(factory=list)
     """Jobs that are not over, in the order in which their tasks are assigned."""
+    asleep: set[str] = attrs.field(factory=set)
+    """Names of renders that can be woken for waiting tasks."""
     limited: dict[str, Run] = attrs.field(factory=dict)
     """Current runs with a time limit."""
     ready: int = 0
@@ -145,8 +166,13 @@ class FarmState:
     """Names of renders that may have become able to take a task."""
     all_freed: bool = False
     """Whether any render may have become able to take a task."""
+    next_wake: float = 0.0
+    """When a render may be woken for waiting tasks, after the last one."""
     due: float = math.inf
     """When `renders.tick` has to be called at the latest. It may be early, never late."""
+    pool: PoolParameters = attrs.field(factory=PoolParameters)
+    """The pool "/", which all renders are in."""
+    pool_log: NodeLog = attrs.field(factory=NodeLog)
     outgoing: OutgoingMessages = attrs.field(factory=OutgoingMessages)
     changes: Changes = attrs.field(factory=Changes)
     """For monitors of the JSON interface."""
@@ -204,6 +230,33 @@ class FarmState:
     def wake(self, render: RenderState) -> None:
         """Have the outbox of a render sent."""
         self.outgoing.wake.add(render.name)
+
+    def move_render(self, render: RenderState, event: RenderEvent) -> bool:
+        """Apply an event to the states of a render; False if none of them has changed."""
+        old, new = render.states, advance(render.states, event)
+        if new == old:
+            return False
+        render.states = new
+        if new.presence is not old.presence and event not in _TASK_EVENTS:
+            render.wol_operation_time = self.wall()
+            if new.presence is Presence.ASLEEP:
+                self.asleep.add(render.name)
+            else:
+                self.asleep.discard(render.name)
+        self.note_render(render)
+        return True
+
+    def note_render(self, render: RenderState) -> None:
+        """Note a change of a render that a view shows; it may have become able to take a task."""
+        self.freed.add(render.name)
+        self.outgoing.changed = True
+        self.changes.note_render(render.id, "change")
+        self.changes.note_pool(ROOT_POOL, "change")
+
+    def log_render(self, render: RenderState, text: str, what: str = "") -> None:
+        """Add a line of the farm to a render's log, in the form of Afanasy's server."""
+        what = f" {what}" if what else ""
+        render.node_log.add(self.wall(), f"afanasy: renders{what}: {render.name}: {text}")
 
     def log(self, task: Task, text: str) -> None:
         """Add a line of the farm to a task's log, stored together with the next text."""
@@ -268,6 +321,9 @@ class FarmState:
         render.capacity_used += run.capacity
         task.block.running_on[render.name] += 1
         task.block.job.running_on[render.name] += 1
+        render.task_start_finish_time = self.wall()
+        render.watch = LoadWatch()  # idle and busy are for a render without tasks
+        self.move_render(render, RenderEvent.TASKS)
         self.changes.note_render(render.id, "change")
         self.set_state(task, TaskState.RUNNING)
         limits = time_limits(run)
@@ -291,6 +347,7 @@ class FarmState:
         self.limited.pop(run.id, None)
         self.outgoing.ended_runs.append(run.id)
         self.freed.add(render.name)
+        render.task_start_finish_time = self.wall()
         self.changes.note_render(render.id, "change")
         # The place that is free under such a limit may go to any render, not only to this one:
         # `test_the_place_of_one_render_may_go_to_another`.

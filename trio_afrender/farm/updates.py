@@ -11,6 +11,8 @@ from collections import Counter
 import attrs
 
 from trio_afrender.farm.model import FarmStopKind, RenderState, Run, TaskState
+from trio_afrender.farm.render_states import host_event
+from trio_afrender.farm.renders import note_error, note_success, watch_load
 from trio_afrender.farm.state import AttemptOutput, FarmState, FileData
 from trio_afrender.farm.transitions import finish, put_back, resume_lost_run
 from trio_afrender.protocol.messages import (
@@ -63,13 +65,12 @@ def apply_update(
             state.outgoing.answers.append((run.id, asked.output))
     if update.resources is not None:
         render.resources = update.resources
+        watch_load(state, render, now)
         state.freed.add(render.name)
         state.outgoing.changed = True
-    if update.state is not None and update.state != render.state:
-        render.state = update.state
-        state.freed.add(render.name)
-        state.outgoing.changed = True
-        state.changes.note_render(render.id, "change")
+    if update.state is not None and update.state != render.reported:
+        render.reported = update.state
+        state.move_render(render, host_event(update.state))
     return tuple(RunRef.of(u) for u in update.tasks if _apply_task(state, render, u, now))
 
 
@@ -168,6 +169,7 @@ def _apply_outcome(state: FarmState, run: Run, update: TaskUpdate, now: float) -
             _apply_error(state, run, now, final=False)
         else:
             task.percent = 100
+            note_success(run.render)
             finish(state, task, TaskState.DONE, now)
     elif stop is not None and stop.kind is FarmStopKind.ASKED:
         finish(state, task, TaskState.KILLED, now)
@@ -187,6 +189,7 @@ def _apply_outcome(state: FarmState, run: Run, update: TaskUpdate, now: float) -
 def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None:
     """Count an error and retry the task, unless that was its last attempt."""
     task, block, host = run.task, run.task.block, run.render.name
+    note_error(state, run.render, run)
     task.errors += 1
     # The render gets the block, or the task, no more after some errors: see `farm.placement`.
     count, last = block.error_hosts.get(host, (0, now))

@@ -84,6 +84,8 @@ class Register:
     running: tuple[TaskExec, ...] = ()
     undelivered: tuple[TaskExec, ...] = ()
     """Ended runs whose outcome the server has not closed yet."""
+    sleep_failed: str = ""
+    """Why the host is awake although the server ordered it to sleep; empty: nothing to report."""
 
 
 @attrs.frozen(slots=True, kw_only=True)

@@ -1,0 +1,175 @@
+"""Explains why tasks do not start: what is in the way of each, render by render, with figures.
+
+It asks the rules of `placement` again, so that an explanation and a round of the scheduler cannot
+differ. It changes nothing, and costs more than a round: a render is asked for each block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import attrs
+
+from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
+from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
+from trio_afrender.farm.placement import (
+    why_avoided_by_block,
+    why_not_eligible,
+    why_not_for_task,
+    why_unavailable,
+)
+from trio_afrender.farm.render_states import Presence
+from trio_afrender.farm.state import FarmState
+from trio_afrender.protocol.messages import TaskKey
+
+__all__ = ("RenderAnswer", "WaitAnswer", "explain_job", "explain_task", "why_waiting")
+
+_NAMED = 3
+"""Renders, or blocks, that one sentence names."""
+_NEXT = "it comes next"
+_SLEEPERS = (Presence.ASLEEP, Presence.WAKING)
+_AT_EACH_RENDER = (ObstacleKind.MAX_RUNNING, ObstacleKind.POOL_PAUSED)
+"""What the rules find at a render, though it is the same at each."""
+_OF_BLOCK = (ObstacleKind.MAX_RUNNING, ObstacleKind.BLOCKS, ObstacleKind.FRAMES)
+"""What a sentence gives with the name of the block."""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RenderAnswer:
+    """What keeps a task from one render; nothing: the task is the next one there."""
+
+    render: str
+    obstacles: tuple[Obstacle, ...]
+
+    @property
+    def text(self) -> str:
+        return "; ".join(obstacle.text for obstacle in self.obstacles) or _NEXT
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class WaitAnswer:
+    """What a task, or all tasks of a block in the same state, wait for."""
+
+    key: TaskKey
+    """The task, or the first one of several."""
+    tasks: int = 1
+    """For how many tasks this is the answer."""
+    block_name: str
+    obstacles: tuple[Obstacle, ...] = ()
+    """What is in the way whatever the render. If there is any, `renders` is empty."""
+    renders: tuple[RenderAnswer, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer for users. Renders with the same answer share a sentence."""
+        block = f'block "{self.block_name}"'
+        if self.obstacles:
+            return tuple(
+                f"{block}: {obstacle.text}" if obstacle.kind in _OF_BLOCK else obstacle.text
+                for obstacle in self.obstacles
+            )
+        names: dict[str, list[str]] = {}
+        for answer in self.renders:
+            names.setdefault(answer.text, []).append(answer.render)
+        return tuple(f"{block}, {_name_renders(found)}: {text}" for text, found in names.items())
+
+
+def _name_renders(names: list[str]) -> str:
+    if len(names) == 1:
+        return f'render "{names[0]}"'
+    return f"each of {len(names)} renders ({_quote_some(names)})"
+
+
+def _quote_some(names: list[str]) -> str:
+    rest = ", ..." if len(names) > _NAMED else ""
+    return ", ".join(f'"{name}"' for name in names[:_NAMED]) + rest
+
+
+def why_waiting(state: FarmState, job: Job, now: float) -> tuple[str, ...]:
+    """Explain why tasks of a job do not start, each sentence once; () if none waits."""
+    if found := tuple(_why_job_waits(state, job, now)):
+        return tuple(obstacle.text for obstacle in found)
+    answers = explain_job(state, job, now)
+    return tuple(dict.fromkeys(text for answer in answers for text in answer.sentences))
+
+
+def explain_job(state: FarmState, job: Job, now: float) -> tuple[WaitAnswer, ...]:
+    """Answers for all tasks of a job that wait: for each block one for its ready tasks and one for
+    those that wait for others."""
+    first: dict[tuple[int, TaskState], Task] = {}
+    for block in job.blocks:
+        for task in block.tasks:
+            if task.state in (TaskState.READY, TaskState.WAITING):
+                first.setdefault((task.key.block, task.state), task)
+    return tuple(
+        attrs.evolve(
+            explain_task(state, task, now), tasks=task.block.counts[task.state]
+        )
+        for task in first.values()
+    )  # fmt: skip
+
+
+def explain_task(state: FarmState, task: Task, now: float) -> WaitAnswer:
+    """Answer what a task waits for. One that runs or is over has nothing in the way."""
+    block = task.block
+    answer = WaitAnswer(key=task.key, block_name=block.spec.name)
+    if task.state is TaskState.RUNNING or task.state.over:
+        return answer
+    found = [*_why_job_waits(state, block.job, now), *_why_task_waits(task)]
+    if found:
+        return attrs.evolve(answer, obstacles=tuple(found))
+    asked = [r for r in state.renders.values() if r.online or r.states.presence in _SLEEPERS]
+    if not asked:
+        return attrs.evolve(answer, obstacles=(Obstacle(ObstacleKind.NO_RENDER),))
+    renders = tuple(_ask(state, render, task, now) for render in asked)
+    common = set.intersection(*(set(answer.obstacles) for answer in renders))
+    whatever = tuple(o for o in renders[0].obstacles if o in common and o.kind in _AT_EACH_RENDER)
+    return attrs.evolve(answer, **({"obstacles": whatever} if whatever else {"renders": renders}))
+
+
+def _ask(state: FarmState, render: RenderState, task: Task, now: float) -> RenderAnswer:
+    block = task.block
+    found = (
+        why_unavailable(state, render, now),
+        why_not_eligible(render, block.job, block),
+        why_avoided_by_block(state, render, block, now),
+        why_not_for_task(state, render, task),
+    )
+    return RenderAnswer(render=render.name, obstacles=tuple(filter(None, found)))
+
+
+def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]:
+    if job.over:
+        return
+    if job.ending:
+        yield Obstacle(ObstacleKind.ENDING, detail=job.ending)
+    if job.paused:
+        yield Obstacle(ObstacleKind.JOB_PAUSED)
+    if job.user.paused:
+        yield Obstacle(ObstacleKind.USER_PAUSED, detail=job.user.name)
+    if job.held and job.held_until is not None and now < job.held_until:
+        yield Obstacle(ObstacleKind.TIME, need=math.ceil(job.held_until - now))
+    if job.held and (before := [other for other in job.before if other.state != "done"]):
+        names = [f"{other.spec.name} ({other.state})" for other in before]
+        yield Obstacle(ObstacleKind.JOBS, need=len(before), detail=_quote_some(names))
+
+
+def _why_task_waits(task: Task) -> Iterator[Obstacle]:
+    block, group = task.block, task.group
+    if block.waits:
+        detail = _describe_blocks(block)
+        yield Obstacle(ObstacleKind.BLOCKS, need=block.waits, detail=detail)
+    elif group is not None and group.waits:
+        detail = _describe_blocks(block)
+        yield Obstacle(ObstacleKind.FRAMES, need=group.waits, detail=detail)
+
+
+def _describe_blocks(block: Block) -> str:
+    """The blocks that a block waits for, as a whole or frame by frame, and how far each is."""
+    parts = []
+    for other in (block.job.blocks[number] for number in block.depends):
+        if not other.done:
+            done = other.counts[TaskState.DONE] + other.counts[TaskState.SKIPPED]
+            parts.append(f'block "{other.spec.name}" ({done} of {len(other.tasks)} tasks done)')
+    return ", ".join(parts[:_NAMED]) + (", ..." if len(parts) > _NAMED else "")
