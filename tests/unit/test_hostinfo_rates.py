@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_afrender.hostinfo.identity import shorten_cpu, shorten_host, shorten_user
-from trio_afrender.hostinfo.rates import CounterSample, make_shares, until_tick
+from trio_afrender.hostinfo.rates import CounterSample, RateCounter, make_shares, until_tick
 
 ticks = st.floats(0, 1e12)
 
@@ -61,6 +61,8 @@ def test_a_clock_that_does_not_advance_gives_no_rate() -> None:
     counters.advance({"a": 0}, 10.0)
     assert counters.advance({"a": 9999}, 10.0).rate() == 0
     assert counters.advance({"a": 99_999}, 5.0).rate() == 0
+    assert counters.advance({"a": 999_999}, 5.0 + 1e-15).rate() == 0
+    assert RateCounter(total=5.0, most=5.0, seconds=2e-311).rate() == 0
 
 
 @given(st.lists(st.tuples(st.dictionaries(st.text(max_size=1), ticks), ticks), max_size=5))

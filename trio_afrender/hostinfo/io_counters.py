@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from trio_afrender.hostinfo.rates import CounterSample
+from trio_afrender.hostinfo.rates import SHORTEST, CounterSample
 
 __all__ = ("Disks", "Nets")
 
@@ -43,7 +43,7 @@ class Disks:
         written = self._written.advance(_pick(disks, "write_bytes"), now)
         busy = self._busy.advance(_pick(disks, "busy_time"), now)
         # The kernel counts busy milliseconds: ms / (s * 1000) * 100.
-        percent = int(busy.most / (busy.seconds * 10)) if busy.seconds else 0
+        percent = int(busy.most / (busy.seconds * 10)) if busy.seconds >= SHORTEST else 0
         return {
             "hdd_rd_kbsec": read.rate(),
             "hdd_wr_kbsec": written.rate(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ("CounterSample", "RateCounter", "make_shares", "until_tick")
+__all__ = ("SHORTEST", "CounterSample", "RateCounter", "make_shares", "until_tick")
 
 
 def until_tick(now: float, period: float) -> float:
@@ -30,6 +30,11 @@ def make_shares(before: Sequence[float], now: Sequence[float]) -> list[int]:
     return [int(part * 100 / total) for part in grown]
 
 
+SHORTEST = 0.001
+"""Seconds between two samples below which growth says nothing about a rate: the quotient of a small
+growth and the smallest floats is infinite (test_rates_are_never_negative)."""
+
+
 class RateCounter(NamedTuple):
     """Growth of a counter over several devices: the sum, the largest, and the time in seconds."""
 
@@ -38,8 +43,11 @@ class RateCounter(NamedTuple):
     seconds: float
 
     def rate(self, unit: int = 1024) -> int:
-        """Return units per second, rounded up, so that any traffic at all is not shown as 0."""
-        return -int(-self.total // (unit * self.seconds)) if self.seconds > 0 else 0
+        """Return units per second, rounded up, so that any traffic at all is not shown as 0.
+
+        0 for a time below `SHORTEST`.
+        """
+        return -int(-self.total // (unit * self.seconds)) if self.seconds >= SHORTEST else 0
 
 
 class CounterSample:
