@@ -2,6 +2,23 @@
 
 A plugin overrides `do`. The names of methods and attributes are those of Afanasy's parsers, which
 studios subclass; docs/plugins.md is the manual. Plugins import the class from `parsers.parser`.
+
+Contract between a parser, the agent, and the tables of programs:
+
+- `deciding_line` is None, or the number (from 1, counted by line feeds) and the text of the first
+  line that set `error`, `fatalerror`, `badresult` or `finishedsuccess`. It is never replaced. It stays
+  None where no single line is known: a foreign parser that sets a flag itself for a batch of several
+  lines, or a judgement of the last call (`report` has its reason).
+- `missing_assets` is the number of different missing files and the names of the first of them.
+- `report` is sticky for what decides: the deciding line, else the first line that the program itself
+  marks as an error, and the missing files. A `REPORT:` of the program has precedence.
+- What programs print about failures is in tables, `parsers._messages.Messages`, one a program:
+  markers, fatal, bad, aborts, assets, harmless. A parser names the tables of all programs that run in
+  its tasks, ``messages = (MAYA, ARNOLD)``; those of its base classes count too.
+- After a line of `fatal` or `aborts` the attribute `aborted` is set: `next_frame`, `grow_frame` and
+  `grow_task` change nothing until `begin_frame`, which the actions `new_frame` and `begin_pass` call.
+- `tells_frames = True`: a task that ends with exit code 0 without a frame, a percent or a file is a
+  bad result.
 """
 
 from __future__ import annotations
@@ -24,6 +41,15 @@ _TEXTS = ("activity", "report", "resources")
 _MAX_PROBLEM = 16 * 1024
 _MAX_FILES = 10_000
 """Files that one task can announce: memory and time stay bounded whatever it prints."""
+_DECIDING = ("error", "fatalerror", "badresult", "finishedsuccess")
+_MAX_LINE = 400
+"""Characters of a line, or of a name, that are kept."""
+_MAX_NAMED = 10
+"""Missing files whose names are kept."""
+_MAX_REPORTED = 3
+"""Missing files that the report names."""
+_CLOCKS_DIFFER = 60.0
+"""Seconds by which a file server's clock may be behind."""
 
 
 class parser:
@@ -69,6 +95,10 @@ class parser:
         self.res_mem_peak_mb: int | None = None
         self.res_cpu_agv: int | None = None
         self.res_cpu_cur: list[int] = []
+        self.deciding_line: tuple[int, str] | None = None
+        """Number and text of the first line that set a flag which decides; see the module."""
+        self.missing_assets: tuple[int, tuple[str, ...]] = (0, ())
+        """How many files the program did not find, and the names of the first ones."""
         for flag in _FLAGS:
             # In a class with two parsers as bases this constructor runs twice: the first lists
             # stay.
@@ -79,6 +109,14 @@ class parser:
         self._missing_files: dict[str, bool] = {}
         self._file_order: dict[str, int] = {}
         self._announced: set[str] = set()
+        self._lines = 0
+        """Line feeds in all batches before this one."""
+        self._candidate: tuple[int, str] | None = None
+        """Position and text of the first line of this batch that set a flag which decides."""
+        self._missing: set[str] = set()
+        self._reported = self._last_report = ""
+        self._is_decided = self._has_own_report = False
+        self._began = time.time()
         self._searched_at = -self.recheck
 
     def setTaskInfo(self, i_info: dict[str, object]) -> None:
@@ -108,6 +146,7 @@ class parser:
         self.result = self._result_text(self._call_plugin(self.do, i_args))
         self.progress_changed = bool(self._call_plugin(self.hasProgressChanged, i_args))
         self._convert_attributes()
+        self._settle(data)
         if i_args.get("mode", "RUN") != "RUN":
             self.findFiles()
 
@@ -125,11 +164,13 @@ class parser:
         self.report = ""
         self.warning = self.error = self.badresult = False
         self.result = None
-        lowered = i_data.lower()
-        for flag in _FLAGS:
-            patterns = getattr(self, f"str_{flag}")
-            if patterns and any(pattern.lower() in lowered for pattern in patterns):
+        lists = [(flag, patterns) for flag in _FLAGS if (patterns := getattr(self, f"str_{flag}"))]
+        lowered = i_data.lower() if lists else ""
+        for flag, patterns in lists:
+            places = [at for one in patterns if (at := lowered.find(one.lower())) >= 0]
+            if places:
                 setattr(self, flag, True)
+                self.note_decision(flag, i_data, min(places))
         self.findMarkers(i_data)
 
     def findMarkers(self, i_data: str) -> None:
@@ -167,6 +208,67 @@ class parser:
     def getLog(self) -> str | None:
         """Return text for the task's log on the server."""
         return self.log
+
+    # What decides.
+
+    def note_decision(self, flag: str, text: str, at: int) -> None:
+        """Keep the line at position `at` of this batch as the deciding one, if none was earlier."""
+        if flag in _DECIDING and self.deciding_line is None:
+            start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+            if self._candidate is None or start < self._candidate[0]:
+                line = text[start : end if end >= 0 else len(text)]
+                self._candidate = (start, line.strip()[:_MAX_LINE])
+
+    def note_report(self, line: str, *, decides: bool) -> None:
+        """Report a line until the end; only one that `decides` replaces another one."""
+        if not self._reported or (decides and not self._is_decided):
+            self._reported = line.strip()[:_MAX_LINE]
+        self._is_decided = self._is_decided or decides
+
+    def add_missing(self, name: str) -> None:
+        """Count a file that the program did not find; the same name again changes nothing."""
+        name = name[:_MAX_LINE]
+        if name not in self._missing and len(self._missing) < _MAX_FILES:
+            self._missing.add(name)
+            count, names = self.missing_assets
+            self.missing_assets = (count + 1, (*names, name)[:_MAX_NAMED])
+
+    def wrote_files(self) -> bool:
+        """Whether a file of the task was written since this object was made."""
+        files = self.taskInfo.get("files")
+        for name in files[:_MAX_FILES] if isinstance(files, list | tuple) else ():
+            path = os.path.join(_text.text_of(self.taskInfo.get("wdir", "")), _text.text_of(name))  # noqa: PTH118
+            try:
+                if os.stat(path).st_mtime >= self._began - _CLOCKS_DIFFER:  # noqa: PTH116 - any text
+                    return True
+            except (OSError, ValueError):
+                continue
+        return False
+
+    def _settle(self, data: str) -> None:
+        """Set `deciding_line` and `report` at the end of a batch."""
+        if self.deciding_line is None and any(getattr(self, flag) for flag in _DECIDING):
+            line = data.strip("\r\n")
+            if self._candidate is None and line and "\n" not in line and "\r" not in line:
+                self._candidate = (0, line.strip()[:_MAX_LINE])
+            if self._candidate is not None:
+                start, line = self._candidate
+                self.deciding_line = (self._lines + data.count("\n", 0, start) + 1, line)
+        self._candidate = None
+        self._lines += data.count("\n")
+        if self.report not in ("", self._last_report):
+            self._has_own_report = True
+        if not self._has_own_report:
+            self.report = self._last_report = self._report_text()
+
+    def _report_text(self) -> str:
+        count, names = self.missing_assets
+        if not count:
+            return self._reported
+        more = f" and {count - _MAX_REPORTED} more" if count > _MAX_REPORTED else ""
+        files = "file" if count == 1 else "files"
+        missing = f"{count} missing {files}: {', '.join(names[:_MAX_REPORTED])}{more}"
+        return f"{self._reported}; {missing}" if self._reported else missing
 
     # Files.
 
@@ -245,7 +347,10 @@ class parser:
         """Return one line as HTML; this object's state changes as in `parse`."""
         for flag in _FLAGS:
             setattr(self, flag, False)
-        self.activity = self.report = ""
+        self.activity = self.report = self._reported = ""
+        self._is_decided = self._has_own_report = False
+        self.missing_assets = (0, ())
+        self._missing.clear()
         self.parse({"data": i_line + "\n"} if i_line else {"data": ""})
         return self.tagHTML(_line_colours.colour(i_line, self))
 

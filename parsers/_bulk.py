@@ -179,7 +179,7 @@ def _depends_on_match_alone(one: Rule) -> bool:
 
 def _only_counts(parser: RuleTarget) -> bool:
     """Whether a new frame does nothing but count: no subclass overrides the methods for frames."""
-    return all(
+    return not parser.aborted and all(
         is_progress(method) and method.__module__ == "parsers._rules"
-        for method in (type(parser).next_frame, type(parser).grow_frame, type(parser).grow_task)
+        for method in (type(parser).begin_frame, type(parser).next_frame, type(parser).grow_frame, type(parser).grow_task)
     )

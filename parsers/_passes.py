@@ -27,14 +27,14 @@ class PassParser(RuleParser):
     @progress_only
     def begin_pass(self) -> None:
         """Begin another frame if the current one is complete."""
-        if self.pass_done:
-            self.next_frame()
+        if self.pass_done or self.aborted:
+            self.begin_frame()
 
     @progress_only
     def end_pass(self) -> None:
         """Mark the current frame as complete; doing so again changes nothing."""
         self.grow_frame(100)
-        self.pass_done = True
+        self.pass_done = not self.aborted
 
 
 def pass_rules(token: str, percent: str, end_token: str, end: str) -> tuple[Rule, Rule]:

@@ -10,6 +10,7 @@ __all__ = (
     "Action",
     "Aside",
     "Found",
+    "Mark",
     "Progress",
     "Rule",
     "RuleTarget",
@@ -55,6 +56,10 @@ class RuleTarget(Protocol):
     frame_name: str | None
 
     def appendFile(self, i_file: str, i_onthefly: bool = False) -> None: ...
+
+    aborted: bool
+
+    def begin_frame(self) -> None: ...
 
     def next_frame(self) -> None: ...
 
@@ -102,6 +107,12 @@ class Aside:
 
     def __call__(self, parser: RuleTarget, found: Found) -> None:
         self._act(parser, found)
+
+
+class Mark(Aside):
+    """Sets a flag. Such rules are searched for with the texts of failures (`parsers._messages`)."""
+
+    __slots__ = ()
 
 
 class Rule(NamedTuple):
@@ -197,7 +208,7 @@ def new_frame(parser: RuleTarget, found: Found) -> None:
     """
     name = found.group(1) if found.re.groups else None
     if parser.frame_name is not None and (name is None or name != parser.frame_name):
-        parser.next_frame()
+        parser.begin_frame()
     parser.frame_name = name or ""
 
 
@@ -266,4 +277,4 @@ def mark(flag: str) -> Aside:
     def act(parser: RuleTarget, found: Found) -> None:
         setattr(parser, flag, True)
 
-    return Aside(act, "first", flag)
+    return Mark(act, "first", flag)

@@ -13,6 +13,10 @@ was cut into batches, so the cuts make no difference. Progress only grows.
 Renderers print megabytes of little else than progress. So lines with nothing but progress are not
 read one by one: between two lines that match any other rule only the greatest percent counts
 (test_many_lines_at_once_give_the_same_result_as_single_lines).
+
+What programs print about failures is in tables of their own, `Messages`. The first line that ends a
+frame early, or that is an error, splits its batch: the rules for the lines behind it are applied
+when `aborted` is set.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ from itertools import islice
 
 from parsers._base import ACTIVITY, REPORT, parser
 from parsers._bulk import line_end, skip_frames, take_asides
+from parsers._messages import Messages, Pattern, Verdict, make_scanner
 from parsers._rule_actions import (
     Action,
     Aside,
     Found,
+    Mark,
     Progress,
     Rule,
     activity,
@@ -39,8 +45,18 @@ from parsers._rule_actions import (
 __all__ = ("RuleParser",)
 
 
-_PROGRESS_METHODS = ("next_frame", "grow_frame", "grow_task", "begin_pass", "end_pass", "use")
+_PROGRESS_METHODS = (
+    "begin_frame", "next_frame", "grow_frame", "grow_task", "begin_pass", "end_pass", "use"
+)  # fmt: skip
 """The methods that built-in actions call, those of subclasses included."""
+_KINDS = {
+    "warning": "warnings",
+    "error": "fatal",
+    "badresult": "bad",
+    "fatalerror": "fatal_errors",
+    "finishedsuccess": "successes",
+}
+"""The kinds of texts in `Messages`, by the flags they set."""
 
 
 class RuleParser(parser):
@@ -50,48 +66,89 @@ class RuleParser(parser):
     tail = False
 
     rules: tuple[Rule, ...] = ()
+    messages: tuple[Messages, ...] = ()
+    """The tables of the programs that run in the task. Those of base classes count too."""
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
-    """Texts that set the flag wherever they occur; the case of letters is ignored."""
+    """Texts that set the flag, matched as those of `Messages`."""
     badresults: tuple[str, ...] = ()
     fatalerrors: tuple[str, ...] = ()
     successes: tuple[str, ...] = ()
+    tells_frames = False
+    """Whether the program reports each frame or file: a task without any is no success."""
     skip_repeated_names = True
     """Whether lines that name the current frame again need not be read: they are the same frame.
     False in a class whose own actions change `frame_name`."""
 
     def __init__(self) -> None:
         super().__init__()
-        for texts, name in (
-            (self.warnings, "str_warning"),
-            (self.errors, "str_error"),
-            (self.badresults, "str_badresult"),
-            (self.fatalerrors, "str_fatalerror"),
-            (self.successes, "str_finishedsuccess"),
-        ):
-            present = getattr(self, name)
-            present.extend(text for text in texts if text not in present)
         self.frame_name: str | None = None
         """The text that identifies the current frame; None before the first frame."""
+        self.aborted = False
+        """Whether the current frame ended early, so that it will never be complete."""
         self._repeated = ""
         """The text that named the last frame, from the token to one character after the match."""
         self._task_percent = 0
         self._has_grown = False
         self._error = ""
         """The traceback of the first action of this batch that raised."""
+        self._scanner = make_scanner(_tables_of(type(self)))
+        marks = [one for one in self.rules if _is_mark(one)]
+        self._rules = (*MARKERS, *(one for one in self.rules if one not in marks))
 
     def findMarkers(self, i_data: str) -> None:
         """Do nothing: the markers are rules here, so that their order among others is kept."""
 
     def do(self, i_args: dict[str, object]) -> str | None:
         text = str(i_args.get("data", ""))
-        # Most tokens are absent from most batches, and a search of the whole batch is cheap.
-        rules = [one for one in (*MARKERS, *self.rules) if one.token in text]
-        if rules:
-            if "\r" in text:
-                text = text.replace("\r\n", "\n").replace("\r", "\n")
-            self._apply(rules, text)
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        done = 0
+        for start, end, verdict in self._scanner.scan(text):
+            if verdict.aborts:
+                self._apply_rules(text[done:start])
+                self.aborted = True
+                done = start
+            self._take_verdict(verdict, text, start, end)
+        self._apply_rules(text[done:] if done else text)
+        if i_args.get("mode", "RUN") != "RUN":
+            self.finish(str(i_args["mode"]))
         return None
+
+    def _apply_rules(self, text: str) -> None:
+        # Most tokens are absent from most batches, and a search of the whole batch is cheap.
+        rules = [one for one in self._rules if one.token in text]
+        if rules:
+            self._apply(rules, text)
+
+    def _take_verdict(self, verdict: Verdict, text: str, start: int, end: int) -> None:
+        """Set the flags of a line, and keep the line if it decides or is reported."""
+        line = text[start:end].rstrip("\n")
+        for flag in verdict.flags:
+            setattr(self, flag, True)
+            self.note_decision(flag, text, start)
+        if verdict.asset:
+            self.add_missing(verdict.asset)
+        if verdict.reported:
+            self.note_report(line, decides=verdict.flags != ("warning",))
+
+    def finish(self, mode: str) -> None:
+        """Judge the task at its end: `mode` is ``<raw status>:<time of the stop>``."""
+        if mode != "0:0" or self.error or self.fatalerror or self.badresult:
+            return
+        if self.tells_frames and not self.has_worked():
+            self.badresult = True
+            self.note_report("the program ended with exit code 0 and told no frame", decides=True)
+
+    def has_worked(self) -> bool:
+        """Whether the program reported a frame, any progress or a file, or has written the task's files."""
+        return bool(
+            self.frame
+            or self.percentframe
+            or self.frame_name is not None
+            or self.files_all
+            or self.wrote_files()
+        )
 
     def _apply(self, rules: list[Rule], text: str) -> None:
         if self._are_independent(rules):
@@ -231,8 +288,18 @@ class RuleParser(parser):
     # Called by actions.
 
     @progress_only
+    def begin_frame(self) -> None:
+        """Begin another frame: the one before is done, unless it was aborted."""
+        if self.aborted:
+            self.aborted = False
+        else:
+            self.next_frame()
+
+    @progress_only
     def next_frame(self) -> None:
-        """Count the current frame as done."""
+        """Count the current frame as done; an aborted one is not."""
+        if self.aborted:
+            return
         self.frame = min(self.frame + 1, max(1, self.numframes))
         if self.numframes > 1:
             self.percentframe = 0
@@ -241,14 +308,14 @@ class RuleParser(parser):
     @progress_only
     def grow_frame(self, percent: float) -> None:
         """Set the percents of the current frame; a smaller number than before changes nothing."""
-        if percent > self.percentframe:
+        if percent > self.percentframe and not self.aborted:
             self.percentframe = int(min(percent, 100))
             self._has_grown = True
 
     @progress_only
     def grow_task(self, percent: float) -> None:
         """Set the percents of the whole task, for programs that report no frames."""
-        if percent > self._task_percent:
+        if percent > self._task_percent and not self.aborted:
             self._task_percent = int(min(percent, 100))
             self.percentframe = max(self.percentframe, self._task_percent)
             self._has_grown = True
@@ -257,6 +324,29 @@ class RuleParser(parser):
         """Compute `percent` as the base class does, but never below that of `grow_task`."""
         super().calculate()
         self.percent = max(self.percent, self._task_percent)
+
+
+def _tables_of(made: type[RuleParser]) -> tuple[Messages, ...]:
+    """The tables of a class and its bases, and one of its own texts and `mark` rules."""
+    tables = [
+        table for one in made.__mro__ for table in one.__dict__.get("messages", ())
+    ]
+    own: dict[str, tuple[str | Pattern, ...]] = {
+        "warnings": made.warnings,
+        "fatal": made.errors,
+        "bad": made.badresults,
+        "fatal_errors": made.fatalerrors,
+        "successes": made.successes,
+    }
+    for one in made.rules:
+        if _is_mark(one):
+            kind = _KINDS[one.action.attribute]  # type: ignore[union-attr]  # an aside
+            own[kind] = (*own[kind], Pattern(one.token.lower(), one.pattern))
+    return (*dict.fromkeys(tables), Messages(**own))
+
+
+def _is_mark(one: Rule) -> bool:
+    return isinstance(one.action, Mark)
 
 
 def _has_known_methods(made: type[RuleParser]) -> bool:

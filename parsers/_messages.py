@@ -1,0 +1,256 @@
+r"""Tables of what programs print about failures, and the search for those texts.
+
+One table a program, shared by all parsers in whose tasks the program may run:
+
+    ARNOLD = Messages(
+        markers=(like("ERROR", START + r"... ERROR +\|"),),
+        fatal=("aborting render because",),
+        aborts=("render terminating early",),
+        harmless=("rendering with watermarks",),  # a still of a licence test, Arnold's manual, "Licensing"
+        assets=(like("could not open file", r"Could not open file \"(.+?)\""),),
+    )
+
+A text is plain (the case of letters is ignored) or a pattern made by `like`. A plain text counts at
+word boundaries only, and no text counts inside a quoted name, a path or the echo of a command: the
+name of a folder must not end a render. A harmless text makes its line mean nothing, whatever else is
+in it; a marker counts only if nothing else does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+__all__ = ("START", "Messages", "Pattern", "Scanner", "Verdict", "is_protected", "like", "make_scanner")
+
+START = r"^(?:\[[^\]\n]{1,60}\][ :]*|\d[\d:./,\-]{2,30}[ ;|]+(?:[AP]M[ ;|]*)?)*"
+"""The begin of a line, with any number of time stamps and names in brackets: programs that run a
+renderer put such before its lines."""
+
+_STEMS = (
+    "error", "fail", "warning", "abort", "missing", "licen", "unable", "not ", "n't ", "out of", "invalid",
+)  # fmt: skip
+"""A batch is searched for these few, not for each text: lines without them are not looked at."""
+_MAX_LINE = 4000
+_MAX_KEPT = 400
+"""Characters of a line that is kept, in the report and elsewhere."""
+_OVERLAP = 1000
+_LEFT, _RIGHT = r"(?<![\w/\\])(?<![\w]-)", r"(?![\w/\\]|[-.]\w)"
+
+_PROTECTED = re.compile(
+    r"""
+    "[^"\n]{1,500}"
+    | (?<!\w)'(?:[^'\n]|'(?=\w)){1,500}'(?!\w)
+    | `[^`'\n]{1,500}['`]
+    | \u201c[^\u201d\n]{1,500}\u201d
+    | (?<![\w/\\.])
+      (?:[A-Za-z]:[\\/]|\\\\|~/|\.{0,2}/|[A-Za-z][\w+-]{1,20}://|(?=[\w.@%+-]{2,60}[\\/]\w))
+      [^\s"'<>|,;]{0,500}
+      (?:(?<![:,;.)\]])(?<!\.\w\w)(?<!\.\w{3})(?<!\.\w{4})  # a name with spaces continues
+         (?:[ ][^\s/\\:,;"']{1,40}){0,3}?[ ](?![.~\d])[^\s/\\:,;"']{1,60}[\\/][^\s"'<>|,;]{0,500}
+      ){0,8}
+    """,
+    re.VERBOSE,
+)
+_ECHO = re.compile(
+    r"\s*(?:\[[^\]\n]{0,60}\]\s*)?(?:\+{1,3} |\$ |(?:(?:launch|render|full|child|shell|running|executing)[ _-])?"
+    r"(?:command(?:[ _-]?line)?|cmd(?:line)?|arg(?:ument)?s|argv|executing|running|launching|invoking|spawning)"
+    r"\s*[:=]\s)",
+    re.IGNORECASE,
+)
+
+
+class Pattern(NamedTuple):
+    """A regular expression, tried only in lines that contain the token."""
+
+    token: str
+    pattern: re.Pattern[str]
+
+
+def like(token: str, pattern: str) -> Pattern:
+    """Make a pattern for lines that contain `token`; upper and lower case are different in the pattern.
+
+    Raises ValueError for an empty token.
+    """
+    if not token:
+        raise ValueError("a pattern needs a text to look for")
+    return Pattern(token.lower(), re.compile(pattern))
+
+
+class Messages(NamedTuple):
+    """What one program prints about failures. Each item is a plain text or made by `like`."""
+
+    markers: tuple[str | Pattern, ...] = ()
+    """What the program itself puts before an error: a warning, and the line is reported."""
+    fatal: tuple[str | Pattern, ...] = ()
+    """The frame is spoiled and no other will be better: an error, which stops the task."""
+    bad: tuple[str | Pattern, ...] = ()
+    """The frame is spoiled, others may be good: a bad result."""
+    aborts: tuple[str | Pattern, ...] = ()
+    """The frame ends early: a bad result, and the frame is never complete."""
+    assets: tuple[str | Pattern, ...] = ()
+    """A file is missing and the render continues: a warning. The first group that matched names it."""
+    harmless: tuple[str | Pattern, ...] = ()
+    """Lines that look like errors but are none; each with its source."""
+    warnings: tuple[str | Pattern, ...] = ()
+    """A warning that is not reported."""
+    fatal_errors: tuple[str | Pattern, ...] = ()
+    """As `fatal`, and the task is not tried again."""
+    successes: tuple[str | Pattern, ...] = ()
+    """The work is done although the program may go on."""
+
+
+class Verdict(NamedTuple):
+    """What a line means."""
+
+    flags: tuple[str, ...]
+    aborts: bool = False
+    """Whether the frame is not complete from here on."""
+    reported: bool = False
+    asset: str = ""
+    """The name of the missing file."""
+
+
+_FLAGS = {
+    "fatal_errors": "fatalerror",
+    "fatal": "error",
+    "aborts": "badresult",
+    "bad": "badresult",
+    "successes": "finishedsuccess",
+    "assets": "warning",
+    "warnings": "warning",
+}
+"""The flags of the kinds of texts. Markers count only in lines without any of these."""
+_ABORTING = {"fatal_errors", "fatal", "aborts"}
+_REPORTED = {*_ABORTING, "bad"}
+
+
+class Scanner:
+    """Searches batches for the texts of several tables."""
+
+    def __init__(self, tables: tuple[Messages, ...]) -> None:
+        kinds = Messages._fields
+        self._texts = {
+            kind: tuple(dict.fromkeys(one for table in tables for one in getattr(table, kind)))
+            for kind in kinds
+        }
+        self._tried = {kind: tuple(map(_Text, texts)) for kind, texts in self._texts.items()}
+        loud = [one for kind, texts in self._texts.items() if kind != "harmless" for one in texts]
+        self._triggers = _choose_triggers(loud)
+        self._judge = lru_cache(256)(self._judge_line)
+
+    def scan(self, text: str) -> list[tuple[int, int, Verdict]]:
+        """Return the lines that mean anything: start, end, verdict. Lines end with line feeds."""
+        if not self._triggers:
+            return []
+        lowered = text.lower()
+        if len(lowered) != len(text):  # a letter whose lower case is two: positions must agree
+            lowered = "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
+        starts = {start for trigger in self._triggers for start in _lines_with(trigger, lowered)}
+        found = []
+        for start in sorted(starts):
+            end = text.find("\n", start) + 1 or len(text)
+            verdict = self.judge(text[start:end].rstrip("\n"))
+            if verdict is not None:
+                found.append((start, end, verdict))
+        return found
+
+    def judge(self, line: str) -> Verdict | None:
+        """Return what a line means; of a long one, the first part that means anything."""
+        if len(line) <= _MAX_LINE:
+            return self._judge(line)
+        for start in range(0, len(line), _MAX_LINE - _OVERLAP):
+            # Only the first part has the line's begin, to which patterns may be tied.
+            part = line[start : start + _MAX_LINE]
+            if verdict := self._judge(part if start == 0 else f"\0{part}"):
+                return verdict
+        return None
+
+    def _judge_line(self, line: str) -> Verdict | None:
+        lowered = line.lower()
+        if self._finds("harmless", line, lowered) is not None or _ECHO.match(line):
+            return None
+        names = {kind: self._finds(kind, line, lowered) for kind in _FLAGS}
+        kinds = {kind for kind, name in names.items() if name is not None}
+        if kinds:
+            flags = tuple(dict.fromkeys(flag for kind, flag in _FLAGS.items() if kind in kinds))
+            asset = names["assets"] or ""
+            return Verdict(
+                flags,
+                aborts=not kinds.isdisjoint(_ABORTING),
+                reported=not kinds.isdisjoint(_REPORTED) or (names["assets"] == ""),
+                asset=asset,
+            )
+        if self._finds("markers", line, lowered) is not None:
+            return Verdict(("warning",), reported=True)
+        return None
+
+    def _finds(self, kind: str, line: str, lowered: str) -> str | None:
+        """Return the first group of the first text of that kind that counts in the line."""
+        for one in self._tried[kind]:
+            if one.token in lowered and (found := one.search(line)) is not None:
+                groups = (group for group in found.groups() if group)
+                return next(groups, "").strip()
+        return None
+
+
+class _Text:
+    """One text of a table."""
+
+    def __init__(self, text: str | Pattern) -> None:
+        if isinstance(text, str):
+            self.token = text.lower()
+            self._pattern = _bounded(text)
+        else:
+            self.token, self._pattern = text
+
+    def search(self, line: str) -> re.Match[str] | None:
+        """Return the first match that is not protected."""
+        found = self._pattern.search(line)
+        while found is not None and is_protected(line, found):
+            found = self._pattern.search(line, found.start() + 1)
+        return found
+
+
+def is_protected(line: str, found: re.Match[str]) -> bool:
+    """Whether a match lies in a quoted name or a path of its line."""
+    start, end = found.span()
+    for name in _PROTECTED.finditer(line):
+        if name.start() > start:
+            return False
+        if start < name.end() and (name.start() < start or end < name.end()):
+            return True
+    return False
+
+
+@lru_cache(256)
+def make_scanner(tables: tuple[Messages, ...]) -> Scanner:
+    """Return the scanner of these tables; parsers of one class share it."""
+    return Scanner(tables)
+
+
+def _bounded(text: str) -> re.Pattern[str]:
+    left = _LEFT if re.match(r"\w", text) else ""
+    right = _RIGHT if re.search(r"\w\Z", text) else ""
+    return re.compile(left + re.escape(text) + right, re.IGNORECASE)
+
+
+def _choose_triggers(texts: list[str | Pattern]) -> tuple[str, ...]:
+    tokens = [text.lower() if isinstance(text, str) else text.token for text in texts]
+    triggers: list[str] = []
+    for token in tokens:
+        if any(trigger in token for trigger in triggers):
+            continue
+        triggers.append(next((stem for stem in _STEMS if stem in token), token))
+    # A token that was added before a shorter one that it contains needs no search of its own.
+    return tuple(one for one in triggers if not any(two in one for two in triggers if two != one))
+
+
+def _lines_with(trigger: str, lowered: str) -> Iterator[int]:
+    at = lowered.find(trigger)
+    while at >= 0:
+        yield lowered.rfind("\n", 0, at) + 1
+        end = lowered.find("\n", at)
+        at = lowered.find(trigger, end) if end >= 0 else -1
