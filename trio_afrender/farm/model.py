@@ -226,6 +226,8 @@ class Job:
     counts: Counter[TaskState] = attrs.field(factory=Counter)
     running_on: Counter[str] = attrs.field(factory=Counter)
     node_log: NodeLog = attrs.field(factory=NodeLog)
+    thumbnail: tuple[TaskKey, str] | None = None
+    """The task and the name of the file that came last."""
     view: JobView | None = None
 
     @property

@@ -145,6 +145,8 @@ class FarmState:
     """Makes the id of a run."""
     next_job: int = 2
     """Job 1 is the server's own job on an afserver."""
+    time_creation: float = attrs.Factory(lambda self: self.wall(), takes_self=True)
+    """Unix time."""
     next_render: int = 1
     next_user: int = 2
     """User 1 is the server's own user on an afserver."""

@@ -93,6 +93,7 @@ def _apply_files(state: FarmState, render: RenderState, entry: FilesEntry) -> No
             state.why(task, "refused", f"file {file.name[:200]!r}: {problem}")
         elif name in task.files or len(task.files) < _MAX_FILES:
             task.files[name] = None
+            task.block.job.thumbnail = (task.key, name)
             state.outgoing.writes.append(FileData(task.key, name, file.data))
             state.touch(task)
 
