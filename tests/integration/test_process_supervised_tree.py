@@ -543,6 +543,37 @@ async def test_a_folder_of_a_launch_that_cannot_be_made_is_an_error_of_the_store
             await supervisor.spawn(attrs.evolve(launch, persistence=placed))
 
 
+@pytest.mark.parametrize(
+    ("words", "nothing"),
+    [
+        ("true", True),
+        ("exit 3", True),
+        ("touch work/x; rm work/x", True),
+        ("(sleep 0.2; touch files/late.jpg) & exec >&- 2>&-", False),
+        ("touch files/x.jpg", False),
+        ("touch work/.hidden", False),
+        ("echo x", False),
+        ("rmdir files", False),
+    ],
+)
+async def test_a_tree_that_left_nothing_is_known(words: str, nothing: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        folders = tuple(str(folder / name) for name in ("work", "files"))
+        shell = attrs.evolve(make_shell(words), cwd=str(folder))
+        tree = (await open_tree(supervisor, shell, folder, nursery, folders=folders)).tree
+        assert not tree.left_nothing
+        while not (tree.state.eof and tree.state.empty):
+            await tree.wait_change()
+        assert tree.left_nothing == nothing
+        await tree.reap()
+    # A post command of this agent may write there: a later one has to look itself.
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        again = await open_tree(supervisor, shell, folder, nursery, attach=True)
+        assert again.tree.state.bare == nothing
+        assert not again.tree.left_nothing
+
+
 async def test_folders_are_removed_by_the_supervisor(tmp_path: Path) -> None:
     bare, full = tmp_path / "bare", tmp_path / "full"
     for folder in (bare / "work", bare / "files", full / "work" / "deep"):

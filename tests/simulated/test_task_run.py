@@ -462,6 +462,22 @@ async def test_files_are_sent_before_the_outcome(autojump_clock: MockClock) -> N
     assert bench.outcome.status is TaskStatus.FinishedSuccess
 
 
+@pytest.mark.parametrize(
+    ("parser", "nothing", "code", "looked"),
+    [("", True, 0, False), ("", True, 1, False), ("", False, 0, True), ("generic", True, 0, True)],
+)
+async def test_files_are_looked_for_unless_nothing_can_be_there(
+    parser: str, nothing: bool, code: int, looked: bool, autojump_clock: MockClock
+) -> None:
+    async with open_bench(attrs.evolve(TASK, parser=parser)) as bench:
+        child = await bench.host.spawn.next()
+        child.left_nothing = nothing
+        bench.host.places["r1"].files["thumb.jpg"] = b"jpeg"
+        child.exit(code)
+    assert any(isinstance(e, FilesFound) for e in bench.events) == looked
+    assert bench.outcome.exit_code == code
+
+
 async def test_listeners_get_new_output_without_secrets(autojump_clock: MockClock) -> None:
     task = attrs.evolve(TASK, environment={"LICENCE_TOKEN": "hush-hush"}, parser="")
     async with open_bench(task) as bench:

@@ -186,6 +186,12 @@ class ProcessTree(Protocol):
         """What the tree has used, once the leader has ended; None where it was not counted."""
         ...
 
+    @property
+    def left_nothing(self) -> bool:
+        """Whether the tree, once it is proven empty, is known to have neither printed anything nor
+        left anything in `Persistence.folders`."""
+        ...
+
     async def detach(self) -> bool:
         """Leave a living tree to its task supervisor; a later agent finds it at its record.
 

@@ -114,6 +114,8 @@ class TreeState:
     """CPU seconds of all processes of the tree that have ended."""
     oom_kills: int = 0
     """Members that the kernel killed for lack of memory, where the cgroup counts them."""
+    bare: bool = False
+    """The tree has printed nothing, and has left nothing in `LaunchSpec.folders`."""
 
     def to_json(self) -> dict[str, object]:
         """Return plain values for a message."""

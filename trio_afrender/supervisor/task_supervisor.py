@@ -188,6 +188,11 @@ class TaskSupervisor:
         if self._cgroup is not None:
             self._state.peak = max(self._state.peak, self._cgroup.peak())
             self._state.oom_kills = self._cgroup.oom_kills()
+        if self._output is not None and not self._state.size:
+            # Asked here, where a file call hands over no interpreter lock: without output and files
+            # the agent needs no thread at the end of a run.
+            with contextlib.suppress(OSError):
+                self._state.bare = not any(map(os.listdir, self._spec.folders))
         self._changed = True
         # On a full disk there is no record, but a connected agent still gets the state.
         with contextlib.suppress(OSError):

@@ -43,6 +43,8 @@ class ProcessEnd:
     output_complete: bool = True
     leftovers: tuple[int, ...] = ()
     """Pids that survived KILL."""
+    left_nothing: bool = False
+    """Whether it is known that the tree printed nothing and left nothing in the run's folders."""
 
 
 async def supervise(
@@ -121,6 +123,7 @@ async def supervise(
                         stopped=not exited or bool(interrupted),
                         output_complete=ended.is_set(),
                         leftovers=leftovers,
+                        left_nothing=tree.left_nothing and not leftovers,
                     )
                 # A process that escaped from the tree can hold the pipe for ever.
                 reading.cancel()

@@ -15,7 +15,7 @@ import trio
 
 from trio_afrender.errors import PluginError, StoreError
 from trio_afrender.plugins.interfaces import PluginSpec, PluginTask
-from trio_afrender.protocol.messages import TaskStatus
+from trio_afrender.protocol.messages import TaskFile, TaskStatus
 from trio_afrender.task.completion import Completion
 from trio_afrender.task.events import LogLine
 from trio_afrender.task.gpu_slots import make_gpu_variables, make_no_gpu_variables
@@ -69,7 +69,7 @@ async def run_task(state: RunState) -> None:
                     status = end if isinstance(end, TaskStatus) else await completion.run(end)
                     helpers.cancel_scope.cancel()
                 await _collect_results(
-                    state, run_folder, live_output, status, completion.parsed_files
+                    state, run_folder, plugins, live_output, status, completion.parsed_files
                 )
         except NotStarted as refusal:
             status = refusal.status
@@ -181,6 +181,7 @@ async def _open_plugins(state: RunState, run_folder: RunFolder) -> AsyncIterator
 async def _collect_results(
     state: RunState,
     run_folder: RunFolder,
+    plugins: PluginTask,
     live_output: LiveOutput,
     status: TaskStatus,
     parsed_files: tuple[str, ...],
@@ -194,11 +195,16 @@ async def _collect_results(
         await run_folder.view.apply(size, ())
     # The task that sends live output has ended; listeners still get the rest.
     await live_output.flush(last=True)
-    files, output = await run_folder.collect_final(
-        state.sent_files,
-        viewed=state.has_parser,
-        limit=min(state.config.window, MAX_OUTPUT_WINDOW),
-        redactor=Redactor(state.secrets),
-    )
+    files: tuple[TaskFile, ...] = ()
+    output = ""
+    # The thread that looks for files is the dearest step here. Nothing can have come since the tree
+    # left nothing: settled plugins make no post commands and no thumbnails, and run no foreign code.
+    if not (plugins.facts.settled and state.end is not None and state.end.left_nothing):
+        files, output = await run_folder.collect_final(
+            state.sent_files,
+            viewed=state.has_parser,
+            limit=min(state.config.window, MAX_OUTPUT_WINDOW),
+            redactor=Redactor(state.secrets),
+        )
     state.concluded(status, output, parsed_files)
     await state.send_files(files)

@@ -85,6 +85,8 @@ class FakeChild:
     """Signals that end the leader. Without TERM: a program that ignores it, or saves first."""
     started: float | None = None
     """Unix time at which an earlier agent started it; None: this agent has started it."""
+    left_nothing: bool = False
+    """Whether the tree reports at its end that it has printed nothing and left no files."""
     leftovers: tuple[int, ...] = ()
     """Pids that KILL does not end: `kill_until_empty` waits for its deadline and returns them."""
     signals: list[tuple[float, str]] = attrs.field(init=False, factory=list)
