@@ -183,7 +183,8 @@ async def test_the_reason_is_shown_for_a_job_that_can_never_run(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+    ("number", "name"),
+    [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")],
 )
 async def test_the_first_signal_lets_running_tasks_finish(
     tmp_path: Path, number: int, name: str
@@ -286,3 +287,19 @@ async def test_a_closed_stdout_gives_no_traceback(tmp_path: Path) -> None:
     assert 'job "j": done' in command.err
     assert "Traceback" not in command.err
     assert "Exception ignored" not in command.err
+
+
+async def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    """A shell's ``nohup`` starts the program with SIGHUP ignored."""
+    up, hold = make_gate(tmp_path / "up"), make_gate(tmp_path / "hold")
+    job = write_job(tmp_path, f"echo up > {up}; read x < {hold}; echo finished")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with open_command("run", job, home=tmp_path) as command:
+            assert await pass_gate(up) == "up\n"
+            command.process.send_signal(signal.SIGHUP)
+            await open_gate(hold)
+            assert await command.wait() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "tasks: 1 done" in command.err

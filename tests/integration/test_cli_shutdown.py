@@ -24,7 +24,7 @@ def write_settings(folder: Path, **ours: object) -> str:
     return "c.json"
 
 
-@pytest.mark.parametrize("source", ["SIGTERM", "notice", "server"])
+@pytest.mark.parametrize("source", ["SIGTERM", "SIGHUP", "notice", "server"])
 async def test_a_shutdown_has_one_budget_from_any_source(source: str, tmp_path: Path) -> None:
     up = make_gate(tmp_path / "up")
     config = write_settings(tmp_path, notice_command="test -e leave && echo the spot is gone")
@@ -33,8 +33,8 @@ async def test_a_shutdown_has_one_budget_from_any_source(source: str, tmp_path: 
             job = submit(farm, STUBBORN.format(up=up))
             await pass_gate(up)
             begun = time.monotonic()
-            if source == "SIGTERM":
-                command.process.send_signal(signal.SIGTERM)
+            if source.startswith("SIG"):
+                command.process.send_signal(signal.Signals[source])
             elif source == "notice":
                 (tmp_path / "leave").touch()
             else:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: one trio task receives and counts them."""
+"""SIGINT, SIGTERM and SIGHUP: one trio task receives and counts them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ __all__ = ("ignore_signals", "open_signals")
 async def open_signals(act: Callable[[int, str], None]) -> AsyncIterator[None]:
     """Call `act` with the count and the name of each signal while the body runs.
 
-    The body is not cancelled: signals are also received while it ends after an error.
+    SIGHUP, sent when the terminal is closed, counts as SIGTERM does, unless it was ignored when the
+    process started (``nohup``). The body is not cancelled: signals are also received while it ends
+    after an error.
     """
 
     async def watch(task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*_received()) as signals:
             task_status.started()
             count = 0
             async for number in signals:
@@ -35,6 +37,13 @@ async def open_signals(act: Callable[[int, str], None]) -> AsyncIterator[None]:
 
 
 def ignore_signals() -> None:
-    """Ignore both signals until this process ends, for final work that is short and must be done."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore the signals until this process ends, for final work that is short and must be done."""
+    for number in _received():
         signal.signal(number, signal.SIG_IGN)
+
+
+def _received() -> tuple[signal.Signals, ...]:
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return (signal.SIGINT, signal.SIGTERM)
+    return (signal.SIGINT, signal.SIGTERM, hangup)
