@@ -99,13 +99,13 @@ class FarmHarness:
     def __init__(self, **settings: float) -> None:
         self.store = MemoryFarmStore()
         numbers = itertools.count(1)
+        self.now = 0.0
         self.state = FarmState(
             texts=self.store,
             settings=with_fields(FarmSettings(), settings),
             wall=lambda: 1_000_000.0 + self.now,
             make_run=lambda: f"run{next(numbers)}",
         )
-        self.now = 0.0
         self.sessions = itertools.count(1)
         self.outgoing = OutgoingMessages()
 
@@ -185,6 +185,7 @@ class FarmHarness:
             "answers",
             "ended_runs",
             "ended_tasks",
+            "packets",
             "drop_sessions",
         ):
             getattr(self.outgoing, field).extend(getattr(fresh, field))
