@@ -1,4 +1,4 @@
-"""What the farm notes for monitors: each id once, in order, and nothing while nobody watches."""
+"""What the farm notes for monitors: each id once, in order, and nothing without a watcher."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from trio_afrender.farm.changes import Changes
 from trio_afrender.protocol.messages import TaskKey
 
 
-def test_nothing_is_collected_while_nobody_watches() -> None:
+def test_nothing_is_collected_without_a_watcher() -> None:
     changes = Changes()
     changes.note_job(2, "add")
     changes.note_task(TaskKey(2, 0, 0))

@@ -60,7 +60,7 @@ class ChangeBatch:
 
 
 class Changes:
-    """Collects changes while somebody watches; without a watcher, a note costs one comparison."""
+    """Collects changes while there is a watcher; without a watcher, a note costs one comparison."""
 
     __slots__ = ("_batch",)
 
@@ -72,7 +72,7 @@ class Changes:
         self._batch = ChangeBatch() if on else None
 
     def take(self) -> ChangeBatch:
-        """Return what has been collected since the last call; empty if nobody watches."""
+        """Return what has been collected since the last call; empty without a watcher."""
         taken = self._batch
         if taken is None:
             return ChangeBatch()
