@@ -1,0 +1,93 @@
+"""The user at the other end of a connection within this machine, from Linux's tables of sockets.
+
+Each line of ``/proc/net/tcp`` is one socket: its own address, the address of its peer, its state, the
+user id of its owner, its inode. The client's socket is the line whose own address is our peer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+__all__ = ("Address", "find_listener", "find_owner", "format_address", "read_owner")
+
+_TABLES = ("tcp", "tcp6")
+_LIMIT = 64 * 1024 * 1024
+"""Bytes that are read of a table: 400,000 sockets."""
+
+_LISTEN = "0A"
+
+Address = tuple[str, int]
+"""Address and port of one end, as `socket.getpeername` returns them first."""
+
+
+def find_owner(peer: Address, local: Address, folder: Path = Path("/proc/net")) -> int | None:
+    """Return the user id of the owner of our peer's socket; None if it is not found. Blocking.
+
+    A socket whose program has closed it has no owner any more: Linux then shows user 0, inode 0.
+    """
+    for table in _TABLES:
+        try:
+            with (folder / table).open("rb") as file:
+                text = file.read(_LIMIT).decode("ascii", "replace")
+        except OSError:
+            continue  # no IPv6, or not Linux: then nothing is found, and only the token counts
+        owner = read_owner(text, peer, local)
+        if owner is not None:
+            return owner
+    return None
+
+
+def read_owner(table: str, peer: Address, local: Address) -> int | None:
+    """Find the owner of a peer's socket in the text of a table."""
+    wanted = {(format_address(peer, wide=w), format_address(local, wide=w)) for w in (False, True)}
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) > 9 and (fields[1], fields[2]) in wanted:
+            if fields[7].isdecimal() and fields[9] != "0":
+                return int(fields[7])
+            return None
+    return None
+
+
+def format_address(address: Address, *, wide: bool) -> str:
+    """An address as the tables write it: words of 32 bits in the byte order of this machine, in hex.
+
+    A `wide` one is of IPv6; an IPv4 address then stands in its mapped form.
+    """
+    ip = ipaddress.ip_address(address[0].partition("%")[0])
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.version == 6 and not wide:
+        return ""
+    if ip.version == 4 and wide:
+        ip = ipaddress.ip_address(f"::ffff:{ip}")
+    packed = ip.packed
+    words = (packed[i : i + 4] for i in range(0, len(packed), 4))
+    native = (int.from_bytes(word, "big") for word in words)
+    text = "".join(f"{socket.htonl(word):08X}" for word in native)
+    return f"{text}:{address[1]:04X}"
+
+
+def find_listener(port: int, proc: Path = Path("/proc")) -> str:
+    """Describe the program that listens on a TCP port of this machine; '' if it cannot be found.
+
+    Programs of other users are found only by root. Blocking.
+    """
+    inodes = set()
+    for table in _TABLES:
+        try:
+            lines = (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for fields in map(str.split, lines):
+            if fields[3] == _LISTEN and fields[1].endswith(f":{port:04X}"):
+                inodes.add(f"socket:[{fields[9]}]")
+    for folder in proc.glob("[0-9]*") if inodes else ():
+        try:
+            if any(os.readlink(each) in inodes for each in (folder / "fd").iterdir()):  # noqa: PTH115 - text
+                return f"{(folder / 'comm').read_text().strip()} (process {folder.name})"
+        except OSError:
+            continue  # of another user, or it has just ended
+    return ""
