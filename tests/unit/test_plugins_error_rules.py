@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from trio_afrender.errors import ConfigError, ProtocolError
 from trio_afrender.plugins import error_rules
 from trio_afrender.plugins.error_rules import (
+    MAX_LINE,
+    MAX_QUOTE,
     MAX_RULES,
     MAX_TAIL,
     ErrorClass,
@@ -23,7 +25,16 @@ from trio_afrender.plugins.error_rules import (
     load_rules,
 )
 from trio_afrender.plugins.host.host_protocol import load_classes
+from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.memory_log import MemoryLogStore
+
+DATA = Path(__file__).parents[1] / "data" / "error_classes"
+
+
+def read_rows(name: str) -> list[list[str]]:
+    """Rows of a table, without the first, which has the names of the columns."""
+    lines = (DATA / name).read_text(encoding="utf-8").splitlines()[1:]
+    return [line.split("\t") for line in lines]
 
 
 def class_names(tail: str, exit_code: int | None = 1, signal: int | None = None) -> list[str]:
@@ -68,6 +79,38 @@ def test_built_in_rules_find_the_class(line: str, name: str) -> None:
     around = "Rendering frame 1\r\n{}\r\nbye\r\n"
     assert class_names(around.format(line))[0] == name
     assert class_names(around.format(line.upper()))[0] == name
+
+
+@pytest.mark.parametrize(
+    "row", read_rows("wordings.tsv"), ids=lambda row: f"{row[3]}: {row[0][:60]}"
+)
+def test_wordings_of_programs(row: list[str]) -> None:
+    text, name, host, _ = row
+    for line in (text, text.upper()):
+        first = classify(built_in(), f"Rendering frame 1\r\n{line}\r\nbye\r\n", 1)[0]
+        assert (first.name, first.host_is_cause) == (name, host == "host")
+        assert (first.line, first.quote) == (2, line.strip())
+
+
+@pytest.mark.parametrize(
+    "row", read_rows("harmless.tsv"), ids=lambda row: f"{row[1]}: {row[0][:60]}"
+)
+def test_lines_that_are_about_something_else(row: list[str]) -> None:
+    assert class_names(row[0]) == []
+    assert class_names(f"Rendering frame 1\n{row[0]}\nbye\n") == []
+
+
+def test_a_syntax_error_after_missing_config_files_is_no_missing_asset() -> None:
+    assert class_names((DATA / "povray_syntax_error.log").read_text()) == []
+
+
+def test_what_a_cause_leads_to_comes_after_it() -> None:
+    found = classify(built_in(), "Unable to open a display\nAborted (core dumped)\n", 134)
+    assert [(one.name, one.host_is_cause) for one in found] == [("setup", True), ("crash", False)]
+    found = classify(
+        built_in(), "Error: System is out of GPU memory\nSegmentation fault\n", None, 11
+    )
+    assert [one.name for one in found] == ["out-of-memory", "crash"]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +173,18 @@ def test_several_classes_in_the_order_of_the_rules() -> None:
     assert class_names(tail, 139) == ["licence", "crash", "network", "missing-asset"]
 
 
-def test_a_run_killed_by_the_agent_has_no_class() -> None:
-    assert classify(built_in(), "Segmentation fault", None, 9, killed_by_us=True) == []
+def test_a_class_quotes_the_first_line_that_matches() -> None:
+    tail = "a\rb\r\nNo license found\n  License error 2\n"
+    [found] = classify(built_in(), tail, 1)
+    assert (found.line, found.quote) == (3, "No license found")
+    [found] = classify(built_in(), tail, 1, first_line=100)
+    assert found.line == 102
+    [found] = classify(built_in(), tail, 1, first_line=0)
+    assert (found.line, found.quote) == (0, "No license found")
+    [found] = classify(built_in(), f"{'x' * 100} No license found {'y' * 1000}")
+    assert len(found.quote) == MAX_QUOTE
+    [found] = classify(built_in(), "a\nb\n", 139)
+    assert (found.line, found.quote) == (0, "")
 
 
 def test_built_in_rules_have_no_problems() -> None:
@@ -195,6 +248,46 @@ def test_rules_are_read_from_toml_and_json(text: str) -> None:
     ]
 
 
+def test_lines_with_words_of_each_list() -> None:
+    rules = load_rules(
+        "builtin = false\n[[rule]]\nclass = 'seats'\nall_of = [['seats?', 'chair'], ['gone', 'taken']]\n"
+        "unless = ['not \\w+', 'later']\n"
+    )
+    assert rules.problems == ()
+    assert classify(rules, "seat\ntaken") == []
+    assert classify(rules, "unseated: taken") == []
+    assert classify(rules, "the seats are not taken\nseat taken later") == []
+    [found] = classify(
+        rules, "seat\nseats are not taken\nthey took it\nGone is the Seat\nseat taken"
+    )
+    assert (found.line, found.quote) == (4, "Gone is the Seat")
+
+
+def test_rules_for_words_see_no_names() -> None:
+    text = (
+        "builtin = false\n[[rule]]\nclass = 'seats'\ntexts = ['no seat']\npattern = 'seat gone'\n"
+    )
+    anywhere, words = load_rules(text), load_rules(f"{text}words = true\n")
+    assert words.problems == ()
+    for tail in (
+        "no seats",
+        "ano seat",
+        "x_no seat",
+        "open /no seat",
+        "'b/no seat'",
+        "+ echo no seat",
+    ):
+        assert classify(anywhere, tail)
+        assert classify(words, tail) == []
+    for tail in ("no seat", "(no seat)", "foo: no seat.", "'no seat'", "a/b no seat", "seat gone"):
+        assert classify(words, tail), tail
+
+
+def test_texts_match_in_lines_whose_lower_case_is_longer() -> None:
+    [found] = classify(built_in(), "\u0130\u0130\nDISK FULL\n")
+    assert (found.line, found.quote) == (2, "DISK FULL")
+
+
 def test_rules_without_the_built_in_ones() -> None:
     rules = load_rules("builtin = false\n" + TOML)
     assert len(rules.rules) == 2
@@ -222,6 +315,12 @@ pattern = '(\w+\s*){2,}y'""",
         ('class = "a"\nexit = 1', "exit must be a list"),
         ('class = "a"\nhost = 1\npattern = "b"', "host must be true or false"),
         ('class = "a"\npattern = 1', "pattern must be a text"),
+        ('class = "a"\nall_of = [["("]]', "missing ), unterminated subpattern"),
+        ('class = "a"\nall_of = ["b"]', "all_of must be a list of lists of texts"),
+        ('class = "a"\nall_of = [[]]', "all_of must be a list of lists of texts"),
+        ('class = "a"\npattern = "b"\nunless = "c"', "unless must be a list"),
+        ('class = "a"\npattern = "b"\nunless = ["x*"]', "matches everything"),
+        ('class = "a"\npattern = "b"\nwords = 1', "words must be true or false"),
         ('class = "a"\npatern = "b"', 'unknown key "patern"'),
         ('class = "a"', "it needs texts, a pattern, exit codes or signals"),
         ('class = "Disk Full"\npattern = "b"', "class must be a word"),
@@ -285,13 +384,27 @@ def test_only_the_start_of_a_long_line_counts() -> None:
 
 @pytest.mark.parametrize(
     "filler",
-    ["file ", "/var/tmp/", "cannot ", "sh: 1: ", "invalid ", " ", "\n", "a"],  # noqa: S108 - texts
+    [
+        "file ",
+        "/var/tmp/",  # noqa: S108 - a text
+        "cannot ",
+        "sh: 1: ",
+        "invalid ",
+        " ",
+        "\n",
+        "a",
+        "C:\\",
+        "a.",
+        "'",
+        "no gpu ",
+    ],
 )
 def test_the_built_in_rules_take_under_two_seconds(filler: str) -> None:
-    tail = filler * (MAX_TAIL // len(filler))
-    started = time.process_time()
-    classify(built_in(), tail, 1)
-    assert time.process_time() - started < 2
+    line = filler * (MAX_LINE // len(filler))
+    for tail in (filler * (MAX_TAIL // len(filler)), f"{line}\n" * (MAX_TAIL // len(line))):
+        started = time.process_time()
+        classify(built_in(), tail, 1)
+        assert time.process_time() - started < 2
 
 
 @given(st.text(), st.none() | st.integers(), st.none() | st.integers())
@@ -343,11 +456,75 @@ def test_a_bad_pattern_disables_its_own_rule_only(tmp_path: Path) -> None:
     assert "rule 1 is left out" in problems[0]
 
 
-@pytest.mark.parametrize("value", [None, "text", [["a", "b"]], [["a", "b", 1]], [7]])
+def test_the_number_of_a_line_is_that_in_the_whole_log() -> None:
+    log = make_log("x\r\n" * MAX_TAIL + "a\rb\n" + "No license found\nbye\n")
+    [found], _ = explain_end(log, "", 1, None)
+    assert found.line == MAX_TAIL + 3
+
+
+def test_a_carriage_return_at_the_edge_of_what_is_counted_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for at_once in (1, 2, 3, 4):
+        monkeypatch.setattr(error_rules, "COUNTED_AT_ONCE", at_once)
+        log = make_log("a\r\nb\rc\r\n\r\n" * 6000 + "x" * MAX_TAIL + "\nNo license found\n")
+        [found], _ = explain_end(log, "", 1, None)
+        assert found.line == 24_002
+
+
+def test_lines_of_a_very_long_log_are_not_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(error_rules, "MAX_COUNTED", MAX_TAIL)
+    [found], _ = explain_end(make_log("x\n" * MAX_TAIL + "No license found\n"), "", 1, None)
+    assert (found.line, found.quote) == (0, "No license found")
+
+
+def test_what_was_printed_after_a_stop_does_not_count() -> None:
+    log = make_log("No license found\nSegmentation fault\n")
+    found, _ = explain_end(log, "", None, None, upto=len("No license found\n"))
+    assert [one.name for one in found] == ["licence"]
+
+
+def test_of_a_stopped_run_the_last_lines_count() -> None:
+    log = make_log("disk full\n" + "a\n" * 3 + "No license found\nb\rc\n\n")
+    found, _ = explain_end(log, "", None, None, last_lines=3)
+    assert [(one.name, one.line) for one in found] == [("licence", 5)]
+    assert explain_end(log, "", None, None, last_lines=2)[0] == ()
+    assert len(explain_end(log, "", None, None, last_lines=50)[0]) == 2
+
+
+def test_the_line_by_which_the_parser_decided_comes_first() -> None:
+    log = make_log("No license found\nerror: disk full\n")
+    found, _ = explain_end(log, "", None, None, deciding=(2, "error: disk full"))
+    assert [(one.name, one.line) for one in found] == [("disk-full", 2), ("licence", 1)]
+
+
+def test_a_log_with_a_gap() -> None:
+    class Gap:
+        def size(self) -> int:
+            return 1050
+
+        def read(self, offset: int, limit: int) -> Chunk:
+            if offset < 10:
+                return Chunk(offset, b"disk full\n"[offset:][:limit])
+            start = max(offset, 1000)
+            return Chunk(start, (b"x\nNo license found" + b" " * 32)[start - 1000 :][:limit])
+
+        def missing(self, before: int) -> Missing:
+            return Missing(990, 7) if before > 10 else Missing()
+
+    [found], _ = explain_end(Gap(), "", 1, None)
+    assert (found.name, found.line) == ("licence", 10)
+
+
+@pytest.mark.parametrize(
+    "value", [None, "text", [["a", "b"]], [["a", "b", 1]], [7], [["a", "b", True, "1", ""]]]
+)
 def test_error_classes_of_wrong_types_are_refused(value: object) -> None:
     with pytest.raises(ProtocolError):
         load_classes(value)
     assert load_classes([["crash", "", True]]) == (ErrorClass("crash", "", True),)
+    [found] = load_classes([["crash", "", True, 5, "Bus error"]])
+    assert (found.line, found.quote) == (5, "Bus error")
 
 
 def test_a_missing_built_in_file_is_a_problem(

@@ -4,17 +4,21 @@ r"""Error classes of failed runs, derived by rules from the exit status and the 
     class = "licence"
     texts = ["no seat of foo"]
     pattern = 'foo: error -\d+ .*seat'
+    unless = ['demo seat']
     note = "All seats of foo are taken."
     host = false
 
 Rules are TOML or JSON text, so that a studio can change them while the agent runs. A rule matches
-if one of its texts or its pattern occurs in the output (case is ignored, ^ and $ match at line
-ends), or if the run ended with one of its exit codes (``exit = [3]``) or signals. A rule that cannot
-be used is left out with a message; the others stay in use.
+if one of its texts or patterns occurs in the output (case is ignored, ^ and $ match at line ends)
+or if one line has a pattern of each list in `all_of`, as whole words (``all_of = [["seat", "seats"],
+["taken", "gone"]]``), or if the run ended with one of its exit codes (``exit = [3]``) or signals. Lines
+in which a pattern of `unless` occurs do not count. With ``words = true`` paths, names in quotes and
+commands that a shell repeats are not searched, and texts count as whole words only. A rule that
+cannot be used is left out with a message; the others stay in use.
 
 A class is a word that people and scripts can count; the built-in ones are licence, disk-full,
 missing-asset, out-of-memory, crash, network and setup. `host` states that the host is the cause, so
-another host may succeed.
+another host may succeed. A found class quotes the line that matched.
 
 `load_rules` parses rules, `classify` applies them, `explain_end` does both for a run's log. All of it
 is to run in the plugin host: a studio's patterns are as little trusted as its parsers.
@@ -26,7 +30,8 @@ import json
 import re
 import tomllib
 import warnings
-from functools import cache
+from collections.abc import Iterable
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +55,11 @@ MAX_TAIL = 64 * 1024
 MAX_LINE = 1000
 """Characters of a line that rules see: a pattern's time may grow with their square or faster."""
 MAX_RULES = 1000
+MAX_QUOTE = 300
+"""Characters of a line that a class quotes."""
+MAX_COUNTED = 256 * 1024 * 1024
+"""Bytes of output in which lines are counted, to number those of its end."""
+COUNTED_AT_ONCE = 1024 * 1024
 
 T = TypeVar("T", int, str)
 
@@ -62,12 +72,27 @@ _KINDS: dict[str, type] = {
     "class": str,
     "texts": list,
     "pattern": str,
+    "all_of": list,
+    "unless": list,
+    "words": bool,
     "note": str,
     "host": bool,
     "exit": list,
     "signal": list,
 }
 _PLURALS: dict[type, str] = {int: "numbers", str: "texts"}
+_NAMES = re.compile(
+    r"""
+    ^[ \t]*(?:\+{1,3}\ |(?:running|executing|launching|command(?:\ line)?)\b[^\n]{0,20}:\ )[^\n]*
+    | (?<!\w) (?: "[^"\n]*" | '[^'\n]*' ) (?!\w)
+    | \b [a-z][a-z0-9+.-]{1,20} :// [^\s"'<>]*
+    | (?<!\w) (?: [a-z]: [\\/] | \\\\ | ~?/ | \.{1,2}/ ) [^\s"'<>|,;()]*
+    | \b [\w.-]{1,100} [/\\] [^\s"'<>|,;()]* \.\w{2,8} \b
+    """,
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+"""Commands that a shell or a wrapper repeats, texts in quotes, URLs and paths."""
+_QUOTED_NAME = re.compile(r"[/\\]|\.\w{1,8}.?$")
 
 
 @attrs.frozen(slots=True)
@@ -78,26 +103,113 @@ class ErrorClass:
     note: str
     """A sentence for the log, or empty."""
     host_is_cause: bool
+    line: int = attrs.field(default=0, eq=False)
+    """Number of the line that matched, from 1; 0: the exit status matched, or it is unknown."""
+    quote: str = attrs.field(default="", eq=False)
+    """That line, cut to `MAX_QUOTE`."""
+
+
+class _Output:
+    """The end of a run's output. `text` and `words` have the same positions."""
+
+    def __init__(self, tail: str, first_line: int) -> None:
+        # A progress bar redraws its line with \r: each of its states counts as a line.
+        lines = tail[-MAX_TAIL:].replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        self.text = "\n".join(line[:MAX_LINE] for line in lines)
+        self.lowered = _lower(self.text)
+        self._first_line = first_line
+
+    @cached_property
+    def words(self) -> str:
+        """The text with a filler in place of names and paths, which are not about the error."""
+        return _NAMES.sub(_hide, self.text)
+
+    @cached_property
+    def lowered_words(self) -> str:
+        return _lower(self.words)
+
+    def line_at(self, position: int) -> tuple[int, int]:
+        """Start and end of the line at a position."""
+        end = self.text.find("\n", position)
+        return self.text.rfind("\n", 0, position) + 1, len(self.text) if end < 0 else end
+
+    def quote(self, found: ErrorClass, position: int) -> ErrorClass:
+        """Return the class with the line at a position; a negative one is none."""
+        if position < 0:
+            return found
+        number = self._first_line and self._first_line + self.text.count("\n", 0, position)
+        start, end = self.line_at(position)
+        return attrs.evolve(found, line=number, quote=self.text[start:end].strip()[:MAX_QUOTE])
+
+
+def _lower(text: str) -> str:
+    """Like `str.lower`, with as many characters: the lower case of a few has two."""
+    lowered = text.lower()
+    return lowered if len(lowered) == len(text) else "".join(c.lower()[0] for c in text)
+
+
+def _hide(found: re.Match[str]) -> str:
+    text = found.group()
+    if text[0] in "\"'" and not _QUOTED_NAME.search(text):
+        return text  # a message in quotes
+    return "\0" * len(text)
 
 
 @attrs.frozen(slots=True, kw_only=True)
 class ErrorRule:
-    """Matches output that has a text or the pattern, or a run that ended by a code or signal."""
+    """Matches output that has a text or a pattern, or a run that ended by a code or signal."""
 
     found: ErrorClass
     texts: tuple[str, ...] = ()
     """In lower case."""
-    pattern: re.Pattern[str] | None = None
+    patterns: tuple[re.Pattern[str], ...] = ()
+    all_of: tuple[re.Pattern[str], ...] = ()
+    """One line that has all of them matches."""
+    unless: re.Pattern[str] | None = None
+    """The rule does not count in lines in which this occurs."""
+    words: bool = False
+    """Whether names and paths are not searched, and texts match whole words only."""
     exits: frozenset[int] = frozenset()
     signals: frozenset[int] = frozenset()
 
-    def matches(self, text: str, lowered: str, code: int | None, signal: int | None) -> bool:
-        """Whether the rule applies to output `text`, also given in lower case, and an exit status."""
-        if code in self.exits or signal in self.signals:
-            return True
-        if any(one in lowered for one in self.texts):
-            return True
-        return self.pattern is not None and self.pattern.search(text) is not None
+    def find(self, output: _Output) -> int:
+        """The position of the first match in the output, or -1."""
+        text = output.words if self.words else output.text
+        lowered = output.lowered_words if self.words else output.lowered
+        first = len(text) + 1
+        for wanted in self.texts:
+            # Only before the best match so far: the first line that matches is the one to quote.
+            at = lowered.find(wanted, 0, first)
+            while at >= 0 and not self._counts(output, lowered, at, len(wanted)):
+                at = lowered.find(wanted, at + 1, first)
+            first = at if at >= 0 else first
+        for pattern in (*self.patterns, *self.all_of[:1]):
+            others = self.all_of[1:] if pattern in self.all_of else ()
+            match = pattern.search(text)
+            while match and match.start() < first:
+                start, end = output.line_at(match.start())
+                if not self._is_exempt(output, match.start()) and all(
+                    other.search(text, start, end) for other in others
+                ):
+                    first = match.start()
+                else:
+                    match = pattern.search(text, max(end, match.start() + 1))
+        return first if first <= len(text) else -1
+
+    def _counts(self, output: _Output, lowered: str, at: int, length: int) -> bool:
+        if self.words and not _is_word(lowered, at, length):
+            return False
+        return not self._is_exempt(output, at)
+
+    def _is_exempt(self, output: _Output, at: int) -> bool:
+        if self.unless is None:
+            return False
+        return self.unless.search(output.text, *output.line_at(at)) is not None
+
+
+def _is_word(text: str, at: int, length: int) -> bool:
+    around = text[at - 1 : at] + text[at + length : at + length + 1]
+    return not any(char.isalnum() or char in "_/\\" for char in around)
 
 
 @attrs.frozen(slots=True)
@@ -157,24 +269,22 @@ def classify(
     exit_code: int | None = None,
     signal: int | None = None,
     *,
-    killed_by_us: bool = False,
+    first_line: int = 1,
 ) -> list[ErrorClass]:
     """The classes of a failed run, each once, in the order of the rules; empty if no rule matches.
 
-    `tail` is the end of its output. The result is empty for a run that the agent killed: the
-    reason for its end is known then. Patterns of users run here and may take long in spite of the
-    limits on their input, so call this only where a time limit applies.
+    `tail` is the end of its output, `first_line` the number of the tail's first line, 0 if that is
+    unknown. Patterns of users run here and may take long in spite of the limits on their input, so
+    call this only where a time limit applies.
     """
-    if killed_by_us:
-        return []
-    # A progress bar redraws its line with \r: each of its states counts as a line.
-    lines = tail[-MAX_TAIL:].replace("\r", "\n").split("\n")
-    text = "\n".join(line[:MAX_LINE] for line in lines)
-    lowered = text.lower()
+    output = _Output(tail, first_line)
     found: dict[str, ErrorClass] = {}
     for rule in rules.rules:
-        if rule.found.name not in found and rule.matches(text, lowered, exit_code, signal):
-            found[rule.found.name] = rule.found
+        name = rule.found.name
+        if name not in found and (position := rule.find(output)) >= 0:
+            found[name] = output.quote(rule.found, position)
+        elif name not in found and (exit_code in rule.exits or signal in rule.signals):
+            found[name] = rule.found
     return list(found.values())
 
 
@@ -184,19 +294,87 @@ _loaded: dict[_Stamp, ErrorRules] = {}
 
 
 def explain_end(
-    reader: LogReader, rules_file: str, code: int | None, signal: int | None
+    reader: LogReader,
+    rules_file: str,
+    code: int | None,
+    signal: int | None,
+    *,
+    deciding: tuple[int, str] = (0, ""),
+    upto: int | None = None,
+    last_lines: int = 0,
 ) -> tuple[tuple[ErrorClass, ...], tuple[str, ...]]:
     """The error classes of a run, from its log and exit status, and the problems of the rules.
 
     `rules_file` is the path of a studio's rules, read again when it has changed; empty: the
     built-in rules alone. A file that cannot be read is one of the problems, and the built-in rules
-    are applied.
+    are applied. `deciding` is the line by which the parser decided, with its number: its classes
+    come first. Of the log only what precedes the offset `upto` counts, None: all; and of that only
+    the last lines, 0: all.
     """
     rules = _read_rules(rules_file) if rules_file else built_in()
-    size = reader.size()
-    data = reader.read(max(0, size - MAX_TAIL), MAX_TAIL).data
-    found = classify(rules, data.decode("utf-8", "replace"), code, signal)
+    found = classify(rules, deciding[1], first_line=deciding[0]) if deciding[1] else []
+    size = reader.size() if upto is None else min(upto, reader.size())
+    start, data = _read_end(reader, size)
+    first_line = _count_lines(reader, start)
+    if last_lines:
+        skipped = _start_of_last(data, last_lines)
+        first_line = first_line and first_line + _line_ends(data[:skipped])
+        data = data[skipped:]
+    tail = data.decode("utf-8", "replace")
+    known = {each.name for each in found}
+    found += [
+        each
+        for each in classify(rules, tail, code, signal, first_line=first_line)
+        if each.name not in known
+    ]
     return tuple(found), rules.problems
+
+
+def _read_end(reader: LogReader, size: int) -> tuple[int, bytes]:
+    """The last `MAX_TAIL` bytes before the offset `size`, and their offset; less after a gap."""
+    start = at = max(0, size - MAX_TAIL)
+    data = b""
+    while at < size:
+        chunk = reader.read(at, size - at)
+        if chunk.offset > at:
+            start, data = chunk.offset, b""  # bytes are missing: lines before and after do not join
+        data += chunk.data
+        if not chunk.data:
+            break
+        at = chunk.end
+    return start, data
+
+
+def _count_lines(reader: LogReader, upto: int) -> int:
+    """The number of the line at the offset `upto`, from 1; 0 if the log is too long to be counted."""
+    missing = reader.missing(upto)
+    if upto - missing.bytes > MAX_COUNTED:
+        return 0
+    count, at, held = 1 + missing.lines, 0, b""
+    while at < upto:
+        chunk = reader.read(at, min(COUNTED_AT_ONCE, upto - at))
+        if not chunk.data or chunk.offset >= upto:
+            break
+        at = chunk.end
+        data = held + chunk.data[: max(0, upto - chunk.offset)]
+        # A \r at the end may be the first half of an end of line.
+        held = b"\r" if data.endswith(b"\r") and at < upto else b""
+        count += _line_ends(data[: len(data) - len(held)])
+    return count
+
+
+def _line_ends(data: bytes) -> int:
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+
+
+def _start_of_last(data: bytes, lines: int) -> int:
+    """The offset in `data` of its last lines."""
+    start = len(data.rstrip(b"\r\n"))
+    for _ in range(lines):
+        start = max(data.rfind(b"\n", 0, start), data.rfind(b"\r", 0, start))
+        if start < 0:
+            return 0
+    return start + 1
 
 
 def _read_rules(path: str) -> ErrorRules:
@@ -227,18 +405,29 @@ def _make_rule(item: object) -> ErrorRule:
     word = item.get("class", "")
     if not _CLASS.fullmatch(word):
         raise ValueError(f'class must be a word such as "disk-full", got "{word}"')
-    texts = tuple(sorted(text.lower() for text in _read_list(item, "texts", str)))
+    texts = tuple(sorted(_lower(text) for text in _read_list(item, "texts", str)))
     exits, signals = _read_list(item, "exit", int), _read_list(item, "signal", int)
-    pattern = item.get("pattern", "")
-    if not (texts or pattern or exits or signals):
+    pattern, all_of = item.get("pattern", ""), item.get("all_of", [])
+    if not (texts or pattern or all_of or exits or signals):
         raise ValueError("it needs texts, a pattern, exit codes or signals")
+    if not all(isinstance(words, list) and words for words in all_of):
+        raise ValueError("all_of must be a list of lists of texts")
+    lists = [_read_list({"all_of": words}, "all_of", str) for words in all_of]
+    unless = _read_list(item, "unless", str)
     return ErrorRule(
         found=ErrorClass(word, item.get("note", ""), item.get("host", False)),
         texts=texts,
-        pattern=_compile_pattern(pattern) if pattern else None,
+        patterns=(_compile_pattern(pattern),) if pattern else (),
+        all_of=tuple(_compile_pattern(rf"(?<!\w)(?:{_join(words)})(?!\w)") for words in lists),
+        unless=_compile_pattern(_join(unless)) if unless else None,
+        words=item.get("words", False),
         exits=exits,
         signals=signals,
     )
+
+
+def _join(patterns: Iterable[str]) -> str:
+    return "|".join(f"(?:{pattern})" for pattern in sorted(patterns))
 
 
 def _read_list(item: dict[str, object], key: str, kind: type[T]) -> frozenset[T]:

@@ -221,9 +221,10 @@ def load_conclusion(value: object) -> Conclusion:
 
 
 def load_classes(value: object) -> tuple[ErrorClass, ...]:
-    fields = [str, str, bool]
+    fields = [str, str, bool, int, str]
+    # Without the line that matched: a host of an earlier version.
     if not isinstance(value, list) or not all(
-        isinstance(one, list) and list(map(type, one)) == fields for one in value
+        isinstance(one, list) and list(map(type, one)) in (fields, fields[:3]) for one in value
     ):
         raise ProtocolError("the classes of an error are not what they should be")
     return tuple(ErrorClass(*one) for one in value)
