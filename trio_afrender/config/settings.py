@@ -454,22 +454,16 @@ def read_rules(kind: str, value: object) -> tuple[dict[str, Any], tuple[str, ...
         if name not in known:
             near = suggest_key(str(name), known)
             problems.append(f'service.{kind} has no "{name!s:.100}", {near}; it is ignored')
-        elif (read := _rule_value(known[name], item)) is None:
-            problems.append(f"service.{kind}: {name} is {item!r:.100}: it is ignored")
+            continue
+        spec = known[name]
+        is_number = isinstance(item, int | float) and not isinstance(item, bool)
+        if spec.kind == "str" and item in spec.choices:
+            rules[name] = item
+        elif spec.kind != "str" and is_number and math.isfinite(item) and item >= 0:
+            rules[name] = int(item) if spec.kind == "int" else float(item)
         else:
-            rules[name] = read
+            problems.append(f"service.{kind}: {name} is {item!r:.100}: it is ignored")
     return rules, tuple(problems)
-
-
-def _rule_value(spec: SettingSpec, value: object) -> object:
-    """Return a value of the kind that `spec` has, or None if it is not valid."""
-    if spec.kind == "str":
-        return value if value in spec.choices else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not (math.isfinite(value) and value >= 0):
-        return None
-    return int(value) if spec.kind == "int" else float(value)
 
 
 def suggest_key(name: str, known: Iterable[str]) -> str:
