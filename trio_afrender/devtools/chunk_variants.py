@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from itertools import accumulate
 
 from trio_afrender.errors import ConfigError
@@ -62,7 +61,18 @@ def cut_log(data: bytes, chunk: str) -> list[int]:
         return [min(len(data), end + data.endswith(b"\r", 0, end)) for end in lines]
     word, _, value = chunk.partition(":")
     if word == "speed":
-        return list(_cut_by_time(lines, float(value)))
+        # The chunks that the agent makes of a program that prints this number of lines per second.
+        speed, number, now, last = float(value), 0, 0.0, 0
+        ends = []
+        while number < len(lines):
+            printed = number / speed
+            ends += [last] * int((printed - now) / _TICK_INTERVAL)
+            now = max(now, printed)
+            number = min(len(lines), max(number, int(now * speed)) + 1)
+            last = lines[number - 1]
+            ends.append(last)
+            now += _CALL_INTERVAL
+        return ends
     if word == "random":
         rng = random.Random(value)  # noqa: S311 - nothing secret
         pauses = random.Random(f"pauses {value}")  # noqa: S311 - apart, so that the cuts stay the same
@@ -74,17 +84,3 @@ def cut_log(data: bytes, chunk: str) -> list[int]:
         return ends
     size = int(chunk)
     return [*range(size, len(data), size), *([len(data)] if data else [])]
-
-
-def _cut_by_time(lines: list[int], speed: float) -> Iterator[int]:
-    """Ends of chunks as the agent makes them of a program that prints `speed` lines per second."""
-    number, now, last = 0, 0.0, 0
-    while number < len(lines):
-        printed = number / speed
-        for _ in range(int((printed - now) / _TICK_INTERVAL)):
-            yield last
-        now = max(now, printed)
-        number = min(len(lines), max(number, int(now * speed)) + 1)
-        last = lines[number - 1]
-        yield last
-        now += _CALL_INTERVAL
