@@ -154,18 +154,15 @@ class Gateway:
                     link_state,
                     self.counters,
                     self._nursery,
-                    self._open_link,
+                    lambda link_state: AfserverLink(
+                        AfserverRequests(self._dialer, link_state), link_state, timing
+                    ),
                     self._forget_idle,
                 )
                 self.counters.renders = len(self._renders)
         render = self._renders[name]
         render.pending_sessions += 1
         return render
-
-    def _open_link(self, link_state: LinkState) -> AfserverLink:
-        return AfserverLink(
-            AfserverRequests(self._dialer, link_state), link_state, self.config.timing
-        )
 
     def _forget_idle(self) -> None:
         """Drop the renders that no agent has or is about to have."""
