@@ -167,27 +167,27 @@ def classic_fields(gpus: Sequence[GpuCard]) -> Mapping[str, object]:
 
 def gpu_meters(gpus: Sequence[GpuCard]) -> tuple[CustomMeter, ...]:
     """Return a custom meter for each of several GPUs, since Afanasy has fields for one alone."""
-    return tuple(map(_make_meter, gpus)) if len(gpus) > 1 else ()
-
-
-def _make_meter(gpu: GpuCard) -> CustomMeter:
-    part = "" if gpu.part is None else f".{gpu.part}"
-    share = gpu.mem_used_mb / gpu.mem_total_mb if gpu.mem_total_mb else 0.0
-    util = "" if gpu.util is None else f" {gpu.util}%"
-    temp = "" if gpu.temp is None else f" {gpu.temp}C"
-    power = "" if gpu.power_watt is None else f", {gpu.power_watt} W"
-    count = len(gpu.processes)
-    return CustomMeter(
-        value=gpu.mem_used_mb,
-        valuemax=max(gpu.mem_total_mb, 1),
-        graphr=int(255 * min(share, 1.0)),
-        graphg=int(255 * (1.0 - min(share, 1.0))),
-        label=f"GPU{gpu.index}{part}{util}{temp}",
-        tooltip=(
-            f"{shorten_cpu(gpu.name)}\n{gpu.mem_used_mb} of {gpu.mem_total_mb} MiB{power},"
-            f" {count} process{'es' if count != 1 else ''}"
-        ),
-    )
+    meters: list[CustomMeter] = []
+    for gpu in gpus if len(gpus) > 1 else ():
+        part = "" if gpu.part is None else f".{gpu.part}"
+        share = gpu.mem_used_mb / gpu.mem_total_mb if gpu.mem_total_mb else 0.0
+        util = "" if gpu.util is None else f" {gpu.util}%"
+        temp = "" if gpu.temp is None else f" {gpu.temp}C"
+        power = "" if gpu.power_watt is None else f", {gpu.power_watt} W"
+        count = len(gpu.processes)
+        meter = CustomMeter(
+            value=gpu.mem_used_mb,
+            valuemax=max(gpu.mem_total_mb, 1),
+            graphr=int(255 * min(share, 1.0)),
+            graphg=int(255 * (1.0 - min(share, 1.0))),
+            label=f"GPU{gpu.index}{part}{util}{temp}",
+            tooltip=(
+                f"{shorten_cpu(gpu.name)}\n{gpu.mem_used_mb} of {gpu.mem_total_mb} MiB{power},"
+                f" {count} process{'es' if count != 1 else ''}"
+            ),
+        )
+        meters.append(meter)
+    return tuple(meters)
 
 
 def shares_of(gpus: Sequence[GpuCard]) -> dict[int, GpuShare]:

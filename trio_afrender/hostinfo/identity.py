@@ -11,7 +11,7 @@ import platform
 import re
 import socket
 import struct
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -54,10 +54,19 @@ def host_facts() -> HostFacts:
         user = getpass.getuser()
     except (OSError, KeyError):  # the user is not in the database, as in bare containers
         user = "unknown"
+    # The source address of packets to other networks, else that of an interface. Connecting a UDP
+    # socket sends no packet, but makes the kernel choose the source address.
+    address = next((each.addresses[0] for each in netifs if each.addresses), "127.0.0.1")
+    for family, world in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with suppress(OSError):  # no route in that family
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((world, _DISCARD_PORT))
+                address = str(probe.getsockname()[0])
+            break
     return HostFacts(
         name=shorten_host(socket.gethostname()),
         os=_describe_os(),
-        address=_find_address(netifs),
+        address=address,
         netifs=netifs,
         hw_info=find_hw_info(),
         user=shorten_user(user),
@@ -120,21 +129,17 @@ def _find_netifs() -> tuple[NetIF, ...]:
     return tuple(netifs)
 
 
-def _find_address(netifs: Iterable[NetIF]) -> str:
-    """Return the source address of packets to other networks, else that of an interface."""
-    # Connecting a UDP socket sends no packet, but makes the kernel choose the source address.
-    for family, world in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((world, _DISCARD_PORT))
-                return str(probe.getsockname()[0])
-        except OSError:  # no route in that family
-            continue
-    return next((each.addresses[0] for each in netifs if each.addresses), "127.0.0.1")
-
-
 def find_hw_info() -> str:
     """Return the short names of the processor and of the machine; empty if they have none."""
+    cpu: str | None = None
+    with suppress(OSError):  # only Linux has it
+        for line in _CPUINFO.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip().lower() in ("model name", "hardware", "cpu model"):
+                cpu = value.strip()
+                break
+    if cpu is None:
+        cpu = platform.processor() or platform.machine()
     words: list[str] = []
     for name in ("sys_vendor", "product_name"):
         try:
@@ -143,15 +148,4 @@ def find_hw_info() -> str:
             continue
         if not _UNFILLED.search(text) and text not in words:
             words.append(text)
-    return f"{shorten_cpu(_find_cpu())} {shorten_cpu(' '.join(words))}".strip()
-
-
-def _find_cpu() -> str:
-    try:
-        for line in _CPUINFO.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip().lower() in ("model name", "hardware", "cpu model"):
-                return value.strip()
-    except OSError:  # only Linux has it
-        pass
-    return platform.processor() or platform.machine()
+    return f"{shorten_cpu(cpu)} {shorten_cpu(' '.join(words))}".strip()

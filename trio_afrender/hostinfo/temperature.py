@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -54,13 +55,9 @@ class CpuTemperature:
                 if hottest >= 1:
                     return min(int(hottest), 127)
             self._due = now + _SEARCH_INTERVAL
-        return min(max(map(_degrees, self._inputs), default=0), 127)
-
-
-def _degrees(path: Path) -> int:
-    """Return the temperature of one sensor; 0 if it is broken or not connected."""
-    try:
-        degrees = int(read_small(f"{path}")) // 1000
-    except ValueError:
-        return 0
-    return degrees if 0 < degrees < 150 else 0
+        degrees = []
+        for path in self._inputs:
+            with suppress(ValueError):  # the sensor is broken
+                degrees.append(int(read_small(f"{path}")) // 1000)
+        # A sensor that is not connected gives a value outside of this range.
+        return min(max((each for each in degrees if 0 < each < 150), default=0), 127)
