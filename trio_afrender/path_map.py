@@ -58,11 +58,18 @@ class PathMap:
         good = []
         problems = []
         for number, pair in enumerate(pairs, start=1):
-            problem = _problem(pair)
-            if problem:
-                problems.append(f"pair {number} of the paths map is not used: {problem}")
+            if (
+                isinstance(pair, str)
+                or len(pair) != 2
+                or not all(isinstance(side, str) for side in pair)
+            ):
+                problem = "it must be two strings, the client's folder and the server's"
+            elif not all(side.strip() for side in pair):
+                problem = "a side of it is empty"
             else:
                 good.append((_bare(pair[0]), _bare(pair[1])))
+                continue
+            problems.append(f"pair {number} of the paths map is not used: {problem}")
         self.pairs: tuple[tuple[str, str], ...] = tuple(good)
         self.problems: tuple[str, ...] = tuple(problems)
         # Functions instead of methods of this object, which would form a reference cycle: there is
@@ -195,11 +202,3 @@ def _alternatives(sources: Sequence[str], end: str, slash: str) -> str:
 
 def _bare(text: str) -> str:
     return text.replace("\\", "/").rstrip("/")
-
-
-def _problem(pair: Sequence[str]) -> str:
-    if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
-        return "it must be two strings, the client's folder and the server's"
-    if not all(side.strip() for side in pair):
-        return "a side of it is empty"
-    return ""
