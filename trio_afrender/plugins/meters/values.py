@@ -34,9 +34,21 @@ def read_meter(meter: object, last: CustomMeter) -> tuple[CustomMeter, tuple[str
     problems: list[str] = []
     for name in _FIELDS:
         value = getattr(meter, name, None)
-        read = _read_text(name, value) if name in _TEXTS else _read_number(name, value)
+        read: int | str | None = None
+        if name in _TEXTS:
+            wanted = "str"
+            if isinstance(value, str):
+                shown = value[: MAX_TEXT[name]]
+                plain = "".join(c if c in "\n\t" or c.isprintable() else "?" for c in shown)
+                read = plain.encode("utf-8", "replace").decode("utf-8")
+        else:
+            wanted, number = "int", value
+            if isinstance(value, float) and math.isfinite(value):
+                number = int(value)  # the result of a division, the commonest mistake
+            if type(number) is int:
+                low, high = (0, 255) if name in _BYTES else (-_MAX_INT - 1, _MAX_INT)
+                read = min(max(number, low), high)
         if read is None:
-            wanted = "str" if name in _TEXTS else "int"
             problems.append(f"{name} is {value!r:.60}, not of type {wanted}")
         else:
             made[name] = read
@@ -44,22 +56,6 @@ def read_meter(meter: object, last: CustomMeter) -> tuple[CustomMeter, tuple[str
                 taken = read if isinstance(read, int) else f"a plain text of {len(read)} characters"
                 problems.append(f"{name} is {value!r:.60}: {taken} is used")
     return attrs.evolve(last, **made), tuple(problems)
-
-
-def _read_number(name: str, value: object) -> int | None:
-    if isinstance(value, float) and math.isfinite(value):
-        value = int(value)  # the result of a division, the commonest mistake
-    if type(value) is not int:
-        return None
-    low, high = (0, 255) if name in _BYTES else (-_MAX_INT - 1, _MAX_INT)
-    return min(max(value, low), high)
-
-
-def _read_text(name: str, value: object) -> str | None:
-    if not isinstance(value, str):
-        return None
-    plain = "".join(c if c in "\n\t" or c.isprintable() else "?" for c in value[: MAX_TEXT[name]])
-    return plain.encode("utf-8", "replace").decode("utf-8")
 
 
 def meter_from(value: object) -> CustomMeter | None:
