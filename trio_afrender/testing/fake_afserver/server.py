@@ -188,30 +188,27 @@ class NativeServer:
                 ):
                     await answered.send_all(b" ")
             try:
-                await self._exchange(stream)
+                request = await self._receive(stream)
+                if request is None or self.down:
+                    return
+                fault = next((each for each in self._faults if each.where(request)), None)
+                if fault is not None:
+                    self._faults.remove(fault)
+                answer = None
+                if fault is None or fault.received:
+                    self.received.append((self._now(), request))
+                    answer = await self._answer(request)
+                    self._changed.set()
+                if fault is not None:
+                    if fault.answer:
+                        await stream.send_all(fault.answer)
+                    if fault.hang:
+                        await stream.receive_some()  # until the render gives up
+                elif answer is not None:
+                    await stream.send_all(answer)
+                    await self._wait_for_close(stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 _log.debug("a render closed its connection")
-
-    async def _exchange(self, stream: trio.abc.Stream) -> None:
-        request = await self._receive(stream)
-        if request is None or self.down:
-            return
-        fault = next((each for each in self._faults if each.where(request)), None)
-        if fault is not None:
-            self._faults.remove(fault)
-        answer = None
-        if fault is None or fault.received:
-            self.received.append((self._now(), request))
-            answer = await self._answer(request)
-            self._changed.set()
-        if fault is not None:
-            if fault.answer:
-                await stream.send_all(fault.answer)
-            if fault.hang:
-                await stream.receive_some()  # until the render gives up
-        elif answer is not None:
-            await stream.send_all(answer)
-            await self._wait_for_close(stream)
 
     async def _receive(self, stream: trio.abc.Stream) -> Message | None:
         receiver = Receiver()
