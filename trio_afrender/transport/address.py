@@ -70,7 +70,15 @@ def parse_url(url: str, *, allow_plain: bool = False) -> WebSocketAddress:
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     port = _PORTS[parts.scheme] if port is None else port
     address = WebSocketAddress(url=url, host=host, port=port, resource=resource, tls=tls)
-    if parts.fragment or not host or not _fits_in_request(address):
+    # Host and resource are written into the HTTP request. They are checked here, because
+    # trio-websocket fails on them only after the connect, and its error does not name the URL.
+    fits = resource.isascii() and resource.isprintable() and " " not in resource
+    try:
+        host.encode("idna")
+        address.host_header.encode("idna")
+    except UnicodeError:
+        fits = False
+    if parts.fragment or not host or not fits:
         raise ConfigError(f'server "{shown}": expected ws://HOST:PORT or wss://HOST:PORT')
     if not tls and not allow_plain and not is_loopback(host):
         raise ConfigError(
@@ -116,19 +124,6 @@ def parse_native(url: str, default_port: int = 51000) -> NativeAddress:
     if parts.scheme != NATIVE or not host or extra or port == 0:
         raise ConfigError(f'server "{url}": expected af://HOST or af://HOST:PORT')
     return NativeAddress(host=host, port=default_port if port is None else port)
-
-
-def _fits_in_request(address: WebSocketAddress) -> bool:
-    """Return whether host and resource can be written into an HTTP request."""
-    # Checked here, because trio-websocket fails on them only after the connect, and its error
-    # does not name the URL.
-    try:
-        address.host.encode("idna")
-        address.host_header.encode("idna")
-    except UnicodeError:
-        return False
-    resource = address.resource
-    return resource.isascii() and resource.isprintable() and " " not in resource
 
 
 def is_loopback(host: str) -> bool:
