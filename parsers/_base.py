@@ -15,8 +15,8 @@ Contract between a parser, the agent, and the tables of programs:
 - What programs print about failures is in tables, `parsers._messages.Messages`, one a program:
   markers, fatal, bad, aborts, assets, harmless. A parser names the tables of all programs that run in
   its tasks, ``messages = (MAYA, ARNOLD)``; those of its base classes count too.
-- After a line of `fatal` or `aborts` the attribute `aborted` is set: `next_frame`, `grow_frame` and
-  `grow_task` change nothing until `begin_frame`, which the actions `new_frame` and `begin_pass` call.
+- After a line of `fatal` or `aborts` the attribute `aborted` is set: the frame gets no 100 %, and
+  `next_frame` counts nothing, until `begin_frame`, which `new_frame` and `begin_pass` call.
 - `tells_frames = True`: a task that ends with exit code 0 without a frame, a percent or a file is a
   bad result.
 """
@@ -24,9 +24,11 @@ Contract between a parser, the agent, and the tables of programs:
 from __future__ import annotations
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable
+from itertools import islice
 
 from parsers import _host_load, _line_colours, _text
 
@@ -42,6 +44,7 @@ _MAX_PROBLEM = 16 * 1024
 _MAX_FILES = 10_000
 """Files that one task can announce: memory and time stay bounded whatever it prints."""
 _DECIDING = ("error", "fatalerror", "badresult", "finishedsuccess")
+_ENDS = re.compile(r"\r\n?|\n")
 _MAX_LINE = 400
 """Characters of a line, or of a name, that are kept."""
 _MAX_NAMED = 10
@@ -112,10 +115,12 @@ class parser:
         self._lines = 0
         """Line feeds in all batches before this one."""
         self._candidate: tuple[int, str] | None = None
-        """Position and text of the first line of this batch that set a flag which decides."""
+        """The first line of this batch that set a flag which decides: lines before it, and its text."""
         self._missing: set[str] = set()
         self._reported = self._last_report = ""
         self._is_decided = self._has_own_report = False
+        self.has_failed = False
+        """Whether any batch set `error`, `fatalerror` or `badresult`, which are reset with each batch."""
         self._began = time.time()
         self._searched_at = -self.recheck
 
@@ -212,12 +217,16 @@ class parser:
     # What decides.
 
     def note_decision(self, flag: str, text: str, at: int) -> None:
-        """Keep the line at position `at` of this batch as the deciding one, if none was earlier."""
-        if flag in _DECIDING and self.deciding_line is None:
-            start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-            if self._candidate is None or start < self._candidate[0]:
-                line = text[start : end if end >= 0 else len(text)]
-                self._candidate = (start, line.strip()[:_MAX_LINE])
+        """Keep the line at position `at` of this batch as the deciding one, if none was earlier.
+
+        The line ends of `text` may differ from those of the batch, their number may not.
+        """
+        if flag not in _DECIDING or self.deciding_line is not None:
+            return
+        start = max(text.rfind(end, 0, at) for end in "\r\n") + 1
+        ends = len(_ENDS.findall(text[:start]))
+        if self._candidate is None or ends < self._candidate[0]:
+            self._candidate = (ends, _ENDS.split(text[start : start + _MAX_LINE], 1)[0].strip())
 
     def note_report(self, line: str, *, decides: bool) -> None:
         """Report a line until the end; only one that `decides` replaces another one."""
@@ -252,8 +261,10 @@ class parser:
             if self._candidate is None and line and "\n" not in line and "\r" not in line:
                 self._candidate = (0, line.strip()[:_MAX_LINE])
             if self._candidate is not None:
-                start, line = self._candidate
-                self.deciding_line = (self._lines + data.count("\n", 0, start) + 1, line)
+                ends, line = self._candidate
+                feeds = sum("\n" in end for end in islice(_ENDS.findall(data), ends))
+                self.deciding_line = (self._lines + feeds + 1, line)
+        self.has_failed = self.has_failed or self.error or self.fatalerror or self.badresult
         self._candidate = None
         self._lines += data.count("\n")
         if self.report not in ("", self._last_report):

@@ -181,5 +181,10 @@ def _only_counts(parser: RuleTarget) -> bool:
     """Whether a new frame does nothing but count: no subclass overrides the methods for frames."""
     return not parser.aborted and all(
         is_progress(method) and method.__module__ == "parsers._rules"
-        for method in (type(parser).begin_frame, type(parser).next_frame, type(parser).grow_frame, type(parser).grow_task)
+        for method in (
+            type(parser).begin_frame,
+            type(parser).next_frame,
+            type(parser).grow_frame,
+            type(parser).grow_task,
+        )
     )

@@ -23,7 +23,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ("START", "Messages", "Pattern", "Scanner", "Verdict", "is_protected", "like", "make_scanner")
+__all__ = (
+    "START",
+    "Messages",
+    "Pattern",
+    "Scanner",
+    "Verdict",
+    "is_protected",
+    "like",
+    "make_scanner",
+)
 
 START = r"^(?:\[[^\]\n]{1,60}\][ :]*|\d[\d:./,\-]{2,30}[ ;|]+(?:[AP]M[ ;|]*)?)*"
 """The begin of a line, with any number of time stamps and names in brackets: programs that run a

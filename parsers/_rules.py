@@ -134,7 +134,7 @@ class RuleParser(parser):
 
     def finish(self, mode: str) -> None:
         """Judge the task at its end: `mode` is ``<raw status>:<time of the stop>``."""
-        if mode != "0:0" or self.error or self.fatalerror or self.badresult:
+        if mode != "0:0" or self.has_failed or self.error or self.fatalerror or self.badresult:
             return
         if self.tells_frames and not self.has_worked():
             self.badresult = True
@@ -280,7 +280,7 @@ class RuleParser(parser):
             except Exception:  # noqa: BLE001 - as in `act`
                 self._error = self._error or traceback.format_exc()
                 continue
-            if percent is not None and percent > greatest:
+            if percent is not None and percent > greatest and not (self.aborted and percent >= 100):
                 greatest = percent
         if greatest >= 0:
             (self.grow_task if action.of_task else self.grow_frame)(greatest)
@@ -307,15 +307,18 @@ class RuleParser(parser):
 
     @progress_only
     def grow_frame(self, percent: float) -> None:
-        """Set the percents of the current frame; a smaller number than before changes nothing."""
-        if percent > self.percentframe and not self.aborted:
+        """Set the percents of the current frame; a smaller number than before changes nothing.
+
+        A frame that was aborted never gets to 100.
+        """
+        if percent > self.percentframe and not (self.aborted and percent >= 100):
             self.percentframe = int(min(percent, 100))
             self._has_grown = True
 
     @progress_only
     def grow_task(self, percent: float) -> None:
         """Set the percents of the whole task, for programs that report no frames."""
-        if percent > self._task_percent and not self.aborted:
+        if percent > self._task_percent and not (self.aborted and percent >= 100):
             self._task_percent = int(min(percent, 100))
             self.percentframe = max(self.percentframe, self._task_percent)
             self._has_grown = True
@@ -328,9 +331,7 @@ class RuleParser(parser):
 
 def _tables_of(made: type[RuleParser]) -> tuple[Messages, ...]:
     """The tables of a class and its bases, and one of its own texts and `mark` rules."""
-    tables = [
-        table for one in made.__mro__ for table in one.__dict__.get("messages", ())
-    ]
+    tables = [table for one in made.__mro__ for table in one.__dict__.get("messages", ())]
     own: dict[str, tuple[str | Pattern, ...]] = {
         "warnings": made.warnings,
         "fatal": made.errors,

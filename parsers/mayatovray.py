@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers._vray import VRAY
 from parsers.parser import Found, RuleParser, frame_percent, rule
 
 __all__ = ("mayatovray",)
@@ -20,7 +21,7 @@ class mayatovray(RuleParser):
         self.begun = 0
         """Frames of the current layer that have begun."""
 
-    def begin_frame(self, found: Found) -> None:
+    def append_frame(self, found: Found) -> None:
         """Begin a frame of the current layer: the frame before is done."""
         self.activity = f"Layer {self.layer}:"
         if self.begun > self.frame:
@@ -35,7 +36,8 @@ class mayatovray(RuleParser):
         self.begun = 0
 
     rules = (
-        rule("Appending ", r"\bAppending ", begin_frame),
+        rule("Appending ", r"\bAppending ", append_frame),
         rule("Render complete", r"\bRender complete", end_layer),
         rule("PROGRESS: ", r"PROGRESS: +(\d+(?:\.\d*)?) *%", frame_percent),
     )
+    messages = (VRAY,)
