@@ -32,16 +32,16 @@ NETIFS = (NetIF(name="eth0", mac="02:00:00:00:00:01"), NetIF(name="eth1", mac="0
 
 def edit(render: FakeRender, actor: Actor = ANN, /, **params: object) -> str:
     farm = render.farm
-    said = edit_render(farm.state, render.state, params, actor, farm.now)
+    answer = edit_render(farm.state, render.state, params, actor, farm.now)
     farm.assign()
-    return said
+    return answer
 
 
 def operate(render: FakeRender, kind: str, actor: Actor = ANN, /, **values: object) -> str:
     farm = render.farm
-    said = operate_render(farm.state, render.state, {"type": kind, **values}, actor, farm.now)
+    answer = operate_render(farm.state, render.state, {"type": kind, **values}, actor, farm.now)
     farm.assign()
-    return said
+    return answer
 
 
 def own_render(farm: FarmHarness, name: str = "a", **fields: object) -> FakeRender:
@@ -69,13 +69,15 @@ def own_render(farm: FarmHarness, name: str = "a", **fields: object) -> FakeRend
 def test_parameters_take_effect(key: str, value: object, effective: dict[str, object]) -> None:
     farm = FarmHarness()
     render = own_render(farm)
-    said = edit(render, **{key: value})
-    assert said.startswith(f'"{key}" set to ')
+    answer = edit(render, **{key: value})
+    assert answer.startswith(f'"{key}" set to ')
     for name, expected in effective.items():
         assert getattr(render.state.effective, name) == expected
     kept = getattr(render.state.overrides, key)
     assert list(kept) == list(dict.fromkeys(value)) if isinstance(value, list) else kept == value
-    assert render.state.node_log.lines[-1].endswith(f"ann@ws1 127.0.0.1: renders params: a: {said}")
+    assert render.state.node_log.lines[-1].endswith(
+        f"ann@ws1 127.0.0.1: renders params: a: {answer}"
+    )
 
 
 def test_a_new_limit_counts_for_the_next_task() -> None:

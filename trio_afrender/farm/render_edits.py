@@ -294,11 +294,11 @@ def _change_services(request: _Request) -> str:
     if mode not in _SERVICE_MODES:
         known = ", ".join(f'"{name}"' for name in _SERVICE_MODES)
         raise EditRefused(f"mode: expected one of {known}, found {show_json(mode)}")
-    overrides, said = _SERVICE_MODES[mode](request, render.effective.services)
+    overrides, sentence = _SERVICE_MODES[mode](request, render.effective.services)
     render.overrides = overrides
     render.effective = resolve(render.register, overrides, request.state.pool)
     request.state.note_render(render)
-    return said
+    return sentence
 
 
 _Services = tuple[RenderOverrides, str]

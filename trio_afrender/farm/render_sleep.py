@@ -12,7 +12,7 @@ import json
 
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm.model import RenderState, TaskState
-from trio_afrender.farm.placement import why_never
+from trio_afrender.farm.placement import why_not_eligible
 from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState, WakePackets
 from trio_afrender.farm.wake_on_lan import is_mac
@@ -43,8 +43,10 @@ def why_awake(render: RenderState) -> str:
     presence = render.states.presence
     if presence is Presence.RUNNING:
         return f"it has {len(render.running)} tasks"
-    if render.session is None or presence is not Presence.ONLINE:
+    if presence is not Presence.ONLINE:
         return f"it is {presence.value}"
+    if render.session is None:
+        return "its link is lost"
     if render.outbox.instruction[0]:
         return f'the instruction "{render.outbox.instruction[0]}" waits to be sent'
     return "" if _macs(render) else "it has no network interface with a MAC address to wake it by"
@@ -138,7 +140,7 @@ def _could_run(state: FarmState, render: RenderState) -> bool:
         if not job.counts[TaskState.READY] or job.paused or job.user.paused:
             continue
         for block in job.blocks:
-            fits = block.spec.capacity <= effective.capacity
-            if block.counts[TaskState.READY] and fits and not why_never(render, job, block):
+            # Its load is that before it slept.
+            if block.counts[TaskState.READY] and not why_not_eligible(render, job, block):
                 return True
     return False
