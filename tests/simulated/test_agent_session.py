@@ -18,6 +18,7 @@ from support.agent import (
 from trio.testing import MockClock
 
 from trio_afrender import LinkRefused, run_agent
+from trio_afrender.agent.agent import NIMBY, ONLINE
 from trio_afrender.process.interfaces import TreeSignal
 from trio_afrender.protocol.messages import (
     Deregister,
@@ -456,19 +457,40 @@ async def test_no_task_starts_until_leftovers_are_gone(autojump_clock: MockClock
         child.dies_of, child.leftovers = set(), (child.pid,)
         await expect_task(link)
         await link.send(Events(stops=(RunRef.of(make_task("r1", 1)),)))
-        outcome = await expect_task(link, over=True)
-        assert outcome.leftovers == (child.pid,)
-        await link.send(Events(tasks=(make_task("r2", 2),)))
-        refused = await expect_task(link, over=True, run="r2")
-        assert refused.status is TaskStatus.GiveBack
-        assert str(child.pid) in refused.why[0].text
+        updates: list[Update] = []
+        while not any(task.status.terminal for update in updates for task in update.tasks):
+            updates.append(await link.expect(Update))
+        assert updates[-1].tasks[-1].leftovers == (child.pid,)
+        assert [update.state for update in updates if update.state is not None] == [ONLINE | NIMBY]
+        # The server may not have read the state yet, and hand the same task out again and again.
+        for number in range(5):
+            await link.send(Events(tasks=(make_task(f"again-{number}", 2),)))
+            refused = await expect_task(link, over=True, run=f"again-{number}")
+            assert refused.status is TaskStatus.GiveBack
+            assert str(child.pid) in refused.why[0].text
+            await link.send(Events(closes=(RunRef.of(refused),)))
         child.leftovers = ()
         child.exit(signal=9)
-        async with keep_reading(link):
-            await trio.sleep(100)
+        with trio.fail_after(100):
+            await link.expect(Update, lambda update: update.state == ONLINE)
         await link.send(Events(tasks=(make_task("r3", 3),)))
         (await stage.host.spawn.next()).exit(0)
         assert (await expect_task(link, over=True, run="r3")).status is TaskStatus.FinishedSuccess
+
+
+async def test_leftovers_of_an_earlier_agent_count_too(autojump_clock: MockClock) -> None:
+    async with open_stage(host=MemoryHost(unkillable=(77,))) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(tasks=(make_task("r1", 1),)))
+        refused = await expect_task(link, over=True)
+        assert refused.status is TaskStatus.GiveBack
+        assert "waits for pids 77 that survived KILL" in refused.why[0].text
+        stage.host.unkillable_gone.set()
+        await link.expect(Update, lambda update: update.state == ONLINE)
+        await link.send(Events(tasks=(make_task("r2", 2),)))
+        (await stage.host.spawn.next()).exit(0)
+        assert (await expect_task(link, over=True, run="r2")).status is TaskStatus.FinishedSuccess
 
 
 def test_a_whole_session_is_the_same_twenty_times() -> None:

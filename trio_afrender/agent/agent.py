@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 
 import attrs
 import trio
@@ -114,13 +115,21 @@ class _Agent:
         )
         self._watchdog = LoopWatchdog(trio.current_time)
         self._host_actions = HostActions(
-            config, self._dependencies, lambda: self._session.reregister()
+            config,
+            self._dependencies,
+            registrations=lambda: self._session.registrations,
+            still_awake=lambda reason: self._session.reregister(reason),
         )
         self._final_command = ""
         """A shell command to start after the render has left the farm."""
         self._outbox = Outbox(journal=dependencies.journal, ended=dependencies.history.note)
         self._dispatcher = Dispatcher(
-            config, self._dependencies, self._outbox, wake=self._wake, forget=self._forget
+            config,
+            self._dependencies,
+            self._outbox,
+            wake=self._wake,
+            forget=self._forget,
+            announce=self._put_state,
         )
         self._session = Session(
             connect,
@@ -194,6 +203,8 @@ class _Agent:
                     nursery, self._host_actions.run, lambda reason: self.drain(reason, None)
                 )
                 self._start(nursery, self._guard_memory)
+                if opened.inherited.unkillable:
+                    self._start(nursery, self._await_earlier, opened.inherited.unkillable)
                 self._start(nursery, self._remove_run_folders)
                 self._start(nursery, self._shutdown.run, nursery.cancel_scope)
                 task_status.started(AgentHandle(self))
@@ -277,7 +288,7 @@ class _Agent:
     def _state(self) -> int:
         """Return the render's state bits for the server."""
         # NIMBY: the server hands out no tasks that this render would only give back.
-        if self._shutdown.begun or self._dispatcher.pausing:
+        if self._shutdown.begun or self._dispatcher.unavailable:
             return ONLINE | NIMBY
         return ONLINE | {"nimby": NIMBY_OWNER, "NIMBY": NIMBY}.get(self.config.nimby, 0)
 
@@ -288,7 +299,7 @@ class _Agent:
             # The server counts the render as asleep from its order on, and gives it no tasks until
             # it registers again.
             if instruction == "sleep":
-                self._session.reregister()
+                self._session.reregister(plan.refusal)
             return
         logger.info('instruction of the server: "%s" %s', instruction, command)
         if plan.launch:
@@ -344,17 +355,18 @@ class _Agent:
                     tasks.append(self._to_remove.receive_nowait())
             await self._dependencies.remove_run_folders(tasks)
 
-    async def _guard_memory(self) -> None:
-        def pause(text: str) -> None:
-            self._dispatcher.pausing = text
-            self._put_state()
+    async def _await_earlier(self, pids: tuple[int, ...]) -> None:
+        """Start no task until the processes of an earlier agent that survived KILL are gone."""
+        with self._dispatcher.held_by(pids):
+            await self._dependencies.wait_gone(pids)
 
+    async def _guard_memory(self) -> None:
         await guard_memory(
             self.config.memory_guard,
             self._dependencies.read_headroom,
             self._dependencies.usage_reader,
             self._dispatcher.running.values,
-            pause,
+            partial(self._dispatcher.set_unavailable, "memory"),
             lambda seconds: self._watchdog.expect_within("the memory guard", seconds),
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -37,6 +37,7 @@ from trio_afrender.plugins.host.host_pool import open_plugin_host
 from trio_afrender.plugins.meters.service import Meters, MeterSource, NoMeters
 from trio_afrender.process.environment import find_inheritable
 from trio_afrender.process.host_commands import Ask, SpawnDetached, ask_command, spawn_detached
+from trio_afrender.process.leftover_processes import wait_gone
 from trio_afrender.process.supervisor_client import open_supervisor
 from trio_afrender.protocol.messages import HostResources, TaskExec
 from trio_afrender.task.dependencies import TaskDependencies
@@ -88,6 +89,8 @@ class AgentDependencies(TaskDependencies):
     """The identity on an afserver that an earlier agent stored (`afserver.Identity`)."""
     inherited: TakeoverResult = attrs.field(factory=TakeoverResult)
     """The runs of an earlier agent that continue, and the processes of it that were ended."""
+    wait_gone: Callable[[Collection[int]], Awaitable[None]] = wait_gone
+    """Waits until processes have ended that no KILL ends."""
     environ: Mapping[str, str] = attrs.field(factory=dict)
     """The variables that tasks inherit, with those that `find_inheritable` withholds."""
     jitter: random.Random = attrs.field(factory=random.Random)

@@ -11,8 +11,8 @@ Each run is one task in the dispatcher's nursery. Its events come through one ch
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 import trio
 
@@ -36,7 +36,7 @@ from trio_afrender.task.dependencies import TaskDependencies
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
 from trio_afrender.task.run import run_task
 from trio_afrender.task.run_state import RunState
-from trio_afrender.task.status_rules import StopCause, StopKind, cap_retries
+from trio_afrender.task.status_rules import StopCause, StopKind
 from trio_afrender.task.task_control import TaskControl
 
 __all__ = ("Dispatcher",)
@@ -64,21 +64,23 @@ class Dispatcher:
         *,
         wake: Callable[[], None],
         forget: Callable[[TaskExec], None],
+        announce: Callable[[], None],
     ) -> None:
         self.running: dict[str, RunState] = {}
         """The runs by run id, each from its start until its outcome is in the outbox."""
         self.refusing = ""
         """Why new tasks are given back; empty if they are started."""
-        self.pausing = ""
-        """The same for a shortage of memory: these give-backs do not count against a task."""
+        self.unavailable: dict[str, str] = {}
+        """Why this host can take no task now, by kind of cause; set by `set_unavailable`."""
         self._config = config
         self._dependencies = dependencies
         self._outbox = outbox
         self._wake = wake
         self._forget = forget
+        self._announce = announce
         self._give_backs: dict[TaskKey, int] = {}
         """How often in a row this host has given a task back."""
-        self._leftovers: set[int] = set()
+        self._unkillable: set[int] = set()
         """Pids that survived KILL."""
         self._changed = RepeatedEvent()
         """Set when a run ends and when the server closes one."""
@@ -100,7 +102,6 @@ class Dispatcher:
                         case LoopWatchdog():
                             event.expect_within(LOOP_NAME)
                         case UnkillableTree():
-                            self._leftovers.update(event.pids)
                             nursery.start_soon(self._await_unkillable, event.tree, event.pids)
                         case _:
                             self._apply_event(event)
@@ -131,16 +132,45 @@ class Dispatcher:
         while self._outbox.holds:
             await self._changed.wait()
 
-    async def _await_unkillable(self, tree: ProcessTree, leftovers: tuple[int, ...]) -> None:
+    async def _await_unkillable(self, tree: ProcessTree, pids: tuple[int, ...]) -> None:
         """Wait for a tree that survived KILL, and reap it; no task is started until it is empty."""
+        with self.held_by(pids):
+            while await tree.kill_until_empty(60.0):
+                pass
+            await tree.reap()
+
+    @contextmanager
+    def held_by(self, pids: Collection[int]) -> Iterator[None]:
+        """Start no task while the body runs, because these processes survived KILL."""
         # Such a process is in an uninterruptible system call, on a mount or in a driver that does
         # not answer. A new task of this host would very likely hang there as well.
-        logger.error("pids %s survive KILL: no new tasks until they are gone", leftovers)
-        while await tree.kill_until_empty(60.0):
-            pass
-        await tree.reap()
-        self._leftovers.difference_update(leftovers)
-        logger.info("pids %s are gone", leftovers)
+        self._unkillable.update(pids)
+        self._note_unkillable()
+        try:
+            yield
+        finally:
+            self._unkillable.difference_update(pids)
+            self._note_unkillable()
+
+    def _note_unkillable(self) -> None:
+        pids = ", ".join(map(str, sorted(self._unkillable)))
+        text = f"the host waits for pids {pids} that survived KILL" if pids else ""
+        self.set_unavailable("unkillable", text)
+
+    def set_unavailable(self, cause: str, reason: str) -> None:
+        """State why this host can take no task now; with an empty reason the cause is over.
+
+        The server gets the state NIMBY while there is a cause. Tasks that arrive nevertheless are
+        given back, and that does not count against them: they have done nothing.
+        """
+        if reason == self.unavailable.get(cause, ""):
+            return
+        if reason:
+            self.unavailable[cause] = reason
+            logger.warning("no new tasks: %s", reason)
+        else:
+            logger.info("no longer true: %s", self.unavailable.pop(cause))
+        self._announce()
 
     # -- messages of the server -----------------------------------------------------------------
 
@@ -188,16 +218,10 @@ class Dispatcher:
         for state in older:
             text = "the server started the task anew"
             state.control.stop(StopCause(kind=StopKind.CLOSED, text=text))
-        if self._leftovers:
-            pids = ", ".join(map(str, sorted(self._leftovers)))
-            self._give_back(task, f"the host waits for pids {pids} that survived KILL")
-            return
-        if self.refusing:
-            self._give_back(task, self.refusing)
-            return
-        if self.pausing:
-            # Not through `_give_back`: the task has done nothing, so it is not counted.
-            self._end_unstarted(RunRef.of(task), TaskStatus.GiveBack, self.pausing, task)
+        if reason := self.refusing or "; ".join(self.unavailable.values()):
+            # Not counted: the server may hand the same task to this host again, and the task has
+            # done nothing (test_a_host_that_waits_fails_no_task).
+            self._end_unstarted(RunRef.of(task), TaskStatus.GiveBack, reason, task)
             return
         state = RunState(
             task,
@@ -319,14 +343,6 @@ class Dispatcher:
             case FilesFound():
                 self._outbox.put_files(event.run, event.files)
         self._wake()
-
-    def _give_back(self, task: TaskExec, text: str) -> None:
-        key = task.key
-        # After a few give-backs in a row it becomes an error, or the server would hand the task out
-        # to this host without end.
-        status = cap_retries(TaskStatus.GiveBack, self._give_backs.get(key, 0))
-        self._give_backs[key] = self._give_backs.get(key, 0) + 1
-        self._end_unstarted(RunRef.of(task), status, text, task)
 
     def _end_unstarted(
         self, ref: RunRef, status: TaskStatus, text: str, task: TaskExec | None = None

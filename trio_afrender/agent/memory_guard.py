@@ -170,9 +170,6 @@ async def guard_memory(
         ]
         decision = policy.decide(headroom, trees)
         if bool(decision.pause) != bool(paused):
-            logger.warning(
-                "%s", decision.pause or "there is enough memory again: tasks are started"
-            )
             pause(decision.pause)
         paused = decision.pause
         for run in runs:

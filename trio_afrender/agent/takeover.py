@@ -54,6 +54,8 @@ class TakeoverResult:
     """Ids of the runs that continue."""
     killed: tuple[int, ...] = ()
     """Pids of an earlier agent's processes."""
+    unkillable: tuple[int, ...] = ()
+    """Pids of those that survived KILL."""
 
 
 # -- process trees -------------------------------------------------------------------------------
@@ -84,10 +86,10 @@ async def adopt_running_tasks(
     """Find the runs that continue; end all other trees and processes of this state directory."""
     timing = config.timing
     separate = partial(_separate_trees, store, held, timing.grace + timing.sweep)
-    runs, task_supervisors = await work_in_thread(separate)
+    runs, task_supervisors, emptied = await work_in_thread(separate)
     if runs:
         logger.info("%s tasks of an earlier agent continue", len(runs))
-    if not store.crashed:
+    if emptied and not store.crashed:
         return TakeoverResult(runs=runs)
     # A task supervisor may have been killed as well, or have had no time to end its tree. Such
     # processes are found by the identity in their environment (AF_TASK_TOKEN). The scan reads the environment of every process of the
@@ -99,7 +101,7 @@ async def adopt_running_tasks(
         logger.warning("the agent before this one was killed: ended its processes %s", found)
     if left:
         logger.error("pids %s of the agent before this one survive KILL", left)
-    return TakeoverResult(runs=runs, killed=found)
+    return TakeoverResult(runs=runs, killed=found, unkillable=left)
 
 
 async def dismiss_run(store: StateDir, timing: Timing, task: TaskExec) -> None:
@@ -111,10 +113,10 @@ async def dismiss_run(store: StateDir, timing: Timing, task: TaskExec) -> None:
 
 def _separate_trees(
     store: StateDir, held: PendingState, deadline: float
-) -> tuple[frozenset[str], tuple[int, ...]]:
+) -> tuple[frozenset[str], tuple[int, ...], bool]:
     """Return the runs that continue, and the pids of their task supervisors; end all other trees.
 
-    Blocks.
+    The last value is whether all of those are empty. Blocks.
     """
     runs: set[str] = set()
     folders = {}
@@ -124,10 +126,12 @@ def _separate_trees(
             runs.add(task.run)
             folders[folder.name] = folder
     task_supervisors = [pid for folder in folders.values() for pid in find_task_supervisors(folder)]
+    emptied = True
     for folder in store.runs.iterdir():
         if folder.name not in folders and not stop_trees(folder, deadline):
             logger.error("processes of the run in %s survive KILL", folder)
-    return frozenset(runs), tuple(task_supervisors)
+            emptied = False
+    return frozenset(runs), tuple(task_supervisors), emptied
 
 
 # -- outcomes ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ and after a task supervisor was killed.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -26,7 +27,7 @@ from trio_afrender.process.procfs import (
     send_signal,
 )
 
-__all__ = ("kill_leftovers",)
+__all__ = ("kill_leftovers", "wait_gone")
 
 POLL_INTERVAL = 0.05
 """Seconds between two checks of a process, where no pidfd exists."""
@@ -55,6 +56,12 @@ async def kill_leftovers(
         await _wait_gone(left, 1.0)
         left = await trio.to_thread.run_sync(_find, prefix, spared)
     return tuple(sorted(met)), tuple(sorted(facts.pid for facts in left))
+
+
+async def wait_gone(pids: Collection[int]) -> None:
+    """Wait until processes, found a moment ago, have ended."""
+    table = await trio.to_thread.run_sync(scan)
+    await _wait_gone(tuple(table[pid] for pid in pids if pid in table), math.inf)
 
 
 def _find(prefix: str, spared: Collection[int]) -> tuple[ProcessFacts, ...]:

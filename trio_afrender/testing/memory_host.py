@@ -229,6 +229,9 @@ class MemoryHost:
     """The number of runs that have got a token."""
     environ: dict[str, str] = attrs.field(factory=dict)
     """The environment variables of the agent."""
+    unkillable: tuple[int, ...] = ()
+    """Pids of an earlier agent that survived KILL. They end when the event `unkillable_gone` is set."""
+    unkillable_gone: trio.Event = attrs.field(factory=trio.Event)
     inherited: frozenset[str] = frozenset()
     """Runs of an earlier agent that continue, because a supervisor held their trees."""
     gpus: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
@@ -267,7 +270,8 @@ class MemoryHost:
             image_worker=self.image_worker,
             new_token=self._new_token,
             environ=self.environ,
-            inherited=TakeoverResult(runs=self.inherited),
+            inherited=TakeoverResult(runs=self.inherited, unkillable=self.unkillable),
+            wait_gone=self._wait_gone,
             wall=virtual_wall,
             jitter=random.Random(1),  # noqa: S311 - the same in each run
         )
@@ -280,6 +284,9 @@ class MemoryHost:
         folder = self.places[task.run] = MemoryRunFolder(host=self, run=task.run)
         yield folder
         folder.log.end()
+
+    async def _wait_gone(self, pids: Collection[int]) -> None:
+        await self.unkillable_gone.wait()
 
     async def _dismiss(self, task: TaskExec) -> None:
         await trio.lowlevel.checkpoint()
