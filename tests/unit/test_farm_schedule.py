@@ -257,13 +257,19 @@ def test_a_job_waits_for_earlier_jobs() -> None:
     render = farm.render()
     a, b = render.take()
     assert (a.job, b.job) == (first, other)
-    assert farm.why_waiting(mine) == ("the job waits for \"prep (running)\"",)
+    assert farm.why_waiting(mine) == ('the job waits for "prep (running)"',)
     render.end(a)
     assert render.take_one().job == mine
     farm.stop_task(b.key, "no")
     render.end(b, TaskStatus.FinishedKilled)
-    assert farm.view(global_job).state == "stopped"
-    assert 'job "prep" did not finish' in farm.task(global_job).why[0].text
+    assert farm.view(other).state == "stopped"
+    assert farm.states(global_job) == ["waiting"], "the other job may be restarted"
+    late = farm.job(name="late", user_name="ann", depend_mask="prep")
+    farm.pass_time(100.0)
+    assert farm.states(late) == ["waiting"], "a job that has failed before is waited for as well"
+    farm.forget_job(other)
+    farm.pass_time(1.0)
+    assert farm.states(global_job) == farm.states(late) == ["ready"]
 
 
 def test_a_job_waits_for_its_time() -> None:

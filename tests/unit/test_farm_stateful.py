@@ -256,6 +256,10 @@ class FarmMachine(RuleBasedStateMachine):
         for name in NAMES:
             self.register(name, forget=False)
         for _ in range(500):
+            for number in self.jobs:
+                job = self.farm.state.find_job(number)
+                if any(other.over and other.state != "done" for other in job.before):
+                    self.farm.end_job(number, "it waits for a job that failed", stop=True)
             if all(self.farm.state.find_job(job).over for job in self.jobs):
                 break
             for name in NAMES:

@@ -176,8 +176,10 @@ class Block:
     job: Job
     spec: BlockSpec
     masks: HostMasks
-    ranks: list[int] | None
+    ranks: list[int] | None = None
     """The rank of each task in the order of assignment; None: in the order of their numbers."""
+    previews: int | None = None
+    """How many ranks are coarse steps, which a job with `ppa` starts; None: all tasks."""
     tasks: list[Task] = attrs.field(factory=list)
     ready: list[tuple[int, int]] = attrs.field(factory=list)
     """A heap of (rank, task number). It keeps entries of tasks that are no longer READY: to take
@@ -188,8 +190,12 @@ class Block:
     """Render name -> (number of errors, time of the last one)."""
     waits: int = 0
     """How many blocks must be done before this one."""
+    waits_for: tuple[int, ...] = ()
+    """The numbers of those blocks, done ones too."""
     depends: tuple[int, ...] = ()
     """Blocks waited for as a whole or task by task; for messages only."""
+    groups: list[Group] = attrs.field(factory=list)
+    """In a block that is on either end of a dependency between tasks."""
     unlocks: list[Block] = attrs.field(factory=list)
     summary: BlockSummary | None = None
     """Kept until a task changes."""
@@ -206,6 +212,10 @@ class Job:
     spec: JobSpec
     masks: HostMasks
     blocks: list[Block] = attrs.field(factory=list)
+    position: float = 0.0
+    """Among jobs of equal priority, those with a lower one come first."""
+    created: float = 0.0
+    """Unix time."""
     state: str = "running"
     started: float | None = None
     finished: float | None = None
@@ -219,6 +229,8 @@ class Job:
     """Whether no task is started until a user starts the job."""
     deleting: bool = False
     """Whether it is deleted as soon as no task of it runs."""
+    try_next: list[Task] = attrs.field(factory=list)
+    """Tasks that come before the others of the job, in this order."""
     awaits_approval: bool = False
     """Whether all previews of a job with `ppa` have been started."""
     ending: str = ""

@@ -14,8 +14,8 @@ from trio_afrender.farm.render_queue import RenderQueue
 from trio_afrender.farm.render_sleep import check_limits, note_awake, order_sleep, why_awake
 from trio_afrender.farm.render_states import NimbyMode, Presence, RenderEvent, host_event
 from trio_afrender.farm.state import FarmState, time_limits
-from trio_afrender.farm.transitions import release_held, requeue, resume_lost_run
-from trio_afrender.farm.user_requests import stop_for_limit
+from trio_afrender.farm.transitions import requeue, resume_lost_run
+from trio_afrender.farm.user_requests import stop_for_limit, tick_jobs
 from trio_afrender.protocol.messages import Events, Refused, Register, Registered, RunRef
 
 __all__ = (
@@ -124,6 +124,7 @@ def _answer(state: FarmState, render: RenderState, message: Register, now: float
         elif run.lost and not resume_lost_run(state, run, now):
             stop.append(run.id)
         else:
+            state.touch(run.task)
             resume.append(run.id)
             _queue_requests_again(state, run)
     for run in [run for run in render.running.values() if run.id not in listed]:
@@ -198,6 +199,8 @@ def _end_session(state: FarmState, render: RenderState, now: float) -> None:
     render.busy = False
     for run in [run for run in render.running.values() if not run.sent]:
         requeue(state, run, "lost", f'never reached render "{render.name}"', now)
+    for run in render.running.values():
+        state.touch(run.task)  # it waits for its render now
     # `_queue_requests_again` fills it again when the render reconnects.
     render.outbox = RenderQueue()
     state.outgoing.changed = True
@@ -301,7 +304,7 @@ def tick(state: FarmState, now: float) -> None:
                 stop_for_limit(state, run, text, now)
                 break
             state.check_by(when)
-    release_held(state, now)
+    tick_jobs(state, now)
 
 
 def _tick_render(state: FarmState, render: RenderState, now: float) -> None:

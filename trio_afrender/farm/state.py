@@ -25,6 +25,7 @@ from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.render_parameters import PoolParameters
 from trio_afrender.farm.render_states import Presence, RenderEvent, advance
 from trio_afrender.farm.settings import FarmSettings
+from trio_afrender.farm.unstored import Unstored
 from trio_afrender.farm.users import User
 from trio_afrender.jobs.views import Texts
 from trio_afrender.protocol.messages import Reason, TaskKey
@@ -178,6 +179,8 @@ class FarmState:
     outgoing: OutgoingMessages = attrs.field(factory=OutgoingMessages)
     changes: Changes = attrs.field(factory=Changes)
     """For monitors of the JSON interface."""
+    unstored: Unstored = attrs.field(factory=Unstored)
+    """For the database."""
 
     def take_outgoing(self) -> OutgoingMessages:
         """Return what has to be done outside, collected since the last call."""
@@ -199,7 +202,33 @@ class FarmState:
             self.users[name] = user
             self.next_user += 1
             self.changes.note_user(user.id, "add")
+            self.unstored.note_user(user)
+            user.node_log.add(now, f"afanasy: users: {name}: Registered.")
         return user
+
+    def note_user(self, user: User) -> None:
+        """Note a change of a user: its parameters, its log, how many jobs it has."""
+        self.outgoing.changed = True
+        self.changes.note_user(user.id, "change")
+        self.unstored.note_user(user)
+
+    def mark_job(self, job: Job, *, spec: bool = False) -> None:
+        """Note a change of a job as a whole; with `spec`, of what was submitted too."""
+        job.view = None
+        self.outgoing.changed = True
+        self.unstored.note_job(job, spec=spec)
+
+    def life_over(self, job: Job, now: float) -> bool:
+        """Whether a job has to be deleted because of its age; if not yet, `tick` is called then."""
+        life = job.spec.time_life if job.spec.time_life >= 0 else job.user.jobs_life_time
+        if life <= 0 or job.deleting:
+            return False
+        left = job.created + life - self.wall()
+        # A rest that the clocks cannot resolve would have `tick` called again at once, for ever.
+        if left <= 0.001:
+            return True
+        self.check_by(now + left)
+        return False
 
     def user_by_id(self, user: int) -> User:
         """Raises KeyError for an unknown user."""
@@ -228,6 +257,7 @@ class FarmState:
         task.block.job.view = None
         self.outgoing.changed = True
         self.changes.note_task(task.key)
+        self.unstored.note_task(task)
 
     def wake(self, render: RenderState) -> None:
         """Have the outbox of a render sent."""
@@ -323,6 +353,8 @@ class FarmState:
         render.capacity_used += run.capacity
         task.block.running_on[render.name] += 1
         task.block.job.running_on[render.name] += 1
+        task.block.job.user.running += 1
+        task.block.job.user.running_on[render.name] += 1
         render.task_start_finish_time = self.wall()
         render.watch = LoadWatch()  # idle and busy are for a render without tasks
         self.move_render(render, RenderEvent.TASKS)
@@ -346,6 +378,8 @@ class FarmState:
         render.outbox.forget(run.id)
         block.running_on[render.name] -= 1
         job.running_on[render.name] -= 1
+        job.user.running -= 1
+        job.user.running_on[render.name] -= 1
         self.limited.pop(run.id, None)
         self.outgoing.ended_runs.append(run.id)
         self.freed.add(render.name)
@@ -353,7 +387,7 @@ class FarmState:
         self.changes.note_render(render.id, "change")
         # The place that is free under such a limit may go to any render, not only to this one:
         # `test_the_place_of_one_render_may_go_to_another`.
-        needs = (block.spec.needs, job.spec.needs)
+        needs = (block.spec.needs, job.spec.needs, job.user.needs)
         if any(n.max_running_tasks >= 0 or n.max_running_tasks_per_host >= 0 for n in needs):
             self.all_freed = True
 

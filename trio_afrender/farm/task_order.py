@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trio_afrender.jobs.job_spec import BlockSpec
 
-__all__ = ("rank_tasks",)
+__all__ = ("count_previews", "rank_tasks")
 
 
 def rank_tasks(block: BlockSpec) -> list[int] | None:
@@ -21,6 +21,15 @@ def rank_tasks(block: BlockSpec) -> list[int] | None:
             ranks[task] = rank
             rank += 1
     return ranks
+
+
+def count_previews(block: BlockSpec) -> int | None:
+    """How many tasks are coarse steps: the first ranks of a block with a step; None without one."""
+    step, count = block.sequential, block.task_count
+    if abs(step) < 2 or not count:
+        return None
+    coarse = set(_every(block, count, abs(step)))
+    return len(coarse | {0, count - 1} if step > 1 else coarse)
 
 
 def _assignment_order(block: BlockSpec, count: int) -> Iterator[int]:

@@ -14,7 +14,9 @@ from trio_afrender.farm.model import FarmStopKind, RenderState, Run, TaskState
 from trio_afrender.farm.render_states import host_event
 from trio_afrender.farm.renders import note_error, note_success, watch_load
 from trio_afrender.farm.state import AttemptOutput, FarmState, FileData
-from trio_afrender.farm.transitions import finish, put_back, resume_lost_run
+from trio_afrender.farm.task_bits import STATUS_MARKS, TaskBit
+from trio_afrender.farm.transitions import finish, put_back, queue_again, resume_lost_run
+from trio_afrender.farm.users import error_rule
 from trio_afrender.protocol.messages import (
     FilesEntry,
     RunRef,
@@ -34,6 +36,8 @@ _MAX_WHY = 200
 """Reasons taken from one outcome, the last ones."""
 _MAX_FILES = 1000
 """Names kept for a task."""
+_REPLACING = (FarmStopKind.RESTART, FarmStopKind.SKIP, FarmStopKind.DONE)
+"""Stops that decide on the task whatever the outcome of the run."""
 
 
 def apply_update(
@@ -110,6 +114,7 @@ def _apply_task(state: FarmState, render: RenderState, update: TaskUpdate, now: 
         return True
     task = run.task
     task.status = int(update.status)
+    task.marks |= STATUS_MARKS.get(update.status, 0)
     if update.progress_changed:
         run.progressed = now
     # These two come without figures.
@@ -158,7 +163,9 @@ def _end_run(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None
 def _apply_outcome(state: FarmState, run: Run, update: TaskUpdate, now: float) -> None:
     """Give the task the state that follows from the outcome of its run."""
     task, stop, status = run.task, run.stop, update.status
-    if status is TaskStatus.Skip:
+    if stop is not None and stop.kind in _REPLACING:
+        put_back(state, run, now)
+    elif status is TaskStatus.Skip:
         finish(state, task, TaskState.SKIPPED, now)
     elif status.success:
         least = task.block.spec.task_min_run_time
@@ -200,11 +207,11 @@ def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None
     if task.error_hosts is None:
         task.error_hosts = Counter()
     task.error_hosts[host] += 1
-    retries = block.spec.errors_retries
-    if retries < 0:
-        retries = state.settings.errors_retries
+    state.unstored.note_block(block)
+    retries = error_rule(state.settings, block, "errors_retries")
     if final or task.errors > retries or block.job.ending:
         finish(state, task, TaskState.ERROR, now)
         return
     state.why(task, "retry", f"error {task.errors}: tried again, {task.errors} of {retries}")
-    state.set_state(task, TaskState.READY)
+    task.marks |= TaskBit.RER.value
+    queue_again(state, task)

@@ -1,21 +1,46 @@
-"""Requests of users: stop, suspend, drain, listen, ask for output, instruct, change settings."""
+"""Requests of users: stop, restart, skip, suspend, drain, listen, ask for output, instruct, ...
+
+Requests that are for several tasks of a job at once are made inside of `changing_tasks`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from trio_afrender.farm.model import FarmStopKind, Job, Run, Stop, Task, TaskState
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.state import FarmState
-from trio_afrender.farm.transitions import end_unstarted, finish, requeue, settle
+from trio_afrender.farm.task_bits import TaskBit
+from trio_afrender.farm.transitions import (
+    end_unstarted,
+    finish,
+    forget,
+    refresh,
+    release_held,
+    reopen,
+    requeue,
+    settle,
+)
 
 __all__ = (
     "ask_output",
     "change_settings",
+    "changing_tasks",
+    "continue_task",
+    "count_as_done",
+    "delete_job",
     "end_job",
+    "hold_back",
     "instruct",
     "listen",
+    "pause_job",
+    "restart_task",
+    "return_task",
     "stop_for_limit",
     "stop_task",
     "suspend_task",
+    "tick_jobs",
     "unlisten",
 )
 
@@ -55,7 +80,99 @@ def suspend_task(state: FarmState, task: Task, reason: str) -> bool:
         opposite.pop(run.id, None)
         wanted[run.id] = run.ref(run.suspended)
         state.wake(run.render)
+        state.touch(task)
     return True
+
+
+@contextmanager
+def changing_tasks(state: FarmState, job: Job, now: float) -> Iterator[None]:
+    """In it, tasks of a job get other states; at its end, what follows from them is made right."""
+    reopen(state, job)
+    yield
+    # A run that was never sent ends at once, and the job may have ended with it.
+    reopen(state, job)
+    refresh(state, job, now)
+
+
+# Inside of `changing_tasks`
+
+
+def restart_task(state: FarmState, task: Task, reason: str, now: float) -> None:
+    """Queue a task again, whatever its state. One that runs is stopped, and keeps its errors."""
+    if task.run is not None:
+        task.marks &= ~TaskBit.SUS.value
+        _stop_run(state, task.run, Stop(FarmStopKind.RESTART, reason), now)
+        return
+    task.errors = 0
+    task.marks = 0
+    state.why(task, "asked", f"restarted: {reason}")
+    state.set_state(task, TaskState.WAITING)
+
+
+def return_task(state: FarmState, task: Task, reason: str, now: float) -> bool:
+    """Take a running task from its render and queue it, without an error; False if none runs."""
+    if task.run is None:
+        return False
+    _stop_run(state, task.run, Stop(FarmStopKind.RESTART, reason), now)
+    return True
+
+
+def count_as_done(state: FarmState, task: Task, reason: str, now: float, *, skip: bool) -> None:
+    """Count a task as done or, with `skip`, as skipped. One that runs is stopped first."""
+    kind = FarmStopKind.SKIP if skip else FarmStopKind.DONE
+    if task.run is not None:
+        _stop_run(state, task.run, Stop(kind, reason), now)
+        return
+    task.errors = 0
+    task.marks = 0
+    state.why(task, "asked", f"{'skipped' if skip else 'counted as done'}: {reason}")
+    state.set_state(task, TaskState.SKIPPED if skip else TaskState.DONE)
+
+
+def hold_back(state: FarmState, task: Task, reason: str, now: float) -> None:
+    """Start a task no more until `continue_task`. One that runs is stopped and queued again.
+
+    `suspend_task` keeps the run and its processes instead.
+    """
+    task.marks |= TaskBit.SUS.value
+    if task.run is not None:
+        _stop_run(state, task.run, Stop(FarmStopKind.RESTART, reason), now)
+        return
+    state.why(task, "asked", f"suspended: {reason}")
+    state.set_state(task, TaskState.WAITING)
+
+
+def continue_task(state: FarmState, task: Task, reason: str) -> None:
+    """Undo `hold_back`."""
+    task.marks &= ~TaskBit.SUS.value
+    state.why(task, "asked", f"continued: {reason}")
+
+
+def pause_job(state: FarmState, job: Job, *, on: bool) -> None:
+    """Start no more tasks of a job, or do so again. What runs goes on."""
+    job.paused = on
+    state.all_freed = True
+    state.mark_job(job)
+    state.changes.note_job(job.id, "change")
+
+
+def delete_job(state: FarmState, job: Job, reason: str, now: float) -> None:
+    """Stop a job and drop it, now or as soon as no render runs a task of it."""
+    if job.over:
+        forget(state, job)
+    elif not job.deleting:
+        job.deleting = True
+        state.mark_job(job)
+        state.changes.note_job(job.id, "change")
+        end_job(state, job, reason, now, stop=True)
+
+
+def tick_jobs(state: FarmState, now: float) -> None:
+    """Apply what is due: jobs that waited for their time, and jobs whose life is over."""
+    for job in list(state.jobs.values()):
+        if state.life_over(job, now):
+            delete_job(state, job, "its time_life is over", now)
+    release_held(state, now)
 
 
 def stop_for_limit(state: FarmState, run: Run, reason: str, now: float) -> None:
@@ -64,14 +181,18 @@ def stop_for_limit(state: FarmState, run: Run, reason: str, now: float) -> None:
 
 
 def _stop_run(state: FarmState, run: Run, stop: Stop, now: float) -> None:
-    # A user's stop replaces one for a limit, and nothing replaces a user's stop.
-    if run.stop is not None and (
-        run.stop.kind is FarmStopKind.ASKED or stop.kind is FarmStopKind.LIMIT
+    # The last request of a user counts, and no limit replaces one. A task that is stopped for good
+    # with its job stays so.
+    old = run.stop
+    if old is not None and (
+        stop.kind in (FarmStopKind.LIMIT, old.kind)
+        or (old.kind is FarmStopKind.ASKED and run.task.block.job.ending)
     ):
         return
     run.stop = stop
     task, render = run.task, run.render
-    event = "asked" if stop.kind is FarmStopKind.ASKED else "rule"
+    state.touch(task)
+    event = "rule" if stop.kind is FarmStopKind.LIMIT else "asked"
     state.why(task, event, f"stop: {stop.reason}")
     if not run.sent:
         # No render has it yet: it ends here. `requeue` kills the task of a user's stop.

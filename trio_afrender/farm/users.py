@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import attrs
 
 from trio_afrender.farm.node_log import NodeLog
+from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.jobs.host_masks import NO_MASKS, HostMasks
 from trio_afrender.jobs.job_spec import HostNeeds
 
-__all__ = ("User",)
+if TYPE_CHECKING:
+    from trio_afrender.farm.model import Block, Job
+
+__all__ = ("User", "error_rule")
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
@@ -45,8 +50,19 @@ class User:
     errors_forgive_time: int = -1
     jobs_life_time: int = -1
     """Seconds from its creation after which a job is deleted; 0 or less: never."""
+    jobs: dict[int, Job] = attrs.field(factory=dict)
+    """By id."""
     running: int = 0
     """How many of its tasks run."""
     running_on: Counter[str] = attrs.field(factory=Counter)
     """Render name -> how many of its tasks run there."""
     node_log: NodeLog = attrs.field(factory=NodeLog)
+
+
+def error_rule(settings: FarmSettings, block: Block, name: str) -> int:
+    """The value of a rule such as ``errors_retries``: the block's, else its user's, else the farm's."""
+    for owner in (block.spec, block.job.user, settings):
+        value: int = getattr(owner, name)
+        if value >= 0:
+            break
+    return value
