@@ -64,7 +64,7 @@ class TaskState(enum.StrEnum):
 
 
 class FarmStopKind(enum.Enum):
-    """Why the farm stops a run, and so what becomes of its task whatever the outcome of the run."""
+    """Why the farm stops a run. It decides the state of the task, whatever the outcome of the run."""
 
     ASKED = "asked"
     """A user has stopped the task for good."""

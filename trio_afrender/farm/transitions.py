@@ -295,7 +295,7 @@ def queue_again(state: FarmState, task: Task) -> None:
 def refresh(state: FarmState, job: Job, now: float) -> None:
     """Count anew what blocks and groups wait for, and queue or hold back their tasks accordingly.
 
-    Tasks that run go on. Costs a pass over all tasks of the job.
+    Tasks that run keep running. Costs a pass over all tasks of the job.
     """
     for block in job.blocks:
         block.waits = sum(not job.blocks[other].done for other in block.waits_for)
@@ -319,7 +319,7 @@ def refresh(state: FarmState, job: Job, now: float) -> None:
 
 
 def reopen(state: FarmState, job: Job) -> None:
-    """Make a job that is over one that goes on, because some of its tasks will.
+    """Make a job that is over one that is not, because some of its tasks get other states.
 
     Tasks that were killed because what they waited for failed wait for it again. The caller gives
     the other tasks their states, and calls `refresh`.

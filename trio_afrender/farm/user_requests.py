@@ -149,7 +149,7 @@ def continue_task(state: FarmState, task: Task, reason: str) -> None:
 
 
 def pause_job(state: FarmState, job: Job, *, on: bool) -> None:
-    """Start no more tasks of a job, or do so again. What runs goes on."""
+    """Start no more tasks of a job, or do so again. What runs keeps running."""
     job.paused = on
     state.all_freed = True
     state.mark_job(job)

@@ -58,7 +58,7 @@ def compile_text_mask(text: str, mask_type: str) -> re.Pattern[str] | None:
 
 
 def _any_word(text: str) -> str:
-    # Without a word, as in ";", the alternatives match everything: the mask says nothing.
+    # In ";" there is no word: the empty alternative matches all names, as an empty mask does.
     return "|".join(re.escape(word) for word in _SEPARATORS.split(text) if word)
 
 
