@@ -134,21 +134,19 @@ class _Translation:
         if whole:
             found = self._at_start.match(text)
             return self._replaced(found, text[found.end() :]) if found else text
-        return "".join(self._pieces(text))
-
-    def _pieces(self, text: str) -> Iterable[str]:
+        pieces: list[str] = []
         done = 0
         while found := self._anywhere.search(text, done):
-            yield text[done : found.start()]
+            pieces.append(text[done : found.start()])
             quoted = self._windows and text[found.start() - 1 : found.start()] in ('"', "'")
             after = (_QUOTED_REST if quoted else _REST).match(text, found.end())
             rest = after.group() if after else ""
             if _is_in_url(text, found.start()) or _is_word(text, found):
-                yield found.group() + rest
+                pieces.append(found.group() + rest)
             else:
-                yield self._replaced(found, rest)
+                pieces.append(self._replaced(found, rest))
             done = found.end() + len(rest)
-        yield text[done:]
+        return "".join(pieces) + text[done:]
 
     def _replaced(self, found: re.Match[str], rest: str) -> str:
         return self._form(self._targets[int((found.lastgroup or "p0")[1:])], rest)
