@@ -483,23 +483,18 @@ def _collect_specs(settings: type[attrs.AttrsInstance], prefix: str) -> Iterator
             yield from _collect_specs(field.type, f"{prefix}{field.name}.")
         elif field.metadata:
             kind = field.metadata.get("kind") or _KINDS[field.type]
-            found = {"key": prefix + field.name, "default": _to_json(field.default, kind)}
+            default: object = field.default
+            match field.default:  # the default as a file would give it
+                case None | attrs.NOTHING:
+                    default = ""
+                case tuple() as words:
+                    default = " ".join(words) if kind == "str" else list(words)
+                case Path() as path:
+                    default = str(path)
+                case float() as number if kind == "int":
+                    default = int(number)
+            found = {"key": prefix + field.name, "default": default}
             yield SettingSpec(**{**found, **field.metadata, "kind": kind})
-
-
-def _to_json(value: object, kind: str) -> object:
-    """Return the default of a field as a file would give it."""
-    match value:
-        case None | attrs.NOTHING:
-            return ""
-        case tuple():
-            return " ".join(value) if kind == "str" else list(value)
-        case Path():
-            return str(value)
-        case float() if kind == "int":
-            return int(value)
-        case _:
-            return value
 
 
 _KEYS = (
