@@ -71,12 +71,7 @@ def write_sheet(view: JobView, file: Path) -> None:
         "note": f"{counts}{left_out}",
         "cells": shown,
     }
-    problem = _run_maker(request)
-    print_line(f"no sheet: {clean(problem)}" if problem else f"sheet: {clean(str(file))}")
-
-
-def _run_maker(request: dict[str, Any]) -> str:
-    """Run ``thumbnail.contact_sheet`` in a process; return its error, '' on success."""
+    problem = ""
     # Another process, because an image library can crash on a damaged file. -P: no modules from
     # the current folder.
     words = [sys.executable, "-P", "-m", "trio_afrender.thumbnail.contact_sheet"]
@@ -92,6 +87,9 @@ def _run_maker(request: dict[str, Any]) -> str:
             env=clean_environment(os.environ),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    errors = done.stderr.strip().splitlines()
-    return (errors[-1] if errors else f"exit code {done.returncode}") if done.returncode else ""
+        problem = str(error)
+    else:
+        if done.returncode:
+            errors = done.stderr.strip().splitlines()
+            problem = errors[-1] if errors else f"exit code {done.returncode}"
+    print_line(f"no sheet: {clean(problem)}" if problem else f"sheet: {clean(str(file))}")
