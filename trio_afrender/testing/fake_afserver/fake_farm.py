@@ -136,23 +136,18 @@ class FakeAfserverState:
             ) or (task.state is NativeState.ERROR and task.errors <= task.retries):
                 task.state = NativeState.READY
         for task in self.tasks.values():
-            if task.state is NativeState.READY:
-                self._hand_out(task, now)
-
-    def _hand_out(self, task: NativeTask, now: float) -> None:
-        for render in self.renders.values():
-            free = render.online and len(render.tasks) < render.max_tasks
-            busy = NIMBY | PAUSED
-            if task.exec.user_name != render.register.user_name:
-                busy |= NIMBY_OWNER
-            if free and not render.state & busy:
-                start = self.epoch + int(now)
-                self._begin(
-                    task,
-                    render,
-                    attrs.evolve(task.exec, time_start=start, flags=int(task.listening)),
-                )
-                return
+            if task.state is not NativeState.READY:
+                continue
+            for render in self.renders.values():
+                free = render.online and len(render.tasks) < render.max_tasks
+                busy = NIMBY | PAUSED
+                if task.exec.user_name != render.register.user_name:
+                    busy |= NIMBY_OWNER
+                if free and not render.state & busy:
+                    start, flags = self.epoch + int(now), int(task.listening)
+                    sent = attrs.evolve(task.exec, time_start=start, flags=flags)
+                    self._begin(task, render, sent)
+                    break
 
     def _begin(self, task: NativeTask, render: NativeRender, sent: TaskExec) -> None:
         task.exec = attrs.evolve(sent, run="")
