@@ -12,6 +12,7 @@ from trio_afrender.agent.server_instructions import Plan, make_plan
 from trio_afrender.config.settings import INSTRUCTIONS
 from trio_afrender.process.host_commands import CommandResult
 from trio_afrender.protocol.messages import Deregister, Events, RunRef, TaskStatus
+from trio_afrender.testing import MemoryHost
 
 EVERYTHING = attrs.evolve(CONFIG, instructions=INSTRUCTIONS)
 
@@ -107,6 +108,69 @@ async def test_sleep_with_invalid_json_launches_nothing(
         await (await stage.server.accept()).welcome()
 
 
+SLEEPER = '{"name": "r1", "address": {"ip": "10.0.0.7"}, "netifs": [{"mac": "001122334455"}]}'
+
+
+async def test_a_command_to_sleep_that_fails_is_reported(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    host.launch_code = 3
+    async with open_stage(EVERYTHING, host=host) as stage:
+        link = await stage.server.accept()
+        assert (await link.welcome()).sleep_failed == ""
+        await link.send(Events(instruction="sleep", command=SLEEPER))
+        await link.expect(Deregister)
+        again = await stage.server.accept()
+        reason = (await again.welcome()).sleep_failed
+        assert reason.startswith("ended with 3: wolsleep --sleep")
+        await again.cut()
+        assert (await (await stage.server.accept()).welcome()).sleep_failed == "", "once"
+
+
+async def test_a_sleep_that_fails_during_a_lost_link_is_reported(autojump_clock: MockClock) -> None:
+    host = MemoryHost()
+    host.launch_code = 3
+    async with open_stage(EVERYTHING, host=host) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(instruction="sleep", command=SLEEPER))
+        await link.cut()
+        again = await stage.server.accept()
+        assert "ended with 3" in (await again.welcome()).sleep_failed
+        await trio.sleep(5)
+        assert stage.agent.state == "online"
+
+
+async def test_a_host_that_stays_awake_after_the_command_is_reported(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage(EVERYTHING) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        begin_time = trio.current_time()
+        await link.send(Events(instruction="sleep", command=SLEEPER))
+        while not isinstance(await link.receive(), Deregister):
+            pass
+        assert trio.current_time() - begin_time == pytest.approx(60, abs=1)
+        reason = (await (await stage.server.accept()).welcome()).sleep_failed
+        assert reason == "the host is awake 60 s after the command to sleep"
+
+
+async def test_a_host_that_has_slept_and_registered_reports_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage(EVERYTHING) as stage:
+        link = await stage.server.accept()
+        await link.welcome()
+        await link.send(Events(instruction="sleep", command=SLEEPER))
+        await trio.sleep(10)
+        await link.cut()
+        again = await stage.server.accept()
+        assert (await again.welcome()).sleep_failed == ""
+        with trio.move_on_after(100):
+            while True:
+                assert not isinstance(await again.receive(), Deregister)
+
+
 async def test_a_render_that_does_not_sleep_registers_anew_once_nothing_runs(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -121,7 +185,7 @@ async def test_a_render_that_does_not_sleep_registers_anew_once_nothing_runs(
         while not isinstance(await link.receive(), Deregister):
             pass
         again = await stage.server.accept()
-        await again.welcome()
+        assert "not allowed on this host" in (await again.welcome()).sleep_failed
         await trio.sleep(5)
         assert stage.agent.state == "online"
     assert "not allowed on this host" in caplog.text

@@ -19,6 +19,8 @@ __all__ = ("HostActions",)
 
 logger = logging.getLogger(__name__)
 
+SLEEP_LIMIT = 60.0
+"""Seconds of being awake after the end of the command to sleep; then the host does not sleep."""
 MAX_REASON = 200
 """Characters of the notice command's output that a drain's reason contains."""
 
@@ -27,10 +29,17 @@ class HostActions:
     """Runs commands with the configured shell. Commands are started only while `run` runs."""
 
     def __init__(
-        self, config: Config, dependencies: AgentDependencies, still_awake: Callable[[], None]
+        self,
+        config: Config,
+        dependencies: AgentDependencies,
+        *,
+        registrations: Callable[[], int],
+        still_awake: Callable[[str], None],
     ) -> None:
-        """`still_awake` is called if the server ordered the host to sleep and it does not."""
+        """`still_awake` is called with the reason if the server ordered the host to sleep and it
+        does not; `registrations` returns how often the agent has registered."""
         self._config = config
+        self._registrations = registrations
         self._still_awake = still_awake
         self._dependencies = dependencies
         self._nursery: trio.Nursery | None = None
@@ -52,8 +61,8 @@ class HostActions:
         if self._nursery is not None:
             self._nursery.start_soon(self.launched, command)
 
-    async def launched(self, command: str) -> bool:
-        """Start `command` detached and wait for it; return whether it exits with 0.
+    async def launched(self, command: str) -> str:
+        """Start `command` detached and wait for it; return why it failed, '' if it exits with 0.
 
         After a cancellation the command keeps running.
         """
@@ -62,10 +71,10 @@ class HostActions:
             code = await self._dependencies.spawn_detached((*self._config.shell, command))
         except SpawnError as error:
             logger.warning("%s", error)
-            return False
+            return str(error)
         level = logging.INFO if code == 0 else logging.WARNING
         logger.log(level, "launched command ended with %s: %s", code, command)
-        return code == 0
+        return "" if code == 0 else f"ended with {code}: {command}"
 
     def sleep(self, render: str) -> None:
         """Run the command that the Wake-on-LAN service makes from `render` (JSON)."""
@@ -76,6 +85,20 @@ class HostActions:
         # The service gets a task as from the server's own job (WORKING_DIRECTORY "SLEEP" is how
         # Afanasy's service recognizes it). The server does not know this run.
         self._sleeps += 1
+        registrations = self._registrations()
+        reason = await self._try_sleep(render)
+        # The server counts the render as asleep and gives it no tasks until it registers again.
+        if reason:
+            self._still_awake(reason)
+            return
+        # A host that has slept for longer than the zombie time of the server registers again, and
+        # this clock stands still while it sleeps.
+        await trio.sleep(SLEEP_LIMIT)
+        if self._registrations() == registrations:
+            self._still_awake(f"the host is awake {SLEEP_LIMIT:g} s after the command to sleep")
+
+    async def _try_sleep(self, render: str) -> str:
+        """Run the command that makes the host sleep; return why it failed, '' if it did not."""
         service = self._config.sleep_service
         task = TaskExec(
             run=f"sleep-{self._sleeps}",
@@ -86,22 +109,21 @@ class HostActions:
             command_block=render,
             working_directory="SLEEP",
         )
-        command = ""
         try:
             async with self._dependencies.open_run_folder(task) as run_folder:
                 info = make_task_info(task, run_folder.files_dir)
                 spec = PluginSpec(service=service, parser="", task_info=info)
                 async with self._dependencies.plugins.open_task(spec, run_folder.log) as plugins:
                     command = plugins.facts.command
-                    if not command.strip():
-                        log = plugins.facts.log.strip() or "no log"
-                        logger.error('the service "%s" makes no command: %s', service, log)
+                    log = plugins.facts.log.strip() or "no log"
             await self._dependencies.remove_run_folders([task])
         except AfRenderError as error:
             logger.warning("cannot sleep: %s", error)
-        # The server counts the render as asleep and gives it no tasks until it registers again.
-        if not (command.strip() and await self.launched(command)):
-            self._still_awake()
+            return str(error)
+        if not command.strip():
+            logger.error('the service "%s" makes no command: %s', service, log)
+            return f'the service "{service}" makes no command: {log}'
+        return await self.launched(command)
 
     async def _watch_notice(self, drain: Callable[[str], None]) -> None:
         """Run the notice command every `Timing.notice` until it exits with 0, then drain."""

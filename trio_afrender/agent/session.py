@@ -45,6 +45,8 @@ measurements, whose updates prove the same, so empty updates are rare; pings che
 BATCH_DELAY = 0.125
 """Seconds that a change waits for others. Host and tasks are measured at the same moments, so one
 update then carries all figures."""
+MAX_REASON = 500
+"""Characters of the reason for a sleep that failed."""
 NAME_TAKEN_RETRIES = 2.0
 """Zombie times during which a taken name is tried again: it may be this render's own former
 connection, which the server still counts as online."""
@@ -106,6 +108,8 @@ class Session:
         self.state = "connecting"
         """``connecting``, ``online`` or ``closed``."""
         self.render_id = 0
+        self.registrations = 0
+        """How often the server has accepted a register."""
         self._connect = connect
         self._outbox = outbox
         self._dispatcher = dispatcher
@@ -118,7 +122,9 @@ class Session:
         self._wakeup = trio.Event()
         self._acked = trio.Event()
         self._leave_reason: str | None = None
-        self._reregistering = False
+        self._sleep_failed = ""
+        """Why the host is awake although the server ordered it to sleep, until a register with it
+        has been accepted."""
         self._refused_since = math.inf
         self._last_error = ""
         self._received_at = -math.inf
@@ -166,17 +172,18 @@ class Session:
         self._leave_reason = reason
         self.wake()
 
-    def reregister(self) -> None:
+    def reregister(self, sleep_failed: str) -> None:
         """Deregister and register anew once nothing runs and every outcome is closed.
 
         This clears the server's state of this render: one that it counts as asleep gets no tasks.
+        `sleep_failed` is why the host is awake.
         """
-        self._reregistering = True
+        self._sleep_failed = sleep_failed[:MAX_REASON]
         self.wake()
 
     @property
     def _can_reregister(self) -> bool:
-        return self._reregistering and not (self._dispatcher.running or self._outbox.holds)
+        return bool(self._sleep_failed) and not (self._dispatcher.running or self._outbox.holds)
 
     # -- one link -------------------------------------------------------------------------------
 
@@ -200,7 +207,9 @@ class Session:
     async def _one_link(self) -> None:
         with trio.CancelScope(deadline=trio.current_time() + self._connect_timeout) as connecting:
             async with self._connect() as link:
-                answer = await link.register(self._make_register())
+                reported = self._sleep_failed
+                register = attrs.evolve(self._make_register(), sleep_failed=reported)
+                answer = await link.register(register)
                 # The scope must stay open as long as the link's context, because scopes cannot be
                 # interleaved with nurseries. So its deadline is removed instead.
                 connecting.deadline = math.inf
@@ -210,6 +219,10 @@ class Session:
                 self._refused_since = math.inf
                 self._last_error = ""
                 self.render_id = answer.id
+                self.registrations += 1
+                # Any register counts, also one after a lost link; not for what came up since.
+                if self._sleep_failed == reported:
+                    self._sleep_failed = ""
                 self._settings.change(answer)
                 self._dispatcher.registered(answer)
                 self.state = "online"
@@ -257,7 +270,6 @@ class Session:
                 await link.deregister(self._leave_reason)
                 return
             if self._can_reregister:
-                self._reregistering = False
                 await link.deregister("to register anew")
                 return
             heartbeat_due = await self._wait_to_send()

@@ -240,6 +240,8 @@ class MemoryHost:
     """Whether measuring the host hangs, as it does with a faulty driver."""
     launched: list[str] = attrs.field(factory=list)
     """Commands that the agent has started detached, for instructions of the server."""
+    launch_code: int = 0
+    """The exit code of these commands."""
     notice: CommandResult = attrs.field(factory=lambda: CommandResult(1))
     """The result of the notice command; exit code 0: the host is about to be reclaimed."""
 
@@ -316,7 +318,7 @@ class MemoryHost:
     async def _spawn_detached(self, argv: Sequence[str]) -> int:
         await trio.lowlevel.checkpoint()
         self.launched.append(argv[-1])
-        return 0
+        return self.launch_code
 
     async def _ask(self, argv: Sequence[str], limit: float) -> CommandResult:
         await trio.lowlevel.checkpoint()
