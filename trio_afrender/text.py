@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 __all__ = (
@@ -14,8 +15,12 @@ __all__ = (
     "show_json",
     "suggest",
     "to_bytes",
+    "without_escapes",
 )
 
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?"
+)
 _MAX_NAME = 200
 """Bytes of a file name; file systems allow 255."""
 
@@ -41,6 +46,11 @@ def clean_name(name: str) -> str:
 def printable(text: str, limit: int = 200) -> str:
     """Return the first `limit` characters of a peer's text, control characters replaced by "?"."""
     return "".join(c if c.isprintable() else "?" for c in text[:limit])
+
+
+def without_escapes(text: str) -> str:
+    """Return a program's output without escape sequences of terminals: colours, titles, links."""
+    return _ESCAPES.sub("", text) if "\x1b" in text else text
 
 
 def shorten(text: str, limit: int) -> str:

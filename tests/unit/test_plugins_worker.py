@@ -8,6 +8,7 @@ import sys
 import weakref
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.plugins import PLUGINS, make_spec, make_worker, parse_all
@@ -19,6 +20,7 @@ from trio_afrender.plugins.diagnostics import Captured, Problems, capturing
 from trio_afrender.plugins.interfaces import Conclusion, ParserState, Replaced
 from trio_afrender.plugins.lookup import list_plugins
 from trio_afrender.plugins.task_worker import TaskWorker
+from trio_afrender.plugins.validation import read_facts
 from trio_afrender.tasklog.interfaces import Chunk, Missing
 from trio_afrender.tasklog.memory_log import MemoryLogStore
 
@@ -410,3 +412,53 @@ def test_a_run_of_a_base_class_changed_by_a_plugin_is_not_settled(
     make_worker(make_spec())
     monkeypatch.setattr(base_service.service, method, lambda *_: None)
     assert not make_worker(make_spec())[0].facts.settled
+
+
+@pytest.mark.parametrize(
+    ("line", "missing", "facts"),
+    [
+        ((3, "Error: x"), (0, ()), {"deciding_line": 3, "deciding_text": "Error: x"}),
+        ([3, "x" * 5000], None, {"deciding_line": 3, "deciding_text": "x" * 1000}),
+        (None, (2, ("a.png", "b.png")), {"missing_assets": 2, "missing_names": ("a.png", "b.png")}),
+        (
+            None,
+            [90, [*map(str, range(90))]],
+            {"missing_assets": 90, "missing_names": (*map(str, range(20)),)},
+        ),
+        (None, (1, (5, "a")), {"missing_assets": 1, "missing_names": ("a",)}),
+        ("ab", 7, {}),
+        ((3,), (-1, ("a",)), {}),
+        (("3", "x"), ("1", ()), {}),
+        ({}, object(), {}),
+    ],
+)
+def test_what_decided_and_what_is_missing_is_read(
+    line: object, missing: object, facts: dict[str, object]
+) -> None:
+    assert read_facts(SimpleNamespace(deciding_line=line, missing_assets=missing)) == facts
+
+
+def test_a_parser_without_such_facts_has_none() -> None:
+    class Raising:
+        @property
+        def deciding_line(self) -> object:
+            raise RuntimeError
+
+    assert read_facts(object()) == read_facts(None) == read_facts(Raising()) == {}
+
+
+def test_the_deciding_line_is_in_the_state_and_among_the_classes() -> None:
+    log = MemoryLogStore()
+    log.append(b"Frame 1\nA license for nuke was not found\nNo space left on device\n")
+    worker = TaskWorker(make_spec(parser="nuke"), log.reader(), PluginSettings())
+    state = worker.parse(log.size())
+    assert (state.deciding_line, state.deciding_text) == (2, "A license for nuke was not found")
+    found = worker.explain(None, None, last_lines=1)
+    assert [(each.name, each.line) for each in found] == [("licence", 2), ("disk-full", 3)]
+
+
+def test_the_classes_of_a_log_that_cannot_be_read_are_a_problem() -> None:
+    worker = TaskWorker(make_spec(), Broken(), PluginSettings())
+    assert worker.explain(139, None) == ()
+    [problem] = worker.problems()
+    assert "Input/output error" in problem

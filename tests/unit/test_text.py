@@ -17,6 +17,7 @@ from trio_afrender.text import (
     show_json,
     suggest,
     to_bytes,
+    without_escapes,
 )
 
 
@@ -43,6 +44,19 @@ def test_only_base_names_are_file_names(name: str, clean: str) -> None:
 def test_text_of_a_peer_is_one_printable_line() -> None:
     assert printable("a\x1b[1m\nä\udcff") == "a?[1m?ä?"
     assert printable("abc", 2) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("a\x1b[1;31mred\x1b[0m\x1b[Kb", "aredb"),
+        ("\x1b]0;title\x07a\x1b]8;;http://b\x1b\\link", "alink"),
+        ("\x1b(Ba\x1b=b\x1b", "ab"),
+        ("[1m \u009b1m", "[1m \u009b1m"),
+    ],
+)
+def test_escape_sequences_of_terminals_are_removed(text: str, plain: str) -> None:
+    assert without_escapes(text) == plain
 
 
 def test_long_text_ends_with_dots() -> None:

@@ -39,6 +39,7 @@ import attrs
 
 from trio_afrender.errors import ConfigError
 from trio_afrender.tasklog.interfaces import LogReader
+from trio_afrender.text import without_escapes
 
 __all__ = (
     "ErrorClass",
@@ -104,7 +105,8 @@ class ErrorClass:
     """A sentence for the log, or empty."""
     host_is_cause: bool
     line: int = attrs.field(default=0, eq=False)
-    """Number of the line that matched, from 1; 0: the exit status matched, or it is unknown."""
+    """Number of the line that matched, from 1, counted by line feeds; 0: the exit status matched, or
+    the number is unknown."""
     quote: str = attrs.field(default="", eq=False)
     """That line, cut to `MAX_QUOTE`."""
 
@@ -113,11 +115,15 @@ class _Output:
     """The end of a run's output. `text` and `words` have the same positions."""
 
     def __init__(self, tail: str, first_line: int) -> None:
-        # A progress bar redraws its line with \r: each of its states counts as a line.
-        lines = tail[-MAX_TAIL:].replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        self.text = "\n".join(line[:MAX_LINE] for line in lines)
+        lines, numbers = [], []
+        for number, line in enumerate(without_escapes(tail[-MAX_TAIL:]).split("\n"), first_line):
+            # A progress bar redraws its line with \r: each of its states is searched like a line.
+            states = line.removesuffix("\r").split("\r")
+            lines.extend(state[:MAX_LINE] for state in states)
+            numbers.extend([number] * len(states))
+        self.text = "\n".join(lines)
         self.lowered = _lower(self.text)
-        self._first_line = first_line
+        self._numbers = numbers if first_line else ()
 
     @cached_property
     def words(self) -> str:
@@ -137,7 +143,7 @@ class _Output:
         """Return the class with the line at a position; a negative one is none."""
         if position < 0:
             return found
-        number = self._first_line and self._first_line + self.text.count("\n", 0, position)
+        number = self._numbers[self.text.count("\n", 0, position)] if self._numbers else 0
         start, end = self.line_at(position)
         return attrs.evolve(found, line=number, quote=self.text[start:end].strip()[:MAX_QUOTE])
 
@@ -318,7 +324,7 @@ def explain_end(
     first_line = _count_lines(reader, start)
     if last_lines:
         skipped = _start_of_last(data, last_lines)
-        first_line = first_line and first_line + _line_ends(data[:skipped])
+        first_line = first_line and first_line + data.count(b"\n", 0, skipped)
         data = data[skipped:]
     tail = data.decode("utf-8", "replace")
     known = {each.name for each in found}
@@ -350,28 +356,21 @@ def _count_lines(reader: LogReader, upto: int) -> int:
     missing = reader.missing(upto)
     if upto - missing.bytes > MAX_COUNTED:
         return 0
-    count, at, held = 1 + missing.lines, 0, b""
+    count, at = 1 + missing.lines, 0
     while at < upto:
         chunk = reader.read(at, min(COUNTED_AT_ONCE, upto - at))
-        if not chunk.data or chunk.offset >= upto:
+        if not chunk.data:
             break
         at = chunk.end
-        data = held + chunk.data[: max(0, upto - chunk.offset)]
-        # A \r at the end may be the first half of an end of line.
-        held = b"\r" if data.endswith(b"\r") and at < upto else b""
-        count += _line_ends(data[: len(data) - len(held)])
+        count += chunk.data.count(b"\n", 0, max(0, upto - chunk.offset))
     return count
-
-
-def _line_ends(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 def _start_of_last(data: bytes, lines: int) -> int:
     """The offset in `data` of its last lines."""
     start = len(data.rstrip(b"\r\n"))
     for _ in range(lines):
-        start = max(data.rfind(b"\n", 0, start), data.rfind(b"\r", 0, start))
+        start = data.rfind(b"\n", 0, start)
         if start < 0:
             return 0
     return start + 1

@@ -72,9 +72,16 @@ class InlineTask:
         await trio.lowlevel.checkpoint()
         return self._worker.run_end_checks(code, check_files=check_files, post=post)
 
-    async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
+    async def explain(
+        self,
+        code: int | None,
+        signal: int | None,
+        *,
+        upto: int | None = None,
+        last_lines: int = 0,
+    ) -> tuple[ErrorClass, ...]:
         await trio.lowlevel.checkpoint()
-        return self._worker.explain(code, signal)
+        return self._worker.explain(code, signal, upto=upto, last_lines=last_lines)
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         await trio.lowlevel.checkpoint()

@@ -93,6 +93,14 @@ class ParserState:
     activity: str = ""
     report: str = ""
     resources: str = ""
+    deciding_line: int = 0
+    """Number of the first line by which the parser decided that the task has failed or is done, from
+    1; 0: no line did, or it is unknown."""
+    deciding_text: str = ""
+    missing_assets: int = 0
+    """How many files the program needed and did not find."""
+    missing_names: tuple[str, ...] = ()
+    """Names of the first of them."""
     files: tuple[str, ...] = ()
     files_onthefly: tuple[str, ...] = ()
     """Files announced since the last call."""
@@ -157,8 +165,17 @@ class PluginTask(Protocol):
         """
         ...
 
-    async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
-        """The error classes of a failed run, from its exit code or signal and the end of its log."""
+    async def explain(
+        self,
+        code: int | None,
+        signal: int | None,
+        *,
+        upto: int | None = None,
+        last_lines: int = 0,
+    ) -> tuple[ErrorClass, ...]:
+        """The error classes of a failed run, from its exit code or signal, the line by which its parser
+        decided and the end of its log: that before the offset `upto`, and only so many last lines of
+        it (None and 0: all). See `error_rules.explain_end`."""
         ...
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from trio_afrender.plugins.log_chunks import LogChunks
 from trio_afrender.plugins.lookup import is_builtin, load_class
 from trio_afrender.plugins.validation import (
     StateReader,
+    read_facts,
     read_flag,
     read_map,
     read_seconds,
@@ -243,9 +244,29 @@ class TaskWorker:
             log=self.log(),
         )
 
-    def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
+    def explain(
+        self,
+        code: int | None,
+        signal: int | None,
+        *,
+        upto: int | None = None,
+        last_lines: int = 0,
+    ) -> tuple[ErrorClass, ...]:
         """See `PluginTask.explain`; faults of the rules are added to the problems."""
-        found, problems = explain_end(self._reader, self._error_rules, code, signal)
+        facts = read_facts(getattr(self._service, "parser", None))
+        deciding = (facts.get("deciding_line", 0), facts.get("deciding_text", ""))
+        try:
+            found, problems = explain_end(
+                self._reader,
+                self._error_rules,
+                code,
+                signal,
+                deciding=deciding,
+                upto=upto,
+                last_lines=last_lines,
+            )
+        except OSError as error:
+            found, problems = (), (f"the log cannot be read: {error}",)
         for problem in problems:
             self._problems.add(problem)
         return found

@@ -18,6 +18,7 @@ from trio_afrender.plugins.interfaces import ParserState
 __all__ = (
     "StateReader",
     "merge_states",
+    "read_facts",
     "read_flag",
     "read_map",
     "read_number",
@@ -36,6 +37,10 @@ T = TypeVar("T")
 MAX_NUMBER = 2**31 - 1
 MAX_TEXT = 64 * 1024
 """Characters of an activity, a report or a resources text."""
+MAX_LINE = 1000
+"""Characters of a line or a name that is quoted."""
+MAX_MISSING = 20
+"""Names of missing files."""
 MAX_NAMES = 1024 * 1024
 """Characters of all file names in one answer, which bounds the size of its frame."""
 
@@ -85,6 +90,28 @@ def read_seconds(value: object) -> float | None:
     return float(value) if math.isfinite(value) and value >= 0 else None
 
 
+def read_facts(parser: object) -> dict[str, Any]:
+    """The deciding line and the missing files of a parser, as fields of `ParserState`.
+
+    A parser that is derived from another base class has none of them, and one with values of other
+    types has none either: they are for people.
+    """
+    facts: dict[str, Any] = {}
+    try:
+        deciding = getattr(parser, "deciding_line", None)
+        missing = getattr(parser, "missing_assets", None)
+    except (Exception, SystemExit):  # noqa: BLE001 - a property may raise anything
+        return facts
+    match deciding:
+        case (int() as number, str() as text):
+            facts |= {"deciding_line": read_number(number) or 0, "deciding_text": text[:MAX_LINE]}
+    match missing:
+        case (int() as count, (*names,)) if count > 0:
+            texts = (text[:MAX_LINE] for text in names[:MAX_MISSING] if isinstance(text, str))
+            facts |= {"missing_assets": read_number(count) or 0, "missing_names": tuple(texts)}
+    return facts
+
+
 def _bounded(names: tuple[str, ...]) -> tuple[str, ...]:
     left = MAX_NAMES
     for count, name in enumerate(names):
@@ -108,6 +135,8 @@ class StateReader:
         self._texts: dict[str, str] = {}
         self._flags: dict[str, bool] = {}
         self._latched: set[str] = set()
+        self._facts: dict[str, Any] = {}
+        """Which line decided, and which files are missing."""
         self._files: tuple[str, ...] = ()
         self._on_the_fly: list[str] = []
 
@@ -126,6 +155,7 @@ class StateReader:
         for name in TEXTS:
             if text := self._get(parser, name, read_text, "a str"):
                 self._texts[name] = text[:MAX_TEXT]
+        self._facts = read_facts(parser)
         files = self._call(parser, "getFiles")
         if files is not None:
             self._files = files
@@ -138,7 +168,7 @@ class StateReader:
         """
         # Progress is the exception: without output it does not change.
         kept = {name for name, value in self._flags.items() if value and name != CHANGED}
-        values: dict[str, Any] = {**self._numbers, **self._texts}
+        values: dict[str, Any] = {**self._numbers, **self._texts, **self._facts}
         values.update(dict.fromkeys(self._latched | kept, True))
         on_the_fly = _bounded(tuple(self._on_the_fly))
         state = ParserState(files=self._files, files_onthefly=on_the_fly, **values)

@@ -237,9 +237,9 @@ class _Thread(threading.Thread):
         if op == "on_the_fly":
             return worker.on_the_fly(request["files"])
         if op == "explain":
-            return [
-                attrs.astuple(one) for one in worker.explain(request["code"], request["signal"])
-            ]
+            fields = {name: request[name] for name in ("upto", "last_lines")}
+            found = worker.explain(request["code"], request["signal"], **fields)
+            return [attrs.astuple(one) for one in found]
         if op == "log":
             return worker.log()
         raise PluginError(f"no such request: {op}")

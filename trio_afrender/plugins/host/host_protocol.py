@@ -308,11 +308,13 @@ _FACTS: Mapping[str, Callable[[object], Any]] = {
 _NEEDED = ("working_directory", "command", "environment")
 _STATE: Mapping[str, Callable[[object], Any]] = {
     **dict.fromkeys(("percent", "frame", "percentframe", "consumed"), _INT),
+    **dict.fromkeys(("deciding_line", "missing_assets"), _INT),
     **dict.fromkeys(
         ("progress_changed", "warning", "error", "badresult", "fatalerror", "finishedsuccess"),
         _FLAG,
     ),
-    **dict.fromkeys(("activity", "report", "resources", "problem"), _TEXT),
+    **dict.fromkeys(("activity", "report", "resources", "problem", "deciding_text"), _TEXT),
+    "missing_names": _texts,
     "files": _texts,
     "files_onthefly": _texts,
     "replaced": _replaced,

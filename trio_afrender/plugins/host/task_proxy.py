@@ -82,8 +82,16 @@ class HostTask:
         fields = {"code": code, "check_files": check_files, "post": post}
         return await self._ask("conclude", load_conclusion, default, **fields)
 
-    async def explain(self, code: int | None, signal: int | None) -> tuple[ErrorClass, ...]:
-        return await self._ask("explain", load_classes, (), code=code, signal=signal)
+    async def explain(
+        self,
+        code: int | None,
+        signal: int | None,
+        *,
+        upto: int | None = None,
+        last_lines: int = 0,
+    ) -> tuple[ErrorClass, ...]:
+        fields = {"code": code, "signal": signal, "upto": upto, "last_lines": last_lines}
+        return await self._ask("explain", load_classes, (), **fields)
 
     async def on_the_fly(self, files: tuple[str, ...]) -> tuple[str, ...]:
         return await self._ask("on_the_fly", load_texts, (), files=files)
