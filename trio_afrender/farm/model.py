@@ -18,7 +18,7 @@ from trio_afrender.farm.render_parameters import (
 )
 from trio_afrender.farm.render_queue import RenderQueue
 from trio_afrender.farm.render_states import RenderBit, RenderStates
-from trio_afrender.farm.users import User
+from trio_afrender.farm.users import NO_STARTS, StartRate, User
 from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
 from trio_afrender.jobs.views import JobView, TaskView
@@ -132,7 +132,8 @@ class Task:
     """The current run."""
     last_run: Run | None = None
     errors: int = 0
-    error_hosts: Counter[str] | None = None
+    error_hosts: dict[str, tuple[int, float]] | None = None
+    """As those of the block; None: no error yet."""
     attempts: int = 0
     listeners: int = 0
     asked: bool = False
@@ -231,6 +232,7 @@ class Job:
     """Whether it is deleted as soon as no task of it runs."""
     try_next: list[Task] = attrs.field(factory=list)
     """Tasks that come before the others of the job, in this order."""
+    starts: StartRate = NO_STARTS
     awaits_approval: bool = False
     """Whether all previews of a job with `ppa` have been started."""
     ending: str = ""

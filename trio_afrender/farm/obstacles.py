@@ -53,6 +53,8 @@ class ObstacleKind(enum.StrEnum):
     BLOCKS = "blocks"
     FRAMES = "frames"
     JOB_PAUSED = "job_paused"
+    JOB_PRIORITY = "job_priority"
+    APPROVAL = "approval"
     USER_PAUSED = "user_paused"
     SUSPENDED = "suspended"
     ENDING = "ending"
@@ -104,6 +106,8 @@ _TEXTS = {
     ObstacleKind.BLOCKS: "it waits for {detail}",
     ObstacleKind.FRAMES: "it waits for frames of {detail}",
     ObstacleKind.JOB_PAUSED: "the job is paused",
+    ObstacleKind.JOB_PRIORITY: "the priority of the {detail} is 0",
+    ObstacleKind.APPROVAL: "its previews were started, the other tasks wait for approval (ppa)",
     ObstacleKind.USER_PAUSED: 'the user "{detail}" is paused',
     ObstacleKind.SUSPENDED: "the task is suspended",
     ObstacleKind.ENDING: "no task of the job is started any more: {detail}",

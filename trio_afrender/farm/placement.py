@@ -8,6 +8,7 @@ from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
 from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
 from trio_afrender.farm.render_states import Health, HostNimby, NimbyMode, PauseMode, Presence
 from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.users import error_rule
 from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds
 from trio_afrender.protocol.messages import BlockFlags
@@ -15,6 +16,7 @@ from trio_afrender.protocol.messages import BlockFlags
 __all__ = (
     "coefficient",
     "why_avoided_by_block",
+    "why_job_rests",
     "why_never",
     "why_not_eligible",
     "why_not_for_task",
@@ -61,6 +63,27 @@ def _why_closed(state: FarmState, render: RenderState) -> Obstacle | None:
     return None
 
 
+def why_job_rests(job: Job, now: float) -> Obstacle | None:
+    """What keeps all tasks of a job from all renders, if anything, when it waits for nothing else."""
+    user = job.user
+    if job.paused:
+        return Obstacle(ObstacleKind.JOB_PAUSED)
+    if user.paused:
+        return Obstacle(ObstacleKind.USER_PAUSED, detail=user.name)
+    if job.spec.priority == 0:
+        return Obstacle(ObstacleKind.JOB_PRIORITY, detail="job")
+    if user.priority == 0:
+        return Obstacle(ObstacleKind.JOB_PRIORITY, detail="user")
+    for name, owner, limit in (
+        ("job", job, job.spec.needs.max_tasks_per_second),
+        ("user", user, user.needs.max_tasks_per_second),
+    ):
+        if limit == 0 or (limit > 0 and now < owner.starts.end and owner.starts.started >= limit):
+            have = owner.starts.started if now < owner.starts.end else 0
+            return Obstacle(ObstacleKind.MAX_PER_SECOND, have=have, of=limit, detail=name)
+    return None
+
+
 def why_not_eligible(render: RenderState, job: Job, block: Block) -> Obstacle | None:
     """What keeps the tasks of a block from an available render now, if anything."""
     spec, effective = block.spec, render.effective
@@ -72,6 +95,8 @@ def why_not_eligible(render: RenderState, job: Job, block: Block) -> Obstacle | 
         why_never(render, job, block)
         or _why_limited(render, job, block)
         or _why_short(render, spec.needs)
+        or _why_short(render, job.spec.needs)
+        or _why_short(render, job.user.needs)
     )
 
 
@@ -84,6 +109,7 @@ def why_never(render: RenderState, job: Job, block: Block) -> Obstacle | None:
         _why_reserved(render, job)
         or _why_not_its_host(render, block.masks, block.spec.needs, "block")
         or _why_not_its_host(render, job.masks, job.spec.needs, "job")
+        or _why_not_its_host(render, job.user.masks, job.user.needs, "user")
     )
 
 
@@ -189,8 +215,8 @@ def why_avoided_by_block(
     """
     if render.name not in block.error_hosts:
         return None
-    limit = _error_rule(state, block, "errors_avoid_host")
-    forgive = _error_rule(state, block, "errors_forgive_time")
+    limit = error_rule(state.settings, block, "errors_avoid_host")
+    forgive = error_rule(state.settings, block, "errors_forgive_time")
 
     def failed(other: RenderState) -> bool:
         count, last = block.error_hosts.get(other.name, (0, 0.0))
@@ -203,35 +229,32 @@ def why_avoided_by_block(
     return Obstacle(ObstacleKind.AVOIDED_BY_BLOCK, have=count, of=limit, detail=rest)
 
 
-def why_not_for_task(state: FarmState, render: RenderState, task: Task) -> Obstacle | None:
+def why_not_for_task(
+    state: FarmState, render: RenderState, task: Task, now: float
+) -> Obstacle | None:
     """What keeps one task from a render that takes the tasks of its block, if anything."""
     if task.block.job.spec.maintenance and task.block.spec.task_name(task.key.task) != render.name:
         return Obstacle(ObstacleKind.MAINTENANCE)
-    return _why_avoided_by_task(state, render, task)
+    return _why_avoided_by_task(state, render, task, now)
 
 
-def _why_avoided_by_task(state: FarmState, render: RenderState, task: Task) -> Obstacle | None:
+def _why_avoided_by_task(
+    state: FarmState, render: RenderState, task: Task, now: float
+) -> Obstacle | None:
     """Whether a render failed too often at a task, and another render can run it."""
     if task.error_hosts is None or render.name not in task.error_hosts:
         return None
     hosts = task.error_hosts  # in the closure the attribute's type would include None
-    limit = _error_rule(state, task.block, "errors_task_same_host")
+    limit = error_rule(state.settings, task.block, "errors_task_same_host")
+    forgive = error_rule(state.settings, task.block, "errors_forgive_time")
 
     def failed(other: RenderState) -> bool:
-        return hosts[other.name] >= limit
+        count, last = hosts.get(other.name, (0, 0.0))
+        return count >= limit and (forgive <= 0 or now < last + forgive)
 
     if limit <= 0 or not failed(render) or not _has_alternative(state, render, task.block, failed):
         return None
-    return Obstacle(ObstacleKind.AVOIDED_BY_TASK, have=hosts[render.name], of=limit)
-
-
-def _error_rule(state: FarmState, block: Block, name: str) -> int:
-    """The value of a rule: the block's, else its user's, else the farm's."""
-    for owner in (block.spec, block.job.user, state.settings):
-        value: int = getattr(owner, name)
-        if value >= 0:
-            break
-    return value
+    return Obstacle(ObstacleKind.AVOIDED_BY_TASK, have=hosts[render.name][0], of=limit)
 
 
 def _has_alternative(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import heapq
 
-from trio_afrender.farm.model import Block, RenderState, Run, Task, TaskState
+from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState
+from trio_afrender.farm.obstacles import ObstacleKind
 from trio_afrender.farm.placement import (
     coefficient,
     why_avoided_by_block,
+    why_job_rests,
     why_not_eligible,
     why_not_for_task,
     why_unavailable,
@@ -19,6 +21,7 @@ from trio_afrender.farm.placement import (
 from trio_afrender.farm.render_sleep import wake_for_tasks
 from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.jobs.job_spec import BlockSpec, JobSpec, TaskSpec
 from trio_afrender.protocol.messages import TaskExec
 
@@ -72,23 +75,45 @@ def _rank(render: RenderState) -> tuple[int, int, int, float, int, int, str]:
 def _assign_next(state: FarmState, render: RenderState, now: float) -> bool:
     """Assign a render its next task; False if there is none for it."""
     for job in state.order:
-        if not job.counts[TaskState.READY] or job.paused or job.user.paused:
+        if not job.counts[TaskState.READY]:
             continue
-        for block in job.blocks:
-            if not block.counts[TaskState.READY] or why_not_eligible(render, job, block):
-                continue
-            # After the cheap tests: this one may iterate over all renders.
-            if why_avoided_by_block(state, render, block, now):
-                continue
-            task = _pop_task(state, render, block)
-            if task is not None:
-                _hand_out(state, render, task, now)
-                return True
+        if obstacle := why_job_rests(job, now):
+            if obstacle.kind is ObstacleKind.MAX_PER_SECOND:
+                state.throttle(job)
+            continue
+        task = _next_task(state, render, job, now)
+        if task is not None:
+            _hand_out(state, render, task, now)
+            return True
     return False
 
 
-def _pop_task(state: FarmState, render: RenderState, block: Block) -> Task | None:
+def _next_task(state: FarmState, render: RenderState, job: Job, now: float) -> Task | None:
+    """Take the next task of a job for a render: first those that users want to be tried next."""
+    for task in job.try_next:
+        if (
+            task.state is TaskState.READY
+            and not why_not_eligible(render, job, task.block)
+            and not why_avoided_by_block(state, render, task.block, now)
+            and not why_not_for_task(state, render, task, now)
+        ):
+            return task
+    for block in job.blocks:
+        if not block.counts[TaskState.READY] or why_not_eligible(render, job, block):
+            continue
+        # After the cheap tests: this one may iterate over all renders.
+        if why_avoided_by_block(state, render, block, now):
+            continue
+        task_of_block = _pop_task(state, render, block, now)
+        if task_of_block is not None:
+            return task_of_block
+    return None
+
+
+def _pop_task(state: FarmState, render: RenderState, block: Block, now: float) -> Task | None:
     """Take the first ready task of a block that need not avoid this render from the heap."""
+    job = block.job
+    limit = block.previews if job.spec.ppa else None
     avoided: list[tuple[int, int]] = []
     found: Task | None = None
     while block.ready and found is None:
@@ -97,7 +122,14 @@ def _pop_task(state: FarmState, render: RenderState, block: Block) -> Task | Non
         # Killed, resumed or assigned since: the heap keeps such entries (`Block.ready`).
         if task.state is not TaskState.READY:
             continue
-        if why_not_for_task(state, render, task):
+        if limit is not None and entry[0] >= limit:
+            avoided.append(entry)
+            if not job.awaits_approval:
+                job.awaits_approval = True
+                state.mark_job(job)
+                state.changes.note_job(job.id, "change")
+            break
+        if why_not_for_task(state, render, task, now):
             avoided.append(entry)
         else:
             found = task
@@ -129,6 +161,14 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
     task.started = state.wall()
     if job.started is None:
         job.started = task.started
+        job.node_log.add(job.started, f"afanasy: jobs: {job.spec.name}: Started.")
+        state.mark_job(job)
+    if task.marks & TaskBit.TRY:
+        job.try_next.remove(task)
+    task.marks = 0
+    job.awaits_approval = False
+    job.starts = job.starts.add(now)
+    job.user.starts = job.user.starts.add(now)
     state.attach(run, now)
     render.tasks_log.add(task.started, _describe_start(task))
     state.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')

@@ -171,6 +171,8 @@ class FarmState:
     """Whether any render may have become able to take a task."""
     next_wake: float = 0.0
     """When a render may be woken for waiting tasks, after the last one."""
+    throttled: bool = False
+    """Whether a job has got no task because of its ``max_tasks_per_second``."""
     due: float = math.inf
     """When `renders.tick` has to be called at the latest. It may be early, never late."""
     pool: PoolParameters = attrs.field(factory=PoolParameters)
@@ -245,6 +247,12 @@ class FarmState:
             if 0 <= key.task < len(tasks):
                 return tasks[key.task]
         raise KeyError(f"no task {key}")
+
+    def throttle(self, job: Job) -> None:
+        """Have tasks assigned again when a second ends in which a job has had all its starts."""
+        self.throttled = True
+        for owner in (job, job.user):
+            self.check_by(owner.starts.end if owner.starts.started else math.inf)
 
     def check_by(self, when: float) -> None:
         """Have `renders.tick` called at `when` or earlier."""

@@ -6,11 +6,10 @@ closed. Entries of logs, listened output and files carry numbers that grow withi
 
 from __future__ import annotations
 
-from collections import Counter
-
 import attrs
 
 from trio_afrender.farm.model import FarmStopKind, RenderState, Run, TaskState
+from trio_afrender.farm.placement import why_avoided_by_block
 from trio_afrender.farm.render_states import host_event
 from trio_afrender.farm.renders import note_error, note_success, watch_load
 from trio_afrender.farm.state import AttemptOutput, FarmState, FileData
@@ -200,14 +199,14 @@ def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None
     note_error(state, run.render, run)
     task.errors += 1
     # The render gets the block, or the task, no more after some errors: see `farm.placement`.
-    count, last = block.error_hosts.get(host, (0, now))
-    if 0 < block.spec.errors_forgive_time <= now - last:
-        count = 0
-    block.error_hosts[host] = (count + 1, now)
+    forgive = error_rule(state.settings, block, "errors_forgive_time")
     if task.error_hosts is None:
-        task.error_hosts = Counter()
-    task.error_hosts[host] += 1
+        task.error_hosts = {}
+    for hosts in (block.error_hosts, task.error_hosts):
+        count, last = hosts.get(host, (0, now))
+        hosts[host] = (1 if 0 < forgive <= now - last else count + 1, now)
     state.unstored.note_block(block)
+    _log_avoided(state, run, block.error_hosts[host][0], now)
     retries = error_rule(state.settings, block, "errors_retries")
     if final or task.errors > retries or block.job.ending:
         finish(state, task, TaskState.ERROR, now)
@@ -215,3 +214,19 @@ def _apply_error(state: FarmState, run: Run, now: float, *, final: bool) -> None
     state.why(task, "retry", f"error {task.errors}: tried again, {task.errors} of {retries}")
     task.marks |= TaskBit.RER.value
     queue_again(state, task)
+
+
+def _log_avoided(state: FarmState, run: Run, count: int, now: float) -> None:
+    """Write to the job's log that a render has too many errors now, and what follows from that."""
+    task, block, render = run.task, run.task.block, run.render
+    if count != error_rule(state.settings, block, "errors_avoid_host"):
+        return
+    if why_avoided_by_block(state, render, block, now):
+        text = "AVOIDING HOST !"
+    else:
+        text = f"{count} errors, but no other render can run the block: it is not avoided"
+    job = block.job
+    line = f'afanasy: jobs: {job.spec.name}: Block["{block.spec.name}"]: {render.name} - {text}'
+    job.node_log.add(state.wall(), line)
+    state.mark_job(job)
+    state.log(task, f'render "{render.name}": {text}')

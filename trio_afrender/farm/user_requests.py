@@ -172,6 +172,9 @@ def tick_jobs(state: FarmState, now: float) -> None:
     for job in list(state.jobs.values()):
         if state.life_over(job, now):
             delete_job(state, job, "its time_life is over", now)
+    if state.throttled:
+        state.throttled = False
+        state.all_freed = True
     release_held(state, now)
 
 

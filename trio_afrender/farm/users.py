@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
@@ -15,7 +16,25 @@ from trio_afrender.jobs.job_spec import HostNeeds
 if TYPE_CHECKING:
     from trio_afrender.farm.model import Block, Job
 
-__all__ = ("User", "error_rule")
+__all__ = ("NO_STARTS", "StartRate", "User", "error_rule")
+
+
+class StartRate(NamedTuple):
+    """How many tasks were started in a second that began at `begin`, on the farm's own clock."""
+
+    begin: float = -math.inf
+    started: int = 0
+
+    @property
+    def end(self) -> float:
+        return self.begin + 1.0
+
+    def add(self, now: float) -> StartRate:
+        """The rate after one more start."""
+        return StartRate(now, 1) if now >= self.end else StartRate(self.begin, self.started + 1)
+
+
+NO_STARTS = StartRate()
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)
@@ -52,6 +71,7 @@ class User:
     """Seconds from its creation after which a job is deleted; 0 or less: never."""
     jobs: dict[int, Job] = attrs.field(factory=dict)
     """By id."""
+    starts: StartRate = NO_STARTS
     running: int = 0
     """How many of its tasks run."""
     running_on: Counter[str] = attrs.field(factory=Counter)

@@ -15,12 +15,14 @@ from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
 from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
 from trio_afrender.farm.placement import (
     why_avoided_by_block,
+    why_job_rests,
     why_not_eligible,
     why_not_for_task,
     why_unavailable,
 )
 from trio_afrender.farm.render_states import Presence
 from trio_afrender.farm.state import FarmState
+from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.protocol.messages import TaskKey
 
 __all__ = ("RenderAnswer", "WaitAnswer", "explain_job", "explain_task", "why_waiting")
@@ -134,7 +136,7 @@ def _ask(state: FarmState, render: RenderState, task: Task, now: float) -> Rende
         why_unavailable(state, render, now),
         why_not_eligible(render, block.job, block),
         why_avoided_by_block(state, render, block, now),
-        why_not_for_task(state, render, task),
+        why_not_for_task(state, render, task, now),
     )
     return RenderAnswer(render=render.name, obstacles=tuple(filter(None, found)))
 
@@ -144,10 +146,8 @@ def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]
         return
     if job.ending:
         yield Obstacle(ObstacleKind.ENDING, detail=job.ending)
-    if job.paused:
-        yield Obstacle(ObstacleKind.JOB_PAUSED)
-    if job.user.paused:
-        yield Obstacle(ObstacleKind.USER_PAUSED, detail=job.user.name)
+    if obstacle := why_job_rests(job, now):
+        yield obstacle
     if job.held and job.held_until is not None and now < job.held_until:
         yield Obstacle(ObstacleKind.TIME, need=math.ceil(job.held_until - now))
     if job.held and (before := [other for other in job.before if other.state != "done"]):
@@ -157,6 +157,10 @@ def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]
 
 def _why_task_waits(task: Task) -> Iterator[Obstacle]:
     block, group = task.block, task.group
+    if task.marks & TaskBit.SUS:
+        yield Obstacle(ObstacleKind.SUSPENDED)
+    if block.job.awaits_approval and block.previews is not None:
+        yield Obstacle(ObstacleKind.APPROVAL)
     if block.waits:
         detail = _describe_blocks(block)
         yield Obstacle(ObstacleKind.BLOCKS, need=block.waits, detail=detail)
