@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -14,10 +14,13 @@ from trio.testing import MockClock
 
 from trio_afrender import AgentHandle, Config, Timing, run_agent
 from trio_afrender.farm.farm import Farm, open_farm
+from trio_afrender.farm.model import RenderState
+from trio_afrender.farm.node_log import Actor
+from trio_afrender.farm.render_edits import operate_render
 from trio_afrender.jobs.job_file import parse_job
 from trio_afrender.jobs.views import TaskView
 from trio_afrender.process.interfaces import TreeSignal
-from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.protocol.messages import NetIF, TaskKey
 from trio_afrender.testing import (
     FakeChild,
     MemoryHost,
@@ -36,14 +39,26 @@ class FarmWithAgents:
     farm: Farm
     server: MemoryServer
     nursery: trio.Nursery
+    packets: list[str]
+    """MAC addresses that packets were sent to."""
     hosts: dict[str, MemoryHost] = attrs.field(factory=dict)
 
     async def add(
-        self, name: str, behaviour: Behaviour | None = None, max_tasks: int = 4
+        self,
+        name: str,
+        behaviour: Behaviour | None = None,
+        max_tasks: int = 4,
+        instructions: tuple[str, ...] = (),
     ) -> AgentHandle:
         """Start an agent. `behaviour` controls each of its processes; None: the test does."""
-        host = self.hosts[name] = MemoryHost()
-        config = Config(name=name, max_tasks=max_tasks, capacity=4000, timing=Timing(grace=5.0))
+        host = self.hosts.setdefault(name, MemoryHost())
+        config = Config(
+            name=name,
+            max_tasks=max_tasks,
+            capacity=4000,
+            timing=Timing(grace=5.0),
+            instructions=instructions,
+        )
         connect = self.server.connect_as(name)
         handle: AgentHandle = await self.nursery.start(
             partial(run_agent, config, connect=connect, outside=host.open())
@@ -62,12 +77,17 @@ class FarmWithAgents:
 
 @asynccontextmanager
 async def open_farm_with_agents() -> AsyncIterator[FarmWithAgents]:
+    packets: list[str] = []
+
+    def send_packets(macs: Sequence[str], address: str, port: int) -> None:
+        packets.extend(macs)
+
     async with (
-        open_farm(None, wall=virtual_wall) as farm,
+        open_farm(None, wall=virtual_wall, send_packets=send_packets) as farm,
         open_memory_server(farm.serve_link) as server,
         trio.open_nursery() as nursery,
     ):
-        yield FarmWithAgents(farm, server, nursery)
+        yield FarmWithAgents(farm, server, nursery, packets)
         nursery.cancel_scope.cancel()
 
 
@@ -271,3 +291,63 @@ def test_each_task_ends_once_despite_random_faults(seed: int) -> None:
             assert left == [], "no process is left behind"
 
     trio.run(scenario, clock=MockClock(autojump_threshold=0))
+
+
+# Sleep
+
+
+def sleeper(*, launch_code: int = 0) -> MemoryHost:
+    host = MemoryHost()
+    host.facts = attrs.evolve(host.facts, netifs=(NetIF(name="e", mac="02:00:00:00:00:01"),))
+    host.launch_code = launch_code
+    return host
+
+
+def order_sleep(setup: FarmWithAgents, name: str) -> RenderState:
+    render = setup.farm.state.renders[name]
+    actor = Actor(user_name="root", admin=True)
+    operate_render(setup.farm.state, render, {"type": "wol_sleep"}, actor, trio.current_time())
+    setup.farm.dispatch()
+    assert render.states.words == " ONL WFL"
+    return render
+
+
+@pytest.mark.parametrize(
+    ("instructions", "launch_code", "reason"),
+    [
+        (("sleep",), 7, "Not asleep: ended with 7: wolsleep --sleep"),
+        (("sleep",), 0, "Not asleep: the host is awake 60 s after the command to sleep"),
+        ((), 0, 'Not asleep: the instruction "sleep" is not allowed on this host'),
+    ],
+)
+async def test_a_host_that_does_not_sleep_gets_tasks_again(
+    instructions: tuple[str, ...], launch_code: int, reason: str, autojump_clock: MockClock
+) -> None:
+    async with open_farm_with_agents() as setup:
+        setup.hosts["r1"] = sleeper(launch_code=launch_code)
+        await setup.add("r1", succeed, instructions=instructions)
+        await trio.sleep(5)
+        render = order_sleep(setup, "r1")
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1))))
+        assert [task.state for task in await setup.finish(job)] == ["done"]
+        assert any(reason in line for line in render.node_log.lines)
+        assert render.states.words == " ONL"
+
+
+async def test_a_host_that_sleeps_is_woken_for_a_task(autojump_clock: MockClock) -> None:
+    async with open_farm_with_agents() as setup:
+        setup.hosts["r1"] = sleeper()
+        agent = await setup.add("r1", succeed, instructions=("sleep",))
+        await trio.sleep(5)
+        render = order_sleep(setup, "r1")
+        await trio.sleep(1)
+        assert setup.hosts["r1"].launched[0].endswith("020000000001")
+        agent.leave("the host sleeps")
+        await agent.finished()
+        await trio.sleep(17)
+        assert render.states.words == " OFF WSL"
+        job = setup.farm.submit(parse_job(make_job(make_block(tasks=1))))
+        assert render.states.words == " OFF WSL WWK"
+        assert setup.packets == ["02:00:00:00:00:01"]
+        await setup.add("r1", succeed)
+        assert [task.state for task in await setup.finish(job)] == ["done"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -39,6 +39,7 @@ async def open_farm(
     *,
     settings: FarmSettings | None = None,
     wall: Callable[[], float] = time.time,
+    send_packets: Callable[[Sequence[str], str, int], None] = send_magic_packets,
 ) -> AsyncIterator[Farm]:
     """Open a farm that stores its texts below `folder`, made with mode 0700; None: in memory.
 
@@ -48,7 +49,7 @@ async def open_farm(
     store: FarmStore = MemoryFarmStore() if folder is None else DiskFarmStore(folder)
     # In memory no thread may be waited for: the mock clock of a test would jump.
     first = store.open() if store.in_memory else await trio.to_thread.run_sync(store.open)
-    farm = Farm(store, settings or FarmSettings(), wall, first)
+    farm = Farm(store, settings or FarmSettings(), wall, first, send_packets)
     async with open_bare_nursery() as nursery:
         nursery.start_soon(farm._writer.run)  # noqa: SLF001 - opening is a part of the farm
         nursery.start_soon(farm._run_clock)  # noqa: SLF001 - the same
@@ -65,9 +66,15 @@ class Farm:
     """
 
     def __init__(
-        self, store: FarmStore, settings: FarmSettings, wall: Callable[[], float], first_job: int
+        self,
+        store: FarmStore,
+        settings: FarmSettings,
+        wall: Callable[[], float],
+        first_job: int,
+        send_packets: Callable[[Sequence[str], str, int], None],
     ) -> None:
         self._state = FarmState(settings=settings, wall=wall, texts=store, next_job=first_job)
+        self._send_packets = send_packets
         self._writer = TextWriter(store, self._store_failed)
         self._sessions: dict[int, RenderSession] = {}
         self._by_name: dict[str, RenderSession] = {}
@@ -301,7 +308,7 @@ class Farm:
         for key in outgoing.ended_tasks:
             self._listeners.end(key)
         for packets in outgoing.packets:
-            self._send_packets(packets)
+            self._wake_host(packets)
         for number in outgoing.drop_sessions:
             if number in self._sessions:
                 self._sessions[number].scope.cancel()
@@ -327,9 +334,10 @@ class Farm:
         self._state.add_why(self._state.find_task(key), (step,))
         self.dispatch()
 
-    def _send_packets(self, packets: WakePackets) -> None:
+    def _wake_host(self, packets: WakePackets) -> None:
+        settings = self.settings
         try:
-            send_magic_packets(packets.macs, self.settings.wake_address, self.settings.wake_port)
+            self._send_packets(packets.macs, settings.wake_address, settings.wake_port)
         except (OSError, ValueError) as error:
             _log.warning("cannot wake render %r: %s", packets.render, error)
             render = self._state.renders[packets.render]
