@@ -243,7 +243,7 @@ def find_before(state: FarmState, job: Job, spec: JobSpec) -> list[Job]:
         if other is not job
         and other.state != "done"
         and (
-            (own and other.user is job.user and own.fullmatch(other.spec.name))
+            (own and other.spec.user_name == spec.user_name and own.fullmatch(other.spec.name))
             or (every and every.fullmatch(other.spec.name))
         )
     ]

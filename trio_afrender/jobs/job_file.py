@@ -22,19 +22,22 @@ from trio_afrender.jobs.message_size import check_sizes
 from trio_afrender.protocol.messages import BlockFlags
 
 __all__ = (
+    "MAX_TASKS",
     "BlockSpec",
     "HostNeeds",
     "JobSpec",
     "TaskSpec",
     "load_job",
+    "parse_blocks",
     "parse_job",
+    "parse_tasks",
     "read_job",
     "unwrap",
 )
 
 _MAX_FILE = 256 * 1024 * 1024
 """Bytes of a job file."""
-_MAX_TASKS = 200_000
+MAX_TASKS = 200_000
 """Tasks of a job."""
 
 _JOB_UNHONOURED = (
@@ -105,8 +108,8 @@ def parse_job(
     if not blocks:
         raise JobError("blocks", "empty: a job needs at least one block")
     total = sum(block.task_count for block in blocks)
-    if total > _MAX_TASKS:
-        raise JobError("blocks", f"{total:,} tasks, more than {_MAX_TASKS:,}")
+    if total > MAX_TASKS:
+        raise JobError("blocks", f"{total:,} tasks, more than {MAX_TASKS:,}")
     spec = JobSpec(
         name=job.text("name", "job") or "job",
         user_name=job.text("user_name"),
@@ -185,8 +188,19 @@ def _parse_needs(fields: Fields, mask_type: str) -> HostNeeds:
     )
 
 
-def _parse_block(fields: Fields, folder: Path | None, mask_type: str) -> BlockSpec:
-    tasks = tuple(
+def parse_blocks(data: object, *, hosts_mask_type: str) -> tuple[BlockSpec, ...]:
+    """Make blocks of a JSON list, which is named ``blocks`` in errors. Raises `JobError`."""
+    fields = Fields({"blocks": data}, "")
+    return tuple(_parse_block(each, None, hosts_mask_type) for each in fields.objects("blocks"))
+
+
+def parse_tasks(data: object) -> tuple[TaskSpec, ...]:
+    """Make the tasks of a JSON list, which is named ``tasks`` in errors. Raises `JobError`."""
+    return _parse_tasks(Fields({"tasks": data}, ""))
+
+
+def _parse_tasks(fields: Fields) -> tuple[TaskSpec, ...]:
+    return tuple(
         TaskSpec(
             name=task.text("name"),
             command=task.text("command"),
@@ -196,6 +210,10 @@ def _parse_block(fields: Fields, folder: Path | None, mask_type: str) -> BlockSp
         )
         for task in fields.objects("tasks")
     )
+
+
+def _parse_block(fields: Fields, folder: Path | None, mask_type: str) -> BlockSpec:
+    tasks = _parse_tasks(fields)
     flags = _parse_flags(fields, tasks)
     numeric = bool(flags & BlockFlags.NUMERIC)
     if numeric:
