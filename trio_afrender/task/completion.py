@@ -14,8 +14,15 @@ import attrs
 import trio
 
 from trio_afrender.errors import SpawnError, StoreError
+from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.plugins.interfaces import Conclusion, PluginTask
 from trio_afrender.protocol.messages import BlockFlags, TaskStatus
+from trio_afrender.task.cause import (
+    PARSER_STOPS,
+    describe_class,
+    describe_missing,
+    name_cause,
+)
 from trio_afrender.task.image_checks import ImageFinding, check_images
 from trio_afrender.task.process_lifecycle import ProcessEnd
 from trio_afrender.task.process_runner import ProcessRunner
@@ -25,11 +32,9 @@ from trio_afrender.task.thumbnails import Thumbnails, make_thumbnail, read_thumb
 
 __all__ = ("Completion",)
 
-# Conventions of POSIX shells; the shell prints the reason itself, but often far from the end.
-SHELL_HINTS = {
-    126: "the shell found the command but may not execute it",
-    127: "the shell did not find the command",
-}
+LAST_LINES = 20
+"""Lines before a stop by a limit in which the cause is searched: a program that waits for something, or
+does nothing any more, has printed that last."""
 
 
 class Completion:
@@ -52,6 +57,10 @@ class Completion:
         self._processes = processes
         limits = state.config.limits_of(state.task.service, plugins.facts.limits)
         self._time_limit = limits.post_time or math.inf
+        own, problems = read_own_checks(state.task.data_strings)
+        state.note(*problems)
+        self._checks = state.config.checks_of(state.task.service, plugins.facts.checks, own)
+        self._finding = ""  # what the steps found to be wrong, in a sentence
         self._timed_out = False  # the time limit stopped the run
         self._post_timed_out = False  # and a post command was not run or not finished because of it
 
@@ -83,6 +92,7 @@ class Completion:
         await trio.sleep(self._time_limit)
         text = f"the steps after the process reached the limit post_time of {self._time_limit:g} s"
         self._why.add("rule", f"{text}: the remaining ones are stopped")
+        self._finding = self._finding or text
         # An earlier stop, by the server for example, decides the status, not this limit.
         self._timed_out = self._control.cause is None
         self._control.stop(StopCause(kind=StopKind.LIMIT, text=text))
@@ -98,10 +108,10 @@ class Completion:
         code = end.status.code if end.status else None
         if not success and (stop is not None or code is None):
             # Stopped, killed by a signal, or not reaped: services check normal exits only.
-            if stop is None:
-                await self._explain(end)
+            facts = self._facts(end, stop, exit_ok=False)
+            await self._explain(facts)
             await self._state.note_plugins(self._plugins)
-            return decide_status(self._facts(end, stop, exit_ok=False))
+            return decide_status(facts)
         check_files = bool(BlockFlags.CHECKRENDEREDFILES & self._state.task.block_flags)
         # A flag of the parser decides the status already; post commands are for good frames.
         clean = not self._state.flags & {"fatalerror", "error", "badresult"}
@@ -109,12 +119,12 @@ class Completion:
         conclusion = await self._plugins.run_end_checks(
             None if success else code, check_files=check_files, post=clean
         )
-        if not conclusion.exit_ok and code in SHELL_HINTS:
-            self._why.add("rule", f"exit code {code}: {SHELL_HINTS[code]}")
+        self._finding = conclusion.finding
         self.parsed_files = conclusion.parsed_files
         facts = self._facts(end, stop, exit_ok=conclusion.exit_ok, files_ok=conclusion.files_ok)
         if check_files and decide_status(facts).success and not await self._check_images():
             facts = attrs.evolve(facts, files_ok=False)
+        facts = attrs.evolve(facts, assets_ok=self._check_assets(good=decide_status(facts).success))
         log: str | None = conclusion.log
         if conclusion.post and decide_status(facts).success:
             post_ok = await self._run_post_commands(conclusion)
@@ -122,18 +132,39 @@ class Completion:
             log = None  # ask again: the post commands may have added to it
         status = decide_status(facts)
         if not status.success:
-            await self._explain(end)
+            await self._explain(facts)
         await self._state.note_plugins(self._plugins, log)
         return status
 
-    async def _explain(self, end: ProcessEnd) -> None:
-        """Add the classes of the error to the reasons. Never called for a run that the agent ended:
-        its output does not contain the cause."""
-        if end.status is None:
+    async def _explain(self, facts: RunFacts) -> None:
+        """Begin the reasons with the cause and the classes of the error, unless the run was stopped on
+        request: then its output does not contain the cause."""
+        stop, status = facts.stop, facts.exit
+        if stop is not None and stop.kind.requested:
             return
-        for found in await self._plugins.explain(end.status.code, end.status.signal):
-            cause = "; the host is the cause" if found.host_is_cause else ""
-            self._why.add("class", f"{found.name}: {found.note}{cause}")
+        classes: tuple[ErrorClass, ...] = ()
+        upto = self._state.printed_before_stop
+        if stop is None and status is not None:
+            classes = await self._plugins.explain(status.code, status.signal)
+        elif stop is not None and stop.kind in PARSER_STOPS:
+            classes = await self._plugins.explain(None, None, upto=upto)
+        elif stop is not None and stop.kind in (StopKind.LIMIT, StopKind.STUCK, StopKind.STUCK_HOST):
+            classes = await self._plugins.explain(None, None, upto=upto, last_lines=LAST_LINES)
+        self._why.lead("cause", name_cause(facts, self._state.parsed, classes, self._finding))
+        for found in classes:
+            self._why.lead("class", describe_class(found))
+
+    def _check_assets(self, *, good: bool) -> bool:
+        """Note the files that the program missed; False if that makes a `good` run an error."""
+        parsed, level = self._state.parsed, self._checks.assets
+        if level == "off" or not parsed.missing_assets:
+            return True
+        text = describe_missing(parsed.missing_assets, parsed.missing_names)
+        bad = good and level == "error"
+        self._why.add("assets", f"{text}: checks.assets is {level}")
+        if bad:
+            self._finding = text
+        return not bad
 
     def _facts(
         self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True
@@ -176,7 +207,7 @@ class Completion:
         for finding in found:
             self._state.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
         if bad:
-            self._why.add("files", str(next(finding for finding in found if finding.serious)))
+            self._finding = str(next(finding for finding in found if finding.serious))
         return not bad
 
     async def _run_post_commands(self, conclusion: Conclusion) -> bool:
@@ -193,7 +224,7 @@ class Completion:
             try:
                 end = await self._processes.run(command, f"post-{number}", limit=limit)
             except (SpawnError, StoreError) as error:
-                self._why.add("post", f"{command}: {error}")
+                self._note_failed_post(command, str(error))
                 return False
             if end is None or (end.stopped and self._control.cause is not None):
                 # Stopped together with the run, not for its own time limit: not a failed command.
@@ -202,6 +233,10 @@ class Completion:
                 self._post_timed_out = self._timed_out
                 return True
             if end.stopped or end.status is None or end.status.code != 0:
-                self._why.add("post", f"{command}: {'time limit' if end.stopped else end.status}")
+                self._note_failed_post(command, "time limit" if end.stopped else str(end.status))
                 return False
         return True
+
+    def _note_failed_post(self, command: str, how: str) -> None:
+        self._why.add("post", f"{command}: {how}")
+        self._finding = f"a post command failed: {command}: {how}"

@@ -12,8 +12,9 @@ import attrs
 
 from trio_afrender.process.interfaces import ProcessTree
 from trio_afrender.protocol.messages import TaskFile, TaskUpdate
+from trio_afrender.tasklog.redact import Redactor
 
-__all__ = ("FilesFound", "Listened", "LogLine", "TaskEvent", "UnkillableTree")
+__all__ = ("FilesFound", "Listened", "LogLine", "TaskEvent", "UnkillableTree", "redact_event")
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -51,3 +52,33 @@ class UnkillableTree:
 
 
 TaskEvent: TypeAlias = TaskUpdate | LogLine | Listened | FilesFound | UnkillableTree
+
+
+def redact_event(event: TaskEvent, redactor: Redactor) -> TaskEvent:
+    """Return the event without secrets in any of its texts and files.
+
+    What is cut to a length, or arrives in pieces, has to be redacted before that as well: a part of
+    a secret is not found here.
+    """
+    redact = redactor.redact
+    match event:
+        case TaskUpdate():
+            return attrs.evolve(
+                event,
+                activity=redact(event.activity),
+                report=redact(event.report),
+                resources=redact(event.resources),
+                output=redact(event.output),
+                parsed_files=tuple(map(redact, event.parsed_files)),
+                why=tuple(attrs.evolve(step, text=redact(step.text)) for step in event.why),
+            )
+        case LogLine() | Listened():
+            return attrs.evolve(event, text=redact(event.text))
+        case FilesFound():
+            files = (
+                attrs.evolve(file, name=redact(file.name), data=redactor.cover(file.data))
+                for file in event.files
+            )
+            return attrs.evolve(event, files=tuple(files))
+        case UnkillableTree():
+            return event

@@ -79,4 +79,4 @@ class LiveOutput:
             await self._send(rest)
 
     async def _send(self, text: str) -> None:
-        await self._state.events.send(Listened(run=self._state.task.run, text=text))
+        await self._state.send(Listened(run=self._state.task.run, text=text))

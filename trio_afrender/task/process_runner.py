@@ -1,10 +1,10 @@
 """Runs the processes of a run: its own one, then each post command, with what stands beside them.
 
-`ProcessRunner.run` opens two nurseries around `supervise` for each process:
+`ProcessRunner.run` opens a nursery around `supervise` for each process, with two tasks in it:
 
-- followers: the parser, which reads the log behind the process. It returns by itself after `over` is
-  set, because a parser call under way must finish before the last call of all can be made.
-- companions: the monitors. They end with the process, by cancellation.
+- the parser, which reads the log behind the process. It returns by itself after `over` is set,
+  because a parser call under way must finish before the last call of all can be made.
+- the monitors. They end with the process, by cancellation.
 """
 
 from __future__ import annotations
@@ -67,16 +67,17 @@ class ProcessRunner:
         # No checkpoint from here to `supervise`, which is what terminates and reaps: a cancellation
         # in between would leave the tree to nothing.
         state.started(tree, own=own)
-        over = trio.Event()
-        async with trio.open_nursery() as followers, trio.open_nursery() as companions:
+        self.monitors.usage.begin(tree)
+        over, companions = trio.Event(), trio.CancelScope()
+        async with trio.open_nursery() as beside:
             if state.has_parser:
-                followers.start_soon(self._progress.follow, tree.pid, over)
+                beside.start_soon(self._progress.follow, tree.pid, over)
             try:
                 # The start is reported at once, but never waited for: see the rule above.
-                state.events.send_nowait(state.update())
+                state.send_nowait(state.update())
             except trio.WouldBlock:
-                followers.start_soon(state.publish)
-            self.monitors.start(companions, tree, own=own)
+                beside.start_soon(state.publish)
+            beside.start_soon(partial(self.monitors.run, tree, companions, own=own))
             try:
                 end = await supervise(
                     tree,
@@ -91,13 +92,11 @@ class ProcessRunner:
                 )
             finally:
                 over.set()
-                companions.cancel_scope.cancel()
+                companions.cancel()
         state.ended(end, own=own)
         if end.status is None:
             # The leader survived KILL.
-            await state.events.send(
-                UnkillableTree(run=state.task.run, tree=tree, pids=end.leftovers)
-            )
+            await state.send(UnkillableTree(run=state.task.run, tree=tree, pids=end.leftovers))
         raw = end.status.raw if end.status else 0
         # Afanasy's parsers get the raw wait status and the time of the stop as the last mode. The
         # output of a post command is parsed for what it shows, its errors do not count as the

@@ -18,9 +18,13 @@ class ReasonLog:
     Bounded to the first `MAX_STEPS`: the cause comes early, repetitions come late.
     """
 
-    def __init__(self, wall: Callable[[], float]) -> None:
-        """`wall` returns Unix time."""
+    def __init__(
+        self, wall: Callable[[], float], redact: Callable[[str], str] = lambda text: text
+    ) -> None:
+        """`wall` returns Unix time; `redact` removes the secrets from a text."""
         self._wall = wall
+        self._redact = redact
+        self._leading: list[tuple[str, str]] = []
         self._steps: list[Reason] = []
         self._dropped = 0
 
@@ -29,16 +33,26 @@ class ReasonLog:
         if len(self._steps) >= MAX_STEPS:
             self._dropped += 1
             return
-        # Cut: some texts quote the output of the task.
-        step = Reason(time=self._wall(), event=event, text=text[:MAX_TEXT], pids=pids)
+        # Cut, because some texts quote the output of the task; redacted before that, because a cut
+        # secret is not recognized any more.
+        cut = self._redact(text)[:MAX_TEXT]
+        step = Reason(time=self._wall(), event=event, text=cut, pids=pids)
         self._steps.append(step)
+
+    def lead(self, event: str, text: str) -> None:
+        """Add the cause, or what explains it: these come before all facts, in this order."""
+        if text:
+            self._leading.append((event, self._redact(text)[:MAX_TEXT]))
 
     def steps(self) -> tuple[Reason, ...]:
         """Return the reasons, with a last one that counts what was dropped, if anything was."""
+        # With the time of the first fact, so that times do not decrease.
+        start = self._steps[0].time if self._steps else self._wall()
+        leading = (Reason(time=start, event=event, text=text) for event, text in self._leading)
         if not self._dropped:
-            return tuple(self._steps)
+            return (*leading, *self._steps)
         more = Reason(time=self._wall(), event="more", text=f"{self._dropped} more steps")
-        return (*self._steps, more)
+        return (*leading, *self._steps, more)
 
     def text(self) -> str:
         """Return lines for people, with times relative to the first; empty if nothing happened."""

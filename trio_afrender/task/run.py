@@ -96,8 +96,8 @@ async def run_task(state: RunState) -> None:
         if not state.control.discards_outcome:
             run, text = state.task.run, state.log_text()
             for start in range(0, len(text), MAX_LOG_PIECE):
-                await state.events.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
-            await state.events.send(state.outcome(status))
+                await state.send(LogLine(run=run, text=text[start : start + MAX_LOG_PIECE]))
+            await state.send(state.outcome(status))
 
 
 @asynccontextmanager

@@ -20,14 +20,14 @@ from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.process.interfaces import Launch, ProcessTree
 from trio_afrender.protocol.messages import TaskExec, TaskFile, TaskStatus, TaskUpdate, TaskUsage
 from trio_afrender.task.dependencies import TaskDependencies
-from trio_afrender.task.events import FilesFound, LogLine, TaskEvent
+from trio_afrender.task.events import FilesFound, LogLine, TaskEvent, redact_event
 from trio_afrender.task.process_lifecycle import ProcessEnd
 from trio_afrender.task.reasons import ReasonLog
 from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.status_rules import RunFacts, cap_retries, decide_status
 from trio_afrender.task.task_control import TaskControl
 from trio_afrender.task.usage_totals import usage_sentence, usage_words
-from trio_afrender.tasklog.redact import Redactor
+from trio_afrender.tasklog.redact import Redactor, find_secrets
 from trio_afrender.text import shorten
 
 __all__ = ("RunState",)
@@ -78,6 +78,8 @@ class RunState:
     """Unix time at which the task's own process started."""
     stopped_at: int = attrs.field(default=0, init=False)
     """Unix time of the last stop of a process of the run."""
+    printed_before_stop: int | None = attrs.field(default=None, init=False)
+    """Size of the log at that moment: what a program prints when it is stopped is no cause."""
     finished_at: float | None = attrs.field(default=None, init=False)
     """`started_at` plus the duration by trio's clock, which does not jump as a wall clock can."""
     end: ProcessEnd | None = attrs.field(default=None, init=False)
@@ -109,7 +111,11 @@ class RunState:
     _output: str = attrs.field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.why = ReasonLog(self.dependencies.wall)
+        self.why = ReasonLog(self.dependencies.wall, self.redact)
+        # A run can be refused before its service is known, with a text that quotes its command.
+        environment = self.dependencies.environment
+        own = find_secrets(self.task.environment, environment.redact)
+        self._hide((*environment.secrets, *own))
 
     # -- preparation ----------------------------------------------------------------------------
 
@@ -127,7 +133,7 @@ class RunState:
         self.folder, self.has_parser = folder, facts.has_parser
         self.grace = self.config.timing.grace if facts.grace is None else facts.grace
         self._working_directory = facts.working_directory or folder.work_dir
-        environment, self.secrets = self.dependencies.environment.make(
+        environment, secrets = self.dependencies.environment.make(
             facts.environment,
             self.task,
             token=self.dependencies.new_token(),
@@ -135,6 +141,10 @@ class RunState:
         )
         # After the variables of the service, which must not undo the assignment of GPUs.
         self._environment = {**environment, **self._gpu_variables}
+        self._hide((*self.secrets, *secrets))
+
+    def _hide(self, secrets: tuple[str, ...]) -> None:
+        self.secrets = tuple(dict.fromkeys(secrets))
         self._redactor = Redactor(self.secrets) if self.secrets else None
 
     def make_launch(
@@ -185,6 +195,7 @@ class RunState:
     def stopping(self) -> str:
         """Note that a process is about to be stopped; return why."""
         self.stopped_at, cause = int(self.dependencies.wall()), self.control.cause
+        self.printed_before_stop = self.folder.log.size if self.folder is not None else None
         text = cause.text if cause else "time limit of the post command, or the agent is ending"
         self.why.add("asked", text)
         return text
@@ -301,7 +312,7 @@ class RunState:
         parsed, notice = self.parsed, self._notice
         if status is None:
             status = TaskStatus.Warning if notice else self.status
-        resources = shorten(parsed.resources, MAX_REPORT)
+        resources = shorten(self.redact(parsed.resources), MAX_REPORT)
         if self.usage is not None:
             # Twice: as a field for our own farm, as words for an Afanasy server, which shows the text.
             resources = f"{resources} {usage_words(self.usage)}".lstrip()
@@ -314,17 +325,28 @@ class RunState:
             frame=parsed.frame,
             percentframe=min(max(parsed.percentframe, 0), 100),
             progress_changed=parsed.progress_changed,
-            activity=notice or self.redact(shorten(self.activity, MAX_ACTIVITY)),
-            report=self.redact(shorten(parsed.report, MAX_REPORT)),
+            activity=notice or shorten(self.redact(self.activity), MAX_ACTIVITY),
+            report=shorten(self.redact(parsed.report), MAX_REPORT),
             resources=resources,
             parsed_files=parsed_files,
             started=self.started_at,
             usage=self.usage,
         )
 
+    async def send(self, event: TaskEvent) -> None:
+        """Send an event without secrets. All that leaves the run goes through here."""
+        await self.events.send(self._redacted(event))
+
+    def send_nowait(self, event: TaskEvent) -> None:
+        """As `send`; raises `trio.WouldBlock` if the agent has not received the events before it."""
+        self.events.send_nowait(self._redacted(event))
+
+    def _redacted(self, event: TaskEvent) -> TaskEvent:
+        return redact_event(event, self._redactor) if self._redactor is not None else event
+
     async def publish(self) -> None:
         """Send the update of this moment."""
-        await self.events.send(self.update())
+        await self.send(self.update())
 
     async def show_activity(self, activity: str) -> None:
         """Report what a run does that has no process yet."""
@@ -338,13 +360,13 @@ class RunState:
 
     async def send_log(self, text: str) -> None:
         """Add text to the task's log on the server now."""
-        await self.events.send(LogLine(run=self.task.run, text=self.redact(text)))
+        await self.send(LogLine(run=self.task.run, text=text))
 
     async def send_files(self, files: tuple[TaskFile, ...]) -> None:
         """Send files to the server, once each."""
         if files:
             self.sent_files.update(file.name for file in files)
-            await self.events.send(FilesFound(run=self.task.run, files=files))
+            await self.send(FilesFound(run=self.task.run, files=files))
 
     def concluded(self, status: TaskStatus, output: str, parsed_files: tuple[str, ...]) -> None:
         """Note progress and output for the outcome of a run that has had its process."""

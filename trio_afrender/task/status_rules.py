@@ -104,6 +104,8 @@ class RunFacts:
     badresult: bool = False
     finishedsuccess: bool = False
     files_ok: bool = True
+    assets_ok: bool = True
+    """False: the program missed files, and the checks make that an error."""
     post_in_time: bool = True
     """Whether all post commands ended within the limit ``post_time``."""
     post_ok: bool = True
@@ -127,6 +129,7 @@ def decide_status(facts: RunFacts) -> TaskStatus:
         (facts.error, TaskStatus.FinishedParserError),
         (facts.badresult, TaskStatus.FinishedParserBadResult),
         (not facts.files_ok, TaskStatus.BadRenderedFiles),
+        (not facts.assets_ok, TaskStatus.FinishedParserBadResult),
         (not facts.post_in_time, TaskStatus.FinishedError),
         (not facts.post_ok, TaskStatus.FinishedFailedPost),
         (facts.finishedsuccess, TaskStatus.FinishedParserSuccess),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from trio_afrender.protocol.messages import TaskExec
 
-__all__ = ("make_task_info",)
+__all__ = ("make_task_info", "read_own_checks")
+
+CUSTOM_DATA = ("job_custom_data", "block_custom_data", "task_custom_data")
+"""Texts that an owner of a job may add to it. The later ones override the earlier ones."""
 
 
 def make_task_info(task: TaskExec, store_dir: str) -> dict[str, object]:
@@ -46,3 +49,25 @@ def make_task_info(task: TaskExec, store_dir: str) -> dict[str, object]:
     info.update(task.data_integers)
     info.update(task.data_strings)
     return info
+
+
+def read_own_checks(texts: Mapping[str, str]) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return the checks that the custom data of job, block and task set, and what is wrong with them.
+
+    Custom data may be anything. A JSON object in it counts: ``{"checks": {"assets": "error"}}``.
+    """
+    checks: dict[str, object] = {}
+    problems: list[str] = []
+    for name in CUSTOM_DATA:
+        text = texts.get(name, "")
+        if '"checks"' not in text:
+            continue  # most texts are not for the agent
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(data, dict):
+            own, wrong = read_rules("checks", data.get("checks"), owner=name)
+            checks.update(own)
+            problems.extend(wrong)
+    return checks, tuple(problems)

@@ -22,29 +22,42 @@ from trio_afrender.tasklog.interfaces import RunLog
 __all__ = ("Monitor", "ProcessMonitors")
 
 
+START_DELAY = 0.1
+"""Seconds after the start of a process until its monitors are started: most tiny tasks have ended
+then, and each monitor that is started and cancelled is a noticeable part of their cost."""
+
+
 class ProcessMonitors:
     """The monitors of one run, for each of its processes in turn."""
 
     def __init__(self, state: RunState, log: RunLog, facts: ServiceFacts) -> None:
-        self.usage = UsageMonitor(state)
         self.memory_shortage = MemoryShortage(state)
-        self._of_each: tuple[Monitor, ...] = (
-            # A suspension is for the run, so it holds for post commands too.
-            SuspensionMonitor(state),
-            self.usage,
-            self.memory_shortage,
-        )
+        self.usage = UsageMonitor(state, self.memory_shortage)
+        self._state = state
+        # A suspension is for the run, so it holds for post commands too.
+        self._of_each: tuple[Monitor, ...] = (SuspensionMonitor(state), self.usage)
         # Limits and stuck detection are for the task's own process: each post command has a time
         # limit, and all of them together have ``post_time``.
         self._of_own: tuple[Monitor, ...] = ()
         limits = state.config.limits_of(state.task.service, facts.limits)
+        # A limit counts from the start, and may be shorter than the delay.
+        self._delay = START_DELAY
         if limits != Limits():
+            self._delay = 0.0
             self._of_own += (LimitMonitor(state, log, limits),)
         stuck = state.config.stuck_of(state.task.service, facts.stuck)
         if stuck.policy != "off":
             self._of_own += (StuckMonitor(state, log, stuck),)
 
-    def start(self, nursery: trio.Nursery, process: ProcessTree, *, own: bool) -> None:
-        """Start the monitors of `process` in `nursery`; `own`: it is no post command."""
-        for monitor in self._of_each + (self._of_own if own else ()):
-            nursery.start_soon(monitor.run, process)
+    async def run(self, process: ProcessTree, scope: trio.CancelScope, *, own: bool) -> None:
+        """Run the monitors of `process` until `scope` is cancelled; `own`: it is no post command."""
+        suspension = self._state.control.suspension
+        with scope:
+            # A process that is to be suspended is suspended at once, as is one to be resumed that an
+            # earlier agent has suspended.
+            if not suspension and process.started is None:
+                with trio.move_on_after(self._delay):
+                    await suspension.changed()
+            async with trio.open_nursery() as nursery:
+                for monitor in self._of_each + (self._of_own if own else ()):
+                    nursery.start_soon(monitor.run, process)

@@ -12,9 +12,6 @@ import trio
 
 from trio_afrender.hostinfo.memory import MemoryHeadroom
 from trio_afrender.hostinfo.process_usage import ProcessUsage
-from trio_afrender.hostinfo.rates import until_tick
-from trio_afrender.process.interfaces import ProcessTree
-from trio_afrender.task.monitors.usage import FIRST_SAMPLE_DELAY
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.usage_totals import show_bytes
 
@@ -51,19 +48,14 @@ class MemoryShortage:
         self._kills: int | None = None
         self._taken = 0.0
 
-    async def run(self, process: ProcessTree) -> None:
-        """Look whether memory is short, at the moments at which the usage is measured too."""
-        period = self._state.dependencies.period
-        wait = min(FIRST_SAMPLE_DELAY, period())
-        while True:
-            await trio.sleep(wait)
-            headroom = self._read_headroom()
-            # The kernel counts from the start of the host: only the difference is of this run's time.
-            if self._kills is None:
-                self._kills = headroom.oom_kills
-            if is_short(headroom):
-                await self._take(headroom)
-            wait = until_tick(trio.current_time(), period())
+    async def look(self) -> None:
+        """Take the table if memory is short. Called at the moments at which the usage is measured."""
+        headroom = self._read_headroom()
+        # The kernel counts from the start of the host: only the difference is of this run's time.
+        if self._kills is None:
+            self._kills = headroom.oom_kills
+        if is_short(headroom):
+            await self._take(headroom)
 
     async def conclude(self) -> bool:
         """Decide after a failure whether the host was short of memory; if so, `sentence` is set."""

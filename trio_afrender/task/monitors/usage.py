@@ -11,6 +11,7 @@ import trio
 from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.hostinfo.rates import until_tick
 from trio_afrender.process.interfaces import ProcessTree
+from trio_afrender.task.monitors.memory_shortage import MemoryShortage
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.usage_totals import TreeUsage, usage_sentence
 
@@ -27,31 +28,41 @@ MAX_FINAL_SAMPLES = 64
 class UsageMonitor:
     """Measures one run, over all its processes."""
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, shortage: MemoryShortage) -> None:
         self._state = state
+        self._shortage = shortage
         self._usage_reader = state.dependencies.usage_reader
         self._tree_usage = TreeUsage(trio.current_time())
         self._measured = False
         """Whether there has been a measurement."""
         self._tree: ProcessTree | None = None
         """The tree that is measured now; `freeze` and `close` end that by setting None."""
+        self._first_at = 0.0
+
+    def begin(self, process: ProcessTree) -> None:
+        """Note that `process` has started: from now on `freeze` measures it, even before `run`."""
+        self._tree = process
+        self._first_at = trio.current_time() + min(
+            FIRST_SAMPLE_DELAY, self._state.dependencies.period()
+        )
 
     async def run(self, process: ProcessTree) -> None:
-        """Measure `process` until cancelled, or until `freeze` or `close` of it."""
-        self._tree, period = process, self._state.dependencies.period
-        wait = min(FIRST_SAMPLE_DELAY, period())
+        """Measure `process` until cancelled, or until `freeze` or `close` of it.
+
+        The shortage of memory is looked for at the same moments, by the same task, until cancelled.
+        """
+        due = self._first_at
         while True:
-            await trio.sleep(wait)
-            if self._tree is not process:
-                return
-            found = await self._read(process)
-            # It ended while it was read: its final values are noted, these are older.
-            if self._tree is not process:
-                return
-            if found:
-                self._advance(found)
-                await self._state.publish()
-            wait = until_tick(trio.current_time(), period())
+            await trio.sleep_until(due)
+            await self._shortage.look()
+            if self._tree is process:
+                found = await self._read(process)
+                # If it ended while it was read, its final values are noted, and these are older.
+                if found and self._tree is process:
+                    self._advance(found)
+                    await self._state.publish()
+            now = trio.current_time()
+            due = now + until_tick(now, self._state.dependencies.period())
 
     async def freeze(self) -> None:
         """Take a last measurement before the tree is stopped: what it does while it ends is not the
