@@ -17,16 +17,20 @@ from trio_afrender.farm import (
     JobView,
     TaskSpec,
     TaskView,
+    job_edits,
     renders,
     scheduler,
     transitions,
+    user_edits,
     user_requests,
     why_waiting,
 )
 from trio_afrender.farm.model import RenderState
+from trio_afrender.farm.node_log import Actor
 from trio_afrender.farm.snapshots import view_job, view_render
 from trio_afrender.farm.state import AttemptOutput, FarmState, LogText, OutgoingMessages
 from trio_afrender.farm.store import MemoryFarmStore
+from trio_afrender.farm.task_bits import job_bits, state_text, task_bits
 from trio_afrender.farm.updates import apply_update
 from trio_afrender.jobs.views import RenderView
 from trio_afrender.protocol.messages import (
@@ -47,6 +51,7 @@ from trio_afrender.protocol.messages import (
 )
 
 __all__ = (
+    "ADMIN",
     "FakeLink",
     "FakeRender",
     "FarmHarness",
@@ -57,6 +62,7 @@ __all__ = (
     "with_fields",
 )
 
+ADMIN = Actor(user_name="boss", host_name="w1", admin=True)
 Done = TaskStatus.FinishedSuccess
 _T = TypeVar("_T")
 
@@ -154,6 +160,57 @@ class FarmHarness:
 
     def why_waiting(self, job: int) -> tuple[str, ...]:
         return why_waiting.why_waiting(self.state, self.state.find_job(job), self.now)
+
+    def edit(self, job: int, params: Mapping[str, object], actor: Actor = ADMIN) -> str:
+        """Set parameters of a job."""
+        text = job_edits.edit_job(self.state, self.state.jobs[job], params, actor, self.now)
+        self.assign()
+        return text
+
+    def edit_blocks(
+        self, job: int, blocks: Sequence[int], params: Mapping[str, object], actor: Actor = ADMIN
+    ) -> str:
+        found = self.state.jobs[job]
+        text = job_edits.edit_blocks(self.state, found, blocks, params, actor, self.now)
+        self.assign()
+        return text
+
+    def operate(self, job: int, kind: str, /, actor: Actor = ADMIN, **fields: object) -> object:
+        """Apply an operation to a whole job."""
+        operation = {"type": kind, **fields}
+        found = self.state.jobs[job]
+        reply = job_edits.operate_job(self.state, found, operation, actor, self.now)
+        self.assign()
+        return reply
+
+    def operate_blocks(
+        self, job: int, blocks: Sequence[int], kind: str, /, actor: Actor = ADMIN, **fields: object
+    ) -> object:
+        found = self.state.jobs[job]
+        operation = {"type": kind, **fields}
+        reply = job_edits.operate_blocks(self.state, found, blocks, operation, actor, self.now)
+        self.assign()
+        return reply
+
+    def edit_user(self, name: str, params: Mapping[str, object], actor: Actor = ADMIN) -> str:
+        text = user_edits.edit_user(self.state, self.state.users[name], params, actor, self.now)
+        self.assign()
+        return text
+
+    def operate_user(self, name: str, kind: str, /, actor: Actor = ADMIN, **fields: object) -> str:
+        operation = {"type": kind, **fields}
+        user = self.state.users[name]
+        text = user_edits.operate_user(self.state, user, operation, actor, self.now)
+        self.assign()
+        return text
+
+    def bits(self, job: int, block: int = 0) -> list[str]:
+        """The words of each task of a block."""
+        tasks = self.state.jobs[job].blocks[block].tasks
+        return [state_text(task_bits(task)) for task in tasks]
+
+    def job_words(self, job: int) -> str:
+        return state_text(job_bits(self.state.jobs[job]))
 
     # Renders and the clock
 
