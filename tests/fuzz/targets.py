@@ -26,9 +26,18 @@ class Target:
 
 def all_targets() -> Mapping[str, Target]:
     """Return all targets. Imported here, because each module imports this one."""
-    from fuzz import afserver_messages, configs, frames, ipc_messages, jobs, task_outputs
+    from fuzz import (
+        afserver_messages,
+        configs,
+        frames,
+        ipc_messages,
+        jobs,
+        json_requests,
+        task_outputs,
+    )
 
     found: dict[str, Target] = {}
-    for module in (frames, afserver_messages, ipc_messages, jobs, configs, task_outputs):
+    modules = (frames, afserver_messages, ipc_messages, jobs, configs, task_outputs, json_requests)
+    for module in modules:
         found |= module.TARGETS
     return found

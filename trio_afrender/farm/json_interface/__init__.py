@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ()
+from trio_afrender.farm.json_interface.json_server import serve_json
+
+__all__ = ("serve_json",)

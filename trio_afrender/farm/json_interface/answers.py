@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypeAlias
 
-__all__ = ("encode_json", "info", "message", "status")
+import attrs
 
-Answer = dict[str, object]
+__all__ = ("Answer", "EncodedAnswer", "encode_json", "encode_text", "info", "message", "status")
+
+Answer: TypeAlias = dict[str, object]
 
 # No blanks, no escapes but those that JSON needs: clients get UTF-8. Dictionaries keep their order.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+encode_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+"""The JSON of a value."""
 
 
-def encode_json(answer: Answer) -> bytes:
+@attrs.frozen(slots=True)
+class EncodedAnswer:
+    """An answer whose JSON has been made in parts."""
+
+    text: str
+
+
+def encode_json(answer: Answer | EncodedAnswer) -> bytes:
     """The bytes of an answer. Names with bytes that are not UTF-8 get "?" for them."""
-    return _encode(answer).encode("utf-8", "replace")
+    text = answer.text if isinstance(answer, EncodedAnswer) else encode_text(answer)
+    return text.encode("utf-8", "replace")
 
 
 def info(kind: Literal["log", "info", "error"], text: str) -> Answer:

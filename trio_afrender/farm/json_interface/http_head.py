@@ -25,7 +25,7 @@ MAX_HEAD = 16 * 1024
 """Bytes of a head, the blank line included."""
 _MAX_HEADERS = 100
 _REQUEST_LINE = re.compile(r"(GET|POST) ([!-~]{1,4096}) HTTP/1\.[01]")
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0]*?)[ \t]*")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\0]*)")
 _LENGTH = re.compile(r"\d{1,15}")
 _REASONS = {
     200: "OK",
@@ -108,7 +108,7 @@ def parse_head(raw: bytes) -> HttpHead:
         header = _HEADER.fullmatch(line)
         if header is None:
             raise HttpRefused(400, f"not a header: {show_json(line)}")
-        name, value = header[1].lower(), header[2]
+        name, value = header[1].lower(), header[2].strip(" \t")
         if headers.setdefault(name, value) != value:
             raise HttpRefused(400, f"the header {name} stands twice, with different values")
     return HttpHead(method=match[1], target=match[2], headers=headers)

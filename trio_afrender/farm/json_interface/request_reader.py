@@ -31,6 +31,7 @@ _MISMATCH = encode(VersionMismatch(version=VERSION, value=1))
 _TEXT_MARK = b"AFANASY"
 _TEXT_HEAD = re.compile(rb"AFANASY\s*(-?\d{1,18})\s*JSON\s*", re.IGNORECASE)
 _MAX_TEXT_HEAD = 256
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _METHODS = (b"GET ", b"POST ")
 
 
@@ -79,6 +80,7 @@ class RequestReader:
         """May be lowered as long as no body has arrived."""
         self._data = bytearray()
         self._begun: _Begun | None = None
+        self._searched = 0
 
     @property
     def head(self) -> HttpHead | None:
@@ -139,7 +141,9 @@ class RequestReader:
 
     def _read_http_head(self) -> _Begun | None:
         # Lines may end without a carriage return: the request that CGRU's own tests send.
-        end = re.search(rb"\r?\n\r?\n", self._data)
+        end = _HEAD_END.search(self._data, self._searched)
+        # A client that sends single bytes must not have the same bytes searched again each time.
+        self._searched = max(0, len(self._data) - 3)
         if (end.start() if end else len(self._data)) > MAX_HEAD:
             raise HttpRefused(400, f"a head of more than {MAX_HEAD:,} bytes")
         if end is None:

@@ -1,0 +1,296 @@
+"""Requests that read: lists of nodes, logs, progress, blocks, events, files, settings."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from trio_afrender.farm.farm import Farm
+from trio_afrender.farm.json_interface.answers import Answer, EncodedAnswer, info, message
+from trio_afrender.farm.json_interface.job_objects import (
+    BLOCK_MODES,
+    describe_block,
+    describe_error_hosts,
+    describe_jobs,
+    describe_progress,
+    orders_of_users,
+    serial_of,
+)
+from trio_afrender.farm.json_interface.json_monitors import MonitorRegistry
+from trio_afrender.farm.json_interface.name_masks import by_beginnings
+from trio_afrender.farm.json_interface.node_objects import (
+    ROOT,
+    describe_branch,
+    describe_monitor,
+    describe_pool,
+    describe_user,
+)
+from trio_afrender.farm.json_interface.render_objects import (
+    describe_resources,
+    describe_whole_render,
+    encode_renders,
+)
+from trio_afrender.farm.json_interface.request_body import numbers_at, text_at, texts_at
+from trio_afrender.farm.json_interface.served_files import GuiFolder
+from trio_afrender.farm.json_interface.task_requests import TaskRequests
+from trio_afrender.farm.model import Job, RenderState
+from trio_afrender.safe_files import read_regular
+from trio_afrender.text import show_json, suggest
+from trio_afrender.version import __version__
+
+__all__ = ("GetRequests",)
+
+_T = TypeVar("_T")
+_TYPES = ("jobs", "renders", "users", "pools", "branches", "monitors", "files", "config")
+_JOB_MODES = ("progress", "error_hosts", "log")
+_TASK_MODES = ("info", "output", "log", "error_hosts", "files")
+_GUI_SETTINGS = {
+    "af_monitor_render_idle_bar_max": 3600,
+    "af_monitor_render_cpu_hot_min": 90,
+    "af_monitor_render_cpu_hot_max": 100,
+}
+"""Without these CGRU's browser page draws no plots."""
+_CONFIG_FILES = ("config_default.json", "afanasy/config_default.json")
+_MAX_CONFIG = 4 * 1024 * 1024
+
+
+class GetRequests:
+    """Answers the requests that change nothing."""
+
+    def __init__(
+        self,
+        farm: Farm,
+        registry: MonitorRegistry,
+        nursery: trio.Nursery,
+        gui: GuiFolder | None,
+    ) -> None:
+        self._state = farm.state
+        self._registry = registry
+        self._gui = gui
+        self._tasks = TaskRequests(farm, registry, nursery)
+        self._methods: Mapping[str, Callable[[Answer], Answer | EncodedAnswer]] = {
+            "renders": self._renders,
+            "users": self._users,
+            "pools": self._pools,
+            "branches": self._branches,
+            "monitors": self._monitors,
+        }
+
+    async def answer(self, asked: Answer) -> Answer | EncodedAnswer:
+        """Answer one request."""
+        kind = text_at(asked, "type")
+        if kind == "jobs":
+            task = _first_task(asked)
+            mode = text_at(asked, "mode")
+            if task is not None:
+                return await self._tasks.answer(task, mode, asked)
+            if mode in _TASK_MODES and mode not in _JOB_MODES:
+                return info("error", f'mode "{mode}" needs ids, block_ids and task_ids of one each')
+            await trio.lowlevel.checkpoint()
+            return self._jobs(asked, mode)
+        if kind == "files":
+            return await self._files(text_at(asked, "path"))
+        if kind == "config":
+            return await self._config()
+        await trio.lowlevel.checkpoint()
+        if kind not in self._methods:
+            near = suggest(kind, _TYPES)
+            return info("error", f"Invalid get type = {show_json(asked.get('type'))}{near}")
+        return self._methods[kind](asked)
+
+    def _jobs(self, asked: Answer, mode: str) -> Answer:
+        jobs = self._state.jobs
+        ids = numbers_at(asked, "ids")
+        if len(ids) == 1 and ids[0] not in jobs:
+            return info("error", f"Invalid ID: there is no job {ids[0]}")
+        blocks = numbers_at(asked, "block_ids")
+        if blocks:
+            modes = texts_at(asked, "mode")
+            job = jobs.get(ids[0]) if ids else None
+            if job is not None and len(modes) == len(blocks):
+                return self._blocks(job, blocks, modes)
+        elif mode in _JOB_MODES:
+            if len(ids) != 1:
+                return info("error", f'mode "{mode}" needs one id of a job')
+            return self._one_job(jobs[ids[0]], mode)
+        now = trio.current_time()
+        found = self._find_jobs(asked, ids)
+        full = mode == "full"
+        return {"jobs": describe_jobs(self._state, found, now, full=full)}
+
+    def _one_job(self, job: Job, mode: str) -> Answer:
+        if mode == "progress":
+            wall = int(self._state.wall())
+            return {"job_progress": {"id": job.id, "progress": describe_progress(job, wall)}}
+        if mode == "log":
+            return message(job.spec.name, "log", job.node_log.lines)
+        lines = describe_error_hosts(self._state, job, trio.current_time())
+        return message(job.spec.name, "error_hosts", lines)
+
+    def _blocks(self, job: Job, blocks: list[int], modes: list[str]) -> Answer:
+        now = trio.current_time()
+        made = []
+        for number, mode in zip(blocks, modes, strict=True):
+            if not 0 <= number < len(job.blocks):
+                last = len(job.blocks) - 1
+                return info("error", f"Invalid block number {number}: the job has 0 to {last}")
+            if mode not in BLOCK_MODES:
+                near = suggest(mode, BLOCK_MODES)
+                return info("error", f"Unknown block mode {show_json(mode)}{near}")
+            made.append(describe_block(self._state, job.blocks[number], number, now, mode))
+        return {"blocks": made}
+
+    def _find_jobs(self, asked: Answer, ids: list[int]) -> list[Job]:
+        """The jobs that a request selects: as asked by id, else the most important ones first."""
+        jobs = self._state.jobs
+        if ids:
+            return [jobs[each] for each in dict.fromkeys(ids) if each in jobs]
+        return sorted(self._filter_jobs(asked), key=lambda job: (-job.spec.priority, job.id))
+
+    def _filter_jobs(self, asked: Answer) -> Iterable[Job]:
+        jobs = self._state.jobs
+        if mask := text_at(asked, "mask"):
+            wanted = by_beginnings(mask)
+            return [job for job in jobs.values() if wanted(job.spec.name)]
+        if isinstance(asked.get("uids"), list):
+            numbers = set(numbers_at(asked, "uids"))
+            return [job for job in jobs.values() if job.user.id in numbers]
+        if isinstance(asked.get("serials"), list):
+            numbers = set(numbers_at(asked, "serials"))
+            return [job for job in jobs.values() if serial_of(job) in numbers]
+        if isinstance(asked.get("users"), list):
+            names = set(texts_at(asked, "users"))
+            return [job for job in jobs.values() if job.user.name in names]
+        return jobs.values()
+
+    def _renders(self, asked: Answer) -> Answer | EncodedAnswer:
+        state, mode = self._state, text_at(asked, "mode")
+        by_id = {render.id: render for render in state.renders.values()}
+        found = _select(by_id, lambda render: render.name, asked)
+        now = trio.current_time()
+        if mode == "resources":
+            return {"renders": [describe_resources(state, each, now) for each in found]}
+        if mode in ("full", "log", "tasks_log"):
+            if len(found) != 1:
+                return _needs_one(mode, asked, "render")
+            return self._one_render(found[0], mode, now)
+        return EncodedAnswer(f'{{"renders":{encode_renders(state, found, now)}}}')
+
+    def _one_render(self, render: RenderState, mode: str, now: float) -> Answer:
+        if mode == "full":
+            return {"object": describe_whole_render(self._state, render, now)}
+        if mode == "log":
+            return message(render.name, "log", render.node_log.lines)
+        lines = render.tasks_log.lines or ("No tasks execution.",)
+        return message(render.name, "tasks_log", lines)
+
+    def _users(self, asked: Answer) -> Answer:
+        by_id = {user.id: user for user in self._state.users.values()}
+        found = _select(by_id, lambda user: user.name, asked)
+        mode = text_at(asked, "mode")
+        if mode not in ("log", "jobs_order"):
+            return {"users": [describe_user(self._state, user) for user in found]}
+        if len(found) != 1:
+            return _needs_one(mode, asked, "user")
+        user = found[0]
+        if mode == "log":
+            return message(user.name, "log", user.node_log.lines)
+        order = orders_of_users(self._state).get(user.id, [])
+        return {"events": {"jobs_order": {"uids": [user.id], "jids": [order]}}}
+
+    def _pools(self, asked: Answer) -> Answer:
+        found = _select({ROOT: self._state}, lambda _: "/", asked)
+        if text_at(asked, "mode") == "log":
+            return message("/", "log", self._state.pool_log.lines)
+        now = trio.current_time()
+        return {"pools": [describe_pool(state, now) for state in found]}
+
+    def _branches(self, asked: Answer) -> Answer:
+        found = _select({ROOT: self._state}, lambda _: "/", asked)
+        if text_at(asked, "mode") == "log":
+            return message("/", "log", ())
+        return {"branches": [describe_branch(state) for state in found]}
+
+    def _monitors(self, asked: Answer) -> Answer:
+        mode = text_at(asked, "mode")
+        monitors = self._registry.monitors
+        if mode:
+            ids = numbers_at(asked, "ids")
+            monitor = monitors.get(ids[0]) if ids else None
+            if monitor is None:
+                # What clients take for "register again".
+                return {"monitor": {"id": 0}}
+            if mode == "log":
+                return message(monitor.name, "log", monitor.node_log.lines)
+            if mode == "events":
+                events = self._registry.poll(monitor, trio.current_time())
+                if monitor.id not in monitors:
+                    return {"monitor": {"id": 0}}
+                return {"events": events}
+        found = _select(monitors, lambda monitor: monitor.name, asked)
+        return {"monitors": [describe_monitor(monitor) for monitor in found]}
+
+    async def _files(self, path: str) -> Answer:
+        names: list[str] = []
+        if self._gui is not None:
+            names = await trio.to_thread.run_sync(self._gui.list_names, path)
+        return {"path": path, "files": names}
+
+    async def _config(self) -> Answer:
+        found: list[object] = [{"cgru_config": _GUI_SETTINGS}]
+        folder = ""
+        if self._gui is not None:
+            folder = str(self._gui.folder)
+            found = await trio.to_thread.run_sync(_read_config, self._gui.folder)
+        environment = {
+            "version": f"trio_afrender {__version__}",
+            "builddate": "",
+            "buildrevision": "",
+            "platform": f"unix {platform.system().lower()} {platform.machine()}",
+            "hostname": socket.gethostname(),
+            "username": getpass.getuser(),
+            "location": folder,
+            "servedir": folder,
+        }
+        return {"cgru_config": [*found, {"cgru_environment": environment}]}
+
+
+def _first_task(asked: Answer) -> tuple[int, int, int] | None:
+    """The job, block and task of a request about one task; None if it is about jobs."""
+    lists = [numbers_at(asked, key) for key in ("ids", "block_ids", "task_ids")]
+    return (lists[0][0], lists[1][0], lists[2][0]) if all(lists) else None
+
+
+def _select(by_id: Mapping[int, _T], name_of: Callable[[_T], str], asked: Answer) -> list[_T]:
+    """The nodes with the ids of a request, else those its mask matches, else all."""
+    if ids := numbers_at(asked, "ids"):
+        return [by_id[each] for each in dict.fromkeys(ids) if each in by_id]
+    if mask := text_at(asked, "mask"):
+        wanted = by_beginnings(mask)
+        return [node for node in by_id.values() if wanted(name_of(node))]
+    return list(by_id.values())
+
+
+def _needs_one(mode: str, asked: Answer, what: str) -> Answer:
+    ids = numbers_at(asked, "ids")
+    if len(ids) == 1:
+        return info("error", f"Invalid ID: there is no {what} {ids[0]}")
+    return info("error", f'mode "{mode}" needs one id of a {what}')
+
+
+def _read_config(folder: Path) -> list[object]:
+    """The settings of a CGRU folder, without those of the studio, which may hold secrets. Blocking."""
+    found: list[object] = [{"cgru_config": _GUI_SETTINGS}]
+    for name in _CONFIG_FILES:
+        try:
+            found.append(json.loads(read_regular(folder / name, _MAX_CONFIG)))
+        except (OSError, ValueError, RecursionError):
+            continue  # the page works without
+    return found

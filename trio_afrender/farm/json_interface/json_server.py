@@ -1,0 +1,256 @@
+"""The port of the JSON interface: connections, their limits, and who may ask.
+
+Anybody who can ask can have commands run here, so only loopback addresses are served, and only the
+user who runs the farm, unless a request has the farm's token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_afrender.async_helpers import open_bare_nursery
+from trio_afrender.config.settings import Token
+from trio_afrender.errors import ConfigError
+from trio_afrender.farm.farm import Farm
+from trio_afrender.farm.json_interface.answers import Answer, EncodedAnswer, encode_json, info
+from trio_afrender.farm.json_interface.asker import Asker
+from trio_afrender.farm.json_interface.http_head import HttpHead, HttpRefused, find_foreign
+from trio_afrender.farm.json_interface.request_body import BadJson, parse_root, text_at
+from trio_afrender.farm.json_interface.request_reader import (
+    FramedRequest,
+    RequestReader,
+    RequestRefused,
+    frame_answer,
+)
+from trio_afrender.farm.json_interface.root_requests import RootRequests
+from trio_afrender.farm.json_interface.socket_owner import Address, find_listener, find_owner
+from trio_afrender.transport.address import is_loopback, make_url
+from trio_afrender.transport.websocket_server import BoundAddress
+
+__all__ = ("MAX_CONNECTIONS", "TIMEOUT", "JsonServer", "serve_json")
+
+_log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 64
+"""Connections at once. Further ones wait in the kernel's queue."""
+MAX_FOREIGN = 8
+"""Of these, connections of other users of this machine. Further ones are closed at once."""
+TIMEOUT = 12.0
+"""Seconds in which a request has to arrive, and in which the client has to take the answer."""
+_MAX_FOREIGN_BODY = 16 * 1024 * 1024
+"""Bytes of a request whose sender has yet to show the token."""
+_LARGE = 256 * 1024
+"""Bytes of a request that is parsed in a thread."""
+_REFUSED = (
+    "this farm belongs to another user of this machine: give its token, as"
+    ' "Authorization: Bearer TOKEN" in HTTP or as the key "token" beside the request'
+)
+
+OwnerOf = Callable[[Address, Address], Awaitable[bool]]
+"""Tells whether the socket at the other end belongs to the user who runs this program."""
+
+
+async def serve_json(
+    farm: Farm,
+    host: str,
+    port: int,
+    *,
+    token: Token | None = None,
+    gui_folder: Path | None = None,
+    task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve Afanasy's JSON interface of a farm until cancelled.
+
+    `gui_folder` is a studio's CGRU folder, whose browser page is served. Raises `ConfigError` for
+    an address that is not loopback and for a port that cannot be bound.
+    """
+    if not is_loopback(host):
+        raise ConfigError(
+            f'cannot serve JSON on "{host}": who reaches the port can run commands here, so only'
+            " loopback addresses are allowed, such as 127.0.0.1"
+        )
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        problem = error.strerror or str(error)
+        holder = await trio.to_thread.run_sync(find_listener, port)
+        used = f", by {holder}" if holder else ""
+        raise ConfigError(f"cannot serve JSON on {host}:{port}: {problem}{used}") from error
+    if port == 0:
+        port = listeners[0].socket.getsockname()[1]
+    url = make_url(host, port, tls=False).replace("ws://", "http://")
+    async with open_bare_nursery() as nursery:
+        requests = RootRequests(farm, nursery, gui_folder)
+        server = JsonServer(farm, requests, token, _is_own)
+        nursery.start_soon(requests.registry.run_clock)
+        places = trio.Semaphore(MAX_CONNECTIONS)
+        limited = [_LimitedListener(each, places) for each in listeners]
+
+        async def serve(stream: trio.SocketStream) -> None:
+            try:
+                await server.serve(stream)
+            finally:
+                places.release()
+
+        task_status.started(BoundAddress(url=url, host=host, port=port))
+        await trio.serve_listeners(serve, limited, handler_nursery=nursery)
+
+
+class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
+    """A listener that accepts a connection only when there is a place for it."""
+
+    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
+        self._listener = listener
+        self._places = places
+
+    async def accept(self) -> trio.SocketStream:
+        await self._places.acquire()
+        try:
+            return await self._listener.accept()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+async def _is_own(peer: Address, local: Address) -> bool:
+    owner = await trio.to_thread.run_sync(find_owner, peer, local)
+    return owner is not None and owner == os.geteuid()
+
+
+@attrs.define(slots=True, eq=False)
+class JsonServer:
+    """Serves connections, each with one request."""
+
+    farm: Farm
+    requests: RootRequests
+    token: Token | None
+    is_own: OwnerOf
+    foreign: int = 0
+    """Connections of other users."""
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve a TCP connection, then close it. Raises only `Cancelled`."""
+        try:
+            peer = stream.socket.getpeername()[:2]
+            local = stream.socket.getsockname()[:2]
+        except OSError:  # the client has gone already
+            await trio.aclose_forcefully(stream)
+            return
+        await self.serve_stream(stream, peer, local)
+
+    async def serve_stream(
+        self, stream: trio.abc.HalfCloseableStream, peer: Address, local: Address
+    ) -> None:
+        """Serve a connection whose ends are known, then close it. Raises only `Cancelled`."""
+        try:
+            async with stream:
+                if await self.is_own(peer, local):
+                    await self._exchange(stream, Asker(address=peer[0], admin=True))
+                elif self.foreign < MAX_FOREIGN:
+                    self.foreign += 1
+                    try:
+                        await self._exchange(stream, Asker(address=peer[0]))
+                    finally:
+                        self.foreign -= 1
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            _log.debug("JSON client at %s: connection lost", peer)
+        except Exception:  # noqa: BLE001 - one connection must not end the others
+            _log.exception("JSON client at %s: connection failed", peer)
+
+    async def _exchange(self, stream: trio.abc.HalfCloseableStream, asker: Asker) -> None:
+        reader = RequestReader() if asker.admin else RequestReader(limit=_MAX_FOREIGN_BODY)
+        request = None
+        try:
+            with trio.move_on_after(TIMEOUT):
+                request = await _receive(stream, reader)
+            answer = await self._answer(request, asker) if request else b""
+        except RequestRefused as refusal:
+            _log.info("JSON client at %s: %s", asker.address, refusal)
+            answer = refusal.answer
+        if not answer:
+            return
+        with trio.move_on_after(TIMEOUT):
+            await stream.send_all(answer)
+            await stream.send_eof()
+            # A close while bytes of the client are unread would reset the connection, and the
+            # client might lose the answer.
+            while await stream.receive_some():
+                pass
+
+    async def _answer(self, request: FramedRequest, asker: Asker) -> bytes:
+        """The bytes of the answer; empty for a request that has none."""
+        try:
+            if request.head is not None:
+                return await self._answer_http(request, request.head, asker)
+            root = await _parse(request.body)
+            answer: Answer | EncodedAnswer | None
+            if not (asker.admin or self._knows_token(text_at(root, "token"))):
+                return frame_answer(request.kind, encode_json(info("error", _REFUSED)))
+            answer = await self.requests.answer(root, asker)
+        except BadJson as error:
+            answer = info("error", str(error))
+        except HttpRefused as refusal:
+            # A page of another site, or another user, is worth a line; a missing file is not.
+            level = logging.WARNING if refusal.status in (401, 403) else logging.DEBUG
+            _log.log(
+                level, "JSON client at %s: HTTP %d: %s", asker.address, refusal.status, refusal
+            )
+            return refusal.answer().encode()
+        return b"" if answer is None else frame_answer(request.kind, encode_json(answer))
+
+    async def _answer_http(self, request: FramedRequest, head: HttpHead, asker: Asker) -> bytes:
+        """The bytes of the answer. Raises `HttpRefused` and `BadJson`."""
+        if why := find_foreign(head):
+            raise HttpRefused(403, f"refused: {why}")
+        allowed = asker.admin or self._knows_token(_bearer(head))
+        if head.method == "GET":
+            if not allowed:
+                raise HttpRefused(401, _REFUSED)
+            return (await self.requests.serve_file(head.target)).encode()
+        root = await _parse(request.body)
+        if not (allowed or self._knows_token(text_at(root, "token"))):
+            raise HttpRefused(401, _REFUSED)
+        answer = await self.requests.answer(root, asker)
+        return b"" if answer is None else frame_answer(request.kind, encode_json(answer))
+
+    def _knows_token(self, secret: str) -> bool:
+        if self.token is None:
+            return False
+        digests = [
+            hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest()
+            for each in (secret, self.token.secret)
+        ]
+        return hmac.compare_digest(*digests)
+
+
+async def _receive(stream: trio.abc.ReceiveStream, reader: RequestReader) -> FramedRequest | None:
+    """Receive a request; None if the client closes before it is complete."""
+    while data := await stream.receive_some():
+        request = reader.feed(data)
+        if request is not None:
+            return request
+    return None
+
+
+async def _parse(body: bytes) -> dict[str, object]:
+    """Parse the JSON of a request. Raises `BadJson`."""
+    if len(body) < _LARGE:
+        await trio.lowlevel.checkpoint()
+        return parse_root(body)
+    return await trio.to_thread.run_sync(parse_root, body)
+
+
+def _bearer(head: HttpHead) -> str:
+    scheme, _, secret = head.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,161 @@
+"""The requests of the JSON interface, by the key of their root: each gets an answer, or none.
+
+Bad requests get an answer that names what is wrong. Only bugs raise.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from trio_afrender.errors import JobError
+from trio_afrender.farm.farm import Farm
+from trio_afrender.farm.json_interface.action_requests import ActionRequests
+from trio_afrender.farm.json_interface.answers import Answer, EncodedAnswer, info, status
+from trio_afrender.farm.json_interface.asker import Asker
+from trio_afrender.farm.json_interface.get_requests import GetRequests
+from trio_afrender.farm.json_interface.http_head import HttpAnswer, HttpRefused
+from trio_afrender.farm.json_interface.job_objects import orders_of_users, serial_of
+from trio_afrender.farm.json_interface.json_monitors import MAX_MONITORS, MonitorRegistry
+from trio_afrender.farm.json_interface.node_objects import describe_monitor, describe_user
+from trio_afrender.farm.json_interface.request_body import object_at, text_at
+from trio_afrender.farm.json_interface.served_files import GuiFolder
+from trio_afrender.farm.json_interface.task_files import find_task_file, read_task_file
+from trio_afrender.farm.json_interface.task_messages import describe_task, progress_of
+from trio_afrender.jobs.job_file import parse_job
+from trio_afrender.jobs.job_spec import JobSpec
+from trio_afrender.text import show_json
+
+__all__ = ("RootRequests",)
+
+_MAX_NAME = 255
+_MAX_MESSAGE = 10_000
+"""Characters of a message to all monitors."""
+_LARGE = 1000
+"""Tasks of a job that is parsed in a thread."""
+
+
+class RootRequests:
+    """Answers the requests to one farm. `nursery` runs what outlives a request: listening."""
+
+    def __init__(self, farm: Farm, nursery: trio.Nursery, gui_folder: Path | None = None) -> None:
+        self._farm = farm
+        self._state = farm.state
+        self._gui = GuiFolder(gui_folder) if gui_folder else None
+        self.registry = MonitorRegistry(
+            state=self._state,
+            describe_task=lambda key, kind, text: describe_task(self._state, key, kind, text),
+            describe_progress=lambda key: progress_of(self._state, key),
+            order_of=lambda user: orders_of_users(self._state).get(user, []),
+        )
+        self._get = GetRequests(farm, self.registry, nursery, self._gui)
+        self._action = ActionRequests(farm, self.registry, nursery)
+
+    async def answer(self, root: dict[str, object], asker: Asker) -> Answer | EncodedAnswer | None:
+        """Answer a request; None if it has no answer."""
+        self.registry.expire(trio.current_time())
+        if (asked := object_at(root, "get")) is not None:
+            return await self._get.answer(asked)
+        if (asked := object_at(root, "action")) is not None:
+            answer = self._action.answer(asked, asker)
+            self._farm.dispatch()
+            return answer
+        for key, method in (
+            ("job", self._submit),
+            ("monitor", self._register),
+            ("user", self._add_user),
+            ("announce", self._announce),
+        ):
+            if key in root:
+                return await method(root, asker)
+        if "reload_config" in root:
+            return status(
+                "reload_config", "Nothing to reload: the farm reads its files at its start."
+            )
+        known = "get, action, job, monitor, user, announce"
+        found = ", ".join(list(map(show_json, root))[:5]) or "nothing"
+        return info(
+            "error", f"Invalid action: expected an object with one of {known}; found {found}."
+        )
+
+    async def serve_file(self, target: str) -> HttpAnswer:
+        """Answer an HTTP GET. Raises `HttpRefused`."""
+        if (key_and_name := find_task_file(self._state, target)) is not None:
+            return await read_task_file(self._state, *key_and_name)
+        if self._gui is None:
+            raise HttpRefused(404, "there is no such file; pages are served with --gui DIR only")
+        return await trio.to_thread.run_sync(self._gui.serve, target)
+
+    async def _submit(self, root: dict[str, object], asker: Asker) -> Answer:
+        try:
+            spec = await _read_job(root)
+            job = self._farm.submit(spec)
+        except JobError as error:
+            return info("error", f"The job is refused: {error}")
+        return {"id": job, "serial": serial_of(self._state.jobs[job])}
+
+    async def _register(self, root: dict[str, object], asker: Asker) -> Answer:
+        asked = object_at(root, "monitor")
+        if asked is None:
+            text = f"monitor: expected an object, found {show_json(root['monitor'])}"
+            return info("error", text)
+        names = {key: text_at(asked, key) for key in ("user_name", "host_name", "engine")}
+        for key in ("user_name", "host_name"):
+            if not 0 < len(names[key]) <= _MAX_NAME:
+                return info("error", f"monitor.{key}: expected 1 to {_MAX_NAME} characters")
+        names["engine"] = names["engine"][:_MAX_NAME]
+        monitor = self.registry.register(**names, address=asker.address, now=trio.current_time())
+        if monitor is None:
+            return info(
+                "error", f"there are {MAX_MONITORS} monitors already, the most of this farm"
+            )
+        return {"monitor": describe_monitor(monitor)}
+
+    async def _add_user(self, root: dict[str, object], asker: Asker) -> Answer:
+        asked = object_at(root, "user")
+        name = text_at(asked, "name") if asked is not None else ""
+        if not (0 < len(name) <= _MAX_NAME and name.isprintable()):
+            text = f"user.name: expected 1 to {_MAX_NAME} printable characters"
+            return info("error", text)
+        exists = name in self._state.users
+        user = describe_user(self._state, self._state.make_user(name))
+        return {"error": "exists", "user": user} if exists else {"user": user}
+
+    async def _announce(self, root: dict[str, object], asker: Asker) -> Answer:
+        text = text_at(root, "announce")
+        if not 0 < len(text) <= _MAX_MESSAGE:
+            return info("error", f"announce: expected a text of 1 to {_MAX_MESSAGE} characters")
+        self.registry.announce(text)
+        return status("announce", "OK")
+
+
+async def _read_job(root: dict[str, object]) -> JobSpec:
+    """Read the job of a request. Raises `JobError`."""
+    data = object_at(root, "job")
+    if data is None:
+        raise JobError("job", f"expected an object, found {show_json(root['job'])}")
+    if not text_at(data, "user_name"):
+        raise JobError("job.user_name", "missing: a job needs the name of its user")
+    if "id" in data:
+        raise JobError("job.id", "the farm gives the ids of jobs: leave it out")
+    request: dict[str, object] = {"job": data}
+    if _count_tasks(data) > _LARGE:
+        return await trio.to_thread.run_sync(_parse, request)
+    await trio.lowlevel.checkpoint()
+    return _parse(request)
+
+
+def _parse(request: dict[str, object]) -> JobSpec:
+    return parse_job(request, hosts_mask_type="find")
+
+
+def _count_tasks(data: dict[str, object]) -> int:
+    """How many listed tasks a job has."""
+    blocks = data.get("blocks")
+    listed = (
+        [block.get("tasks") for block in blocks if isinstance(block, dict)]
+        if isinstance(blocks, list)
+        else []
+    )
+    return sum(len(tasks) for tasks in listed if isinstance(tasks, list))

@@ -1,0 +1,119 @@
+"""Requests about one task: what its render is given, its output, log, files, hosts with errors."""
+
+from __future__ import annotations
+
+import trio
+
+from trio_afrender.farm.farm import Farm
+from trio_afrender.farm.json_interface.answers import Answer, info
+from trio_afrender.farm.json_interface.json_monitors import JsonMonitor, MonitorRegistry
+from trio_afrender.farm.json_interface.request_body import numbers_at
+from trio_afrender.farm.json_interface.task_files import describe_task_files
+from trio_afrender.farm.json_interface.task_messages import (
+    describe_exec,
+    describe_task,
+    task_error_hosts,
+)
+from trio_afrender.farm.model import Task
+from trio_afrender.protocol.messages import TaskKey
+from trio_afrender.text import show_json, suggest
+
+__all__ = ("TaskRequests",)
+
+_MODES = ("info", "output", "log", "error_hosts", "files")
+OUTPUT_TIMEOUT = 10.0
+"""Seconds to wait for the output of a running task."""
+_READERS = 4
+"""Threads that read texts of tasks."""
+
+
+class TaskRequests:
+    """Answers requests about tasks. `nursery` waits for outputs that are sent to monitors."""
+
+    def __init__(self, farm: Farm, registry: MonitorRegistry, nursery: trio.Nursery) -> None:
+        self._farm = farm
+        self._state = farm.state
+        self._registry = registry
+        self._nursery = nursery
+        self._limiter = trio.CapacityLimiter(_READERS)
+
+    async def answer(self, numbers: tuple[int, int, int], mode: str, asked: Answer) -> Answer:
+        """Answer one request for a mode of a task."""
+        await trio.lowlevel.checkpoint()
+        key = TaskKey(*numbers, 0)
+        if mode not in _MODES:
+            near = suggest(mode, _MODES)
+            return info("error", f"Invalid mode of a task: {show_json(asked.get('mode'))}{near}")
+        if key.job not in self._state.jobs:
+            return self._failure(key, mode, f"Invalid ID: there is no job {key.job}")
+        try:
+            task = self._state.find_task(key)
+        except KeyError:
+            text = f"Invalid block/task number: {key.block}, {key.task}"
+            return self._failure(key, mode, text)
+        match mode:
+            case "info":
+                described = describe_task(self._state, key, "TExec", "", about=describe_exec(task))
+                return {"task": described}
+            case "output":
+                return {"task": await self._output(task, asked)}
+            case "log":
+                return {"task": describe_task(self._state, key, "TLog", await self._read_log(task))}
+            case "error_hosts":
+                text = task_error_hosts(self._state, task, trio.current_time())
+                return {"task": describe_task(self._state, key, "TErrorHosts", text)}
+        return {"task_files": describe_task_files(self._state, task)}
+
+    def _failure(self, key: TaskKey, mode: str, text: str) -> Answer:
+        # Clients of a real server look for the reason in the text of the output.
+        if mode == "output":
+            return {"task": describe_task(self._state, key, "TOutput", f"ERROR: {text}")}
+        return info("error", text)
+
+    async def _read_log(self, task: Task) -> str:
+        texts = self._state.texts
+        if texts.in_memory:
+            return texts.log(task.key)
+        return await trio.to_thread.run_sync(texts.log, task.key, limiter=self._limiter)
+
+    async def _output(self, task: Task, asked: Answer) -> Answer:
+        """The output of an attempt, by default of the last one."""
+        number = next(iter(numbers_at({"number": [asked.get("number")]}, "number")), 0)
+        key = task.key
+        shown = key._replace(number=max(0, number))
+        if not task.attempts:
+            return describe_task(self._state, shown, "TOutput", "ERROR: the task was not started")
+        if not 0 <= number <= task.attempts:
+            text = f"ERROR: the task was started {task.attempts} times, not {number} times"
+            return describe_task(self._state, shown, "TOutput", text)
+        run = task.run
+        if run is None or number not in (0, run.attempt):
+            text = await self._farm.read_output(key, number or task.attempts)
+            return describe_task(self._state, shown, "TOutput", text)
+        if "mon_id" in asked:
+            return describe_task(self._state, shown, "TOutput", self._send_later(key, asked))
+        with trio.move_on_after(OUTPUT_TIMEOUT):
+            text = await self._farm.ask_output(key)
+            return describe_task(self._state, shown, "TOutput", text)
+        text = (
+            f"ERROR: render {run.render.name} has not sent the output within {OUTPUT_TIMEOUT:g} s"
+        )
+        return describe_task(self._state, shown, "TOutput", text)
+
+    def _send_later(self, key: TaskKey, asked: Answer) -> str:
+        """Have the output of a running task sent to a monitor; return what the answer contains."""
+        number = asked["mon_id"]
+        monitor = self._registry.monitors.get(number) if isinstance(number, int) else None
+        if monitor is None:
+            return f"ERROR: there is no monitor {show_json(number)}"
+        self._nursery.start_soon(self._wait_for_output, monitor, key)
+        return "Retrieving running task output from render..."
+
+    async def _wait_for_output(self, monitor: JsonMonitor, key: TaskKey) -> None:
+        text = f"ERROR: the render has not sent the output within {OUTPUT_TIMEOUT:g} s"
+        with trio.move_on_after(OUTPUT_TIMEOUT):
+            try:
+                text = await self._farm.ask_output(key)
+            except KeyError:
+                return  # the job was deleted
+        monitor.add_output(key, text)
