@@ -261,6 +261,9 @@ def _give_to(state: FarmState, job: Job, user: User) -> None:
     user.running_on.update(job.running_on)
     job.user = user
     state.note_user(old)
+    # Those who see the jobs of one of the two users alone lose it or get it.
+    state.changes.note_job(job.id, "del", old.name)
+    state.changes.note_job(job.id, "add")
 
 
 # Operations

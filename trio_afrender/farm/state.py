@@ -363,6 +363,7 @@ class FarmState:
         task.block.job.running_on[render.name] += 1
         task.block.job.user.running += 1
         task.block.job.user.running_on[render.name] += 1
+        self.changes.note_user(task.block.job.user.id, "change")
         render.task_start_finish_time = self.wall()
         render.watch = LoadWatch()  # idle and busy are for a render without tasks
         self.move_render(render, RenderEvent.TASKS)
@@ -388,6 +389,7 @@ class FarmState:
         job.running_on[render.name] -= 1
         job.user.running -= 1
         job.user.running_on[render.name] -= 1
+        self.changes.note_user(job.user.id, "change")
         self.limited.pop(run.id, None)
         self.outgoing.ended_runs.append(run.id)
         self.freed.add(render.name)
