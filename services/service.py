@@ -12,7 +12,7 @@ import subprocess  # only for the quoting rules of Windows
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from services import _block_flags, _parsers, _path_map, _task_info, _thumbnail_commands
+from services import _block_flags, _findings, _parsers, _path_map, _task_info, _thumbnail_commands
 from trio_afrender import frame_ranges
 from trio_afrender.config.settings import PluginSettings
 from trio_afrender.errors import PluginError
@@ -46,6 +46,9 @@ class service:
     them."""
     stuck: Mapping[str, float | str] | None = None
     """When a task counts as stuck, and the action then; overridden in the same way."""
+    checks: Mapping[str, str] | None = None
+    """What is checked of a successful end (``{"assets": "error"}``); overridden in the same way, and
+    by the block."""
 
     str_capacity = str_capacity
     str_hosts = str_hosts
@@ -55,6 +58,7 @@ class service:
     def __init__(self, taskInfo: dict[str, Any], i_verbose: bool = False) -> None:
         self.verbose = i_verbose
         self.log = ""
+        self.finding = ""
         self.skip_task = False
         self.parser: Any = None
         self.parser_problem = ""
@@ -243,16 +247,27 @@ class service:
             self.skip_task = True
 
     def checkRenderedFiles(self) -> bool:
-        """Whether all files of the task exist and have a permitted size."""
-        for path in self._list_files():
+        """Whether all files of the task exist and have a permitted size.
+
+        If not, `log` has the first that is wrong, and `finding` a sentence about all of them.
+        """
+        paths = self._list_files()
+        missing: list[str] = []
+        wrong: list[tuple[str, int]] = []
+        for path in paths:
             if not os.path.isfile(path):  # noqa: PTH113 - also right for names no Path can hold
-                self.log = f"File does not exist:\n{path}"
-                return False
-            problem = self._check_size(path, "Rendered file size {} ({} {} {}):\n")
-            if problem:
+                missing.append(path)
+                problem = "File does not exist:\n"
+            elif problem := self._check_size(path, "Rendered file size {} ({} {} {}):\n"):
+                wrong.append((path, os.path.getsize(path)))  # noqa: PTH202 - as above
+            if problem and len(missing) + len(wrong) == 1:
                 self.log = problem + path
-                return False
-        return True
+        if missing:
+            self.finding = _findings.missing(missing, len(paths))
+        elif wrong:
+            least, most = (self.taskInfo.get(f"file_size_{end}", -1) for end in ("min", "max"))
+            self.finding = _findings.wrong_size(wrong, least, most)
+        return not missing and not wrong
 
     def _list_files(self) -> list[str]:
         """Paths of the task's files; empty names are left out."""
@@ -283,33 +298,35 @@ class service:
     def generateThumbnail(
         self, i_onthefly: bool = False, i_files: Iterable[str] | None = None
     ) -> list[str]:
-        """Return commands that make thumbnails; of more than three files: first, middle and last.
+        """Return commands that make thumbnails; of more than three images: first, middle and last.
 
-        By default the files are the parser's, or else the task's; with `i_onthefly` those that the
+        By default the images are the parser's, or else the task's; with `i_onthefly` those that the
         parser has found since the last call.
         """
         if not os.path.isdir(self.taskInfo["store_dir"]):  # noqa: PTH112 - a text
             return []
-        names = list(i_files) if i_files is not None else self._thumbnail_files(i_onthefly)
-        if not i_onthefly and len(names) > 3:
-            names = [names[0], names[len(names) // 2], names[-1]]
-        commands = []
-        for name in names:
-            path = os.path.normpath(os.path.join(self.taskInfo["wdir"], name))  # noqa: PTH118 - texts
-            if name and os.path.isfile(path):  # noqa: PTH113 - a text
-                commands.extend(self._thumbnail_command(path))
-        return commands
+        if i_files is not None:
+            paths = self._existing_images(i_files)
+        elif i_onthefly:
+            paths = self._existing_images(
+                self.parser.getFilesOnTheFly() if self.parser is not None else ()
+            )
+        else:
+            found = self._existing_images(self.parser.getFiles() if self.parser is not None else ())
+            paths = found or self._existing_images(self.getFiles())
+        if not i_onthefly and len(paths) > 3:
+            paths = [paths[0], paths[len(paths) // 2], paths[-1]]
+        return [command for path in paths for command in self._thumbnail_command(path)]
 
-    def _thumbnail_files(self, onthefly: bool) -> list[str]:
-        if onthefly:
-            return list(self.parser.getFilesOnTheFly()) if self.parser is not None else []
-        found = list(self.parser.getFiles()) if self.parser is not None else []
-        return found or self.getFiles()
+    def _existing_images(self, names: Iterable[str]) -> list[str]:
+        """The paths of the images among `names`, without those that do not exist."""
+        wdir, extensions = self.taskInfo["wdir"], self.settings.thumbnail_extensions
+        images = (name for name in names if _thumbnail_commands.extension(name) in extensions)
+        paths = (os.path.normpath(os.path.join(wdir, name)) for name in images)  # noqa: PTH118 - texts
+        return [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 - a text
 
     def _thumbnail_command(self, path: str) -> list[str]:
         """The command for one image, in a list; [] and a line in the log if there is none."""
-        if _thumbnail_commands.extension(path) not in self.settings.thumbnail_extensions:
-            return []
         info = self.taskInfo
         info["image"] = path
         info["thumbnail"] = os.path.join(  # noqa: PTH118 - texts

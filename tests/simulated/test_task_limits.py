@@ -80,7 +80,8 @@ async def test_the_time_under_an_earlier_agent_counts(autojump_clock: MockClock)
         end = await expect_task(link, over=True)
     assert end.status is TaskStatus.FinishedError
     assert child.signals[0][0] - start == pytest.approx(20, abs=0.5)
-    assert end.why[0].event == "inherited"
+    assert [step.event for step in end.why[:2]] == ["cause", "inherited"]
+    assert end.why[0].text == "it runs for 50 s, the limit run_time is 50 s"
 
 
 async def test_the_memory_of_the_whole_tree_has_a_limit(autojump_clock: MockClock) -> None:

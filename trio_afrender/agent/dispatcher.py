@@ -331,7 +331,9 @@ class Dispatcher:
                 else:
                     self._give_backs.pop(key, None)
                 self._outbox.put_outcome(event, task)
-                text = event.why[-1].text if event.why else ""
+                # The cause, which comes first, or how it ended.
+                steps = event.why
+                text = steps[0 if steps[0].event == "cause" else -1].text if steps else ""
                 logger.info("task %s (%s): %s; %s", key, task.name, event.status.name, text)
                 self._remove(task)
             case TaskUpdate():

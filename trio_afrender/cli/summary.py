@@ -17,6 +17,8 @@ _MAX_FAILURES = 10
 """Failed tasks shown in full; the others are counted."""
 _SLOWEST = 3
 _LAST_LINES, _LAST_STEPS = 5, 3
+_FOUND = ("class", "rule", "assets", "memory", "post", "stuck", "supervisor", "leftover")
+"""Events of reasons that say what was found, not how the process was ended."""
 _STATES = ("done", "skipped", "error", "killed", "not run", "running", "ready", "waiting")
 
 
@@ -68,19 +70,28 @@ def summarize(job: JobView) -> list[str]:
 
 def name_failure(task: TaskView) -> list[str]:
     """Return a failed attempt in short, with the last lines of its output. Reads them: blocking."""
-    lines = tail(task.output, 2) or [clean(step.text) for step in task.why[-1:]]
+    lines = tail(task.output, 2)
+    if not lines and not task.cause:
+        lines = [clean(step.text) for step in task.why[-1:]]
     return [f"failed: {label(task)}: {_ending(task)}", *(f"    | {line}" for line in lines)]
 
 
 def describe_failure(task: TaskView) -> list[str]:
     """Return why a task failed, and the last lines of its output. Reads them: blocking."""
-    reasons = [f"    why: {clean(step.text)}" for step in task.why[-_LAST_STEPS:]]
+    steps = task.why[-_LAST_STEPS:]
+    if task.cause:
+        # How the process was ended is in the log: what the rules found is what a person needs.
+        found = [step for step in task.attempt_why if step.event in _FOUND]
+        steps = tuple(found[:_LAST_STEPS])
+    reasons = [f"    why: {clean(step.text)}" for step in steps]
     lines = [f"    | {line}" for line in tail(task.output, _LAST_LINES)]
     return [f"failed: {label(task)}: {_ending(task)}", *reasons, *lines]
 
 
 def _ending(task: TaskView) -> str:
     tries = "1 try" if task.attempts == 1 else f"{task.attempts} tries"
+    if task.cause:
+        return f"{clean(task.cause)}, {tries}"
     if task.exit_code is None:
         return tries
     if task.exit_code < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trio_afrender.config.settings import (
+    Checks,
     Config,
     GpuSlots,
     Limits,
@@ -14,6 +15,7 @@ from trio_afrender.config.settings import (
 )
 
 __all__ = (
+    "Checks",
     "Config",
     "GpuSlots",
     "Limits",

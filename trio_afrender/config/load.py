@@ -266,7 +266,7 @@ def make_config(settings: Settings) -> Config:
 
     Raises `ConfigError` for a value that is not valid, with the key and the layer that set it.
     """
-    tables: dict[str, dict[str, dict[str, object]]] = {"limits": {}, "stuck": {}}
+    tables: dict[str, dict[str, dict[str, object]]] = {"limits": {}, "stuck": {}, "checks": {}}
     for key, item in settings.values.items():
         if problem := _find_problem(key, item.value):
             raise ConfigError(f"{item.origin}: {key} {problem}, got {item.value!r}")
@@ -289,6 +289,7 @@ def make_config(settings: Settings) -> Config:
             "variables": others,
             "service_limits": tables["limits"],
             "service_stuck": tables["stuck"],
+            "service_checks": tables["checks"],
         }
     )
 

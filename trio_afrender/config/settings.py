@@ -23,6 +23,7 @@ __all__ = (
     "OURS",
     "PREFIX",
     "SERVICES",
+    "Checks",
     "Config",
     "GpuSlots",
     "Limits",
@@ -129,6 +130,17 @@ class Stuck:
         1800.0, "without activity until the stop, with the policy `stop`", unit="seconds"
     )
     cpu: float = _setting(0.01, "a tree that uses less on average only waits", unit="cores")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Checks:
+    """What is checked of a task whose program ended with success."""
+
+    assets: str = _setting(
+        "warn",
+        "`off`, `warn` or `error`: files that the program missed, see [limits.md](limits.md#missing-files)",
+        choices=("off", "warn", "error"),
+    )
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -403,6 +415,8 @@ class Config(PluginSettings):
     """Fields of `Limits` that replace the others for tasks of a service, by the service's name."""
     stuck: Stuck = attrs.field(factory=Stuck)
     service_stuck: Mapping[str, Mapping[str, object]] = _by_service("stuck")
+    checks: Checks = attrs.field(factory=Checks)
+    service_checks: Mapping[str, Mapping[str, object]] = _by_service("checks")
     memory_guard: MemoryGuard = attrs.field(factory=MemoryGuard)
     timing: Timing = Timing()
 
@@ -418,13 +432,21 @@ class Config(PluginSettings):
         """Return the rules for stuck tasks of `service`, whose class sets the fields in `own`."""
         return for_service(self.stuck, own, self.service_stuck.get(service, {}))
 
+    def checks_of(
+        self, service: str, own: Mapping[str, object], block: Mapping[str, object]
+    ) -> Checks:
+        """Return the checks of a task of `service`, whose class sets the fields in `own`, and whose
+        block or job sets those in `block`: its owner decides what a good frame is."""
+        checks = for_service(self.checks, own, self.service_checks.get(service, {}))
+        return for_service(checks, {}, block)
+
     def plugin_settings(self) -> PluginSettings:
         """Return the part of the settings that is sent to plugin processes."""
         fields = attrs.fields(PluginSettings)
         return PluginSettings(**{field.name: getattr(self, field.name) for field in fields})
 
 
-_Rules = TypeVar("_Rules", bound="Limits | Stuck")
+_Rules = TypeVar("_Rules", bound="Limits | Stuck | Checks")
 
 
 def for_service(
@@ -436,13 +458,18 @@ def for_service(
     return attrs.evolve(base, **{**own, **configured})  # type: ignore[arg-type]  # checked at their reading
 
 
-def read_rules(kind: str, value: object) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the fields that a service class sets by its attribute `kind` (``limits``, ``stuck``),
-    and a sentence for each part that is ignored. None sets nothing."""
+def read_rules(
+    kind: str, value: object, owner: str = "service"
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the fields that a service class sets by its attribute `kind` (``limits``, ``stuck``,
+    ``checks``), and a sentence for each part that is ignored. None sets nothing.
+
+    `owner` is what has the attribute, for those sentences.
+    """
     if value is None:
         return {}, ()
     if not isinstance(value, Mapping):
-        return {}, (f"service.{kind} is {value!r:.100}, not a dict: it is ignored",)
+        return {}, (f"{owner}.{kind} is {value!r:.100}, not a dict: it is ignored",)
     section = f"{PREFIX}{kind}."
     known = {
         key.removeprefix(section): spec
@@ -453,7 +480,7 @@ def read_rules(kind: str, value: object) -> tuple[dict[str, Any], tuple[str, ...
     for name, item in value.items():
         if name not in known:
             near = suggest_key(str(name), known)
-            problems.append(f'service.{kind} has no "{name!s:.100}", {near}; it is ignored')
+            problems.append(f'{owner}.{kind} has no "{name!s:.100}", {near}; it is ignored')
             continue
         spec = known[name]
         is_number = isinstance(item, int | float) and not isinstance(item, bool)
@@ -462,7 +489,8 @@ def read_rules(kind: str, value: object) -> tuple[dict[str, Any], tuple[str, ...
         elif spec.kind != "str" and is_number and math.isfinite(item) and item >= 0:
             rules[name] = int(item) if spec.kind == "int" else float(item)
         else:
-            problems.append(f"service.{kind}: {name} is {item!r:.100}: it is ignored")
+            valid = f", not one of {', '.join(known[name].choices)}" if known[name].choices else ""
+            problems.append(f"{owner}.{kind}: {name} is {item!r:.100}{valid}: it is ignored")
     return rules, tuple(problems)
 
 

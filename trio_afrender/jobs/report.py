@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from trio_afrender.jobs.views import JobView
+from trio_afrender.jobs.views import JobView, TaskView
+from trio_afrender.protocol.messages import Reason
 
 __all__ = ("make_report",)
 
@@ -13,7 +14,8 @@ def make_report(job: JobView) -> dict[str, object]:
     """Make the report of a job, texts included. Blocking: reads the texts from the store.
 
     Times are Unix time or None. ``status`` is Afanasy's number, None for a task that never ran. A
-    negative ``exit_code`` is the number of a signal.
+    negative ``exit_code`` is the number of a signal. ``why`` has the reasons of all attempts, and before
+    them the cause of the last failure.
     """
     return {
         "job": job.name,
@@ -51,9 +53,14 @@ def make_report(job: JobView) -> dict[str, object]:
                         "text": step.text,
                         "pids": list(step.pids),
                     }
-                    for step in task.why
+                    for step in _cause_first(task)
                 ],
             }
             for task in job.tasks
         ],
     }
+
+
+def _cause_first(task: TaskView) -> tuple[Reason, ...]:
+    causes = [step for step in task.attempt_why if step.event == "cause"][:1]
+    return (*causes, *(step for step in task.why if step not in causes))

@@ -16,6 +16,10 @@ FINAL_STATES = ("done", "skipped", "error", "killed")
 """States of a task that has ended for good."""
 
 
+_CAUSES = ("cause", "refused", "bug")
+"""Events of reasons that say why a run failed; the first one counts."""
+
+
 class Texts(Protocol):
     """The stored texts and files of a farm. Reading may block on a disk."""
 
@@ -66,6 +70,20 @@ class TaskView:
     @property
     def key(self) -> TaskKey:
         return TaskKey(self.job, self.block, self.task, self.number)
+
+    @property
+    def attempt_why(self) -> tuple[Reason, ...]:
+        """The reasons of the latest attempt that has ended."""
+        steps = list(self.why)
+        while steps and steps[-1].event == "retry":
+            steps.pop()
+        start = max((i + 1 for i, step in enumerate(steps) if step.event == "retry"), default=0)
+        return tuple(steps[start:])
+
+    @property
+    def cause(self) -> str:
+        """Why the latest attempt that has ended failed, in a sentence; empty if that is unknown."""
+        return next((step.text for step in self.attempt_why if step.event in _CAUSES), "")
 
     @property
     def log(self) -> str:

@@ -115,7 +115,8 @@ class _Output:
     """The end of a run's output. `text` and `words` have the same positions."""
 
     def __init__(self, tail: str, first_line: int) -> None:
-        lines, numbers = [], []
+        lines: list[str] = []
+        numbers: list[int] = []
         for number, line in enumerate(without_escapes(tail[-MAX_TAIL:]).split("\n"), first_line):
             # A progress bar redraws its line with \r: each of its states is searched like a line.
             states = line.removesuffix("\r").split("\r")

@@ -61,6 +61,8 @@ class ServiceFacts:
     """The service's own limits: fields of `config.settings.Limits`."""
     stuck: Mapping[str, float | str] = attrs.field(factory=dict, hash=False)
     """The service's own rules for stuck tasks: fields of `config.settings.Stuck`."""
+    checks: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    """The service's own checks: fields of `config.settings.Checks`."""
     settled: bool = False
     """Whether the exit code alone decides the run's result and `log` is final, so that no plugin needs
     to be called at its end."""
@@ -117,6 +119,8 @@ class Conclusion:
 
     exit_ok: bool
     files_ok: bool = True
+    finding: str = ""
+    """What is wrong with the files, in a sentence; empty if nothing is."""
     post: tuple[str, ...] = ()
     """Shell commands to run in this order after a successful end (thumbnails)."""
     post_limit: float = 0.0

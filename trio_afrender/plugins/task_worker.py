@@ -50,6 +50,8 @@ REQUIRED = (
     "hasParser", "parse", "toHTML", "getLog", "checkExitStatus", "checkRenderedFiles", "doPost",
     "doPostLimitSec",
 )  # fmt: skip
+MAX_FINDING = 500
+"""Characters of the sentence about what is wrong with a task's files."""
 MAX_REPLACED = 2 * 1024 * 1024
 """Characters of replacement text that one call returns: in JSON a character takes at most 12 bytes,
 so the answer fits into one frame of the plugin host (`MAX_PLUGIN_FRAME`)."""
@@ -147,6 +149,7 @@ class TaskWorker:
             grace=read_seconds(grace),
             limits=self._read_rules("limits"),
             stuck=self._read_rules("stuck"),
+            checks=self._read_rules("checks"),
             settled=only_exit_code_counts(service),
             log=self._join(
                 self._call("getLog", read_text, "", "a str"),
@@ -155,7 +158,7 @@ class TaskWorker:
         )
 
     def _read_rules(self, kind: str) -> dict[str, Any]:
-        """The service's own `limits` or `stuck`, by the name of that attribute."""
+        """The service's own `limits`, `stuck` or `checks`, by the name of that attribute."""
         rules, problems = read_rules(kind, getattr(self._service, kind, None))
         for problem in problems:
             self._problems.add(problem)
@@ -238,11 +241,18 @@ class TaskWorker:
         return Conclusion(
             exit_ok=exit_ok,
             files_ok=files_ok,
+            finding="" if files_ok else self._read_finding(),
             post=commands,
             post_limit=self.post_limit() if commands else 0.0,
             parsed_files=self.parsed_files(),
             log=self.log(),
         )
+
+    def _read_finding(self) -> str:
+        """What the check of the files found: an override of it may only have written a log."""
+        own = (vars(self._service).get(name) for name in ("finding", "log"))
+        text = next(filter(None, map(read_text, own)), "the service's check of its files failed")
+        return " ".join(text.split())[:MAX_FINDING]
 
     def explain(
         self,

@@ -17,11 +17,10 @@ from trio_afrender.text import without_escapes
 
 __all__ = (
     "PARSER_STOPS",
-    "describe_class", 
+    "describe_class",
     "describe_missing",
     "name_cause",
     "quote",
-    "quote_decision",
 )
 
 MAX_QUOTE = 300
@@ -118,16 +117,11 @@ def quote(number: int, text: str) -> str:
     return f'"{cut}" (line {number} of the output)' if number else f'"{cut}"'
 
 
-def quote_decision(parsed: ParserState) -> str:
-    """Return the line by which the parser decided, to follow a sentence; empty if it is unknown."""
-    quoted = quote(parsed.deciding_line, parsed.deciding_text)
-    return f": {quoted}" if quoted else ""
-
-
-def describe_class(found: ErrorClass) -> str:
-    """Return an error class with its note and the line that it was found in."""
+def describe_class(found: ErrorClass, cause: str = "") -> str:
+    """Return an error class with its note, and the line in which it was found unless `cause` has it."""
     host = "the host is the cause" if found.host_is_cause else ""
-    parts = (found.note.rstrip("."), host, quote(found.line, found.quote))
+    quoted = quote(found.line, found.quote)
+    parts = (found.note.rstrip("."), host, "" if quoted in cause else quoted)
     return f"{found.name}: {'; '.join(filter(None, parts))}"
 
 

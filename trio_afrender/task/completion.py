@@ -28,6 +28,7 @@ from trio_afrender.task.process_lifecycle import ProcessEnd
 from trio_afrender.task.process_runner import ProcessRunner
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import RunFacts, StopCause, StopKind, decide_status
+from trio_afrender.task.task_info import read_own_checks
 from trio_afrender.task.thumbnails import Thumbnails, make_thumbnail, read_thumbnail_command
 
 __all__ = ("Completion",)
@@ -148,11 +149,16 @@ class Completion:
             classes = await self._plugins.explain(status.code, status.signal)
         elif stop is not None and stop.kind in PARSER_STOPS:
             classes = await self._plugins.explain(None, None, upto=upto)
-        elif stop is not None and stop.kind in (StopKind.LIMIT, StopKind.STUCK, StopKind.STUCK_HOST):
+        elif stop is not None and stop.kind in (
+            StopKind.LIMIT,
+            StopKind.STUCK,
+            StopKind.STUCK_HOST,
+        ):
             classes = await self._plugins.explain(None, None, upto=upto, last_lines=LAST_LINES)
-        self._why.lead("cause", name_cause(facts, self._state.parsed, classes, self._finding))
+        cause = name_cause(facts, self._state.parsed, classes, self._finding)
+        self._why.lead("cause", cause)
         for found in classes:
-            self._why.lead("class", describe_class(found))
+            self._why.lead("class", describe_class(found, cause))
 
     def _check_assets(self, *, good: bool) -> bool:
         """Note the files that the program missed; False if that makes a `good` run an error."""

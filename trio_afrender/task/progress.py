@@ -14,7 +14,6 @@ import trio
 from trio_afrender.async_helpers import wait_any
 from trio_afrender.plugins.interfaces import ParserState, PluginTask
 from trio_afrender.protocol.messages import TaskStatus
-from trio_afrender.task.cause import quote_decision
 from trio_afrender.task.run_folder import RunFolder
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
@@ -115,7 +114,9 @@ class ProgressReader:
             for flag, kind, text in STOP_FLAGS:
                 # A stop that came first keeps its cause.
                 if flag in state.flags and state.control.cause is None:
-                    state.why.add("rule", f"{text}{quote_decision(parsed)}: the task is stopped")
+                    number = parsed.deciding_line
+                    where = f" in line {number} of the output" if number else ""
+                    state.why.add("rule", f"{text}{where}: the task is stopped")
                     state.control.stop(StopCause(kind=kind, text=text))
             # Only changes: most calls of a parser find nothing new.
             if (state.status, parsed) != self._published:

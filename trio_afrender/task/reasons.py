@@ -60,7 +60,8 @@ class ReasonLog:
         if not steps:
             return ""
         lines = ["Why:"]
-        for step in steps:
+        lines += [f"  {step.event}: {step.text}" for step in steps[: len(self._leading)]]
+        for step in steps[len(self._leading) :]:
             pids = f" [pids {', '.join(map(str, step.pids))}]" if step.pids else ""
             lines.append(f"  +{step.time - steps[0].time:.2f}s {step.event}: {step.text}{pids}")
         return "\n".join(lines)

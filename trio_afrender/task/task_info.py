@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
+from trio_afrender.config.settings import read_rules
 from trio_afrender.protocol.messages import TaskExec
 
 __all__ = ("make_task_info", "read_own_checks")

@@ -93,8 +93,11 @@ def _describe(facts: RunExplanation) -> Iterator[str]:
     names = [("task", "name"), ("block", "block_name"), ("job", "job_name")]
     named = ", ".join(f'{kind} "{facts[key]}"' for kind, key in names if facts.get(key))
     yield clean(f"{_key(facts)}  {named}  (run {facts.get('run')}, agent {facts.get('agent')})")
-    yield clean(f"  {_outcome(facts)}")
     steps = [step for step in facts["why"] if isinstance(step, dict)]
+    if steps and steps[0].get("event") == "cause":
+        verb = "given back" if facts["state"] == "GiveBack" else "failed"
+        yield clean(f"  {verb}: {steps.pop(0).get('text')}")
+    yield clean(f"  {_outcome(facts)}")
     if steps:
         yield "  Why:"
     zero = _seconds(steps[0].get("time")) if steps else 0.0

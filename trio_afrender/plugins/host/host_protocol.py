@@ -302,6 +302,7 @@ _FACTS: Mapping[str, Callable[[object], Any]] = {
     "grace": _is(float, type(None)),
     "limits": _table(int, float),
     "stuck": _table(float, str),
+    "checks": _table(str),
     "settled": _FLAG,
     "log": _TEXT,
 }
@@ -323,6 +324,7 @@ _STATE: Mapping[str, Callable[[object], Any]] = {
 _CONCLUSION: Mapping[str, Callable[[object], Any]] = {
     "exit_ok": _FLAG,
     "files_ok": _FLAG,
+    "finding": _TEXT,
     "post": _texts,
     "post_limit": _is(int, float),
     "parsed_files": _texts,
