@@ -14,6 +14,7 @@ from trio_afrender.config import Config, Timing
 from trio_afrender.process.interfaces import ProcessTree, TreeSignal
 from trio_afrender.protocol.messages import BlockFlags, TaskExec, TaskStatus, TaskUpdate
 from trio_afrender.task.events import FilesFound, Listened, LogLine, TaskEvent, UnkillableTree
+from trio_afrender.task.reasons import MAX_TEXT
 from trio_afrender.task.run import run_task
 from trio_afrender.task.run_state import RunState
 from trio_afrender.task.status_rules import StopCause, StopKind
@@ -494,6 +495,41 @@ async def test_listeners_get_new_output_without_secrets(autojump_clock: MockCloc
     listened = "".join(e.text for e in bench.events if isinstance(e, Listened))
     assert listened == "the token is [redacted] \udcff\n"
     assert "hush-hush" not in bench.outcome.output
+
+
+async def test_nothing_that_leaves_a_run_has_a_secret(autojump_clock: MockClock) -> None:
+    """Neither texts of the parser, nor reasons, log and files, also where they are cut."""
+    secret = "hush-hush-of-this-test"
+    padding = "x" * (MAX_TEXT - 60)
+    task = attrs.evolve(TASK, environment={"LICENCE_TOKEN": secret})
+    async with open_bench(task) as bench:
+        child = await bench.host.spawn.next()
+        await child.write(f"ACTIVITY: with {secret}\nREPORT: {secret}\n".encode())
+        data = b"\x89PNG " + secret.encode() + b" IEND\xaeB`\x82"
+        bench.host.places["r1"].files["made.png"] = data
+        await trio.sleep(5)
+        text = f"{padding} asked with the token {secret}"
+        bench.control.stop(StopCause(kind=StopKind.SERVER, text=text))
+    shown = repr(bench.events)
+    for length in range(6, len(secret) + 1):
+        assert secret[:length] not in shown
+    assert "hush" not in shown
+    (file,) = [file for e in bench.events if isinstance(e, FilesFound) for file in e.files]
+    assert len(file.data) == len(data)
+
+
+async def test_a_run_that_is_refused_early_shows_no_secret(autojump_clock: MockClock) -> None:
+    """Before its service is known: the text of a refusal may quote anything of the task."""
+    task = attrs.evolve(
+        TASK,
+        environment={"LICENCE_TOKEN": "hush-hush"},
+        working_directory="/mnt/hush-hush",
+    )
+    async with open_bench(task) as bench:
+        pass
+    assert bench.outcome.status is TaskStatus.FailedToStart
+    assert "/mnt/[redacted]" in bench.outcome.why[0].text
+    assert "hush-hush" not in repr(bench.events)
 
 
 async def test_requested_output_is_never_empty(autojump_clock: MockClock) -> None:

@@ -100,3 +100,9 @@ def test_secrets_are_found_by_name(name: str) -> None:
 def test_secrets_are_listed_once_and_the_longest_first() -> None:
     environment = {"A_KEY": "123456", "B_KEY": "1234567", "C_KEY": "123456", "D_KEY": "12345"}
     assert find_secrets(environment, ["*_KEY"]) == ("1234567", "123456")
+
+
+def test_data_keeps_its_length() -> None:
+    redactor = Redactor(["hunter22", "hunter22-longer", "grüße-an"])
+    data = b"\x00hunter22-longer\xffhunter22" + "grüße-an".encode()
+    assert redactor.cover(data) == b"\x00" + b"*" * 15 + b"\xff" + b"*" * 8 + b"*" * 10

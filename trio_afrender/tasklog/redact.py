@@ -33,7 +33,9 @@ class Redactor:
     """Replaces a set of secrets. `feed` and `finish` process one stream; the rest keeps no state."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = tuple({secret for secret in secrets if len(secret) >= _MIN_SECRET})
+        # The longest first: `cover` must not break up one that contains another.
+        kept = {secret for secret in secrets if len(secret) >= _MIN_SECRET}
+        self._secrets = tuple(sorted(kept, key=lambda secret: (-len(secret), secret)))
         self._carry = ""  # the end of the stream so far, if it can be the start of a secret
         self._covered = 0  # how much of it belongs to a secret whose mark has been returned
 
@@ -41,6 +43,13 @@ class Redactor:
         """Return the text with a mark in place of each secret."""
         spans = self.spans(text)
         return _replace(text, spans, len(text)) if spans else text
+
+    def cover(self, data: bytes) -> bytes:
+        """Return the data with asterisks in place of each secret; nothing changes its position."""
+        for secret in self._secrets:
+            encoded = secret.encode("utf-8", "surrogateescape")
+            data = data.replace(encoded, b"*" * len(encoded))
+        return data
 
     def feed(self, text: str) -> str:
         """Add text to the stream; return what is certain. A possible start of a secret is held back."""
