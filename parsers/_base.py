@@ -114,8 +114,9 @@ class parser:
         self._announced: set[str] = set()
         self._lines = 0
         """Line feeds in all batches before this one."""
-        self._candidate: tuple[int, str] | None = None
-        """The first line of this batch that set a flag which decides: lines before it, and its text."""
+        self._candidate: tuple[int, str, str] | None = None
+        """The first line of this batch that set a flag which decides: its position in a text, itself,
+        and that text."""
         self._missing: set[str] = set()
         self._reported = self._last_report = ""
         self._is_decided = self._has_own_report = False
@@ -170,12 +171,13 @@ class parser:
         self.warning = self.error = self.badresult = False
         self.result = None
         lists = [(flag, patterns) for flag in _FLAGS if (patterns := getattr(self, f"str_{flag}"))]
-        lowered = i_data.lower() if lists else ""
+        text = _ENDS.sub("\n", i_data) if lists and "\r" in i_data else i_data
+        lowered = text.lower() if lists else ""
         for flag, patterns in lists:
             places = [at for one in patterns if (at := lowered.find(one.lower())) >= 0]
             if places:
                 setattr(self, flag, True)
-                self.note_decision(flag, i_data, min(places))
+                self.note_decision(flag, text, min(places))
         self.findMarkers(i_data)
 
     def findMarkers(self, i_data: str) -> None:
@@ -219,20 +221,20 @@ class parser:
     def note_decision(self, flag: str, text: str, at: int) -> None:
         """Keep the line at position `at` of this batch as the deciding one, if none was earlier.
 
-        The line ends of `text` may differ from those of the batch, their number may not.
+        In `text` all line ends are line feeds.
         """
         if flag not in _DECIDING or self.deciding_line is not None:
             return
-        start = max(text.rfind(end, 0, at) for end in "\r\n") + 1
-        ends = len(_ENDS.findall(text[:start]))
-        if self._candidate is None or ends < self._candidate[0]:
-            self._candidate = (ends, _ENDS.split(text[start : start + _MAX_LINE], 1)[0].strip())
+        if self._candidate is None or at < self._candidate[0]:
+            start = text.rfind("\n", 0, at) + 1
+            line = text[start : start + _MAX_LINE].partition("\n")[0]
+            self._candidate = (at, line.strip(), text)
 
     def note_report(self, line: str, *, decides: bool) -> None:
         """Report a line until the end; only one that `decides` replaces another one."""
         if not self._reported or (decides and not self._is_decided):
             self._reported = line.strip()[:_MAX_LINE]
-        self._is_decided = self._is_decided or decides
+            self._is_decided = decides
 
     def add_missing(self, name: str) -> None:
         """Count a file that the program did not find; the same name again changes nothing."""
@@ -259,10 +261,11 @@ class parser:
         if self.deciding_line is None and any(getattr(self, flag) for flag in _DECIDING):
             line = data.strip("\r\n")
             if self._candidate is None and line and "\n" not in line and "\r" not in line:
-                self._candidate = (0, line.strip()[:_MAX_LINE])
+                self._candidate = (0, line.strip()[:_MAX_LINE], line)
             if self._candidate is not None:
-                ends, line = self._candidate
-                feeds = sum("\n" in end for end in islice(_ENDS.findall(data), ends))
+                at, line, text = self._candidate
+                ends = islice(_ENDS.finditer(data), text.count("\n", 0, at))
+                feeds = sum(end.group() != "\r" for end in ends)
                 self.deciding_line = (self._lines + feeds + 1, line)
         self.has_failed = self.has_failed or self.error or self.fatalerror or self.badresult
         self._candidate = None

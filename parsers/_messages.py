@@ -13,13 +13,16 @@ One table a program, shared by all parsers in whose tasks the program may run:
 A text is plain (the case of letters is ignored) or a pattern made by `like`. A plain text counts at
 word boundaries only, and no text counts inside a quoted name, a path or the echo of a command: the
 name of a folder must not end a render. A harmless text makes its line mean nothing, whatever else is
-in it; a marker counts only if nothing else does.
+in it; missing files and markers count only in lines without an error.
+
+Speed: each batch is searched for one word of each text or token (`_STEMS`, else the whole of it), and
+lines with such a word are read one by one. So a token must be rare: a word that is in each line of
+progress (render, device, camera) makes the parser many times slower.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -39,7 +42,7 @@ START = r"^(?:\[[^\]\n]{1,60}\][ :]*|\d[\d:./,\-]{2,30}[ ;|]+(?:[AP]M[ ;|]*)?)*"
 renderer put such before its lines."""
 
 _STEMS = (
-    "error", "fail", "warning", "abort", "missing", "licen", "unable", "not ", "n't ", "out of", "invalid",
+    "[ parser ", "error", "fail", "warning", "abort", "missing", "licen", "unable", "not ", "n't ", "out of", "invalid",
 )  # fmt: skip
 """A batch is searched for these few, not for each text: lines without them are not looked at."""
 _MAX_LINE = 4000
@@ -128,10 +131,9 @@ _FLAGS = {
     "aborts": "badresult",
     "bad": "badresult",
     "successes": "finishedsuccess",
-    "assets": "warning",
     "warnings": "warning",
 }
-"""The flags of the kinds of texts. Markers count only in lines without any of these."""
+"""The flags of these kinds of texts. Assets and markers count only in lines without any of these."""
 _ABORTING = {"fatal_errors", "fatal", "aborts"}
 _REPORTED = {*_ABORTING, "bad"}
 
@@ -151,17 +153,19 @@ class Scanner:
         self._judge = lru_cache(256)(self._judge_line)
 
     def scan(self, text: str) -> list[tuple[int, int, Verdict]]:
-        """Return the lines that mean anything: start, end, verdict. Lines end with line feeds."""
+        """Return the lines that mean anything: start, end, verdict. Line feeds end them."""
         if not self._triggers:
             return []
         lowered = text.lower()
         if len(lowered) != len(text):  # a letter whose lower case is two: positions must agree
             lowered = "".join(one if len(one.lower()) != 1 else one.lower() for one in text)
-        starts = {start for trigger in self._triggers for start in _lines_with(trigger, lowered)}
-        found = []
-        for start in sorted(starts):
-            end = text.find("\n", start) + 1 or len(text)
-            verdict = self.judge(text[start:end].rstrip("\n"))
+        lines: dict[int, int] = {}
+        for trigger in self._triggers:
+            _find_lines(trigger, lowered, lines)
+        found, judge = [], self._judge
+        for start, end in sorted(lines.items()) if len(self._triggers) > 1 else lines.items():
+            line = text[start:end]
+            verdict = judge(line) if end - start <= _MAX_LINE else self.judge(line)
             if verdict is not None:
                 found.append((start, end, verdict))
         return found
@@ -181,17 +185,13 @@ class Scanner:
         lowered = line.lower()
         if self._finds("harmless", line, lowered) is not None or _ECHO.match(line):
             return None
-        names = {kind: self._finds(kind, line, lowered) for kind in _FLAGS}
-        kinds = {kind for kind, name in names.items() if name is not None}
+        kinds = {kind for kind in _FLAGS if self._finds(kind, line, lowered) is not None}
         if kinds:
             flags = tuple(dict.fromkeys(flag for kind, flag in _FLAGS.items() if kind in kinds))
-            asset = names["assets"] or ""
-            return Verdict(
-                flags,
-                aborts=not kinds.isdisjoint(_ABORTING),
-                reported=not kinds.isdisjoint(_REPORTED) or (names["assets"] == ""),
-                asset=asset,
-            )
+            failed = not kinds.isdisjoint(_REPORTED)
+            return Verdict(flags, aborts=not kinds.isdisjoint(_ABORTING), reported=failed)
+        if (asset := self._finds("assets", line, lowered)) is not None:
+            return Verdict(("warning",), reported=not asset, asset=asset)
         if self._finds("markers", line, lowered) is not None:
             return Verdict(("warning",), reported=True)
         return None
@@ -257,9 +257,13 @@ def _choose_triggers(texts: list[str | Pattern]) -> tuple[str, ...]:
     return tuple(one for one in triggers if not any(two in one for two in triggers if two != one))
 
 
-def _lines_with(trigger: str, lowered: str) -> Iterator[int]:
-    at = lowered.find(trigger)
+def _find_lines(trigger: str, lowered: str, lines: dict[int, int]) -> None:
+    """Add the lines with a trigger: start and end, without the line feed."""
+    find, rfind, size = lowered.find, lowered.rfind, len(lowered)
+    at = find(trigger)
     while at >= 0:
-        yield lowered.rfind("\n", 0, at) + 1
-        end = lowered.find("\n", at)
-        at = lowered.find(trigger, end) if end >= 0 else -1
+        end = find("\n", at)
+        if end < 0:
+            end = size
+        lines[rfind("\n", 0, at) + 1] = end
+        at = find(trigger, end)

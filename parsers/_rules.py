@@ -86,6 +86,8 @@ class RuleParser(parser):
         """The text that identifies the current frame; None before the first frame."""
         self.aborted = False
         """Whether the current frame ended early, so that it will never be complete."""
+        self._is_over = False
+        """Whether an error has ended the task: no further frame counts."""
         self._repeated = ""
         """The text that named the last frame, from the token to one character after the match."""
         self._task_percent = 0
@@ -104,10 +106,15 @@ class RuleParser(parser):
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         done = 0
+        taken: set[Verdict] = set()
         for start, end, verdict in self._scanner.scan(text):
-            if verdict.aborts:
+            if verdict in taken and not verdict.aborts:
+                continue  # a line of the same meaning sets nothing new
+            taken.add(verdict)
+            if verdict.aborts and not self._is_over:
                 self._apply_rules(text[done:start])
                 self.aborted = True
+                self._is_over = verdict.flags[0] in ("error", "fatalerror")
                 done = start
             self._take_verdict(verdict, text, start, end)
         self._apply_rules(text[done:] if done else text)
@@ -118,19 +125,21 @@ class RuleParser(parser):
     def _apply_rules(self, text: str) -> None:
         # Most tokens are absent from most batches, and a search of the whole batch is cheap.
         rules = [one for one in self._rules if one.token in text]
+        if rules and self._is_over:
+            rules = [one for one in rules if not is_progress(one.action)]
         if rules:
             self._apply(rules, text)
 
     def _take_verdict(self, verdict: Verdict, text: str, start: int, end: int) -> None:
         """Set the flags of a line, and keep the line if it decides or is reported."""
-        line = text[start:end].rstrip("\n")
         for flag in verdict.flags:
-            setattr(self, flag, True)
-            self.note_decision(flag, text, start)
+            if not getattr(self, flag):
+                setattr(self, flag, True)
+                self.note_decision(flag, text, start)
         if verdict.asset:
             self.add_missing(verdict.asset)
         if verdict.reported:
-            self.note_report(line, decides=verdict.flags != ("warning",))
+            self.note_report(text[start:end], decides=verdict.flags != ("warning",))
 
     def finish(self, mode: str) -> None:
         """Judge the task at its end: `mode` is ``<raw status>:<time of the stop>``."""
@@ -291,7 +300,7 @@ class RuleParser(parser):
     def begin_frame(self) -> None:
         """Begin another frame: the one before is done, unless it was aborted."""
         if self.aborted:
-            self.aborted = False
+            self.aborted = self._is_over
         else:
             self.next_frame()
 
