@@ -73,7 +73,7 @@ def test_outcomes(status: TaskStatus, text: str) -> None:
     assert farm.bits(job)[0] == text
 
 
-def test_bits_without_a_word() -> None:
+def test_bits_that_have_no_word() -> None:
     farm = FarmHarness(errors_retries=0)
     job = farm.job(listed(3))
     render = farm.render()

@@ -95,7 +95,9 @@ _TEXTS = {
     ObstacleKind.AVOIDED_BY_BLOCK: (
         "the block avoids it after {have} errors there, the limit is {of}; {detail}"
     ),
-    ObstacleKind.AVOIDED_BY_TASK: "the task avoids it after {have} errors there, the limit is {of}",
+    ObstacleKind.AVOIDED_BY_TASK: (
+        "the task avoids it after {have} errors there, the limit is {of}; {detail}"
+    ),
     ObstacleKind.MAX_RUNNING: "{have} tasks of the {detail} run, max_running_tasks is {of}",
     ObstacleKind.MAX_PER_SECOND: (
         "{have} tasks of the {detail} were started in this second, max_tasks_per_second is {of}"
@@ -107,7 +109,7 @@ _TEXTS = {
     ObstacleKind.FRAMES: "it waits for frames of {detail}",
     ObstacleKind.JOB_PAUSED: "the job is paused",
     ObstacleKind.JOB_PRIORITY: "the priority of the {detail} is 0",
-    ObstacleKind.APPROVAL: "its previews were started, the other tasks wait for approval (ppa)",
+    ObstacleKind.APPROVAL: "the previews were started, the other tasks wait for approval (ppa)",
     ObstacleKind.USER_PAUSED: 'the user "{detail}" is paused',
     ObstacleKind.SUSPENDED: "the task is suspended",
     ObstacleKind.ENDING: "no task of the job is started any more: {detail}",
@@ -119,7 +121,7 @@ class Obstacle(NamedTuple):
 
     kind: ObstacleKind
     need: int = 0
-    """What the task needs, in the unit of the rule."""
+    """What the task needs, in the unit of the rule; of an avoided render: seconds until it is not."""
     have: int = 0
     """What there is of it: free, running, failed."""
     of: int = 0

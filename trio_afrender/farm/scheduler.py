@@ -79,7 +79,7 @@ def _assign_next(state: FarmState, render: RenderState, now: float) -> bool:
             continue
         if obstacle := why_job_rests(job, now):
             if obstacle.kind is ObstacleKind.MAX_PER_SECOND:
-                state.throttle(job)
+                state.throttle(job, now)
             continue
         task = _next_task(state, render, job, now)
         if task is not None:

@@ -248,11 +248,12 @@ class FarmState:
                 return tasks[key.task]
         raise KeyError(f"no task {key}")
 
-    def throttle(self, job: Job) -> None:
+    def throttle(self, job: Job, now: float) -> None:
         """Have tasks assigned again when a second ends in which a job has had all its starts."""
         self.throttled = True
         for owner in (job, job.user):
-            self.check_by(owner.starts.end if owner.starts.started else math.inf)
+            if owner.starts.end > now:
+                self.check_by(owner.starts.end)
 
     def check_by(self, when: float) -> None:
         """Have `renders.tick` called at `when` or earlier."""
