@@ -233,11 +233,11 @@ class MonitorRegistry:
         for job, kind in _each(batch.jobs):
             if monitor.sees(self._owner(batch, job, kind)):
                 monitor.note("jobs", job, kind)
-        # A branch shows which jobs there are, the pool how many renders are busy.
+        # The pool shows how many renders are busy, the branch which jobs are there and run.
         renders = batch.renders.added or batch.renders.changed or batch.renders.deleted
         if renders:
             monitor.note("pools", ROOT, "change")
-        if renders or batch.jobs.added or batch.jobs.deleted:
+        if batch.jobs.added or batch.jobs.deleted or (renders and batch.tasks):
             monitor.note("branches", ROOT, "change")
         waiting = monitor.waiting
         if monitor.task_jobs:

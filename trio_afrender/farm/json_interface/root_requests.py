@@ -30,6 +30,7 @@ from trio_afrender.text import show_json
 __all__ = ("RootRequests",)
 
 _MAX_NAME = 255
+_MAX_PRIORITY = 255
 _MAX_MESSAGE = 10_000
 """Characters of a message to all monitors."""
 _LARGE = 1000
@@ -139,6 +140,9 @@ async def _read_job(root: dict[str, object]) -> JobSpec:
         raise JobError("job.user_name", "missing: a job needs the name of its user")
     if "id" in data:
         raise JobError("job.id", "the farm gives the ids of jobs: leave it out")
+    priority = data.get("priority", 0)
+    if isinstance(priority, int) and not 0 <= priority <= _MAX_PRIORITY:
+        raise JobError("job.priority", f"expected 0 to {_MAX_PRIORITY}, found {priority}")
     request: dict[str, object] = {"job": data}
     if _count_tasks(data) > _LARGE:
         return await trio.to_thread.run_sync(_parse, request)
