@@ -85,7 +85,7 @@ class Completion:
         cause, shortage = self._control.cause, self._processes.monitors.memory_shortage
         stopped_on_request = end.stopped and cause is not None and cause.kind.requested
         if not status.success and not stopped_on_request and await shortage.conclude():
-            self._why.add("memory", shortage.sentence)
+            self._why.lead("memory", shortage.sentence)
             self._state.note(f"{shortage.sentence}\n{shortage.table}")
         return status
 
@@ -230,7 +230,7 @@ class Completion:
             try:
                 end = await self._processes.run(command, f"post-{number}", limit=limit)
             except (SpawnError, StoreError) as error:
-                self._note_failed_post(command, str(error))
+                self._why.add("post", f"{command}: {error}")
                 return False
             if end is None or (end.stopped and self._control.cause is not None):
                 # Stopped together with the run, not for its own time limit: not a failed command.
@@ -239,10 +239,6 @@ class Completion:
                 self._post_timed_out = self._timed_out
                 return True
             if end.stopped or end.status is None or end.status.code != 0:
-                self._note_failed_post(command, "time limit" if end.stopped else str(end.status))
+                self._why.add("post", f"{command}: {'time limit' if end.stopped else end.status}")
                 return False
         return True
-
-    def _note_failed_post(self, command: str, how: str) -> None:
-        self._why.add("post", f"{command}: {how}")
-        self._finding = f"a post command failed: {command}: {how}"
