@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -15,8 +16,9 @@ from rich.console import Console
 
 from trio_afrender.cli.job_events import compare
 from trio_afrender.cli.progress_display import describe_progress, make_job_bar, make_task_bars
-from trio_afrender.cli.summary import seconds_text, summarize
+from trio_afrender.cli.summary import describe_failure, name_failure, seconds_text, summarize
 from trio_afrender.cli.terminal import clean, shorten_line, tail
+from trio_afrender.jobs.report import make_report
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.protocol.messages import Reason, TaskKey, TaskUsage
 
@@ -177,6 +179,67 @@ def test_the_summary_counts_names_the_slowest_and_explains_failures() -> None:
         "    | start",
         "    | \\x1b]0;owned\\x07 no licence",
     ]
+
+
+def steps(*events: str) -> tuple[Reason, ...]:
+    """Reasons from texts such as ``cause: no seat``."""
+    parts = (each.split(": ", 1) for each in events)
+    return tuple(Reason(time=0, event=event, text=text) for event, text in parts)
+
+
+def test_a_failure_begins_with_its_cause() -> None:
+    texts = Texts({TaskKey(2, 0, 1): "a\nb\nc\n"})
+    why = steps(
+        "cause: frame.0007.exr is \x1b missing", "class: licence: no seat", "rule: a rule",
+        "figures: 3 MiB", "asked: a rule", "signal: TERM", "exit: exit code 0", "memory: it is short",
+    )  # fmt: skip
+    failed = attrs.evolve(task(1, "error", attempts=1, texts=texts), exit_code=0, why=why)
+    assert describe_failure(failed) == [
+        "failed: render / frame 1: frame.0007.exr is \\x1b missing, 1 try",
+        "    why: licence: no seat",
+        "    why: a rule",
+        "    why: it is short",
+        "    | a",
+        "    | b",
+        "    | c",
+    ]
+    assert name_failure(failed) == [
+        "failed: render / frame 1: frame.0007.exr is \\x1b missing, 1 try",
+        "    | b",
+        "    | c",
+    ]
+    silent = attrs.evolve(failed, texts=NO_TEXTS)
+    assert name_failure(silent) == name_failure(failed)[:1]
+
+
+@pytest.mark.parametrize(
+    ("events", "cause"),
+    [
+        ((), ""),
+        (("exit: exit code 0",), ""),
+        (("cause: one", "exit: x", "retry: again", "cause: two", "exit: x"), "two"),
+        (("cause: one", "exit: x", "retry: again"), "one"),
+        (("cause: one", "retry: again", "exit: exit code 0"), ""),
+        (("cause: one", "retry: again", "lost: the render is gone"), ""),
+        (("refused: no such folder", "retry: again", "refused: no folder"), "no folder"),
+        (("asked: drain", "bug: internal error"), "internal error"),
+    ],
+)
+def test_the_cause_is_that_of_the_latest_attempt(events: tuple[str, ...], cause: str) -> None:
+    failed = attrs.evolve(task(1, "error", attempts=2), why=steps(*events))
+    assert failed.cause == cause
+
+
+def test_the_report_has_the_latest_cause_before_all_reasons() -> None:
+    why = steps("cause: one", "exit: x", "retry: again", "cause: two", "exit: y")
+    tasks = (
+        attrs.evolve(task(1, "error", attempts=2), why=why),
+        attrs.evolve(task(2, "done", attempts=2), why=why[:3]),
+        attrs.evolve(task(3, "done", attempts=1), why=why[1:2]),
+    )
+    report: Any = make_report(job(*tasks))
+    texts = [[step["text"] for step in each["why"]] for each in report["tasks"]]
+    assert texts == [["two", "one", "x", "again", "y"], ["one", "x", "again"], ["x"]]
 
 
 def test_the_summary_of_many_failures_stays_short() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from trio_afrender.config import Config, GpuSlots, Limits, MemoryGuard, Stuck, Timing
+from trio_afrender.config import Checks, Config, GpuSlots, Limits, MemoryGuard, Stuck, Timing
 from trio_afrender.config.convert import SettingValue
 from trio_afrender.config.load import Settings, load_settings, make_config
 from trio_afrender.config.settings import CGRU, OURS, SettingSpec
@@ -39,7 +39,7 @@ def test_without_any_layer_the_config_has_its_defaults() -> None:
 def test_the_same_key_is_declared_once() -> None:
     declared = [
         key
-        for settings in (Config, GpuSlots, Limits, MemoryGuard, Stuck, Timing)
+        for settings in (Checks, Config, GpuSlots, Limits, MemoryGuard, Stuck, Timing)
         for field in attrs.fields(settings)
         if (key := field.metadata.get("key"))
     ]
@@ -362,7 +362,9 @@ def test_a_table_by_service_sets_the_keys_beside_it(tmp_path: Path) -> None:
         "services": {"nuke": {"run_time": 5, "output": 7}, "a.b": {"memory": 9}},
     }
     stuck = {"services": {"nuke": {"policy": "stop"}}}
-    path = write(tmp_path / "a.json", trio_afrender={"limits": limits, "stuck": stuck})
+    checks = {"assets": "off", "services": {"nuke": {"assets": "error"}}}
+    ours = {"limits": limits, "stuck": stuck, "checks": checks}
+    path = write(tmp_path / "a.json", trio_afrender=ours)
     settings = load(files=[path])
     assert settings["trio_afrender.limits.services.nuke.run_time"] == 5
     config = make_config(settings)
@@ -372,6 +374,8 @@ def test_a_table_by_service_sets_the_keys_beside_it(tmp_path: Path) -> None:
     assert config.limits_of("maya", {}) == Limits(run_time=60)
     assert config.stuck_of("nuke", {"policy": "off"}) == Stuck(policy="stop")
     assert config.stuck_of("maya", {"policy": "off"}) == Stuck(policy="off")
+    assert config.checks_of("nuke", {"assets": "warn"}, {}) == Checks(assets="error")
+    assert config.checks_of("maya", {}, {}) == Checks(assets="off")
 
 
 @pytest.mark.parametrize(
@@ -412,6 +416,7 @@ def test_a_typo_in_our_section_is_an_error_that_names_the_file(
         ({"trio_afrender": {"limits": {"services": {"nuke": {"memory": -1}}}}}, "limits.services.nuke.memory must not be negative"),
         ({"trio_afrender": {"stuck": {"policy": "stopp"}}}, 'stuck.policy must be a known word, did you mean "stop"?'),
         ({"trio_afrender": {"stuck": {"services": {"nuke": {"policy": "x"}}}}}, "must be a known word, known: off, stop, warn"),
+        ({"trio_afrender": {"checks": {"assets": "eror"}}}, 'checks.assets must be a known word, did you mean "error"?'),
         ({"trio_afrender": {"timing": {"heartbeat": 0}}}, "must be at least 0.01"),
     ],
 )  # fmt: skip

@@ -396,6 +396,39 @@ def test_rendered_files(
     assert made.log == ("before\n" if log is None else log.format(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "limits", "finding"),
+    [
+        ((5, 5), {}, ""),
+        ((5,), {}, "a.2 is missing in {}"),
+        ((), {}, "a.1 and a.2 are missing in {} (all files)"),
+        ((5, 2), {"file_size_min": 3}, "a.2 has 2 bytes, not at least 3, in {}"),
+        (
+            (9, 8),
+            {"file_size_max": 5},
+            "a.1 has 9 bytes, not at most 5, in {}, and 1 more have a wrong size",
+        ),
+        ((2,), {"file_size_min": 3}, "a.2 is missing in {}"),
+    ],
+)
+def test_a_finding_names_the_files(
+    tmp_path: Path, sizes: tuple[int, ...], limits: dict[str, int], finding: str
+) -> None:
+    _write(tmp_path, *sizes)
+    made = _task_with_files(tmp_path, CHECK_RENDERED, **limits)
+    made.checkRenderedFiles()
+    assert made.finding == finding.format(tmp_path)
+
+
+def test_a_finding_names_some_of_many_files(tmp_path: Path) -> None:
+    (tmp_path / "f.3").write_bytes(b"x")
+    info = {"block_flags": NUMERIC, "files_block": ["f.@#@"], "frame_start": 1, "frame_finish": 9}
+    made = make(wdir=str(tmp_path), **info)
+    assert not made.checkRenderedFiles()
+    assert made.finding == f"f.1, f.2, f.4 and 5 more are missing in {tmp_path} (8 of 9 files)"
+    assert make(wdir="", files_block=["x/../none"]).checkRenderedFiles() is False
+
+
 def test_a_folder_is_no_rendered_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert not make(wdir=str(tmp_path), files_block=["a"]).checkRenderedFiles()

@@ -73,6 +73,23 @@ def test_the_files_of_the_block(folders: TaskFolders) -> None:
     assert folders.images(made.doPost()) == ["a.1.png", "a.2.png", "a.3.png"]
 
 
+def test_of_many_files_the_existing_images_count(folders: TaskFolders) -> None:
+    folders.write(*(f"a.{frame}.png" for frame in (2, 3, 5, 6, 8)), "a.1.txt", "a.9.txt", "b.txt")
+    names = ["b.txt", "a.1.txt", *(f"a.{frame}.png" for frame in range(1, 10)), "a.9.txt", "none"]
+    commands = folders.make_service(files_block=names).doPost()
+    assert folders.images(commands) == ["a.2.png", "a.5.png", "a.8.png"]
+
+
+@pytest.mark.parametrize("parsed", ["a.abc", "none.png"])
+def test_a_parser_without_images_leaves_those_of_the_block(
+    folders: TaskFolders, parsed: str
+) -> None:
+    folders.write("a.abc", "b.png")
+    made = folders.make_service(files_block=["b.png"], parser="generic")
+    made.parse({"data": f"@IMAGE@{parsed}\n"})
+    assert folders.images(made.doPost()) == ["b.png"]
+
+
 def test_files_of_the_parser_come_before_those_of_the_block(folders: TaskFolders) -> None:
     folders.write("a.png", "b.png", "c.png", "d.png", "e.png")
     made = folders.make_service(files_block=["a.png"], parser="generic")
