@@ -23,6 +23,7 @@ progress (render, device, camera) makes the parser many times slower.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -112,6 +113,9 @@ class Messages(NamedTuple):
     """As `fatal`, and the task is not tried again."""
     successes: tuple[str | Pattern, ...] = ()
     """The work is done although the program may go on."""
+    words: tuple[str, ...] = ()
+    """If given: of any line that this table is for, one of these words. Then only they are searched
+    for, not a word of each text."""
 
 
 class Verdict(NamedTuple):
@@ -134,7 +138,9 @@ _FLAGS = {
     "warnings": "warning",
 }
 """The flags of these kinds of texts. Assets and markers count only in lines without any of these."""
-_ABORTING = {"fatal_errors", "fatal", "aborts"}
+_KINDS = (*_FLAGS, "assets", "markers", "harmless")
+_STOPPING = {"fatal_errors", "fatal"}
+_ABORTING = {*_STOPPING, "aborts"}
 _REPORTED = {*_ABORTING, "bad"}
 
 
@@ -142,14 +148,11 @@ class Scanner:
     """Searches batches for the texts of several tables."""
 
     def __init__(self, tables: tuple[Messages, ...]) -> None:
-        kinds = Messages._fields
-        self._texts = {
-            kind: tuple(dict.fromkeys(one for table in tables for one in getattr(table, kind)))
-            for kind in kinds
+        self._tried = {
+            kind: tuple(_Text(one) for one in dict.fromkeys(_texts_of(tables, kind)))
+            for kind in _KINDS
         }
-        self._tried = {kind: tuple(map(_Text, texts)) for kind, texts in self._texts.items()}
-        loud = [one for kind, texts in self._texts.items() if kind != "harmless" for one in texts]
-        self._triggers = _choose_triggers(loud)
+        self._triggers = _choose_triggers(tables)
         self._judge = lru_cache(256)(self._judge_line)
 
     def scan(self, text: str) -> list[tuple[int, int, Verdict]]:
@@ -186,6 +189,8 @@ class Scanner:
         if self._finds("harmless", line, lowered) is not None or _ECHO.match(line):
             return None
         kinds = {kind for kind in _FLAGS if self._finds(kind, line, lowered) is not None}
+        if not kinds.isdisjoint(_STOPPING):
+            kinds -= {"aborts", "bad"}  # an error says it all
         if kinds:
             flags = tuple(dict.fromkeys(flag for kind, flag in _FLAGS.items() if kind in kinds))
             failed = not kinds.isdisjoint(_REPORTED)
@@ -203,6 +208,10 @@ class Scanner:
                 groups = (group for group in found.groups() if group)
                 return next(groups, "").strip()
         return None
+
+
+def _texts_of(tables: Iterable[Messages], kind: str) -> list[str | Pattern]:
+    return [one for table in tables for one in getattr(table, kind)]
 
 
 class _Text:
@@ -246,15 +255,21 @@ def _bounded(text: str) -> re.Pattern[str]:
     return re.compile(left + re.escape(text) + right, re.IGNORECASE)
 
 
-def _choose_triggers(texts: list[str | Pattern]) -> tuple[str, ...]:
-    tokens = [text.lower() if isinstance(text, str) else text.token for text in texts]
-    triggers: list[str] = []
-    for token in tokens:
-        if any(trigger in token for trigger in triggers):
-            continue
-        triggers.append(next((stem for stem in _STEMS if stem in token), token))
-    # A token that was added before a shorter one that it contains needs no search of its own.
-    return tuple(one for one in triggers if not any(two in one for two in triggers if two != one))
+def _choose_triggers(tables: tuple[Messages, ...]) -> tuple[str, ...]:
+    """Return texts of which one is in any line that means something; few, since each costs time."""
+    triggers = [word.lower() for table in tables for word in table.words]
+    open_tables = [table for table in tables if not table.words]
+    for kind in _KINDS:
+        for text in _texts_of(open_tables, kind) if kind != "harmless" else ():
+            token = text.lower() if isinstance(text, str) else text.token
+            if not any(trigger in token for trigger in triggers):
+                triggers.append(next((stem for stem in _STEMS if stem in token), token))
+    # A text that was added before a shorter one that it contains needs no search of its own.
+    return tuple(
+        one
+        for one in dict.fromkeys(triggers)
+        if not any(two in one for two in triggers if two != one)
+    )
 
 
 def _find_lines(trigger: str, lowered: str, lines: dict[int, int]) -> None:
