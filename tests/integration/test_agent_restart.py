@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 from support.agent_program import open_agent, open_server, submit
-from support.cli import Command, make_gate, pass_gate
+from support.cli import Command, make_gate, open_gate, pass_gate
 from support.polling import until
+from support.process import lives
 
 from trio_afrender.farm.farm import Farm, FarmSettings
 from trio_afrender.protocol.messages import TaskKey
@@ -122,3 +125,32 @@ async def test_an_agent_may_leave_on_sigterm(tmp_path: Path) -> None:
             assert await command.wait() == 0
     assert (task.state, task.attempts) == ("done", 1)
     check_lines(task.output)
+
+
+async def test_a_task_whose_supervisors_are_killed_after_a_takeover_leaves_no_process(
+    tmp_path: Path,
+) -> None:
+    """Only the token in their environment identifies its processes then: it must be known still."""
+    pids, hold = make_gate(tmp_path / "pids"), make_gate(tmp_path / "hold")
+    script = f"setsid sleep 1000 & echo $! $PPID > {pids}; read x < {hold}"
+    async with open_server(tmp_path, LONG_ZOMBIE_TIME) as (farm, url):
+        job = submit(farm, script)
+        async with open_agent(tmp_path, url, leaves=True) as command:
+            escaped, task_supervisor = map(int, (await pass_gate(pids)).split())
+            kill(command)
+            await command.wait()
+        async with open_agent(tmp_path, url) as command:
+            await command.says("1 tasks of an earlier agent continue")
+            await until(lambda: farm.renders[0].state == "online")
+            # The supervisor first: it would adopt the tree and kill it.
+            os.kill(psutil.Process(task_supervisor).ppid(), signal.SIGKILL)
+            os.kill(task_supervisor, signal.SIGKILL)
+            # Taken over or not yet: it starts again only when the tree is empty.
+            await pass_gate(pids)
+            assert not lives(escaped)
+            await open_gate(hold)
+            (task,) = (await farm.wait(job)).tasks
+            command.process.send_signal(signal.SIGTERM)
+            assert await command.wait() == 0
+    assert task.state == "done"
+    assert not command.strays()

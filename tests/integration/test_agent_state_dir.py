@@ -50,6 +50,19 @@ def test_the_identity_is_created_once_for_each_directory(tmp_path: Path) -> None
         assert store.identity() == first
 
 
+def test_the_token_of_a_run_is_the_same_for_a_later_agent(tmp_path: Path) -> None:
+    with open_state_dir(tmp_path, "n1") as store, open_state_dir(tmp_path, "n2") as other:
+        make, make_other = store.make_run_token(), other.make_run_token()
+        tokens = {make("r1"), make("r2"), make("\udcff"), make_other("r1")}
+        assert len(tokens) == 4
+        assert make("r1").startswith(f"{store.identity()}-")
+        key = store.path / "token_key"
+        assert key.stat().st_mode & 0o777 == 0o600
+        assert key.read_text().strip() not in make("r1")
+    with open_state_dir(tmp_path, "n1") as store:
+        assert store.make_run_token()("r1") == make("r1")
+
+
 def test_a_killed_agent_is_detected(tmp_path: Path) -> None:
     with open_state_dir(tmp_path, "n1") as store:
         assert not store.crashed

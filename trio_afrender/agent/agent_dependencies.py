@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -105,6 +104,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
     async with AsyncExitStack() as stack:
         store = stack.enter_context(open_state_dir(config.store, config.name))
         identity = await work_in_thread(store.identity)
+        run_token = await work_in_thread(store.make_run_token)
         journal = await work_in_thread(partial(open_journal, store.journal))
         supervisor = await stack.enter_async_context(open_supervisor(store.path))
         # Processes of an earlier agent end before its folders are removed and before anything new
@@ -159,7 +159,7 @@ async def open_agent_dependencies(config: Config) -> AsyncIterator[AgentDependen
                 time_limit=config.timing.plugin,
                 fork_servers=plugins.fork_servers,
             ),
-            new_token=lambda: f"{identity}-{secrets.token_hex(16)}",
+            run_token=run_token,
             server_identity=server_identity,
             save_server_identity=save_server_identity,
             inherited=inherited,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +22,10 @@ UNCLEAN_MARKER = "unclean"
 """A file that exists while an agent runs, and after it was killed."""
 IDENTITY_LENGTH = 16
 """Characters."""
+KEY_LENGTH = 64
+"""Characters of the key of tokens: 256 bits."""
+TOKEN_LENGTH = 32
+"""Characters of a run's token after the identity."""
 MAX_FILE = 64 * 1024
 """Bytes of a file here that is read whole."""
 OTHER_STORE = "another --store"
@@ -52,14 +57,34 @@ class StateDir:
         It is the first part of each task's ``AF_TASK_TOKEN``, by which processes of an earlier
         agent are found.
         """
-        path = self.path / "identity"
+        return self._read_or_make("identity", IDENTITY_LENGTH)
+
+    def make_run_token(self) -> Callable[[str], str]:
+        """Return the function from the id of a run to its ``AF_TASK_TOKEN``. Raises `StoreError`.
+
+        The token of a run is the same for every agent of this directory: one that takes a tree over
+        can still find its processes by it when all its supervisors have been killed
+        (test_a_task_whose_supervisors_are_killed_after_a_takeover_leaves_no_process). A task cannot
+        compute the tokens of others from its own.
+        """
+        identity, key = self.identity(), self._read_or_make("token_key", KEY_LENGTH).encode()
+
+        def run_token(run: str) -> str:
+            digest = hmac.new(key, run.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
+            return f"{identity}-{digest[:TOKEN_LENGTH]}"
+
+        return run_token
+
+    def _read_or_make(self, name: str, length: int) -> str:
+        """Return `length` random hexadecimal digits, stored under that name at first use."""
+        path = self.path / name
         try:
             with suppress(FileNotFoundError):
                 text = read_regular(path, MAX_FILE).decode("ascii", "replace").strip()
-                if len(text) == IDENTITY_LENGTH:
+                if len(text) == length:
                     return text
-            text = secrets.token_hex(IDENTITY_LENGTH // 2)
-            write_whole(path, f"{text}\n")
+            text = secrets.token_hex(length // 2)
+            write_whole(path, f"{text}\n", mode=0o600)
         except OSError as error:
             raise StoreError.of(path, error) from error
         return text

@@ -230,6 +230,9 @@ class SupervisorClient:
             found = await self._attach(launch)
             if found is not None:
                 return found
+            # Never started, or its supervisors have been killed since the agent found them. The
+            # task must not run twice.
+            await _make_killer(launch)(SEND_TIMEOUT)
         for _ in range(MAX_START_TRIES):
             tree = await self._try_spawn(launch)
             if tree is not None:

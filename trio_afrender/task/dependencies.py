@@ -67,8 +67,8 @@ class TaskDependencies:
     """Reports what inactive processes wait for."""
     gpus_unclaimed: Callable[[], bool]
     """Whether a GPU of this host is in use by a process that its driver does not name."""
-    new_token: Callable[[], str]
-    """Returns a random ``AF_TASK_TOKEN``."""
+    run_token: Callable[[str], str]
+    """Returns the ``AF_TASK_TOKEN`` of a run, by its id: the same one for a later agent."""
     image_worker: ImageWorker | None = None
     """Reads images; None: thumbnails are made by shell commands, rendered images are not checked."""
     wall: Callable[[], float] = time.time

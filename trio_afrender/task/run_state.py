@@ -136,7 +136,7 @@ class RunState:
         environment, secrets = self.dependencies.environment.make(
             facts.environment,
             self.task,
-            token=self.dependencies.new_token(),
+            token=self.dependencies.run_token(self.task.run),
             stop_file=folder.stop_file,
         )
         # After the variables of the service, which must not undo the assignment of GPUs.

@@ -270,7 +270,7 @@ class MemoryHost:
             usage_reader=self.gauge,
             meters=self.meters,
             image_worker=self.image_worker,
-            new_token=self._new_token,
+            run_token=self._run_token,
             environ=self.environ,
             inherited=TakeoverResult(runs=self.inherited, unkillable=self.unkillable),
             wait_gone=self._wait_gone,
@@ -311,7 +311,7 @@ class MemoryHost:
         await trio.lowlevel.checkpoint()
         self.server_identity = text
 
-    def _new_token(self) -> str:
+    def _run_token(self, run: str) -> str:
         self.tokens += 1
         return f"token-{self.tokens}"
 
