@@ -191,7 +191,7 @@ class Scanner:
         kinds = {kind for kind in _FLAGS if self._finds(kind, line, lowered) is not None}
         if not kinds.isdisjoint(_STOPPING):
             kinds -= {"aborts", "bad"}  # an error says it all
-        if kinds:
+        if kinds - {"warnings"}:
             flags = tuple(dict.fromkeys(flag for kind, flag in _FLAGS.items() if kind in kinds))
             failed = not kinds.isdisjoint(_REPORTED)
             return Verdict(flags, aborts=not kinds.isdisjoint(_ABORTING), reported=failed)
@@ -199,7 +199,7 @@ class Scanner:
             return Verdict(("warning",), reported=not asset, asset=asset)
         if self._finds("markers", line, lowered) is not None:
             return Verdict(("warning",), reported=True)
-        return None
+        return Verdict(("warning",)) if kinds else None
 
     def _finds(self, kind: str, line: str, lowered: str) -> str | None:
         """Return the first group of the first text of that kind that counts in the line."""
