@@ -885,6 +885,7 @@ def test_the_supervisor_imports_the_standard_library_alone() -> None:
     ours = {name for name in run_isolated(script).split() if name.startswith("trio_afrender.")}
     assert {name.split(".")[1] for name in ours} == {
         "message_framing",
+        "safe_files",
         "supervisor",
         "tasklog",
         "version",
