@@ -22,7 +22,8 @@ def wrong_size(sizes: Sequence[tuple[str, int]], least: int, most: int) -> str:
     """Name the files whose size is not permitted, of paths and their sizes in bytes."""
     path, size = sizes[0]
     limit = f"at least {least}" if size < least else f"at most {most}"
-    more = f", and {len(sizes) - 1} more have a wrong size" if len(sizes) > 1 else ""
+    others = len(sizes) - 1
+    more = f", and {others} more {'has' if others == 1 else 'have'} a wrong size" if others else ""
     return f"{_name(path)} has {size} bytes, not {limit}, in {_folder(path)}{more}"
 
 

@@ -73,7 +73,8 @@ async def test_failing(tmp_path: Path) -> None:
         "no folder": ["error"],
         "never": ["killed"],
     }
-    assert "failed: mixed / exit code: exit code 3" in err
+    scene = '"cannot find the scene file" (line 1 of the output); exit code 3'
+    assert f"failed: mixed / exit code: missing-asset: {scene}, 1 try" in err
     assert "why: the parser saw an error" in err
     assert "1 done, 4 error, 1 not run" in err
 

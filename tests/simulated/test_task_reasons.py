@@ -29,7 +29,7 @@ CHECKED = int(BlockFlags.NUMERIC | BlockFlags.CHECKRENDEREDFILES)
 
 
 @attrs.define
-class Ending:
+class WatchedRun:
     """A run that a test ends."""
 
     link: ScriptedLink
@@ -52,7 +52,7 @@ class Ending:
 @asynccontextmanager
 async def open_run(
     task: TaskExec, config: Config = CONFIG, plugins: Path | None = None
-) -> AsyncIterator[Ending]:
+) -> AsyncIterator[WatchedRun]:
     """Start a task; leaving the context waits for its outcome."""
     folders = [plugins] if plugins else []
     host = MemoryHost(plugins=InlineRunner(config.plugin_settings(), folders=folders))
@@ -60,7 +60,7 @@ async def open_run(
         link = await stage.server.accept()
         await link.welcome()
         await link.send(Events(tasks=(task,)))
-        ending = Ending(link, await stage.host.spawn.next(), host.gauge.use)
+        ending = WatchedRun(link, await stage.host.spawn.next(), host.gauge.use)
         yield ending
         ending.outcomes.append(await expect_task(link, over=True))
 
@@ -179,7 +179,7 @@ async def test_the_cause_of_a_run_that_ended_by_itself(
         (
             {7: 5, 8: 9, 9: 9},
             {"file_size_max": 8},
-            "frame.0008.exr has 9 bytes, not at most 8, in {}, and 1 more have a wrong size",
+            "frame.0008.exr has 9 bytes, not at most 8, in {}, and 1 more has a wrong size",
         ),
     ],
 )

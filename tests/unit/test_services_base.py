@@ -406,7 +406,7 @@ def test_rendered_files(
         (
             (9, 8),
             {"file_size_max": 5},
-            "a.1 has 9 bytes, not at most 5, in {}, and 1 more have a wrong size",
+            "a.1 has 9 bytes, not at most 5, in {}, and 1 more has a wrong size",
         ),
         ((2,), {"file_size_min": 3}, "a.2 is missing in {}"),
     ],

@@ -39,7 +39,7 @@ def killed(signal: int, **flags: bool) -> RunFacts:
     return with_flags(RunFacts(exit=status, exit_ok=False), flags)
 
 
-def stopped(kind: StopKind, text: str = "it said so", **flags: bool) -> RunFacts:
+def stopped(kind: StopKind, text: str = "a text", **flags: bool) -> RunFacts:
     status = ExitStatus(code=None, signal=15, raw=15)
     return with_flags(RunFacts(stop=StopCause(kind=kind, text=text), exit=status), flags)
 
@@ -62,7 +62,7 @@ def stopped(kind: StopKind, text: str = "it said so", **flags: bool) -> RunFacts
             stopped(StopKind.PARSER_ERROR, error=True), ParserState(), [DISK], "",
             'disk-full: "disk full" (line 9 of the output)',
         ),
-        # A limit, and what the program said before.
+        # A limit, and what the program printed before.
         (stopped(StopKind.LIMIT, "no output for 9 s"), ParserState(), [], "", "no output for 9 s"),
         (
             stopped(StopKind.STUCK, "no sign of life"), ParserState(), [LICENCE], "",
@@ -109,7 +109,7 @@ def stopped(kind: StopKind, text: str = "it said so", **flags: bool) -> RunFacts
         (exited(0, assets_ok=False), ParserState(), [], "1 file is missing", "1 file is missing"),
         (exited(0, post_in_time=False), ParserState(), [], "the limit post_time", "the limit post_time"),
         (exited(0, badresult=True), OTHER, [], "", 'bad result: "Render failed" (line 7 of the output)'),
-        (exited(0, badresult=True), ParserState(report="no frame was told"), [], "", 'bad result: "no frame was told"'),
+        (exited(0, badresult=True), ParserState(report="no frame was reported"), [], "", 'bad result: "no frame was told"'),
         (
             exited(0, badresult=True), OTHER, [], "a.7.exr is missing",
             'bad result: "Render failed" (line 7 of the output); a.7.exr is missing',

@@ -49,16 +49,16 @@ def name_cause(
     if stop is not None and stop.kind.requested:
         return ""
     if stop is not None and stop.kind not in PARSER_STOPS:
-        # What the rule observed, and what the program said before it hung or grew.
+        # What the rule observed, and what the program printed before it hung or grew.
         return "; ".join((stop.text, *_name_classes(classes)))
     end = _name_end(facts)
     verdict = next((flag for flag in VERDICTS if getattr(facts, flag)), "")
-    said = _name_verdict(verdict, parsed, classes) if verdict else _name_classes(classes)
+    shown = _name_verdict(verdict, parsed, classes) if verdict else _name_classes(classes)
     # With a good end and no verdict the checks decided, whatever the output says.
-    parts = [finding, *said] if not (end or verdict) else [*said, end, finding]
+    parts = [finding, *shown] if not (end or verdict) else [*shown, end, finding]
     if end and classes and not classes[0].quote:
         parts.append(_lower_first(classes[0].note))  # it explains the exit status
-    elif end and not said:
+    elif end and not shown:
         parts.append(quote(0, parsed.report))  # the first line that the program marks as an error
     return "; ".join(filter(None, parts))
 
