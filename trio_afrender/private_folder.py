@@ -11,7 +11,7 @@ from pathlib import Path
 from trio_afrender.errors import StoreError, StoreInUse
 from trio_afrender.safe_files import open_regular
 
-__all__ = ("find_unsafe", "lock_folder", "make_private")
+__all__ = ("find_unsafe", "is_locked", "lock_folder", "make_private")
 
 
 def make_private(path: Path, *, instead: str = "another folder") -> None:
@@ -123,3 +123,20 @@ def lock_folder(path: Path, in_use: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a folder (`lock_folder`). False if it cannot be opened."""
+    import fcntl  # as above
+
+    try:
+        handle = open_regular(path / "lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)  # releases the lock, if it was taken
+    return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.fatal_requests import find_fatal
+from trio_afrender.afserver.json_repair import load_repaired
 from trio_afrender.errors import ConfigError, LinkRefused, ProtocolError
 from trio_afrender.protocol.afanasy import Json, encode
 from trio_afrender.text import printable
@@ -17,9 +19,11 @@ async def ask_json(dialer: Dialer, question: object) -> dict[str, object]:
 
     Raises `LinkLost` if there is no answer, `LinkRefused` with the server's text if it refuses the
     request, `ProtocolError` if the answer cannot be parsed, and `ConfigError` for a request that is
-    larger than the server accepts.
+    larger than the server accepts or would end it.
     """
     url = dialer.address.url
+    if reason := find_fatal(question):
+        raise ConfigError(f"not sent to {url}, because it would end an afserver: {reason}")
     try:
         # In a binary message. The plain form ("AFANASY n JSON") is refused if a network splits it
         # within its header.
@@ -44,10 +48,9 @@ def to_json(value: object) -> bytes:
 
 def parse_answer(body: bytes, url: str) -> dict[str, object]:
     """Parse an answer of the server at `url`. Raises `ProtocolError`."""
-    # The server copies texts into its JSON as they are: strings may contain control characters
-    # (strict=False) and bytes that are not UTF-8.
+    # The server copies texts into its JSON as they are, also bytes that are not UTF-8.
     try:
-        answer = json.loads(body.decode("utf-8", "surrogateescape"), strict=False)
+        answer = load_repaired(body.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"{url}: its answer is no JSON: {error}") from error
     if not isinstance(answer, dict):

@@ -1,0 +1,170 @@
+"""Which renders, jobs, blocks and tasks the words of a command line select. No I/O.
+
+A word is the name of a node, else a mask as in a shell (``render*``), else an id. A server has two
+languages of masks of its own; here nodes are listed first and chosen on our side, so that a user
+needs to know one, and sees what is chosen before anything happens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
+
+import attrs
+
+from trio_afrender.afserver.remote_nodes import BlockNode, JobNode
+from trio_afrender.text import suggest
+
+__all__ = ("TaskSelection", "parse_task_key", "select_nodes", "select_tasks")
+
+_WILD = re.compile(r"[*?\[]")
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
+_MAX_TASKS = 1_000_000
+
+
+class _Node(Protocol):
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+_N = TypeVar("_N", bound=_Node)
+
+
+def select_nodes(
+    nodes: Sequence[_N], words: Iterable[str], kind: str
+) -> tuple[list[_N], list[str]]:
+    """Return the nodes that the words select, each once, and a sentence for each word without any.
+
+    Several nodes of one name are all selected.
+    """
+    found: dict[int, _N] = {}
+    problems = []
+    for word in words:
+        chosen = _select(nodes, word)
+        if not chosen:
+            problems.append(_explain(nodes, word, kind))
+        found.update((node.id, node) for node in chosen)
+    return list(found.values()), problems
+
+
+def _select(nodes: Sequence[_N], word: str) -> list[_N]:
+    by_name = [node for node in nodes if node.name == word]
+    if by_name:
+        return by_name
+    if _WILD.search(word):
+        return [node for node in nodes if fnmatchcase(node.name, word)]
+    if word.isdecimal() and len(word) < 19:
+        return [node for node in nodes if node.id == int(word)]
+    return []
+
+
+def _explain(nodes: Sequence[_N], word: str, kind: str) -> str:
+    if _WILD.search(word):
+        return f'no {kind} matches "{word}"; there are {len(nodes)}'
+    names = [node.name for node in nodes]
+    return f'no {kind} "{word}"{suggest(word, names)}'
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TaskSelection:
+    """Tasks of one block. `tasks` None: the whole block."""
+
+    job: JobNode
+    block: BlockNode
+    tasks: tuple[int, ...] | None = None
+
+    @property
+    def count(self) -> int:
+        return self.block.tasks if self.tasks is None else len(self.tasks)
+
+    @property
+    def name(self) -> str:
+        """The selection as it is written on a command line."""
+        block = f"{self.job.id}.{self.block.number}"
+        if self.tasks is None:
+            return block
+        first, last = self.tasks[0], self.tasks[-1]
+        return f"{block}.{first}" + (f"-{last}" if last > first else "")
+
+
+def select_tasks(
+    jobs: Sequence[JobNode], words: Iterable[str]
+) -> tuple[list[TaskSelection], list[str]]:
+    """Return the blocks and tasks that the words select, and a sentence for each word without any.
+
+    A word is ``JOB``, ``JOB.BLOCK``, ``JOB.BLOCK.TASK`` or ``JOB.BLOCK.FIRST-LAST``. JOB is a name, a
+    mask or an id, BLOCK a name, a mask or a number, TASK a number from 0.
+    """
+    found: list[TaskSelection] = []
+    problems = []
+    for word in words:
+        chosen, problem = _select_tasks(jobs, word)
+        found += chosen
+        problems += [problem] if problem else []
+    return found, problems
+
+
+def _select_tasks(jobs: Sequence[JobNode], word: str) -> tuple[list[TaskSelection], str]:
+    # The name of a job may have dots of its own: the longest one counts.
+    parts = word.split(".")
+    for count in range(len(parts), max(0, len(parts) - 3), -1):
+        chosen = _select(jobs, ".".join(parts[:count]))
+        if chosen:
+            return _select_parts(chosen, parts[count:], word)
+    head = parts[0] if len(parts) < 3 else word.rsplit(".", 2)[0]
+    return [], _explain(jobs, head, "job")
+
+
+def _select_parts(
+    jobs: Sequence[JobNode], parts: Sequence[str], word: str
+) -> tuple[list[TaskSelection], str]:
+    found: list[TaskSelection] = []
+    for job in jobs:
+        blocks = list(job.blocks)
+        if parts:
+            blocks = _select_blocks(blocks, parts[0])
+            if not blocks:
+                names = ", ".join(f'{b.number} "{b.name}"' for b in job.blocks[:10]) or "none"
+                return [], f'{word}: no block "{parts[0]}" of job {job.id}; it has {names}'
+        for block in blocks:
+            tasks, problem = _read_range(parts[1], block) if len(parts) > 1 else (None, "")
+            if problem:
+                return [], f"{word}: {problem}"
+            found.append(TaskSelection(job=job, block=block, tasks=tasks))
+    return found, ""
+
+
+def _select_blocks(blocks: Sequence[BlockNode], word: str) -> list[BlockNode]:
+    tests: tuple[Callable[[BlockNode], bool], ...] = (
+        lambda block: block.name == word,
+        lambda block: bool(_WILD.search(word)) and fnmatchcase(block.name, word),
+        lambda block: str(block.number) == word,
+    )
+    for test in tests:
+        if found := [block for block in blocks if test(block)]:
+            return found
+    return []
+
+
+def _read_range(text: str, block: BlockNode) -> tuple[tuple[int, ...], str]:
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return (), f'"{text}": expected the number of a task, or FIRST-LAST'
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first or last >= block.tasks or last - first >= _MAX_TASKS:
+        return (), f'block {block.number} "{block.name}" has {block.tasks} tasks, from 0'
+    return tuple(range(first, last + 1)), ""
+
+
+def parse_task_key(word: str) -> tuple[int, int, int] | None:
+    """Read ``JOB.BLOCK.TASK`` of three numbers; None for anything else."""
+    parts = word.split(".")
+    if len(parts) != 3 or not all(part.isdecimal() and len(part) < 10 for part in parts):
+        return None
+    job, block, task = map(int, parts)
+    return job, block, task

@@ -1,0 +1,102 @@
+"""Follow the output of a task: what it has printed so far, then what it prints, then the rest.
+
+A server sends pieces of the output of a running task to a monitor that listens, and on request the
+whole output so far, as events that the monitor polls. Both come from the render in no fixed order,
+so a piece may be contained in the whole output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from trio_afrender.afserver.remote_nodes import integer_of, objects_of, text_of
+
+__all__ = ("OutputPieces", "is_error_text", "read_output_events")
+
+_ERROR_TEXTS = (
+    "ERROR: Can't get file",
+    "ERROR: Can't get ouput of a running task.",  # codespell:ignore ouput
+    "ERROR: the render has not sent the output",
+    "ERROR: there is no monitor",
+    "Retrieving running task output from render",
+)
+"""Beginnings of what a server writes in place of an output. A program may print "ERROR: ..." too,
+so the whole beginnings are compared."""
+_OVERLAP = 4096
+"""Characters at the end of what was printed that are compared with what comes."""
+
+
+def is_error_text(text: str) -> bool:
+    """Whether a text in place of an output is the server's, not the task's."""
+    return text.startswith(_ERROR_TEXTS)
+
+
+def read_output_events(
+    events: Mapping[str, Any], key: tuple[int, int, int]
+) -> tuple[str | None, str]:
+    """The whole output of a task among the events of one poll, None without; and its new pieces."""
+    whole = None
+    for each in objects_of(events, "tasks_outputs"):
+        if _is_about(each, key) and not is_error_text(text_of(each, "data")):
+            whole = text_of(each, "data")
+    pieces = [
+        text_of(each, "data")
+        for each in objects_of(events, "tasks_listens")
+        if _is_about(each, key)
+    ]
+    return whole, "".join(pieces)
+
+
+def _is_about(message: Mapping[str, Any], key: tuple[int, int, int]) -> bool:
+    pos = message.get("pos")
+    if not isinstance(pos, dict):
+        return False
+    return key == (integer_of(pos, "job"), integer_of(pos, "block"), integer_of(pos, "task"))
+
+
+@attrs.define(slots=True)
+class OutputPieces:
+    """Joins the whole output and the pieces of one run of a task into one text without repeats."""
+
+    _printed: int = 0
+    _tail: str = ""
+    """The end of what has been printed."""
+    _early: str = ""
+    """Pieces from before the whole output."""
+    _begun: bool = False
+
+    def add(self, whole: str | None, pieces: str) -> str:
+        """Take what a poll has brought; return what is to be printed now."""
+        if self._begun:
+            return self._print(pieces)
+        self._early += pieces
+        if whole is None:
+            return ""
+        self._begun = True
+        return self._print(whole + _without_overlap(whole[-_OVERLAP:], self._early))
+
+    def finish(self, final: str) -> str:
+        """Return what is missing of the stored output of the run, which is over."""
+        if final[: self._printed].endswith(self._tail):
+            return self._print(final[self._printed :])
+        # Pieces were lost, or the stored output is shortened in the middle.
+        at = final.rfind(self._tail)
+        return self._print(final[at + len(self._tail) :]) if at >= 0 else ""
+
+    def _print(self, text: str) -> str:
+        self._printed += len(text)
+        self._tail = (self._tail + text)[-_OVERLAP:]
+        return text
+
+
+def _without_overlap(before: str, after: str) -> str:
+    """The part of `after` that does not repeat the end of `before`."""
+    if after in before:
+        return ""
+    for length in range(min(len(before), len(after)), 0, -1):
+        if before.endswith(after[:length]):
+            return after[length:]
+    return after

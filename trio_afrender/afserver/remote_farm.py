@@ -1,0 +1,338 @@
+"""A farm as its users see and steer it over the JSON interface: an afserver, or the embedded farm.
+
+One facade with typed values. Each method is one request, or a few; nothing is kept between them,
+so any number of commands can work on one farm. Errors are those of `ask_json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import attrs
+import trio
+
+from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.job_follower import JobGone
+from trio_afrender.afserver.json_api import ask_json
+from trio_afrender.afserver.output_follower import (
+    OutputPieces,
+    is_error_text,
+    read_output_events,
+)
+from trio_afrender.afserver.remote_nodes import (
+    JobNode,
+    PoolNode,
+    RenderNode,
+    TaskNode,
+    UserNode,
+    integer_of,
+    objects_of,
+    read_job,
+    read_pool,
+    read_render,
+    read_tasks,
+    read_user,
+    text_of,
+    texts_of,
+)
+from trio_afrender.afserver.wait_reasons import (
+    FarmNodes,
+    WaitReasons,
+    explain_waiting,
+    read_wait_answers,
+)
+from trio_afrender.errors import AfRenderError, LinkLost, LinkRefused, ProtocolError
+from trio_afrender.text import printable
+
+__all__ = ("Monitor", "RemoteFarm")
+
+_POLL_INTERVAL = 1.0
+"""Seconds between two polls of a monitor, which a server forgets after 16."""
+_OUTPUT_TIMEOUT = 15.0
+"""Seconds to wait for the output of a running task: its render is asked with its next heartbeat."""
+
+
+@attrs.frozen(slots=True)
+class Monitor:
+    """A registration for events. `id` is the server's."""
+
+    id: int
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class RemoteFarm:
+    """A farm at the other end of `dialer`. `user_name` and `host_name` are written into its logs."""
+
+    dialer: Dialer
+    user_name: str
+    host_name: str
+    token: str = attrs.field(default="", repr=False)
+    """Of the embedded farm; an afserver has none and must not get it."""
+
+    @property
+    def url(self) -> str:
+        return self.dialer.address.url
+
+    async def ask(self, question: Mapping[str, Any]) -> dict[str, object]:
+        """Send a request and return the answer. Raises as `ask_json` does."""
+        beside = {"token": self.token} if self.token else {}
+        return await ask_json(self.dialer, {**question, **beside})
+
+    async def _get(self, kind: str, **asked: object) -> dict[str, object]:
+        return await self.ask({"get": {"type": kind, **asked}})
+
+    async def _list(self, kind: str, **asked: object) -> list[Mapping[str, Any]]:
+        answer = await self._get(kind, **asked)
+        if not isinstance(answer.get(kind), list):
+            raise ProtocolError(f"{self.url}: answered with no list of {kind}")
+        return objects_of(answer, kind)
+
+    # Lists
+
+    async def jobs(self, *, ids: Sequence[int] = (), full: bool = False) -> list[JobNode]:
+        """List jobs, by default all; ids that are unknown are left out."""
+        asked: dict[str, object] = {"ids": list(ids)} if ids else {}
+        if full:
+            asked["mode"] = "full"
+        try:
+            found = await self._list("jobs", **asked)
+        except LinkRefused:
+            # A server answers so if the only id is unknown.
+            if len(ids) != 1:
+                raise
+            found = []
+        return [read_job(each) for each in found]
+
+    async def job(self, number: int) -> JobNode:
+        """Return one job with the names of its tasks. Raises `JobGone`."""
+        found = await self.jobs(ids=[number], full=True)
+        if not found:
+            raise JobGone(number)
+        return found[0]
+
+    async def tasks(self, job: JobNode) -> list[TaskNode]:
+        """List the tasks of a job. Raises `JobGone`."""
+        try:
+            answer = await self._get("jobs", ids=[job.id], mode="progress")
+        except LinkRefused as error:
+            raise JobGone(job.id) from error
+        found = answer.get("job_progress")
+        progress = found.get("progress") if isinstance(found, dict) else None
+        if not isinstance(progress, list):
+            raise ProtocolError(f"{self.url}: answered with no progress of job {job.id}")
+        return read_tasks(job, progress)
+
+    async def pools(self) -> dict[str, PoolNode]:
+        """List the pools by name."""
+        found = (read_pool(each) for each in await self._list("pools"))
+        return {pool.name: pool for pool in found}
+
+    async def renders(self) -> list[RenderNode]:
+        """List all renders."""
+        pools = await self.pools()
+        return [read_render(each, pools) for each in await self._list("renders")]
+
+    async def loads(self) -> dict[int, Mapping[str, Any]]:
+        """Return the figures of each host by the id of its render; offline ones have none."""
+        return {
+            integer_of(each, "id"): each["host_resources"]
+            for each in await self._list("renders", mode="resources")
+            if isinstance(each.get("host_resources"), dict)
+        }
+
+    async def users(self) -> list[UserNode]:
+        """List all users."""
+        return [read_user(each) for each in await self._list("users")]
+
+    # Texts
+
+    async def node_log(self, kind: str, number: int) -> tuple[str, ...]:
+        """Return the log of a node, ``jobs`` or ``renders`` or ``users`` or ``pools``."""
+        return await self._lines(kind, number, "log")
+
+    async def tasks_log(self, render: int) -> tuple[str, ...]:
+        """Return which tasks a render has started and ended."""
+        return await self._lines("renders", render, "tasks_log")
+
+    async def _lines(self, kind: str, number: int, mode: str) -> tuple[str, ...]:
+        message = (await self._get(kind, ids=[number], mode=mode)).get("message")
+        return texts_of(message, "list") if isinstance(message, dict) else ()
+
+    async def task_text(self, task: TaskNode, mode: str, *, run: int = 0) -> str:
+        """Return the ``log``, the ``error_hosts`` or the stored ``output`` of a task.
+
+        `run` is the number of an attempt from 1, 0: the last one. What a task has not printed is ''.
+        """
+        number = {"number": run} if run else {}
+        text = await self._task_text(task, mode, **number)
+        return "" if mode == "output" and is_error_text(text) else text
+
+    async def _task_text(self, task: TaskNode, mode: str, **asked: object) -> str:
+        where = {"ids": [task.job], "block_ids": [task.block], "task_ids": [task.task]}
+        found = (await self._get("jobs", **where, mode=mode, **asked)).get("task")
+        return text_of(found, "data") if isinstance(found, dict) else ""
+
+    # Changes
+
+    async def act(
+        self,
+        kind: str,
+        ids: Sequence[int],
+        *,
+        params: Mapping[str, object] | None = None,
+        operation: Mapping[str, object] | None = None,
+        blocks: Sequence[int] | None = None,
+    ) -> str:
+        """Change nodes; return the sentence of the server. Raises `LinkRefused` with its refusal.
+
+        `blocks` are numbers of blocks of one job. Of several nodes some may have changed in spite of
+        a refusal, and an afserver calls a success what it has ignored: read the nodes back.
+        """
+        action: dict[str, object] = {
+            "user_name": self.user_name or "user",
+            "host_name": self.host_name or "host",
+            "type": kind,
+            "ids": list(ids),
+        }
+        if blocks is not None:
+            action["block_ids"] = list(blocks)
+        if params is not None:
+            action["params"] = dict(params)
+        if operation is not None:
+            action["operation"] = dict(operation)
+        info = (await self.ask({"action": action})).get("info")
+        return printable(text_of(info, "text")) if isinstance(info, dict) else ""
+
+    # Why
+
+    async def why_waiting(self, job: JobNode) -> list[WaitReasons]:
+        """Explain what the waiting tasks of each block wait for."""
+        answer = await self._get("jobs", ids=[job.id], mode="why")
+        waits = answer.get("job_waits")
+        if isinstance(waits, dict):
+            return read_wait_answers(waits)
+        # An afserver does not know the mode and answers with the job.
+        farm = FarmNodes(
+            jobs=await self.jobs(),
+            renders=await self.renders(),
+            pools=await self.pools(),
+            users={user.name: user for user in await self.users()},
+            loads=await self.loads(),
+            error_hosts=await self._lines("jobs", job.id, "error_hosts"),
+        )
+        return explain_waiting(job, await self.tasks(job), farm)
+
+    # Monitors
+
+    @asynccontextmanager
+    async def open_monitor(self) -> AsyncIterator[Monitor]:
+        """Register for events; leaving the context ends the registration."""
+        request = {
+            "user_name": self.user_name or "user",
+            "host_name": self.host_name or "host",
+            "engine": "trio_afrender",
+        }
+        monitor = (await self.ask({"monitor": request})).get("monitor")
+        number = integer_of(monitor, "id") if isinstance(monitor, dict) else 0
+        if number <= 0:
+            raise ProtocolError(f"{self.url}: registered no monitor")
+        try:
+            yield Monitor(number)
+        finally:
+            # It has no answer, and a server forgets who does not poll. So a failure says nothing.
+            with trio.CancelScope(shield=True), trio.move_on_after(2), suppress(AfRenderError):
+                await self._operate_monitor(number, {"type": "deregister"})
+
+    async def _operate_monitor(self, number: int, operation: Mapping[str, object]) -> None:
+        await self.act("monitors", [number], operation=operation)
+
+    async def running_output(self, task: TaskNode) -> str:
+        """Return what a running task has printed so far; '' if its render does not answer."""
+        async with self.open_monitor() as monitor:
+            text = await self._task_text(task, "output", mon_id=monitor.id)
+            if text and not is_error_text(text):
+                return text  # it has just ended
+            with trio.move_on_after(_OUTPUT_TIMEOUT):
+                while True:
+                    await trio.sleep(_POLL_INTERVAL / 4)
+                    whole, _ = await self._poll(monitor, task)
+                    if whole is not None:
+                        return whole
+        return ""
+
+    async def follow_output(self, task: TaskNode, write: Callable[[str], None]) -> None:
+        """Write the output of a task so far and as it is printed, until the task is over.
+
+        A task that has not started is waited for, and after a retry the next attempt follows. Raises
+        `JobGone`. Losses of the connection are waited out.
+        """
+        job = await self.job(task.job)
+        shown = 0
+        while True:
+            task = await self._read_again(job, task)
+            if task.running and task.starts > shown:
+                await self._follow_run(job, task, write)
+                shown = task.starts
+            elif task.over:
+                if task.starts > shown:
+                    write(await self.task_text(task, "output"))
+                return
+            else:
+                await trio.sleep(_POLL_INTERVAL)
+
+    async def _follow_run(self, job: JobNode, task: TaskNode, write: Callable[[str], None]) -> None:
+        """Write the output of one run, until another one begins or the task does not run any more."""
+        pieces = OutputPieces()
+        now = task
+        while now.is_in_run(task.starts):
+            try:
+                async with self.open_monitor() as monitor:
+                    await self._listen(monitor, task)
+                    while now.is_in_run(task.starts):
+                        await trio.sleep(_POLL_INTERVAL)
+                        write(pieces.add(*await self._poll(monitor, task)))
+                        now = await self._read_again(job, task)
+            except LinkLost:
+                await trio.sleep(_POLL_INTERVAL)
+                now = await self._read_again(job, task)
+        write(pieces.finish(await self.task_text(task, "output", run=task.starts)))
+
+    async def _listen(self, monitor: Monitor, task: TaskNode) -> None:
+        await self._task_text(task, "output", mon_id=monitor.id)
+        await self._operate_monitor(
+            monitor.id,
+            {
+                "type": "watch",
+                "class": "listen",
+                "status": "subscribe",
+                "job": task.job,
+                "block": task.block,
+                "task": task.task,
+            },
+        )
+
+    async def _poll(self, monitor: Monitor, task: TaskNode) -> tuple[str | None, str]:
+        """Take the events of a monitor; return the whole output, if it came, and new pieces."""
+        answer = await self._get("monitors", ids=[monitor.id], mode="events")
+        if isinstance(answer.get("monitor"), dict):
+            raise LinkLost(f"{self.url}: it has forgotten this program's registration")
+        events = answer.get("events")
+        if not isinstance(events, dict):
+            return None, ""
+        return read_output_events(events, (task.job, task.block, task.task))
+
+    async def _read_again(self, job: JobNode, task: TaskNode) -> TaskNode:
+        """Return the task as it is now. Raises `JobGone`, also for another job with the same id."""
+        while True:
+            try:
+                found = await self.jobs(ids=[job.id])
+                if not found or found[0].serial != job.serial:
+                    raise JobGone(job.id)
+                for each in await self.tasks(found[0]):
+                    if (each.block, each.task) == (task.block, task.task):
+                        return each
+                raise JobGone(job.id)
+            except LinkLost:
+                await trio.sleep(_POLL_INTERVAL)

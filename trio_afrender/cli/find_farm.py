@@ -1,0 +1,48 @@
+"""Finds the farm that a command is for: ``--server``, else one open on this machine, else the config's."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from trio_afrender.afserver.client import Dialer
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.cli.farm_record import find_open_farms
+from trio_afrender.cli.load_settings import find_afserver, load_options
+from trio_afrender.config.load import make_config
+from trio_afrender.errors import ConfigError, LinkLost
+
+__all__ = ("NO_FARM", "explain_no_farm", "find_remote_farm")
+
+_USE = "this command is for a farm with Afanasy's JSON interface"
+NO_FARM = "open a farm with `trio_afrender farm`, or give --server af://HOST:PORT"
+
+
+def find_remote_farm(options: Namespace) -> RemoteFarm:
+    """Return the farm of a command, without connecting. Raises `ConfigError`."""
+    if options.server and "://" not in options.server:
+        options.server = f"af://{options.server}"
+    settings = load_options(options)
+    config = make_config(settings)
+    farms = find_open_farms(Path(str(settings["af_store_folder"])))
+    token = ""
+    if options.server or not farms:
+        address = find_afserver(settings, _USE)
+        known = [farm for farm in farms if farm.address == address]
+        token = known[0].token if known else ""
+    elif len(farms) == 1:
+        address, token = farms[0].address, farms[0].token
+    else:
+        servers = " or ".join(f"--server {farm.address.url}" for farm in farms)
+        raise ConfigError(f"{len(farms)} farms are open here: give {servers}")
+    return RemoteFarm(
+        dialer=Dialer(address, timeout=config.timing.connect),
+        user_name=config.user_name,
+        host_name=config.name,
+        token=token,
+    )
+
+
+def explain_no_farm(error: LinkLost) -> LinkLost:
+    """Return the error of a farm that cannot be reached, with what to do."""
+    return LinkLost(f"{error}; {NO_FARM}")
