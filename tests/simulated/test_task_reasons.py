@@ -164,6 +164,23 @@ async def test_the_cause_of_a_run_that_ended_by_itself(
         run.child.exit(code or 0, signal=signal)
     assert run.texts("cause") == [cause]
     assert run.events()[0] == "cause"
+    assert run.outcome.report.startswith(cause)
+
+
+async def test_a_report_of_the_program_follows_the_cause(autojump_clock: MockClock) -> None:
+    async with open_run(make_task()) as run:
+        await run.child.write(b"REPORT: 12 objects\n")
+        run.child.exit(3)
+    assert run.outcome.report == 'exit code 3; "12 objects"'
+    async with open_run(make_task()) as run:
+        await run.child.write(b"REPORT: 12 objects\nlicense checkout failed\n")
+        run.child.exit(3)
+    quoted = '"license checkout failed" (line 2 of the output)'
+    assert run.outcome.report == f"licence: {quoted}; exit code 3; 12 objects"
+    async with open_run(make_task()) as run:
+        await run.child.write(b"REPORT: 12 objects\n")
+        run.child.exit(0)
+    assert run.outcome.report == "12 objects"
 
 
 @pytest.mark.parametrize(

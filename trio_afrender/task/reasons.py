@@ -44,6 +44,11 @@ class ReasonLog:
         if text:
             self._leading.append((event, self._redact(text)[:MAX_TEXT]))
 
+    @property
+    def cause(self) -> str:
+        """What the reasons begin with; empty if no cause is known."""
+        return next((text for event, text in self._leading if event == "cause"), "")
+
     def steps(self) -> tuple[Reason, ...]:
         """Return the reasons, with a last one that counts what was dropped, if anything was."""
         # With the time of the first fact, so that times do not decrease.

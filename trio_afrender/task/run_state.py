@@ -377,9 +377,14 @@ class RunState:
         """Make the last update of the run."""
         key, end = self.task.key._asdict(), self.end
         last = self._last or TaskUpdate(run=self.task.run, **key, status=status)
+        cause, report = self.why.cause, last.report
+        if cause and report and report not in cause:
+            cause = f"{cause}; {report}"
         return attrs.evolve(
             last,
             status=status,
+            # Shown for the task by an Afanasy server, which shows no reasons but in the log.
+            report=shorten(cause, MAX_REPORT) or report,
             # Many programs end without having printed 100 %.
             percent=100 if status.success and self.started_at else last.percent,
             output=self._output,
