@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
@@ -15,6 +16,7 @@ from trio_afrender.protocol.messages import BlockFlags
 
 __all__ = (
     "coefficient",
+    "least_capacity",
     "why_avoided_by_block",
     "why_job_rests",
     "why_never",
@@ -23,6 +25,8 @@ __all__ = (
     "why_unavailable",
 )
 
+_VARCAPACITY = int(BlockFlags.VARCAPACITY)
+"""A plain integer, because a test with a flag of `enum` is slow."""
 _PRESENCE = {
     Presence.OFFLINE: Obstacle(ObstacleKind.OFFLINE),
     Presence.ASLEEP: Obstacle(ObstacleKind.ASLEEP),
@@ -87,7 +91,7 @@ def why_job_rests(job: Job, now: float) -> Obstacle | None:
 def why_not_eligible(render: RenderState, job: Job, block: Block) -> Obstacle | None:
     """What keeps the tasks of a block from an available render now, if anything."""
     spec, effective = block.spec, render.effective
-    least = spec.capacity * max(1, _least_coefficient(spec))
+    least = least_capacity(spec)
     free = effective.capacity - render.capacity_used
     if least > free:
         return Obstacle(ObstacleKind.CAPACITY, need=least, have=free, of=effective.capacity)
@@ -190,13 +194,18 @@ def _why_short(render: RenderState, needs: HostNeeds) -> Obstacle | None:
     return None
 
 
+def least_capacity(spec: BlockSpec) -> int:
+    """The smallest capacity that a task of the block takes."""
+    return spec.capacity * max(1, _least_coefficient(spec))
+
+
 def _least_coefficient(spec: BlockSpec) -> int:
-    return spec.capacity_coeff_min if spec.flags & BlockFlags.VARCAPACITY else 0
+    return spec.capacity_coeff_min if spec.flags & _VARCAPACITY else 0
 
 
 def coefficient(render: RenderState, spec: BlockSpec) -> int:
     """How many times the block's capacity a task gets on a render; 0: the capacity is fixed."""
-    if not spec.flags & BlockFlags.VARCAPACITY:
+    if not spec.flags & _VARCAPACITY:
         return 0
     free = (render.effective.capacity - render.capacity_used) // spec.capacity
     if spec.capacity_coeff_max > 0:
@@ -225,8 +234,7 @@ def why_avoided_by_block(
     if limit <= 0 or not failed(render) or not _has_alternative(state, render, block, failed):
         return None
     count, last = block.error_hosts[render.name]
-    rest = f"forgiven in {last + forgive - now:.0f} s" if forgive > 0 else "never forgiven"
-    return Obstacle(ObstacleKind.AVOIDED_BY_BLOCK, have=count, of=limit, detail=rest)
+    return _avoided(ObstacleKind.AVOIDED_BY_BLOCK, count, limit, last + forgive - now, forgive)
 
 
 def why_not_for_task(
@@ -254,7 +262,14 @@ def _why_avoided_by_task(
 
     if limit <= 0 or not failed(render) or not _has_alternative(state, render, task.block, failed):
         return None
-    return Obstacle(ObstacleKind.AVOIDED_BY_TASK, have=hosts[render.name][0], of=limit)
+    count, last = hosts[render.name]
+    return _avoided(ObstacleKind.AVOIDED_BY_TASK, count, limit, last + forgive - now, forgive)
+
+
+def _avoided(kind: ObstacleKind, count: int, limit: int, rest: float, forgive: int) -> Obstacle:
+    seconds = math.ceil(rest) if forgive > 0 else 0
+    detail = f"forgiven in {seconds} s" if forgive > 0 else "never forgiven"
+    return Obstacle(kind, need=seconds, have=count, of=limit, detail=detail)
 
 
 def _has_alternative(

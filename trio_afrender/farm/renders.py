@@ -305,6 +305,11 @@ def tick(state: FarmState, now: float) -> None:
                 break
             state.check_by(when)
     tick_jobs(state, now)
+    if state.retry_at <= now:
+        state.retry_at = float("inf")
+        state.all_freed = True
+    else:
+        state.check_by(state.retry_at)
 
 
 def _tick_render(state: FarmState, render: RenderState, now: float) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import heapq
 
+import attrs
+
 from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState
-from trio_afrender.farm.obstacles import ObstacleKind
+from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
 from trio_afrender.farm.placement import (
     coefficient,
+    least_capacity,
     why_avoided_by_block,
     why_job_rests,
     why_not_eligible,
@@ -36,14 +39,21 @@ def assign(state: FarmState, now: float) -> None:
     """Assign all tasks that can be assigned, each to the render that comes first then."""
     all_freed, state.all_freed = state.all_freed, False
     freed, state.freed = state.freed, set()
-    if state.ready and (all_freed or freed):
-        considered = state.renders.values() if all_freed else _existing(state, freed)
+    fresh, state.fresh_blocks = state.fresh_blocks, set()
+    if state.ready and (all_freed or freed or fresh):
+        if all_freed:
+            freed |= state.renders.keys()
+        considered = state.renders.values() if fresh else _existing(state, freed)
         queue = [(_rank(r), r) for r in considered if not why_unavailable(state, r, now)]
         heapq.heapify(queue)
+        jobs = _find_open_jobs(state, None) if queue and freed else []
+        fresh_jobs = _find_open_jobs(state, fresh) if queue and fresh else []
         # A render that has got no task now gets none later in this round: ready tasks only decrease.
         while queue and state.ready:
             render = queue[0][1]
-            if _assign_next(state, render, now) and not why_unavailable(state, render, now):
+            # All other tasks have been refused by the rules since that render was freed.
+            asked = jobs if render.name in freed else fresh_jobs
+            if _assign_next(state, asked, render, now) and not why_unavailable(state, render, now):
                 heapq.heapreplace(queue, (_rank(render), render))
             else:
                 heapq.heappop(queue)
@@ -72,24 +82,64 @@ def _rank(render: RenderState) -> tuple[int, int, int, float, int, int, str]:
     )
 
 
-def _assign_next(state: FarmState, render: RenderState, now: float) -> bool:
-    """Assign a render its next task; False if there is none for it."""
+@attrs.frozen(slots=True)
+class _OpenJob:
+    """A job with ready tasks, as it is at the begin of a round, and what its tasks need at least.
+
+    With it a round passes over what is too large for a render, or of a service that the render does
+    not have, at a small part of the price of all rules: 1000 renders may be asked about each block.
+    """
+
+    job: Job
+    least: int
+    """The smallest capacity of a task."""
+    blocks: tuple[tuple[int, Block], ...]
+    """Blocks with ready tasks, each with the smallest capacity of a task."""
+
+
+def _find_open_jobs(state: FarmState, blocks: set[Block] | None) -> list[_OpenJob]:
+    """The jobs with ready tasks of these blocks, None for all, in their order."""
+    found: list[_OpenJob] = []
     for job in state.order:
-        if not job.counts[TaskState.READY]:
+        if job.counts[TaskState.READY]:
+            asked = tuple(
+                (least_capacity(block.spec), block)
+                for block in job.blocks
+                if block.counts[TaskState.READY] and (blocks is None or block in blocks)
+            )
+            if asked:
+                found.append(_OpenJob(job, min(least for least, _ in asked), asked))
+    return found
+
+
+def _assign_next(state: FarmState, jobs: list[_OpenJob], render: RenderState, now: float) -> bool:
+    """Assign a render its next task; False if there is none for it."""
+    free = render.effective.capacity - render.capacity_used
+    missing: set[str] = set()  # services
+    for each in jobs:
+        job = each.job
+        if each.least > free or not job.counts[TaskState.READY]:
             continue
         if obstacle := why_job_rests(job, now):
             if obstacle.kind is ObstacleKind.MAX_PER_SECOND:
                 state.throttle(job, now)
             continue
-        task = _next_task(state, render, job, now)
+        task = _next_task(state, render, each, missing, now)
         if task is not None:
             _hand_out(state, render, task, now)
             return True
     return False
 
 
-def _next_task(state: FarmState, render: RenderState, job: Job, now: float) -> Task | None:
-    """Take the next task of a job for a render: first those that users want to be tried next."""
+def _next_task(
+    state: FarmState, render: RenderState, open_job: _OpenJob, missing: set[str], now: float
+) -> Task | None:
+    """Take the next task of a job for a render: first those that users want to be tried next.
+
+    Services that the render does not offer are added to `missing`.
+    """
+    job = open_job.job
+    free = render.effective.capacity - render.capacity_used
     for task in job.try_next:
         if (
             task.state is TaskState.READY
@@ -98,11 +148,16 @@ def _next_task(state: FarmState, render: RenderState, job: Job, now: float) -> T
             and not why_not_for_task(state, render, task, now)
         ):
             return task
-    for block in job.blocks:
-        if not block.counts[TaskState.READY] or why_not_eligible(render, job, block):
+    for least, block in open_job.blocks:
+        if least > free or block.spec.service in missing or not block.counts[TaskState.READY]:
+            continue
+        if obstacle := why_not_eligible(render, job, block):
+            if obstacle.kind is ObstacleKind.SERVICE:
+                missing.add(block.spec.service)
             continue
         # After the cheap tests: this one may iterate over all renders.
-        if why_avoided_by_block(state, render, block, now):
+        if obstacle := why_avoided_by_block(state, render, block, now):
+            _retry(state, obstacle, now)
             continue
         task_of_block = _pop_task(state, render, block, now)
         if task_of_block is not None:
@@ -129,13 +184,20 @@ def _pop_task(state: FarmState, render: RenderState, block: Block, now: float) -
                 state.mark_job(job)
                 state.changes.note_job(job.id, "change")
             break
-        if why_not_for_task(state, render, task, now):
+        if obstacle := why_not_for_task(state, render, task, now):
+            _retry(state, obstacle, now)
             avoided.append(entry)
         else:
             found = task
     for entry in avoided:
         heapq.heappush(block.ready, entry)
     return found
+
+
+def _retry(state: FarmState, obstacle: Obstacle, now: float) -> None:
+    """Have a render that is avoided asked again when it is forgiven."""
+    if obstacle.need:
+        state.retry_by(now + obstacle.need)
 
 
 def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> None:
@@ -170,18 +232,17 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
     job.starts = job.starts.add(now)
     job.user.starts = job.user.starts.add(now)
     state.attach(run, now)
-    render.tasks_log.add(task.started, _describe_start(task))
     state.log(task, f'attempt {task.attempts}: handed to render "{render.name}", run {run.id}')
-    render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
+    sent = render.outbox.tasks[run.id] = make_exec(run, coeff, task.started)
+    render.tasks_log.add(task.started, _describe_start(sent))
     state.wake(render)
 
 
-def _describe_start(task: Task) -> str:
+def _describe_start(task: TaskExec) -> str:
     """The line of a start for the log of a render, in the form of Afanasy's server."""
-    spec, job, key = task.block.spec, task.block.job.spec, task.key
-    place = f"{job.name}[{spec.name}][{spec.task_name(key.task)}]"
+    place = f"{task.job_name}[{task.block_name}][{task.name}]"
     return (
-        f"Starting task: [{spec.service}({spec.parser}):{spec.capacity}] {job.user_name}: {place}"
+        f"Starting task: [{task.service}({task.parser}):{task.capacity}] {task.user_name}: {place}"
     )
 
 

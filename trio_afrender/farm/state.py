@@ -20,7 +20,7 @@ import attrs
 
 from trio_afrender.farm.auto_nimby import LoadWatch
 from trio_afrender.farm.changes import Changes
-from trio_afrender.farm.model import Job, RenderState, Run, Task, TaskState
+from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState
 from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.render_parameters import PoolParameters
 from trio_afrender.farm.render_states import Presence, RenderEvent, advance
@@ -168,7 +168,11 @@ class FarmState:
     freed: set[str] = attrs.field(factory=set)
     """Names of renders that may have become able to take a task."""
     all_freed: bool = False
-    """Whether any render may have become able to take a task."""
+    """Whether any render may have become able to take any task."""
+    fresh_blocks: set[Block] = attrs.field(factory=set)
+    """Blocks with tasks that became ready: any render may take these."""
+    retry_at: float = math.inf
+    """When `all_freed` is to be set, because a block takes a render back then."""
     next_wake: float = 0.0
     """When a render may be woken for waiting tasks, after the last one."""
     throttled: bool = False
@@ -259,6 +263,11 @@ class FarmState:
         """Have `renders.tick` called at `when` or earlier."""
         self.due = min(self.due, when)
 
+    def retry_by(self, when: float) -> None:
+        """Have all renders asked again at `when`."""
+        self.retry_at = min(self.retry_at, when)
+        self.check_by(self.retry_at)
+
     def touch(self, task: Task) -> None:
         """Drop the views of a task and its job, because something that they show has changed."""
         task.view = None
@@ -284,12 +293,19 @@ class FarmState:
                 self.asleep.add(render.name)
             else:
                 self.asleep.discard(render.name)
-        self.note_render(render)
+        if event in _TASK_EVENTS:
+            self._show_render(render)
+        else:
+            self.note_render(render)
         return True
 
     def note_render(self, render: RenderState) -> None:
-        """Note a change of a render that a view shows; it may have become able to take a task."""
-        self.freed.add(render.name)
+        """Note a change of a render: it may have become able to take a task, or no other render can
+        run the tasks that a third one is to avoid."""
+        self.all_freed = True
+        self._show_render(render)
+
+    def _show_render(self, render: RenderState) -> None:
         self.outgoing.changed = True
         self.changes.note_render(render.id, "change")
         self.changes.note_pool(ROOT_POOL, "change")
@@ -343,8 +359,7 @@ class FarmState:
         task.state = state
         if state is TaskState.READY:
             self.ready += 1
-            # Which renders may take the task is not known without asking each of them.
-            self.all_freed = True
+            self.fresh_blocks.add(block)
             number = task.key.task
             rank = number if block.ranks is None else block.ranks[number]
             heapq.heappush(block.ready, (rank, number))
@@ -367,7 +382,8 @@ class FarmState:
         self.changes.note_user(task.block.job.user.id, "change")
         render.task_start_finish_time = self.wall()
         render.watch = LoadWatch()  # idle and busy are for a render without tasks
-        self.move_render(render, RenderEvent.TASKS)
+        if render.states.presence is not Presence.RUNNING:
+            self.move_render(render, RenderEvent.TASKS)
         self.changes.note_render(render.id, "change")
         self.set_state(task, TaskState.RUNNING)
         limits = time_limits(run)
