@@ -7,6 +7,7 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +37,10 @@ from trio_afrender.process.supervisor_client import (
     open_supervisor,
     stop_trees,
 )
+from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.process_tree import list_children
 from trio_afrender.supervisor.protocol import TreeState
+from trio_afrender.supervisor.task_supervisor import MAX_PEERS
 from trio_afrender.supervisor.unix_sockets import connect, listen, supervisor_path
 from trio_afrender.tasklog.segments import open_reader
 from trio_afrender.tasklog.supervised_log import SupervisedLog
@@ -60,7 +63,10 @@ def trees(supervisor: SupervisorClient, tmp_path: Path) -> RealTrees:
 
 
 def with_record(launch: Launch, folder: Path, **changes: object) -> Launch:
-    """The same launch of a tree that outlives the agent, with its record in `folder`."""
+    """The same launch of a tree that outlives the agent, with its record in `folder`.
+
+    Launches with one folder are of one run: they have one token.
+    """
     folder.mkdir(exist_ok=True)
     persistence = Persistence(
         record=str(folder / "task"),
@@ -70,7 +76,8 @@ def with_record(launch: Launch, folder: Path, **changes: object) -> Launch:
         grace=0.0,
     )
     persistence = attrs.evolve(persistence, **changes)  # type: ignore[arg-type]  # fields by name
-    return attrs.evolve(launch, persistence=persistence)
+    environment = {**launch.environment, "AF_TASK_TOKEN": f"test-{hash(folder):x}"}
+    return attrs.evolve(launch, environment=environment, persistence=persistence)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -792,6 +799,43 @@ async def test_the_newest_agent_counts(tmp_path: Path) -> None:
         assert first.tree.lost
         assert await second.tree.kill_until_empty(GUARD) == ()
         await second.tree.reap()
+
+
+async def test_a_silent_connection_does_not_replace_the_agent(tmp_path: Path) -> None:
+    """Nor does one of another run, or many: a neighbour's task can open them."""
+    folder = tmp_path / "run"
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        run = await open_tree(supervisor, ticking(tmp_path), folder, nursery)
+        await run.printed(b"line 1\n")
+        with ExitStack() as stack:
+            for number in range(3 * MAX_PEERS):
+                sock = stack.enter_context(closing(connect(socket_path(str(folder / "task")))))
+                if number % 3 == 1:
+                    sock.send(encode({"op": "attach", "token": "of another run"}))
+                elif number % 3 == 2:
+                    sock.send(b"\xff\xff\xff\xff no message")
+            at = int(run.text().splitlines()[-1].split()[1])
+            await run.printed(b"line %d\n" % (at + 20))
+            assert not run.tree.lost
+            assert await run.tree.members()
+            (tmp_path / "go").touch()
+            await run.tree.exited()
+        assert (await run.tree.reap()).code == 5
+
+
+async def test_a_tree_with_another_token_is_ended_and_started_again(tmp_path: Path) -> None:
+    """For example because the key of the store was lost: the tree cannot be taken over."""
+    folder = tmp_path / "run"
+    async with open_supervisor(tmp_path) as supervisor, trio.open_nursery() as nursery:
+        first = await open_tree(supervisor, ticking(tmp_path), folder, nursery)
+        await first.printed(b"line 1\n")
+        assert await first.tree.detach()
+        launch = with_record(make_shell("exit 3"), folder, attach=True)
+        other = attrs.evolve(launch, environment={**launch.environment, "AF_TASK_TOKEN": "other"})
+        second = await supervisor.spawn(other)
+        assert not lives(first.tree.pid)
+        await second.exited()
+        assert (await second.reap()).code == 3
 
 
 async def test_an_agent_cancelled_while_it_starts_leaves_nothing(tmp_path: Path) -> None:

@@ -118,11 +118,11 @@ def _wait_closed(sock: socket.socket, until: float) -> bool:
 
 def _find_task_supervisor(path: str) -> int | None:
     """Return the pid of the task supervisor that listens at `path`; None without one."""
-    # A task supervisor sends its state to each new agent. It takes this connection for one, and so
-    # closes that of an agent before: callers have locked the store, so there is none.
     frames = FrameReader()
     with suppress(OSError, FrameError), closing(connect(path)) as sock:
         sock.settimeout(IDENTIFY_TIMEOUT)
+        # One of an earlier version sends it without being asked.
+        sock.sendall(encode({"op": "state"}))
         while data := sock.recv(65536):
             for message in frames.feed(data):
                 if isinstance(state := message.get("state"), dict):
@@ -304,9 +304,19 @@ class SupervisorClient:
             state = await trio.to_thread.run_sync(read_exit_record, record)
             return None if state is None else _make_tree(launch, None, state, attached=True)
         tree = _make_tree(launch, sock, attached=True)
+        with suppress(OSError):  # it ends just now: `listen` finds out
+            sock.send(encode({"op": "attach", "token": launch.environment["AF_TASK_TOKEN"]}))
         self._listen_to(tree)
-        await tree.wait_first_message()
-        return tree
+        with trio.move_on_after(SEND_TIMEOUT):
+            await tree.wait_first_message()
+        if tree.pid:
+            return tree
+        # What listens there is not the task supervisor of this run, or it has another token.
+        tree.abandon()
+        await tree.output.aclose()
+        folder = Path(record).parent
+        await trio.to_thread.run_sync(partial(stop_trees, folder, SEND_TIMEOUT))
+        return None
 
     def _listen_to(self, tree: SupervisedTree) -> None:
         assert self._nursery is not None  # noqa: S101 - `open` is entered before a caller gets this

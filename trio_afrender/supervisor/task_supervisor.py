@@ -45,6 +45,8 @@ OUTPUT_REPORT_INTERVAL = 0.02
 """Seconds between two states that report nothing but more output."""
 DRAIN_TIMEOUT = 1.0
 """Seconds for which a process outside an empty tree may hold its pipe open."""
+MAX_PEERS = 8
+"""Connections that may be open without being the agent's."""
 KILL_BACKOFF = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
 """Seconds between two KILLs to a tree that does not become empty; the last one repeats."""
 _NEVER = float("inf")
@@ -80,6 +82,8 @@ class TaskSupervisor:
         """`run` closes and removes what is passed, except `wakeup`."""
         self._spec = spec
         self._channel: Channel | None = Channel(agent)
+        self._peers: list[Channel] = []
+        """Connections that have not proven to be the agent's."""
         self._listener = listener
         self._outputs = outputs
         """The agent's descriptors for the leader's output; not used with a log."""
@@ -206,8 +210,9 @@ class TaskSupervisor:
         if self._listener is not None:
             remove_socket(self._spec.record)
             self._listener.close()
-        if self._channel is not None:
-            self._channel.close()
+        for channel in (*self._peers, self._channel):
+            if channel is not None:
+                channel.close()
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -219,6 +224,8 @@ class TaskSupervisor:
             poll.register(self._output.descriptor, select.POLLIN)
         if self._listener is not None:
             poll.register(self._listener, select.POLLIN)
+        for peer in self._peers:
+            poll.register(peer, select.POLLIN)
         if self._channel is not None:
             wanted = select.POLLIN | (select.POLLOUT if self._channel.waiting else 0)
             poll.register(self._channel, wanted)
@@ -238,6 +245,8 @@ class TaskSupervisor:
             self._accept()
         elif self._channel is not None and self._channel.fileno() in events:
             self._receive()
+        for peer in [peer for peer in self._peers if peer.fileno() in events]:
+            self._hear(peer)
 
     def _act_on_time(self) -> None:
         """Do what is due now: stop a tree without an agent, end a grace, kill again."""
@@ -276,20 +285,57 @@ class TaskSupervisor:
     # -- the agent ------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        """Replace the agent by the one that connects now, and send it the state."""
+        """Accept a connection, which counts as the agent's only after a request ``attach``."""
         assert self._listener is not None  # noqa: S101 - polled just now
         with contextlib.suppress(OSError):
             sock, _ = self._listener.accept()
             if peer_uid(sock) not in (os.getuid(), 0):
                 sock.close()
                 return
-            # The lock of the store admits one agent, so an earlier connection belongs to one that
-            # has ended (test_the_newest_agent_counts).
-            self._drop_agent()
-            self._channel = Channel(sock)
-            self._changed, self._sent_at = True, 0.0
-            if not self._state.unattended:
-                self._grace_until = _NEVER  # the agent decides when the rest is killed
+            self._peers.append(Channel(sock))
+            # The oldest goes: an agent sends its request at once.
+            for peer in self._peers[:-MAX_PEERS]:
+                self._drop_peer(peer)
+
+    def _drop_peer(self, peer: Channel) -> None:
+        self._peers.remove(peer)
+        peer.close()
+
+    def _hear(self, peer: Channel) -> None:
+        """Execute the requests of a connection that is not the agent's.
+
+        Who may connect may signal the tree's processes anyway; but a connection that says nothing, or
+        belongs to another run, must not take the agent's place
+        (test_a_silent_connection_does_not_replace_the_agent).
+        """
+        try:
+            for message in peer.receive():
+                if peer is self._channel:
+                    self._answer(peer, message)
+                elif message.get("op") == "attach":
+                    self._attach(peer, message.get("token"))
+                elif message.get("op") == "state":
+                    peer.put({"state": self._state.to_json()})
+                elif message.get("op") in ("kill", "release"):
+                    self._execute(message)
+        except FrameError:
+            peer.over = True
+        if peer.over and peer in self._peers:
+            self._drop_peer(peer)
+
+    def _attach(self, peer: Channel, token: object) -> None:
+        """Make a connection the agent's, and have the state sent; close it for a wrong token."""
+        if token != self._spec.environment.get("AF_TASK_TOKEN"):
+            peer.over = True
+            return
+        # The lock of the store admits one agent, so an earlier connection belongs to one that has
+        # ended (test_the_newest_agent_counts).
+        self._peers.remove(peer)
+        self._drop_agent()
+        self._channel = peer
+        self._changed, self._sent_at = True, 0.0
+        if not self._state.unattended:
+            self._grace_until = _NEVER  # the agent decides when the rest is killed
 
     def _drop_agent(self) -> None:
         if self._channel is not None:
@@ -303,14 +349,17 @@ class TaskSupervisor:
         assert channel is not None  # noqa: S101 - polled just now
         try:
             for message in channel.receive():
-                if (answer := self._execute(message)) is not None:
-                    channel.put({"re": message.get("id"), **answer})
+                self._answer(channel, message)
         except FrameError:
             self._drop_agent()
             return
         channel.flush()
         if channel.over:
             self._drop_agent()
+
+    def _answer(self, channel: Channel, message: dict[str, object]) -> None:
+        if (answer := self._execute(message)) is not None:
+            channel.put({"re": message.get("id"), **answer})
 
     def _execute(self, message: dict[str, object]) -> dict[str, object] | None:
         """Execute one request; return its answer, None when it has none."""
