@@ -280,8 +280,8 @@ class parser:
         if not count:
             return self._reported
         more = f" and {count - _MAX_REPORTED} more" if count > _MAX_REPORTED else ""
-        files = "file" if count == 1 else "files"
-        missing = f"{count} missing {files}: {', '.join(names[:_MAX_REPORTED])}{more}"
+        assets = "asset" if count == 1 else "assets"
+        missing = f"{count} missing {assets}: {', '.join(names[:_MAX_REPORTED])}{more}"
         return f"{self._reported}; {missing}" if self._reported else missing
 
     # Files.

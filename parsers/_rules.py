@@ -120,6 +120,7 @@ class RuleParser(parser):
         self._apply_rules(text[done:] if done else text)
         if i_args.get("mode", "RUN") != "RUN":
             self.finish(str(i_args["mode"]))
+            self._calculate()
         return None
 
     def _apply_rules(self, text: str) -> None:
@@ -143,11 +144,19 @@ class RuleParser(parser):
 
     def finish(self, mode: str) -> None:
         """Judge the task at its end: `mode` is ``<raw status>:<time of the stop>``."""
-        if mode != "0:0" or self.has_failed or self.error or self.fatalerror or self.badresult:
+        if mode != "0:0" or self.is_bad():
             return
-        if self.tells_frames and not self.has_worked():
+        if self.tells_frames and self.expects_frames() and not self.has_worked():
             self.badresult = True
             self.note_report("the program ended with exit code 0 and told no frame", decides=True)
+
+    def is_bad(self) -> bool:
+        """Whether any line so far makes the task an error or its result a bad one."""
+        return self.has_failed or self.error or self.fatalerror or self.badresult
+
+    def expects_frames(self) -> bool:
+        """Whether the task's command lets the program render; subclasses know its options."""
+        return True
 
     def has_worked(self) -> bool:
         """Whether the program reported a frame, any progress or a file, or has written the task's files."""
@@ -170,6 +179,9 @@ class RuleParser(parser):
         if self._error:
             self._add_problem(self._error)
             self._error = ""
+        self._calculate()
+
+    def _calculate(self) -> None:
         if self._has_grown:
             self._has_grown = False
             self.calculate()

@@ -1,70 +1,172 @@
 r"""Blender 2.7 to 5: Cycles, Eevee, Workbench and any engine that prints ``Fra:``.
 
 Up to 4.x a line of progress is ``Fra:12 Mem:... | ... | Sample 16/64`` (Cycles), ``... | Rendered
-3/16 Tiles`` (large images), ``... | Rendering 26 / 64 samples`` (Eevee); since 5.0 it is a log
-line, ``00:01.250  render           | Fra: 12 | ...``, printed only on request: by default the line
-of a saved file is the only sign that a frame is done.
+3/16 Tiles`` (large images), ``... | Rendering 26 / 64 samples`` (Eevee), and ``Time: 00:01.60
+(Saving: ...)`` ends a frame; since 5.0 it is a log line, ``00:01.250  render           | Fra: 12 |
+...``, printed only on request: by default the line of a saved file is the only sign that a frame is
+done.
+
+Each view layer and each view of a frame is rendered from 0 to 100 %, and nothing says how many
+there are: the first frame stays at 99 % until its file is saved, the others are divided by what the
+frame before had. So are the files of a frame, of which output nodes and views make several.
 """
 
 from __future__ import annotations
 
-from parsers.parser import (
-    Found,
-    Rule,
-    RuleParser,
-    frame_percent,
-    frame_share,
-    mark,
-    new_frame,
-    rule,
-)
+import re
 
-__all__ = ("blender",)
+from parsers._blender_messages import BLENDER_MESSAGES
+from parsers._frames_from_files import FileParser, frame_number
+from parsers._text import text_of
+from parsers.parser import Found, Rule, frame_share, new_frame, progress_only, rule
+
+__all__ = ("blender", "in_passes")
+
+_MOST = 99.0
+"""Percents of a frame of which no file is saved."""
+_RENDERS = re.compile(r"\s(?:-a|-f|--render-\w+)(?:\s|$)")
+_RUNS_PYTHON = re.compile(r"blender\S*\s(?:.*\s)?(?:-P|--python\S*)\s")
 
 
-def _tiles(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
+class _Passes:
+    """The passes of the current frame, each from 0 to 100 %."""
+
+    __slots__ = ("done", "frame", "per_frame", "percent")
+
+    def __init__(self) -> None:
+        self.frame: str | None = None
+        self.done = 0
+        self.percent = 0.0
+        self.per_frame = 0
+
+    def share(self, frame: str | None, percent: float) -> float:
+        """Compute percents of the frame from those of its current pass."""
+        if frame != self.frame:
+            self.per_frame = max(self.per_frame, self.done + 1 if self.percent else 0)
+            self.frame, self.done, self.percent = frame, 0, 0.0
+        if percent < self.percent:
+            self.done += 1
+        self.percent = percent
+        return min((100 * self.done + percent) / max(self.per_frame, self.done + 1), _MOST)
+
+
+def in_passes(parser: blender, kind: str, percent: float) -> float:
+    """Compute percents of a frame from those of one kind of progress lines."""
+    passes = parser.passes.get(kind)
+    if passes is None:
+        passes = parser.passes[kind] = _Passes()
+    return passes.share(parser.frame_name, percent)
+
+
+def _samples(parser: blender, groups: tuple[str, ...]) -> float | None:
+    total = float(groups[1])
+    return in_passes(parser, "samples", 100 * float(groups[0]) / total) if total > 0 else None
+
+
+def _eevee(parser: blender, groups: tuple[str, ...]) -> float | None:
+    total = float(groups[1])
+    return in_passes(parser, "eevee", 100 * float(groups[0]) / total) if total > 0 else None
+
+
+def _path_tiles(parser: blender, groups: tuple[str, ...]) -> float | None:
+    total = float(groups[1])
+    return in_passes(parser, "path tiles", 100 * float(groups[0]) / total) if total > 0 else None
+
+
+def _tiles(parser: blender, groups: tuple[str, ...]) -> float | None:
     """Percents by the tiles that are done and the samples of the current tile."""
     done, tiles, sample, samples = (float(group or 0) for group in groups)
     # "All samples" is printed of the tile before too, which is counted already.
     share = sample / samples if sample < samples else 0
-    return 100 * (done + share) / tiles if tiles > 0 else None
+    return in_passes(parser, "tiles", 100 * (done + share) / tiles) if tiles > 0 else None
 
 
-def _written(parser: RuleParser, found: Found) -> None:
-    """A frame was saved. If no line has its number, the file counts the frame."""
-    if parser.frame_name is None and parser.numframes > 1:
-        parser.next_frame()
-    else:
+@progress_only
+def _over(parser: blender, found: Found) -> None:
+    """All files of a frame are saved."""
+    if parser.frame_name is not None:
         parser.grow_frame(100)
-    if found.re.groups:
-        quoted, double, bare = found.groups()
-        # Without quotes the time may follow in the line. A pattern that excludes it takes quadratic
-        # time.
-        parser.appendFile(quoted or double or bare.partition(" Time: ")[0].rstrip())
+
+
+def _written(parser: blender, found: Found) -> None:
+    """A file was saved."""
+    quoted, double, bare = found.groups()
+    # Without quotes the time may follow in the line. A pattern that excludes it takes quadratic time.
+    name = quoted or double or bare.partition(" Time: ")[0].rstrip()
+    parser.appendFile(name)
+    parser.saved(name)
+
+
+def _appended(parser: blender, found: Found) -> None:
+    """A frame was added to a movie."""
+    parser.saved(found.group(1))
+
+
+def _skipped(parser: blender, found: Found) -> None:
+    """A frame is not rendered because its file exists."""
+    parser.skipped(found.group(1))
 
 
 _SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*))"""
 
 
-class blender(RuleParser):
-    """Frames by their numbers, percents by samples or tiles, files as they are saved."""
+class blender(FileParser):
+    """Frames by their numbers or files, percents by samples or tiles, files as they are saved."""
 
+    messages = BLENDER_MESSAGES
+    tells_frames = True
     rules: tuple[Rule, ...] = (
         rule("Fra:", r"Fra: ?(-?\d+)", new_frame),
-        rule("Sample ", r"\| Sample (\d+)/(\d+)", frame_percent),
+        rule("Sample ", r"\| Sample (\d+)/(\d+)", frame_share(_samples)),
         rule(
             " Tiles", r"\| Rendered (\d+)/(\d+) Tiles(?:, Sample (\d+)/(\d+))?", frame_share(_tiles)
         ),
-        rule("Path Tracing Tile ", r"Path Tracing Tile (\d+)/(\d+)", frame_percent),
-        rule(" samples", r"\bRendering (\d+) / (\d+) samples", frame_percent),
+        rule("Path Tracing Tile ", r"Path Tracing Tile (\d+)/(\d+)", frame_share(_path_tiles)),
+        rule(" samples", r"\bRendering (\d+) / (\d+) samples", frame_share(_eevee)),
         rule("Saved: ", _SAVED, _written),
-        rule("ppend frame ", r"[Aa]ppend frame -?\d+", _written),
-        rule("cannot save", r"Render error\b.*\bcannot save", mark("error")),
+        rule("(Saving: ", r"\bTime: [\d:.]+ \(Saving: ", _over),
+        rule("ppend frame ", r"[Aa]ppend frame (-?\d+)", _appended),
+        rule("kipping existing frame ", r'kipping existing frame "([^"\n]+)"', _skipped),
     )
-    errors = (
-        "Warning: Unable to open",
-        "Error: CUDA error",
-        "Error: Cannot read file",
-        "Cannot render, no camera",
-        "No camera found in scene",
-    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes: dict[str, _Passes] = {}
+        self._saved_frame: str | None = None
+        self._saved_files = 0
+        """Files of the frame `_saved_frame`."""
+        self._skipped_number: str | None = None
+
+    def saved(self, name: str) -> None:
+        """Count a file. Where lines have the frame's number, the file can only complete that frame."""
+        if self.frame_name is None:
+            self.count_file(name)
+            return
+        if self.frame_name != self._saved_frame:
+            self.files_per_frame = max(self.files_per_frame, self._saved_files)
+            self._saved_frame, self._saved_files = self.frame_name, 0
+        self._saved_files += 1
+        if self.numframes > 1 and self._saved_files >= self.files_per_frame:
+            self.grow_frame(100)
+
+    def skipped(self, name: str) -> None:
+        """Count a frame that exists; each of its views is reported."""
+        number = frame_number(name)
+        if self.frame_name is not None:
+            self.begin_frame()  # the frame before is done
+            self.frame_name = None
+            self.forget_repeated()
+        if number is None or number != self._skipped_number:
+            self._skipped_number = number
+            self.complete_frame()
+
+    def finish(self, mode: str) -> None:
+        """At the end of good work no further file of the last frame is expected."""
+        super().finish(mode)
+        if mode == "0:0" and not self.is_bad() and None is not self._saved_frame == self.frame_name:
+            self.grow_frame(100)
+
+    def expects_frames(self) -> bool:
+        """A command that runs a script without an option for rendering may render nothing."""
+        command = text_of(self.taskInfo.get("command"))
+        return not _RUNS_PYTHON.search(command) or bool(_RENDERS.search(command))

@@ -5,8 +5,9 @@ The file that it prints is a temporary one, which gets its final name only at th
 
 from __future__ import annotations
 
+from parsers._image_messages import image_tool
 from parsers._resource_report import UsageParser, memory
-from parsers.parser import activity, mark, rule
+from parsers.parser import activity, rule
 
 __all__ = ("maketx",)
 
@@ -14,6 +15,7 @@ __all__ = ("maketx",)
 class maketx(UsageParser):
     """The activity, peak memory, errors."""
 
+    messages = (image_tool("maketx"), image_tool("make_texture"))
     rules = (
         rule("Reading file: ", r"^(Reading) file: ", activity),
         rule("Mipmapping...", r"^ *(Mipmapping)\.\.\.", activity),
@@ -22,6 +24,4 @@ class maketx(UsageParser):
             r"^maketx peak memory used: +(\d{1,12}(?:\.\d+)?) +([A-Za-z]+)",
             memory("maketx_gb"),
         ),
-        rule(" ERROR", r"^(?:maketx|make_texture) ERROR", mark("badresult")),
-        rule(" WARNING", r"^(?:maketx|make_texture) WARNING", mark("warning")),
     )

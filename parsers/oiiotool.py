@@ -6,16 +6,18 @@ continues if an option demands it, so an error sets `badresult` and does not sto
 
 from __future__ import annotations
 
-from parsers._frames_from_files import file_written
+from parsers._frames_from_files import FileParser, file_written
+from parsers._image_messages import image_tool
 from parsers._resource_report import UsageParser, memory
 from parsers.parser import rule
 
 __all__ = ("oiiotool",)
 
 
-class oiiotool(UsageParser):
+class oiiotool(FileParser, UsageParser):
     """Files as they are written, frames by their numbers."""
 
+    messages = (image_tool("oiiotool"),)
     rules = (
         rule("Writing ", r"^Writing (.+)", file_written),
         rule(
@@ -24,5 +26,3 @@ class oiiotool(UsageParser):
             memory("oiiotool_gb"),
         ),
     )
-    warnings = ("oiiotool WARNING",)
-    badresults = ("oiiotool ERROR",)

@@ -1,0 +1,58 @@
+r"""What After Effects and aerender print about failures.
+
+Sources: Adobe's `commandLineRenderer.jsx`, which prints ``aerender ERROR: ...``, and the level and a
+colon before each message of the program (``WARNING:After Effects warning: ...``); logs in the issues
+of nexrender (123, 148, 206, 342, 428). The word for an error is translated: ``aerender Fehler``.
+"""
+
+from __future__ import annotations
+
+from parsers._messages import Messages, like
+from parsers._missing_files import MISSING_FILES
+
+__all__ = ("AFTER_EFFECTS",)
+
+_WORDS = ("after effects", "aerender ", "error", "missing", "abort", "unable to ")
+_ERROR = r"(?i:errors?|fehler|erreur|errore|erro)"
+
+AFTER_EFFECTS = (
+    Messages(
+        markers=(
+            like(":", r"^(?:WARNING|ERROR|PROBLEM|FATAL): *After Effects"),
+            like(":", r"^(?:ERROR|PROBLEM|FATAL):"),
+        ),
+        fatal=(
+            like("aerender ", rf"(?i)\baerender {_ERROR}"),
+            like("after effects ", rf"\bAfter Effects[ -]{_ERROR}(?!.*\bwarning\b)"),
+            "Unable to Render",
+            "Unable to allocate enough memory",
+            like("unable to allocate ", r"(?i)unable to allocate .*memory"),
+            "not enough memory",
+            "out of memory",
+            like("licens", r"(?i)\b(?:unable to (?:obtain|find|verify)|no valid|expired?) .*\blicen[cs]e"),
+            like("overflow", r"(?i)overflow converting ratio denominators"),
+        ),
+        aborts=(
+            "Render aborted",
+            like("rendering stopped", r"(?i)\brendering stopped by\b"),
+        ),
+        assets=(
+            like("font family: ", r"Font family: ([^,\n]+)"),
+            like("missing dependencies", r"dependencies are missing:}(.+)"),
+            like("missing font", r"(?i)\bmissing fonts?\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
+            like("missing effect", r"(?i)\bmissing effects?\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
+            like("effects are missing", r"(?i)\beffects are missing: *(.*)"),
+            like("missing since", r"\b\d+ files? (?:is|are) missing since"),
+            like("missing footage", r"(?i)\bmissing footage\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
+            like("footage missing", r"(?i)\bfootage missing\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
+            like("file not found", r"(?i)\bfile not found[: ]+(.+)"),
+        ),
+        harmless=(
+            # A cache for previews, which a render does not use (Adobe's forum: "cached preview").
+            "cached preview needs 2 or more frames",
+        ),
+        words=_WORDS,
+    ),
+    MISSING_FILES._replace(words=_WORDS),
+)
+"""The tables for a task of After Effects."""
