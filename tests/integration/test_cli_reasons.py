@@ -40,14 +40,14 @@ async def test_no_licence_in_four_ways(tmp_path: Path) -> None:
     [directory] = store.iterdir()
     for block, (quote, end) in enumerate(zip(quotes, ends, strict=True)):
         name = f"{tasks[0]['job']}.{block}.0"
-        words = ("why", name, "--store", directory / "store")
-        code, out, _ = await run_command(*words, home=tmp_path)
+        why = ("why", name, "--store", directory / "store")
+        code, out, _ = await run_command(*why, home=tmp_path)
         assert code == 0
         lines = out.splitlines()
         assert lines[1] == f"  failed: {quote}{end}"
         assert "  Why:" in lines
         assert "    +0.00s class: licence: There was no licence for the program" in lines
-        code, out, _ = await run_command(*words, "--json", home=tmp_path)
+        code, out, _ = await run_command(*why, "--json", home=tmp_path)
         [facts] = json.loads(out)
         assert facts["why"] == tasks[block]["why"]
 

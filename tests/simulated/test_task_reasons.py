@@ -270,7 +270,7 @@ async def test_what_a_studios_check_has_written_is_the_cause(
             "warn",
             "",
             TaskStatus.FinishedSuccess,
-            "2 files are missing that the task needs: a.png, b.png: checks.assets is warn",
+            "2 files are missing that the task needs: a.png, b.png (checks.assets is warn)",
         ),
         ("generic", "off", "", TaskStatus.FinishedSuccess, ""),
         (
@@ -312,6 +312,17 @@ async def test_missing_files_are_a_warning_or_an_error(
     assert [step[: len(text)] for step in steps] == ([text] if text else [])
 
 
+async def test_what_explains_a_crash_comes_before_it(autojump_clock: MockClock) -> None:
+    async with open_run(make_task()) as run:
+        await run.child.write(
+            b"[ PARSER ERROR ] ASSERT FAILED\nFailed to allocate mem( 10 bytes)\n"
+        )
+    memory = 'out-of-memory: "Failed to allocate mem( 10 bytes)" (line 2 of the output)'
+    crash = 'crash: "[ PARSER ERROR ] ASSERT FAILED" (line 1 of the output)'
+    assert run.texts("cause") == [f"{memory}; {crash}"]
+    assert [text.split(":")[0] for text in run.texts("class")] == ["out-of-memory", "crash"]
+
+
 async def test_missing_files_are_named_beside_another_cause(
     plugins: Path, autojump_clock: MockClock
 ) -> None:
@@ -320,7 +331,7 @@ async def test_missing_files_are_named_beside_another_cause(
         run.child.exit(3)
     assert run.texts("cause")[0].startswith("exit code 3")
     assert run.texts("assets") == [
-        "1 file is missing that the task needs: a.png: checks.assets is warn"
+        "1 file is missing that the task needs: a.png (checks.assets is warn)"
     ]
 
 

@@ -493,6 +493,18 @@ def test_the_line_by_which_the_parser_decided_comes_first() -> None:
     assert [(one.name, one.line) for one in found] == [("disk-full", 2), ("licence", 1)]
 
 
+def test_what_explains_a_crash_comes_before_the_line_that_decided() -> None:
+    log = make_log(
+        "ASSERT FAILED\nopen a.abc: No such file or directory\nFailed to allocate 5 bytes\n"
+    )
+    found, _ = explain_end(log, "", None, None, deciding=(1, "ASSERT FAILED"))
+    assert [(one.name, one.line) for one in found] == [
+        ("out-of-memory", 3),
+        ("crash", 1),
+        ("missing-asset", 2),
+    ]
+
+
 def test_a_log_with_a_gap() -> None:
     class Gap:
         def size(self) -> int:

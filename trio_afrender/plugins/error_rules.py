@@ -61,6 +61,10 @@ MAX_QUOTE = 300
 MAX_COUNTED = 256 * 1024 * 1024
 """Bytes of output in which lines are counted, to number those of its end."""
 COUNTED_AT_ONCE = 1024 * 1024
+CONSEQUENCE = "crash"
+CAUSES_OF_CRASHES = ("licence", "out-of-memory", "disk-full", "setup")
+"""Classes that explain a crash: a line that is about one of them is the cause, even if the parser
+decided by the line about the crash."""
 
 T = TypeVar("T", int, str)
 
@@ -328,12 +332,14 @@ def explain_end(
         first_line = first_line and first_line + data.count(b"\n", 0, skipped)
         data = data[skipped:]
     tail = data.decode("utf-8", "replace")
-    known = {each.name for each in found}
-    found += [
-        each
-        for each in classify(rules, tail, code, signal, first_line=first_line)
-        if each.name not in known
-    ]
+    names = {each.name for each in found}
+    others = classify(rules, tail, code, signal, first_line=first_line)
+    others = [each for each in others if each.name not in names]
+    if names == {CONSEQUENCE}:
+        causes = [each for each in others if each.name in CAUSES_OF_CRASHES]
+        found = [*causes, *found, *(each for each in others if each not in causes)]
+    else:
+        found += others
     return tuple(found), rules.problems
 
 

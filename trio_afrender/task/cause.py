@@ -54,6 +54,8 @@ def name_cause(
     end = _name_end(facts)
     verdict = next((flag for flag in VERDICTS if getattr(facts, flag)), "")
     shown = _name_verdict(verdict, parsed, classes) if verdict else _name_classes(classes)
+    if not facts.assets_ok:
+        shown = ()  # the finding names the same files
     # With a good end and no verdict the checks decided, whatever the output says.
     parts = [finding, *shown] if not (end or verdict) else [*shown, end, finding]
     if end and classes and not classes[0].quote:
@@ -76,9 +78,10 @@ def _name_verdict(
         unknown = f"{VERDICT_NAMES[verdict]} reported by the parser"
         return _name_classes(classes) or (unknown,)
     same = [one for one in classes if one.line and one.line == parsed.deciding_line]
-    if same:
-        return (f"{same[0].name}: {decided}",)
-    return (f"{VERDICT_NAMES[verdict]}: {decided}", *_name_classes(classes))
+    name = same[0].name if same else VERDICT_NAMES[verdict]
+    if same and same[0] is not classes[0]:
+        return (*_name_classes(classes), f"{name}: {decided}")  # the classes are in order
+    return (f"{name}: {decided}", *(() if same else _name_classes(classes)))
 
 
 def _name_classes(classes: Sequence[ErrorClass]) -> tuple[str, ...]:

@@ -166,11 +166,12 @@ class Completion:
         if level == "off" or not parsed.missing_assets:
             return True
         text = describe_missing(parsed.missing_assets, parsed.missing_names)
-        bad = good and level == "error"
-        self._why.add("assets", f"{text}: checks.assets is {level}")
-        if bad:
+        text = f"{text} (checks.assets is {level})"
+        if good and level == "error":
             self._finding = text
-        return not bad
+            return False
+        self._why.add("assets", text)
+        return True
 
     def _facts(
         self, end: ProcessEnd, stop: StopCause | None, *, exit_ok: bool, files_ok: bool = True

@@ -378,7 +378,7 @@ class RunState:
         key, end = self.task.key._asdict(), self.end
         last = self._last or TaskUpdate(run=self.task.run, **key, status=status)
         cause, report = self.why.cause, last.report
-        if cause and report and report not in cause:
+        if cause and report and report not in cause and not self.parsed.missing_assets:
             cause = f"{cause}; {report}"
         return attrs.evolve(
             last,
