@@ -6,7 +6,8 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -14,6 +15,7 @@ import trio
 from trio_afrender.async_helpers import RepeatedEvent, open_bare_nursery
 from trio_afrender.farm import render_sleep, renders, scheduler, transitions, user_requests
 from trio_afrender.farm.output_listeners import Answers, Listeners
+from trio_afrender.farm.record_batches import RecordBatches, open_records
 from trio_afrender.farm.render_session import RenderSession, run_session
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.snapshots import view_job, view_render
@@ -40,8 +42,14 @@ async def open_farm(
     settings: FarmSettings | None = None,
     wall: Callable[[], float] = time.time,
     send_packets: Callable[[Sequence[str], str, int], None] = send_magic_packets,
+    records: bool = True,
+    move_damaged: bool = False,
 ) -> AsyncIterator[Farm]:
     """Open a farm that stores its texts below `folder`, made with mode 0700; None: in memory.
+
+    With `records` the folder has those of all jobs, users and renders as well: a farm that is opened
+    in it again, after whatever end of this one, continues with them. Damaged records are an error;
+    with `move_damaged` they get another name, and the farm begins without them.
 
     A folder serves one farm at a time. Raises `StoreError`. Leaving the context ends all sessions
     and writes what is queued to disk. An exception of the body is raised as it is, in no group.
@@ -49,8 +57,16 @@ async def open_farm(
     store: FarmStore = MemoryFarmStore() if folder is None else DiskFarmStore(folder)
     # In memory no thread may be waited for: the mock clock of a test would jump.
     first = store.open() if store.in_memory else await trio.to_thread.run_sync(store.open)
-    farm = Farm(store, settings or FarmSettings(), wall, first, send_packets)
-    async with open_bare_nursery() as nursery:
+    make_state = partial(
+        FarmState, settings=settings or FarmSettings(), wall=wall, texts=store, next_job=first
+    )
+    async with AsyncExitStack() as stack:
+        state, batches = None, None
+        if folder is not None and records:
+            opening = open_records(folder, make_state, move_damaged=move_damaged)
+            state, batches = await stack.enter_async_context(opening)
+        farm = Farm(store, state or make_state(), batches, send_packets)
+        nursery = await stack.enter_async_context(open_bare_nursery())
         nursery.start_soon(farm._writer.run)  # noqa: SLF001 - opening is a part of the farm
         nursery.start_soon(farm._run_clock)  # noqa: SLF001 - the same
         try:
@@ -68,14 +84,13 @@ class Farm:
     def __init__(
         self,
         store: FarmStore,
-        settings: FarmSettings,
-        wall: Callable[[], float],
-        first_job: int,
+        state: FarmState,
+        batches: RecordBatches | None,
         send_packets: Callable[[Sequence[str], str, int], None],
     ) -> None:
-        self._state = FarmState(settings=settings, wall=wall, texts=store, next_job=first_job)
+        self._state = state
         self._send_packets = send_packets
-        self._writer = TextWriter(store, self._store_failed)
+        self._writer = TextWriter(store, self._store_failed, batches)
         self._sessions: dict[int, RenderSession] = {}
         self._by_name: dict[str, RenderSession] = {}
         self._next_session = 1
@@ -296,7 +311,7 @@ class Farm:
         """
         scheduler.assign(self._state, trio.current_time())
         outgoing = self._state.take_outgoing()
-        self._writer.put(outgoing.writes)
+        self._writer.put(outgoing.writes, records=bool(self._state.unstored))
         # Output and answers before ends: an update may contain the last output and the outcome,
         # and a listener gets both in this order.
         for key, text in outgoing.listened:

@@ -424,7 +424,7 @@ def _forgive(state: FarmState, block: Block, tasks: Sequence[Task], *, whole: bo
             task.error_hosts = None
             state.touch(task)
     state.all_freed = True
-    state.changes.note_block(block.job.id, block.job.blocks.index(block), "progress")
+    state.changes.note_block(block.job.id, block.number, "progress")
 
 
 def _try_next(
@@ -462,8 +462,8 @@ def _append_blocks(state: FarmState, job: Job, data: object, now: float) -> Repl
     with changing_tasks(state, job, now):
         _use_spec(state, job, spec, checked.masks, checked.block_masks)
         for number in range(first, len(spec.blocks)):
-            block = make_block(job, number, spec.blocks[number], checked.block_masks[number])
-            _note_added(state, block, number, 0)
+            block = make_block(job, spec.blocks[number], checked.block_masks[number])
+            _note_added(state, block, 0)
         connect(job, checked.depends)
     return {"block_ids": list(range(first, len(spec.blocks)))}
 
@@ -479,8 +479,7 @@ def _append_tasks(
         for block in blocks:
             if block.spec.numeric:
                 raise EditRefused("Appending tasks to numeric block is not allowed.")
-            number = job.blocks.index(block)
-            specs[number] = attrs.evolve(block.spec, tasks=(*block.spec.tasks, *added))
+            specs[block.number] = attrs.evolve(block.spec, tasks=(*block.spec.tasks, *added))
         spec = attrs.evolve(job.spec, blocks=tuple(specs))
         _check_count(spec)
         checked = check_spec(spec)
@@ -488,9 +487,9 @@ def _append_tasks(
     with changing_tasks(state, job, now):
         _use_spec(state, job, spec, checked.masks, checked.block_masks)
         for block in blocks:
-            first, number = len(block.tasks), job.blocks.index(block)
-            add_tasks(block, number, block.spec.task_count)
-            _note_added(state, block, number, first)
+            first = len(block.tasks)
+            add_tasks(block)
+            _note_added(state, block, first)
             task_ids = list(range(first, len(block.tasks)))
         connect(job, checked.depends)
     return {"task_ids": task_ids}
@@ -502,9 +501,9 @@ def _check_count(spec: JobSpec) -> None:
         raise EditRefused(f"{total:,} tasks, more than {MAX_TASKS:,}")
 
 
-def _note_added(state: FarmState, block: Block, number: int, first: int) -> None:
+def _note_added(state: FarmState, block: Block, first: int) -> None:
     state.unstored.note_block(block, spec=True)
-    state.changes.note_block(block.job.id, number, "full")
+    state.changes.note_block(block.job.id, block.number, "full")
     for task in block.tasks[first:]:
         state.touch(task)
 

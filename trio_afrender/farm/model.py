@@ -156,6 +156,8 @@ class Task:
     files: dict[str, None] = attrs.field(factory=dict)
     """Base names, in the order they came."""
     why: list[Reason] = attrs.field(factory=list)
+    stored: bool = False
+    """Whether the database has a row of it."""
     view: TaskView | None = None
     """The snapshot of the present state; None: to be made anew."""
 
@@ -175,6 +177,8 @@ class Group:
 @attrs.define(slots=True, eq=False, kw_only=True)
 class Block:
     job: Job
+    number: int = 0
+    """Its place in the job."""
     spec: BlockSpec
     masks: HostMasks
     ranks: list[int] | None = None

@@ -164,6 +164,8 @@ def _check_right(render: RenderState, actor: Actor) -> None:
 
 def _note(state: FarmState, render: RenderState, actor: Actor, what: str, info: str) -> str:
     render.node_log.add(state.wall(), describe_action(actor, "renders", what, render.name, info))
+    if render.name in state.renders:  # else it has just been deleted
+        state.unstored.note_render(render)
     return info
 
 
@@ -273,6 +275,7 @@ def _delete(request: _Request) -> str:
     state.asleep.discard(render.name)
     state.freed.discard(render.name)
     state.outgoing.changed = True
+    state.unstored.drop_render(render)
     state.changes.note_render(render.id, "del")
     state.changes.note_pool(ROOT_POOL, "change")
     return "Deleted."
@@ -394,6 +397,7 @@ def edit_pool(state: FarmState, params: Mapping[str, object], actor: Actor, now:
     state.changes.note_pool(ROOT_POOL, "change")
     info = show_values(values)
     state.pool_log.add(state.wall(), describe_action(actor, "pools", "params", "/", info))
+    state.unstored.note_pool()
     return info
 
 

@@ -1,13 +1,20 @@
-"""Writes texts to the store, one batch at a time, in the order in which they were queued."""
+"""Writes texts to the store, and records to the database, one batch at a time.
+
+Texts of a task come before its record: a record that says "done" must not be there without its
+output. A job that is gone leaves the database before its texts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 
 from trio_afrender.async_helpers import RepeatedEvent
-from trio_afrender.farm.state import Write
+from trio_afrender.errors import StoreError
+from trio_afrender.farm.database import RecordRows
+from trio_afrender.farm.record_batches import RecordBatches
+from trio_afrender.farm.state import Removal, Write
 from trio_afrender.farm.store import FarmStore
 from trio_afrender.protocol.messages import TaskKey
 
@@ -20,13 +27,21 @@ _THREADS = 4
 class TextWriter:
     """A queue in front of a store. `failed` is called with each task whose text was not stored.
 
+    With `batches` each batch also writes the records that have changed until then.
+
     The queue needs no limit: a session waits until its texts are stored before it acknowledges the
     update they came with, so the number of sessions bounds it.
     """
 
-    def __init__(self, store: FarmStore, failed: Callable[[TaskKey, str], None]) -> None:
+    def __init__(
+        self,
+        store: FarmStore,
+        failed: Callable[[TaskKey, str], None],
+        batches: RecordBatches | None = None,
+    ) -> None:
         self.store = store
         self._failed = failed
+        self._batches = batches
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._queue: list[Write] = []
         self._queued = 0
@@ -37,11 +52,11 @@ class TextWriter:
         # (test_texts_queued_at_the_end_are_stored).
         self._running = trio.CancelScope(shield=True)
 
-    def put(self, writes: list[Write]) -> None:
-        """Queue writes; does not wait."""
-        if writes:
+    def put(self, writes: list[Write], *, records: bool = False) -> None:
+        """Queue writes; with `records`, have the database written. Does not wait."""
+        if writes or records:
             self._queue += writes
-            self._queued += len(writes)
+            self._queued += 1
             self._work.set()
 
     async def settled(self) -> None:
@@ -69,16 +84,43 @@ class TextWriter:
                 await self._work.wait()
                 self._work = trio.Event()
                 batch, self._queue = self._queue, []
+                queued = self._queued
                 try:
-                    for key, problem in await self._store(batch):
-                        self._failed(key, problem)
+                    await self._write_batch(batch)
                 finally:
                     # Also for a batch that failed: sessions wait for it and would wait for ever.
-                    self._stored += len(batch)
+                    self._stored = queued
                     self._progress.set()
 
-    async def _store(self, batch: list[Write]) -> Sequence[tuple[TaskKey, str]]:
+    async def _write_batch(self, batch: list[Write]) -> None:
+        batches = self._batches
         if self.store.in_memory:
             await trio.lowlevel.checkpoint()
-            return self.store.write(batch)
-        return await trio.to_thread.run_sync(self.store.write, batch, limiter=self._limiter)
+            failed = self.store.write(batch)
+        elif batches is None:
+            write = self.store.write
+            failed = await trio.to_thread.run_sync(write, batch, limiter=self._limiter)
+        else:
+            failed, error = await trio.to_thread.run_sync(
+                self._write_all, batches, batch, batches.take(), limiter=self._limiter
+            )
+            if error is None:
+                batches.written()
+            else:
+                # The jobs may still be in the database: their texts stay until they are not.
+                self._queue = [each for each in batch if isinstance(each, Removal)] + self._queue
+                batches.failed(error)
+        for key, problem in failed:
+            self._failed(key, problem)
+
+    def _write_all(
+        self, batches: RecordBatches, batch: list[Write], rows: RecordRows
+    ) -> tuple[list[tuple[TaskKey, str]], StoreError | None]:
+        removals = [write for write in batch if isinstance(write, Removal)]
+        gone = {write.key.job for write in removals}
+        failed = self.store.write(write for write in batch if write.key.job not in gone)
+        try:
+            batches.write(rows)
+        except StoreError as error:
+            return failed, error
+        return failed + self.store.write(removals), None

@@ -126,25 +126,25 @@ def make_job(number: int, user: User, checked: CheckedSpec) -> Job:
     """Make the records of a job whose tasks all wait. The farm does not know it yet."""
     spec = checked.spec
     job = Job(id=number, user=user, spec=spec, masks=checked.masks, position=number)
-    for at, (block_spec, masks) in enumerate(zip(spec.blocks, checked.block_masks, strict=True)):
-        make_block(job, at, block_spec, masks)
+    for block_spec, masks in zip(spec.blocks, checked.block_masks, strict=True):
+        make_block(job, block_spec, masks)
     connect(job, checked.depends)
     return job
 
 
-def make_block(job: Job, number: int, spec: BlockSpec, masks: HostMasks) -> Block:
+def make_block(job: Job, spec: BlockSpec, masks: HostMasks) -> Block:
     """Add a block at the end of a job. Its tasks wait until the caller has called `refresh`."""
-    block = Block(job=job, spec=spec, masks=masks)
+    block = Block(job=job, number=len(job.blocks), spec=spec, masks=masks)
     job.blocks.append(block)
-    add_tasks(block, number, spec.task_count)
+    add_tasks(block)
     return block
 
 
-def add_tasks(block: Block, number: int, count: int) -> None:
-    """Give a block, which has that number in its job, as many tasks; present ones stay."""
+def add_tasks(block: Block) -> None:
+    """Give a block the tasks of its specification that it does not have yet."""
     job = block.job
-    fresh = range(len(block.tasks), count)
-    block.tasks += [Task(key=TaskKey(job.id, number, i), block=block) for i in fresh]
+    fresh = range(len(block.tasks), block.spec.task_count)
+    block.tasks += [Task(key=TaskKey(job.id, block.number, i), block=block) for i in fresh]
     block.counts[TaskState.WAITING] += len(fresh)
     job.counts[TaskState.WAITING] += len(fresh)
     block.summary = None
@@ -168,6 +168,8 @@ def add_job(state: FarmState, job: Job) -> None:
         insort(state.order, job, key=order_key)
     state.outgoing.changed = True
     state.mark_job(job, spec=True)
+    for block in job.blocks:
+        state.unstored.note_block(block, spec=True)
 
 
 def order_key(job: Job) -> tuple[int, int, float, int]:

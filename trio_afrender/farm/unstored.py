@@ -58,6 +58,31 @@ class Unstored:
         self._changed = ChangedRecords()
         return taken
 
+    def put_back(self, changed: ChangedRecords) -> None:
+        """Note what could not be written once more, but for what has been deleted since."""
+        new = self._changed
+        if new is None:
+            return
+        for job, spec in changed.jobs.items():
+            if job.id not in new.deleted_jobs:
+                self.note_job(job, spec=spec)
+        for block, spec in changed.blocks.items():
+            if block.job.id not in new.deleted_jobs:
+                self.note_block(block, spec=spec)
+        for task in changed.tasks:
+            if task.key.job not in new.deleted_jobs:
+                self.note_task(task)
+        for user in changed.users:
+            if user.id not in new.deleted_users:
+                self.note_user(user)
+        for render in changed.renders:
+            if render.id not in new.deleted_renders:
+                self.note_render(render)
+        new.pool = new.pool or changed.pool
+        new.deleted_jobs |= changed.deleted_jobs
+        new.deleted_users |= changed.deleted_users
+        new.deleted_renders |= changed.deleted_renders
+
     def note_task(self, task: Task) -> None:
         """Note a change of a task."""
         if self._changed is not None:

@@ -69,7 +69,7 @@ class User:
     errors_forgive_time: int = -1
     jobs_life_time: int = -1
     """Seconds from its creation after which a job is deleted; 0 or less: never."""
-    jobs: dict[int, Job] = attrs.field(factory=dict)
+    jobs: dict[int, Job] = attrs.field(factory=dict, repr=False)
     """By id."""
     starts: StartRate = NO_STARTS
     running: int = 0

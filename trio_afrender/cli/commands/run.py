@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
-import re
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +16,7 @@ from trio_afrender.cli.job_checks import check_folders, check_plugins, print_war
 from trio_afrender.cli.job_contact_sheet import check_sheet, write_sheet
 from trio_afrender.cli.job_progress import open_progress
 from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.local_agents import make_local_configs
 from trio_afrender.cli.logging_setup import logging_to
 from trio_afrender.cli.progress_display import Screen, choose_screen
 from trio_afrender.cli.report_file import check_report, write_report
@@ -31,7 +30,7 @@ from trio_afrender.farm.farm import Farm, FarmSettings, open_farm
 from trio_afrender.jobs.job_file import JobSpec, load_job
 from trio_afrender.jobs.submission import prefix_commands
 from trio_afrender.jobs.views import JobView
-from trio_afrender.transport.tokens import TokenTable, make_token
+from trio_afrender.transport.tokens import TokenTable
 from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
 
 __all__ = ("run",)
@@ -78,15 +77,10 @@ def _make_configs(
 
     The capacity is that of the largest block at least, so that every block can run.
     """
-    host = re.sub(r"[^A-Za-z0-9-]+", "-", platform.node().partition(".")[0]).strip("-") or "host"
     largest = max(block.capacity for block in spec.blocks)
     return [
         attrs.evolve(
-            config,
-            name=host if agents == 1 else f"{host}-{number + 1}",
-            token=make_token(),
-            ca_file=None,
-            store=directory.store,
+            each,
             nimby="",
             services=(),
             capacity=max(config.capacity, largest),
@@ -94,7 +88,7 @@ def _make_configs(
             # The farm ends with this process: no task may wait for another agent.
             timing=attrs.evolve(config.timing, unattended=0.0),
         )
-        for number in range(agents)
+        for each in make_local_configs(config, agents, directory.store)
     ]
 
 
@@ -137,7 +131,9 @@ class _JobRun:
 
         async with open_signals(handle_signal):
             with scope:
-                async with open_farm(self.directory.farm, settings=self.settings) as farm:
+                async with open_farm(
+                    self.directory.farm, settings=self.settings, records=False
+                ) as farm:
                     await self._run_farm(farm)
 
     async def _run_farm(self, farm: Farm) -> None:

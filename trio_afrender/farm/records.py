@@ -1,0 +1,340 @@
+"""Records of the farm as JSON texts for the database, and the farm made of them again. No I/O.
+
+The farm's own clock begins anew with each process, so times of it are kept as Unix time. Of a task
+only what differs from a new one is kept, and a task that nothing has happened to has no row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+
+from trio_afrender.errors import JobError
+from trio_afrender.farm.database import DamagedRecords, RecordRows, StoredRecords
+from trio_afrender.farm.model import (
+    FarmStopKind,
+    Job,
+    RenderState,
+    Run,
+    Stop,
+    Task,
+    TaskState,
+)
+from trio_afrender.farm.node_log import NodeLog
+from trio_afrender.farm.render_edits import (
+    StoredRender,
+    restore_pool,
+    restore_render,
+    store_render,
+)
+from trio_afrender.farm.render_parameters import PoolParameters
+from trio_afrender.farm.state import FarmState, OutgoingMessages
+from trio_afrender.farm.transitions import add_job, check_spec, hold, make_job, refresh
+from trio_afrender.farm.unstored import ChangedRecords
+from trio_afrender.farm.users import User
+from trio_afrender.jobs.host_masks import compile_masks
+from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec
+from trio_afrender.protocol.messages import Reason, Register, TaskKey, TaskUsage
+
+__all__ = ("make_rows", "restore")
+
+_T = TypeVar("_T")
+_CONVERTER = cattrs.Converter()
+"""For specifications and parameters: frozen values with defaults. It ignores unknown keys."""
+
+_JOB_PLAIN = ("state", "started", "finished", "created", "position", "paused", "deleting", "ending")
+_USER_PLAIN = (
+    "id", "name", "host_name", "time_register", "time_activity", "priority", "annotation",
+    "custom_data", "srv_info", "hidden", "paused", "hosts_mask_type", "errors_retries",
+    "errors_avoid_host", "errors_task_same_host", "errors_forgive_time", "jobs_life_time",
+)  # fmt: skip
+_TASK_PLAIN: dict[str, object] = {
+    "errors": 0, "attempts": 0, "status": None, "exit_code": None, "started": None,
+    "finished": None, "percent": 0, "frame": 0, "percentframe": 0, "activity": "", "report": "",
+    "resources": "", "marks": 0,
+}  # fmt: skip
+"""Attributes of a task and their values at first."""
+
+
+# Records to rows
+
+
+def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRows:
+    """The rows for what has changed."""
+    since = state.wall() - now
+    rows = RecordRows(
+        counters=[
+            (name, getattr(state, name)) for name in ("next_job", "next_render", "next_user")
+        ],
+        users=[(user.id, _dump(_user_data(user))) for user in changed.users],
+        renders=[
+            (render.id, _dump(_CONVERTER.unstructure(store_render(render))))
+            for render in changed.renders
+        ],
+        jobs=[
+            (job.id, _dump(_job_spec(job.spec)) if spec else None, _dump(_job_data(job)))
+            for job, spec in changed.jobs.items()
+        ],
+        deleted_jobs=sorted(changed.deleted_jobs),
+        deleted_users=sorted(changed.deleted_users),
+        deleted_renders=sorted(changed.deleted_renders),
+    )
+    if changed.pool:
+        pool = {"parameters": _CONVERTER.unstructure(state.pool), "log": state.pool_log.entries}
+        rows.pool = _dump(pool)
+    for block, spec in changed.blocks.items():
+        text = _dump(_CONVERTER.unstructure(block.spec)) if spec else None
+        data = _dump({"error_hosts": _to_unix(block.error_hosts, since)})
+        rows.blocks.append((block.job.id, block.number, text, data))
+    for task in changed.tasks:
+        data_of_task = _task_data(task, since)
+        # Most tasks of a new job: each of them is as the specification makes it.
+        if not data_of_task and not task.stored:
+            continue
+        task.stored = True
+        rows.tasks.append((*task.key[:3], _dump(data_of_task)))
+    return rows
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _to_unix(hosts: Mapping[str, tuple[int, float]], since: float) -> dict[str, tuple[int, float]]:
+    return {name: (count, last + since) for name, (count, last) in hosts.items()}
+
+
+def _job_spec(spec: JobSpec) -> object:
+    """The specification without its blocks: they have rows of their own."""
+    return _CONVERTER.unstructure(attrs.evolve(spec, blocks=()))
+
+
+def _job_data(job: Job) -> dict[str, object]:
+    data: dict[str, object] = {name: getattr(job, name) for name in _JOB_PLAIN}
+    data["held"] = job.held
+    data["try_next"] = [(task.key.block, task.key.task) for task in job.try_next]
+    data["log"] = job.node_log.entries
+    return data
+
+
+def _user_data(user: User) -> dict[str, object]:
+    data: dict[str, object] = {name: getattr(user, name) for name in _USER_PLAIN}
+    data["needs"] = _CONVERTER.unstructure(user.needs)
+    data["log"] = user.node_log.entries
+    return data
+
+
+def _task_data(task: Task, since: float) -> dict[str, object]:
+    data: dict[str, object] = {
+        name: value
+        for name, default in _TASK_PLAIN.items()
+        if (value := getattr(task, name)) != default
+    }
+    if task.state not in (TaskState.WAITING, TaskState.READY):
+        data["state"] = task.state
+    if task.error_hosts:
+        data["error_hosts"] = _to_unix(task.error_hosts, since)
+    if task.usage is not None:
+        data["usage"] = _CONVERTER.unstructure(task.usage)
+    if task.files:
+        data["files"] = list(task.files)
+    if task.why:
+        data["why"] = [(step.time, step.event, step.text, step.pids) for step in task.why]
+    if task.last_run is not None:
+        data["run"] = _run_data(task.last_run, since)
+    return data
+
+
+def _run_data(run: Run, since: float) -> dict[str, object]:
+    data: dict[str, object] = {"id": run.id, "attempt": run.attempt, "render": run.render.name}
+    if run.task.run is run:
+        data |= {
+            "capacity": run.capacity,
+            "assigned": run.assigned + since,
+            "progressed": run.progressed + since,
+            "suspended": run.suspended,
+            "entries": (run.log_n, run.listened_n, run.files_n),
+        }
+        if run.stop is not None:
+            data["stop"] = (run.stop.kind.value, run.stop.reason)
+    return data
+
+
+# Rows to records
+
+
+def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
+    """Fill a new farm with what is stored. Its texts are where they were.
+
+    Tasks that ran wait for their renders for a zombie time, then they are queued again. Raises
+    `DamagedRecords` for a record that is not what `make_rows` makes; the farm is of no use then.
+    """
+    since = state.wall() - now
+    for name, value in stored.counters.items():
+        if name in ("next_job", "next_render", "next_user"):
+            setattr(state, name, max(value, getattr(state, name)))
+    with_path = _Damage(stored)
+    if stored.pool is not None:
+        pool = with_path("the pool", json.loads, stored.pool)
+        restore_pool(state, with_path("the pool", _structure(PoolParameters), pool["parameters"]))
+        state.pool_log = NodeLog(pool["log"])
+    for text in stored.users:
+        with_path("a user", _restore_user, state, text)
+    for text in stored.renders:
+        with_path("a render", _restore_render, state, text)
+    blocks: dict[int, list[tuple[str, str]]] = {}
+    for job_id, _, spec, data in stored.blocks:
+        blocks.setdefault(job_id, []).append((spec, data))
+    for job_id, spec, data in stored.jobs:
+        with_path(f"job {job_id}", _restore_job, state, job_id, spec, data, blocks, since)
+    for job_id, block, task, data in stored.tasks:
+        key = TaskKey(job_id, block, task)
+        with_path(f"task {job_id}.{block}.{task}", _restore_task, state, key, data, since)
+    # What the restored states would have sent has been sent before.
+    state.outgoing = OutgoingMessages(changed=True)
+    state.unstored.collect()
+    _connect_jobs(state, now)
+
+
+class _Damage:
+    """Calls a function that reads a record; an error of it names the record and the file."""
+
+    def __init__(self, stored: StoredRecords) -> None:
+        self._path = stored.path
+
+    def __call__(self, what: str, read: Callable[..., _T], *values: object) -> _T:
+        try:
+            return read(*values)
+        except (ValueError, TypeError, LookupError, AttributeError, JobError) as error:
+            raise DamagedRecords(self._path, f"{what}: {error!r}") from error
+        except cattrs.BaseValidationError as error:
+            problem = "; ".join(cattrs.transform_error(error))
+            raise DamagedRecords(self._path, f"{what}: {problem}") from error
+
+
+def _structure(kind: type[_T]) -> Callable[[object], _T]:
+    def structure(value: object) -> _T:
+        return _CONVERTER.structure(value, kind)
+
+    return structure
+
+
+def _from_unix(
+    hosts: Mapping[str, tuple[int, float]], since: float
+) -> dict[str, tuple[int, float]]:
+    return {name: (int(count), float(last) - since) for name, (count, last) in hosts.items()}
+
+
+def _restore_user(state: FarmState, text: str) -> None:
+    data: dict[str, Any] = json.loads(text)
+    needs = _CONVERTER.structure(data["needs"], HostNeeds)
+    user = User(
+        **{name: data[name] for name in _USER_PLAIN},
+        needs=needs,
+        masks=compile_masks(needs, data["hosts_mask_type"]),
+        node_log=NodeLog(data["log"]),
+    )
+    state.users[user.name] = user
+    state.next_user = max(state.next_user, user.id + 1)
+
+
+def _restore_render(state: FarmState, text: str) -> None:
+    restore_render(state, _CONVERTER.structure(json.loads(text), StoredRender))
+
+
+def _restore_job(
+    state: FarmState,
+    number: int,
+    spec_text: str,
+    text: str,
+    blocks: Mapping[int, list[tuple[str, str]]],
+    since: float,
+) -> None:
+    data: dict[str, Any] = json.loads(text)
+    rows = blocks.get(number, [])
+    spec = attrs.evolve(
+        _CONVERTER.structure(json.loads(spec_text), JobSpec),
+        blocks=tuple(_CONVERTER.structure(json.loads(each), BlockSpec) for each, _ in rows),
+    )
+    job = make_job(number, state.make_user(spec.user_name), check_spec(spec))
+    for name in _JOB_PLAIN:
+        setattr(job, name, data[name])
+    job.held = data["held"]
+    job.node_log = NodeLog(data["log"])
+    for block, (_, block_text) in zip(job.blocks, rows, strict=True):
+        block.error_hosts = _from_unix(json.loads(block_text)["error_hosts"], since)
+    job.try_next = [job.blocks[block].tasks[task] for block, task in data["try_next"]]
+    add_job(state, job)
+    state.next_job = max(state.next_job, number + 1)
+
+
+def _restore_task(state: FarmState, key: TaskKey, text: str, since: float) -> None:
+    task = state.find_task(key)
+    data: dict[str, Any] = json.loads(text)
+    task.stored = True
+    for name in _TASK_PLAIN.keys() & data.keys():
+        setattr(task, name, data[name])
+    if "error_hosts" in data:
+        task.error_hosts = _from_unix(data["error_hosts"], since)
+    if "usage" in data:
+        task.usage = _CONVERTER.structure(data["usage"], TaskUsage)
+    task.files = dict.fromkeys(data.get("files", ()))
+    task.why = [
+        Reason(time=time, event=event, text=words, pids=tuple(pids))
+        for time, event, words, pids in data.get("why", ())
+    ]
+    kept = TaskState(data.get("state", TaskState.WAITING))
+    run = _restore_run(state, task, data["run"], since) if "run" in data else None
+    if kept is TaskState.RUNNING:
+        # Without its render it is queued again.
+        if run is not None and run.render.name in state.renders:
+            run.over = False
+            state.runs[run.id] = run
+            state.attach(run, run.progressed)
+    else:
+        state.set_state(task, kept)
+
+
+def _restore_run(state: FarmState, task: Task, data: Mapping[str, Any], since: float) -> Run:
+    render = state.renders.get(data["render"]) or _gone(data["render"])
+    run = task.last_run = Run(
+        id=data["id"],
+        task=task,
+        attempt=data["attempt"],
+        render=render,
+        capacity=data.get("capacity", 0),
+        assigned=data.get("assigned", 0.0) - since,
+        progressed=data.get("progressed", 0.0) - since,
+        sent=True,
+        over=True,
+        suspended=data.get("suspended", ""),
+    )
+    run.log_n, run.listened_n, run.files_n = data.get("entries", (-1, -1, -1))
+    if "stop" in data:
+        kind, reason = data["stop"]
+        run.stop = Stop(FarmStopKind(kind), reason)
+    return run
+
+
+def _gone(name: str) -> RenderState:
+    """A render that was deleted, for the name in what it once did."""
+    return RenderState(id=0, name=name, register=Register(name=name))
+
+
+def _connect_jobs(state: FarmState, now: float) -> None:
+    """Bring what follows from the states of all tasks and jobs in line with them."""
+    for render in state.renders.values():
+        if render.running:
+            render.lost_at = now + state.settings.zombie_time
+            state.check_by(render.lost_at)
+    for job in list(state.jobs.values()):
+        if job.held and not job.over:
+            hold(state, job, now)
+        state.life_over(job, now)
+    state.check_by(now)
+    for job in list(state.jobs.values()):
+        refresh(state, job, now)
