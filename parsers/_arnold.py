@@ -2,32 +2,81 @@ r"""What Arnold prints, as kick or as a plugin of Maya, Houdini, Cinema 4D.
 
     00:00:02   288MB         | rendering image at 1920 x 1080, 3 AA samples
     00:00:05   301MB         |     5% done - 110 rays/pixel
+    00:00:06   301MB ERROR   |  [texturesys] wood: Could not open file "wood.tx"
     00:00:09   310MB         | render done in 0:07.120
     00:00:09   310MB         | [driver_exr] writing file `/out/a.0001.exr'
 
-The log level precedes the bar, padded: ``ERROR   |``. The format is that of Arnold 4 to 7.
-Progressive renders first make images of less than one sample (``-3 AA samples``); these are no
-progress.
+The log level precedes the bar, padded: ``ERROR   |``. The format is that of Arnold 4 to 7; C4DtoA puts
+``[c4dtoa]`` before it. Progressive renders first make images of less than one sample (``-3 AA
+samples``); these are no progress. A render that was aborted is also reported as done, and its file is
+written. The summary at the end has the number of each message, without the level.
 """
 
 from __future__ import annotations
 
-from parsers._passes import PassParser, pass_end, pass_rules
+from parsers._inside import InsideParser
+from parsers._messages import Messages, like
+from parsers._passes import pass_end, pass_rules
+from parsers._render_failures import RENDER_FAILURES
 from parsers._resource_report import UsageParser, memory
 from parsers.parser import Found, Rule, image, progress_only, rule
 
-__all__ = ("ArnoldParser",)
+__all__ = ("ARNOLD", "ArnoldInside", "ArnoldParser")
+
+_ERROR = r"\bERROR +\| .*?"
+
+ARNOLD = Messages(
+    markers=(
+        like("error ", r"\bERROR +\|"),
+        like("fatal ", r"\bFATAL +\|"),
+        "rendering with watermarks because",
+    ),
+    fatal=(
+        like("[ass]", _ERROR + r"\[ass\] can't (?:open|read in)"),
+        like("[texturesys]", _ERROR + r"\[texturesys\] unspecified OIIO error "),
+        like("[alembic]", _ERROR + r"\[alembic\] invalid archive"),
+        like("signal caught", _ERROR + r"signal caught: SIG"),
+        like("can't allocate", _ERROR + r"can't allocate \d+ bytes"),
+        like("[gpu]", _ERROR + r"\[gpu\]"),
+        like(
+            "[driver_",
+            _ERROR + r"\[driver_\w+\].*\b(?:can't|cannot|could not|unable|failed|fail|error)\b",
+        ),
+        "Error reading pixel data from image file",
+        "can't create file",
+        "OpenEXR exception",
+        "[rlm] error initializing license system",
+        "[rlm] abort_on_license_fail enabled",
+        "aborting render because",
+        "[mtoa] Failed batch render",
+    ),
+    aborts=(
+        "render terminating early",
+        "received abort signal",
+        "render aborted due to earlier errors",
+    ),
+    assets=(
+        like("invalid image file", r"Invalid image file \"([^\"\n]+)\""),
+        like("could not open asset", r"Could not open asset @([^@\n]+)@"),
+    ),
+    harmless=(
+        # The summary of Arnold's log, "number of errors, error type": each was a line before.
+        like(":  ", r"\| +\d{1,9}:  \S"),
+    ),
+)
+"""Sources: Arnold's manual, "Log"; arnold-usd 1875 and 2435; OpenCue 1342; the log in AtomicConductor's
+mayaio-2019-bug-repro; arnoldsupport.com, "can't create file"."""
 
 
 @progress_only
-def _image(parser: ArnoldParser, found: Found) -> None:
+def _image(parser: ArnoldInside, found: Found) -> None:
     parser.preview = int(found.group(1)) <= 0
-    if parser.pass_done and not parser.preview:
+    if (parser.pass_done or parser.aborted) and not parser.preview:
         parser.begin_pass()
 
 
-class ArnoldParser(PassParser, UsageParser):
-    """Percents of each frame, files, and Arnold's peak memory."""
+class ArnoldInside(InsideParser):
+    """Percents of each frame, and files."""
 
     preview = False
     """Whether the current image is a coarse one of less than one sample."""
@@ -58,9 +107,19 @@ class ArnoldParser(PassParser, UsageParser):
         ),
         rule("render done in ", r"\| +render done in ", pass_end),
         rule("writing file ", r"\| +\[driver_\w+\] writing file [`'\"](.+)['\"]", image),
+    )
+    messages: tuple[Messages, ...] = (ARNOLD,)
+
+
+class ArnoldParser(ArnoldInside, UsageParser):
+    """As `ArnoldInside`, and Arnold's peak memory."""
+
+    rules: tuple[Rule, ...] = (
+        *ArnoldInside.rules,
         rule(
             "peak CPU memory used",
             r"peak CPU memory used +(\d{1,12}(?:\.\d+)?) *([A-Za-z]+)",
             memory("arnold_gb"),
         ),
     )
+    messages: tuple[Messages, ...] = (RENDER_FAILURES,)

@@ -1,10 +1,11 @@
-r"""What Houdini's renderers Mantra and Karma print with progress in Alfred's style.
+r"""What Houdini and its renderers Mantra and Karma print, with progress in Alfred's style.
 
     Generating Image: /out/a.0001.exr (1920x1080)
     ALF_PROGRESS 45%
     Peak Memory Usage: 3.21 GB
 
-A PDG work item reports its files as ``PDG_RESULT:5;__PDG_DIR__/render/a.exr;file/image;0``.
+A PDG work item reports its files as ``PDG_RESULT: ropfetch_5;0;__PDG_DIR__/render/a.exr;file/image;0``: id,
+index, path, tag, hash. Up to Houdini 17 there was no index.
 """
 
 from __future__ import annotations
@@ -12,27 +13,43 @@ from __future__ import annotations
 import os
 import re
 
+from parsers._messages import START, Messages, like
 from parsers._passes import PassParser, pass_rules
+from parsers._render_failures import RENDER_FAILURES
 from parsers._resource_report import UsageParser
 from parsers._text import text_of
-from parsers.parser import Found, Rule, RuleParser, mark, rule
+from parsers.parser import Found, Rule, RuleParser, rule
 
-__all__ = ("HOUDINI_ERRORS", "MantraParser", "sized_image", "warnings_of")
+__all__ = ("HOUDINI", "IMAGE_FILES", "MantraParser", "sized_image", "warnings_of")
 
-HOUDINI_ERRORS = (
-    "No licenses could be found to run this application",
-    "Please check for a valid license server host",
+HOUDINI = Messages(
+    markers=(
+        like("error:", rf"{START}(?:\w+: )?(?:Error|ERROR): "),
+        like("fatal error:", rf"{START}Fatal error: "),
+    ),
+    fatal=(
+        "No licenses could be found to run this application",
+        "Please check for a valid license server host",
+    ),
+    bad=(
+        # The other devices continue; if it was the only one, the image stays black.
+        like("critical error", r"\bKarmaXPU: device\b.*\bhas registered a critical error"),
+    ),
+    assets=(like("could not open asset", r"Could not open asset @([^@\n]+)@"),),
 )
+"""Sources: Houdini's help, "husk", "Mantra", "Karma XPU"; ayon-houdini 209; deadline-cloud-for-houdini."""
 
-_IMAGES = {
+IMAGE_FILES = {
     ".dpx",
     ".exr",
     ".jpg",
     ".jpeg",
+    ".pic",
     ".png",
     ".tif",
     ".tiff",
     ".psd",
+    ".rat",
     ".xcf",
     ".insp",
     ".dng",
@@ -48,10 +65,10 @@ def warnings_of(program: str) -> tuple[str, ...]:
         "Unable to load texture",
         "Recompress failed",
         "WARNING: A procedural of",
-        " Unknown parameter: ",
-        " is rendering as a packed procedural but has a mix of packed and non-packed primitives",
+        "Unknown parameter: ",
+        "is rendering as a packed procedural but has a mix of packed and non-packed primitives",
         f"{program}: No velocity attribute found for motion blur",
-        " primitives which may not be rendered directly",
+        "primitives which may not be rendered directly",
         "Procedural generated out of bounds geometry",
         f"{program}: WARNING:",
     )
@@ -73,7 +90,7 @@ def _result(parser: MantraParser, found: Found) -> None:
             lambda one: text_of(environment.get(one.group(1), one.group())),
             name,
         )
-    if os.path.splitext(name)[1].lower() in _IMAGES:  # noqa: PTH122 - may be a path of another system
+    if os.path.splitext(name)[1].lower() in IMAGE_FILES:  # noqa: PTH122 - may be a path of another system
         parser.appendFile(name)
 
 
@@ -88,7 +105,11 @@ class MantraParser(PassParser, UsageParser):
             "ALF_PROGRESS 1",
             r"ALF_PROGRESS 100(?!\d)",
         ),
-        rule("PDG_RESULT:", r"PDG_RESULT:[^;\n]*;([^;\n]+);[^;\n]*;", _result),
-        rule("Error loading geometry ", r"Error loading geometry .* from stdin", mark("error")),
+        rule("PDG_RESULT:", r"PDG_RESULT:[^;\n]*;(?:-?\d*;)?([^;\n]+);[^;\n]*;", _result),
     )
-    errors: tuple[str, ...] = (*HOUDINI_ERRORS, "Failed to create file")
+    errors: tuple[str, ...] = ("Failed to create file",)
+    messages: tuple[Messages, ...] = (
+        Messages(fatal=(like("error loading geometry", r"Error loading geometry .* from stdin"),)),
+        HOUDINI,
+        RENDER_FAILURES,
+    )

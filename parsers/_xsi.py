@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from parsers._messages import START, Messages, like
 from parsers._passes import frame_finished
+from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import Found, Rule, RuleParser, new_frame, rule, say
 
-__all__ = ("XsiParser",)
+__all__ = ("SOFTIMAGE", "XsiParser")
+
+SOFTIMAGE = Messages(markers=(like("error", rf"{START}[#'/ ]*ERROR ?: "),))
+"""Source: Softimage's help, "xsibatch": ``' ERROR : 2000 - text``, beside INFO, WARNING and VERBOSE."""
 
 
 def _begin(parser: XsiParser, found: Found) -> None:
@@ -14,9 +19,10 @@ def _begin(parser: XsiParser, found: Found) -> None:
 
 
 def _complete(parser: XsiParser, found: Found) -> None:
-    while parser.frame < parser.numframes:
+    while parser.frame < parser.numframes and not parser.aborted:
         frame_finished(parser, found)
-    parser.activity = parser.stage()
+    if not parser.aborted:
+        parser.activity = "finalizing.."
 
 
 class XsiParser(RuleParser):
@@ -30,6 +36,7 @@ class XsiParser(RuleParser):
         rule("Render completed ", r"Render completed ", _complete),
     )
     skip_rules: tuple[Rule, ...] = ()
+    messages: tuple[Messages, ...] = (SOFTIMAGE, RENDER_FAILURES)
 
     def stage(self) -> str:
         """Return the activity for the percents of the current frame."""

@@ -1,25 +1,90 @@
-"""Cinema 4D's Commandline, to Cinema 4D 2026.
+r"""Cinema 4D's Commandline, to Cinema 4D 2026, with any renderer inside.
 
-Progress has the format of R16 and later. Of a current version only the line about a licence is
-known; after it the program asks at a terminal, which a task does not have.
+    Rendering frame 12 at <Tue Mar  4 11:00:00 2025>
+    Rendering Phase: Main Render
+    Progress: 54%
+    Rendering successful: 00:00:12
+
+Percents of the phases before and behind the main one are not those of the image. Without a licence
+the program asks at a terminal, which a task does not have. It ends with exit code 0 also when the
+render failed.
 """
 
 from __future__ import annotations
 
-from parsers.parser import RuleParser, frame_percent, new_frame, rule
+from parsers._messages import START, Messages, like
+from parsers._renderers_inside import RenderersInside
+from parsers.parser import (
+    Found,
+    Rule,
+    fraction,
+    frame_end,
+    frame_share,
+    new_frame,
+    progress_only,
+    rule,
+)
 
 __all__ = ("c4d",)
 
+CINEMA4D = Messages(
+    markers=(
+        like("error:", rf"{START}E(?:rror|RROR):"),
+        like("[error]", r"\[Error\]"),
+        like("critical:", rf"{START}CRITICAL: "),
+    ),
+    fatal=(
+        "Document not found",
+        "Project not found",
+        "Error rendering project",
+        "Error loading project",
+        "Error rendering document",
+        "Error loading document",
+        "LoadDocument failed",
+        "Rendering failed",
+        "Invalid License",
+        "License Check error",
+        "Files cannot be written",
+        "Enter Registration Data",
+        "No available licenses to choose.",
+        "Unable to write file",
+        "RenderDocument failed with return code",
+        "The output resolution is too high for the selected render engine",
+        like("renderdocument", r"\bError: RenderDocument: [1-9]"),
+        like("not found", r"\bError: take not found\b"),
+    ),
+    assets=(like("asset ", r"\bAsset (?:missing|Error):? *\"?([^\"\n]*[^\"\s])?"),),
+    harmless=(
+        # Both are printed in renders that succeed: deadline-cloud-for-cinema-4d 80 and 133.
+        like("critical: nullptr", r"CRITICAL: nullptr \["),
+        like("description error", r"Description Error: \S+ is already registered"),
+    ),
+)
+"""Sources: the error texts of Deadline's plugin for Cinema 4D and of deadline-cloud-for-cinema-4d (51, 66, 80,
+133)."""
 
-class c4d(RuleParser):
+
+@progress_only
+def _begin_phase(parser: c4d, found: Found) -> None:
+    parser.is_main_phase = found.group(1).startswith("Main")
+
+
+class c4d(RenderersInside):
     """Frames by their numbers, with any step, and percents of each."""
 
-    rules = (
+    is_main_phase = True
+    """Whether percents are those of the image; True if no phases are reported."""
+    tells_frames = True
+
+    rules: tuple[Rule, ...] = (
         rule("Rendering frame ", r"Rendering frame +(-?\d+)", new_frame),
-        rule("Progress: ", r"Progress: +(\d+(?:\.\d+)?) *%", frame_percent),
+        rule("Rendering Phase: ", r"Rendering Phase: +(\w+)", _begin_phase),
+        rule(
+            "Progress: ",
+            r"Progress: +(\d+(?:\.\d+)?) *%",
+            frame_share(fraction, lambda parser: parser.is_main_phase),
+        ),
+        rule("Rendering successful", r"Rendering successful", frame_end),
+        *RenderersInside.rules,
     )
-    errors = (
-        "Files cannot be written - please check output paths!",
-        "Error rendering project",
-        "No available licenses to choose.",
-    )
+    messages: tuple[Messages, ...] = (CINEMA4D,)

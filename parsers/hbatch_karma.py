@@ -11,6 +11,6 @@ __all__ = ("hbatch_karma",)
 class hbatch_karma(hbatch, karma):
     """Houdini's frames, Karma's progress, files and memory, errors and warnings of both."""
 
-    rules = (*karma.rules, *hbatch.rules)
-    errors = (*hbatch.errors, *karma.errors)
-    warnings = (*hbatch.warnings, *karma.warnings)
+    rules = tuple(dict.fromkeys((*karma.rules, *hbatch.rules)))
+    errors = karma.errors
+    warnings = karma.warnings

@@ -11,6 +11,6 @@ __all__ = ("hbatch_mantra",)
 class hbatch_mantra(hbatch, mantra):
     """Houdini's frames, Mantra's progress, files and memory, errors and warnings of both."""
 
-    rules = (*mantra.rules, *hbatch.rules)
-    errors = (*hbatch.errors, *mantra.errors)
-    warnings = (*hbatch.warnings, *mantra.warnings)
+    rules = tuple(dict.fromkeys((*mantra.rules, *hbatch.rules)))
+    errors = mantra.errors
+    warnings = mantra.warnings

@@ -11,5 +11,4 @@ __all__ = ("hbatch_prman",)
 class hbatch_prman(hbatch, prman):
     """Houdini's frames, RenderMan's percents of each, and errors of both."""
 
-    rules = (*prman.rules, *hbatch.rules)
-    errors = (*hbatch.errors, *prman.errors)
+    rules = tuple(dict.fromkeys((*prman.rules, *hbatch.rules)))

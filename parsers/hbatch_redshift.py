@@ -12,4 +12,3 @@ class hbatch_redshift(hbatch, redshift):
     """Redshift's progress, errors of both, Houdini's warnings."""
 
     rules = redshift.rules
-    errors = (*hbatch.errors, *redshift.errors)

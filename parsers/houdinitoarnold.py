@@ -11,6 +11,4 @@ __all__ = ("houdinitoarnold",)
 class houdinitoarnold(hbatch, arnold):
     """Houdini's frames, Arnold's progress, files and memory, errors and warnings of both."""
 
-    rules = (*arnold.rules, *hbatch.rules)
-    errors = (*hbatch.errors, *arnold.errors)
-    warnings = (*hbatch.warnings, *arnold.warnings)
+    rules = tuple(dict.fromkeys((*arnold.rules, *hbatch.rules)))

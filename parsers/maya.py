@@ -1,14 +1,63 @@
-"""Maya's batch renderer with its own renderers, software and hardware.
+r"""Maya's batch renderer (Render, mayabatch), with any renderer.
 
-Its only progress is the names of the files it has written.
+    Finished Rendering img/layer1/shot.0001.iff.
+    // Error: line 1: (kFailure): Unexpected Internal Failure //
+
+The first is printed by Maya's own renderers, software and hardware: their only progress is the names
+of the files they have written.
 """
 
 from __future__ import annotations
 
+from parsers._messages import START, Messages, like
 from parsers._passes import frame_finished
-from parsers.parser import Found, Rule, RuleParser, rule
+from parsers._renderers_inside import RenderersInside
+from parsers.parser import Found, Rule, RuleParser, new_frame, rule
 
 __all__ = ("maya",)
+
+MAYA = Messages(
+    markers=(
+        like("error: ", rf"{START}(?:// )?Error: "),
+        like("error", r"\bV-Ray error:|\brfm Error\b"),
+    ),
+    fatal=(
+        "Frame aborted",
+        "Frame rendering aborted",
+        "Fatal Error",
+        "Maya exited with status 210",
+        "failed to render",
+        "(kFailure)",
+        "License was not obtained",
+        "Cannot load scene",
+        "Please check for sufficient disk space and necessary write permissions of MAYA_APP_DIR",
+        "CUDA_ERROR_UNKNOWN",
+        "Failed to init the CUDA driver API",
+        "The system does not support the required CUDA compute capabilities",
+        # Without its renderer Maya renders with another one.
+        like(
+            "is not currently available",
+            r"The renderer \".+\" used by this scene, is not currently available",
+        ),
+        like(
+            "was not found on maya_plug_in_path",
+            r"Plug-in, \"(?:mtoa|redshift4maya|vrayformaya|RenderMan_for_Maya)(?:\.\w+)?\", was not found",
+        ),
+        like(
+            "render layer",
+            r"\b[Rr]ender layer\b[^\n]{0,200}\b(?:not found|does not exist|could not be found)",
+        ),
+        like("render setup", r"\brender setup version\b"),
+    ),
+    assets=(
+        like("was not found on maya_plug_in_path", r"Plug-in, \"([^\"\n]+)\", was not found"),
+        like(
+            "reference file",
+            r"\b[Rr]eference file (?:was )?not found:? *\"?([^\"\n]+?)\"?(?: //)?\s*$",
+        ),
+    ),
+)
+"""Sources: the error texts of Deadline's plugins for Maya and of deadline-cloud-for-maya; maya-usd 89."""
 
 
 def _image(parser: RuleParser, found: Found) -> None:
@@ -23,19 +72,15 @@ def _written(parser: RuleParser, found: Found) -> None:
         frame_finished(parser, found)
 
 
-class maya(RuleParser):
-    """Maya's errors and files. Renderers that run inside Maya have parsers of their own."""
+class maya(RenderersInside):
+    """Maya's errors, files of its own renderers, and the renderer inside."""
 
     rules: tuple[Rule, ...] = (
         rule("Finished Rendering ", r"Finished Rendering (\S.*)", _image),
         rule("Finished Rendering ", r"Finished Rendering (.*[._])(\d+)\.[^.\s]+\.?\s*$", _written),
+        # MtoA renders each camera and eye of a frame as an image of its own.
+        rule("nitializing at frame ", r"\[mtoa\S*\] +Initializing at frame (-?\d+)", new_frame),
+        rule("Starting frame ", r"V-Ray.*?Starting frame +(-?\d+)", new_frame),
+        *RenderersInside.rules,
     )
-    errors: tuple[str, ...] = (
-        "Frame aborted",
-        "Frame rendering aborted",
-        "Fatal Error",
-        "Maya exited with status 210",
-        "failed to render",
-        "(kFailure)",
-        "License was not obtained",
-    )
+    messages: tuple[Messages, ...] = (MAYA,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers._messages import Messages, like
 from parsers.maya import maya
 from parsers.parser import new_frame, rule
 
@@ -12,3 +13,4 @@ class maya_delight(maya):
     """Frames by ``Frame N: caching geometry:``, and Maya's errors."""
 
     rules = (rule(": caching geometry:", r"Frame +(-?\d+): caching geometry:", new_frame),)
+    messages = (Messages(fatal=(like("3dl error", r"\b3DL ERROR\b"),)),)

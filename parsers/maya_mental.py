@@ -6,6 +6,7 @@ JOB  0.2  progr:   45.3%  rendered on host.2
 
 from __future__ import annotations
 
+from parsers._mentalray import MENTAL_RAY
 from parsers.maya import maya
 from parsers.parser import frame_percent, image, new_frame, rule
 
@@ -24,3 +25,4 @@ class maya_mental(maya):
         rule("rendered on", r"progr: *(\d+(?:\.\d+)?) *%.*rendered on", frame_percent),
         rule("writing image file ", r'progr: +writing image file "?(.+?)"? +\(frame', image),
     )
+    messages = (MENTAL_RAY,)

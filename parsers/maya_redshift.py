@@ -12,4 +12,3 @@ class maya_redshift(maya, redshift):
     """Redshift's progress, the errors of both."""
 
     rules = redshift.rules
-    errors = (*maya.errors, *redshift.errors)

@@ -12,4 +12,4 @@ class mayafumefx(maya):
     """Frames by ``FumeFX: Frame: N``, and Maya's errors."""
 
     rules = (rule("FumeFX: Frame: ", r"FumeFX: Frame: (-?\d+)", new_frame),)
-    errors = (*maya.errors, "Error: FumeFX is not authorized")
+    errors = ("Error: FumeFX is not authorized",)

@@ -13,8 +13,4 @@ __all__ = ("mayatoarnold",)
 class mayatoarnold(maya, arnold):
     """Frames by the scenes that are written; the errors of both."""
 
-    rules = (
-        rule("writing scene to", r"writing scene to", frame_finished),
-        *(one for one in arnold.rules if one.token == "ERROR "),  # noqa: S105 - no secret
-    )
-    errors = (*maya.errors, *arnold.errors)
+    rules = (rule("writing scene to", r"writing scene to", frame_finished),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers._mentalray import MENTAL_RAY
 from parsers.generic import generic
 from parsers.parser import RuleParser
 
@@ -12,3 +13,4 @@ class mayatomr(RuleParser):
     """``FRAME: N`` and ``PROGRESS: N%``."""
 
     rules = generic.rules
+    messages = (MENTAL_RAY,)

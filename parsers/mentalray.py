@@ -5,7 +5,9 @@ Version 3.14 (2017) is the last; the format of the lines did not change.
 
 from __future__ import annotations
 
+from parsers._mentalray import MENTAL_RAY
 from parsers._passes import PassParser, pass_rules
+from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import image, rule
 
 __all__ = ("mentalray",)
@@ -23,3 +25,4 @@ class mentalray(PassParser):
         ),
         rule("writing image file ", r'progr: +writing image file "?(.+?)"? +\(frame', image),
     )
+    messages = (MENTAL_RAY, RENDER_FAILURES)

@@ -1,22 +1,18 @@
-r"""RenderMan's prman, to version 26: ``R90000   45%``.
-
-The options ``-progress`` (one line, redrawn) and ``-Progress`` (a line each) turn this on. Errors
-that end a render contain ``{SEVERE}``.
-"""
+"""RenderMan's prman, to version 27."""
 
 from __future__ import annotations
 
-from parsers._passes import PassParser, pass_rules
-from parsers.parser import Rule, image, mark, rule
+from parsers._inside import InsideParser
+from parsers._messages import Messages
+from parsers._render_failures import RENDER_FAILURES
+from parsers._renderman import RENDERMAN, RENDERMAN_RULES
+from parsers.parser import Rule
 
 __all__ = ("prman",)
 
 
-class prman(PassParser):
-    """Percents of each frame, files from the lines of displays, failures of the licence."""
+class prman(InsideParser):
+    """Percents of each frame, files from the lines of displays, levels of messages."""
 
-    rules: tuple[Rule, ...] = (
-        *pass_rules("R90000", r"R90000 +(\d+(?:\.\d+)?) *%", "100%", r"R90000 +100 *%"),
-        rule("mode = rgba", r'^.*?"(.+?)".*mode = rgba', image),
-        rule("{SEVERE}", r"\{SEVERE\} +License", mark("error")),
-    )
+    rules: tuple[Rule, ...] = RENDERMAN_RULES
+    messages: tuple[Messages, ...] = (RENDERMAN, RENDER_FAILURES)

@@ -5,6 +5,7 @@ It prints no percents, and nothing when the last frame is done.
 
 from __future__ import annotations
 
+from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import RuleParser, new_frame, rule
 
 __all__ = ("usdrecord",)
@@ -13,6 +14,9 @@ __all__ = ("usdrecord",)
 class usdrecord(RuleParser):
     """Frames by time codes; errors of USD are warnings."""
 
+    tells_frames = True
+
     rules = (rule("Recording time code: ", r"^Recording time code: +(\S+)", new_frame),)
     warnings = ("Warning: in ",)
     errors = ("Recording aborted due to",)
+    messages = (RENDER_FAILURES,)

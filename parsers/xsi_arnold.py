@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers._arnold import ARNOLD
 from parsers._xsi import XsiParser, skipped
 from parsers.parser import Rule, frame_percent, rule
 
@@ -16,3 +17,4 @@ class xsi_arnold(XsiParser):
         *skipped("Skipping Frame ", r"Skipping Frame +-?\d+"),
         rule("% done", r"\| +(\d+(?:\.\d+)?) *% done", frame_percent),
     )
+    messages = (ARNOLD,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers._redshift import REDSHIFT
 from parsers._xsi import XsiParser, skipped
 from parsers.parser import frame_percent, rule
 
@@ -16,3 +17,4 @@ class xsi_redshift(XsiParser):
         *skipped(" skipped", r"\b\d+ skipped"),
         rule("rendered by GPU", r"Block +(\d+)/(\d+).*rendered by GPU", frame_percent),
     )
+    messages = (REDSHIFT,)
