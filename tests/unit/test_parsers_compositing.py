@@ -29,6 +29,8 @@ HOUDINI = (
             percent=100,
             percentframe=100,
             flags=WARNING,
+            report="1 missing file: /data/tex/gone.rat",
+            missing_assets=(1, ("/data/tex/gone.rat",)),
             resources="mantra_gb:10",
             files=("out/beauty 1.exr", "out/extra.PNG"),
         ),
@@ -48,11 +50,33 @@ HOUDINI = (
             files=("out/k.0001.exr", "out/k.0002.exr"),
         ),
     ),
-    Case("husk", "husk_karma", 2, Outcome(percent=85, frame=1, percentframe=71, flags=WARNING)),
+    Case(
+        "husk",
+        "husk_karma",
+        2,
+        Outcome(
+            percent=85,
+            frame=1,
+            percentframe=71,
+            flags=WARNING,
+            report="1 missing file: gone.usd",
+            missing_assets=(1, ("gone.usd",)),
+        ),
+    ),
     Case(
         "hbatch", "hbatch_alembic", 4, Outcome(percent=62, frame=2, percentframe=50, flags=WARNING)
     ),
-    Case("hbatch", "hbatch20_verbose", 4, Outcome(percent=50, frame=2, flags=WARNING)),
+    Case(
+        "hbatch",
+        "hbatch20_verbose",
+        4,
+        Outcome(
+            percent=50,
+            frame=2,
+            flags=WARNING,
+            report="Error:       Failed to create file /nowhere/a.bgeo.sc",
+        ),
+    ),
     Case(
         "hbatch_mantra",
         "hbatch_mantra_frames",
@@ -88,7 +112,14 @@ HOUDINI = (
         "hbatch_redshift",
         "hbatch_redshift_frames",
         2,
-        Outcome(percent=62, frame=1, percentframe=25, flags=WARNING, resources="triangles:1200"),
+        Outcome(
+            percent=62,
+            frame=1,
+            percentframe=25,
+            flags=WARNING,
+            report="Failed to create /nowhere",
+            resources="triangles:1200",
+        ),
     ),
     Case(
         "houdinitoarnold",
@@ -201,7 +232,18 @@ TOOLS = (
     ),
     Case("maketx", "maketx_verbose", 1, Outcome(activity="Mipmapping", resources="maketx_gb:2")),
     Case("maketx", "maketx_missing", 1, Outcome(flags=BAD)),
-    Case("usdrecord", "usdrecord_frames", 4, Outcome(percent=50, frame=2, flags=WARNING)),
+    Case(
+        "usdrecord",
+        "usdrecord_frames",
+        4,
+        Outcome(
+            percent=50,
+            frame=2,
+            flags=WARNING,
+            report="1 missing file: ./gone.usd",
+            missing_assets=(1, ("./gone.usd",)),
+        ),
+    ),
     Case("usdrecord", "usdrecord_aborted", 2, Outcome(flags=ERROR)),
 )
 
