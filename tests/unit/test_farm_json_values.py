@@ -22,6 +22,7 @@ from trio_afrender.farm.json_interface.request_body import (
 )
 from trio_afrender.farm.json_interface.served_files import GuiFolder, serve_task_file
 from trio_afrender.farm.json_interface.socket_owner import (
+    ask_kernel,
     find_listener,
     find_owner,
     format_address,
@@ -250,10 +251,42 @@ def test_the_owner_of_a_real_connection(family: socket.AddressFamily, host: str)
         accepted, _ = server.accept()
         with accepted:
             ends = accepted.getpeername()[:2], accepted.getsockname()[:2]
+            found = [read_owner(table.read_text(), *ends) for table in TABLES]
+            assert os.geteuid() in found
             assert find_owner(*ends) == os.geteuid()
-            assert find_owner(*ends, folder=Path("/nonexistent")) is None
             client.close()
             assert find_owner(*ends) is None
+            assert [read_owner(table.read_text(), *ends) for table in TABLES] == [None, None]
+
+
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+
+@pytest.mark.parametrize("netlink", [True, False])
+def test_the_owner_without_netlink(monkeypatch: pytest.MonkeyPatch, *, netlink: bool) -> None:
+    """Where the kernel does not answer, the tables are read."""
+    if netlink:
+
+        def refuse(*arguments: object) -> None:
+            raise PermissionError(1, "not permitted")
+
+        monkeypatch.setattr(socket.socket, "sendto", refuse)
+    else:
+        monkeypatch.delattr(socket, "AF_NETLINK", raising=False)
+    with socket.socket() as server, socket.socket() as client:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.connect(server.getsockname()[:2])
+        accepted, _ = server.accept()
+        with accepted:
+            ends = accepted.getpeername()[:2], accepted.getsockname()[:2]
+            assert find_owner(*ends) == os.geteuid()
+            assert find_owner(*ends, folder=Path("/nonexistent")) is None
+
+
+def test_the_kernel_knows_no_such_socket() -> None:
+    with pytest.raises(OSError, match="No such file"):
+        ask_kernel(("127.0.0.1", 1), ("127.0.0.1", 2))
 
 
 def test_the_program_that_listens_is_named() -> None:

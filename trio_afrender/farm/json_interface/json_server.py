@@ -47,6 +47,8 @@ TIMEOUT = 12.0
 """Seconds in which a request has to arrive, and in which the client has to take the answer."""
 _MAX_FOREIGN_BODY = 16 * 1024 * 1024
 """Bytes of a request whose sender has yet to show the token."""
+_THREADS = 4
+"""Look-ups of owners at once."""
 _LARGE = 256 * 1024
 """Bytes of a request that is parsed in a thread."""
 _REFUSED = (
@@ -87,9 +89,15 @@ async def serve_json(
     if port == 0:
         port = listeners[0].socket.getsockname()[1]
     url = make_url(host, port, tls=False).replace("ws://", "http://")
+    look_ups = trio.CapacityLimiter(_THREADS)
+
+    async def is_own(peer: Address, local: Address) -> bool:
+        owner = await trio.to_thread.run_sync(find_owner, peer, local, limiter=look_ups)
+        return owner is not None and owner == os.geteuid()
+
     async with open_bare_nursery() as nursery:
         requests = RootRequests(farm, nursery, gui_folder)
-        server = JsonServer(farm, requests, token, _is_own)
+        server = JsonServer(farm, requests, token, is_own)
         nursery.start_soon(requests.registry.run_clock)
         places = trio.Semaphore(MAX_CONNECTIONS)
         limited = [_LimitedListener(each, places) for each in listeners]
@@ -121,11 +129,6 @@ class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
 
     async def aclose(self) -> None:
         await self._listener.aclose()
-
-
-async def _is_own(peer: Address, local: Address) -> bool:
-    owner = await trio.to_thread.run_sync(find_owner, peer, local)
-    return owner is not None and owner == os.geteuid()
 
 
 @attrs.define(slots=True, eq=False)

@@ -1,7 +1,9 @@
 """The user at the other end of a connection within this machine, from Linux's tables of sockets.
 
-Each line of ``/proc/net/tcp`` is one socket: its own address, the address of its peer, its state, the
-user id of its owner, its inode. The client's socket is the line whose own address is our peer.
+The kernel is asked for one socket by `sock_diag`, a netlink protocol. Where that is not there (other
+kernels, some sandboxes), ``/proc/net/tcp`` is read: each line is one socket, with its own address, the
+address of its peer, its state, the user id of its owner, its inode. Its making takes the kernel 10 ms
+on large hosts. In both, the client's socket is the one whose own address is our peer.
 """
 
 from __future__ import annotations
@@ -9,15 +11,36 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import struct
 from pathlib import Path
 
-__all__ = ("Address", "find_listener", "find_owner", "format_address", "read_owner")
+__all__ = (
+    "Address",
+    "ask_kernel",
+    "find_listener",
+    "find_owner",
+    "format_address",
+    "read_owner",
+)
 
 _TABLES = ("tcp", "tcp6")
 _LIMIT = 64 * 1024 * 1024
 """Bytes that are read of a table: 400,000 sockets."""
-
 _LISTEN = "0A"
+
+# linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h. Numbers are in native order, ports and
+# addresses in network order.
+_NETLINK_SOCK_DIAG = 4
+_BY_FAMILY, _ERROR, _REQUEST = 20, 2, 1
+_HEAD = struct.Struct("=IHHII")
+"""Length, type, flags, number, sender."""
+_QUERY = struct.Struct("=BBBBI")
+"""Family, protocol, extensions, filler, states."""
+_NO_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+"""Any interface, any cookie."""
+_OWNER = struct.Struct("=II")
+"""User id and inode, at this place of the answer."""
+_OWNER_AT = _HEAD.size + 4 + 48 + 12
 
 Address = tuple[str, int]
 """Address and port of one end, as `socket.getpeername` returns them first."""
@@ -26,8 +49,12 @@ Address = tuple[str, int]
 def find_owner(peer: Address, local: Address, folder: Path = Path("/proc/net")) -> int | None:
     """Return the user id of the owner of our peer's socket; None if it is not found. Blocking.
 
-    A socket whose program has closed it has no owner any more: Linux then shows user 0, inode 0.
+    A socket whose program has closed it has no owner any more: Linux then gives user 0, inode 0.
     """
+    try:
+        return ask_kernel(peer, local)
+    except OSError:
+        pass  # no netlink, or the kernel has no such socket: then the tables have none either
     for table in _TABLES:
         try:
             with (folder / table).open("rb") as file:
@@ -38,6 +65,37 @@ def find_owner(peer: Address, local: Address, folder: Path = Path("/proc/net")) 
         if owner is not None:
             return owner
     return None
+
+
+def ask_kernel(peer: Address, local: Address) -> int | None:
+    """Ask for the owner of our peer's socket; None if its program has closed it.
+
+    Raises OSError where there is no netlink, and for a socket that there is not.
+    """
+    if not hasattr(socket, "AF_NETLINK"):
+        raise OSError("no netlink")
+    one, other = (ipaddress.ip_address(end[0].partition("%")[0]) for end in (peer, local))
+    one, other = (getattr(each, "ipv4_mapped", None) or each for each in (one, other))
+    family = socket.AF_INET if one.version == 4 else socket.AF_INET6
+    query = b"".join(
+        (
+            _QUERY.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF),
+            struct.pack("!HH", peer[1], local[1]),
+            one.packed.ljust(16, b"\0"),
+            other.packed.ljust(16, b"\0"),
+            _NO_COOKIE,
+        )
+    )
+    head = _HEAD.pack(_HEAD.size + len(query), _BY_FAMILY, _REQUEST, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(1.0)
+        kernel.sendto(head + query, (0, 0))
+        answer = kernel.recv(4096)
+    if _HEAD.unpack_from(answer)[1] == _ERROR:
+        (error,) = struct.unpack_from("=i", answer, _HEAD.size)
+        raise OSError(-error, os.strerror(-error))
+    owner, inode = _OWNER.unpack_from(answer, _OWNER_AT)
+    return owner if inode else None
 
 
 def read_owner(table: str, peer: Address, local: Address) -> int | None:
