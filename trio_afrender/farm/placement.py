@@ -19,8 +19,8 @@ __all__ = (
     "least_capacity",
     "why_avoided_by_block",
     "why_job_rests",
-    "why_never",
-    "why_not_eligible",
+    "why_not_for_block",
+    "why_not_for_job",
     "why_not_for_task",
     "why_unavailable",
 )
@@ -88,33 +88,43 @@ def why_job_rests(job: Job, now: float) -> Obstacle | None:
     return None
 
 
-def why_not_eligible(render: RenderState, job: Job, block: Block) -> Obstacle | None:
-    """What keeps the tasks of a block from an available render now, if anything."""
+def why_not_for_job(render: RenderState, job: Job) -> Obstacle | None:
+    """What keeps all tasks of a job from an available render now, if anything."""
+    return (
+        _why_never_for_job(render, job)
+        or _why_short(render, job.spec.needs)
+        or _why_short(render, job.user.needs)
+    )
+
+
+def why_not_for_block(render: RenderState, block: Block) -> Obstacle | None:
+    """What keeps the tasks of a block from a render that takes tasks of its job, if anything."""
     spec, effective = block.spec, render.effective
     least = least_capacity(spec)
     free = effective.capacity - render.capacity_used
     if least > free:
         return Obstacle(ObstacleKind.CAPACITY, need=least, have=free, of=effective.capacity)
     return (
-        why_never(render, job, block)
-        or _why_limited(render, job, block)
+        _why_never_for_block(render, block)
+        or _why_limited(render, block)
         or _why_short(render, spec.needs)
-        or _why_short(render, job.spec.needs)
-        or _why_short(render, job.user.needs)
     )
 
 
-def why_never(render: RenderState, job: Job, block: Block) -> Obstacle | None:
-    """What keeps the tasks of a block from a render whatever else runs there, if anything."""
-    effective = render.effective
-    if not effective.offers(block.spec.service):
-        return Obstacle(ObstacleKind.SERVICE, detail=block.spec.service)
+def _why_never_for_job(render: RenderState, job: Job) -> Obstacle | None:
+    """What keeps the tasks of a job from a render whatever else runs there, if anything."""
     return (
         _why_reserved(render, job)
-        or _why_not_its_host(render, block.masks, block.spec.needs, "block")
         or _why_not_its_host(render, job.masks, job.spec.needs, "job")
         or _why_not_its_host(render, job.user.masks, job.user.needs, "user")
     )
+
+
+def _why_never_for_block(render: RenderState, block: Block) -> Obstacle | None:
+    """The same for the tasks of a block beyond that."""
+    if not render.effective.offers(block.spec.service):
+        return Obstacle(ObstacleKind.SERVICE, detail=block.spec.service)
+    return _why_not_its_host(render, block.masks, block.spec.needs, "block")
 
 
 def _why_reserved(render: RenderState, job: Job) -> Obstacle | None:
@@ -148,9 +158,9 @@ def _why_not_its_host(
     return None
 
 
-def _why_limited(render: RenderState, job: Job, block: Block) -> Obstacle | None:
+def _why_limited(render: RenderState, block: Block) -> Obstacle | None:
     """What the numbers of running tasks of the block, its job and its user keep from a render."""
-    user = job.user
+    job, user = block.job, block.job.user
     owners = (
         ("block", block.spec.needs, block.counts[TaskState.RUNNING], block.running_on),
         ("job", job.spec.needs, job.counts[TaskState.RUNNING], job.running_on),
@@ -283,6 +293,7 @@ def _has_alternative(
         and _why_closed(state, other) is None
         and other.effective.max_tasks > 0
         and other.effective.capacity >= block.spec.capacity
-        and why_never(other, block.job, block) is None
+        and _why_never_for_job(other, block.job) is None
+        and _why_never_for_block(other, block) is None
         for other in state.renders.values()
     )

@@ -12,7 +12,7 @@ import json
 
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm.model import RenderState, TaskState
-from trio_afrender.farm.placement import why_not_eligible
+from trio_afrender.farm.placement import why_not_for_block, why_not_for_job
 from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState, WakePackets
 from trio_afrender.farm.wake_on_lan import is_mac
@@ -139,8 +139,10 @@ def _could_run(state: FarmState, render: RenderState) -> bool:
     for job in state.order:
         if not job.counts[TaskState.READY] or job.paused or job.user.paused:
             continue
+        if why_not_for_job(render, job):
+            continue
         for block in job.blocks:
             # Its load is that before it slept.
-            if block.counts[TaskState.READY] and not why_not_eligible(render, job, block):
+            if block.counts[TaskState.READY] and not why_not_for_block(render, block):
                 return True
     return False

@@ -17,7 +17,8 @@ from trio_afrender.farm.placement import (
     least_capacity,
     why_avoided_by_block,
     why_job_rests,
-    why_not_eligible,
+    why_not_for_block,
+    why_not_for_job,
     why_not_for_task,
     why_unavailable,
 )
@@ -32,12 +33,14 @@ __all__ = ("assign", "make_exec")
 
 _LISTENED = 1
 """The bit of `TaskExec.flags` that has new output sent as it comes."""
+_AVOIDED = (ObstacleKind.AVOIDED_BY_BLOCK, ObstacleKind.AVOIDED_BY_TASK)
 _NO_TASK = TaskSpec()
 
 
 def assign(state: FarmState, now: float) -> None:
     """Assign all tasks that can be assigned, each to the render that comes first then."""
     all_freed, state.all_freed = state.all_freed, False
+    state.avoided = state.avoided and not all_freed
     freed, state.freed = state.freed, set()
     fresh, state.fresh_blocks = state.fresh_blocks, set()
     if state.ready and (all_freed or freed or fresh):
@@ -46,8 +49,8 @@ def assign(state: FarmState, now: float) -> None:
         considered = state.renders.values() if fresh else _existing(state, freed)
         queue = [(_rank(r), r) for r in considered if not why_unavailable(state, r, now)]
         heapq.heapify(queue)
-        jobs = _find_open_jobs(state, None) if queue and freed else []
-        fresh_jobs = _find_open_jobs(state, fresh) if queue and fresh else []
+        jobs = _find_open_jobs(state, None, now) if queue and freed else []
+        fresh_jobs = _find_open_jobs(state, fresh, now) if queue and fresh else []
         # A render that has got no task now gets none later in this round: ready tasks only decrease.
         while queue and state.ready:
             render = queue[0][1]
@@ -93,23 +96,37 @@ class _OpenJob:
     job: Job
     least: int
     """The smallest capacity of a task."""
+    services: frozenset[str]
     blocks: tuple[tuple[int, Block], ...]
     """Blocks with ready tasks, each with the smallest capacity of a task."""
+    rated: bool
+    """Whether tasks started in this round may be the last ones of this second."""
 
 
-def _find_open_jobs(state: FarmState, blocks: set[Block] | None) -> list[_OpenJob]:
+def _find_open_jobs(state: FarmState, blocks: set[Block] | None, now: float) -> list[_OpenJob]:
     """The jobs with ready tasks of these blocks, None for all, in their order."""
     found: list[_OpenJob] = []
     for job in state.order:
-        if job.counts[TaskState.READY]:
-            asked = tuple(
-                (least_capacity(block.spec), block)
-                for block in job.blocks
-                if block.counts[TaskState.READY] and (blocks is None or block in blocks)
-            )
-            if asked:
-                found.append(_OpenJob(job, min(least for least, _ in asked), asked))
+        if not job.counts[TaskState.READY] or _rests(state, job, now):
+            continue
+        asked = tuple(
+            (least_capacity(block.spec), block)
+            for block in job.blocks
+            if block.counts[TaskState.READY] and (blocks is None or block in blocks)
+        )
+        if asked:
+            least = min(least for least, _ in asked)
+            services = frozenset(block.spec.service for _, block in asked)
+            limits = (job.spec.needs.max_tasks_per_second, job.user.needs.max_tasks_per_second)
+            found.append(_OpenJob(job, least, services, asked, max(limits) > 0))
     return found
+
+
+def _rests(state: FarmState, job: Job, now: float) -> bool:
+    obstacle = why_job_rests(job, now)
+    if obstacle is not None and obstacle.kind is ObstacleKind.MAX_PER_SECOND:
+        state.throttle(job, now)
+    return obstacle is not None
 
 
 def _assign_next(state: FarmState, jobs: list[_OpenJob], render: RenderState, now: float) -> bool:
@@ -118,11 +135,9 @@ def _assign_next(state: FarmState, jobs: list[_OpenJob], render: RenderState, no
     missing: set[str] = set()  # services
     for each in jobs:
         job = each.job
-        if each.least > free or not job.counts[TaskState.READY]:
+        if each.least > free or each.services <= missing or not job.counts[TaskState.READY]:
             continue
-        if obstacle := why_job_rests(job, now):
-            if obstacle.kind is ObstacleKind.MAX_PER_SECOND:
-                state.throttle(job, now)
+        if (each.rated and _rests(state, job, now)) or why_not_for_job(render, job):
             continue
         task = _next_task(state, render, each, missing, now)
         if task is not None:
@@ -143,7 +158,7 @@ def _next_task(
     for task in job.try_next:
         if (
             task.state is TaskState.READY
-            and not why_not_eligible(render, job, task.block)
+            and not why_not_for_block(render, task.block)
             and not why_avoided_by_block(state, render, task.block, now)
             and not why_not_for_task(state, render, task, now)
         ):
@@ -151,7 +166,7 @@ def _next_task(
     for least, block in open_job.blocks:
         if least > free or block.spec.service in missing or not block.counts[TaskState.READY]:
             continue
-        if obstacle := why_not_eligible(render, job, block):
+        if obstacle := why_not_for_block(render, block):
             if obstacle.kind is ObstacleKind.SERVICE:
                 missing.add(block.spec.service)
             continue
@@ -195,7 +210,8 @@ def _pop_task(state: FarmState, render: RenderState, block: Block, now: float) -
 
 
 def _retry(state: FarmState, obstacle: Obstacle, now: float) -> None:
-    """Have a render that is avoided asked again when it is forgiven."""
+    """Have a render that is avoided asked again when it is forgiven, or the only one left."""
+    state.avoided = state.avoided or obstacle.kind in _AVOIDED
     if obstacle.need:
         state.retry_by(now + obstacle.need)
 

@@ -171,6 +171,8 @@ class FarmState:
     """Whether any render may have become able to take any task."""
     fresh_blocks: set[Block] = attrs.field(factory=set)
     """Blocks with tasks that became ready: any render may take these."""
+    avoided: bool = False
+    """Whether a render was refused a task because of its errors and because another can run it."""
     retry_at: float = math.inf
     """When `all_freed` is to be set, because a block takes a render back then."""
     next_wake: float = 0.0
@@ -300,9 +302,11 @@ class FarmState:
         return True
 
     def note_render(self, render: RenderState) -> None:
-        """Note a change of a render: it may have become able to take a task, or no other render can
-        run the tasks that a third one is to avoid."""
-        self.all_freed = True
+        """Note a change of a render that a view shows; it may have become able to take a task."""
+        self.freed.add(render.name)
+        if self.avoided:
+            # Others may avoid tasks only because this one could run them.
+            self.all_freed = True
         self._show_render(render)
 
     def _show_render(self, render: RenderState) -> None:

@@ -16,7 +16,8 @@ from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
 from trio_afrender.farm.placement import (
     why_avoided_by_block,
     why_job_rests,
-    why_not_eligible,
+    why_not_for_block,
+    why_not_for_job,
     why_not_for_task,
     why_unavailable,
 )
@@ -134,7 +135,8 @@ def _ask(state: FarmState, render: RenderState, task: Task, now: float) -> Rende
     block = task.block
     found = (
         why_unavailable(state, render, now),
-        why_not_eligible(render, block.job, block),
+        why_not_for_job(render, block.job),
+        why_not_for_block(render, block),
         why_avoided_by_block(state, render, block, now),
         why_not_for_task(state, render, task, now),
     )
