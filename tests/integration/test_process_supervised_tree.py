@@ -179,6 +179,20 @@ async def test_a_suspended_tree_does_nothing_until_it_is_resumed(trees: RealTree
             await started.log.wait_beyond(size)
 
 
+async def test_a_suspended_wrapper_suspends_what_it_started_at_once(trees: RealTrees) -> None:
+    """Its first children are forked before it is moved into its cgroup, and go on forking."""
+    child = "(while :; do sh -c :; sh -c :; done) &"
+    script = f"{child * 20} echo member $$; echo up; wait"
+    async with trees.run(make_shell(script)) as started:
+        await started.tree.signal_tree(TreeSignal.SUSPEND)
+        members = await started.tree.members()
+        assert len(members) >= 21
+        await until(lambda: all(map(is_suspended, members)))
+        assert set(await started.tree.members()) == set(members), "none forks any more"
+        await started.tree.signal_tree(TreeSignal.RESUME)
+        await until(lambda: not any(is_suspended(pid) for pid in members if lives(pid)))
+
+
 async def test_a_suspended_tree_can_be_terminated(trees: RealTrees) -> None:
     async with trees.start("forks") as started:
         await started.tree.signal_tree(TreeSignal.SUSPEND)

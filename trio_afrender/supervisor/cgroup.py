@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 __all__ = (
@@ -156,6 +156,19 @@ class Cgroup:
         for pid in pids:
             with contextlib.suppress(OSError):
                 self._write("cgroup.procs", f"{pid}")
+
+    def outside(self, pids: Iterable[int]) -> list[int]:
+        """Return those of the processes that are neither in it nor in a cgroup below it."""
+        # The last two names identify it: the path in /proc begins elsewhere than the one of the
+        # mounted file system.
+        own = "/" + "/".join(self.folder.rsplit("/", 2)[1:]) + "/"
+        found = []
+        for pid in pids:
+            with contextlib.suppress(OSError):  # it has ended
+                groups = parse_groups(Path(f"/proc/{pid}/cgroup").read_text())
+                if own not in f"{groups.get('', '')}/":
+                    found.append(pid)
+        return found
 
     def kill(self) -> bool:
         """Kill all members at once; False where the kernel cannot (before Linux 5.14)."""

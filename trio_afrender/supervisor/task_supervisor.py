@@ -45,6 +45,8 @@ OUTPUT_REPORT_INTERVAL = 0.02
 """Seconds between two states that report nothing but more output."""
 DRAIN_TIMEOUT = 1.0
 """Seconds for which a process outside an empty tree may hold its pipe open."""
+MAX_FREEZE_ROUNDS = 50
+"""How often members outside the frozen cgroup are looked for; one that cannot be moved stays there."""
 MAX_PEERS = 8
 """Connections that may be open without being the agent's."""
 KILL_BACKOFF = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
@@ -103,6 +105,8 @@ class TaskSupervisor:
         self._grace_until = _NEVER
         self._drain_until = _NEVER
         self._end_stored = False
+        self._stopped = False
+        """Members were suspended by SIGSTOP."""
         self._released = False
         """The agent needs nothing more."""
 
@@ -374,8 +378,7 @@ class TaskSupervisor:
                 return {"pids": self._leader_first(find_below())}
             case "suspend":
                 self._state.suspended = self._changed = True
-                frozen = self._cgroup is not None and self._cgroup.freeze(on=True)
-                return {"pids": self._leader_first(find_below() if frozen else stop_below())}
+                return {"pids": self._leader_first(self._suspend())}
             case "resume":
                 pids = self._leader_first(find_below())
                 self._thaw()
@@ -452,11 +455,31 @@ class TaskSupervisor:
         self._kill_at = now + max(pause, now - begin)
         return pids
 
+    def _suspend(self) -> list[int]:
+        """Suspend all members and return their pids.
+
+        By the cgroup, because SIGSTOP can be seen by a parent, and undone by any process.
+        """
+        if self._cgroup is not None and self._cgroup.freeze(on=True):
+            # What the leader forked before it was moved is outside, with all that it has forked
+            # since. A process that is moved into a frozen cgroup freezes, so each round leaves
+            # fewer that can fork (test_a_suspended_wrapper_suspends_what_it_started_at_once).
+            for _ in range(MAX_FREEZE_ROUNDS):
+                members = find_below()
+                if not (outside := self._cgroup.outside(members)):
+                    return members
+                self._cgroup.add(outside)
+        self._stopped = True
+        return stop_below()
+
     def _thaw(self) -> None:
         """Resume a suspended tree. TERM needs that first: a suspended process does not handle it."""
         if self._state.suspended:
             self._state.suspended, self._changed = False, True
-            if self._cgroup is None or not self._cgroup.freeze(on=False):
+            if self._cgroup is not None:
+                self._cgroup.freeze(on=False)
+            if self._stopped:
+                self._stopped = False
                 signal_below(signal.SIGCONT)
 
     def _update_output_state(self) -> None:
