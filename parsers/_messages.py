@@ -127,6 +127,8 @@ class Verdict(NamedTuple):
     reported: bool = False
     asset: str = ""
     """The name of the missing file."""
+    is_marker: bool = False
+    """Whether the program calls it an error and no more is known."""
 
 
 _FLAGS = {

@@ -110,6 +110,8 @@ class RuleParser(parser):
         for start, end, verdict in self._scanner.scan(text):
             if verdict in taken and not verdict.aborts:
                 continue  # a line of the same meaning sets nothing new
+            if self._is_over and verdict.is_marker:
+                continue  # what follows an error
             taken.add(verdict)
             if verdict.aborts and not self._is_over:
                 self._apply_rules(text[done:start])
