@@ -265,7 +265,7 @@ def test_eject_tasks() -> None:
     render = own_render(farm)
     mine, other = farm.job(user_name="ann"), farm.job(user_name="joe")
     first, second = render.take()
-    assert operate(render, "eject_tasks_keep_my") == "1 tasks ejected."
+    assert operate(render, "eject_tasks_keep_my") == "1 task ejected."
     (stop,) = render.stops()
     assert stop.run == second.run
     assert 'ejected from render "a" by ann@ws1' in stop.reason
@@ -274,7 +274,7 @@ def test_eject_tasks() -> None:
     assert farm.states(other) == ["ready"]
     assert farm.task(other).status != TaskStatus.FinishedError
     assert farm.states(mine) == ["running"]
-    assert operate(render, "eject_tasks") == "1 tasks ejected."
+    assert operate(render, "eject_tasks") == "1 task ejected."
     render.end(first, TaskStatus.FinishedKilled)
     assert farm.states(mine) == ["ready"]
 

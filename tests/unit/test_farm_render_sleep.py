@@ -152,7 +152,7 @@ def test_a_render_that_does_not_wake_up_is_asleep_again() -> None:
 @pytest.mark.parametrize(
     ("prepare", "kind", "sentence"),
     [
-        ("tasks", "wol_sleep", 'render "a" is not sent to sleep: it has 1 tasks'),
+        ("tasks", "wol_sleep", 'render "a" is not sent to sleep: it has 1 task'),
         ("left", "wol_sleep", "it is offline"),
         ("cut", "wol_sleep", "its link is lost"),
         ("asleep", "wol_sleep", "it is asleep"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-__all__ = ("Obstacle", "ObstacleKind")
+__all__ = ("Obstacle", "ObstacleKind", "count")
 
 
 class ObstacleKind(enum.StrEnum):
@@ -65,11 +65,11 @@ _TEXTS = {
     ObstacleKind.ASLEEP: "it is asleep",
     ObstacleKind.WAKING: "it is asleep, and packets to wake it were sent",
     ObstacleKind.FALLING: "it was ordered to sleep",
-    ObstacleKind.SICK: "it is sick: tasks of {have} users failed there",
+    ObstacleKind.SICK: "it is sick: tasks of {user} failed there",
     ObstacleKind.PRIORITY: "its priority is 0",
     ObstacleKind.POOL_PAUSED: "the pool is paused",
     ObstacleKind.HOST_NIMBY: "it takes no jobs, as it reports itself (NIMBY)",
-    ObstacleKind.MAX_TASKS: "it runs {have} tasks, its limit is {of}",
+    ObstacleKind.MAX_TASKS: "it runs {task}, its limit is {of}",
     ObstacleKind.FULL: "all its capacity of {of} is in use",
     ObstacleKind.GAVE_BACK: "it has just given a task back",
     ObstacleKind.PAUSED: "it is paused",
@@ -89,18 +89,18 @@ _TEXTS = {
     ObstacleKind.NEED_CPU_FREQ_CORES: "a task needs {need} MHz of all processors, it has {have}",
     ObstacleKind.NEED_GPU_MEM: "a task needs {need} MiB of free GPU memory, it has {have}",
     ObstacleKind.MAX_RUNNING_PER_HOST: (
-        "it runs {have} tasks of the {detail}, max_running_tasks_per_host is {of}"
+        "it runs {task} of the {detail}, max_running_tasks_per_host is {of}"
     ),
     ObstacleKind.MAINTENANCE: "a task of a maintenance job runs only on the render of its own name",
     ObstacleKind.AVOIDED_BY_BLOCK: (
-        "the block avoids it after {have} errors there, the limit is {of}; {detail}"
+        "the block avoids it after {error} there, the limit is {of}; {detail}"
     ),
     ObstacleKind.AVOIDED_BY_TASK: (
-        "the task avoids it after {have} errors there, the limit is {of}; {detail}"
+        "the task avoids it after {error} there, the limit is {of}; {detail}"
     ),
-    ObstacleKind.MAX_RUNNING: "{have} tasks of the {detail} run, max_running_tasks is {of}",
+    ObstacleKind.MAX_RUNNING: "{task} of the {detail} running, max_running_tasks is {of}",
     ObstacleKind.MAX_PER_SECOND: (
-        "{have} tasks of the {detail} were started in this second, max_tasks_per_second is {of}"
+        "{task} of the {detail} started in this second, max_tasks_per_second is {of}"
     ),
     ObstacleKind.NO_RENDER: "no render is online",
     ObstacleKind.TIME: "the job starts in {need} s (time_wait)",
@@ -132,4 +132,10 @@ class Obstacle(NamedTuple):
     @property
     def text(self) -> str:
         """A sentence without its subject's name, as "it is paused"."""
-        return _TEXTS[self.kind].format_map(self._asdict())
+        counted = {noun: count(self.have, noun) for noun in ("task", "error", "user")}
+        return _TEXTS[self.kind].format_map({**self._asdict(), **counted})
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 task", "2 tasks"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -12,6 +12,7 @@ import json
 
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm.model import RenderState, TaskState
+from trio_afrender.farm.obstacles import count
 from trio_afrender.farm.placement import why_not_for_block, why_not_for_job
 from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState, WakePackets
@@ -42,7 +43,7 @@ def why_awake(render: RenderState) -> str:
     """Why a render cannot be sent to sleep; empty if it can."""
     presence = render.states.presence
     if presence is Presence.RUNNING:
-        return f"it has {len(render.running)} tasks"
+        return f"it has {count(len(render.running), 'task')}"
     if presence is not Presence.ONLINE:
         return f"it is {presence.value}"
     if render.session is None:

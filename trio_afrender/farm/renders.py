@@ -75,7 +75,11 @@ def register(
     render.watch = LoadWatch()
     state.check_by(now + state.settings.zombie_time)
     _note_register(state, render, message)
-    return _answer(state, render, message, now)
+    answer = _answer(state, render, message, now)
+    if render.running:
+        # It brings back tasks that a farm which was started anew has kept for it.
+        state.move_render(render, RenderEvent.TASKS)
+    return answer
 
 
 def _add(state: FarmState, message: Register) -> RenderState:
