@@ -17,15 +17,18 @@ from __future__ import annotations
 from parsers._inside import InsideParser
 from parsers._messages import Messages, like
 from parsers._passes import pass_end, pass_rules
-from parsers._render_failures import RENDER_FAILURES
 from parsers._resource_report import UsageParser, memory
 from parsers.parser import Found, Rule, image, progress_only, rule
 
-__all__ = ("ARNOLD", "ArnoldInside", "ArnoldParser")
+__all__ = ("ARNOLD", "LEVELS", "ArnoldInside", "ArnoldParser")
+
+LEVELS = ("error", "warning", "fatal")
+"""A line of Arnold's log that is about a failure has a level."""
 
 _ERROR = r"\bERROR +\| .*?"
 
 ARNOLD = Messages(
+    words=LEVELS,
     markers=(
         like("error ", r"\bERROR +\|"),
         like("fatal ", r"\bFATAL +\|"),
@@ -48,7 +51,6 @@ ARNOLD = Messages(
         "[rlm] error initializing license system",
         "[rlm] abort_on_license_fail enabled",
         "aborting render because",
-        "[mtoa] Failed batch render",
     ),
     aborts=(
         "render terminating early",
@@ -122,4 +124,3 @@ class ArnoldParser(ArnoldInside, UsageParser):
             memory("arnold_gb"),
         ),
     )
-    messages: tuple[Messages, ...] = (RENDER_FAILURES,)

@@ -9,18 +9,24 @@ Its progress is in the host's log only if logging is enabled in Corona's setting
 from __future__ import annotations
 
 from parsers._messages import Messages, like
-from parsers.parser import Rule, frame_percent, rule
+from parsers.parser import Rule, RuleParser, fraction, frame_share, rule
 
 __all__ = ("CORONA", "CORONA_RULES")
 
-CORONA_RULES: tuple[Rule, ...] = (
-    rule(
-        "ass", r"(?:CORONA|Corona)\b.*?\b[Pp]ass(?:es)?:? (\d+)(?: of |/| / )(\d+)", frame_percent
-    ),
-    rule("endering", r"(?:CORONA|Corona)\b.*?\b[Rr]endering\b.*?(\d+(?:\.\d+)?) ?%", frame_percent),
+_PERCENT = r".*?\b(?:[Pp]ass(?:es)?:? (\d+)(?: of | ?/ ?)(\d+)|[Rr]ender\w*\b[^\d\n]{0,40}(\d+(?:\.\d+)?) ?%)"
+
+
+def _share(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
+    done, passes, percent = groups
+    return float(percent) if percent else fraction(parser, (done, passes))
+
+
+CORONA_RULES: tuple[Rule, ...] = tuple(
+    rule(name, rf"\b{name}\b{_PERCENT}", frame_share(_share)) for name in ("CORONA", "Corona")
 )
 
 CORONA = Messages(
+    words=("corona",),
     markers=(like("corona", r"\b(?:CORONA|Corona)(?: ?4D)?\]?(?: \w+)? ?: *\(?(?i:error\b)"),),
     fatal=(
         like(

@@ -23,6 +23,7 @@ from parsers.parser import Found, Rule, RuleParser, rule
 __all__ = ("HOUDINI", "IMAGE_FILES", "MantraParser", "sized_image", "warnings_of")
 
 HOUDINI = Messages(
+    words=("error", "licen", "not "),
     markers=(
         like("error:", rf"{START}(?:\w+: )?(?:Error|ERROR): "),
         like("fatal error:", rf"{START}Fatal error: "),

@@ -13,6 +13,7 @@ __all__ = ("MENTAL_RAY",)
 _ORIGIN = r"\b[A-Z]{2,5} +\d+\.\d+ +(?:\d+ +MB +)?"
 
 MENTAL_RAY = Messages(
+    words=("error", "fatal"),
     markers=(like("error", rf"{_ORIGIN}error\b"),),
     fatal=(like("fatal", rf"{_ORIGIN}fatal\b"),),
 )

@@ -39,6 +39,7 @@ REDSHIFT_RULES: tuple[Rule, ...] = (
 )
 
 REDSHIFT = Messages(
+    words=("error", "fail", "abort", "device", "bad "),
     markers=(
         # The lines around an assertion are drawn with `=`.
         like("redshift error", r"\bRedshift Error: *[^=\s]"),

@@ -61,6 +61,23 @@ def _many(tokens: tuple[str, ...], pattern: str) -> tuple[Pattern, ...]:
 
 
 RENDER_FAILURES = Messages(
+    words=(
+        "error",
+        "fail",
+        "not ",
+        "n't ",
+        "unable",
+        "missing",
+        "abort",
+        "out of ",
+        "illegal ",
+        "cancel",
+        "interrupt",
+        "no such",
+        "no space",
+        "camera",
+        "device",
+    ),
     fatal=(
         "illegal memory access",
         "illegal address",

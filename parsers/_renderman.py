@@ -27,6 +27,7 @@ RENDERMAN_RULES: tuple[Rule, ...] = (
 )
 
 RENDERMAN = Messages(
+    words=("error", "{severe}", "licen", "bad ", "not "),
     markers=(
         like("{error}", r"\{ERROR\}"),
         like("error: ", r"\bError: (?:PRMan: )?[A-Z]\d{5}\b"),
@@ -39,7 +40,7 @@ RENDERMAN = Messages(
     ),
     assets=(
         like("bad texture data", r"Bad texture data in \"?([^\s\"]+)"),
-        like("riarchive", r"\"([^\"\n]+)\" cannot be opened"),
+        like("cannot be opened", r"\"([^\"\n]+)\" cannot be opened"),
     ),
 )
 """Sources: RenderMan's manual, "Error messages" and "errorHandler"; RenderManForBlender 230 and 551; the error

@@ -34,6 +34,7 @@ VRAY_RULES: tuple[Rule, ...] = (
 )
 
 VRAY = Messages(
+    words=("error", "fail", "not ", "device", "abort", "interrupt", "cancel", "stopped"),
     markers=(
         like("error:", rf"{START}(?:V-Ray *:? +)?error: "),
         like("v-ray", r"(?:\[V-Ray\]|\bV-Ray(?: for \w+)?[:|]) *(?i:\[?error\b)"),

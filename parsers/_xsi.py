@@ -9,7 +9,7 @@ from parsers.parser import Found, Rule, RuleParser, new_frame, rule, say
 
 __all__ = ("SOFTIMAGE", "XsiParser")
 
-SOFTIMAGE = Messages(markers=(like("error", rf"{START}[#'/ ]*ERROR ?: "),))
+SOFTIMAGE = Messages(words=("error",), markers=(like("error", rf"{START}[#'/ ]*ERROR ?: "),))
 """Source: Softimage's help, "xsibatch": ``' ERROR : 2000 - text``, beside INFO, WARNING and VERBOSE."""
 
 

@@ -28,6 +28,17 @@ from parsers.parser import (
 __all__ = ("c4d",)
 
 CINEMA4D = Messages(
+    words=(
+        "error",
+        "fail",
+        "critical:",
+        "not ",
+        "licen",
+        "registration data",
+        "unable",
+        "too high",
+        "missing",
+    ),
     markers=(
         like("error:", rf"{START}E(?:rror|RROR):"),
         like("[error]", r"\[Error\]"),

@@ -17,6 +17,7 @@ from parsers.parser import Found, Rule, frame_percent, new_frame, progress_only,
 __all__ = ("max",)
 
 MAX = Messages(
+    words=("err", "missing", "unexpected", "not ", "n't "),
     markers=(
         like("err: ", r"\bERR: \["),
         like("error", rf"{START}(?:\*+ *)?E(?:rror|RROR)[: ]"),

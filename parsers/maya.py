@@ -17,6 +17,7 @@ from parsers.parser import Found, Rule, RuleParser, new_frame, rule
 __all__ = ("maya",)
 
 MAYA = Messages(
+    words=("error", "fail", "abort", "licen", "not ", "with status", "cuda"),
     markers=(
         like("error: ", rf"{START}(?:// )?Error: "),
         like("error", r"\bV-Ray error:|\brfm Error\b"),
@@ -25,8 +26,9 @@ MAYA = Messages(
         "Frame aborted",
         "Frame rendering aborted",
         "Fatal Error",
-        "Maya exited with status 210",
+        like("exited with status", r"\bMaya exited with status (?!0\b)\d"),
         "failed to render",
+        "[mtoa] Failed batch render",
         "(kFailure)",
         "License was not obtained",
         "Cannot load scene",

@@ -15,4 +15,7 @@ class prman(InsideParser):
     """Percents of each frame, files from the lines of displays, levels of messages."""
 
     rules: tuple[Rule, ...] = RENDERMAN_RULES
-    messages: tuple[Messages, ...] = (RENDERMAN, RENDER_FAILURES)
+    messages: tuple[Messages, ...] = (
+        RENDERMAN,
+        RENDER_FAILURES._replace(words=("error", "warning", "not ", "abort")),
+    )

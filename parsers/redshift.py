@@ -19,4 +19,7 @@ class redshift(InsideParser, UsageParser):
         *REDSHIFT_RULES,
         rule("Total triangles:", r"Total triangles: +(\d[\d,]{0,20})", greatest("triangles")),
     )
-    messages: tuple[Messages, ...] = (REDSHIFT, RENDER_FAILURES)
+    messages: tuple[Messages, ...] = (
+        REDSHIFT,
+        RENDER_FAILURES._replace(words=("error", "warn", "fail", "not ", "missing", "abort")),
+    )
