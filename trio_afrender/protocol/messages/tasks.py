@@ -147,7 +147,7 @@ class Reason:
     time: float
     """Unix time."""
     event: str
-    """A stable word: asked, rule, signal, exit, drain, sweep, leftover, refused, gap, plugin, stuck ..."""
+    """A stable word: cause, class, asked, rule, signal, exit, drain, sweep, leftover, refused, gap ..."""
     text: str
     pids: tuple[int, ...] = ()
 
