@@ -15,6 +15,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from parsers._compositing_messages import FUSION
 from parsers._text import text_of
 from parsers.parser import Found, Rule, RuleParser, mark, rule
 
@@ -46,11 +47,10 @@ class fusion(RuleParser):
     ticks = True
     rules: tuple[Rule, ...] = (
         rule("Rendered frame ", r"Rendered frame -?\d+ \((\d{1,9}) of (\d{1,9})\)", _rendered),
-        rule("Render failed", r"Render failed", mark("error")),
         rule("Render completed", r"Render completed", mark("finishedsuccess")),
     )
-    errors = ("Error ",)
-    successes = ("Closing outstanding documents",)
+    messages = FUSION
+    tells_frames = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,16 +68,15 @@ class fusion(RuleParser):
             self.position = 0
 
     def do(self, i_args: dict[str, object]) -> str | None:
-        result = super().do(i_args)
-        last = i_args.get("mode", "RUN") != "RUN"
-        while text := self._read_new(last):
+        mode = str(i_args.get("mode", "RUN"))
+        result = super().do({**i_args, "mode": "RUN"})
+        while text := self._read_new(mode != "RUN"):
             self.log = ((self.log or "") + text)[-_MAX_LOG:]
             lowered = text.lower()
             self.error = self.error or any(one.lower() in lowered for one in self.str_error)
-            self.finishedsuccess = self.finishedsuccess or any(
-                one.lower() in lowered for one in self.str_finishedsuccess
-            )
             super().do({"data": text})
+        if mode != "RUN":
+            self.finish(mode)
         return result
 
     def _read_new(self, last: bool) -> str:

@@ -7,8 +7,9 @@ Several frames are rendered at a time, so they are reported in any order, and on
 
 from __future__ import annotations
 
+from parsers._compositing_messages import NATRON
 from parsers._passes import frame_finished
-from parsers.nuke import LICENCE_ERROR, VIEW
+from parsers.nuke import VIEW
 from parsers.parser import Found, Rule, RuleParser, rule
 
 __all__ = ("natron",)
@@ -28,9 +29,9 @@ class natron(RuleParser):
         VIEW,
         rule(" ==> Frame: ", r" ==> Frame: (-?\d+)\b", _rendered),
         rule("Frame rendered: ", r"Frame rendered: *(\S+)", _rendered),
-        LICENCE_ERROR,
     )
-    errors = ("Worker process failed",)
+    messages = NATRON
+    tells_frames = True
 
     def __init__(self) -> None:
         super().__init__()

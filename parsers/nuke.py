@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import re
 
+from parsers._compositing_messages import NUKE
 from parsers._frames_from_files import frame_number
 from parsers._passes import frame_finished
-from parsers.parser import Found, Rule, RuleParser, activity, frame_share, mark, rule
+from parsers._text import text_of
+from parsers.parser import Found, Rule, RuleParser, activity, frame_share, rule
 
-__all__ = ("LICENCE_ERROR", "VIEW", "nuke")
+__all__ = ("VIEW", "nuke")
 
 VIEW = rule('EXECUTING VIEW "', r'EXECUTING VIEW "([^"\n]+)"', activity)
-LICENCE_ERROR = rule(" license key", r"Invalid .* license key", mark("error"))
 
+_RUNS_PYTHON = re.compile(r"(?i:nuke)\S*\s(?:.*\s)?-\w*t\b")
+_RENDERS = re.compile(r"\s(?:-\w*x|-X|-F)\b")
 _STAMP = r"^(?:\[\d\d:\d\d[.:]\d\d\] *)?"
 _WRITING = rf"{_STAMP}Writing (.+)"
 _AFTER_NAME = re.compile(r" took | ((?:\.[1-9])+)")
@@ -45,7 +48,7 @@ def _begin_frame(parser: nuke, name: str) -> None:
     number = frame_number(name.strip())
     if number is not None and not parser.reports_frames:
         if parser.frame_name is not None and number != parser.frame_name:
-            parser.next_frame()
+            parser.begin_frame()
         parser.frame_name = number
 
 
@@ -74,16 +77,14 @@ class nuke(RuleParser):
         rule("Writing ", _WRITING, _writing),
         rule(".", _TENTHS, frame_share(_tenths)),
         rule("Frame ", rf"{_STAMP}Frame -?\d+ \((\d{{1,9}}) of \d+\)", _frame),
-        LICENCE_ERROR,
     )
-    errors = (
-        "Worker process failed",
-        "Segmentation fault",
-        "Node execution error:",
-        "A license for nuke was not found",
-        "FOUNDRY LICENSE ERROR REPORT",
-        "There are no active Write operators",
-    )
+    messages = NUKE
+    tells_frames = True
+
+    def expects_frames(self) -> bool:
+        """``nuke -t`` runs a script, which may render nothing; ``-x``, ``-X`` and ``-F`` render."""
+        command = text_of(self.taskInfo.get("command"))
+        return not _RUNS_PYTHON.search(command) or bool(_RENDERS.search(command))
 
     def do(self, i_args: dict[str, object]) -> str | None:
         tail = str(i_args.get("tail", ""))
