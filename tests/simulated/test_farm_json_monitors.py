@@ -64,7 +64,10 @@ async def test_an_unknown_user_sees_no_jobs_and_user_0_all(autojump_clock: trio.
         await farm.watch("jobs")
         await farm.ask(job())
         assert await farm.events() is None
-        await farm.watch("perm", uid=0)
+        # As the browser page of CGRU sends it.
+        permission = {"type": "watch", "class": "perm", "uid": 0}
+        answer = await farm.act("monitors", [1], operation=permission)
+        assert answer["info"]["text"] == "Permissions set."
         await farm.ask(job())
         assert (await farm.events())["jobs_add"] == [3]
 

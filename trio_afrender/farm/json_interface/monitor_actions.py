@@ -54,7 +54,7 @@ class MonitorActions:
                 case "watch":
                     status = text_at(operation, "status")
                     reply = self._watch(monitor, operation, status)
-                    what = f"watch {status}"
+                    what = f"watch {status}".rstrip()
                 case "message":
                     reply = _send(monitor, operation, actor)
                 case "exit":
@@ -73,17 +73,17 @@ class MonitorActions:
         if kind not in _CLASSES:
             near = suggest(kind, _CLASSES)
             raise EditRefused(f"Unknown operation 'watch' class {show_json(kind)}{near}.")
-        if status not in ("subscribe", "unsubscribe"):
-            raise EditRefused('"status" should be "subscribe" or "unsubscribe".')
-        on = status == "subscribe"
         # What has changed until now is not what is watched from now on.
         self._registry.distribute()
-        if kind == "perm":
+        if kind == "perm":  # CGRU's browser page gives no status
             uid = operation.get("uid")
             if not isinstance(uid, int) or isinstance(uid, bool):
                 raise EditRefused('"uid" should be the id of a user, or 0 for all.')
             monitor.uid = uid
             return "Permissions set."
+        if status not in ("subscribe", "unsubscribe"):
+            raise EditRefused('"status" should be "subscribe" or "unsubscribe".')
+        on = status == "subscribe"
         if kind == "listen":
             self._listen(monitor, operation, on=on)
         elif kind == "tasks":
