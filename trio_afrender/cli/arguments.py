@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from trio_afrender.cli.steering_arguments import add_steering_commands
 from trio_afrender.config.settings import CGRU, OTHERS
 from trio_afrender.errors import ConfigError
 from trio_afrender.text import suggest
@@ -20,13 +21,18 @@ __all__ = ("NIMBIES", "make_parser", "parse", "split_overrides")
 USAGE = """\
 trio_afrender [agent] [nimby|NIMBY] --server URL [options]
        trio_afrender run JOB.json [options]
+       trio_afrender farm [JOB.json ...] [options]
        trio_afrender submit JOB.json [--server af://HOST:PORT] [options]
        trio_afrender gateway --listen wss://HOST:PORT --tokens FILE [options]
        trio_afrender check [parser|service|meter NAME ...] [options]
        trio_afrender config [KEY ...] [options]
        trio_afrender resources [options]
        trio_afrender doctor [options]
-       trio_afrender why JOB.BLOCK.TASK [options]"""
+       trio_afrender why JOB.BLOCK.TASK [options]
+       trio_afrender renders|jobs|tasks|output|log ... [options]
+       trio_afrender set KIND NAME ... key=value ... [options]
+       trio_afrender pause|start|stop|restart|skip|retry|delete ... [options]
+       trio_afrender nimby|NIMBY|free|eject|sleep|wake|recover|exit|reboot|shutdown RENDER ..."""
 ENDING = """\
   COMMAND --help   the options of a command
   --version        print the version
@@ -37,6 +43,10 @@ Exit codes: 0 done, 1 some task failed, 2 bad usage or input, 3 no server or ref
 COMMAND_ENDING = (
     "Any key of the config files can be set, too, as in --af_render_nice 5 or "
     "--trio_afrender.max_tasks 2."
+)
+FARM_LIMITS = (
+    "The farm is for one machine and listens on loopback only. For more hosts run an afserver, and "
+    "connect agents to it natively (--server af://HOST) or through `trio_afrender gateway`."
 )
 NIMBIES = ("nimby", "NIMBY")
 CHECKED = ("parser", "service", "meter")
@@ -62,7 +72,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if unknown:
         hint = suggest(unknown[0].partition("=")[0], known)
         parser.error(f'unknown argument "{unknown[0]}"{hint}')
-    options.command = command
+    options.command = command.removesuffix(" RENDER")
     options.overrides = overrides
     return options
 
@@ -77,6 +87,8 @@ def _take_command(words: Sequence[str], known: Collection[str]) -> tuple[str, Se
         raise ConfigError(f'no kind of plugin "{second}"{hint} (see trio_afrender check --help)')
     if first == "-res":  # afrender's option
         return "resources", words[1:]
+    if first in NIMBIES and second and not second.startswith("-"):
+        return f"{first} RENDER", words[1:]
     if first.startswith("-") or first in ("", *NIMBIES):
         return "agent", words
     if first in known and " " not in first:
@@ -144,6 +156,9 @@ def _within(kind: type[_N], least: float, most: float, expected: str) -> Callabl
         return value
 
     return number
+
+
+_PERIOD = _within(float, 0.1, 86_400, "0.1 to 86400 seconds")
 
 
 def _option(*names: str, **settings: Any) -> _Parser:  # noqa: ANN401 - as argparse takes them
@@ -247,6 +262,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.Argume
         )
 
     _add_farm_commands(add_command)
+    add_steering_commands(add_command, _option, _PERIOD)
     _add_host_commands(add_command)
     _add_check_commands(add_command)
     return program, commands.choices
@@ -276,6 +292,22 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     add("--keep", action="store_true", help="keep the folders of tasks, logs and thumbnails")
     text = "the folder for logs and folders of tasks (default: a temporary one)"
     add("--store", **_FOLDER, help=text)
+
+    text = "keep a farm open on this machine, for the commands that look at farms and steer them"
+    add_farm = add_command("farm", text, _PLUGINS, _NO_SUPERVISOR, _NO_DATE)
+    add_farm.epilog = f"{FARM_LIMITS} {COMMAND_ENDING}"
+    add = add_farm.add_argument
+    add("jobs", **{**_JOB, "nargs": "*", "help": "jobs to submit when it is open"})
+    text = "number of renders of its own (default: 1)"
+    add("--agents", type=_within(int, 0, 64, "0 to 64"), default=1, metavar="N", help=text)
+    text = "where other agents of this machine connect by websocket; loopback only"
+    add("--listen", metavar="HOST:PORT", help=text)
+    text = "Afanasy's JSON interface; loopback only (default: 127.0.0.1 and af_serverport)"
+    add("--json", metavar="HOST:PORT", help=text)
+    text = "the folder for jobs, states, outputs and settings, which survive a restart "
+    text += "(default: in af_store_folder, one for each port)"
+    add("--store", **_FOLDER, dest="folder", help=text)
+    add("--gui", **_FOLDER, help="serve CGRU's own browser page from this folder of CGRU")
 
     text = "send a job file, as `run` takes it, to an afserver"
     add = add_command("submit", text, _AFSERVER).add_argument
@@ -319,16 +351,17 @@ def _add_host_commands(add_command: Callable[..., _Parser]) -> None:
     add = add_command("resources", text).add_argument
     add("--json", action="store_true", help="print JSON; with --watch a line each time")
     text = "repeat every SECONDS (default: 2) until Ctrl-C, with small curves on a terminal"
-    period = _within(float, 0.1, 86_400, "0.1 to 86400 seconds")
-    add("--watch", nargs="?", type=period, const=2.0, metavar="SECONDS", help=text)
+    add("--watch", nargs="?", type=_PERIOD, const=2.0, metavar="SECONDS", help=text)
 
     text = "print the problems of this host as a render, and the command that fixes each"
     add = add_command("doctor", text, render, _JSON).add_argument
     add("--unit", default="", metavar="NAME", help="the systemd unit that runs the agent")
 
-    text = "print the outcome of a task on this host, and the reasons for it"
+    text = "print the outcome of a task on this host or at a farm, and the reasons for it"
     add = add_command("why", text, _JSON).add_argument
     add("task", metavar="TASK", help="JOB.BLOCK.TASK, or the id of a run")
+    text = "ask this farm, af://HOST:PORT (default: this host, else the farm that is open on it)"
+    add("--server", metavar="URL", help=text)
     add("--name", "-hostname", metavar="NAME", help="the render (default: all of this host)")
     add("--store", **_FOLDER, help="the store folder (af_store_folder)")
 

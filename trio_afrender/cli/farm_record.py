@@ -89,5 +89,5 @@ def _read(folder: Path) -> FarmRecord | None:
         record = FarmRecord(**fields)
     except (OSError, ValueError, TypeError):
         return None
-    whole = isinstance(record.host, str) and isinstance(record.token, str)
-    return record if whole and type(record.port) is int else None
+    types = (type(record.host), type(record.port), type(record.token), type(record.pid))
+    return record if types == (str, int, str, int) else None

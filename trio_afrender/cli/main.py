@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             options = parse(words)
             # Imported only when needed: --help, --version and wrong arguments do not wait for trio.
-            module = f"trio_afrender.cli.commands.{options.command.partition(' ')[0]}"
-            code = import_module(module).run(options)
+            name = getattr(options, "module", options.command.partition(" ")[0])
+            code = import_module(f"trio_afrender.cli.commands.{name}").run(options)
         # Here, not at exit: an error of a closed pipe would be reported outside of our control.
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our stdout closed it

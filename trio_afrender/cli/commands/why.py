@@ -1,4 +1,7 @@
-"""``trio_afrender why JOB.BLOCK.TASK``: prints the outcome of a task on this host, with reasons."""
+"""``trio_afrender why JOB.BLOCK.TASK``: the outcome of a task on this host, or at a farm, with reasons.
+
+This host has the runs of its own agents. A farm knows what a task waits for, and its log.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from typing import Any
 
 from trio_afrender.agent.journal_format import read_records, replay
 from trio_afrender.agent.run_history import read_history
+from trio_afrender.cli.farm_record import find_open_farms
 from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.task_explanation import run_at_farm
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import ConfigError
 
@@ -26,8 +31,11 @@ RunExplanation = Mapping[str, Any]
 def run(options: Namespace) -> int:
     """Print all runs of the task that this host knows, the newest last; return 1 if there are none.
 
-    Raises `ConfigError` for a store that cannot be read.
+    With ``--server``, or if this host knows none and a farm is open on it, that farm is asked. Raises
+    `ConfigError` for a store that cannot be read, and what `ask_json` raises.
     """
+    if options.server:
+        return run_at_farm(options)
     settings = load_options(options)
     root = Path(str(settings["af_store_folder"])) / "trio_afrender"
     if options.name:
@@ -42,6 +50,8 @@ def run(options: Namespace) -> int:
             raise ConfigError(f"{root}: {problem}; choose another --store") from error
     known = [facts for folder in folders for facts in _runs(folder)]
     found = [facts for facts in known if options.task in (facts["run"], _key(facts))]
+    if not found and find_open_farms(Path(str(settings["af_store_folder"]))):
+        return run_at_farm(options)
     if options.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:

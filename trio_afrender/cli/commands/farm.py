@@ -1,0 +1,254 @@
+"""``trio_afrender farm``: keeps a farm open on this machine, with agents, until a signal ends it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import attrs
+import trio
+
+from trio_afrender.agent.agent import AgentHandle, run_agent
+from trio_afrender.cli.farm_record import FarmRecord, farms_folder, open_record
+from trio_afrender.cli.job_checks import check_folders, check_plugins, print_warnings
+from trio_afrender.cli.load_settings import load_options
+from trio_afrender.cli.local_agents import make_local_configs
+from trio_afrender.cli.logging_setup import logging_to
+from trio_afrender.cli.signals import ignore_signals, open_signals
+from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.config import Config
+from trio_afrender.config.load import Settings, make_config
+from trio_afrender.config.settings import Token
+from trio_afrender.errors import ConfigError, StoreError
+from trio_afrender.farm.farm import Farm, open_farm
+from trio_afrender.farm.json_interface import serve_json
+from trio_afrender.farm.json_interface.socket_owner import find_listener
+from trio_afrender.gateway.settings import ListenAddress, parse_address
+from trio_afrender.jobs.job_file import JobSpec, load_job
+from trio_afrender.jobs.submission import prefix_commands
+from trio_afrender.private_folder import lock_folder, make_private
+from trio_afrender.safe_files import write_whole
+from trio_afrender.transport.address import NativeAddress, is_loopback
+from trio_afrender.transport.tokens import TokenTable, make_token, read_token_file
+from trio_afrender.transport.websocket_server import BoundAddress, serve_websocket
+
+__all__ = ("run",)
+
+_MANY_HOSTS = (
+    "this farm serves one machine; for more hosts run an afserver and connect agents to it natively"
+    " (--server af://) or through `trio_afrender gateway`"
+)
+_INDEX = Path("afanasy", "browser", "index.html")
+_AGENTS_FILE = "agents.token"
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class _Plan:
+    """What to open."""
+
+    folder: Path
+    """The store: jobs, texts, and the stores of agents."""
+    records: Path
+    """This user's folder of open farms."""
+    json: ListenAddress
+    listen: ListenAddress | None
+    gui: Path | None
+    specs: Sequence[JobSpec]
+    configs: Sequence[Config]
+
+
+def run(options: Namespace) -> int:
+    """Keep a farm open; return 0 when a signal has ended it. Raises `AfRenderError`."""
+    settings = load_options(options)
+    config = make_config(settings)
+    check_folders(config.plugins)
+    plan = _make_plan(options, settings, config)
+    level = logging.DEBUG if options.verbose else logging.INFO
+    with ExitStack() as stack:
+        make_private(plan.folder, instead="another --store")
+        stack.enter_context(lock_folder(plan.folder, "another farm uses it: give another --store"))
+        stack.enter_context(logging_to(print_line, level, times=not options.log_nodate))
+        try:
+            trio.run(_OpenFarm(plan).run)
+        finally:
+            # A second SIGTERM of a service manager must not make a failure of an orderly end.
+            ignore_signals()
+    return 0
+
+
+def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
+    """Check everything that can be checked before anything is opened. Raises `ConfigError`."""
+    port = cast("int", settings["af_serverport"])
+    json = ListenAddress(host="127.0.0.1", port=port)
+    if options.json:
+        json = parse_address("--json", options.json)
+    listen = None
+    if options.listen:
+        listen = parse_address("--listen", options.listen.removeprefix("ws://"))
+    for name, address in (("--json", json), ("--listen", listen)):
+        if address is not None and not is_loopback(address.host):
+            raise ConfigError(f'{name} "{address.host}": not an address of loopback: {_MANY_HOSTS}')
+    if options.gui is not None and not (options.gui / _INDEX).is_file():
+        raise ConfigError(
+            f"--gui {options.gui}: it has no {_INDEX}: give the folder of CGRU, where afanasy/ is"
+        )
+    prefix = str(settings["af_cmdprefix"])
+    specs = []
+    for path in options.jobs:
+        spec = prefix_commands(prefix, load_job(path))
+        check_plugins(spec, config.plugins)
+        print_warnings(spec)
+        specs.append(attrs.evolve(spec, user_name=spec.user_name or config.user_name))
+    records = farms_folder(Path(str(settings["af_store_folder"])))
+    folder = (options.folder or records / f"store-{json.port}").absolute()
+    return _Plan(
+        folder=folder,
+        records=records,
+        json=json,
+        listen=listen,
+        gui=options.gui,
+        specs=specs,
+        configs=make_local_configs(config, options.agents, folder / "agents"),
+    )
+
+
+@attrs.define(slots=True)
+class _OpenFarm:
+    """Opens what is planned, and ends it by signals.
+
+    First: agents take no new tasks and end after the running ones. Second: running tasks are
+    stopped and queued again. Third, or before all is open: everything is cancelled.
+    """
+
+    plan: _Plan
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _handles: list[AgentHandle] = attrs.field(factory=list)
+    _open: bool = False
+    _closing: trio.Event = attrs.field(factory=trio.Event)
+
+    async def run(self) -> None:
+        """Keep everything open until a signal."""
+        async with open_signals(self._handle_signal):
+            with self._scope:
+                async with open_farm(self.plan.folder / "farm") as farm:
+                    await self._serve(farm)
+
+    def _handle_signal(self, count: int, name: str) -> None:
+        if not self._open or count > 2:
+            self._scope.cancel()
+        elif count == 1:
+            print_line(
+                f"{name}: no new tasks; the farm closes after the running ones, {name} again stops"
+                " them"
+            )
+            for handle in self._handles:
+                handle.drain(name)
+            self._closing.set()
+        else:
+            print_line(f"{name}: stopping the running tasks")
+            for handle in self._handles:
+                handle.stop_now(name)
+
+    async def _serve(self, farm: Farm) -> None:
+        token = make_token()
+        async with trio.open_nursery() as servers:
+            serve = partial(
+                serve_json,
+                farm,
+                self.plan.json.host,
+                self.plan.json.port,
+                token=token,
+                gui_folder=self.plan.gui,
+            )
+            bound: BoundAddress = await servers.start(serve)
+            with ExitStack() as stack:
+                folder = await trio.to_thread.run_sync(self._record, stack, bound, token)
+                async with trio.open_nursery() as agents:
+                    await self._open_agents(farm, servers, agents, folder)
+                    for spec in self.plan.specs:
+                        number = farm.submit(spec)
+                        print_line(f'job "{clean(spec.name)}" is {number}')
+                    self._announce(bound)
+                    self._open = True
+                    await self._closing.wait()
+                servers.cancel_scope.cancel()
+
+    def _record(self, stack: ExitStack, bound: BoundAddress, token: Token) -> Path | None:
+        """Write where this farm is; return its folder, None if it cannot be written. Blocking."""
+        record = FarmRecord(host=bound.host, port=bound.port, token=token.secret, pid=os.getpid())
+        try:
+            return stack.enter_context(open_record(self.plan.records / str(bound.port), record))
+        except StoreError as error:
+            server = NativeAddress(host=bound.host, port=bound.port).url
+            print_line(f"warning: {clean(str(error))}; other commands need --server {server}")
+            return None
+
+    async def _open_agents(
+        self, farm: Farm, servers: trio.Nursery, agents: trio.Nursery, folder: Path | None
+    ) -> None:
+        tokens = TokenTable()
+        for config in self.plan.configs:
+            assert config.token is not None  # noqa: S101 - `make_local_configs` sets it
+            tokens.add(config.name, config.token)
+        listen = self.plan.listen or ListenAddress(host="127.0.0.1", port=0)
+        if self.plan.listen is not None:
+            if folder is None:
+                raise ConfigError("--listen: the file with the token of agents cannot be written")
+            path = folder.parent / _AGENTS_FILE
+            tokens.add("*", await trio.to_thread.run_sync(_keep_token, path))
+        serve = partial(
+            serve_websocket,
+            farm.serve_link,
+            tokens=tokens,
+            host=listen.host,
+            listeners=await _open_listeners(listen),
+        )
+        bound: BoundAddress = await servers.start(serve)
+        if self.plan.listen is not None:
+            print_line(
+                "other agents of this machine: trio_afrender agent --server"
+                f" {bound.url} --token-file {clean(str(path))}"
+            )
+        for config in self.plan.configs:
+            handle = await agents.start(run_agent, attrs.evolve(config, server=bound.url))
+            self._handles.append(handle)
+
+    def _announce(self, bound: BoundAddress) -> None:
+        server = NativeAddress(host=bound.host, port=bound.port).url
+        sys.stdout.write(f"{server}\n")
+        sys.stdout.flush()
+        names = ", ".join(config.name for config in self.plan.configs) or "none"
+        print_line(f"the farm is open; renders: {clean(names)}; Ctrl-C closes it")
+        if self.plan.gui is not None:
+            print_line(f"its page is {bound.url}/")
+
+
+def _keep_token(path: Path) -> Token:
+    """Return the token in a file, which is made when it is missing. Blocking. Raises `ConfigError`."""
+    try:
+        if not path.exists():
+            write_whole(path, f"{make_token().secret}\n", mode=0o600)
+    except OSError as error:
+        raise StoreError.of(path.parent, error) from error
+    return read_token_file(path)
+
+
+async def _open_listeners(address: ListenAddress) -> list[trio.SocketListener]:
+    """Bind an address. Raises `ConfigError` that names the program that uses it."""
+    try:
+        return await trio.open_tcp_listeners(address.port, host=address.host)
+    except (OSError, socket.gaierror) as error:
+        holder = await trio.to_thread.run_sync(find_listener, address.port)
+        used = f", by {holder}" if holder else ""
+        problem = error.strerror or error
+        raise ConfigError(
+            f"cannot listen on {address.host}:{address.port}: {problem}{used}"
+        ) from error

@@ -1,0 +1,90 @@
+"""``trio_afrender log KIND NAME``: what has happened to a node of a farm, and who asked for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from functools import partial
+
+import trio
+
+from trio_afrender.afserver.editable_parameters import NODE_TYPES
+from trio_afrender.afserver.node_selection import select_nodes, select_tasks
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.cli.commands.tasks import fetch_tasks
+from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
+from trio_afrender.cli.steering import list_nodes, show_node
+from trio_afrender.cli.terminal import clean, print_line, write_line
+from trio_afrender.errors import ConfigError, LinkLost
+
+__all__ = ("run",)
+
+_MAX_TASKS = 100
+"""Tasks whose logs one command prints."""
+
+
+def run(options: Namespace) -> int:
+    """Print logs; return 1 if a word selects nothing. Raises `AfRenderError`."""
+    farm = find_remote_farm(options)
+    if options.tasks and options.kind != "render":
+        raise ConfigError("--tasks is for renders: which tasks they have started and ended")
+    try:
+        return trio.run(partial(_print_logs, farm, options))
+    except LinkLost as error:
+        raise explain_no_farm(error) from error
+
+
+async def _print_logs(farm: RemoteFarm, options: Namespace) -> int:
+    if options.kind == "task":
+        found, problems = await _task_logs(farm, options)
+    else:
+        found, problems = await _node_logs(farm, options)
+    if options.json:
+        data = [{"name": name, "lines": lines} for name, lines in found]
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    else:
+        for name, lines in found:
+            if len(found) > 1:
+                write_line((clean(name), "bold"))
+            sys.stdout.write("".join(f"{clean(line)}\n" for line in lines))
+            sys.stdout.flush()
+            if not lines:
+                print_line(f"{clean(name)}: its log is empty")
+    print_line(*(clean(f"trio_afrender: {each}") for each in problems))
+    return 1 if problems else 0
+
+
+async def _node_logs(
+    farm: RemoteFarm, options: Namespace
+) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    nodes, problems = select_nodes(
+        await list_nodes(farm, options.kind), options.names, options.kind
+    )
+    found = []
+    for node in nodes:
+        if options.tasks:
+            lines = await farm.tasks_log(node.id)
+        else:
+            lines = await farm.node_log(NODE_TYPES[options.kind], node.id)
+        found.append((show_node(options.kind, node), [*_split(lines)]))
+    return found, problems
+
+
+async def _task_logs(
+    farm: RemoteFarm, options: Namespace
+) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    selected, problems = select_tasks(await farm.jobs(), options.names)
+    tasks = await fetch_tasks(farm, selected)
+    if len(tasks) > _MAX_TASKS:
+        raise ConfigError(f"{len(tasks)} tasks are selected, at most {_MAX_TASKS} are printed")
+    found = []
+    for task in tasks:
+        text = await farm.task_text(task, "log")
+        found.append((f'task {task.key} "{task.name}"', [*_split([text])] if text else []))
+    return found, problems
+
+
+def _split(entries: list[str] | tuple[str, ...]) -> list[str]:
+    """The lines of entries: one may have several."""
+    return [line for entry in entries for line in entry.rstrip("\n").split("\n")]

@@ -1,0 +1,213 @@
+"""``trio_afrender set KIND NAME ... key=value ...``: parameters of renders, jobs, blocks, users, pools."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from trio_afrender.afserver.editable_parameters import (
+    NODE_TYPES,
+    Setting,
+    parse_settings,
+    settings_of,
+)
+from trio_afrender.afserver.node_selection import TaskSelection, select_nodes, select_tasks
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.afserver.remote_nodes import JobNode
+from trio_afrender.cli.node_changes import TASK_CHANGES, Node
+from trio_afrender.cli.steering import (
+    Report,
+    change_tasks,
+    list_nodes,
+    run_change,
+    show_node,
+)
+from trio_afrender.errors import ConfigError, LinkRefused
+from trio_afrender.text import show_json
+
+__all__ = ("run",)
+
+_STATES = {"nimby": "NbY", "NIMBY": "NBY"}
+"""Parameters of renders that answers show as words of the state."""
+_OWN_DEFAULTS = ("capacity_host", "max_tasks_host")
+"""With -1 answers show what counts then, which may be the host's own setting."""
+
+
+def run(options: Namespace) -> int:
+    """Set parameters; return 1 if something did not take. Raises `AfRenderError`."""
+    at = next((i for i, word in enumerate(options.names) if "=" in word), len(options.names))
+    options.names, words = options.names[:at], options.names[at:]
+    if not options.names or not words:
+        raise ConfigError(
+            f"expected names and key=value, as in: trio_afrender set {options.kind} NAME"
+            f" {next(iter(settings_of(options.kind)))}=VALUE"
+        )
+    params = parse_settings(options.kind, words)
+    if options.kind == "task":
+        changes = [TASK_CHANGES[f"{key}={str(on).lower()}"] for key, on in params.items()]
+        return run_change(options, partial(change_tasks, changes=changes))
+    do = _set_blocks if options.kind == "block" else _set_nodes
+    return run_change(options, partial(do, params=params))
+
+
+async def _set_nodes(
+    farm: RemoteFarm, options: Namespace, report: Report, *, params: Mapping[str, Any]
+) -> None:
+    kind: str = options.kind
+    nodes, report.problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
+    for node in nodes:
+        _check_masks(node.fields, params)
+    # A server shows a hidden node again with any parameter that is set, unless it is told not to.
+    for hidden in (False, True):
+        group = [node for node in nodes if (node.fields.get("hidden") is True) is hidden]
+        if group:
+            sent = {"hidden": True, **params} if hidden else params
+            await _set_group(farm, kind, group, sent, report)
+    report.did = f"set {', '.join(params)} of"
+
+
+async def _set_group(
+    farm: RemoteFarm,
+    kind: str,
+    nodes: Sequence[Node],
+    params: Mapping[str, Any],
+    report: Report,
+) -> None:
+    refusal = ""
+    try:
+        await farm.act(NODE_TYPES[kind], [node.id for node in nodes], params=params)
+    except LinkRefused as error:
+        refusal = error.reason
+    now = {node.id: node for node in await list_nodes(farm, kind)}
+    for node in nodes:
+        found = now.get(node.id)
+        if found is None or found.name != node.name:
+            problem = "it is gone meanwhile"
+        else:
+            problem = _compare(settings_of(kind), params, _fields_of(found))
+        if refusal and (problem or len(nodes) == 1):
+            problem = f"refused: {refusal}"
+        _note(report, kind, node.id, node.name, show_node(kind, node), problem)
+
+
+def _note(report: Report, kind: str, number: object, name: str, shown: str, problem: str) -> None:
+    if problem:
+        report.problems.append(f"{shown}: {problem}")
+    else:
+        report.done.append({"kind": kind, "id": number, "name": name})
+        report.names.append(shown)
+
+
+def _fields_of(node: Node) -> Mapping[str, Any]:
+    states = getattr(node, "states", ())
+    shown: dict[str, Any] = {key: word in states for key, word in _STATES.items()}
+    shown["paused"] = "PAU" in states or node.fields.get("paused") is True
+    return {**shown, **node.fields}
+
+
+def _compare(
+    settings: Mapping[str, Setting], params: Mapping[str, Any], fields: Mapping[str, Any]
+) -> str:
+    """Say which values a server did not take; '' if it took all."""
+    missed = []
+    for key, asked in params.items():
+        setting = settings[key]
+        if not setting.visible or (key in _OWN_DEFAULTS and asked == -1):
+            continue
+        if key in _STATES and asked and not fields.get(key):
+            missed.append(f"{key} is not set")
+            continue
+        found = fields.get(setting.shown_as or key, setting.absent)
+        if not _is_same(setting, asked, found):
+            missed.append(f"{key} is {show_json(found)}, not {show_json(asked)}")
+    return f"the server did not take it: {', '.join(missed)}" if missed else ""
+
+
+def _is_same(setting: Setting, asked: object, found: object) -> bool:
+    if setting.table and isinstance(asked, dict):
+        have = found if isinstance(found, dict) else {}
+        # An entry of pools that is 0 is dropped.
+        return all(
+            have.get(name, 0 if value == 0 else None) == value for name, value in asked.items()
+        )
+    if isinstance(asked, list) and isinstance(found, list):
+        return sorted(map(str, asked)) == sorted(map(str, found))
+    if isinstance(asked, int) and isinstance(found, int) and setting.absent == 0:
+        return max(0, asked) == max(0, found)
+    return asked == found
+
+
+def _check_masks(fields: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a mask of hosts that is no expression where it has to be one.
+
+    A server stores it, shows it, and does not use it.
+    """
+    if params.get("hosts_mask_type", fields.get("hosts_mask_type")) != "regex":
+        return
+    for key in ("hosts_mask", "hosts_mask_exclude"):
+        try:
+            re.compile(params.get(key, ""))
+        except (re.error, RecursionError, OverflowError) as error:
+            shown = show_json(params[key])
+            raise ConfigError(f"{key}: {shown} is not a regular expression: {error}") from None
+
+
+async def _set_blocks(
+    farm: RemoteFarm, options: Namespace, report: Report, *, params: Mapping[str, Any]
+) -> None:
+    selected, report.problems = select_tasks(await farm.jobs(full=True), options.names)
+    parts = [each.name for each in selected if each.tasks is not None]
+    if parts:
+        raise ConfigError(f"{parts[0]} is a task: parameters are those of its block, JOB.BLOCK")
+    for each in selected:
+        _check_masks({**each.block.fields, **_mask_type(each.job)}, params)
+    for job in {each.job.id: each.job for each in selected}.values():
+        mine = [each for each in selected if each.job.id == job.id]
+        await _set_blocks_of(farm, job, mine, params, report)
+    report.did = f"set {', '.join(params)} of block"
+
+
+def _mask_type(job: JobNode) -> Mapping[str, Any]:
+    return {"hosts_mask_type": job.fields.get("hosts_mask_type")}
+
+
+async def _set_blocks_of(
+    farm: RemoteFarm,
+    job: JobNode,
+    selected: Sequence[TaskSelection],
+    params: Mapping[str, Any],
+    report: Report,
+) -> None:
+    refusal = ""
+    numbers = [each.block.number for each in selected]
+    try:
+        await farm.act("jobs", [job.id], blocks=numbers, params=params)
+    except LinkRefused as error:
+        refusal = error.reason
+    found = await farm.jobs(ids=[job.id], full=True)
+    if not found or found[0].serial != job.serial:
+        report.problems.append(f"job {job.id} is gone meanwhile")
+        return
+    await _restore_job(farm, job, found[0])
+    for each in selected:
+        fields = found[0].blocks[each.block.number].fields
+        problem = _compare(settings_of("block"), params, fields)
+        if refusal and (problem or len(selected) == 1):
+            problem = f"refused: {refusal}"
+        shown = f'{each.name} "{each.block.name}"'
+        _note(report, "block", each.name, each.block.name, shown, problem)
+
+
+async def _restore_job(farm: RemoteFarm, before: JobNode, after: JobNode) -> None:
+    """Give a job back what parameters of its blocks have changed of it, as they do on an afserver."""
+    keys = ("custom_data", "annotation", "priority")
+    lost = {
+        key: before.fields.get(key, "")
+        for key in keys
+        if before.fields.get(key, "") != after.fields.get(key, "")
+    }
+    if lost or (before.hidden and not after.hidden):
+        await farm.act("jobs", [before.id], params={"hidden": before.hidden, **lost})

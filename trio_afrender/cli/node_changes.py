@@ -1,0 +1,419 @@
+"""What the commands change of renders, jobs, users and tasks: a table of verbs. Pure.
+
+An afserver answers "Action processed." to much that it has ignored. So each change has a test of the
+node as it is before, and one as it is afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import attrs
+
+from trio_afrender.afserver.remote_nodes import (
+    JobNode,
+    PoolNode,
+    RenderNode,
+    TaskNode,
+    UserNode,
+    flag_of,
+    integer_of,
+)
+
+__all__ = (
+    "RESTARTS",
+    "TASK_CHANGES",
+    "VERBS",
+    "Change",
+    "Node",
+    "TaskChange",
+    "make_restart",
+    "make_task_restart",
+)
+
+Node: TypeAlias = RenderNode | JobNode | UserNode | PoolNode
+
+
+def _nothing(_node: object) -> str:
+    return ""
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Change:
+    """One change of nodes of a kind."""
+
+    did: str
+    """What was done, as in "paused 3 jobs"."""
+    params: Mapping[str, object] | None = None
+    operation: Mapping[str, object] | None = None
+    then: Mapping[str, object] | None = None
+    """A second operation."""
+    before: Callable[[Node], str] = _nothing
+    """Why it cannot be done with a node; '' if it can."""
+    after: Callable[[Node], str] = _nothing
+    """Why it did not take; '' if it did. Not called for a node that is gone."""
+    gone: bool = False
+    """Whether nodes are expected to be gone afterwards, or about to go."""
+    danger: Callable[[Node], int] | None = None
+    """How many tasks are lost or stopped; None: it is no danger. Such a change asks."""
+    counted: str = ""
+    """What `danger` counts."""
+    hint: Callable[[Node], str] = _nothing
+    """What a user should know afterwards."""
+
+
+def _render(node: Node) -> RenderNode:
+    assert isinstance(node, RenderNode)  # noqa: S101 - the verb is one of renders
+    return node
+
+
+def _job(node: Node) -> JobNode:
+    assert isinstance(node, JobNode)  # noqa: S101 - the verb is one of jobs
+    return node
+
+
+def _has(word: str, problem: str) -> Callable[[Node], str]:
+    """A test that the states of a node have a word."""
+
+    def check(node: Node) -> str:
+        return "" if word in getattr(node, "states", ()) else problem
+
+    return check
+
+
+def _has_none(*words: str, problem: str) -> Callable[[Node], str]:
+    def check(node: Node) -> str:
+        return problem if {*words} & {*getattr(node, "states", ())} else ""
+
+    return check
+
+
+def _running(node: Node) -> int:
+    return len(node.tasks) if isinstance(node, RenderNode) else _job(node).count("running")
+
+
+def _is_online(node: Node) -> str:
+    return "" if _render(node).online else "it is offline: nothing can be sent to it"
+
+
+def _is_offline(node: Node) -> str:
+    return "it is online: `exit` ends it first" if _render(node).online else ""
+
+
+def _can_sleep(node: Node) -> str:
+    render = _render(node)
+    if not render.online:
+        return "it is offline"
+    if render.tasks:
+        return f"it runs {len(render.tasks)} tasks"
+    return "" if render.fields.get("netifs") else "it has no network interface that could wake it"
+
+
+def _can_wake(node: Node) -> str:
+    words = {"WSL", "WWK"} & {*_render(node).states}
+    return (
+        "" if words else "it is not asleep: only a render that `sleep` has sent there can be woken"
+    )
+
+
+def _fell(node: Node) -> str:
+    render = _render(node)
+    asleep = {"WFL", "WSL"} & {*render.states} or not render.online
+    return "" if asleep else "it does not sleep: `log render` tells why"
+
+
+def _wakes(node: Node) -> str:
+    render = _render(node)
+    return "" if "WWK" in render.states or render.online else "it was not woken"
+
+
+def _may_delete_job(node: Node) -> str:
+    return "it is the server's own job" if _job(node).is_system else ""
+
+
+def _is_going(node: Node) -> str:
+    return "" if isinstance(node, JobNode) and node.locked else "it is still there"
+
+
+def _tell_going(node: Node) -> str:
+    job = _job(node)
+    return f"job {job.id} is deleted when its running tasks are closed" if job.locked else ""
+
+
+def _tell_paused(node: Node) -> str:
+    job = _job(node)
+    return f"job {job.id} is paused: `start {job.id}` starts it" if "OFF" in job.states else ""
+
+
+def _has_jobs(node: Node) -> str:
+    assert isinstance(node, UserNode)  # noqa: S101 - the verb is one of users
+    count = integer_of(node.fields, "jobs_num")
+    return f"it has {count} jobs: delete these first" if count else ""
+
+
+def _is_paused_user(node: Node) -> str:
+    return "" if flag_of(node.fields, "paused") else "it is not paused"
+
+
+def _is_active_user(node: Node) -> str:
+    return "it is still paused" if flag_of(node.fields, "paused") else ""
+
+
+VERBS: Mapping[str, Mapping[str, Change]] = {
+    "nimby": {
+        "render": Change(
+            did="set nimby of", params={"nimby": True}, after=_has("NbY", "it has no nimby")
+        )
+    },
+    "NIMBY": {
+        "render": Change(
+            did="set NIMBY of", params={"NIMBY": True}, after=_has("NBY", "it has no NIMBY")
+        )
+    },
+    "free": {
+        "render": Change(
+            did="freed",
+            # Either of the two clears both.
+            params={"nimby": False},
+            after=_has_none("NbY", "NBY", problem="it still has nimby"),
+        )
+    },
+    "pause": {
+        "job": Change(
+            did="paused", operation={"type": "pause"}, after=_has("OFF", "it is not paused")
+        ),
+        "render": Change(
+            did="paused", params={"paused": True}, after=_has("PAU", "it is not paused")
+        ),
+        "user": Change(did="paused", params={"paused": True}, after=_is_paused_user),
+        "pool": Change(
+            did="paused", params={"paused": True}, after=_has("PAU", "it is not paused")
+        ),
+    },
+    "start": {
+        "job": Change(
+            did="started",
+            operation={"type": "start"},
+            after=_has_none("OFF", problem="it is still paused"),
+        ),
+        "render": Change(
+            did="started",
+            params={"paused": False},
+            after=_has_none("PAU", problem="it is still paused"),
+        ),
+        "user": Change(did="started", params={"paused": False}, after=_is_active_user),
+        "pool": Change(
+            did="started",
+            params={"paused": False},
+            after=_has_none("PAU", problem="it is still paused"),
+        ),
+    },
+    "stop": {
+        "job": Change(
+            did="stopped",
+            operation={"type": "stop"},
+            after=_has("OFF", "it is not stopped"),
+            danger=_running,
+            counted="running tasks, which start again from their beginning",
+            hint=_tell_paused,
+        )
+    },
+    "retry": {
+        "job": Change(
+            did="retried the failed tasks of",
+            operation={"type": "restart_errors"},
+            # Else the renders that have failed stay avoided, and nothing happens for hours.
+            then={"type": "reset_error_hosts"},
+            hint=_tell_paused,
+        )
+    },
+    "delete": {
+        "job": Change(
+            did="deleted",
+            operation={"type": "delete"},
+            before=_may_delete_job,
+            after=_is_going,
+            gone=True,
+            danger=_running,
+            counted="running tasks",
+            hint=_tell_going,
+        ),
+        "render": Change(
+            did="deleted",
+            operation={"type": "delete"},
+            before=_is_offline,
+            after=_is_going,
+            gone=True,
+            danger=_running,
+            counted="running tasks",
+        ),
+        "user": Change(
+            did="deleted",
+            operation={"type": "delete"},
+            before=_has_jobs,
+            after=_is_going,
+            gone=True,
+            danger=lambda _node: 0,
+            counted="jobs",
+        ),
+    },
+    "eject": {
+        "render": Change(
+            did="ejected the tasks of",
+            operation={"type": "eject_tasks"},
+            danger=_running,
+            counted="running tasks, which start again from their beginning",
+        )
+    },
+    "eject --keep-mine": {
+        "render": Change(
+            did="ejected the tasks of other users of",
+            operation={"type": "eject_tasks_keep_my"},
+            danger=_running,
+            counted="running tasks, those of other users are ejected",
+        )
+    },
+    "sleep": {
+        "render": Change(
+            did="ordered to sleep",
+            operation={"type": "wol_sleep"},
+            before=_can_sleep,
+            after=_fell,
+        )
+    },
+    "wake": {
+        "render": Change(did="woke", operation={"type": "wol_wake"}, before=_can_wake, after=_wakes)
+    },
+    "recover": {
+        "render": Change(
+            did="cleared the sickness of",
+            operation={"type": "heal_sick"},  # Afanasy's name of it
+            after=_has_none("SIC", problem="it is still sick"),
+        )
+    },
+    **{
+        name: {
+            "render": Change(
+                did=did,
+                operation={"type": name},
+                before=_is_online,
+                danger=_running,
+                counted="running tasks",
+            )
+        }
+        for name, did in (
+            ("exit", "told to exit"),
+            ("reboot", "told to reboot"),
+            ("shutdown", "told to shut down"),
+        )
+    },
+}
+"""Verb -> kind of node -> what is done. The first kind is the one that a command means by default."""
+
+RESTARTS: Mapping[str, tuple[str, str]] = {
+    "": ("restart", "done"),
+    "errors": ("restart_errors", ""),
+    "running": ("restart_running", "running"),
+    "skipped": ("restart_skipped", ""),
+    "done": ("restart_done", "done"),
+    "warnings": ("restart_warnings", "done"),
+    "pause": ("restart_pause", "done"),
+}
+"""Option of `restart` -> its operation, and the tasks whose work is lost."""
+
+
+def make_restart(which: str) -> Change:
+    """The change of jobs by ``restart`` with one of its options."""
+    operation, lost = RESTARTS[which]
+    change = Change(did="restarted", operation={"type": operation}, hint=_tell_paused)
+    if not lost:
+        return change
+    return attrs.evolve(change, danger=lambda node: _job(node).count(lost), counted=f"{lost} tasks")
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class TaskChange:
+    """One change of tasks, or of whole blocks."""
+
+    did: str
+    operation: Mapping[str, object]
+    then: Mapping[str, object] | None = None
+    after: Callable[[TaskNode], str] = lambda _task: ""
+    """Why it did not take; '' if it did."""
+    danger: Callable[[TaskNode], bool] | None = None
+    """Whether the work of a task is lost. None: it is no danger."""
+    counted: str = ""
+
+
+def _is_done(task: TaskNode) -> bool:
+    return "DON" in task.states
+
+
+def _is_skipped(task: TaskNode) -> str:
+    # One that runs is skipped when its render has closed it; one that is done stays done.
+    return "" if {"SKP", "DON"} & {*task.states} else "it is not skipped"
+
+
+def _is_done_now(task: TaskNode) -> str:
+    return "" if _is_done(task) or task.running else "it is not done"
+
+
+def _is_suspended(task: TaskNode) -> str:
+    return "" if "SUS" in task.states or task.over else "it is not suspended"
+
+
+def _is_free(task: TaskNode) -> str:
+    return "it is still suspended" if "SUS" in task.states else ""
+
+
+def _comes_next(task: TaskNode) -> str:
+    return "" if "TRY" in task.states or task.running or task.over else "it is not tried next"
+
+
+def _comes_in_order(task: TaskNode) -> str:
+    return "it is still tried next" if "TRY" in task.states else ""
+
+
+def make_task_restart(which: str) -> TaskChange:
+    """The change of tasks by ``restart`` with one of its options."""
+    operation, lost = RESTARTS[which]
+    tests: Mapping[str, Callable[[TaskNode], bool]] = {
+        "done": _is_done,
+        "running": lambda task: task.running,
+    }
+    return TaskChange(
+        did="restarted",
+        operation={"type": operation},
+        danger=tests.get(lost),
+        counted=f"{lost} tasks",
+    )
+
+
+_SKIP = TaskChange(did="skipped", operation={"type": "skip"}, after=_is_skipped)
+
+TASK_CHANGES: Mapping[str, TaskChange] = {
+    "skip": _SKIP,
+    "retry": TaskChange(
+        did="retried",
+        operation={"type": "restart_errors"},
+        then={"type": "reset_error_hosts"},
+    ),
+    "skipped=true": _SKIP,
+    "skipped=false": make_task_restart("skipped"),
+    "done=true": TaskChange(did="set done", operation={"type": "done"}, after=_is_done_now),
+    "done=false": make_task_restart("done"),
+    "suspended=true": TaskChange(
+        did="suspended", operation={"type": "suspend"}, after=_is_suspended
+    ),
+    "suspended=false": TaskChange(did="continued", operation={"type": "continue"}, after=_is_free),
+    "next=true": TaskChange(
+        did="put first", operation={"type": "trynext", "mode": "append"}, after=_comes_next
+    ),
+    "next=false": TaskChange(
+        did="put back in order",
+        operation={"type": "trynext", "mode": "remove"},
+        after=_comes_in_order,
+    ),
+}
+"""Verb, or setting of a task, -> what is done."""

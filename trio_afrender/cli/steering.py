@@ -1,0 +1,265 @@
+"""Changes nodes of a farm for the commands: find them, ask, do it, read back, and report.
+
+Each command prints what it has done to stderr, or with ``--json`` an object to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from trio_afrender.afserver.editable_parameters import NODE_TYPES
+from trio_afrender.afserver.node_selection import TaskSelection, select_nodes, select_tasks
+from trio_afrender.afserver.remote_farm import RemoteFarm
+from trio_afrender.afserver.remote_nodes import JobNode, TaskNode
+from trio_afrender.cli.commands.tasks import fetch_tasks
+from trio_afrender.cli.confirmation import Declined, confirm
+from trio_afrender.cli.find_farm import explain_no_farm, find_remote_farm
+from trio_afrender.cli.node_changes import Change, Node, TaskChange
+from trio_afrender.cli.terminal import clean, print_line
+from trio_afrender.errors import LinkLost, LinkRefused
+
+__all__ = (
+    "Report",
+    "change_nodes",
+    "change_tasks",
+    "list_nodes",
+    "quote_names",
+    "run_change",
+    "show_node",
+)
+
+_NAMED = 5
+"""Names that a sentence has."""
+
+
+@attrs.define(slots=True)
+class Report:
+    """What became of a command. The exit code is 1 if there is a problem."""
+
+    did: str = ""
+    done: list[dict[str, object]] = attrs.field(factory=list)
+    names: list[str] = attrs.field(factory=list)
+    """Of what is done, for people."""
+    problems: list[str] = attrs.field(factory=list)
+    hints: list[str] = attrs.field(factory=list)
+
+    def write(self, farm: RemoteFarm, *, as_json: bool) -> int:
+        """Write it; return the exit code."""
+        if as_json:
+            found = {"done": self.done, "problems": self.problems, "server": farm.url}
+            sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        elif self.names:
+            print_line(clean(f"{self.did} {quote_names(self.names)} on {farm.url}"))
+        print_line(*(clean(each) for each in dict.fromkeys(self.hints)))
+        print_line(*(clean(f"trio_afrender: {each}") for each in self.problems))
+        return 1 if self.problems else 0
+
+
+def quote_names(names: Sequence[str]) -> str:
+    """Return some names, and how many there are."""
+    if len(names) <= _NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more ({len(names)})"
+
+
+def run_change(options: Namespace, do: Callable[[RemoteFarm, Namespace, Report], Any]) -> int:
+    """Run an async change with the farm of a command; return the exit code.
+
+    Raises `AfRenderError`.
+    """
+    farm = find_remote_farm(options)
+    report = Report()
+    try:
+        trio.run(partial(do, farm, options, report))
+    except LinkLost as error:
+        raise explain_no_farm(error) from error
+    except Declined:
+        print_line("nothing was done")
+        return 1
+    return report.write(farm, as_json=options.json)
+
+
+async def list_nodes(farm: RemoteFarm, kind: str) -> list[Node]:
+    """List all nodes of a kind."""
+    if kind == "render":
+        return [*await farm.renders()]
+    if kind == "user":
+        return [*await farm.users()]
+    if kind == "pool":
+        return [*(await farm.pools()).values()]
+    return [*await farm.jobs()]
+
+
+def show_node(kind: str, node: Node) -> str:
+    """The name of a node for people."""
+    return f'job {node.id} "{node.name}"' if kind == "job" else f"{kind} {node.name}"
+
+
+def _identity(node: Node) -> object:
+    # Ids are used again: only the serial tells a job from a later one. Others have unique names.
+    return node.serial if isinstance(node, JobNode) else node.name
+
+
+async def change_nodes(
+    farm: RemoteFarm, options: Namespace, report: Report, *, kind: str, change: Change
+) -> None:
+    """Do one change with the nodes that `options.names` select."""
+    nodes, report.problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
+    nodes = _check_before(nodes, kind, change, report)
+    if not nodes:
+        return
+    if change.danger is not None:
+        lost = sum(map(change.danger, nodes))
+        what = f" with {lost} {change.counted}" if lost else ""
+        names = quote_names([show_node(kind, node) for node in nodes])
+        asked = not options.yes
+        confirm(f"{options.command} {names}{what} on {farm.url}", yes=options.yes)
+        if asked:
+            # The answer may have taken a while.
+            nodes = await _still_there(farm, kind, nodes, report)
+    report.did = change.did
+    refusal = await _apply(farm, kind, nodes, change)
+    await _check_after(farm, kind, nodes, change, report, refusal)
+
+
+def _check_before(nodes: Sequence[Node], kind: str, change: Change, report: Report) -> list[Node]:
+    possible = []
+    for node in nodes:
+        if problem := change.before(node):
+            report.problems.append(f"{show_node(kind, node)}: {problem}")
+        else:
+            possible.append(node)
+    return possible
+
+
+async def _still_there(
+    farm: RemoteFarm, kind: str, nodes: Sequence[Node], report: Report
+) -> list[Node]:
+    now = {node.id: _identity(node) for node in await list_nodes(farm, kind)}
+    kept = [node for node in nodes if now.get(node.id) == _identity(node)]
+    gone = [node for node in nodes if node not in kept]
+    report.problems += [f"{show_node(kind, node)} is gone meanwhile" for node in gone]
+    return kept
+
+
+async def _apply(farm: RemoteFarm, kind: str, nodes: Sequence[Node], change: Change) -> str:
+    """Ask the server; return its refusal, '' if it did not refuse."""
+    ids = [node.id for node in nodes]
+    try:
+        if ids:
+            await farm.act(NODE_TYPES[kind], ids, params=change.params, operation=change.operation)
+            if change.then is not None:
+                await farm.act(NODE_TYPES[kind], ids, operation=change.then)
+    except LinkRefused as error:
+        return error.reason
+    return ""
+
+
+async def _check_after(
+    farm: RemoteFarm,
+    kind: str,
+    nodes: Sequence[Node],
+    change: Change,
+    report: Report,
+    refusal: str,
+) -> None:
+    """Read the nodes back. After a refusal some of them may have changed nevertheless."""
+    now = {node.id: node for node in await list_nodes(farm, kind)}
+    for node in nodes:
+        found = now.get(node.id)
+        problem = ""
+        if found is None or _identity(found) != _identity(node):
+            problem = "" if change.gone else "it is gone meanwhile"
+        else:
+            problem = change.after(found)
+            report.hints += [hint for hint in (change.hint(found),) if hint and not problem]
+        if refusal and (problem or len(nodes) == 1):
+            problem = f"refused: {refusal}"
+        if problem:
+            report.problems.append(f"{show_node(kind, node)}: {problem}")
+        else:
+            report.done.append({"kind": kind, "id": node.id, "name": node.name})
+            report.names.append(show_node(kind, node))
+    if refusal and not report.problems:
+        report.problems.append(f"refused: {refusal}")
+
+
+# Tasks
+
+
+async def change_tasks(
+    farm: RemoteFarm,
+    options: Namespace,
+    report: Report,
+    *,
+    changes: Sequence[TaskChange],
+) -> None:
+    """Do changes with the tasks that `options.names` select."""
+    selected, report.problems = select_tasks(await farm.jobs(), options.names)
+    if not selected:
+        return
+    tasks = await fetch_tasks(farm, selected)
+    for change in changes:
+        if change.danger is not None and (lost := sum(map(change.danger, tasks))):
+            names = quote_names([each.name for each in selected])
+            text = f"{options.command} {names} with {lost} {change.counted} on {farm.url}"
+            asked = not options.yes
+            confirm(text, yes=options.yes)
+            if asked:
+                selected = await _selected_still(farm, selected, report)
+        report.did = change.did
+        await _change_selected(farm, selected, change, report)
+
+
+async def _selected_still(
+    farm: RemoteFarm, selected: Sequence[TaskSelection], report: Report
+) -> list[TaskSelection]:
+    jobs = {job.id: job.serial for job in await farm.jobs()}
+    kept = [each for each in selected if jobs.get(each.job.id) == each.job.serial]
+    gone = {each.job.id for each in selected} - {each.job.id for each in kept}
+    report.problems += [f"job {number} is gone meanwhile" for number in gone]
+    return kept
+
+
+async def _change_selected(
+    farm: RemoteFarm, selected: Sequence[TaskSelection], change: TaskChange, report: Report
+) -> None:
+    refusals: dict[str, str] = {}
+    for each in selected:
+        numbers: Mapping[str, object] = {} if each.tasks is None else {"task_ids": [*each.tasks]}
+        for operation in filter(None, (change.operation, change.then)):
+            try:
+                await farm.act(
+                    "jobs", [each.job.id], blocks=[each.block.number],
+                    operation={**operation, **numbers},
+                )  # fmt: skip
+            except LinkRefused as error:
+                refusals[each.name] = error.reason
+    tasks = await fetch_tasks(farm, selected)
+    for each in selected:
+        mine = [task for task in tasks if _is_in(task, each)]
+        missed = [(task, problem) for task in mine if (problem := change.after(task))]
+        if each.name in refusals:
+            report.problems.append(f"{each.name}: refused: {refusals[each.name]}")
+        elif not mine:
+            report.problems.append(f"{each.name}: it is gone meanwhile")
+        elif missed:
+            more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
+            report.problems.append(f"{missed[0][0].key}: {missed[0][1]}{more}")
+        else:
+            report.done += [{"kind": "task", "id": task.key, "name": task.name} for task in mine]
+            report.names.append(each.name)
+
+
+def _is_in(task: TaskNode, selection: TaskSelection) -> bool:
+    return (task.job, task.block) == (selection.job.id, selection.block.number) and (
+        selection.tasks is None or task.task in selection.tasks
+    )
