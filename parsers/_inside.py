@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from parsers._passes import PassParser
-from parsers.parser import progress_only
+from parsers.parser import Found, progress_only, rule
 
-__all__ = ("InsideParser",)
+__all__ = ("FRAME_SKIPPED", "InsideParser")
 
 
 class InsideParser(PassParser):
@@ -14,6 +14,8 @@ class InsideParser(PassParser):
     While lines name the frames (`new_frame`), a renderer's percents and its ends of frames count
     none: a frame may be rendered in several passes, layers, cameras or eyes.
     """
+
+    skip_repeated_names = False
 
     @progress_only
     def begin_pass(self) -> None:
@@ -36,3 +38,29 @@ class InsideParser(PassParser):
         if self.frame_name is None and not self.aborted:
             self.frame = max(self.frame, self.numframes - 1)
         self.finish_render()
+
+    def finish(self, mode: str) -> None:
+        """At the end of good work a last frame without percents is complete: no line reports it."""
+        super().finish(mode)
+        if mode != "0:0" or self.is_bad() or self.frame_name is None or self.percentframe:
+            return
+        if self.frame + 1 >= self.numframes:
+            self.grow_frame(100)
+
+
+@progress_only
+def _frame_skipped(parser: InsideParser, found: Found) -> None:
+    """A frame was skipped, because its file exists."""
+    number = (found.group(1) or found.group(2)).lstrip("0")
+    if parser.frame_name is not None and parser.frame_name.lstrip("0") != number:
+        parser.begin_frame()
+        parser.frame_name = number
+    parser.finish_render()
+
+
+FRAME_SKIPPED = rule(
+    "kipp",
+    r"\b[Ss]kipp(?:ing|ed)\b(?: \w+){0,2} [Ff]rame:? +#?(-?\d+)|\b[Ff]rame +#?(-?\d+)\b[^\n]{0,40}\b[Ss]kipp(?:ing|ed)\b",
+    _frame_skipped,
+)
+"""A frame that is skipped is done, also if the program prints no line for its begin."""

@@ -13,7 +13,7 @@ error``.
 
 from __future__ import annotations
 
-from parsers._inside import InsideParser
+from parsers._inside import FRAME_SKIPPED, InsideParser
 from parsers._messages import START, Messages, like
 from parsers.parser import Found, Rule, frame_percent, image, progress_only, rule
 
@@ -33,7 +33,8 @@ def _render_done(parser: InsideParser, found: Found) -> None:
 REDSHIFT_RULES: tuple[Rule, ...] = (
     rule("rendered by ", r"Block +(\d+)/(\d+).*rendered by [GC]PU", frame_percent),
     rule("Frame ", r"\bFrame\b.*\bdone\b", _frame_done),
-    rule("Skipping frame", r"Skipping frame", _frame_done),
+    FRAME_SKIPPED,
+    rule("Skipping frame", r"Skipping frame(?! +\d)", _frame_done),
     rule("Rendering done", r"Rendering done", _render_done),
     rule("Saved file ", r"Saved file ['\"](.+)['\"]", image),
 )

@@ -12,11 +12,11 @@ from parsers._messages import Messages, Pattern, like
 __all__ = ("RENDER_FAILURES",)
 
 _IMAGE = (
-    r"\.(?:exr|hdr|pic|png|jpe?g|tiff?|tga|iff|bmp|dpx|cin|sgi|rgba?|psd|psb|dds|rat|webp|vrimg"
+    r"\.(?i:exr|hdr|pic|png|jpe?g|tiff?|tga|iff|bmp|dpx|cin|sgi|rgba?|psd|psb|dds|rat|webp|vrimg"
     r"|rla|rpf|mov|mp4|avi)\b"
 )
 _SCENE_FILE = (
-    r"\.(?:exr|hdri?|pic|png|jpe?g|tiff?|tga|iff|bmp|dpx|cin|sgi|rgba?|psd|psb|dds|rat|webp|gif|tx|tex"
+    r"\.(?i:exr|hdri?|pic|png|jpe?g|tiff?|tga|iff|bmp|dpx|cin|sgi|rgba?|psd|psb|dds|rat|webp|gif|tx|tex"
     r"|ptx|ptex|rstexbin|vdb|nvdb|abc|bgeo|geo|usd[acz]?|ass|rs|vrmesh|vrscene|vrmat|vrmap|vrlmap|vrst"
     r"|cgeo|prt|pdc|pc2|mdd|mcx?|ies|ldt|rib|ma|mb|max|c4d|blend|hip(?:nc|lc)?|hda|otl|obj|fbx|gltf|glb"
     r"|stl|ply|dae|3ds|lwo|osl|oso|mdl|mtlx|cube|lut|ttf|otf|mov|mp4|avi|mxf|wav|gup|dl[xtrm])\b"
@@ -30,8 +30,9 @@ _QUOTED = r"(?:\"([^\"\n]{1,400})\"|'([^'\n]{1,400})'|`([^`'\n]{1,400})['`]|@([^
 _FILE = (
     rf"(?:\"([^\"\n]{{1,400}}{_SCENE_FILE})\"|'([^'\n]{{1,400}}{_SCENE_FILE})'|`([^`'\n]{{1,400}}{_SCENE_FILE})['`]"
     rf"|@([^@\n]{{1,400}})@"
-    # Without quotes a name may have some spaces.
-    rf"|(?<![^\s:=(])([^\s\"'`@|,;:(][^\s\"'`@|,;]{{0,300}}(?: [^\s\"'`@|,;:]{{1,60}}){{0,6}}?{_SCENE_FILE}))"
+    # Without quotes only a path may have spaces, and only some.
+    rf"|(?<![^\s:=(])((?:[A-Za-z]:|[~./\\$<%])[^\s\"'`@|,;]{{0,300}}(?: [^\s\"'`@|,;:]{{1,60}}){{0,6}}?{_SCENE_FILE}"
+    rf"|\w[^\s\"'`@|,;]{{0,300}}{_SCENE_FILE}))"
 )
 _FILLER = r"[^\"'`@\n]"
 _CANNOT = (
@@ -40,7 +41,7 @@ _CANNOT = (
 )
 _ABSENT = (
     r"(?i:(?:not|n't) (?:be )?(?:found|exist|opened|loaded|located|read)\b|cannot be (?:found|opened|loaded|read)\b"
-    r"|\bis missing\b|: no such file)"
+    r"|\b(?:is |are )?missing\b(?! \w)|: no such file)"
 )
 _NOT_OPENED = (
     rf"{_CANNOT}(?!.*\b(?i:for writing|for output))"

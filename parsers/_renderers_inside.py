@@ -1,9 +1,9 @@
 """The renderers that may run inside Cinema 4D, 3ds Max, Maya and Houdini, whichever the job names.
 
-A host program's parser has this as its base class, its own rules, and these:
+The parser of a host program has this class as its base, and its own rules before these:
 
     class c4d(RenderersInside):
-        rules = (*own_rules, *RenderersInside.rules)
+        rules = (*OWN_RULES, *RenderersInside.rules)
         messages = (CINEMA4D,)
 """
 
@@ -20,15 +20,17 @@ from parsers.parser import Rule
 
 __all__ = ("RenderersInside",)
 
+_RULES = (
+    *ArnoldInside.rules,
+    *REDSHIFT_RULES,
+    *VRAY_RULES,
+    *CORONA_RULES,
+    *RENDERMAN_RULES,
+)
+
 
 class RenderersInside(ArnoldInside):
     """Progress, files and failures of Arnold, Redshift, V-Ray, Corona and RenderMan."""
 
-    rules: tuple[Rule, ...] = (
-        *ArnoldInside.rules,
-        *REDSHIFT_RULES,
-        *VRAY_RULES,
-        *CORONA_RULES,
-        *RENDERMAN_RULES,
-    )
+    rules: tuple[Rule, ...] = tuple(dict.fromkeys(_RULES))
     messages: tuple[Messages, ...] = (REDSHIFT, VRAY, CORONA, RENDERMAN, RENDER_FAILURES)

@@ -12,6 +12,7 @@ a word: ``Error: T02001 Can't open texture``.
 
 from __future__ import annotations
 
+from parsers._inside import FRAME_SKIPPED
 from parsers._messages import Messages, like
 from parsers._passes import pass_rules
 from parsers.parser import Rule, image, rule
@@ -21,6 +22,7 @@ __all__ = ("RENDERMAN", "RENDERMAN_RULES")
 _PROGRESS = r"R90000 +(?:\{?PROGRESS\}?:? +)?"
 
 RENDERMAN_RULES: tuple[Rule, ...] = (
+    FRAME_SKIPPED,
     *pass_rules("R90000", rf"{_PROGRESS}(\d+(?:\.\d+)?) *%", "100", rf"{_PROGRESS}100(?:\.0+)? *%"),
     rule("mode = ", r'^.*?"(.+?)".*\bmode = \w', image),
     rule("Filtering to produce ", r"Filtering to produce +(\S.*?)\s*$", image),

@@ -12,6 +12,7 @@ prepasses are not those of the image.
 
 from __future__ import annotations
 
+from parsers._inside import FRAME_SKIPPED
 from parsers._messages import START, Messages, like
 from parsers._passes import pass_end, pass_rules
 from parsers.parser import Rule, image, rule
@@ -19,6 +20,7 @@ from parsers.parser import Rule, image, rule
 __all__ = ("VRAY", "VRAY_RULES")
 
 VRAY_RULES: tuple[Rule, ...] = (
+    FRAME_SKIPPED,
     *pass_rules(
         "Rendering image",
         r"Rendering image.*?: *(\d+(?:\.\d+)?) ?%",

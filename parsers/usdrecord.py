@@ -1,17 +1,18 @@
 r"""OpenUSD's usdrecord: ``Recording time code: 12.000000``.
 
-It prints no percents, and nothing when the last frame is done.
+It prints no percents, and nothing when the last frame is done: the exit code shows it.
 """
 
 from __future__ import annotations
 
+from parsers._inside import InsideParser
 from parsers._render_failures import RENDER_FAILURES
-from parsers.parser import RuleParser, new_frame, rule
+from parsers.parser import new_frame, rule
 
 __all__ = ("usdrecord",)
 
 
-class usdrecord(RuleParser):
+class usdrecord(InsideParser):
     """Frames by time codes; errors of USD are warnings."""
 
     tells_frames = True
