@@ -10,8 +10,8 @@ Contract between a parser, the agent, and the tables of programs:
   None where no single line is known: a foreign parser that sets a flag itself for a batch of several
   lines, or a judgement of the last call (`report` has its reason).
 - `missing_assets` is the number of different missing files and the names of the first of them.
-- `report` is sticky for what decides: the deciding line, else the first line that the program itself
-  marks as an error, and the missing files. A `REPORT:` of the program has precedence.
+- `report` is sticky: the first line that the program itself marks as an error, the first that makes
+  the result bad, and the missing files. A `REPORT:` of the program has precedence.
 - What programs print about failures is in tables, `parsers._messages.Messages`, one a program:
   markers, fatal, bad, aborts, assets, harmless. A parser names the tables of all programs that run in
   its tasks, ``messages = (MAYA, ARNOLD)``; those of its base classes count too.
@@ -231,10 +231,9 @@ class parser:
             self._candidate = (at, line.strip(), text)
 
     def note_report(self, line: str, *, decides: bool) -> None:
-        """Report a line until the end; only one that `decides` replaces another one."""
-        if not self._reported or (decides and not self._is_decided):
-            self._reported = line.strip()[:_MAX_LINE]
-            self._is_decided = decides
+        """Report a line until the end: the first of those that decide, and the first of the others."""
+        if decides not in self._reported:
+            self._reported[decides] = line.strip()[:_MAX_LINE]
 
     def add_missing(self, name: str) -> None:
         """Count a file that the program did not find; the same name again changes nothing."""
@@ -276,13 +275,13 @@ class parser:
             self.report = self._last_report = self._report_text()
 
     def _report_text(self) -> str:
+        parts = list(self._reported.values())
         count, names = self.missing_assets
-        if not count:
-            return self._reported
-        more = f" and {count - _MAX_REPORTED} more" if count > _MAX_REPORTED else ""
-        assets = "asset" if count == 1 else "assets"
-        missing = f"{count} missing {assets}: {', '.join(names[:_MAX_REPORTED])}{more}"
-        return f"{self._reported}; {missing}" if self._reported else missing
+        if count:
+            more = f" and {count - _MAX_REPORTED} more" if count > _MAX_REPORTED else ""
+            assets = "asset" if count == 1 else "assets"
+            parts.append(f"{count} missing {assets}: {', '.join(names[:_MAX_REPORTED])}{more}")
+        return "; ".join(parts)
 
     # Files.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 
 import attrs
 
@@ -62,7 +63,7 @@ def _read(words: list[str]) -> Span:
     inputs: list[dict[str, float]] = []
     options: dict[str, float] = {}
     frames = 0
-    for name, value in zip(words, words[1:], strict=False):
+    for name, value in pairwise(words):
         if name == "-i":
             inputs.append(options)
             options = {}

@@ -61,7 +61,7 @@ def pass_end(parser: PassParser, found: Found) -> None:
 
 
 @progress_only
-def frame_finished(parser: RuleParser, found: Found) -> None:
+def frame_finished(parser: RuleParser, found: Found | None) -> None:
     """A frame was finished or skipped; in a task of one frame the task is done."""
     parser.next_frame()
     if parser.numframes == 1:

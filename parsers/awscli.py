@@ -8,12 +8,25 @@ The second is of versions before 1.11. While the line contains ``~`` the total i
 
 from __future__ import annotations
 
-from parsers.parser import RuleParser, mark, rule, task_percent, task_share
+from parsers._messages import Messages, like
+from parsers.parser import RuleParser, rule, task_percent, task_share
 
 __all__ = ("awscli",)
 
 _UNITS = {"Byte": 0, "Bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4, "PiB": 5, "EiB": 6}
 _SIZE = rf"(\d{{1,15}}(?:\.\d+)?) ({'|'.join(sorted(_UNITS, reverse=True))})"
+
+
+AWSCLI = Messages(
+    # `awscli/customizations/s3/results.py` and `awscli/errorhandler.py`.
+    markers=(
+        like(" failed: ", r"^(?:upload|download|copy|move|delete) failed: "),
+        like("fatal error: ", r"^fatal error: "),
+        like("an error occurred (", r"^(?:aws: (?:\[ERROR\]: )?)?An error occurred \("),
+        like("could not connect to", r"^Could not connect to the endpoint URL"),
+    ),
+    warnings=(like("warning: ", r"^warning: "),),
+)
 
 
 def _bytes(number: str, unit: str) -> float:
@@ -41,6 +54,5 @@ class awscli(RuleParser):
             r"Completed (\d{1,15}) file\(s\) with (\d{1,15}) file\(s\) remaining",
             task_share(_files),
         ),
-        rule(" failed: ", r"^(?:upload|download|copy|move|delete) failed: ", mark("warning")),
-        rule("warning: ", r"^warning: ", mark("warning")),
     )
+    messages = (AWSCLI,)

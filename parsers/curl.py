@@ -10,6 +10,7 @@ but with 0 received and sent is of a file whose size curl does not know.
 
 from __future__ import annotations
 
+from parsers._messages import Messages, like
 from parsers.parser import RuleParser, frame_percent, frame_share, new_frame, rule
 
 __all__ = ("curl",)
@@ -29,6 +30,8 @@ def _meter(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
 class curl(RuleParser):
     """Percents of each file; in a task of one frame, the greatest of all files."""
 
+    # `src/tool_operate.c`: the number is curl's own code of the error.
+    messages = (Messages(markers=(like("curl: (", r"^curl: \(\d+\) "),)),)
     rules = (
         rule("% Total", r"^ *% Total +% Received", new_frame),
         rule(" ", _ROW, frame_share(_meter)),

@@ -8,9 +8,31 @@ write files can print ``@IMAGE@file``.
 
 from __future__ import annotations
 
-from parsers.parser import RuleParser, frame_end, frame_share, image, mark, new_frame, rule
+import re
+
+from parsers._messages import Messages, like
+from parsers._missing_files import MISSING_FILES
+from parsers._text import text_of
+from parsers.parser import RuleParser, frame_end, frame_share, image, new_frame, rule
 
 __all__ = ("mitsuba",)
+
+_PROGRAM = re.compile(r"(?:^|[\s\\/\"'])mitsuba(?:\.exe)?[\"']?(?:\s|$)")
+_WORDS = ("error", " warn ", "critical")
+
+MITSUBA = Messages(
+    # `src/core/logger.cpp`, `src/mitsuba/mitsuba.cpp` and Dr.Jit's `src/log.cpp`.
+    fatal=(
+        like(" error ", r"\d ERROR +\["),
+        "Caught a critical exception",
+        "LLVM ERROR",
+        like("critical dr.jit", r"Critical Dr\.?Jit (?:compiler )?failure"),
+        like("cuda_error", r"\bCUDA_ERROR_\w+"),
+    ),
+    markers=(like("error", r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*Error: "),),  # of Python
+    warnings=(like(" warn ", r"\d WARN +\["),),
+    words=_WORDS,
+)
 
 
 def _bar(parser: RuleParser, groups: tuple[str, ...]) -> float | None:
@@ -27,7 +49,10 @@ class mitsuba(RuleParser):
         rule("Rendering finished.", r"Rendering finished\.", frame_end),
         rule('Developing "', r'Developing "(.+)"', image),
         rule("Writing ", r'\bWriting \w+ file "(.+)" \(', image),
-        rule(" WARN ", r"\d WARN +\[", mark("warning")),
-        rule(" ERROR ", r"\d ERROR +\[", mark("error")),
     )
-    errors = ("Caught a critical exception", "LLVM ERROR:")
+    messages = (MITSUBA, MISSING_FILES._replace(words=_WORDS))
+    tells_frames = True
+
+    def expects_frames(self) -> bool:
+        """A script of Mitsuba's Python package prints no progress unless its log level is Info."""
+        return _PROGRAM.search(text_of(self.taskInfo.get("command")) or "mitsuba ") is not None

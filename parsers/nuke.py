@@ -92,6 +92,12 @@ class nuke(RuleParser):
             self._read_tail(tail)
         return super().do(i_args)
 
+    def finish(self, mode: str) -> None:
+        """Where Nuke prints no line for a frame that is done, the last tenth of the last one counts."""
+        super().finish(mode)
+        if mode == "0:0" and not (self.is_bad() or self.reports_frames) and self.percentframe >= 90:
+            frame_finished(self, None)
+
     def _read_tail(self, tail: str) -> None:
         """Read the tenths of an unfinished line: the whole line will have no fewer."""
         writing, tenths = re.match(_WRITING, tail), re.match(_TENTHS, tail)

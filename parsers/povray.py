@@ -9,9 +9,44 @@ It breaks lines at 79 characters, also inside file names: files with longer name
 
 from __future__ import annotations
 
-from parsers.parser import RuleParser, frame_end, frame_percent, image, mark, new_frame, rule
+from parsers._messages import Messages, like
+from parsers._missing_files import MISSING_FILES
+from parsers.parser import RuleParser, frame_end, frame_percent, image, new_frame, rule
 
 __all__ = ("povray",)
+
+
+_WORDS = ("error", "warning: ", "render failed", "render cancel")
+
+POVRAY = Messages(
+    # `source/frontend/messagefactory.cpp`, `vfe/unix/unixconsole.cpp`, `vfe/vfesession.cpp` of 3.7 and 3.8.
+    markers=(
+        like(
+            "error: ",
+            r"\b(?:Possible )?(?:Parse|Render|Initialization|Fatal|Scene|Shellout) Error: ",
+        ),
+        like("error", r"^(?:Possible )?(?:Parse |Render )?Error\b"),
+    ),
+    fatal=(
+        "Render failed",
+        like("fatal error in ", r"\bFatal error in "),
+        like("error: ", r"(?<!Possible )\b(?:Parse|Render|Initialization|Scene) Error: "),
+    ),
+    aborts=(
+        "Render cancelled by user",
+    ),
+    assets=(
+        like("find file", r"(?:Cannot|Could not) find file '([^'\n]+)'"),
+        like("open file", r"(?:Cannot|Could not) open (?:input |include )?file '?([^'\n]+?)'?\.?$"),
+    ),
+    harmless=(
+        # Printed by each start without these files, which is usual; `vfe/unix/unixoptions.cpp`.
+        like("configuration file", r"cannot open the (?:system|user) configuration file"),
+        like("ini file", r"cannot open an INI file"),
+    ),
+    warnings=(like("warning: ", r"\b(?:Parse|Render) Warning: "),),
+    words=_WORDS,
+)
 
 
 class povray(RuleParser):
@@ -22,6 +57,6 @@ class povray(RuleParser):
         rule("Output file..", r"^ *Output file\.{10}(.+), \d+ bpp", image),
         rule(" pixels", r"Rendered (\d{1,15}) of (\d{1,15}) pixels", frame_percent),
         rule("POV-Ray finished", r"^POV-Ray finished", frame_end),
-        rule("Warning: ", r"\b(?:Parse|Render) Warning: ", mark("warning")),
     )
-    errors = ("Render failed", "Fatal error in ")
+    messages = (POVRAY, MISSING_FILES._replace(words=_WORDS))
+    tells_frames = True

@@ -5,6 +5,7 @@ No log of a current version was available.
 
 from __future__ import annotations
 
+from parsers._marked_errors import MARKED_ERRORS
 from parsers.parser import RuleParser, rule, task_share
 
 __all__ = ("redline",)
@@ -17,6 +18,7 @@ def _share(parser: RuleParser, groups: tuple[str, ...]) -> float:
 class redline(RuleParser):
     """Percents of the clip."""
 
+    messages = (MARKED_ERRORS,)
     rules = (
         rule(" 0.", r"\w +(0\.\d+)(?![\d.])", task_share(_share)),
         rule(" 1.0", r"\w +(1\.0+)(?![\d.])", task_share(_share)),

@@ -11,11 +11,27 @@ that line only the name of a folder shows that there are several files.
 
 from __future__ import annotations
 
-from parsers.parser import Found, RuleParser, mark, rule, task_share
+from parsers._messages import Messages, like
+from parsers.parser import Found, RuleParser, rule, task_share
 
 __all__ = ("rsync",)
 
 _NUMBER = r"\d[\d,.]*[KMGTP]?"
+
+
+RSYNC = Messages(
+    # `log.c`, `rsync.h`, `flist.c` of rsync 3.
+    markers=(
+        like("rsync", r"^rsync: .*failed"),
+        like("rsync", r"^rsync error: "),
+        like("rsync", r"^@ERROR: "),
+    ),
+    warnings=(
+        like("rsync warning: ", r"^rsync warning: "),
+        like("file has vanished: ", r"^file has vanished: "),
+    ),
+    words=("rsync: ", "rsync error: ", "rsync warning: ", "file has vanished: ", "@error: "),
+)
 
 
 class rsync(RuleParser):
@@ -58,6 +74,5 @@ class rsync(RuleParser):
             r"(?: +\(xfe?r#\d+, (to|ir)-che?c?k=(\d{1,12})/(\d{1,12})\))?",
             task_share(share),
         ),
-        rule("rsync", r"^(?:rsync: .*failed|rsync warning: )", mark("warning")),
-        rule("file has vanished", r"^file has vanished: ", mark("warning")),
     )
+    messages = (RSYNC,)

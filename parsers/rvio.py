@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers._marked_errors import MARKED_ERRORS
 from parsers.parser import RuleParser, rule, task_percent
 
 __all__ = ("rvio",)
@@ -10,6 +11,7 @@ __all__ = ("rvio",)
 class rvio(RuleParser):
     """Percents of the whole movie or sequence."""
 
+    messages = (MARKED_ERRORS,)
     rules = (
         rule(
             "riting frame ",
