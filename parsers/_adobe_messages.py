@@ -29,7 +29,10 @@ AFTER_EFFECTS = (
             like("unable to allocate ", r"(?i)unable to allocate .*memory"),
             "not enough memory",
             "out of memory",
-            like("licens", r"(?i)\b(?:unable to (?:obtain|find|verify)|no valid|expired?) .*\blicen[cs]e"),
+            like(
+                "licens",
+                r"(?i)\b(?:unable to (?:obtain|find|verify)|no valid|expired?) .*\blicen[cs]e",
+            ),
             like("overflow", r"(?i)overflow converting ratio denominators"),
         ),
         aborts=(

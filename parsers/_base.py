@@ -118,8 +118,10 @@ class parser:
         """The first line of this batch that set a flag which decides: its position in a text, itself,
         and that text."""
         self._missing: set[str] = set()
-        self._reported = self._last_report = ""
-        self._is_decided = self._has_own_report = False
+        self._reported: dict[bool, str] = {}
+        """The lines of the report, by whether they decide."""
+        self._last_report = ""
+        self._has_own_report = False
         self.has_failed = False
         """Whether any batch set `error`, `fatalerror` or `badresult`, which are reset with each batch."""
         self._began = time.time()
@@ -360,8 +362,9 @@ class parser:
         """Return one line as HTML; this object's state changes as in `parse`."""
         for flag in _FLAGS:
             setattr(self, flag, False)
-        self.activity = self.report = self._reported = ""
-        self._is_decided = self._has_own_report = False
+        self.activity = self.report = self._last_report = ""
+        self._has_own_report = False
+        self._reported.clear()
         self.missing_assets = (0, ())
         self._missing.clear()
         self.parse({"data": i_line + "\n"} if i_line else {"data": ""})
