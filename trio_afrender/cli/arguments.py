@@ -307,6 +307,8 @@ def _add_farm_commands(add_command: Callable[..., _Parser]) -> None:
     text = "the folder for jobs, states, outputs and settings, which survive a restart "
     text += "(default: in af_store_folder, one for each port)"
     add("--store", **_FOLDER, dest="folder", help=text)
+    text = "move damaged records of the store away, and begin without them"
+    add("--move-damaged", action="store_true", help=text)
     add("--gui", **_FOLDER, help="serve CGRU's own browser page from this folder of CGRU")
 
     text = "send a job file, as `run` takes it, to an afserver"

@@ -12,20 +12,22 @@ from trio_afrender.cli.load_settings import find_afserver, load_options
 from trio_afrender.config.load import make_config
 from trio_afrender.errors import ConfigError, LinkLost
 
-__all__ = ("NO_FARM", "explain_no_farm", "find_remote_farm")
+__all__ = ("explain_no_farm", "find_remote_farm")
 
 _USE = "this command is for a farm with Afanasy's JSON interface"
 NO_FARM = "open a farm with `trio_afrender farm`, or give --server af://HOST:PORT"
 
 
 def find_remote_farm(options: Namespace) -> RemoteFarm:
-    """Return the farm of a command, without connecting. Raises `ConfigError`."""
+    """Return the farm of a command, without connecting. Raises `ConfigError`, `LinkLost`."""
     if options.server and "://" not in options.server:
         options.server = f"af://{options.server}"
     settings = load_options(options)
     config = make_config(settings)
     farms = find_open_farms(Path(str(settings["af_store_folder"])))
     token = ""
+    if not farms and not settings["server"]:
+        raise LinkLost(f"no farm is open on this machine, and no server is set; {NO_FARM}")
     if options.server or not farms:
         address = find_afserver(settings, _USE)
         known = [farm for farm in farms if farm.address == address]

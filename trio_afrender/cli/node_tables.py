@@ -23,6 +23,7 @@ from trio_afrender.cli.text_table import Cell, Column, Line, layout
 
 __all__ = (
     "age_text",
+    "count_text",
     "job_object",
     "jobs_table",
     "render_object",
@@ -59,6 +60,11 @@ def age_text(seconds: float) -> str:
             rest = whole % part // (part // 60)
             return f"{whole // part}{unit}{rest:02d}{small}"
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return ``1 job``, ``2 jobs``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _since(moment: int, now: float) -> str:
@@ -369,7 +375,7 @@ def wait_lines(job: JobNode, reasons: Sequence[WaitReasons]) -> list[Line]:
         return [[("  no task waits", "dim")]]
     lines: list[Line] = []
     for each in reasons:
-        tasks = "1 task" if each.tasks == 1 else f"{each.tasks} tasks"
+        tasks = count_text(each.tasks, "task")
         where = f"{job.id}.{each.block}.{each.task}"
         lines.append(["  ", (f'block "{each.block_name}"', "bold"), f": {tasks}, from {where}"])
         lines += [["    ", text] for text in each.sentences]

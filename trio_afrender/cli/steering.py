@@ -44,20 +44,25 @@ _NAMED = 5
 class Report:
     """What became of a command. The exit code is 1 if there is a problem."""
 
-    did: str = ""
     done: list[dict[str, object]] = attrs.field(factory=list)
-    names: list[str] = attrs.field(factory=list)
-    """Of what is done, for people."""
+    names: dict[str, list[str]] = attrs.field(factory=dict)
+    """For people: what was done -> with what."""
     problems: list[str] = attrs.field(factory=list)
     hints: list[str] = attrs.field(factory=list)
+
+    def add(self, did: str, name: str, *nodes: dict[str, object]) -> None:
+        """Note what is done."""
+        self.names.setdefault(did, []).append(name)
+        self.done += nodes
 
     def write(self, farm: RemoteFarm, *, as_json: bool) -> int:
         """Write it; return the exit code."""
         if as_json:
             found = {"done": self.done, "problems": self.problems, "server": farm.url}
             sys.stdout.write(json.dumps(found, indent=2) + "\n")
-        elif self.names:
-            print_line(clean(f"{self.did} {quote_names(self.names)} on {farm.url}"))
+        else:
+            for did, names in self.names.items():
+                print_line(clean(f"{did} {quote_names(names)} on {farm.url}"))
         print_line(*(clean(each) for each in dict.fromkeys(self.hints)))
         print_line(*(clean(f"trio_afrender: {each}") for each in self.problems))
         return 1 if self.problems else 0
@@ -112,20 +117,20 @@ async def change_nodes(
     farm: RemoteFarm, options: Namespace, report: Report, *, kind: str, change: Change
 ) -> None:
     """Do one change with the nodes that `options.names` select."""
-    nodes, report.problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
+    nodes, problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
+    report.problems += problems
     nodes = _check_before(nodes, kind, change, report)
     if not nodes:
         return
     if change.danger is not None:
         lost = sum(map(change.danger, nodes))
-        what = f" with {lost} {change.counted}" if lost else ""
+        what = f": {lost} {change.counted}" if lost else ""
         names = quote_names([show_node(kind, node) for node in nodes])
         asked = not options.yes
-        confirm(f"{options.command} {names}{what} on {farm.url}", yes=options.yes)
+        confirm(f"{options.command} {names} on {farm.url}{what}", yes=options.yes)
         if asked:
             # The answer may have taken a while.
             nodes = await _still_there(farm, kind, nodes, report)
-    report.did = change.did
     refusal = await _apply(farm, kind, nodes, change)
     await _check_after(farm, kind, nodes, change, report, refusal)
 
@@ -186,8 +191,8 @@ async def _check_after(
         if problem:
             report.problems.append(f"{show_node(kind, node)}: {problem}")
         else:
-            report.done.append({"kind": kind, "id": node.id, "name": node.name})
-            report.names.append(show_node(kind, node))
+            done = {"kind": kind, "id": node.id, "name": node.name}
+            report.add(change.did, show_node(kind, node), done)
     if refusal and not report.problems:
         report.problems.append(f"refused: {refusal}")
 
@@ -203,19 +208,19 @@ async def change_tasks(
     changes: Sequence[TaskChange],
 ) -> None:
     """Do changes with the tasks that `options.names` select."""
-    selected, report.problems = select_tasks(await farm.jobs(), options.names)
+    selected, problems = select_tasks(await farm.jobs(), options.names)
+    report.problems += problems
     if not selected:
         return
     tasks = await fetch_tasks(farm, selected)
     for change in changes:
         if change.danger is not None and (lost := sum(map(change.danger, tasks))):
             names = quote_names([each.name for each in selected])
-            text = f"{options.command} {names} with {lost} {change.counted} on {farm.url}"
+            text = f"{options.command} {names} on {farm.url}: {lost} {change.counted}"
             asked = not options.yes
             confirm(text, yes=options.yes)
             if asked:
                 selected = await _selected_still(farm, selected, report)
-        report.did = change.did
         await _change_selected(farm, selected, change, report)
 
 
@@ -255,8 +260,8 @@ async def _change_selected(
             more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
             report.problems.append(f"{missed[0][0].key}: {missed[0][1]}{more}")
         else:
-            report.done += [{"kind": "task", "id": task.key, "name": task.name} for task in mine]
-            report.names.append(each.name)
+            done = [{"kind": "task", "id": task.key, "name": task.name} for task in mine]
+            report.add(change.did, each.name, *done)
 
 
 def _is_in(task: TaskNode, selection: TaskSelection) -> bool:

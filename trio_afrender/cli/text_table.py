@@ -125,6 +125,8 @@ def _join(
             line += [before + blanks, *cell]
         else:
             line += [before, *cell, "" if last else blanks]
+    while line and isinstance(line[-1], str) and not line[-1].strip():
+        line.pop()
     return [part for part in line if part and part != ("", "")]
 
 

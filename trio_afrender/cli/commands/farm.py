@@ -61,6 +61,7 @@ class _Plan:
     json: ListenAddress
     listen: ListenAddress | None
     gui: Path | None
+    move_damaged: bool
     specs: Sequence[JobSpec]
     configs: Sequence[Config]
 
@@ -115,6 +116,7 @@ def _make_plan(options: Namespace, settings: Settings, config: Config) -> _Plan:
         json=json,
         listen=listen,
         gui=options.gui,
+        move_damaged=options.move_damaged,
         specs=specs,
         configs=make_local_configs(config, options.agents, folder / "agents"),
     )
@@ -138,7 +140,9 @@ class _OpenFarm:
         """Keep everything open until a signal."""
         async with open_signals(self._handle_signal):
             with self._scope:
-                async with open_farm(self.plan.folder / "farm") as farm:
+                async with open_farm(
+                    self.plan.folder / "farm", move_damaged=self.plan.move_damaged
+                ) as farm:
                     await self._serve(farm)
 
     def _handle_signal(self, count: int, name: str) -> None:

@@ -10,7 +10,13 @@ from trio_afrender.afserver.node_selection import select_nodes
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.cli.find_farm import find_remote_farm
-from trio_afrender.cli.node_tables import job_object, jobs_table, wait_lines, wait_object
+from trio_afrender.cli.node_tables import (
+    count_text,
+    job_object,
+    jobs_table,
+    wait_lines,
+    wait_object,
+)
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.cli.text_table import Line
@@ -64,5 +70,6 @@ def _sum(jobs: list[JobNode]) -> tuple[str, str]:
     running = sum(job.count("running") for job in jobs)
     done = sum("DON" in job.states for job in jobs)
     failed = sum("ERR" in job.states for job in jobs)
-    text = f"{len(jobs)} jobs, {done} done, {failed} with errors, {running} tasks run"
+    counts = count_text(len(jobs), "job"), count_text(running, "running task")
+    text = f"{counts[0]}, {done} done, {failed} with errors, {counts[1]}"
     return text, "dim"

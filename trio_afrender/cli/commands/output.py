@@ -40,8 +40,8 @@ async def _print_output(farm: RemoteFarm, options: Namespace) -> int:
         await _follow(farm, task)
         return 0
     if not task.starts or options.attempt > task.starts:
-        starts = f"{task.starts} times" if task.starts else "not yet"
-        print_line(f"trio_afrender: task {task.key} was started {starts}: it has no such output")
+        starts = f"was started {task.starts} times" if task.starts else "was not started yet"
+        print_line(f"trio_afrender: task {task.key} {starts}: it has no such output")
         return 1
     if task.running and options.attempt in (0, task.starts):
         text = await farm.running_output(task)

@@ -10,7 +10,7 @@ from trio_afrender.afserver.node_selection import select_nodes
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import RenderNode
 from trio_afrender.cli.find_farm import find_remote_farm
-from trio_afrender.cli.node_tables import render_object, renders_table
+from trio_afrender.cli.node_tables import count_text, render_object, renders_table
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
 
@@ -48,5 +48,6 @@ def _sum(renders: Sequence[RenderNode]) -> tuple[str, str]:
     online = sum(render.online for render in renders)
     busy = sum(bool(render.tasks) for render in renders)
     tasks = sum(len(render.tasks) for render in renders)
-    text = f"{len(renders)} renders, {online} online, {busy} busy with {tasks} tasks"
+    text = f"{count_text(len(renders), 'render')}, {online} online, {busy} busy"
+    text += f" with {count_text(tasks, 'task')}" if busy else ""
     return text, "dim"

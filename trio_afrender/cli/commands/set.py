@@ -66,7 +66,6 @@ async def _set_nodes(
         if group:
             sent = {"hidden": True, **params} if hidden else params
             await _set_group(farm, kind, group, sent, report)
-    report.did = f"set {', '.join(params)} of"
 
 
 async def _set_group(
@@ -90,15 +89,12 @@ async def _set_group(
             problem = _compare(settings_of(kind), params, _fields_of(found))
         if refusal and (problem or len(nodes) == 1):
             problem = f"refused: {refusal}"
-        _note(report, kind, node.id, node.name, show_node(kind, node), problem)
-
-
-def _note(report: Report, kind: str, number: object, name: str, shown: str, problem: str) -> None:
-    if problem:
-        report.problems.append(f"{shown}: {problem}")
-    else:
-        report.done.append({"kind": kind, "id": number, "name": name})
-        report.names.append(shown)
+        shown = show_node(kind, node)
+        if problem:
+            report.problems.append(f"{shown}: {problem}")
+        else:
+            done = {"kind": kind, "id": node.id, "name": node.name}
+            report.add(f"set {', '.join(params)} of", shown, done)
 
 
 def _fields_of(node: Node) -> Mapping[str, Any]:
@@ -167,7 +163,6 @@ async def _set_blocks(
     for job in {each.job.id: each.job for each in selected}.values():
         mine = [each for each in selected if each.job.id == job.id]
         await _set_blocks_of(farm, job, mine, params, report)
-    report.did = f"set {', '.join(params)} of block"
 
 
 def _mask_type(job: JobNode) -> Mapping[str, Any]:
@@ -197,8 +192,12 @@ async def _set_blocks_of(
         problem = _compare(settings_of("block"), params, fields)
         if refusal and (problem or len(selected) == 1):
             problem = f"refused: {refusal}"
-        shown = f'{each.name} "{each.block.name}"'
-        _note(report, "block", each.name, each.block.name, shown, problem)
+        shown = f'block {each.name} "{each.block.name}"'
+        if problem:
+            report.problems.append(f"{shown}: {problem}")
+        else:
+            done = {"kind": "block", "id": each.name, "name": each.block.name}
+            report.add(f"set {', '.join(params)} of", shown, done)
 
 
 async def _restore_job(farm: RemoteFarm, before: JobNode, after: JobNode) -> None:

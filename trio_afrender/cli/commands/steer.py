@@ -53,13 +53,8 @@ async def _restart(farm: RemoteFarm, options: Namespace, report: Report) -> None
         options.names = whole
         await change_nodes(farm, options, report, kind="job", change=change)
     if parts:
-        one = Report()
         task_change = (
             TASK_CHANGES["retry"] if options.command == "retry" else make_task_restart(which)
         )
         options.names = parts
-        await change_tasks(farm, options, one, changes=[task_change])
-        report.did = report.did or one.did
-        report.done += one.done
-        report.names += one.names
-        report.problems += one.problems
+        await change_tasks(farm, options, report, changes=[task_change])

@@ -11,7 +11,7 @@ from trio_afrender.afserver.node_selection import TaskSelection, select_tasks
 from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import TaskNode
 from trio_afrender.cli.find_farm import find_remote_farm
-from trio_afrender.cli.node_tables import task_object, tasks_table
+from trio_afrender.cli.node_tables import count_text, task_object, tasks_table
 from trio_afrender.cli.repeated_display import Shown, display
 from trio_afrender.cli.terminal import clean, print_line
 
@@ -63,4 +63,4 @@ def _sum(tasks: Sequence[TaskNode]) -> tuple[str, str]:
         "with errors": sum("ERR" in task.states for task in tasks),
     }
     parts = ", ".join(f"{number} {name}" for name, number in counts.items())
-    return f"{len(tasks)} tasks: {parts}", "dim"
+    return f"{count_text(len(tasks), 'task')}: {parts}", "dim"

@@ -40,6 +40,7 @@ from trio_afrender.farm.json_interface.render_objects import (
 from trio_afrender.farm.json_interface.request_body import numbers_at, text_at, texts_at
 from trio_afrender.farm.json_interface.served_files import GuiFolder
 from trio_afrender.farm.json_interface.task_requests import TaskRequests
+from trio_afrender.farm.json_interface.wait_objects import describe_waits
 from trio_afrender.farm.model import Job, RenderState
 from trio_afrender.safe_files import read_regular
 from trio_afrender.text import show_json, suggest
@@ -49,7 +50,7 @@ __all__ = ("GetRequests",)
 
 _T = TypeVar("_T")
 _TYPES = ("jobs", "renders", "users", "pools", "branches", "monitors", "files", "config")
-_JOB_MODES = ("progress", "error_hosts", "log")
+_JOB_MODES = ("progress", "error_hosts", "log", "why")
 _TASK_MODES = ("info", "output", "log", "error_hosts", "files")
 _GUI_SETTINGS = {
     "af_monitor_render_idle_bar_max": 3600,
@@ -131,6 +132,8 @@ class GetRequests:
             return {"job_progress": {"id": job.id, "progress": describe_progress(job, wall)}}
         if mode == "log":
             return message(job.spec.name, "log", job.node_log.lines)
+        if mode == "why":
+            return describe_waits(self._state, job, trio.current_time())
         lines = describe_error_hosts(self._state, job, trio.current_time())
         return message(job.spec.name, "error_hosts", lines)
 
