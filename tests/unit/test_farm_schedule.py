@@ -102,6 +102,39 @@ def test_which_tasks_a_render_takes(
     assert bool(farm.why_waiting(number)) is not runs
 
 
+def test_a_service_that_is_missing_keeps_no_other_from_the_render() -> None:
+    farm = FarmHarness()
+    for service in ("nuke", "maya"):
+        farm.job(listed(2, service=service), listed(1, name="c", service="generic"))
+    assert [task.service for task in farm.render(services=("generic", "maya")).take()] == [
+        "generic",
+        "maya",
+        "maya",
+        "generic",
+    ]
+
+
+def test_renders_by_tasks_then_free_capacity_then_priority() -> None:
+    farm = FarmHarness()
+    big = farm.render("big", capacity=2000, priority=1)
+    first = farm.render("first", priority=90)
+    second = farm.render("second", priority=50)
+    farm.job(listed(4))
+    assert [len(render.take()) for render in (big, first, second)] == [2, 1, 1]
+    farm.job(listed(1))
+    assert [len(render.take()) for render in (big, first, second)] == [0, 1, 0]
+
+
+def test_the_render_that_waited_longest_comes_first() -> None:
+    farm = FarmHarness()
+    a, b = farm.render("a"), farm.render("b")
+    farm.job(listed(1))
+    farm.now = 5.0
+    a.end(a.take_one())
+    farm.job(listed(1))
+    assert (len(a.take()), len(b.take())) == (0, 1)
+
+
 def test_masks_of_the_job_apply_to_its_blocks() -> None:
     farm = FarmHarness()
     farm.job(listed(5), needs=HostNeeds(max_running_tasks_per_host=2, hosts_mask="[ab]"))
