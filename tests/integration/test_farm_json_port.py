@@ -109,6 +109,18 @@ async def test_so_many_connections_at_once(monkeypatch: pytest.MonkeyPatch) -> N
             await stream.aclose()
 
 
+async def test_without_the_port_the_farm_collects_no_changes() -> None:
+    with trio.fail_after(GUARD):
+        async with open_farm(None) as farm:
+            async with open_bare_nursery() as nursery:
+                address = await nursery.start(partial(serve_json, farm, "127.0.0.1", 0))
+                await ask(address.port, {"monitor": {"user_name": "u", "host_name": "h"}})
+                farm.state.changes.note_job(2, "change")
+                assert farm.state.changes.take().jobs.changed
+            farm.state.changes.note_job(2, "change")
+            assert not farm.state.changes.take().jobs.changed
+
+
 async def test_a_large_job_and_its_progress() -> None:
     tasks = [{"name": f"t{i}", "command": "true"} for i in range(5000)]
     block = {"name": "b", "service": "generic", "tasks": tasks}

@@ -100,12 +100,11 @@ class ActionRequests:
 
             def change_user(node: int) -> Outcome:
                 user = state.user_by_id(node)
-                reply: Outcome = ""
                 if params is not None:
                     edit_user(state, user, params, actor, now)
                 if operation is not None:
-                    reply = operate_user(state, user, operation, actor, now)
-                return reply
+                    operate_user(state, user, operation, actor, now)
+                return ""
 
             return change_user
         if kind == "pools":

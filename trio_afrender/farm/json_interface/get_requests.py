@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
 import platform
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -71,11 +71,13 @@ class GetRequests:
         registry: MonitorRegistry,
         nursery: trio.Nursery,
         gui: GuiFolder | None,
+        threads: trio.CapacityLimiter,
     ) -> None:
         self._state = farm.state
         self._registry = registry
         self._gui = gui
-        self._tasks = TaskRequests(farm, registry, nursery)
+        self._threads = threads
+        self._tasks = TaskRequests(farm, registry, nursery, threads)
         self._methods: Mapping[str, Callable[[Answer], Answer | EncodedAnswer]] = {
             "renders": self._renders,
             "users": self._users,
@@ -243,7 +245,7 @@ class GetRequests:
     async def _files(self, path: str) -> Answer:
         names: list[str] = []
         if self._gui is not None:
-            names = await trio.to_thread.run_sync(self._gui.list_names, path)
+            names = await trio.to_thread.run_sync(self._gui.list_names, path, limiter=self._threads)
         return {"path": path, "files": names}
 
     async def _config(self) -> Answer:
@@ -251,14 +253,16 @@ class GetRequests:
         folder = ""
         if self._gui is not None:
             folder = str(self._gui.folder)
-            found = await trio.to_thread.run_sync(_read_config, self._gui.folder)
+            found = await trio.to_thread.run_sync(
+                _read_config, self._gui.folder, limiter=self._threads
+            )
         environment = {
             "version": f"trio_afrender {__version__}",
             "builddate": "",
             "buildrevision": "",
             "platform": f"unix {platform.system().lower()} {platform.machine()}",
             "hostname": socket.gethostname(),
-            "username": getpass.getuser(),
+            "username": os.environ.get("USER", ""),
             "location": folder,
             "servedir": folder,
         }

@@ -177,6 +177,11 @@ class MonitorRegistry:
         if not self.monitors:
             self.state.changes.watch(on=False)
 
+    def drop_all(self) -> None:
+        """Drop all monitors; the farm collects no changes then."""
+        for monitor in list(self.monitors.values()):
+            self.drop(monitor)
+
     def expire(self, now: float) -> None:
         """Drop the monitors that have not polled for `ZOMBIE_TIME`."""
         for monitor in list(self.monitors.values()):

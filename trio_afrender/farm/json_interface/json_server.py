@@ -48,7 +48,7 @@ TIMEOUT = 12.0
 _MAX_FOREIGN_BODY = 16 * 1024 * 1024
 """Bytes of a request whose sender has yet to show the token."""
 _THREADS = 4
-"""Look-ups of owners at once."""
+"""Look-ups of owners at once; likewise large requests that are parsed."""
 _LARGE = 256 * 1024
 """Bytes of a request that is parsed in a thread."""
 _REFUSED = (
@@ -69,7 +69,7 @@ async def serve_json(
     gui_folder: Path | None = None,
     task_status: trio.TaskStatus[BoundAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve Afanasy's JSON interface of a farm until cancelled.
+    """Serve Afanasy's JSON interface of a farm until cancelled. Once at a time for a farm.
 
     `gui_folder` is a studio's CGRU folder, whose browser page is served. Raises `ConfigError` for
     an address that is not loopback and for a port that cannot be bound.
@@ -109,7 +109,10 @@ async def serve_json(
                 places.release()
 
         task_status.started(BoundAddress(url=url, host=host, port=port))
-        await trio.serve_listeners(serve, limited, handler_nursery=nursery)
+        try:
+            await trio.serve_listeners(serve, limited, handler_nursery=nursery)
+        finally:
+            requests.registry.drop_all()
 
 
 class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
@@ -141,6 +144,9 @@ class JsonServer:
     is_own: OwnerOf
     foreign: int = 0
     """Connections of other users."""
+    _parsing: trio.CapacityLimiter = attrs.field(
+        factory=lambda: trio.CapacityLimiter(_THREADS), init=False
+    )
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve a TCP connection, then close it. Raises only `Cancelled`."""
@@ -196,7 +202,7 @@ class JsonServer:
         try:
             if request.head is not None:
                 return await self._answer_http(request, request.head, asker)
-            root = await _parse(request.body)
+            root = await self._parse(request.body)
             answer: Answer | EncodedAnswer | None
             if not (asker.admin or self._knows_token(text_at(root, "token"))):
                 return frame_answer(request.kind, encode_json(info("error", _REFUSED)))
@@ -221,11 +227,18 @@ class JsonServer:
             if not allowed:
                 raise HttpRefused(401, _REFUSED)
             return (await self.requests.serve_file(head.target)).encode()
-        root = await _parse(request.body)
+        root = await self._parse(request.body)
         if not (allowed or self._knows_token(text_at(root, "token"))):
             raise HttpRefused(401, _REFUSED)
         answer = await self.requests.answer(root, asker)
         return b"" if answer is None else frame_answer(request.kind, encode_json(answer))
+
+    async def _parse(self, body: bytes) -> dict[str, object]:
+        """Parse the JSON of a request. Raises `BadJson`."""
+        if len(body) < _LARGE:
+            await trio.lowlevel.checkpoint()
+            return parse_root(body)
+        return await trio.to_thread.run_sync(parse_root, body, limiter=self._parsing)
 
     def _knows_token(self, secret: str) -> bool:
         if self.token is None:
@@ -244,14 +257,6 @@ async def _receive(stream: trio.abc.ReceiveStream, reader: RequestReader) -> Fra
         if request is not None:
             return request
     return None
-
-
-async def _parse(body: bytes) -> dict[str, object]:
-    """Parse the JSON of a request. Raises `BadJson`."""
-    if len(body) < _LARGE:
-        await trio.lowlevel.checkpoint()
-        return parse_root(body)
-    return await trio.to_thread.run_sync(parse_root, body)
 
 
 def _bearer(head: HttpHead) -> str:

@@ -40,7 +40,7 @@ _POOL_OWN = (*_POOL_SHOWN, "paused", "capacity_host", "max_tasks_host")
 
 def describe_user(state: FarmState, user: User) -> Answer:
     """One user."""
-    jobs = [job for job in state.jobs.values() if job.user is user]
+    jobs = user.jobs.values()
     made: Answer = {"name": user.name, "id": user.id, "priority": user.priority}
     made |= without_empty(
         hidden=user.hidden,

@@ -30,11 +30,14 @@ from trio_afrender.text import show_json
 __all__ = ("RootRequests",)
 
 _MAX_NAME = 255
+_NAME = f"expected 1 to {_MAX_NAME} printable characters"
 _MAX_PRIORITY = 255
 _MAX_MESSAGE = 10_000
 """Characters of a message to all monitors."""
 _LARGE = 1000
 """Tasks of a job that is parsed in a thread."""
+_THREADS = 4
+"""Threads that parse jobs and read files."""
 
 
 class RootRequests:
@@ -44,13 +47,14 @@ class RootRequests:
         self._farm = farm
         self._state = farm.state
         self._gui = GuiFolder(gui_folder) if gui_folder else None
+        self._threads = trio.CapacityLimiter(_THREADS)
         self.registry = MonitorRegistry(
             state=self._state,
             describe_task=lambda key, kind, text: describe_task(self._state, key, kind, text),
             describe_progress=lambda key: progress_of(self._state, key),
             order_of=lambda user: orders_of_users(self._state).get(user, []),
         )
-        self._get = GetRequests(farm, self.registry, nursery, self._gui)
+        self._get = GetRequests(farm, self.registry, nursery, self._gui, self._threads)
         self._action = ActionRequests(farm, self.registry, nursery)
 
     async def answer(self, root: dict[str, object], asker: Asker) -> Answer | EncodedAnswer | None:
@@ -83,18 +87,36 @@ class RootRequests:
     async def serve_file(self, target: str) -> HttpAnswer:
         """Answer an HTTP GET. Raises `HttpRefused`."""
         if (key_and_name := find_task_file(self._state, target)) is not None:
-            return await read_task_file(self._state, *key_and_name)
+            return await read_task_file(self._state, *key_and_name, self._threads)
         if self._gui is None:
             raise HttpRefused(404, "there is no such file; pages are served with --gui DIR only")
-        return await trio.to_thread.run_sync(self._gui.serve, target)
+        return await trio.to_thread.run_sync(self._gui.serve, target, limiter=self._threads)
 
     async def _submit(self, root: dict[str, object], asker: Asker) -> Answer:
         try:
-            spec = await _read_job(root)
+            spec = await self._read_job(root)
             job = self._farm.submit(spec)
         except JobError as error:
             return info("error", f"The job is refused: {error}")
         return {"id": job, "serial": serial_of(self._state.jobs[job])}
+
+    async def _read_job(self, root: dict[str, object]) -> JobSpec:
+        """Read the job of a request. Raises `JobError`."""
+        data = object_at(root, "job")
+        if data is None:
+            raise JobError("job", f"expected an object, found {show_json(root['job'])}")
+        if not text_at(data, "user_name"):
+            raise JobError("job.user_name", "missing: a job needs the name of its user")
+        if "id" in data:
+            raise JobError("job.id", "the farm gives the ids of jobs: leave it out")
+        priority = data.get("priority", 0)
+        if isinstance(priority, int) and not 0 <= priority <= _MAX_PRIORITY:
+            raise JobError("job.priority", f"expected 0 to {_MAX_PRIORITY}, found {priority}")
+        request: dict[str, object] = {"job": data}
+        if _count_tasks(data) > _LARGE:
+            return await trio.to_thread.run_sync(_parse, request, limiter=self._threads)
+        await trio.lowlevel.checkpoint()
+        return _parse(request)
 
     async def _register(self, root: dict[str, object], asker: Asker) -> Answer:
         asked = object_at(root, "monitor")
@@ -103,8 +125,8 @@ class RootRequests:
             return info("error", text)
         names = {key: text_at(asked, key) for key in ("user_name", "host_name", "engine")}
         for key in ("user_name", "host_name"):
-            if not 0 < len(names[key]) <= _MAX_NAME:
-                return info("error", f"monitor.{key}: expected 1 to {_MAX_NAME} characters")
+            if not _is_name(names[key]):
+                return info("error", f"monitor.{key}: {_NAME}")
         names["engine"] = names["engine"][:_MAX_NAME]
         monitor = self.registry.register(**names, address=asker.address, now=trio.current_time())
         if monitor is None:
@@ -116,11 +138,11 @@ class RootRequests:
     async def _add_user(self, root: dict[str, object], asker: Asker) -> Answer:
         asked = object_at(root, "user")
         name = text_at(asked, "name") if asked is not None else ""
-        if not (0 < len(name) <= _MAX_NAME and name.isprintable()):
-            text = f"user.name: expected 1 to {_MAX_NAME} printable characters"
-            return info("error", text)
+        if not _is_name(name):
+            return info("error", f"user.name: {_NAME}")
         exists = name in self._state.users
         user = describe_user(self._state, self._state.make_user(name))
+        self._farm.dispatch()
         return {"error": "exists", "user": user} if exists else {"user": user}
 
     async def _announce(self, root: dict[str, object], asker: Asker) -> Answer:
@@ -131,27 +153,12 @@ class RootRequests:
         return status("announce", "OK")
 
 
-async def _read_job(root: dict[str, object]) -> JobSpec:
-    """Read the job of a request. Raises `JobError`."""
-    data = object_at(root, "job")
-    if data is None:
-        raise JobError("job", f"expected an object, found {show_json(root['job'])}")
-    if not text_at(data, "user_name"):
-        raise JobError("job.user_name", "missing: a job needs the name of its user")
-    if "id" in data:
-        raise JobError("job.id", "the farm gives the ids of jobs: leave it out")
-    priority = data.get("priority", 0)
-    if isinstance(priority, int) and not 0 <= priority <= _MAX_PRIORITY:
-        raise JobError("job.priority", f"expected 0 to {_MAX_PRIORITY}, found {priority}")
-    request: dict[str, object] = {"job": data}
-    if _count_tasks(data) > _LARGE:
-        return await trio.to_thread.run_sync(_parse, request)
-    await trio.lowlevel.checkpoint()
-    return _parse(request)
-
-
 def _parse(request: dict[str, object]) -> JobSpec:
     return parse_job(request, hosts_mask_type="find")
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= _MAX_NAME and name.isprintable()
 
 
 def _count_tasks(data: dict[str, object]) -> int:

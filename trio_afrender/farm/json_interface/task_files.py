@@ -52,14 +52,16 @@ def find_task_file(state: FarmState, target: str) -> tuple[TaskKey, str] | None:
     raise HttpRefused(404, "no task has such a file")
 
 
-async def read_task_file(state: FarmState, key: TaskKey, name: str) -> HttpAnswer:
+async def read_task_file(
+    state: FarmState, key: TaskKey, name: str, threads: trio.CapacityLimiter
+) -> HttpAnswer:
     """Return a file of a task: images by type, all else as text. Raises `HttpRefused`."""
     try:
         if state.texts.in_memory:
             await trio.lowlevel.checkpoint()
             body = state.texts.read_file(key, name)
         else:
-            body = await trio.to_thread.run_sync(state.texts.read_file, key, name)
+            body = await trio.to_thread.run_sync(state.texts.read_file, key, name, limiter=threads)
     except OSError as error:
         raise HttpRefused(404, f"the file cannot be read: {error.strerror}") from None
     return serve_task_file(name, body)

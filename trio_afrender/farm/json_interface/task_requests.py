@@ -23,19 +23,23 @@ __all__ = ("TaskRequests",)
 _MODES = ("info", "output", "log", "error_hosts", "files")
 OUTPUT_TIMEOUT = 10.0
 """Seconds to wait for the output of a running task."""
-_READERS = 4
-"""Threads that read texts of tasks."""
 
 
 class TaskRequests:
     """Answers requests about tasks. `nursery` waits for outputs that are sent to monitors."""
 
-    def __init__(self, farm: Farm, registry: MonitorRegistry, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        farm: Farm,
+        registry: MonitorRegistry,
+        nursery: trio.Nursery,
+        threads: trio.CapacityLimiter,
+    ) -> None:
         self._farm = farm
         self._state = farm.state
         self._registry = registry
         self._nursery = nursery
-        self._limiter = trio.CapacityLimiter(_READERS)
+        self._threads = threads
 
     async def answer(self, numbers: tuple[int, int, int], mode: str, asked: Answer) -> Answer:
         """Answer one request for a mode of a task."""
@@ -74,7 +78,7 @@ class TaskRequests:
         texts = self._state.texts
         if texts.in_memory:
             return texts.log(task.key)
-        return await trio.to_thread.run_sync(texts.log, task.key, limiter=self._limiter)
+        return await trio.to_thread.run_sync(texts.log, task.key, limiter=self._threads)
 
     async def _output(self, task: Task, asked: Answer) -> Answer:
         """The output of an attempt, by default of the last one."""
