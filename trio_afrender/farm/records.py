@@ -283,6 +283,8 @@ def _restore_task(state: FarmState, key: TaskKey, text: str, since: float) -> No
     if "usage" in data:
         task.usage = _CONVERTER.structure(data["usage"], TaskUsage)
     task.files = dict.fromkeys(data.get("files", ()))
+    if task.files:
+        task.block.job.thumbnail = (key, next(reversed(task.files)))
     task.why = [
         Reason(time=time, event=event, text=words, pids=tuple(pids))
         for time, event, words, pids in data.get("why", ())
