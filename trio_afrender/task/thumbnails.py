@@ -120,8 +120,11 @@ class Thumbnails:
         """
         self._over = True
         self._changed.set()
-        with trio.move_on_at(deadline), self._state.control.stoppable(self._limit):
-            await self._idle.wait()
+        if self._idle.is_set():
+            await trio.lowlevel.checkpoint()
+        else:
+            with trio.move_on_at(deadline), self._state.control.stoppable(self._limit):
+                await self._idle.wait()
         if not self._idle.is_set() and trio.current_time() >= deadline:
             return False
         if not self._idle.is_set():
