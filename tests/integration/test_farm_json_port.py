@@ -180,3 +180,48 @@ async def test_a_file_on_disk(tmp_path: Path) -> None:
         path.unlink()
         path.symlink_to("/etc/passwd")
         assert (await exchange(address.port, request)).startswith(b"HTTP/1.1 404 ")
+
+
+async def test_a_restart_keeps_what_is_shown(tmp_path: Path) -> None:
+    block = {"name": "b", "flags": 1, "frame_first": 1, "frame_last": 3, "command": "x"}
+    job = {"name": "j", "user_name": "ann", "annotation": "a", "blocks": [block]}
+    asked = [
+        {"get": {"type": "jobs", "mode": "full"}},
+        {"get": {"type": "jobs", "ids": [2], "mode": "progress"}},
+        {"get": {"type": "jobs", "ids": [2], "mode": "log"}},
+        {"get": {"type": "users"}},
+        {"get": {"type": "users", "ids": [2], "mode": "jobs_order"}},
+        {"get": {"type": "pools"}},
+    ]
+    act = {"user_name": "ann", "host_name": "ws1"}
+    changes: list[dict[str, object]] = [
+        {"type": "jobs", "ids": [2], "params": {"priority": 7, "folders": {"output": "/x"}}},
+        {"type": "jobs", "ids": [2], "block_ids": [0], "params": {"capacity": 5}},
+        {"type": "jobs", "ids": [2], "operation": {"type": "pause"}},
+        {"type": "users", "ids": [2], "params": {"errors_retries": 1}},
+        {"type": "pools", "ids": [1], "params": {"annotation": "p", "idle_cpu": 5}},
+    ]
+    async with open_port(tmp_path) as (address, farm):
+        await ask(address.port, {"job": job})
+        for change in changes:
+            answer = await ask(address.port, {"action": {**act, **change}})
+            assert answer["info"]["kind"] == "log", answer
+        skip = {"type": "jobs", "ids": [2], "block_ids": [0]}
+        operation = {"type": "skip", "task_ids": [1]}
+        await ask(address.port, {"action": {**act, **skip, "operation": operation}})
+        task = farm.state.jobs[2].blocks[0].tasks[0]
+        task.files["a.jpg"] = None
+        farm.state.jobs[2].thumbnail = (task.key, "a.jpg")
+        farm.state.touch(task)
+        farm.dispatch()
+        before = [await ask(address.port, each) for each in asked]
+    async with open_port(tmp_path) as (address, _):
+        after = [await ask(address.port, each) for each in asked]
+        assert await ask(address.port, {"job": job}) == {"id": 3, "serial": 2}
+    # The pool is as old as the farm that is open.
+    for pools in (before, after):
+        pools[-1]["pools"][0].pop("time_creation")
+    assert after == before
+    (shown,) = before[0]["jobs"]
+    assert shown["thumb_path"].endswith("/2/0.0/files/a.jpg")
+    assert shown["state"] == " RDY SKP OFF"
