@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 import attrs
 import psutil
@@ -20,6 +21,7 @@ __all__ = (
     "PIDFD",
     "TOKEN_NAME",
     "ProcessFacts",
+    "continue_stopped",
     "is_alive",
     "open_pidfd",
     "parse_stat",
@@ -54,6 +56,16 @@ class ProcessFacts:
     """Start, in clock ticks since the boot (psutil: Unix time). Only for comparison."""
     alive: bool
     """False for a zombie, which runs nothing until its parent reaps it."""
+
+
+def continue_stopped(pid: int) -> bool:
+    """Send SIGCONT to a process that a signal has stopped; return whether it was stopped."""
+    # test_a_helper_that_is_stopped_is_continued
+    with suppress(OSError, ValueError, IndexError):
+        if split_stat(read_file(f"/proc/{pid}/stat"))[2][0] == b"T":
+            os.kill(pid, signal.SIGCONT)
+            return True
+    return False
 
 
 def split_stat(text: bytes) -> tuple[int, bytes, list[bytes]]:

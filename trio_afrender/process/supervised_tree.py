@@ -19,6 +19,7 @@ from trio_afrender.async_helpers import RepeatedEvent
 from trio_afrender.message_framing import FrameError, FrameReader, encode
 from trio_afrender.process.exit_status import UNKNOWN_STATUS, make_status
 from trio_afrender.process.interfaces import ExitStatus, FinalUsage, TreeSignal
+from trio_afrender.process.procfs import continue_stopped
 from trio_afrender.safe_files import read_regular
 from trio_afrender.supervisor.paths import end_path
 from trio_afrender.supervisor.protocol import TreeState
@@ -73,7 +74,8 @@ class SupervisedTree:
         self._sock = trio.socket.from_stdlib_socket(sock) if sock is not None else None
         self._output = SupervisedOutput(self)
         self._kill_by_token = kill_leftovers
-        self._attached = attached
+        self.attached = attached
+        """Whether an earlier agent started it."""
         self._first_message = trio.Event()
         self._changed = RepeatedEvent()
         self._sending = trio.Lock()
@@ -140,6 +142,8 @@ class SupervisedTree:
 
     async def _request(self, op: str, seconds: float = ANSWER_TIMEOUT) -> dict[str, object]:
         """Send a request and return its answer; an empty one when none comes in time."""
+        # Its own supervisor continues it at once, unless that was killed.
+        continue_stopped(self.state.parent)
         number = next(self._numbers)
         self._answers[number] = None
         try:
@@ -196,11 +200,11 @@ class SupervisedTree:
 
     @property
     def started(self) -> float | None:
-        return self.state.started if self._attached else None
+        return self.state.started if self.attached else None
 
     @property
     def suspended(self) -> bool:
-        return self._attached and self.state.suspended
+        return self.attached and self.state.suspended
 
     @property
     def external_stop_reason(self) -> str:
@@ -218,7 +222,7 @@ class SupervisedTree:
     @property
     def left_nothing(self) -> bool:
         # A post command of an earlier agent may have written there since its end was stored.
-        return self.state.bare and not self._attached
+        return self.state.bare and not self.attached
 
     async def exited(self) -> None:
         await trio.lowlevel.checkpoint()

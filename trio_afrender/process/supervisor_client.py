@@ -28,6 +28,7 @@ from trio_afrender.message_framing import PROTOCOL_VERSION, FrameError, FrameRea
 from trio_afrender.process.interfaces import Launch
 from trio_afrender.process.launch_errors import check_launch, explain_launch_error
 from trio_afrender.process.leftover_processes import kill_leftovers
+from trio_afrender.process.procfs import continue_stopped
 from trio_afrender.process.supervised_tree import SupervisedTree, read_exit_record
 from trio_afrender.supervisor.paths import socket_path
 from trio_afrender.supervisor.protocol import LaunchSpec, LogSpec, TreeState
@@ -56,6 +57,8 @@ IDENTIFY_TIMEOUT = 10.0
 is killed."""
 SEND_TIMEOUT = 10.0
 """Seconds for a supervisor to read a message, and for a task supervisor to start its tree."""
+WATCH_INTERVAL = 5.0
+"""Seconds between two looks whether the supervisor was stopped by a signal."""
 CLOSE_TIMEOUT = 2.0
 """Seconds for a supervisor without trees to end."""
 # With -I the interpreter ignores PYTHONPATH and the current folder, so the folder of this package is
@@ -139,6 +142,8 @@ class SupervisorClient:
         self._nursery: trio.Nursery | None = None
         self._sock: trio.socket.SocketType | None = None
         self._lock = trio.Lock()
+        self._listening: dict[SupervisedTree, object] = {}
+        """The trees that are held now, each with the pid of the supervisor that started it."""
         self.facts: dict[str, object] = {}
         """First message of the supervisor: ``pid``, ``cgroups``, ``protected``, ``folders``,
         ``records``."""
@@ -209,6 +214,21 @@ class SupervisorClient:
             pass
         self._sock.close()
         return False
+
+    def _continue_stopped(self) -> None:
+        pid = self.facts.get("pid")
+        if isinstance(pid, int) and continue_stopped(pid):
+            logger.warning("the supervisor (pid %s) was stopped: continued", pid)
+
+    async def _watch(self) -> None:
+        while True:
+            # At multiples of the interval, at which the agent wakes up anyway for its measurements.
+            await trio.sleep(WATCH_INTERVAL - trio.current_time() % WATCH_INTERVAL)
+            self._continue_stopped()
+            # A supervisor continues its own task supervisors at once.
+            for tree, supervisor in self._listening.items():
+                if supervisor != self.facts.get("pid"):
+                    continue_stopped(tree.state.parent)
 
     async def spawn(self, launch: Launch) -> SupervisedTree:
         """Start a tree, or take one over (`Persistence.attach`). Raises `SpawnError`.
@@ -320,7 +340,15 @@ class SupervisorClient:
 
     def _listen_to(self, tree: SupervisedTree) -> None:
         assert self._nursery is not None  # noqa: S101 - `open` is entered before a caller gets this
-        self._nursery.start_soon(tree.listen)
+        self._nursery.start_soon(self._listen, tree)
+
+    async def _listen(self, tree: SupervisedTree) -> None:
+        # Whose child the task supervisor of a tree is that was taken over is not known.
+        self._listening[tree] = None if tree.attached else self.facts.get("pid")
+        try:
+            await tree.listen()
+        finally:
+            del self._listening[tree]
 
     async def _hold_listeners(self, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         # Shielded: a cancelled agent still kills its trees, and the proof that they are empty is a
@@ -335,14 +363,17 @@ class SupervisorClient:
         """Receive the messages of task supervisors while this is open; `aclose` at the end."""
         async with open_bare_nursery() as nursery:
             listening: trio.CancelScope = await nursery.start(self._hold_listeners)
+            nursery.start_soon(self._watch)
             try:
                 yield
             finally:
+                nursery.cancel_scope.cancel()
                 listening.cancel()
                 await self.aclose()
 
     async def _send(self, frame: bytes, descriptors: Sequence[int]) -> None:
         """Send a message whole, to a new supervisor if this one has ended. Raises `SpawnError`."""
+        self._continue_stopped()
         async with self._lock:
             # Shielded: half a message would make all later ones unreadable. A supervisor that runs
             # reads it soon.

@@ -296,11 +296,18 @@ class SupervisorDaemon:
         """Reap dead children. A pool process that was not dismissed may leave members behind."""
         while True:
             try:
-                pid, raw = os.waitpid(-1, os.WNOHANG)
+                pid, raw = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(raw):
+                # A task supervisor that is stopped reads no output, sees no end and answers no
+                # request: its tree hangs with it.
+                if pid in self._pool:
+                    logger.warning("task supervisor %s was stopped: continued", pid)
+                    os.kill(pid, signal.SIGCONT)
+                continue
             process = self._pool.pop(pid, None)
             if process is not None:
                 self._retire(process)
