@@ -47,7 +47,8 @@ async def test_a_failed_task_ends_with_1_and_a_reason(tmp_path: Path) -> None:
     job = write_job(tmp_path, "echo no licence; exit 5", "echo fine")
     code, out, err = await run_command("run", job, "--retries", "2", home=tmp_path)
     assert (code, out) == (1, "")
-    assert "failed: b / t0: exit code 5, 3 tries\n" in err
+    quoted = '"no licence" (line 1 of the output)'
+    assert f"failed: b / t0: licence: {quoted}; exit code 5, 3 tries\n" in err
     assert "    | no licence\n" in err
     assert "tasks: 1 done, 1 error" in err
     assert "--keep keeps them" in err

@@ -153,7 +153,7 @@ async def test_a_run_stopped_on_request_has_neither_cause_nor_class(
             'licence: "license checkout failed" (line 2 of the output); exit code 1',
         ),
         (b"a\n", 3, None, "exit code 3"),
-        (b"a\n", None, 11, "the process ended with signal 11 (SIGSEGV); the program crashed"),
+        (b"a\n", None, 11, "the process was ended by signal 11 (SIGSEGV); the program crashed"),
     ],
 )
 async def test_the_cause_of_a_run_that_ended_by_itself(

@@ -89,12 +89,12 @@ def stopped(kind: StopKind, text: str = "a text", **flags: bool) -> RunFacts:
             RunFacts(exit=GOOD, exit_ok=False), ParserState(), [], "",
             "exit code 0: the service does not accept it",
         ),
-        (killed(11), ParserState(), [CRASH], "", "the process ended with signal 11 (SIGSEGV); the program crashed"),
+        (killed(11), ParserState(), [CRASH], "", "the process was ended by signal 11 (SIGSEGV); the program crashed"),
         (
             killed(6, error=True), OTHER, [CRASH], "",
-            f"{FAILED}; the process ended with signal 6 (SIGABRT); the program crashed",
+            f"{FAILED}; the process was ended by signal 6 (SIGABRT); the program crashed",
         ),
-        (killed(99), ParserState(), [], "", "the process ended with signal 99 (unknown)"),
+        (killed(99), ParserState(), [], "", "the process was ended by signal 99 (unknown)"),
         (RunFacts(exit=None, exit_ok=False), ParserState(), [], "", "the process cannot be ended"),
         (
             RunFacts(exit=ExitStatus(code=None, signal=None, raw=-1), exit_ok=False), ParserState(), [], "",

@@ -98,7 +98,7 @@ def _name_end(facts: RunFacts) -> str:
         return "the process cannot be ended"
     if status.signal is not None:
         name = signal.Signals(status.signal).name if status.signal in _SIGNALS else "unknown"
-        return f"the process ended with signal {status.signal} ({name})"
+        return f"the process was ended by signal {status.signal} ({name})"
     if facts.exit_ok:
         return ""
     if status.code is None:
