@@ -11,12 +11,14 @@ import argparse
 import gc
 import os
 import platform
+import re
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,6 +30,7 @@ from trio_afrender.farm.json_interface.answers import EncodedAnswer, encode_json
 from trio_afrender.farm.json_interface.job_objects import describe_jobs, describe_progress
 from trio_afrender.farm.json_interface.render_objects import describe_resources, encode_renders
 from trio_afrender.farm.json_interface.task_messages import progress_of
+from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.protocol.messages import (
     HostResources,
     NetIF,
@@ -90,6 +93,20 @@ def end_tasks(farm: FarmHarness, count: int) -> None:
     farm.assign()
 
 
+def assign_to_all(farm: FarmHarness) -> None:
+    """Ask all renders about all tasks."""
+    farm.state.all_freed = True
+    farm.assign()
+
+
+def give_room(farm: FarmHarness) -> None:
+    """Let all renders have room for tasks, and each job exclude all renders."""
+    for render in farm.state.renders.values():
+        render.effective = attrs.evolve(render.effective, capacity=10_000, max_tasks=10)
+    for job in farm.state.jobs.values():
+        job.masks = HostMasks(hosts=re.compile("x.*"))
+
+
 def poll(farm: FarmHarness, count: int) -> bytes:
     """The changes of `count` tasks, as a monitor gets them."""
     state, (job, *_) = farm.state, farm.state.jobs.values()
@@ -113,6 +130,9 @@ def main(options: argparse.Namespace) -> None:
     )
     measure("a round: one task ends", repeat, lambda: end_tasks(farm, 1))
     measure("a round: a task of each render ends", 3, lambda: end_tasks(farm, options.renders))
+    measure("a round: no render has room", repeat, lambda: assign_to_all(farm))
+    give_room(farm)
+    measure("a round: a mask excludes all renders", repeat, lambda: assign_to_all(farm))
     everyone = state.renders.values
     measure(
         "get renders",
