@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -9,8 +10,10 @@ from typing import Protocol
 import trio
 
 from trio_afrender.cli.job_events import compare
+from trio_afrender.cli.job_forecast import JobForecast
 from trio_afrender.cli.progress_display import Screen
 from trio_afrender.cli.summary import label, name_failure, seconds_text, state_text
+from trio_afrender.jobs.job_spec import JobSpec
 from trio_afrender.jobs.views import FINAL_STATES, JobView
 
 __all__ = ("JobSource", "open_progress")
@@ -44,9 +47,11 @@ class JobSource(Protocol):
 
 
 @asynccontextmanager
-async def open_progress(farm: JobSource, job: int, screen: Screen) -> AsyncIterator[None]:
+async def open_progress(
+    farm: JobSource, job: int, screen: Screen, spec: JobSpec
+) -> AsyncIterator[None]:
     """Show a job on `screen` while the body runs, and once more when it ends."""
-    follower = _Follower(farm, job, screen)
+    follower = _Follower(farm, job, screen, spec)
     screen.open()
     try:
         async with trio.open_nursery() as nursery:
@@ -60,10 +65,11 @@ async def open_progress(farm: JobSource, job: int, screen: Screen) -> AsyncItera
 
 
 class _Follower:
-    def __init__(self, farm: JobSource, job: int, screen: Screen) -> None:
+    def __init__(self, farm: JobSource, job: int, screen: Screen, spec: JobSpec) -> None:
         self._farm = farm
         self._job = job
         self._screen = screen
+        self._forecast = JobForecast(spec)
         self._before: JobView | None = None
         self._idle_since = trio.current_time()
         self._failures_shown = 0
@@ -85,15 +91,28 @@ class _Follower:
         waiting = ""
         if now - self._idle_since >= _WAITING_NOTICE_AFTER:
             waiting = "; ".join(self._farm.why_waiting(self._job)[:2])
+        outlook = ""
+        if self._screen.kinds:
+            wall = time.time()
+            outlook = self._forecast.update(view, wall).text(wall)
         cost = trio.current_time() - now
         await trio.sleep(self._pause)
         before, self._before, now = self._before, view, trio.current_time()
         await trio.to_thread.run_sync(
-            self._show, before, view, waiting, now, abandon_on_cancel=True, limiter=_terminal
+            self._show,
+            before,
+            view,
+            waiting,
+            outlook,
+            now,
+            abandon_on_cancel=True,
+            limiter=_terminal,
         )
         self._pause = max(_SETTLE_DELAY, _SHARE * (cost + trio.current_time() - now))
 
-    def _show(self, before: JobView | None, view: JobView, waiting: str, now: float) -> None:
+    def _show(
+        self, before: JobView | None, view: JobView, waiting: str, outlook: str, now: float
+    ) -> None:
         ended = sum(task.state in FINAL_STATES for task in view.tasks)
         count = f"[{ended}/{len(view.tasks)}]"
         kinds = self._screen.kinds
@@ -113,4 +132,4 @@ class _Follower:
                     self._screen.line(line)
                 if self._failures_shown == _MAX_FAILURES_SHOWN:
                     self._screen.line("(further failures are only counted)")
-        self._screen.draw(view, waiting, now)
+        self._screen.draw(view, waiting, outlook, now)

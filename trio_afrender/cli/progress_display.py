@@ -44,8 +44,11 @@ class Screen(Protocol):
         """Write a line that stays. `text` is cleaned."""
         ...
 
-    def draw(self, job: JobView, waiting: str, now: float) -> None:
-        """Show the state of the job; `waiting` is why nothing runs, `now` is in seconds."""
+    def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
+        """Show the state of the job; `waiting` is why nothing runs, `outlook` what is expected of it.
+
+        `now` is in seconds.
+        """
         ...
 
 
@@ -61,7 +64,7 @@ class QuietScreen:
     def line(self, text: str) -> None:
         print_line(text)
 
-    def draw(self, job: JobView, waiting: str, now: float) -> None: ...
+    def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None: ...
 
 
 class PlainScreen(QuietScreen):
@@ -73,7 +76,7 @@ class PlainScreen(QuietScreen):
         self._last_overview: float | None = None
         self._shown_waiting = ""
 
-    def draw(self, job: JobView, waiting: str, now: float) -> None:
+    def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
         if waiting and waiting != self._shown_waiting:
             print_line(f"nothing runs: {waiting}")
         self._shown_waiting = waiting
@@ -85,7 +88,8 @@ class PlainScreen(QuietScreen):
             some = [f"{shorten_line(label(task), 40)} {task.percent}%" for task in running[:4]]
             more = f" and {len(running) - 4} more" if len(running) > 4 else ""
             names = f"{', '.join(some) or 'none'}{more}"
-            print_line(f"{ended} of {len(job.tasks)} tasks ended; running: {names}")
+            then = f"; {outlook}" if outlook else ""
+            print_line(f"{ended} of {len(job.tasks)} tasks ended; running: {names}{then}")
         self._last_overview = now
 
 
@@ -115,7 +119,7 @@ class RichProgress:
 
         self.console.print(Text(text), soft_wrap=True)
 
-    def draw(self, job: JobView, waiting: str, now: float) -> None:
+    def draw(self, job: JobView, waiting: str, outlook: str, now: float) -> None:
         from rich.console import Group
         from rich.text import Text
 
@@ -128,6 +132,8 @@ class RichProgress:
             parts.append(Text(f"... and {len(running) - len(shown)} more running"))
         if waiting:
             parts.append(Text(clean(waiting), style="yellow", no_wrap=True, overflow="ellipsis"))
+        elif outlook:
+            parts.append(Text(outlook, style="dim", no_wrap=True, overflow="ellipsis"))
         self._live.update(Group(*parts, make_job_bar(job, width)), refresh=True)
 
 

@@ -13,7 +13,7 @@ import trio
 
 from trio_afrender.cli.find_farm import explain_no_farm
 from trio_afrender.cli.signals import open_signals
-from trio_afrender.cli.terminal import clean, has_rich, print_line, write_line
+from trio_afrender.cli.terminal import clean, has_rich, print_line, write_lines
 from trio_afrender.cli.text_table import Line, terminal_size
 from trio_afrender.errors import AfRenderError, ConfigError, LinkLost
 
@@ -82,8 +82,7 @@ async def _watch(
 
 
 def _write(lines: Sequence[Line]) -> None:
-    for line in lines:
-        write_line(*line)
+    write_lines(lines)
     sys.stdout.flush()
 
 

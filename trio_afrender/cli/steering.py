@@ -44,13 +44,13 @@ _NAMED = 5
 class Report:
     """What became of a command. The exit code is 1 if there is a problem."""
 
-    done: list[dict[str, object]] = attrs.field(factory=list)
+    done: list[Mapping[str, object]] = attrs.field(factory=list)
     names: dict[str, list[str]] = attrs.field(factory=dict)
     """For people: what was done -> with what."""
     problems: list[str] = attrs.field(factory=list)
     hints: list[str] = attrs.field(factory=list)
 
-    def add(self, did: str, name: str, *nodes: dict[str, object]) -> None:
+    def add(self, did: str, name: str, *nodes: Mapping[str, object]) -> None:
         """Note what is done."""
         self.names.setdefault(did, []).append(name)
         self.done += nodes

@@ -10,9 +10,19 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
-__all__ = ("Part", "clean", "has_rich", "print_line", "shorten_line", "tail", "write_line")
+__all__ = (
+    "Part",
+    "clean",
+    "has_rich",
+    "print_line",
+    "shorten_line",
+    "tail",
+    "write_line",
+    "write_lines",
+)
 
 Part: TypeAlias = str | tuple[str, str]
 """A part of a line: cleaned text, or cleaned text and the name of one of rich's styles."""
@@ -76,13 +86,21 @@ def has_rich() -> bool:
 
 def write_line(*parts: Part, cut: bool = False) -> None:
     """Write a line to stdout; with `cut`, at most as much of it as the terminal is wide."""
+    write_lines([parts], cut=cut)
+
+
+def write_lines(lines: Iterable[Sequence[Part]], *, cut: bool = False) -> None:
+    """Write lines to stdout, as `write_line` does."""
     if sys.stdout.isatty() and has_rich():
         from rich.console import Console
         from rich.text import Text
 
         overflow: Literal["ellipsis", "ignore"] = "ellipsis" if cut else "ignore"
-        text = Text.assemble(*parts)
-        Console().print(text, soft_wrap=not cut, no_wrap=True, overflow=overflow)
-    else:
+        console = Console()
+        for parts in lines:
+            text = Text.assemble(*parts)
+            console.print(text, soft_wrap=not cut, no_wrap=True, overflow=overflow)
+        return
+    for parts in lines:
         line = "".join(part if isinstance(part, str) else part[0] for part in parts)
         sys.stdout.write(f"{shorten_line(line, PIPE_WIDTH) if cut else line}\n")

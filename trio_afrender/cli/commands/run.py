@@ -152,7 +152,7 @@ class _JobRun:
                 job = farm.submit(self.spec)
                 self._running = farm, job, handles
                 try:
-                    async with open_progress(farm, job, self.screen):
+                    async with open_progress(farm, job, self.screen, self.spec):
                         await farm.wait(job)
                 finally:
                     self.view = farm.view(job)

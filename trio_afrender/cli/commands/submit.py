@@ -94,7 +94,7 @@ class _Submission:
                 )
                 if self.wait:
                     job = RemoteJob(self.dialer, self.spec, number, serial)
-                    async with open_progress(job, number, self.screen):
+                    async with open_progress(job, number, self.screen, self.spec):
                         view = await job.follow()
                     if self.texts:
                         await job.fetch_texts(view.tasks)
