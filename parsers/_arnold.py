@@ -14,11 +14,11 @@ written. The summary at the end has the number of each message, without the leve
 
 from __future__ import annotations
 
-from parsers._inside import InsideParser
+from parsers._inside import InsideParser, written_image
 from parsers._messages import Messages, like
 from parsers._passes import pass_end, pass_rules
 from parsers._resource_report import UsageParser, memory
-from parsers.parser import Found, Rule, image, progress_only, rule
+from parsers.parser import Found, Rule, progress_only, rule
 
 __all__ = ("ARNOLD", "LEVELS", "ArnoldInside", "ArnoldParser")
 
@@ -108,7 +108,7 @@ class ArnoldInside(InsideParser):
             r"\| +100% done",
         ),
         rule("render done in ", r"\| +render done in ", pass_end),
-        rule("writing file ", r"\| +\[driver_\w+\] writing file [`'\"](.+)['\"]", image),
+        rule("writing file ", r"\| +\[driver_\w+\] writing file +(\S.*)", written_image),
     )
     messages: tuple[Messages, ...] = (ARNOLD,)
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from parsers._passes import PassParser
-from parsers.parser import Found, progress_only, rule
+import re
 
-__all__ = ("FRAME_SKIPPED", "InsideParser")
+from parsers._passes import PassParser
+from parsers._render_failures import IMAGE_ENDING
+from parsers.parser import Aside, Found, RuleParser, progress_only, rule
+
+__all__ = ("FRAME_SKIPPED", "InsideParser", "written_image")
+
+_QUOTES = "\"'`"
+_UP_TO_ENDING = re.compile(rf".{{1,1000}}?{IMAGE_ENDING}")
 
 
 class InsideParser(PassParser):
@@ -64,3 +70,16 @@ FRAME_SKIPPED = rule(
     _frame_skipped,
 )
 """A frame that is skipped is done, also if the program prints no line for its begin."""
+
+
+def _announce(parser: RuleParser, found: Found) -> None:
+    rest = found.group(1).strip()
+    if rest[0] in _QUOTES:
+        last = max(rest.rfind(quote) for quote in _QUOTES)
+        parser.appendFile(rest[1:last] if last else rest[1:])
+    elif (name := _UP_TO_ENDING.match(rest)) is not None:
+        parser.appendFile(name.group())
+
+
+written_image = Aside(_announce, "each", "files")
+"""An image was written: the first group begins with its name, in quotes or to its ending."""

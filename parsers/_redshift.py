@@ -13,9 +13,9 @@ error``.
 
 from __future__ import annotations
 
-from parsers._inside import FRAME_SKIPPED, InsideParser
+from parsers._inside import FRAME_SKIPPED, InsideParser, written_image
 from parsers._messages import START, Messages, like
-from parsers.parser import Found, Rule, frame_percent, image, progress_only, rule
+from parsers.parser import Found, Rule, frame_percent, progress_only, rule
 
 __all__ = ("REDSHIFT", "REDSHIFT_RULES")
 
@@ -36,7 +36,7 @@ REDSHIFT_RULES: tuple[Rule, ...] = (
     FRAME_SKIPPED,
     rule("Skipping frame", r"Skipping frame(?! +\d)", _frame_done),
     rule("Rendering done", r"Rendering done", _render_done),
-    rule("Saved file ", r"Saved file ['\"](.+)['\"]", image),
+    rule("aved ", r"\b[Ss]aved (?:\w+ ){0,2}?(?:file|image|frame|to):? +(\S.*)", written_image),
 )
 
 REDSHIFT = Messages(

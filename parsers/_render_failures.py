@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from parsers._messages import Messages, Pattern, like
 
-__all__ = ("RENDER_FAILURES",)
+__all__ = ("IMAGE_ENDING", "RENDER_FAILURES")
 
-_IMAGE = (
+IMAGE_ENDING = (
     r"\.(?i:exr|hdr|pic|png|jpe?g|tiff?|tga|iff|bmp|dpx|cin|sgi|rgba?|psd|psb|dds|rat|webp|vrimg"
     r"|rla|rpf|mov|mp4|avi)\b"
 )
@@ -138,7 +138,7 @@ RENDER_FAILURES = Messages(
                 "error saving",
             ),
             r"(?i)\b(?:(?:could not|cannot|can't|unable to|failed to) (?:write|save|create)|error (?:writing|saving))\b"
-            rf"(?:[^\n]{{0,400}}{_IMAGE}| (?:to )?(?:the )?(?:output |rendered )?(?:image|frame|picture)\b)",
+            rf"(?:[^\n]{{0,400}}{IMAGE_ENDING}| (?:to )?(?:the )?(?:output |rendered )?(?:image|frame|picture)\b)",
         ),
     ),
     aborts=(

@@ -25,6 +25,7 @@ RENDERMAN_RULES: tuple[Rule, ...] = (
     FRAME_SKIPPED,
     *pass_rules("R90000", rf"{_PROGRESS}(\d+(?:\.\d+)?) *%", "100", rf"{_PROGRESS}100(?:\.0+)? *%"),
     rule("mode = ", r'^.*?"(.+?)".*\bmode = \w', image),
+    rule('" (', r'"([^"\n]{1,500})" \((?:openexr|deepexr|tiff|targa|png)\b', image),
     rule("Filtering to produce ", r"Filtering to produce +(\S.*?)\s*$", image),
 )
 

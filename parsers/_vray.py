@@ -12,10 +12,10 @@ prepasses are not those of the image.
 
 from __future__ import annotations
 
-from parsers._inside import FRAME_SKIPPED
+from parsers._inside import FRAME_SKIPPED, written_image
 from parsers._messages import START, Messages, like
 from parsers._passes import pass_end, pass_rules
-from parsers.parser import Rule, image, rule
+from parsers.parser import Rule, rule
 
 __all__ = ("VRAY", "VRAY_RULES")
 
@@ -29,9 +29,9 @@ VRAY_RULES: tuple[Rule, ...] = (
     ),
     rule(": done", r"Rendering image.*?: *done", pass_end),
     rule(
-        "uccessfully written ",
-        r'[Ss]uccessfully written (?:\w+ ){0,3}file "?(.+?)"?\s*$',
-        image,
+        "uccessfully ",
+        r"\b[Ss]uccessfully (?:written|saved) (?:\w+ ){0,3}(?:file|image):? +(\S.*)",
+        written_image,
     ),
 )
 
