@@ -1,11 +1,16 @@
-"""Packets that wake a render, received on the loopback of this machine."""
+"""Sleep and wake on this machine: packets on its loopback, a real command that does not sleep."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import attrs
 import pytest
 import trio
 from support.farm import FakeLink
+from support.loopback_farm import NO_RETRIES, open_loopback_farm
 
+from trio_afrender import Config
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm import FarmSettings, open_farm
 from trio_afrender.farm.node_log import Actor
@@ -61,3 +66,29 @@ async def test_packets_that_cannot_be_sent_end_the_wake() -> None:
         assert "Not woken: packets cannot be sent: " in render.node_log.lines[-1]
         with pytest.raises(EditRefused, match="it is asleep"):
             operate_render(farm.state, render, {"type": "wol_sleep"}, ADMIN, trio.current_time())
+
+
+async def test_an_agent_whose_command_to_sleep_fails_gets_tasks_again(tmp_path: Path) -> None:
+    """The whole way: instruction, service, command, report."""
+    note = tmp_path / "arguments"
+    sleep = tmp_path / "wolsleep"
+    sleep.write_text(f'#!/bin/sh\necho "$@" >{note}\nexit 5\n')
+    sleep.chmod(0o755)
+    settings = attrs.evolve(NO_RETRIES, sleep_limit=1e9)
+    async with open_loopback_farm(tmp_path / "farm", settings=settings) as loopback:
+        variables = {**Config(name="n").variables, "af_render_cmd_wolsleep": str(sleep)}
+        await loopback.agent(instructions=("sleep",), variables=variables)
+        await loopback.registered()
+        state = loopback.farm.state
+        render = state.renders["render-1"]
+        # Not every machine of tests has an interface with a MAC address.
+        render.register = attrs.evolve(render.register, netifs=NETIFS)
+        operate_render(state, render, {"type": "wol_sleep"}, ADMIN, trio.current_time())
+        loopback.farm.dispatch()
+        assert render.states.words == " ONL WFL"
+        seen = 0
+        while render.states.words != " ONL":
+            seen = await loopback.farm.changed(seen)
+        assert f"Not asleep: ended with 5: {sleep}" in "\n".join(render.node_log.lines)
+        assert note.read_text().split()[-2:] == ["020000000001", "020000000002"]
+        await loopback.check_alive()
