@@ -122,16 +122,16 @@ async def test_without_the_port_the_farm_collects_no_changes() -> None:
 
 
 async def test_a_large_job_and_its_progress() -> None:
-    tasks = [{"name": f"t{i}", "command": "true"} for i in range(5000)]
+    tasks = [{"name": f"t{i}", "command": "true"} for i in range(10_000)]
     block = {"name": "b", "service": "generic", "tasks": tasks}
     async with open_port() as (address, _):
         job = {"name": "j", "user_name": "u", "blocks": [block]}
         assert await ask(address.port, {"job": job}) == {"id": 2, "serial": 1}
         asked = {"get": {"type": "jobs", "ids": [2], "mode": "progress"}}
         (items,) = (await ask(address.port, asked))["job_progress"]["progress"]
-        assert len(items) == 5000
+        assert len(items) == 10_000
         full = await ask(address.port, {"get": {"type": "jobs", "ids": [2], "mode": "full"}})
-        assert full["jobs"][0]["blocks"][0]["tasks"][4999]["name"] == "t4999"
+        assert full["jobs"][0]["blocks"][0]["tasks"][9999]["name"] == "t9999"
         job["blocks"] = [block, {**block, "tasks": [5]}]
         refused = await ask(address.port, {"job": job})
         assert "blocks[1].tasks[0]" in refused["info"]["text"]
@@ -189,6 +189,7 @@ async def test_a_restart_keeps_what_is_shown(tmp_path: Path) -> None:
         {"get": {"type": "jobs", "mode": "full"}},
         {"get": {"type": "jobs", "ids": [2], "mode": "progress"}},
         {"get": {"type": "jobs", "ids": [2], "mode": "log"}},
+        {"get": {"type": "jobs", "ids": [2], "block_ids": [0], "task_ids": [1], "mode": "log"}},
         {"get": {"type": "users"}},
         {"get": {"type": "users", "ids": [2], "mode": "jobs_order"}},
         {"get": {"type": "pools"}},

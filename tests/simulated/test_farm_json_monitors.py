@@ -315,3 +315,72 @@ async def test_only_so_many_tasks_are_listened_to(
             "monitors", [1], operation={**watch, "job": 2, "block": 0, "task": 1}
         )
         assert answer["info"]["text"] == "a monitor listens to at most 1 tasks"
+
+
+async def test_what_is_not_watched_any_more(autojump_clock: trio.abc.Clock) -> None:
+    async with open_json_farm() as farm:
+        await register(farm)
+        await farm.ask(job(2))
+        await farm.watch("perm", uid=0)
+        for kind in ("jobs", "users"):
+            await farm.watch(kind)
+        await farm.watch("tasks", ids=[2])
+        stop = {"type": "watch", "status": "unsubscribe"}
+        for operation in (
+            {**stop, "class": "users"},
+            {**stop, "class": "tasks", "ids": [2, 77]},
+            {**stop, "class": "listen", "job": 2, "block": 0, "task": 0},
+        ):
+            answer = await farm.act("monitors", [1], operation=operation)
+            assert answer["info"]["text"].startswith("Unsubscribed from ")
+        await farm.act("jobs", [2], block_ids=[0], operation={"type": "skip"})
+        assert await farm.events() == {"jobs_change": [2]}
+        (monitor,) = (await farm.get("monitors"))["monitors"]
+        assert monitor["events"] == ["jobs_add", "jobs_change", "jobs_del"]
+        assert (await farm.get("monitors", ids=[1], mode="nope"))["monitors"] == [monitor]
+
+
+async def test_jobs_that_are_gone_are_not_watched_for_ever(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_afrender.farm.json_interface.monitor_actions._MAX_WATCHED", 1)
+    async with open_json_farm() as farm:
+        await register(farm)
+        for number in (2, 3, 4):
+            await farm.ask(job())
+            await farm.watch("tasks", ids=[number])
+            if number < 4:
+                await farm.act("jobs", [number], operation={"type": "delete"})
+        assert farm.server.requests.registry.monitors[1].task_jobs == {4}
+
+
+async def test_outputs_that_wait_have_a_limit(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_monitors, "MAX_OUTPUTS", 1)
+    async with open_json_farm() as farm:
+        await register(farm)
+        await farm.ask(job())
+        monitor = farm.server.requests.registry.monitors[1]
+        for text in ("one", "two"):
+            monitor.add_output(farm.farm.view(2).tasks[0].key, text)
+        events = await farm.events()
+        assert [each["data"] for each in events["tasks_outputs"]] == ["one"]
+        assert events["message"].startswith("3 characters of outputs")
+
+
+async def test_a_job_that_is_deleted_while_its_output_is_on_the_way(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    async with open_json_farm() as farm:
+        await register(farm)
+        await farm.watch("perm", uid=0)
+        await farm.watch("jobs")
+        await farm.ask(job())
+        await farm.watch("tasks", ids=[2])
+        await farm.watch("listen", job=2, block=0, task=0)
+        await farm.act("jobs", [2], operation={"type": "delete"})
+        await trio.testing.wait_all_tasks_blocked()
+        assert farm.server.requests.registry.monitors[1].listens == {}
+        # What was noted of its tasks is not sent any more.
+        assert await farm.events() == {"jobs_del": [2]}

@@ -15,6 +15,7 @@ from support.json_farm import JsonFarm, open_json_farm
 from trio_afrender.farm.json_interface.render_objects import describe_render, encode_renders
 from trio_afrender.protocol.messages import (
     CustomMeter,
+    Deregister,
     Events,
     FilesEntry,
     HostResources,
@@ -281,6 +282,54 @@ async def test_the_pool_passes_operations_to_its_renders(autojump_clock: trio.ab
         for link in links:
             assert (await link.expect(Events)).instruction == "exit"
         assert "cmd" in error(await farm.act("pools", [1], operation={"type": "launch_cmd"}))
+
+
+async def test_the_pool_deletes_offline_renders(autojump_clock: trio.abc.Clock) -> None:
+    async with open_json_farm() as farm:
+        links = [farm.add_render() for _ in range(2)]
+        for link, name in zip(links, ("a", "b"), strict=True):
+            await link.register(name)
+        await links[0].send_to_farm(Deregister())
+        await trio.testing.wait_all_tasks_blocked()
+        answer = await farm.act("pools", [1], operation={"type": "delete_renders"})
+        assert answer["info"]["kind"] == "log"
+        names = [render["name"] for render in (await farm.get("renders"))["renders"]]
+        assert names == ["b"]
+        assert await farm.get("branches", mode="log") == {
+            "message": {"name": "/", "type": "log", "list": []}
+        }
+
+
+async def test_less_usual_parameters_are_shown(autojump_clock: trio.abc.Clock) -> None:
+    async with open_json_farm() as farm:
+        block = {
+            **BLOCK, "sequential": 5, "file_size_min": 7, "capacity_coeff_max": 3, "flags": 2,
+            "errors_retries": 0, "task_max_run_time": 60, "srv_info": "s",
+            "max_running_tasks": 0, "need_memory": 1, "tasks_depend_mask": "none",
+        }  # fmt: skip
+        await farm.ask({"job": {**JOB, "blocks": [block]}})
+        (job,) = (await farm.get("jobs"))["jobs"]
+        (shown,) = job["blocks"]
+        for key, value in block.items():
+            if key != "tasks":
+                assert shown[key] == value, key
+        await farm.act(
+            "jobs", [2], block_ids=[0], params={"max_running_tasks": -1, "need_memory": 0}
+        )
+        link = farm.add_render()
+        await link.register(capacity=1000)
+        (task,) = (await farm.get("renders"))["renders"][0]["tasks"]
+        assert task["capacity_coeff"] == 3
+
+
+async def test_what_a_job_waits_for(autojump_clock: trio.abc.Clock) -> None:
+    async with open_json_farm() as farm:
+        await farm.ask({"job": JOB})
+        waits = (await farm.get("jobs", ids=[2], mode="why"))["job_waits"]
+        assert waits["id"] == 2
+        (block,) = waits["blocks"]
+        assert (block["block"], block["tasks"]) == (0, 1)
+        assert block["reasons"]
 
 
 async def test_kept_texts_of_renders_are_the_present_ones(autojump_clock: trio.abc.Clock) -> None:
