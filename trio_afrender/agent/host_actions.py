@@ -92,7 +92,7 @@ class HostActions:
             self._still_awake(reason)
             return
         # A host that has slept for longer than the zombie time of the server registers again, and
-        # this clock stands still while it sleeps.
+        # its clock is suspended with it.
         await trio.sleep(SLEEP_LIMIT)
         if self._registrations() == registrations:
             self._still_awake(f"the host is awake {SLEEP_LIMIT:g} s after the command to sleep")
