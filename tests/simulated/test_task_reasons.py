@@ -125,6 +125,17 @@ async def test_the_class_of_a_run_that_waited_for_something(
     )
 
 
+@pytest.mark.parametrize("before", [0, 270, 290])
+async def test_quotations_have_no_secrets(before: int, autojump_clock: MockClock) -> None:
+    task = attrs.evolve(make_task(), environment={"FARM_TOKEN": "hunter2-hunter2-hunter2"})
+    async with open_run(task) as run:
+        line = f"[ PARSER ERROR ] {'x' * before} License error for hunter2-hunter2-hunter2"
+        await run.child.write(f"{line}\n{line.replace('PARSER', 'other')}\n".encode())
+    assert run.texts("cause")[0].startswith("licence: ")
+    assert not [step for step in run.outcome.why if "hunter" in step.text]
+    assert "hunter" not in run.outcome.report
+
+
 async def test_a_run_stopped_on_request_has_neither_cause_nor_class(
     autojump_clock: MockClock,
 ) -> None:

@@ -14,7 +14,6 @@ from trio_afrender.errors import ConfigError, ProtocolError
 from trio_afrender.plugins import error_rules
 from trio_afrender.plugins.error_rules import (
     MAX_LINE,
-    MAX_QUOTE,
     MAX_RULES,
     MAX_TAIL,
     ErrorClass,
@@ -182,7 +181,7 @@ def test_a_class_quotes_the_first_line_that_matches() -> None:
     [found] = classify(built_in(), tail, 1, first_line=0)
     assert (found.line, found.quote) == (0, "No license found")
     [found] = classify(built_in(), f"{'x' * 100} No license found {'y' * 1000}")
-    assert len(found.quote) == MAX_QUOTE
+    assert len(found.quote) == MAX_LINE
     [found] = classify(built_in(), "a\nb\n", 139)
     assert (found.line, found.quote) == (0, "")
 

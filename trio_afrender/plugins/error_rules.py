@@ -56,8 +56,6 @@ MAX_TAIL = 64 * 1024
 MAX_LINE = 1000
 """Characters of a line that rules see: a pattern's time may grow with their square or faster."""
 MAX_RULES = 1000
-MAX_QUOTE = 300
-"""Characters of a line that a class quotes."""
 MAX_COUNTED = 256 * 1024 * 1024
 """Bytes of output in which lines are counted, to number those of its end."""
 COUNTED_AT_ONCE = 1024 * 1024
@@ -112,7 +110,7 @@ class ErrorClass:
     """Number of the line that matched, from 1, counted by line feeds; 0: the exit status matched, or
     the number is unknown."""
     quote: str = attrs.field(default="", eq=False)
-    """That line, cut to `MAX_QUOTE`."""
+    """That line, cut to `MAX_LINE`."""
 
 
 class _Output:
@@ -150,7 +148,7 @@ class _Output:
             return found
         number = self._numbers[self.text.count("\n", 0, position)] if self._numbers else 0
         start, end = self.line_at(position)
-        return attrs.evolve(found, line=number, quote=self.text[start:end].strip()[:MAX_QUOTE])
+        return attrs.evolve(found, line=number, quote=self.text[start:end].strip())
 
 
 def _lower(text: str) -> str:
@@ -173,9 +171,8 @@ class ErrorRule:
     found: ErrorClass
     texts: tuple[str, ...] = ()
     """In lower case."""
-    patterns: tuple[re.Pattern[str], ...] = ()
-    all_of: tuple[re.Pattern[str], ...] = ()
-    """One line that has all of them matches."""
+    patterns: tuple[tuple[re.Pattern[str], ...], ...] = ()
+    """Of each tuple the first one matches if the others match in the same line."""
     unless: re.Pattern[str] | None = None
     """The rule does not count in lines in which this occurs."""
     words: bool = False
@@ -194,8 +191,7 @@ class ErrorRule:
             while at >= 0 and not self._counts(output, lowered, at, len(wanted)):
                 at = lowered.find(wanted, at + 1, first)
             first = at if at >= 0 else first
-        for pattern in (*self.patterns, *self.all_of[:1]):
-            others = self.all_of[1:] if pattern in self.all_of else ()
+        for pattern, *others in self.patterns:
             match = pattern.search(text)
             while match and match.start() < first:
                 start, end = output.line_at(match.start())
@@ -418,13 +414,18 @@ def _make_rule(item: object) -> ErrorRule:
         raise ValueError("it needs texts, a pattern, exit codes or signals")
     if not all(isinstance(words, list) and words for words in all_of):
         raise ValueError("all_of must be a list of lists of texts")
-    lists = [_read_list({"all_of": words}, "all_of", str) for words in all_of]
+    patterns: list[tuple[re.Pattern[str], ...]] = []
+    if pattern:
+        patterns.append((_compile_pattern(pattern),))
+    if all_of:
+        lists = [_read_list({"all_of": words}, "all_of", str) for words in all_of]
+        whole_words = (rf"(?<!\w)(?:{_join(words)})(?!\w)" for words in lists)
+        patterns.append(tuple(map(_compile_pattern, whole_words)))
     unless = _read_list(item, "unless", str)
     return ErrorRule(
         found=ErrorClass(word, item.get("note", ""), item.get("host", False)),
         texts=texts,
-        patterns=(_compile_pattern(pattern),) if pattern else (),
-        all_of=tuple(_compile_pattern(rf"(?<!\w)(?:{_join(words)})(?!\w)") for words in lists),
+        patterns=tuple(patterns),
         unless=_compile_pattern(_join(unless)) if unless else None,
         words=item.get("words", False),
         exits=exits,

@@ -120,7 +120,7 @@ class Completion:
         conclusion = await self._plugins.run_end_checks(
             None if success else code, check_files=check_files, post=clean
         )
-        self._finding = conclusion.finding
+        self._finding = conclusion.finding or self._finding
         self.parsed_files = conclusion.parsed_files
         facts = self._facts(end, stop, exit_ok=conclusion.exit_ok, files_ok=conclusion.files_ok)
         if check_files and decide_status(facts).success and not await self._check_images():
@@ -155,7 +155,12 @@ class Completion:
             StopKind.STUCK_HOST,
         ):
             classes = await self._plugins.explain(None, None, upto=upto, last_lines=LAST_LINES)
-        cause = name_cause(facts, self._state.parsed, classes, self._finding)
+        # Redacted before a quotation is cut: a part of a secret is not recognized any more.
+        redact, parsed = self._state.redact, self._state.parsed
+        classes = tuple(attrs.evolve(each, quote=redact(each.quote)) for each in classes)
+        text, report = redact(parsed.deciding_text), redact(parsed.report)
+        parsed = attrs.evolve(parsed, deciding_text=text, report=report)
+        cause = name_cause(facts, parsed, classes, self._finding)
         self._why.lead("cause", cause)
         for found in classes:
             self._why.lead("class", describe_class(found, cause))
