@@ -9,7 +9,7 @@ from support.agent import CONFIG, Stage, begin, expect_task, keep_reading, open_
 from trio.testing import MockClock
 
 from trio_afrender.config import MemoryGuard
-from trio_afrender.hostinfo.memory import MemoryHeadroom
+from trio_afrender.hostinfo.memory import MAX_AGE, MemoryHeadroom, RecentHeadroom
 from trio_afrender.hostinfo.process_usage import ProcessUsage
 from trio_afrender.protocol.messages import Events, RunRef, TaskUpdate, Update
 from trio_afrender.task.monitors.memory_shortage import is_short, memory_table
@@ -36,6 +36,16 @@ def test_the_table_marks_the_processes_of_the_task() -> None:
 @pytest.mark.parametrize(("available", "short"), [(0, True), (4, True), (5, False), (100, False)])
 def test_short_is_a_twentieth(available: int, short: bool) -> None:
     assert is_short(MemoryHeadroom(available=available, total=100)) is short
+
+
+async def test_a_reading_is_shared_for_a_moment(autojump_clock: MockClock) -> None:
+    readings = [MemoryHeadroom(available=each, total=100) for each in range(5)]
+    headroom = RecentHeadroom(iter(readings).__next__)
+    assert [headroom.recent().available for _ in range(3)] == [0, 0, 0]
+    assert headroom.read().available == 1, "who must know what is now reads it"
+    assert headroom.recent().available == 1
+    await trio.sleep(MAX_AGE * 1.1)
+    assert [headroom.recent().available for _ in range(2)] == [2, 2]
 
 
 def use(stage: Stage, child: FakeChild) -> None:

@@ -363,7 +363,7 @@ class _Agent:
     async def _guard_memory(self) -> None:
         await guard_memory(
             self.config.memory_guard,
-            self._dependencies.read_headroom,
+            self._dependencies.headroom.read,
             self._dependencies.usage_reader,
             self._dispatcher.running.values,
             partial(self._dispatcher.set_unavailable, "memory"),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import attrs
 
-from trio_afrender.hostinfo.memory import ReadHeadroom
+from trio_afrender.hostinfo.memory import ReadHeadroom, RecentHeadroom
 from trio_afrender.hostinfo.process_inspection import Examine
 from trio_afrender.hostinfo.process_usage import GpuShare, ProcessUsage
 from trio_afrender.plugins.interfaces import PluginRunner
@@ -62,7 +62,9 @@ class TaskDependencies:
     usage_reader: ProcessUsageReader
     """Measures the processes of tasks."""
     read_headroom: ReadHeadroom
-    """Returns how much memory the host has left."""
+    """Returns how much memory the host has left. Called by `headroom` only."""
+    headroom: RecentHeadroom = attrs.field(init=False)
+    """What `read_headroom` returns, shared by all runs and the memory guard."""
     examine: Examine
     """Reports what inactive processes wait for."""
     gpus_unclaimed: Callable[[], bool]
@@ -81,3 +83,7 @@ class TaskDependencies:
     """Returns the seconds between two measurements of a task's tree."""
     environment: AgentEnvironment = attrs.field(factory=lambda: AgentEnvironment({}, ()))
     """The agent's variables as tasks inherit them."""
+
+    @headroom.default
+    def _make_headroom(self) -> RecentHeadroom:
+        return RecentHeadroom(self.read_headroom)

@@ -44,13 +44,13 @@ class MemoryShortage:
         self.sentence = ""
         self.table = ""
         self._state = state
-        self._read_headroom = state.dependencies.read_headroom
+        self._headroom = state.dependencies.headroom
         self._kills: int | None = None
         self._taken = 0.0
 
     async def look(self) -> None:
         """Take the table if memory is short. Called at the moments at which the usage is measured."""
-        headroom = self._read_headroom()
+        headroom = self._headroom.recent()
         # The kernel counts from the start of the host: only the difference is of this run's time.
         if self._kills is None:
             self._kills = headroom.oom_kills
@@ -59,7 +59,8 @@ class MemoryShortage:
 
     async def conclude(self) -> bool:
         """Decide after a failure whether the host was short of memory; if so, `sentence` is set."""
-        headroom = self._read_headroom()
+        # Read now: a kill by the kernel may be the cause of this end.
+        headroom = self._headroom.read()
         killed = headroom.oom_kills - self._kills if self._kills is not None else 0
         recent = self.table and trio.current_time() - self._taken <= RECENT_WINDOW
         if not recent and (killed > 0 or is_short(headroom)):
