@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -22,6 +23,7 @@ from trio_afrender.protocol.messages import (
     TaskStatus,
     TaskUpdate,
 )
+from trio_afrender.task.image_worker import ImageWorker
 from trio_afrender.testing import FakeChild, MemoryHost, ScriptedLink
 
 QUIET = attrs.evolve(CONFIG, limits=Limits(no_output=30))
@@ -51,11 +53,15 @@ class WatchedRun:
 
 @asynccontextmanager
 async def open_run(
-    task: TaskExec, config: Config = CONFIG, plugins: Path | None = None
+    task: TaskExec,
+    config: Config = CONFIG,
+    plugins: Path | None = None,
+    image_worker: ImageWorker | None = None,
 ) -> AsyncIterator[WatchedRun]:
     """Start a task; leaving the context waits for its outcome."""
     folders = [plugins] if plugins else []
-    host = MemoryHost(plugins=InlineRunner(config.plugin_settings(), folders=folders))
+    runner = InlineRunner(config.plugin_settings(), folders=folders)
+    host = MemoryHost(plugins=runner, image_worker=image_worker)
     async with open_stage(config, host=host) as stage:
         link = await stage.server.accept()
         await link.welcome()
@@ -230,6 +236,40 @@ async def test_a_run_without_its_files_names_them(
     assert run.outcome.status is TaskStatus.BadRenderedFiles
     assert run.texts("cause")[0].startswith(cause.format(tmp_path))
     assert "exit code" not in run.texts("cause")[0]
+
+
+class BlackImages:
+    """An image worker that finds all images black."""
+
+    async def thumbnail(self, image: str, thumb: str, height: int, limit: float) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def inspect(self, image: str, limit: float) -> Mapping[str, Any] | None:
+        await trio.lowlevel.checkpoint()
+        return {"width": 4, "height": 2, "values": 24, "bad": 0, "black": True}
+
+
+@pytest.mark.parametrize(
+    ("last", "more"), [(7, ""), (8, ", and 1 more image"), (9, ", and 2 more images")]
+)
+async def test_a_run_with_bad_images_names_the_first(
+    last: int, more: str, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    task = attrs.evolve(
+        make_task(),
+        block_flags=CHECKED,
+        files_block=(f"{tmp_path}/a.@#@.png",),
+        frame_start=7,
+        frame_finish=last,
+    )
+    for frame in range(7, last + 1):
+        (tmp_path / f"a.{frame}.png").write_bytes(b"x")
+    config = attrs.evolve(CONFIG, check_images="error")
+    async with open_run(task, config, image_worker=BlackImages()) as run:
+        run.child.exit(0)
+    assert run.outcome.status is TaskStatus.BadRenderedFiles
+    cause = f"the image is black all over: {tmp_path}/a.7.png{more}"
+    assert run.texts("cause") == [cause]
 
 
 STUDIO = """

@@ -215,11 +215,14 @@ class Completion:
             found, left = await check_images(paths, image_worker, limit)
             if left:
                 self._state.note(f"images: {left} of {len(paths)} were not checked in time")
-        bad = level == "error" and any(finding.serious for finding in found)
+        serious = [finding for finding in found if finding.serious]
+        bad = level == "error" and bool(serious)
         for finding in found:
             self._state.note(f"{'error' if bad and finding.serious else 'warning'}: {finding}")
         if bad:
-            self._finding = str(next(finding for finding in found if finding.serious))
+            others = len(serious) - 1
+            more = f", and {others} more image{'s' if others > 1 else ''}" if others else ""
+            self._finding = f"{serious[0]}{more}"
         return not bad
 
     async def _run_post_commands(self, conclusion: Conclusion) -> bool:
