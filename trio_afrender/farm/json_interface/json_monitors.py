@@ -19,7 +19,16 @@ from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.state import FarmState
 from trio_afrender.protocol.messages import TaskKey
 
-__all__ = ("MAX_MONITORS", "MAX_TASKS", "ZOMBIE_TIME", "JsonMonitor", "MonitorRegistry")
+__all__ = (
+    "MAX_LISTENS",
+    "MAX_MONITORS",
+    "MAX_TASKS",
+    "NODE_CLASSES",
+    "ROOT",
+    "ZOMBIE_TIME",
+    "JsonMonitor",
+    "MonitorRegistry",
+)
 
 _log = logging.getLogger(__name__)
 
