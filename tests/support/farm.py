@@ -141,7 +141,7 @@ class FarmHarness:
         self.assign()
 
     def forget_job(self, job: int) -> None:
-        transitions.forget(self.state, self.state.find_job(job))
+        transitions.forget(self.state, self.state.find_job(job), self.now)
 
     def listen(self, key: TaskKey) -> bool:
         return user_requests.listen(self.state, self.state.find_task(key))

@@ -188,7 +188,7 @@ class Farm:
         Views made before stay valid, but their texts are gone. Raises `JobError` for a job that
         is not over.
         """
-        transitions.forget(self._state, self._state.find_job(job))
+        transitions.forget(self._state, self._state.find_job(job), trio.current_time())
         self.dispatch()
         await self._writer.settled()
 

@@ -244,9 +244,11 @@ def _apply_limits(state: FarmState, job: Job, now: float) -> None:
     """Have the time limits of the running tasks checked: they may be other ones now."""
     for block in job.blocks:
         for task in block.tasks if block.counts[TaskState.RUNNING] else ():
-            if task.run is not None and time_limits(task.run):
-                state.limited[task.run.id] = task.run
-                state.check_by(now)
+            if task.run is not None:
+                state.limited.pop(task.run.id, None)
+                if time_limits(task.run):
+                    state.limited[task.run.id] = task.run
+                    state.check_by(now)
 
 
 def _give_to(state: FarmState, job: Job, user: User) -> None:
@@ -295,9 +297,7 @@ def operate_job(
     sentence = _log(state, job, actor, kind, _describe(reply))
     # Last: the job may be gone afterwards.
     if kind == "delete":
-        job.user.node_log.add(
-            state.wall(), describe_action(actor, "jobs", kind, _full_name(job), "")
-        )
+        state.log_user(job.user, describe_action(actor, "jobs", kind, _full_name(job), ""))
         delete_job(state, job, reason, now)
     return reply or sentence
 
@@ -524,9 +524,7 @@ def _log(state: FarmState, job: Job, actor: Actor, what: str, info: str) -> str:
     Returns `info`.
     """
     line = describe_action(actor, "jobs", what, _full_name(job), info)
-    job.node_log.add(state.wall(), line)
+    state.log_job(job, line)
     if info:
-        job.user.node_log.add(state.wall(), line)
-        state.note_user(job.user)
-    state.mark_job(job)
+        state.log_user(job.user, line)
     return info

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -33,7 +34,7 @@ from trio_afrender.farm.render_edits import (
 )
 from trio_afrender.farm.render_parameters import PoolParameters
 from trio_afrender.farm.state import FarmState, OutgoingMessages
-from trio_afrender.farm.transitions import add_job, check_spec, hold, make_job, refresh
+from trio_afrender.farm.transitions import add_job, check_spec, hold_until, make_job, refresh
 from trio_afrender.farm.unstored import ChangedRecords
 from trio_afrender.farm.users import User
 from trio_afrender.jobs.host_masks import compile_masks
@@ -116,6 +117,7 @@ def _job_spec(spec: JobSpec) -> object:
 def _job_data(job: Job) -> dict[str, object]:
     data: dict[str, object] = {name: getattr(job, name) for name in _JOB_PLAIN}
     data["held"] = job.held
+    data["before"] = [other.id for other in job.before]
     data["try_next"] = [(task.key.block, task.key.task) for task in job.try_next]
     data["log"] = job.node_log.entries
     return data
@@ -178,6 +180,7 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
         if name in ("next_job", "next_render", "next_user"):
             setattr(state, name, max(value, getattr(state, name)))
     with_path = _Damage(stored)
+    before: dict[int, list[int]] = {}
     if stored.pool is not None:
         pool = with_path("the pool", json.loads, stored.pool)
         restore_pool(state, with_path("the pool", _structure(PoolParameters), pool["parameters"]))
@@ -190,14 +193,15 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
     for job_id, _, spec, data in stored.blocks:
         blocks.setdefault(job_id, []).append((spec, data))
     for job_id, spec, data in stored.jobs:
-        with_path(f"job {job_id}", _restore_job, state, job_id, spec, data, blocks, since)
+        read_job = partial(_restore_job, state, blocks=blocks, before=before, since=since)
+        with_path(f"job {job_id}", read_job, job_id, spec, data)
     for job_id, block, task, data in stored.tasks:
         key = TaskKey(job_id, block, task)
         with_path(f"task {job_id}.{block}.{task}", _restore_task, state, key, data, since)
     # What the restored states would have sent has been sent before.
     state.outgoing = OutgoingMessages(changed=True)
     state.unstored.collect()
-    _connect_jobs(state, now)
+    _connect_jobs(state, before, now)
 
 
 class _Damage:
@@ -251,7 +255,9 @@ def _restore_job(
     number: int,
     spec_text: str,
     text: str,
+    *,
     blocks: Mapping[int, list[tuple[str, str]]],
+    before: dict[int, list[int]],
     since: float,
 ) -> None:
     data: dict[str, Any] = json.loads(text)
@@ -264,6 +270,7 @@ def _restore_job(
     for name in _JOB_PLAIN:
         setattr(job, name, data[name])
     job.held = data["held"]
+    before[number] = data["before"]
     job.node_log = NodeLog(data["log"])
     for block, (_, block_text) in zip(job.blocks, rows, strict=True):
         block.error_hosts = _from_unix(json.loads(block_text)["error_hosts"], since)
@@ -327,15 +334,16 @@ def _gone(name: str) -> RenderState:
     return RenderState(id=0, name=name, register=Register(name=name))
 
 
-def _connect_jobs(state: FarmState, now: float) -> None:
+def _connect_jobs(state: FarmState, before: Mapping[int, list[int]], now: float) -> None:
     """Bring what follows from the states of all tasks and jobs in line with them."""
     for render in state.renders.values():
         if render.running:
             render.lost_at = now + state.settings.zombie_time
             state.check_by(render.lost_at)
-    for job in list(state.jobs.values()):
+    for job in state.jobs.values():
+        job.before = [state.jobs[each] for each in before[job.id] if each in state.jobs]
         if job.held and not job.over:
-            hold(state, job, now)
+            hold_until(state, job, now)
         state.life_over(job, now)
     state.check_by(now)
     for job in list(state.jobs.values()):

@@ -243,6 +243,7 @@ def _hand_out(state: FarmState, render: RenderState, task: Task, now: float) -> 
         state.mark_job(job)
     if task.marks & TaskBit.TRY:
         job.try_next.remove(task)
+        state.mark_job(job)
     task.marks = 0
     job.awaits_approval = False
     job.starts = job.starts.add(now)

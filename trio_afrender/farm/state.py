@@ -25,6 +25,7 @@ from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.render_parameters import PoolParameters
 from trio_afrender.farm.render_states import Presence, RenderEvent, advance
 from trio_afrender.farm.settings import FarmSettings
+from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.farm.unstored import Unstored
 from trio_afrender.farm.users import User
 from trio_afrender.jobs.views import Texts
@@ -47,6 +48,7 @@ __all__ = (
 ROOT_POOL = 1
 """The id of the pool "/"."""
 _TASK_EVENTS = (RenderEvent.TASKS, RenderEvent.NO_TASKS)
+_TRY = TaskBit.TRY.value
 _WHY_LIMIT = 200
 """Reasons kept of a task; its log has all of them."""
 
@@ -369,6 +371,10 @@ class FarmState:
             heapq.heappush(block.ready, (rank, number))
         elif state.over:
             self.outgoing.ended_tasks.append(task.key)
+            if task.marks & _TRY:
+                task.marks &= ~_TRY
+                block.job.try_next.remove(task)
+                self.mark_job(block.job)
         self.touch(task)
 
     def attach(self, run: Run, now: float) -> None:

@@ -44,6 +44,7 @@ __all__ = (
     "finish",
     "forget",
     "hold",
+    "hold_until",
     "make_block",
     "make_job",
     "order_key",
@@ -86,10 +87,9 @@ def submit(state: FarmState, spec: JobSpec, now: float) -> Job:
     job.created = state.wall()
     job.paused = spec.offline
     add_job(state, job)
-    job.node_log.add(job.created, f"afanasy: jobs: {spec.name}: Initialized.")
-    user.node_log.add(job.created, f"afanasy: users: {user.name}: Adding a job: {spec.name}")
+    state.log_job(job, f"afanasy: jobs: {spec.name}: Initialized.")
+    state.log_user(user, f"afanasy: users: {user.name}: Adding a job: {spec.name}")
     state.changes.note_job(job.id, "add")
-    state.note_user(user)
     hold(state, job, now)
     release_held(state, now)
     return job
@@ -254,14 +254,20 @@ def find_before(state: FarmState, job: Job, spec: JobSpec) -> list[Job]:
 def hold(state: FarmState, job: Job, now: float) -> None:
     """Find what a job waits for as a whole. The caller calls `release_held` afterwards."""
     job.before = find_before(state, job, job.spec)
+    hold_until(state, job, now)
+    if not job.held:
+        job.held = True
+        refresh(state, job, now)
+    state.mark_job(job)
+    state.life_over(job, now)
+
+
+def hold_until(state: FarmState, job: Job, now: float) -> None:
+    """Note when the time comes that a job waits for, on the farm's own clock."""
     wait = job.spec.time_wait - state.wall()
     job.held_until = now + wait if wait > 0 else None
     if job.held_until is not None:
         state.check_by(job.held_until)
-    if not job.held:
-        job.held = True
-        refresh(state, job, now)
-    state.life_over(job, now)
 
 
 def release_held(state: FarmState, now: float) -> None:
@@ -274,6 +280,7 @@ def release_held(state: FarmState, now: float) -> None:
         if all(other.state == "done" for other in job.before):
             job.before = []
             job.held = False
+            state.mark_job(job)
             refresh(state, job, now)
         else:
             settle(state, job, now)
@@ -447,10 +454,10 @@ def settle(state: FarmState, job: Job, now: float) -> None:
     state.mark_job(job)
     state.changes.note_job(job.id, "change")
     if job.deleting:
-        forget(state, job)
+        forget(state, job, now)
         return
     if job.state == "done":
-        job.node_log.add(job.finished, f"afanasy: jobs: {job.spec.name}: Done.")
+        state.log_job(job, f"afanasy: jobs: {job.spec.name}: Done.")
     # Other jobs may wait for the end of this one.
     release_held(state, now)
 
@@ -464,7 +471,7 @@ def _has_suspended(job: Job) -> bool:
     )
 
 
-def forget(state: FarmState, job: Job) -> None:
+def forget(state: FarmState, job: Job, now: float) -> None:
     """Drop a job that is over, its runs and its texts. Raises `JobError` for one that is not.
 
     Later messages about its runs are answered like those about any unknown run.
@@ -480,8 +487,9 @@ def forget(state: FarmState, job: Job) -> None:
     for other in state.order:
         if job in other.before:
             other.before.remove(job)
-            state.check_by(0.0)
+            state.mark_job(other)
     state.outgoing.writes.append(Removal(TaskKey(job.id, 0, 0)))
     state.outgoing.changed = True
     state.note_user(job.user)
     state.changes.note_job(job.id, "del", job.user.name)
+    release_held(state, now)

@@ -227,6 +227,5 @@ def _log_avoided(state: FarmState, run: Run, count: int, now: float) -> None:
         text = f"{count} errors, but no other render can run the block: it is not avoided"
     job = block.job
     line = f'afanasy: jobs: {job.spec.name}: Block["{block.spec.name}"]: {render.name} - {text}'
-    job.node_log.add(state.wall(), line)
-    state.mark_job(job)
+    state.log_job(job, line)
     state.log(task, f'render "{render.name}": {text}')

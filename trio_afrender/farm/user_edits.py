@@ -124,6 +124,5 @@ def _moved(jobs: list[Job], chosen: set[int], where: str) -> list[Job]:
 
 def _log(state: FarmState, user: User, actor: Actor, what: str, info: str) -> str:
     """Write an action to the log of the user, and return its text."""
-    user.node_log.add(state.wall(), describe_action(actor, "users", what, user.name, info))
-    state.note_user(user)
+    state.log_user(user, describe_action(actor, "users", what, user.name, info))
     return info

@@ -104,7 +104,7 @@ def restart_task(state: FarmState, task: Task, reason: str, now: float) -> None:
         _stop_run(state, task.run, Stop(FarmStopKind.RESTART, reason), now)
         return
     task.errors = 0
-    task.marks = 0
+    task.marks &= TaskBit.TRY.value
     state.why(task, "asked", f"restarted: {reason}")
     state.set_state(task, TaskState.WAITING)
 
@@ -124,7 +124,7 @@ def count_as_done(state: FarmState, task: Task, reason: str, now: float, *, skip
         _stop_run(state, task.run, Stop(kind, reason), now)
         return
     task.errors = 0
-    task.marks = 0
+    task.marks &= TaskBit.TRY.value
     state.why(task, "asked", f"{'skipped' if skip else 'counted as done'}: {reason}")
     state.set_state(task, TaskState.SKIPPED if skip else TaskState.DONE)
 
@@ -159,7 +159,7 @@ def pause_job(state: FarmState, job: Job, *, on: bool) -> None:
 def delete_job(state: FarmState, job: Job, reason: str, now: float) -> None:
     """Stop a job and drop it, now or as soon as no render runs a task of it."""
     if job.over:
-        forget(state, job)
+        forget(state, job, now)
     elif not job.deleting:
         job.deleting = True
         state.mark_job(job)
@@ -210,6 +210,7 @@ def end_job(state: FarmState, job: Job, reason: str, now: float, *, stop: bool) 
     if job.over:
         return
     job.ending = job.ending or reason
+    state.mark_job(job)
     end_unstarted(state, job, "asked", reason)
     if stop:
         for block in job.blocks:
