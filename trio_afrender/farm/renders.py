@@ -17,6 +17,7 @@ from trio_afrender.farm.state import FarmState, time_limits
 from trio_afrender.farm.transitions import requeue, resume_lost_run
 from trio_afrender.farm.user_requests import stop_for_limit, tick_jobs
 from trio_afrender.protocol.messages import Events, Refused, Register, Registered, RunRef
+from trio_afrender.text import printable
 
 __all__ = (
     "close_runs",
@@ -96,10 +97,11 @@ def _add(state: FarmState, message: Register) -> RenderState:
 
 
 def _note_register(state: FarmState, render: RenderState, message: Register) -> None:
+    reason = printable(message.sleep_failed, _MAX_TEXT)
     if render.states.presence is Presence.FALLING:
-        note_awake(state, render, message.sleep_failed or "it has registered again")
-    elif message.sleep_failed:
-        state.log_render(render, f"Not asleep: {message.sleep_failed[:_MAX_TEXT]}", "wol sleep")
+        note_awake(state, render, reason or "it has registered again")
+    elif reason:
+        state.log_render(render, f"Not asleep: {reason}", "wol sleep")
     if not render.states.presence.online:
         state.log_render(render, "Registered.")
     render.wol_deadline = None
@@ -218,7 +220,8 @@ def deregister(
     if render.session != session:
         return
     _end_session(state, render, now)
-    _leave(state, render, "left" + (f": {reason[:_MAX_TEXT]}" if reason else ""), now)
+    reason = printable(reason, _MAX_TEXT)
+    _leave(state, render, f"left: {reason}" if reason else "left", now)
 
 
 def _leave(state: FarmState, render: RenderState, text: str, now: float) -> None:

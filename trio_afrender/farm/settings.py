@@ -18,7 +18,8 @@ class FarmSettings:
     zombie_time: float = 16.0
     """A render that sends nothing for so long counts as lost."""
     exit_no_task_time: float = 0.0
-    """Renders exit after so long without a task; 0: never; negative: no more."""
+    """Renders exit after so long without a task; 0 or less: never. A negative one is sent to them,
+    too, and replaces what they were sent before."""
     handshake: float = 12.0
     """How long a new connection may take until it registers."""
     errors_retries: int = 3
