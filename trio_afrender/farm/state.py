@@ -222,6 +222,16 @@ class FarmState:
         self.changes.note_user(user.id, "change")
         self.unstored.note_user(user)
 
+    def log_user(self, user: User, text: str) -> None:
+        """Add a line to the log of a user."""
+        user.node_log.add(self.wall(), text)
+        self.note_user(user)
+
+    def log_job(self, job: Job, text: str) -> None:
+        """Add a line to the log of a job."""
+        job.node_log.add(self.wall(), text)
+        self.unstored.note_job(job)
+
     def mark_job(self, job: Job, *, spec: bool = False) -> None:
         """Note a change of a job as a whole; with `spec`, of what was submitted too."""
         job.view = None
@@ -291,6 +301,7 @@ class FarmState:
         if new == old:
             return False
         render.states = new
+        self.unstored.note_render(render)
         if new.presence is not old.presence and event not in _TASK_EVENTS:
             render.wol_operation_time = self.wall()
             if new.presence is Presence.ASLEEP:
@@ -320,6 +331,7 @@ class FarmState:
         """Add a line of the farm to a render's log, in the form of Afanasy's server."""
         what = f" {what}" if what else ""
         render.node_log.add(self.wall(), f"afanasy: renders{what}: {render.name}: {text}")
+        self.unstored.note_render(render)
 
     def log(self, task: Task, text: str) -> None:
         """Add a line of the farm to a task's log, stored together with the next text."""
