@@ -47,6 +47,11 @@ ARNOLD = Messages(
         ),
         "Error reading pixel data from image file",
         "can't create file",
+        like(
+            "licen",
+            _ERROR
+            + r"(?i:\bno licen[cs]e|\blicen[cs]e\b.*\b(?:not|failed|error|unable|expired)\b|\b(?:not|failed|error|unable)\b.*\blicen[cs])",
+        ),
         "OpenEXR exception",
         "[rlm] error initializing license system",
         "[rlm] abort_on_license_fail enabled",

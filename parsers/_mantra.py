@@ -31,6 +31,9 @@ HOUDINI = Messages(
     fatal=(
         "No licenses could be found to run this application",
         "Please check for a valid license server host",
+        like(
+            "licen", r"(?i)\bno (?:valid |available )?licen[cs]es? (?:found|available|was|were)\b"
+        ),
     ),
     bad=(
         # The other devices continue; if it was the only one, the image stays black.

@@ -51,6 +51,16 @@ _NOT_FOUND = rf"(?:{_FILE}|{_KIND}{_FILLER}{{0,20}}?{_QUOTED}){_FILLER}{{0,60}}?
 _NAMED_BEHIND = rf"(?i:\bnot found|\bdoes not exist|\bno such file(?: or directory)?|\bmissing (?:{_KIND})?(?: ?files?)?)[:, ]+{_FILE}"
 _MISSING = rf"\b[Mm]issing(?: external)? (?:{_KIND}|(?i:files?|dll))(?: (?i:files?))?: {{0,9}}(?:{_QUOTED}|(\S.{{0,300}}?)(?= - |\s{{0,9}}$))"
 
+_NOT_WRITTEN = (
+    r"\b(?i:(?:could not|couldn't|cannot|can't|unable to|failed to) (?:write|save|create)|error (?:writing|saving))"
+    r"(?:(?<!create)(?i:(?: to| the| rendered){0,3} (?:output|image|frame|picture))\b"
+    r"|(?i: (?:the )?(?:output|image) (?:image|file)\b)"
+    r"|(?i:(?: to| the| output| image| file){0,4}):? {0,4}"
+    rf"(?:[\"'`][^\"'`\n]{{1,400}}{IMAGE_ENDING}|[^\s\"'`]{{1,400}}{IMAGE_ENDING}"
+    rf"|(?:[A-Za-z]:|[/~.\\])[^\"'`\n]{{1,400}}?{IMAGE_ENDING}))"
+    r"|\b(?i:(?:could not|cannot|can't|unable to|failed to) open (?:the )?output (?:image|file))\b"
+)
+
 _TOKENS_OF_OPENING = (
     "could not ", "couldn't ", "cannot ", "can't ", "can not ", "unable to ", "failed ", "error open",
     "error read", "error load",
@@ -107,7 +117,15 @@ RENDER_FAILURES = Messages(
             r"(?i)\bkernels?\b.{0,40}\b(?:compilation failed|failed to (?:compile|load|build|launch))"
             r"|\bfailed to (?:compile|build|load)\b.{0,40}\bkernels?\b",
         ),
+        like(
+            "failed to ", r"(?i)\bfailed to (?:compile|build)\b.{0,60}\b(?:device|GPU|CUDA|OptiX)\b"
+        ),
         like("licens", r"(?i)\blicens(?:e|ing)(?: check)? (?:error|failure|failed)\b"),
+        *_many(
+            ("licens", "licenc"),
+            r"\b(?i:could not|cannot|can't|unable to|failed to) (?i:obtain|get|acquire|check ?out|find)"
+            r"(?i: an?| the| any| valid| \w+){0,3} (?i:licen[cs]e)\b",
+        ),
         like(
             "camera",
             r"(?i)\b(?:no|(?:could not|cannot|can't|unable to|failed to) find(?: a| any)?)"
@@ -130,6 +148,7 @@ RENDER_FAILURES = Messages(
         *_many(
             (
                 "could not ",
+                "couldn't ",
                 "cannot ",
                 "can't ",
                 "unable to ",
@@ -137,8 +156,7 @@ RENDER_FAILURES = Messages(
                 "error writing",
                 "error saving",
             ),
-            r"(?i)\b(?:(?:could not|cannot|can't|unable to|failed to) (?:write|save|create)|error (?:writing|saving))\b"
-            rf"(?:[^\n]{{0,400}}{IMAGE_ENDING}| (?:to )?(?:the )?(?:output |rendered )?(?:image|frame|picture)\b)",
+            _NOT_WRITTEN,
         ),
     ),
     aborts=(

@@ -39,6 +39,10 @@ RENDERMAN = Messages(
         like("{severe}", r"\{SEVERE\}"),
         "cannot find valid renderman license",
         like("license", r"\bR500\d\d\b.*\bLicense\b"),
+        like(
+            "display",
+            r"(?i)\b(?:could not|cannot|can't|unable to|failed to) (?:open|create) display\b",
+        ),
         like("a08022", r"\bA08022\b"),
     ),
     assets=(

@@ -21,5 +21,7 @@ class redshift(InsideParser, UsageParser):
     )
     messages: tuple[Messages, ...] = (
         REDSHIFT,
-        RENDER_FAILURES._replace(words=("error", "warn", "fail", "not ", "missing", "abort")),
+        RENDER_FAILURES._replace(
+            words=("error", "warn", "fail", "not ", "missing", "out of ", "abort")
+        ),
     )
