@@ -151,6 +151,12 @@ _WORK: _Settings = {
     "max_tasks_per_second": _integer(-1, 10_000, absent=-1),
     "hosts_mask_type": _choice("find", "regex"),
     "need_os": _NAME,
+    "pools": Setting(
+        expected="a whole number from -100 to 100",
+        read=_integer(-100, 100).read,
+        table=True,
+        absent={},
+    ),
     "solve_method": _choice("solve_order", "solve_priority"),
     "solve_need": _choice("solve_tasksnum", "solve_capacity"),
 }
@@ -187,12 +193,6 @@ _JOB: _Settings = {
     "depend_mask_global": _MASK,
     "folders": _TABLE,
     "branch": _NAME,
-    "pools": Setting(
-        expected="a whole number from -100 to 100",
-        read=_integer(-100, 100).read,
-        table=True,
-        absent={},
-    ),
 }
 _BLOCK: _Settings = {
     **_BOTH_WORK,
@@ -275,7 +275,7 @@ _ELSEWHERE = {
     "capacity": "it is capacity_host here",
     "max_tasks": "it is max_tasks_host here",
 }
-"""Names that somebody may try, and what to do."""
+"""Names that are likely to be tried, and what to do."""
 
 
 def settings_of(kind: str) -> _Settings:
@@ -298,7 +298,7 @@ def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f'"{word}": expected key=value')
         setting = known.get(key)
         if setting is None:
-            raise ConfigError(f'a {kind} has no parameter "{key}"{_advise(key, known)}')
+            raise ConfigError(f'a {kind} has no parameter "{key}"{_advise(kind, key)}')
         if setting.table is not bool(dot and entry):
             form = f"{key}.NAME=VALUE" if setting.table else f"{key}=VALUE"
             raise ConfigError(f'"{name}": expected {form}')
@@ -312,9 +312,12 @@ def parse_settings(kind: str, words: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _advise(key: str, known: _Settings) -> str:
+def _advise(kind: str, key: str) -> str:
+    known = _ALL[kind]
     if key in _ELSEWHERE:
         return f": {_ELSEWHERE[key]}"
+    if others := [other for other in KINDS if key in _ALL[other]]:
+        return f", but a {' and a '.join(others)} has one"
     return suggest(key, known) or f"; it has {', '.join(sorted(known))}"
 
 

@@ -17,7 +17,7 @@ import attrs
 from trio_afrender.afserver.remote_nodes import BlockNode, JobNode
 from trio_afrender.text import suggest
 
-__all__ = ("TaskSelection", "parse_task_key", "select_nodes", "select_tasks")
+__all__ = ("TaskSelection", "select_nodes", "select_tasks")
 
 _WILD = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
@@ -124,19 +124,22 @@ def _select_parts(
     jobs: Sequence[JobNode], parts: Sequence[str], word: str
 ) -> tuple[list[TaskSelection], str]:
     found: list[TaskSelection] = []
+    problem = ""
     for job in jobs:
         blocks = list(job.blocks)
         if parts:
             blocks = _select_blocks(blocks, parts[0])
             if not blocks:
                 names = ", ".join(f'{b.number} "{b.name}"' for b in job.blocks[:10]) or "none"
-                return [], f'{word}: no block "{parts[0]}" of job {job.id}; it has {names}'
+                problem = f'{word}: no block "{parts[0]}" of job {job.id}; it has {names}'
         for block in blocks:
-            tasks, problem = _read_range(parts[1], block) if len(parts) > 1 else (None, "")
-            if problem:
-                return [], f"{word}: {problem}"
-            found.append(TaskSelection(job=job, block=block, tasks=tasks))
-    return found, ""
+            tasks, wrong = _read_range(parts[1], block) if len(parts) > 1 else (None, "")
+            if wrong:
+                problem = f"{word}: {wrong}"
+            else:
+                found.append(TaskSelection(job=job, block=block, tasks=tasks))
+    # Of several jobs not each one has to have the block.
+    return found, "" if found else problem
 
 
 def _select_blocks(blocks: Sequence[BlockNode], word: str) -> list[BlockNode]:
@@ -159,12 +162,3 @@ def _read_range(text: str, block: BlockNode) -> tuple[tuple[int, ...], str]:
     if last < first or last >= block.tasks or last - first >= _MAX_TASKS:
         return (), f'block {block.number} "{block.name}" has {block.tasks} tasks, from 0'
     return tuple(range(first, last + 1)), ""
-
-
-def parse_task_key(word: str) -> tuple[int, int, int] | None:
-    """Read ``JOB.BLOCK.TASK`` of three numbers; None for anything else."""
-    parts = word.split(".")
-    if len(parts) != 3 or not all(part.isdecimal() and len(part) < 10 for part in parts):
-        return None
-    job, block, task = map(int, parts)
-    return job, block, task

@@ -46,7 +46,7 @@ from trio_afrender.afserver.wait_reasons import (
 from trio_afrender.errors import AfRenderError, LinkLost, LinkRefused, ProtocolError
 from trio_afrender.text import printable
 
-__all__ = ("Monitor", "RemoteFarm")
+__all__ = ("EventMonitor", "RemoteFarm")
 
 _POLL_INTERVAL = 1.0
 """Seconds between two polls of a monitor, which a server forgets after 16."""
@@ -55,7 +55,7 @@ _OUTPUT_TIMEOUT = 15.0
 
 
 @attrs.frozen(slots=True)
-class Monitor:
+class EventMonitor:
     """A registration for events. `id` is the server's."""
 
     id: int
@@ -227,7 +227,7 @@ class RemoteFarm:
     # Monitors
 
     @asynccontextmanager
-    async def open_monitor(self) -> AsyncIterator[Monitor]:
+    async def open_monitor(self) -> AsyncIterator[EventMonitor]:
         """Register for events; leaving the context ends the registration."""
         request = {
             "user_name": self.user_name or "user",
@@ -239,7 +239,7 @@ class RemoteFarm:
         if number <= 0:
             raise ProtocolError(f"{self.url}: registered no monitor")
         try:
-            yield Monitor(number)
+            yield EventMonitor(number)
         finally:
             # It has no answer, and a server forgets who does not poll. So a failure says nothing.
             with trio.CancelScope(shield=True), trio.move_on_after(2), suppress(AfRenderError):
@@ -299,7 +299,7 @@ class RemoteFarm:
                 now = await self._read_again(job, task)
         write(pieces.finish(await self.task_text(task, "output", run=task.starts)))
 
-    async def _listen(self, monitor: Monitor, task: TaskNode) -> None:
+    async def _listen(self, monitor: EventMonitor, task: TaskNode) -> None:
         await self._task_text(task, "output", mon_id=monitor.id)
         await self._operate_monitor(
             monitor.id,
@@ -313,7 +313,7 @@ class RemoteFarm:
             },
         )
 
-    async def _poll(self, monitor: Monitor, task: TaskNode) -> tuple[str | None, str]:
+    async def _poll(self, monitor: EventMonitor, task: TaskNode) -> tuple[str | None, str]:
         """Take the events of a monitor; return the whole output, if it came, and new pieces."""
         answer = await self._get("monitors", ids=[monitor.id], mode="events")
         if isinstance(answer.get("monitor"), dict):

@@ -227,7 +227,7 @@ class JobNode:
 
     @property
     def is_system(self) -> bool:
-        """Whether it is the server's own job, which nobody submitted."""
+        """Whether it is the server's own job, which no user has submitted."""
         return self.id == 1 and self.user_name == "afadmin"
 
     @property

@@ -136,12 +136,12 @@ def _is_going(node: Node) -> str:
     return "" if isinstance(node, JobNode) and node.locked else "it is still there"
 
 
-def _tell_going(node: Node) -> str:
+def _note_deleting(node: Node) -> str:
     job = _job(node)
     return f"job {job.id} is deleted when its running tasks are closed" if job.locked else ""
 
 
-def _tell_paused(node: Node) -> str:
+def _note_paused(node: Node) -> str:
     job = _job(node)
     return f"job {job.id} is paused: `start {job.id}` starts it" if "OFF" in job.states else ""
 
@@ -216,7 +216,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             after=_has("OFF", "it is not stopped"),
             danger=_running,
             counted="running tasks, which start again from their beginning",
-            hint=_tell_paused,
+            hint=_note_paused,
         )
     },
     "retry": {
@@ -225,7 +225,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             operation={"type": "restart_errors"},
             # Else the renders that have failed stay avoided, and nothing happens for hours.
             then={"type": "reset_error_hosts"},
-            hint=_tell_paused,
+            hint=_note_paused,
         )
     },
     "delete": {
@@ -237,7 +237,7 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             gone=True,
             danger=_running,
             counted="running tasks",
-            hint=_tell_going,
+            hint=_note_deleting,
         ),
         "render": Change(
             did="deleted",
@@ -303,9 +303,9 @@ VERBS: Mapping[str, Mapping[str, Change]] = {
             )
         }
         for name, did in (
-            ("exit", "told to exit"),
-            ("reboot", "told to reboot"),
-            ("shutdown", "told to shut down"),
+            ("exit", "sent the instruction to exit to"),
+            ("reboot", "sent the instruction to reboot to"),
+            ("shutdown", "sent the instruction to shut down to"),
         )
     },
 }
@@ -326,7 +326,7 @@ RESTARTS: Mapping[str, tuple[str, str]] = {
 def make_restart(which: str) -> Change:
     """The change of jobs by ``restart`` with one of its options."""
     operation, lost = RESTARTS[which]
-    change = Change(did="restarted", operation={"type": operation}, hint=_tell_paused)
+    change = Change(did="restarted", operation={"type": operation}, hint=_note_paused)
     if not lost:
         return change
     return attrs.evolve(change, danger=lambda node: _job(node).count(lost), counted=f"{lost} tasks")

@@ -37,7 +37,7 @@ def display(fetch: Fetch, *, as_json: bool, watch: float | None) -> None:
     """Write to stdout what `fetch` returns; with `watch` again every so many seconds.
 
     A signal is the regular end of watching. Raises what `fetch` raises; while watching, errors of
-    the farm are shown, and it goes on.
+    the farm are shown, and the next try follows.
     """
     if watch is None:
         shown = trio.run(_fetch_once, fetch)

@@ -27,7 +27,7 @@ from trio_afrender.cli.terminal import clean, print_line
 from trio_afrender.errors import LinkLost, LinkRefused
 
 __all__ = (
-    "Report",
+    "ChangeReport",
     "change_nodes",
     "change_tasks",
     "list_nodes",
@@ -41,8 +41,8 @@ _NAMED = 5
 
 
 @attrs.define(slots=True)
-class Report:
-    """What became of a command. The exit code is 1 if there is a problem."""
+class ChangeReport:
+    """The outcome of a command. The exit code is 1 if there is a problem."""
 
     done: list[Mapping[str, object]] = attrs.field(factory=list)
     names: dict[str, list[str]] = attrs.field(factory=dict)
@@ -75,13 +75,13 @@ def quote_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more ({len(names)})"
 
 
-def run_change(options: Namespace, do: Callable[[RemoteFarm, Namespace, Report], Any]) -> int:
+def run_change(options: Namespace, do: Callable[[RemoteFarm, Namespace, ChangeReport], Any]) -> int:
     """Run an async change with the farm of a command; return the exit code.
 
     Raises `AfRenderError`.
     """
     farm = find_remote_farm(options)
-    report = Report()
+    report = ChangeReport()
     try:
         trio.run(partial(do, farm, options, report))
     except LinkLost as error:
@@ -114,7 +114,7 @@ def _identity(node: Node) -> object:
 
 
 async def change_nodes(
-    farm: RemoteFarm, options: Namespace, report: Report, *, kind: str, change: Change
+    farm: RemoteFarm, options: Namespace, report: ChangeReport, *, kind: str, change: Change
 ) -> None:
     """Do one change with the nodes that `options.names` select."""
     nodes, problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
@@ -135,7 +135,9 @@ async def change_nodes(
     await _check_after(farm, kind, nodes, change, report, refusal)
 
 
-def _check_before(nodes: Sequence[Node], kind: str, change: Change, report: Report) -> list[Node]:
+def _check_before(
+    nodes: Sequence[Node], kind: str, change: Change, report: ChangeReport
+) -> list[Node]:
     possible = []
     for node in nodes:
         if problem := change.before(node):
@@ -146,7 +148,7 @@ def _check_before(nodes: Sequence[Node], kind: str, change: Change, report: Repo
 
 
 async def _still_there(
-    farm: RemoteFarm, kind: str, nodes: Sequence[Node], report: Report
+    farm: RemoteFarm, kind: str, nodes: Sequence[Node], report: ChangeReport
 ) -> list[Node]:
     now = {node.id: _identity(node) for node in await list_nodes(farm, kind)}
     kept = [node for node in nodes if now.get(node.id) == _identity(node)]
@@ -173,7 +175,7 @@ async def _check_after(
     kind: str,
     nodes: Sequence[Node],
     change: Change,
-    report: Report,
+    report: ChangeReport,
     refusal: str,
 ) -> None:
     """Read the nodes back. After a refusal some of them may have changed nevertheless."""
@@ -203,7 +205,7 @@ async def _check_after(
 async def change_tasks(
     farm: RemoteFarm,
     options: Namespace,
-    report: Report,
+    report: ChangeReport,
     *,
     changes: Sequence[TaskChange],
 ) -> None:
@@ -225,7 +227,7 @@ async def change_tasks(
 
 
 async def _selected_still(
-    farm: RemoteFarm, selected: Sequence[TaskSelection], report: Report
+    farm: RemoteFarm, selected: Sequence[TaskSelection], report: ChangeReport
 ) -> list[TaskSelection]:
     jobs = {job.id: job.serial for job in await farm.jobs()}
     kept = [each for each in selected if jobs.get(each.job.id) == each.job.serial]
@@ -235,7 +237,7 @@ async def _selected_still(
 
 
 async def _change_selected(
-    farm: RemoteFarm, selected: Sequence[TaskSelection], change: TaskChange, report: Report
+    farm: RemoteFarm, selected: Sequence[TaskSelection], change: TaskChange, report: ChangeReport
 ) -> None:
     refusals: dict[str, str] = {}
     for each in selected:

@@ -19,7 +19,7 @@ from trio_afrender.afserver.remote_farm import RemoteFarm
 from trio_afrender.afserver.remote_nodes import JobNode
 from trio_afrender.cli.node_changes import TASK_CHANGES, Node
 from trio_afrender.cli.steering import (
-    Report,
+    ChangeReport,
     change_tasks,
     list_nodes,
     run_change,
@@ -54,13 +54,13 @@ def run(options: Namespace) -> int:
 
 
 async def _set_nodes(
-    farm: RemoteFarm, options: Namespace, report: Report, *, params: Mapping[str, Any]
+    farm: RemoteFarm, options: Namespace, report: ChangeReport, *, params: Mapping[str, Any]
 ) -> None:
     kind: str = options.kind
     nodes, report.problems = select_nodes(await list_nodes(farm, kind), options.names, kind)
     for node in nodes:
         _check_masks(node.fields, params)
-    # A server shows a hidden node again with any parameter that is set, unless it is told not to.
+    # A server shows a hidden node again with any parameter that is set, unless the request says hidden.
     for hidden in (False, True):
         group = [node for node in nodes if (node.fields.get("hidden") is True) is hidden]
         if group:
@@ -73,7 +73,7 @@ async def _set_group(
     kind: str,
     nodes: Sequence[Node],
     params: Mapping[str, Any],
-    report: Report,
+    report: ChangeReport,
 ) -> None:
     refusal = ""
     try:
@@ -152,7 +152,7 @@ def _check_masks(fields: Mapping[str, Any], params: Mapping[str, Any]) -> None:
 
 
 async def _set_blocks(
-    farm: RemoteFarm, options: Namespace, report: Report, *, params: Mapping[str, Any]
+    farm: RemoteFarm, options: Namespace, report: ChangeReport, *, params: Mapping[str, Any]
 ) -> None:
     selected, report.problems = select_tasks(await farm.jobs(full=True), options.names)
     parts = [each.name for each in selected if each.tasks is not None]
@@ -174,7 +174,7 @@ async def _set_blocks_of(
     job: JobNode,
     selected: Sequence[TaskSelection],
     params: Mapping[str, Any],
-    report: Report,
+    report: ChangeReport,
 ) -> None:
     refusal = ""
     numbers = [each.block.number for each in selected]

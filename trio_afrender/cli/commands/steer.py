@@ -13,7 +13,7 @@ from trio_afrender.cli.node_changes import (
     make_restart,
     make_task_restart,
 )
-from trio_afrender.cli.steering import Report, change_nodes, change_tasks, run_change
+from trio_afrender.cli.steering import ChangeReport, change_nodes, change_tasks, run_change
 from trio_afrender.errors import ConfigError
 
 __all__ = ("run",)
@@ -24,7 +24,7 @@ def run(options: Namespace) -> int:
     return run_change(options, _change)
 
 
-async def _change(farm: RemoteFarm, options: Namespace, report: Report) -> None:
+async def _change(farm: RemoteFarm, options: Namespace, report: ChangeReport) -> None:
     verb: str = options.command
     if verb == "skip":
         await change_tasks(farm, options, report, changes=[TASK_CHANGES["skip"]])
@@ -40,7 +40,7 @@ async def _change(farm: RemoteFarm, options: Namespace, report: Report) -> None:
         await change_nodes(farm, options, report, kind=kind, change=kinds[kind])
 
 
-async def _restart(farm: RemoteFarm, options: Namespace, report: Report) -> None:
+async def _restart(farm: RemoteFarm, options: Namespace, report: ChangeReport) -> None:
     """Restart whole jobs by one request each, and blocks and tasks of others."""
     which = next((name for name in RESTARTS if name and getattr(options, name, False)), "")
     jobs = await farm.jobs()
