@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from parsers._messages import START, Messages, like
 from parsers._renderers_inside import RenderersInside
+from parsers._text import text_of
 from parsers.parser import (
     Found,
     Rule,
@@ -99,3 +100,8 @@ class c4d(RenderersInside):
         *RenderersInside.rules,
     )
     messages: tuple[Messages, ...] = (CINEMA4D,)
+
+    def expects_frames(self) -> bool:
+        """A command without ``-render`` exports a scene, or runs a plug-in."""
+        command = text_of(self.taskInfo.get("command"))
+        return not command or "-render" in command

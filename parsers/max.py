@@ -12,6 +12,7 @@ from __future__ import annotations
 from parsers._messages import START, Messages, like
 from parsers._passes import frame_finished
 from parsers._renderers_inside import RenderersInside
+from parsers._text import text_of
 from parsers.parser import Found, Rule, frame_percent, new_frame, progress_only, rule
 
 __all__ = ("max",)
@@ -72,3 +73,7 @@ class max(RenderersInside):  # noqa: A001 - the name that jobs use
         *RenderersInside.rules,
     )
     messages: tuple[Messages, ...] = (MAX,)
+
+    def expects_frames(self) -> bool:
+        """3dsmaxbatch runs a script, which may render or not."""
+        return "3dsmaxbatch" not in text_of(self.taskInfo.get("command"))

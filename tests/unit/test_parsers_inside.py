@@ -575,6 +575,16 @@ def test_a_task_without_a_frame_is_no_success(name: str) -> None:
     assert "no frame" in outcome.report
 
 
+@pytest.mark.parametrize(
+    ("name", "command"), [("c4d", "Commandline -arnoldAssExport"), ("max", "3dsmaxbatch a.ms")]
+)
+def test_a_command_that_renders_nothing_tells_no_frame(name: str, command: str) -> None:
+    made = load(name)()
+    made.setTaskInfo({"command": command})
+    made.parse({"data": "done\n", "mode": "0:0"})
+    assert not made.badresult
+
+
 @pytest.mark.parametrize("name", ["arnold", "maya_arnold", "maya", "c4d", "vray", "xsi_arnold"])
 def test_a_frame_after_an_aborted_one_counts(name: str) -> None:
     """The aborted frame itself is never counted."""
