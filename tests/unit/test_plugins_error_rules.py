@@ -273,12 +273,25 @@ def test_rules_for_words_see_no_names() -> None:
         "ano seat",
         "x_no seat",
         "open /no seat",
-        "'b/no seat'",
+        "'/b/no seat'",
         "+ echo no seat",
+        "'b/no seat.exr'",
+        "'no seat.exr'",
+        "'c:\\\\no seat'",
+        "'./no seat x y z'",
     ):
         assert classify(anywhere, tail)
         assert classify(words, tail) == []
-    for tail in ("no seat", "(no seat)", "foo: no seat.", "'no seat'", "a/b no seat", "seat gone"):
+    for tail in (
+        "no seat",
+        "(no seat)",
+        "foo: no seat.",
+        "'no seat'",
+        "a/b no seat",
+        "seat gone",
+        "'at c/d: no seat'",
+        "'see /c/d.exr: no seat'",
+    ):
         assert classify(words, tail), tail
 
 

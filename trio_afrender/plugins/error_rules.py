@@ -95,7 +95,15 @@ _NAMES = re.compile(
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 """Commands that a shell or a wrapper repeats, texts in quotes, URLs and paths."""
-_QUOTED_NAME = re.compile(r"[/\\]|\.\w{1,8}.?$")
+_QUOTED_NAME = re.compile(
+    r"""
+    (?: [/\\~] | \.{1,2}[/\\] | [a-z]:[\\/] | [a-z]+:// ) .*
+    | \S* [/\\] \S*
+    | (?: .* [/\\] .* | \S+ (?:\ \S+){0,3} ) \.\w{1,8}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What stands in quotes and is a path or the name of a file, not a message."""
 
 
 @attrs.frozen(slots=True)
@@ -159,8 +167,8 @@ def _lower(text: str) -> str:
 
 def _hide(found: re.Match[str]) -> str:
     text = found.group()
-    if text[0] in "\"'" and not _QUOTED_NAME.search(text):
-        return text  # a message in quotes
+    if text[0] in "\"'" and not _QUOTED_NAME.fullmatch(text[1:-1]):
+        return text[0] + _NAMES.sub(_hide, text[1:-1]) + text[-1]  # a message, with names maybe
     return "\0" * len(text)
 
 
