@@ -288,6 +288,8 @@ def test_rules_for_words_see_no_names() -> None:
         "foo: no seat.",
         "'no seat'",
         "a/b no seat",
+        "'at c/d: no seat'",
+        "'see /c/d.exr: no seat'",
         "seat gone",
         "'at c/d: no seat'",
         "'see /c/d.exr: no seat'",
