@@ -15,8 +15,8 @@ Contract between a parser, the agent, and the tables of programs:
 - What programs print about failures is in tables, `parsers._messages.Messages`, one a program:
   markers, fatal, bad, aborts, assets, harmless. A parser names the tables of all programs that run in
   its tasks, ``messages = (MAYA, ARNOLD)``; those of its base classes count too.
-- After a line of `fatal` or `aborts` the attribute `aborted` is set: the frame gets no 100 %, and
-  `next_frame` counts nothing, until `begin_frame`, which `new_frame` and `begin_pass` call.
+- After a line of `fatal` or `aborts` the attribute `aborted` is set: percents stay, and `next_frame`
+  counts nothing, until `begin_frame`, which `new_frame` and `begin_pass` call; after `fatal` for good.
 - `tells_frames = True`: a task that ends with exit code 0 without a frame, a percent or a file is a
   bad result.
 """

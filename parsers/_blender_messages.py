@@ -83,7 +83,6 @@ BLENDER = Messages(
     ),
     fatal=(
         # Texts that Afanasy's own parser of Blender has, or that end a render before its first frame.
-        "Warning: Unable to open",
         "Cannot read file",
         "Failed to read blend file",
         "Cannot render, no camera",
@@ -108,6 +107,7 @@ BLENDER = Messages(
             r"(?:Could not (?:open|initialize|find)|Error initiali[sz]ing) .*\b(?:codec|output file)\b",
         ),
     ),
+    errors=("Warning: Unable to open",),
     assets=(
         like("find library data", _LIBRARY),
         like("cannot find lib ", _LIBRARY),

@@ -13,7 +13,8 @@ from parsers.parser import Found, RuleParser
 
 __all__ = ("FileParser", "file_written", "frame_number")
 
-_NUMBER = re.compile(r"(-?\d{1,9})(?:\.[A-Za-z]\w*)*$")
+_NUMBER = re.compile(r"(-?\d{1,9})(?:\.[A-Za-z]\w*)+$")
+_AT_END = re.compile(r"(?:^|[._-])(\d{1,9})$")
 _BEFORE_SUFFIX = re.compile(
     r"(?<![\dvV])(-?\d{3,9})[._-][A-Za-z][A-Za-z_-]{0,40}(?:\.[A-Za-z]\w*)+$"
 )
@@ -27,7 +28,7 @@ def frame_number(name: str) -> str | None:
     ``left.0012.exr``, ``right.0012.exr`` and ``0012_L.exr`` have the same number: they are files of
     one frame.
     """
-    found = _NUMBER.search(name) or _BEFORE_SUFFIX.search(name)
+    found = _NUMBER.search(name) or _AT_END.search(name) or _BEFORE_SUFFIX.search(name)
     return found.group(1).lstrip("-0") or "0" if found else None
 
 

@@ -42,6 +42,8 @@ START = r"^(?:\[[^\]\n]{1,60}\][ :]*|\d[\d:./,\-]{2,30}[ ;|]+(?:[AP]M[ ;|]*)?)*"
 """The begin of a line, with any number of time stamps and names in brackets: programs that run a
 renderer put such before its lines."""
 
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+"""A terminal's colours, which some programs print into a file too."""
 _STEMS = (
     "[ parser ", "error", "fail", "warning", "abort", "missing", "licen", "unable", "not ", "n't ", "out of", "invalid",
 )  # fmt: skip
@@ -107,6 +109,8 @@ class Messages(NamedTuple):
     """A file is missing and the render continues: a warning. The first group that matched names it."""
     harmless: tuple[str | Pattern, ...] = ()
     """Lines that look like errors but are none; each with its source."""
+    errors: tuple[str | Pattern, ...] = ()
+    """As `fatal`, but what the program reports of its progress behind it counts."""
     warnings: tuple[str | Pattern, ...] = ()
     """A warning that is not reported."""
     fatal_errors: tuple[str | Pattern, ...] = ()
@@ -134,6 +138,7 @@ class Verdict(NamedTuple):
 _FLAGS = {
     "fatal_errors": "fatalerror",
     "fatal": "error",
+    "errors": "error",
     "aborts": "badresult",
     "bad": "badresult",
     "successes": "finishedsuccess",
@@ -141,9 +146,9 @@ _FLAGS = {
 }
 """The flags of these kinds of texts. Assets and markers count only in lines without any of these."""
 _KINDS = (*_FLAGS, "assets", "markers", "harmless")
-_STOPPING = {"fatal_errors", "fatal"}
-_ABORTING = {*_STOPPING, "aborts"}
-_REPORTED = {*_ABORTING, "bad"}
+_STOPPING = {"fatal_errors", "fatal", "errors"}
+_ABORTING = {"fatal_errors", "fatal", "aborts"}
+_REPORTED = {*_STOPPING, "aborts", "bad"}
 
 
 class Scanner:
@@ -187,12 +192,14 @@ class Scanner:
         return None
 
     def _judge_line(self, line: str) -> Verdict | None:
+        if "\x1b" in line:
+            line = _COLOURS.sub("", line)
         lowered = line.lower()
         if self._finds("harmless", line, lowered) is not None or _ECHO.match(line):
             return None
         kinds = {kind for kind in _FLAGS if self._finds(kind, line, lowered) is not None}
         if not kinds.isdisjoint(_STOPPING):
-            kinds -= {"aborts", "bad"}  # an error says it all
+            kinds.discard("aborts")  # an error says it all
         if kinds - {"warnings"}:
             flags = tuple(dict.fromkeys(flag for kind, flag in _FLAGS.items() if kind in kinds))
             failed = not kinds.isdisjoint(_REPORTED)
@@ -200,7 +207,7 @@ class Scanner:
         if (asset := self._finds("assets", line, lowered)) is not None:
             return Verdict(("warning",), reported=not asset, asset=asset)
         if self._finds("markers", line, lowered) is not None:
-            return Verdict(("warning",), reported=True)
+            return Verdict(("warning",), reported=True, is_marker=True)
         return Verdict(("warning",)) if kinds else None
 
     def _finds(self, kind: str, line: str, lowered: str) -> str | None:

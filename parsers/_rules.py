@@ -49,14 +49,6 @@ _PROGRESS_METHODS = (
     "begin_frame", "next_frame", "grow_frame", "grow_task", "begin_pass", "end_pass", "use"
 )  # fmt: skip
 """The methods that built-in actions call, those of subclasses included."""
-_KINDS = {
-    "warning": "warnings",
-    "error": "fatal",
-    "badresult": "bad",
-    "fatalerror": "fatal_errors",
-    "finishedsuccess": "successes",
-}
-"""The kinds of texts in `Messages`, by the flags they set."""
 
 
 class RuleParser(parser):
@@ -95,8 +87,9 @@ class RuleParser(parser):
         self._error = ""
         """The traceback of the first action of this batch that raised."""
         self._scanner = make_scanner(_tables_of(type(self)))
-        marks = [one for one in self.rules if _is_mark(one)]
-        self._rules = (*MARKERS, *(one for one in self.rules if one not in marks))
+        # Rules that set a flag are searched for by the scanner.
+        others = (one for one in self.rules if not isinstance(one.action, Mark))
+        self._rules = (*MARKERS, *others)
 
     def findMarkers(self, i_data: str) -> None:
         """Do nothing: the markers are rules here, so that their order among others is kept."""
@@ -303,7 +296,7 @@ class RuleParser(parser):
             except Exception:  # noqa: BLE001 - as in `act`
                 self._error = self._error or traceback.format_exc()
                 continue
-            if percent is not None and percent > greatest and not (self.aborted and percent >= 100):
+            if percent is not None and percent > greatest:
                 greatest = percent
         if greatest >= 0:
             (self.grow_task if action.of_task else self.grow_frame)(greatest)
@@ -332,16 +325,16 @@ class RuleParser(parser):
     def grow_frame(self, percent: float) -> None:
         """Set the percents of the current frame; a smaller number than before changes nothing.
 
-        A frame that was aborted never gets to 100.
+        Those of a frame that was aborted stay.
         """
-        if percent > self.percentframe and not (self.aborted and percent >= 100):
+        if percent > self.percentframe and not self.aborted:
             self.percentframe = int(min(percent, 100))
             self._has_grown = True
 
     @progress_only
     def grow_task(self, percent: float) -> None:
         """Set the percents of the whole task, for programs that report no frames."""
-        if percent > self._task_percent and not (self.aborted and percent >= 100):
+        if percent > self._task_percent and not self.aborted:
             self._task_percent = int(min(percent, 100))
             self.percentframe = max(self.percentframe, self._task_percent)
             self._has_grown = True
@@ -355,22 +348,19 @@ class RuleParser(parser):
 def _tables_of(made: type[RuleParser]) -> tuple[Messages, ...]:
     """The tables of a class and its bases, and one of its own texts and `mark` rules."""
     tables = [table for one in made.__mro__ for table in one.__dict__.get("messages", ())]
-    own: dict[str, tuple[str | Pattern, ...]] = {
-        "warnings": made.warnings,
-        "fatal": made.errors,
-        "bad": made.badresults,
-        "fatal_errors": made.fatalerrors,
-        "successes": made.successes,
-    }
+    marks: dict[str, tuple[Pattern, ...]] = {}
     for one in made.rules:
-        if _is_mark(one):
-            kind = _KINDS[one.action.attribute]  # type: ignore[union-attr]  # an aside
-            own[kind] = (*own[kind], Pattern(one.token.lower(), one.pattern))
-    return (*dict.fromkeys(tables), Messages(**own))
-
-
-def _is_mark(one: Rule) -> bool:
-    return isinstance(one.action, Mark)
+        if isinstance(one.action, Mark):
+            flag = one.action.attribute
+            marks[flag] = (*marks.get(flag, ()), Pattern(one.token.lower(), one.pattern))
+    own = Messages(
+        warnings=(*made.warnings, *marks.get("warning", ())),
+        errors=(*made.errors, *marks.get("error", ())),
+        bad=(*made.badresults, *marks.get("badresult", ())),
+        fatal_errors=(*made.fatalerrors, *marks.get("fatalerror", ())),
+        successes=(*made.successes, *marks.get("finishedsuccess", ())),
+    )
+    return (*dict.fromkeys(tables), own)
 
 
 def _has_known_methods(made: type[RuleParser]) -> bool:

@@ -17,6 +17,7 @@ import re
 
 from parsers._blender_messages import BLENDER_MESSAGES
 from parsers._frames_from_files import FileParser, frame_number
+from parsers._messages import Messages
 from parsers._text import text_of
 from parsers.parser import Found, Rule, frame_share, new_frame, progress_only, rule
 
@@ -113,7 +114,7 @@ _SAVED = r"""Saved: (?:'(.+)'|"(.+)"|([^'"\s].*))"""
 class blender(FileParser):
     """Frames by their numbers or files, percents by samples or tiles, files as they are saved."""
 
-    messages = BLENDER_MESSAGES
+    messages: tuple[Messages, ...] = BLENDER_MESSAGES
     tells_frames = True
     rules: tuple[Rule, ...] = (
         rule("Fra:", r"Fra: ?(-?\d+)", new_frame),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parsers._marked_errors import MARKED_ERRORS
+from parsers._messages import Messages
 from parsers._missing_files import MISSING_FILES
 from parsers.parser import Rule, RuleParser, frame_share, rule
 
@@ -18,7 +19,10 @@ def _bar(parser: RuleParser, groups: tuple[str, ...]) -> float:
 class yafray(RuleParser):
     """Percents by the marks, also of an unfinished line."""
 
-    messages = (MARKED_ERRORS, MISSING_FILES._replace(words=("error", "not ")))
+    messages: tuple[Messages, ...] = (
+        MARKED_ERRORS,
+        MISSING_FILES._replace(words=("error", "not ")),
+    )
     tail = True
 
     rules: tuple[Rule, ...] = (rule("Render pass: [", r"Render pass: \[(#+)", frame_share(_bar)),)

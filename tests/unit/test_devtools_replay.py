@@ -64,6 +64,7 @@ def test_each_event_names_its_line() -> None:
         (4, "percentframe", 60, "PROGRESS: 60%"),
         (5, "warning", True, "[ PARSER WARNING ] dusty <b>"),
         (6, "warning", True, "[ PARSER WARNING ] again"),
+        (7, "report", "[ PARSER ERROR ] bad", "[ PARSER ERROR ] bad"),
         (7, "error", True, "[ PARSER ERROR ] bad"),
         (8, "file", "a b.png", "@IMAGE@a b.png"),
     ]

@@ -19,6 +19,7 @@ WARNING = frozenset({"warning"})
 ERROR = frozenset({"error"})
 BAD = frozenset({"badresult"})
 SUCCESS = frozenset({"finishedsuccess"})
+TOLD_NO_FRAME = "the program ended with exit code 0 and told no frame"
 
 HOUDINI = (
     Case(
@@ -183,8 +184,8 @@ COMPOSITING = (
     Case("afterfx", "afterfx_frames", 4, Outcome(percent=75, frame=3, flags=ERROR)),
     Case("afterfx", "afterfx_frames", 1, Outcome(percent=75, percentframe=75, flags=ERROR)),
     Case("afterfx", "afterfx_german", 4, Outcome(percent=50, frame=2)),
-    Case("afterfx", "afterfx_german", 1, Outcome()),
-    Case("afterfx", "afterfx_silent", 1, Outcome(flags=BAD)),
+    Case("afterfx", "afterfx_german", 1, Outcome(percent=100, percentframe=100)),
+    Case("afterfx", "afterfx_silent", 1, Outcome(flags=BAD, report=TOLD_NO_FRAME)),
     Case("fusion", "fusion_console", 4, Outcome(percent=75, frame=3)),
     Case("fusion", "fusion_console", 1, Outcome(percent=75, percentframe=75)),
     Case("fusion", "fusion_done", 11, Outcome(percent=100, frame=11, flags=SUCCESS)),
@@ -198,14 +199,35 @@ TOOLS = (
     Case("rsync", "rsync_each", 1, Outcome(percent=100, percentframe=100)),
     Case("rsync", "rsync_single", 1, Outcome(percent=100, percentframe=100)),
     Case("rsync", "rsync_progress2", 1, Outcome(percent=100, percentframe=100)),
-    Case("rsync", "rsync_missing", 1, Outcome(percent=100, percentframe=100, flags=WARNING)),
+    Case(
+        "rsync",
+        "rsync_missing",
+        1,
+        Outcome(
+            percent=100,
+            percentframe=100,
+            flags=WARNING,
+            report='rsync: [sender] link_stat "/data/nope" failed: No such file or directory (2)',
+        ),
+    ),
     Case("curl", "curl_meter", 2, Outcome(percent=80, frame=1, percentframe=60)),
     Case("curl", "curl_meter", 1, Outcome(percent=100, frame=1, percentframe=100)),
     Case("curl", "curl_unknown", 1, Outcome()),
     Case("curl", "curl_upload", 1, Outcome(percent=35, percentframe=35)),
     Case("curl", "curl_bar", 1, Outcome(percent=60, percentframe=60)),
     Case("curl", "curl_parallel", 1, Outcome(percent=80, percentframe=80)),
-    Case("awscli", "awscli_upload", 1, Outcome(percent=96, percentframe=96, flags=WARNING)),
+    Case(
+        "awscli",
+        "awscli_upload",
+        1,
+        Outcome(
+            percent=96,
+            percentframe=96,
+            flags=WARNING,
+            report="upload failed: src/f1.bin to s3://bucket/src/f1.bin An error occurred"
+            " (AccessDenied) when calling the PutObject operation: Access Denied",
+        ),
+    ),
     Case("awscli", "awscli_download", 1, Outcome(percent=100, percentframe=100)),
     Case("awscli", "awscli_parts", 1, Outcome(percent=75, percentframe=75)),
     Case("ftrack", "ftrack_failed", 1, Outcome(flags=ERROR)),

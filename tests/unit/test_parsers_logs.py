@@ -91,14 +91,18 @@ CASES = (
             files=("27/f_0010.png",),
         ),
     ),
-    Case("ffmpeg", "ffmpeg_encode", 1, Outcome(files=("movie.mp4",))),  # the length is unknown
+    Case(  # the length is unknown
+        "ffmpeg", "ffmpeg_encode", 1, Outcome(percent=100, percentframe=100, files=("movie.mp4",))
+    ),
     Case(
         "ffmpeg",
         "ffmpeg_transcode",
         1,
         Outcome(percent=100, percentframe=100, files=("out2.mov",)),
     ),
-    Case("ffmpeg", "ffmpeg_progress", 1, Outcome(percent=99, percentframe=99, files=("out3.mov",))),
+    Case(
+        "ffmpeg", "ffmpeg_progress", 1, Outcome(percent=100, percentframe=100, files=("out3.mov",))
+    ),
     Case("ffmpeg", "ffmpeg_missing", 1, Outcome(flags=frozenset({"error"}))),
     Case("ffmpeg", "ffmpeg_empty", 1, Outcome(flags=frozenset({"badresult"}), files=("y.mov",))),
     Case("mitsuba", "mitsuba_cli", 1, Outcome(percent=100, percentframe=100, files=("out.exr",))),
@@ -119,6 +123,7 @@ CASES = (
             percent=100,
             percentframe=100,
             flags=frozenset({"warning"}),
+            report="RuntimeError: [w.py:7] <module>: boom",
             files=("w.png", "w.jpg", "w.exr"),
         ),
     ),
