@@ -11,9 +11,9 @@ from support.farm import FakeRender, FarmHarness, listed
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm import HostNeeds
 from trio_afrender.farm.node_log import Actor
-from trio_afrender.farm.render_edits import edit_render, operate_render
+from trio_afrender.farm.render_edits import edit_pool, edit_render, operate_render
 from trio_afrender.farm.wake_on_lan import is_mac, make_magic_packet
-from trio_afrender.protocol.messages import NetIF
+from trio_afrender.protocol.messages import NetIF, TaskStatus
 
 ADMIN = Actor(user_name="root", admin=True)
 NETIFS = (
@@ -194,6 +194,12 @@ def test_renders_are_woken_one_after_the_other_for_tasks_they_could_run() -> Non
         operate(render, "wol_sleep")
         render.leave()
     edit_render(farm.state, renders[1].state, {"paused": True}, ADMIN, farm.now)
+    sick = make_render(farm, "sick")
+    edit_pool(farm.state, {"sick_errors_count": 1}, ADMIN, farm.now)
+    farm.job(listed(errors_retries=0))
+    sick.end(sick.take_one(), TaskStatus.FinishedError)
+    operate(sick, "wol_sleep")
+    sick.leave()
     assert woken(farm) == [], "nothing waits"
     job = farm.job(listed(40))
     assert woken(farm) == ["a"]
@@ -207,6 +213,7 @@ def test_renders_are_woken_one_after_the_other_for_tasks_they_could_run() -> Non
         'block "b", each of 2 renders ("a", "c"): it is asleep, and packets to wake it were sent',
         'block "b", render "b": it is asleep; it is paused',
         'block "b", render "small": it is asleep; a task needs 100 of capacity, 10 of 10 are free',
+        'block "b", render "sick": it is asleep; it is sick: tasks of 1 user failed there',
     )
 
 

@@ -266,3 +266,15 @@ def test_every_kind_has_a_sentence() -> None:
         text = Obstacle(kind, need=1, have=2, of=3, detail="x").text
         assert text
         assert "{" not in text
+
+
+def test_a_render_whose_link_is_lost() -> None:
+    farm = FarmHarness()
+    render = farm.render()
+    render.cut()
+    job = farm.job()
+    assert farm.why_waiting(job) == (
+        'block "b", render "a": its link is lost, and it may come back',
+    )
+    farm.pass_time(17.0)
+    assert farm.why_waiting(job) == ("no render is online",)

@@ -13,6 +13,7 @@ class ObstacleKind(enum.StrEnum):
 
     # Of a render, for every task
     OFFLINE = "offline"
+    LINK_LOST = "link_lost"
     ASLEEP = "asleep"
     WAKING = "waking"
     FALLING = "falling"
@@ -62,6 +63,7 @@ class ObstacleKind(enum.StrEnum):
 
 _TEXTS = {
     ObstacleKind.OFFLINE: "it is offline",
+    ObstacleKind.LINK_LOST: "its link is lost, and it may come back",
     ObstacleKind.ASLEEP: "it is asleep",
     ObstacleKind.WAKING: "it is asleep, and packets to wake it were sent",
     ObstacleKind.FALLING: "it was ordered to sleep",

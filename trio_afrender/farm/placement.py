@@ -18,6 +18,7 @@ __all__ = (
     "coefficient",
     "least_capacity",
     "why_avoided_by_block",
+    "why_barred",
     "why_job_rests",
     "why_not_for_block",
     "why_not_for_job",
@@ -27,13 +28,14 @@ __all__ = (
 
 _VARCAPACITY = int(BlockFlags.VARCAPACITY)
 """A plain integer, because a test with a flag of `enum` is slow."""
-_PRESENCE = {
+_WITHOUT_LINK = {
     Presence.OFFLINE: Obstacle(ObstacleKind.OFFLINE),
+    Presence.ONLINE: Obstacle(ObstacleKind.LINK_LOST),
+    Presence.RUNNING: Obstacle(ObstacleKind.LINK_LOST),
     Presence.ASLEEP: Obstacle(ObstacleKind.ASLEEP),
     Presence.WAKING: Obstacle(ObstacleKind.WAKING),
     Presence.FALLING: Obstacle(ObstacleKind.FALLING),
 }
-_OFFLINE = _PRESENCE[Presence.OFFLINE]
 
 
 def why_unavailable(state: FarmState, render: RenderState, now: float) -> Obstacle | None:
@@ -55,7 +57,13 @@ def _why_closed(state: FarmState, render: RenderState) -> Obstacle | None:
     states = render.states
     # A render whose link is lost still counts as there, but nothing can be sent to it.
     if render.session is None or states.presence is Presence.FALLING:
-        return _PRESENCE.get(states.presence, _OFFLINE)
+        return _WITHOUT_LINK[states.presence]
+    return why_barred(state, render)
+
+
+def why_barred(state: FarmState, render: RenderState) -> Obstacle | None:
+    """What keeps all tasks from a render even if it is there and none of its tasks runs."""
+    states = render.states
     if states.health is Health.SICK:
         return Obstacle(ObstacleKind.SICK, have=len(render.sick_errors))
     if states.host is HostNimby.ALL:

@@ -13,7 +13,13 @@ import json
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm.model import RenderState, TaskState
 from trio_afrender.farm.obstacles import count
-from trio_afrender.farm.placement import why_not_for_block, why_not_for_job
+from trio_afrender.farm.placement import (
+    why_avoided_by_block,
+    why_barred,
+    why_job_rests,
+    why_not_for_block,
+    why_not_for_job,
+)
 from trio_afrender.farm.render_states import Presence, RenderEvent
 from trio_afrender.farm.state import FarmState, WakePackets
 from trio_afrender.farm.wake_on_lan import is_mac
@@ -27,6 +33,10 @@ __all__ = (
     "wake_for_tasks",
     "why_awake",
 )
+
+
+_WAKE_CHECK = 1.0
+"""Seconds between two searches for a render to wake."""
 
 
 def order_sleep(state: FarmState, render: RenderState, now: float) -> None:
@@ -125,25 +135,28 @@ def wake_for_tasks(state: FarmState, now: float) -> None:
         return
     for name in sorted(state.asleep):
         render = state.renders[name]
-        if _macs(render) and _could_run(state, render):
+        if _macs(render) and _could_run(state, render, now):
             wake(state, render, now)
             state.log_render(render, "Woken for a task that waits.", "auto wol wake")
             state.next_wake = now + state.settings.wake_interval
-            state.check_by(state.next_wake)
-            return
+            break
+    else:
+        # Not again for each message of a render: many renders may have to be asked.
+        state.next_wake = now + _WAKE_CHECK
+    state.check_by(state.next_wake)
 
 
-def _could_run(state: FarmState, render: RenderState) -> bool:
-    effective = render.effective
-    if effective.priority == 0 or effective.max_tasks < 1 or state.pool.paused:
+def _could_run(state: FarmState, render: RenderState, now: float) -> bool:
+    if render.effective.max_tasks < 1 or why_barred(state, render):
         return False
-    for job in state.order:
-        if not job.counts[TaskState.READY] or job.paused or job.user.paused:
-            continue
-        if why_not_for_job(render, job):
-            continue
-        for block in job.blocks:
-            # Its load is that before it slept.
-            if block.counts[TaskState.READY] and not why_not_for_block(render, block):
-                return True
-    return False
+    # Its load is that before it slept.
+    return any(
+        block.counts[TaskState.READY]
+        and not why_not_for_block(render, block)
+        and not why_avoided_by_block(state, render, block, now)
+        for job in state.order
+        if job.counts[TaskState.READY]
+        and not why_job_rests(job, now)
+        and not why_not_for_job(render, job)
+        for block in job.blocks
+    )

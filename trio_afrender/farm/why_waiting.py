@@ -15,6 +15,7 @@ from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
 from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
 from trio_afrender.farm.placement import (
     why_avoided_by_block,
+    why_barred,
     why_job_rests,
     why_not_for_block,
     why_not_for_job,
@@ -31,7 +32,6 @@ __all__ = ("RenderAnswer", "WaitAnswer", "explain_job", "explain_task", "why_wai
 _NAMED = 3
 """Renders, or blocks, that one sentence names."""
 _NEXT = "it comes next"
-_SLEEPERS = (Presence.ASLEEP, Presence.WAKING)
 _AT_EACH_RENDER = (ObstacleKind.MAX_RUNNING, ObstacleKind.POOL_PAUSED)
 """What the rules find at a render, though it is the same at each."""
 _OF_BLOCK = (ObstacleKind.MAX_RUNNING, ObstacleKind.BLOCKS, ObstacleKind.FRAMES)
@@ -122,7 +122,7 @@ def explain_task(state: FarmState, task: Task, now: float) -> WaitAnswer:
     found = [*_why_job_waits(state, block.job, now), *_why_task_waits(task)]
     if found:
         return attrs.evolve(answer, obstacles=tuple(found))
-    asked = [r for r in state.renders.values() if r.online or r.states.presence in _SLEEPERS]
+    asked = [r for r in state.renders.values() if r.states.presence is not Presence.OFFLINE]
     if not asked:
         return attrs.evolve(answer, obstacles=(Obstacle(ObstacleKind.NO_RENDER),))
     renders = tuple(_ask(state, render, task, now) for render in asked)
@@ -135,12 +135,14 @@ def _ask(state: FarmState, render: RenderState, task: Task, now: float) -> Rende
     block = task.block
     found = (
         why_unavailable(state, render, now),
+        why_barred(state, render),  # beside the first, which names the link first
         why_not_for_job(render, block.job),
         why_not_for_block(render, block),
         why_avoided_by_block(state, render, block, now),
         why_not_for_task(state, render, task, now),
     )
-    return RenderAnswer(render=render.name, obstacles=tuple(filter(None, found)))
+    obstacles = tuple(dict.fromkeys(filter(None, found)))
+    return RenderAnswer(render=render.name, obstacles=obstacles)
 
 
 def _why_job_waits(state: FarmState, job: Job, now: float) -> Iterator[Obstacle]:
