@@ -291,8 +291,6 @@ def test_rules_for_words_see_no_names() -> None:
         "'at c/d: no seat'",
         "'see /c/d.exr: no seat'",
         "seat gone",
-        "'at c/d: no seat'",
-        "'see /c/d.exr: no seat'",
     ):
         assert classify(words, tail), tail
 
