@@ -82,9 +82,12 @@ class OutputPieces:
         """Return what is missing of the stored output of the run, which is over."""
         if final[: self._printed].endswith(self._tail):
             return self._print(final[self._printed :])
-        # Pieces were lost, or the stored output is shortened in the middle.
-        at = final.rfind(self._tail)
-        return self._print(final[at + len(self._tail) :]) if at >= 0 else ""
+        # Pieces were lost, or the stored output is shortened in the middle: what follows the end of
+        # the printed text, else its last line, is missing.
+        for tail in (self._tail, self._tail.splitlines(keepends=True)[-1]):
+            if (at := final.rfind(tail)) >= 0:
+                return self._print(final[at + len(tail) :])
+        return ""
 
     def _print(self, text: str) -> str:
         self._printed += len(text)
