@@ -229,6 +229,8 @@ class Database:
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise StoreInUse(self.path, "another farm has it open") from None
+            if "no such" in str(error):  # a table or a column
+                raise DamagedRecords(self.path, error) from None
             raise StoreError(self.path, str(error)) from error
         except sqlite3.DatabaseError as error:
             raise DamagedRecords(self.path, str(error)) from None

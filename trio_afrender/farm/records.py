@@ -182,9 +182,7 @@ def restore(state: FarmState, stored: StoredRecords, now: float) -> None:
     with_path = _Damage(stored)
     before: dict[int, list[int]] = {}
     if stored.pool is not None:
-        pool = with_path("the pool", json.loads, stored.pool)
-        restore_pool(state, with_path("the pool", _structure(PoolParameters), pool["parameters"]))
-        state.pool_log = NodeLog(pool["log"])
+        with_path("the pool", _restore_pool, state, stored.pool)
     for text in stored.users:
         with_path("a user", _restore_user, state, text)
     for text in stored.renders:
@@ -220,17 +218,16 @@ class _Damage:
             raise DamagedRecords(self._path, f"{what}: {problem}") from error
 
 
-def _structure(kind: type[_T]) -> Callable[[object], _T]:
-    def structure(value: object) -> _T:
-        return _CONVERTER.structure(value, kind)
-
-    return structure
-
-
 def _from_unix(
     hosts: Mapping[str, tuple[int, float]], since: float
 ) -> dict[str, tuple[int, float]]:
     return {name: (int(count), float(last) - since) for name, (count, last) in hosts.items()}
+
+
+def _restore_pool(state: FarmState, text: str) -> None:
+    data: dict[str, Any] = json.loads(text)
+    restore_pool(state, _CONVERTER.structure(data["parameters"], PoolParameters))
+    state.pool_log = NodeLog(data["log"])
 
 
 def _restore_user(state: FarmState, text: str) -> None:
