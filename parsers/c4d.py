@@ -66,7 +66,7 @@ CINEMA4D = Messages(
         like("not found", r"\bError: take not found\b"),
     ),
     assets=(like("asset ", r"\bAsset (?:missing|Error):? *\"?([^\"\n]*[^\"\s])?"),),
-    harmless=(
+    ignored=(
         # Both are printed in renders that succeed: deadline-cloud-for-cinema-4d 80 and 133.
         like("critical: nullptr", r"CRITICAL: nullptr \["),
         like("description error", r"Description Error: \S+ is already registered"),
@@ -89,7 +89,8 @@ class c4d(RenderersInside):
     tells_frames = True
 
     rules: tuple[Rule, ...] = (
-        rule("Rendering frame ", r"Rendering frame +(-?\d+)", new_frame),
+        # Redshift numbers its frames itself, behind ``[Redshift]`` or ``Redshift Info:``.
+        rule("Rendering frame ", r"(?<![\]:] )Rendering frame +(-?\d+)", new_frame),
         rule("Rendering Phase: ", r"Rendering Phase: +(\w+)", _begin_phase),
         rule(
             "Progress: ",

@@ -68,7 +68,7 @@ class max(RenderersInside):  # noqa: A001 - the name that jobs use
 
     rules: tuple[Rule, ...] = (
         rule(" completed", r"Frame +-?\d+ completed", _completed),
-        rule("Rendering frame ", r"Rendering frame +(-?\d+)", _begin),
+        rule("Rendering frame ", r"(?<![\]:] )Rendering frame +(-?\d+)", _begin),
         rule("progr:", r"progr: *(\d+)(?:\.\d+)? *% +rendered", frame_percent),
         *RenderersInside.rules,
     )

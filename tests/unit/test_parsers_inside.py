@@ -419,7 +419,7 @@ CASES = (
         "usdrecord",
         "usdrecord_nothing",
         2,
-        Outcome(flags=BAD, report="the program ended with exit code 0 and told no frame"),
+        Outcome(flags=BAD, report="the program ended with exit code 0 and reported no frame"),
     ),
 )
 
@@ -566,6 +566,17 @@ def test_a_skipped_frame_between_named_ones_counts_once() -> None:
     log = "Starting frame 1.\nRendering image...: done\nSkipping frame 2\nStarting frame 3.\n"
     outcome, _ = follow(load("vray")(), [log.encode()], 4)
     assert (outcome.percent, outcome.frame) == (50, 2)
+
+
+@pytest.mark.parametrize("name", ["c4d", "max"])
+def test_frames_that_the_renderer_numbers_itself_count_none(name: str) -> None:
+    log = "".join(
+        f"Rendering frame {number} at 8 x 8\n[Redshift] Rendering frame 1...\n"
+        "[Redshift] \tBlock 1/2 (0,0) rendered by GPU 0 in 20ms\n[Redshift] Frame done - 5.21s\n"
+        for number in (12, 13)
+    )
+    outcome, _ = follow(load(name)(), [log.encode()], 4)
+    assert (outcome.percent, outcome.frame) == (50, 1)
 
 
 @pytest.mark.parametrize("name", ["c4d", "max", "usdrecord"])
