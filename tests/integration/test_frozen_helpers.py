@@ -18,8 +18,23 @@ BUDGET = 12.0
 """Seconds that the whole may take: five until it is noticed, and this test's own processes."""
 
 
-@pytest.mark.parametrize("what", ["stop", "exit", "drain", "new"])
-@pytest.mark.parametrize("helper", ["supervisor", "task supervisor", "both", "orphaned"])
+@pytest.mark.parametrize(
+    ("helper", "what"),
+    [
+        ("supervisor", "new"),
+        ("supervisor", "drain"),
+        ("task supervisor", "stop"),
+        ("task supervisor", "exit"),
+        ("both", "exit"),
+        ("both", "drain"),
+        ("orphaned", "stop"),
+        ("orphaned", "exit"),
+        ("plugin host", "new"),
+        ("plugin host", "exit"),
+        ("fork server", "new"),
+        ("fork server", "drain"),
+    ],
+)
 async def test_a_helper_that_is_stopped_is_continued(
     tmp_path: Path, helper: str, what: str
 ) -> None:
@@ -32,7 +47,17 @@ async def test_a_helper_that_is_stopped_is_continued(
         job = submit(farm, f"echo $$ $PPID > {pids}; read x < {hold}; echo $x")
         leader, task_supervisor = map(int, (await pass_gate(pids)).split())
         supervisor = psutil.Process(task_supervisor).ppid()
-        stopped = {"supervisor": (supervisor,), "both": (supervisor, task_supervisor)}
+        plugin_processes = psutil.Process(agent.process.pid).children(recursive=True)
+        fork_server = next(
+            each for each in plugin_processes if "forkserver_main" in each.cmdline()[-3]
+        )
+        stopped = {
+            "supervisor": (supervisor,),
+            "both": (supervisor, task_supervisor),
+            "fork server": (fork_server.pid,),
+            "plugin host": tuple(each.pid for each in fork_server.children()),
+        }
+        assert all(stopped.values())
         if helper == "orphaned":
             os.kill(supervisor, signal.SIGKILL)
             await until(lambda: not lives(supervisor))

@@ -21,6 +21,7 @@ from trio_afrender.errors import PluginError, ProtocolError
 from trio_afrender.plugins.host.host_protocol import PluginFrameReader, pack
 from trio_afrender.process.environment import clean_environment
 from trio_afrender.process.oom_score import unprotecting
+from trio_afrender.process.procfs import continue_stopped
 
 __all__ = ("ForkServer", "ForkServers", "describe_end", "open_forkserver", "receive_messages")
 
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 RECEIVE_SIZE = 64 * 1024
 MAX_PRINTED_TAIL = 16 * 1024
 """Characters kept of what it printed: why it cannot start."""
+WATCH_INTERVAL = 5.0
+"""Seconds between two looks whether a plugin process was stopped by a signal."""
 END_TIMEOUT = 5.0
 """Seconds that it, and the hosts it has forked, may take to end once they were killed."""
 
@@ -74,6 +77,7 @@ class ForkServer:
             number, pending = next(self._numbers), _PendingFork()
             self._forks[number] = pending
             try:
+                continue_stopped(self.pid)
                 await self._send(pack({"op": "fork", "id": number}), *fds)
                 await pending.done.wait()
             except trio.Cancelled:
@@ -126,6 +130,17 @@ class ForkServer:
         assert stream is not None  # noqa: S101 - asked for when it was started
         while data := await stream.receive_some(RECEIVE_SIZE):
             self._printed = (self._printed + data.decode("utf-8", "replace"))[-MAX_PRINTED_TAIL:]
+
+    async def watch(self) -> None:
+        """Continue what a signal has stopped, this process and its hosts, until cancelled."""
+        # A host that is stopped gets no processor time, so its calls would have three times their
+        # limit (`host.SLOW_CALL_FACTOR`).
+        while True:
+            # At multiples of the interval, at which the agent wakes up anyway for its measurements.
+            await trio.sleep(WATCH_INTERVAL - trio.current_time() % WATCH_INTERVAL)
+            for pid in (self.pid, *self._hosts):
+                if continue_stopped(pid):
+                    logger.warning("plugin process %d was stopped: continued", pid)
 
     async def end(self) -> None:
         """Wait until its hosts are reaped, then kill and reap it. Takes at most twice `END_TIMEOUT`."""
@@ -302,4 +317,5 @@ async def _serve(server: ForkServer, serving: trio.CancelScope) -> None:
     with serving:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)
+            nursery.start_soon(server.watch)
             nursery.start_soon(server.run)
