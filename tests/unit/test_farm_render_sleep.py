@@ -73,7 +73,10 @@ def test_from_awake_to_awake() -> None:
     farm.end_job(job, "", stop=True)
     farm.pass_time(17.0)
     assert words(render) == " OFF WSL"
-    assert last_line(render) == "afanasy: renders: a: Asleep: silent for 16 s."
+    assert (
+        last_line(render)
+        == "afanasy: renders: a: Offline after the order to sleep: silent for 16 s."
+    )
     operate(render, "wol_wake")
     assert words(render) == " OFF WSL WWK"
     (packets,) = farm.collect().packets

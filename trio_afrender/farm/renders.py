@@ -233,7 +233,8 @@ def _leave(state: FarmState, render: RenderState, text: str, now: float) -> None
     if state.move_render(render, RenderEvent.LEAVE):
         render.wol_deadline = None
         asleep = render.states.presence is Presence.ASLEEP
-        state.log_render(render, f"{'Asleep' if asleep else 'Offline'}: {text}.")
+        after = " after the order to sleep" if asleep else ""
+        state.log_render(render, f"Offline{after}: {text}.")
 
 
 def note_success(render: RenderState) -> None:
