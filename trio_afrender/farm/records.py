@@ -92,13 +92,16 @@ def make_rows(state: FarmState, changed: ChangedRecords, now: float) -> RecordRo
         data = _dump({"error_hosts": _to_unix(block.error_hosts, since)})
         rows.blocks.append((block.job.id, block.number, text, data))
     for task in changed.tasks:
-        data_of_task = _task_data(task, since)
-        # Most tasks of a new job: each of them is as the specification makes it.
-        if not data_of_task and not task.stored:
-            continue
-        task.stored = True
-        rows.tasks.append((*task.key[:3], _dump(data_of_task)))
+        if task.stored or not _is_new(task):
+            task.stored = True
+            rows.tasks.append((*task.key[:3], _dump(_task_data(task, since))))
     return rows
+
+
+def _is_new(task: Task) -> bool:
+    """Whether a task is as the specification makes it. All tasks of a new job are."""
+    waits = task.state is TaskState.READY or task.state is TaskState.WAITING
+    return waits and not (task.attempts or task.marks or task.why or task.errors)
 
 
 def _dump(value: object) -> str:
