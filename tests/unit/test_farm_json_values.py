@@ -20,7 +20,7 @@ from trio_afrender.farm.json_interface.request_body import (
     text_at,
     texts_at,
 )
-from trio_afrender.farm.json_interface.served_files import GuiFolder, serve_task_file
+from trio_afrender.farm.json_interface.served_files import GuiFolder, make_policy, serve_task_file
 from trio_afrender.farm.json_interface.socket_owner import (
     ask_kernel,
     find_listener,
@@ -160,6 +160,7 @@ def studio(tmp_path: Path) -> Path:
 def test_files_of_the_page(studio: Path, target: str, kind: str, max_age: int) -> None:
     answer = GuiFolder(studio).serve(target)
     assert (answer.status, answer.kind, answer.max_age) == (200, kind, max_age)
+    assert (b"Content-Security-Policy: " in answer.encode()) is kind.startswith("text/html")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,21 @@ def test_lists_of_names_are_sorted(studio: Path) -> None:
     assert gui.list_names("icons") == ["a.PNG", "b.png"]
     for path in ("../x", "/etc", "C:x", "up", "no", "icons/b.png", ".git"):
         assert gui.list_names(path) == []
+
+
+def test_a_page_runs_its_own_handlers_alone() -> None:
+    page = b"""<body onload="start()"><p onclick='a(&quot;b&quot;)'><b ONCLICK = "start()">"""
+    scripts = make_policy(page).split("; ")[1]
+    # printf 'start()' | openssl dgst -sha256 -binary | base64, and so on
+    assert scripts.split() == [
+        "script-src",
+        "'self'",
+        "'unsafe-hashes'",
+        "'sha256-zF6vm1In/h+PvgDmJ16jlpnzzHU7YQzvZRzlN+64ZL8='",
+        "'sha256-DIm7WJS6ZKDYe5qFLPy+h4JFI9Bol5QmYC57mt3Fb00='",
+    ]
+    assert "script-src 'self'; " in make_policy(b"<body>")
+    assert "frame-ancestors 'none'" in make_policy(b"")
 
 
 @pytest.mark.parametrize(

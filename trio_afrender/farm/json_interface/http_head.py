@@ -57,6 +57,8 @@ class HttpAnswer:
     body: bytes
     max_age: int = 0
     """Seconds for which a browser may keep it."""
+    policy: str = ""
+    """What a page may load and run: the header ``Content-Security-Policy``."""
 
     def encode(self) -> bytes:
         """The bytes on the wire."""
@@ -70,6 +72,8 @@ class HttpAnswer:
             "X-Content-Type-Options: nosniff",
             f"Server: trio_afrender/{__version__}",
         ]
+        if self.policy:
+            lines.append(f"Content-Security-Policy: {self.policy}")
         if self.status == 401:
             lines.append("WWW-Authenticate: Bearer")
         return "\r\n".join((*lines, "", "")).encode("ascii") + self.body

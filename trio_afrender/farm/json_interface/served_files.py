@@ -5,13 +5,17 @@ Files of tasks are what a task has written: they are images or text, never a pag
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+from base64 import b64encode
+from html import unescape
 from pathlib import Path, PurePosixPath
 
 from trio_afrender.farm.json_interface.http_head import HttpAnswer, HttpRefused
 from trio_afrender.safe_files import read_regular
 
-__all__ = ("GuiFolder", "serve_task_file")
+__all__ = ("GuiFolder", "make_policy", "serve_task_file")
 
 INDEX = "/afanasy/browser/index.html"
 _MAX_FILE = 64 * 1024 * 1024
@@ -38,6 +42,15 @@ _HIDDEN = ("..", "htdigest", "htaccess", ".json")
 """Parts of names that are not served, as on a real server: secrets and settings."""
 
 
+_HANDLER = re.compile(r"""\son[a-z]+\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
+_HASHES = " 'unsafe-hashes'"
+"""Has hashes count for handlers too, which the standard calls unsafe."""
+_REST_OF_POLICY = (
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'"
+)
+
+
 class GuiFolder:
     """A studio's CGRU folder. Nothing outside it is served, whatever links are in it."""
 
@@ -60,9 +73,9 @@ class GuiFolder:
             body = read_regular(path, _MAX_FILE)
         except OSError:
             raise HttpRefused(404, "there is no such file") from None
-        return HttpAnswer(
-            kind=kind, body=body, max_age=0 if kind.startswith("text/html") else _KEPT
-        )
+        if kind.startswith("text/html"):
+            return HttpAnswer(kind=kind, body=body, policy=make_policy(body))
+        return HttpAnswer(kind=kind, body=body, max_age=_KEPT)
 
     def list_names(self, path: str) -> list[str]:
         """The names in a folder below this one, in order; without hidden ones."""
@@ -83,6 +96,20 @@ class GuiFolder:
         path = self.folder.joinpath(*parts)
         # Links are refused, not followed: one of them may lead out of the folder.
         return path if Path(os.path.realpath(path)) == path else None
+
+
+def make_policy(page: bytes) -> str:
+    """What a page may run: scripts of this server, and the handlers that are written in the page.
+
+    CGRU's page shows names, annotations and reports of jobs as HTML. A script in one of them, which
+    any task can print, would act as the user of the farm.
+    """
+    text = page.decode("utf-8", "replace")
+    handlers = {unescape(one or other) for one, other in _HANDLER.findall(text)}
+    digests = (hashlib.sha256(each.encode()).digest() for each in sorted(handlers))
+    hashes = "".join(f" 'sha256-{b64encode(each).decode()}'" for each in digests)
+    scripts = f"script-src 'self'{_HASHES if hashes else ''}{hashes}"
+    return f"default-src 'self'; {scripts}; {_REST_OF_POLICY}"
 
 
 def serve_task_file(name: str, body: bytes) -> HttpAnswer:
