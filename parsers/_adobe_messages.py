@@ -1,7 +1,7 @@
-r"""What After Effects and aerender print about failures.
+r"""What aerender and its program print about failures.
 
 Sources: Adobe's `commandLineRenderer.jsx`, which prints ``aerender ERROR: ...``, and the level and a
-colon before each message of the program (``WARNING:After Effects warning: ...``); logs in the issues
+colon before each message of the program (``WARNING: ...``); logs in the issues
 of nexrender (123, 148, 206, 342, 428). The word for an error is translated: ``aerender Fehler``.
 """
 
@@ -50,7 +50,7 @@ AFTER_EFFECTS = (
             like("footage missing", r"(?i)\bfootage missing\b(?:[^\n\"“]*[:\"“] *([^\"”\n]+))?"),
             like("file not found", r"(?i)\bfile not found[: ]+(.+)"),
         ),
-        harmless=(
+        ignored=(
             # A cache for previews, which a render does not use (Adobe's forum: "cached preview").
             "cached preview needs 2 or more frames",
         ),

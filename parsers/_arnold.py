@@ -36,7 +36,6 @@ ARNOLD = Messages(
     ),
     fatal=(
         like("[ass]", _ERROR + r"\[ass\] can't (?:open|read in)"),
-        like("[texturesys]", _ERROR + r"\[texturesys\] unspecified OIIO error "),
         like("[alembic]", _ERROR + r"\[alembic\] invalid archive"),
         like("signal caught", _ERROR + r"signal caught: SIG"),
         like("can't allocate", _ERROR + r"can't allocate \d+ bytes"),
@@ -57,6 +56,10 @@ ARNOLD = Messages(
         "[rlm] abort_on_license_fail enabled",
         "aborting render because",
     ),
+    errors=(
+        # The render continues without the texture, and its progress counts.
+        like("[texturesys]", _ERROR + r"\[texturesys\] unspecified OIIO error "),
+    ),
     aborts=(
         "render terminating early",
         "received abort signal",
@@ -66,7 +69,7 @@ ARNOLD = Messages(
         like("invalid image file", r"Invalid image file \"([^\"\n]+)\""),
         like("could not open asset", r"Could not open asset @([^@\n]+)@"),
     ),
-    harmless=(
+    ignored=(
         # The summary of Arnold's log, "number of errors, error type": each was a line before.
         like(":  ", r"\| +\d{1,9}:  \S"),
     ),

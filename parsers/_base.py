@@ -13,7 +13,7 @@ Contract between a parser, the agent, and the tables of programs:
 - `report` is sticky: the first line that the program itself marks as an error, the first that makes
   the result bad, and the missing files. A `REPORT:` of the program has precedence.
 - What programs print about failures is in tables, `parsers._messages.Messages`, one a program:
-  markers, fatal, bad, aborts, assets, harmless. A parser names the tables of all programs that run in
+  markers, fatal, bad, aborts, assets, ignored. A parser names the tables of all programs that run in
   its tasks, ``messages = (MAYA, ARNOLD)``; those of its base classes count too.
 - After a line of `fatal` or `aborts` the attribute `aborted` is set: percents stay, and `next_frame`
   counts nothing, until `begin_frame`, which `new_frame` and `begin_pass` call; after `fatal` for good.

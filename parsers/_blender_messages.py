@@ -117,10 +117,10 @@ BLENDER = Messages(
             "font", r"(?:Can't find font|Font file doesn't exist|Can't load font)[: ]+'?([^'\n]+)"
         ),
     ),
-    harmless=(
+    ignored=(
         # Cycles falls back to other devices; `device/cuda/device.cpp`.
         "driver crashed, continuing without CUDA",
-        # No sound device is needed to render: OpenAL, ALSA and PulseAudio on a render host.
+        # No sound device is needed to render: OpenAL and ALSA on a render host.
         like("al lib", r"^AL lib: "),
         like("alsa lib", r"^ALSA lib "),
         # Blender 5.0 at its end, of a Python interpreter that is still in use: memory is not freed.

@@ -56,7 +56,7 @@ _NUKE = Messages(
         like('plug-in "', r"(?i)plug-?in \"([^\"\n]+)\" (?:was )?not found"),
         like("no cat file", r"(\w[\w.]*): No Cat file is selected"),
     ),
-    harmless=(
+    ignored=(
         # Printed at the start of a render of a script that has a newer autosave.
         "Autosave file for",
     ),
@@ -94,7 +94,7 @@ _NATRON = Messages(
         like("missing frame", r"(?i)missing frame[: ]+(\S+)"),
         like("failed to open ", r"(?i)failed to open (?:file )?['\"]?([^'\"\n]+?)['\"]?(?:: |$)"),
     ),
-    harmless=(
+    ignored=(
         # Natron renders on the processor without a display; `AppManager.cpp`.
         like("while loading opengl", r"^Error while loading OpenGL: "),
         "(this is not an error)",

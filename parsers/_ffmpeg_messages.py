@@ -50,14 +50,14 @@ FFMPEG = Messages(
     bad=("output file is empty",),
     assets=(like("fontselect: failed", r"fontselect: failed to find .*?\(([^,)\n]+)"),),
     warnings=("invalid",),
-    harmless=(
+    ignored=(
         # Metadata of a file: its texts are anything.
         like(" : ", r"^ {2,}[\w./-]{1,40} *: "),
-        # Libraries for a screen or for sound, which a task has not: libvdpau, libva, ALSA, PulseAudio.
+        # Libraries for a screen or for sound, which a task has not: libvdpau, libva, ALSA.
         like("vdpau backend", r"Failed to open VDPAU backend"),
         like("libva", r"^(?:\[[^\]\n]{1,80}\] *)?libva (?:info|error): "),
         like("alsa", r"^(?:ALSA lib |\[alsa @)"),
         like("fontconfig ", r"^Fontconfig (?:warning|error): "),
     ),
-    words=("error", "fail", "invalid", "no such", "impossible to open", "file is empty"),
+    words=("error", "invalid", "no such", "impossible to open", "file is empty"),
 )

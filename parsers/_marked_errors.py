@@ -20,5 +20,5 @@ MARKED_ERRORS = Messages(
         like("error", r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception): "),  # of Python
         like("error", r"^(?:FATAL|Fatal|fatal) (?:ERROR|Error|error)\b"),
     ),
-    harmless=(like("0 error", r"(?<!\d)0 errors?\b"),),
+    ignored=(like("0 error", r"(?<!\d)0 errors?\b"),),
 )

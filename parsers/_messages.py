@@ -6,13 +6,13 @@ One table a program, shared by all parsers in whose tasks the program may run:
         markers=(like("ERROR", START + r"... ERROR +\|"),),
         fatal=("aborting render because",),
         aborts=("render terminating early",),
-        harmless=("rendering with watermarks",),  # a still of a licence test, Arnold's manual, "Licensing"
+        ignored=("rendering with watermarks",),  # a still of a licence test, Arnold's manual, "Licensing"
         assets=(like("could not open file", r"Could not open file \"(.+?)\""),),
     )
 
 A text is plain (the case of letters is ignored) or a pattern made by `like`. A plain text counts at
 word boundaries only, and no text counts inside a quoted name, a path or the echo of a command: the
-name of a folder must not end a render. A harmless text makes its line mean nothing, whatever else is
+name of a folder must not end a render. An ignored text makes its line mean nothing, whatever else is
 in it; missing files and markers count only in lines without an error.
 
 Speed: each batch is searched for one word of each text or token (`_STEMS`, else the whole of it), and
@@ -107,7 +107,7 @@ class Messages(NamedTuple):
     """The frame ends early: a bad result, and the frame is never complete."""
     assets: tuple[str | Pattern, ...] = ()
     """A file is missing and the render continues: a warning. The first group that matched names it."""
-    harmless: tuple[str | Pattern, ...] = ()
+    ignored: tuple[str | Pattern, ...] = ()
     """Lines that look like errors but are none; each with its source."""
     errors: tuple[str | Pattern, ...] = ()
     """As `fatal`, but what the program reports of its progress behind it counts."""
@@ -116,7 +116,7 @@ class Messages(NamedTuple):
     fatal_errors: tuple[str | Pattern, ...] = ()
     """As `fatal`, and the task is not tried again."""
     successes: tuple[str | Pattern, ...] = ()
-    """The work is done although the program may go on."""
+    """The work is done although the program may continue."""
     words: tuple[str, ...] = ()
     """If given: of any line that this table is for, one of these words. Then only they are searched
     for, not a word of each text."""
@@ -145,7 +145,7 @@ _FLAGS = {
     "warnings": "warning",
 }
 """The flags of these kinds of texts. Assets and markers count only in lines without any of these."""
-_KINDS = (*_FLAGS, "assets", "markers", "harmless")
+_KINDS = (*_FLAGS, "assets", "markers", "ignored")
 _STOPPING = {"fatal_errors", "fatal", "errors"}
 _ABORTING = {"fatal_errors", "fatal", "aborts"}
 _REPORTED = {*_STOPPING, "aborts", "bad"}
@@ -195,7 +195,7 @@ class Scanner:
         if "\x1b" in line:
             line = _COLOURS.sub("", line)
         lowered = line.lower()
-        if self._finds("harmless", line, lowered) is not None or _ECHO.match(line):
+        if self._finds("ignored", line, lowered) is not None or _ECHO.match(line):
             return None
         kinds = {kind for kind in _FLAGS if self._finds(kind, line, lowered) is not None}
         if not kinds.isdisjoint(_STOPPING):
@@ -269,7 +269,7 @@ def _choose_triggers(tables: tuple[Messages, ...]) -> tuple[str, ...]:
     triggers = [word.lower() for table in tables for word in table.words]
     open_tables = [table for table in tables if not table.words]
     for kind in _KINDS:
-        for text in _texts_of(open_tables, kind) if kind != "harmless" else ():
+        for text in _texts_of(open_tables, kind) if kind != "ignored" else ():
             token = text.lower() if isinstance(text, str) else text.token
             if not any(trigger in token for trigger in triggers):
                 triggers.append(next((stem for stem in _STEMS if stem in token), token))

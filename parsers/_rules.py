@@ -143,7 +143,7 @@ class RuleParser(parser):
             return
         if self.tells_frames and self.expects_frames() and not self.has_worked():
             self.badresult = True
-            self.note_report("the program ended with exit code 0 and told no frame", decides=True)
+            self.note_report("the program ended with exit code 0 and reported no frame", decides=True)
 
     def is_bad(self) -> bool:
         """Whether any line so far makes the task an error or its result a bad one."""

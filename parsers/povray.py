@@ -39,7 +39,7 @@ POVRAY = Messages(
         like("find file", r"(?:Cannot|Could not) find file '([^'\n]+)'"),
         like("open file", r"(?:Cannot|Could not) open (?:input |include )?file '?([^'\n]+?)'?\.?$"),
     ),
-    harmless=(
+    ignored=(
         # Printed by each start without these files, which is usual; `vfe/unix/unixoptions.cpp`.
         like("configuration file", r"cannot open the (?:system|user) configuration file"),
         like("ini file", r"cannot open an INI file"),

@@ -22,8 +22,8 @@ from parsers.afterfx import count_frames
 from parsers.parser import RuleParser, frame_end, frame_percent, new_frame, rule
 
 WARNING = frozenset({"warning"})
-TOLD_NO_FRAME = "the program ended with exit code 0 and told no frame"
-NO_FRAME = Outcome(flags=frozenset({"badresult"}), report=TOLD_NO_FRAME)
+NO_FRAME_REPORTED = "the program ended with exit code 0 and reported no frame"
+NO_FRAME = Outcome(flags=frozenset({"badresult"}), report=NO_FRAME_REPORTED)
 ONE: dict[str, Any] = {"percent": 100, "percentframe": 100}
 
 
@@ -214,7 +214,7 @@ NO_WORK = (
             flags=frozenset({"badresult", "warning"}),
             report="WARNING:After Effects warning: timeSpanStart of -0,87 seconds will cause render to"
             " have frames outside of range defined by comp displayStartTime (0,87) and end of comp"
-            f" duration (26,63). Render will succeed, but may have blank frames.; {TOLD_NO_FRAME}",
+            f" duration (26,63). Render will succeed, but may have blank frames.; {NO_FRAME_REPORTED}",
         ),
     ),
     Case("blender", "blender42_opened_only", 1, NO_FRAME),
@@ -293,10 +293,10 @@ def test_the_only_frame_is_complete_at_the_end() -> None:
     assert made.percent == 100
 
 
-# What the program said, and what it wrote.
+# What the program printed, and what it wrote.
 
 
-class _Told(RuleParser):
+class _Reports(RuleParser):
     tells_frames = True
     rules = (rule("frame ", r"frame (\d+)", new_frame),)
 
@@ -309,12 +309,12 @@ def _end(made: RuleParser, text: str = "", mode: str = "0:0", **info: object) ->
 
 
 def test_a_task_without_a_frame_is_no_success(tmp_path: Path) -> None:
-    assert _end(_Told(), "ready\n").badresult
-    assert not _end(_Told(), "frame 1\n").badresult
-    assert not _end(_Told(), "@IMAGE@a.png\n").badresult
+    assert _end(_Reports(), "ready\n").badresult
+    assert not _end(_Reports(), "frame 1\n").badresult
+    assert not _end(_Reports(), "@IMAGE@a.png\n").badresult
     # Another exit code, or a stop, says more.
-    assert not _end(_Told(), "ready\n", "256:0").badresult
-    assert not _end(_Told(), "ready\n", "15:1764460800").badresult
+    assert not _end(_Reports(), "ready\n", "256:0").badresult
+    assert not _end(_Reports(), "ready\n", "15:1764460800").badresult
 
 
 def test_a_file_that_was_written_is_work(tmp_path: Path) -> None:
@@ -323,10 +323,10 @@ def test_a_file_that_was_written_is_work(tmp_path: Path) -> None:
         "wdir": str(tmp_path),
         "files": ["f.0001.png", "f.0002.png", "nul\0.png"],
     }
-    assert not _end(_Told(), **info).badresult
+    assert not _end(_Reports(), **info).badresult
     before = time.time() - 3600
     os.utime(tmp_path / "f.0001.png", (before, before))
-    assert _end(_Told(), **info).badresult
+    assert _end(_Reports(), **info).badresult
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ TABLE = Messages(
     bad=("damaged",),
     aborts=("stopped early",),
     assets=(like("lost file ", r"lost file \"(.+?)\""),),
-    harmless=(like("error: ignore", r"^ERROR: ignore"),),
+    ignored=(like("error: ignore", r"^ERROR: ignore"),),
 )
 
 
@@ -446,7 +446,7 @@ class _Frames(RuleParser):
     ("text", "frame", "percentframe"),
     [
         ("frame 1\n5%\nstopped early\n60%\ndone\n", 0, 5),
-        ("frame 1\n5%\nstopped early\ndone\nframe 2\n50%\n", 0, 50),  # the second goes on
+        ("frame 1\n5%\nstopped early\ndone\nframe 2\n50%\n", 0, 50),  # the second counts
         ("frame 1\ndone\nframe 2\nstopped early\nframe 3\ndone\nframe 4\n", 2, 0),
         ("frame 1\n5%\nlicense error\ndone\nframe 2\ndone\n", 0, 5),  # an error ends all
         ("frame 1\n5%\ndamaged\ndone\n", 0, 100),

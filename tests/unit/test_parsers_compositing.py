@@ -19,7 +19,7 @@ WARNING = frozenset({"warning"})
 ERROR = frozenset({"error"})
 BAD = frozenset({"badresult"})
 SUCCESS = frozenset({"finishedsuccess"})
-TOLD_NO_FRAME = "the program ended with exit code 0 and told no frame"
+NO_FRAME_REPORTED = "the program ended with exit code 0 and reported no frame"
 
 HOUDINI = (
     Case(
@@ -185,7 +185,7 @@ COMPOSITING = (
     Case("afterfx", "afterfx_frames", 1, Outcome(percent=75, percentframe=75, flags=ERROR)),
     Case("afterfx", "afterfx_german", 4, Outcome(percent=50, frame=2)),
     Case("afterfx", "afterfx_german", 1, Outcome(percent=100, percentframe=100)),
-    Case("afterfx", "afterfx_silent", 1, Outcome(flags=BAD, report=TOLD_NO_FRAME)),
+    Case("afterfx", "afterfx_silent", 1, Outcome(flags=BAD, report=NO_FRAME_REPORTED)),
     Case("fusion", "fusion_console", 4, Outcome(percent=75, frame=3)),
     Case("fusion", "fusion_console", 1, Outcome(percent=75, percentframe=75)),
     Case("fusion", "fusion_done", 11, Outcome(percent=100, frame=11, flags=SUCCESS)),
