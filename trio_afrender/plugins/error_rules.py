@@ -330,21 +330,26 @@ def explain_end(
     found = classify(rules, deciding[1], first_line=deciding[0]) if deciding[1] else []
     size = reader.size() if upto is None else min(upto, reader.size())
     start, data = _read_end(reader, size)
-    first_line = _count_lines(reader, start)
-    if last_lines:
-        skipped = _start_of_last(data, last_lines)
-        first_line = first_line and first_line + data.count(b"\n", 0, skipped)
-        data = data[skipped:]
-    tail = data.decode("utf-8", "replace")
+    skipped = _start_of_last(data, last_lines) if last_lines else 0
     names = {each.name for each in found}
-    others = classify(rules, tail, code, signal, first_line=first_line)
-    others = [each for each in others if each.name not in names]
+    tail = data[skipped:].decode("utf-8", "replace")
+    others = [each for each in classify(rules, tail, code, signal) if each.name not in names]
+    if any(each.line for each in others):
+        # Only now, because all of the log is read for it.
+        number = _count_lines(reader, start + skipped)
+        others = [_shift_line(each, number) for each in others]
     if names == {CONSEQUENCE}:
         causes = [each for each in others if each.name in CAUSES_OF_CRASHES]
         found = [*causes, *found, *(each for each in others if each not in causes)]
     else:
         found += others
     return tuple(found), rules.problems
+
+
+def _shift_line(found: ErrorClass, first_line: int) -> ErrorClass:
+    """Number the line of a class from `first_line` on; 0: that is unknown."""
+    number = first_line and found.line and found.line + first_line - 1
+    return attrs.evolve(found, line=number)
 
 
 def _read_end(reader: LogReader, size: int) -> tuple[int, bytes]:
