@@ -15,6 +15,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_afrender.errors import LinkLost, ProtocolError
 from trio_afrender.farm import Farm, FarmSettings, open_farm
+from trio_afrender.farm.node_log import Actor
+from trio_afrender.farm.render_edits import operate_render
 from trio_afrender.protocol.messages import (
     Ack,
     AskedOutput,
@@ -68,6 +70,22 @@ async def test_a_job_over_a_link(autojump_clock: MockClock) -> None:
         await link.send_to_farm(Deregister(reason="done"))
         await link.closed.wait()
         assert farm.renders[0].state == "offline"
+
+
+async def test_a_render_that_is_deleted_while_its_session_ends(autojump_clock: MockClock) -> None:
+    async with open_farm_and_nursery() as (farm, nursery):
+        link = serve(farm, nursery)
+        await link.register()
+        render = farm.state.renders["a"]
+        await link.send_to_farm(Deregister(reason="done"))
+        seen = 0
+        while render.online:
+            seen = await farm.changed(seen)
+        actor = Actor(user_name="root", admin=True)
+        operate_render(farm.state, render, {"type": "delete"}, actor, trio.current_time())
+        farm.dispatch()
+        await link.closed.wait()
+        assert farm.renders == ()
 
 
 async def test_events_are_pushed_at_once(autojump_clock: MockClock) -> None:

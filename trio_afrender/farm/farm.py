@@ -295,8 +295,10 @@ class Farm:
             # The render may have reconnected already, before its old link was found to be dead.
             if self._by_name.get(session.name) is session:
                 del self._by_name[session.name]
-            render = self._state.renders[session.name]
-            renders.unlink(self._state, render, session.id, trio.current_time())
+            render = self._state.renders.get(session.name)
+            # A render that has left may have been deleted before the end of its session.
+            if render is not None:
+                renders.unlink(self._state, render, session.id, trio.current_time())
             self.dispatch()
 
     async def dispatch_and_store(self) -> None:
@@ -355,8 +357,9 @@ class Farm:
             self._send_packets(packets.macs, settings.wake_address, settings.wake_port)
         except (OSError, ValueError) as error:
             _log.warning("cannot wake render %r: %s", packets.render, error)
-            render = self._state.renders[packets.render]
-            render_sleep.wake_failed(self._state, render, f"packets cannot be sent: {error}")
+            # It may have been deleted since.
+            if (render := self._state.renders.get(packets.render)) is not None:
+                render_sleep.wake_failed(self._state, render, f"packets cannot be sent: {error}")
 
     async def _run_clock(self) -> None:
         while True:
