@@ -110,6 +110,7 @@ def stopped(kind: StopKind, text: str = "a text", **flags: bool) -> RunFacts:
         (exited(0, post_in_time=False), ParserState(), [], "the limit post_time", "the limit post_time"),
         (exited(0, badresult=True), OTHER, [], "", 'bad result: "Render failed" (line 7 of the output)'),
         (exited(0, badresult=True), ParserState(report="no frame was reported"), [], "", 'bad result: "no frame was reported"'),
+        (exited(0, badresult=True, finishedsuccess=True), OTHER, [], "", "bad result reported by the parser"),
         (
             exited(0, badresult=True), OTHER, [], "a.7.exr is missing",
             'bad result: "Render failed" (line 7 of the output); a.7.exr is missing',

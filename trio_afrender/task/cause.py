@@ -10,6 +10,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+import attrs
+
 from trio_afrender.plugins.error_rules import ErrorClass
 from trio_afrender.plugins.interfaces import ParserState
 from trio_afrender.task.status_rules import RunFacts, StopKind
@@ -51,6 +53,9 @@ def name_cause(
     if stop is not None and stop.kind not in PARSER_STOPS:
         # What the rule observed, and what the program printed before it hung or grew.
         return "; ".join((stop.text, *_name_classes(classes)))
+    if facts.finishedsuccess:
+        # The line may be the one by which the parser decided that the work is done.
+        parsed = attrs.evolve(parsed, deciding_line=0, deciding_text="")
     end = _name_end(facts)
     verdict = next((flag for flag in VERDICTS if getattr(facts, flag)), "")
     shown = _name_verdict(verdict, parsed, classes) if verdict else _name_classes(classes)
