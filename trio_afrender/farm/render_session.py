@@ -106,7 +106,9 @@ async def _run(owner: SessionOwner, state: FarmState, session: RenderSession) ->
     if not await _handshake(owner, state, session):
         return
     assert session.name is not None  # noqa: S101 - `_handshake` has set it
-    render = state.renders[session.name]
+    render = state.renders.get(session.name)
+    if render is None:
+        return  # deleted: it was silent while the answer was sent
     ends: list[LinkLost | ProtocolError] = []
 
     async def write() -> None:
