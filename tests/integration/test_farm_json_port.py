@@ -210,7 +210,7 @@ async def test_a_restart_keeps_what_is_shown(tmp_path: Path) -> None:
         skip = {"type": "jobs", "ids": [2], "block_ids": [0]}
         operation = {"type": "skip", "task_ids": [1]}
         await ask(address.port, {"action": {**act, **skip, "operation": operation}})
-        task = farm.state.jobs[2].blocks[0].tasks[0]
+        task = farm.state.jobs[2].blocks[0].tasks[1]
         task.files["a.jpg"] = None
         farm.state.jobs[2].thumbnail = (task.key, "a.jpg")
         farm.state.touch(task)
@@ -224,5 +224,5 @@ async def test_a_restart_keeps_what_is_shown(tmp_path: Path) -> None:
         pools[-1]["pools"][0].pop("time_creation")
     assert after == before
     (shown,) = before[0]["jobs"]
-    assert shown["thumb_path"].endswith("/2/0.0/files/a.jpg")
+    assert shown["thumb_path"].endswith("/2/0.1/files/a.jpg")
     assert shown["state"] == " RDY SKP OFF"
