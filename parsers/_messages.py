@@ -27,6 +27,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+from parsers._rule_actions import compile_pattern
+
 __all__ = (
     "START",
     "Messages",
@@ -69,6 +71,7 @@ _PROTECTED = re.compile(
     """,
     re.VERBOSE,
 )
+_COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 _ECHO = re.compile(
     r"\s*(?:\[[^\]\n]{0,60}\]\s*)?(?:\+{1,3} |\$ |(?:(?:launch|render|full|child|shell|running|executing)[ _-])?"
     r"(?:command(?:[ _-]?line)?|cmd(?:line)?|arg(?:ument)?s|argv|executing|running|launching|invoking|spawning)"
@@ -87,11 +90,11 @@ class Pattern(NamedTuple):
 def like(token: str, pattern: str) -> Pattern:
     """Make a pattern for lines that contain `token`; upper and lower case are different in the pattern.
 
-    Raises ValueError for an empty token.
+    Raises ValueError for an empty token or a pattern that is no regular expression.
     """
     if not token:
         raise ValueError("a pattern needs a text to look for")
-    return Pattern(token.lower(), re.compile(pattern))
+    return Pattern(token.lower(), compile_pattern(token, pattern))
 
 
 class Messages(NamedTuple):

@@ -15,6 +15,7 @@ __all__ = (
     "Rule",
     "RuleTarget",
     "activity",
+    "compile_pattern",
     "fraction",
     "frame_done",
     "frame_end",
@@ -139,13 +140,23 @@ def rule(token: str, pattern: str, action: Action | Progress) -> Rule:
     The token is plain text; it is searched first, for speed, so a long and rare one is best. An
     action is called with the parser and the match. Progress is fastest if the pattern spells out
     the token and has neither alternatives nor character classes that include line ends. Raises
-    ValueError for an empty token.
+    ValueError for an empty token or a pattern that is no regular expression.
     """
     if not token:
         raise ValueError("a rule needs a text to look for")
     line_bound = _matches_within_lines(token, pattern)
     fast = line_bound and _PLAIN_START.match(pattern) is not None
-    return Rule(token, re.compile(pattern, re.MULTILINE), action, line_bound, fast)
+    return Rule(token, compile_pattern(token, pattern, re.MULTILINE), action, line_bound, fast)
+
+
+def compile_pattern(token: str, pattern: str, flags: int = 0) -> re.Pattern[str]:
+    """Compile the pattern for lines with a token. Raises ValueError that names a wrong one."""
+    try:
+        return re.compile(pattern, flags)
+    except re.error as error:
+        raise ValueError(
+            f"the pattern {pattern!r} for lines with {token!r} is no regular expression: {error}"
+        ) from error
 
 
 def _matches_within_lines(token: str, pattern: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -431,6 +432,49 @@ def test_words_limit_the_lines_that_are_read() -> None:
 def test_a_pattern_needs_a_token() -> None:
     with pytest.raises(ValueError, match="text to look for"):
         like("", "x")
+
+
+@pytest.mark.parametrize("make", [like, lambda token, pattern: rule(token, pattern, frame_end)])
+def test_a_wrong_pattern_is_named(make: Callable[[str, str], object]) -> None:
+    with pytest.raises(ValueError, match=r"the pattern '\(odd' for lines with 'odd' is no regular"):
+        make("odd", "(odd")
+
+
+def test_colours_are_no_part_of_a_line() -> None:
+    verdict = make_scanner((TABLE,)).judge("\x1b[1;31mERROR: \x1b[0mlicense error\x1b[0m")
+    assert verdict is not None
+    assert verdict.flags == ("error",)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "'",
+        '"',
+        "`",
+        "/",
+        "/a ",
+        "a/b ",
+        "C:\\",
+        "\\\\",
+        "'a' ",
+        "x ",
+        "x/",
+        "./",
+        "://",
+        "\u201c",
+        "[",
+        "12:",
+    ],
+)
+@pytest.mark.parametrize("name", ["blender", "nuke", "ffmpeg", "fusion", "natron", "lightwave"])
+def test_a_hostile_line_takes_no_quadratic_time(name: str, piece: str) -> None:
+    """64 KiB, the longest line that a parser gets; the limit is far above the time it takes."""
+    line = (piece * (65536 // len(piece)))[:60_000] + " error not failed\n"
+    made = load(name)()
+    started = time.process_time()
+    made.parse({"data": line, "mode": "RUN"})
+    assert time.process_time() - started < 2
 
 
 class _Frames(RuleParser):
