@@ -335,7 +335,7 @@ def test_services_by_operation() -> None:
 @pytest.mark.parametrize(
     ("kind", "values", "sentence"),
     [
-        ("exitt", {}, 'a render has no operation "exitt", did you mean "exit"?'),
+        ("exot", {}, 'a render has no operation "exot", did you mean "exit"?'),
         ("", {}, 'a render has no operation ""'),
         ("exit", {"now": True}, 'the operation "exit" has no parameter "now"'),
         ("launch_cmd", {}, "cmd is missing"),
