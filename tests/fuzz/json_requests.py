@@ -13,7 +13,7 @@ import trio.testing
 from fuzz.targets import Target
 from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.farm import open_farm, parse_job
-from trio_afrender.farm.json_interface.answers import encode_json
+from trio_afrender.farm.json_interface.answers import BinaryAnswer, encode_json
 from trio_afrender.farm.json_interface.asker import Asker
 from trio_afrender.farm.json_interface.http_head import HttpRefused, find_foreign
 from trio_afrender.farm.json_interface.request_body import BadJson, parse_root
@@ -76,7 +76,7 @@ async def _answer(root: dict[str, object]) -> None:
         monitor: dict[str, object] = {"user_name": "user1", "host_name": "h"}
         await requests.answer({"monitor": monitor}, asker)
         made = await requests.answer(root, asker)
-        if made is not None:
+        if made is not None and not isinstance(made, BinaryAnswer):
             json.loads(encode_json(made))
         if isinstance(root.get("get"), dict):
             path = str(root["get"])
@@ -88,7 +88,11 @@ async def _answer(root: dict[str, object]) -> None:
 
 def _requests() -> tuple[bytes, ...]:
     recorded: list[dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8"))
-    return tuple(json.dumps(each["request"]).encode() for each in recorded if "request" in each)
+    requests = [each["request"] for each in recorded if "request" in each]
+    # As afcmd asks for an output and a log.
+    position = {"type": "jobs", "ids": [2], "block_ids": [0], "task_ids": [0], "binary": True}
+    requests += [{"get": {**position, "mode": mode}} for mode in ("output", "log")]
+    return tuple(json.dumps(each).encode() for each in requests)
 
 
 BODIES = _requests()

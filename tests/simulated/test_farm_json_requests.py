@@ -446,6 +446,25 @@ async def test_outputs_of_attempts(autojump_clock: trio.abc.Clock) -> None:
         assert described["task"]["exec"]["command_task"] == "x"
 
 
+async def test_binary_answers_are_for_programs(autojump_clock: trio.abc.Clock) -> None:
+    async with open_json_farm() as farm:
+        await farm.ask({"job": JOB})
+        position = {"ids": [2], "block_ids": [0], "task_ids": [0], "binary": True}
+        asked = {"get": {"type": "jobs", **position, "mode": "log"}}
+        body = json.dumps(asked).encode()
+        head = bytes.fromhex("0000005100000018") + len(body).to_bytes(4, "big")
+        answer = await farm.exchange(head + body)
+        assert answer[:8] == bytes.fromhex("0000005100000033")
+        http = await farm.exchange(
+            b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        assert http.startswith(b"HTTP/1.1 400 ")
+        # What has no binary form is answered as JSON.
+        described = await farm.get("jobs", **position, mode="info")
+        assert described["task"]["type"] == "TExec"
+        assert "no job 9" in error(await farm.get("jobs", **{**position, "ids": [9]}, mode="log"))
+
+
 async def test_progress_of_a_task_that_is_gone(autojump_clock: trio.abc.Clock) -> None:
     async with open_json_farm() as farm:
         registry = farm.server.requests.registry

@@ -28,6 +28,7 @@ from trio_afrender.farm.json_interface.socket_owner import (
     format_address,
     read_owner,
 )
+from trio_afrender.farm.json_interface.task_binary import encode_task
 
 
 @pytest.mark.parametrize(
@@ -312,3 +313,33 @@ def test_the_program_that_listens_is_named() -> None:
         assert find_listener(port) == ""
         server.listen()
         assert find_listener(port).endswith(f"(process {os.getpid()})")
+
+
+def test_the_binary_form_of_an_output() -> None:
+    """As a real server has sent it to `afcmd`."""
+    recorded = bytes.fromhex(
+        "000000510000003300000083000000020000000200000000000000000000000000000000000000010000000000"
+        "00000000000000000100000000000000006b0c9ac9000000006b0c9add00000006686f7374310000000001"
+        "00000000010000000000000000046f6e65000000000262000000000274000000000867656e6572696300000000"
+        "01000000000468690a00"
+    )  # fmt: skip
+    message: dict[str, object] = {
+        "type": "TOutput",
+        "render_id": 0,
+        "job_name": "one",
+        "block_name": "b",
+        "task_name": "t",
+        "service": "generic",
+        "parser": "",
+        "pos": {"job": 2, "block": 0, "task": 0, "number": 0},
+        "progress": {"st": 1, "str": 1, "tst": 0x6B0C9AC9, "tdn": 0x6B0C9ADD, "hst": "host1"},
+        "data": "hi\n",
+    }
+    assert encode_task(message).data == recorded
+    # Any number and any text has a form.
+    message["pos"] = {"job": 10**30, "block": -(10**30), "task": 0, "number": 0}
+    message["progress"] = {"st": 0, "per": 1000}
+    message["data"] = "a\0b\udcff\ud800"
+    data = encode_task(message).data
+    assert data[8:12] == (len(data) - 12).to_bytes(4, "big")
+    assert b"a b" in data

@@ -8,7 +8,16 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-__all__ = ("Answer", "EncodedAnswer", "encode_json", "encode_text", "info", "message", "status")
+__all__ = (
+    "Answer",
+    "BinaryAnswer",
+    "EncodedAnswer",
+    "encode_json",
+    "encode_text",
+    "info",
+    "message",
+    "status",
+)
 
 Answer: TypeAlias = dict[str, object]
 
@@ -22,6 +31,13 @@ class EncodedAnswer:
     """An answer whose JSON has been made in parts."""
 
     text: str
+
+
+@attrs.frozen(slots=True)
+class BinaryAnswer:
+    """An answer in Afanasy's binary form, with its header."""
+
+    data: bytes
 
 
 def encode_json(answer: Answer | EncodedAnswer) -> bytes:

@@ -13,7 +13,13 @@ from typing import TypeVar
 import trio
 
 from trio_afrender.farm.farm import Farm
-from trio_afrender.farm.json_interface.answers import Answer, EncodedAnswer, info, message
+from trio_afrender.farm.json_interface.answers import (
+    Answer,
+    BinaryAnswer,
+    EncodedAnswer,
+    info,
+    message,
+)
 from trio_afrender.farm.json_interface.job_objects import (
     BLOCK_MODES,
     describe_block,
@@ -86,7 +92,7 @@ class GetRequests:
             "monitors": self._monitors,
         }
 
-    async def answer(self, asked: Answer) -> Answer | EncodedAnswer:
+    async def answer(self, asked: Answer) -> Answer | BinaryAnswer | EncodedAnswer:
         """Answer one request."""
         kind = text_at(asked, "type")
         if kind == "jobs":

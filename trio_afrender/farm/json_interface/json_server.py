@@ -20,7 +20,13 @@ from trio_afrender.async_helpers import open_bare_nursery
 from trio_afrender.config.settings import Token
 from trio_afrender.errors import ConfigError
 from trio_afrender.farm.farm import Farm
-from trio_afrender.farm.json_interface.answers import Answer, EncodedAnswer, encode_json, info
+from trio_afrender.farm.json_interface.answers import (
+    Answer,
+    BinaryAnswer,
+    EncodedAnswer,
+    encode_json,
+    info,
+)
 from trio_afrender.farm.json_interface.asker import Asker
 from trio_afrender.farm.json_interface.http_head import HttpHead, HttpRefused, find_foreign
 from trio_afrender.farm.json_interface.request_body import BadJson, parse_root, text_at
@@ -203,7 +209,7 @@ class JsonServer:
             if request.head is not None:
                 return await self._answer_http(request, request.head, asker)
             root = await self._parse(request.body)
-            answer: Answer | EncodedAnswer | None
+            answer: Answer | BinaryAnswer | EncodedAnswer | None
             if not (asker.admin or self._knows_token(text_at(root, "token"))):
                 return frame_answer(request.kind, encode_json(info("error", _REFUSED)))
             answer = await self.requests.answer(root, asker)
@@ -216,7 +222,7 @@ class JsonServer:
                 level, "JSON client at %s: HTTP %d: %s", asker.address, refusal.status, refusal
             )
             return refusal.answer().encode()
-        return b"" if answer is None else frame_answer(request.kind, encode_json(answer))
+        return _frame(request, answer)
 
     async def _answer_http(self, request: FramedRequest, head: HttpHead, asker: Asker) -> bytes:
         """The bytes of the answer. Raises `HttpRefused` and `BadJson`."""
@@ -231,7 +237,9 @@ class JsonServer:
         if not (allowed or self._knows_token(text_at(root, "token"))):
             raise HttpRefused(401, _REFUSED)
         answer = await self.requests.answer(root, asker)
-        return b"" if answer is None else frame_answer(request.kind, encode_json(answer))
+        if isinstance(answer, BinaryAnswer):
+            raise HttpRefused(400, '"binary" is for clients that do not speak HTTP')
+        return _frame(request, answer)
 
     async def _parse(self, body: bytes) -> dict[str, object]:
         """Parse the JSON of a request. Raises `BadJson`."""
@@ -248,6 +256,14 @@ class JsonServer:
             for each in (secret, self.token.secret)
         ]
         return hmac.compare_digest(*digests)
+
+
+def _frame(request: FramedRequest, answer: Answer | BinaryAnswer | EncodedAnswer | None) -> bytes:
+    if answer is None:
+        return b""
+    if isinstance(answer, BinaryAnswer):
+        return answer.data
+    return frame_answer(request.kind, encode_json(answer))
 
 
 async def _receive(stream: trio.abc.ReceiveStream, reader: RequestReader) -> FramedRequest | None:

@@ -12,7 +12,13 @@ import trio
 from trio_afrender.errors import JobError
 from trio_afrender.farm.farm import Farm
 from trio_afrender.farm.json_interface.action_requests import ActionRequests
-from trio_afrender.farm.json_interface.answers import Answer, EncodedAnswer, info, status
+from trio_afrender.farm.json_interface.answers import (
+    Answer,
+    BinaryAnswer,
+    EncodedAnswer,
+    info,
+    status,
+)
 from trio_afrender.farm.json_interface.asker import Asker
 from trio_afrender.farm.json_interface.get_requests import GetRequests
 from trio_afrender.farm.json_interface.http_head import HttpAnswer, HttpRefused
@@ -57,7 +63,9 @@ class RootRequests:
         self._get = GetRequests(farm, self.registry, nursery, self._gui, self._threads)
         self._action = ActionRequests(farm, self.registry, nursery)
 
-    async def answer(self, root: dict[str, object], asker: Asker) -> Answer | EncodedAnswer | None:
+    async def answer(
+        self, root: dict[str, object], asker: Asker
+    ) -> Answer | BinaryAnswer | EncodedAnswer | None:
         """Answer a request; None if it has no answer."""
         self.registry.expire(trio.current_time())
         if (asked := object_at(root, "get")) is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import trio
 
 from trio_afrender.farm.farm import Farm
-from trio_afrender.farm.json_interface.answers import Answer, info
+from trio_afrender.farm.json_interface.answers import Answer, BinaryAnswer, info
 from trio_afrender.farm.json_interface.json_monitors import JsonMonitor, MonitorRegistry
-from trio_afrender.farm.json_interface.request_body import numbers_at
+from trio_afrender.farm.json_interface.request_body import numbers_at, object_at
+from trio_afrender.farm.json_interface.task_binary import BINARY_TYPES, encode_task
 from trio_afrender.farm.json_interface.task_files import describe_task_files
 from trio_afrender.farm.json_interface.task_messages import (
     describe_exec,
@@ -41,8 +42,17 @@ class TaskRequests:
         self._nursery = nursery
         self._threads = threads
 
-    async def answer(self, numbers: tuple[int, int, int], mode: str, asked: Answer) -> Answer:
-        """Answer one request for a mode of a task."""
+    async def answer(
+        self, numbers: tuple[int, int, int], mode: str, asked: Answer
+    ) -> Answer | BinaryAnswer:
+        """Answer one request for a mode of a task, if it asks for that in binary form."""
+        answer = await self._answer(numbers, mode, asked)
+        described = object_at(answer, "task")
+        if asked.get("binary") is True and described and described["type"] in BINARY_TYPES:
+            return encode_task(described)
+        return answer
+
+    async def _answer(self, numbers: tuple[int, int, int], mode: str, asked: Answer) -> Answer:
         await trio.lowlevel.checkpoint()
         key = TaskKey(*numbers, 0)
         if mode not in _MODES:
