@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from support.json_replay import load_exchanges
@@ -76,7 +77,11 @@ def test_pools_in_a_circle_end() -> None:
 
 
 def test_every_recorded_list_is_read() -> None:
-    readers = {"jobs": read_job, "users": read_user, "pools": read_pool}
+    readers: dict[str, Callable[[Any], Any]] = {
+        "jobs": read_job,
+        "users": read_user,
+        "pools": read_pool,
+    }
     count = 0
     for answer in RECORDED.values():
         for key, read in readers.items():
