@@ -179,7 +179,7 @@ class parser:
             places = [at for one in patterns if (at := lowered.find(one.lower())) >= 0]
             if places:
                 setattr(self, flag, True)
-                self.note_decision(flag, text, min(places))
+                self._note_decision(flag, text, min(places))
         self.findMarkers(i_data)
 
     def findMarkers(self, i_data: str) -> None:
@@ -220,7 +220,7 @@ class parser:
 
     # What decides.
 
-    def note_decision(self, flag: str, text: str, at: int) -> None:
+    def _note_decision(self, flag: str, text: str, at: int) -> None:
         """Keep the line at position `at` of this batch as the deciding one, if none was earlier.
 
         In `text` all line ends are line feeds.
@@ -232,7 +232,7 @@ class parser:
             line = text[start : start + _MAX_LINE].partition("\n")[0]
             self._candidate = (at, line.strip(), text)
 
-    def note_report(self, line: str, *, decides: bool) -> None:
+    def note_report(self, line: str, *, decides: bool = False) -> None:
         """Report a line until the end: the first of those that decide, and the first of the others."""
         if decides not in self._reported:
             self._reported[decides] = line.strip()[:_MAX_LINE]

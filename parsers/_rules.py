@@ -131,7 +131,7 @@ class RuleParser(parser):
         for flag in verdict.flags:
             if not getattr(self, flag):
                 setattr(self, flag, True)
-                self.note_decision(flag, text, start)
+                self._note_decision(flag, text, start)
         if verdict.asset:
             self.add_missing(verdict.asset)
         if verdict.reported:

@@ -1,12 +1,14 @@
 """What plugins import: the base class of all parsers, and the rules of a `RuleParser`.
 
 `parsers._base` has the base class, `parsers._rules` the parser that is a table of rules,
-`parsers._rule_actions` the rules and actions. docs/plugins.md is the manual.
+`parsers._rule_actions` the rules and actions, `parsers._messages` the tables of failures.
+docs/plugins.md is the manual.
 """
 
 from __future__ import annotations
 
 from parsers._base import ACTIVITY, REPORT, parser
+from parsers._messages import Messages, like
 from parsers._rule_actions import (
     Aside,
     Found,
@@ -36,6 +38,7 @@ __all__ = (
     "REPORT",
     "Aside",
     "Found",
+    "Messages",
     "Progress",
     "Rule",
     "RuleParser",
@@ -47,6 +50,7 @@ __all__ = (
     "frame_share",
     "image",
     "image_onthefly",
+    "like",
     "mark",
     "new_frame",
     "parser",

@@ -54,6 +54,7 @@ def _run(folder: Path, name: str) -> str:
 def test_every_block_is_a_file_or_a_text() -> None:
     assert {kind for kind, _ in BLOCK.findall(MANUAL)} == {"python", "text"}
     assert set(FILES) == {
+        "studio/parsers/lamp.py",
         "studio/parsers/moth.py",
         "studio/parsers/secretive.py",
         "studio/services/moth.py",
@@ -108,6 +109,17 @@ def test_a_parser_without_a_table(studio: Path) -> None:
     assert made.result is None
     made.parse({"data": "No More Moths\n", "mode": "0:0"})
     assert (made.percent, made.error, made.problem) == (3, True, "")
+
+
+def test_a_table_of_failures(studio: Path) -> None:
+    made: Any = load_class("parser", "lamp", [studio / "studio"])()
+    made.setTaskInfo({"frames_num": 1})
+    made.parse({"data": "30% lit\nwick 'a.wick' not found\nlamp: error 3\n", "mode": "RUN"})
+    assert (made.percent, made.warning) == (30, True)
+    assert made.report == "lamp: error 3; 1 missing asset: a.wick"
+    made.parse({"data": "blown out\nall lit\n", "mode": "RUN"})
+    assert (made.percent, made.badresult, made.problem) == (30, True, "")
+    assert made.deciding_line == (4, "blown out")
 
 
 def test_the_meter(studio: Path) -> None:
