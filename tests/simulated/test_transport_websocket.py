@@ -35,7 +35,7 @@ from trio_afrender.testing.memory_server import (
 from trio_afrender.transport.interfaces import Link, ServerLink
 from trio_afrender.transport.tokens import TokenTable, make_token
 from trio_afrender.transport.websocket_client import make_connect, open_websocket_link
-from trio_afrender.transport.websocket_server import serve_websocket
+from trio_afrender.transport.websocket_server import MAX_HANDSHAKES_OF_ONE, serve_websocket
 
 ME = Register(name="n1")
 
@@ -670,21 +670,29 @@ async def send_slowly(stream: trio.abc.Stream) -> None:
         await trio.sleep(1)
 
 
-async def test_too_many_handshakes_at_once_are_dropped(autojump_clock: trio.abc.Clock) -> None:
+async def test_connections_that_say_nothing_are_displaced(
+    autojump_clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The oldest first, so that an agent of the same address connects at once."""
     listener, token = MemoryListener(), make_token()
     serve = partial(serve_websocket, echo, tokens=TokenTable.single(token), listeners=[listener])
     async with open_bare_nursery() as nursery:
         await nursery.start(serve)
-        for _ in range(256):
-            await listener.connect()
-        await trio.testing.wait_all_tasks_blocked()
-        late = await listener.connect()
-        assert await late.receive_some() == b""
-        await trio.sleep(11)
+        silent = [await listener.connect() for _ in range(3 * MAX_HANDSHAKES_OF_ONE)]
+        before = trio.current_time()
         async with open_websocket_link(
             "ws://localhost", token=token, open_stream=listener.connect
         ) as link:
             assert await link.register(ME) == Registered(id=7)
+        assert trio.current_time() == before
+        for stream in silent[: 2 * MAX_HANDSHAKES_OF_ONE]:
+            assert await stream.receive_some() == b""
+        assert trio.current_time() == before, "they were closed, not timed out"
+        await trio.sleep(130)
+    # Five lines a minute, and a sum.
+    assert caplog.text.count("before newer connections came") == 5
+    count = 2 * MAX_HANDSHAKES_OF_ONE + 1 - 5
+    assert f"displaced handshakes: {count} more from memory within 60 s" in caplog.text
 
 
 async def test_an_error_of_the_handler_ends_its_session_and_is_logged(

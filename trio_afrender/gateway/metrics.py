@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 import trio
 
 from trio_afrender.errors import ConfigError
 from trio_afrender.gateway.settings import ListenAddress
+from trio_afrender.transport.connection_seats import ConnectionSeats
 
 __all__ = ("serve_metrics",)
 
@@ -16,8 +18,8 @@ _MAX_REQUEST_HEAD = 8192
 """Bytes of a request up to its empty line."""
 _REQUEST_TIMEOUT = 5.0
 """Seconds for one request and its answer."""
-_MAX_REQUESTS = 16
-"""Requests at the same time; further connections are closed at once."""
+MAX_REQUESTS, MAX_REQUESTS_OF_ONE = 16, 8
+"""Requests at the same time in total, and of one address; see `ConnectionSeats`."""
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -42,29 +44,26 @@ async def serve_metrics(
             ) from error
     first = listeners[0]
     port = first.socket.getsockname()[1] if isinstance(first, trio.SocketListener) else address.port
-    slots = trio.CapacityLimiter(_MAX_REQUESTS)
+    seats = ConnectionSeats(MAX_REQUESTS, MAX_REQUESTS_OF_ONE)
     async with trio.open_nursery() as nursery:
         await nursery.start(
-            partial(trio.serve_listeners, partial(_serve, read_metrics, slots), list(listeners))
+            partial(trio.serve_listeners, partial(_serve, read_metrics, seats), list(listeners))
         )
         task_status.started(port)
 
 
 async def _serve(
-    read_metrics: Callable[[], str], slots: trio.CapacityLimiter, stream: trio.abc.Stream
+    read_metrics: Callable[[], str], seats: ConnectionSeats, stream: trio.abc.Stream
 ) -> None:
-    async with stream:
-        try:
-            slots.acquire_nowait()
-        except trio.WouldBlock:
-            return
-        try:
-            with trio.move_on_after(_REQUEST_TIMEOUT):
-                await _answer(read_metrics, stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return
-        finally:
-            slots.release()
+    host = ""
+    if isinstance(stream, trio.SocketStream):
+        with suppress(OSError):  # the client has hung up already
+            host = stream.socket.getpeername()[0]
+    with trio.move_on_after(_REQUEST_TIMEOUT) as answering:
+        with seats.take(host, answering.cancel):
+            async with stream:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await _answer(read_metrics, stream)
 
 
 async def _answer(read_metrics: Callable[[], str], stream: trio.abc.Stream) -> None:

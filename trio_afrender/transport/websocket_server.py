@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -20,8 +21,10 @@ from trio_afrender.protocol.json_codec import MAX_FRAME, SUBPROTOCOL, decode_fro
 from trio_afrender.protocol.messages import FromRender, FromServer
 from trio_afrender.text import printable
 from trio_afrender.transport.address import make_url
+from trio_afrender.transport.connection_seats import ConnectionSeats, address_group
 from trio_afrender.transport.handshake import HandshakeRejected, UpgradeRequest, check_handshake
 from trio_afrender.transport.liveness_stream import LivenessStream
+from trio_afrender.transport.repeated_lines import RepeatedLines
 from trio_afrender.transport.tls import explain_tls
 from trio_afrender.transport.tokens import TokenTable, may_use
 from trio_afrender.transport.websocket_connection import (
@@ -36,8 +39,10 @@ __all__ = ("BoundAddress", "Handler", "WebSocketServerLink", "serve_websocket")
 _Opened: TypeAlias = tuple[WebSocketConnection, trio.CancelScope, tuple[str, ...]]
 """A websocket, the scope of its reader task, and the patterns of names that its token may use."""
 
-_MAX_HANDSHAKES = 256
-"""Concurrent handshakes. A connection beyond the limit is closed at once."""
+MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE = 512, 64
+"""Concurrent handshakes in total, and of one address; see `ConnectionSeats`."""
+LOG_SUM_INTERVAL = 60.0
+"""Seconds after which repeated lines of the log are summed up."""
 _GOING_AWAY, _BROKEN, _TRY_AGAIN = 1001, 1011, 1013
 _MAX_REASON = 120
 """Bytes of a close frame's reason; the protocol allows 123."""
@@ -127,6 +132,7 @@ async def serve_websocket(
     own_names = frozenset(name.lower() for name in (*names, host) if name)
     server = _Server(handler, tokens, own_names, max_agents, keepalive, handshake)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.sum_up_lines)
         await nursery.start(trio.serve_listeners, server.serve, list(listeners))
         task_status.started(BoundAddress(url=url, host=host, port=port))
 
@@ -140,7 +146,15 @@ class _Server:
     keepalive: float
     handshake: float
     agents: int = 0
-    handshakes: int = 0
+    seats: ConnectionSeats = attrs.field(
+        factory=lambda: ConnectionSeats(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_ONE)
+    )
+    lines: RepeatedLines = attrs.field(factory=lambda: RepeatedLines(_log, trio.current_time))
+
+    async def sum_up_lines(self) -> None:
+        while True:
+            await trio.sleep(LOG_SUM_INTERVAL)
+            self.lines.flush()
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection from the accept to the close. Raises only `Cancelled`."""
@@ -169,28 +183,28 @@ class _Server:
         local: str,
     ) -> _Opened | None:
         """Do the handshakes of one client; None if it fails, is rejected or takes too long."""
-        # Handshakes cost memory and time before any token has been checked, so their number is
-        # limited (test_too_many_handshakes_at_once_are_dropped).
-        if self.handshakes >= _MAX_HANDSHAKES:
-            _log.warning("%s: too many handshakes at once", peer)
-            return None
-        self.handshakes += 1
+        host = (peer.rpartition(":")[0] or peer).strip("[]")
+        info = partial(self.lines.log, logging.INFO, address_group(host))
+        warn = partial(self.lines.log, logging.WARNING, address_group(host))
+        # The seat is left before the session: only handshakes are counted.
+        displacing = trio.CancelScope()
         try:
-            with trio.fail_after(self.handshake):
-                if isinstance(stream, trio.SSLStream):
-                    await stream.do_handshake()
-                opened: _Opened = await nursery.start(self._handshake, stream, liveness, local)
-                return opened
+            with self.seats.take(host, displacing.cancel), displacing:
+                with trio.fail_after(self.handshake):
+                    if isinstance(stream, trio.SSLStream):
+                        await stream.do_handshake()
+                    opened: _Opened = await nursery.start(self._handshake, stream, liveness, local)
+                    return opened
         except trio.TooSlowError:
-            _log.info("%s: no handshake within %g s", peer, self.handshake)
+            info("late handshakes", "%s: no handshake within %g s", peer, self.handshake)
         except trio.BrokenResourceError as error:
-            _log.info("%s: %s", peer, explain_tls(error.__cause__))
+            info("failed TLS handshakes", "%s: %s", peer, explain_tls(error.__cause__))
         except HandshakeRejected as refusal:
-            _log.warning("%s: rejected, %s", peer, refusal)
+            warn("rejected handshakes", "%s: rejected, %s", peer, refusal)
         except LinkLost as error:
-            _log.info("%s: %s", peer, error)
-        finally:
-            self.handshakes -= 1
+            info("failed handshakes", "%s: %s", peer, error)
+        if displacing.cancelled_caught:
+            warn("displaced handshakes", "%s: no handshake before newer connections came", peer)
         return None
 
     async def _handshake(

@@ -1,0 +1,82 @@
+"""Log lines that others can cause: some of each kind a minute, then a sum. No I/O of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import attrs
+
+__all__ = ("RepeatedLines",)
+
+MAX_KEYS = 500
+"""Sources of lines that are counted one by one; lines of further ones count for their kind alone."""
+
+
+@attrs.define(eq=False)
+class _Window:
+    began: float
+    level: int
+    kind: str
+    shown: int = 0
+    left_out: int = 0
+
+
+class RepeatedLines:
+    """Passes on at most `lines` lines of one kind and source in `seconds`, then how many more came.
+
+    `clock` returns seconds. The owner calls `flush` now and then, for sums of what has ended.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        clock: Callable[[], float],
+        *,
+        lines: int = 5,
+        seconds: float = 60.0,
+    ) -> None:
+        self._logger = logger
+        self._clock = clock
+        self._lines = lines
+        self._seconds = seconds
+        self._windows: dict[tuple[str, str], _Window] = {}
+
+    def log(self, level: int, source: str, kind: str, text: str, *arguments: object) -> None:
+        """Log `text`; `kind` names in a few words what is counted, `source` whose lines these are."""
+        now = self._clock()
+        key = (kind, source)
+        if key not in self._windows and len(self._windows) >= MAX_KEYS:
+            self.flush()
+            if len(self._windows) >= MAX_KEYS:
+                key = (kind, "")
+        window = self._windows.get(key)
+        if window is None or now >= window.began + self._seconds:
+            if window is not None:
+                self._sum_up(key, window)
+            window = self._windows[key] = _Window(now, level, kind)
+        if window.shown < self._lines:
+            window.shown += 1
+            self._logger.log(level, text, *arguments)
+        else:
+            window.left_out += 1
+
+    def flush(self) -> None:
+        """Log the sums of windows that are over, and forget them."""
+        now = self._clock()
+        for key, window in list(self._windows.items()):
+            if now >= window.began + self._seconds:
+                del self._windows[key]
+                self._sum_up(key, window)
+
+    def _sum_up(self, key: tuple[str, str], window: _Window) -> None:
+        if window.left_out:
+            source = f" from {key[1]}" if key[1] else ""
+            self._logger.log(
+                window.level,
+                "%s: %d more%s within %g s",
+                window.kind,
+                window.left_out,
+                source,
+                self._seconds,
+            )
