@@ -180,7 +180,7 @@ async def test_a_suspended_tree_does_nothing_until_it_is_resumed(trees: RealTree
 
 
 async def test_a_suspended_wrapper_suspends_what_it_started_at_once(trees: RealTrees) -> None:
-    """Its first children are forked before it is moved into its cgroup, and go on forking."""
+    """Its first children are forked before it is moved into its cgroup, and keep forking."""
     child = "(while :; do sh -c :; sh -c :; done) &"
     script = f"{child * 20} echo member $$; echo up; wait"
     async with trees.run(make_shell(script)) as started:

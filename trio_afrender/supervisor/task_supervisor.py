@@ -250,7 +250,7 @@ class TaskSupervisor:
         elif self._channel is not None and self._channel.fileno() in events:
             self._receive()
         for peer in [peer for peer in self._peers if peer.fileno() in events]:
-            self._hear(peer)
+            self._receive_from_peer(peer)
 
     def _act_on_time(self) -> None:
         """Do what is due now: stop a tree without an agent, end a grace, kill again."""
@@ -305,7 +305,7 @@ class TaskSupervisor:
         self._peers.remove(peer)
         peer.close()
 
-    def _hear(self, peer: Channel) -> None:
+    def _receive_from_peer(self, peer: Channel) -> None:
         """Execute the requests of a connection that is not the agent's.
 
         Who may connect may signal the tree's processes anyway; but a connection that says nothing, or

@@ -197,7 +197,7 @@ async def _collect_results(
     await live_output.flush(last=True)
     files: tuple[TaskFile, ...] = ()
     output = ""
-    # The thread that looks for files is the dearest step here. Nothing can have come since the tree
+    # The thread that looks for files is the most expensive step here. Nothing can have come since the tree
     # left nothing: settled plugins make no post commands and no thumbnails, and run no foreign code.
     if not (plugins.facts.settled and state.end is not None and state.end.left_nothing):
         files, output = await run_folder.collect_final(
