@@ -21,7 +21,7 @@ from trio_afrender.errors import StoreError, StoreInUse
 from trio_afrender.farm import Farm, FarmSettings, open_farm
 from trio_afrender.farm.database import DamagedRecords, Database, RecordRows
 from trio_afrender.farm.job_edits import edit_job, operate_job
-from trio_afrender.farm.records import make_rows, restore
+from trio_afrender.farm.record_rows import make_rows, restore
 from trio_afrender.farm.scheduler import make_exec
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.task_bits import state_text, task_bits

@@ -26,7 +26,7 @@ from support.records import MemoryRecords, find_differences, show_records
 from trio_afrender.errors import EditRefused
 from trio_afrender.farm import JobSpec
 from trio_afrender.farm.model import Job, TaskState
-from trio_afrender.farm.records import make_rows, restore
+from trio_afrender.farm.record_rows import make_rows, restore
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.farm.transitions import order_key

@@ -257,8 +257,8 @@ class FarmMachine(RuleBasedStateMachine):
             self.register(name, forget=False)
         for _ in range(500):
             for number in self.jobs:
-                job = self.farm.state.find_job(number)
-                if any(other.over and other.state != "done" for other in job.before):
+                before = self.farm.state.find_job(number).before
+                if any(other.over and other.state != "done" for other in before):
                     self.farm.end_job(number, "it waits for a job that failed", stop=True)
             if all(self.farm.state.find_job(job).over for job in self.jobs):
                 break

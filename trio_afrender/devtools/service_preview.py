@@ -11,9 +11,8 @@ import attrs
 
 from trio_afrender.config.settings import Config, PluginSettings
 from trio_afrender.errors import ConfigError
-from trio_afrender.farm.model import Block, Job, RenderState, Run, Task
+from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, User
 from trio_afrender.farm.scheduler import make_exec
-from trio_afrender.farm.users import User
 from trio_afrender.jobs.host_masks import NO_MASKS
 from trio_afrender.jobs.job_file import load_job
 from trio_afrender.jobs.job_spec import BlockSpec

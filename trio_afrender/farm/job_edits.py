@@ -19,7 +19,7 @@ from trio_afrender.farm.job_parameters import (
     JOB_PARAMETERS,
     split_needs,
 )
-from trio_afrender.farm.model import Block, Job, Task, TaskState
+from trio_afrender.farm.model import Block, Job, Task, TaskState, User
 from trio_afrender.farm.node_log import Actor, describe_action
 from trio_afrender.farm.state import FarmState, time_limits
 from trio_afrender.farm.task_bits import DEPENDENT, TaskBit
@@ -46,7 +46,6 @@ from trio_afrender.farm.user_requests import (
     restart_task,
     return_task,
 )
-from trio_afrender.farm.users import User
 from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.jobs.job_file import MAX_TASKS, parse_blocks, parse_tasks
 from trio_afrender.jobs.job_spec import JobSpec

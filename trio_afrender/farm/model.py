@@ -1,10 +1,11 @@
-"""Mutable records of jobs, blocks, tasks, runs and renders. The rules are in other modules."""
+"""Mutable records of jobs, blocks, tasks, users, runs and renders. The rules are in other modules."""
 
 from __future__ import annotations
 
 import enum
+import math
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import attrs
 
@@ -18,9 +19,8 @@ from trio_afrender.farm.render_parameters import (
 )
 from trio_afrender.farm.render_queue import RenderQueue
 from trio_afrender.farm.render_states import RenderBit, RenderStates
-from trio_afrender.farm.users import NO_STARTS, StartRate, User
-from trio_afrender.jobs.host_masks import HostMasks
-from trio_afrender.jobs.job_spec import BlockSpec, JobSpec
+from trio_afrender.jobs.host_masks import NO_MASKS, HostMasks
+from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec
 from trio_afrender.jobs.views import JobView, TaskView
 from trio_afrender.protocol.messages import (
     HostResources,
@@ -31,19 +31,20 @@ from trio_afrender.protocol.messages import (
     TaskUsage,
 )
 
-if TYPE_CHECKING:
-    from trio_afrender.farm.task_bits import BlockSummary
-
 __all__ = (
+    "NO_STARTS",
     "Block",
+    "BlockSummary",
     "FarmStopKind",
     "Group",
     "Job",
     "RenderState",
     "Run",
+    "StartRate",
     "Stop",
     "Task",
     "TaskState",
+    "User",
 )
 
 
@@ -174,6 +175,33 @@ class Group:
     unlocks: list[Group] = attrs.field(factory=list)
 
 
+@attrs.frozen(slots=True, kw_only=True)
+class BlockSummary:
+    """Numbers of a block that one pass over its tasks gives. Kept until a task changes."""
+
+    bits: int
+    percentage: int
+    ready: int
+    done: int
+    """The skipped ones are among them."""
+    error: int
+    skipped: int
+    warning: int
+    waiting_reconnect: int
+    waiting_dependencies: int
+    suspended: int
+    running_capacity: int
+    run_time_min: int
+    """Seconds; like the next one, of tasks that are done. 0: there is none."""
+    run_time_max: int
+    run_time_sum: int
+    """Seconds of all tasks that have ended, with an error or without."""
+    bar: str
+    """128 letters: D done, S skipped, G done with a warning, r ready, T tried next, W waits for
+    others, R runs, N runs with a warning, Y had an error and is ready, E error, C waits for its
+    render, U suspended. A letter that stands for several tasks is that of the most important one."""
+
+
 @attrs.define(slots=True, eq=False, kw_only=True)
 class Block:
     job: Job
@@ -208,6 +236,66 @@ class Block:
     @property
     def done(self) -> bool:
         return self.counts[TaskState.DONE] + self.counts[TaskState.SKIPPED] == len(self.tasks)
+
+
+class StartRate(NamedTuple):
+    """How many tasks were started in a second that began at `begin`, on the farm's own clock."""
+
+    begin: float = -math.inf
+    started: int = 0
+
+    @property
+    def end(self) -> float:
+        return self.begin + 1.0
+
+    def add(self, now: float) -> StartRate:
+        """The rate after one more start."""
+        return StartRate(now, 1) if now >= self.end else StartRate(self.begin, self.started + 1)
+
+
+NO_STARTS = StartRate()
+
+
+@attrs.define(slots=True, eq=False, kw_only=True)
+class User:
+    """One user. It is made when a job names it for the first time.
+
+    A number of -1 means "not limited" in `needs`, and "the farm's setting" in the error rules.
+    """
+
+    id: int
+    name: str
+    host_name: str = ""
+    """The host from which its last job was submitted."""
+    time_register: float = 0.0
+    """Unix time, like the next one."""
+    time_activity: float = 0.0
+    priority: int = 99
+    annotation: str = ""
+    custom_data: str = ""
+    srv_info: str = ""
+    hidden: bool = False
+    paused: bool = False
+    """Whether none of its tasks is started."""
+    needs: HostNeeds = attrs.field(factory=HostNeeds)
+    """Limits and masks for all its jobs together."""
+    hosts_mask_type: str = "regex"
+    """The language of these masks."""
+    masks: HostMasks = NO_MASKS
+    errors_retries: int = -1
+    errors_avoid_host: int = -1
+    errors_task_same_host: int = -1
+    errors_forgive_time: int = -1
+    jobs_life_time: int = -1
+    """Seconds from its creation after which a job is deleted; 0 or less: never."""
+    jobs: dict[int, Job] = attrs.field(factory=dict, repr=False)
+    """By id."""
+    starts: StartRate = NO_STARTS
+    running: int = 0
+    """How many of its tasks run."""
+    running_on: Counter[str] = attrs.field(factory=Counter)
+    """Render name -> how many of its tasks run there."""
+    node_log: NodeLog = attrs.field(factory=NodeLog)
 
 
 @attrs.define(slots=True, eq=False, kw_only=True)

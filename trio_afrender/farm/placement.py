@@ -8,14 +8,15 @@ from collections.abc import Callable
 from trio_afrender.farm.model import Block, Job, RenderState, Task, TaskState
 from trio_afrender.farm.obstacles import Obstacle, ObstacleKind
 from trio_afrender.farm.render_states import Health, HostNimby, NimbyMode, PauseMode, Presence
+from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.state import FarmState
-from trio_afrender.farm.users import error_rule
 from trio_afrender.jobs.host_masks import HostMasks
 from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds
 from trio_afrender.protocol.messages import BlockFlags
 
 __all__ = (
     "coefficient",
+    "error_rule",
     "least_capacity",
     "why_avoided_by_block",
     "why_barred",
@@ -230,6 +231,15 @@ def coefficient(render: RenderState, spec: BlockSpec) -> int:
         free = min(free, spec.capacity_coeff_max)
     # Never below the least: `why_not_eligible` has compared the free capacity with that.
     return max(free, _least_coefficient(spec), 1)
+
+
+def error_rule(settings: FarmSettings, block: Block, name: str) -> int:
+    """The value of a rule such as ``errors_retries``: the block's, else its user's, else the farm's."""
+    for owner in (block.spec, block.job.user, settings):
+        value: int = getattr(owner, name)
+        if value >= 0:
+            break
+    return value
 
 
 def why_avoided_by_block(

@@ -12,7 +12,7 @@ import trio
 
 from trio_afrender.errors import StoreError
 from trio_afrender.farm.database import DamagedRecords, Database, RecordRows
-from trio_afrender.farm.records import make_rows, restore
+from trio_afrender.farm.record_rows import make_rows, restore
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.unstored import ChangedRecords
 

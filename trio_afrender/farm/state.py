@@ -20,14 +20,13 @@ import attrs
 
 from trio_afrender.farm.auto_nimby import LoadWatch
 from trio_afrender.farm.changes import Changes
-from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState
+from trio_afrender.farm.model import Block, Job, RenderState, Run, Task, TaskState, User
 from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.render_parameters import PoolParameters
 from trio_afrender.farm.render_states import Presence, RenderEvent, advance
 from trio_afrender.farm.settings import FarmSettings
 from trio_afrender.farm.task_bits import TaskBit
 from trio_afrender.farm.unstored import Unstored
-from trio_afrender.farm.users import User
 from trio_afrender.jobs.views import Texts
 from trio_afrender.protocol.messages import Reason, TaskKey
 

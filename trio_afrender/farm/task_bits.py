@@ -12,16 +12,13 @@ import itertools
 from collections import Counter
 from functools import lru_cache
 
-import attrs
-
-from trio_afrender.farm.model import Block, FarmStopKind, Job, Task, TaskState
+from trio_afrender.farm.model import Block, BlockSummary, FarmStopKind, Job, Task, TaskState
 from trio_afrender.protocol.messages import TaskStatus
 
 __all__ = (
     "DEPENDENT",
     "OUTCOME_MARKS",
     "STATUS_MARKS",
-    "BlockSummary",
     "TaskBit",
     "block_bits",
     "job_bits",
@@ -155,33 +152,6 @@ def _running_bits(task: Task) -> int:
         elif run.stop.kind is FarmStopKind.SKIP:
             bits |= _DON | _SKP
     return bits
-
-
-@attrs.frozen(slots=True, kw_only=True)
-class BlockSummary:
-    """Numbers of a block that one pass over its tasks gives. Kept until a task changes."""
-
-    bits: int
-    percentage: int
-    ready: int
-    done: int
-    """The skipped ones are among them."""
-    error: int
-    skipped: int
-    warning: int
-    waiting_reconnect: int
-    waiting_dependencies: int
-    suspended: int
-    running_capacity: int
-    run_time_min: int
-    """Seconds; like the next one, of tasks that are done. 0: there is none."""
-    run_time_max: int
-    run_time_sum: int
-    """Seconds of all tasks that have ended, with an error or without."""
-    bar: str
-    """128 letters: D done, S skipped, G done with a warning, r ready, T tried next, W waits for
-    others, R runs, N runs with a warning, Y had an error and is ready, E error, C waits for its
-    render, U suspended. A letter that stands for several tasks is that of the most important one."""
 
 
 def summarize(block: Block) -> BlockSummary:

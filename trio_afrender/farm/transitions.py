@@ -15,11 +15,10 @@ from collections.abc import Sequence
 import attrs
 
 from trio_afrender.errors import JobError
-from trio_afrender.farm.model import Block, FarmStopKind, Group, Job, Run, Task, TaskState
+from trio_afrender.farm.model import Block, FarmStopKind, Group, Job, Run, Task, TaskState, User
 from trio_afrender.farm.state import FarmState, Removal
 from trio_afrender.farm.task_bits import DEPENDENT, OUTCOME_MARKS, TaskBit
 from trio_afrender.farm.task_order import count_previews, rank_tasks
-from trio_afrender.farm.users import User
 from trio_afrender.jobs.host_masks import HostMasks, compile_masks
 from trio_afrender.jobs.job_dependencies import (
     Dependencies,

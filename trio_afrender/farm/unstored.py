@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from trio_afrender.farm.model import Block, Job, RenderState, Task
-    from trio_afrender.farm.users import User
+    from trio_afrender.farm.model import Block, Job, RenderState, Task, User
 
 __all__ = ("ChangedRecords", "Unstored")
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import attrs
 
 from trio_afrender.farm.model import FarmStopKind, RenderState, Run, TaskState
-from trio_afrender.farm.placement import why_avoided_by_block
+from trio_afrender.farm.placement import error_rule, why_avoided_by_block
 from trio_afrender.farm.render_states import host_event
 from trio_afrender.farm.renders import note_error, note_success, watch_load
 from trio_afrender.farm.state import AttemptOutput, FarmState, FileData
 from trio_afrender.farm.task_bits import STATUS_MARKS, TaskBit
 from trio_afrender.farm.transitions import finish, put_back, queue_again, resume_lost_run
-from trio_afrender.farm.users import error_rule
 from trio_afrender.protocol.messages import (
     FilesEntry,
     RunRef,

@@ -10,11 +10,10 @@ from trio_afrender.errors import EditRefused, JobError
 from trio_afrender.farm.edit_values import check_keys, read_values, show_values
 from trio_afrender.farm.job_edits import check_owner
 from trio_afrender.farm.job_parameters import USER_PARAMETERS, split_needs
-from trio_afrender.farm.model import Job
+from trio_afrender.farm.model import Job, User
 from trio_afrender.farm.node_log import Actor, describe_action
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.transitions import order_key, sort_jobs
-from trio_afrender.farm.users import User
 from trio_afrender.jobs.host_masks import compile_masks
 from trio_afrender.text import show_json, suggest
 

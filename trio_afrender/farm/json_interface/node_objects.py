@@ -14,13 +14,12 @@ from trio_afrender.farm.json_interface.node_fields import (
     without_empty,
 )
 from trio_afrender.farm.json_interface.render_objects import POOL_CAPACITY, POOL_MAX_TASKS
-from trio_afrender.farm.model import TaskState
+from trio_afrender.farm.model import TaskState, User
 from trio_afrender.farm.placement import why_unavailable
 from trio_afrender.farm.render_parameters import PoolParameters
 from trio_afrender.farm.render_states import RenderBit
 from trio_afrender.farm.state import FarmState
 from trio_afrender.farm.task_bits import job_bits, state_text, summarize
-from trio_afrender.farm.users import User
 
 __all__ = ("ROOT", "describe_branch", "describe_monitor", "describe_pool", "describe_user")
 

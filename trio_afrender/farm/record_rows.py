@@ -24,6 +24,7 @@ from trio_afrender.farm.model import (
     Stop,
     Task,
     TaskState,
+    User,
 )
 from trio_afrender.farm.node_log import NodeLog
 from trio_afrender.farm.render_edits import (
@@ -36,7 +37,6 @@ from trio_afrender.farm.render_parameters import PoolParameters
 from trio_afrender.farm.state import FarmState, OutgoingMessages
 from trio_afrender.farm.transitions import add_job, check_spec, hold_until, make_job, refresh
 from trio_afrender.farm.unstored import ChangedRecords
-from trio_afrender.farm.users import User
 from trio_afrender.jobs.host_masks import compile_masks
 from trio_afrender.jobs.job_spec import BlockSpec, HostNeeds, JobSpec
 from trio_afrender.protocol.messages import Reason, Register, TaskKey, TaskUsage
