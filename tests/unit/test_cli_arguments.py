@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 
-from trio_afrender.cli.arguments import parse, split_overrides
+from trio_afrender.cli.arguments import make_parser, parse, split_overrides
 from trio_afrender.cli.main import main
 from trio_afrender.errors import ConfigError
 
@@ -22,6 +23,19 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     [
         (["rnu", "x.json"], 'no command "rnu", did you mean "run"?'),
         (["nimbi"], 'no command "nimbi", did you mean "nimby"?'),
+        (["pauze", "j"], 'no command "pauze", did you mean "pause"?'),
+        (["pause"], "the following arguments are required: NAME (see trio_afrender pause --help)"),
+        (["nimby", "r1", "--yes"], 'unknown argument "--yes"'),
+        (["set", "rendr", "x", "a=1"], "argument KIND: invalid choice: 'rendr'"),
+        (["set", "render", "x"], "expected names and key=value, as in: trio_afrender set render"),
+        (["set", "render", "priority=5"], "expected names and key=value"),
+        (["set", "job", "j", "priorty=5"], 'no parameter "priorty", did you mean "priority"?'),
+        (["renders", "--watch", "0"], "expected 0.1 to 86400 seconds, got 0"),
+        (["jobs", "--server", "wss://farm:1"], "give --server af://HOST:PORT"),
+        (["log", "block", "2.0"], "argument KIND: invalid choice: 'block'"),
+        (["log", "job", "j", "--tasks"], "--tasks is for renders"),
+        (["output", "2.0.0", "--follow", "--run", "2"], "--follow is for the run in progress"),
+        (["restart", "j", "--errors", "--done"], "not allowed with argument"),
         (["zzz"], 'no command "zzz" (see trio_afrender --help)'),
         (["job.json"], 'no command "job.json", did you mean "trio_afrender run job.json"?'),
         (["run"], "the following arguments are required: JOB.json (see trio_afrender run --help)"),
@@ -150,3 +164,26 @@ def test_keys_are_separated_in_any_order_and_the_first_counts() -> None:
     )
     with pytest.raises(ConfigError, match="--cmd_shell: expected a value"):
         split_overrides(["--cmd_shell"])
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "nimby"),
+    [
+        (["nimby"], "agent", "nimby"),
+        (["NIMBY", "--server", "af://farm"], "agent", "NIMBY"),
+        (["nimby", "-v"], "agent", "nimby"),
+        (["nimby", "r1", "r2"], "nimby", None),
+        (["NIMBY", "render*", "--server", "af://farm"], "NIMBY", None),
+    ],
+)
+def test_nimby_is_the_agents_state_or_a_command_for_renders(
+    words: list[str], command: str, nimby: str | None
+) -> None:
+    options = parse(words)
+    assert (options.command, getattr(options, "nimby", None)) == (command, nimby)
+
+
+def test_every_command_has_a_module() -> None:
+    for name, parser in make_parser()[1].items():
+        module = parser.get_default("module") or name.partition(" ")[0]
+        assert import_module(f"trio_afrender.cli.commands.{module}").run

@@ -16,7 +16,7 @@ from trio_afrender.cli.node_tables import (
     task_object,
     tasks_table,
 )
-from trio_afrender.cli.text_table import Column, Line, layout, width_of
+from trio_afrender.cli.text_table import Cell, Column, Line, layout, width_of
 
 COLUMNS = (
     Column(title="NAME", least=5, most=30),
@@ -31,7 +31,7 @@ def texts(lines: list[Line]) -> list[str]:
 
 
 def test_columns_are_aligned() -> None:
-    rows = [["a", "1", "x", "y"], ["bbb", "100", [("re", "red"), "d"], ""]]
+    rows: list[list[Cell]] = [["a", "1", "x", "y"], ["bbb", "100", [("re", "red"), "d"], ""]]
     assert texts(layout(COLUMNS, rows, 80)) == [
         "NAME    N  NOTE  X",
         "a       1  x     y",

@@ -26,9 +26,9 @@ _MAX_TASKS = 100
 
 def run(options: Namespace) -> int:
     """Print logs; return 1 if a word selects nothing. Raises `AfRenderError`."""
-    farm = find_remote_farm(options)
     if options.tasks and options.kind != "render":
         raise ConfigError("--tasks is for renders: which tasks they have started and ended")
+    farm = find_remote_farm(options)
     try:
         return trio.run(partial(_print_logs, farm, options))
     except LinkLost as error:

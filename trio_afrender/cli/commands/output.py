@@ -23,9 +23,9 @@ __all__ = ("find_one_task", "run")
 
 def run(options: Namespace) -> int:
     """Print the output of a task; return 1 if there is none. Raises `AfRenderError`."""
-    farm = find_remote_farm(options)
     if options.follow and options.attempt:
         raise ConfigError("--follow is for the run in progress, and --run N for one that has ended")
+    farm = find_remote_farm(options)
     try:
         return trio.run(partial(_print_output, farm, options))
     except LinkLost as error:
