@@ -13,7 +13,7 @@ from parsers.parser import Rule, RuleParser, fraction, frame_share, rule
 
 __all__ = ("CORONA", "CORONA_RULES")
 
-_PERCENT = r".*?\b(?:[Pp]ass(?:es)?:? (\d+)(?: of | ?/ ?)(\d+)|[Rr]ender\w*\b[^\d\n]{0,40}(\d+(?:\.\d+)?) ?%)"
+_PERCENT = r".{0,80}?\b(?:[Pp]ass(?:es)?:? (\d+)(?: of | ?/ ?)(\d+)|[Rr]ender\w*\b[^\d\n]{0,40}(\d+(?:\.\d+)?) ?%)"
 
 
 def _share(parser: RuleParser, groups: tuple[str, ...]) -> float | None:

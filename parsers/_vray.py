@@ -23,11 +23,11 @@ VRAY_RULES: tuple[Rule, ...] = (
     FRAME_SKIPPED,
     *pass_rules(
         "Rendering image",
-        r"Rendering image.*?: *(\d+(?:\.\d+)?) ?%",
+        r"Rendering image.{0,80}?: *(\d+(?:\.\d+)?) ?%",
         "100.0",
-        r"Rendering image.*?: *100\.0 ?%",
+        r"Rendering image.{0,80}?: *100\.0 ?%",
     ),
-    rule(": done", r"Rendering image.*?: *done", pass_end),
+    rule(": done", r"Rendering image.{0,80}?: *done", pass_end),
     rule(
         "uccessfully ",
         r"\b[Ss]uccessfully (?:written|saved) (?:\w+ ){0,3}(?:file|image):? +(\S.*)",
@@ -53,7 +53,8 @@ VRAY = Messages(
     ),
     aborts=(
         like(
-            "rendering image", r"Rendering image.*?: *(?i:aborted|interrupted|cancell?ed|stopped)"
+            "rendering image",
+            r"Rendering image.{0,80}?: *(?i:aborted|interrupted|cancell?ed|stopped)",
         ),
     ),
 )
