@@ -8,11 +8,11 @@ of nexrender (123, 148, 206, 342, 428). The word for an error is translated: ``a
 from __future__ import annotations
 
 from parsers._messages import Messages, like
-from parsers._missing_files import MISSING_FILES
+from parsers._render_failures import RENDER_FAILURES
 
 __all__ = ("AFTER_EFFECTS",)
 
-_WORDS = ("after effects", "aerender ", "error", "missing", "abort", "unable to ")
+_WORDS = ("after effects", "aerender ", "error", "abort")
 _ERROR = r"(?i:errors?|fehler|erreur|errore|erro)"
 
 AFTER_EFFECTS = (
@@ -56,6 +56,6 @@ AFTER_EFFECTS = (
         ),
         words=_WORDS,
     ),
-    MISSING_FILES._replace(words=_WORDS),
+    RENDER_FAILURES._replace(words=_WORDS),
 )
 """The tables for a task of After Effects."""

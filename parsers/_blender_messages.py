@@ -9,7 +9,7 @@ the user is ``Error: ...`` in all versions.
 from __future__ import annotations
 
 from parsers._messages import Messages, Pattern, like
-from parsers._missing_files import MISSING_FILES
+from parsers._render_failures import RENDER_FAILURES
 
 __all__ = ("BLENDER", "BLENDER_MESSAGES", "CYCLES")
 
@@ -118,6 +118,8 @@ BLENDER = Messages(
         ),
     ),
     ignored=(
+        # Progress, with the names of scene and view layer; an error is printed on a line of its own.
+        like("fra:", r"^(?:[\d:.]+ +\w+ +\| )?Fra: ?-?\d"),
         # Cycles falls back to other devices; `device/cuda/device.cpp`.
         "driver crashed, continuing without CUDA",
         # No sound device is needed to render: OpenAL and ALSA on a render host.
@@ -136,6 +138,6 @@ _WORDS = ("error", "not ", "unable to ", "missing")
 BLENDER_MESSAGES = (
     BLENDER._replace(words=_WORDS),
     CYCLES._replace(words=_WORDS),
-    MISSING_FILES._replace(words=_WORDS),
+    RENDER_FAILURES._replace(words=_WORDS),
 )
 """The tables for a task of Blender."""

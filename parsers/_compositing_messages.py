@@ -8,7 +8,7 @@ AuthorityFX/afx-nuke-plugins 7; Fusion's manual, "Rendering Using Saver Nodes", 
 from __future__ import annotations
 
 from parsers._messages import Messages, like
-from parsers._missing_files import MISSING_FILES
+from parsers._render_failures import RENDER_FAILURES
 
 __all__ = ("FUSION", "NATRON", "NUKE")
 
@@ -19,7 +19,7 @@ _LICENCE = (
 )
 _OFX = Messages(
     markers=(like("ofxstat", r"\breturned kOfxStat(?:Failed|Err)\w*"),),
-    words=("error", "kofxstatfailed"),
+    words=("error",),
 )
 
 _NUKE = Messages(
@@ -70,7 +70,7 @@ _NUKE = Messages(
         "no active write",
     ),
 )
-NUKE = (_NUKE, MISSING_FILES._replace(words=("not found", "fail")))
+NUKE = (_NUKE, RENDER_FAILURES._replace(words=("not found", "fail")))
 """The tables for a task of Nuke."""
 
 _NATRON = Messages(
@@ -100,9 +100,9 @@ _NATRON = Messages(
         "(this is not an error)",
         like("fontconfig ", r"^Fontconfig (?:configuration|warning|error)"),
     ),
-    words=("error", "fail", "abort", "not exist", "missing"),
+    words=("error", "fail"),
 )
-NATRON = (_NATRON, _OFX, MISSING_FILES._replace(words=("error", "fail", "missing")))
+NATRON = (_NATRON, _OFX, RENDER_FAILURES._replace(words=("error", "fail")))
 """The tables for a task of Natron."""
 
 _FUSION = Messages(
@@ -132,7 +132,7 @@ _FUSION = Messages(
         like("missing font", r"(?i)missing fonts?:? *['\"]?([^'\"\n]+)"),
     ),
     successes=("Closing outstanding documents",),
-    words=("error", "fail", "abort", "could not ", "missing", "closing outstanding", "saver"),
+    words=("error", "fail", "could not ", "closing outstanding"),
 )
-FUSION = (_FUSION, MISSING_FILES._replace(words=("fail", "missing", "could not ")))
+FUSION = (_FUSION, RENDER_FAILURES._replace(words=("error", "fail", "could not ")))
 """The tables for a task of Fusion."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from parsers._marked_errors import MARKED_ERRORS
-from parsers._missing_files import MISSING_FILES
 from parsers._passes import frame_finished
+from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import RuleParser, frame_percent, image, rule
 
 __all__ = ("clarisse",)
@@ -13,7 +13,7 @@ __all__ = ("clarisse",)
 class clarisse(RuleParser):
     """Percents of each image; an image that is saved is a frame."""
 
-    messages = (MARKED_ERRORS, MISSING_FILES._replace(words=("error", "not ", "missing")))
+    messages = (MARKED_ERRORS, RENDER_FAILURES._replace(words=("error", "not ", "missing")))
     rules = (
         rule("Progress for ", r"Progress for .*: *(\d+(?:\.\d+)?) *%", frame_percent),
         rule("Saving Image:", r"Saving Image:", frame_finished),

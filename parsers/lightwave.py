@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from parsers._marked_errors import MARKED_ERRORS
-from parsers._missing_files import MISSING_FILES
 from parsers._passes import frame_finished
+from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import RuleParser, frame_percent, rule
 
 __all__ = ("lightwave",)
@@ -13,7 +13,7 @@ __all__ = ("lightwave",)
 class lightwave(RuleParser):
     """``Render Complete N%`` and ``Finished frame: N``."""
 
-    messages = (MARKED_ERRORS, MISSING_FILES._replace(words=("error", "not ", "n't ")))
+    messages = (MARKED_ERRORS, RENDER_FAILURES._replace(words=("error", "not ", "n't ")))
     rules = (
         rule("Render Complete ", r"Render Complete +(\d+(?:\.\d+)?) *%", frame_percent),
         rule("Finished frame: ", r"Finished frame: +-?\d+", frame_finished),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from parsers._messages import Messages, like
-from parsers._missing_files import MISSING_FILES
+from parsers._render_failures import RENDER_FAILURES
 from parsers._text import text_of
 from parsers.parser import RuleParser, frame_end, frame_share, image, new_frame, rule
 
@@ -50,7 +50,7 @@ class mitsuba(RuleParser):
         rule('Developing "', r'Developing "(.+)"', image),
         rule("Writing ", r'\bWriting \w+ file "(.+)" \(', image),
     )
-    messages = (MITSUBA, MISSING_FILES._replace(words=_WORDS))
+    messages = (MITSUBA, RENDER_FAILURES._replace(words=_WORDS))
     tells_frames = True
 
     def expects_frames(self) -> bool:

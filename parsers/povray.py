@@ -10,7 +10,7 @@ It breaks lines at 79 characters, also inside file names: files with longer name
 from __future__ import annotations
 
 from parsers._messages import Messages, like
-from parsers._missing_files import MISSING_FILES
+from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import RuleParser, frame_end, frame_percent, image, new_frame, rule
 
 __all__ = ("povray",)
@@ -32,9 +32,7 @@ POVRAY = Messages(
         like("fatal error in ", r"\bFatal error in "),
         like("error: ", r"(?<!Possible )\b(?:Parse|Render|Initialization|Scene) Error: "),
     ),
-    aborts=(
-        "Render cancelled by user",
-    ),
+    aborts=("Render cancelled by user",),
     assets=(
         like("find file", r"(?:Cannot|Could not) find file '([^'\n]+)'"),
         like("open file", r"(?:Cannot|Could not) open (?:input |include )?file '?([^'\n]+?)'?\.?$"),
@@ -58,5 +56,5 @@ class povray(RuleParser):
         rule(" pixels", r"Rendered (\d{1,15}) of (\d{1,15}) pixels", frame_percent),
         rule("POV-Ray finished", r"^POV-Ray finished", frame_end),
     )
-    messages = (POVRAY, MISSING_FILES._replace(words=_WORDS))
+    messages = (POVRAY, RENDER_FAILURES._replace(words=_WORDS))
     tells_frames = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parsers._marked_errors import MARKED_ERRORS
 from parsers._messages import Messages
-from parsers._missing_files import MISSING_FILES
+from parsers._render_failures import RENDER_FAILURES
 from parsers.parser import Rule, RuleParser, frame_share, rule
 
 __all__ = ("yafray",)
@@ -21,7 +21,7 @@ class yafray(RuleParser):
 
     messages: tuple[Messages, ...] = (
         MARKED_ERRORS,
-        MISSING_FILES._replace(words=("error", "not ")),
+        RENDER_FAILURES._replace(words=("error", "not ")),
     )
     tail = True
 
