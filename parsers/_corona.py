@@ -31,7 +31,7 @@ CORONA = Messages(
     fatal=(
         like(
             "corona",
-            r"\b(?:CORONA|Corona)\b.*\b(?i:licens(?:e|ing))\b.*\b(?i:error|failed|not|unable|expired)\b",
+            r"\b(?:CORONA|Corona)\b.*\b(?i:licen(?:se|sing))\b.*\b(?i:error|failed|not|unable|expired)\b",
         ),
         like("corona", r"\b(?:CORONA|Corona)\b.*\b(?i:render(?:ing)? (?:failed|crashed))\b"),
     ),

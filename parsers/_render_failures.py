@@ -18,7 +18,7 @@ IMAGE_ENDING = (
 _SCENE_FILE = (
     r"\.(?i:exr|hdri?|pic|png|jpe?g|tiff?|tga|iff|bmp|dpx|cin|sgi|rgba?|psd|psb|dds|rat|webp|gif|tx|tex"
     r"|ptx|ptex|rstexbin|vdb|nvdb|abc|bgeo|geo|usd[acz]?|ass|rs|vrmesh|vrscene|vrmat|vrmap|vrlmap|vrst"
-    r"|cgeo|prt|pdc|pc2|mdd|mcx?|ies|ldt|rib|ma|mb|max|c4d|blend|hip(?:nc|lc)?|hda|otl|obj|fbx|gltf|glb"
+    r"|cgeo|prt|pdc|pc2|mdd|mcx?|ies|ldt|rib|ma|mb|max|c4d|blend|hip(?:nc|lc)?|hd[a]|otl|obj|fbx|gltf|glb"
     r"|stl|ply|dae|3ds|lwo|osl|oso|mdl|mtlx|cube|lut|ttf|otf|mov|mp4|avi|mxf|wav|gup|dl[xtrm])\b"
     r"(?:\.(?:sc|gz)\b)?"
 )
@@ -120,9 +120,9 @@ RENDER_FAILURES = Messages(
         like(
             "failed to ", r"(?i)\bfailed to (?:compile|build)\b.{0,60}\b(?:device|GPU|CUDA|OptiX)\b"
         ),
-        like("licens", r"(?i)\blicens(?:e|ing)(?: check)? (?:error|failure|failed)\b"),
+        like("licen", r"(?i)\blicen(?:se|sing)(?: check)? (?:error|failure|failed)\b"),
         *_many(
-            ("licens", "licenc"),
+            ("licen", "licenc"),
             r"\b(?i:could not|cannot|can't|unable to|failed to) (?i:obtain|get|acquire|check ?out|find)"
             r"(?i: an?| the| any| valid| \w+){0,3} (?i:licen[cs]e)\b",
         ),
@@ -162,7 +162,7 @@ RENDER_FAILURES = Messages(
     aborts=(
         *_many(
             ("abort", "interrupted", "cancel"),
-            r"(?i)\b(?:render(?:ing)?|frame|image)\b(?: \w+){0,4}? (?:aborted|aborting|interrupted|cancell?ed)\b(?! on\b)",
+            r"(?i)\b(?:render(?:ing)?|frame|image)\b(?: \w+){0,4}? (?:aborted|aborting|interrupted|cancel(?:led|ed))\b(?! on\b)",
         ),
     ),
     assets=(

@@ -54,7 +54,7 @@ VRAY = Messages(
     aborts=(
         like(
             "rendering image",
-            r"Rendering image.{0,80}?: *(?i:aborted|interrupted|cancell?ed|stopped)",
+            r"Rendering image.{0,80}?: *(?i:aborted|interrupted|cancel(?:led|ed)|stopped)",
         ),
     ),
 )
